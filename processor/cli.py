@@ -1,0 +1,145 @@
+"""The `processor` command. Thin: it reads options, calls one function, prints. Heavy imports wait for their command."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from processor.settings import ConfigurationError, Settings, load_settings
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_show_locals=False, help="Pushes identity verifications from Kafka through Didit's API."
+)
+topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
+app.add_typer(topics_app, name="topics")
+
+_EXIT_UNUSABLE = 2
+
+
+def _fail(text: str, status: int = _EXIT_UNUSABLE) -> NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(status)
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except ConfigurationError as exc:
+        _fail(str(exc))
+
+
+@app.command()
+def run() -> None:
+    """Process requests until SIGTERM or SIGINT. Settings come from the environment (VP_...)."""
+    settings = _settings()
+    from processor.observe.logs import configure_logs  # noqa: PLC0415
+    from processor.service import run as run_service  # noqa: PLC0415
+
+    if settings.didit.key() is None:
+        _fail("the configuration is not usable:\n  VP_DIDIT__API_KEY: is missing (or set VP_DIDIT__API_KEY_FILE)")
+    configure_logs(settings.log)
+    raise typer.Exit(run_service(settings))
+
+
+@topics_app.command("apply")
+def topics_apply(
+    partitions: Annotated[int, typer.Option(min=1, help="partitions of requests, results and dead letters")] = 8,
+    replication: Annotated[int, typer.Option(min=1, help="copies of each partition; 3 in production")] = 3,
+) -> None:
+    """Create the topics that are missing, then check all. Changes nothing that exists."""
+    from processor.stream.topics_admin import TopicsError, apply_topics  # noqa: PLC0415
+
+    settings = _settings()
+    try:
+        applied = asyncio.run(apply_topics(settings, partitions=partitions, replication=replication))
+    except TopicsError as exc:
+        _fail(str(exc), 1)
+    for name in applied.created:
+        typer.echo(f"created {name}")
+    if not applied.created:
+        typer.echo("all topics exist")
+    if applied.faults:
+        _fail("\n".join(applied.faults))
+
+
+@topics_app.command("check")
+def topics_check() -> None:
+    """Say what is wrong with the topics; exit status 2 if anything is."""
+    from processor.stream.topics_admin import TopicsError, check_topics  # noqa: PLC0415
+
+    try:
+        faults = asyncio.run(check_topics(_settings()))
+    except TopicsError as exc:
+        _fail(str(exc), 1)
+    if faults:
+        _fail("\n".join(faults))
+    typer.echo("all topics are as they must be")
+
+
+@app.command()
+def publish(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="JSON Lines: one request a line")],
+) -> None:
+    """Publish requests from a file. Every line is checked first; if one is bad, nothing is published."""
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from processor.traffic import RequestsFileError, publish_requests, read_requests  # noqa: PLC0415
+
+    settings = _settings()
+    try:
+        requests = read_requests(file)
+    except RequestsFileError as exc:
+        _fail(f"{file} has lines that are no valid requests; nothing was published:\n{exc}", 1)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("publishing", total=len(requests))
+        try:
+            asyncio.run(publish_requests(settings, requests, on_acked=lambda count: progress.advance(task, count)))
+        except (KafkaError, TimeoutError) as exc:
+            _fail(
+                f"not everything was acknowledged by {settings.kafka.bootstrap}: {type(exc).__name__}. Publish the file again: "
+                "readers drop copies by result_id",
+                1,
+            )
+    typer.echo(f"published {len(requests)} requests to {settings.kafka.topic_prefix}.requests")
+
+
+@app.command()
+def results(
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with new results until interrupted")] = False,
+    from_end: Annotated[bool, typer.Option("--from-end", help="only results that come from now on")] = False,
+) -> None:
+    """Print results, one JSON object a line (read_committed)."""
+    try:
+        asyncio.run(_print_results(_settings(), follow=follow, from_end=from_end))
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+async def _print_results(settings: Settings, *, follow: bool, from_end: bool) -> None:
+    from processor.stream.topics import topic_names  # noqa: PLC0415
+    from processor.traffic import read_topics, topic_reader  # noqa: PLC0415
+
+    async with topic_reader(settings, [topic_names(settings).results], from_end=from_end) as consumer:
+        ends = await consumer.end_offsets(consumer.assignment())
+        while True:
+            for record in await read_topics(consumer, wait_s=0.5):
+                sys.stdout.buffer.write((record.value or b"null") + b"\n")
+            sys.stdout.buffer.flush()
+            if not follow and all([await consumer.position(tp) >= end for tp, end in ends.items()]):
+                return
+
+
+@app.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on")] = 8080,
+) -> None:
+    """Run the Didit simulator."""
+    raise NotImplementedError(host, port)

@@ -1,0 +1,1 @@
+"""What crosses the topics: records and headers to bytes and back, and what a bad record is told."""

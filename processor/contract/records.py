@@ -1,0 +1,165 @@
+"""The records that cross the topics, as values. Nothing here reads a clock, a socket or a file."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+# Namespace of every id that we derive; fixed for ever, or copies of a result would stop being equal.
+ID_NAMESPACE = uuid.UUID("6f1d3c0a-7a3e-5c84-9d53-8f0a4f5f2b11")
+
+
+class Priority(StrEnum):
+    """Which requests are called first when a budget is short. Unknown values are rejected by the schema."""
+
+    URGENT = "urgent"
+    NORMAL = "normal"
+    BULK = "bulk"
+
+
+class OnDoubt(StrEnum):
+    """What the caller wants where nobody can know whether a billed call took place."""
+
+    FAIL = "fail"
+    REPEAT = "repeat"
+
+
+class Status(StrEnum):
+    """How a request ended. A business decline by Didit is ``SUCCEEDED`` with ``output.status == "Declined"``."""
+
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"  # never called: the record breaks the contract
+    FAILED = "failed"  # called, and it cannot succeed
+    EXPIRED = "expired"  # the caller's deadline passed first
+    IN_DOUBT = "in_doubt"  # a billed call may have taken place and there is no way to know
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Source:
+    """Where a record stands in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One delivered Kafka record, untouched: ``value`` and ``key`` are the original bytes or ``None``."""
+
+    source: Source
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp_ms: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """What the record holds in memory and on the wire, roughly."""
+        return len(self.key or b"") + len(self.value or b"") + sum(len(k) + len(v or b"") for k, v in self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """What earlier hops of the same request have left behind (from the headers, or fresh at the first delivery)."""
+
+    first: Source  # where the caller's record stood
+    first_ms: int  # its Kafka timestamp, epoch ms
+    hop: int = 0  # times it went through a delay topic, whatever the reason
+    attempt: int = 0  # attempts that counted so far; throttling and pauses do not count
+    due_ms: int | None = None  # not before, epoch ms
+    first_failure_ms: int | None = None
+    last_error: str | None = None  # an error code of ours, never text from outside
+    replay: int = 0  # times it was redriven from the dead-letter topic
+    doubt_ms: int | None = None  # a call whose fate is unknown was made at or after this moment, epoch ms
+    traceparent: str | None = None  # W3C Trace Context
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that fulfils the contract."""
+
+    request_id: str
+    operation: str
+    input: dict[str, Any]
+    deadline_ms: int | None = None  # epoch ms
+    priority: Priority = Priority.NORMAL
+    on_doubt: OnDoubt = OnDoubt.FAIL
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """Why a request did not succeed. ``message`` is our own text: no input, no body, no personal data."""
+
+    type: str  # invalid_request | request_refused | account | exhausted | expired | in_doubt | output_too_large | internal
+    code: str  # stable, machine readable, e.g. "unknown_field" or "http_404"
+    message: str  # what was wrong and what to do
+    http_status: int | None = None
+    field: str | None = None  # path such as "input.workflow_id" or "headers.vp-attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One record of the results topic; its key is ``request_id`` or, where none could be read, the source position."""
+
+    request_id: str | None
+    operation: str | None
+    status: Status
+    source: Source
+    attempts: int
+    received_ms: int  # Kafka timestamp of the caller's record, epoch ms
+    finished_ms: int  # epoch ms
+    output: Any = None  # Didit's answer
+    error: ErrorInfo | None = None
+    kind: str = "final"  # or "progress"
+
+    @property
+    def key(self) -> str:
+        """The Kafka key of this result, in text."""
+        return self.request_id if self.request_id is not None else str(self.source)
+
+    @property
+    def result_id(self) -> str:
+        """The same for every copy of this result (UUIDv5)."""
+        return result_id(self.key, self.kind)
+
+
+def result_id(key: str, kind: str) -> str:
+    """The id that every copy of one result carries; readers that cannot use read_committed drop copies by it."""
+    return str(uuid.uuid5(ID_NAMESPACE, f"{kind}\n{key}"))
+
+
+def call_reference(request_id: str, hop: int) -> str:
+    """The value of the ``X-Request-Id`` header of a call: names request and hop without revealing the id."""
+    return f"{uuid.uuid5(ID_NAMESPACE, request_id)}.{hop}"
+
+
+class OutputKind(StrEnum):
+    """Which of our topics an output goes to; the stream knows their names."""
+
+    RESULT = "results"
+    RETRY = "retry"
+    DEAD_LETTER = "dead-letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One record to publish together with the input offset."""
+
+    kind: OutputKind
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = field(default=())
+    delay_s: int | None = None  # for RETRY: which delay topic
+
+    @property
+    def size_bytes(self) -> int:
+        """Upper bound of the record's size on the wire, headers and framing included."""
+        return len(self.value or b"") + len(self.key or b"") + sum(len(k) + len(v or b"") + 10 for k, v in self.headers) + 100

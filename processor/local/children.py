@@ -1,0 +1,110 @@
+"""Child processes by handle: start, stop, kill, freeze, thaw. A child dies with its parent, however the parent ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_TAIL_BYTES = 4000
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class ChildProcess:
+    """One child; may be started again after its end."""
+
+    def __init__(self, name: str, argv: Sequence[str], environment: Mapping[str, str], log_path: Path) -> None:
+        self.name, self.log_path = name, log_path
+        self._argv, self._environment = list(argv), dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Started and not ended (a frozen one is alive)."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the present or last run; 0 before the first start."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
+    def exit_status(self) -> int | None:
+        """Of the last run; negative for a signal; None while it runs."""
+        return self._process.poll() if self._process is not None else None
+
+    def start(self) -> None:
+        """Start it; output is appended to the log file.
+
+        Raises:
+            RuntimeError: if it is running.
+        """
+        if self.alive:
+            raise RuntimeError(f"{self.name} is running already")
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self._environment},
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, safe between fork and exec
+            )
+
+    def signal(self, number: int) -> None:
+        """Send a signal if it is running."""
+        if self._process is not None and self.alive:
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self.signal(signal.SIGKILL)
+        self.wait(10.0)
+
+    def freeze(self) -> None:
+        """SIGSTOP: sockets stay open, nothing moves."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.signal(signal.SIGCONT)
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        self.signal(signal.SIGTERM)
+
+    def wait(self, within_s: float) -> int:
+        """Exit status.
+
+        Raises:
+            subprocess.TimeoutExpired: if it has not ended by then.
+        """
+        return self._process.wait(within_s) if self._process is not None else 0
+
+    def stop(self, within_s: float) -> None:
+        """SIGTERM, then SIGKILL after ``within_s``."""
+        if not self.alive:
+            return
+        self.thaw()
+        self.terminate()
+        try:
+            self.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def log_tail(self) -> str:
+        """The end of its output."""
+        if not self.log_path.exists():
+            return ""
+        return self.log_path.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
+
+
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

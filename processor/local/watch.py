@@ -1,0 +1,77 @@
+"""Reads a run's topics as a caller would, while it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from processor.contract.decode import Accepted, decode
+from processor.contract.records import Record, Source
+from processor.local.judge import FinalSeen, RetrySeen
+from processor.settings import Settings
+from processor.stream.topics import topic_names
+from processor.traffic import read_topics, topic_reader
+
+
+@dataclass(slots=True)
+class Seen:
+    """What has been read so far (read_committed)."""
+
+    finals: list[FinalSeen] = field(default_factory=list)
+    retries: list[RetrySeen] = field(default_factory=list)
+    dead_letters: int = 0
+
+    @property
+    def final_ids(self) -> set[str]:
+        """Requests that have a final result."""
+        return {f.request_id for f in self.finals}
+
+
+class Watch:
+    """Follows results, delay topics and dead letters; ``on_final`` sees every final result as it comes."""
+
+    def __init__(self, settings: Settings, on_final: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self.seen = Seen()
+        self._settings, self._names = settings, topic_names(settings)
+        self._on_final = on_final
+
+    async def follow(self, stop: asyncio.Event) -> None:
+        """Read until ``stop`` is set and everything that was there then is read."""
+        topics = [self._names.results, self._names.dead_letters, *self._names.inputs[1:]]
+        async with topic_reader(self._settings, topics) as consumer:
+            while not stop.is_set():
+                self._take(await read_topics(consumer, wait_s=0.2))
+            await self._read_rest(consumer)
+
+    async def _read_rest(self, consumer: AIOKafkaConsumer) -> None:
+        ends = await consumer.end_offsets(consumer.assignment())
+        async with asyncio.timeout(30):
+            while not all([await consumer.position(tp) >= end for tp, end in ends.items()]):
+                self._take(await read_topics(consumer, wait_s=0.2))
+
+    def _take(self, records: list[ConsumerRecord]) -> None:
+        for r in records:
+            if r.topic == self._names.results:
+                self._take_result(orjson.loads(r.value))
+            elif r.topic == self._names.dead_letters:
+                self.seen.dead_letters += 1
+            else:
+                self._take_retry(r)
+
+    def _take_result(self, result: dict[str, Any]) -> None:
+        if result["kind"] == "final":
+            source = result["source"]
+            key = result["request_id"] or f"{source['topic']}[{source['partition']}]@{source['offset']}"
+            self.seen.finals.append(FinalSeen(key, result["status"]))
+            if self._on_final is not None:
+                self._on_final(result)
+
+    def _take_retry(self, r: ConsumerRecord) -> None:
+        decoded = decode(Record(Source(r.topic, r.partition, r.offset), r.key, r.value, tuple(r.headers), r.timestamp))
+        if isinstance(decoded, Accepted) and decoded.hop.due_ms is not None:
+            self.seen.retries.append(RetrySeen(decoded.request.request_id, decoded.hop.hop, decoded.hop.due_ms))

@@ -1,0 +1,60 @@
+"""structlog set-up: one JSON object a line on stderr, nothing personal in it.
+
+Log calls of ours name codes, counts and positions, never content. Redaction is the second line of defence: a field whose
+name could hold personal data or a secret is masked, and long texts are cut.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+from processor.settings import LogSettings
+
+_TEXT_MAX = 500
+_MASKED_PARTS = (
+    "key", "token", "secret", "password", "authorization", "signature", "cookie", "email", "phone", "name", "address", "birth",
+    "document", "image", "url", "vendor_data", "body", "value", "input", "output", "metadata", "request_id", "contact", "portrait",
+)  # fmt: skip
+_PLAIN = frozenset({"logger_name", "topic_name", "partition", "value_bytes", "key_id"})
+
+
+def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Mask fields by name and cut long texts (a structlog processor)."""
+    for field, content in event.items():
+        if field not in _PLAIN and field != "event" and any(part in field.lower() for part in _MASKED_PARTS):
+            event[field] = "***"
+        elif isinstance(content, str) and len(content) > _TEXT_MAX:
+            event[field] = content[:_TEXT_MAX] + "..."
+    return event
+
+
+def _render(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    return orjson.dumps(event, default=lambda value: type(value).__name__).decode()
+
+
+def configure_logs(settings: LogSettings) -> None:
+    """Set up structlog and route the standard library's loggers (aiokafka, aiohttp, asyncio) through it."""
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    shared: list[Any] = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), redact]
+    renderer: Any = _render if settings.format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(level, logging.WARNING))

@@ -1,0 +1,170 @@
+"""What becomes of a request: outputs from verdicts. Pure: no clock, no draw, no I/O of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from processor.contract.decode import Accepted, Rejected, decode
+from processor.contract.encode import dead_letter_output, result_output, retry_output
+from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, Status
+from processor.didit.catalog import Idempotency, Operation
+from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Verdict
+from processor.retry.policy import Again, next_attempt
+from processor.settings import LaneSettings, RetrySettings
+
+# what a caller or operator is told; codes are stable, texts are not
+_HINTS = {
+    "request_refused": "Didit refused the request; its answer is in `output`. Correct the request and publish it under a new request_id.",
+    "exhausted": "every attempt failed; redrive the dead letter once the cause is gone.",
+    "expired": "the deadline of the request passed before it could be completed.",
+    "in_doubt": "a billed call may have taken place and there is no way to know; look in Didit's console before repeating it.",
+    "our_fault": "the answer means that this program called wrongly (a redirect is never followed); report it.",
+    "output_too_large": "the answer is larger than a record may be; raise VP_LANES__OUTPUT_BYTES_MAX and the topics' max.message.bytes.",
+    "internal": "the processor failed on this record; report it with the source position, then redrive the dead letter.",
+}
+_KEY_AND_HEADERS_BYTES = 98_304
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A decoded record."""
+
+    record: Record
+    request: Request
+    hop: Hop
+
+
+class Outcomes:
+    """Builds outputs under the limits and the retry policy of one configuration."""
+
+    def __init__(self, lanes: LaneSettings, policy: RetrySettings) -> None:
+        self._output_bytes_max, self._policy = lanes.output_bytes_max, policy
+
+    def rejected(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
+        """A record that breaks the contract: final result and dead letter, no call."""
+        result = Result(
+            bad.request_id, bad.operation, Status.REJECTED, bad.hop.first, bad.hop.attempt, bad.hop.first_ms, now_ms, error=bad.error
+        )
+        return [result_output(result), self._dead_letter(record, bad.hop, bad.error, now_ms)]
+
+    def expired(self, job: Job, now_ms: int) -> list[Output]:
+        """The caller's deadline passed: a final result, and nothing to redrive."""
+        return [self._final(job, Status.EXPIRED, _error("expired", "deadline_passed"), now_ms)]
+
+    def deferred(self, job: Job, code: str, floor_s: float | None, now_ms: int, draw: float) -> tuple[list[Output], Again | None]:
+        """Put off without counting an attempt; also says how, for the log."""
+        return self._again(job, code, now_ms, draw, counted=False, floor_s=floor_s, doubt_ms=None, http_status=None)
+
+    def judged(  # noqa: PLR0911 - one return for each verdict
+        self, job: Job, operation: Operation, verdict: Verdict, *, called_ms: int, now_ms: int, draw: float
+    ) -> tuple[list[Output], Again | None]:
+        """The outputs of a verdict, and the retry among them, if any.
+
+        Args:
+            job: what was called.
+            operation: its row in the catalogue.
+            verdict: what the answer means; an ``AccountFault`` is not the request's and has no outcome.
+            called_ms: a moment before the call left, epoch ms.
+            now_ms: epoch ms.
+            draw: 0 <= draw < 1, for the jitter.
+
+        Raises:
+            ValueError: for an ``AccountFault``.
+        """
+        match verdict:
+            case Success(output):
+                return self._succeeded(job, output, now_ms), None
+            case Throttled(_, wait_s):
+                return self._again(job, "throttled", now_ms, draw, counted=False, floor_s=wait_s, doubt_ms=None, http_status=429)
+            case Deferred(code, wait_s):
+                return self._again(job, code, now_ms, draw, counted=False, floor_s=wait_s, doubt_ms=None, http_status=429)
+            case Transient(code, status, wait_s):
+                return self._again(job, code, now_ms, draw, counted=True, floor_s=wait_s, doubt_ms=None, http_status=status)
+            case Ambiguous(code, status, wait_s):
+                if operation.idempotency is Idempotency.SINGLE and job.request.on_doubt is OnDoubt.FAIL:
+                    return self._ended(job, Status.IN_DOUBT, _error("in_doubt", code, status), now_ms), None
+                return self._again(job, code, now_ms, draw, counted=True, floor_s=wait_s, doubt_ms=called_ms, http_status=status)
+            case Refused(code, status, output, field, dead_letter):
+                error = _error("request_refused", code, status, field)
+                return self._ended(_counted(job), Status.FAILED, error, now_ms, output=output, dead_letter=dead_letter), None
+            case OurFault(code, status):
+                return self._ended(_counted(job), Status.FAILED, _error("our_fault", code, status), now_ms), None
+            case AccountFault():
+                raise ValueError("an account fault is not the request's")
+            case _:
+                assert_never(verdict)
+
+    def broken(self, record: Record, reason: str, now_ms: int) -> list[Output]:
+        """A record on which the processor itself failed: still one final result and a dead letter."""
+        code = "output_too_large" if reason == "OutputTooLarge" else "internal_error"
+        error = _error("output_too_large" if reason == "OutputTooLarge" else "internal", code)
+        decoded = decode(record)
+        if isinstance(decoded, Accepted):
+            return self._ended(Job(record, decoded.request, decoded.hop), Status.FAILED, error, now_ms)
+        return self.rejected(record, replace(decoded, error=error), now_ms)
+
+    def _succeeded(self, job: Job, output: object, now_ms: int) -> list[Output]:
+        job = _counted(job)
+        out = self._final(job, Status.SUCCEEDED, None, now_ms, output=output)
+        if out.size_bytes > self._output_bytes_max:
+            return self._ended(job, Status.FAILED, _error("output_too_large", "output_too_large"), now_ms)
+        return [out]
+
+    def _again(
+        self,
+        job: Job,
+        code: str,
+        now_ms: int,
+        draw: float,
+        *,
+        counted: bool,
+        floor_s: float | None,
+        doubt_ms: int | None,
+        http_status: int | None,
+    ) -> tuple[list[Output], Again | None]:
+        step = next_attempt(
+            job.hop,
+            error_code=code,
+            counted=counted,
+            floor_s=floor_s,
+            doubt_ms=doubt_ms,
+            now_ms=now_ms,
+            draw=draw,
+            deadline_ms=job.request.deadline_ms,
+            policy=self._policy,
+        )
+        if isinstance(step, Again):
+            return [retry_output(job.record, step.hop, step.delay_s)], step
+        job = _counted(job) if counted else job
+        in_doubt = job.hop.doubt_ms is not None or doubt_ms is not None
+        if in_doubt:
+            return self._ended(job, Status.IN_DOUBT, _error("in_doubt", code, http_status), now_ms), None
+        if step.code == "deadline_passed":
+            return self.expired(job, now_ms), None
+        return self._ended(job, Status.FAILED, _error("exhausted", code, http_status), now_ms), None
+
+    def _ended(
+        self, job: Job, status: Status, error: ErrorInfo, now_ms: int, *, output: object = None, dead_letter: bool = True
+    ) -> list[Output]:
+        outputs = [self._final(job, status, error, now_ms, output=output)]
+        if dead_letter:
+            outputs.append(self._dead_letter(job.record, job.hop, error, now_ms))
+        return outputs
+
+    def _final(self, job: Job, status: Status, error: ErrorInfo | None, now_ms: int, *, output: object = None) -> Output:
+        hop, request = job.hop, job.request
+        return result_output(
+            Result(request.request_id, request.operation, status, hop.first, hop.attempt, hop.first_ms, now_ms, output=output, error=error)
+        )
+
+    def _dead_letter(self, record: Record, hop: Hop, error: ErrorInfo, now_ms: int) -> Output:
+        return dead_letter_output(record, hop, error, failed_ms=now_ms, value_bytes_max=self._output_bytes_max - _KEY_AND_HEADERS_BYTES)
+
+
+def _counted(job: Job) -> Job:
+    return replace(job, hop=replace(job.hop, attempt=job.hop.attempt + 1))
+
+
+def _error(kind: str, code: str, http_status: int | None = None, field: str | None = None) -> ErrorInfo:
+    return ErrorInfo(kind, code, _HINTS[kind], http_status, field)

@@ -1,0 +1,98 @@
+"""When a request is tried again, or that it is given up. Pure: ``now`` and the draw go in.
+
+Didit asks for exponential backoff with jitter and for ``Retry-After`` as a floor (Didit, "Rate limiting" and "API errors").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from processor.contract.records import Hop
+from processor.settings import RetrySettings
+
+# A wait that nobody named and that counts no attempt (a bare 429) grows with the hops, from here to there.
+_UNCOUNTED_BASE_S = 1.0
+_UNCOUNTED_MAX_S = 60.0
+_DOUBLINGS_MAX = 40  # 2**40 s is beyond every cap; keeps the float small
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Publish to the delay topic of ``delay_s`` with the headers of ``hop``."""
+
+    hop: Hop
+    delay_s: int
+    cut: bool = False  # Retry-After was longer than the configured cap: worth an alarm
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """No further attempt: ``attempts_exhausted`` or ``deadline_passed``."""
+
+    code: str
+
+
+def backoff_s(attempt: int, draw: float, base_s: float, max_s: float) -> float:
+    """Full jitter: ``draw`` in [0, 1) of the exponential step of this attempt (1 is the first)."""
+    step_s = min(max_s, base_s * 2.0 ** min(max(attempt - 1, 0), _DOUBLINGS_MAX))
+    return draw * step_s
+
+
+def delay_topic_s(wait_s: float, delays_s: tuple[int, ...]) -> int:
+    """The longest delay that is not above the wait; the shortest for a wait below all. The due time absorbs the rest."""
+    return max((delay_s for delay_s in delays_s if delay_s <= wait_s), default=delays_s[0])
+
+
+def next_attempt(
+    hop: Hop,
+    *,
+    error_code: str,
+    counted: bool,
+    floor_s: float | None,
+    doubt_ms: int | None,
+    now_ms: int,
+    draw: float,
+    deadline_ms: int | None,
+    policy: RetrySettings,
+) -> Again | GiveUp:
+    """What follows an attempt that did not end the request.
+
+    Args:
+        hop: what the attempt was made under.
+        error_code: code of ours, for the header.
+        counted: whether the attempt counts (a throttled or deferred one does not).
+        floor_s: ``Retry-After``, or another wait that must not be undercut.
+        doubt_ms: a moment before the call, if its fate is unknown.
+        now_ms: epoch ms.
+        draw: 0 <= draw < 1.
+        deadline_ms: the caller's, epoch ms.
+        policy: limits and delays.
+    """
+    attempt = hop.attempt + 1 if counted else hop.attempt
+    if counted and attempt >= policy.attempts_max:
+        return GiveUp("attempts_exhausted")
+    cut = floor_s is not None and floor_s > policy.retry_after_max_s
+    floor = min(floor_s, policy.retry_after_max_s) if floor_s is not None else 0.0
+    if counted:
+        wait_s = floor + backoff_s(attempt, draw, policy.backoff_base_s, policy.backoff_max_s)
+    elif floor_s is None:
+        # somebody must wait even if nobody said how long; half of it is sure
+        step_s = min(_UNCOUNTED_MAX_S, _UNCOUNTED_BASE_S * 2.0 ** min(hop.hop, _DOUBLINGS_MAX))
+        wait_s = max(_UNCOUNTED_BASE_S, step_s * (0.5 + draw / 2))
+    else:
+        # a tenth of jitter above the floor: those who were held up together do not come back together
+        wait_s = floor + draw * max(1.0, floor / 10)
+    due_ms = now_ms + math.ceil(wait_s * 1000)
+    if deadline_ms is not None and due_ms >= deadline_ms:
+        return GiveUp("deadline_passed")
+    following = replace(
+        hop,
+        hop=hop.hop + 1,
+        attempt=attempt,
+        due_ms=due_ms,
+        first_failure_ms=hop.first_failure_ms if hop.first_failure_ms is not None else now_ms,
+        last_error=error_code,
+        doubt_ms=hop.doubt_ms if hop.doubt_ms is not None else doubt_ms,
+    )
+    return Again(following, delay_topic_s(wait_s, policy.delays_s), cut)

@@ -1,0 +1,138 @@
+"""The life of the process: start, lives of the core one after the other, signals, drain, exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError
+
+from processor.budget.local import LocalBudget
+from processor.didit.client import DiditClient
+from processor.engine import Engine
+from processor.settings import Settings
+from processor.stream.core import Core
+from processor.stream.faults import describe, is_fatal
+from processor.stream.topics_admin import TopicsError, check_topics
+
+log = structlog.get_logger(__name__)
+
+EXIT_STOPPED = 0  # asked to stop, everything at hand is published
+EXIT_GAVE_UP = 1  # an error that a restart of the core cannot cure
+EXIT_UNUSABLE = 2  # configuration or topics must be mended first
+EXIT_HUNG = 3  # the stop did not end in time
+
+_BARREN_LIVES_MAX = 5
+_BACKOFF_S = 1.0
+_BACKOFF_S_MAX = 10.0
+_UNREACHABLE = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, TimeoutError)
+
+
+def run(settings: Settings) -> int:
+    """Run a processor until SIGTERM or SIGINT; the exit status for the process."""
+    return _runner()(_serve_until_signal(settings))
+
+
+def clock_ms() -> int:
+    """Wall clock, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+async def serve(settings: Settings, term: asyncio.Event) -> int:
+    """Work until ``term`` is set; the exit status."""
+    unusable = await _wait_topics(settings, term)
+    if unusable is not None or term.is_set():
+        return unusable or EXIT_STOPPED
+    budget = LocalBudget(settings.budget, calls_max=settings.didit.calls_max, unknown_hold_s=settings.didit.timeout_s + 30.0)
+    try:
+        async with DiditClient(settings.didit) as client:
+            engine = Engine(settings, client, budget, clock_ms=clock_ms, draw=random.SystemRandom().random)
+            return await supervise(lambda: Core(settings, engine, clock_ms), term)
+    finally:
+        await budget.close()
+
+
+async def supervise(make: Callable[[], Core], term: asyncio.Event) -> int:
+    """Lives of the core, one after the other, until ``term`` or until another one cannot help."""
+    barren = 0
+    while not term.is_set():
+        core = make()
+        watch = asyncio.get_running_loop().create_task(_forward(term, core.stop))
+        try:
+            await core.run()
+        except Exception as exc:  # noqa: BLE001 - whatever ended a life, the next one decides
+            if is_fatal(exc):
+                log.critical("gave_up", error=describe(exc))
+                return EXIT_GAVE_UP
+            barren = 0 if core.published or isinstance(exc, _UNREACHABLE) else barren + 1
+            log.error("life_ended", error=describe(exc), barren_lives=barren)
+            if barren >= _BARREN_LIVES_MAX:
+                log.critical("gave_up", error=describe(exc), barren_lives=barren)
+                return EXIT_GAVE_UP
+            await _pause(term, min(_BACKOFF_S * (1 + barren), _BACKOFF_S_MAX))
+        finally:
+            watch.cancel()
+    return EXIT_STOPPED
+
+
+async def _wait_topics(settings: Settings, term: asyncio.Event) -> int | None:
+    """None when the topics will do. Waits for brokers that cannot be reached, and says so."""
+    while not term.is_set():
+        try:
+            faults = await check_topics(settings)
+        except TopicsError as exc:
+            log.error("kafka_unreachable", detail=str(exc), hint="waiting; is VP_KAFKA__BOOTSTRAP right?")
+            await _pause(term, 2.0)
+            continue
+        for fault in faults:
+            log.critical("topic_unusable", detail=fault)
+        return EXIT_UNUSABLE if faults else None
+    return None
+
+
+async def _serve_until_signal(settings: Settings) -> int:
+    term = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _begin_stop, term, settings.lanes.shutdown_s)
+    log.info("started", group=settings.kafka.group, instance=settings.kafka.instance_id, prefix=settings.kafka.topic_prefix)
+    status = await serve(settings, term)
+    log.info("stopped", status=status)
+    return status
+
+
+def _begin_stop(term: asyncio.Event, limit_s: float) -> None:
+    if term.is_set():
+        return
+    log.info("stopping", limit_s=limit_s)
+    term.set()
+    timer = threading.Timer(limit_s, os._exit, (EXIT_HUNG,))  # a thread: it works even if the loop is blocked
+    timer.daemon = True
+    timer.start()
+
+
+async def _pause(term: asyncio.Event, wait_s: float) -> None:
+    try:
+        async with asyncio.timeout(wait_s):
+            await term.wait()
+    except TimeoutError:
+        return
+
+
+async def _forward(source: asyncio.Event, target: asyncio.Event) -> None:
+    await source.wait()
+    target.set()
+
+
+def _runner() -> Callable[..., int]:
+    try:
+        import uvloop  # noqa: PLC0415 - absent on Windows
+    except ImportError:
+        return asyncio.run
+    return uvloop.run

@@ -1,0 +1,233 @@
+"""All settings, from the environment, checked at once. No other module reads the environment.
+
+Names are ``VP_<GROUP>__<NAME>``, e.g. ``VP_KAFKA__BOOTSTRAP``. Secrets may come from a file (``..._FILE``) and are masked
+wherever settings are printed. docs/configuration.md is generated from this file.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ConfigurationError(Exception):
+    """The start is refused. The text lists every fault, one a line, with the variable that holds it."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class KafkaSettings(_Group):
+    """How to reach Kafka, and under which names."""
+
+    bootstrap: str = Field("127.0.0.1:9092", min_length=1, description="comma-separated host:port of the brokers")
+    group: str = Field("verification-processor", min_length=1, max_length=200, description="consumer group; begins the transactional ids")
+    topic_prefix: str = Field("verification", pattern=r"^[a-zA-Z0-9._-]{1,100}$", description="all topic names begin with it")
+    instance_id: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[a-zA-Z0-9._-]{1,200}$",
+        description="group.instance.id: one of a kind and the same after a restart, e.g. the pod name; default the host name",
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field("PLAINTEXT", description="as in Kafka's clients")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("SCRAM-SHA-512", description="used with SASL_*")
+    sasl_username: str | None = Field(None, description="used with SASL_*")
+    sasl_password: SecretStr | None = Field(None, description="used with SASL_*")
+    sasl_password_file: Path | None = Field(None, description="file that holds the SASL password; instead of the variable")
+    ssl_ca_file: Path | None = Field(None, description="PEM file of the certificate authorities; default the system's")
+    ssl_certificate_file: Path | None = Field(None, description="PEM client certificate, for mTLS")
+    ssl_key_file: Path | None = Field(None, description="PEM key of the client certificate")
+    ssl_key_password: SecretStr | None = Field(None, description="password of that key")
+    on_missing_offsets: Literal["stop", "earliest", "latest"] = Field(
+        "stop",
+        description="no offsets on a topic with history, or offsets that no longer exist: a decision for a person",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        faults = []
+        if self.security_protocol.startswith("SASL") and (not self.sasl_username or not self.password()):
+            faults.append("SASL needs VP_KAFKA__SASL_USERNAME and VP_KAFKA__SASL_PASSWORD (or _FILE)")
+        if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
+            faults.append("mTLS needs both VP_KAFKA__SSL_CERTIFICATE_FILE and VP_KAFKA__SSL_KEY_FILE")
+        files = (self.ssl_ca_file, self.ssl_certificate_file, self.ssl_key_file)
+        faults += [f"{file} cannot be read" for file in files if file and not file.is_file()]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def password(self) -> str | None:
+        """The SASL password from the variable or the file."""
+        return _secret(self.sasl_password, self.sasl_password_file)
+
+    def client_options(self) -> dict[str, Any]:
+        """Keyword arguments that every aiokafka client of ours gets."""
+        options: dict[str, Any] = {"bootstrap_servers": self.bootstrap, "security_protocol": self.security_protocol}
+        if self.security_protocol.startswith("SASL"):
+            options["sasl_mechanism"] = self.sasl_mechanism
+            options |= {"sasl_plain_username": self.sasl_username, "sasl_plain_password": self.password()}
+        if self.security_protocol.endswith("SSL"):
+            context = ssl.create_default_context(cafile=str(self.ssl_ca_file) if self.ssl_ca_file else None)
+            if self.ssl_certificate_file:
+                key_password = self.ssl_key_password.get_secret_value() if self.ssl_key_password else None
+                context.load_cert_chain(self.ssl_certificate_file, self.ssl_key_file, key_password)
+            options["ssl_context"] = context
+        return options
+
+
+class DiditSettings(_Group):
+    """How to reach Didit."""
+
+    base_url: str = Field("https://verification.didit.me", description="https, or http on loopback only")
+    api_key: SecretStr | None = Field(None, description="x-api-key of the application")
+    api_key_file: Path | None = Field(None, description="file that holds the key; read again when Didit refuses the key")
+    timeout_s: Seconds = Field(30.0, description="whole call, from connect to the last byte; 1 s and more")
+    calls_max: int = Field(100, ge=1, le=5000, description="calls in flight in this process")
+    response_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="a longer answer is cut off and counts as unreadable")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        url = urlsplit(self.base_url)
+        loopback = url.hostname in {"127.0.0.1", "localhost", "::1"}
+        faults = []
+        if url.scheme != "https" and not (url.scheme == "http" and loopback):
+            faults.append("VP_DIDIT__BASE_URL must be https (http only on loopback)")
+        if not url.hostname or url.path.strip("/") or url.query or url.fragment or url.username:
+            faults.append("VP_DIDIT__BASE_URL must be scheme://host[:port] and nothing else")
+        if self.api_key_file and not self.api_key_file.is_file():
+            faults.append("VP_DIDIT__API_KEY_FILE cannot be read")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def key(self) -> str | None:
+        """The API key from the variable or the file (read anew at each call of this function)."""
+        return _secret(self.api_key, self.api_key_file)
+
+
+class ScopeLimit(_Group):
+    """One rate-limit scope of Didit: at most ``limit`` counted calls in any ``window_s`` seconds."""
+
+    limit: int = Field(ge=1, description="calls a window, over all replicas that share the key")
+    window_s: Seconds = Field(60.0, description="length of the window")
+
+
+def _documented_limits() -> dict[str, ScopeLimit]:
+    documented = {"session-create": 600, "session-decision": 100, "generic-write": 300, "generic-get": 600}
+    return {scope: ScopeLimit(limit=limit, window_s=60.0) for scope, limit in documented.items()}
+
+
+class BudgetSettings(_Group):
+    """Didit's budgets, and how much of them this process may use."""
+
+    limits: dict[str, ScopeLimit] = Field(default_factory=_documented_limits, description="JSON object: scope -> {limit, window_s}")
+    share: float = Field(1.0, gt=0, le=1, description="part of every limit that this replica may use: 1 / number of replicas")
+    pause_park_s: Seconds = Field(5.0, description="a scope paused for longer sends its requests to a delay topic instead of holding them")
+    account_probe_s: Seconds = Field(30.0, description="after an account fault (key, credits) one probe call each so many seconds")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if missing := sorted(set(_documented_limits()) - set(self.limits)):
+            raise ValueError(f"VP_BUDGET__LIMITS lacks the scopes {', '.join(missing)}")
+        return self
+
+
+class RetrySettings(_Group):
+    """When a failed call is made again."""
+
+    attempts_max: int = Field(6, ge=1, le=1000, description="counted attempts before a request is given up")
+    backoff_base_s: Seconds = Field(5.0, description="the first backoff is drawn from 0 to this, then it doubles")
+    backoff_max_s: Seconds = Field(3600.0, description="the backoff stops growing here")
+    retry_after_max_s: Seconds = Field(86_400.0, description="a longer Retry-After is cut to this, with an alarm in the log")
+    delays_s: tuple[int, ...] = Field((10, 60, 600, 3600), description="the delay topics; JSON array, ascending")
+    partitions: int = Field(4, ge=1, le=1000, description="partitions of each delay topic; each one owned costs a producer")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if not self.delays_s or list(self.delays_s) != sorted(set(self.delays_s)) or self.delays_s[0] < 1:
+            raise ValueError("VP_RETRY__DELAYS_S must be ascending whole seconds, at least one")
+        return self
+
+
+class LaneSettings(_Group):
+    """How a partition is worked on, and how long everything may take. The defaults are derived in docs/architecture.md."""
+
+    work_max: int = Field(200, ge=1, le=10_000, description="requests of one partition that wait for a permit or call")
+    ahead_max: int = Field(20_000, ge=1, le=24_000, description="offsets read beyond the oldest unfinished one")
+    ahead_bytes_max: int = Field(8 * 1024 * 1024, ge=65_536, description="bytes of undue records that one partition may hold in memory")
+    publish_pause_s: float = Field(0.05, ge=0, le=5, description="least time between two transactions of one partition")
+    publish_max: int = Field(500, ge=1, le=5000, description="requests completed in one transaction")
+    output_bytes_max: int = Field(
+        2_000_000, ge=100_000, description="largest record we publish; at most max.message.bytes of our output topics"
+    )
+    session_timeout_s: Seconds = Field(10.0, description="Kafka gives our partitions away after this silence")
+    heartbeat_s: Seconds = Field(2.0, description="interval of heartbeats")
+    drain_s: Seconds = Field(10.0, description="a revoke or a stop waits this long for calls in flight")
+    flush_s: Seconds = Field(5.0, description="and then this long for the last transactions")
+    close_s: Seconds = Field(3.0, description="and this long for each client to close")
+    transaction_s: Seconds = Field(25.0, description="deadline of one transaction; the broker's own is 15 s later")
+    restore_s: Seconds = Field(25.0, description="deadline of fencing the former owner and reading its offset")
+    start_s: Seconds = Field(60.0, description="deadline of joining the group")
+    stall_s: Seconds = Field(120.0, description="no poll came back for so long: the clients are built anew")
+
+    @property
+    def rebalance_timeout_s(self) -> float:
+        """How long the broker must wait for our revoke: its parts, and a margin."""
+        return self.heartbeat_s + self.drain_s + self.flush_s + self.close_s + 10.0
+
+    @property
+    def shutdown_s(self) -> float:
+        """Hard limit of a stop after SIGTERM: the process exits by then, whatever hangs."""
+        return self.drain_s + self.flush_s + 2 * self.close_s + 5.0
+
+
+class LogSettings(_Group):
+    """Logs: JSON lines on stderr, without personal data."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
+    format: Literal["json", "text"] = Field("json", description="text is for eyes at a terminal")
+
+
+class Settings(BaseSettings):
+    """Everything a processor is told."""
+
+    model_config = SettingsConfigDict(env_prefix="VP_", env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    didit: DiditSettings = Field(default_factory=DiditSettings)
+    budget: BudgetSettings = Field(default_factory=BudgetSettings)
+    retry: RetrySettings = Field(default_factory=RetrySettings)
+    lanes: LaneSettings = Field(default_factory=LaneSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment.
+
+    Raises:
+        ConfigurationError: with every fault, its variable, and no value.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as exc:
+        errors = exc.errors(include_input=False, include_url=False)
+        faults = [f"  {_variable(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in errors]
+        raise ConfigurationError("the configuration is not usable:\n" + "\n".join(faults)) from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return "VP_" + "__".join(str(part).upper() for part in location)
+
+
+def _secret(value: SecretStr | None, file: Path | None) -> str | None:
+    if value is not None:
+        return value.get_secret_value()
+    return file.read_text().strip() if file is not None and file.is_file() else None

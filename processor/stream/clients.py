@@ -1,0 +1,108 @@
+"""aiokafka clients as we need them, and their end. The only place that touches aiokafka's private attributes.
+
+Pinned to aiokafka 0.14: tests/integration/test_integration_clients.py fails if one of these attributes is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+from processor.settings import Settings
+from processor.stream.resume import Committed
+
+_REQUEST_TIMEOUT_MS = 10_000
+_BROKER_MARGIN_S = 15.0  # the broker aborts a transaction later than our own deadline ends it
+
+
+def build_consumer(settings: Settings) -> AIOKafkaConsumer:
+    """The group member of this process: static, manual offsets, only committed records."""
+    lanes = settings.lanes
+    return AIOKafkaConsumer(
+        **settings.kafka.client_options(),
+        group_id=settings.kafka.group,
+        group_instance_id=settings.kafka.instance_id,
+        enable_auto_commit=False,
+        auto_offset_reset="none",  # we seek; a position that is gone must be an error, not a jump
+        isolation_level="read_committed",  # an aborted retry record must not be worked on
+        partition_assignment_strategy=(RoundRobinPartitionAssignor,),  # one only: a second one costs a join each rebalance
+        session_timeout_ms=_ms(lanes.session_timeout_s),
+        heartbeat_interval_ms=_ms(lanes.heartbeat_s),
+        rebalance_timeout_ms=_ms(lanes.rebalance_timeout_s),
+        max_poll_interval_ms=2**31 - 1,  # the client-side leave only does harm; our own watchdog looks at the poll
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        fetch_max_wait_ms=100,
+        metadata_max_age_ms=30_000,  # new partitions are seen after this time at the latest
+    )
+
+
+def build_lane_producer(settings: Settings, partition: TopicPartition) -> AIOKafkaProducer:
+    """The transactional producer of one lane; its id is the fence between owners of the partition."""
+    lanes = settings.lanes
+    return AIOKafkaProducer(
+        **settings.kafka.client_options(),
+        transactional_id=f"{settings.kafka.group}-{partition.topic}-{partition.partition}",
+        acks="all",
+        transaction_timeout_ms=_ms(lanes.transaction_s + _BROKER_MARGIN_S),
+        max_batch_size=262_144,
+        max_request_size=lanes.output_bytes_max + 65_536,
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        retry_backoff_ms=20,  # the default of 100 ms doubles the time of a transaction
+    )
+
+
+def membership(consumer: AIOKafkaConsumer) -> tuple[int, str]:
+    """Generation and member id. Both: a static member that joins again keeps its generation."""
+    coordinator = consumer._coordinator  # noqa: SLF001 - no public way
+    return getattr(coordinator, "generation", -1), getattr(coordinator, "member_id", "")
+
+
+async def committed_offsets(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Committed]:
+    """Committed offsets with their metadata, which ``consumer.committed()`` drops. Partitions without one are absent."""
+    found: dict[TopicPartition, OffsetAndMetadata] = await consumer._coordinator.fetch_committed_offsets(list(partitions))  # noqa: SLF001 - no public way
+    return {tp: Committed(o.offset, o.metadata or "") for tp, o in found.items() if o.offset >= 0}
+
+
+def read_position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
+    """The next offset to fetch, beyond markers that were passed over; None while it is not known."""
+    subscription = consumer._subscription.subscription  # noqa: SLF001 - position() is a coroutine that may wait
+    assignment = subscription.assignment if subscription is not None else None
+    if assignment is None or partition not in assignment.tps:
+        return None
+    state = assignment.state_value(partition)
+    return int(state.position) if state.has_valid_position else None
+
+
+def listen(consumer: AIOKafkaConsumer, topics: list[str], listener: ConsumerRebalanceListener) -> None:
+    """Subscribe by name."""
+    consumer.subscribe(topics, listener=listener)
+
+
+def leave_on_stop(consumer: AIOKafkaConsumer) -> None:
+    """Let ``stop()`` leave the group although the member is static: others take over at once."""
+    consumer._coordinator._group_instance_id = None  # noqa: SLF001 - no public way
+
+
+async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer, deadline_s: float) -> None:
+    """Stop a client within ``deadline_s``, whatever it does: stop() may hang or raise a CancelledError of its own."""
+    task = asyncio.ensure_future(client.stop())
+    done, _ = await asyncio.wait({task}, timeout=deadline_s)
+    if not done:
+        task.cancel()
+        await asyncio.wait({task}, timeout=1.0)
+    if task.done() and not task.cancelled():
+        task.exception()  # looked at, so that it is not reported as lost
+        if done:
+            return
+    inner: Any = client._client if isinstance(client, AIOKafkaConsumer) else client.client  # noqa: SLF001 - stop() did not reach its own close()
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(inner.close(), 1.0)
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

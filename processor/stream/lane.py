@@ -1,0 +1,192 @@
+"""A lane: one assignment of one input partition, from delivered records to finished outcomes.
+
+A record is in exactly one place: ``delayed`` (not due yet, holds nothing but memory), ``ready`` (due, no room at work),
+``work`` (a task of the handler), ``finished`` (outcome known, not published), or published and noted in the ledger.
+A later assignment of the same partition is another lane; this one then only ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+from aiokafka import TopicPartition
+
+from processor.contract.decode import peek_due_ms
+from processor.contract.records import Output, Record
+from processor.retry.delay_queue import DelayQueue
+from processor.settings import LaneSettings
+from processor.stream.ledger import Ledger
+from processor.stream.work import Handler, Work
+
+log = structlog.get_logger(__name__)
+
+_DUE_PER_TURN_MAX = 500  # records woken in one turn of the loop
+_TRANSACTION_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Lane:
+    """Records in, finished outcomes out; ``publisher`` takes them from here."""
+
+    def __init__(
+        self,
+        partition: TopicPartition,
+        ledger: Ledger,
+        handler: Handler,
+        settings: LaneSettings,
+        *,
+        clock_ms: Callable[[], int],
+        on_room: Callable[[], None],
+    ) -> None:
+        self.partition, self.ledger = partition, ledger
+        self.wake = asyncio.Event()  # something is finished, or the lane is closing
+        self.open = True  # records may be delivered and started
+        self.closing = False  # publish what is finished, then stop
+        self._handler, self._settings, self._clock_ms, self._on_room = handler, settings, clock_ms, on_room
+        self._delayed: DelayQueue[Record] = DelayQueue(count_max=settings.ahead_max, bytes_max=settings.ahead_bytes_max)
+        self._ready: deque[Record] = deque()
+        self._work: set[Work] = set()
+        self._finished: list[tuple[Record, Sequence[Output]]] = []
+        self._held_bytes = 0  # of every record delivered and not published
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ---- records in
+
+    @property
+    def wants_records(self) -> bool:
+        """Whether more may be read: every place in which a record can wait is bounded."""
+        s = self._settings
+        return (
+            self.open
+            and not self._ready
+            and len(self._work) < s.work_max
+            and len(self._finished) < 2 * s.work_max
+            and self._held_bytes < s.ahead_bytes_max
+            and self.ledger.span < s.ahead_max
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Everything that was delivered is published."""
+        return self.ledger.unfinished_count == 0
+
+    def deliver(self, records: Iterable[Record]) -> None:
+        """Take records in ascending offset; those that an earlier owner has finished are passed over."""
+        now_ms = self._clock_ms()
+        for record in records:
+            if not self.ledger.deliver(record.source.offset):
+                continue
+            self._held_bytes += record.size_bytes
+            due_ms = peek_due_ms(record)
+            if due_ms is not None and due_ms > now_ms:
+                self._delayed.push(due_ms, record, record.size_bytes)
+            else:
+                self._ready.append(record)
+        self._set_timer()
+        self._start_ready()
+        self.wake.set()  # passed-over records may have moved the floor
+
+    def _start_ready(self) -> None:
+        while self.open and self._ready and len(self._work) < self._settings.work_max:
+            work = Work(self._ready.popleft())
+            self._work.add(work)
+            work.task = asyncio.get_running_loop().create_task(self._run(work))
+            work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]
+
+    def _set_timer(self) -> None:
+        next_ms = self._delayed.next_due_ms
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if next_ms is not None and self.open:
+            delay_s = max(0.0, (next_ms - self._clock_ms()) / 1000)
+            self._timer = asyncio.get_running_loop().call_later(min(delay_s, 3600.0), self._wake_due)
+
+    def _wake_due(self) -> None:
+        self._timer = None
+        self._ready.extend(self._delayed.pop_due(self._clock_ms(), _DUE_PER_TURN_MAX))
+        self._start_ready()
+        self._set_timer()
+
+    # ---- work
+
+    async def _run(self, work: Work) -> None:
+        try:
+            outputs = await self._handler.handle(work.record, work)
+            if not outputs:
+                raise ValueError("no outputs")  # noqa: TRY301 - an outcome of nothing would be a silent loss
+        except Exception as exc:  # noqa: BLE001 - no record may stop a lane
+            log.error("handler_failed", source=str(work.record.source), error=type(exc).__name__)
+            outputs = self._handler.broken(work.record, type(exc).__name__)
+        if any(o.size_bytes > self._settings.output_bytes_max for o in outputs):
+            # a refusal by the broker would poison the producer
+            outputs = self._handler.broken(work.record, "OutputTooLarge")
+        self._finished.append((work.record, outputs))
+        self.wake.set()
+
+    def _ended(self, work: Work) -> None:
+        self._work.discard(work)
+        if self.open:
+            self._start_ready()
+            self._on_room()
+
+    # ---- outcomes out
+
+    def take_finished(self, count_max: int) -> list[tuple[Record, Sequence[Output]]]:
+        """Remove outcomes for one transaction, bounded by count, bytes and what the gap map can hold."""
+        taken: list[tuple[Record, Sequence[Output]]] = []
+        left: list[tuple[Record, Sequence[Output]]] = []
+        size_bytes = 0
+        for item in self._finished:
+            if len(taken) < count_max and size_bytes < _TRANSACTION_BYTES_MAX and self.ledger.fits(item[0].source.offset):
+                taken.append(item)
+                size_bytes += sum(o.size_bytes for o in item[1])
+            else:
+                left.append(item)
+        self._finished = left
+        return taken
+
+    def published(self, records: Sequence[Record]) -> None:
+        """Note that these outcomes are in a committed transaction."""
+        self.ledger.finish(r.source.offset for r in records)
+        self._held_bytes -= sum(r.size_bytes for r in records)
+        self._on_room()
+
+    # ---- end
+
+    def stop_dispatch(self) -> set[asyncio.Task[None]]:
+        """Start nothing more, drop what waits. Returns the tasks that still call."""
+        self.open = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._delayed.clear()
+        self._ready.clear()
+        for work in self._work:
+            work.stop()
+        return {w.task for w in self._work if w.task is not None and w.calling}
+
+    def close(self) -> None:
+        """Let the publisher end after the outcomes at hand."""
+        self.closing = True
+        self.wake.set()
+
+    def abandon(self) -> set[asyncio.Task[None]]:
+        """Cancel what is left at work; its records are taken up again by the next owner."""
+        tasks = {w.task for w in self._work if w.task is not None}
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    def snapshot(self) -> dict[str, int]:
+        """Counts for logs and the operators' page."""
+        return {
+            "floor": self.ledger.floor,
+            "delayed": len(self._delayed),
+            "ready": len(self._ready),
+            "work": len(self._work),
+            "finished": len(self._finished),
+            "held_bytes": self._held_bytes,
+        }

@@ -1,0 +1,120 @@
+"""Which offsets of one partition are done. Pure: no Kafka types, no clock.
+
+Offsets arrive in ascending order and are finished in any order. What is done beyond the oldest unfinished offset is kept
+as a *gap map* and committed beside that offset, so that a later owner repeats none of it. Holes in the log (transaction
+markers, compaction) count as done: an offset is unfinished only if it was delivered and not finished.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Collection, Iterable, Iterator
+
+# A commit's metadata may be 4096 characters long (Kafka's offset.metadata.max.bytes): 24 000 bits are 4000 in base64.
+GAP_MAP_BITS = 24_000
+_VERSION = "1:"
+
+
+class GapMapError(ValueError):
+    """The metadata of a committed offset was not written by this program."""
+
+
+class Ledger:
+    """The done offsets of one assignment of one partition."""
+
+    def __init__(self, floor: int, done: Iterable[int] = ()) -> None:
+        self.floor = floor  # everything below is done
+        self.next = floor  # the least offset that has not been delivered
+        self._unfinished: dict[int, None] = {}  # insertion order is offset order
+        self._done = {offset for offset in done if offset >= floor}
+
+    def deliver(self, offset: int) -> bool:
+        """Note a delivered record. False: an earlier owner has finished it.
+
+        Raises:
+            ValueError: if offsets do not ascend; a rewind inside one assignment would repeat work.
+        """
+        if offset < self.next:
+            raise ValueError(f"offset {offset} was delivered after {self.next - 1}")
+        self.next = offset + 1
+        if offset in self._done:
+            self._advance()
+            return False
+        self._unfinished[offset] = None
+        return True
+
+    def finish(self, offsets: Iterable[int]) -> None:
+        """Note that the outcomes of these delivered offsets are published."""
+        for offset in offsets:
+            del self._unfinished[offset]
+            self._done.add(offset)
+        self._advance()
+
+    def skip_to(self, position: int) -> None:
+        """Note that nothing below ``position`` is left to be delivered (the tail was markers, not records)."""
+        if position > self.next:
+            self.next = position
+            self._advance()
+
+    def view(self, extra: Collection[int] = ()) -> tuple[int, str]:
+        """The offset to commit and its metadata, as if ``extra`` were finished already."""
+        floor = next((offset for offset in self._unfinished if offset not in extra), self.next)
+        return floor, encode_gap_map(floor, (o for done in (self._done, extra) for o in done if o >= floor))
+
+    @property
+    def unfinished_count(self) -> int:
+        """Delivered and not finished."""
+        return len(self._unfinished)
+
+    @property
+    def span(self) -> int:
+        """Length of the range that the gap map has to describe."""
+        return max(self.next, max(self._done, default=0) + 1) - self.floor
+
+    def fits(self, offset: int) -> bool:
+        """Whether this offset can be noted as done in the gap map now."""
+        return offset - self.floor < GAP_MAP_BITS
+
+    def _advance(self) -> None:
+        floor = next(iter(self._unfinished), self.next)
+        if floor > self.floor:
+            self.floor = floor
+            self._done = {offset for offset in self._done if offset >= floor}
+
+
+def encode_gap_map(floor: int, done: Iterable[int]) -> str:
+    """Metadata text: a version and, in base64, one bit for each offset from ``floor`` on, least significant first.
+
+    Raises:
+        ValueError: if an offset lies beyond the map.
+    """
+    bits = bytearray()
+    for offset in done:
+        index = offset - floor
+        if not 0 <= index < GAP_MAP_BITS:
+            raise ValueError(f"offset {offset} does not fit a gap map from {floor}")
+        if (missing := (index >> 3) + 1 - len(bits)) > 0:
+            bits.extend(bytes(missing))
+        bits[index >> 3] |= 1 << (index & 7)
+    return _VERSION + base64.b64encode(bits).decode()
+
+
+def decode_gap_map(floor: int, metadata: str) -> Iterator[int]:
+    """Offsets that are done although they are not below ``floor``. Empty metadata is an empty map.
+
+    Raises:
+        GapMapError: if the text is not such a map.
+    """
+    if not metadata:
+        return
+    try:
+        if not metadata.startswith(_VERSION):
+            raise GapMapError("unknown version")
+        bits = base64.b64decode(metadata[len(_VERSION) :], validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise GapMapError(f"the metadata of the committed offset is not a gap map: {exc}") from exc
+    for index, byte in enumerate(bits):
+        for bit in range(8):
+            if byte >> bit & 1:
+                yield floor + index * 8 + bit

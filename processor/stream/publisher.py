@@ -1,0 +1,54 @@
+"""Publishes a lane's finished outcomes, one transaction after the other, until the lane closes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from processor.settings import LaneSettings
+from processor.stream.lane import Lane
+from processor.stream.transactions import LaneWriter
+
+# A transactional id that is idle for a week is forgotten by the broker (transactional.id.expiration.ms).
+_RENEW_S = 6 * 3600.0
+
+
+async def publish(lane: Lane, writer: LaneWriter, settings: LaneSettings, saved_floor: int, on_published: Callable[[int], None]) -> None:
+    """Run until ``lane.closing`` and nothing is left to publish.
+
+    Args:
+        lane: where outcomes come from.
+        writer: the lane's own transactional producer, started.
+        settings: batch size and pauses.
+        saved_floor: the offset that is committed already.
+        on_published: told how many records each transaction completed.
+
+    Raises:
+        KafkaError, TimeoutError: if a transaction failed; the life of the core ends then.
+    """
+    while True:
+        renew = not await _woken(lane.wake)
+        lane.wake.clear()
+        while True:
+            batch = lane.take_finished(settings.publish_max)
+            records = [record for record, _ in batch]
+            floor, metadata = lane.ledger.view({r.source.offset for r in records})
+            if not batch and floor <= saved_floor and not renew:
+                break
+            await writer.commit((output for _, outputs in batch for output in outputs), floor, metadata)
+            lane.published(records)
+            saved_floor, renew = floor, False
+            on_published(len(records))
+            if not lane.closing:
+                await asyncio.sleep(settings.publish_pause_s)
+        if lane.closing:
+            return
+
+
+async def _woken(event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(_RENEW_S):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

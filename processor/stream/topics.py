@@ -1,0 +1,145 @@
+"""The topics: their names, what they must be like, and what is wrong with them. Pure; ``topics_admin`` acts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from processor.contract.records import Output, OutputKind
+from processor.settings import Settings
+
+_DAY_S = 86_400
+_UNITS_S = (("d", _DAY_S), ("h", 3600), ("m", 60), ("s", 1))
+_REQUEST_BYTES_MAX = 1_048_588  # Kafka's default of max.message.bytes
+_DEAD_LETTER_RETENTION_S_MIN = 3 * _DAY_S  # somebody must be able to look after a weekend
+_MARGIN_BYTES = 65_536  # our headers, beside the original record
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """All names, from the prefix."""
+
+    prefix: str
+    delays_s: tuple[int, ...]
+
+    @property
+    def requests(self) -> str:
+        """What callers publish to."""
+        return f"{self.prefix}.requests"
+
+    @property
+    def results(self) -> str:
+        """What callers read from."""
+        return f"{self.prefix}.results"
+
+    @property
+    def dead_letters(self) -> str:
+        """What cannot succeed, with the reason in the headers."""
+        return f"{self.prefix}.dead-letters"
+
+    def retry(self, delay_s: int) -> str:
+        """The delay topic of a tier."""
+        return f"{self.prefix}.retry.{delay_name(delay_s)}"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every topic that lanes read."""
+        return (self.requests, *(self.retry(delay_s) for delay_s in self.delays_s))
+
+    def of(self, output: Output) -> str:
+        """Where an output goes.
+
+        Raises:
+            ValueError: for a retry output without a tier of ours.
+        """
+        if output.kind is OutputKind.RESULT:
+            return self.results
+        if output.kind is OutputKind.DEAD_LETTER:
+            return self.dead_letters
+        if output.delay_s not in self.delays_s:
+            raise ValueError(f"there is no delay topic of {output.delay_s} s")
+        return self.retry(output.delay_s)
+
+
+def topic_names(settings: Settings) -> TopicNames:
+    """The names under these settings."""
+    return TopicNames(settings.kafka.topic_prefix, settings.retry.delays_s)
+
+
+def delay_name(delay_s: int) -> str:
+    """``90`` -> ``90s``, ``600`` -> ``10m``, ``3600`` -> ``1h``: the largest unit that fits without a rest."""
+    return next(f"{delay_s // size_s}{unit}" for unit, size_s in _UNITS_S if delay_s % size_s == 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """What one topic must be like. ``configs`` are set when it is created."""
+
+    name: str
+    partitions: int
+    configs: Mapping[str, str]
+    retention_s_min: int = 0
+    message_bytes_min: int = 0
+    message_bytes_max: int | None = None
+    may_compact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFound:
+    """What a topic is like."""
+
+    partitions: int
+    configs: Mapping[str, str] = field(default_factory=dict)
+
+
+def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tuple[TopicSpec, ...]:
+    """Every topic that the processor needs, in the order in which they are created."""
+    names, output_max = topic_names(settings), settings.lanes.output_bytes_max
+    wait_s_max = max(settings.retry.delays_s[-1], int(settings.retry.backoff_max_s), int(settings.retry.retry_after_max_s))
+    common = {"cleanup.policy": "delete"} | ({"min.insync.replicas": "2"} if replication >= 3 else {})  # noqa: PLR2004 - Kafka's usual pair
+
+    def spec(name: str, count: int, retention_s: int, retention_s_min: int, bytes_max: int, **rest: object) -> TopicSpec:
+        configs = common | {"retention.ms": str(retention_s * 1000), "max.message.bytes": str(bytes_max)}
+        return TopicSpec(name, count, configs, retention_s_min, **rest)  # type: ignore[arg-type]
+
+    return (
+        spec(names.requests, partitions, 7 * _DAY_S, 3600, _REQUEST_BYTES_MAX, message_bytes_max=output_max - _MARGIN_BYTES),
+        spec(names.results, partitions, 7 * _DAY_S, 3600, output_max, message_bytes_min=output_max, may_compact=True),
+        spec(names.dead_letters, partitions, 30 * _DAY_S, _DEAD_LETTER_RETENTION_S_MIN, output_max, message_bytes_min=output_max),
+        *(
+            spec(
+                names.retry(delay_s),
+                settings.retry.partitions,
+                max(7 * _DAY_S, 2 * wait_s_max),
+                wait_s_max + _DAY_S,  # a record must outlive the longest wait and a day without processors
+                output_max,
+                message_bytes_min=output_max,
+            )
+            for delay_s in settings.retry.delays_s
+        ),
+    )
+
+
+def topic_faults(spec: TopicSpec, found: TopicFound | None) -> list[str]:
+    """What is wrong with a topic, each with what to do. Empty when it will do."""
+    if found is None:
+        return [f"{spec.name}: does not exist; create it with `processor topics apply`"]
+    faults = []
+    policy = found.configs.get("cleanup.policy", "delete")
+    if "compact" in policy and not spec.may_compact:
+        faults.append(f"{spec.name}: cleanup.policy is {policy}; records with equal keys would replace each other; set it to delete")
+    retention_ms = int(found.configs.get("retention.ms", "-1"))
+    if 0 <= retention_ms < spec.retention_s_min * 1000:
+        faults.append(
+            f"{spec.name}: retention.ms is {retention_ms}; records could vanish before they are dealt with; at least "
+            f"{spec.retention_s_min * 1000}"
+        )
+    size = int(found.configs.get("max.message.bytes", str(_REQUEST_BYTES_MAX)))
+    if size < spec.message_bytes_min:
+        faults.append(f"{spec.name}: max.message.bytes is {size}; raise it to {spec.message_bytes_min} or lower VP_LANES__OUTPUT_BYTES_MAX")
+    if spec.message_bytes_max is not None and size > spec.message_bytes_max:
+        faults.append(
+            f"{spec.name}: max.message.bytes is {size}; a dead letter of such a record would be cut; at most {spec.message_bytes_max}, "
+            f"or raise VP_LANES__OUTPUT_BYTES_MAX and max.message.bytes of the other topics"
+        )
+    return faults

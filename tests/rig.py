@@ -1,0 +1,172 @@
+"""A running set-up for integration tests: real Kafka, simulator process, processor processes, and a reader of all topics.
+
+Tests wait for named events (log records, final results), judge from the topics and the simulator's ledger, and print nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from processor.local.fleet import ProcessorProcess, SimulatorProcess, processor_environment
+from processor.local.judge import Judgement, judge
+from processor.local.watch import Watch
+from processor.settings import Settings, load_settings
+from processor.stream.topics_admin import apply_topics
+from processor.traffic import publish_requests, topic_reader
+
+WORKFLOW_ID = "9f9b1234-0000-4000-8000-1234567890ab"
+WIDE_LIMITS = {
+    scope: {"limit": 1_000_000, "window_s": 60.0} for scope in ("session-create", "session-decision", "generic-write", "generic-get")
+}
+FAST = {  # short waits, so that a test of minutes takes seconds; the product's defaults are longer
+    "LANES__SESSION_TIMEOUT_S": "6",
+    "LANES__HEARTBEAT_S": "1",
+    "LANES__DRAIN_S": "3",
+    "LANES__FLUSH_S": "4",
+    "RETRY__DELAYS_S": "[1,2,5]",
+    "RETRY__PARTITIONS": "2",
+    "RETRY__BACKOFF_BASE_S": "0.5",
+    "RETRY__BACKOFF_MAX_S": "2",
+    "DIDIT__TIMEOUT_S": "4",
+    "BUDGET__ACCOUNT_PROBE_S": "1",
+    "LOG__LEVEL": "info",
+}
+
+
+def create_request(number: int, **extra: Any) -> tuple[bytes, bytes]:
+    """Key and value of one valid session.create."""
+    body = {
+        "request_id": f"r-{number:06d}",
+        "operation": "session.create",
+        "input": {"workflow_id": WORKFLOW_ID, "vendor_data": f"user-{number:06d}"},
+        **extra,
+    }
+    return f"user-{number:06d}".encode(), orjson.dumps(body)
+
+
+class Rig:
+    """Handles of one test's set-up."""
+
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, simulator: SimulatorProcess, variables: dict[str, str]) -> None:
+        self.bootstrap, self.prefix, self.folder, self.simulator = bootstrap, prefix, folder, simulator
+        self.environment = processor_environment(bootstrap, simulator.url, prefix, **variables)
+        self.settings = settings_of(self.environment)
+        self.finals: list[dict[str, Any]] = []
+        self.final_times: list[float] = []
+        self.watch = Watch(self.settings, self._take)
+        self.processors: list[ProcessorProcess] = []
+        self._stop, self._follow = asyncio.Event(), None
+
+    def processor(self, name: str, **variables: str) -> ProcessorProcess:
+        """A replica, not started yet."""
+        environment = {**self.environment, **{f"VP_{k}": v for k, v in variables.items()}}
+        replica = ProcessorProcess(name, environment, self.folder)
+        self.processors.append(replica)
+        return replica
+
+    async def start(self, *names: str, **variables: str) -> list[ProcessorProcess]:
+        """Start replicas and wait until each has partitions."""
+        replicas = [self.processor(name, **variables) for name in names]
+        for replica in replicas:
+            replica.start()
+        await asyncio.gather(*(asyncio.to_thread(r.wait_event, "partitions_assigned") for r in replicas))
+        return replicas
+
+    async def publish(self, requests: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+        """Publish to the requests topic."""
+        await publish_requests(self.settings, requests)
+
+    async def wait_finals(self, count: int, within_s: float = 60.0) -> None:
+        """Wait until ``count`` requests have a final result."""
+        end = time.monotonic() + within_s
+        while len(self.watch.seen.final_ids) < count:
+            if time.monotonic() > end:
+                tails = "\n".join(f"--- {p.name}\n{p.child.log_tail()}" for p in self.processors)
+                raise AssertionError(f"{len(self.watch.seen.final_ids)} of {count} final results after {within_s} s\n{tails}")
+            if self._follow is not None and self._follow.done():
+                self._follow.result()
+            await asyncio.sleep(0.05)
+
+    async def judge(self, requested: Sequence[str]) -> Judgement:
+        """Read every topic to its end, then judge."""
+        await self.read_rest()
+        return judge(requested, self.watch.seen.finals, self.watch.seen.retries, self.simulator.ledger())
+
+    async def read_rest(self) -> None:
+        """Let the reader come to the end of all topics, and end."""
+        self._stop.set()
+        if self._follow is not None:
+            await self._follow
+
+    async def records(self, topic: str) -> list[Any]:
+        """All records of a topic (read_committed)."""
+        found: list[Any] = []
+        async with topic_reader(self.settings, [f"{self.prefix}.{topic}"]) as consumer:
+            ends = await consumer.end_offsets(consumer.assignment())
+            while not all([await consumer.position(tp) >= end for tp, end in ends.items()]):
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    found.extend(batch)
+        return found
+
+    async def committed(self) -> dict[TopicPartition, int]:
+        """The group's committed offsets."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            found = await admin.list_consumer_group_offsets(self.settings.kafka.group)
+            return {tp: o.offset for tp, o in found.items() if o.offset >= 0}
+        finally:
+            await admin.close()
+
+    def _take(self, result: dict[str, Any]) -> None:
+        self.finals.append(result)
+        self.final_times.append(time.monotonic())
+
+    async def __aenter__(self) -> Rig:
+        self._follow = asyncio.create_task(self.watch.follow(self._stop))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.read_rest()
+
+
+def settings_of(environment: dict[str, str]) -> Settings:
+    """The same settings as the children get, without touching this process's environment."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in environment.items():
+        group, field = name.removeprefix("VP_").lower().split("__")
+        groups.setdefault(group, {})[field] = json.loads(value) if value[:1] in "[{" else value
+    return load_settings(**groups)
+
+
+@asynccontextmanager
+async def running(
+    kafka: Any, folder: Path, *, partitions: int = 4, simulator_options: Sequence[str] = (), apply: bool = True, **variables: str
+) -> AsyncIterator[Rig]:
+    """Everything up, topics made; all children are stopped at the end."""
+    prefix = f"t-{uuid.uuid4().hex[:8]}"
+    async with AsyncExitStack() as stack:
+        options = list(simulator_options) if "--limits" in simulator_options else [*simulator_options, "--limits", json.dumps(WIDE_LIMITS)]
+        simulator = await asyncio.to_thread(stack.enter_context, SimulatorProcess(folder, *options))
+        merged = {**FAST, "BUDGET__LIMITS": json.dumps(WIDE_LIMITS), **variables}
+        rig = Rig(kafka.bootstrap, prefix, folder, simulator, merged)
+        if apply:
+            applied = await apply_topics(rig.settings, partitions=partitions, replication=1)
+            assert not applied.faults, applied.faults
+        await stack.enter_async_context(rig)
+        try:
+            yield rig
+        finally:
+            for replica in rig.processors:
+                await asyncio.to_thread(replica.child.stop, 20.0)

@@ -1,0 +1,83 @@
+"""Pure decisions of the stream: where to begin, what topics must be like, which errors end what."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka import errors
+
+from processor.contract.records import Output, OutputKind
+from processor.settings import load_settings
+from processor.stream.faults import StallError, describe, is_fatal
+from processor.stream.resume import Committed, MissingOffsetsError, Start, starting_point
+from processor.stream.topics import TopicFound, TopicNames, delay_name, topic_faults, topic_specs
+
+P = "t[0]"
+
+
+def test_a_committed_offset_that_exists_is_taken_with_its_gap_map() -> None:
+    assert starting_point(P, Committed(5, "1:AQ=="), 5, 9, siblings_committed=False, policy="stop") == Start(5, "1:AQ==")
+    assert starting_point(P, Committed(9, ""), 5, 9, siblings_committed=False, policy="stop") == Start(9, "")
+
+
+@pytest.mark.parametrize(("begin", "end", "siblings"), [(0, 0, False), (7, 7, False), (0, 50, True)])
+def test_nothing_to_decide_for_an_empty_or_a_new_partition(begin: int, end: int, siblings: bool) -> None:
+    assert starting_point(P, None, begin, end, siblings_committed=siblings, policy="stop") == Start(begin, "")
+
+
+@pytest.mark.parametrize("saved", [None, Committed(2, ""), Committed(99, "1:AQ==")])
+def test_every_doubtful_position_needs_a_person(saved: Committed | None) -> None:
+    with pytest.raises(MissingOffsetsError, match="VP_KAFKA__ON_MISSING_OFFSETS") as raised:
+        starting_point(P, saved, 5, 20, siblings_committed=False, policy="stop")
+    assert is_fatal(raised.value)
+    earliest = starting_point(P, saved, 5, 20, siblings_committed=False, policy="earliest")
+    latest = starting_point(P, saved, 5, 20, siblings_committed=False, policy="latest")
+    assert (earliest.offset, latest.offset) == (5, 20)
+    assert earliest.metadata == latest.metadata == ""
+    assert earliest.warning
+    assert latest.warning
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "name"), [(10, "10s"), (60, "1m"), (90, "90s"), (600, "10m"), (3600, "1h"), (86_400, "1d"), (7200, "2h")]
+)
+def test_delay_names(delay_s: int, name: str) -> None:
+    assert delay_name(delay_s) == name
+
+
+def test_outputs_find_their_topic_and_an_unknown_delay_is_an_error() -> None:
+    names = TopicNames("v", (10, 60))
+    assert names.inputs == ("v.requests", "v.retry.10s", "v.retry.1m")
+    assert names.of(Output(OutputKind.RESULT, None, None)) == "v.results"
+    assert names.of(Output(OutputKind.DEAD_LETTER, None, None)) == "v.dead-letters"
+    assert names.of(Output(OutputKind.RETRY, None, None, delay_s=60)) == "v.retry.1m"
+    with pytest.raises(ValueError, match="no delay topic"):
+        names.of(Output(OutputKind.RETRY, None, None, delay_s=61))
+
+
+def test_topics_as_created_have_no_faults_and_every_wrong_one_is_named() -> None:
+    settings = load_settings()
+    specs = {s.name: s for s in topic_specs(settings, partitions=8, replication=3)}
+    assert all(topic_faults(s, TopicFound(s.partitions, s.configs)) == [] for s in specs.values())
+    assert all(s.configs["min.insync.replicas"] == "2" for s in specs.values())
+    assert "topics apply" in topic_faults(specs["verification.requests"], None)[0]
+    dead = specs["verification.dead-letters"]
+    for wrong in ({"cleanup.policy": "compact"}, {"retention.ms": "3600000"}, {"max.message.bytes": "1000"}):
+        assert len(topic_faults(dead, TopicFound(1, dict(dead.configs) | wrong))) == 1
+    requests = specs["verification.requests"]
+    assert topic_faults(requests, TopicFound(1, dict(requests.configs) | {"max.message.bytes": "5000000"}))
+    retry = specs["verification.retry.1h"]
+    assert int(retry.configs["retention.ms"]) > settings.retry.retry_after_max_s * 1000
+    assert topic_faults(retry, TopicFound(1, dict(retry.configs) | {"retention.ms": "60000"}))
+    results = specs["verification.results"]
+    assert topic_faults(results, TopicFound(1, dict(results.configs) | {"cleanup.policy": "compact"})) == []
+
+
+def test_errors_that_a_new_life_cannot_cure_end_the_process() -> None:
+    assert is_fatal(errors.TopicAuthorizationFailedError())
+    assert not is_fatal(errors.ProducerFenced())
+    assert not is_fatal(StallError("x"))
+
+
+def test_foreign_error_texts_stay_out_of_the_log() -> None:
+    assert describe(ValueError("Ada Example")) == "ValueError"
+    assert "no poll" in describe(StallError("no poll"))
