@@ -138,8 +138,50 @@ async def _print_results(settings: Settings, *, follow: bool, from_end: bool) ->
 
 @app.command()
 def simulate(
+    *,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes a free one")] = 8080,
+    seed: Annotated[int, typer.Option(help="faults and latencies are drawn from it")] = 1,
+    limits: Annotated[str | None, typer.Option(help='JSON, e.g. {"session-create": {"limit": 30, "window_s": 10}}')] = None,
+    faults: Annotated[str | None, typer.Option(help='JSON, e.g. {"rates": {"lost_reply": 0.02}}')] = None,
+    ledger: Annotated[Path | None, typer.Option(help="also write calls and sessions to this file, as JSON lines")] = None,
+    port_file: Annotated[Path | None, typer.Option(help="write the port to this file once it listens")] = None,
 ) -> None:
-    """Run the Didit simulator."""
-    raise NotImplementedError(host, port)
+    """Run the Didit simulator (docs/simulator.md); its ledger is at /_sim/ledger, any key but `sim-key` is refused."""
+    from processor.simulator.config import Config, SimulatorOptionError, faults_from_json, limits_from_json  # noqa: PLC0415
+    from processor.simulator.server import serve  # noqa: PLC0415
+
+    try:
+        config = Config(
+            seed=seed, limits=limits_from_json(limits), faults=faults_from_json(faults), ledger_path=str(ledger) if ledger else None
+        )
+    except SimulatorOptionError as exc:
+        _fail(str(exc))
+    typer.echo(f"Didit simulator on http://{host}:{port or '(free port)'}", err=True)
+    asyncio.run(serve(config, host, port, port_file))
+
+
+@app.command()
+def demo(
+    *,
+    requests: Annotated[int, typer.Option(min=20, max=20_000, help="requests to publish")] = 300,
+    seed: Annotated[int, typer.Option(help="of the load and the faults")] = 1,
+    json_only: Annotated[bool, typer.Option("--json", help="print only one JSON object")] = False,
+) -> None:
+    """Show it: real Kafka, simulator with faults, two processors, one killed half-way; exit status 1 if a promise broke."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from processor.local.cluster import LocalKafkaError  # noqa: PLC0415
+    from processor.local.demo import run_demo  # noqa: PLC0415
+    from processor.local.screen import Screen, proof_table  # noqa: PLC0415
+
+    try:
+        with Screen() as screen:
+            report = asyncio.run(run_demo(requests, seed, screen))
+    except LocalKafkaError as exc:
+        _fail(str(exc), 1)
+    if json_only:
+        sys.stdout.buffer.write(report.as_json() + b"\n")
+    else:
+        Console().print(proof_table(report))
+    raise typer.Exit(0 if report.judgement.ok else 1)

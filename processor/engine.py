@@ -8,12 +8,12 @@ from typing import Protocol
 
 import structlog
 
-from processor.budget.permits import Budget, CallClass, Fate
+from processor.budget.permits import Budget, CallClass, Fate, Permit, ScopePausedError
 from processor.contract.decode import Rejected, decode
 from processor.contract.records import Output, Priority, Record, call_reference
+from processor.didit.answers import Answer, NoReply
 from processor.didit.calls import HttpCall, build_call, detail_call, list_call
 from processor.didit.catalog import OPERATIONS, Idempotency, Operation
-from processor.didit.client import Answer, NoReply
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
 from processor.didit.verdicts import AccountFault, Success, Throttled, Verdict, classify
 from processor.outcomes import Job, Outcomes
@@ -50,7 +50,7 @@ class Engine:
         self, settings: Settings, client: CallsDidit, budget: Budget, *, clock_ms: Callable[[], int], draw: Callable[[], float]
     ) -> None:
         self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
-        self._park_s, self._probe_s = settings.budget.pause_park_s, settings.budget.account_probe_s
+        self._probe_s = settings.budget.account_probe_s
         self._outcomes = Outcomes(settings.lanes, settings.retry)
 
     async def handle(self, record: Record, work: Work) -> Sequence[Output]:
@@ -64,6 +64,10 @@ class Engine:
             return await self._serve(job, OPERATIONS[job.request.operation], work)
         except DeadlinePassedError:
             return self._outcomes.expired(job, self._clock_ms())
+        except ScopePausedError as pause:  # do not stand in the way of other scopes
+            outputs, again = self._outcomes.deferred(job, "scope_paused", pause.wait_s, self._clock_ms(), self._draw())
+            self._say_again(job, again)
+            return outputs
 
     def broken(self, record: Record, reason: str) -> Sequence[Output]:
         """See ``stream.work.Handler``."""
@@ -71,11 +75,6 @@ class Engine:
 
     async def _serve(self, job: Job, operation: Operation, work: Work) -> Sequence[Output]:
         while True:
-            paused_s = self._budget.paused_for_s(operation.scopes)
-            if paused_s > self._park_s:  # do not stand in the way of other scopes
-                outputs, again = self._outcomes.deferred(job, "scope_paused", paused_s, self._clock_ms(), self._draw())
-                self._say_again(job, again)
-                return outputs
             called_ms, verdict = await self._attempt(job, operation, work)
             if isinstance(verdict, AccountFault):
                 self._suspend(verdict)
@@ -123,7 +122,7 @@ class Engine:
         try:
             with work.call():
                 answer = await self._client.send(call)
-            fate = Fate.ANSWERED if not isinstance(answer, NoReply) else Fate.UNKNOWN if answer.sent else Fate.NOT_SENT
+            fate = _fate(answer)
         finally:
             self._budget.release(permit, fate)
         verdict = classify(call.operation, answer)
@@ -131,7 +130,7 @@ class Engine:
             self._budget.resume()
         return called_ms, verdict
 
-    async def _permit(self, scopes: tuple[str, ...], job: Job, work: Work) -> object:
+    async def _permit(self, scopes: tuple[str, ...], job: Job, work: Work) -> Permit:
         work.before_wait()
         call_class = CallClass.RETRY if job.hop.hop else _CLASSES[job.request.priority]
         if job.request.deadline_ms is None:
@@ -171,3 +170,11 @@ class Engine:
 
 def _reference(job: Job) -> str:
     return call_reference(job.request.request_id, job.hop.hop)
+
+
+def _fate(answer: Answer) -> Fate:
+    if not isinstance(answer, NoReply):
+        return Fate.ANSWERED
+    if not answer.sent:
+        return Fate.NOT_SENT
+    return Fate.UNKNOWN if answer.open else Fate.ANSWERED  # who closed the connection has counted the call, or never will

@@ -1,0 +1,146 @@
+"""Bytes to a request, or to what its sender is told. Never raises, whatever the bytes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from processor.contract import schemas, strict_json
+from processor.contract.headers import HeaderFault, fresh_hop, peek_due_ms, read_hop
+from processor.contract.records import ErrorInfo, Hop, OnDoubt, Priority, Record, Request
+from processor.contract.strict_json import JsonFault
+
+VALUE_BYTES_MAX = 1_048_588  # what a record of the requests topic can be
+KEY_BYTES_MAX = 16_384
+DEPTH_MAX = 32
+
+_REQUEST_SCHEMA = "request.v1"
+_INPUT_SCHEMAS = {"session.create": "input.session.create.v1", "session.decision": "input.session.decision.v1"}
+_REQUEST_ID = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})")
+_KNOWN_PREFIXES = (
+    (b"\x1f\x8b", "compressed", "the value is gzip; send plain JSON and let Kafka's producer compress"),
+    (b"\xff\xfe", "not_utf8", "the value is UTF-16; send UTF-8"),
+    (b"\xfe\xff", "not_utf8", "the value is UTF-16; send UTF-8"),
+)
+_FRAME_BYTES = 5  # a zero byte and a schema id
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The record fulfils the contract."""
+
+    request: Request
+    hop: Hop
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """It does not; ``request_id`` and ``operation`` are given where they can be read without doubt."""
+
+    error: ErrorInfo
+    request_id: str | None
+    operation: str | None
+    hop: Hop
+
+
+def decode(record: Record) -> Accepted | Rejected:
+    """Judge one record: headers, size, form, JSON, schema, in this order of trust."""
+    hop, header_error = _read_headers(record)
+    try:
+        value = _read_value(record)
+    except JsonFault as fault:
+        known = _identity(strict_json.salvage_members(record.value or b"", ("request_id", "operation")))
+        return Rejected(_error(fault.code, fault.message, fault.path), *known, hop)
+    request_id, operation = _identity(value)
+    error = header_error or _schema_error(value)
+    deadline_ms = None
+    if error is None and "deadline" in value:
+        deadline_ms = parse_deadline(value["deadline"])
+        if deadline_ms is None:
+            error = _error("wrong_form", "deadline must be an RFC 3339 time with its offset, e.g. 2027-01-31T12:00:00Z", "deadline")
+    if error is not None:
+        return Rejected(error, request_id, operation, hop)
+    return Accepted(_request(value, deadline_ms), hop)
+
+
+def parse_deadline(text: str) -> int | None:
+    """Epoch ms of an RFC 3339 date-time that has its offset; None for anything else."""
+    if not _RFC3339.fullmatch(text):
+        return None
+    try:
+        # a leap second (:60) is not known to datetime; like POSIX time, it is the following second
+        parsed = datetime.fromisoformat(text.upper().replace(":60", ":59"))
+    except ValueError:
+        return None
+    return int(parsed.timestamp() * 1000) + (1000 if ":60" in text[16:20] else 0)
+
+
+def _read_headers(record: Record) -> tuple[Hop, ErrorInfo | None]:
+    try:
+        return read_hop(record), None
+    except HeaderFault as fault:
+        return fresh_hop(record), _error(fault.code, fault.message, f"headers.{fault.name}")
+
+
+def _read_value(record: Record) -> dict[str, Any]:
+    raw = record.value
+    if raw is None:
+        raise JsonFault("tombstone", "the record has no value; a request is a JSON object")
+    if not raw.strip():
+        raise JsonFault("empty", "the value is empty; a request is a JSON object")
+    if len(raw) > VALUE_BYTES_MAX:
+        raise JsonFault("too_large", f"the value is {len(raw)} bytes long; at most {VALUE_BYTES_MAX} are read")
+    if record.key is not None and len(record.key) > KEY_BYTES_MAX:
+        raise JsonFault("key_too_large", f"the key is {len(record.key)} bytes long; at most {KEY_BYTES_MAX} are read")
+    if raw[0] == 0 and len(raw) > _FRAME_BYTES:
+        raise JsonFault("framed", "the value is framed by a schema registry's serialiser; send plain JSON without the five bytes")
+    for prefix, code, message in _KNOWN_PREFIXES:
+        if raw.startswith(prefix):
+            raise JsonFault(code, message)
+    value = strict_json.loads(raw, depth_max=DEPTH_MAX)
+    if not isinstance(value, dict):
+        raise JsonFault("not_an_object", "the value is JSON but no object; a request is a JSON object")
+    return value
+
+
+def _identity(value: dict[str, Any]) -> tuple[str | None, str | None]:
+    request_id, operation = value.get("request_id"), value.get("operation")
+    readable = isinstance(request_id, str) and _REQUEST_ID.fullmatch(request_id) is not None
+    known = isinstance(operation, str) and operation in _INPUT_SCHEMAS
+    return (request_id if readable else None), (operation if known else None)
+
+
+def _schema_error(value: dict[str, Any]) -> ErrorInfo | None:
+    found = schemas.faults(_REQUEST_SCHEMA, value)
+    if not found:
+        found = [(code, f"input.{path}" if path else "input", text) for code, path, text in _input_faults(value)]
+    if not found:
+        return None
+    code, path, message = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return _error(code, f"{message}{more}", path or None)
+
+
+def _input_faults(value: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return schemas.faults(_INPUT_SCHEMAS[value["operation"]], value["input"])
+
+
+def _request(value: dict[str, Any], deadline_ms: int | None) -> Request:
+    return Request(
+        request_id=value["request_id"],
+        operation=value["operation"],
+        input=value["input"],
+        deadline_ms=deadline_ms,
+        priority=Priority(value.get("priority", "normal")),
+        on_doubt=OnDoubt(value.get("on_doubt", "fail")),
+    )
+
+
+def _error(code: str, message: str, field: str | None) -> ErrorInfo:
+    return ErrorInfo("invalid_request", code, message, field=field)
+
+
+__all__ = ["Accepted", "Rejected", "decode", "parse_deadline", "peek_due_ms"]

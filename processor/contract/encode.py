@@ -1,0 +1,81 @@
+"""Results, retries and dead letters to records."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from processor.contract.headers import hop_headers
+from processor.contract.records import ErrorInfo, Headers, Hop, Output, OutputKind, Record, Result
+from processor.contract.strict_json import dumps
+
+_MESSAGE_CHARS_MAX = 500
+_FIELD_CHARS_MAX = 200
+_KEY_BYTES_MAX = 65_536
+
+
+def result_output(result: Result) -> Output:
+    """The record of the results topic; ``schemas/result.v1.json`` describes its value."""
+    document: dict[str, Any] = {
+        "schema_version": 1,
+        "result_id": result.result_id,
+        "request_id": result.request_id,
+        "operation": result.operation,
+        "kind": result.kind,
+        "status": result.status.value,
+        "output": result.output,
+        "error": asdict(result.error) if result.error is not None else None,
+        "attempts": result.attempts,
+        "received_at": _timestamp(result.received_ms),
+        "finished_at": _timestamp(result.finished_ms),
+        "source": {"topic": result.source.topic, "partition": result.source.partition, "offset": result.source.offset},
+    }
+    return Output(OutputKind.RESULT, result.key.encode(), dumps(document))
+
+
+def retry_output(record: Record, hop: Hop, delay_s: int) -> Output:
+    """The caller's own bytes once more, with the hop in the headers."""
+    return Output(OutputKind.RETRY, record.key, record.value, hop_headers(hop), delay_s)
+
+
+def dead_letter_output(record: Record, hop: Hop, error: ErrorInfo, *, failed_ms: int, value_bytes_max: int) -> Output:
+    """The caller's own bytes, and in the headers why and where from.
+
+    A value longer than ``value_bytes_max`` is cut there and says so; the whole of it is at its source position for as
+    long as the requests topic keeps it.
+    """
+    reason: list[tuple[str, str | None]] = [
+        ("vp-reason-type", error.type),
+        ("vp-reason-code", error.code),
+        ("vp-reason-message", _plain(error.message, _MESSAGE_CHARS_MAX)),
+        ("vp-reason-field", _plain(error.field, _FIELD_CHARS_MAX) if error.field is not None else None),
+        ("vp-http-status", str(error.http_status) if error.http_status is not None else None),
+        ("vp-failed-ms", str(failed_ms)),
+        ("vp-from-topic", record.source.topic),
+        ("vp-from-partition", str(record.source.partition)),
+        ("vp-from-offset", str(record.source.offset)),
+    ]
+    value = record.value
+    if value is not None and len(value) > value_bytes_max:
+        reason += [("vp-value-size-bytes", str(len(value))), ("vp-value-sha256", hashlib.sha256(value).hexdigest())]
+        value = value[:value_bytes_max]
+    key = record.key
+    if key is not None and len(key) > _KEY_BYTES_MAX:
+        reason += [("vp-key-size-bytes", str(len(key))), ("vp-key-sha256", hashlib.sha256(key).hexdigest())]
+        key = key[:_KEY_BYTES_MAX]
+    kept: Headers = tuple((name, raw) for name, raw in hop_headers(hop) if name != "vp-due-ms")
+    return Output(OutputKind.DEAD_LETTER, key, value, kept + tuple((name, text.encode()) for name, text in reason if text is not None))
+
+
+def _plain(text: str, chars_max: int) -> str:
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:chars_max])
+
+
+def _timestamp(epoch_ms: int) -> str:
+    try:
+        moment = datetime.fromtimestamp(epoch_ms / 1000, UTC)
+    except (OverflowError, ValueError, OSError):  # a producer may have stamped anything
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,158 @@
+"""Hop data to Kafka headers and back. On read they are untrusted: length, form and range are checked, each at most once.
+
+All names of ours begin with ``vp-``; an unknown one is refused, because a later version may give it a meaning. Foreign
+headers are passed over, whatever they are, except ``traceparent`` (W3C Trace Context) where it is well formed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from processor.contract.records import Headers, Hop, Record, Source
+
+PREFIX = "vp-"
+_COUNT_MAX = 1_000_000
+_TIME_MS_MAX = 2**53
+_OFFSET_MAX = 2**63 - 1
+_VALUE_BYTES_MAX = 300
+_DUE_AHEAD_MS_MAX = 366 * 86_400_000
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_CODE = re.compile(r"[a-z0-9_]{1,64}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class HeaderFault(ValueError):  # noqa: N818 - a fault of the input, not an error of ours
+    """A ``vp-`` header is not as it must be. ``name`` is safe to show."""
+
+    def __init__(self, code: str, name: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.name, self.message = code, name, message
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    attribute: str
+    parse: Callable[[str], int | str | None]
+
+
+def _number(limit: int) -> Callable[[str], int | None]:
+    def parse(text: str) -> int | None:
+        return int(text) if _NUMBER.fullmatch(text) and int(text) <= limit else None
+
+    return parse
+
+
+def _matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
+    return lambda text: text if pattern.fullmatch(text) else None
+
+
+_FIELDS = {
+    "vp-hop": _Field("hop", _number(_COUNT_MAX)),
+    "vp-attempt": _Field("attempt", _number(_COUNT_MAX)),
+    "vp-due-ms": _Field("due_ms", _number(_TIME_MS_MAX)),
+    "vp-first-topic": _Field("topic", _matching(_TOPIC)),
+    "vp-first-partition": _Field("partition", _number(2**31 - 1)),
+    "vp-first-offset": _Field("offset", _number(_OFFSET_MAX)),
+    "vp-first-ms": _Field("first_ms", _number(_TIME_MS_MAX)),
+    "vp-first-failure-ms": _Field("first_failure_ms", _number(_TIME_MS_MAX)),
+    "vp-last-error": _Field("last_error", _matching(_CODE)),
+    "vp-replay": _Field("replay", _number(_COUNT_MAX)),
+    "vp-doubt-ms": _Field("doubt_ms", _number(_TIME_MS_MAX)),
+}
+_FIRST = ("topic", "partition", "offset", "first_ms")
+
+
+def fresh_hop(record: Record, traceparent: str | None = None) -> Hop:
+    """The hop of a record that comes from its caller."""
+    return Hop(first=record.source, first_ms=max(0, record.timestamp_ms), traceparent=traceparent)
+
+
+def read_hop(record: Record) -> Hop:
+    """The hop of a record, from its headers.
+
+    Raises:
+        HeaderFault: if a header of ours is unknown, repeated, malformed, out of range, or lacks its companions.
+    """
+    if not record.headers:
+        return fresh_hop(record)
+    found: dict[str, int | str] = {}
+    for name, raw in record.headers:
+        if name.startswith(PREFIX):
+            attribute, value = _read(name, raw)
+            if attribute in found:
+                raise HeaderFault("header_repeated", name, f"{name} is there more than once")
+            found[attribute] = value
+    traceparent = _traceparent(record.headers)
+    if not found:
+        return fresh_hop(record, traceparent)
+    return _build(record, found, traceparent)
+
+
+def peek_due_ms(record: Record) -> int | None:
+    """The due time alone, cheaply; None where it is absent or not valid (decoding then refuses the record)."""
+    for name, raw in record.headers:
+        if name == "vp-due-ms" and raw is not None and len(raw) <= _VALUE_BYTES_MAX:
+            try:
+                return int(raw) if raw.isdigit() and int(raw) <= _TIME_MS_MAX else None
+            except ValueError:
+                return None
+    return None
+
+
+def hop_headers(hop: Hop) -> Headers:
+    """A hop as headers; what is absent or zero is left out."""
+    values: dict[str, int | str | None] = {
+        "vp-hop": hop.hop or None,
+        "vp-attempt": hop.attempt or None,
+        "vp-due-ms": hop.due_ms,
+        "vp-first-topic": hop.first.topic,
+        "vp-first-partition": hop.first.partition,
+        "vp-first-offset": hop.first.offset,
+        "vp-first-ms": hop.first_ms,
+        "vp-first-failure-ms": hop.first_failure_ms,
+        "vp-last-error": hop.last_error,
+        "vp-replay": hop.replay or None,
+        "vp-doubt-ms": hop.doubt_ms,
+        "traceparent": hop.traceparent,
+    }
+    return tuple((name, str(value).encode()) for name, value in values.items() if value is not None)
+
+
+def _read(name: str, raw: bytes | None) -> tuple[str, int | str]:
+    field = _FIELDS.get(name)
+    if field is None:
+        shown = name if name.isascii() and name.isprintable() and len(name) <= 64 else PREFIX + "..."  # noqa: PLR2004 - a sane length
+        raise HeaderFault("header_unknown", shown, f"{PREFIX}... headers belong to the processor; this one is not known; remove it")
+    if raw is None or len(raw) > _VALUE_BYTES_MAX or not raw.isascii():
+        raise HeaderFault("header_invalid", name, f"{name} is empty, too long or not ASCII")
+    value = field.parse(raw.decode())
+    if value is None:
+        raise HeaderFault("header_invalid", name, f"{name} does not have its form or is out of range")
+    return field.attribute, value
+
+
+def _build(record: Record, found: dict[str, int | str], traceparent: str | None) -> Hop:
+    given = [name for name in _FIRST if name in found]
+    if given and len(given) != len(_FIRST):
+        missing = next(name for name in _FIRST if name not in found)
+        header = next(h for h, field in _FIELDS.items() if field.attribute == missing)
+        raise HeaderFault("header_incomplete", header, f"{header} is missing beside its companions")
+    first, first_ms = record.source, max(0, record.timestamp_ms)
+    if given:
+        first = Source(str(found.pop("topic")), int(found.pop("partition")), int(found.pop("offset")))
+        first_ms = int(found.pop("first_ms"))
+    due_ms = found.get("due_ms")
+    if isinstance(due_ms, int) and due_ms > max(first_ms, record.timestamp_ms) + _DUE_AHEAD_MS_MAX:
+        raise HeaderFault("header_invalid", "vp-due-ms", "vp-due-ms is more than a year ahead")
+    return Hop(first=first, first_ms=first_ms, traceparent=traceparent, **found)  # type: ignore[arg-type]
+
+
+def _traceparent(headers: Headers) -> str | None:
+    values = [raw for name, raw in headers if name == "traceparent"]
+    if len(values) != 1 or values[0] is None or len(values[0]) > _VALUE_BYTES_MAX:
+        return None
+    text = values[0].decode("ascii", errors="replace")
+    return text if _TRACEPARENT.fullmatch(text) else None

@@ -1,0 +1,218 @@
+"""The one JSON reader and writer, for requests and for Didit's answers (RFC 8259, read strictly).
+
+Refused, because two readers could see two things in one text: bytes that are not UTF-8, a byte order mark, a key twice,
+NaN and Infinity, half surrogates, trailing data, deep nesting. Numbers keep their value whatever their size: what a float
+cannot hold becomes a ``Decimal``. Text is never trimmed, normalised or reinterpreted. Fault texts hold no input.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, NoReturn
+
+import orjson
+
+_NUMBER_CHARS_MAX = 1000
+_SALVAGE_DEPTH_MAX = 64
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_BRACKETS = re.compile(r"[\[\]{}]")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class JsonFault(ValueError):  # noqa: N818 - a fault of the input, not an error of ours
+    """Why a text is refused.
+
+    Attributes:
+        code: stable, e.g. ``duplicate_key``.
+        message: what was wrong and what to do; holds no part of the text.
+        path: where, e.g. ``input.items[2].x``; None if the place cannot be named.
+    """
+
+    def __init__(self, code: str, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.path = code, message, path
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as it was written, for the search of a fault."""
+
+
+class _DuplicateKey(Exception):  # noqa: N818 - never leaves this module
+    pass
+
+
+class _BadNumber(Exception):  # noqa: N818 - never leaves this module
+    pass
+
+
+def loads(data: bytes, *, depth_max: int = 32, size_bytes_max: int | None = None) -> Any:
+    """Read one JSON text.
+
+    Raises:
+        JsonFault: if it is refused.
+    """
+    if size_bytes_max is not None and len(data) > size_bytes_max:
+        raise JsonFault("too_large", f"the text is {len(data)} bytes long; at most {size_bytes_max} are read")
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise JsonFault("byte_order_mark", "the text begins with a byte order mark; send UTF-8 without one")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as exc:
+        raise JsonFault("not_utf8", f"not UTF-8 at byte {exc.start}; send UTF-8") from None
+    _check_depth(text, depth_max)
+    try:
+        value = _READER.decode(text)
+    except json.JSONDecodeError as exc:
+        raise JsonFault("not_json", f"not JSON at character {exc.pos}: {exc.msg}") from None
+    except (_DuplicateKey, _BadNumber):
+        _raise_fault(text)
+    if "\\u" in text:  # only an escape can bring half a surrogate into valid UTF-8
+        _check_surrogates(text, value)
+    return value
+
+
+def dumps(value: Any) -> bytes:
+    """Compact UTF-8 JSON; every number keeps its value."""
+    try:
+        return orjson.dumps(value, default=_fragment)
+    except TypeError:
+        return orjson.dumps(_with_fragments(value))  # an int of more than 64 bits is refused before ``default`` is asked
+
+
+def salvage_members(data: bytes, names: tuple[str, ...]) -> dict[str, Any]:
+    """Members of the top object of a text that ``loads`` refuses, where they stand there once and are beyond doubt.
+
+    For telling a caller about a bad record under its own id; never for working on it.
+    """
+    try:
+        text = data.decode()
+        _check_depth(text, _SALVAGE_DEPTH_MAX)
+        pairs = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=_Literal, parse_float=_Literal, parse_constant=_Literal).decode(text)
+    except ValueError:
+        return {}
+    if not isinstance(pairs, _Pairs):
+        return {}
+    every = [name for name, _ in pairs]
+    return {
+        name: value
+        for name, value in pairs
+        if name in names and every.count(name) == 1 and isinstance(value, str) and not _has_surrogate(value)
+    }
+
+
+def _check_depth(text: str, depth_max: int) -> None:
+    if text.count("[") + text.count("{") <= depth_max:
+        return
+    depth = 0
+    for match in _BRACKETS.finditer(_STRINGS.sub("", text)):
+        depth += 1 if match[0] in "[{" else -1
+        if depth > depth_max:
+            raise JsonFault("too_deep", f"nested deeper than {depth_max} levels")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _DuplicateKey
+    return found
+
+
+def _int(literal: str) -> int:
+    if len(literal) > _NUMBER_CHARS_MAX:
+        raise _BadNumber
+    return int(literal)
+
+
+def _float(literal: str) -> float | Decimal:
+    if len(literal) > _NUMBER_CHARS_MAX:
+        raise _BadNumber
+    number = float(literal)
+    exact = Decimal(literal)
+    return number if Decimal(repr(number)) == exact else exact
+
+
+def _constant(_literal: str) -> NoReturn:
+    raise _BadNumber
+
+
+_READER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant)
+
+
+def _raise_fault(text: str) -> NoReturn:
+    """Read again, slowly, to name the place."""
+    searcher = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=_Literal, parse_float=_Literal, parse_constant=_Literal)
+    for path, node in _walk(searcher.decode(text), ""):
+        if isinstance(node, _Pairs):
+            names = [name for name, _ in node]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise JsonFault("duplicate_key", "a key stands twice in one object; keep one", _join(path, twice))
+        elif isinstance(node, _Literal):
+            if node.endswith(("NaN", "Infinity")):
+                raise JsonFault("not_finite", "NaN and Infinity are not JSON; send a number, a string or null", path or None)
+            if len(node) > _NUMBER_CHARS_MAX:
+                raise JsonFault("number_too_long", f"a number has more than {_NUMBER_CHARS_MAX} characters", path or None)
+    raise JsonFault("not_json", "not JSON")
+
+
+class _Literal(str):
+    __slots__ = ()
+
+
+def _check_surrogates(text: str, value: Any) -> None:
+    try:
+        # the cheap check first: one encode of everything that was escaped
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        pairs = json.JSONDecoder(object_pairs_hook=_Pairs).decode(text)
+        for path, node in _walk(pairs, ""):
+            names = [name for name, _ in node] if isinstance(node, _Pairs) else []
+            if any(map(_has_surrogate, names)) or (isinstance(node, str) and _has_surrogate(node)):
+                raise JsonFault(
+                    "lone_surrogate", "a \\u escape is half of a surrogate pair and stands for no character", path or None
+                ) from None
+        raise
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _walk(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every node with its path; the depth was checked before."""
+    yield path, node
+    if isinstance(node, _Pairs):
+        for name, child in node:
+            yield from _walk(child, _join(path, name))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _walk(child, f"{path}[{index}]")
+
+
+def _join(path: str, name: str) -> str:
+    name = plain_name(name)
+    return f"{path}.{name}" if path else name
+
+
+def plain_name(name: str) -> str:
+    """A field name as it may be shown: short and plain, or a stand-in."""
+    return name if _PLAIN_NAME.fullmatch(name) else "(unprintable)"
+
+
+def _fragment(value: Any) -> orjson.Fragment:
+    if isinstance(value, Decimal):
+        return orjson.Fragment(str(value))
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _with_fragments(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_fragments(child) for name, child in value.items()}
+    if isinstance(value, list):
+        return [_with_fragments(child) for child in value]
+    if isinstance(value, Decimal) or (isinstance(value, int) and not isinstance(value, bool)):
+        return orjson.Fragment(str(value))
+    return value

@@ -1,0 +1,28 @@
+"""What comes back from a call, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP response. Header names are lower case; ``truncated`` if the body was longer than we read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NoReply:
+    """No response. ``sent`` is False only if provably nothing of the request has left."""
+
+    sent: bool
+    code: str  # timeout | reset | connect_failed | ...
+    open: bool = False  # the server may still be at work on it
+
+
+Answer = Reply | NoReply

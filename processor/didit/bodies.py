@@ -1,0 +1,65 @@
+"""Reading Didit's answers, which have no single error envelope. Pure; nothing of a body reaches a text of ours."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from processor.contract.strict_json import JsonFault, loads
+from processor.didit.answers import Reply
+
+_DEPTH_MAX = 64
+_KEPT_BYTES_MAX = 16_384
+_FIELD = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_ENVELOPES = frozenset({"detail", "error", "code", "message"})
+_TEXT_CHARS_MAX = 2000
+
+UNREADABLE = object()
+
+
+def parse(reply: Reply) -> Any:
+    """The body as JSON; ``UNREADABLE`` if it is cut, no JSON, or JSON that two readers could read differently."""
+    if reply.truncated:
+        return UNREADABLE
+    try:
+        return loads(reply.body, depth_max=_DEPTH_MAX)
+    except JsonFault:
+        return UNREADABLE
+
+
+def error_text(body: Any) -> str:
+    """All texts of an error body in lower case, for matching only; never shown."""
+    found: list[str] = []
+    _collect(body, found)
+    return " ".join(found).lower()[:_TEXT_CHARS_MAX]
+
+
+def error_code(body: Any) -> str | None:
+    """Didit's own stable ``code``, where there is one."""
+    code = body.get("code") if isinstance(body, dict) else None
+    return code if isinstance(code, str) and _FIELD.fullmatch(code) else None
+
+
+def error_field(body: Any) -> str | None:
+    """The input field that a 400 complains of, by its name alone."""
+    if not isinstance(body, dict):
+        return None
+    return next((f"input.{name}" for name in body if name not in _ENVELOPES and _FIELD.fullmatch(name)), None)
+
+
+def kept(body: Any, reply: Reply) -> Any:
+    """An error body for the result's ``output``; None if it is no JSON or too large to be of use."""
+    return body if body is not UNREADABLE and len(reply.body) <= _KEPT_BYTES_MAX else None
+
+
+def _collect(node: Any, found: list[str]) -> None:
+    if len(found) > 50:  # noqa: PLR2004 - enough for every documented shape
+        return
+    if isinstance(node, str):
+        found.append(node)
+    elif isinstance(node, list):
+        for child in node:
+            _collect(child, found)
+    elif isinstance(node, dict):
+        for child in node.values():
+            _collect(child, found)

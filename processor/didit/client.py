@@ -1,0 +1,99 @@
+"""The HTTP edge. Makes one call and says what came back; never retries, never follows a redirect, never raises."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from processor import __version__
+from processor.didit.answers import Answer, NoReply, Reply
+from processor.didit.calls import HttpCall
+from processor.settings import DiditSettings
+
+_CONNECT_S = 10.0
+_KEEP_ALIVE_S = 30.0
+_CHUNK_BYTES = 65_536
+
+
+class DiditClient:
+    """One connection pool. Use as an async context manager."""
+
+    def __init__(self, settings: DiditSettings) -> None:
+        self._settings = settings
+        self._base = settings.base_url.rstrip("/")
+        self._headers: dict[str, str] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self.refresh_key()
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),  # the budget bounds the calls
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            auto_decompress=False,  # we ask for identity; an answer that is packed all the same is unreadable, not a bomb
+            trust_env=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+        )
+        # aiohttp repeats a call on a kept-alive connection that was closed; that would be a second call on one permit
+        self._session._retry_connection = False  # noqa: SLF001 - no public way; pinned by a test
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def refresh_key(self) -> None:
+        """Read the API key anew (a mounted file may have changed)."""
+        self._headers = {
+            "x-api-key": self._settings.key() or "",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"verification-processor/{__version__}",
+        }
+
+    async def send(self, call: HttpCall) -> Answer:
+        """Make the call within its deadline."""
+        if self._session is None:
+            raise RuntimeError("the client is not open")
+        headers = {**self._headers, "X-Request-Id": call.reference}
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        url = URL(self._base + call.path, encoded=True)
+        if call.query:
+            url = url.with_query(call.query)
+        try:
+            async with asyncio.timeout(min(call.operation.timeout_s, self._settings.timeout_s)):
+                async with self._session.request(
+                    call.operation.method, url, data=call.body, headers=headers, allow_redirects=False
+                ) as response:
+                    body, truncated = await self._read(response)
+                    return Reply(response.status, {k.lower(): v for k, v in response.headers.items()}, body, truncated)
+        except TimeoutError as exc:
+            sent = not isinstance(exc, aiohttp.ConnectionTimeoutError)
+            return NoReply(sent=sent, code="timeout" if sent else "connect_failed", open=sent)
+        except aiohttp.ClientConnectorError:
+            return NoReply(sent=False, code="connect_failed")
+        except aiohttp.ClientPayloadError:
+            return NoReply(sent=True, code="reset")
+        except (aiohttp.ClientError, OSError):
+            return NoReply(sent=True, code="reset")
+        except ValueError:  # a response that is no HTTP
+            return NoReply(sent=True, code="reset")
+
+    async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+        size_max = self._settings.response_bytes_max
+        length = response.content_length
+        if length is not None and length <= size_max:
+            return await response.read(), False
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.content.iter_chunked(_CHUNK_BYTES):
+            size += len(part)
+            if size > size_max:
+                response.close()
+                return b"".join(parts), True
+            parts.append(part)
+        return b"".join(parts), False

@@ -1,0 +1,203 @@
+"""What an answer means: an ordered table, the first row that fits decides. Pure; never raises, whatever came back.
+
+Sources: Didit, "API errors", "Rate limiting" and the endpoint pages. The order carries meaning: a 429 about one phone number
+must be seen before the rate limits, credits before other 400s, and a success only where nothing is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from processor.didit import bodies, retry_after
+from processor.didit.answers import Answer, NoReply, Reply
+from processor.didit.catalog import Idempotency, Operation
+
+_RESOURCE_WAIT_S = 60.0  # a 429 about one number or job that names no time
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """Done. ``output`` is Didit's answer."""
+
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """Over a rate limit: not done, not the request's fault. ``scope`` None: only this request waits."""
+
+    scope: str | None
+    wait_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Not done: something that only this request needs is busy."""
+
+    code: str
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transient:
+    """Not done, or done without harm; worth another attempt."""
+
+    code: str
+    http_status: int | None
+    wait_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """It may have been done, and billed."""
+
+    code: str
+    http_status: int | None
+    wait_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request's own fault; another attempt would end the same."""
+
+    code: str
+    http_status: int
+    output: Any
+    field: str | None
+    dead_letter: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFault:
+    """Key, permission, credits or contract: every request would end like this one."""
+
+    code: str
+    http_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class OurFault:
+    """The answer shows that this program calls wrongly."""
+
+    code: str
+    http_status: int
+
+
+Verdict = Success | Throttled | Deferred | Transient | Ambiguous | Refused | AccountFault | OurFault
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A reply with what the rows look at."""
+
+    operation: Operation
+    reply: Reply
+    body: Any
+    text: str
+    wait_s: float | None
+
+    @property
+    def status(self) -> int:
+        return self.reply.status
+
+
+def classify(operation: Operation, answer: Answer) -> Verdict:
+    """The meaning of an answer."""
+    if isinstance(answer, NoReply):
+        return Transient(answer.code, None, None) if not answer.sent else _doubtful(operation, answer.code, None, None)
+    body = bodies.parse(answer)
+    text = "" if answer.status in operation.success_statuses else bodies.error_text(body)
+    seen = _Seen(operation, answer, body, text, retry_after.wait_s(answer.headers))
+    return next(make(seen) for _, fits, make in _TABLE if fits(seen))
+
+
+def _doubtful(operation: Operation, code: str, status: int | None, wait_s: float | None) -> Verdict:
+    if operation.idempotency is Idempotency.SAFE:
+        return Transient(code, status, wait_s)
+    return Ambiguous(code, status, wait_s)
+
+
+def _is_success(seen: _Seen) -> bool:
+    if seen.status not in seen.operation.success_statuses or not isinstance(seen.body, dict):
+        return False
+    return all(isinstance(seen.body.get(name), kind) for name, kind in seen.operation.required_output.items())
+
+
+def _says(*words: str) -> Callable[[_Seen], bool]:
+    return lambda seen: any(word in seen.text for word in words)
+
+
+def _at(*statuses: int) -> Callable[[_Seen], bool]:
+    return lambda seen: seen.status in statuses
+
+
+def _both(one: Callable[[_Seen], bool], other: Callable[[_Seen], bool]) -> Callable[[_Seen], bool]:
+    return lambda seen: one(seen) and other(seen)
+
+
+def _is_rate_limit(seen: _Seen) -> bool:
+    return seen.status == 429 and (  # noqa: PLR2004 - RFC 6585
+        "x-ratelimit-limit" in seen.reply.headers
+        or "retry-after" in seen.reply.headers
+        or "rate limit" in seen.text
+        or "throttled" in seen.text
+    )
+
+
+# the first words of the documented bodies of a 429, and the scope they speak of
+_SCOPE_TEXTS = (
+    ("session creation rate limit", "session-create"),
+    ("write request rate limit", "generic-write"),
+    ("get request rate limit", "generic-get"),
+    ("decision", "session-decision"),
+)
+
+
+def _throttled(seen: _Seen) -> Verdict:
+    named = next((scope for words, scope in _SCOPE_TEXTS if words in seen.text), None)
+    return Throttled(named or seen.operation.scopes[0], seen.wait_s)
+
+
+def _deferred(code: str) -> Callable[[_Seen], Verdict]:
+    return lambda seen: Deferred(code, seen.wait_s if seen.wait_s is not None else _RESOURCE_WAIT_S)
+
+
+def _refused(seen: _Seen) -> Verdict:
+    code = bodies.error_code(seen.body) or f"http_{seen.status}"
+    return Refused(code, seen.status, bodies.kept(seen.body, seen.reply), bodies.error_field(seen.body))
+
+
+def _blocked(seen: _Seen) -> Verdict:
+    return Refused("vendor_data_blocked", seen.status, bodies.kept(seen.body, seen.reply), "input.vendor_data", dead_letter=False)
+
+
+def _account(code: str) -> Callable[[_Seen], Verdict]:
+    return lambda seen: AccountFault(code, seen.status)
+
+
+def _unclear(code: str) -> Callable[[_Seen], Verdict]:
+    return lambda seen: _doubtful(seen.operation, code, seen.status, seen.wait_s)
+
+
+_TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], ...] = (
+    ("success", _is_success, lambda seen: Success(seen.body)),
+    ("2xx that is no success", lambda seen: 200 <= seen.status < 300, _unclear("unreadable_answer")),  # noqa: PLR2004 - RFC 9110
+    ("redirect", lambda seen: 300 <= seen.status < 400, lambda seen: OurFault("redirected", seen.status)),  # noqa: PLR2004 - RFC 9110
+    ("429 of one phone number", _both(_at(429), _says("phone number", "verification attempts")), _deferred("phone_attempts")),
+    ("429 of an import job", _both(_at(429), _says("import job")), _deferred("import_running")),
+    ("429 of the sandbox quota", _both(_at(429), _says("sandbox session quota")), _deferred("sandbox_quota")),
+    ("429 of a cooldown", _both(_at(429), _says("cooldown", "resubmi")), _deferred("cooldown")),
+    ("429 rate limit", _is_rate_limit, _throttled),
+    ("429 bare", _at(429), lambda seen: Throttled(None, seen.wait_s)),
+    ("no credits", _both(_at(400, 402, 403), _says("enough credits", "top up")), _account("no_credits")),
+    ("402", _at(402), _account("payment_required")),
+    ("contract", _says("contract_billing_suspended"), _account("contract_suspended")),
+    ("key", _at(401, 403), _account("key_refused")),
+    ("blocked", _both(_at(400), _says("has been blocked")), _blocked),
+    ("timeouts of the server", _at(408, 425), _unclear("server_timeout")),
+    ("other 4xx", lambda seen: 400 <= seen.status < 500, _refused),  # noqa: PLR2004 - RFC 9110
+    ("5xx", lambda seen: seen.status >= 500, lambda seen: _doubtful(seen.operation, f"http_{seen.status}", seen.status, seen.wait_s)),  # noqa: PLR2004 - RFC 9110
+    ("anything else", lambda _: True, _unclear("unreadable_answer")),
+)

@@ -1,0 +1,45 @@
+"""Start and stop: in a test's own loop, or as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from processor.simulator.app import Simulator, build_app
+from processor.simulator.config import Config
+
+_SHUTDOWN_S = 1.0
+
+
+@asynccontextmanager
+async def running(config: Config, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[tuple[Simulator, str]]:
+    """A listening simulator and its base URL; port 0 takes a free one."""
+    simulator = Simulator(config)
+    runner = web.AppRunner(build_app(simulator), access_log=None, shutdown_timeout=_SHUTDOWN_S, keepalive_timeout=75.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        address = runner.addresses[0]
+        yield simulator, f"http://{host}:{address[1]}"
+    finally:
+        await runner.cleanup()
+        simulator.ledger.close()
+
+
+async def serve(config: Config, host: str, port: int, port_file: Path | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; the port taken is written to ``port_file``."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config, host, port) as (_, url):
+        if port_file is not None:
+            temporary = port_file.with_suffix(".tmp")
+            temporary.write_text(url.rsplit(":", 1)[1])
+            temporary.replace(port_file)
+        await stop.wait()

@@ -1,0 +1,88 @@
+"""What Didit answers to a body or query that is wrong: documented 400s in their various shapes. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+_IMAGE_BYTES_MAX = 2 * 1024 * 1024
+_ALPHA3 = re.compile(r"[A-Z]{3}")
+_NO_CREDITS = "You don't have enough credits to perform this request. Please top up at https://business.didit.me"
+STATUSES = ("Approved", "Declined", "Resubmitted")
+
+
+def create_fault(body: Any, blocked: set[str], credits_left: int) -> Any:
+    """The 400 body of a session create, or None."""
+    if not isinstance(body, dict):
+        return {"detail": "JSON parse error"}
+    if "workflow_id" not in body:
+        return {"workflow_id": ["This field is required."]}
+    if not is_uuid(body["workflow_id"]):
+        return {"workflow_id": "Invalid workflow_id."}
+    vendor = body.get("vendor_data")
+    if vendor is not None and not isinstance(vendor, str):
+        return {"vendor_data": ["Not a valid string."]}
+    if vendor in blocked:
+        return {"vendor_data": "This user or business has been blocked and cannot create new verification sessions."}
+    if body.get("callback_method") not in {None, "initiator", "completer", "both"}:
+        return {"callback_method": [f'"{body["callback_method"]}" is not a valid choice.']}
+    details = body.get("expected_details") or {}
+    if isinstance(details, dict) and (fault := _details_fault(details)):
+        return fault
+    if (fault := _image_fault(body.get("portrait_image"))) is not None:
+        return fault
+    return {"detail": _NO_CREDITS} if credits_left <= 0 else None
+
+
+def update_fault(body: Any) -> Any:
+    """The 400 body of an update-status, or None."""
+    if not isinstance(body, dict) or "new_status" not in body:
+        return {"new_status": ["This field is required."]}
+    if body["new_status"] not in STATUSES:
+        return {"new_status": ["You can only update the status to 'Approved', 'Declined', or 'Resubmitted'."]}
+    return None
+
+
+def list_fault(query: Mapping[str, str]) -> Any:
+    """The 400 body of a list, or None."""
+    if query.get("session_kind", "user") not in {"user", "business", "all"}:
+        return {"session_kind": 'Must be "user", "business", or "all".'}
+    for name in ("date_from", "date_to"):
+        if name in query:
+            try:
+                date.fromisoformat(query[name])
+            except ValueError:
+                return {name: ["Enter a valid date."]}
+    return None
+
+
+def is_uuid(value: Any) -> bool:
+    """Whether a value is a UUID in text."""
+    try:
+        return isinstance(value, str) and len(value) == 36 and bool(uuid.UUID(value))  # noqa: PLR2004 - the canonical form
+    except ValueError:
+        return False
+
+
+def _details_fault(details: dict[str, Any]) -> Any:
+    if "address" in details and not (details.get("country") or details.get("poa_country")):
+        return {"expected_details": ["address needs country or poa_country."]}
+    for name in ("nationality", "country", "id_country", "poa_country"):
+        if details.get(name) is not None and not _ALPHA3.fullmatch(str(details[name])):
+            return {"expected_details": {name: ["Enter an ISO 3166-1 alpha-3 code."]}}
+    return None
+
+
+def _image_fault(image: Any) -> Any:
+    if image is None:
+        return None
+    try:
+        raw = base64.b64decode(image, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        return {"portrait_image": ["Invalid base64."]}
+    return {"portrait_image": ["Image size exceeds 2MB."]} if len(raw) > _IMAGE_BYTES_MAX else None
