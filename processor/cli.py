@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -175,6 +176,7 @@ def demo(
     from processor.local.demo import run_demo  # noqa: PLC0415
     from processor.local.screen import Screen, proof_table  # noqa: PLC0415
 
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is being started refuses connections
     try:
         with Screen() as screen:
             report = asyncio.run(run_demo(requests, seed, screen))

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from aiokafka import TopicPartition
@@ -66,7 +66,8 @@ class Rig:
         self.final_times: list[float] = []
         self.watch = Watch(self.settings, self._take)
         self.processors: list[ProcessorProcess] = []
-        self._stop, self._follow = asyncio.Event(), None
+        self._stop = asyncio.Event()
+        self._follow: asyncio.Task[None] | None = None
 
     def processor(self, name: str, **variables: str) -> ProcessorProcess:
         """A replica, not started yet."""
@@ -133,7 +134,7 @@ class Rig:
         self.finals.append(result)
         self.final_times.append(time.monotonic())
 
-    async def __aenter__(self) -> Rig:
+    async def __aenter__(self) -> Self:
         self._follow = asyncio.create_task(self.watch.follow(self._stop))
         return self
 

@@ -96,11 +96,8 @@ def salvage_members(data: bytes, names: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(pairs, _Pairs):
         return {}
     every = [name for name, _ in pairs]
-    return {
-        name: value
-        for name, value in pairs
-        if name in names and every.count(name) == 1 and isinstance(value, str) and not _has_surrogate(value)
-    }
+    sure = [(name, value) for name, value in pairs if name in names and every.count(name) == 1]
+    return {name: value for name, value in sure if isinstance(value, str) and not _has_surrogate(value)}
 
 
 def _check_depth(text: str, depth_max: int) -> None:

@@ -138,12 +138,8 @@ def _both(one: Callable[[_Seen], bool], other: Callable[[_Seen], bool]) -> Calla
 
 
 def _is_rate_limit(seen: _Seen) -> bool:
-    return seen.status == 429 and (  # noqa: PLR2004 - RFC 6585
-        "x-ratelimit-limit" in seen.reply.headers
-        or "retry-after" in seen.reply.headers
-        or "rate limit" in seen.text
-        or "throttled" in seen.text
-    )
+    named = "x-ratelimit-limit" in seen.reply.headers or "retry-after" in seen.reply.headers
+    return seen.status == 429 and (named or "rate limit" in seen.text or "throttled" in seen.text)  # noqa: PLR2004 - RFC 6585
 
 
 # the first words of the documented bodies of a 429, and the scope they speak of

@@ -186,7 +186,7 @@ class Demo:
                 decisions += 1
 
     async def _kill_half_way(self, victim: ProcessorProcess, watch: Watch) -> None:
-        while len(watch.seen.finals) < self._load.total // 2:
+        while len(watch.seen.finals) < self._load.total // 2:  # noqa: ASYNC110 - a display's pace will do
             await asyncio.sleep(0.05)
         await asyncio.to_thread(victim.child.kill)
         self._killed += 1
@@ -197,7 +197,7 @@ class Demo:
 
     async def _wait_finals(self, watch: Watch) -> None:
         end = time.monotonic() + _END_S
-        while len(watch.seen.final_ids) < self._load.total and time.monotonic() < end:
+        while len(watch.seen.final_ids) < self._load.total and time.monotonic() < end:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.1)
         self._progress.say("every request has its final result" if time.monotonic() < end else "gave up waiting")
 

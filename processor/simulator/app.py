@@ -20,9 +20,7 @@ from processor.simulator.sessions import Sessions
 from processor.simulator.validation import is_uuid
 
 _JSON = "application/json"
-_HTML_404 = (
-    b'<!doctype html>\n<html lang="en">\n<head>\n  <title>Not Found</title>\n</head>\n<body>\n  <h1>Not Found</h1>\n</body>\n</html>\n'
-)
+_HTML_404 = b"<!doctype html><html lang='en'><head><title>Not Found</title></head><body><h1>Not Found</h1></body></html>"
 _HTML_500 = b"<html>\n<head><title>500 Internal Server Error</title></head>\n<body><h1>Internal Server Error</h1></body>\n</html>\n"
 _BODY_BYTES_MAX = 8 * 1024 * 1024
 _BEFORE_ACT = frozenset({"reset", "hang", "error_500_html", "error_502", "error_503"})
@@ -78,9 +76,8 @@ class Simulator:
         )
         self.ledger.arrived(call)
         try:
-            return await self._serve(
-                request, route, call, Asked(match, request.query, body, call.at, f"{request.scheme}://{request.host}", call.key, None)
-            )
+            origin = f"{request.scheme}://{request.host}"
+            return await self._serve(request, route, call, Asked(match, request.query, body, call.at, origin, call.key, None))
         finally:
             call.answered_at = self.now()
             self.ledger.answered(call)

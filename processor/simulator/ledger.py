@@ -46,7 +46,7 @@ class Ledger:
         self.sessions: list[dict[str, Any]] = []
         self.reused: list[dict[str, Any]] = []
         self._limits = limits
-        self._file: BinaryIO | None = Path(path).open("ab", buffering=0) if path else None
+        self._file: BinaryIO | None = Path(path).open("ab", buffering=0) if path else None  # noqa: SIM115 - open for the life of the ledger
 
     def arrived(self, call: Call) -> None:
         """Note a call at its arrival."""

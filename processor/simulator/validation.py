@@ -16,7 +16,7 @@ _NO_CREDITS = "You don't have enough credits to perform this request. Please top
 STATUSES = ("Approved", "Declined", "Resubmitted")
 
 
-def create_fault(body: Any, blocked: set[str], credits_left: int) -> Any:
+def create_fault(body: Any, blocked: set[str], credits_left: int) -> Any:  # noqa: PLR0911 - one return for each documented body
     """The 400 body of a session create, or None."""
     if not isinstance(body, dict):
         return {"detail": "JSON parse error"}

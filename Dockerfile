@@ -1,0 +1,25 @@
+# Builds with docker, buildah and podman. The base is an argument, so that a private or hardened one can be used.
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+COPY requirements.lock requirements-build.lock ./
+RUN python -m venv /opt/app \
+ && /opt/app/bin/pip install -q --require-hashes -r requirements.lock \
+ && python -m venv /opt/build \
+ && /opt/build/bin/pip install -q --require-hashes -r requirements-build.lock
+COPY pyproject.toml README.md ./
+COPY processor ./processor
+COPY schemas ./schemas
+RUN /opt/build/bin/pip wheel -q --no-deps --no-build-isolation -w /dist . \
+ && /opt/app/bin/pip install -q --no-deps /dist/*.whl \
+ && /opt/app/bin/pip uninstall -qy pip
+
+FROM ${PYTHON_IMAGE}
+RUN groupadd -r -g 10001 app && useradd -r -u 10001 -g app -d /nonexistent -s /usr/sbin/nologin app
+COPY --from=build /opt/app /opt/app
+ENV PATH=/opt/app/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+ENTRYPOINT ["processor"]
+CMD ["run"]
