@@ -119,11 +119,12 @@ class Engine:
         permit = await self._permit(call.operation.scopes, job, work)
         fate = Fate.UNKNOWN
         called_ms = self._clock_ms()
+        work.calling = True
         try:
-            with work.call():
-                answer = await self._client.send(call)
+            answer = await self._client.send(call)
             fate = _fate(answer)
         finally:
+            work.calling = False
             self._budget.release(permit, fate)
         verdict = classify(call.operation, answer)
         if fate is Fate.ANSWERED and not isinstance(verdict, AccountFault):

@@ -83,13 +83,13 @@ class Outcomes:
                 return self._again(job, code, now_ms, draw, counted=True, floor_s=wait_s, doubt_ms=None, http_status=status)
             case Ambiguous(code, status, wait_s):
                 if operation.idempotency is Idempotency.SINGLE and job.request.on_doubt is OnDoubt.FAIL:
-                    return self._ended(job, Status.IN_DOUBT, _error("in_doubt", code, status), now_ms), None
+                    return self._ended(job, Status.IN_DOUBT, _error("in_doubt", code, status), now_ms, called=1), None
                 return self._again(job, code, now_ms, draw, counted=True, floor_s=wait_s, doubt_ms=called_ms, http_status=status)
             case Refused(code, status, output, field, dead_letter):
                 error = _error("request_refused", code, status, field)
-                return self._ended(_counted(job), Status.FAILED, error, now_ms, output=output, dead_letter=dead_letter), None
+                return self._ended(job, Status.FAILED, error, now_ms, called=1, output=output, dead_letter=dead_letter), None
             case OurFault(code, status):
-                return self._ended(_counted(job), Status.FAILED, _error("our_fault", code, status), now_ms), None
+                return self._ended(job, Status.FAILED, _error("our_fault", code, status), now_ms, called=1), None
             case AccountFault():
                 raise ValueError("an account fault is not the request's")
             case _:
@@ -105,10 +105,9 @@ class Outcomes:
         return self.rejected(record, replace(decoded, error=error), now_ms)
 
     def _succeeded(self, job: Job, output: object, now_ms: int) -> list[Output]:
-        job = _counted(job)
-        out = self._final(job, Status.SUCCEEDED, None, now_ms, output=output)
+        out = self._final(job, Status.SUCCEEDED, None, now_ms, called=1, output=output)
         if out.size_bytes > self._output_bytes_max:
-            return self._ended(job, Status.FAILED, _error("output_too_large", "output_too_large"), now_ms)
+            return self._ended(job, Status.FAILED, _error("output_too_large", "output_too_large"), now_ms, called=1)
         return [out]
 
     def _again(
@@ -136,34 +135,39 @@ class Outcomes:
         )
         if isinstance(step, Again):
             return [retry_output(job.record, step.hop, step.delay_s)], step
-        job = _counted(job) if counted else job
+        called = 1 if counted else 0
         in_doubt = job.hop.doubt_ms is not None or doubt_ms is not None
         if in_doubt:
-            return self._ended(job, Status.IN_DOUBT, _error("in_doubt", code, http_status), now_ms), None
+            return self._ended(job, Status.IN_DOUBT, _error("in_doubt", code, http_status), now_ms, called=called), None
         if step.code == "deadline_passed":
             return self.expired(job, now_ms), None
-        return self._ended(job, Status.FAILED, _error("exhausted", code, http_status), now_ms), None
+        return self._ended(job, Status.FAILED, _error("exhausted", code, http_status), now_ms, called=called), None
 
     def _ended(
-        self, job: Job, status: Status, error: ErrorInfo, now_ms: int, *, output: object = None, dead_letter: bool = True
+        self,
+        job: Job,
+        status: Status,
+        error: ErrorInfo,
+        now_ms: int,
+        *,
+        called: int = 0,
+        output: object = None,
+        dead_letter: bool = True,
     ) -> list[Output]:
-        outputs = [self._final(job, status, error, now_ms, output=output)]
+        outputs = [self._final(job, status, error, now_ms, called=called, output=output)]
         if dead_letter:
             outputs.append(self._dead_letter(job.record, job.hop, error, now_ms))
         return outputs
 
-    def _final(self, job: Job, status: Status, error: ErrorInfo | None, now_ms: int, *, output: object = None) -> Output:
+    def _final(self, job: Job, status: Status, error: ErrorInfo | None, now_ms: int, *, called: int = 0, output: object = None) -> Output:
         hop, request = job.hop, job.request
+        attempts = hop.attempt + called
         return result_output(
-            Result(request.request_id, request.operation, status, hop.first, hop.attempt, hop.first_ms, now_ms, output=output, error=error)
+            Result(request.request_id, request.operation, status, hop.first, attempts, hop.first_ms, now_ms, output=output, error=error)
         )
 
     def _dead_letter(self, record: Record, hop: Hop, error: ErrorInfo, now_ms: int) -> Output:
         return dead_letter_output(record, hop, error, failed_ms=now_ms, value_bytes_max=self._output_bytes_max - _KEY_AND_HEADERS_BYTES)
-
-
-def _counted(job: Job) -> Job:
-    return replace(job, hop=replace(job.hop, attempt=job.hop.attempt + 1))
 
 
 def _error(kind: str, code: str, http_status: int | None = None, field: str | None = None) -> ErrorInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -36,6 +37,10 @@ _UNREACHABLE = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, Time
 
 def run(settings: Settings) -> int:
     """Run a processor until SIGTERM or SIGINT; the exit status for the process."""
+    # every record makes some hundred short-lived objects and none of them is part of a cycle: collecting each 700
+    # allocations costs a fifth of the processing time and frees nothing
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     return _runner()(_serve_until_signal(settings))
 
 
@@ -52,7 +57,7 @@ async def serve(settings: Settings, term: asyncio.Event) -> int:
     budget = LocalBudget(settings.budget, calls_max=settings.didit.calls_max, unknown_hold_s=settings.didit.timeout_s + 30.0)
     try:
         async with DiditClient(settings.didit) as client:
-            engine = Engine(settings, client, budget, clock_ms=clock_ms, draw=random.SystemRandom().random)
+            engine = Engine(settings, client, budget, clock_ms=clock_ms, draw=random.random)
             return await supervise(lambda: Core(settings, engine, clock_ms), term)
     finally:
         await budget.close()

@@ -1,4 +1,8 @@
-"""Which class is served next. Pure: stride scheduling, so each class gets its weight's share and none starves."""
+"""Which class is served next. Pure: stride scheduling, so each class gets its weight's share and none starves.
+
+Between two grants of a class that has a waiter, the others get at most ``sum(own stride / other stride + 1)`` grants:
+17 for bulk, 10 for retries, 7 for normal calls, 6 for urgent ones.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,10 @@ class ClassQueue(Generic[T]):
         self._pass: dict[CallClass, int] = dict.fromkeys(CallClass, 0)
         self._now = 0  # virtual time: the pass of the class served last
         self._sequence = 0
+        self._count = 0
 
     def __len__(self) -> int:
-        return sum(len(queue) for queue in self._queues.values())
+        return self._count
 
     def push(self, call_class: CallClass, waiter: T) -> int:
         """Queue a waiter; the returned ticket removes it."""
@@ -31,12 +36,15 @@ class ClassQueue(Generic[T]):
             # a class that was empty has saved nothing up
             self._pass[call_class] = max(self._pass[call_class], self._now)
         self._sequence += 1
+        self._count += 1
         self._queues[call_class][self._sequence] = waiter
         return self._sequence
 
     def remove(self, call_class: CallClass, ticket: int) -> None:
-        """Forget a waiter that no longer waits."""
-        self._queues[call_class].pop(ticket, None)
+        """Forget a waiter that no longer waits; nothing happens if it was served already."""
+        if ticket in self._queues[call_class]:
+            del self._queues[call_class][ticket]
+            self._count -= 1
 
     def pop(self) -> T | None:
         """The waiter to serve now; None if nobody waits."""
@@ -46,6 +54,7 @@ class ClassQueue(Generic[T]):
         chosen = min(waiting, key=lambda c: (self._pass[c], c))
         self._now = self._pass[chosen]
         self._pass[chosen] += _STRIDES[chosen]
+        self._count -= 1
         return self._queues[chosen].popitem(last=False)[1]
 
     def clear(self) -> list[T]:
@@ -53,4 +62,5 @@ class ClassQueue(Generic[T]):
         waiters = [waiter for queue in self._queues.values() for waiter in queue.values()]
         for queue in self._queues.values():
             queue.clear()
+        self._count = 0
         return waiters

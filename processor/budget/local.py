@@ -1,118 +1,113 @@
-"""The budget of one replica on its own share of every limit. Waiting holds no call slot and ends at once on cancellation."""
+"""The budget of one replica on its own share of every limit. Waiting holds no call slot and ends at once on cancellation.
+
+Every set of scopes has a line of waiters and one dispatcher. The dispatcher takes capacity in all scopes, one after the
+other in a fixed order, then a call slot of the process, and only then looks who waits: the best waiter of that moment
+gets the permit. When nobody waits and all is there, ``acquire`` takes the permit itself, without a change of tasks.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
-from processor.budget.classes import ClassQueue
+import structlog
+
 from processor.budget.gate import AccountGate
+from processor.budget.line import Line, Waiter
 from processor.budget.permits import BudgetClosedError, CallClass, Fate, Permit, ScopePausedError
 from processor.budget.rates import pacer_parameters
 from processor.budget.scope import Scope
+from processor.budget.units import Units
 from processor.settings import BudgetSettings
 
-_Waiter = asyncio.Future[Permit]
+log = structlog.get_logger(__name__)
 
-
-class _Line:
-    """Those who wait for the same set of scopes, and the task that gets permits for them."""
-
-    def __init__(self, scopes: tuple[Scope, ...]) -> None:
-        self.scopes = scopes
-        self.queue: ClassQueue[_Waiter] = ClassQueue()
-        self.arrived = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
+_CLOSE_S = 1.0
 
 
 class LocalBudget:
     """See ``permits.Budget``. To be made inside a running loop.
 
+    The queues are as long as there are callers in ``acquire``; who calls has to bound them.
+
     Args:
         settings: limits, share and pauses.
         calls_max: calls in flight in this process, over all scopes.
-        unknown_hold_s: for how long a call of unknown fate may still be counted by the server.
+        unknown_hold_s: for how long after its release a call of unknown fate may still be counted by the server.
 
     Raises:
-        LimitTooSmallError: if the share leaves too little of a limit.
+        LimitTooSmallError: if the share leaves not one call of a limit.
     """
 
     def __init__(self, settings: BudgetSettings, *, calls_max: int, unknown_hold_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._scopes = {
-            name: Scope(name, pacer_parameters(name, s.limit, s.window_s, settings.share)) for name, s in settings.limits.items()
+            name: Scope(name, pacer_parameters(name, s.limit, s.window_s, settings.share), unknown_hold_s)
+            for name, s in settings.limits.items()
         }
-        self._park_s, self._unknown_hold_s = settings.pause_park_s, unknown_hold_s
-        self._slots_free = calls_max
-        self._slot_freed = asyncio.Event()
-        self._lines: dict[tuple[str, ...], _Line] = {}
+        self._park_s = settings.pause_park_s
+        self._slots = Units(calls_max)
+        self._lines: dict[tuple[str, ...], Line] = {}
         self._gate = AccountGate()
-        self._holds: set[asyncio.TimerHandle] = set()
         self._closed = False
 
     async def acquire(self, scopes: tuple[str, ...], call_class: CallClass) -> Permit:
-        """See ``permits.Budget.acquire``."""
+        """See ``permits.Budget.acquire``.
+
+        Raises:
+            KeyError: for a scope without a limit.
+        """
         if self._closed:
             raise BudgetClosedError
-        paused_s = self.paused_for_s(scopes)
-        if paused_s > self._park_s:
-            raise ScopePausedError(paused_s)
-        line = self._line(scopes)
-        if not len(line.queue) and self._may_enter_now(line):
+        line = self._lines.get(scopes) or self._line(scopes)
+        now = self._loop.time()
+        if self._gate.open and self._slots.free and line.can_enter(now):
             for scope in line.scopes:
                 scope.enter_now()
-            self._slots_free -= 1
+            self._slots.take_now()
             return Permit(scopes)
-        waiter: _Waiter = self._loop.create_future()
-        ticket = line.queue.push(call_class, waiter)
-        line.arrived.set()
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            line.queue.remove(call_class, ticket)
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.release(waiter.result(), Fate.NOT_SENT)  # granted in the very turn in which it was cancelled
-            raise
+        paused_s = line.paused_for_s(now)
+        if paused_s > self._park_s:
+            raise ScopePausedError(paused_s)
+        return await self._wait_in(line, call_class)
 
     def release(self, permit: Permit, fate: Fate) -> None:
-        """See ``permits.Budget.release``."""
+        """See ``permits.Budget.release``.
+
+        Raises:
+            ValueError: if it was released before.
+        """
         if permit.released:
             raise ValueError("a permit was released twice")
         permit.released = True
-        self._slots_free += 1
-        self._slot_freed.set()
+        self._slots.give()
         if permit.probe:
-            self._gate.probe_over(self._loop.time())
-        if fate is Fate.UNKNOWN:
-            self._hold(permit)
-        else:
-            self._leave(permit)
+            self._gate.probe_over()
+        for scope in self._lines[permit.scopes].scopes:
+            scope.leave(Fate.NOT_SENT if self._closed else fate)  # no timer outlives the budget
 
     def pause(self, scope: str, wait_s: float) -> None:
         """See ``permits.Budget.pause``; those who wait are told at once if it is long."""
-        self._scopes[scope].pause(self._loop.time() + wait_s)
-        if wait_s <= self._park_s:
-            return
+        now = self._loop.time()
+        self._scopes[scope].pause(now + wait_s)
         for names, line in self._lines.items():
-            if scope in names:
-                for waiter in line.queue.clear():
-                    if not waiter.done():
-                        waiter.set_exception(ScopePausedError(wait_s))
+            if scope in names and (paused_s := line.paused_for_s(now)) > self._park_s:
+                line.turn_away(ScopePausedError(paused_s))
 
     def paused_for_s(self, scopes: tuple[str, ...]) -> float:
-        """Seconds until none of the scopes is paused."""
+        """See ``permits.Budget.paused_for_s``."""
         now = self._loop.time()
-        return max(self._scopes[name].paused_for_s(now) for name in scopes)
+        return max((self._scopes[name].paused_for_s(now) for name in scopes), default=0.0)
 
     def suspend(self, probe_after_s: float) -> None:
         """See ``permits.Budget.suspend``."""
-        self._gate.suspend(self._loop.time() + probe_after_s)
+        self._gate.suspend(self._loop.time(), probe_after_s)
 
     def resume(self) -> None:
         """See ``permits.Budget.resume``."""
         self._gate.resume()
 
     def snapshot(self) -> dict[str, dict[str, float]]:
-        """Per scope: limit, in flight, waiting, seconds of pause left."""
+        """Per scope: ``limit`` (calls a window), ``in_flight`` (with those held), ``waiting``, ``paused_for_s``."""
         now = self._loop.time()
         return {
             name: {
@@ -125,79 +120,70 @@ class LocalBudget:
         }
 
     async def close(self) -> None:
-        """End everything; whoever waits gets ``BudgetClosedError``."""
+        """See ``permits.Budget.close``. May be called twice."""
         self._closed = True
+        for scope in self._scopes.values():
+            scope.close()
         tasks = [line.task for line in self._lines.values() if line.task is not None]
+        for line in self._lines.values():
+            line.turn_away(BudgetClosedError())
         for task in tasks:
             task.cancel()
-        for hold in self._holds:
-            hold.cancel()
-        self._holds.clear()
-        for line in self._lines.values():
-            for waiter in line.queue.clear():
-                if not waiter.done():
-                    waiter.set_exception(BudgetClosedError())
         if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
+            await asyncio.wait(tasks, timeout=_CLOSE_S)
 
-    def _line(self, names: tuple[str, ...]) -> _Line:
-        line = self._lines.get(names)
-        if line is None:
-            # the slowest first, so that a permit of the quick ones is not held while the slow one is waited for;
-            # one order for all, so that no two can wait for each other
-            scopes = sorted((self._scopes[name] for name in names), key=lambda s: (s.parameters.rate_per_s, s.name))
-            line = self._lines[names] = _Line(tuple(scopes))
-            line.task = self._loop.create_task(self._dispatch(line), name=f"budget {'+'.join(names)}")
+    def _line(self, names: tuple[str, ...]) -> Line:
+        line = self._lines[names] = Line(names, self._scopes)
+        line.task = self._loop.create_task(self._dispatch(line), name=f"budget {'+'.join(names)}")
         return line
 
-    def _may_enter_now(self, line: _Line) -> bool:
+    async def _wait_in(self, line: Line, call_class: CallClass) -> Permit:
+        waiter: Waiter = self._loop.create_future()
+        ticket = line.queue.push(call_class, waiter)
+        line.arrived.set()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            line.queue.remove(call_class, ticket)
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._grant(line, waiter.result())  # it came in the very turn in which the wait was cancelled
+            raise
+
+    async def _dispatch(self, line: Line) -> None:
+        try:
+            while True:
+                await line.wait_for_waiters()
+                await self._serve(line)
+        except Exception as exc:
+            # a fault of this module; nobody may wait for a dispatcher that is gone
+            log.critical("dispatcher_failed", scopes=line.names, error=type(exc).__name__)
+            self._closed = True
+            for other in self._lines.values():
+                other.turn_away(BudgetClosedError())
+            raise
+
+    async def _serve(self, line: Line) -> None:
+        """One permit for one waiter. Nothing is held while a pause or the gate is waited for."""
+        for scope in line.scopes:
+            await scope.wait_pause()
+        await self._gate.wait()
+        if line.paused_for_s(self._loop.time()):
+            return
+        for scope in line.scopes:
+            await scope.enter()
+        await self._slots.take()
         now = self._loop.time()
-        return self._slots_free > 0 and self._gate.open and all(scope.can_enter(now) for scope in line.scopes)
+        # each wait may have let another obstacle arise
+        passable = self._gate.passable(now) and not line.paused_for_s(now)
+        permit = Permit(line.names, probe=passable and self._gate.enter(now))
+        if passable:
+            self._grant(line, permit)
+        else:
+            self.release(permit, Fate.NOT_SENT)
 
-    async def _dispatch(self, line: _Line) -> None:
-        names = tuple(scope.name for scope in line.scopes)
-        while True:
-            line.arrived.clear()
-            if not len(line.queue):
-                await line.arrived.wait()
-            for scope in line.scopes:
-                await scope.enter()
-            permit = Permit(names, probe=await self._ready(line))
-            self._slots_free -= 1
-            waiter = line.queue.pop()
-            while waiter is not None and waiter.done():
-                waiter = line.queue.pop()
-            if waiter is None:
-                self.release(permit, Fate.NOT_SENT)
-            else:
-                waiter.set_result(permit)
-
-    async def _ready(self, line: _Line) -> bool:
-        """Wait until nothing stands in the way any more; whether the permit is the probe of a suspended account."""
-        while True:
-            while self._slots_free <= 0:
-                self._slot_freed.clear()
-                await self._slot_freed.wait()
-            for scope in line.scopes:
-                await scope.wait_pause()
-            probe = await self._gate.enter()
-            # each wait may have let another obstacle arise
-            now = self._loop.time()
-            if self._slots_free > 0 and not any(scope.paused_for_s(now) for scope in line.scopes):
-                return probe
-            if probe:
-                self._gate.probe_over(now)
-
-    def _hold(self, permit: Permit) -> None:
-        handle: asyncio.TimerHandle
-
-        def over() -> None:
-            self._holds.discard(handle)
-            self._leave(permit)
-
-        handle = self._loop.call_later(self._unknown_hold_s, over)
-        self._holds.add(handle)
-
-    def _leave(self, permit: Permit) -> None:
-        for name in permit.scopes:
-            self._scopes[name].leave()
+    def _grant(self, line: Line, permit: Permit) -> None:
+        if line.hand_over(permit):
+            return
+        self.release(permit, Fate.NOT_SENT)
+        if permit.probe:
+            self._gate.probe_unused(self._loop.time())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Protocol
 
@@ -23,13 +24,13 @@ class Fate(Enum):
     UNKNOWN = "unknown"  # it may still be counted
 
 
+@dataclass(eq=False, slots=True)
 class Permit:
     """The right to make one call now. Give it back exactly once."""
 
-    __slots__ = ("probe", "released", "scopes")
-
-    def __init__(self, scopes: tuple[str, ...], *, probe: bool = False) -> None:
-        self.scopes, self.probe, self.released = scopes, probe, False
+    scopes: tuple[str, ...]
+    probe: bool = False  # the one call that finds out whether a suspended account works again
+    released: bool = False
 
 
 class BudgetClosedError(Exception):
@@ -70,10 +71,18 @@ class Budget(Protocol):
         """After a rate-limit 429: no permit of this scope before ``wait_s`` have passed. Never shortens a pause."""
         ...
 
+    def paused_for_s(self, scopes: tuple[str, ...]) -> float:
+        """Seconds until none of the scopes is paused; 0 if none is."""
+        ...
+
     def suspend(self, probe_after_s: float) -> None:
-        """After an account fault: no permit at all, but one probe when ``probe_after_s`` have passed."""
+        """After an account fault: no permit at all, but one probe each ``probe_after_s``. Never shortens the wait."""
         ...
 
     def resume(self) -> None:
         """The account works (again)."""
+        ...
+
+    async def close(self) -> None:
+        """End everything; whoever waits gets ``BudgetClosedError``."""
         ...

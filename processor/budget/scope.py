@@ -6,7 +6,9 @@ import asyncio
 
 from aiolimiter import AsyncLimiter
 
+from processor.budget.permits import Fate
 from processor.budget.rates import PacerParameters
+from processor.budget.units import Units
 
 
 class StartedFullLimiter(AsyncLimiter):
@@ -25,13 +27,21 @@ class StartedFullLimiter(AsyncLimiter):
 class Scope:
     """Admits calls of one scope."""
 
-    def __init__(self, name: str, parameters: PacerParameters) -> None:
+    def __init__(self, name: str, parameters: PacerParameters, unknown_hold_s: float) -> None:
         self.name, self.parameters = name, parameters
-        self.in_flight = 0  # admitted and not known to be over
-        self.queued = 0  # dispatchers that wait here
-        self._limiter = StartedFullLimiter(parameters.burst, parameters.rate_per_s)
+        self.in_flight = 0  # admitted and not known to be over, or resting
+        self._unknown_hold_s = unknown_hold_s
+        self._queued = 0  # dispatchers that wait here; nobody overtakes them
+        self._units = Units(parameters.in_flight_max)
+        self._pacer = StartedFullLimiter(parameters.burst, parameters.rate_per_s)
+        self._pacer_turn = asyncio.Lock()  # AsyncLimiter lets a newcomer pass a waiter that it has just woken
         self._paused_until = 0.0
-        self._freed = asyncio.Event()
+        self._holds: set[asyncio.TimerHandle] = set()  # at most in_flight_max
+        if parameters.rest_s:
+            # what the former process has called, and when, is not known
+            for _ in range(parameters.in_flight_max):
+                self._take_unit()
+                self.leave(Fate.UNKNOWN)
 
     def paused_for_s(self, now: float) -> float:
         """Seconds until the pause ends; 0 if there is none. ``now`` is the loop's time."""
@@ -41,44 +51,63 @@ class Scope:
         """No admission before this moment of the loop's time."""
         self._paused_until = max(self._paused_until, until)
 
-    def can_enter(self, now: float) -> bool:
-        """Whether one call may be admitted this very moment, ahead of nobody."""
-        return (
-            not self.queued
-            and self.in_flight < self.parameters.in_flight_max
-            and now >= self._paused_until
-            and self._limiter.has_capacity()
-        )
-
-    def enter_now(self) -> None:
-        """Admit one call after ``can_enter`` in the same turn of the loop."""
-        self._limiter.take_now()
-        self.in_flight += 1
-
-    async def enter(self) -> None:
-        """Wait until one call is admitted."""
-        self.queued += 1
-        try:
-            while self.in_flight >= self.parameters.in_flight_max:
-                self._freed.clear()
-                await self._freed.wait()
-            self.in_flight += 1
-            try:
-                await self.wait_pause()
-                await self._limiter.acquire()
-            except BaseException:
-                self.leave()
-                raise
-        finally:
-            self.queued -= 1
-
     async def wait_pause(self) -> None:
         """Wait until no pause is left."""
         loop = asyncio.get_running_loop()
         while (left_s := self.paused_for_s(loop.time())) > 0:  # noqa: ASYNC110 - the end may move while it sleeps
             await asyncio.sleep(left_s)
 
-    def leave(self) -> None:
-        """A call is over."""
+    def can_enter(self, now: float) -> bool:
+        """Whether one call may be admitted this very moment, ahead of nobody."""
+        return not self._queued and self._units.free and now >= self._paused_until and self._pacer.has_capacity()
+
+    def enter_now(self) -> None:
+        """Admit one call after ``can_enter`` in the same turn of the loop."""
+        self._pacer.take_now()
+        self._take_unit()
+
+    async def enter(self) -> None:
+        """Wait until one call is admitted by the cap and the pacer; pauses are the caller's to look at."""
+        self._queued += 1
+        try:
+            await self._units.take()
+            self.in_flight += 1
+            try:
+                async with self._pacer_turn:
+                    await self._pacer.acquire()
+            except asyncio.CancelledError:
+                self._over()
+                raise
+        finally:
+            self._queued -= 1
+
+    def leave(self, fate: Fate) -> None:
+        """A call came to an end. Its unit is free at once, or when the server can count the call no more."""
+        hold_s = 0.0
+        if fate is not Fate.NOT_SENT:
+            hold_s = self.parameters.rest_s + (self._unknown_hold_s if fate is Fate.UNKNOWN else 0.0)
+        if not hold_s:
+            self._over()
+            return
+        handle: asyncio.TimerHandle
+
+        def over() -> None:
+            self._holds.discard(handle)
+            self._over()
+
+        handle = asyncio.get_running_loop().call_later(hold_s, over)
+        self._holds.add(handle)
+
+    def close(self) -> None:
+        """Forget all holds."""
+        for hold in self._holds:
+            hold.cancel()
+        self._holds.clear()
+
+    def _take_unit(self) -> None:
+        self._units.take_now()
+        self.in_flight += 1
+
+    def _over(self) -> None:
         self.in_flight -= 1
-        self._freed.set()
+        self._units.give()

@@ -25,6 +25,8 @@ _KNOWN_PREFIXES = (
     (b"\xff\xfe", "not_utf8", "the value is UTF-16; send UTF-8"),
     (b"\xfe\xff", "not_utf8", "the value is UTF-16; send UTF-8"),
 )
+_PRIORITIES = {str(p): p for p in Priority}
+_ON_DOUBT = {str(d): d for d in OnDoubt}
 _FRAME_BYTES = 5  # a zero byte and a schema id
 
 
@@ -134,8 +136,8 @@ def _request(value: dict[str, Any], deadline_ms: int | None) -> Request:
         operation=value["operation"],
         input=value["input"],
         deadline_ms=deadline_ms,
-        priority=Priority(value.get("priority", "normal")),
-        on_doubt=OnDoubt(value.get("on_doubt", "fail")),
+        priority=_PRIORITIES[value.get("priority", "normal")],
+        on_doubt=_ON_DOUBT[value.get("on_doubt", "fail")],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from processor.contract.headers import hop_headers
@@ -74,8 +75,13 @@ def _plain(text: str, chars_max: int) -> str:
 
 
 def _timestamp(epoch_ms: int) -> str:
+    return f"{_second(epoch_ms // 1000)}.{epoch_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=128)
+def _second(epoch_s: int) -> str:
     try:
-        moment = datetime.fromtimestamp(epoch_ms / 1000, UTC)
+        moment = datetime.fromtimestamp(epoch_s, UTC)
     except (OverflowError, ValueError, OSError):  # a producer may have stamped anything
         moment = datetime.fromtimestamp(0, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") if moment.year > 999 else "1970-01-01T00:00:00"  # noqa: PLR2004 - strftime does not pad years

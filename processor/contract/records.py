@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -133,12 +134,21 @@ class Result:
 
 def result_id(key: str, kind: str) -> str:
     """The id that every copy of one result carries; readers that cannot use read_committed drop copies by it."""
-    return str(uuid.uuid5(ID_NAMESPACE, f"{kind}\n{key}"))
+    return _uuid5(f"{kind}\n{key}")
 
 
 def call_reference(request_id: str, hop: int) -> str:
     """The value of the ``X-Request-Id`` header of a call: names request and hop without revealing the id."""
-    return f"{uuid.uuid5(ID_NAMESPACE, request_id)}.{hop}"
+    return f"{_uuid5(request_id)}.{hop}"
+
+
+def _uuid5(name: str) -> str:
+    """UUIDv5 in our namespace as text (RFC 9562, 5.5); ``uuid.uuid5`` takes three times as long, twice a record."""
+    raw = bytearray(hashlib.sha1(ID_NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    raw[6] = raw[6] & 0x0F | 0x50
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 class OutputKind(StrEnum):

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import orjson
 
 _NUMBER_CHARS_MAX = 1000
+_WHITE = " \t\n\r"
 _SALVAGE_DEPTH_MAX = 64
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
@@ -62,9 +63,14 @@ def loads(data: bytes, *, depth_max: int = 32, size_bytes_max: int | None = None
         text = data.decode()
     except UnicodeDecodeError as exc:
         raise JsonFault("not_utf8", f"not UTF-8 at byte {exc.start}; send UTF-8") from None
+    text = text.strip(_WHITE)
     _check_depth(text, depth_max)
     try:
-        value = _READER.decode(text)
+        value, end = _SCAN(text, 0)
+        if end != len(text):
+            raise JsonFault("not_json", f"not JSON: more data at character {end} after the end of the text")
+    except StopIteration as exc:
+        raise JsonFault("not_json", f"not JSON: expecting a value at character {exc.value}") from None
     except json.JSONDecodeError as exc:
         raise JsonFault("not_json", f"not JSON at character {exc.pos}: {exc.msg}") from None
     except (_DuplicateKey, _BadNumber):
@@ -135,7 +141,8 @@ def _constant(_literal: str) -> NoReturn:
     raise _BadNumber
 
 
-_READER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant)
+# the scanner alone: ``decode`` looks for white space twice with a regular expression
+_SCAN = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant).scan_once  # type: ignore[attr-defined]  # documented in the source only
 
 
 def _raise_fault(text: str) -> NoReturn:

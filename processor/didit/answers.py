@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP response. Header names are lower case; ``truncated`` if the body was longer than we read."""
+    """An HTTP response. ``headers`` takes lower-case names; ``truncated`` if the body was longer than we read."""
 
     status: int
     headers: Mapping[str, str]

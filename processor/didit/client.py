@@ -70,7 +70,7 @@ class DiditClient:
                     call.operation.method, url, data=call.body, headers=headers, allow_redirects=False
                 ) as response:
                     body, truncated = await self._read(response)
-                    return Reply(response.status, {k.lower(): v for k, v in response.headers.items()}, body, truncated)
+                    return Reply(response.status, response.headers, body, truncated)
         except TimeoutError as exc:
             sent = not isinstance(exc, aiohttp.ConnectionTimeoutError)
             return NoReply(sent=sent, code="timeout" if sent else "connect_failed", open=sent)

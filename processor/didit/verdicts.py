@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from processor.didit import bodies, retry_after
@@ -88,28 +89,27 @@ class OurFault:
 Verdict = Success | Throttled | Deferred | Transient | Ambiguous | Refused | AccountFault | OurFault
 
 
-@dataclass(frozen=True, slots=True)
 class _Seen:
-    """A reply with what the rows look at."""
+    """A reply with what the rows look at; what a success does not need is worked out only when asked for."""
 
-    operation: Operation
-    reply: Reply
-    body: Any
-    text: str
-    wait_s: float | None
+    def __init__(self, operation: Operation, reply: Reply) -> None:
+        self.operation, self.reply, self.status = operation, reply, reply.status
+        self.body: Any = bodies.parse(reply)
 
-    @property
-    def status(self) -> int:
-        return self.reply.status
+    @cached_property
+    def text(self) -> str:
+        return bodies.error_text(self.body)
+
+    @cached_property
+    def wait_s(self) -> float | None:
+        return retry_after.wait_s(self.reply.headers)
 
 
 def classify(operation: Operation, answer: Answer) -> Verdict:
     """The meaning of an answer."""
     if isinstance(answer, NoReply):
         return Transient(answer.code, None, None) if not answer.sent else _doubtful(operation, answer.code, None, None)
-    body = bodies.parse(answer)
-    text = "" if answer.status in operation.success_statuses else bodies.error_text(body)
-    seen = _Seen(operation, answer, body, text, retry_after.wait_s(answer.headers))
+    seen = _Seen(operation, answer)
     return next(make(seen) for _, fits, make in _TABLE if fits(seen))
 
 

@@ -15,6 +15,8 @@ from processor.settings import RetrySettings
 _UNCOUNTED_BASE_S = 1.0
 _UNCOUNTED_MAX_S = 60.0
 _DOUBLINGS_MAX = 40  # 2**40 s is beyond every cap; keeps the float small
+_LEAST_PART = 0.1  # of a backoff step that no draw undercuts where the server named no floor
+_SPREAD_MAX_S = 60.0  # jitter above a long floor; more would only be late
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,9 @@ class GiveUp:
     code: str
 
 
-def backoff_s(attempt: int, draw: float, base_s: float, max_s: float) -> float:
-    """Full jitter: ``draw`` in [0, 1) of the exponential step of this attempt (1 is the first)."""
-    step_s = min(max_s, base_s * 2.0 ** min(max(attempt - 1, 0), _DOUBLINGS_MAX))
-    return draw * step_s
+def backoff_step_s(attempt: int, base_s: float, max_s: float) -> float:
+    """The exponential step of an attempt (1 is the first): base, then twice as long each time, up to the maximum."""
+    return float(min(max_s, base_s * 2.0 ** min(max(attempt - 1, 0), _DOUBLINGS_MAX)))
 
 
 def delay_topic_s(wait_s: float, delays_s: tuple[int, ...]) -> int:
@@ -73,16 +74,8 @@ def next_attempt(
     if counted and attempt >= policy.attempts_max:
         return GiveUp("attempts_exhausted")
     cut = floor_s is not None and floor_s > policy.retry_after_max_s
-    floor = min(floor_s, policy.retry_after_max_s) if floor_s is not None else 0.0
-    if counted:
-        wait_s = floor + backoff_s(attempt, draw, policy.backoff_base_s, policy.backoff_max_s)
-    elif floor_s is None:
-        # somebody must wait even if nobody said how long; half of it is sure
-        step_s = min(_UNCOUNTED_MAX_S, _UNCOUNTED_BASE_S * 2.0 ** min(hop.hop, _DOUBLINGS_MAX))
-        wait_s = max(_UNCOUNTED_BASE_S, step_s * (0.5 + draw / 2))
-    else:
-        # a tenth of jitter above the floor: those who were held up together do not come back together
-        wait_s = floor + draw * max(1.0, floor / 10)
+    floor = None if floor_s is None else min(max(floor_s, 0.0), policy.retry_after_max_s)
+    wait_s = _counted_wait_s(attempt, floor or 0.0, draw, policy) if counted else _uncounted_wait_s(hop.hop, floor, draw)
     due_ms = now_ms + math.ceil(wait_s * 1000)
     if deadline_ms is not None and due_ms >= deadline_ms:
         return GiveUp("deadline_passed")
@@ -96,3 +89,17 @@ def next_attempt(
         doubt_ms=hop.doubt_ms if hop.doubt_ms is not None else doubt_ms,
     )
     return Again(following, delay_topic_s(wait_s, policy.delays_s), cut)
+
+
+def _counted_wait_s(attempt: int, floor_s: float, draw: float, policy: RetrySettings) -> float:
+    """Full jitter above the floor, which is at least a tenth of the step, so that no draw retries at once."""
+    least_s = _LEAST_PART * backoff_step_s(attempt, policy.backoff_base_s, policy.backoff_max_s)
+    return max(floor_s, least_s) + draw * (1 / _LEAST_PART - 1) * least_s
+
+
+def _uncounted_wait_s(hop: int, floor_s: float | None, draw: float) -> float:
+    """A little above the floor: those who were held up together do not come back together. Without one it grows."""
+    if floor_s is not None:
+        return max(floor_s, _UNCOUNTED_BASE_S) + draw * min(_SPREAD_MAX_S, max(_UNCOUNTED_BASE_S, floor_s / 10))
+    step_s = backoff_step_s(hop + 1, _UNCOUNTED_BASE_S, _UNCOUNTED_MAX_S)
+    return max(_UNCOUNTED_BASE_S, step_s * (0.5 + draw / 2))

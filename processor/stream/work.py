@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Protocol
 
 from processor.contract.records import Output, Record
@@ -17,18 +16,9 @@ class Work:
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self.calling = False
+        self.calling = False  # set while an interruption would leave the fate of a call unknown
         self.stopping = False
         self.task: asyncio.Task[None] | None = None
-
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Marks the time in which an interruption would leave the fate of a call unknown."""
-        self.calling = True
-        try:
-            yield
-        finally:
-            self.calling = False
 
     def before_wait(self) -> None:
         """To be called before each wait.
