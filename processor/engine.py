@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from processor.budget.permits import Budget, CallClass, Fate, Permit, ScopePausedError
+from processor.budget.permits import Budget, BudgetClosedError, CallClass, Fate, Permit, ScopePausedError
 from processor.contract.decode import Rejected, decode
 from processor.contract.records import Output, Priority, Record, call_reference
 from processor.didit.answers import Answer, NoReply
@@ -19,7 +19,7 @@ from processor.didit.verdicts import AccountFault, Success, Throttled, Verdict, 
 from processor.outcomes import Job, Outcomes
 from processor.retry.policy import Again
 from processor.settings import Settings
-from processor.stream.work import Work
+from processor.stream.work import Work, WorkAbandonedError
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +62,8 @@ class Engine:
         job = Job(record, decoded.request, decoded.hop)
         try:
             return await self._serve(job, OPERATIONS[job.request.operation], work)
+        except BudgetClosedError as exc:
+            raise WorkAbandonedError("the budget is closed") from exc
         except DeadlinePassedError:
             return self._outcomes.expired(job, self._clock_ms())
         except ScopePausedError as pause:  # do not stand in the way of other scopes

@@ -32,15 +32,13 @@ class Units:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._turns.remove(turn)
-            else:
+            if not turn.cancelled():
                 self.give()  # it came in the very turn in which the wait was cancelled
             raise
 
     def give(self) -> None:
         """Return a unit."""
-        while self._turns:
+        while self._turns:  # those that were cancelled are passed over
             turn = self._turns.popleft()
             if not turn.done():
                 turn.set_result(None)

@@ -24,11 +24,9 @@ class DiditClient:
     def __init__(self, settings: DiditSettings) -> None:
         self._settings = settings
         self._base = settings.base_url.rstrip("/")
-        self._headers: dict[str, str] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self.refresh_key()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),  # the budget bounds the calls
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -39,6 +37,9 @@ class DiditClient:
         )
         # aiohttp repeats a call on a kept-alive connection that was closed; that would be a second call on one permit
         self._session._retry_connection = False  # noqa: SLF001 - no public way; pinned by a test
+        self._session.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
+        self._session.headers["User-Agent"] = f"verification-processor/{__version__}"
+        self.refresh_key()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -47,18 +48,14 @@ class DiditClient:
 
     def refresh_key(self) -> None:
         """Read the API key anew (a mounted file may have changed)."""
-        self._headers = {
-            "x-api-key": self._settings.key() or "",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": f"verification-processor/{__version__}",
-        }
+        if self._session is not None:
+            self._session.headers["x-api-key"] = self._settings.key() or ""  # the session's own headers cost least per call
 
     async def send(self, call: HttpCall) -> Answer:
         """Make the call within its deadline."""
         if self._session is None:
             raise RuntimeError("the client is not open")
-        headers = {**self._headers, "X-Request-Id": call.reference}
+        headers = {"X-Request-Id": call.reference}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         url = URL(self._base + call.path, encoded=True)

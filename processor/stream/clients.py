@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from processor.settings import Settings
+from processor.stream import lenient_records
 from processor.stream.resume import Committed
 
 _REQUEST_TIMEOUT_MS = 10_000
@@ -23,6 +24,7 @@ _BROKER_MARGIN_S = 15.0  # the broker aborts a transaction later than our own de
 def build_consumer(settings: Settings) -> AIOKafkaConsumer:
     """The group member of this process: static, manual offsets, only committed records."""
     lanes = settings.lanes
+    lenient_records.install()
     return AIOKafkaConsumer(
         **settings.kafka.client_options(),
         group_id=settings.kafka.group,

@@ -145,7 +145,13 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
         if start.warning:
             log.critical("offsets_decided", partition=f"{owned.partition.topic}[{owned.partition.partition}]", detail=start.warning)
         lane = Lane(
-            owned.partition, _ledger(owned.partition, start), self._handler, self._lanes, clock_ms=self._clock_ms, on_room=self._room.set
+            owned.partition,
+            _ledger(owned.partition, start),
+            self._handler,
+            self._lanes,
+            clock_ms=self._clock_ms,
+            on_room=self._room.set,
+            on_failed=self._fail,
         )
         if saved_floor is None:  # from now on "no offset" can only mean that it was lost
             await owned.writer.commit((), *lane.ledger.view())
@@ -259,8 +265,11 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("life_failed", task=task.get_name(), error=describe(error))
-            self._error = self._error or error
-            self.stop.set()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self.stop.set()
 
 
 def _record(r: ConsumerRecord) -> Record:

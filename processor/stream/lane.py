@@ -19,7 +19,7 @@ from processor.contract.records import Output, Record
 from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
 from processor.stream.ledger import Ledger
-from processor.stream.work import Handler, Work
+from processor.stream.work import Handler, Work, WorkAbandonedError
 
 log = structlog.get_logger(__name__)
 
@@ -39,12 +39,14 @@ class Lane:
         *,
         clock_ms: Callable[[], int],
         on_room: Callable[[], None],
+        on_failed: Callable[[BaseException], None],
     ) -> None:
         self.partition, self.ledger = partition, ledger
         self.wake = asyncio.Event()  # something is finished, or the lane is closing
         self.open = True  # records may be delivered and started
         self.closing = False  # publish what is finished, then stop
         self._handler, self._settings, self._clock_ms, self._on_room = handler, settings, clock_ms, on_room
+        self._on_failed = on_failed
         self._delayed: DelayQueue[Record] = DelayQueue(count_max=settings.ahead_max, bytes_max=settings.ahead_bytes_max)
         self._ready: deque[Record] = deque()
         self._work: set[Work] = set()
@@ -117,6 +119,9 @@ class Lane:
             outputs = await self._handler.handle(work.record, work)
             if not outputs:
                 raise ValueError("no outputs")  # noqa: TRY301 - an outcome of nothing would be a silent loss
+        except WorkAbandonedError as exc:
+            self._on_failed(exc)
+            return
         except Exception as exc:  # noqa: BLE001 - no record may stop a lane
             log.error("handler_failed", source=str(work.record.source), error=type(exc).__name__)
             outputs = self._handler.broken(work.record, type(exc).__name__)

@@ -9,6 +9,10 @@ from typing import Protocol
 from processor.contract.records import Output, Record
 
 
+class WorkAbandonedError(Exception):
+    """The handler cannot work at all any more: the record is left to the next life, and this life ends."""
+
+
 class Work:
     """One record at work. Waiting work ends at once when the lane stops; a call in flight is given time to end."""
 
