@@ -1,0 +1,194 @@
+"""Kill, freeze, rebalance, broker loss, fences: judged from the topics and the simulator's ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from rig import Rig, create_request, running
+
+from processor.local.cluster import LocalKafka
+
+pytestmark = pytest.mark.broker
+
+LATENCY = ["--faults", '{"latency_s": {"median": 0.05, "sigma": 0.8, "max": 1}}']
+
+
+def ids(count: int) -> list[str]:
+    return [f"r-{n:06d}" for n in range(count)]
+
+
+async def publish_slowly(rig: Rig, count: int, per_s: float) -> None:
+    """In steady small chunks, so that every disturbance meets work in flight."""
+    for begin in range(0, count, 20):
+        await rig.publish([create_request(n) for n in range(begin, min(count, begin + 20))])
+        await asyncio.sleep(20 / per_s)
+
+
+async def test_three_processors_under_kills_freezes_and_stops(kafka: LocalKafka, tmp_path: Path) -> None:
+    rng = random.Random(20_261_125)
+    async with running(kafka, tmp_path, partitions=8, simulator_options=LATENCY) as rig:
+        replicas = await rig.start("a", "b", "c")
+        count = 3000
+        publish = asyncio.create_task(publish_slowly(rig, count, 100))
+        deeds = []
+        while not publish.done():
+            await asyncio.sleep(rng.uniform(1.5, 4.5))  # jittered: one fixed period would hide losses
+            victim = rng.choice(replicas)
+            deed = rng.choice(("kill", "kill", "freeze", "stop"))
+            deeds.append(deed)
+            if deed == "kill":
+                await asyncio.to_thread(victim.child.kill)
+            elif deed == "freeze":
+                victim.child.freeze()
+                await asyncio.sleep(rng.uniform(1.0, 9.0))  # the session ends after 6 s
+                victim.child.thaw()
+                continue
+            else:
+                await asyncio.to_thread(victim.child.stop, 20.0)
+            victim.start()
+        await publish
+        await rig.wait_finals(count, within_s=90)
+        judged = await rig.judge(ids(count))
+        assert judged.ok, (deeds, judged)
+        assert judged.by_status == {"succeeded": count}
+        assert {"kill", "freeze"} <= set(deeds)
+
+
+async def test_a_zombie_that_thaws_after_its_session_publishes_nothing_twice(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(
+        kafka, tmp_path, partitions=4, simulator_options=["--faults", '{"latency_s": {"median": 0.4, "sigma": 0.2, "max": 1}}']
+    ) as rig:
+        a, b = await rig.start("a", "b")
+        publish = asyncio.create_task(publish_slowly(rig, 800, 60))
+        await rig.wait_finals(100)
+        a.child.freeze()
+        await asyncio.to_thread(b.wait_event, "partitions_assigned", count=2, within_s=40)  # the group has given its partitions away
+        a.child.thaw()
+        await publish
+        await rig.wait_finals(800)
+        judged = await rig.judge(ids(800))
+        assert judged.ok, judged
+
+
+async def test_a_second_producer_with_the_same_transactional_id_ends_the_life_and_skips_nothing(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=1) as rig:
+        (a,) = await rig.start("a")
+        await rig.publish([create_request(n) for n in range(50)])
+        await rig.wait_finals(50)
+        thief = AIOKafkaProducer(
+            bootstrap_servers=rig.bootstrap,
+            transactional_id=f"{rig.settings.kafka.group}-{rig.prefix}.requests-0",
+            transaction_timeout_ms=5000,
+        )
+        await thief.start()
+        await rig.publish([create_request(n) for n in range(50, 100)])
+        await asyncio.to_thread(a.wait_event, "life_ended")
+        await rig.wait_finals(100)
+        await thief.stop()
+        judged = await rig.judge(ids(100))
+        assert judged.ok, judged
+        assert sum(o for tp, o in (await rig.committed()).items() if tp.topic.endswith(".requests")) == 100
+
+
+async def test_rebalance_storm(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=8, simulator_options=LATENCY) as rig:
+        await rig.start("a")
+        publish = asyncio.create_task(publish_slowly(rig, 1500, 150))
+        for round_number in range(4):
+            guest = rig.processor(f"guest-{round_number}")
+            guest.start()
+            await asyncio.to_thread(guest.wait_event, "partitions_assigned")
+            await asyncio.to_thread(guest.child.stop, 20.0)
+        await publish
+        await rig.wait_finals(1500)
+        judged = await rig.judge(ids(1500))
+        assert judged.ok, judged
+        assert judged.billed_twice == 0, "a drained rebalance repeats no call"
+
+
+async def test_delayed_records_survive_a_rebalance_away_and_back(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(
+        kafka, tmp_path, partitions=2, RETRY__DELAYS_S="[1,2,5]", RETRY__BACKOFF_BASE_S="6", RETRY__BACKOFF_MAX_S="6"
+    ) as rig:
+        rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [{"fault": "error_503"}] * 40})
+        await rig.start("a")
+        await rig.publish([create_request(n) for n in range(40)])
+        while len(rig.watch.seen.retries) < 40:
+            await asyncio.sleep(0.05)
+        guest = rig.processor("guest")
+        guest.start()
+        await asyncio.to_thread(guest.wait_event, "partitions_assigned")
+        await asyncio.to_thread(guest.child.stop, 20.0)
+        await rig.wait_finals(40)
+        judged = await rig.judge(ids(40))
+        assert judged.ok, judged
+        assert judged.late_retry_p99_ms < 3000, judged
+
+
+async def test_new_partitions_are_read_from_their_first_record(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=2) as rig:
+        (a,) = await rig.start("a")
+        await rig.publish([create_request(n) for n in range(50)])
+        await rig.wait_finals(50)
+        admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
+        await admin.start()
+        await admin.create_partitions({f"{rig.prefix}.requests": NewPartitions(6)})
+        await admin.close()
+        producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap)
+        await producer.start()
+        for n in range(50, 110):
+            key, value = create_request(n)
+            await producer.send_and_wait(f"{rig.prefix}.requests", value, key, partition=2 + n % 4)
+        await producer.stop()
+        await asyncio.to_thread(a.wait_event, "partitions_assigned", count=2, within_s=60)
+        await rig.wait_finals(110)
+        judged = await rig.judge(ids(110))
+        assert judged.ok, judged
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[LocalKafka]:
+    """A broker that a test may kill."""
+    with LocalKafka() as cluster:
+        if cluster.external:
+            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours to kill")
+        yield cluster
+
+
+async def test_a_broker_that_is_killed_and_comes_back(own_kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(own_kafka, tmp_path, partitions=4, simulator_options=LATENCY) as rig:
+        await rig.start("a", "b")
+        await rig.publish([create_request(n) for n in range(600)])
+        await rig.wait_finals(100)
+        await asyncio.to_thread(own_kafka.brokers[0].kill)
+        await asyncio.sleep(3.0)  # an outage has a length
+        own_kafka.brokers[0].start()
+        await asyncio.to_thread(own_kafka.wait_ready)
+        await rig.publish([create_request(n) for n in range(600, 900)])
+        await rig.wait_finals(900, within_s=120)
+        judged = await rig.judge(ids(900))
+        assert judged.ok, judged
+
+
+async def test_sigterm_ends_in_time_with_the_broker_frozen(own_kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(own_kafka, tmp_path, partitions=2, simulator_options=LATENCY) as rig:
+        (a,) = await rig.start("a")
+        await rig.publish([create_request(n) for n in range(100)])
+        await rig.wait_finals(20)
+        own_kafka.brokers[0].freeze()
+        begun = time.monotonic()
+        a.child.terminate()
+        await asyncio.to_thread(a.child.wait, rig.settings.lanes.shutdown_s + 5)
+        own_kafka.brokers[0].thaw()
+        assert time.monotonic() - begun <= rig.settings.lanes.shutdown_s + 2
+        a.start()
+        await rig.wait_finals(100)
+        judged = await rig.judge(ids(100))
+        assert judged.ok, judged
