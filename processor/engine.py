@@ -50,6 +50,7 @@ class Engine:
         self, settings: Settings, client: CallsDidit, budget: Budget, *, clock_ms: Callable[[], int], draw: Callable[[], float]
     ) -> None:
         self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
+        self._pause_s_max = settings.retry.retry_after_max_s
         self._probe_s = settings.budget.account_probe_s
         self._outcomes = Outcomes(settings.lanes, settings.retry)
 
@@ -82,7 +83,7 @@ class Engine:
                 self._suspend(verdict)
                 continue  # nothing was done; the request waits with all others until a probe succeeds
             if isinstance(verdict, Throttled) and verdict.scope is not None:
-                wait_s = verdict.wait_s if verdict.wait_s is not None else _BARE_THROTTLE_S
+                wait_s = min(verdict.wait_s if verdict.wait_s is not None else _BARE_THROTTLE_S, self._pause_s_max)
                 log.warning("throttled", scope=verdict.scope, wait_s=wait_s)
                 self._budget.pause(verdict.scope, wait_s)
             outputs, again = self._outcomes.judged(job, operation, verdict, called_ms=called_ms, now_ms=self._clock_ms(), draw=self._draw())

@@ -144,7 +144,7 @@ class RetrySettings(_Group):
     """When a failed call is made again."""
 
     attempts_max: int = Field(6, ge=1, le=1000, description="counted attempts before a request is given up")
-    backoff_base_s: Seconds = Field(5.0, description="the first backoff is drawn from 0 to this, then it doubles")
+    backoff_base_s: Seconds = Field(5.0, description="the first backoff is drawn between a tenth of this and this; then it doubles")
     backoff_max_s: Seconds = Field(3600.0, description="the backoff stops growing here")
     retry_after_max_s: Seconds = Field(86_400.0, description="a longer Retry-After is cut to this, with an alarm in the log")
     delays_s: tuple[int, ...] = Field((10, 60, 600, 3600), description="the delay topics; JSON array, ascending")

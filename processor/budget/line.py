@@ -35,7 +35,11 @@ class Line:
 
     def can_enter(self, now: float) -> bool:
         """Whether one call may be admitted in every scope this very moment, ahead of nobody."""
-        return not self.queue and all(scope.can_enter(now) for scope in self.scopes)
+        return not self.queue and self.admits(now)
+
+    def admits(self, now: float) -> bool:
+        """Whether every scope admits one call this very moment."""
+        return all(scope.can_enter(now) for scope in self.scopes)
 
     def hand_over(self, permit: Permit) -> bool:
         """Give a permit to the waiter whose turn it is; False if nobody waits."""

@@ -61,10 +61,7 @@ class LocalBudget:
         line = self._lines.get(scopes) or self._line(scopes)
         now = self._loop.time()
         if self._gate.open and self._slots.free and line.can_enter(now):
-            for scope in line.scopes:
-                scope.enter_now()
-            self._slots.take_now()
-            return Permit(scopes)
+            return self._enter_now(line)
         paused_s = line.paused_for_s(now)
         if paused_s > self._park_s:
             raise ScopePausedError(paused_s)
@@ -137,6 +134,12 @@ class LocalBudget:
         line.task = self._loop.create_task(self._dispatch(line), name=f"budget {'+'.join(names)}")
         return line
 
+    def _enter_now(self, line: Line) -> Permit:
+        for scope in line.scopes:
+            scope.enter_now()
+        self._slots.take_now()
+        return Permit(line.names)
+
     async def _wait_in(self, line: Line, call_class: CallClass) -> Permit:
         waiter: Waiter = self._loop.create_future()
         ticket = line.queue.push(call_class, waiter)
@@ -176,10 +179,13 @@ class LocalBudget:
         # each wait may have let another obstacle arise
         passable = self._gate.passable(now) and not line.paused_for_s(now)
         permit = Permit(line.names, probe=passable and self._gate.enter(now))
-        if passable:
-            self._grant(line, permit)
-        else:
+        if not passable:
             self.release(permit, Fate.NOT_SENT)
+            return
+        self._grant(line, permit)
+        # several answers often come in one turn of the loop: serve all that can be served in this one
+        while line.queue and self._gate.open and self._slots.free and line.admits(now):
+            self._grant(line, self._enter_now(line))
 
     def _grant(self, line: Line, permit: Permit) -> None:
         if line.hand_over(permit):

@@ -1,4 +1,4 @@
-"""Header names that are not UTF-8 must not stop a partition.
+r"""Header names that are not UTF-8 must not stop a partition.
 
 Kafka lets anybody store them; aiokafka's record parser then raises UnicodeDecodeError out of getmany(), for this batch and
 for ever. Here such a batch is parsed once more with the bad bytes written as ``\\xNN``. All other batches go the quick way.

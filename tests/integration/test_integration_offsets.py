@@ -1,0 +1,114 @@
+"""Offsets, gap maps, retention holes, and partitions full of records that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from rig import create_request, running
+
+from processor.contract.encode import retry_output
+from processor.contract.records import Hop, Record, Source
+from processor.local.cluster import LocalKafka
+from processor.stream.topics import topic_names
+
+pytestmark = pytest.mark.broker
+
+
+async def test_offsets_of_everything_published_and_nothing_else_are_committed(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=2) as rig:
+        (a,) = await rig.start("a")
+        rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [{"fault": "hang"}]})
+        await rig.publish([create_request(n) for n in range(100)])
+        await rig.wait_finals(99)
+        committed = await rig.committed()
+        assert sum(o for tp, o in committed.items() if tp.topic.endswith(".requests")) < 100, "the hanging one is not passed"
+        await asyncio.to_thread(a.child.kill)
+        calls = len(rig.simulator.ledger()["calls"])
+        a.start()
+        await rig.wait_finals(100)
+        assert len(rig.simulator.ledger()["calls"]) == calls + 1, "what was done above the hanging one is not repeated"
+        judged = await rig.judge([f"r-{n:06d}" for n in range(100)])
+        assert judged.ok, judged
+
+
+async def test_a_group_without_offsets_on_a_topic_with_history_needs_a_decision(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=1) as rig:
+        await rig.publish([create_request(n) for n in range(10)])
+        stranger = rig.processor("stranger", KAFKA__GROUP=f"{rig.prefix}-other")
+        stranger.start()
+        assert await asyncio.to_thread(stranger.child.wait, 30.0) == 1
+        assert "VP_KAFKA__ON_MISSING_OFFSETS" in stranger.child.log_tail()
+        assert not rig.simulator.ledger()["calls"]
+        decided = rig.processor("decided", KAFKA__GROUP=f"{rig.prefix}-other", KAFKA__ON_MISSING_OFFSETS="earliest")
+        decided.start()
+        await rig.wait_finals(10)
+
+
+async def test_a_retention_hole_needs_a_decision(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=1) as rig:
+        (a,) = await rig.start("a")
+        await rig.publish([create_request(n) for n in range(10)])
+        await rig.wait_finals(10)
+        await asyncio.to_thread(a.child.stop, 20.0)
+        await rig.publish([create_request(n) for n in range(10, 30)])
+        admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
+        await admin.start()
+        await admin.delete_records({TopicPartition(f"{rig.prefix}.requests", 0): RecordsToDelete(before_offset=20)})
+        await admin.close()
+        a.start()
+        assert await asyncio.to_thread(a.child.wait, 30.0) == 1
+        assert "were deleted before they were processed" in a.child.log_tail()
+        decided = rig.processor("decided", KAFKA__ON_MISSING_OFFSETS="earliest")
+        decided.start()
+        await rig.wait_finals(20)
+        assert list(decided.events("offsets_decided"))
+        await rig.read_rest()
+        assert {f["request_id"] for f in rig.finals} == {f"r-{n:06d}" for n in [*range(10), *range(20, 30)]}
+
+
+async def test_one_slow_record_before_more_than_a_gap_map_can_hold(kafka: LocalKafka, tmp_path: Path) -> None:
+    count = 25_000
+    async with running(kafka, tmp_path, partitions=1, LANES__AHEAD_MAX="24000", DIDIT__TIMEOUT_S="25") as rig:
+        rig.simulator.post("/_sim/faults", {"rates": {}, "hang_s": 20})
+        rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [{"fault": "hang"}]})
+        await rig.start("a")
+        bad = [(b"k", b"%d" % n) for n in range(count)]  # cheap: rejected without a call, keyed by their position
+        await rig.publish([create_request(1)])
+        await rig.publish(bad)
+        await rig.publish([create_request(2)])
+        await rig.wait_finals(count + 2, within_s=90)
+        judged = await rig.judge(["r-000001", "r-000002"])
+        assert judged.ok, judged
+        assert judged.finals == count + 2
+        assert (await rig.committed())[TopicPartition(f"{rig.prefix}.requests", 0)] == count + 2
+
+
+async def test_ten_thousand_waiting_retries_start_when_they_are_due(kafka: LocalKafka, tmp_path: Path) -> None:
+    count = 10_000
+    async with running(kafka, tmp_path, partitions=1, RETRY__PARTITIONS="1", RETRY__DELAYS_S="[10]") as rig:
+        topic = topic_names(rig.settings).retry(10)
+        now_ms = int(time.time() * 1000)
+        producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap, linger_ms=20, max_batch_size=262_144)
+        await producer.start()
+        sent = []
+        for n in range(count):
+            key, value = create_request(n)
+            due_ms = now_ms + 12_000 + (n * 7919) % 15_000  # not in the order of the log
+            hop = Hop(Source(f"{rig.prefix}.requests", 0, n), now_ms, hop=1, attempt=1, due_ms=due_ms, last_error="test")
+            output = retry_output(Record(Source("x", 0, n), key, value), hop, 10)
+            sent.append(await producer.send(topic, output.value, output.key, headers=list(output.headers)))
+        await asyncio.gather(*sent)
+        await producer.stop()
+        (a,) = await rig.start("a")
+        await rig.publish([(b"k", create_request(count)[1])])
+        await rig.wait_finals(1, within_s=10)  # those who wait hold nothing that others need
+        await rig.wait_finals(count + 1, within_s=90)
+        judged = await rig.judge([f"r-{n:06d}" for n in range(count + 1)])
+        assert judged.ok, judged
+        assert judged.retries == count
+        assert a.child.alive
