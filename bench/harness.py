@@ -35,7 +35,7 @@ class Bench:
     url: str
     times: Path
 
-    def fresh(self, partitions: int = 8) -> tuple[Settings, dict[str, str]]:
+    def fresh(self) -> tuple[Settings, dict[str, str]]:
         """Settings of a new set of topics, and the environment of a contender on it."""
         prefix = f"b-{uuid.uuid4().hex[:8]}"
         environment = processor_environment(
@@ -52,7 +52,9 @@ async def bench(latency_s: float = 0.0) -> AsyncIterator[Bench]:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="processor-bench-")))
         kafka = await asyncio.to_thread(stack.enter_context, LocalKafka())
         port_file, times = folder / "port", folder / "first"
-        stub = ChildProcess("stub", [sys.executable, "-m", "bench.stub", str(port_file), str(latency_s), str(times)], {}, folder / "stub.log")
+        stub = ChildProcess(
+            "stub", [sys.executable, "-m", "bench.stub", str(port_file), str(latency_s), str(times)], {}, folder / "stub.log"
+        )
         stub.start()
         stack.callback(stub.kill)
         wait_until(lambda: port_file.exists() and bool(port_file.read_text()), "the stub", child=stub)
@@ -62,7 +64,11 @@ async def bench(latency_s: float = 0.0) -> AsyncIterator[Bench]:
 def requests(count: int, start: int = 0) -> list[tuple[bytes | None, bytes | None]]:
     found: list[tuple[bytes | None, bytes | None]] = []
     for n in range(start, start + count):
-        body = {"request_id": f"b-{n:07d}", "operation": "session.create", "input": {"workflow_id": WORKFLOW_ID, "vendor_data": f"user-{n}"}}
+        body = {
+            "request_id": f"b-{n:07d}",
+            "operation": "session.create",
+            "input": {"workflow_id": WORKFLOW_ID, "vendor_data": f"user-{n}"},
+        }
         found.append((f"user-{n}".encode(), orjson.dumps(body)))
     return found
 

@@ -51,7 +51,7 @@ class Stub(asyncio.Protocol):
 async def main(port_file: Path, latency_s: float, times: Path) -> None:
     Stub.latency_s, Stub.times = latency_s, times
     server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", 0)
-    port_file.write_text(str(server.sockets[0].getsockname()[1]))
+    port_file.write_text(str(server.sockets[0].getsockname()[1]))  # noqa: ASYNC240 - once, before anything is served
     await server.serve_forever()
 
 

@@ -89,7 +89,7 @@ class DiditSettings(_Group):
     base_url: str = Field("https://verification.didit.me", description="https, or http on loopback only")
     api_key: SecretStr | None = Field(None, description="x-api-key of the application")
     api_key_file: Path | None = Field(None, description="file that holds the key; read again when Didit refuses the key")
-    timeout_s: Seconds = Field(30.0, description="whole call, from connect to the last byte; 1 s and more")
+    timeout_s: Seconds = Field(30.0, description="whole call, from connect to the last byte; keep it below VP_LANES__DRAIN_S where you can")
     calls_max: int = Field(100, ge=1, le=5000, description="calls in flight in this process")
     response_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="a longer answer is cut off and counts as unreadable")
 

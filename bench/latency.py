@@ -1,0 +1,64 @@
+"""Latency at a quiet rate: from Didit's answer until a read_committed reader has the result, and from the caller's send."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+
+import orjson
+
+from bench.harness import Bench, bench, contender, emit, requests
+from processor.contract.records import call_reference
+from processor.local.fleet import SimulatorProcess
+from processor.local.judge import percentile
+from processor.stream.topics import topic_names
+from processor.stream.topics_admin import apply_topics
+from processor.traffic import read_topics, request_producer, topic_reader
+
+
+async def measure(b: Bench, count: int, per_s: float) -> dict[str, float]:
+    with SimulatorProcess(b.folder, "--limits", '{"session-create":{"limit":1000000},"generic-write":{"limit":1000000}}') as simulator:
+        settings, environment = Bench(b.bootstrap, b.folder, simulator.url, b.times).fresh()
+        await apply_topics(settings, partitions=8, replication=1)
+        child = contender("processor", environment, b.folder, 100)
+        child.start()
+        sent: dict[str, float] = {}
+        seen: dict[str, float] = {}
+
+        async def read() -> None:
+            async with topic_reader(settings, [topic_names(settings).results]) as consumer:
+                while len(seen) < count:
+                    for record in await read_topics(consumer, wait_s=0.5):
+                        seen[orjson.loads(record.value)["request_id"]] = time.time()
+
+        reader = asyncio.create_task(read())
+        async with request_producer(settings) as producer:
+            for key, value in requests(count):
+                sent[orjson.loads(value or b"")["request_id"]] = time.time()
+                await producer.send_and_wait(topic_names(settings).requests, value, key)
+                await asyncio.sleep(1 / per_s)
+        await asyncio.wait_for(reader, 60)
+        child.stop(20)
+        answered = {c["reference"]: c["answered_at"] for c in simulator.ledger()["calls"]}
+    warm = list(sent)[count // 10 :]  # the first ones meet a processor that is still starting
+    publish = [(seen[r] - answered[call_reference(r, 0)]) * 1000 for r in warm]
+    whole = [(seen[r] - sent[r]) * 1000 for r in warm]
+    return {
+        "publish_p50_ms": round(percentile(publish, 0.5), 1),
+        "publish_p99_ms": round(percentile(publish, 0.99), 1),
+        "whole_p50_ms": round(percentile(whole, 0.5), 1),
+        "whole_p99_ms": round(percentile(whole, 0.99), 1),
+    }
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--records", type=int, default=1000)
+    parser.add_argument("--per-s", type=float, default=40)
+    args = parser.parse_args()
+    async with bench() as b:
+        emit({**await measure(b, args.records, args.per_s), "per_s": args.per_s, "records": args.records})
+
+
+asyncio.run(main())
