@@ -1,0 +1,250 @@
+"""The engine with a scripted API and a budget that always says yes: which outputs each story ends in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+
+from processor.budget.permits import BudgetClosedError, CallClass, Fate, Permit, ScopePausedError
+from processor.contract.headers import read_hop
+from processor.contract.records import Output, OutputKind, Record, Source
+from processor.didit.answers import Answer, NoReply, Reply
+from processor.didit.calls import HttpCall
+from processor.engine import Engine
+from processor.settings import load_settings
+from processor.stream.work import Work, WorkAbandonedError
+
+NOW = 1_764_000_000_000
+WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
+SESSION = "11111111-2222-4333-8444-555555555555"
+CREATED = {"session_id": SESSION, "url": "https://verify.didit.me/session/tok", "status": "Not Started", "vendor_data": "u"}
+
+
+class FakeApi:
+    """Answers in order; a scripted fake, not a mock: an unexpected call fails the test."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers, self.calls, self.keys_read = list(answers), [], 0
+
+    calls: list[HttpCall]
+
+    async def send(self, call: HttpCall) -> Answer:
+        self.calls.append(call)
+        return self.answers.pop(0)
+
+    def refresh_key(self) -> None:
+        self.keys_read += 1
+
+
+class OpenBudget:
+    """Grants at once and notes what it was told."""
+
+    def __init__(self) -> None:
+        self.granted: list[tuple[tuple[str, ...], CallClass]] = []
+        self.fates: list[Fate] = []
+        self.pauses: list[tuple[str, float]] = []
+        self.suspended = self.resumed = 0
+        self.refusal: Exception | None = None
+
+    async def acquire(self, scopes: tuple[str, ...], call_class: CallClass) -> Permit:
+        if self.refusal is not None:
+            raise self.refusal
+        self.granted.append((scopes, call_class))
+        return Permit(scopes)
+
+    def release(self, permit: Permit, fate: Fate) -> None:
+        assert permit.scopes
+        self.fates.append(fate)
+
+    def pause(self, scope: str, wait_s: float) -> None:
+        self.pauses.append((scope, wait_s))
+
+    def paused_for_s(self, scopes: tuple[str, ...]) -> float:
+        return 0.0 if scopes else 1.0
+
+    def suspend(self, probe_after_s: float) -> None:
+        assert probe_after_s > 0
+        self.suspended += 1
+
+    def resume(self) -> None:
+        self.resumed += 1
+
+    async def close(self) -> None:
+        return
+
+
+def json_reply(status: int, body: Any, **headers: str) -> Reply:
+    return Reply(status, {k.replace("_", "-"): v for k, v in headers.items()}, orjson.dumps(body))
+
+
+def record(request_id: str = "r", operation: str = "session.create", headers: tuple[tuple[str, bytes], ...] = (), **extra: Any) -> Record:
+    default = {"workflow_id": WORKFLOW, "vendor_data": "u"} if operation == "session.create" else {"session_id": SESSION}
+    body = {"request_id": request_id, "operation": operation, "input": extra.pop("input", default), **extra}
+    return Record(Source("v.requests", 3, 41), b"key", orjson.dumps(body), headers, NOW - 1000)
+
+
+def run(api: FakeApi, rec: Record, budget: OpenBudget | None = None, **settings: Any) -> list[Output]:
+    engine = Engine(load_settings(**settings), api, budget or OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
+    return list(asyncio.run(engine.handle(rec, Work(rec))))
+
+
+def final(outputs: Sequence[Output]) -> dict[str, Any]:
+    found = [o for o in outputs if o.kind is OutputKind.RESULT]
+    assert len(found) == 1, "exactly one final result"
+    result: dict[str, Any] = orjson.loads(found[0].value or b"")
+    assert result["kind"] == "final"
+    return result
+
+
+def kinds(outputs: Sequence[Output]) -> list[OutputKind]:
+    return [o.kind for o in outputs]
+
+
+def test_a_success_is_one_result_and_nothing_else() -> None:
+    api, budget = FakeApi(json_reply(201, CREATED)), OpenBudget()
+    outputs = run(api, record(priority="urgent"), budget)
+    assert kinds(outputs) == [OutputKind.RESULT]
+    assert final(outputs)["output"] == CREATED
+    assert final(outputs)["source"] == {"topic": "v.requests", "partition": 3, "offset": 41}
+    assert budget.granted == [(("session-create", "generic-write"), CallClass.URGENT)]
+    assert budget.fates == [Fate.ANSWERED]
+    sent = orjson.loads(api.calls[0].body or b"")
+    assert sent == {"workflow_id": WORKFLOW, "vendor_data": "u", "metadata": {"vp_request_id": "r"}}
+
+
+def test_a_retry_waits_in_its_own_class_and_keeps_the_first_position() -> None:
+    outputs = run(FakeApi(NoReply(sent=False, code="connect_failed")), record())
+    assert kinds(outputs) == [OutputKind.RETRY]
+    again = Record(Source("v.retry.10s", 0, 7), outputs[0].key, outputs[0].value, outputs[0].headers, NOW)
+    hop = read_hop(again)
+    assert (hop.first, hop.hop, hop.attempt, hop.last_error) == (Source("v.requests", 3, 41), 1, 1, "connect_failed")
+    assert hop.doubt_ms is None, "nothing was sent"
+    budget = OpenBudget()
+    assert final(run(FakeApi(json_reply(201, CREATED)), again, budget))["attempts"] == 2
+    assert budget.granted[0][1] is CallClass.RETRY
+
+
+@pytest.mark.parametrize(
+    ("answer", "fate"),
+    [
+        (NoReply(sent=True, code="timeout", open=True), Fate.UNKNOWN),
+        (NoReply(sent=True, code="reset"), Fate.ANSWERED),
+        (NoReply(sent=False, code="connect_failed"), Fate.NOT_SENT),
+    ],
+)
+def test_the_budget_learns_what_is_known_of_a_call(answer: Answer, fate: Fate) -> None:
+    budget = OpenBudget()
+    run(FakeApi(answer), record(), budget)
+    assert budget.fates == [fate]
+
+
+def _in_doubt() -> Record:
+    outputs = run(FakeApi(NoReply(sent=True, code="reset")), record())
+    return Record(Source("v.retry.10s", 0, 7), outputs[0].key, outputs[0].value, outputs[0].headers, NOW)
+
+
+def test_a_doubt_is_settled_by_the_list_before_anything_is_created() -> None:
+    doubtful = _in_doubt()
+    assert read_hop(doubtful).doubt_ms == NOW
+    row = {"session_id": SESSION, "vendor_data": "u", "created_at": "2027-01-01T00:00:00Z", "status": "Not Started"}
+    listed = json_reply(200, {"count": 1, "results": [row]})
+    detail = json_reply(200, {**row, "session_url": "https://x/session/tok", "metadata": {"vp_request_id": "r"}, "workflow_id": WORKFLOW})
+    api = FakeApi(listed, detail)
+    result = final(run(api, doubtful))
+    assert [c.operation.name for c in api.calls] == ["session.list", "session.decision"]
+    assert result["status"] == "succeeded"
+    assert result["output"]["session_id"] == SESSION
+    assert result["output"]["session_token"] == "tok"
+
+
+def test_somebody_elses_session_is_not_adopted() -> None:
+    row = {"session_id": SESSION, "vendor_data": "u", "created_at": "2027-01-01T00:00:00Z", "status": "Not Started"}
+    detail = json_reply(200, {**row, "metadata": {"vp_request_id": "other"}})
+    api = FakeApi(json_reply(200, {"results": [row]}), detail, json_reply(201, CREATED))
+    assert final(run(api, _in_doubt()))["output"] == CREATED
+    assert [c.operation.name for c in api.calls] == ["session.list", "session.decision", "session.create"]
+
+
+def test_an_unanswered_list_keeps_the_doubt() -> None:
+    outputs = run(FakeApi(json_reply(503, {"detail": "x"})), _in_doubt())
+    hop = read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW))
+    assert (hop.doubt_ms, hop.attempt, hop.hop) == (NOW, 2, 2)
+
+
+def test_a_request_given_up_in_doubt_says_so() -> None:
+    outputs = run(FakeApi(NoReply(sent=True, code="reset")), record(), retry={"attempts_max": 1})
+    assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
+    assert final(outputs)["status"] == "in_doubt"
+    assert outputs[1].value == record().value
+
+
+def test_a_rate_limit_pauses_its_scope_and_is_capped() -> None:
+    budget = OpenBudget()
+    text = {"detail": "Write request rate limit exceeded. You can make up to 300 requests per minute."}
+    outputs = run(FakeApi(json_reply(429, text, retry_after="999999")), record(), budget)
+    assert budget.pauses == [("generic-write", 86_400.0)]
+    assert kinds(outputs) == [OutputKind.RETRY]
+    hop = read_hop(Record(Source("t", 0, 1), None, outputs[0].value, outputs[0].headers, NOW))
+    assert hop.attempt == 0
+    assert (hop.due_ms or 0) >= NOW + 86_400_000
+
+
+def test_a_paused_scope_sends_the_request_to_wait_without_a_call() -> None:
+    budget = OpenBudget()
+    budget.refusal = ScopePausedError(60.0)
+    api = FakeApi()
+    outputs = run(api, record(), budget)
+    assert api.calls == []
+    assert kinds(outputs) == [OutputKind.RETRY]
+    assert outputs[0].delay_s == 60
+
+
+def test_an_account_fault_waits_in_place_and_reads_the_key_anew() -> None:
+    api, budget = FakeApi(json_reply(403, {"detail": "no"}), json_reply(401, {"detail": "no"}), json_reply(201, CREATED)), OpenBudget()
+    result = final(run(api, record(), budget))
+    assert (result["status"], result["attempts"]) == ("succeeded", 1)
+    assert (budget.suspended, budget.resumed, api.keys_read) == (2, 1, 2)
+
+
+def test_a_deadline_that_has_passed_makes_no_call() -> None:
+    api = FakeApi()
+    outputs = run(api, record(deadline="2020-01-01T00:00:00Z"))
+    assert api.calls == []
+    assert kinds(outputs) == [OutputKind.RESULT]
+    assert final(outputs)["status"] == "expired"
+
+
+def test_a_closed_budget_leaves_the_record_to_the_next_life() -> None:
+    budget = OpenBudget()
+    budget.refusal = BudgetClosedError()
+    with pytest.raises(WorkAbandonedError):
+        run(FakeApi(), record(), budget)
+
+
+def test_work_that_is_stopping_never_waits_again() -> None:
+    rec, budget = record(), OpenBudget()
+    work = Work(rec)
+    work.stopping = True
+    engine = Engine(load_settings(), FakeApi(), budget, clock_ms=lambda: NOW, draw=lambda: 0.5)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(engine.handle(rec, work))
+    assert budget.granted == []
+
+
+@pytest.mark.parametrize("reason", ["OutputTooLarge", "KeyError"])
+def test_a_record_on_which_we_fail_still_ends_once(reason: str) -> None:
+    engine = Engine(load_settings(), FakeApi(), OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
+    for rec in (record(), Record(Source("v.requests", 0, 1), None, b"\xff", (), NOW)):
+        outputs = engine.broken(rec, reason)
+        assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
+        assert final(outputs)["error"]["type"] in {"output_too_large", "internal"}
+
+
+def test_an_answer_that_does_not_fit_is_a_failure_that_says_so() -> None:
+    outputs = run(FakeApi(json_reply(201, {**CREATED, "x": "y" * 300_000})), record(), lanes={"output_bytes_max": 200_000})
+    assert final(outputs)["error"]["code"] == "output_too_large"
+    assert all(o.size_bytes <= 200_000 for o in outputs)

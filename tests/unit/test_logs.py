@@ -1,0 +1,46 @@
+"""Logs: JSON lines, masked by name, cut in length."""
+
+from __future__ import annotations
+
+import logging
+
+import orjson
+import pytest
+import structlog
+
+from processor.observe.logs import configure_logs, redact
+from processor.settings import LogSettings
+
+
+def test_fields_that_could_hold_personal_data_are_masked() -> None:
+    event = {
+        "event": "x",
+        "api_key": "k",
+        "first_name": "Ada",
+        "session_url": "u",
+        "email": "e",
+        "code": "http_404",
+        "attempt": 2,
+        "source": "t[0]@1",
+    }
+    assert redact(None, "info", dict(event)) == {**event, "api_key": "***", "first_name": "***", "session_url": "***", "email": "***"}
+
+
+def test_long_texts_are_cut() -> None:
+    assert len(str(redact(None, "info", {"event": "e", "detail": "x" * 10_000})["detail"])) < 600
+
+
+def test_every_line_is_one_json_object_whoever_logs(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(LogSettings(level="info", format="json"))
+    try:
+        structlog.get_logger("a").info("retry", code="http_503", unserialisable=object())
+        structlog.get_logger("a").debug("unseen")
+        logging.getLogger("aiokafka").error("broker %s\nis away", 1)
+        lines = [orjson.loads(line) for line in capsys.readouterr().err.splitlines()]
+    finally:
+        structlog.reset_defaults()
+        logging.getLogger().handlers = []
+    assert [line["event"] for line in lines] == ["retry", "broker 1\nis away"]
+    assert lines[0]["code"] == "http_503"
+    assert lines[1]["level"] == "error"
+    assert all("timestamp" in line for line in lines)

@@ -1,0 +1,75 @@
+"""Settings: all faults at once, no value and no secret in a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from processor.settings import ConfigurationError, load_settings
+
+
+def test_every_fault_is_named_with_its_variable_and_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "VP_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+        "VP_DIDIT__BASE_URL": "http://secret-host.example",
+        "VP_RETRY__DELAYS_S": "[30, 20]",
+        "VP_BUDGET__SHARE": "7",
+        "VP_LANES__DRAIN_S": "-5",
+        "VP_LOG__LEVEL": "loudest",
+        "VP_BUDGET__LIMITS": '{"session-create": {"limit": 0}}',
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings()
+    text = str(raised.value)
+    for variable in ("VP_KAFKA", "VP_DIDIT__BASE_URL", "VP_RETRY__DELAYS_S", "VP_BUDGET__SHARE", "VP_LANES__DRAIN_S", "VP_LOG__LEVEL"):
+        assert variable in text, variable
+    assert "VP_BUDGET__LIMITS__SESSION-CREATE__LIMIT" in text
+    assert "secret-host" not in text
+    assert "loudest" not in text
+
+
+def test_secrets_are_masked_and_come_from_files_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VP_DIDIT__API_KEY", "key-in-clear")
+    monkeypatch.setenv("VP_KAFKA__SECURITY_PROTOCOL", "SASL_PLAINTEXT")
+    monkeypatch.setenv("VP_KAFKA__SASL_USERNAME", "user")
+    (tmp_path / "password").write_text("password-in-clear\n")
+    monkeypatch.setenv("VP_KAFKA__SASL_PASSWORD_FILE", str(tmp_path / "password"))
+    settings = load_settings()
+    assert "in-clear" not in repr(settings) + settings.model_dump_json()
+    assert settings.didit.key() == "key-in-clear"
+    options = settings.kafka.client_options()
+    assert options["sasl_plain_password"] == "password-in-clear"
+    assert options["sasl_mechanism"] == "SCRAM-SHA-512"
+
+
+def test_mutual_tls_reaches_the_clients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VP_KAFKA__SECURITY_PROTOCOL", "SSL")
+    monkeypatch.setenv("VP_KAFKA__SSL_CERTIFICATE_FILE", str(tmp_path / "absent.pem"))
+    with pytest.raises(ConfigurationError, match="needs both"):
+        load_settings()
+    monkeypatch.delenv("VP_KAFKA__SSL_CERTIFICATE_FILE")
+    assert load_settings().kafka.client_options()["ssl_context"].check_hostname
+
+
+def test_the_api_key_is_read_again_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("old")
+    settings = load_settings(didit={"api_key_file": file})
+    assert settings.didit.key() == "old"
+    file.write_text("new\n")
+    assert settings.didit.key() == "new"
+
+
+@pytest.mark.parametrize("url", ["http://didit.example", "ftp://x", "https://x/path", "https://user@x", "https://x?q=1", "nonsense"])
+def test_only_a_plain_https_origin_is_taken(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="VP_DIDIT"):
+        load_settings(didit={"base_url": url})
+    assert load_settings(didit={"base_url": "http://127.0.0.1:8080"}).didit.base_url
+
+
+def test_the_waits_of_a_stop_add_up() -> None:
+    lanes = load_settings().lanes
+    assert lanes.rebalance_timeout_s > lanes.drain_s + lanes.flush_s + lanes.close_s
+    assert lanes.shutdown_s >= lanes.drain_s + lanes.flush_s
