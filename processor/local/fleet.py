@@ -48,8 +48,8 @@ class SimulatorProcess:
 
     def post(self, path: str, body: object) -> Any:
         """Change the simulator, e.g. ``/_sim/faults``."""
-        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310 - loopback, our own url
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - loopback, our own url
             return json.load(response)
 
     def ledger(self) -> dict[str, Any]:

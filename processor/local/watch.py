@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Record, Source
@@ -16,6 +17,8 @@ from processor.local.judge import FinalSeen, RetrySeen
 from processor.settings import Settings
 from processor.stream.topics import topic_names
 from processor.traffic import read_topics, topic_reader
+
+_PATIENCE_S = 10.0  # a consumer that hears nothing for so long is replaced: it may have lost its broker for good
 
 
 @dataclass(slots=True)
@@ -39,14 +42,27 @@ class Watch:
         self.seen = Seen()
         self._settings, self._names = settings, topic_names(settings)
         self._on_final = on_final
+        self._next: dict[TopicPartition, int] = {}
 
     async def follow(self, stop: asyncio.Event) -> None:
         """Read until ``stop`` is set and everything that was there then is read."""
         topics = [self._names.results, self._names.dead_letters, *self._names.inputs[1:]]
-        async with topic_reader(self._settings, topics) as consumer:
-            while not stop.is_set():
-                self._take(await read_topics(consumer, wait_s=0.2))
-            await self._read_rest(consumer)
+        while not stop.is_set():
+            async with topic_reader(self._settings, topics) as consumer:
+                self._seek(consumer)
+                heard_at = time.monotonic()
+                while not stop.is_set() and time.monotonic() - heard_at < _PATIENCE_S:
+                    records = await read_topics(consumer, wait_s=0.2)
+                    if records:
+                        heard_at = time.monotonic()
+                        self._take(records)
+                if stop.is_set():
+                    await self._read_rest(consumer)
+
+    def _seek(self, consumer: AIOKafkaConsumer) -> None:
+        for partition in consumer.assignment():
+            if partition in self._next:
+                consumer.seek(partition, self._next[partition])
 
     async def _read_rest(self, consumer: AIOKafkaConsumer) -> None:
         ends = await consumer.end_offsets(consumer.assignment())
@@ -56,6 +72,10 @@ class Watch:
 
     def _take(self, records: list[ConsumerRecord]) -> None:
         for r in records:
+            partition = TopicPartition(r.topic, r.partition)
+            if r.offset < self._next.get(partition, 0):
+                continue  # read before: a consumer may go back when a broker was lost; the log holds it once
+            self._next[partition] = r.offset + 1
             if r.topic == self._names.results:
                 self._take_result(orjson.loads(r.value))
             elif r.topic == self._names.dead_letters:

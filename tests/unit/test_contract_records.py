@@ -1,0 +1,263 @@
+"""Every kind of bad input has its code and its path; good input comes through unchanged; outputs fulfil their schemas."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import jsonschema_rs
+import orjson
+import pytest
+
+from processor.contract import schemas, strict_json
+from processor.contract.decode import Accepted, Rejected, decode, parse_deadline, peek_due_ms
+from processor.contract.encode import dead_letter_output, result_output, retry_output
+from processor.contract.headers import hop_headers
+from processor.contract.records import (
+    ErrorInfo,
+    Headers,
+    Hop,
+    OnDoubt,
+    Priority,
+    Record,
+    Result,
+    Source,
+    Status,
+    call_reference,
+    result_id,
+)
+from processor.contract.strict_json import JsonFault
+
+SOURCE = Source("v.requests", 2, 77)
+WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
+INPUT: dict[str, Any] = {"workflow_id": WORKFLOW}
+
+
+def rec(value: bytes | None, headers: Headers = (), key: bytes | None = b"k") -> Record:
+    return Record(SOURCE, key, value, headers, 1_764_000_000_123)
+
+
+def body(**fields: Any) -> bytes:
+    return orjson.dumps({"request_id": "r-1", "operation": "session.create", "input": INPUT, **fields})
+
+
+def rejected(value: bytes | None, headers: Headers = (), key: bytes | None = b"k") -> Rejected:
+    found = decode(rec(value, headers, key))
+    assert isinstance(found, Rejected), found
+    return found
+
+
+def test_a_full_request_is_taken_as_it_is() -> None:
+    value = body(schema_version=1, deadline="2027-10-31T02:30:00+02:00", priority="bulk", on_doubt="repeat")
+    found = decode(rec(value, (("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"), ("other", b"\xff"))))
+    assert isinstance(found, Accepted)
+    assert found.request.input == INPUT
+    assert (found.request.priority, found.request.on_doubt) == (Priority.BULK, OnDoubt.REPEAT)
+    assert found.request.deadline_ms == 1_824_942_600_000
+    assert found.hop == Hop(SOURCE, 1_764_000_000_123, traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "path"),
+    [
+        ({"input": {**INPUT, "metadata": {"vp_request_id": "x"}}}, "not_allowed", "input.metadata"),
+        ({"input": {"workflow_id": "nope"}}, "wrong_form", "input.workflow_id"),
+        ({"input": {**INPUT, "expected_details": {"country": "es"}}}, "wrong_form", "input.expected_details.country"),
+        (
+            {"input": {**INPUT, "expected_details": {"expected_document_types": ["P", "X"]}}},
+            "not_allowed",
+            "input.expected_details.expected_document_types[1]",
+        ),
+        ({"input": {**INPUT, "expected_details": {"date_of_birth": "2001-02-30"}}}, "wrong_form", "input.expected_details.date_of_birth"),
+        ({"input": {**INPUT, "callback_method": "all"}}, "not_allowed", "input.callback_method"),
+        ({"operation": "session.destroy"}, "not_allowed", "operation"),
+        ({"operation": "session.decision"}, "missing_field", "input.session_id"),
+        ({"priority": "high"}, "not_allowed", "priority"),
+        ({"request_id": "a\x00b"}, "wrong_form", "request_id"),
+        ({"request_id": 7}, "wrong_type", "request_id"),
+        ({"schema_version": "1"}, "not_allowed", "schema_version"),
+        ({"Ada Example <ada@example.org>": 1}, "unknown_field", "(unprintable)"),
+    ],
+)
+def test_faults_of_the_schema_have_a_code_and_a_path(fields: dict[str, Any], code: str, path: str) -> None:
+    found = rejected(body(**fields))
+    assert (found.error.code, found.error.field) == (code, path)
+    assert "Ada" not in found.error.message
+
+
+def test_the_request_id_is_given_wherever_it_is_beyond_doubt() -> None:
+    assert rejected(body(more=1)).request_id == "r-1"
+    assert rejected(b'{"request_id":"r-1","operation":"session.create","input":{"a":1,"a":2}}').request_id == "r-1"
+    assert rejected(b'{"request_id":"r-1","input":{"a":"\\ud800"}}').request_id == "r-1"
+    assert rejected(b'{"request_id":"r-1","input":NaN}').request_id == "r-1"
+    assert rejected(b'{"request_id":"r-1","request_id":"r-2"}').request_id is None
+    assert rejected(b'{"request_id":"r-\\ud800","input":{}}').request_id is None
+    assert rejected(body(request_id="x" * 129)).request_id is None
+    assert rejected(b"{").request_id is None
+
+
+@pytest.mark.parametrize(
+    ("text", "epoch_ms"),
+    [
+        ("2027-10-31T02:30:00+01:00", 1_824_946_200_000),
+        ("2027-01-01t00:00:00z", 1_798_761_600_000),
+        ("2027-01-01T00:00:00.123456789Z", None),
+        ("2016-12-31T23:59:60Z", 1_483_228_800_000),
+        ("2027-10-31T02:30:00", None),
+        ("2027-10-31", None),
+        ("2027-13-31T02:30:00Z", None),
+        ("tomorrow", None),
+        ("9999-12-31T23:59:59Z", 253_402_300_799_000),
+    ],
+)
+def test_deadlines_are_rfc_3339_with_an_offset(text: str, epoch_ms: int | None) -> None:
+    if epoch_ms is not None:
+        assert parse_deadline(text) == epoch_ms
+    elif "." not in text:
+        assert parse_deadline(text) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ((("vp-attempt", b"1.5"),), "header_invalid"),
+        ((("vp-attempt", None),), "header_invalid"),
+        ((("vp-attempt", b"\xc2\xb9"),), "header_invalid"),
+        ((("vp-attempt", b"00"),), "header_invalid"),
+        ((("vp-attempt", b"9" * 19),), "header_invalid"),
+        ((("vp-last-error", b"Bad Words"),), "header_invalid"),
+        ((("vp-due-ms", b"9007199254740992"),), "header_invalid"),
+        ((("vp-nonsense", b"1"),), "header_unknown"),
+        ((("vp-\xf1 name", b"1"),), "header_unknown"),
+        ((("vp-hop", b"1"), ("vp-hop", b"1")), "header_repeated"),
+        ((("vp-first-offset", b"1"),), "header_incomplete"),
+    ],
+)
+def test_hop_headers_are_not_trusted(headers: Headers, code: str) -> None:
+    found = rejected(body(), headers)
+    assert found.error.code == code
+    assert (found.error.field or "").startswith("headers.vp-")
+    assert found.request_id == "r-1"
+    assert found.hop.first == SOURCE
+
+
+def test_a_thousand_foreign_headers_change_nothing() -> None:
+    assert isinstance(decode(rec(body(), tuple((f"h{n}", b"x" * 100) for n in range(1000)))), Accepted)
+
+
+def test_the_due_time_is_read_without_decoding() -> None:
+    assert peek_due_ms(rec(b"", (("vp-due-ms", b"123"),))) == 123
+    for raw in (b"-1", b"x", b"", b"1" * 400, None, b"\xd9\xa1"):
+        assert peek_due_ms(rec(b"", (("vp-due-ms", raw),))) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b"12345678901234567890123", 12345678901234567890123),
+        (b"1.10", 1.1),
+        (b"0.1", 0.1),
+        (b"1e400", Decimal("1e400")),
+        (b"123456789.123456789012345678901", Decimal("123456789.123456789012345678901")),
+        (b"-0.0", 0.0),
+        (b'"\\ud83d\\ude00"', "\U0001f600"),
+        (b' [1, {"a": null}] ', [1, {"a": None}]),
+    ],
+)
+def test_numbers_and_text_keep_their_value(text: bytes, value: Any) -> None:
+    read = strict_json.loads(text)
+    assert read == value
+    assert strict_json.loads(strict_json.dumps(read)) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "path"),
+    [
+        (b'{"a":{"b":[1,{"c":1,"c":2}]}}', "duplicate_key", "a.b[1].c"),
+        (b'{"a":[0,NaN]}', "not_finite", "a[1]"),
+        (b'{"a":-Infinity}', "not_finite", "a"),
+        (b'{"a":' + b"1" * 1001 + b"}", "number_too_long", "a"),
+        (b'{"a":1.' + b"1" * 1001 + b"}", "number_too_long", "a"),
+        (b'{"a":"x\\udc00"}', "lone_surrogate", "a"),
+        (b'{"\\udc00":1}', "lone_surrogate", None),
+        (b"\xef\xbb\xbf{}", "byte_order_mark", None),
+        (b'{"a":"\x01"}', "not_json", None),
+        (b"[1,]", "not_json", None),
+        (b"{} x", "not_json", None),
+        (b"", "not_json", None),
+        (b"[" * 33 + b"]" * 33, "too_deep", None),
+        (b"\xed\xa0\x80", "not_utf8", None),
+    ],
+)
+def test_what_two_readers_could_read_differently_is_refused(text: bytes, code: str, path: str | None) -> None:
+    with pytest.raises(JsonFault) as raised:
+        strict_json.loads(text)
+    assert (raised.value.code, raised.value.path) == (code, path)
+
+
+def test_brackets_inside_strings_are_not_depth() -> None:
+    assert strict_json.loads(orjson.dumps(["[" * 100, '\\"' + "{" * 100]))
+
+
+def document(result: Result) -> dict[str, Any]:
+    output = result_output(result)
+    assert output.key == result.key.encode()
+    found: dict[str, Any] = orjson.loads(output.value or b"")
+    assert schemas.faults("result.v1", found) == []
+    jsonschema_rs.validate(orjson.loads((schemas.schema_folder() / "result.v1.json").read_bytes()), found)
+    return found
+
+
+def test_results_fulfil_their_schema_in_every_status() -> None:
+    error = ErrorInfo("exhausted", "http_503", "text", 503, "input.x")
+    for status in Status:
+        failed = status is not Status.SUCCEEDED
+        found = document(
+            Result("r", "session.create", status, SOURCE, 2, 1_764_000_000_123, 1_764_000_000_999, {"a": 1}, error if failed else None)
+        )
+        assert found["received_at"] == "2025-11-24T16:00:00.123Z"
+        assert found["finished_at"] == "2025-11-24T16:00:00.999Z"
+    nameless = document(Result(None, None, Status.REJECTED, SOURCE, 0, 10**18, 0, None, error))
+    assert nameless["request_id"] is None
+    assert nameless["received_at"].startswith("1970")
+
+
+def test_ids_are_the_same_for_every_copy_for_ever() -> None:
+    assert result_id("r-1", "final") == "92bb6ee7-9b2d-5c48-8b3f-13ac60a6ac41" or result_id("r-1", "final").count("-") == 4
+    assert result_id("r-1", "final") != result_id("r-1", "progress")
+    import uuid
+
+    from processor.contract.records import ID_NAMESPACE
+
+    assert call_reference("r-1", 3) == f"{uuid.uuid5(ID_NAMESPACE, 'r-1')}.3"
+    assert result_id("r-1", "final") == str(uuid.uuid5(ID_NAMESPACE, "final\nr-1"))
+
+
+def test_a_retry_carries_the_callers_own_bytes() -> None:
+    hop = Hop(SOURCE, 5, hop=2, attempt=1, due_ms=99, first_failure_ms=7, last_error="http_503", replay=1, doubt_ms=6)
+    output = retry_output(rec(b" {weird} ", key=None), hop, 60)
+    assert (output.key, output.value, output.delay_s) == (None, b" {weird} ", 60)
+    headers = {name: (value or b"").decode() for name, value in output.headers}
+    assert schemas.faults("hop-headers.v1", headers) == []
+
+
+def test_a_dead_letter_keeps_the_bytes_and_says_why_without_them() -> None:
+    error = ErrorInfo("invalid_request", "unknown_field", "Mitteilung für Ada", None, "input.ñ")
+    output = dead_letter_output(rec(b"x" * 100), Hop(SOURCE, 5), error, failed_ms=9, value_bytes_max=100)
+    headers = {name: (value or b"").decode("ascii") for name, value in output.headers}
+    assert output.value == b"x" * 100
+    assert schemas.faults("dead-letter-headers.v1", headers) == []
+    assert headers["vp-reason-field"] == "input.?"
+    cut = dead_letter_output(rec(b"x" * 101, key=b"k" * 70_000), Hop(SOURCE, 5), error, failed_ms=9, value_bytes_max=100)
+    headers = {name: (value or b"").decode("ascii") for name, value in cut.headers}
+    assert (cut.value, headers["vp-value-size-bytes"], headers["vp-key-size-bytes"]) == (b"x" * 100, "101", "70000")
+    assert schemas.faults("dead-letter-headers.v1", headers) == []
+
+
+def test_an_absent_value_stays_absent() -> None:
+    output = dead_letter_output(rec(None), Hop(SOURCE, 5), ErrorInfo("t", "c", "m"), failed_ms=9, value_bytes_max=100)
+    assert output.value is None
+
+
+def test_hop_headers_leave_out_what_is_nothing() -> None:
+    assert [name for name, _ in hop_headers(Hop(SOURCE, 5))] == ["vp-first-topic", "vp-first-partition", "vp-first-offset", "vp-first-ms"]

@@ -1,0 +1,114 @@
+"""Requests to calls, waits from headers, and the lookup after a lost reply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from processor.contract.records import Hop, Request, Source
+from processor.didit.calls import build_call, detail_call, list_call
+from processor.didit.reconcile import Adopt, CreateAgain, Inspect, adopt_inspected, review_list
+from processor.didit.retry_after import wait_s
+
+WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
+SESSION = "11111111-2222-4333-8444-555555555555"
+NOON_MS = 1_764_072_000_000  # 2025-11-25T12:00:00Z
+HOP = Hop(Source("t", 0, 0), NOON_MS, hop=2, doubt_ms=NOON_MS)
+
+
+def create(**extra: Any) -> Request:
+    return Request("r-1", "session.create", {"workflow_id": WORKFLOW, **extra})
+
+
+def test_a_create_carries_our_id_beside_the_callers_metadata() -> None:
+    call = build_call(create(vendor_data="u", metadata={"a": 1}), HOP)
+    assert (call.operation.method, call.path, call.query) == ("POST", "/v3/session/", ())
+    assert orjson.loads(call.body or b"") == {"workflow_id": WORKFLOW, "vendor_data": "u", "metadata": {"a": 1, "vp_request_id": "r-1"}}
+    assert call.reference.endswith(".2")
+    assert "r-1" not in call.reference
+
+
+def test_without_vendor_data_the_request_id_stands_in() -> None:
+    assert orjson.loads(build_call(create(), HOP).body or b"")["vendor_data"] == "r-1"
+
+
+def test_a_decision_is_a_path_and_a_query() -> None:
+    call = build_call(Request("r", "session.decision", {"session_id": SESSION, "include": ["events"]}), HOP)
+    assert (call.path, call.query, call.body) == (f"/v3/session/{SESSION}/decision/", (("include", "events"),), None)
+    assert detail_call("a/../b", create(), HOP).path == "/v3/session/a%2F..%2Fb/decision/"
+
+
+def test_the_lookup_asks_for_the_person_the_workflow_and_the_days() -> None:
+    call = list_call(create(vendor_data="ü&x=1"), HOP)
+    assert dict(call.query) == {"vendor_data": "ü&x=1", "workflow_id": WORKFLOW, "date_from": "2025-11-24", "limit": "50"}
+
+
+def row(created_at: str, vendor: str = "u", session_id: str = SESSION) -> dict[str, Any]:
+    return {
+        "session_id": session_id,
+        "vendor_data": vendor,
+        "created_at": created_at,
+        "session_url": "https://v/session/tok",
+        "status": "Approved",
+    }
+
+
+def test_only_sessions_made_since_the_doubt_can_be_ours() -> None:
+    old, fresh = row("2025-11-25T11:58:00Z"), row("2025-11-25T11:59:30Z")
+    assert review_list({"results": [old]}, create(vendor_data="u"), HOP) == CreateAgain()
+    assert review_list({"results": [fresh, old]}, create(vendor_data="u"), HOP) == Inspect((SESSION,))
+    assert review_list({"results": [row("2025-11-25T12:00:01Z", "other")]}, create(vendor_data="u"), HOP) == CreateAgain()
+    assert review_list({"results": [row("not a time")]}, create(vendor_data="u"), HOP) == Inspect((SESSION,))
+
+
+def test_a_session_under_our_own_id_is_adopted_at_once() -> None:
+    first = row("2025-11-25T12:00:00Z", "r-1")
+    found = review_list({"results": [row("2025-11-25T12:00:09Z", "r-1", "other"), first]}, create(), HOP)
+    assert isinstance(found, Adopt)
+    assert found.output["session_id"] == SESSION
+    assert found.output["url"] == "https://v/session/tok"
+    assert found.output["session_token"] == "tok"
+    assert found.output["workflow_id"] == WORKFLOW
+
+
+@pytest.mark.parametrize("listed", [None, [], {"results": None}, {"results": ["x", 7, {}]}, {"count": 0}])
+def test_strange_lists_find_nothing(listed: Any) -> None:
+    assert review_list(listed, create(), HOP) == CreateAgain()
+
+
+def test_inspection_is_bounded_and_adopts_by_metadata_alone() -> None:
+    rows = [row("2025-11-25T12:00:00Z", "u", f"s-{n}") for n in range(50)]
+    found = review_list({"results": rows}, create(vendor_data="u"), HOP)
+    assert isinstance(found, Inspect)
+    assert len(found.session_ids) == 5
+    assert adopt_inspected({**rows[0], "metadata": {"vp_request_id": "r-2"}}, create()) is None
+    assert adopt_inspected({**rows[0], "metadata": None}, create()) is None
+    assert adopt_inspected({**rows[0], "metadata": {"vp_request_id": "r-1"}}, create()) is not None
+
+
+DATE = "Tue, 25 Nov 2025 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "0.503"}, 0.503),
+        ({"retry-after": " 30 "}, 30.0),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "1e9"}, None),
+        ({"retry-after": "Tue, 25 Nov 2025 12:00:30 GMT", "date": DATE}, 30.0),
+        ({"retry-after": "Tue, 25 Nov 2025 11:00:30 GMT", "date": DATE}, 0.0),
+        ({"retry-after": "Tue, 25 Nov 2025 12:00:30 GMT"}, None),
+        ({"x-ratelimit-reset": "1764072042", "date": DATE}, 42.0),
+        ({"retry-after": "3", "x-ratelimit-reset": "1764072042", "date": DATE}, 3.0),
+        ({"x-ratelimit-reset": "1764072042"}, None),
+        ({}, None),
+    ],
+)
+def test_waits_are_read_in_every_documented_form(headers: dict[str, str], expected: float | None) -> None:
+    assert wait_s(headers) == expected

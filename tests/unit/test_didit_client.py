@@ -1,0 +1,219 @@
+"""The HTTP edge against a raw server that misbehaves: one call, no retry, no redirect, bounded in time and size."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from processor.didit.answers import Answer, NoReply, Reply
+from processor.didit.calls import HttpCall
+from processor.didit.catalog import OPERATIONS
+from processor.didit.client import DiditClient
+from processor.settings import DiditSettings
+
+Behaviour = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
+
+
+class RawServer:
+    """Reads whole requests and lets a behaviour answer."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour, self.requests, self.connections = behaviour, list[bytes](), 0
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0)
+                self.requests.append(head + await reader.readexactly(length))
+                await self.behaviour(self.requests[-1], writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def server(behaviour: Behaviour) -> AsyncIterator[RawServer]:
+    raw = RawServer(behaviour)
+    listener = await asyncio.start_server(raw.serve, "127.0.0.1", 0)
+    raw.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    try:
+        yield raw
+    finally:
+        listener.close()
+
+
+def answer(raw: bytes) -> Behaviour:
+    async def behave(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(raw)
+        await writer.drain()
+
+    return behave
+
+
+def http(status: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+POST = HttpCall(OPERATIONS["session.create"], "/v3/session/", (), b'{"a":1}', "ref.0")
+GET = HttpCall(OPERATIONS["session.list"], "/v3/sessions/", (("vendor_data", "ü &"),), None, "ref.1")
+
+
+async def send(url: str, call: HttpCall = POST, times: int = 1, **settings: object) -> list[Answer]:
+    async with DiditClient(DiditSettings(base_url=url, api_key="secret-key", **settings)) as client:  # type: ignore[arg-type]
+        return [await client.send(call) for _ in range(times)]
+
+
+async def test_a_call_carries_what_it_must_and_nothing_else() -> None:
+    async with server(answer(http("201 Created", b'{"ok":1}', "Retry-After: 5"))) as raw:
+        replies = await send(raw.url, times=2)
+        await send(raw.url, GET)
+    assert isinstance(replies[0], Reply)
+    assert (replies[0].status, replies[0].body, replies[0].headers.get("retry-after")) == (201, b'{"ok":1}', "5")
+    head, body = raw.requests[0].split(b"\r\n\r\n")
+    names = {line.split(b":")[0].lower() for line in head.split(b"\r\n")[1:]}
+    assert names == {
+        b"host",
+        b"x-api-key",
+        b"accept",
+        b"accept-encoding",
+        b"user-agent",
+        b"x-request-id",
+        b"content-type",
+        b"content-length",
+    }
+    assert b"x-api-key: secret-key" in head
+    assert body == b'{"a":1}'
+    assert (
+        raw.requests[2].startswith(b"GET /v3/sessions/?vendor_data=%C3%BC+%26 HTTP/1.1")
+        or b"%C3%BC%20%26" in raw.requests[2].split(b"\r\n")[0]
+    )
+    assert raw.connections == 2, "the connection of one client is kept"
+
+
+async def test_redirects_are_not_followed_and_the_key_goes_nowhere() -> None:
+    async with server(answer(http("200 OK", b"{}"))) as other:
+        for status in ("301 Moved", "302 Found", "307 Temporary", "308 Permanent"):
+            async with server(answer(http(status, b"", f"Location: {other.url}/v3/session/"))) as raw:
+                (reply,) = await send(raw.url)
+                assert isinstance(reply, Reply)
+                assert reply.status == int(status[:3])
+                assert len(raw.requests) == 1
+        assert other.requests == []
+
+
+async def test_a_reset_after_the_request_is_in_doubt_and_never_repeated() -> None:
+    async def reset(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    for call in (POST, GET):
+        async with server(reset) as raw:
+            assert await send(raw.url, call) == [NoReply(sent=True, code="reset")]
+            assert len(raw.requests) == 1
+
+
+async def test_a_kept_connection_that_closes_is_not_tried_again_by_the_library() -> None:
+    async def once(request: bytes, writer: asyncio.StreamWriter) -> None:
+        if b"GET" in request and len(raw.requests) > 1:
+            writer.transport.abort()
+        else:
+            writer.write(http("200 OK", b"{}"))
+
+    async with server(once) as raw:
+        first, second = await send(raw.url, GET, times=2)
+        assert isinstance(first, Reply)
+        assert second == NoReply(sent=True, code="reset")
+        assert len(raw.requests) == 2, "aiohttp would repeat an idempotent call here: a second call on one permit"
+
+
+async def test_nothing_listens() -> None:
+    async with server(answer(b"")) as raw:
+        pass
+    (reply,) = await send(raw.url)
+    assert reply == NoReply(sent=False, code="connect_failed")
+
+
+async def test_a_hanging_answer_ends_at_the_deadline() -> None:
+    async def hang(_: bytes, __: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    async with server(hang) as raw:
+        assert await send(raw.url, timeout_s=0.2) == [NoReply(sent=True, code="timeout", open=True)]
+
+
+async def test_a_body_that_never_ends_ends_at_the_deadline() -> None:
+    async with server(answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")) as raw:
+        (reply,) = await send(raw.url, timeout_s=0.2)
+    assert reply == NoReply(sent=True, code="timeout", open=True)
+
+
+async def test_a_cut_body_is_in_doubt() -> None:
+    async def cut(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        writer.close()
+
+    async with server(cut) as raw:
+        assert await send(raw.url) == [NoReply(sent=True, code="reset")]
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_too_large_an_answer_is_cut_off(chunked: bool) -> None:
+    body = b"x" * 10_000
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2710\r\n" + body + b"\r\n0\r\n\r\n"
+    async with server(answer(head if chunked else http("200 OK", body))) as raw:
+        (reply,) = await send(raw.url, response_bytes_max=2000)
+    assert isinstance(reply, Reply)
+    assert reply.truncated
+    assert len(reply.body) <= 2000
+
+
+async def test_a_packed_answer_is_left_packed() -> None:
+    async with server(answer(http("200 OK", b"\x1f\x8b\x08\x00", "Content-Encoding: gzip"))) as raw:
+        (reply,) = await send(raw.url)
+    assert isinstance(reply, Reply)
+    assert reply.body == b"\x1f\x8b\x08\x00"
+    assert b"accept-encoding: identity" in raw.requests[0].lower()
+
+
+async def test_an_answer_that_is_no_http_is_in_doubt() -> None:
+    async with server(answer(b"SSH-2.0-OpenSSH\r\n\r\n")) as raw:
+        (reply,) = await send(raw.url)
+    assert isinstance(reply, NoReply)
+    assert reply.sent
+
+
+async def test_a_cancelled_call_ends_at_once() -> None:
+    arrived = asyncio.Event()
+
+    async def hang(_: bytes, __: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await asyncio.sleep(30)
+
+    async with server(hang) as raw:
+        task = asyncio.create_task(send(raw.url))
+        await arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_the_key_is_read_anew(tmp_path: object) -> None:
+    from pathlib import Path
+
+    file = Path(str(tmp_path)) / "key"
+    file.write_text("old")
+    async with server(answer(http("200 OK", b"{}"))) as raw:
+        async with DiditClient(DiditSettings(base_url=raw.url, api_key_file=file)) as client:
+            await client.send(GET)
+            file.write_text("new")
+            await client.send(GET)
+            client.refresh_key()
+            await client.send(GET)
+    assert [b"x-api-key: new" in r.lower() for r in raw.requests] == [False, False, True]

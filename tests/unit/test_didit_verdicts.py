@@ -1,0 +1,163 @@
+"""The ordered table: a test for each row and for each order that matters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.didit.answers import NoReply, Reply
+from processor.didit.catalog import OPERATIONS, Idempotency
+from processor.didit.verdicts import (
+    AccountFault,
+    Ambiguous,
+    Deferred,
+    OurFault,
+    Refused,
+    Success,
+    Throttled,
+    Transient,
+    Verdict,
+    classify,
+)
+
+CREATE, DECISION = OPERATIONS["session.create"], OPERATIONS["session.decision"]
+CREATED = {"session_id": "s", "url": "u", "status": "Not Started"}
+
+
+def reply(status: int, body: Any = None, **headers: str) -> Reply:
+    raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+    return Reply(status, {k.replace("_", "-"): v for k, v in headers.items()}, raw)
+
+
+ROWS: list[tuple[str, Reply, Verdict]] = [
+    ("created", reply(201, CREATED), Success(CREATED)),
+    ("created, with more", reply(201, {**CREATED, "n": 1}), Success({**CREATED, "n": 1})),
+    ("a challenge page", reply(200, b"<html>"), Ambiguous("unreadable_answer", 200, None)),
+    ("cut JSON", reply(201, b'{"session_id":"1'), Ambiguous("unreadable_answer", 201, None)),
+    ("no session id", reply(201, {"url": "u"}), Ambiguous("unreadable_answer", 201, None)),
+    ("session id of another type", reply(201, {**CREATED, "session_id": 7}), Ambiguous("unreadable_answer", 201, None)),
+    ("null", reply(201, b"null"), Ambiguous("unreadable_answer", 201, None)),
+    ("accepted is no success", reply(202, CREATED), Ambiguous("unreadable_answer", 202, None)),
+    ("no content", reply(204), Ambiguous("unreadable_answer", 204, None)),
+    ("moved", reply(301, None, location="/x"), OurFault("redirected", 301)),
+    ("permanently", reply(308), OurFault("redirected", 308)),
+    (
+        "one phone number",
+        reply(429, {"detail": "Maximum verification attempts reached for this phone number. Only 4 ..."}),
+        Deferred("phone_attempts", 60.0),
+    ),
+    ("an import job", reply(429, {"detail": "This application already has an active import job."}), Deferred("import_running", 60.0)),
+    (
+        "the sandbox quota",
+        reply(429, {"detail": "Sandbox session quota exceeded (500 sessions per 24h)."}, retry_after="3600"),
+        Deferred("sandbox_quota", 3600.0),
+    ),
+    (
+        "creation limit",
+        reply(429, {"detail": "Session creation rate limit exceeded. You can make up to 600 requests per minute."}, retry_after="7"),
+        Throttled("session-create", 7.0),
+    ),
+    (
+        "write limit",
+        reply(429, {"detail": "Write request rate limit exceeded. You can make up to 300 requests per minute."}, x_ratelimit_limit="300"),
+        Throttled("generic-write", None),
+    ),
+    (
+        "throttled in the other style",
+        reply(429, {"detail": "Request was throttled. Expected available in 30 seconds."}),
+        Throttled("session-create", None),
+    ),
+    ("headers alone", reply(429, b"", retry_after="2"), Throttled("session-create", 2.0)),
+    ("a bare 429", reply(429), Throttled(None, None)),
+    (
+        "no credits at 400",
+        reply(400, {"detail": "You don't have enough credits to perform this request."}),
+        AccountFault("no_credits", 400),
+    ),
+    ("no credits at 403", reply(403, {"error": "You don't have enough credits to perform this request."}), AccountFault("no_credits", 403)),
+    ("payment", reply(402, {}), AccountFault("payment_required", 402)),
+    ("contract", reply(403, {"detail": "x", "code": "contract_billing_suspended"}), AccountFault("contract_suspended", 403)),
+    ("key", reply(401, {"detail": "x"}), AccountFault("key_refused", 401)),
+    ("permission", reply(403, {"detail": "You do not have permission to perform this action."}), AccountFault("key_refused", 403)),
+    (
+        "a blocked person",
+        reply(400, {"vendor_data": "This user or business has been blocked and cannot create new verification sessions."}),
+        Refused(
+            "vendor_data_blocked",
+            400,
+            {"vendor_data": "This user or business has been blocked and cannot create new verification sessions."},
+            "input.vendor_data",
+            dead_letter=False,
+        ),
+    ),
+    ("a field", reply(400, {"workflow_id": ["x"]}), Refused("http_400", 400, {"workflow_id": ["x"]}, "input.workflow_id")),
+    ("an array", reply(400, ["same status"]), Refused("http_400", 400, ["same status"], None)),
+    ("details", reply(400, {"detail": ["one", "two"]}), Refused("http_400", 400, {"detail": ["one", "two"]}, None)),
+    ("a nested error", reply(400, {"error": {"code": 7}}), Refused("http_400", 400, {"error": {"code": 7}}, None)),
+    (
+        "Didit's own code",
+        reply(409, {"detail": "x", "code": "application_deleted"}),
+        Refused("application_deleted", 409, {"detail": "x", "code": "application_deleted"}, None),
+    ),
+    ("HTML 404", reply(404, b"<h1>Not Found</h1>"), Refused("http_404", 404, None, None)),
+    ("a field name that is data", reply(400, {"ada@example.org": ["x"]}), Refused("http_400", 400, {"ada@example.org": ["x"]}, None)),
+    ("server timeout", reply(408), Ambiguous("server_timeout", 408, None)),
+    ("too early", reply(425), Ambiguous("server_timeout", 425, None)),
+    ("500 in HTML", reply(500, b"<html>"), Ambiguous("http_500", 500, None)),
+    ("503 with a time", reply(503, {"detail": "x"}, retry_after="9"), Ambiguous("http_503", 503, 9.0)),
+    ("599", reply(599), Ambiguous("http_599", 599, None)),
+    ("1xx", reply(102), Ambiguous("unreadable_answer", 102, None)),
+]
+
+
+@pytest.mark.parametrize(("answer", "verdict"), [(a, v) for _, a, v in ROWS], ids=[name for name, _, _ in ROWS])
+def test_each_row(answer: Reply, verdict: Verdict) -> None:
+    assert classify(CREATE, answer) == verdict
+
+
+def test_what_is_ambiguous_for_a_create_is_transient_for_a_read() -> None:
+    assert DECISION.idempotency is Idempotency.SAFE
+    for _, answer, verdict in ROWS:
+        if isinstance(verdict, Ambiguous):
+            assert classify(DECISION, answer) == Transient(verdict.code, verdict.http_status, verdict.wait_s)
+    assert classify(DECISION, NoReply(sent=True, code="timeout", open=True)) == Transient("timeout", None, None)
+
+
+def test_no_reply_is_in_doubt_only_if_something_left() -> None:
+    assert classify(CREATE, NoReply(sent=True, code="reset")) == Ambiguous("reset", None, None)
+    assert classify(CREATE, NoReply(sent=False, code="connect_failed")) == Transient("connect_failed", None, None)
+
+
+def test_a_cut_answer_is_no_success() -> None:
+    whole = reply(201, CREATED)
+    assert classify(CREATE, Reply(201, {}, whole.body, truncated=True)) == Ambiguous("unreadable_answer", 201, None)
+
+
+def test_large_error_bodies_are_not_kept() -> None:
+    verdict = classify(CREATE, reply(400, {"detail": "x" * 20_000}))
+    assert isinstance(verdict, Refused)
+    assert verdict.output is None
+
+
+def test_a_decision_on_a_decline_is_a_success() -> None:
+    assert classify(DECISION, reply(200, {"session_id": "s", "status": "Declined"})) == Success({"session_id": "s", "status": "Declined"})
+
+
+headers = st.dictionaries(st.sampled_from(["retry-after", "date", "x-ratelimit-limit", "x-ratelimit-reset"]), st.text(max_size=30))
+
+
+@given(st.integers(100, 999), headers, st.binary(max_size=80), st.booleans(), st.sampled_from(list(OPERATIONS.values())))
+def test_every_answer_has_a_meaning_and_success_is_never_guessed(
+    status: int, found: dict[str, str], body: bytes, cut: bool, operation: Any
+) -> None:
+    verdict = classify(operation, Reply(status, found, body, truncated=cut))
+    assert isinstance(verdict, Verdict)
+    if isinstance(verdict, Success):
+        assert status in operation.success_statuses
+        assert not cut
+    if isinstance(verdict, Throttled | Deferred | Transient | Ambiguous) and verdict.wait_s is not None:
+        assert verdict.wait_s >= 0
