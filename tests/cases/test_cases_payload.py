@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,6 @@ def test_names_go_out_code_point_by_code_point(name: str) -> None:
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "America/Vancouver"])
 def test_r10_offsets_decide_whatever_the_zone_of_the_process(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:

@@ -71,7 +71,7 @@ def _imports(path: Path) -> set[str]:
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "processor":
             names = [node.module]
-        found |= {(name.split(".") + [""])[1] for name in names if name.split(".")[0] == "processor"}
+        found |= {[*name.split("."), ""][1] for name in names if name.split(".")[0] == "processor"}
     return found
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record._crc32c import crc
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from rig import WORKFLOW_ID, Rig, create_request, running
 
 from processor.local.cluster import LocalKafka
@@ -88,9 +91,9 @@ async def test_every_bad_record_gets_its_result_and_its_dead_letter(kafka: Local
             assert (final["status"], final["error"]["code"], final["error"]["field"]) == ("rejected", code, field), (name, final)
             assert final["error"]["message"]
             assert dead[name].value == value, name
-            headers = dict(dead[name].headers)
-            assert headers["vp-reason-code"] == code.encode(), name
-            assert headers["vp-from-offset"] == str(offsets[name]).encode(), name
+            reason = dict(dead[name].headers)
+            assert reason["vp-reason-code"] == code.encode(), name
+            assert reason["vp-from-offset"] == str(offsets[name]).encode(), name
         assert len(rig.finals) == len(BAD) + 1
         assert by_offset[max(offsets.values()) + 1]["status"] == "succeeded", "the lane goes on"
         assert len(rig.simulator.ledger()["calls"]) == 1, "a bad record makes no call"
@@ -98,7 +101,7 @@ async def test_every_bad_record_gets_its_result_and_its_dead_letter(kafka: Local
 
 def _key(rig: Rig, name: str, offsets: dict[str, int]) -> str:
     value = BAD[name][0] or b""
-    return "bad" if b'"bad"' in value and name not in {"registry frame"} else f"{rig.prefix}.requests[0]@{offsets[name]}"
+    return "bad" if b'"bad"' in value and name != "registry frame" else f"{rig.prefix}.requests[0]@{offsets[name]}"
 
 
 async def test_the_largest_record_and_one_that_unpacks_to_more(kafka: LocalKafka, tmp_path: Path) -> None:
@@ -137,40 +140,25 @@ async def test_a_header_name_that_is_not_utf8_does_not_stop_the_partition(kafka:
 
 
 async def _produce_raw_header(rig: Rig, name: bytes, value: bytes) -> None:
-    """aiokafka takes text for header names only, so its encoded form is patched behind the checksum's back: build the batch by hand."""
-    from aiokafka.record.default_records import DefaultRecordBatchBuilder
-
-    placeholder = "~" * len(name)
+    """aiokafka takes text for header names only: a batch is built with a stand-in, the bytes put in, the checksum made anew."""
+    topic = f"{rig.prefix}.requests"
+    stand_in = "~" * len(name)
     builder = DefaultRecordBatchBuilder(
         magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=1_000_000
     )
-    builder.append(offset=0, timestamp=1_700_000_000_000, key=b"raw", value=value, headers=[(placeholder, b"x")])
+    builder.append(offset=0, timestamp=1_700_000_000_000, key=b"raw", value=value, headers=[(stand_in, b"x")])
     raw = bytearray(builder.build())
-    at = raw.index(placeholder.encode())
+    at = raw.index(stand_in.encode())
     raw[at : at + len(name)] = name
-    from aiokafka.record._crc32c import crc as crc_of  # the pure Python one is always there
-
-    struct.pack_into(">I", raw, 17, crc_of(bytes(raw[21:])))
+    struct.pack_into(">I", raw, 17, crc(bytes(raw[21:])))
     producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap)
     await producer.start()
     try:
         client = producer.client
-        await client._wait_on_metadata(f"{rig.prefix}.requests")
-        leader = client.cluster.leader_for_partition(
-            next(iter(client.cluster.partitions_for_topic(f"{rig.prefix}.requests") and [_tp(rig)]))
-        )
-        from aiokafka.protocol.produce import ProduceRequest
-
-        request = ProduceRequest(
-            transactional_id=None, required_acks=-1, timeout=10_000, topics=[(f"{rig.prefix}.requests", [(0, bytes(raw))])]
-        )
+        await client._wait_on_metadata(topic)
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, 0))
+        request = ProduceRequest(transactional_id=None, required_acks=-1, timeout=10_000, topics=[(topic, [(0, bytes(raw))])])
         response = await client.send(leader, request)
         assert response.topics[0][1][0][1] == 0, response
     finally:
         await asyncio.wait_for(producer.stop(), 5)
-
-
-def _tp(rig: Rig) -> Any:
-    from aiokafka import TopicPartition
-
-    return TopicPartition(f"{rig.prefix}.requests", 0)

@@ -57,9 +57,7 @@ def test_the_strict_reader_agrees_with_the_ordinary_one_on_ordinary_json(value: 
 def test_the_strict_reader_takes_nothing_that_the_ordinary_one_refuses(data: bytes) -> None:
     try:
         read = strict_json.loads(data)
-    except JsonFault as fault:
-        assert fault.code
-        assert fault.message
+    except JsonFault:
         return
     assert _plain(read) == json.loads(data)
 

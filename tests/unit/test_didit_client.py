@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -66,7 +67,7 @@ GET = HttpCall(OPERATIONS["session.list"], "/v3/sessions/", (("vendor_data", "ü
 
 
 async def send(url: str, call: HttpCall = POST, times: int = 1, **settings: object) -> list[Answer]:
-    async with DiditClient(DiditSettings(base_url=url, api_key="secret-key", **settings)) as client:  # type: ignore[arg-type]
+    async with DiditClient(DiditSettings(base_url=url, api_key="secret-key", **settings)) as client:
         return [await client.send(call) for _ in range(times)]
 
 
@@ -204,16 +205,13 @@ async def test_a_cancelled_call_ends_at_once() -> None:
             await task
 
 
-async def test_the_key_is_read_anew(tmp_path: object) -> None:
-    from pathlib import Path
-
-    file = Path(str(tmp_path)) / "key"
+async def test_the_key_is_read_anew(tmp_path: Path) -> None:
+    file = tmp_path / "key"
     file.write_text("old")
-    async with server(answer(http("200 OK", b"{}"))) as raw:
-        async with DiditClient(DiditSettings(base_url=raw.url, api_key_file=file)) as client:
-            await client.send(GET)
-            file.write_text("new")
-            await client.send(GET)
-            client.refresh_key()
-            await client.send(GET)
+    async with server(answer(http("200 OK", b"{}"))) as raw, DiditClient(DiditSettings(base_url=raw.url, api_key_file=file)) as client:
+        await client.send(GET)
+        file.write_text("new")
+        await client.send(GET)
+        client.refresh_key()
+        await client.send(GET)
     assert [b"x-api-key: new" in r.lower() for r in raw.requests] == [False, False, True]

