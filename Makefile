@@ -28,12 +28,10 @@ help:
 
 # set-up speaks on stderr only: stdout belongs to the job
 $(STAMP): requirements-dev.lock pyproject.toml
-	@{ test -n "$(PY)" || { echo "Python 3.11 or newer, with venv, is needed" ; exit 1; }; \
+	@{ test -n "$(PY)" || { echo "Python 3.11 or newer, with venv, is needed"; exit 1; }; \
 	  test -x $(RUN) || "$(PY)" -m venv $(VENV); \
-	  $(RUN) -m pip install -q --disable-pip-version-check "uv==$(UV_VERSION)"; \
-	  $(UV) pip sync -q --python $(RUN) --require-hashes requirements-dev.lock; \
-	  $(RUN) -m ensurepip -q --upgrade >/dev/null 2>&1 || true; \
-	  $(RUN) -m pip install -q --disable-pip-version-check "uv==$(UV_VERSION)"; \
+	  test -x $(UV) || $(RUN) -m pip install -q --disable-pip-version-check "uv==$(UV_VERSION)"; \
+	  $(UV) pip install -q --python $(RUN) --require-hashes -r requirements-dev.lock; \
 	  $(UV) pip install -q --python $(RUN) --no-deps --no-build-isolation -e .; \
 	  touch $@; } >&2
 
