@@ -27,7 +27,7 @@ _WINDOW_S = 10.0
 _CALLING_S = 40.0  # the budgets are scaled so that the calls take about this long
 _PUBLISHING_S = 25.0
 _END_S = 240.0  # the run is judged as it is then
-_RESTART_S = 2.0
+_RESTART_S = 0.5
 _REPLICAS = ("processor-1", "processor-2")
 _DELAYS_S = (1, 5, 10)
 _FAULTS = {
@@ -212,7 +212,14 @@ class Demo:
             await asyncio.sleep(0.5)
 
     def _simulator(self, folder: Path) -> SimulatorProcess:
-        options = ("--seed", str(self._seed), "--limits", orjson.dumps(self._limits).decode(), "--faults", orjson.dumps(_FAULTS).decode())
+        options = (
+            "--seed",
+            str(self._seed + 1_000_003),  # not the load's: its unknown sessions must not exist
+            "--limits",
+            orjson.dumps(self._limits).decode(),
+            "--faults",
+            orjson.dumps(_FAULTS).decode(),
+        )
         return SimulatorProcess(folder, *options)
 
     def _fleet(self, bootstrap: str, url: str, folder: Path) -> list[ProcessorProcess]:
