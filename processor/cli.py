@@ -117,8 +117,17 @@ def results(
     from_end: Annotated[bool, typer.Option("--from-end", help="only results that come from now on")] = False,
 ) -> None:
     """Print results, one JSON object a line (read_committed)."""
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+    from processor.traffic import TopicMissingError  # noqa: PLC0415
+
+    settings = _settings()
     try:
-        asyncio.run(_print_results(_settings(), follow=follow, from_end=from_end))
+        asyncio.run(_print_results(settings, follow=follow, from_end=from_end))
+    except TopicMissingError as exc:
+        _fail(str(exc), 1)
+    except (KafkaError, TimeoutError) as exc:
+        _fail(f"{settings.kafka.bootstrap} does not answer: {type(exc).__name__}", 1)
     except KeyboardInterrupt:
         raise typer.Exit from None
 

@@ -44,7 +44,7 @@ class DeadlinePassedError(Exception):
 
 
 class Engine:
-    """Handles one record at a time, many at once; keeps no state of its own between them."""
+    """Handles one record at a time, many at once; keeps nothing of one for the next."""
 
     def __init__(
         self, settings: Settings, client: CallsDidit, budget: Budget, *, clock_ms: Callable[[], int], draw: Callable[[], float]
@@ -52,6 +52,7 @@ class Engine:
         self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
         self._pause_s_max = settings.retry.retry_after_max_s
         self._probe_s = settings.budget.account_probe_s
+        self._warned = False
         self._outcomes = Outcomes(settings.lanes, settings.retry)
 
     async def handle(self, record: Record, work: Work) -> Sequence[Output]:
@@ -61,6 +62,7 @@ class Engine:
             log.warning("rejected", source=str(record.source), code=decoded.error.code)
             return self._outcomes.rejected(record, decoded, self._clock_ms())
         job = Job(record, decoded.request, decoded.hop)
+        self._warn_once(job)
         try:
             return await self._serve(job, OPERATIONS[job.request.operation], work)
         except BudgetClosedError as exc:
@@ -147,6 +149,11 @@ class Engine:
                 return await self._budget.acquire(scopes, call_class)
         except TimeoutError:
             raise DeadlinePassedError from None
+
+    def _warn_once(self, job: Job) -> None:
+        if not self._warned and job.request.operation == "session.create" and not job.request.input.get("vendor_data"):
+            self._warned = True
+            log.warning("vendor_data_missing", hint="Didit sees a new user for each such request; give the id of the person")
 
     def _suspend(self, fault: AccountFault) -> None:
         log.critical(

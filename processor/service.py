@@ -15,6 +15,7 @@ import structlog
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError
 
 from processor.budget.local import LocalBudget
+from processor.budget.rates import LimitTooSmallError
 from processor.didit.client import DiditClient
 from processor.engine import Engine
 from processor.settings import Settings
@@ -30,6 +31,7 @@ EXIT_UNUSABLE = 2  # configuration or topics must be mended first
 EXIT_HUNG = 3  # the stop did not end in time
 
 _BARREN_LIVES_MAX = 5
+_COUNTED_LATE_S = 30.0  # a call that we gave up may still be counted by Didit so much later
 _BACKOFF_S = 1.0
 _BACKOFF_S_MAX = 10.0
 _UNREACHABLE = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, TimeoutError)
@@ -54,7 +56,11 @@ async def serve(settings: Settings, term: asyncio.Event) -> int:
     unusable = await _wait_topics(settings, term)
     if unusable is not None or term.is_set():
         return unusable or EXIT_STOPPED
-    budget = LocalBudget(settings.budget, calls_max=settings.didit.calls_max, unknown_hold_s=settings.didit.timeout_s + 30.0)
+    try:
+        budget = LocalBudget(settings.budget, calls_max=settings.didit.calls_max, unknown_hold_s=settings.didit.timeout_s + _COUNTED_LATE_S)
+    except LimitTooSmallError as exc:
+        log.critical("budget_unusable", detail=str(exc))
+        return EXIT_UNUSABLE
     try:
         async with DiditClient(settings.didit) as client:
             engine = Engine(settings, client, budget, clock_ms=clock_ms, draw=random.random)

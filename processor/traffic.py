@@ -51,6 +51,10 @@ def read_requests(path: Path) -> list[tuple[bytes, bytes]]:
     return requests
 
 
+class TopicMissingError(Exception):
+    """A topic does not exist; the text says which and what to do."""
+
+
 @asynccontextmanager
 async def request_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
     """An idempotent producer for the requests topic."""
@@ -84,7 +88,11 @@ async def publish_requests(
 
 @asynccontextmanager
 async def topic_reader(settings: Settings, topics: Iterable[str], *, from_end: bool = False) -> AsyncIterator[AIOKafkaConsumer]:
-    """A read_committed consumer of all partitions of some topics, without a group."""
+    """A read_committed consumer of all partitions of some topics, without a group.
+
+    Raises:
+        TopicMissingError: if one of them does not exist.
+    """
     consumer = AIOKafkaConsumer(
         **settings.kafka.client_options(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest"
     )
@@ -112,5 +120,7 @@ async def _partitions(consumer: AIOKafkaConsumer, topics: list[str]) -> list[Top
         if numbers is None:  # not in the consumer's metadata yet
             await consumer._client.add_topic(topic)  # noqa: SLF001 - no public way without a subscription
             numbers = consumer.partitions_for_topic(topic)
-        found += [TopicPartition(topic, n) for n in sorted(numbers or ())]
+        if not numbers:
+            raise TopicMissingError(f"{topic} does not exist; create the topics with `processor topics apply`")
+        found += [TopicPartition(topic, n) for n in sorted(numbers)]
     return found

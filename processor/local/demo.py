@@ -212,15 +212,9 @@ class Demo:
             await asyncio.sleep(0.5)
 
     def _simulator(self, folder: Path) -> SimulatorProcess:
-        options = (
-            "--seed",
-            str(self._seed + 1_000_003),  # not the load's: its unknown sessions must not exist
-            "--limits",
-            orjson.dumps(self._limits).decode(),
-            "--faults",
-            orjson.dumps(_FAULTS).decode(),
-        )
-        return SimulatorProcess(folder, *options)
+        seed = self._seed + 1_000_003  # not the load's own: its unknown sessions must not exist
+        limits, faults = orjson.dumps(self._limits).decode(), orjson.dumps(_FAULTS).decode()
+        return SimulatorProcess(folder, "--seed", str(seed), "--limits", limits, "--faults", faults)
 
     def _fleet(self, bootstrap: str, url: str, folder: Path) -> list[ProcessorProcess]:
         environment = processor_environment(

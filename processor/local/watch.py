@@ -16,7 +16,7 @@ from processor.contract.records import Record, Source
 from processor.local.judge import FinalSeen, RetrySeen
 from processor.settings import Settings
 from processor.stream.topics import topic_names
-from processor.traffic import read_topics, topic_reader
+from processor.traffic import TopicMissingError, read_topics, topic_reader
 
 _PATIENCE_S = 10.0  # a consumer that hears nothing for so long is replaced: it may have lost its broker for good
 
@@ -48,16 +48,22 @@ class Watch:
         """Read until ``stop`` is set and everything that was there then is read."""
         topics = [self._names.results, self._names.dead_letters, *self._names.inputs[1:]]
         while not stop.is_set():
-            async with topic_reader(self._settings, topics) as consumer:
-                self._seek(consumer)
+            try:
+                async with topic_reader(self._settings, topics) as consumer:
+                    await self._read(consumer, stop)
+            except TopicMissingError:
+                await asyncio.sleep(0.2)  # nothing is there to be read yet
+
+    async def _read(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+        self._seek(consumer)
+        heard_at = time.monotonic()
+        while not stop.is_set() and time.monotonic() - heard_at < _PATIENCE_S:
+            records = await read_topics(consumer, wait_s=0.2)
+            if records:
                 heard_at = time.monotonic()
-                while not stop.is_set() and time.monotonic() - heard_at < _PATIENCE_S:
-                    records = await read_topics(consumer, wait_s=0.2)
-                    if records:
-                        heard_at = time.monotonic()
-                        self._take(records)
-                if stop.is_set():
-                    await self._read_rest(consumer)
+                self._take(records)
+        if stop.is_set():
+            await self._read_rest(consumer)
 
     def _seek(self, consumer: AIOKafkaConsumer) -> None:
         for partition in consumer.assignment():

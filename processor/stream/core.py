@@ -152,6 +152,7 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
             clock_ms=self._clock_ms,
             on_room=self._room.set,
             on_failed=self._fail,
+            holds_undue=owned.partition.topic != self._names.requests,
         )
         if saved_floor is None:  # from now on "no offset" can only mean that it was lost
             await owned.writer.commit((), *lane.ledger.view())

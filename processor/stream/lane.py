@@ -40,6 +40,7 @@ class Lane:
         clock_ms: Callable[[], int],
         on_room: Callable[[], None],
         on_failed: Callable[[BaseException], None],
+        holds_undue: bool,
     ) -> None:
         self.partition, self.ledger = partition, ledger
         self.wake = asyncio.Event()  # something is finished, or the lane is closing
@@ -47,6 +48,8 @@ class Lane:
         self.closing = False  # publish what is finished, then stop
         self._handler, self._settings, self._clock_ms, self._on_room = handler, settings, clock_ms, on_room
         self._on_failed = on_failed
+        # only a delay topic may hold records back: a due time that a caller sends would otherwise stop its partition
+        self._holds_undue = holds_undue
         self._delayed: DelayQueue[Record] = DelayQueue(count_max=settings.ahead_max, bytes_max=settings.ahead_bytes_max)
         self._ready: deque[Record] = deque()
         self._work: set[Work] = set()
@@ -81,7 +84,7 @@ class Lane:
             if not self.ledger.deliver(record.source.offset):
                 continue
             self._held_bytes += record.size_bytes
-            due_ms = peek_due_ms(record)
+            due_ms = peek_due_ms(record) if self._holds_undue else None
             if due_ms is not None and due_ms > now_ms:
                 self._delayed.push(due_ms, record, record.size_bytes)
             else:

@@ -98,3 +98,24 @@ def test_r10_offsets_decide_whatever_the_zone_of_the_process(zone: str, monkeypa
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+@pytest.mark.parametrize("zone", ["America/Vancouver", "Pacific/Kiritimati", "UTC"])
+def test_k09_a_birth_date_stays_the_same_text_in_every_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for day in ("2000-01-01", "1999-12-31", "2000-02-29", "1900-01-01"):
+            body = {
+                "request_id": "k09",
+                "operation": "session.create",
+                "input": {"workflow_id": WORKFLOW, "expected_details": {"date_of_birth": day}},
+            }
+            found = decode(Record(Source("t", 0, 0), None, orjson.dumps(body)))
+            assert isinstance(found, Accepted), found
+            assert orjson.loads(build_call(found.request, Hop(Source("t", 0, 0), 0)).body or b"")["expected_details"] == {
+                "date_of_birth": day
+            }
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,13 @@ def test_the_image_runs_as_nobody_special() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert "USER 10001:10001" in text
     assert text.rindex("USER") > text.rindex("FROM")
+
+
+def test_the_wheel_carries_the_schemas(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"processor/_schemas/{p.name}" for p in (ROOT / "schemas").iterdir()} <= names
+    assert "processor/local/kafka-jars.txt" in names

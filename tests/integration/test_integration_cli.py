@@ -1,0 +1,107 @@
+"""The commands as a person types them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from rig import create_request, running
+
+from processor.local.cluster import LocalKafka
+
+pytestmark = pytest.mark.broker
+
+
+def processor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("VP_")}
+    return subprocess.run(
+        [sys.executable, "-m", "processor", *arguments],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+async def test_topics_publish_and_results(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, apply=False) as rig:
+        environment = {k: v for k, v in rig.environment.items() if k.startswith("VP_")}
+        missing = await asyncio.to_thread(processor, "topics", "check", **environment)
+        assert missing.returncode == 2
+        assert "processor topics apply" in missing.stderr
+        refused = rig.processor("refused")
+        refused.start()
+        assert await asyncio.to_thread(refused.child.wait, 30.0) == 2
+        assert list(refused.events("topic_unusable"))
+        applied = await asyncio.to_thread(processor, "topics", "apply", "--partitions", "3", "--replication", "1", **environment)
+        assert applied.returncode == 0, applied.stderr
+        assert f"created {rig.prefix}.requests" in applied.stdout
+        again = await asyncio.to_thread(processor, "topics", "apply", "--partitions", "3", "--replication", "1", **environment)
+        assert again.stdout.strip() == "all topics exist"
+        assert (await asyncio.to_thread(processor, "topics", "check", **environment)).returncode == 0
+
+        requests = tmp_path / "requests.jsonl"
+        lines = [create_request(n)[1] for n in range(5)]
+        requests.write_bytes(b"\n".join([*lines, b"", b'{"request_id":"x"}', b"{"]))
+        bad = await asyncio.to_thread(processor, "publish", str(requests), **environment)
+        assert bad.returncode == 1
+        assert "line 7: missing_field at " in bad.stderr
+        assert "line 8: not_json" in bad.stderr
+        requests.write_bytes(b"\n".join(lines))
+        good = await asyncio.to_thread(processor, "publish", str(requests), **environment)
+        assert good.returncode == 0, good.stderr
+        assert "published 5 requests" in good.stdout
+        await rig.start("a")
+        await rig.wait_finals(5)
+        printed = await asyncio.to_thread(processor, "results", **environment)
+        found = [orjson.loads(line) for line in printed.stdout.splitlines()]
+        assert {r["request_id"] for r in found} == {f"r-{n:06d}" for n in range(5)}
+
+
+async def test_wrong_topics_are_refused_by_name(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, apply=False) as rig:
+        admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
+        await admin.start()
+        await admin.create_topics([NewTopic(f"{rig.prefix}.dead-letters", 1, 1, topic_configs={"cleanup.policy": "compact"})])
+        await admin.close()
+        environment = {k: v for k, v in rig.environment.items() if k.startswith("VP_")}
+        applied = await asyncio.to_thread(processor, "topics", "apply", "--replication", "1", **environment)
+        assert applied.returncode == 2
+        assert f"{rig.prefix}.dead-letters: cleanup.policy is compact" in applied.stderr
+
+
+def test_a_start_that_cannot_work_says_everything_at_once() -> None:
+    done = processor("run", VP_DIDIT__BASE_URL="http://x", VP_BUDGET__SHARE="2", VP_LOG__LEVEL="x")
+    assert done.returncode == 2
+    for variable in ("VP_DIDIT", "VP_BUDGET__SHARE", "VP_LOG__LEVEL"):
+        assert variable in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "VP_DIDIT__API_KEY" in processor("run").stderr
+
+
+def test_brokers_that_do_not_answer_are_named() -> None:
+    done = processor("topics", "check", VP_KAFKA__BOOTSTRAP="127.0.0.1:1")
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_share_too_small_refuses_the_start(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, BUDGET__SHARE="0.0000001") as rig:
+        small = rig.processor("small")
+        small.start()
+        assert await asyncio.to_thread(small.child.wait, 30.0) == 2
+        assert list(small.events("budget_unusable"))
+
+
+def test_bad_simulator_options_are_named() -> None:
+    done = processor("simulate", "--faults", '{"rates":{"gremlins":1}}')
+    assert done.returncode == 2
+    assert "gremlins" in done.stderr

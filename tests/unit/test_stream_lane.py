@@ -1,0 +1,189 @@
+"""A lane with a handler that a test holds in its hand: every place bounded, nothing lost, waiting ends at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from processor.contract.headers import hop_headers
+from processor.contract.records import Hop, Output, OutputKind, Record, Source
+from processor.settings import LaneSettings
+from processor.stream.lane import Lane
+from processor.stream.ledger import Ledger
+from processor.stream.work import Work, WorkAbandonedError
+
+NOW = 1_764_000_000_000
+
+
+class HeldHandler:
+    """Ends a record when the test says so."""
+
+    def __init__(self) -> None:
+        self.at_work: dict[int, asyncio.Future[Sequence[Output]]] = {}
+        self.calling: set[int] = set()
+        self.broken_reasons: list[str] = []
+
+    async def handle(self, record: Record, work: Work) -> Sequence[Output]:
+        offset = record.source.offset
+        self.at_work[offset] = asyncio.get_running_loop().create_future()
+        work.calling = offset in self.calling
+        try:
+            return await self.at_work[offset]
+        finally:
+            work.calling = False
+
+    def broken(self, record: Record, reason: str) -> Sequence[Output]:
+        self.broken_reasons.append(reason)
+        return [Output(OutputKind.RESULT, b"k", record.value)]
+
+
+class Scene:
+    def __init__(self, *, undue: bool = True, **settings: Any) -> None:
+        self.now_ms, self.failures = NOW, list[BaseException]()
+        self.handler = HeldHandler()
+        self.lane = Lane(
+            TopicPartition("t", 0),
+            Ledger(0),
+            self.handler,
+            LaneSettings(**settings),
+            clock_ms=lambda: self.now_ms,
+            on_room=lambda: None,
+            on_failed=self.failures.append,
+            holds_undue=undue,
+        )
+
+    async def turn(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+def record(offset: int, due_ms: int | None = None, size: int = 10) -> Record:
+    source = Source("t", 0, offset)
+    headers = hop_headers(Hop(source, NOW, due_ms=due_ms)) if due_ms is not None else ()
+    return Record(source, b"k", b"v" * size, headers, NOW)
+
+
+DONE = [Output(OutputKind.RESULT, b"k", b"v")]
+
+
+async def test_work_is_bounded_and_the_next_one_starts_when_one_ends() -> None:
+    scene = Scene(work_max=2)
+    scene.lane.deliver([record(n) for n in range(5)])
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [0, 1]
+    assert not scene.lane.wants_records
+    scene.handler.at_work[1].set_result(DONE)
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [0, 1, 2]
+    taken = scene.lane.take_finished(10)
+    assert [r.source.offset for r, _ in taken] == [1]
+    scene.lane.published([r for r, _ in taken])
+    assert scene.lane.ledger.view()[0] == 0
+    assert scene.lane.snapshot() == {"floor": 0, "delayed": 0, "ready": 2, "work": 2, "finished": 0, "held_bytes": 44}
+    await _stop(scene)
+
+
+async def test_bytes_and_span_are_bounded_too() -> None:
+    heavy = Scene(ahead_bytes_max=65_536)
+    heavy.lane.deliver([record(0, size=70_000)])
+    assert not heavy.lane.wants_records
+    wide = Scene(ahead_max=3)
+    wide.lane.deliver([record(n, due_ms=NOW + 60_000) for n in range(3)])
+    assert not wide.lane.wants_records
+    for scene in (heavy, wide):
+        await _stop(scene)
+
+
+async def test_an_undue_record_starts_when_due_never_before() -> None:
+    scene = Scene()
+    scene.lane.deliver([record(0, due_ms=NOW + 40), record(1, due_ms=NOW - 1), record(2, due_ms=NOW + 20)])
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [1]
+    await asyncio.sleep(0.06)  # the timer fires, but the wall clock has not moved: it must look again
+    assert sorted(scene.handler.at_work) == [1]
+    scene.now_ms = NOW + 20
+    while 2 not in scene.handler.at_work:
+        await asyncio.sleep(0.005)
+    assert 0 not in scene.handler.at_work
+    await _stop(scene)
+
+
+async def test_a_due_time_in_the_requests_topic_holds_nothing_back() -> None:
+    scene = Scene(undue=False)
+    scene.lane.deliver([record(0, due_ms=NOW + 10**10)])
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [0]
+    await _stop(scene)
+
+
+async def test_a_stop_ends_what_waits_and_spares_what_calls() -> None:
+    scene = Scene()
+    scene.handler.calling = {1}
+    scene.lane.deliver([record(0), record(1), record(2, due_ms=NOW + 1000)])
+    await scene.turn()
+    calling = scene.lane.stop_dispatch()
+    await scene.turn()
+    assert len(calling) == 1
+    assert scene.lane.snapshot()["delayed"] == 0
+    scene.handler.at_work[1].set_result(DONE)
+    await asyncio.wait(calling)
+    assert [r.source.offset for r, _ in scene.lane.take_finished(10)] == [1]
+    assert scene.handler.at_work[0].cancelled()
+    scene.lane.deliver([record(3)])
+    await scene.turn()
+    assert 3 not in scene.handler.at_work, "nothing starts any more"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        ([], "ValueError"),
+        ([Output(OutputKind.RESULT, b"k", b"v" * 200_000)], "OutputTooLarge"),
+        (RuntimeError("x"), "RuntimeError"),
+    ],
+)
+async def test_a_handler_that_fails_still_completes_its_record(outcome: Any, reason: str) -> None:
+    scene = Scene(output_bytes_max=100_000)
+    scene.lane.deliver([record(0)])
+    await scene.turn()
+    if isinstance(outcome, Exception):
+        scene.handler.at_work[0].set_exception(outcome)
+    else:
+        scene.handler.at_work[0].set_result(outcome)
+    await scene.turn()
+    assert scene.handler.broken_reasons == [reason]
+    assert len(scene.lane.take_finished(10)) == 1
+
+
+async def test_a_handler_that_cannot_work_at_all_ends_the_life_and_loses_nothing() -> None:
+    scene = Scene()
+    scene.lane.deliver([record(0)])
+    await scene.turn()
+    scene.handler.at_work[0].set_exception(WorkAbandonedError("closed"))
+    await scene.turn()
+    assert len(scene.failures) == 1
+    assert scene.lane.take_finished(10) == []
+    assert scene.lane.ledger.view()[0] == 0
+
+
+async def test_transactions_are_bounded_by_count_and_bytes() -> None:
+    scene = Scene(output_bytes_max=3_000_000)
+    scene.lane.deliver([record(n) for n in range(6)])
+    await scene.turn()
+    for offset, future in scene.handler.at_work.items():
+        future.set_result([Output(OutputKind.RESULT, b"k", b"v" * (2_500_000 if offset < 3 else 1))])
+    await scene.turn()
+    assert len(scene.lane.take_finished(500)) == 2
+    assert len(scene.lane.take_finished(3)) == 3
+    assert len(scene.lane.take_finished(500)) == 1
+
+
+async def _stop(scene: Scene) -> None:
+    scene.lane.stop_dispatch()
+    tasks = scene.lane.abandon()
+    if tasks:
+        await asyncio.wait(tasks, timeout=5)
