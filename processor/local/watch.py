@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Record, Source
@@ -51,8 +52,8 @@ class Watch:
             try:
                 async with topic_reader(self._settings, topics) as consumer:
                     await self._read(consumer, stop)
-            except TopicMissingError:
-                await asyncio.sleep(0.2)  # nothing is there to be read yet
+            except (TopicMissingError, KafkaError, TimeoutError):
+                await asyncio.sleep(0.2)  # nothing is there to be read yet, or a broker is away
 
     async def _read(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         self._seek(consumer)

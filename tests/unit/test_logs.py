@@ -35,7 +35,7 @@ def test_every_line_is_one_json_object_whoever_logs(capsys: pytest.CaptureFixtur
     try:
         structlog.get_logger("a").info("retry", code="http_503", unserialisable=object())
         structlog.get_logger("a").debug("unseen")
-        logging.getLogger("aiokafka").error("broker %s\nis away", 1)
+        logging.getLogger("some.library").error("broker %s\nis away", 1)
         lines = [orjson.loads(line) for line in capsys.readouterr().err.splitlines()]
     finally:
         structlog.reset_defaults()
