@@ -21,7 +21,7 @@ help:
 	@echo "make demo   show it: a real Kafka, the Didit simulator, two processors, one killed (ARGS=\"--requests 300 --json\")"
 	@echo "make test   all tests, on a real Kafka"
 	@echo "make check  lint, types, locks, deployment files"
-	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory)"
+	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence)"
 	@echo "make docs   write the generated pages anew"
 	@echo "make lock   write the lock files anew"
 	@echo "make clean  remove what was installed and cached here"
@@ -33,6 +33,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	  test -x $(UV) || $(RUN) -m pip install -q --disable-pip-version-check "uv==$(UV_VERSION)"; \
 	  $(UV) pip install -q --python $(RUN) --require-hashes -r requirements-dev.lock; \
 	  $(UV) pip install -q --python $(RUN) --no-deps --no-build-isolation -e .; \
+	  $(RUN) -m compileall -q -j 0 $(VENV)/lib processor >/dev/null || true; \
 	  touch $@; } >&2
 
 demo: $(STAMP)
