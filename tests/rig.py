@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -153,14 +153,21 @@ def settings_of(environment: dict[str, str]) -> Settings:
 
 @asynccontextmanager
 async def running(
-    kafka: Any, folder: Path, *, partitions: int = 4, simulator_options: Sequence[str] = (), apply: bool = True, **variables: str
+    kafka: Any,
+    folder: Path,
+    *,
+    partitions: int = 4,
+    simulator_options: Sequence[str] = (),
+    apply: bool = True,
+    more: Mapping[str, str] | None = None,
+    **variables: str,
 ) -> AsyncIterator[Rig]:
     """Everything up, topics made; all children are stopped at the end."""
     prefix = f"t-{uuid.uuid4().hex[:8]}"
     async with AsyncExitStack() as stack:
         options = list(simulator_options) if "--limits" in simulator_options else [*simulator_options, "--limits", json.dumps(WIDE_LIMITS)]
         simulator = await asyncio.to_thread(stack.enter_context, SimulatorProcess(folder, *options))
-        merged = {**FAST, "BUDGET__LIMITS": json.dumps(WIDE_LIMITS), **variables}
+        merged = {**FAST, "BUDGET__LIMITS": json.dumps(WIDE_LIMITS), **variables, **(more or {})}
         rig = Rig(kafka.bootstrap, prefix, folder, simulator, merged)
         if apply:
             applied = await apply_topics(rig.settings, partitions=partitions, replication=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,13 +52,13 @@ class Broker:
         """host:port for clients."""
         return f"127.0.0.1:{self.ports.client}"
 
-    def format(self, cluster_id: str) -> None:
-        """Prepare the storage; once, before the first start.
+    def format(self, cluster_id: str, options: Sequence[str] = ()) -> None:
+        """Prepare the storage; once, before the first start. ``options`` go to Kafka's tool, e.g. ``--add-scram=...``.
 
         Raises:
             BrokerError: if Kafka refuses.
         """
-        command = [*self._java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(self._properties)]
+        command = [*self._java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(self._properties), *options]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_FORMAT_S)
         if done.returncode:
             raise BrokerError(f"Kafka could not format its storage:\n{(done.stdout + done.stderr)[-2000:]}")

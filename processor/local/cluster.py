@@ -11,8 +11,9 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -35,13 +36,24 @@ class LocalKafka:
         brokers: 1, or 3 (replication 3, min.insync 2).
         chaos_port: port of a proxy that stands before broker 1; clients that bootstrap there are kept behind it.
         overrides: broker properties.
+        format_options: for Kafka's storage tool, e.g. users.
+        client_options: how an admin client connects, where the listeners are secured.
 
     Raises:
         LocalKafkaError: on entering, if it cannot be started.
     """
 
-    def __init__(self, brokers: int = 1, *, chaos_port: int | None = None, overrides: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        brokers: int = 1,
+        *,
+        chaos_port: int | None = None,
+        overrides: dict[str, str] | None = None,
+        format_options: Sequence[str] = (),
+        client_options: Mapping[str, Any] | None = None,
+    ) -> None:
         self._count, self._chaos_port, self._overrides = brokers, chaos_port, overrides or {}
+        self._format_options, self._client_options = format_options, dict(client_options or {})
         self._external = os.environ.get("KAFKA_BOOTSTRAP")
         self._brokers: list[Broker] = []
         self._folder: Path | None = None
@@ -76,7 +88,7 @@ class LocalKafka:
             self._brokers = self._make(self._folder, java, library)
             cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
             for broker in self._brokers:
-                broker.format(cluster_id)
+                broker.format(cluster_id, self._format_options)
             for broker in self._brokers:
                 broker.start()
             self.wait_ready()
@@ -106,7 +118,7 @@ class LocalKafka:
             for broker in self._brokers:
                 if broker.number in wanted and not broker.process.alive:
                     raise BrokerError(f"{broker.process.name} ended:\n{broker.process.log_tail()}")
-            if wanted <= _in_thread(self.bootstrap):
+            if wanted <= _in_thread(self.bootstrap, self._client_options):
                 return
             time.sleep(0.1)
         raise BrokerError(f"Kafka was not ready after {within_s:.0f} s:\n{self._brokers[0].process.log_tail()}")
@@ -151,12 +163,12 @@ class LocalKafka:
         }
 
 
-def _in_thread(bootstrap: str) -> set[int]:
+def _in_thread(bootstrap: str, options: Mapping[str, Any]) -> set[int]:
     """Broker ids that answer; in a thread of its own, because the caller may be inside a running loop."""
     found: set[int] = set()
 
     def ask() -> None:
-        found.update(asyncio.run(_broker_ids(bootstrap)))
+        found.update(asyncio.run(_broker_ids(bootstrap, options)))
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
@@ -164,10 +176,10 @@ def _in_thread(bootstrap: str) -> set[int]:
     return set(found)
 
 
-async def _broker_ids(bootstrap: str) -> set[int]:
+async def _broker_ids(bootstrap: str, options: Mapping[str, Any]) -> set[int]:
     try:
         async with asyncio.timeout(5.0):
-            admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=4000)
+            admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=4000, **options)
             try:
                 await admin.start()
                 described = await admin.describe_cluster()

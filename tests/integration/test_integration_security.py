@@ -1,0 +1,88 @@
+"""SASL, TLS and client certificates against a broker that insists on them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rig import create_request, running
+
+from processor.local.cluster import LocalKafka
+from processor.settings import KafkaSettings
+
+pytestmark = pytest.mark.broker
+
+JAAS = 'org.apache.kafka.common.security.scram.ScramLoginModule required username="app" password="app-secret";'
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def certificates(folder: Path) -> None:
+    """A certificate authority, and a certificate of the broker and of a client signed by it."""
+    openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
+    (folder / "san.cnf").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    for name in ("broker", "client"):
+        openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        signing = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "san.cnf"]
+        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
+    openssl(folder, "pkcs8", "-topk8", "-nocrypt", "-in", "broker.key", "-out", "broker.p8")
+    (folder / "broker-store.pem").write_text((folder / "broker.p8").read_text() + (folder / "broker.pem").read_text())
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[LocalKafka]:
+    if os.environ.get("KAFKA_BOOTSTRAP"):
+        pytest.skip("KAFKA_BOOTSTRAP is set")
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here")
+    certificates(tmp_path)
+    overrides = {
+        "listener.security.protocol.map": "PLAINTEXT:SASL_SSL,CONTROLLER:PLAINTEXT,CHAOS:PLAINTEXT",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
+        "listener.name.plaintext.scram-sha-512.sasl.jaas.config": JAAS,
+        "ssl.client.auth": "required",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(tmp_path / "broker-store.pem"),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(tmp_path / "ca.pem"),
+    }
+    options = kafka_settings(tmp_path, "127.0.0.1:1").client_options()
+    del options["bootstrap_servers"]
+    scram = "--add-scram=SCRAM-SHA-512=[name=app,password=app-secret]"
+    with LocalKafka(overrides=overrides, format_options=[scram], client_options=options) as cluster:
+        yield cluster
+
+
+def variables(folder: Path) -> dict[str, str]:
+    (folder / "password").write_text("app-secret\n")
+    return {
+        "KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+        "KAFKA__SASL_MECHANISM": "SCRAM-SHA-512",
+        "KAFKA__SASL_USERNAME": "app",
+        "KAFKA__SASL_PASSWORD_FILE": str(folder / "password"),
+        "KAFKA__SSL_CA_FILE": str(folder / "ca.pem"),
+        "KAFKA__SSL_CERTIFICATE_FILE": str(folder / "client.pem"),
+        "KAFKA__SSL_KEY_FILE": str(folder / "client.key"),
+    }
+
+
+def kafka_settings(folder: Path, bootstrap: str) -> KafkaSettings:
+    fields = {name.split("__")[1].lower(): value for name, value in variables(folder).items()}
+    return KafkaSettings(bootstrap=bootstrap, **fields)
+
+
+async def test_every_client_of_ours_gets_through(secured: LocalKafka, tmp_path: Path) -> None:
+    async with running(secured, tmp_path, partitions=2, more=variables(tmp_path)) as rig:
+        (a,) = await rig.start("a")
+        await rig.publish([create_request(n) for n in range(20)])
+        await rig.wait_finals(20)
+        judged = await rig.judge([f"r-{n:06d}" for n in range(20)])
+        assert judged.ok, judged
+        assert "app-secret" not in a.log_path.read_text()
