@@ -130,7 +130,7 @@ class BudgetSettings(_Group):
 
     limits: dict[str, ScopeLimit] = Field(default_factory=_documented_limits, description="JSON object: scope -> {limit, window_s}")
     share: float = Field(1.0, gt=0, le=1, description="part of every limit that this replica may use: 1 / number of replicas")
-    pause_park_s: Seconds = Field(5.0, description="a scope paused for longer sends its requests to a delay topic instead of holding them")
+    pause_park_s: Seconds = Field(60.0, description="a scope paused for longer sends its requests to a delay topic instead of holding them")
     account_probe_s: Seconds = Field(30.0, description="after an account fault (key, credits) one probe call each so many seconds")
 
     @model_validator(mode="after")
