@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Protocol
 
 import structlog
@@ -15,7 +16,7 @@ from processor.didit.answers import Answer, NoReply
 from processor.didit.calls import HttpCall, build_call, detail_call, list_call
 from processor.didit.catalog import OPERATIONS, Idempotency, Operation
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
-from processor.didit.verdicts import AccountFault, Success, Throttled, Verdict, classify
+from processor.didit.verdicts import AccountFault, OurFault, Refused, Success, Throttled, Transient, Verdict, classify
 from processor.outcomes import Job, Outcomes
 from processor.retry.policy import Again
 from processor.settings import Settings
@@ -104,17 +105,17 @@ class Engine:
         """A verdict that settles the doubt, or None if the call has left no trace and may be made again."""
         _, listed = await self._call(list_call(job.request, job.hop), job, work)
         if not isinstance(listed, Success):
-            return listed
+            return _of_lookup(listed)
         finding = review_list(listed.output, job.request, job.hop)
-        if isinstance(finding, Inspect):
-            for session_id in finding.session_ids:
-                _, detail = await self._call(detail_call(session_id, job.request, job.hop), job, work)
-                if not isinstance(detail, Success):
-                    return detail
-                adopted = adopt_inspected(detail.output, job.request)
-                if adopted is not None:
-                    finding = adopted
-                    break
+        for session_id in finding.session_ids if isinstance(finding, Inspect) else ():
+            _, detail = await self._call(detail_call(session_id, job.request, job.hop), job, work)
+            if isinstance(detail, Refused) and detail.http_status == HTTPStatus.NOT_FOUND:
+                continue  # deleted since it was listed
+            if not isinstance(detail, Success):
+                return _of_lookup(detail)
+            finding = adopt_inspected(detail.output, job.request) or finding
+            if isinstance(finding, Adopt):
+                break
         if isinstance(finding, Adopt):
             log.info("adopted", reference=_reference(job))
             return Success(finding.output)
@@ -181,6 +182,13 @@ class Engine:
 
 def _reference(job: Job) -> str:
     return call_reference(job.request.request_id, job.hop.hop)
+
+
+def _of_lookup(verdict: Verdict) -> Verdict:
+    """A lookup that is refused says nothing of the create: the doubt stays, and is looked into again."""
+    if isinstance(verdict, Refused | OurFault):
+        return Transient("lookup_refused", verdict.http_status, None)
+    return verdict
 
 
 def _fate(answer: Answer) -> Fate:

@@ -49,7 +49,9 @@ class Outcomes:
         return [result_output(result), self._dead_letter(record, bad.hop, bad.error, now_ms)]
 
     def expired(self, job: Job, now_ms: int) -> list[Output]:
-        """The caller's deadline passed: a final result, and nothing to redrive."""
+        """The caller's deadline passed: a final result, and nothing to redrive; unless an earlier call may have acted."""
+        if job.hop.doubt_ms is not None:
+            return self._ended(job, Status.IN_DOUBT, _error("in_doubt", "deadline_passed"), now_ms)
         return [self._final(job, Status.EXPIRED, _error("expired", "deadline_passed"), now_ms)]
 
     def deferred(self, job: Job, code: str, floor_s: float | None, now_ms: int, draw: float) -> tuple[list[Output], Again | None]:

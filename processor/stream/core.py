@@ -37,6 +37,8 @@ _WATCH_S = 1.0
 _POLL_MS = 100
 _POLL_RECORDS_MAX = 500
 _SKIP_MARKERS_S = 5.0
+_END_TRIES = 5
+_END_PAUSE_S = 1.0
 
 
 class _Owned:
@@ -167,7 +169,7 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _find_start(self, partition: TopicPartition) -> tuple[Start, int | None]:
         saved = (await clients.committed_offsets(self._consumer, [partition])).get(partition)
         begin = (await self._consumer.beginning_offsets([partition]))[partition]
-        end = (await self._consumer.end_offsets([partition]))[partition]
+        end = await self._end(partition, 0 if saved is None else saved.offset)
         siblings = False
         if saved is None and begin < end:
             numbers = self._consumer.partitions_for_topic(partition.topic) or set()
@@ -181,6 +183,16 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
             policy=self._settings.kafka.on_missing_offsets,
         )
         return start, None if saved is None or saved.offset != start.offset else saved.offset
+
+    async def _end(self, partition: TopicPartition, at_least: int) -> int:
+        """The end of a partition. A leader that is new may not know yet how far it goes: an end that lies too low is asked for again."""
+        end = 0
+        for _ in range(_END_TRIES):
+            end = (await self._consumer.end_offsets([partition]))[partition]
+            if end >= at_least:
+                break
+            await asyncio.sleep(_END_PAUSE_S)
+        return end
 
     def _note_published(self, count: int) -> None:
         self.published += count

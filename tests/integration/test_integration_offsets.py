@@ -15,6 +15,7 @@ from processor.contract.encode import retry_output
 from processor.contract.records import Hop, Record, Source
 from processor.local.cluster import LocalKafka
 from processor.stream.topics import topic_names
+from processor.traffic import topic_reader
 
 pytestmark = pytest.mark.broker
 
@@ -112,3 +113,20 @@ async def test_ten_thousand_waiting_retries_start_when_they_are_due(kafka: Local
         assert judged.ok, judged
         assert judged.retries == count
         assert a.child.alive
+
+
+async def test_an_idle_lane_moves_past_transaction_markers(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Or retention, which removes the markers one day, would look like records lost before they were processed."""
+    async with running(kafka, tmp_path, partitions=1, RETRY__PARTITIONS="1", RETRY__DELAYS_S="[1]") as rig:
+        rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [{"fault": "error_503"}] * 5})
+        await rig.start("a")
+        await rig.publish([create_request(n) for n in range(5)])
+        await rig.wait_finals(5)
+        partition = TopicPartition(f"{rig.prefix}.retry.1s", 0)
+        async with topic_reader(rig.settings, [partition.topic]) as consumer:
+            end = (await consumer.end_offsets([partition]))[partition]
+        assert end > 5, "there are markers behind the records"
+        deadline = time.monotonic() + 30
+        while (await rig.committed()).get(partition) != end:
+            assert time.monotonic() < deadline, (await rig.committed(), end)
+            await asyncio.sleep(0.2)

@@ -175,6 +175,28 @@ def test_an_unanswered_list_keeps_the_doubt() -> None:
     assert (hop.doubt_ms, hop.attempt, hop.hop) == (NOW, 2, 2)
 
 
+def test_a_refused_lookup_is_not_a_refused_create() -> None:
+    for answer in (json_reply(400, {"detail": "x"}), Reply(301, {}, b"")):
+        outputs = run(FakeApi(answer), _in_doubt())
+        hop = read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW))
+        assert (hop.last_error, hop.doubt_ms) == ("lookup_refused", NOW)
+
+
+def test_a_session_deleted_since_it_was_listed_is_passed_over() -> None:
+    row = {"session_id": SESSION, "vendor_data": "u", "created_at": "2027-01-01T00:00:00Z", "status": "Not Started"}
+    api = FakeApi(json_reply(200, {"results": [row]}), json_reply(404, {"detail": "Not found."}), json_reply(201, CREATED))
+    assert final(run(api, _in_doubt()))["output"] == CREATED
+
+
+def test_a_deadline_that_passes_in_doubt_is_no_plain_expiry() -> None:
+    doubtful = _in_doubt()
+    body = orjson.loads(doubtful.value or b"")
+    late = Record(doubtful.source, doubtful.key, orjson.dumps({**body, "deadline": "2020-01-01T00:00:00Z"}), doubtful.headers, NOW)
+    outputs = run(FakeApi(), late)
+    assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
+    assert (final(outputs)["status"], final(outputs)["error"]["code"]) == ("in_doubt", "deadline_passed")
+
+
 def test_a_request_given_up_in_doubt_says_so() -> None:
     outputs = run(FakeApi(NoReply(sent=True, code="reset")), record(), retry={"attempts_max": 1})
     assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
