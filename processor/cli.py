@@ -73,11 +73,11 @@ def topics_check() -> None:
     from processor.stream.topics_admin import TopicsError, check_topics  # noqa: PLC0415
 
     try:
-        faults = asyncio.run(check_topics(_settings()))
+        checked = asyncio.run(check_topics(_settings()))
     except TopicsError as exc:
         _fail(str(exc), 1)
-    if faults:
-        _fail("\n".join(faults))
+    if checked.faults or checked.warnings:
+        _fail("\n".join([*checked.faults, *checked.warnings]))
     typer.echo("all topics are as they must be")
 
 
@@ -147,6 +147,29 @@ async def _print_results(settings: Settings, *, follow: bool, from_end: bool) ->
 
 
 @app.command()
+def budget(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
+) -> None:
+    """Show the shared budget: per scope its limit, what is in use, who waits, pauses, breakers, and foreign traffic on the key."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from processor import budget_page  # noqa: PLC0415
+    from processor.budget.log import LogBrokenError, LogUnavailableError  # noqa: PLC0415
+    from processor.service import look_at_budget  # noqa: PLC0415
+
+    settings = _settings()
+    try:
+        view = asyncio.run(look_at_budget(settings))
+    except (LogUnavailableError, LogBrokenError) as exc:
+        _fail(f"the budget log cannot be read: {exc}. Is {settings.kafka.bootstrap} up, and does `processor topics check` pass?", 1)
+    if as_json:
+        sys.stdout.buffer.write(budget_page.as_json(view) + b"\n")
+    else:
+        Console().print(budget_page.as_table(view))
+
+
+@app.command()
 def simulate(
     *,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
@@ -178,7 +201,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="of the load and the faults")] = 1,
     json_only: Annotated[bool, typer.Option("--json", help="print only one JSON object")] = False,
 ) -> None:
-    """Show it: real Kafka, simulator with faults, two processors, one killed half-way; exit status 1 if a promise broke."""
+    """Show it: real Kafka, simulator with faults, three processors, one killed half-way; exit status 1 if a promise broke."""
     from rich.console import Console  # noqa: PLC0415
 
     from processor.local.cluster import LocalKafkaError  # noqa: PLC0415

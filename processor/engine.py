@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Protocol
 
 import structlog
 
-from processor.budget.permits import Budget, BudgetClosedError, CallClass, Fate, Permit, ScopePausedError
+from processor.budget.permits import Budget, BudgetClosedError, ConflictError, CopyError, DoubtError, NotNowError
+from processor.caller import Caller, CallsDidit, DeadlinePassedError
 from processor.contract.decode import Rejected, decode
-from processor.contract.records import Output, Priority, Record, call_reference
-from processor.didit.answers import Answer, NoReply
-from processor.didit.calls import HttpCall, build_call, detail_call, list_call
+from processor.contract.records import OnDoubt, Output, Record, call_reference
+from processor.didit.calls import build_call, detail_call, list_call
 from processor.didit.catalog import OPERATIONS, Idempotency, Operation
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
-from processor.didit.verdicts import AccountFault, OurFault, Refused, Success, Throttled, Transient, Verdict, classify
+from processor.didit.verdicts import AccountFault, Ambiguous, OurFault, Refused, Success, Throttled, Transient, Verdict
 from processor.outcomes import Job, Outcomes
 from processor.retry.policy import Again
 from processor.settings import Settings
@@ -24,24 +22,8 @@ from processor.stream.work import Work, WorkAbandonedError
 
 log = structlog.get_logger(__name__)
 
-_CLASSES = {Priority.URGENT: CallClass.URGENT, Priority.NORMAL: CallClass.NORMAL, Priority.BULK: CallClass.BULK}
 _BARE_THROTTLE_S = 5.0  # a rate-limit 429 that names no time still holds its scope up
-
-
-class CallsDidit(Protocol):
-    """The HTTP edge, as the engine needs it."""
-
-    async def send(self, call: HttpCall) -> Answer:
-        """Make one call. Never raises except CancelledError."""
-        ...
-
-    def refresh_key(self) -> None:
-        """Read the API key anew."""
-        ...
-
-
-class DeadlinePassedError(Exception):
-    """The caller's deadline came while the request waited for a permit."""
+_HARMLESS = frozenset({Idempotency.SAFE, Idempotency.KEYED})  # calling once more does no harm, whatever became of an earlier call
 
 
 class Engine:
@@ -51,13 +33,18 @@ class Engine:
         self, settings: Settings, client: CallsDidit, budget: Budget, *, clock_ms: Callable[[], int], draw: Callable[[], float]
     ) -> None:
         self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
+        self._caller = Caller(client, budget, clock_ms)
         self._pause_s_max = settings.retry.retry_after_max_s
         self._probe_s = settings.budget.account_probe_s
+        self._limits = {scope: limit.limit for scope, limit in settings.budget.limits.items()}
         self._warned = False
         self._outcomes = Outcomes(settings.lanes, settings.retry)
 
     async def handle(self, record: Record, work: Work) -> Sequence[Output]:
-        """The outputs that complete a record: a final result, a retry record, or a final result with a dead letter."""
+        """The outputs that complete a record: a final result, a retry record, or a final result with a dead letter.
+
+        None for a copy, which is completed by what the first record of its request id comes to.
+        """
         decoded = decode(record)
         if isinstance(decoded, Rejected):
             log.warning("rejected", source=str(record.source), code=decoded.error.code)
@@ -70,45 +57,70 @@ class Engine:
             raise WorkAbandonedError("the budget is closed") from exc
         except DeadlinePassedError:
             return self._outcomes.expired(job, self._clock_ms())
-        except ScopePausedError as pause:  # do not stand in the way of other scopes
-            outputs, again = self._outcomes.deferred(job, "scope_paused", pause.wait_s, self._clock_ms(), self._draw())
+        except NotNowError as wait:  # do not stand in the way of others
+            outputs, again = self._outcomes.deferred(job, wait.code, wait.wait_s, self._clock_ms(), self._draw())
             self._say_again(job, again)
             return outputs
+        except CopyError:
+            log.info("copy", reference=_reference(job), source=str(record.source), first=str(job.hop.first))
+            work.completed = True
+            return ()
+        except ConflictError:
+            log.warning("conflict", reference=_reference(job), source=str(record.source))
+            return self._outcomes.conflict(job, self._clock_ms())
 
     def broken(self, record: Record, reason: str) -> Sequence[Output]:
         """See ``stream.work.Handler``."""
         return self._outcomes.broken(record, reason, self._clock_ms())
 
     async def _serve(self, job: Job, operation: Operation, work: Work) -> Sequence[Output]:
+        if work.unremembered and job.hop.doubt_ms is None and operation.idempotency not in _HARMLESS:
+            job = job.doubting(job.record.timestamp_ms)  # a former owner may have called, and nobody knows
         while True:
-            called_ms, verdict = await self._attempt(job, operation, work)
+            try:
+                called_ms, verdict = await self._attempt(job, operation, work)
+            except DoubtError as doubt:
+                log.info("doubt", reference=_reference(job), since_ms=doubt.since_ms)
+                job = job.doubting(doubt.since_ms)
+                continue
             if isinstance(verdict, AccountFault):
-                self._suspend(verdict)
+                self._say_account(verdict)
                 continue  # nothing was done; the request waits with all others until a probe succeeds
-            if isinstance(verdict, Throttled) and verdict.scope is not None:
-                wait_s = min(verdict.wait_s if verdict.wait_s is not None else _BARE_THROTTLE_S, self._pause_s_max)
-                log.warning("throttled", scope=verdict.scope, wait_s=wait_s)
-                self._budget.pause(verdict.scope, wait_s)
-            outputs, again = self._outcomes.judged(job, operation, verdict, called_ms=called_ms, now_ms=self._clock_ms(), draw=self._draw())
+            if isinstance(verdict, Throttled):
+                self._pause(verdict)
+            outputs, again = self._outcomes.judged(
+                job,
+                operation,
+                verdict,
+                called_ms=called_ms,
+                now_ms=self._clock_ms(),
+                draw=self._draw(),
+                down=self._budget.is_down(operation.name),
+            )
             self._say_again(job, again)
             return outputs
 
     async def _attempt(self, job: Job, operation: Operation, work: Work) -> tuple[int, Verdict]:
         """One attempt, and a moment before its call. An unsettled doubt is settled first, where the API gives a way."""
-        if job.hop.doubt_ms is not None and operation.idempotency is Idempotency.RECONCILABLE:
-            settled = await self._reconcile(job, work)
-            if settled is not None:
-                return job.hop.doubt_ms, settled
-        return await self._call(build_call(job.request, job.hop), job, work)
+        settled = operation.idempotency in _HARMLESS
+        if job.hop.doubt_ms is not None and not settled:
+            if operation.idempotency is Idempotency.RECONCILABLE:
+                found = await self._reconcile(job, work)
+            else:
+                found = None if job.request.on_doubt is OnDoubt.REPEAT else Ambiguous("call_unanswered", None, None)
+            if found is not None:
+                return job.hop.doubt_ms, found
+            settled = True
+        return await self._caller.call(build_call(job.request, job.hop), job, work, own=True, settled=settled)
 
     async def _reconcile(self, job: Job, work: Work) -> Verdict | None:
         """A verdict that settles the doubt, or None if the call has left no trace and may be made again."""
-        _, listed = await self._call(list_call(job.request, job.hop), job, work)
+        _, listed = await self._caller.call(list_call(job.request, job.hop), job, work, own=False)
         if not isinstance(listed, Success):
             return _of_lookup(listed)
         finding = review_list(listed.output, job.request, job.hop)
         for session_id in finding.session_ids if isinstance(finding, Inspect) else ():
-            _, detail = await self._call(detail_call(session_id, job.request, job.hop), job, work)
+            _, detail = await self._caller.call(detail_call(session_id, job.request, job.hop), job, work, own=False)
             if isinstance(detail, Refused) and detail.http_status == HTTPStatus.NOT_FOUND:
                 continue  # deleted since it was listed
             if not isinstance(detail, Success):
@@ -121,42 +133,30 @@ class Engine:
             return Success(finding.output)
         return None
 
-    async def _call(self, call: HttpCall, job: Job, work: Work) -> tuple[int, Verdict]:
-        permit = await self._permit(call.operation.scopes, job, work)
-        fate = Fate.UNKNOWN
-        called_ms = self._clock_ms()
-        work.calling = True
-        try:
-            answer = await self._client.send(call)
-            fate = _fate(answer)
-        finally:
-            work.calling = False
-            self._budget.release(permit, fate)
-        verdict = classify(call.operation, answer)
-        if fate is Fate.ANSWERED and not isinstance(verdict, AccountFault):
-            self._budget.resume()
-        return called_ms, verdict
-
-    async def _permit(self, scopes: tuple[str, ...], job: Job, work: Work) -> Permit:
-        work.before_wait()
-        call_class = CallClass.RETRY if job.hop.hop else _CLASSES[job.request.priority]
-        if job.request.deadline_ms is None:
-            return await self._budget.acquire(scopes, call_class)
-        left_s = (job.request.deadline_ms - self._clock_ms()) / 1000
-        if left_s <= 0:
-            raise DeadlinePassedError
-        try:
-            async with asyncio.timeout(left_s):
-                return await self._budget.acquire(scopes, call_class)
-        except TimeoutError:
-            raise DeadlinePassedError from None
+    def _pause(self, throttled: Throttled) -> None:
+        """Pause the scope that tripped on every replica; all of the call's scopes if the answer does not tell which."""
+        wait_s = min(throttled.wait_s if throttled.wait_s is not None else _BARE_THROTTLE_S, self._pause_s_max)
+        scopes = throttled.scopes
+        if len(scopes) > 1 and throttled.limit is not None:
+            scopes = tuple(s for s in scopes if self._limits[s] == throttled.limit) or scopes
+        for scope in scopes:
+            log.warning("throttled", scope=scope, wait_s=wait_s)
+            self._budget.pause(scope, wait_s)
+        if scopes and throttled.limit is not None and all(self._limits[s] != throttled.limit for s in scopes):
+            log.error(
+                "limit_differs",
+                scopes=scopes,
+                configured=[self._limits[s] for s in scopes],
+                told=throttled.limit,
+                hint="Didit names another limit than VP_BUDGET__LIMITS; correct it",
+            )
 
     def _warn_once(self, job: Job) -> None:
         if not self._warned and job.request.operation == "session.create" and not job.request.input.get("vendor_data"):
             self._warned = True
             log.warning("vendor_data_missing", hint="Didit sees a new user for each such request; give the id of the person")
 
-    def _suspend(self, fault: AccountFault) -> None:
+    def _say_account(self, fault: AccountFault) -> None:
         log.critical(
             "account_fault",
             code=fault.code,
@@ -165,7 +165,6 @@ class Engine:
             hint="all calls are held; check the API key and the credits; work resumes by itself",
         )
         self._client.refresh_key()
-        self._budget.suspend(self._probe_s)
 
     def _say_again(self, job: Job, again: Again | None) -> None:
         if again is None:
@@ -189,11 +188,3 @@ def _of_lookup(verdict: Verdict) -> Verdict:
     if isinstance(verdict, Refused | OurFault):
         return Transient("lookup_refused", verdict.http_status, None)
     return verdict
-
-
-def _fate(answer: Answer) -> Fate:
-    if not isinstance(answer, NoReply):
-        return Fate.ANSWERED
-    if not answer.sent:
-        return Fate.NOT_SENT
-    return Fate.UNKNOWN if answer.open else Fate.ANSWERED  # who closed the connection has counted the call, or never will

@@ -19,6 +19,7 @@ _HINTS = {
     "exhausted": "every attempt failed; redrive the dead letter once the cause is gone.",
     "expired": "the deadline of the request passed before it could be completed.",
     "in_doubt": "a billed call may have taken place and there is no way to know; look in Didit's console before repeating it.",
+    "conflict": "another record with this request_id has asked for something else, and that one counts; publish this one under its own id.",
     "our_fault": "the answer means that this program called wrongly (a redirect is never followed); report it.",
     "output_too_large": "the answer is larger than a record may be; raise VP_LANES__OUTPUT_BYTES_MAX and the topics' max.message.bytes.",
     "internal": "the processor failed on this record; report it with the source position, then redrive the dead letter.",
@@ -33,6 +34,11 @@ class Job:
     record: Record
     request: Request
     hop: Hop
+
+    def doubting(self, since_ms: int) -> Job:
+        """The same, with a call of unknown fate made at or after a moment (epoch ms); an earlier doubt stays."""
+        doubt_ms = since_ms if self.hop.doubt_ms is None else min(since_ms, self.hop.doubt_ms)
+        return replace(self, hop=replace(self.hop, doubt_ms=doubt_ms))
 
 
 class Outcomes:
@@ -54,12 +60,16 @@ class Outcomes:
             return self._ended(job, Status.IN_DOUBT, _error("in_doubt", "deadline_passed"), now_ms)
         return [self._final(job, Status.EXPIRED, _error("expired", "deadline_passed"), now_ms)]
 
+    def conflict(self, job: Job, now_ms: int) -> list[Output]:
+        """Another record has asked for the same request id with another content: said under this record's own position."""
+        return self._ended(job, Status.CONFLICT, _error("conflict", "request_id_reused", field="request_id"), now_ms)
+
     def deferred(self, job: Job, code: str, floor_s: float | None, now_ms: int, draw: float) -> tuple[list[Output], Again | None]:
         """Put off without counting an attempt; also says how, for the log."""
         return self._again(job, code, now_ms, draw, counted=False, floor_s=floor_s, doubt_ms=None, http_status=None)
 
     def judged(  # noqa: PLR0911 - one return for each verdict
-        self, job: Job, operation: Operation, verdict: Verdict, *, called_ms: int, now_ms: int, draw: float
+        self, job: Job, operation: Operation, verdict: Verdict, *, called_ms: int, now_ms: int, draw: float, down: bool = False
     ) -> tuple[list[Output], Again | None]:
         """The outputs of a verdict, and the retry among them, if any.
 
@@ -70,6 +80,7 @@ class Outcomes:
             called_ms: a moment before the call left, epoch ms.
             now_ms: epoch ms.
             draw: 0 <= draw < 1, for the jitter.
+            down: the endpoint is known not to work; no attempt is counted for that.
 
         Raises:
             ValueError: for an ``AccountFault``.
@@ -82,11 +93,11 @@ class Outcomes:
             case Deferred(code, wait_s):
                 return self._again(job, code, now_ms, draw, counted=False, floor_s=wait_s, doubt_ms=None, http_status=429)
             case Transient(code, status, wait_s):
-                return self._again(job, code, now_ms, draw, counted=True, floor_s=wait_s, doubt_ms=None, http_status=status)
+                return self._again(job, code, now_ms, draw, counted=not down, floor_s=wait_s, doubt_ms=None, http_status=status)
             case Ambiguous(code, status, wait_s):
                 if operation.idempotency is Idempotency.SINGLE and job.request.on_doubt is OnDoubt.FAIL:
                     return self._ended(job, Status.IN_DOUBT, _error("in_doubt", code, status), now_ms, called=1), None
-                return self._again(job, code, now_ms, draw, counted=True, floor_s=wait_s, doubt_ms=called_ms, http_status=status)
+                return self._again(job, code, now_ms, draw, counted=not down, floor_s=wait_s, doubt_ms=called_ms, http_status=status)
             case Refused(code, status, output, field, dead_letter):
                 error = _error("request_refused", code, status, field)
                 return self._ended(job, Status.FAILED, error, now_ms, called=1, output=output, dead_letter=dead_letter), None

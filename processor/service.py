@@ -14,11 +14,15 @@ from collections.abc import Callable
 import structlog
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError
 
-from processor.budget.local import LocalBudget
-from processor.budget.rates import LimitTooSmallError
+from processor.budget.observer import observe
+from processor.budget.shared import Place, SharedBudget
+from processor.budget.state import Rules
+from processor.budget.view import BudgetView, budget_view
+from processor.didit.catalog import OPERATIONS
 from processor.didit.client import DiditClient
 from processor.engine import Engine
 from processor.settings import Settings
+from processor.stream.budget_log import KafkaBudgetLog
 from processor.stream.core import Core
 from processor.stream.faults import describe, is_fatal
 from processor.stream.topics_admin import TopicsError, check_topics
@@ -31,7 +35,6 @@ EXIT_UNUSABLE = 2  # configuration or topics must be mended first
 EXIT_HUNG = 3  # the stop did not end in time
 
 _BARREN_LIVES_MAX = 5
-_COUNTED_LATE_S = 30.0  # a call that we gave up may still be counted by Didit so much later
 _BACKOFF_S = 1.0
 _BACKOFF_S_MAX = 10.0
 _UNREACHABLE = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, TimeoutError)
@@ -56,23 +59,58 @@ async def serve(settings: Settings, term: asyncio.Event) -> int:
     unusable = await _wait_topics(settings, term)
     if unusable is not None or term.is_set():
         return unusable or EXIT_STOPPED
-    try:
-        budget = LocalBudget(settings.budget, calls_max=settings.didit.calls_max, unknown_hold_s=settings.didit.timeout_s + _COUNTED_LATE_S)
-    except LimitTooSmallError as exc:
-        log.critical("budget_unusable", detail=str(exc))
-        return EXIT_UNUSABLE
+    place = Place(settings.kafka.instance_id, settings.didit.calls_max, settings.budget.queue_max, settings.budget.pause_park_s)
+    budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), place, draw=random.random)
+    following = asyncio.get_running_loop().create_task(budget.run(), name="budget")
     try:
         async with DiditClient(settings.didit) as client:
             engine = Engine(settings, client, budget, clock_ms=clock_ms, draw=random.random)
-            return await supervise(lambda: Core(settings, engine, clock_ms), term)
+            return await supervise(lambda: Core(settings, engine, budget, clock_ms), term, following)
     finally:
+        following.cancel()
+        await asyncio.wait({following})
         await budget.close()
 
 
-async def supervise(make: Callable[[], Core], term: asyncio.Event) -> int:
-    """Lives of the core, one after the other, until ``term`` or until another one cannot help."""
+def budget_rules(settings: Settings) -> Rules:
+    """What the replicas of an API key agree on."""
+    s = settings.budget
+    return Rules(
+        limits={scope: (limit.limit, limit.window_s) for scope, limit in s.limits.items()},
+        wait_s=s.ask_wait_s,
+        call_s=settings.didit.timeout_s + s.call_margin_s,
+        slack_s=s.slack_s,
+        skew_s=s.skew_s,
+        memory_s=s.memory_s,
+        pause_max_s=settings.retry.retry_after_max_s,
+        breaker_failures=s.breaker_failures,
+        breaker_hold_s=s.breaker_hold_s,
+        account_probe_s=s.account_probe_s,
+    )
+
+
+async def look_at_budget(settings: Settings) -> BudgetView:
+    """The shared budget as its log shows it now.
+
+    Raises:
+        LogUnavailableError, LogBrokenError: if the log cannot be read.
+    """
+    budget_log = KafkaBudgetLog(settings)
+    try:
+        state, now = await observe(budget_log, budget_rules(settings), now_ms=clock_ms)
+    finally:
+        await budget_log.close()
+    return budget_view(state, {name: operation.scopes for name, operation in OPERATIONS.items()}, now)
+
+
+async def supervise(make: Callable[[], Core], term: asyncio.Event, budget: asyncio.Task[None]) -> int:
+    """Lives of the core, one after the other, until ``term``, the end of the budget's task, or until another one cannot help."""
     barren = 0
     while not term.is_set():
+        if budget.done():
+            error = None if budget.cancelled() else budget.exception()
+            log.critical("gave_up", error=describe(error) if error else "the budget ended")
+            return EXIT_GAVE_UP
         core = make()
         watch = asyncio.get_running_loop().create_task(_forward(term, core.stop))
         try:
@@ -96,14 +134,16 @@ async def _wait_topics(settings: Settings, term: asyncio.Event) -> int | None:
     """None when the topics will do. Waits for brokers that cannot be reached, and says so."""
     while not term.is_set():
         try:
-            faults = await check_topics(settings)
+            checked = await check_topics(settings)
         except TopicsError as exc:
             log.error("kafka_unreachable", detail=str(exc), hint="waiting; is VP_KAFKA__BOOTSTRAP right?")
             await _pause(term, 2.0)
             continue
-        for fault in faults:
+        for warning in checked.warnings:
+            log.error("memory_too_short", detail=warning)
+        for fault in checked.faults:
             log.critical("topic_unusable", detail=fault)
-        return EXIT_UNUSABLE if faults else None
+        return EXIT_UNUSABLE if checked.faults else None
     return None
 
 

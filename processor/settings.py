@@ -126,11 +126,34 @@ def _documented_limits() -> dict[str, ScopeLimit]:
 
 
 class BudgetSettings(_Group):
-    """Didit's budgets, and how much of them this process may use."""
+    """Didit's budgets, counted over all replicas that share the API key, and the memory of every call."""
 
     limits: dict[str, ScopeLimit] = Field(default_factory=_documented_limits, description="JSON object: scope -> {limit, window_s}")
-    share: float = Field(1.0, gt=0, le=1, description="part of every limit that this replica may use: 1 / number of replicas")
+    topic: str | None = Field(
+        None,
+        pattern=r"^[a-zA-Z0-9._-]{1,249}$",
+        description="the budget log; default <prefix>.budget. Everything that shares the API key must name the same one",
+    )
+    ask_wait_s: Seconds = Field(30.0, description="a call starts within this time of its ask, or it is asked for again")
+    call_margin_s: Seconds = Field(
+        30.0, description="Didit counts a call at most so long after VP_DIDIT__TIMEOUT_S has ended it: its own queues, a frozen process"
+    )
+    slack_s: Seconds = Field(0.1, description="drift between two machines' clocks over a few minutes")
+    skew_s: Seconds = Field(
+        10.0, description="largest step of a broker's clock, or difference between brokers; only a newcomer waits for it"
+    )
+    memory_s: Seconds = Field(
+        3600.0, description="a second record with a request_id is recognised for so long after the first one's last call"
+    )
+    queue_max: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="requests of one operation that wait in this process before more go to a delay topic; below work_max",
+    )
     pause_park_s: Seconds = Field(60.0, description="a scope paused for longer sends its requests to a delay topic instead of holding them")
+    breaker_failures: int = Field(10, ge=1, le=10_000, description="5xx, resets and timeouts of an endpoint in a row that open its breaker")
+    breaker_hold_s: Seconds = Field(15.0, description="then nothing but a probe after so long; failed probes double it, up to four times")
     account_probe_s: Seconds = Field(30.0, description="after an account fault (key, credits) one probe call each so many seconds")
 
     @model_validator(mode="after")
@@ -186,7 +209,7 @@ class LaneSettings(_Group):
     @property
     def shutdown_s(self) -> float:
         """Hard limit of a stop after SIGTERM: the process exits by then, whatever hangs."""
-        return self.drain_s + self.flush_s + 2 * self.close_s + 5.0
+        return self.drain_s + self.flush_s + 3 * self.close_s + 7.0
 
 
 class LogSettings(_Group):

@@ -1,1 +1,4 @@
-"""Who may call when. ``permits`` is the interface; ``local`` serves one replica, the shared log of the next issue all of them."""
+"""Who may call when, over all replicas.
+
+``permits`` is the interface, ``state`` decides (pure), ``shared`` acts, ``log`` is what it needs of Kafka.
+"""

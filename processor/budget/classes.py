@@ -1,66 +1,87 @@
-"""Which class is served next. Pure: stride scheduling, so each class gets its weight's share and none starves.
+"""Which waiter is served next. Pure: stride scheduling, so each class gets its weight's share and none starves.
 
 Between two grants of a class that has a waiter, the others get at most ``sum(own stride / other stride + 1)`` grants:
-17 for bulk, 10 for retries, 7 for normal calls, 6 for urgent ones.
+16 for bulk and for retries, 5 for normal calls, 4 for urgent ones.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import heapq
 from typing import Generic, TypeVar
 
 from processor.budget.permits import CallClass
 
 T = TypeVar("T")
 
-# urgent 8 : normal 4 : retries 2 : bulk 1 while all wait; so retries never crowd fresh work out
-_STRIDES = {CallClass.URGENT: 1, CallClass.NORMAL: 2, CallClass.RETRY: 4, CallClass.BULK: 8}
+# urgent 8 : normal 4 : retries 1 : bulk 1 while all wait: retries get a fifth at most while normal work waits
+_STRIDES = {CallClass.URGENT: 1, CallClass.NORMAL: 2, CallClass.RETRY: 8, CallClass.BULK: 8}
 
 
 class ClassQueue(Generic[T]):
     """Waiters by class, oldest first inside a class."""
 
     def __init__(self) -> None:
-        self._queues: dict[CallClass, OrderedDict[int, T]] = {c: OrderedDict() for c in CallClass}
+        self._heaps: dict[CallClass, list[tuple[int, int]]] = {c: [] for c in CallClass}  # (since_ms, ticket)
+        self._waiters: dict[int, T] = {}  # by ticket; an entry of a heap without one was removed
+        self._counts: dict[CallClass, int] = dict.fromkeys(CallClass, 0)
         self._pass: dict[CallClass, int] = dict.fromkeys(CallClass, 0)
         self._now = 0  # virtual time: the pass of the class served last
-        self._sequence = 0
-        self._count = 0
+        self._ticket = 0
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._waiters)
 
-    def push(self, call_class: CallClass, waiter: T) -> int:
+    def push(self, call_class: CallClass, since_ms: int, waiter: T) -> int:
         """Queue a waiter; the returned ticket removes it."""
-        if not self._queues[call_class]:
+        if not self._counts[call_class]:
             # a class that was empty has saved nothing up
             self._pass[call_class] = max(self._pass[call_class], self._now)
-        self._sequence += 1
-        self._count += 1
-        self._queues[call_class][self._sequence] = waiter
-        return self._sequence
+        self._ticket += 1
+        heapq.heappush(self._heaps[call_class], (since_ms, self._ticket))
+        self._waiters[self._ticket] = waiter
+        self._counts[call_class] += 1
+        return self._ticket
 
     def remove(self, call_class: CallClass, ticket: int) -> None:
         """Forget a waiter that no longer waits; nothing happens if it was served already."""
-        if ticket in self._queues[call_class]:
-            del self._queues[call_class][ticket]
-            self._count -= 1
+        if self._waiters.pop(ticket, None) is not None:
+            self._counts[call_class] -= 1
+            heap = self._heaps[call_class]
+            if len(heap) > 2 * self._counts[call_class] + 16:  # removed entries must not pile up
+                heap[:] = [entry for entry in heap if entry[1] in self._waiters]
+                heapq.heapify(heap)
 
     def pop(self) -> T | None:
         """The waiter to serve now; None if nobody waits."""
-        waiting = [c for c, queue in self._queues.items() if queue]
+        waiting = [c for c, count in self._counts.items() if count]
         if not waiting:
             return None
         chosen = min(waiting, key=lambda c: (self._pass[c], c))
         self._now = self._pass[chosen]
         self._pass[chosen] += _STRIDES[chosen]
-        self._count -= 1
-        return self._queues[chosen].popitem(last=False)[1]
+        heap = self._heaps[chosen]
+        while True:
+            ticket = heapq.heappop(heap)[1]
+            if ticket in self._waiters:
+                self._counts[chosen] -= 1
+                return self._waiters.pop(ticket)
+
+    def pop_last(self, before: tuple[CallClass, int]) -> T | None:
+        """Remove and return the youngest waiter of the last class, if ``before`` (class, since_ms) should go first."""
+        last = max((c for c, count in self._counts.items() if count), default=None)
+        if last is None:
+            return None
+        entry = max(e for e in self._heaps[last] if e[1] in self._waiters)
+        if (last, entry[0]) <= before:
+            return None
+        self._counts[last] -= 1
+        return self._waiters.pop(entry[1])
 
     def clear(self) -> list[T]:
         """Remove and return everybody."""
-        waiters = [waiter for queue in self._queues.values() for waiter in queue.values()]
-        for queue in self._queues.values():
-            queue.clear()
-        self._count = 0
+        waiters = list(self._waiters.values())
+        self._waiters.clear()
+        for call_class, heap in self._heaps.items():
+            heap.clear()
+            self._counts[call_class] = 0
         return waiters

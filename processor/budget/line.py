@@ -1,56 +1,114 @@
-"""Those who wait for the same set of scopes."""
+"""Those who wait for the same endpoint: in order of class and age, a few asks outstanding, at the pace of the slowest scope."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence
+
+from aiolimiter import AsyncLimiter
 
 from processor.budget.classes import ClassQueue
-from processor.budget.permits import Permit
-from processor.budget.scope import Scope
+from processor.budget.permits import Ask, CallClass, NotNowError
 
-Waiter = asyncio.Future[Permit]
+_OUTSTANDING_S = 0.5  # so much budget is asked for ahead: it hides the log's latency, and a killed replica leaks no more
+_STARTS = 64
+_MEASURED_S = 60.0
+
+Turn = asyncio.Future[bool]  # whether as a probe
 
 
 class Line:
-    """A queue by class in front of a set of scopes. Whoever gets hold of a permit hands it to the best waiter of that moment."""
+    """A queue in front of an endpoint. A *turn* is the right to make one ask; it is given back when the ask has started or ended."""
 
-    def __init__(self, names: tuple[str, ...], scopes: dict[str, Scope]) -> None:
-        self.names = names
-        # the slowest first, so that a permit of the quick ones is not held while the slow one is waited for;
-        # one order for all lines, so that no two can wait for each other
-        self.scopes = tuple(sorted((scopes[name] for name in set(names)), key=lambda s: (s.parameters.rate_per_s, s.name)))
-        self.queue: ClassQueue[Waiter] = ClassQueue()
-        self.task: asyncio.Task[None] | None = None
-        self.arrived = asyncio.Event()
+    def __init__(self, endpoint: str, scopes: tuple[str, ...], pacers: Sequence[AsyncLimiter], rate_per_s: float, asks_max: int) -> None:
+        self.endpoint, self.scopes, self.pacers = endpoint, scopes, pacers
+        self.queue: ClassQueue[Turn] = ClassQueue()
+        self.changed = asyncio.Event()  # something that a dispatcher may wait for has happened
+        self.outstanding = 0
+        self.probing = 0  # of those, probes
+        self._rate_per_s = rate_per_s
+        self._outstanding_max = max(1, min(asks_max, math.ceil(rate_per_s * _OUTSTANDING_S)))
+        self._starts: deque[float] = deque(maxlen=_STARTS)
+        self._expected_until = 0.0  # when the turn of the last one who was sent away is expected
 
-    async def wait_for_waiters(self) -> None:
-        """Until somebody waits."""
-        while not self.queue:
-            self.arrived.clear()
-            await self.arrived.wait()
+    @property
+    def full(self) -> bool:
+        """Whether as many asks as are useful are outstanding."""
+        return self.outstanding >= self._outstanding_max
 
-    def paused_for_s(self, now: float) -> float:
-        """Seconds until none of the scopes is paused."""
-        return max((scope.paused_for_s(now) for scope in self.scopes), default=0.0)
+    def paced(self) -> bool:
+        """Whether every pacer would let one ask pass at once."""
+        return all(pacer.has_capacity() for pacer in self.pacers)
 
-    def can_enter(self, now: float) -> bool:
-        """Whether one call may be admitted in every scope this very moment, ahead of nobody."""
-        return not self.queue and self.admits(now)
+    async def pace(self) -> None:
+        """Wait for the pacers."""
+        for pacer in self.pacers:
+            await pacer.acquire()
 
-    def admits(self, now: float) -> bool:
-        """Whether every scope admits one call this very moment."""
-        return all(scope.can_enter(now) for scope in self.scopes)
+    async def turn(self, ask: Ask) -> bool:
+        """Wait in the queue; whether the turn is a probe's.
 
-    def hand_over(self, permit: Permit) -> bool:
-        """Give a permit to the waiter whose turn it is; False if nobody waits."""
-        while (waiter := self.queue.pop()) is not None:
-            if not waiter.done():
-                waiter.set_result(permit)
+        Raises:
+            NotNowError, BudgetClosedError: if everybody is turned away.
+        """
+        turn: Turn = asyncio.get_running_loop().create_future()
+        ticket = self.queue.push(ask.call_class, ask.since_ms, turn)
+        self.changed.set()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            self.queue.remove(ask.call_class, ticket)
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.give_back(probe=turn.result())  # it came in the very turn of the loop in which the wait was cancelled
+            raise
+
+    def take(self, *, probe: bool) -> None:
+        """Count a turn as outstanding."""
+        self.outstanding += 1
+        self.probing += probe
+
+    def give_back(self, *, probe: bool) -> None:
+        """A turn is over."""
+        self.outstanding -= 1
+        self.probing -= probe
+        self.changed.set()
+
+    def hand_over(self, *, probe: bool) -> bool:
+        """Give a turn to the waiter who comes first; False if nobody waits."""
+        while (turn := self.queue.pop()) is not None:
+            if not turn.done():
+                self.take(probe=probe)
+                turn.set_result(probe)
                 return True
         return False
 
     def turn_away(self, reason: Exception) -> None:
         """End the wait of everybody."""
-        for waiter in self.queue.clear():
-            if not waiter.done():
-                waiter.set_exception(reason)
+        for turn in self.queue.clear():
+            if not turn.done():
+                turn.set_exception(reason)
+
+    def make_room(self, newcomer: Ask, now: float) -> NotNowError | None:
+        """Somebody has to come back later, the newcomer or the last in the queue: an error for the newcomer, or None."""
+        away = NotNowError("queue_full", self._expected_wait_s(now))
+        last = self.queue.pop_last((CallClass(newcomer.call_class), newcomer.since_ms))
+        if last is None:
+            return away
+        if not last.done():
+            last.set_exception(away)
+        return None
+
+    def started(self, now: float) -> None:
+        """An ask has started."""
+        self._starts.append(now)
+
+    def _expected_wait_s(self, now: float) -> float:
+        """When one who is sent away now would have its turn, behind all who wait and who were sent away before."""
+        rate = self._rate_per_s
+        recent = [at for at in self._starts if now - at <= _MEASURED_S]
+        if len(recent) > _STARTS // 8 and now > recent[0]:
+            rate = min(rate, len(recent) / (now - recent[0]))  # what this replica gets of the whole
+        self._expected_until = max(now + len(self.queue) / rate, self._expected_until + 1 / rate)
+        return self._expected_until - now

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class CallClass(IntEnum):
-    """What a call is, for the order in which permits are given; lower is served more often, none starves."""
+    """What a call is, for the order in which permits are asked for; lower is served more often, none starves."""
 
     URGENT = 0
     NORMAL = 1
@@ -24,65 +24,123 @@ class Fate(Enum):
     UNKNOWN = "unknown"  # it may still be counted
 
 
+class Health(Enum):
+    """What the end of a call says about the endpoint and the account."""
+
+    GOOD = "good"  # an answer that shows both at work, a refusal included
+    BAD = "bad"  # 5xx, reset, timeout, no connection
+    ACCOUNT = "account"  # key, credits, contract: every call would end like this one
+    NEUTRAL = "neutral"  # nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Whose call it is, for the journal. Digests only: no id, no input."""
+
+    request: str  # digest of the request id
+    content: str  # digest of what is asked for, salted with the request id
+    first: str  # digest of the position of the caller's own record
+    lane: str  # ``topic[partition]`` in which the record stands now, and its offset there
+    offset: int
+    replay: int = 0  # times it was redriven; each is a new round
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a permit is asked for."""
+
+    endpoint: str  # the operation's name: one line of waiters and one breaker each
+    scopes: tuple[str, ...]
+    call_class: CallClass
+    since_ms: int  # how old the request is, epoch ms; the oldest of a class asks first
+    mark: Mark | None = None  # None: not a call of the request itself (a lookup)
+    settled: bool = True  # an earlier call of unknown fate is no obstacle: it was looked up, or repeating it does no harm
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a call ended."""
+
+    fate: Fate
+    health: Health = Health.NEUTRAL
+    acted: bool = False  # it may have been done and billed; a redelivery must not repeat it blindly
+
+
+NOT_SENT = Ending(Fate.NOT_SENT)
+
+
 @dataclass(eq=False, slots=True)
 class Permit:
     """The right to make one call now. Give it back exactly once."""
 
-    scopes: tuple[str, ...]
-    probe: bool = False  # the one call that finds out whether a suspended account works again
+    id: str
+    ask: Ask
+    probe: bool = False  # the one call that finds out whether an endpoint or the account works again
     released: bool = False
 
 
 class BudgetClosedError(Exception):
-    """The budget was closed while somebody waited; the process is stopping."""
+    """The budget is closed or has failed; the process is stopping, or must."""
 
 
-class ScopePausedError(Exception):
-    """A scope is paused for longer than it is worth to hold a request.
+class NotNowError(Exception):
+    """The request is not worth holding here: it shall come back later.
 
     Attributes:
-        wait_s: until the pause ends.
+        code: why, ``scope_paused`` or ``queue_full``.
+        wait_s: when its turn is expected.
     """
 
-    def __init__(self, wait_s: float) -> None:
-        super().__init__(f"paused for {wait_s:.1f} s")
-        self.wait_s = wait_s
+    def __init__(self, code: str, wait_s: float) -> None:
+        super().__init__(f"{code}: {wait_s:.1f} s")
+        self.code, self.wait_s = code, wait_s
+
+
+class DoubtError(Exception):
+    """An earlier call of this request may have been made, and its outcome is not known.
+
+    Attributes:
+        since_ms: a moment before that call, epoch ms.
+    """
+
+    def __init__(self, since_ms: int) -> None:
+        super().__init__("an earlier call may have been made")
+        self.since_ms = since_ms
+
+
+class CopyError(Exception):
+    """The same request has been asked for from another position: this record is a copy, and makes no call."""
+
+
+class ConflictError(Exception):
+    """The same request id has been asked for with another content."""
 
 
 class Budget(Protocol):
-    """Keeps the limits of all scopes."""
+    """Keeps the limits of all scopes over all replicas, and remembers who has called."""
 
-    async def acquire(self, scopes: tuple[str, ...], call_class: CallClass) -> Permit:
-        """Wait for a permit in all ``scopes`` at once; it holds a call slot of the process until it is released.
+    async def acquire(self, ask: Ask) -> Permit:
+        """Wait for a permit in all scopes at once; it holds a call slot of the process until it is released.
 
         May be cancelled at any moment without loss.
 
         Raises:
-            ScopePausedError: if a scope is or becomes paused for long.
-            BudgetClosedError: if the budget is closed meanwhile.
+            NotNowError: if a scope is or becomes paused for long, or too many wait while others' work may stand behind them.
+            DoubtError: if an earlier call of the request may have been made and ``ask.settled`` is False.
+            CopyError, ConflictError: if another record has asked for the same request id.
+            BudgetClosedError: if the budget is closed or fails meanwhile.
+            KeyError: for a scope without a limit.
         """
         ...
 
-    def release(self, permit: Permit, fate: Fate) -> None:
+    def release(self, permit: Permit, ending: Ending) -> None:
         """Give a permit back."""
         ...
 
     def pause(self, scope: str, wait_s: float) -> None:
-        """After a rate-limit 429: no permit of this scope before ``wait_s`` have passed. Never shortens a pause."""
+        """After a rate-limit 429: no replica starts a call of this scope before ``wait_s`` have passed. Never shortens a pause."""
         ...
 
-    def paused_for_s(self, scopes: tuple[str, ...]) -> float:
-        """Seconds until none of the scopes is paused; 0 if none is."""
-        ...
-
-    def suspend(self, probe_after_s: float) -> None:
-        """After an account fault: no permit at all, but one probe each ``probe_after_s``. Never shortens the wait."""
-        ...
-
-    def resume(self) -> None:
-        """The account works (again)."""
-        ...
-
-    async def close(self) -> None:
-        """End everything; whoever waits gets ``BudgetClosedError``."""
+    def is_down(self, endpoint: str) -> bool:
+        """Whether the breaker of an endpoint is open."""
         ...

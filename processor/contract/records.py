@@ -36,6 +36,7 @@ class Status(StrEnum):
     REJECTED = "rejected"  # never called: the record breaks the contract
     FAILED = "failed"  # called, and it cannot succeed
     EXPIRED = "expired"  # the caller's deadline passed first
+    CONFLICT = "conflict"  # never called: the request id stands for another content
     IN_DOUBT = "in_doubt"  # a billed call may have taken place and there is no way to know
 
 
@@ -108,7 +109,7 @@ class ErrorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One record of the results topic; its key is ``request_id`` or, where none could be read, the source position."""
+    """One record of the results topic; its key is ``request_id`` or, for a conflict or where none could be read, the position."""
 
     request_id: str | None
     operation: str | None
@@ -123,8 +124,8 @@ class Result:
 
     @property
     def key(self) -> str:
-        """The Kafka key of this result, in text."""
-        return self.request_id if self.request_id is not None else str(self.source)
+        """The Kafka key of this result, in text; a conflict must not stand in the place of the other request's answer."""
+        return self.request_id if self.request_id is not None and self.status is not Status.CONFLICT else str(self.source)
 
     @property
     def result_id(self) -> str:

@@ -27,10 +27,11 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Over a rate limit: not done, not the request's fault. ``scope`` None: only this request waits."""
+    """Over a rate limit: not done, not the request's fault. ``scopes`` may have tripped; none: only this request waits."""
 
-    scope: str | None
+    scopes: tuple[str, ...]
     wait_s: float | None
+    limit: int | None = None  # calls a window, as the answer names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,12 @@ _SCOPE_TEXTS = (
 
 def _throttled(seen: _Seen) -> Verdict:
     named = next((scope for words, scope in _SCOPE_TEXTS if words in seen.text), None)
-    return Throttled(named or seen.operation.scopes[0], seen.wait_s)
+    return Throttled((named,) if named else seen.operation.scopes, seen.wait_s, _told_limit(seen))
+
+
+def _told_limit(seen: _Seen) -> int | None:
+    text = seen.reply.headers.get("x-ratelimit-limit", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None  # noqa: PLR2004 - a sane number
 
 
 def _deferred(code: str) -> Callable[[_Seen], Verdict]:
@@ -186,7 +192,7 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
     ("429 of the sandbox quota", _both(_at(429), _says("sandbox session quota")), _deferred("sandbox_quota")),
     ("429 of a cooldown", _both(_at(429), _says("cooldown", "resubmi")), _deferred("cooldown")),
     ("429 rate limit", _is_rate_limit, _throttled),
-    ("429 bare", _at(429), lambda seen: Throttled(None, seen.wait_s)),
+    ("429 bare", _at(429), lambda seen: Throttled((), seen.wait_s)),
     ("no credits", _both(_at(400, 402, 403), _says("enough credits", "top up")), _account("no_credits")),
     ("402", _at(402), _account("payment_required")),
     ("contract", _says("contract_billing_suspended"), _account("contract_suspended")),

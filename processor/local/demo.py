@@ -1,4 +1,4 @@
-"""`processor demo`: a mixed load through two processors on a real Kafka, one of them killed half-way, and the proof."""
+"""`processor demo`: a mixed load through three processors on a real Kafka, one of them killed half-way, and the proof."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CALLING_S = 40.0  # the budgets are scaled so that the calls take about this lo
 _PUBLISHING_S = 25.0
 _END_S = 240.0  # the run is judged as it is then
 _RESTART_S = 0.5
-_REPLICAS = ("processor-1", "processor-2")
+_REPLICAS = ("processor-1", "processor-2", "processor-3")
 _DELAYS_S = (1, 5, 10)
 _FAULTS = {
     "latency_s": {"median": 0.08, "sigma": 0.6, "max": 1.0},
@@ -96,7 +96,7 @@ def demo_limits(load: Load) -> dict[str, dict[str, float]]:
     """Budgets under which the load takes about ``_CALLING_S``: enough to be felt, little enough to end soon."""
     creates = sum(1 for p in load.first if p.request_id.startswith("demo-create"))
     gets = load.total - creates
-    per_window = _WINDOW_S / _CALLING_S / 0.75  # retries, and what pacing on separate shares leaves unused
+    per_window = _WINDOW_S / _CALLING_S / 0.9  # retries
 
     def limit(calls: float) -> dict[str, float]:
         return {"limit": max(12, math.ceil(calls * per_window)), "window_s": _WINDOW_S}
@@ -222,7 +222,8 @@ class Demo:
             url,
             _PREFIX,
             BUDGET__LIMITS=orjson.dumps(self._limits).decode(),
-            BUDGET__SHARE=str(1 / len(_REPLICAS)),
+            BUDGET__CALL_MARGIN_S="5",  # the simulator counts at once; so the weight of a killed processor returns within the demo
+            BUDGET__ASK_WAIT_S="10",
             RETRY__DELAYS_S=orjson.dumps(_DELAYS_S).decode(),
             RETRY__PARTITIONS="2",
             RETRY__BACKOFF_BASE_S="1",

@@ -46,9 +46,9 @@ class Judgement:
 
     @property
     def ok(self) -> bool:
-        """One final result for each request, no early retry, no window over its limit."""
+        """One final result for each request, no early retry, no window over its limit, nothing billed twice."""
         within = all(s["max_in_window"] <= s["limit"] for s in self.scopes.values())
-        return not self.missing and not self.duplicated and not self.early_retries and within
+        return not self.missing and not self.duplicated and not self.early_retries and not self.billed_twice and within
 
 
 def judge(requested: Iterable[str], finals: Iterable[FinalSeen], retries: Iterable[RetrySeen], ledger: Mapping[str, Any]) -> Judgement:

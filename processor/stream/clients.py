@@ -18,6 +18,7 @@ from processor.stream import lenient_records
 from processor.stream.resume import Committed
 
 _REQUEST_TIMEOUT_MS = 10_000
+_LOG_TIMEOUT_MS = 5_000  # a leader that hangs keeps its connections open: only this finds the new one
 _BROKER_MARGIN_S = 15.0  # the broker aborts a transaction later than our own deadline ends it
 
 
@@ -55,6 +56,24 @@ def build_lane_producer(settings: Settings, partition: TopicPartition) -> AIOKaf
         max_request_size=lanes.output_bytes_max + 65_536,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         retry_backoff_ms=20,  # the default of 100 ms doubles the time of a transaction
+    )
+
+
+def build_log_consumer(settings: Settings) -> AIOKafkaConsumer:
+    """A reader of the budget log: no group, no jump over what is missing."""
+    return AIOKafkaConsumer(
+        **settings.kafka.client_options(),
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        fetch_max_wait_ms=500,  # costs no latency: a broker answers as soon as there is a byte
+        request_timeout_ms=_LOG_TIMEOUT_MS,
+    )
+
+
+def build_log_producer(settings: Settings) -> AIOKafkaProducer:
+    """A writer of the budget log. Idempotent, because it then finds the new leader sooner; the budget needs no idempotence."""
+    return AIOKafkaProducer(
+        **settings.kafka.client_options(), acks="all", linger_ms=0, enable_idempotence=True, request_timeout_ms=_LOG_TIMEOUT_MS
     )
 
 

@@ -24,12 +24,12 @@ from processor.settings import Settings
 from processor.stream import clients
 from processor.stream.faults import StallError, describe
 from processor.stream.lane import Lane
-from processor.stream.ledger import GapMapError, Ledger, decode_gap_map
 from processor.stream.publisher import publish
+from processor.stream.restore import lane_name, restore_ledger
 from processor.stream.resume import Start, starting_point
 from processor.stream.topics import topic_names
 from processor.stream.transactions import LaneWriter
-from processor.stream.work import Handler
+from processor.stream.work import Handler, Journal
 
 log = structlog.get_logger(__name__)
 
@@ -54,12 +54,13 @@ class _Owned:
 class Core(ConsumerRebalanceListener):  # type: ignore[misc]
     """One life; ``run`` returns when ``stop`` is set, and raises when something failed."""
 
-    def __init__(self, settings: Settings, handler: Handler, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, handler: Handler, journal: Journal, clock_ms: Callable[[], int]) -> None:
         self.stop = asyncio.Event()
         self.published = 0  # records completed in this life
         self.rebalances = 0
         self.last_poll = time.monotonic()
         self._settings, self._lanes, self._handler, self._clock_ms = settings, settings.lanes, handler, clock_ms
+        self._journal = journal
         self._names = topic_names(settings)
         self._owned: dict[TopicPartition, _Owned] = {}
         self._membership: tuple[int, str] = (-1, "")
@@ -93,7 +94,7 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def snapshot(self) -> dict[str, dict[str, int] | None]:
         """Lanes by partition; None for one that is being restored."""
-        return {f"{tp.topic}[{tp.partition}]": o.lane.snapshot() if o.lane else None for tp, o in self._owned.items()}
+        return {lane_name(tp): o.lane.snapshot() if o.lane else None for tp, o in self._owned.items()}
 
     async def _start_consumer(self) -> None:
         start = asyncio.ensure_future(self._consumer.start())  # it waits for the group without a bound, and for no stop signal
@@ -130,7 +131,7 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
         log.info("partitions_assigned", count=len(partitions), generation=self._membership[0])
         self._owned = {tp: _Owned(tp, LaneWriter(self._settings, tp, self._names)) for tp in partitions}
         for owned in self._owned.values():
-            owned.task = self._spawn(self._own(owned), f"lane {owned.partition.topic}[{owned.partition.partition}]")
+            owned.task = self._spawn(self._own(owned), f"lane {lane_name(owned.partition)}")
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give every partition back, with all that can be finished in time."""
@@ -141,23 +142,26 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _own(self, owned: _Owned) -> None:
         async with asyncio.timeout(self._lanes.restore_s):
             await owned.writer.start()
-            start, saved_floor = await self._find_start(owned.partition)
+            start, saved_floor, end = await self._find_start(owned.partition)
         if owned.closing:
             return
-        if start.warning:
-            log.critical("offsets_decided", partition=f"{owned.partition.topic}[{owned.partition.partition}]", detail=start.warning)
+        ledger, remembered = await restore_ledger(self._journal, lane_name(owned.partition), start)
+        if owned.closing:
+            return
         lane = Lane(
             owned.partition,
-            _ledger(owned.partition, start),
+            ledger,
             self._handler,
             self._lanes,
             clock_ms=self._clock_ms,
             on_room=self._room.set,
             on_failed=self._fail,
             holds_undue=owned.partition.topic != self._names.requests,
+            journal=self._journal,
+            unremembered_below=0 if remembered else end,
         )
         if saved_floor is None:  # from now on "no offset" can only mean that it was lost
-            await owned.writer.commit((), *lane.ledger.view())
+            await owned.writer.commit((), *lane.view(()))
         if owned.closing:
             return
         self._consumer.seek(owned.partition, start.offset)
@@ -166,7 +170,7 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
         self._room.set()
         await publish(lane, owned.writer, self._lanes, start.offset, self._note_published)
 
-    async def _find_start(self, partition: TopicPartition) -> tuple[Start, int | None]:
+    async def _find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
         saved = (await clients.committed_offsets(self._consumer, [partition])).get(partition)
         begin = (await self._consumer.beginning_offsets([partition]))[partition]
         end = await self._end(partition, 0 if saved is None else saved.offset)
@@ -175,14 +179,14 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
             numbers = self._consumer.partitions_for_topic(partition.topic) or set()
             siblings = bool(await clients.committed_offsets(self._consumer, [TopicPartition(partition.topic, n) for n in numbers]))
         start = starting_point(
-            f"{partition.topic}[{partition.partition}]",
+            lane_name(partition),
             saved,
             begin,
             end,
             siblings_committed=siblings,
             policy=self._settings.kafka.on_missing_offsets,
         )
-        return start, None if saved is None or saved.offset != start.offset else saved.offset
+        return start, None if saved is None or saved.offset != start.offset else saved.offset, end
 
     async def _end(self, partition: TopicPartition, at_least: int) -> int:
         """The end of a partition. A leader that is new may not know yet how far it goes: an end that lies too low is asked for again."""
@@ -260,6 +264,8 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
         if left:
             await asyncio.wait(left, timeout=self._lanes.close_s)
         await asyncio.gather(*(o.writer.stop(self._lanes.close_s) for o in everything))
+        for owned in everything:
+            self._journal.forget(lane_name(owned.partition))
         self._owned = {}
 
     async def _cancel_tasks(self) -> None:
@@ -287,11 +293,3 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
 
 def _record(r: ConsumerRecord) -> Record:
     return Record(Source(r.topic, r.partition, r.offset), r.key, r.value, tuple(r.headers), r.timestamp)
-
-
-def _ledger(partition: TopicPartition, start: Start) -> Ledger:
-    try:
-        return Ledger(start.offset, decode_gap_map(start.offset, start.metadata))
-    except GapMapError as exc:  # somebody else has committed to our group: what is done above the offset is not known
-        log.critical("gap_map_unreadable", partition=f"{partition.topic}[{partition.partition}]", detail=str(exc))
-        return Ledger(start.offset)

@@ -6,6 +6,8 @@ the same path as at the start. Some errors no restart can cure: they end the pro
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from aiokafka import errors
 
 from processor.stream.resume import MissingOffsetsError
@@ -37,3 +39,11 @@ def describe(error: BaseException) -> str:
     if isinstance(error, errors.KafkaError | MissingOffsetsError | StallError):
         return f"{type(error).__name__}: {error}"[:500]
     return type(error).__name__
+
+
+def place(error: BaseException) -> str:
+    """Where an error was raised, as ``file:line``; its text may quote a record and is not shown."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame is not None else "unknown"

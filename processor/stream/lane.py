@@ -18,8 +18,9 @@ from processor.contract.decode import peek_due_ms
 from processor.contract.records import Output, Record
 from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
+from processor.stream.faults import place
 from processor.stream.ledger import Ledger
-from processor.stream.work import Handler, Work, WorkAbandonedError
+from processor.stream.work import Handler, Journal, Work, WorkAbandonedError
 
 log = structlog.get_logger(__name__)
 
@@ -41,13 +42,15 @@ class Lane:
         on_room: Callable[[], None],
         on_failed: Callable[[BaseException], None],
         holds_undue: bool,
+        journal: Journal,
+        unremembered_below: int = 0,
     ) -> None:
         self.partition, self.ledger = partition, ledger
         self.wake = asyncio.Event()  # something is finished, or the lane is closing
         self.open = True  # records may be delivered and started
         self.closing = False  # publish what is finished, then stop
         self._handler, self._settings, self._clock_ms, self._on_room = handler, settings, clock_ms, on_room
-        self._on_failed = on_failed
+        self._on_failed, self._journal, self._unremembered_below = on_failed, journal, unremembered_below
         # only a delay topic may hold records back: a due time that a caller sends would otherwise stop its partition
         self._holds_undue = holds_undue
         self._delayed: DelayQueue[Record] = DelayQueue(count_max=settings.ahead_max, bytes_max=settings.ahead_bytes_max)
@@ -95,7 +98,9 @@ class Lane:
 
     def _start_ready(self) -> None:
         while self.open and self._ready and len(self._work) < self._settings.work_max:
-            work = Work(self._ready.popleft())
+            record = self._ready.popleft()
+            self.ledger.started(record.source.offset, self._journal.position())
+            work = Work(record, unremembered=record.source.offset < self._unremembered_below)
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]
@@ -120,13 +125,13 @@ class Lane:
     async def _run(self, work: Work) -> None:
         try:
             outputs = await self._handler.handle(work.record, work)
-            if not outputs:
+            if not outputs and not work.completed:
                 raise ValueError("no outputs")  # noqa: TRY301 - an outcome of nothing would be a silent loss
         except WorkAbandonedError as exc:
             self._on_failed(exc)
             return
         except Exception as exc:  # noqa: BLE001 - no record may stop a lane
-            log.error("handler_failed", source=str(work.record.source), error=type(exc).__name__)
+            log.error("handler_failed", source=str(work.record.source), error=type(exc).__name__, at=place(exc))
             outputs = self._handler.broken(work.record, type(exc).__name__)
         if any(o.size_bytes > self._settings.output_bytes_max for o in outputs):
             # a refusal by the broker would poison the producer
@@ -141,6 +146,10 @@ class Lane:
             self._on_room()
 
     # ---- outcomes out
+
+    def view(self, records: Sequence[Record]) -> tuple[int, str]:
+        """The offset to commit and its metadata, as if these records were finished already."""
+        return self.ledger.view({r.source.offset for r in records}, log_position=self._journal.position())
 
     def take_finished(self, count_max: int) -> list[tuple[Record, Sequence[Output]]]:
         """Remove outcomes for one transaction, bounded by count, bytes and what the gap map can hold."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 # A commit's metadata may be 4096 characters long (Kafka's offset.metadata.max.bytes): 24 000 bits are 4000 in base64.
 GAP_MAP_BITS = 24_000
-_VERSION = "1:"
+_VERSION = "2"  # 2:<position of the journal>:<gap map>
+_VERSION_WITHOUT_POSITION = "1"  # 1:<gap map>
+_DIGITS_MAX = 19
 
 
 class GapMapError(ValueError):
@@ -28,6 +31,7 @@ class Ledger:
         self.next = floor  # the least offset that has not been delivered
         self._unfinished: dict[int, None] = {}  # insertion order is offset order
         self._done = {offset for offset in done if offset >= floor}
+        self._called: dict[int, int] = {}  # unfinished offsets that may have been called, with the journal's position then
 
     def deliver(self, offset: int) -> bool:
         """Note a delivered record. False: an earlier owner has finished it.
@@ -44,11 +48,16 @@ class Ledger:
         self._unfinished[offset] = None
         return True
 
+    def started(self, offset: int, log_position: int) -> None:
+        """Note that an offset may be called from this position of the journal on. The first one counts."""
+        self._called.setdefault(offset, log_position)
+
     def finish(self, offsets: Iterable[int]) -> None:
         """Note that the outcomes of these delivered offsets are published."""
         for offset in offsets:
             del self._unfinished[offset]
             self._done.add(offset)
+            self._called.pop(offset, None)
         self._advance()
 
     def skip_to(self, position: int) -> None:
@@ -57,10 +66,16 @@ class Ledger:
             self.next = position
             self._advance()
 
-    def view(self, extra: Collection[int] = ()) -> tuple[int, str]:
-        """The offset to commit and its metadata, as if ``extra`` were finished already."""
+    def view(self, extra: Collection[int] = (), *, log_position: int) -> tuple[int, str]:
+        """The offset to commit and its metadata, as if ``extra`` were finished already; ``log_position`` is the journal's now."""
         floor = next((offset for offset in self._unfinished if offset not in extra), self.next)
-        return floor, encode_gap_map(floor, (o for done in (self._done, extra) for o in done if o >= floor))
+        recall_from = min((at for offset, at in self._called.items() if offset not in extra), default=log_position)
+        done = (o for offsets in (self._done, extra) for o in offsets if o >= floor)
+        return floor, encode_metadata(floor, done, min(recall_from, log_position))
+
+    def is_unfinished(self, offset: int) -> bool:
+        """Whether an offset is not done, delivered or not."""
+        return offset >= self.floor and offset not in self._done
 
     @property
     def unfinished_count(self) -> int:
@@ -83,8 +98,10 @@ class Ledger:
             self._done = {offset for offset in self._done if offset >= floor}
 
 
-def encode_gap_map(floor: int, done: Iterable[int]) -> str:
-    """Metadata text: a version and, in base64, one bit for each offset from ``floor`` on, least significant first.
+def encode_metadata(floor: int, done: Iterable[int], log_position: int) -> str:
+    """Metadata text: a version, the position from which a new owner reads the journal, and the gap map.
+
+    The gap map is, in base64, one bit for each offset from ``floor`` on, least significant first.
 
     Raises:
         ValueError: if an offset lies beyond the map.
@@ -97,24 +114,36 @@ def encode_gap_map(floor: int, done: Iterable[int]) -> str:
         if (missing := (index >> 3) + 1 - len(bits)) > 0:
             bits.extend(bytes(missing))
         bits[index >> 3] |= 1 << (index & 7)
-    return _VERSION + base64.b64encode(bits).decode()
+    return f"{_VERSION}:{log_position}:{base64.b64encode(bits).decode()}"
 
 
-def decode_gap_map(floor: int, metadata: str) -> Iterator[int]:
-    """Offsets that are done although they are not below ``floor``. Empty metadata is an empty map.
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What the metadata of a committed offset says. ``log_position`` is None if nothing was noted in a journal before it."""
+
+    log_position: int | None
+    done: tuple[int, ...]  # offsets that are done although they are not below the committed one
+
+
+def decode_metadata(floor: int, metadata: str) -> Restored:
+    """The position and the gap map. Empty metadata is an empty map.
 
     Raises:
         GapMapError: if the text is not such a map.
     """
     if not metadata:
-        return
+        return Restored(None, ())
+    version, _, rest = metadata.partition(":")
+    position: int | None = None
     try:
-        if not metadata.startswith(_VERSION):
+        if version == _VERSION:
+            number, _, rest = rest.partition(":")
+            if not number.isascii() or not number.isdigit() or len(number) > _DIGITS_MAX:
+                raise GapMapError("no position")
+            position = int(number)
+        elif version != _VERSION_WITHOUT_POSITION:
             raise GapMapError("unknown version")
-        bits = base64.b64decode(metadata[len(_VERSION) :], validate=True)
+        bits = base64.b64decode(rest, validate=True)
     except (binascii.Error, ValueError) as exc:
         raise GapMapError(f"the metadata of the committed offset is not a gap map: {exc}") from exc
-    for index, byte in enumerate(bits):
-        for bit in range(8):
-            if byte >> bit & 1:
-                yield floor + index * 8 + bit
+    return Restored(position, tuple(floor + index * 8 + bit for index, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1))

@@ -9,8 +9,9 @@ from processor.settings import LaneSettings
 from processor.stream.lane import Lane
 from processor.stream.transactions import LaneWriter
 
-# A transactional id that is idle for a week is forgotten by the broker (transactional.id.expiration.ms).
-_RENEW_S = 6 * 3600.0
+# An idle lane commits now and then: the broker forgets a transactional id that is idle for a week, and the position of the
+# journal that a new owner has to read back to must not fall behind what every replica remembers anyway.
+_RENEW_S = 20 * 60.0
 
 
 async def publish(lane: Lane, writer: LaneWriter, settings: LaneSettings, saved_floor: int, on_published: Callable[[int], None]) -> None:
@@ -32,7 +33,7 @@ async def publish(lane: Lane, writer: LaneWriter, settings: LaneSettings, saved_
         while True:
             batch = lane.take_finished(settings.publish_max)
             records = [record for record, _ in batch]
-            floor, metadata = lane.ledger.view({r.source.offset for r in records})
+            floor, metadata = lane.view(records)
             if not batch and floor <= saved_floor and not renew:
                 break
             await writer.commit((output for _, outputs in batch for output in outputs), floor, metadata)

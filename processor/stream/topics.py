@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from processor.contract.records import Output, OutputKind
@@ -21,6 +21,7 @@ class TopicNames:
 
     prefix: str
     delays_s: tuple[int, ...]
+    budget: str  # the budget log: shared by everything that uses the same API key
 
     @property
     def requests(self) -> str:
@@ -63,7 +64,8 @@ class TopicNames:
 
 def topic_names(settings: Settings) -> TopicNames:
     """The names under these settings."""
-    return TopicNames(settings.kafka.topic_prefix, settings.retry.delays_s)
+    prefix = settings.kafka.topic_prefix
+    return TopicNames(prefix, settings.retry.delays_s, settings.budget.topic or f"{prefix}.budget")
 
 
 def delay_name(delay_s: int) -> str:
@@ -82,6 +84,7 @@ class TopicSpec:
     message_bytes_min: int = 0
     message_bytes_max: int | None = None
     may_compact: bool = False
+    is_log: bool = False  # the budget log: one partition, the broker's time, nothing less than what inputs keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ class TopicFound:
 
     partitions: int
     configs: Mapping[str, str] = field(default_factory=dict)
+    replication: int = 1
 
 
 def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tuple[TopicSpec, ...]:
@@ -117,14 +121,41 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
             )
             for delay_s in settings.retry.delays_s
         ),
+        _log_spec(settings, common, max(8 * _DAY_S, 2 * wait_s_max + _DAY_S)),
     )
+
+
+def _log_spec(settings: Settings, common: Mapping[str, str], retention_s: int) -> TopicSpec:
+    configs = {**common, "retention.ms": str(retention_s * 1000), "message.timestamp.type": "LogAppendTime"}
+    return TopicSpec(topic_names(settings).budget, 1, configs, int(2 * settings.budget.memory_s) + 3600, is_log=True)
+
+
+def all_faults(specs: Iterable[TopicSpec], found: Mapping[str, TopicFound]) -> list[str]:
+    """What is wrong with the topics, each with what to do."""
+    return [fault for spec in specs for fault in topic_faults(spec, found.get(spec.name))]
+
+
+def memory_warnings(settings: Settings, found: Mapping[str, TopicFound]) -> list[str]:
+    """Inputs that keep records for longer than the budget log keeps calls: what is replayed from there may be called again."""
+    names = topic_names(settings)
+    log_ms = _retention_ms(found.get(names.budget))
+    return [
+        f"{name}: retention.ms is {_retention_ms(found.get(name))}, that of {names.budget} {log_ms}: a record that is processed later than "
+        f"that is not remembered as called; raise retention.ms of {names.budget}"
+        for name in names.inputs
+        if log_ms >= 0 and not 0 <= _retention_ms(found.get(name)) <= log_ms
+    ]
+
+
+def _retention_ms(found: TopicFound | None) -> int:
+    return int(found.configs.get("retention.ms", "-1")) if found is not None else 0
 
 
 def topic_faults(spec: TopicSpec, found: TopicFound | None) -> list[str]:
     """What is wrong with a topic, each with what to do. Empty when it will do."""
     if found is None:
         return [f"{spec.name}: does not exist; create it with `processor topics apply`"]
-    faults = []
+    faults = _log_faults(spec, found) if spec.is_log else []
     policy = found.configs.get("cleanup.policy", "delete")
     if "compact" in policy and not spec.may_compact:
         faults.append(f"{spec.name}: cleanup.policy is {policy}; records with equal keys would replace each other; set it to delete")
@@ -142,4 +173,18 @@ def topic_faults(spec: TopicSpec, found: TopicFound | None) -> list[str]:
             f"{spec.name}: max.message.bytes is {size}; a dead letter of such a record would be cut; at most {spec.message_bytes_max}, "
             f"or raise VP_LANES__OUTPUT_BYTES_MAX and max.message.bytes of the other topics"
         )
+    return faults
+
+
+def _log_faults(spec: TopicSpec, found: TopicFound) -> list[str]:
+    faults = []
+    if found.partitions != 1:
+        faults.append(f"{spec.name}: has {found.partitions} partitions; the budget is one order of asks: delete the topic and apply again")
+    stamp = found.configs.get("message.timestamp.type", "CreateTime")
+    if stamp != "LogAppendTime":
+        faults.append(f"{spec.name}: message.timestamp.type is {stamp}; set it to LogAppendTime, or newcomers misjudge the past")
+    if found.replication >= 3 and int(found.configs.get("min.insync.replicas", "1")) < 2:  # noqa: PLR2004 - Kafka's usual pair
+        faults.append(f"{spec.name}: min.insync.replicas is 1; set it to 2, or the loss of one broker can make calls forgotten")
+    if found.configs.get("unclean.leader.election.enable", "false") == "true":
+        faults.append(f"{spec.name}: unclean.leader.election.enable is true; set it to false, or calls can be forgotten")
     return faults

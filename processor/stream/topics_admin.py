@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from processor.settings import Settings
 from processor.stream.clients import stop_client
-from processor.stream.topics import TopicFound, TopicSpec, topic_faults, topic_specs
+from processor.stream.topics import TopicFound, TopicSpec, all_faults, memory_warnings, topic_specs
 
 _DEADLINE_S = 60.0
 
@@ -32,8 +32,16 @@ class Applied:
     faults: tuple[str, ...]
 
 
-async def check_topics(settings: Settings) -> list[str]:
-    """Faults of the topics as they are; empty when the processor may run.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is wrong with the topics: the processor may run without ``faults``, and says the ``warnings``."""
+
+    faults: list[str]
+    warnings: list[str]
+
+
+async def check_topics(settings: Settings) -> Checked:
+    """What the topics are like.
 
     Raises:
         TopicsError: if the brokers cannot be asked.
@@ -41,7 +49,7 @@ async def check_topics(settings: Settings) -> list[str]:
     specs = topic_specs(settings, partitions=1, replication=1)
     async with _admin(settings) as admin:
         found = await _find(admin, specs)
-    return [fault for spec in specs for fault in topic_faults(spec, found.get(spec.name))]
+    return Checked(all_faults(specs, found), memory_warnings(settings, found))
 
 
 async def apply_topics(settings: Settings, *, partitions: int, replication: int) -> Applied:
@@ -57,9 +65,8 @@ async def apply_topics(settings: Settings, *, partitions: int, replication: int)
         missing = [spec for spec in specs if spec.name not in await _find(admin, specs)]
         await _create(admin, missing, replication)
         found = await _wait_found(admin, specs)
-    await _commit_beginnings(settings, missing)
-    faults = [fault for spec in specs for fault in topic_faults(spec, found.get(spec.name))]
-    return Applied(tuple(spec.name for spec in missing), tuple(faults))
+    await _commit_beginnings(settings, [spec for spec in missing if not spec.is_log])
+    return Applied(tuple(spec.name for spec in missing), (*all_faults(specs, found), *memory_warnings(settings, found)))
 
 
 @asynccontextmanager
@@ -79,7 +86,8 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 async def _find(admin: AIOKafkaAdminClient, specs: tuple[TopicSpec, ...]) -> dict[str, TopicFound]:
     names = [spec.name for spec in specs]
-    counts = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(names) if t["error_code"] == 0}
+    topics = {t["topic"]: t["partitions"] for t in await admin.describe_topics(names) if t["error_code"] == 0}
+    counts = {name: (len(partitions), min((len(p["replicas"]) for p in partitions), default=0)) for name, partitions in topics.items()}
     if not counts:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in counts]
@@ -88,7 +96,7 @@ async def _find(admin: AIOKafkaAdminClient, specs: tuple[TopicSpec, ...]) -> dic
         for error_code, _message, _type, name, entries in response.resources:
             if error_code == 0:
                 configs[name] = {entry[0]: entry[1] for entry in entries}
-    return {name: TopicFound(count, configs.get(name, {})) for name, count in counts.items()}
+    return {name: TopicFound(count, configs.get(name, {}), replication) for name, (count, replication) in counts.items()}
 
 
 async def _create(admin: AIOKafkaAdminClient, specs: list[TopicSpec], replication: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from processor.contract.records import Output, Record
@@ -13,13 +13,43 @@ class WorkAbandonedError(Exception):
     """The handler cannot work at all any more: the record is left to the next life, and this life ends."""
 
 
+class Journal(Protocol):
+    """Remembers the calls of all replicas, so that a new owner of a partition knows what the former one may have done."""
+
+    def position(self) -> int:
+        """Every later call is noted at or after this position of the journal."""
+        ...
+
+    async def recall(self, lane: str, since_offset: int | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, int]]:
+        """Make the calls of a lane known, before any of its records is worked on. Waits until the journal is there.
+
+        Args:
+            lane: ``topic[partition]``.
+            since_offset: the position that the lane's last commit holds; None if nothing can have been called.
+            unfinished: which of the lane's records are not finished, by offset.
+
+        Returns:
+            Whether the journal reaches back so far, and the positions at which unfinished records were first called, by offset.
+
+        Raises:
+            LogUnavailableError: if it cannot be read.
+        """
+        ...
+
+    def forget(self, lane: str) -> None:
+        """The lane is no longer ours."""
+        ...
+
+
 class Work:
     """One record at work. Waiting work ends at once when the lane stops; a call in flight is given time to end."""
 
-    __slots__ = ("calling", "record", "stopping", "task")
+    __slots__ = ("calling", "completed", "record", "stopping", "task", "unremembered")
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, *, unremembered: bool = False) -> None:
         self.record = record
+        self.unremembered = unremembered  # the journal does not reach back to what a former owner may have called
+        self.completed = False  # nothing is to be published: the outcome is that of another record
         self.calling = False  # set while an interruption would leave the fate of a call unknown
         self.stopping = False
         self.task: asyncio.Task[None] | None = None
@@ -44,7 +74,7 @@ class Handler(Protocol):
     """What a lane does with its records."""
 
     async def handle(self, record: Record, work: Work) -> Sequence[Output]:
-        """The outputs that complete this record: at least one, each at most ``output_bytes_max`` long."""
+        """The outputs that complete this record, each at most ``output_bytes_max`` long: at least one, or none and ``work.completed``."""
         ...
 
     def broken(self, record: Record, reason: str) -> Sequence[Output]:

@@ -41,4 +41,4 @@ def test_r07_a_429_that_is_not_about_the_rate_pauses_no_scope() -> None:
     assert isinstance(phone, Deferred)
     assert isinstance(job, Deferred)
     assert isinstance(bare, Throttled)
-    assert bare.scope is None, "only this request waits"
+    assert bare.scopes == (), "only this request waits"

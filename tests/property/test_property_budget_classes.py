@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from processor.budget.classes import ClassQueue
 from processor.budget.permits import CallClass
 
-BOUNDS = {CallClass.URGENT: 6, CallClass.NORMAL: 7, CallClass.RETRY: 10, CallClass.BULK: 17}
+BOUNDS = {CallClass.URGENT: 4, CallClass.NORMAL: 5, CallClass.RETRY: 16, CallClass.BULK: 16}
 # for one class in front, how many others are served before it
 pushes = st.tuples(st.just("push"), st.sampled_from(CallClass))
 steps = st.lists(pushes | st.tuples(st.just("pop"), st.none()) | st.tuples(st.just("remove"), st.integers(0, 10**6)), max_size=300)
@@ -24,7 +24,7 @@ def test_nobody_starves_and_a_class_serves_its_oldest_first(steps: list[tuple[st
             assert isinstance(argument, CallClass)
             if not waiting[argument]:
                 passed_over[argument] = 0
-            waiting[argument].append((number, queue.push(argument, number)))
+            waiting[argument].append((number, queue.push(argument, number // 3, number)))
         elif what == "remove":
             everybody = [(c, w) for c in CallClass for w in waiting[c]]
             if everybody:
@@ -52,27 +52,47 @@ def test_the_shares_are_the_weights_while_all_wait() -> None:
     queue: ClassQueue[CallClass] = ClassQueue()
     for call_class in CallClass:
         for _ in range(1000):
-            queue.push(call_class, call_class)
+            queue.push(call_class, 0, call_class)
     served = Counter(queue.pop() for _ in range(1500))
-    assert [served[c] for c in CallClass] == [800, 400, 200, 100]
+    assert [served[c] for c in CallClass] == [857, 429, 107, 107]
 
 
 def test_a_class_that_was_away_has_saved_nothing_up() -> None:
     queue: ClassQueue[CallClass] = ClassQueue()
     for _ in range(1000):
-        queue.push(CallClass.NORMAL, CallClass.NORMAL)
+        queue.push(CallClass.NORMAL, 0, CallClass.NORMAL)
         queue.pop()
     for call_class in (CallClass.RETRY, CallClass.NORMAL):
         for _ in range(30):
-            queue.push(call_class, call_class)
+            queue.push(call_class, 0, call_class)
     served = Counter(queue.pop() for _ in range(30))
     assert served[CallClass.NORMAL] >= 19
 
 
 def test_clear_returns_everybody() -> None:
     queue: ClassQueue[str] = ClassQueue()
-    queue.push(CallClass.BULK, "a")
-    queue.push(CallClass.URGENT, "b")
+    queue.push(CallClass.BULK, 0, "a")
+    queue.push(CallClass.URGENT, 0, "b")
     assert sorted(queue.clear()) == ["a", "b"]
     assert len(queue) == 0
     assert queue.pop() is None
+
+
+def test_the_oldest_of_a_class_is_first_whenever_it_came() -> None:
+    queue: ClassQueue[str] = ClassQueue()
+    for since_ms, name in ((30, "c"), (10, "a"), (20, "b"), (10, "a2")):
+        queue.push(CallClass.NORMAL, since_ms, name)
+    assert [queue.pop() for _ in range(4)] == ["a", "a2", "b", "c"]
+
+
+def test_the_last_one_makes_room_for_whoever_comes_before_it() -> None:
+    queue: ClassQueue[str] = ClassQueue()
+    queue.push(CallClass.NORMAL, 10, "old")
+    queue.push(CallClass.BULK, 10, "bulk")
+    assert queue.pop_last((CallClass.BULK, 20)) is None
+    assert queue.pop_last((CallClass.URGENT, 20)) == "bulk"
+    assert queue.pop_last((CallClass.NORMAL, 10)) is None
+    assert queue.pop_last((CallClass.NORMAL, 5)) == "old"
+    assert queue.pop_last((CallClass.URGENT, 0)) is None
+    assert queue.pop() is None
+    assert len(queue) == 0

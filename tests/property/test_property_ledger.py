@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processor.stream.ledger import GAP_MAP_BITS, GapMapError, Ledger, decode_gap_map, encode_gap_map
+from processor.stream.ledger import GAP_MAP_BITS, GapMapError, Ledger, decode_metadata, encode_metadata
 
 offsets = st.integers(0, 2**62)
 
@@ -20,7 +20,7 @@ def test_no_owner_repeats_or_passes_over_a_record(data: st.DataObject) -> None:
     done: set[int] = set()
     committed: tuple[int, str] = (start, "")
     for _ in range(data.draw(st.integers(1, 12))):  # owners, one after the other; each may die at any moment
-        ledger = Ledger(committed[0], decode_gap_map(*committed))
+        ledger = Ledger(committed[0], decode_metadata(*committed).done)
         assert all(o in done for o in log if o < ledger.floor), "the committed offset is beyond an unfinished record"
         to_read = [o for o in log if o >= ledger.floor]
         at_work: list[int] = []
@@ -33,54 +33,82 @@ def test_no_owner_repeats_or_passes_over_a_record(data: st.DataObject) -> None:
                     at_work.append(offset)
             elif at_work:
                 batch = {at_work.pop(draw.randrange(len(at_work))) for _ in range(draw.randrange(1, len(at_work) + 1))}
-                committed = ledger.view(batch)  # what the transaction carries
+                committed = ledger.view(batch, log_position=0)  # what the transaction carries
                 if draw.random() < 0.1:
                     done |= batch
                     break  # killed after the commit, before it was noted
                 ledger.finish(batch)
                 done |= batch
-                assert ledger.view() == committed
+                assert ledger.view(log_position=0) == committed
                 assert ledger.unfinished_count == len(at_work)
-    ledger = Ledger(committed[0], decode_gap_map(*committed))
+    ledger = Ledger(committed[0], decode_metadata(*committed).done)
     for offset in (o for o in log if o >= ledger.floor):
         if ledger.deliver(offset):
             ledger.finish([offset])
     if log:
-        assert ledger.view()[0] == max(log[-1] + 1, ledger.floor)
+        assert ledger.view(log_position=0)[0] == max(log[-1] + 1, ledger.floor)
 
 
 @given(offsets, st.sets(st.integers(0, GAP_MAP_BITS - 1), max_size=300))
 def test_gap_map_round_trip_within_the_limit_of_a_commit(floor: int, indexes: set[int]) -> None:
     done = {floor + i for i in indexes}
-    metadata = encode_gap_map(floor, done)
-    assert set(decode_gap_map(floor, metadata)) == done
+    metadata = encode_metadata(floor, done, 2**63 - 1)
+    restored = decode_metadata(floor, metadata)
+    assert (set(restored.done), restored.log_position) == (done, 2**63 - 1)
     assert len(metadata) <= 4096
     assert metadata.isascii()
 
 
 def test_fullest_gap_map_fits_a_commit() -> None:
-    assert len(encode_gap_map(0, range(GAP_MAP_BITS))) <= 4096
+    assert len(encode_metadata(0, range(GAP_MAP_BITS), 2**63 - 1)) <= 4096
     with pytest.raises(ValueError, match="does not fit"):
-        encode_gap_map(0, [GAP_MAP_BITS])
+        encode_metadata(0, [GAP_MAP_BITS], 0)
 
 
 @given(st.text(max_size=60))
 def test_foreign_metadata_is_refused_or_empty_never_misread(metadata: str) -> None:
     try:
-        found = list(decode_gap_map(7, metadata))
+        found = decode_metadata(7, metadata)
     except GapMapError:
         return
-    assert metadata == "" or metadata.startswith("1:")
-    assert all(o >= 7 for o in found)
+    assert metadata == "" or metadata.startswith(("1:", "2:"))
+    assert all(o >= 7 for o in found.done)
+
+
+def test_the_metadata_of_the_release_before_is_understood() -> None:
+    assert decode_metadata(5, "1:BQ==").done == (5, 7)
+    assert decode_metadata(5, "1:BQ==").log_position is None
+
+
+@pytest.mark.parametrize("metadata", ["2:", "2::AQ==", "2:x:AQ==", "2:-1:AQ==", "2:" + "9" * 20 + ":AQ==", "3:1:AQ==", "2:1"])
+def test_metadata_without_a_position_is_refused(metadata: str) -> None:
+    with pytest.raises(GapMapError):
+        assert decode_metadata(0, metadata + "!")
+
+
+def test_the_journal_is_read_back_to_the_first_call_of_what_is_not_finished() -> None:
+    ledger = Ledger(0)
+    for offset in range(4):
+        ledger.deliver(offset)
+    assert decode_metadata(0, ledger.view(log_position=50)[1]).log_position == 50, "nothing was called"
+    ledger.started(1, 20)
+    ledger.started(1, 40)
+    ledger.started(2, 30)
+    for finished, expected in (((), 20), ({1}, 30), ({1, 2}, 50)):
+        floor, metadata = ledger.view(finished, log_position=50)
+        assert decode_metadata(floor, metadata).log_position == expected
+    ledger.finish([1])
+    assert decode_metadata(0, ledger.view(log_position=50)[1]).log_position == 30
+    assert [ledger.is_unfinished(o) for o in range(5)] == [True, False, True, True, True]
 
 
 def test_markers_at_the_tail_move_the_floor_only_when_idle_records_allow_it() -> None:
     ledger = Ledger(10)
     assert ledger.deliver(10)
     ledger.skip_to(15)
-    assert ledger.view()[0] == 10
+    assert ledger.view(log_position=0)[0] == 10
     ledger.finish([10])
-    assert ledger.view()[0] == 15
+    assert ledger.view(log_position=0)[0] == 15
 
 
 def test_a_rewind_inside_one_assignment_is_an_error() -> None:

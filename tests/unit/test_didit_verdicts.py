@@ -59,20 +59,20 @@ ROWS: list[tuple[str, Reply, Verdict]] = [
     (
         "creation limit",
         reply(429, {"detail": "Session creation rate limit exceeded. You can make up to 600 requests per minute."}, retry_after="7"),
-        Throttled("session-create", 7.0),
+        Throttled(("session-create",), 7.0),
     ),
     (
         "write limit",
         reply(429, {"detail": "Write request rate limit exceeded. You can make up to 300 requests per minute."}, x_ratelimit_limit="300"),
-        Throttled("generic-write", None),
+        Throttled(("generic-write",), None, 300),
     ),
     (
         "throttled in the other style",
         reply(429, {"detail": "Request was throttled. Expected available in 30 seconds."}),
-        Throttled("session-create", None),
+        Throttled(("session-create", "generic-write"), None),
     ),
-    ("headers alone", reply(429, b"", retry_after="2"), Throttled("session-create", 2.0)),
-    ("a bare 429", reply(429), Throttled(None, None)),
+    ("headers alone", reply(429, b"", retry_after="2"), Throttled(("session-create", "generic-write"), 2.0)),
+    ("a bare 429", reply(429), Throttled((), None)),
     (
         "no credits at 400",
         reply(400, {"detail": "You don't have enough credits to perform this request."}),

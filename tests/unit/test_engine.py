@@ -9,7 +9,19 @@ from typing import Any
 import orjson
 import pytest
 
-from processor.budget.permits import BudgetClosedError, CallClass, Fate, Permit, ScopePausedError
+from processor.budget.permits import (
+    Ask,
+    BudgetClosedError,
+    CallClass,
+    ConflictError,
+    CopyError,
+    DoubtError,
+    Ending,
+    Fate,
+    Health,
+    NotNowError,
+    Permit,
+)
 from processor.contract.headers import read_hop
 from processor.contract.records import Output, OutputKind, Record, Source
 from processor.didit.answers import Answer, NoReply, Reply
@@ -41,40 +53,36 @@ class FakeApi:
 
 
 class OpenBudget:
-    """Grants at once and notes what it was told."""
+    """Grants at once and notes what it was told. ``refusals`` come first, one for each ask."""
 
-    def __init__(self) -> None:
-        self.granted: list[tuple[tuple[str, ...], CallClass]] = []
-        self.fates: list[Fate] = []
+    def __init__(self, *refusals: Exception | None, down: bool = False) -> None:
+        self.asks: list[Ask] = []
+        self.endings: list[Ending] = []
         self.pauses: list[tuple[str, float]] = []
-        self.suspended = self.resumed = 0
-        self.refusal: Exception | None = None
+        self.refusals, self.down = list(refusals), down
 
-    async def acquire(self, scopes: tuple[str, ...], call_class: CallClass) -> Permit:
-        if self.refusal is not None:
-            raise self.refusal
-        self.granted.append((scopes, call_class))
-        return Permit(scopes)
+    @property
+    def fates(self) -> list[Fate]:
+        return [ending.fate for ending in self.endings]
 
-    def release(self, permit: Permit, fate: Fate) -> None:
-        assert permit.scopes
-        self.fates.append(fate)
+    async def acquire(self, ask: Ask) -> Permit:
+        self.asks.append(ask)
+        refusal = self.refusals.pop(0) if self.refusals else None
+        if refusal is not None:
+            raise refusal
+        return Permit(str(len(self.asks)), ask)
+
+    def release(self, permit: Permit, ending: Ending) -> None:
+        assert not permit.released
+        permit.released = True
+        self.endings.append(ending)
 
     def pause(self, scope: str, wait_s: float) -> None:
         self.pauses.append((scope, wait_s))
 
-    def paused_for_s(self, scopes: tuple[str, ...]) -> float:
-        return 0.0 if scopes else 1.0
-
-    def suspend(self, probe_after_s: float) -> None:
-        assert probe_after_s > 0
-        self.suspended += 1
-
-    def resume(self) -> None:
-        self.resumed += 1
-
-    async def close(self) -> None:
-        return
+    def is_down(self, endpoint: str) -> bool:
+        assert endpoint
+        return self.down
 
 
 def json_reply(status: int, body: Any, **headers: str) -> Reply:
@@ -87,9 +95,12 @@ def record(request_id: str = "r", operation: str = "session.create", headers: tu
     return Record(Source("v.requests", 3, 41), b"key", orjson.dumps(body), headers, NOW - 1000)
 
 
-def run(api: FakeApi, rec: Record, budget: OpenBudget | None = None, **settings: Any) -> list[Output]:
+def run(api: FakeApi, rec: Record, budget: OpenBudget | None = None, *, unremembered: bool = False, **settings: Any) -> list[Output]:
     engine = Engine(load_settings(**settings), api, budget or OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
-    return list(asyncio.run(engine.handle(rec, Work(rec))))
+    work = Work(rec, unremembered=unremembered)
+    outputs = list(asyncio.run(engine.handle(rec, work)))
+    assert bool(outputs) != work.completed, "no outputs mean a copy, and only that"
+    return outputs
 
 
 def final(outputs: Sequence[Output]) -> dict[str, Any]:
@@ -110,7 +121,16 @@ def test_a_success_is_one_result_and_nothing_else() -> None:
     assert kinds(outputs) == [OutputKind.RESULT]
     assert final(outputs)["output"] == CREATED
     assert final(outputs)["source"] == {"topic": "v.requests", "partition": 3, "offset": 41}
-    assert budget.granted == [(("session-create", "generic-write"), CallClass.URGENT)]
+    ask = budget.asks[0]
+    assert (ask.endpoint, ask.scopes, ask.call_class, ask.since_ms) == (
+        "session.create",
+        ("session-create", "generic-write"),
+        CallClass.URGENT,
+        NOW - 1000,
+    )
+    assert ask.mark is not None
+    assert (ask.mark.lane, ask.mark.offset, ask.mark.replay, ask.settled) == ("v.requests[3]", 41, 0, False)
+    assert budget.endings == [Ending(Fate.ANSWERED, Health.GOOD, acted=True)]
     assert budget.fates == [Fate.ANSWERED]
     sent = orjson.loads(api.calls[0].body or b"")
     assert sent == {"workflow_id": WORKFLOW, "vendor_data": "u", "metadata": {"vp_request_id": "r"}}
@@ -125,7 +145,7 @@ def test_a_retry_waits_in_its_own_class_and_keeps_the_first_position() -> None:
     assert hop.doubt_ms is None, "nothing was sent"
     budget = OpenBudget()
     assert final(run(FakeApi(json_reply(201, CREATED)), again, budget))["attempts"] == 2
-    assert budget.granted[0][1] is CallClass.RETRY
+    assert budget.asks[0].call_class is CallClass.RETRY
 
 
 @pytest.mark.parametrize(
@@ -216,8 +236,7 @@ def test_a_rate_limit_pauses_its_scope_and_is_capped() -> None:
 
 
 def test_a_paused_scope_sends_the_request_to_wait_without_a_call() -> None:
-    budget = OpenBudget()
-    budget.refusal = ScopePausedError(60.0)
+    budget = OpenBudget(NotNowError("scope_paused", 60.0))
     api = FakeApi()
     outputs = run(api, record(), budget)
     assert api.calls == []
@@ -229,7 +248,8 @@ def test_an_account_fault_waits_in_place_and_reads_the_key_anew() -> None:
     api, budget = FakeApi(json_reply(403, {"detail": "no"}), json_reply(401, {"detail": "no"}), json_reply(201, CREATED)), OpenBudget()
     result = final(run(api, record(), budget))
     assert (result["status"], result["attempts"]) == ("succeeded", 1)
-    assert (budget.suspended, budget.resumed, api.keys_read) == (2, 1, 2)
+    assert [e.health for e in budget.endings] == [Health.ACCOUNT, Health.ACCOUNT, Health.GOOD]
+    assert api.keys_read == 2
 
 
 def test_a_deadline_that_has_passed_makes_no_call() -> None:
@@ -241,8 +261,7 @@ def test_a_deadline_that_has_passed_makes_no_call() -> None:
 
 
 def test_a_closed_budget_leaves_the_record_to_the_next_life() -> None:
-    budget = OpenBudget()
-    budget.refusal = BudgetClosedError()
+    budget = OpenBudget(BudgetClosedError())
     with pytest.raises(WorkAbandonedError):
         run(FakeApi(), record(), budget)
 
@@ -254,7 +273,7 @@ def test_work_that_is_stopping_never_waits_again() -> None:
     engine = Engine(load_settings(), FakeApi(), budget, clock_ms=lambda: NOW, draw=lambda: 0.5)
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(engine.handle(rec, work))
-    assert budget.granted == []
+    assert budget.asks == []
 
 
 @pytest.mark.parametrize("reason", ["OutputTooLarge", "KeyError"])
@@ -270,3 +289,109 @@ def test_an_answer_that_does_not_fit_is_a_failure_that_says_so() -> None:
     outputs = run(FakeApi(json_reply(201, {**CREATED, "x": "y" * 300_000})), record(), lanes={"output_bytes_max": 200_000})
     assert final(outputs)["error"]["code"] == "output_too_large"
     assert all(o.size_bytes <= 200_000 for o in outputs)
+
+
+FOUND = {"session_id": SESSION, "vendor_data": "u", "created_at": "2027-01-01T00:00:00Z", "status": "Not Started"}
+
+
+def adoption() -> tuple[Answer, Answer]:
+    """What the lookups say when the session is there."""
+    detail = {**FOUND, "session_url": "https://x/session/tok", "metadata": {"vp_request_id": "r"}, "workflow_id": WORKFLOW}
+    return json_reply(200, {"results": [FOUND]}), json_reply(200, detail)
+
+
+def test_a_call_of_a_former_life_is_looked_up_and_adopted() -> None:
+    api, budget = FakeApi(*adoption()), OpenBudget(DoubtError(NOW - 500))
+    assert final(run(api, record(), budget))["output"]["session_id"] == SESSION
+    assert [c.operation.name for c in api.calls] == ["session.list", "session.decision"]
+    assert [a.mark is None for a in budget.asks] == [False, True, True], "lookups are not the request's own calls"
+
+
+def test_a_call_that_left_no_trace_is_made_again_with_the_doubt_settled() -> None:
+    api, budget = FakeApi(json_reply(200, {"results": []}), json_reply(201, CREATED)), OpenBudget(DoubtError(NOW - 500))
+    assert final(run(api, record(), budget))["output"] == CREATED
+    assert [(a.endpoint, a.settled) for a in budget.asks] == [("session.create", False), ("session.list", True), ("session.create", True)]
+
+
+def test_a_doubt_from_the_journal_goes_on_in_the_headers() -> None:
+    outputs = run(FakeApi(json_reply(503, {"detail": "x"})), record(), OpenBudget(DoubtError(NOW - 500)))
+    assert read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW)).doubt_ms == NOW - 500
+
+
+def test_a_safe_call_needs_no_lookup() -> None:
+    budget = OpenBudget()
+    run(FakeApi(json_reply(200, {"session_id": SESSION, "status": "Approved"})), record(operation="session.decision"), budget)
+    assert budget.asks[0].settled
+
+
+def test_what_the_journal_has_lost_is_looked_up_too() -> None:
+    api = FakeApi(*adoption())
+    assert final(run(api, record(), unremembered=True))["output"]["session_id"] == SESSION
+    api = FakeApi(json_reply(200, {"session_id": SESSION, "status": "Approved"}))
+    run(api, record(operation="session.decision"), unremembered=True)
+    assert len(api.calls) == 1
+
+
+def test_a_copy_is_completed_without_a_call_or_an_output() -> None:
+    api = FakeApi()
+    assert run(api, record(), OpenBudget(CopyError())) == []
+    assert api.calls == []
+
+
+def test_another_content_under_the_same_id_is_a_conflict_under_its_own_key() -> None:
+    api = FakeApi()
+    outputs = run(api, record(), OpenBudget(ConflictError()))
+    assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
+    result = final(outputs)
+    assert (result["status"], result["request_id"], result["error"]["code"]) == ("conflict", "r", "request_id_reused")
+    assert outputs[0].key == b"v.requests[3]@41"
+    answer = final(run(FakeApi(json_reply(201, CREATED)), record()))
+    assert result["result_id"] != answer["result_id"], "never in the place of the other request's answer"
+
+
+def test_the_mark_tells_contents_apart_whatever_the_order_of_members() -> None:
+    def content(**extra: Any) -> str:
+        budget = OpenBudget()
+        run(FakeApi(json_reply(201, CREATED)), record(**extra), budget)
+        mark = budget.asks[0].mark
+        assert mark is not None
+        assert "user" not in str(mark)
+        return mark.content
+
+    one = content(input={"workflow_id": WORKFLOW, "vendor_data": "user", "metadata": {"a": 1, "b": [1.50]}})
+    assert one == content(input={"metadata": {"b": [1.50], "a": 1}, "vendor_data": "user", "workflow_id": WORKFLOW}, priority="bulk")
+    assert one != content(input={"workflow_id": WORKFLOW, "vendor_data": "user2", "metadata": {"a": 1, "b": [1.50]}})
+    assert one != content(request_id="r2", input={"workflow_id": WORKFLOW, "vendor_data": "user", "metadata": {"a": 1, "b": [1.50]}})
+
+
+@pytest.mark.parametrize("answer", [json_reply(503, {"detail": "x"}), NoReply(sent=False, code="connect_failed")])
+def test_a_dead_endpoint_burns_no_attempts(answer: Answer) -> None:
+    for down, attempts in ((True, 0), (False, 1)):
+        outputs = run(FakeApi(answer), record(), OpenBudget(down=down), retry={"attempts_max": 2})
+        assert kinds(outputs) == [OutputKind.RETRY]
+        hop = read_hop(Record(Source("t", 0, 1), None, outputs[0].value, outputs[0].headers, NOW))
+        assert hop.attempt == attempts
+
+
+def test_the_scope_that_tripped_is_found_by_its_limit_else_all_are_paused() -> None:
+    for limit, paused in (("300", ["generic-write"]), ("600", ["session-create"]), ("7", ["session-create", "generic-write"])):
+        budget = OpenBudget()
+        run(FakeApi(json_reply(429, {"detail": "Request was throttled."}, retry_after="2", x_ratelimit_limit=limit)), record(), budget)
+        assert budget.pauses == [(scope, 2.0) for scope in paused]
+
+
+@pytest.mark.parametrize(
+    ("answer", "ending"),
+    [
+        (json_reply(201, CREATED), Ending(Fate.ANSWERED, Health.GOOD, acted=True)),
+        (json_reply(400, {"detail": "x"}), Ending(Fate.ANSWERED, Health.GOOD)),
+        (json_reply(500, {"detail": "x"}), Ending(Fate.ANSWERED, Health.BAD, acted=True)),
+        (NoReply(sent=True, code="timeout", open=True), Ending(Fate.UNKNOWN, Health.BAD, acted=True)),
+        (NoReply(sent=True, code="reset"), Ending(Fate.ANSWERED, Health.BAD, acted=True)),
+        (NoReply(sent=False, code="connect_failed"), Ending(Fate.NOT_SENT, Health.BAD)),
+    ],
+)
+def test_the_log_learns_how_a_call_ended(answer: Answer, ending: Ending) -> None:
+    budget = OpenBudget()
+    run(FakeApi(answer), record(), budget)
+    assert budget.endings == [ending]

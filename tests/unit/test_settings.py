@@ -14,7 +14,7 @@ def test_every_fault_is_named_with_its_variable_and_without_its_value(monkeypatc
         "VP_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
         "VP_DIDIT__BASE_URL": "http://secret-host.example",
         "VP_RETRY__DELAYS_S": "[30, 20]",
-        "VP_BUDGET__SHARE": "7",
+        "VP_BUDGET__QUEUE_MAX": "0",
         "VP_LANES__DRAIN_S": "-5",
         "VP_LOG__LEVEL": "loudest",
         "VP_BUDGET__LIMITS": '{"session-create": {"limit": 0}}',
@@ -23,7 +23,7 @@ def test_every_fault_is_named_with_its_variable_and_without_its_value(monkeypatc
     with pytest.raises(ConfigurationError) as raised:
         load_settings()
     text = str(raised.value)
-    for variable in ("VP_KAFKA", "VP_DIDIT__BASE_URL", "VP_RETRY__DELAYS_S", "VP_BUDGET__SHARE", "VP_LANES__DRAIN_S", "VP_LOG__LEVEL"):
+    for variable in ("VP_KAFKA", "VP_DIDIT__BASE_URL", "VP_RETRY__DELAYS_S", "VP_BUDGET__QUEUE_MAX", "VP_LANES__DRAIN_S", "VP_LOG__LEVEL"):
         assert variable in text, variable
     assert "VP_BUDGET__LIMITS__SESSION-CREATE__LIMIT" in text
     assert "secret-host" not in text

@@ -45,7 +45,7 @@ def test_delay_names(delay_s: int, name: str) -> None:
 
 
 def test_outputs_find_their_topic_and_an_unknown_delay_is_an_error() -> None:
-    names = TopicNames("v", (10, 60))
+    names = TopicNames("v", (10, 60), "v.budget")
     assert names.inputs == ("v.requests", "v.retry.10s", "v.retry.1m")
     assert names.of(Output(OutputKind.RESULT, None, None)) == "v.results"
     assert names.of(Output(OutputKind.DEAD_LETTER, None, None)) == "v.dead-letters"

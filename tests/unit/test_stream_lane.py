@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -41,6 +41,17 @@ class HeldHandler:
         return [Output(OutputKind.RESULT, b"k", record.value)]
 
 
+class NoJournal:
+    def position(self) -> int:
+        return 7
+
+    async def recall(self, lane: str, since_offset: int | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, int]]:
+        raise AssertionError((lane, since_offset, unfinished))
+
+    def forget(self, lane: str) -> None:
+        raise AssertionError(lane)
+
+
 class Scene:
     def __init__(self, *, undue: bool = True, **settings: Any) -> None:
         self.now_ms, self.failures = NOW, list[BaseException]()
@@ -54,6 +65,7 @@ class Scene:
             on_room=lambda: None,
             on_failed=self.failures.append,
             holds_undue=undue,
+            journal=NoJournal(),
         )
 
     async def turn(self) -> None:
@@ -82,7 +94,7 @@ async def test_work_is_bounded_and_the_next_one_starts_when_one_ends() -> None:
     taken = scene.lane.take_finished(10)
     assert [r.source.offset for r, _ in taken] == [1]
     scene.lane.published([r for r, _ in taken])
-    assert scene.lane.ledger.view()[0] == 0
+    assert scene.lane.ledger.view(log_position=0)[0] == 0
     assert scene.lane.snapshot() == {"floor": 0, "delayed": 0, "ready": 2, "work": 2, "finished": 0, "held_bytes": 44}
     await _stop(scene)
 
@@ -167,7 +179,7 @@ async def test_a_handler_that_cannot_work_at_all_ends_the_life_and_loses_nothing
     await scene.turn()
     assert len(scene.failures) == 1
     assert scene.lane.take_finished(10) == []
-    assert scene.lane.ledger.view()[0] == 0
+    assert scene.lane.ledger.view(log_position=0)[0] == 0
 
 
 async def test_transactions_are_bounded_by_count_and_bytes() -> None:

@@ -1,0 +1,125 @@
+"""Follows the log: joins it by reading back, then applies what comes, and joins anew after whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from processor.budget.log import Appended, BudgetLog, Entry, LogBrokenError, LogUnavailableError
+from processor.budget.log_records import Alive, LogRecord, decode, encode
+from processor.budget.state import ALIVE_EVERY_S, Rules
+
+log = structlog.get_logger(__name__)
+
+_LEAST_REPLAYED = 2000  # records: after an outage of everybody the last pauses must still be found
+_SILENT_READS = 30  # of about a second each, in which at least three signs of life of our own must come back
+_AGAIN_S = 1.0
+
+
+class Listener(Protocol):
+    """Who wants to know what the log says."""
+
+    def begin(self, *, lost: bool) -> Alive:
+        """A new life begins: forget all that the log has said. ``lost``: records are missing. Returns what to say first."""
+        ...
+
+    def take(self, record: LogRecord, offset: int, at: float, stamp_ms: int) -> None:
+        """A record, in order. ``at``: when it was received, own clock."""
+        ...
+
+    def joined(self, start: int, open_at: float) -> None:
+        """All of the past is read, from offset ``start`` on. Calls may start at ``open_at``, own clock."""
+        ...
+
+    def looked(self) -> None:
+        """A number of records was taken, or a second has passed."""
+        ...
+
+    def left(self) -> None:
+        """The log is not followed for the time being: nothing may start."""
+        ...
+
+
+class Follower:
+    """One reader of the log. ``clock`` counts seconds, also while the machine is suspended."""
+
+    def __init__(self, budget_log: BudgetLog, rules: Rules, listener: Listener, clock: Callable[[], float]) -> None:
+        self._log, self._rules, self._listener, self._clock = budget_log, rules, listener, clock
+        self.next = 0  # everything before this offset has been taken
+        self.malformed = 0
+        self._silent = 0  # reads in a row that brought nothing
+
+    async def run(self) -> None:
+        """Follow for ever. Whatever the log does is survived; an error of the listener is raised."""
+        trusted, lost = True, False
+        while True:
+            try:
+                await self._log.open()
+                await self._join(trusted=trusted, lost=lost)
+                lost = False
+                await self._follow()
+            except LogBrokenError as exc:
+                log.critical("budget_log_broken", detail=str(exc), hint="no call starts until those that nobody remembers are over")
+                trusted, lost = False, True
+            except LogUnavailableError as exc:
+                log.error("budget_log_unavailable", detail=str(exc), hint="calls go on when it is back")
+            finally:
+                self._listener.left()
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _follow(self) -> None:
+        while True:
+            entries = await self._read()
+            now = self._clock()
+            for entry in entries:
+                self._take(entry, now)
+            self._listener.looked()
+
+    async def _read(self) -> list[Entry]:
+        entries = await self._log.read()
+        self._silent = 0 if entries else self._silent + 1
+        if self._silent >= _SILENT_READS:
+            raise LogUnavailableError(f"nothing was read for {self._silent} s, not even our own records of each {ALIVE_EVERY_S:.0f} s")
+        return entries
+
+    async def _join(self, *, trusted: bool, lost: bool) -> None:
+        """Read back, dating the past by the broker's clock relative to our own first record."""
+        self._silent = 0
+        hello = await self._log.append(encode(self._listener.begin(lost=lost)))
+        acked = self._clock()
+        begin = await self._log.begin()
+        since = await self._log.offset_at(max(0, hello.stamp_ms - int(1000 * self._rules.replay_s)))
+        by_time = hello.offset if since is None else min(since, hello.offset)
+        start = max(begin, min(by_time, hello.offset - _LEAST_REPLAYED))
+        self._log.seek(start)
+        first_at = await self._replay(start, hello, acked)
+        # a log that does not reach back: calls that nobody remembers may still count, so listen for one horizon first
+        covered = by_time > begin or (trusted and begin == 0)
+        self._listener.joined(start, acked if covered else first_at + self._rules.horizon_s)
+        log.info("budget_joined", replayed=hello.offset + 1 - start, waits=not covered)
+
+    async def _replay(self, start: int, hello: Appended, acked: float) -> float:
+        first_at = acked
+        self.next = start
+        while self.next <= hello.offset:
+            for entry in await self._read():
+                at = self._clock()
+                if entry.offset <= hello.offset:
+                    at = min(acked, acked - (hello.stamp_ms - entry.stamp_ms) / 1000 + self._rules.skew_s)
+                first_at = at if entry.offset == start else first_at
+                self._take(entry, at)
+        return first_at
+
+    def _take(self, entry: Entry, at: float) -> None:
+        if entry.offset != self.next:
+            raise LogBrokenError(f"expected offset {self.next}, got {entry.offset}")
+        self.next += 1
+        record = decode(entry.value)
+        if record is None:
+            self.malformed += 1
+            log.error("budget_record_malformed", offset=entry.offset, hint="something else writes to the budget topic; restrict it")
+            return
+        self._listener.take(record, entry.offset, at, entry.stamp_ms)

@@ -1,0 +1,194 @@
+"""Who has called for which request, as the log tells. Pure.
+
+Every ask names its request by digests. So whoever asks later sees whether a call may have been made already: by a former life
+of the same record (then its fate is in *doubt*), or for another record with the same request id (then this one is a *copy*).
+The order of the log decides who was first; no two replicas can both think it was them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from processor.budget.log_records import Asked, Ended
+from processor.budget.permits import Mark
+
+
+class State(Enum):
+    """What is known of a call."""
+
+    OPEN = "open"  # perhaps made, not answered
+    ACTED = "acted"  # answered, and it may have done something
+    VOID = "void"  # answered, without effect
+    NEVER = "never"  # not made: withdrawn, or the ask of a copy
+
+
+_IN_DOUBT = frozenset({State.OPEN, State.ACTED})
+
+
+@dataclass(slots=True)
+class Call:
+    """One ask for a request's own call."""
+
+    mark: Mark
+    offset: int
+    at: float  # when it was received, own clock
+    stamp_ms: int  # the broker's time, epoch ms
+    state: State = State.OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What earlier asks mean for a later one: at most one of these is set."""
+
+    conflict: bool = False
+    copy: bool = False
+    doubt_ms: int | None = None  # a moment before the first call in doubt, epoch ms
+
+
+CLEAR = Finding()
+
+
+class CallBook:
+    """Calls by request, with or without an end to memory."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Call] = {}
+        self._by_request: dict[str, list[Call]] = {}  # in log order
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, ask_id: str, call: Call) -> bool:
+        """Note an ask. One that is known already is left as it is, and the answer is False."""
+        if ask_id in self._by_id:
+            return False
+        self._by_id[ask_id] = call
+        self._by_request.setdefault(call.mark.request, []).append(call)
+        return True
+
+    def end(self, ended: Ended) -> bool:
+        """Note an end; whether the ask was known and open."""
+        call = self._by_id.get(ended.id)
+        if call is None or call.state is not State.OPEN:
+            return False
+        if ended.used:
+            call.state = State.ACTED if ended.acted else State.VOID
+        else:
+            call.state = State.NEVER
+        return True
+
+    def drop(self, ask_id: str) -> Call:
+        """Forget an ask, and return it."""
+        call = self._by_id.pop(ask_id)
+        siblings = self._by_request[call.mark.request]
+        siblings.remove(call)
+        if not siblings:
+            del self._by_request[call.mark.request]
+        return call
+
+    def of(self, request: str) -> Iterable[Call]:
+        """All asks for a request."""
+        return self._by_request.get(request, ())
+
+    def calls(self) -> Iterable[Call]:
+        """All asks, in log order."""
+        return self._by_id.values()
+
+    def since(self, offset: int) -> list[tuple[str, Call]]:
+        """The asks from an offset on, with their ids, the last first."""
+        return list(itertools.takewhile(lambda item: item[1].offset >= offset, reversed(self._by_id.items())))
+
+
+class Recollection:
+    """What a restored lane needs to know of its former owners' calls, however long ago. Kept while the lane lives."""
+
+    def __init__(self, lane: str, since_offset: int, unfinished: Callable[[int], bool]) -> None:
+        self.lane, self.since_offset, self._unfinished = lane, since_offset, unfinished
+        self.book = CallBook()
+        self._early: dict[str, Ended] = {}  # ends read before their ask, by the reader that runs ahead
+
+    def take(self, ask_id: str, call: Call) -> None:
+        """Take an ask of this lane for a record that is not finished; others are passed over."""
+        if call.mark.lane != self.lane or call.offset < self.since_offset or not self._unfinished(call.mark.offset):
+            return
+        self.book.add(ask_id, call)
+        if (ended := self._early.pop(ask_id, None)) is not None:
+            self.book.end(ended)
+
+    def ended(self, ended: Ended, *, recalling: bool) -> None:
+        """Take an end. While older records are still being read it may come before its ask."""
+        if not self.book.end(ended) and recalling:
+            self._early[ended.id] = ended
+
+    def recalled(self) -> None:
+        """All that is older has been read."""
+        self._early.clear()
+
+    def first_calls(self) -> dict[int, int]:
+        """For each unfinished record, by its offset, where in the log it was first asked for."""
+        found: dict[int, int] = {}
+        for call in self.book.calls():
+            found[call.mark.offset] = min(call.offset, found.get(call.mark.offset, call.offset))
+        return found
+
+    def outlive_log(self) -> None:
+        """The log begins anew: what is recalled is before everything in it."""
+        for call in self.book.calls():
+            call.offset = -1
+
+
+class Journal:
+    """The calls of the last ``memory_s`` seconds, and what restored lanes recall from before."""
+
+    def __init__(self, memory_s: float) -> None:
+        self._memory_s = memory_s
+        self._book = CallBook()
+        self._order: deque[tuple[float, str]] = deque()
+        self.floor = 0  # asks from this offset on are remembered
+        self.recollections: dict[str, Recollection] = {}
+        self.recalling: set[str] = set()  # lanes whose older records are being read
+
+    def __len__(self) -> int:
+        return len(self._book)
+
+    def asked(self, asked: Asked, call: Call) -> None:
+        """An ask for a request's own call was read."""
+        self._expire(call.at)
+        finding = self.finding(call.mark, call.offset)
+        if finding.copy or finding.conflict:
+            call.state = State.NEVER  # its holder has read all that is before it, and sees the same
+        if self._book.add(asked.id, call):
+            self._order.append((call.at, asked.id))
+
+    def ended(self, ended: Ended) -> None:
+        """An end was read."""
+        self._book.end(ended)
+        for recollection in self.recollections.values():
+            recollection.ended(ended, recalling=recollection.lane in self.recalling)
+
+    def recollect(self, lane: str, since_offset: int, unfinished: Callable[[int], bool]) -> Recollection:
+        """Begin what a restored lane keeps, with what is remembered; older records are to be fed to it."""
+        found = self.recollections[lane] = Recollection(lane, since_offset, unfinished)
+        for asked, call in self._book.since(since_offset):
+            found.take(asked, Call(call.mark, call.offset, call.at, call.stamp_ms, call.state))
+        return found
+
+    def finding(self, mark: Mark, before_offset: int) -> Finding:
+        """What the asks before an offset mean for this one."""
+        recollection = self.recollections.get(mark.lane)
+        calls = [c for c in self._book.of(mark.request) if c.offset < before_offset]
+        calls += [c for c in (recollection.book.of(mark.request) if recollection else ()) if c.offset < before_offset]
+        owner = min((c for c in calls if c.state is not State.NEVER), key=lambda c: c.offset, default=None)
+        if owner is not None and owner.mark.first != mark.first and mark.replay == 0:  # a redrive is a new round, whoever asked before
+            same = owner.mark.content == mark.content
+            return Finding(copy=same, conflict=not same)
+        doubtful = [c.stamp_ms for c in calls if c.state in _IN_DOUBT and (c.mark.first, c.mark.replay) == (mark.first, mark.replay)]
+        return Finding(doubt_ms=min(doubtful)) if doubtful else CLEAR
+
+    def _expire(self, now: float) -> None:
+        while self._order and now - self._order[0][0] > self._memory_s:
+            self.floor = max(self.floor, self._book.drop(self._order.popleft()[1]).offset + 1)

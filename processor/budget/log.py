@@ -1,0 +1,81 @@
+"""What the budget needs of its log. ``stream.budget_log`` keeps it in Kafka, tests keep it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class LogUnavailableError(Exception):
+    """The log does not answer; trying again may help. The text says what was wrong."""
+
+
+class LogBrokenError(Exception):
+    """Records are missing: the log was purged or created anew. What is known of it is void."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a record was appended, and when by the broker's clock (epoch ms)."""
+
+    offset: int
+    stamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record of the log."""
+
+    offset: int
+    stamp_ms: int
+    value: bytes | None
+
+
+class BudgetLog(Protocol):
+    """One ordered log that all replicas append to and read. Every method ends within a bounded time."""
+
+    async def open(self) -> None:
+        """Connect, or connect anew after an error.
+
+        Raises:
+            LogUnavailableError: if that is not possible now.
+        """
+        ...
+
+    async def append(self, value: bytes) -> Appended:
+        """Append a record; returns when all replicas of the log have it.
+
+        Raises:
+            LogUnavailableError: if that is not known to have happened.
+        """
+        ...
+
+    async def begin(self) -> int:
+        """The first offset that is still there."""
+        ...
+
+    async def offset_at(self, stamp_ms: int) -> int | None:
+        """The first record appended at or after a time of the broker's clock; None if there is none."""
+        ...
+
+    def seek(self, offset: int) -> None:
+        """Read from here on."""
+        ...
+
+    async def read(self) -> list[Entry]:
+        """The next records, without a gap; none after about a second without any.
+
+        Raises:
+            LogBrokenError: if records are missing.
+            LogUnavailableError: for any other reason.
+        """
+        ...
+
+    def section(self, start: int, stop: int) -> AsyncIterator[list[Entry]]:
+        """The records of ``start`` to ``stop - 1`` that are still there, read beside ``read``."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...

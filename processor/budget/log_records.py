@@ -1,0 +1,199 @@
+"""The records of the budget log, to bytes and back. Pure; what cannot be read is no record.
+
+All replicas of an API key read and write one partition of them. Everybody who may write there can free or fake holds:
+access to the topic is to be restricted. Unknown kinds are passed over, so a later version may add some.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from processor.budget.permits import Health, Mark
+
+_TEXT_CHARS_MAX = 300
+_SECONDS_MAX = 366 * 86_400.0
+_COUNT_MAX = 1_000_000_000
+_SCOPES_MAX = 16
+_OFFSET_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call is wanted. It holds its weight in every scope from here on."""
+
+    id: str
+    scopes: tuple[str, ...]
+    promise_s: float  # the call starts, and is counted by the server, within this time of the sending of this record
+    endpoint: str
+    weight: int = 1
+    probe: bool = False
+    mark: Mark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The call was answered (``used``), or will never be made."""
+
+    id: str
+    used: bool
+    acted: bool = False
+    health: Health = Health.NEUTRAL
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The call may still be counted: its hold stays. Only the health of the endpoint is known."""
+
+    id: str
+    health: Health = Health.BAD
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """No call of this scope starts for so long. ``counts`` if a 429 said so just now; False if it is said again for newcomers."""
+
+    scope: str
+    wait_s: float
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A replica joins, or is still there."""
+
+    client: str  # begins the ids of its asks
+    instance: str
+    limits: Mapping[str, int]
+    windows_s: Mapping[str, float] = field(default_factory=dict)
+    waiting: Mapping[str, int] = field(default_factory=dict)  # requests by endpoint
+    lost: bool = False  # it has seen the log break: nobody knows who has called lately
+
+
+LogRecord = Asked | Ended | Failed | Paused | Alive
+
+
+def encode(record: LogRecord) -> bytes:
+    """A record as JSON."""
+    return orjson.dumps(_WRITERS[type(record)](record))
+
+
+def decode(value: bytes | None) -> LogRecord | None:
+    """The record, or None if it is none that this version understands."""
+    try:
+        raw = orjson.loads(value or b"")
+        record: LogRecord = _READERS[raw["t"]](raw)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return record
+
+
+def _write_asked(r: Asked) -> dict[str, Any]:
+    out: dict[str, Any] = {"t": "ask", "i": r.id, "s": r.scopes, "h": r.promise_s, "e": r.endpoint}
+    if r.weight != 1:
+        out["n"] = r.weight
+    if r.probe:
+        out["p"] = True
+    if r.mark is not None:
+        m = r.mark
+        out["m"] = [m.request, m.content, m.first, m.lane, m.offset, m.replay]
+    return out
+
+
+def _read_asked(raw: dict[str, Any]) -> Asked:
+    scopes = tuple(_text(s) for s in _list(raw["s"], _SCOPES_MAX))
+    if not scopes or len(set(scopes)) != len(scopes):
+        raise ValueError("scopes")
+    mark = None
+    if "m" in raw:
+        request, content, first, lane, at, replay = _list(raw["m"], 6)
+        mark = Mark(_text(request), _text(content), _text(first), _text(lane), _count(at, 0, _OFFSET_MAX), _count(replay, 0))
+    return Asked(
+        _text(raw["i"]), scopes, _seconds(raw["h"]), _text(raw["e"]), _count(raw.get("n", 1), 1), probe=raw.get("p") is True, mark=mark
+    )
+
+
+def _write_ended(r: Ended) -> dict[str, Any]:
+    return {"t": "end", "i": r.id, "u": r.used, "a": r.acted, "x": r.health.value}
+
+
+def _read_ended(raw: dict[str, Any]) -> Ended:
+    return Ended(_text(raw["i"]), used=_flag(raw["u"]), acted=_flag(raw["a"]), health=Health(raw["x"]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= _TEXT_CHARS_MAX:
+        raise ValueError("text")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("flag")  # noqa: TRY004 - one kind of error for all that is malformed
+    return value
+
+
+def _count(value: Any, least: int, most: int = _COUNT_MAX) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError("count")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or not 0 <= value <= _SECONDS_MAX:
+        raise ValueError("seconds")
+    return float(value)
+
+
+def _list(value: Any, count_max: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > count_max:
+        raise ValueError("list")
+    return value
+
+
+def _counts(value: Any, least: int) -> dict[str, int]:
+    if not isinstance(value, dict) or len(value) > 100:  # noqa: PLR2004 - more than there are scopes or endpoints
+        raise ValueError("counts")
+    return {_text(k): _count(v, least) for k, v in value.items()}
+
+
+def _read_alive(raw: dict[str, Any]) -> Alive:
+    windows = raw["w"]
+    if not isinstance(windows, dict) or len(windows) > 100:  # noqa: PLR2004 - as above
+        raise ValueError("windows")
+    return Alive(
+        _text(raw["c"]),
+        _text(raw["n"]),
+        _counts(raw["l"], 1),
+        {_text(k): _seconds(v) for k, v in windows.items()},
+        _counts(raw["q"], 0),
+        lost=_flag(raw["z"]),
+    )
+
+
+_WRITERS: dict[type, Any] = {
+    Asked: _write_asked,
+    Ended: _write_ended,
+    Failed: lambda r: {"t": "fail", "i": r.id, "x": r.health.value},
+    Paused: lambda r: {"t": "pause", "s": r.scope, "d": r.wait_s, "r": r.counts},
+    Alive: lambda r: {
+        "t": "alive",
+        "c": r.client,
+        "n": r.instance,
+        "l": dict(r.limits),
+        "w": dict(r.windows_s),
+        "q": dict(r.waiting),
+        "z": r.lost,
+    },
+}
+_READERS: dict[str, Any] = {
+    "ask": _read_asked,
+    "end": _read_ended,
+    "fail": lambda raw: Failed(_text(raw["i"]), Health(raw["x"])),
+    "pause": lambda raw: Paused(_text(raw["s"]), _seconds(raw["d"]), counts=_flag(raw["r"])),
+    "alive": _read_alive,
+}

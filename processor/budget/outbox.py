@@ -1,0 +1,61 @@
+"""Sends records to the log. Nobody waits for an acknowledgement: what counts is what is read back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from processor.budget.log import BudgetLog, LogUnavailableError
+from processor.budget.log_records import LogRecord, encode
+
+log = structlog.get_logger(__name__)
+
+_AGAIN_S = 0.5
+_CLOSE_S = 2.0
+
+
+class Outbox:
+    """Records on their way; as many as there are calls and asks."""
+
+    def __init__(self, budget_log: BudgetLog, clock: Callable[[], float]) -> None:
+        self._log, self._clock = budget_log, clock
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def post(self, record: LogRecord, *, for_s: float = 0.0, on_lost: Callable[[], None] | None = None) -> None:
+        """Append a record.
+
+        Args:
+            record: what to say.
+            for_s: try again for so long; a record that comes later is of no use.
+            on_lost: called when it was given up.
+        """
+        task = asyncio.get_running_loop().create_task(self._send(record, self._clock() + for_s, on_lost))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Wait a moment for what is on its way."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSE_S)
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _send(self, record: LogRecord, until: float, on_lost: Callable[[], None] | None) -> None:
+        value = encode(record)
+        while True:
+            try:
+                await self._log.append(value)
+            except LogUnavailableError as exc:
+                if self._clock() >= until:
+                    log.warning("budget_record_lost", kind=type(record).__name__, detail=str(exc))
+                    if on_lost is not None:
+                        on_lost()
+                    return
+            else:
+                return
+            await asyncio.sleep(_AGAIN_S)

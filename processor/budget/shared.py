@@ -1,0 +1,293 @@
+"""The budget of all replicas: asks through the log, and starts a call when the log as read says so.
+
+``acquire`` waits in a line for a turn, appends the ask, waits until it is read back and may start, and takes a call slot of
+the process. Waiting holds no slot and ends at once on cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiolimiter import AsyncLimiter
+
+from processor.budget.asks import Asks
+from processor.budget.follower import Follower
+from processor.budget.line import Line
+from processor.budget.log import BudgetLog
+from processor.budget.log_records import Alive, Asked, LogRecord, Paused
+from processor.budget.notices import Notices
+from processor.budget.outbox import Outbox
+from processor.budget.permits import Ask, BudgetClosedError, Ending, NotNowError, Permit
+from processor.budget.recall import recall
+from processor.budget.state import ALIVE_EVERY_S, BudgetState, Rules
+
+log = structlog.get_logger(__name__)
+
+_CLOSE_S = 1.0
+_PACER_BURST = 2  # with 1, all time by which a timer is late is lost
+_DISPATCH_S = 1.0
+
+
+def boot_clock() -> float:
+    """Seconds, monotonic and counting suspend: a promise must not stand still while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and how this process works, beside the rules that all share."""
+
+    instance: str
+    calls_max: int  # calls in flight in this process
+    queue_max: int  # requests that wait in one line before others are sent away
+    park_s: float  # a longer pause is not waited out in a line
+
+
+class SharedBudget:
+    """See ``permits.Budget``. To be made inside a running loop; ``run`` follows the log until it is cancelled."""
+
+    def __init__(
+        self, budget_log: BudgetLog, rules: Rules, place: Place, *, draw: Callable[[], float], clock: Callable[[], float] = boot_clock
+    ) -> None:
+        self._log, self._rules, self._place, self._draw, self._clock = budget_log, rules, place, draw, clock
+        self._outbox = Outbox(budget_log, clock)
+        self._asks = Asks(rules, self._outbox, place.calls_max, clock, self._wake_lines)
+        self._follower = Follower(budget_log, rules, self, clock)
+        self._notices = Notices()
+        self._pacers = {s: AsyncLimiter(_PACER_BURST, _PACER_BURST * window_s / limit) for s, (limit, window_s) in rules.limits.items()}
+        self._lines: dict[str, Line] = {}
+        self._joined = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def state(self) -> BudgetState:
+        """What the log says."""
+        return self._asks.state
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is asked any more."""
+        return self._asks.closed
+
+    # ---- for those who call
+
+    async def acquire(self, ask: Ask) -> Permit:
+        """See ``permits.Budget.acquire``."""
+        line = self._lines.get(ask.endpoint) or self._line(ask)
+        while True:
+            self._admit(line, ask)
+            if not line.queue and self._askable(line) and not self.state.shut(line.endpoint) and line.paced():
+                await line.pace()  # does not wait
+                line.take(probe=False)
+                probe = False
+            else:
+                probe = await line.turn(ask)
+            try:
+                permit = await self._asks.ask(ask, probe=probe)
+            finally:
+                line.give_back(probe=probe)
+            if permit is not None:
+                line.started(self._clock())
+                return permit
+
+    def release(self, permit: Permit, ending: Ending) -> None:
+        """See ``permits.Budget.release``.
+
+        Raises:
+            ValueError: if it was released before.
+        """
+        if permit.released:
+            raise ValueError("a permit was released twice")
+        permit.released = True
+        self._asks.release(permit, ending)
+
+    def pause(self, scope: str, wait_s: float) -> None:
+        """See ``permits.Budget.pause``."""
+        self.state.windows[scope].hold_back(wait_s, self._clock())
+        self._outbox.post(Paused(scope, wait_s), for_s=wait_s)
+
+    def is_down(self, endpoint: str) -> bool:
+        """See ``permits.Budget.is_down``."""
+        return self.state.circuit(endpoint).open
+
+    # ---- for lanes, see ``stream.work.Journal``
+
+    def position(self) -> int:
+        """See ``stream.work.Journal.position``."""
+        return self._follower.next
+
+    async def recall(self, lane: str, since_offset: int | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, int]]:
+        """See ``stream.work.Journal.recall``."""
+        await self._joined.wait()
+        read_to = self._follower.next
+        since = read_to if since_offset is None else since_offset
+        return await recall(self._log, self.state.journal, lane, since, read_to, unfinished)
+
+    def forget(self, lane: str) -> None:
+        """See ``stream.work.Journal.forget``."""
+        self.state.journal.recollections.pop(lane, None)
+
+    # ---- life
+
+    async def run(self) -> None:
+        """Follow the log until cancelled.
+
+        Raises:
+            Exception: a fault of this program, not of the log; the budget is closed then.
+        """
+        self._spawn(self._tell(), "budget alive")
+        try:
+            await self._follower.run()
+        finally:
+            self._refuse()
+
+    async def close(self) -> None:
+        """End everything; whoever waits gets ``BudgetClosedError``. May be called twice."""
+        self._refuse()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSE_S)
+        await self._outbox.close()
+        await self._log.close()
+
+    # ---- the follower's listener
+
+    def begin(self, *, lost: bool) -> Alive:
+        """See ``follower.Listener.begin``."""
+        state = BudgetState(self._rules, self._draw())
+        state.journal.recollections = self.state.journal.recollections
+        if lost:
+            for recollection in state.journal.recollections.values():
+                recollection.outlive_log()
+        self._client = uuid.uuid4().hex[:10]
+        self._asks.begin(state, self._client)
+        return self._alive(lost=lost)
+
+    def take(self, record: LogRecord, offset: int, at: float, stamp_ms: int) -> None:
+        """See ``follower.Listener.take``."""
+        if isinstance(record, Asked):
+            self._asks.take(record, offset, at, stamp_ms)
+        else:
+            self.state.apply(record, offset, at, stamp_ms)
+
+    def joined(self, start: int, open_at: float) -> None:
+        """See ``follower.Listener.joined``."""
+        self.state.journal.floor = max(start, self.state.journal.floor)
+        self._asks.open_at = open_at
+        self._joined.set()
+        self.looked()
+
+    def looked(self) -> None:
+        """See ``follower.Listener.looked``."""
+        self._asks.look()
+        for notice in self._notices.look(self.state, self._clock()):
+            getattr(log, notice.level)(notice.event, **notice.fields)
+
+    def left(self) -> None:
+        """See ``follower.Listener.left``."""
+        self._joined.clear()
+        self._asks.open_at = float("inf")
+        self._asks.give_up()
+
+    # ---- lines
+
+    def _admit(self, line: Line, ask: Ask) -> None:
+        if self.closed:
+            raise BudgetClosedError
+        now = self._clock()
+        paused_s = self.state.paused_for_s(ask.scopes, now)
+        if paused_s > self._place.park_s:
+            raise NotNowError("scope_paused", paused_s)
+        if len(line.queue) >= self._place.queue_max and self.state.others_wanted(line.endpoint, now):
+            away = line.make_room(ask, now)
+            if away is not None:
+                raise away
+
+    def _askable(self, line: Line) -> bool:
+        now = self._clock()
+        return (
+            now >= self._asks.open_at
+            and not line.full
+            and self.state.passable(line.endpoint, now)
+            and not (self.state.shut(line.endpoint) and any(other.probing for other in self._lines.values()))
+            and self.state.paused_for_s(line.scopes, now) <= 0
+        )
+
+    def _wake_lines(self) -> None:
+        now = self._clock()
+        for line in self._lines.values():
+            paused_s = self.state.paused_for_s(line.scopes, now)
+            if paused_s > self._place.park_s:
+                line.turn_away(NotNowError("scope_paused", paused_s))
+                self._asks.give_up(line.endpoint, NotNowError("scope_paused", paused_s))
+            if line.queue:
+                line.changed.set()
+
+    def _line(self, ask: Ask) -> Line:
+        rate_per_s = min(limit / window_s for limit, window_s in (self._rules.limits[s] for s in ask.scopes))
+        # the slowest scope first, so that a place in a quick one is not used up by waiting for the slow one
+        ordered = sorted(ask.scopes, key=lambda s: (self._rules.limits[s][0] / self._rules.limits[s][1], s))
+        line = Line(ask.endpoint, ask.scopes, [self._pacers[s] for s in ordered], rate_per_s, self._place.calls_max)
+        self._lines[ask.endpoint] = line
+        self._spawn(self._dispatch(line), f"budget {ask.endpoint}")
+        return line
+
+    async def _dispatch(self, line: Line) -> None:
+        """Give turns to those who wait, while asking is of use."""
+        while not self.closed:
+            line.changed.clear()
+            if not line.queue or not self._askable(line):
+                try:
+                    async with asyncio.timeout(_DISPATCH_S if line.queue else None):
+                        await line.changed.wait()
+                except TimeoutError:
+                    pass  # a pause may be over, or a probe due
+                continue
+            await line.pace()
+            if self._askable(line):
+                line.hand_over(probe=self.state.shut(line.endpoint))
+
+    # ---- signs of life
+
+    async def _tell(self) -> None:
+        """Say that we are here, and say long pauses again for those who join later."""
+        while not self.closed:
+            await asyncio.sleep(ALIVE_EVERY_S)
+            if not self._joined.is_set():
+                continue
+            self._outbox.post(self._alive(lost=False))
+            now = self._clock()
+            again_s = self._rules.memory_s / 4 * (1 + self._draw())
+            for scope, window in self.state.windows.items():
+                if window.paused_until > now and now - window.pause_told_at > again_s:
+                    self._outbox.post(Paused(scope, window.paused_until - now, counts=False))
+
+    def _alive(self, *, lost: bool) -> Alive:
+        limits = {s: limit for s, (limit, _) in self._rules.limits.items()}
+        windows = {s: window_s for s, (_, window_s) in self._rules.limits.items()}
+        waiting = {line.endpoint: len(line.queue) + line.outstanding for line in self._lines.values()}
+        return Alive(self._client, self._place.instance, limits, windows, waiting, lost=lost)
+
+    def _refuse(self) -> None:
+        self._asks.close()
+        for line in self._lines.values():
+            line.turn_away(BudgetClosedError())
+            line.changed.set()
+
+    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(coro, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("budget_failed", task=task.get_name(), error=type(error).__name__)
+            self._refuse()  # nobody may wait for a task that is gone

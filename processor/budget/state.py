@@ -1,0 +1,176 @@
+"""All that the budget log says, as one replica sees it: windows, breakers, journal, who is there. Pure: no clock, no I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from processor.budget.circuits import ACCOUNT, Circuit, account_rules, endpoint_rules
+from processor.budget.journal import Call, Journal
+from processor.budget.log_records import Alive, Asked, Ended, Failed, LogRecord, Paused
+from processor.budget.permits import Health
+from processor.budget.windows import Window
+
+ALIVE_EVERY_S = 10.0
+_ALIVE_S = 45.0  # a replica not heard of for so long is gone
+_MIXED_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What all replicas of a key agree on; seconds. Defaults and reasons stand in the settings."""
+
+    limits: Mapping[str, tuple[int, float]]  # scope -> calls, window
+    wait_s: float  # an ask starts within this time of its sending, or is given up
+    call_s: float  # a call is counted by the server within this time of its start
+    slack_s: float
+    skew_s: float
+    memory_s: float
+    pause_max_s: float
+    breaker_failures: int
+    breaker_hold_s: float
+    account_probe_s: float
+
+    @property
+    def promise_s(self) -> float:
+        """From the sending of an ask to the last moment at which its call may be counted."""
+        return self.wait_s + self.call_s
+
+    @property
+    def horizon_s(self) -> float:
+        """Older asks of this configuration cannot matter to any window."""
+        return self.promise_s + self.slack_s + max(window_s for _, window_s in self.limits.values())
+
+    @property
+    def replay_s(self) -> float:
+        """How far back a newcomer reads: others may promise twice as much; and what the journal remembers."""
+        return max(2 * self.horizon_s + self.skew_s, self.memory_s)
+
+
+class BudgetState:
+    """Apply every record of the log in order; ask what an own ask may do.
+
+    Args:
+        rules: limits and times.
+        spread: 0 <= spread < 1, this replica's place in the crowd after a pause.
+    """
+
+    def __init__(self, rules: Rules, spread: float) -> None:
+        self.rules = rules
+        self.windows = {scope: Window(limit, window_s, rules.slack_s, spread) for scope, (limit, window_s) in rules.limits.items()}
+        self.circuits: dict[str, Circuit] = {ACCOUNT: Circuit(account_rules(rules.account_probe_s))}
+        self.journal = Journal(rules.memory_s)
+        self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
+        self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
+        self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
+        self._open: dict[str, tuple[int, str]] = {}  # asks without an end: offset, endpoint
+        self._open_order: deque[tuple[float, str]] = deque()
+
+    def apply(self, record: LogRecord, offset: int, at: float, stamp_ms: int, *, mine: bool = False) -> bool:
+        """Take a record in; whether it is an ask not seen before.
+
+        Args:
+            record: what was read.
+            offset: where it stands.
+            at: when it was received, own clock; for records of a former time an estimate that is never too early.
+            stamp_ms: the broker's time of appending, epoch ms.
+            mine: it is an ask of this replica, and somebody still waits for it.
+        """
+        match record:
+            case Asked():
+                return self._asked(record, offset, at, stamp_ms, mine=mine)
+            case Ended():
+                for window in self.windows.values():
+                    window.end(record.id, used=record.used, at=at)
+                self.journal.ended(record)
+                self._judge(record.id, offset, record.health, at)
+            case Failed():
+                self._judge(record.id, offset, record.health, at)
+            case Paused():
+                if record.scope in self.windows:  # no record may stop us for ever
+                    self.windows[record.scope].pause(min(record.wait_s, self.rules.pause_max_s), at, counts=record.counts)
+            case Alive():
+                self._alive(record, at)
+        return False
+
+    def start_at(self, asked: Asked, now: float) -> float:
+        """``now`` or less: this own, placed ask may start. Otherwise when to look again, or ``inf`` for not without a new record."""
+        return max(self.blocked_until, *(self.windows[s].start_at(asked.id, now) for s in asked.scopes))
+
+    def is_obsolete(self, asked: Asked) -> bool:
+        """Whether an own, placed ask is to be given up: a breaker has opened, or another ask is the probe."""
+        return not all(self.circuit(name).may_start(asked.id) for name in (ACCOUNT, asked.endpoint))
+
+    def passable(self, endpoint: str, now: float) -> bool:
+        """Whether an ask is worth making: freely, or as a probe."""
+        return self.circuit(ACCOUNT).passable(now) and self.circuit(endpoint).passable(now)
+
+    def shut(self, endpoint: str) -> bool:
+        """Whether only a probe may pass."""
+        return self.circuit(ACCOUNT).open or self.circuit(endpoint).open
+
+    def forget(self, ask_id: str) -> None:
+        """An own ask waits no more."""
+        for window in self.windows.values():
+            window.forget(ask_id)
+
+    def circuit(self, name: str) -> Circuit:
+        """The breaker of an endpoint, or of the account."""
+        found = self.circuits.get(name)
+        if found is None:
+            found = self.circuits[name] = Circuit(endpoint_rules(self.rules.breaker_failures, self.rules.breaker_hold_s))
+        return found
+
+    def paused_for_s(self, scopes: tuple[str, ...], now: float) -> float:
+        """Seconds until none of the scopes is paused; 0 if none is."""
+        return max(0.0, *(self.windows[s].paused_until - now for s in scopes))
+
+    def others_wanted(self, endpoint: str, now: float) -> bool:
+        """Whether anybody has asked for another endpoint lately, so that its requests may stand behind this one's."""
+        return any(name != endpoint and now - at <= _MIXED_S for name, at in self.asked_at.items())
+
+    def replicas_alive(self, now: float) -> dict[str, Alive]:
+        """Replicas by client id."""
+        return {client: alive for client, (at, alive) in self.replicas.items() if now - at <= _ALIVE_S}
+
+    def _asked(self, asked: Asked, offset: int, at: float, stamp_ms: int, *, mine: bool) -> bool:
+        self._expire_open(at)
+        if asked.id in self._open or any(asked.id in w.live for w in self.windows.values()):
+            return False  # a repeated copy: the first one counts
+        for scope in asked.scopes:
+            if scope in self.windows:
+                self.windows[scope].ask(asked.id, offset, asked.weight, asked.promise_s, at, mine=mine)
+        self._open[asked.id] = (offset, asked.endpoint)
+        self._open_order.append((at + asked.promise_s, asked.id))
+        if asked.probe:
+            for name in (ACCOUNT, asked.endpoint):
+                self.circuit(name).asked_as_probe(asked.id, asked.promise_s, at)
+        if asked.mark is not None:
+            self.asked_at[asked.endpoint] = at
+            self.journal.asked(asked, Call(asked.mark, offset, at, stamp_ms))
+        return True
+
+    def _judge(self, ask_id: str, offset: int, health: Health, at: float) -> None:
+        found = self._open.pop(ask_id, None)
+        if found is None:
+            return
+        asked_offset, endpoint = found
+        of_endpoint = Health.NEUTRAL if health is Health.ACCOUNT else health
+        self.circuit(endpoint).ended(ask_id, asked_offset, offset, of_endpoint, at)
+        of_account = {Health.ACCOUNT: Health.BAD, Health.BAD: Health.NEUTRAL}.get(health, health)
+        self.circuit(ACCOUNT).ended(ask_id, asked_offset, offset, of_account, at)
+
+    def _alive(self, alive: Alive, at: float) -> None:
+        self.replicas[alive.client] = (at, alive)
+        if alive.lost:
+            self.blocked_until = max(self.blocked_until, at + self.rules.horizon_s)
+        present = self.replicas_alive(at)
+        self.replicas = {client: self.replicas[client] for client in present}
+        for scope, window in self.windows.items():  # the lowest limit that anybody obeys governs, so a change is safe while old ones run
+            configured = self.rules.limits[scope][0]
+            window.configured = min([configured, *(a.limits[scope] for a in present.values() if scope in a.limits)])
+
+    def _expire_open(self, now: float) -> None:
+        while self._open_order and self._open_order[0][0] <= now:
+            self._open.pop(self._open_order.popleft()[1], None)

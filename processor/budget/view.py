@@ -1,0 +1,99 @@
+"""The budget as people see it: one line for each scope, from what the log says. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from processor.budget.circuits import ACCOUNT
+from processor.budget.state import BudgetState
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeView:
+    """One scope; seconds are from now on."""
+
+    scope: str
+    configured: int  # calls a window
+    limit: int  # at present: less while somebody else uses the key, or while a replica obeys less
+    window_s: float
+    live: int  # weight that counts now: calls of the last window, calls in flight, asks that wait
+    used: int  # calls of this key answered in the last window
+    open: int  # asks without an answer: waiting or in flight
+    waiting: int  # requests that wait in all replicas, as they said last
+    paused_for_s: float
+    throttled_lately: int  # 429s of the last ten minutes that have not lowered the limit yet
+    holders: Mapping[str, int]  # open weight by replica
+
+    @property
+    def foreign(self) -> bool:
+        """Whether somebody else seems to use the key."""
+        return self.limit < self.configured or self.throttled_lately > 0
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitView:
+    """One breaker that is not closed."""
+
+    name: str  # an endpoint, or ``account``
+    probe_in_s: float
+    probing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """Everything `processor budget` prints."""
+
+    scopes: tuple[ScopeView, ...]
+    circuits: tuple[CircuitView, ...]
+    replicas: tuple[str, ...]
+    blocked_for_s: float  # the log was lost: nobody starts a call
+
+
+def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], now: float) -> BudgetView:
+    """What the state says now.
+
+    Args:
+        state: after the last record.
+        scopes_of: the scopes of each endpoint, to share out who waits.
+        now: the clock with which the records were applied.
+    """
+    present = state.replicas_alive(now)
+    instances = {client: alive.instance for client, alive in present.items()}
+    waiting: Counter[str] = Counter()
+    for alive in present.values():
+        for endpoint, count in alive.waiting.items():
+            waiting.update(dict.fromkeys(scopes_of.get(endpoint, ()), count))
+    return BudgetView(
+        tuple(_scope(state, name, instances, waiting[name], now) for name in sorted(state.windows)),
+        tuple(
+            CircuitView(name if name != ACCOUNT else "account", max(0.0, c.until - now), c.probing(now))
+            for name, c in sorted(state.circuits.items())
+            if c.open
+        ),
+        tuple(sorted(instances.values())),
+        max(0.0, state.blocked_until - now),
+    )
+
+
+def _scope(state: BudgetState, name: str, instances: Mapping[str, str], waiting: int, now: float) -> ScopeView:
+    window = state.windows[name]
+    window.expire(now)
+    holders: Counter[str] = Counter()
+    for ask_id, hold in window.live.items():
+        if hold.open:
+            holders[instances.get(ask_id.rpartition("-")[0], "gone")] += hold.weight
+    return ScopeView(
+        name,
+        state.rules.limits[name][0],
+        window.limit,
+        window.window_s,
+        window.weight,
+        window.weight - window.open_weight,
+        window.open_weight,
+        waiting,
+        max(0.0, window.paused_until - now),
+        window.throttled_lately(now),
+        dict(holders),
+    )

@@ -1,0 +1,170 @@
+"""One scope as this replica sees it: who holds weight, and when an own ask may start. Pure: ``at`` and ``now`` go in.
+
+An ask is *live* from its record until its end was read and a window has passed (used), until its end was read (unused), or
+until its promise and a window have passed (no end: its holder died). RULE: an ask may start when, in its holder's own view,
+the live asks *earlier in the log* weigh at most limit - weight.
+
+Why no window holds more than the limit: of any limit + 1 calls counted inside one window take the one latest in the log. The
+others are earlier in the log, and still live in its holder's view when it starts, because each hold is timed from when the
+holder *received* a record, which is after the fact that the record reports. So views may differ, lag or be late: late is safe.
+
+All times are seconds of this replica's own clock, which counts while the machine is suspended.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass
+
+_THROTTLES = 3  # so many 429s ...
+_THROTTLED_WITHIN_S = 600.0  # ... in this time mean that somebody else uses the key
+_LOWERED_PART = 0.9
+_RAISED_PART = 0.01  # of the configured limit, for each quiet window
+_SPREAD_PART = 0.2
+_SPREAD_MAX_S = 2.0
+
+
+@dataclass(slots=True)
+class Hold:
+    """The weight of one ask."""
+
+    offset: int
+    weight: int
+    until: float
+    open: bool = True  # no end was read
+    earliest: float = 0.0  # pacing
+    ahead: int = 0  # live weight earlier in the log; kept up to date for own waiting asks only
+
+
+class Window:
+    """The live asks of one scope. Offsets only grow, so a new ask is behind everything that is live.
+
+    Args:
+        limit: calls a window.
+        window_s: length of the window.
+        slack_s: drift between two clocks over a hold.
+        spread: 0 <= spread < 1, this replica's place in the crowd after a pause.
+    """
+
+    def __init__(self, limit: int, window_s: float, slack_s: float, spread: float) -> None:
+        self.configured, self.window_s = limit, window_s
+        self.live: dict[str, Hold] = {}
+        self.own: dict[str, Hold] = {}  # asks of this replica that wait, in log order
+        self.weight = self.open_weight = 0
+        self.paused_until = float("-inf")
+        self.pause_told_at = float("-inf")  # when the log last said so
+        self._held_until = float("-inf")  # a pause of our own that the log does not say yet
+        self._keep_s, self._spread = window_s + slack_s, spread
+        self._expiry: list[tuple[float, str]] = []
+        self._pace = self._resume = float("-inf")
+        self._throttled: deque[float] = deque(maxlen=_THROTTLES)
+        self._lowered: int | None = None
+        self._quiet_from = float("-inf")
+
+    @property
+    def limit(self) -> int:
+        """Calls a window at present: what is configured, or less while somebody else uses the key."""
+        return self.configured if self._lowered is None else min(self.configured, self._lowered)
+
+    @property
+    def gap_s(self) -> float:
+        """Time between two calls at the full rate."""
+        return self.window_s / self.limit
+
+    def ask(self, ask_id: str, offset: int, weight: int, promise_s: float, at: float, *, mine: bool) -> None:
+        """An ask was read."""
+        self.expire(at)
+        # never further ahead than what is still open: a backlog read in one gulp must not push the pace away
+        earliest = max(at, min(self._pace, at + (self.open_weight + 1) * self.gap_s))
+        self._pace = earliest + weight * self.gap_s
+        hold = Hold(offset, weight, at + promise_s + self._keep_s, earliest=earliest, ahead=self.weight)
+        self.live[ask_id] = hold
+        heapq.heappush(self._expiry, (hold.until, ask_id))
+        self.weight += weight
+        self.open_weight += weight
+        if mine:
+            self.own[ask_id] = hold
+            if self.paused_until > at:
+                self._queue_for_resume(hold)
+
+    def end(self, ask_id: str, *, used: bool, at: float) -> None:
+        """An end was read. Only the first one of an ask counts."""
+        self.expire(at)
+        hold = self.live.get(ask_id)
+        if hold is None or not hold.open:
+            return
+        if not used:
+            self._pace -= hold.weight * self.gap_s
+            self._drop(ask_id)
+            return
+        hold.open = False
+        self.open_weight -= hold.weight
+        hold.until = min(hold.until, at + self._keep_s)
+        heapq.heappush(self._expiry, (hold.until, ask_id))
+
+    def pause(self, wait_s: float, at: float, *, counts: bool) -> None:
+        """A pause was read. It never shortens an earlier one. Those that ``counts`` are 429s, and three of them lower the limit."""
+        self.expire(at)
+        if counts and at >= self.paused_until:  # answers that were on their way when the pause began are one incident
+            self._throttle(at)
+        self.pause_told_at = at
+        until = at + wait_s + self._spread * min(_SPREAD_PART * wait_s, _SPREAD_MAX_S)
+        if until <= self.paused_until:
+            return
+        self.paused_until = self._resume = until
+        for hold in self.own.values():
+            self._queue_for_resume(hold)
+
+    def hold_back(self, wait_s: float, now: float) -> None:
+        """Start nothing for so long, until the log says it to everybody."""
+        self._held_until = max(self._held_until, now + wait_s)
+
+    def expire(self, now: float) -> None:
+        """Drop what is over by now."""
+        while self._expiry and self._expiry[0][0] <= now:
+            until, ask_id = heapq.heappop(self._expiry)
+            hold = self.live.get(ask_id)
+            if hold is not None and hold.until == until:
+                self._drop(ask_id)
+        while self._lowered is not None and now - self._quiet_from >= self.window_s:
+            self._quiet_from += self.window_s
+            self._lowered += max(1, round(_RAISED_PART * self.configured))
+            if self._lowered >= self.configured:
+                self._lowered = None
+
+    def start_at(self, ask_id: str, now: float) -> float:
+        """``now`` or less: the own ask may start. Otherwise the earliest moment worth looking again without a new record."""
+        self.expire(now)
+        own = self.own[ask_id]
+        if ask_id not in self.live:
+            return float("inf")  # it has expired
+        blocked = own.ahead + own.weight > self.limit
+        return max(own.earliest, self.paused_until, self._held_until, self._expiry[0][0] if blocked else now)
+
+    def forget(self, ask_id: str) -> None:
+        """The own ask waits no more."""
+        self.own.pop(ask_id, None)
+
+    def throttled_lately(self, now: float) -> int:
+        """429s of the last ten minutes that have not lowered the limit yet."""
+        return sum(1 for at in self._throttled if now - at <= _THROTTLED_WITHIN_S)
+
+    def _throttle(self, at: float) -> None:
+        self._quiet_from = at
+        self._throttled.append(at)
+        if len(self._throttled) == _THROTTLES and at - self._throttled[0] <= _THROTTLED_WITHIN_S:
+            self._lowered = max(1, int(self.limit * _LOWERED_PART))
+            self._throttled.clear()
+
+    def _queue_for_resume(self, hold: Hold) -> None:
+        hold.earliest = max(hold.earliest, self._resume)
+        self._resume += self.gap_s
+
+    def _drop(self, ask_id: str) -> None:
+        hold = self.live.pop(ask_id)
+        self.weight -= hold.weight
+        self.open_weight -= hold.weight * hold.open
+        for own in self.own.values():
+            if own.offset > hold.offset:
+                own.ahead -= hold.weight

@@ -1,0 +1,108 @@
+"""One call under a permit: the seam between the budget and Didit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from processor.budget.permits import NOT_SENT, Ask, Budget, CallClass, Ending, Fate, Health, Mark, Permit
+from processor.contract.digests import content_digest, request_digest, source_digest
+from processor.contract.records import Priority, Source
+from processor.didit.answers import Answer, NoReply
+from processor.didit.calls import HttpCall
+from processor.didit.verdicts import AccountFault, Ambiguous, Success, Verdict, classify
+from processor.outcomes import Job
+from processor.stream.work import Work
+
+_CLASSES = {Priority.URGENT: CallClass.URGENT, Priority.NORMAL: CallClass.NORMAL, Priority.BULK: CallClass.BULK}
+_SERVER_FAULT = 500  # RFC 9110, 15.6
+_SERVER_TIMEOUTS = frozenset({408, 425})
+
+
+class CallsDidit(Protocol):
+    """The HTTP edge, as it is needed here."""
+
+    async def send(self, call: HttpCall) -> Answer:
+        """Make one call. Never raises except CancelledError."""
+        ...
+
+    def refresh_key(self) -> None:
+        """Read the API key anew."""
+        ...
+
+
+class DeadlinePassedError(Exception):
+    """The caller's deadline came while the request waited for a permit."""
+
+
+class Caller:
+    """Makes calls; keeps nothing of one for the next."""
+
+    def __init__(self, client: CallsDidit, budget: Budget, clock_ms: Callable[[], int]) -> None:
+        self._client, self._budget, self._clock_ms = client, budget, clock_ms
+
+    async def call(self, call: HttpCall, job: Job, work: Work, *, own: bool, settled: bool = True) -> tuple[int, Verdict]:
+        """Wait for a permit, call, and judge the answer. Also returns a moment before the call, epoch ms.
+
+        Args:
+            call: what to send.
+            job: for whom.
+            work: told when an interruption would leave the fate of the call unknown.
+            own: it is the request's own call, not a lookup: the journal notes it.
+            settled: an earlier call of unknown fate is no obstacle.
+
+        Raises:
+            DeadlinePassedError, NotNowError, DoubtError, CopyError, ConflictError, BudgetClosedError: no call was made.
+        """
+        call_class = CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
+        mark = _mark(job) if own else None
+        ask = Ask(call.operation.name, call.operation.scopes, call_class, job.hop.first_ms, mark, settled=settled)
+        permit = await self._permit(ask, job, work)
+        ending, called_ms = Ending(Fate.UNKNOWN), self._clock_ms()
+        work.calling = True
+        try:
+            answer = await self._client.send(call)
+            verdict = classify(call.operation, answer)
+            ending = _ending(answer, verdict)
+        finally:
+            work.calling = False
+            self._budget.release(permit, ending)
+        return called_ms, verdict
+
+    async def _permit(self, ask: Ask, job: Job, work: Work) -> Permit:
+        work.before_wait()
+        if job.request.deadline_ms is None:
+            return await self._budget.acquire(ask)
+        left_s = (job.request.deadline_ms - self._clock_ms()) / 1000
+        if left_s <= 0:
+            raise DeadlinePassedError
+        try:
+            async with asyncio.timeout(left_s):
+                return await self._budget.acquire(ask)
+        except TimeoutError:
+            raise DeadlinePassedError from None
+
+
+def _mark(job: Job) -> Mark:
+    at: Source = job.record.source
+    return Mark(
+        request_digest(job.request.request_id),
+        content_digest(job.request),
+        source_digest(job.hop.first),
+        f"{at.topic}[{at.partition}]",
+        at.offset,
+        job.hop.replay,
+    )
+
+
+def _ending(answer: Answer, verdict: Verdict) -> Ending:
+    if isinstance(answer, NoReply):
+        if not answer.sent:
+            return Ending(NOT_SENT.fate, Health.BAD)
+        # who closed the connection has counted the call, or never will
+        return Ending(Fate.UNKNOWN if answer.open else Fate.ANSWERED, Health.BAD, acted=isinstance(verdict, Ambiguous))
+    if isinstance(verdict, AccountFault):
+        return Ending(Fate.ANSWERED, Health.ACCOUNT)
+    bad = answer.status >= _SERVER_FAULT or answer.status in _SERVER_TIMEOUTS
+    return Ending(Fate.ANSWERED, Health.BAD if bad else Health.GOOD, acted=isinstance(verdict, Success | Ambiguous))

@@ -1,0 +1,38 @@
+"""Digests that name a request in the budget log without revealing it. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+from processor.contract.records import Request, Source
+from processor.contract.strict_json import dumps
+
+_BYTES = 15  # 20 characters; two of a billion requests are alike once in 10^18 runs
+
+
+def request_digest(request_id: str) -> str:
+    """Of a request id."""
+    return _digest(b"request", request_id.encode())
+
+
+def content_digest(request: Request) -> str:
+    """Of what is asked for, whatever the order of its members; salted with the id, so that equal inputs do not look equal."""
+    return _digest(b"content", request.request_id.encode(), request.operation.encode(), dumps(_ordered(request.input)))
+
+
+def source_digest(source: Source) -> str:
+    """Of the position of a caller's record."""
+    return _digest(b"source", str(source).encode())
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
+
+
+def _digest(*parts: bytes) -> str:
+    found = hashlib.sha256(b"\0".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
+    return base64.urlsafe_b64encode(found[:_BYTES]).decode()

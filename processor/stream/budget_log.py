@@ -1,0 +1,161 @@
+"""The budget log in Kafka: one partition that every replica of an API key appends to and reads whole, without a group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from processor.budget.log import Appended, Entry, LogBrokenError, LogUnavailableError
+from processor.settings import Settings
+from processor.stream.clients import build_log_consumer, build_log_producer, stop_client
+from processor.stream.faults import describe
+from processor.stream.topics import topic_names
+
+_START_S = 20.0
+_APPEND_S = 30.0  # an ask that takes longer is given up anyway
+_READ_MS = 1000
+_READ_RECORDS_MAX = 1000
+_LOG_APPEND_TIME = 1
+_REBUILD_AFTER = 3  # failures in a row
+_SECTION_READS_MAX = 20  # of a second each, without a record
+
+
+class KafkaBudgetLog:
+    """See ``budget.log.BudgetLog``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._partition = TopicPartition(topic_names(settings).budget, 0)
+        self._producer: AIOKafkaProducer | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+        self._failed = 0  # appends in a row
+        self._rebuilding = asyncio.Lock()
+
+    async def open(self) -> None:
+        """See ``BudgetLog.open``."""
+        await self.close()
+        try:
+            async with asyncio.timeout(_START_S):
+                self._producer = await self._started_producer()
+                self._consumer = build_log_consumer(self._settings)
+                await self._consumer.start()
+                self._consumer.assign([self._partition])
+        except (KafkaError, TimeoutError) as exc:
+            raise LogUnavailableError(describe(exc)) from exc
+
+    async def append(self, value: bytes) -> Appended:
+        """See ``BudgetLog.append``."""
+        producer = self._producer
+        if producer is None:
+            raise LogUnavailableError("not connected")
+        try:
+            async with asyncio.timeout(_APPEND_S):
+                done = await producer.send_and_wait(self._partition.topic, value, partition=0)
+        except (KafkaError, TimeoutError, RuntimeError) as exc:  # RuntimeError: it was closed meanwhile
+            await self._cure(producer, exc)
+            raise LogUnavailableError(describe(exc)) from exc
+        self._failed = 0
+        return Appended(done.offset, done.timestamp)
+
+    async def begin(self) -> int:
+        """See ``BudgetLog.begin``."""
+        return int(await self._bounded(self._reader().beginning_offsets([self._partition])))
+
+    async def offset_at(self, stamp_ms: int) -> int | None:
+        """See ``BudgetLog.offset_at``."""
+        found = await self._bounded(self._reader().offsets_for_times({self._partition: stamp_ms}))
+        return None if found is None else int(found.offset)
+
+    def seek(self, offset: int) -> None:
+        """See ``BudgetLog.seek``."""
+        self._reader().seek(self._partition, offset)
+
+    async def read(self) -> list[Entry]:
+        """See ``BudgetLog.read``."""
+        return [_entry(r) for r in await self._records(self._reader())]
+
+    async def section(self, start: int, stop: int) -> AsyncIterator[list[Entry]]:
+        """See ``BudgetLog.section``."""
+        consumer = build_log_consumer(self._settings)
+        silent = 0
+        try:
+            async with asyncio.timeout(_START_S):
+                await consumer.start()
+            consumer.assign([self._partition])
+            consumer.seek(self._partition, start)
+            following = start
+            while following < stop:
+                records = await self._records(consumer)
+                silent = 0 if records else silent + 1
+                if silent >= _SECTION_READS_MAX:
+                    raise LogUnavailableError(f"the budget log gives nothing from offset {following} on")
+                if records:
+                    following = records[-1].offset + 1
+                    yield [_entry(r) for r in records if r.offset < stop]
+        except (KafkaError, TimeoutError) as exc:
+            raise LogUnavailableError(describe(exc)) from exc
+        finally:
+            await stop_client(consumer, 3.0)
+
+    async def close(self) -> None:
+        """See ``BudgetLog.close``."""
+        clients = [c for c in (self._producer, self._consumer) if c is not None]
+        self._producer = self._consumer = None
+        await asyncio.gather(*(stop_client(c, 3.0) for c in clients))
+
+    async def _records(self, consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
+        try:
+            batches = await consumer.getmany(self._partition, timeout_ms=_READ_MS, max_records=_READ_RECORDS_MAX)
+        except OffsetOutOfRangeError as exc:
+            raise LogBrokenError("the next offset is not there any more; was the topic purged or created anew?") from exc
+        except KafkaError as exc:
+            raise LogUnavailableError(describe(exc)) from exc
+        records: list[ConsumerRecord] = batches.get(self._partition, [])
+        if records and records[0].timestamp_type != _LOG_APPEND_TIME:
+            raise LogUnavailableError(f"{self._partition.topic} has no LogAppendTime; `processor topics check` says what it must be like")
+        return records
+
+    async def _cure(self, broken: AIOKafkaProducer, error: Exception) -> None:
+        """An idempotent producer may refuse everything after one fatal error: replace it."""
+        self._failed += 1
+        if isinstance(error, KafkaError) and error.retriable and self._failed < _REBUILD_AFTER:
+            return
+        async with self._rebuilding:
+            if self._producer is not broken:
+                return  # replaced or closed meanwhile
+            try:
+                async with asyncio.timeout(_START_S):
+                    fresh = await self._started_producer()
+            except (KafkaError, TimeoutError):
+                return  # the next failure tries again
+            self._producer, self._failed = fresh, 0
+            await stop_client(broken, 3.0)
+
+    async def _started_producer(self) -> AIOKafkaProducer:
+        producer = build_log_producer(self._settings)
+        try:
+            await producer.start()
+        except BaseException:
+            await stop_client(producer, 3.0)
+            raise
+        return producer
+
+    def _reader(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise LogUnavailableError("not connected")
+        return self._consumer
+
+    async def _bounded(self, question: Awaitable[dict[TopicPartition, Any]]) -> Any:
+        try:
+            async with asyncio.timeout(_START_S):
+                return (await question)[self._partition]
+        except (KafkaError, TimeoutError) as exc:
+            raise LogUnavailableError(describe(exc)) from exc
+
+
+def _entry(record: ConsumerRecord) -> Entry:
+    return Entry(record.offset, record.timestamp, record.value)

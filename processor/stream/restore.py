@@ -1,0 +1,55 @@
+"""What a new owner of a partition knows at its start: what is done, and what a former owner may have called."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from aiokafka import TopicPartition
+
+from processor.stream.ledger import GapMapError, Ledger, Restored, decode_metadata
+from processor.stream.resume import Start
+from processor.stream.work import Journal
+
+log = structlog.get_logger(__name__)
+
+_RECALL_S = 600.0  # reading back a week of calls takes minutes
+
+
+def lane_name(partition: TopicPartition) -> str:
+    """``topic[partition]``."""
+    return f"{partition.topic}[{partition.partition}]"
+
+
+async def restore_ledger(journal: Journal, lane: str, start: Start) -> tuple[Ledger, bool]:
+    """The ledger of a lane; and whether every call that a former owner may have made is known.
+
+    Raises:
+        TimeoutError: if the journal does not answer.
+        LogUnavailableError: if it cannot be read.
+    """
+    restored, whole = _restored(lane, start)
+    ledger = Ledger(start.offset, restored.done)
+    async with asyncio.timeout(_RECALL_S):
+        reaches, first_calls = await journal.recall(lane, restored.log_position if whole else 0, ledger.is_unfinished)
+    for offset, position in first_calls.items():
+        ledger.started(offset, position)
+    if not reaches:
+        log.critical(
+            "calls_forgotten",
+            partition=lane,
+            hint="the budget topic no longer holds all calls of this partition; those that cannot be looked up will end in doubt",
+        )
+    return ledger, reaches
+
+
+def _restored(lane: str, start: Start) -> tuple[Restored, bool]:
+    """What the commit says, and whether that is all; else anything that stands in the journal may have been called."""
+    if start.warning:
+        log.critical("offsets_decided", partition=lane, detail=start.warning)
+        return Restored(None, ()), False
+    try:
+        return decode_metadata(start.offset, start.metadata), True
+    except GapMapError as exc:  # somebody else has committed to our group
+        log.critical("gap_map_unreadable", partition=lane, detail=str(exc))
+        return Restored(None, ()), False

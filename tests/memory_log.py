@@ -1,0 +1,98 @@
+"""The budget log in memory: one topic, many clients. Slow, failing, purged or created anew on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from processor.budget.log import Appended, Entry, LogBrokenError, LogUnavailableError
+
+_BATCH = 7  # small, so that readers see parts
+
+
+@dataclass
+class MemoryTopic:
+    """What a broker holds. Times are the loop's, so virtual time will do; ``skew_s`` is an error of the broker's clock."""
+
+    entries: list[Entry] = field(default_factory=list)
+    begin: int = 0
+    skew_s: float = 0.0
+    delay_s: Callable[[], float] = lambda: 0.0
+    refuses: int = 0  # appends that fail from now on
+    appended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def end(self) -> int:
+        return self.entries[-1].offset + 1 if self.entries else self.begin
+
+    def put(self, value: bytes | None) -> Appended:
+        stamp_ms = int((asyncio.get_running_loop().time() + self.skew_s) * 1000)
+        self.entries.append(Entry(self.end, stamp_ms, value))
+        self.appended.set()
+        self.appended = asyncio.Event()
+        return Appended(self.entries[-1].offset, stamp_ms)
+
+    def purge(self) -> None:
+        self.begin, self.entries = self.end, []
+
+    def recreate(self) -> None:
+        self.begin, self.entries = 0, []
+        self.appended.set()
+        self.appended = asyncio.Event()
+
+
+class MemoryLog:
+    """A client, see ``budget.log.BudgetLog``."""
+
+    def __init__(self, topic: MemoryTopic) -> None:
+        self.topic, self.position = topic, 0
+        self.lag_s = 0.0
+        self.opened = self.sections = 0
+
+    async def open(self) -> None:
+        self.opened += 1
+
+    async def append(self, value: bytes) -> Appended:
+        await asyncio.sleep(self.topic.delay_s())
+        if self.topic.refuses > 0:
+            self.topic.refuses -= 1
+            raise LogUnavailableError("refused")
+        done = self.topic.put(value)
+        await asyncio.sleep(self.topic.delay_s())
+        return done
+
+    async def begin(self) -> int:
+        return self.topic.begin
+
+    async def offset_at(self, stamp_ms: int) -> int | None:
+        return next((e.offset for e in self.topic.entries if e.stamp_ms >= stamp_ms), None)
+
+    def seek(self, offset: int) -> None:
+        self.position = offset
+
+    async def read(self) -> list[Entry]:
+        if self.lag_s:
+            await asyncio.sleep(self.lag_s)
+        topic = self.topic
+        if self.position == topic.end:
+            try:
+                async with asyncio.timeout(1.0):
+                    await topic.appended.wait()
+            except TimeoutError:
+                return []
+        if not topic.begin <= self.position <= topic.end:
+            raise LogBrokenError("out of range")
+        first = self.position - topic.begin
+        found = topic.entries[first : first + _BATCH]
+        self.position += len(found)
+        return found
+
+    async def section(self, start: int, stop: int) -> AsyncIterator[list[Entry]]:
+        self.sections += 1
+        for entry in [e for e in self.topic.entries if start <= e.offset < stop]:
+            await asyncio.sleep(0)
+            yield [entry]
+
+    async def close(self) -> None:
+        return

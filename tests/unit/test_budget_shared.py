@@ -1,0 +1,513 @@
+"""The driver of the shared budget on a log in memory, in virtual time: what is asked, withdrawn, repeated, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from memory_log import MemoryLog, MemoryTopic
+from virtual_time import run_virtual
+
+from processor.budget import shared as shared_module
+from processor.budget.log_records import Alive, Asked, Ended, Failed, LogRecord, Paused, decode, encode
+from processor.budget.permits import (
+    NOT_SENT,
+    Ask,
+    BudgetClosedError,
+    CallClass,
+    ConflictError,
+    DoubtError,
+    Ending,
+    Fate,
+    Health,
+    Mark,
+    NotNowError,
+    Permit,
+)
+from processor.budget.shared import Place, SharedBudget
+from processor.budget.state import Rules
+
+RULES = Rules({"a": (600, 60.0), "b": (600, 60.0), "few": (2, 60.0)}, 30.0, 60.0, 0.1, 10.0, 3600.0, 86_400.0, 3, 15.0, 30.0)
+ANSWERED = Ending(Fate.ANSWERED, Health.GOOD, acted=True)
+MARK = Mark("r", "c", "f", "t[0]", 5)
+
+
+def ask(
+    endpoint: str = "op", scopes: tuple[str, ...] = ("a",), call_class: CallClass = CallClass.NORMAL, since_ms: int = 0, **more: Any
+) -> Ask:
+    return Ask(endpoint, scopes, call_class, since_ms, **more)
+
+
+class Scene:
+    def __init__(self, topic: MemoryTopic, rules: Rules, **place: Any) -> None:
+        self.topic, self.log = topic, MemoryLog(topic)
+        fields: dict[str, Any] = {"instance": "pod", "calls_max": 50, "queue_max": 100, "park_s": 60.0} | place
+        self.budget = SharedBudget(self.log, rules, Place(**fields), draw=lambda: 0.0, clock=asyncio.get_running_loop().time)
+        self.task = asyncio.create_task(self.budget.run())
+
+    def records(self, kind: type[LogRecord] | None = None) -> list[Any]:
+        found = [decode(e.value) for e in self.topic.entries]
+        return [r for r in found if r is not None and (kind is None or isinstance(r, kind))]
+
+    async def waiting(self, a: Ask) -> asyncio.Task[Permit]:
+        task = asyncio.create_task(self.budget.acquire(a))
+        await asyncio.sleep(0.05)
+        return task
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait({self.task})
+        await self.budget.close()
+
+
+@asynccontextmanager
+async def scene(topic: MemoryTopic | None = None, rules: Rules = RULES, **place: Any) -> AsyncIterator[Scene]:
+    made = Scene(topic or MemoryTopic(), rules, **place)
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+def virtual(test: Any) -> Any:
+    """Run an async test in virtual time."""
+
+    @functools.wraps(test)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        run_virtual(_bounded(test(*args, **kwargs)))
+
+    return wrapped
+
+
+async def _bounded(main: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.timeout(100_000):
+        await main
+
+
+@virtual
+async def test_a_call_is_asked_for_and_its_end_is_said() -> None:
+    async with scene() as s:
+        permit = await s.budget.acquire(ask(mark=MARK, scopes=("a", "b")))
+        s.budget.release(permit, ANSWERED)
+        with pytest.raises(ValueError, match="twice"):
+            s.budget.release(permit, ANSWERED)
+        await asyncio.sleep(0.1)
+        asked, ended = s.records(Asked)[0], s.records(Ended)[0]
+        assert (asked.scopes, asked.promise_s, asked.mark, asked.endpoint) == (("a", "b"), 90.0, MARK, "op")
+        assert ended == Ended(asked.id, used=True, acted=True, health=Health.GOOD)
+
+
+@pytest.mark.parametrize(
+    ("ending", "record"),
+    [
+        (NOT_SENT, Ended("", used=False)),
+        (Ending(Fate.NOT_SENT, Health.BAD), Ended("", used=False, health=Health.BAD)),
+        (Ending(Fate.UNKNOWN, Health.BAD), Failed("")),
+        (Ending(Fate.UNKNOWN), None),
+    ],
+)
+@virtual
+async def test_an_unknown_fate_is_never_said_to_be_an_end(ending: Ending, record: LogRecord | None) -> None:
+    async with scene() as s:
+        s.budget.release(await s.budget.acquire(ask()), ending)
+        await asyncio.sleep(0.1)
+        found = [dataclasses.replace(r, id="") for r in [*s.records(Ended), *s.records(Failed)]]
+        assert found == ([record] if record else [])
+
+
+@virtual
+async def test_a_cancelled_wait_gives_its_place_back() -> None:
+    async with scene() as s:
+        for _ in range(2):
+            s.budget.release(await s.budget.acquire(ask(scopes=("few",))), ANSWERED)
+        third = await s.waiting(ask(scopes=("few",)))
+        assert len(s.records(Asked)) == 3
+        third.cancel()
+        await asyncio.sleep(0.1)
+        assert s.records(Ended)[-1] == Ended(s.records(Asked)[-1].id, used=False)
+
+
+@virtual
+async def test_an_ask_that_shows_up_after_it_was_given_up_is_ended() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        await asyncio.sleep(0.1)
+        topic.delay_s = lambda: 20.0
+        task = await s.waiting(ask())
+        task.cancel()
+        await asyncio.sleep(0.1)
+        assert s.records(Asked) == []
+        topic.delay_s = lambda: 0.0
+        await asyncio.sleep(25)
+        assert s.records(Ended) == [Ended(s.records(Asked)[0].id, used=False)]
+
+
+@virtual
+async def test_an_ask_that_cannot_start_in_time_is_given_up_and_made_again() -> None:
+    async with scene() as s:
+        for _ in range(2):
+            s.budget.release(await s.budget.acquire(ask(scopes=("few",))), ANSWERED)
+        began = asyncio.get_running_loop().time()
+        await s.budget.acquire(ask(scopes=("few",)))
+        assert 30 < asyncio.get_running_loop().time() - began < 61
+        assert len(s.records(Asked)) == 4, "each 30 s anew"
+        assert len({r.id for r in s.records(Asked)}) == 4
+
+
+@virtual
+async def test_an_ask_whose_append_fails_is_made_again_at_once() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        await asyncio.sleep(0.1)
+        topic.refuses = 3
+        began = asyncio.get_running_loop().time()
+        await s.budget.acquire(ask())
+        assert asyncio.get_running_loop().time() - began < 1
+
+
+@virtual
+async def test_an_end_is_said_until_it_is_heard() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        permit = await s.budget.acquire(ask())
+        topic.refuses = 20
+        s.budget.release(permit, ANSWERED)
+        await asyncio.sleep(15)
+        assert s.records(Ended) == [Ended(permit.id, used=True, acted=True, health=Health.GOOD)]
+
+
+@virtual
+async def test_a_gap_makes_it_join_anew_under_another_name_and_wait_for_what_nobody_remembers() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        before = await s.budget.acquire(ask())
+        topic.recreate()
+        began = asyncio.get_running_loop().time()
+        s.budget.release(before, NOT_SENT)
+        after = await s.budget.acquire(ask())
+        assert asyncio.get_running_loop().time() - began >= RULES.horizon_s
+        assert before.id.split("-")[0] != after.id.split("-")[0]
+        assert s.records(Alive)[0].lost
+
+
+@virtual
+async def test_a_purged_log_makes_a_newcomer_wait() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        await s.budget.acquire(ask())
+    topic.purge()
+    async with scene(topic) as s:
+        began = asyncio.get_running_loop().time()
+        await s.budget.acquire(ask())
+        assert asyncio.get_running_loop().time() - began >= RULES.horizon_s
+
+
+@virtual
+async def test_a_newcomer_knows_what_was_called_before_and_cannot_burst() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        for _ in range(2):
+            s.budget.release(await s.budget.acquire(ask(scopes=("few",))), ANSWERED)
+        await asyncio.sleep(5)
+    async with scene(topic) as s:
+        began = asyncio.get_running_loop().time()
+        await s.budget.acquire(ask(scopes=("few",)))
+        assert 30 < asyncio.get_running_loop().time() - began < 66
+
+
+@virtual
+async def test_malformed_records_are_passed_over() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        await asyncio.sleep(0.1)
+        for value in (b"", None, b"{}", b'{"t":"ask"}', b"\xff"):
+            topic.put(value)
+        await s.budget.acquire(ask())
+
+
+@virtual
+async def test_a_fault_of_our_own_closes_the_budget() -> None:
+    async with scene() as s:
+        await asyncio.sleep(0.1)
+        blocked = [await s.waiting(ask(scopes=("few",))) for _ in range(4)]
+        await asyncio.sleep(31)
+        s.budget.take = lambda *_: 1 / 0  # type: ignore[method-assign,assignment]
+        s.topic.put(encode(Paused("a", 1.0)))
+        await asyncio.sleep(1)
+        assert s.task.done()
+        assert isinstance(s.task.exception(), ZeroDivisionError)
+        with pytest.raises(BudgetClosedError):
+            await s.budget.acquire(ask())
+        for task in blocked[2:]:
+            with pytest.raises(BudgetClosedError):
+                await task
+
+
+@virtual
+async def test_a_silent_log_is_joined_anew() -> None:
+    async with scene() as s:
+        await asyncio.sleep(0.1)
+
+        async def nothing() -> list[Any]:
+            await asyncio.sleep(1.0)
+            return []
+
+        s.log.read, real = nothing, s.log.read  # type: ignore[method-assign]
+        await asyncio.sleep(35)
+        s.log.read = real  # type: ignore[method-assign]
+        await asyncio.sleep(35)
+        assert s.log.opened >= 2
+        await s.budget.acquire(ask())
+
+
+@virtual
+async def test_calls_are_bounded_and_a_released_slot_lets_the_next_one_start() -> None:
+    async with scene(calls_max=2) as s:
+        permits = [await s.budget.acquire(ask()) for _ in range(2)]
+        third = await s.waiting(ask())
+        assert not third.done()
+        s.budget.release(permits[0], ANSWERED)
+        await asyncio.sleep(0.2)
+        assert third.done()
+
+
+@virtual
+async def test_urgent_work_comes_first_and_the_oldest_of_a_class() -> None:
+    async with scene(rules=dataclasses.replace(RULES, limits={"a": (12, 60.0)})) as s:
+        order: list[str] = []
+
+        async def one(name: str, call_class: CallClass, since_ms: int) -> None:
+            s.budget.release(await s.budget.acquire(ask(call_class=call_class, since_ms=since_ms)), ANSWERED)
+            order.append(name)
+
+        tasks = [asyncio.create_task(one(f"early{n}", CallClass.NORMAL, n)) for n in range(4)]
+        await asyncio.sleep(0.01)
+        for name, call_class, since_ms in (
+            ("bulk", CallClass.BULK, 0),
+            ("young", CallClass.NORMAL, 900),
+            ("old", CallClass.NORMAL, 100),
+            ("urgent", CallClass.URGENT, 999),
+        ):
+            tasks.append(asyncio.create_task(one(name, call_class, since_ms)))
+        await asyncio.gather(*tasks)
+        assert order.index("urgent") < order.index("old") < order.index("young")
+
+
+@virtual
+async def test_few_asks_are_outstanding_whatever_waits() -> None:
+    async with scene(calls_max=100, rules=dataclasses.replace(RULES, limits={"a": (60, 60.0)})) as s:
+        tasks = [asyncio.create_task(s.budget.acquire(ask())) for _ in range(90)]
+        await asyncio.sleep(80)
+        started = sum(t.done() for t in tasks)
+        assert started == 60, "all of them still in flight"
+        open_asks = len({r.id for r in s.records(Asked)} - {r.id for r in s.records(Ended)}) - started
+        assert open_asks <= 1
+        for task in tasks:
+            task.cancel()
+
+
+@virtual
+async def test_an_exhausted_scope_holds_up_nobody_who_does_not_need_it() -> None:
+    async with scene() as s:
+        blocked = [await s.waiting(ask("few", ("few",))) for _ in range(10)]
+        await asyncio.sleep(31)
+        began = asyncio.get_running_loop().time()
+        for _ in range(20):
+            s.budget.release(await s.budget.acquire(ask("op", ("a",))), ANSWERED)
+        assert asyncio.get_running_loop().time() - began < 5
+        assert sum(t.done() for t in blocked) == 2
+        for task in blocked:
+            task.cancel()
+
+
+@virtual
+async def test_a_full_line_sends_newcomers_away_if_others_may_stand_behind_them() -> None:
+    async with scene(queue_max=3) as s:
+        alone = [await s.waiting(ask("few", ("few",), mark=MARK, settled=True, since_ms=n)) for n in range(12)]
+        await asyncio.sleep(31)
+        assert sum(t.done() for t in alone) == 2, "a backlog of one kind is not rewritten"
+        s.budget.release(await s.budget.acquire(ask("op", mark=dataclasses.replace(MARK, request="o"))), ANSWERED)
+        waits = []
+        for n in range(3):
+            with pytest.raises(NotNowError) as raised:
+                await s.budget.acquire(ask("few", ("few",), since_ms=100 + n))
+            assert raised.value.code == "queue_full"
+            waits.append(raised.value.wait_s)
+        assert waits == sorted(waits)
+        assert waits[0] >= 8 * 30, "when its turn is expected"
+        urgent = await s.waiting(ask("few", ("few",), CallClass.URGENT, since_ms=999))
+        assert not urgent.done()
+        assert isinstance(alone[-1].exception(), NotNowError), "the last one makes room for it"
+        for task in (*alone, urgent):
+            task.cancel()
+
+
+@virtual
+async def test_a_pause_holds_every_replica_and_a_long_one_sends_away() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as one, scene(topic) as two:
+        await asyncio.sleep(0.1)
+        one.budget.pause("a", 5.0)
+        waiting = [await s.waiting(ask()) for s in (one, two)]
+        began = asyncio.get_running_loop().time() - 0.1
+        await asyncio.gather(*waiting)
+        assert asyncio.get_running_loop().time() - began >= 5.0
+        held = await two.waiting(ask(scopes=("few",)))
+        two.budget.release(held.result(), ANSWERED)
+        two.budget.pause("few", 500.0)
+        await asyncio.sleep(0.1)
+        with pytest.raises(NotNowError) as raised:
+            await one.budget.acquire(ask(scopes=("few", "a")))
+        assert (raised.value.code, round(raised.value.wait_s)) == ("scope_paused", 500)
+        await one.budget.acquire(ask())
+
+
+@virtual
+async def test_those_who_wait_are_sent_away_when_a_long_pause_begins() -> None:
+    async with scene() as s:
+        waiting = [await s.waiting(ask("few", ("few",))) for _ in range(5)]
+        await asyncio.sleep(31)
+        s.budget.pause("few", 500.0)
+        await asyncio.sleep(0.1)
+        assert sum(isinstance(t.exception(), NotNowError) for t in waiting[2:]) == 3
+
+
+@virtual
+async def test_a_long_pause_is_said_again_for_those_who_join_later() -> None:
+    topic = MemoryTopic()
+    rules = dataclasses.replace(RULES, memory_s=400.0)
+    async with scene(topic, rules) as s:
+        await asyncio.sleep(0.1)
+        s.budget.pause("a", 5000.0)
+        await asyncio.sleep(2000)
+        assert not any(r.counts for r in s.records(Paused)[1:])
+    topic.entries, topic.begin = topic.entries[-150:], topic.entries[-150].offset
+    async with scene(topic, rules) as s:
+        await asyncio.sleep(200)
+        assert 2700 < s.budget.state.paused_for_s(("a",), asyncio.get_running_loop().time()) <= 3000
+
+
+@virtual
+async def test_a_dead_endpoint_gets_one_probe_now_and_then_from_all_replicas_together() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as one, scene(topic) as two:
+        calls: list[tuple[float, bool]] = []
+        dead_until = asyncio.get_running_loop().time() + 200
+
+        async def work(s: Scene, endpoint: str) -> None:
+            while True:
+                permit = await s.budget.acquire(ask(endpoint))
+                now = asyncio.get_running_loop().time()
+                calls.append((now, permit.probe))
+                await asyncio.sleep(0.01)
+                health = Health.BAD if now < dead_until else Health.GOOD
+                s.budget.release(permit, Ending(Fate.ANSWERED, health))
+                await asyncio.sleep(0.2)
+
+        tasks = [asyncio.create_task(work(s, "op")) for s in (one, two) for _ in range(5)]
+        await asyncio.sleep(190)
+        in_the_outage = len(calls)
+        assert in_the_outage < 25
+        assert sum(probe for _, probe in calls) <= 5
+        await one.budget.acquire(ask("other"))  # its own endpoint alone
+        await asyncio.sleep(60)
+        assert len(calls) > in_the_outage + 100, "work resumes by itself"
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@virtual
+async def test_an_account_fault_shuts_every_line_until_a_probe_succeeds() -> None:
+    async with scene() as s:
+        s.budget.release(await s.budget.acquire(ask("op")), Ending(Fate.ANSWERED, Health.ACCOUNT))
+        await asyncio.sleep(0.1)
+        began = asyncio.get_running_loop().time()
+        waiting = [await s.waiting(ask(e)) for e in ("op", "other", "third")]
+        await asyncio.sleep(35)
+        probes = [t for t in waiting if t.done()]
+        assert len(probes) == 1
+        assert probes[0].result().probe
+        s.budget.release(probes[0].result(), ANSWERED)
+        await asyncio.gather(*waiting)
+        assert 29 < asyncio.get_running_loop().time() - began < 40
+
+
+@virtual
+async def test_the_journal_decides_at_the_place_in_the_log() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as one, scene(topic) as two:
+        await asyncio.sleep(0.1)
+        copy = dataclasses.replace(MARK, first="elsewhere", lane="t[1]")
+        tasks = [await one.waiting(ask(mark=MARK, settled=False)), asyncio.create_task(two.budget.acquire(ask(mark=copy, settled=False)))]
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sorted(type(e).__name__ for e in ends) == ["CopyError", "Permit"]
+        with pytest.raises(ConflictError):
+            await two.budget.acquire(ask(mark=dataclasses.replace(copy, content="x"), settled=False))
+        with pytest.raises(DoubtError):
+            await two.budget.acquire(ask(mark=MARK, settled=False))
+        assert await two.budget.acquire(ask(mark=MARK, settled=True))
+        await asyncio.sleep(0.1)
+        assert len([r for r in one.records(Ended) if not r.used]) == 3, "no weight is kept by those who do not call"
+
+
+@virtual
+async def test_two_at_once_are_never_both_the_first() -> None:
+    topic = MemoryTopic(delay_s=lambda: 0.5)
+    async with scene(topic) as one, scene(topic) as two:
+        await asyncio.sleep(5)
+        marks = (MARK, dataclasses.replace(MARK, first="elsewhere", lane="t[1]"))
+        tasks = [asyncio.create_task(s.budget.acquire(ask(mark=m, settled=False))) for s, m in zip((one, two), marks, strict=True)]
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sorted(type(e).__name__ for e in ends) == ["CopyError", "Permit"]
+
+
+@virtual
+async def test_a_lane_that_is_restored_recalls_after_the_log_is_joined() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        permit = await s.budget.acquire(ask(mark=MARK, settled=False))
+        assert permit.ask.mark == MARK
+        position = s.budget.position()
+    async with scene(topic) as s:
+        assert await s.budget.recall("t[0]", 0, lambda _: True) == (True, {5: 1})
+        assert s.budget.position() > position
+        with pytest.raises(DoubtError):
+            await s.budget.acquire(ask(mark=MARK, settled=False))
+        s.budget.forget("t[0]")
+        assert await s.budget.recall("t[0]", None, lambda _: True) == (True, {})
+
+
+@virtual
+async def test_replicas_with_different_limits_obey_the_lowest_at_once() -> None:
+    topic = MemoryTopic()
+    async with scene(topic, dataclasses.replace(RULES, limits={"a": (60, 60.0)})) as old:
+        await asyncio.sleep(1)
+        async with scene(topic, dataclasses.replace(RULES, limits={"a": (30, 60.0)})) as new:
+            await asyncio.sleep(1)
+            assert [s.budget.state.windows["a"].limit for s in (old, new)] == [30, 30]
+            started: list[float] = []
+
+            async def work() -> None:
+                while True:
+                    permit = await old.budget.acquire(ask())
+                    started.append(asyncio.get_running_loop().time())
+                    old.budget.release(permit, ANSWERED)
+
+            tasks = [asyncio.create_task(work()) for _ in range(5)]
+            await asyncio.sleep(300)
+            most = max(sum(1 for t in started if at <= t < at + 60) for at in started)
+            assert most == 30
+            for task in tasks:
+                task.cancel()
+        await asyncio.sleep(60)
+        assert old.budget.state.windows["a"].limit == 60, "raised again once nobody obeys less"
+
+
+def test_the_clock_counts_suspend() -> None:
+    assert shared_module.boot_clock() > 0

@@ -1,0 +1,327 @@
+"""What one replica concludes from the log: windows, pauses, effective limits, breakers, who is there."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from processor.budget.log_records import Alive, Asked, Ended, Failed, LogRecord, Paused, decode, encode
+from processor.budget.permits import Health, Mark
+from processor.budget.state import BudgetState, Rules
+
+RULES = Rules({"a": (4, 60.0), "b": (2, 30.0)}, 30.0, 60.0, 0.1, 10.0, 3600.0, 600.0, 3, 15.0, 30.0)
+PROMISE_S = 90.0
+
+
+class Scene:
+    """Applies records one after the other, at the times that a test names."""
+
+    def __init__(self, rules: Rules = RULES, spread: float = 0.0) -> None:
+        self.state = BudgetState(rules, spread)
+        self.offset = -1
+
+    def apply(self, record: LogRecord, at: float, *, mine: bool = False) -> bool:
+        self.offset += 1
+        return self.state.apply(record, self.offset, at, int(at * 1000), mine=mine)
+
+    def ask(
+        self, name: str, at: float, *, scopes: tuple[str, ...] = ("a",), mine: bool = False, weight: int = 1, probe: bool = False
+    ) -> Asked:
+        asked = Asked(name, scopes, PROMISE_S, "op", weight, probe=probe)
+        self.apply(asked, at, mine=mine)
+        return asked
+
+    def may_start(self, asked: Asked, now: float) -> bool:
+        return self.state.start_at(asked, now) <= now
+
+    def fill(self, count: int, at: float, scope: str = "a") -> None:
+        for n in range(count):
+            self.ask(f"other-{scope}-{self.offset}-{n}", at, scopes=(scope,))
+
+
+def test_an_ask_starts_when_less_than_the_limit_is_live_before_it() -> None:
+    scene = Scene()
+    scene.fill(3, 0.0)
+    mine, late = scene.ask("m", 20.0, mine=True), scene.ask("n", 20.0, mine=True)
+    assert scene.may_start(mine, 100.0)
+    assert not scene.may_start(late, 100.0)
+    first_over_s = PROMISE_S + 60.1
+    assert scene.state.start_at(late, 100.0) == pytest.approx(first_over_s)
+    assert scene.may_start(late, first_over_s)
+
+
+def test_an_end_frees_its_weight_a_window_later_or_at_once_if_nothing_was_sent() -> None:
+    for used, free_at in ((True, 70.1), (False, 10.0)):
+        scene = Scene()
+        scene.fill(4, 0.0)
+        mine = scene.ask("m", 0.0, mine=True)
+        scene.apply(Ended("other-a--1-0", used=used), 10.0)
+        assert not scene.may_start(mine, free_at - 1)
+        assert scene.may_start(mine, max(free_at, 60.0)), used
+
+
+def test_only_the_first_end_counts_and_unknown_ones_are_passed_over() -> None:
+    scene = Scene()
+    scene.fill(4, 0.0)
+    mine = scene.ask("m", 0.0, mine=True)
+    scene.apply(Ended("other-a--1-0", used=True), 10.0)
+    scene.apply(Ended("other-a--1-0", used=False), 11.0)
+    scene.apply(Ended("never-seen", used=False), 11.0)
+    assert not scene.may_start(mine, 65.0)
+    assert scene.may_start(mine, 70.2)
+
+
+def test_a_failure_of_unknown_fate_keeps_the_weight() -> None:
+    scene = Scene()
+    scene.fill(4, 0.0)
+    mine = scene.ask("m", 0.0, mine=True)
+    scene.apply(Failed("other-a--1-0"), 10.0)
+    assert not scene.may_start(mine, 140.0)
+
+
+def test_a_repeated_ask_is_one_ask() -> None:
+    scene = Scene()
+    assert scene.apply(Asked("x", ("a",), PROMISE_S, "op"), 0.0)
+    assert not scene.apply(Asked("x", ("a",), PROMISE_S, "op"), 1.0)
+    assert scene.state.windows["a"].weight == 1
+
+
+def test_what_ends_behind_an_ask_changes_nothing_before_it() -> None:
+    scene = Scene()
+    scene.fill(4, 0.0)
+    mine = scene.ask("m", 0.0, mine=True)
+    behind = scene.ask("behind", 0.0)
+    scene.apply(Ended(behind.id, used=False), 1.0)
+    assert not scene.may_start(mine, 70.0)
+    assert scene.state.windows["a"].own["m"].ahead == 4
+
+
+def test_several_scopes_are_asked_for_at_one_offset_and_all_must_allow_it() -> None:
+    scene = Scene()
+    scene.fill(2, 0.0, "b")
+    both, only_a = scene.ask("both", 20.0, scopes=("a", "b"), mine=True), scene.ask("only-a", 20.0, mine=True)
+    assert not scene.may_start(both, 60.0)
+    assert scene.may_start(only_a, 60.0), "nobody waits for a scope that it does not need"
+    assert scene.may_start(both, PROMISE_S + 30.2)
+
+
+def test_weights_count_as_they_say() -> None:
+    scene = Scene()
+    scene.fill(2, 0.0)
+    heavy, light = scene.ask("heavy", 20.0, mine=True, weight=3), scene.ask("light", 20.0, mine=True)
+    assert not scene.may_start(heavy, 80.0)
+    assert not scene.may_start(light, 80.0), "a heavy ask is not starved by light ones behind it"
+    assert scene.may_start(heavy, PROMISE_S + 60.2)
+
+
+def test_starts_are_spread_over_the_window() -> None:
+    scene = Scene()
+    asks = [scene.ask(f"m{n}", 0.0, mine=True) for n in range(4)]
+    assert [round(scene.state.start_at(a, 0.0), 3) for a in asks] == [0.0, 15.0, 30.0, 45.0]
+
+
+def test_a_backlog_read_in_one_gulp_does_not_push_the_pace_away() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    for n in range(100):
+        scene.ask(f"x{n}", 5.0)
+        scene.apply(Ended(f"x{n}", used=True), 5.0)
+    mine = scene.ask("m", 5.0, mine=True)
+    assert scene.state.start_at(mine, 5.0) <= 5.0 + 60.1
+
+
+def test_an_own_ask_that_has_expired_never_starts() -> None:
+    scene = Scene()
+    mine = scene.ask("m", 0.0, mine=True)
+    assert scene.state.start_at(mine, PROMISE_S + 61.0) == float("inf")
+
+
+def test_a_pause_is_a_floor_for_all_and_those_who_wait_resume_one_by_one() -> None:
+    scene = Scene()
+    asks = [scene.ask(f"m{n}", 0.0, mine=True) for n in range(2)]
+    scene.apply(Paused("a", 50.0), 1.0)
+    scene.apply(Paused("a", 5.0), 2.0)
+    late = scene.ask("m9", 3.0, mine=True)
+    assert [round(scene.state.start_at(a, 3.0), 3) for a in (*asks, late)] == [51.0, 66.0, 81.0]
+    assert scene.state.paused_for_s(("a", "b"), 3.0) == pytest.approx(48.0)
+    assert scene.state.paused_for_s(("b",), 3.0) == 0.0
+
+
+def test_replicas_do_not_come_back_from_a_pause_in_one_moment() -> None:
+    ends = set()
+    for spread in (0.0, 0.5, 0.9):
+        scene = Scene(spread=spread)
+        scene.apply(Paused("a", 5.0), 0.0)
+        ends.add(round(scene.state.paused_for_s(("a",), 0.0), 3))
+    assert ends == {5.0, 5.5, 5.9}
+
+
+def test_no_record_stops_a_scope_for_ever_and_an_unknown_scope_is_passed_over() -> None:
+    scene = Scene()
+    scene.apply(Paused("a", 10_000_000.0), 0.0)
+    scene.apply(Paused("zzz", 10.0), 0.0)
+    scene.ask("x", 0.0, scopes=("zzz",))
+    assert scene.state.paused_for_s(("a",), 0.0) == 600.0
+
+
+def test_three_429s_in_ten_minutes_lower_the_limit_and_quiet_windows_raise_it() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    window = scene.state.windows["a"]
+    scene.apply(Paused("a", 1.0), 0.0)
+    scene.apply(Paused("a", 1.0), 0.5)  # on its way when the first pause began: the same incident
+    scene.apply(Paused("a", 1.0, counts=False), 100.0)
+    scene.apply(Paused("a", 1.0), 200.0)
+    assert window.limit == 100
+    scene.apply(Paused("a", 1.0), 599.0)
+    assert window.limit == 90
+    window.expire(599.0 + 60)
+    assert window.limit == 91
+    window.expire(599.0 + 600)
+    assert window.limit == 100
+
+
+def test_429s_far_apart_lower_nothing() -> None:
+    scene = Scene()
+    for at in (0.0, 400.0, 800.0, 1200.0):
+        scene.apply(Paused("a", 1.0), at)
+    assert scene.state.windows["a"].limit == 4
+
+
+def test_a_lowered_limit_holds_asks_back() -> None:
+    scene = Scene()
+    for at in (0.0, 10.0, 20.0):
+        scene.apply(Paused("a", 1.0), at)
+    scene.fill(3, 30.0)
+    mine = scene.ask("m", 30.0, mine=True)
+    assert scene.state.windows["a"].limit == 3
+    assert not scene.may_start(mine, 80.0)
+
+
+def test_the_lowest_limit_that_a_living_replica_obeys_governs() -> None:
+    scene = Scene()
+    window = scene.state.windows["a"]
+
+    def alive(client: str, limit: int) -> Alive:
+        return Alive(client, f"pod-{client}", {"a": limit, "zzz": 1})
+
+    scene.apply(alive("old", 2), 0.0)
+    assert window.limit == 2, "lowered while we still run with more"
+    scene.apply(alive("new", 9), 40.0)
+    assert window.limit == 2, "raised only once nobody obeys less"
+    scene.apply(alive("new", 9), 50.0)
+    assert window.limit == 4, "and never above our own"
+    assert [a.instance for a in scene.state.replicas_alive(50.0).values()] == ["pod-new"]
+
+
+def test_a_lost_log_holds_everybody_for_a_horizon() -> None:
+    scene = Scene()
+    scene.apply(Alive("c", "pod", {}, lost=True), 0.0)
+    mine = scene.ask("m", 1.0, mine=True)
+    assert scene.state.start_at(mine, 1.0) == pytest.approx(RULES.horizon_s)
+
+
+def fail(scene: Scene, count: int, at: float, health: Health = Health.BAD) -> None:
+    for n in range(count):
+        name = f"f{scene.offset}-{n}"
+        scene.ask(name, at)
+        scene.apply(Ended(name, used=True, health=health), at)
+
+
+def test_failures_in_a_row_open_the_breaker_and_a_good_probe_closes_it() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    state = scene.state
+    fail(scene, 2, 0.0)
+    fail(scene, 1, 0.0, Health.GOOD)
+    fail(scene, 2, 1.0)
+    assert state.passable("op", 1.0)
+    before = scene.ask("before", 1.5, mine=True)
+    fail(scene, 1, 2.0)
+    assert not state.passable("op", 2.0)
+    assert state.passable("other", 2.0), "each endpoint has its own"
+    assert state.is_obsolete(before)
+    scene.apply(Ended("before", used=True, health=Health.GOOD), 2.5)
+    assert not state.passable("op", 2.5), "it was asked for before the opening"
+    assert state.passable("op", 17.0)
+    first, second = (scene.ask(f"probe{n}", 17.0, probe=True) for n in range(2))
+    assert not state.is_obsolete(first)
+    assert state.is_obsolete(second), "one probe only, the first in the log"
+    assert not state.passable("op", 17.0)
+    scene.apply(Ended(first.id, used=True, health=Health.GOOD), 18.0)
+    assert state.passable("op", 18.0)
+    assert not state.shut("op")
+
+
+def test_a_failed_probe_doubles_the_wait_up_to_four_times() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    fail(scene, 3, 0.0)
+    at = 0.0
+    for wait_s in (15.0, 30.0, 60.0, 60.0):
+        assert not scene.state.passable("op", at + wait_s - 0.1)
+        at += wait_s
+        assert scene.state.passable("op", at)
+        scene.ask(f"p{at}", at, probe=True)
+        scene.apply(Failed(f"p{at}"), at)
+
+
+def test_a_probe_whose_holder_died_makes_room_for_the_next() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    fail(scene, 3, 0.0)
+    scene.ask("p", 20.0, probe=True)
+    assert not scene.state.passable("op", 20.0 + PROMISE_S - 1)
+    assert scene.state.passable("op", 20.0 + PROMISE_S)
+
+
+def test_one_account_fault_shuts_every_endpoint() -> None:
+    scene = Scene()
+    fail(scene, 1, 0.0, Health.ACCOUNT)
+    assert not scene.state.passable("op", 1.0)
+    assert not scene.state.passable("other", 1.0)
+    assert not scene.state.circuit("op").open, "the endpoint itself works"
+    scene.ask("p", 31.0, probe=True)
+    scene.apply(Ended("p", used=True, health=Health.BAD), 32.0)
+    assert scene.state.shut("op"), "a 5xx says nothing about the account"
+    scene.ask("q", 33.0, probe=True)
+    scene.apply(Ended("q", used=True, health=Health.GOOD), 34.0)
+    assert not scene.state.shut("op")
+
+
+RECORDS: list[LogRecord] = [
+    Asked("i-1", ("a", "b"), 90.0, "session.create", 2, probe=True, mark=Mark("r", "c", "f", "t[0]", 2**62, 1)),
+    Asked("i-2", ("a",), 90.0, "session.list"),
+    Ended("i-1", used=True, acted=True, health=Health.ACCOUNT),
+    Failed("i-1", Health.BAD),
+    Paused("a", 1.5, counts=False),
+    Alive("c", "pod", {"a": 600}, {"a": 60.0}, {"session.create": 3}, lost=True),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_records_survive_the_log(record: LogRecord) -> None:
+    assert decode(encode(record)) == record
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"x",
+        b"[]",
+        b"1",
+        b'{"t":"new"}',
+        b'{"t":"ask","i":"x","s":[],"h":1,"e":"e"}',
+        b'{"t":"ask","i":"x","s":["a","a"],"h":1,"e":"e"}',
+        b'{"t":"ask","i":"x","s":["a"],"h":-1,"e":"e"}',
+        b'{"t":"ask","i":"x","s":["a"],"h":1,"e":"e","n":0}',
+        b'{"t":"ask","i":"x","s":["a"],"h":1,"e":"e","m":[1]}',
+        b'{"t":"ask","i":7,"s":["a"],"h":1,"e":"e"}',
+        b'{"t":"end","i":"x","u":1,"a":false,"x":"good"}',
+        b'{"t":"end","i":"x","u":true,"a":false,"x":"splendid"}',
+        b'{"t":"pause","s":"a","d":1e400,"r":true}',
+        b'{"t":"pause","s":"a","d":"1","r":true}',
+        b'{"t":"alive","c":"c","n":"n","l":{"a":0},"w":{},"q":{},"z":false}',
+        b'{"t":"alive","c":"c","n":"n","l":[],"w":{},"q":{},"z":false}',
+    ],
+)
+def test_what_is_no_record_is_passed_over(value: bytes | None) -> None:
+    assert decode(value) is None
