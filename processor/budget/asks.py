@@ -158,10 +158,10 @@ class Asks:
         if self._waiting.pop(waiting.asked.id, None) is None:
             return
         self.state.forget(waiting.asked.id)
-        if started:
+        if started and not waiting.started.done():  # else the wait was cancelled a moment ago, and its task does not know yet
             waiting.granted = True
             self.slots -= 1
-        elif waiting.placed:
+        else:  # also when it was not read back yet: its end comes behind it
             self._post_end(Ended(waiting.asked.id, used=False))
         if waiting.started.done():
             return

@@ -72,6 +72,7 @@ class Alive:
     windows_s: Mapping[str, float] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)  # requests by endpoint
     lost: bool = False  # it has seen the log break: nobody knows who has called lately
+    log_name: str = ""  # what the log is called; the first name in it counts, so a log that was created anew is known by its name
 
 
 LogRecord = Asked | Ended | Failed | Paused | Alive
@@ -161,6 +162,11 @@ def _counts(value: Any, least: int) -> dict[str, int]:
     return {_text(k): _count(v, least) for k, v in value.items()}
 
 
+def _write_alive(r: Alive) -> dict[str, Any]:
+    out = {"t": "alive", "c": r.client, "n": r.instance, "l": dict(r.limits), "w": dict(r.windows_s), "q": dict(r.waiting), "z": r.lost}
+    return out | ({"i": r.log_name} if r.log_name else {})
+
+
 def _read_alive(raw: dict[str, Any]) -> Alive:
     windows = raw["w"]
     if not isinstance(windows, dict) or len(windows) > 100:  # noqa: PLR2004 - as above
@@ -172,6 +178,7 @@ def _read_alive(raw: dict[str, Any]) -> Alive:
         {_text(k): _seconds(v) for k, v in windows.items()},
         _counts(raw["q"], 0),
         lost=_flag(raw["z"]),
+        log_name=_text(raw["i"]) if "i" in raw else "",
     )
 
 
@@ -180,15 +187,7 @@ _WRITERS: dict[type, Any] = {
     Ended: _write_ended,
     Failed: lambda r: {"t": "fail", "i": r.id, "x": r.health.value},
     Paused: lambda r: {"t": "pause", "s": r.scope, "d": r.wait_s, "r": r.counts},
-    Alive: lambda r: {
-        "t": "alive",
-        "c": r.client,
-        "n": r.instance,
-        "l": dict(r.limits),
-        "w": dict(r.windows_s),
-        "q": dict(r.waiting),
-        "z": r.lost,
-    },
+    Alive: _write_alive,
 }
 _READERS: dict[str, Any] = {
     "ask": _read_asked,

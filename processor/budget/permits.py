@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class CallClass(IntEnum):
@@ -43,6 +43,13 @@ class Mark:
     lane: str  # ``topic[partition]`` in which the record stands now, and its offset there
     offset: int
     replay: int = 0  # times it was redriven; each is a new round
+
+
+class LogPosition(NamedTuple):
+    """A place in the journal: the log's name (a log that is created anew has another one), and an offset in it."""
+
+    log: str
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)

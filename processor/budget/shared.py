@@ -7,7 +7,6 @@ the process. Waiting holds no slot and ends at once on cancellation.
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -17,13 +16,14 @@ import structlog
 from aiolimiter import AsyncLimiter
 
 from processor.budget.asks import Asks
+from processor.budget.clock import boot_clock
 from processor.budget.follower import Follower
 from processor.budget.line import Line
 from processor.budget.log import BudgetLog
 from processor.budget.log_records import Alive, Asked, LogRecord, Paused
 from processor.budget.notices import Notices
 from processor.budget.outbox import Outbox
-from processor.budget.permits import Ask, BudgetClosedError, Ending, NotNowError, Permit
+from processor.budget.permits import Ask, BudgetClosedError, Ending, LogPosition, NotNowError, Permit
 from processor.budget.recall import recall
 from processor.budget.state import ALIVE_EVERY_S, BudgetState, Rules
 
@@ -32,11 +32,7 @@ log = structlog.get_logger(__name__)
 _CLOSE_S = 1.0
 _PACER_BURST = 2  # with 1, all time by which a timer is late is lost
 _DISPATCH_S = 1.0
-
-
-def boot_clock() -> float:
-    """Seconds, monotonic and counting suspend: a promise must not stand still while the machine sleeps."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+_NAMING_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,8 @@ class SharedBudget:
         self._notices = Notices()
         self._pacers = {s: AsyncLimiter(_PACER_BURST, _PACER_BURST * window_s / limit) for s, (limit, window_s) in rules.limits.items()}
         self._lines: dict[str, Line] = {}
-        self._joined = asyncio.Event()
+        self._follows = False  # the past is read
+        self._joined = asyncio.Event()  # and the log has a name
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -118,16 +115,18 @@ class SharedBudget:
 
     # ---- for lanes, see ``stream.work.Journal``
 
-    def position(self) -> int:
+    def position(self) -> LogPosition:
         """See ``stream.work.Journal.position``."""
-        return self._follower.next
+        return LogPosition(self.state.log_name, self._follower.next)
 
-    async def recall(self, lane: str, since_offset: int | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, int]]:
+    async def recall(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, LogPosition]]:
         """See ``stream.work.Journal.recall``."""
         await self._joined.wait()
-        read_to = self._follower.next
-        since = read_to if since_offset is None else since_offset
-        return await recall(self._log, self.state.journal, lane, since, read_to, unfinished)
+        name, read_to = self.position()
+        known = since is None or since.log == name
+        offset = read_to if since is None else since.offset if known else 0
+        reaches, first_calls = await recall(self._log, self.state.journal, lane, offset, read_to, unfinished)
+        return known and reaches, {record: LogPosition(name, at) for record, at in first_calls.items()}
 
     def forget(self, lane: str) -> None:
         """See ``stream.work.Journal.forget``."""
@@ -181,11 +180,15 @@ class SharedBudget:
         """See ``follower.Listener.joined``."""
         self.state.journal.floor = max(start, self.state.journal.floor)
         self._asks.open_at = open_at
-        self._joined.set()
+        self._follows = True
+        if not self.state.log_name:  # a new log; of several names that are given it at once the first one counts
+            self._outbox.post(self._alive(lost=False, log_name=uuid.uuid4().hex[:8]), for_s=_NAMING_S)
         self.looked()
 
     def looked(self) -> None:
         """See ``follower.Listener.looked``."""
+        if self._follows and self.state.log_name:
+            self._joined.set()
         self._asks.look()
         for notice in self._notices.look(self.state, self._clock()):
             getattr(log, notice.level)(notice.event, **notice.fields)
@@ -193,6 +196,7 @@ class SharedBudget:
     def left(self) -> None:
         """See ``follower.Listener.left``."""
         self._joined.clear()
+        self._follows = False
         self._asks.open_at = float("inf")
         self._asks.give_up()
 
@@ -269,11 +273,11 @@ class SharedBudget:
                 if window.paused_until > now and now - window.pause_told_at > again_s:
                     self._outbox.post(Paused(scope, window.paused_until - now, counts=False))
 
-    def _alive(self, *, lost: bool) -> Alive:
+    def _alive(self, *, lost: bool, log_name: str = "") -> Alive:
         limits = {s: limit for s, (limit, _) in self._rules.limits.items()}
         windows = {s: window_s for s, (_, window_s) in self._rules.limits.items()}
         waiting = {line.endpoint: len(line.queue) + line.outstanding for line in self._lines.values()}
-        return Alive(self._client, self._place.instance, limits, windows, waiting, lost=lost)
+        return Alive(self._client, self._place.instance, limits, windows, waiting, lost=lost, log_name=self.state.log_name or log_name)
 
     def _refuse(self) -> None:
         self._asks.close()

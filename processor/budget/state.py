@@ -63,6 +63,7 @@ class BudgetState:
         self.journal = Journal(rules.memory_s)
         self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
+        self.log_name = ""  # the first one in the log
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
         self._open: dict[str, tuple[int, str]] = {}  # asks without an end: offset, endpoint
         self._open_order: deque[tuple[float, str]] = deque()
@@ -135,7 +136,7 @@ class BudgetState:
         return {client: alive for client, (at, alive) in self.replicas.items() if now - at <= _ALIVE_S}
 
     def _asked(self, asked: Asked, offset: int, at: float, stamp_ms: int, *, mine: bool) -> bool:
-        self._expire_open(at)
+        self._expire_asks(at)
         if asked.id in self._open or any(asked.id in w.live for w in self.windows.values()):
             return False  # a repeated copy: the first one counts
         for scope in asked.scopes:
@@ -162,6 +163,7 @@ class BudgetState:
         self.circuit(ACCOUNT).ended(ask_id, asked_offset, offset, of_account, at)
 
     def _alive(self, alive: Alive, at: float) -> None:
+        self.log_name = self.log_name or alive.log_name
         self.replicas[alive.client] = (at, alive)
         if alive.lost:
             self.blocked_until = max(self.blocked_until, at + self.rules.horizon_s)
@@ -171,6 +173,6 @@ class BudgetState:
             configured = self.rules.limits[scope][0]
             window.configured = min([configured, *(a.limits[scope] for a in present.values() if scope in a.limits)])
 
-    def _expire_open(self, now: float) -> None:
+    def _expire_asks(self, now: float) -> None:
         while self._open_order and self._open_order[0][0] <= now:
             self._open.pop(self._open_order.popleft()[1], None)

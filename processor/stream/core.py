@@ -25,7 +25,7 @@ from processor.stream import clients
 from processor.stream.faults import StallError, describe
 from processor.stream.lane import Lane
 from processor.stream.publisher import publish
-from processor.stream.restore import lane_name, restore_ledger
+from processor.stream.restore import lane_name, restore_lane
 from processor.stream.resume import Start, starting_point
 from processor.stream.topics import topic_names
 from processor.stream.transactions import LaneWriter
@@ -145,12 +145,12 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
             start, saved_floor, end = await self._find_start(owned.partition)
         if owned.closing:
             return
-        ledger, remembered = await restore_ledger(self._journal, lane_name(owned.partition), start)
+        restored = await restore_lane(self._journal, lane_name(owned.partition), start)
         if owned.closing:
             return
         lane = Lane(
             owned.partition,
-            ledger,
+            restored.ledger,
             self._handler,
             self._lanes,
             clock_ms=self._clock_ms,
@@ -158,9 +158,9 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
             on_failed=self._fail,
             holds_undue=owned.partition.topic != self._names.requests,
             journal=self._journal,
-            unremembered_below=0 if remembered else end,
+            unremembered_below=0 if restored.remembered else end,
         )
-        if saved_floor is None:  # from now on "no offset" can only mean that it was lost
+        if saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss
             await owned.writer.commit((), *lane.view(()))
         if owned.closing:
             return

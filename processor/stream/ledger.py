@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from processor.budget.permits import LogPosition
+
 # A commit's metadata may be 4096 characters long (Kafka's offset.metadata.max.bytes): 24 000 bits are 4000 in base64.
 GAP_MAP_BITS = 24_000
-_VERSION = "2"  # 2:<position of the journal>:<gap map>
+_VERSION = "2"  # 2:<name of the journal>@<offset in it>:<gap map>
 _VERSION_WITHOUT_POSITION = "1"  # 1:<gap map>
-_DIGITS_MAX = 19
+_POSITION = re.compile(r"([0-9a-f]{8})@([0-9]{1,19}):")
 
 
 class GapMapError(ValueError):
@@ -31,7 +34,7 @@ class Ledger:
         self.next = floor  # the least offset that has not been delivered
         self._unfinished: dict[int, None] = {}  # insertion order is offset order
         self._done = {offset for offset in done if offset >= floor}
-        self._called: dict[int, int] = {}  # unfinished offsets that may have been called, with the journal's position then
+        self._called: dict[int, LogPosition] = {}  # unfinished offsets that may have been called, with the journal's position then
 
     def deliver(self, offset: int) -> bool:
         """Note a delivered record. False: an earlier owner has finished it.
@@ -48,7 +51,7 @@ class Ledger:
         self._unfinished[offset] = None
         return True
 
-    def started(self, offset: int, log_position: int) -> None:
+    def started(self, offset: int, log_position: LogPosition) -> None:
         """Note that an offset may be called from this position of the journal on. The first one counts."""
         self._called.setdefault(offset, log_position)
 
@@ -66,16 +69,21 @@ class Ledger:
             self.next = position
             self._advance()
 
-    def view(self, extra: Collection[int] = (), *, log_position: int) -> tuple[int, str]:
+    def view(self, extra: Collection[int] = (), *, log_position: LogPosition) -> tuple[int, str]:
         """The offset to commit and its metadata, as if ``extra`` were finished already; ``log_position`` is the journal's now."""
         floor = next((offset for offset in self._unfinished if offset not in extra), self.next)
-        recall_from = min((at for offset, at in self._called.items() if offset not in extra), default=log_position)
         done = (o for offsets in (self._done, extra) for o in offsets if o >= floor)
-        return floor, encode_metadata(floor, done, min(recall_from, log_position))
+        return floor, encode_metadata(floor, done, self._recall_from(extra, log_position))
 
     def is_unfinished(self, offset: int) -> bool:
         """Whether an offset is not done, delivered or not."""
         return offset >= self.floor and offset not in self._done
+
+    def _recall_from(self, extra: Collection[int], now: LogPosition) -> LogPosition:
+        called = [at for offset, at in self._called.items() if offset not in extra]
+        # noted in a log that is gone: a new owner must see that it cannot be recalled
+        gone = next((at for at in called if at.log != now.log), None)
+        return gone or min([*called, now], key=lambda at: at.offset)
 
     @property
     def unfinished_count(self) -> int:
@@ -98,7 +106,7 @@ class Ledger:
             self._done = {offset for offset in self._done if offset >= floor}
 
 
-def encode_metadata(floor: int, done: Iterable[int], log_position: int) -> str:
+def encode_metadata(floor: int, done: Iterable[int], log_position: LogPosition) -> str:
     """Metadata text: a version, the position from which a new owner reads the journal, and the gap map.
 
     The gap map is, in base64, one bit for each offset from ``floor`` on, least significant first.
@@ -114,14 +122,14 @@ def encode_metadata(floor: int, done: Iterable[int], log_position: int) -> str:
         if (missing := (index >> 3) + 1 - len(bits)) > 0:
             bits.extend(bytes(missing))
         bits[index >> 3] |= 1 << (index & 7)
-    return f"{_VERSION}:{log_position}:{base64.b64encode(bits).decode()}"
+    return f"{_VERSION}:{log_position.log}@{log_position.offset}:{base64.b64encode(bits).decode()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What the metadata of a committed offset says. ``log_position`` is None if nothing was noted in a journal before it."""
 
-    log_position: int | None
+    log_position: LogPosition | None
     done: tuple[int, ...]  # offsets that are done although they are not below the committed one
 
 
@@ -134,13 +142,13 @@ def decode_metadata(floor: int, metadata: str) -> Restored:
     if not metadata:
         return Restored(None, ())
     version, _, rest = metadata.partition(":")
-    position: int | None = None
+    position: LogPosition | None = None
     try:
         if version == _VERSION:
-            number, _, rest = rest.partition(":")
-            if not number.isascii() or not number.isdigit() or len(number) > _DIGITS_MAX:
+            match = _POSITION.match(rest)
+            if match is None:
                 raise GapMapError("no position")
-            position = int(number)
+            position, rest = LogPosition(match[1], int(match[2])), rest[match.end() :]
         elif version != _VERSION_WITHOUT_POSITION:
             raise GapMapError("unknown version")
         bits = base64.b64decode(rest, validate=True)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 import structlog
 from aiokafka import TopicPartition
 
+from processor.budget.permits import LogPosition
 from processor.stream.ledger import GapMapError, Ledger, Restored, decode_metadata
 from processor.stream.resume import Start
 from processor.stream.work import Journal
 
 log = structlog.get_logger(__name__)
 
+_EVERYTHING = LogPosition("", 0)
 _RECALL_S = 600.0  # reading back a week of calls takes minutes
 
 
@@ -21,8 +24,17 @@ def lane_name(partition: TopicPartition) -> str:
     return f"{partition.topic}[{partition.partition}]"
 
 
-async def restore_ledger(journal: Journal, lane: str, start: Start) -> tuple[Ledger, bool]:
-    """The ledger of a lane; and whether every call that a former owner may have made is known.
+@dataclass(frozen=True, slots=True)
+class RestoredLane:
+    """What is known at the start of a lane."""
+
+    ledger: Ledger
+    remembered: bool  # every call that a former owner may have made is known
+    positioned: bool  # the last commit says from where the journal is to be read
+
+
+async def restore_lane(journal: Journal, lane: str, start: Start) -> RestoredLane:
+    """Restore a lane from its last commit and the journal.
 
     Raises:
         TimeoutError: if the journal does not answer.
@@ -31,7 +43,7 @@ async def restore_ledger(journal: Journal, lane: str, start: Start) -> tuple[Led
     restored, whole = _restored(lane, start)
     ledger = Ledger(start.offset, restored.done)
     async with asyncio.timeout(_RECALL_S):
-        reaches, first_calls = await journal.recall(lane, restored.log_position if whole else 0, ledger.is_unfinished)
+        reaches, first_calls = await journal.recall(lane, restored.log_position if whole else _EVERYTHING, ledger.is_unfinished)
     for offset, position in first_calls.items():
         ledger.started(offset, position)
     if not reaches:
@@ -40,7 +52,7 @@ async def restore_ledger(journal: Journal, lane: str, start: Start) -> tuple[Led
             partition=lane,
             hint="the budget topic no longer holds all calls of this partition; those that cannot be looked up will end in doubt",
         )
-    return ledger, reaches
+    return RestoredLane(ledger, reaches, restored.log_position is not None)
 
 
 def _restored(lane: str, start: Start) -> tuple[Restored, bool]:

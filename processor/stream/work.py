@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from processor.budget.permits import LogPosition
 from processor.contract.records import Output, Record
 
 
@@ -16,16 +17,16 @@ class WorkAbandonedError(Exception):
 class Journal(Protocol):
     """Remembers the calls of all replicas, so that a new owner of a partition knows what the former one may have done."""
 
-    def position(self) -> int:
+    def position(self) -> LogPosition:
         """Every later call is noted at or after this position of the journal."""
         ...
 
-    async def recall(self, lane: str, since_offset: int | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, int]]:
+    async def recall(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, LogPosition]]:
         """Make the calls of a lane known, before any of its records is worked on. Waits until the journal is there.
 
         Args:
             lane: ``topic[partition]``.
-            since_offset: the position that the lane's last commit holds; None if nothing can have been called.
+            since: the position that the lane's last commit holds; None if nothing can have been called.
             unfinished: which of the lane's records are not finished, by offset.
 
         Returns:

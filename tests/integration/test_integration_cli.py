@@ -78,9 +78,9 @@ async def test_wrong_topics_are_refused_by_name(kafka: LocalKafka, tmp_path: Pat
 
 
 def test_a_start_that_cannot_work_says_everything_at_once() -> None:
-    done = processor("run", VP_DIDIT__BASE_URL="http://x", VP_BUDGET__SHARE="2", VP_LOG__LEVEL="x")
+    done = processor("run", VP_DIDIT__BASE_URL="http://x", VP_BUDGET__QUEUE_MAX="0", VP_LOG__LEVEL="x")
     assert done.returncode == 2
-    for variable in ("VP_DIDIT", "VP_BUDGET__SHARE", "VP_LOG__LEVEL"):
+    for variable in ("VP_DIDIT", "VP_BUDGET__QUEUE_MAX", "VP_LOG__LEVEL"):
         assert variable in done.stderr
     assert "Traceback" not in done.stderr
     assert "VP_DIDIT__API_KEY" in processor("run").stderr
@@ -91,14 +91,6 @@ def test_brokers_that_do_not_answer_are_named() -> None:
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-async def test_a_share_too_small_refuses_the_start(kafka: LocalKafka, tmp_path: Path) -> None:
-    async with running(kafka, tmp_path, BUDGET__SHARE="0.0000001") as rig:
-        small = rig.processor("small")
-        small.start()
-        assert await asyncio.to_thread(small.child.wait, 30.0) == 2
-        assert list(small.events("budget_unusable"))
 
 
 def test_bad_simulator_options_are_named() -> None:

@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processor.budget.permits import LogPosition
 from processor.stream.ledger import GAP_MAP_BITS, GapMapError, Ledger, decode_metadata, encode_metadata
 
 offsets = st.integers(0, 2**62)
+
+
+def at(offset: int, log: str = "01234567") -> LogPosition:
+    return LogPosition(log, offset)
+
+
+HERE = at(0)
 
 
 @settings(max_examples=300, deadline=None)
@@ -33,36 +41,36 @@ def test_no_owner_repeats_or_passes_over_a_record(data: st.DataObject) -> None:
                     at_work.append(offset)
             elif at_work:
                 batch = {at_work.pop(draw.randrange(len(at_work))) for _ in range(draw.randrange(1, len(at_work) + 1))}
-                committed = ledger.view(batch, log_position=0)  # what the transaction carries
+                committed = ledger.view(batch, log_position=HERE)  # what the transaction carries
                 if draw.random() < 0.1:
                     done |= batch
                     break  # killed after the commit, before it was noted
                 ledger.finish(batch)
                 done |= batch
-                assert ledger.view(log_position=0) == committed
+                assert ledger.view(log_position=HERE) == committed
                 assert ledger.unfinished_count == len(at_work)
     ledger = Ledger(committed[0], decode_metadata(*committed).done)
     for offset in (o for o in log if o >= ledger.floor):
         if ledger.deliver(offset):
             ledger.finish([offset])
     if log:
-        assert ledger.view(log_position=0)[0] == max(log[-1] + 1, ledger.floor)
+        assert ledger.view(log_position=HERE)[0] == max(log[-1] + 1, ledger.floor)
 
 
 @given(offsets, st.sets(st.integers(0, GAP_MAP_BITS - 1), max_size=300))
 def test_gap_map_round_trip_within_the_limit_of_a_commit(floor: int, indexes: set[int]) -> None:
     done = {floor + i for i in indexes}
-    metadata = encode_metadata(floor, done, 2**63 - 1)
+    metadata = encode_metadata(floor, done, at(2**63 - 1))
     restored = decode_metadata(floor, metadata)
-    assert (set(restored.done), restored.log_position) == (done, 2**63 - 1)
+    assert (set(restored.done), restored.log_position) == (done, at(2**63 - 1))
     assert len(metadata) <= 4096
     assert metadata.isascii()
 
 
 def test_fullest_gap_map_fits_a_commit() -> None:
-    assert len(encode_metadata(0, range(GAP_MAP_BITS), 2**63 - 1)) <= 4096
+    assert len(encode_metadata(0, range(GAP_MAP_BITS), at(2**63 - 1))) <= 4096
     with pytest.raises(ValueError, match="does not fit"):
-        encode_metadata(0, [GAP_MAP_BITS], 0)
+        encode_metadata(0, [GAP_MAP_BITS], HERE)
 
 
 @given(st.text(max_size=60))
@@ -80,7 +88,19 @@ def test_the_metadata_of_the_release_before_is_understood() -> None:
     assert decode_metadata(5, "1:BQ==").log_position is None
 
 
-@pytest.mark.parametrize("metadata", ["2:", "2::AQ==", "2:x:AQ==", "2:-1:AQ==", "2:" + "9" * 20 + ":AQ==", "3:1:AQ==", "2:1"])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "2:",
+        "2::AQ==",
+        "2:00000000@x:AQ==",
+        "2:00000000@-1:AQ==",
+        "2:00000000@" + "9" * 20 + ":AQ==",
+        "2:zz@1:AQ==",
+        "3:00000000@1:AQ==",
+        "2:1",
+    ],
+)
 def test_metadata_without_a_position_is_refused(metadata: str) -> None:
     with pytest.raises(GapMapError):
         assert decode_metadata(0, metadata + "!")
@@ -90,15 +110,15 @@ def test_the_journal_is_read_back_to_the_first_call_of_what_is_not_finished() ->
     ledger = Ledger(0)
     for offset in range(4):
         ledger.deliver(offset)
-    assert decode_metadata(0, ledger.view(log_position=50)[1]).log_position == 50, "nothing was called"
-    ledger.started(1, 20)
-    ledger.started(1, 40)
-    ledger.started(2, 30)
+    assert decode_metadata(0, ledger.view(log_position=at(50))[1]).log_position == at(50), "nothing was called"
+    ledger.started(1, at(20))
+    ledger.started(1, at(40))
+    ledger.started(2, at(30))
     for finished, expected in (((), 20), ({1}, 30), ({1, 2}, 50)):
-        floor, metadata = ledger.view(finished, log_position=50)
-        assert decode_metadata(floor, metadata).log_position == expected
+        floor, metadata = ledger.view(finished, log_position=at(50))
+        assert decode_metadata(floor, metadata).log_position == at(expected)
     ledger.finish([1])
-    assert decode_metadata(0, ledger.view(log_position=50)[1]).log_position == 30
+    assert decode_metadata(0, ledger.view(log_position=at(50))[1]).log_position == at(30)
     assert [ledger.is_unfinished(o) for o in range(5)] == [True, False, True, True, True]
 
 
@@ -106,9 +126,9 @@ def test_markers_at_the_tail_move_the_floor_only_when_idle_records_allow_it() ->
     ledger = Ledger(10)
     assert ledger.deliver(10)
     ledger.skip_to(15)
-    assert ledger.view(log_position=0)[0] == 10
+    assert ledger.view(log_position=HERE)[0] == 10
     ledger.finish([10])
-    assert ledger.view(log_position=0)[0] == 15
+    assert ledger.view(log_position=HERE)[0] == 15
 
 
 def test_a_rewind_inside_one_assignment_is_an_error() -> None:
@@ -116,3 +136,14 @@ def test_a_rewind_inside_one_assignment_is_an_error() -> None:
     assert ledger.deliver(5)
     with pytest.raises(ValueError, match="delivered after"):
         ledger.deliver(5)
+
+
+def test_what_was_called_in_a_log_that_is_gone_is_not_said_to_be_in_the_new_one() -> None:
+    ledger = Ledger(0)
+    for offset in range(2):
+        ledger.deliver(offset)
+    ledger.started(0, at(900))
+    ledger.started(1, at(3, "89abcdef"))
+    assert decode_metadata(0, ledger.view(log_position=at(5, "89abcdef"))[1]).log_position == at(900)
+    ledger.finish([0])
+    assert decode_metadata(1, ledger.view(log_position=at(5, "89abcdef"))[1]).log_position == at(3, "89abcdef")

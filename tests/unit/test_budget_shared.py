@@ -13,7 +13,7 @@ import pytest
 from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
-from processor.budget import shared as shared_module
+from processor.budget.clock import boot_clock
 from processor.budget.log_records import Alive, Asked, Ended, Failed, LogRecord, Paused, decode, encode
 from processor.budget.permits import (
     NOT_SENT,
@@ -25,6 +25,7 @@ from processor.budget.permits import (
     Ending,
     Fate,
     Health,
+    LogPosition,
     Mark,
     NotNowError,
     Permit,
@@ -133,6 +134,20 @@ async def test_a_cancelled_wait_gives_its_place_back() -> None:
 
 
 @virtual
+async def test_a_wait_that_was_cancelled_in_this_very_turn_of_the_loop_is_not_granted() -> None:
+    async with scene(calls_max=1) as s:
+        first = await s.budget.acquire(ask())
+        second = await s.waiting(ask())
+        second.cancel()  # the future is cancelled, the task has not run
+        s.budget.release(first, ANSWERED)
+        s.budget.looked()
+        await asyncio.sleep(0.2)
+        assert {r.id for r in s.records(Asked)} == {r.id for r in s.records(Ended)}
+        async with asyncio.timeout(5):
+            await s.budget.acquire(ask())  # and the slot is there
+
+
+@virtual
 async def test_an_ask_that_shows_up_after_it_was_given_up_is_ended() -> None:
     topic = MemoryTopic()
     async with scene(topic) as s:
@@ -144,7 +159,8 @@ async def test_an_ask_that_shows_up_after_it_was_given_up_is_ended() -> None:
         assert s.records(Asked) == []
         topic.delay_s = lambda: 0.0
         await asyncio.sleep(25)
-        assert s.records(Ended) == [Ended(s.records(Asked)[0].id, used=False)]
+        assert set(s.records(Ended)) == {Ended(s.records(Asked)[0].id, used=False)}
+        assert isinstance(s.records()[-1], Ended) or isinstance(s.records()[-2], Ended)
 
 
 @virtual
@@ -475,8 +491,13 @@ async def test_a_lane_that_is_restored_recalls_after_the_log_is_joined() -> None
         assert permit.ask.mark == MARK
         position = s.budget.position()
     async with scene(topic) as s:
-        assert await s.budget.recall("t[0]", 0, lambda _: True) == (True, {5: 1})
-        assert s.budget.position() > position
+        since = LogPosition(position.log, 0)
+        reaches, first_calls = await s.budget.recall("t[0]", since, lambda _: True)
+        assert s.budget.position().log == position.log
+        assert (reaches, list(first_calls)) == (True, [5])
+        assert first_calls[5] < position < s.budget.position()
+        reaches, first_calls = await s.budget.recall("t[0]", LogPosition("another1", 0), lambda _: True)
+        assert (reaches, list(first_calls)) == (False, [5]), "what it was is gone"
         with pytest.raises(DoubtError):
             await s.budget.acquire(ask(mark=MARK, settled=False))
         s.budget.forget("t[0]")
@@ -510,4 +531,4 @@ async def test_replicas_with_different_limits_obey_the_lowest_at_once() -> None:
 
 
 def test_the_clock_counts_suspend() -> None:
-    assert shared_module.boot_clock() > 0
+    assert boot_clock() > 0

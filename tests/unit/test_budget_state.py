@@ -292,6 +292,7 @@ RECORDS: list[LogRecord] = [
     Failed("i-1", Health.BAD),
     Paused("a", 1.5, counts=False),
     Alive("c", "pod", {"a": 600}, {"a": 60.0}, {"session.create": 3}, lost=True),
+    Alive("c", "pod", {"a": 600}, {"a": 60.0}, {}, log_name="01234567"),
 ]
 
 

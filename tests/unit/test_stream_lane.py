@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from processor.budget.permits import LogPosition
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hop, Output, OutputKind, Record, Source
 from processor.settings import LaneSettings
@@ -42,11 +43,11 @@ class HeldHandler:
 
 
 class NoJournal:
-    def position(self) -> int:
-        return 7
+    def position(self) -> LogPosition:
+        return LogPosition("01234567", 7)
 
-    async def recall(self, lane: str, since_offset: int | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, int]]:
-        raise AssertionError((lane, since_offset, unfinished))
+    async def recall(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, LogPosition]]:
+        raise AssertionError((lane, since, unfinished))
 
     def forget(self, lane: str) -> None:
         raise AssertionError(lane)
@@ -94,7 +95,7 @@ async def test_work_is_bounded_and_the_next_one_starts_when_one_ends() -> None:
     taken = scene.lane.take_finished(10)
     assert [r.source.offset for r, _ in taken] == [1]
     scene.lane.published([r for r, _ in taken])
-    assert scene.lane.ledger.view(log_position=0)[0] == 0
+    assert scene.lane.ledger.view(log_position=LogPosition("01234567", 0))[0] == 0
     assert scene.lane.snapshot() == {"floor": 0, "delayed": 0, "ready": 2, "work": 2, "finished": 0, "held_bytes": 44}
     await _stop(scene)
 
@@ -179,7 +180,7 @@ async def test_a_handler_that_cannot_work_at_all_ends_the_life_and_loses_nothing
     await scene.turn()
     assert len(scene.failures) == 1
     assert scene.lane.take_finished(10) == []
-    assert scene.lane.ledger.view(log_position=0)[0] == 0
+    assert scene.lane.ledger.view(log_position=LogPosition("01234567", 0))[0] == 0
 
 
 async def test_transactions_are_bounded_by_count_and_bytes() -> None:

@@ -1,0 +1,201 @@
+"""The budget log in Kafka and the one in memory behave alike; and what only a real broker can do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.structs import TopicPartition
+from memory_log import MemoryLog, MemoryTopic
+
+from processor.budget.log import BudgetLog, Entry, LogBrokenError, LogUnavailableError
+from processor.local.cluster import LocalKafka
+from processor.settings import load_settings
+from processor.stream.budget_log import KafkaBudgetLog
+
+KINDS = ("memory", "kafka")
+
+
+class Place:
+    """One topic and as many clients as a test asks for."""
+
+    def __init__(self, kafka: LocalKafka, kind: str) -> None:
+        self.kafka, self.kind, self.name = kafka, kind, f"log-{uuid.uuid4().hex[:8]}"
+        self.memory, self.clients = MemoryTopic(), list[BudgetLog]()
+
+    async def client(self) -> BudgetLog:
+        settings = load_settings(kafka={"bootstrap": self.kafka.bootstrap}, budget={"topic": self.name})
+        log: BudgetLog = MemoryLog(self.memory) if self.kind == "memory" else KafkaBudgetLog(settings)
+        self.clients.append(log)
+        await log.open()
+        return log
+
+    async def create(self, **configs: str) -> None:
+        if self.kind == "kafka":
+            async with self.admin() as admin:
+                await admin.create_topics([NewTopic(self.name, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"} | configs)])
+
+    async def purge(self) -> None:
+        if self.kind == "memory":
+            self.memory.purge()
+            return
+        async with self.admin() as admin:
+            await admin.delete_records({TopicPartition(self.name, 0): RecordsToDelete(before_offset=-1)})
+
+    async def recreate(self) -> None:
+        if self.kind == "memory":
+            self.memory.recreate()
+            return
+        async with self.admin() as admin:
+            await admin.delete_topics([self.name])
+            while self.name in await admin.list_topics():
+                await asyncio.sleep(0.1)
+        await self.create()
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap)
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await admin.close()
+
+
+@asynccontextmanager
+async def place(kafka: LocalKafka, kind: str) -> AsyncIterator[Place]:
+    made = Place(kafka, kind)
+    await made.create()
+    try:
+        yield made
+    finally:
+        for client in made.clients:
+            await client.close()
+
+
+async def read(log: BudgetLog, count: int) -> list[Entry]:
+    found: list[Entry] = []
+    async with asyncio.timeout(30):
+        while len(found) < count:
+            found += await log.read()
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_one_appends_all_read_in_one_order(kafka: LocalKafka, kind: str) -> None:
+    async with place(kafka, kind) as p:
+        one, two = await p.client(), await p.client()
+        done = await asyncio.gather(*(log.append(f"{n}".encode()) for n, log in enumerate([one, two] * 5)))
+        assert sorted(d.offset for d in done) == list(range(10))
+        one.seek(0)
+        two.seek(0)
+        entries = await read(one, 10)
+        assert entries == await read(two, 10)
+        assert {(d.offset, d.stamp_ms) for d in done} == {(e.offset, e.stamp_ms) for e in entries}, "the broker's time, in ack and record"
+        assert await one.begin() == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_time_leads_to_the_first_record_at_or_after_it(kafka: LocalKafka, kind: str) -> None:
+    async with place(kafka, kind) as p:
+        log = await p.client()
+        stamps = []
+        for n in range(3):
+            stamps.append((await log.append(f"{n}".encode())).stamp_ms)
+            await asyncio.sleep(0.02)
+        assert await log.offset_at(stamps[1]) == 1
+        assert await log.offset_at(stamps[0] - 10_000) == 0
+        assert await log.offset_at(stamps[2] + 10_000) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_section_is_read_beside_the_present(kafka: LocalKafka, kind: str) -> None:
+    async with place(kafka, kind) as p:
+        log = await p.client()
+        for n in range(20):
+            await log.append(f"{n}".encode())
+        log.seek(18)
+        found = [e.offset async for entries in log.section(3, 12) for e in entries]
+        assert found == list(range(3, 12))
+        assert [e.offset for e in await read(log, 2)] == [18, 19]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_nothing_new_is_no_error_and_comes_back_soon(kafka: LocalKafka, kind: str) -> None:
+    async with place(kafka, kind) as p:
+        log = await p.client()
+        await log.append(b"x")
+        log.seek(1)
+        async with asyncio.timeout(10):
+            assert await log.read() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", ["purge", "recreate"])
+async def test_records_that_are_gone_break_the_log(kafka: LocalKafka, kind: str, how: str) -> None:
+    async with place(kafka, kind) as p:
+        log = await p.client()
+        for n in range(5):
+            await log.append(f"{n}".encode())
+        await (p.purge() if how == "purge" else p.recreate())
+        log.seek(2)
+        with pytest.raises(LogBrokenError):
+            await asyncio.wait_for(_read_on(log), 60)
+
+
+async def _read_on(log: BudgetLog) -> None:
+    while True:
+        await log.read()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_opened_log_may_be_opened_again(kafka: LocalKafka, kind: str) -> None:
+    async with place(kafka, kind) as p:
+        log = await p.client()
+        await log.append(b"x")
+        await log.open()
+        log.seek(0)
+        assert [e.value for e in await read(log, 1)] == [b"x"]
+
+
+async def test_a_topic_that_keeps_the_senders_time_is_refused(kafka: LocalKafka) -> None:
+    async with place(kafka, "kafka") as p:
+        p.name += "-wrong"
+        await p.create(**{"message.timestamp.type": "CreateTime"})
+        log = await p.client()
+        await log.append(b"x")
+        log.seek(0)
+        with pytest.raises(LogUnavailableError, match="LogAppendTime"):
+            await read(log, 1)
+
+
+async def test_a_producer_with_a_fatal_error_is_replaced(kafka: LocalKafka) -> None:
+    async with place(kafka, "kafka") as p:
+        log: Any = await p.client()
+        await log.append(b"one")
+        broken = log._producer
+        await broken.stop()  # as after an error that aiokafka never recovers from: it refuses all that is sent
+        with pytest.raises(LogUnavailableError):
+            await log.append(b"two")
+        await log.append(b"three")
+        assert log._producer is not broken
+        log.seek(0)
+        assert [e.value for e in await read(log, 2)] == [b"one", b"three"]
+
+
+async def test_no_broker_is_an_error_within_bounds(kafka: LocalKafka) -> None:
+    assert kafka.bootstrap
+    log = KafkaBudgetLog(load_settings(kafka={"bootstrap": "127.0.0.1:1"}))
+    with pytest.raises(LogUnavailableError):
+        await asyncio.wait_for(log.open(), 40)
+    with pytest.raises(LogUnavailableError):
+        await log.append(b"x")
+    with pytest.raises(LogUnavailableError):
+        log.seek(0)
+    await log.close()

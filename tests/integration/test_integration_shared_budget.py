@@ -1,0 +1,276 @@
+"""One budget for all replicas and a journal of every call, on a real broker; judged by the simulator's ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from rig import WORKFLOW_ID, Rig, create_request, running
+
+from processor.local.cluster import LocalKafka
+
+pytestmark = pytest.mark.broker
+
+SESSION = "11111111-2222-4333-8444-555555555555"
+QUICK = {"BUDGET__ASK_WAIT_S": "5", "BUDGET__CALL_MARGIN_S": "2", "BUDGET__SKEW_S": "1"}  # so that a dead replica's weight returns soon
+
+
+def limits(window_s: float, **calls: int) -> str:
+    names = {"session_create": 10_000, "generic_write": 10_000, "session_decision": 10_000, "generic_get": 10_000} | calls
+    return json.dumps({name.replace("_", "-"): {"limit": limit, "window_s": window_s} for name, limit in names.items()})
+
+
+def ids(count: int) -> list[str]:
+    return [f"r-{n:06d}" for n in range(count)]
+
+
+def skewed(count: int) -> list[tuple[bytes, bytes]]:
+    """All in one partition."""
+    return [(b"one", create_request(n)[1]) for n in range(count)]
+
+
+def decision(request_id: str) -> tuple[bytes, bytes]:
+    body = {"request_id": request_id, "operation": "session.decision", "input": {"session_id": SESSION}}
+    return b"one", orjson.dumps(body)
+
+
+def creates(rig: Rig) -> list[dict[str, Any]]:
+    return [c for c in rig.simulator.ledger()["calls"] if c["route"] == "session.create"]
+
+
+async def wait_calls(rig: Rig, count: int) -> None:
+    while len(creates(rig)) < count:
+        await asyncio.sleep(0.02)
+
+
+async def test_one_replica_with_all_the_work_gets_the_whole_budget(kafka: LocalKafka, tmp_path: Path) -> None:
+    told = limits(4.0, session_create=40, generic_write=44)
+    async with running(kafka, tmp_path, simulator_options=["--limits", told], BUDGET__LIMITS=told, more=QUICK) as rig:
+        await rig.start("a", "b", "c")
+        await rig.publish(skewed(200))
+        await rig.wait_finals(200)
+        judged = await rig.judge(ids(200))
+        assert judged.ok, judged
+        assert judged.scopes["session-create"]["max_in_window"] == 40, "the limit is reached and not passed"
+        calls = [c["at"] for c in creates(rig)]
+        assert all(c["status"] == 201 for c in creates(rig))
+        used = len(calls) / (40 * (calls[-1] - calls[0]) / 4.0)
+        assert used > 0.9, "a third of the budget each would be a third"
+
+
+async def test_killing_and_restarting_everybody_cannot_burst(kafka: LocalKafka, tmp_path: Path) -> None:
+    told = limits(5.0, session_create=30, generic_write=30)
+    async with running(kafka, tmp_path, simulator_options=["--limits", told], BUDGET__LIMITS=told, more=QUICK) as rig:
+        replicas = await rig.start("a", "b")
+        await rig.publish([create_request(n) for n in range(120)])
+        for finals in (25, 60):
+            await rig.wait_finals(finals)
+            for replica in replicas:
+                replica.child.kill()
+            for replica in replicas:
+                replica.start()
+        await rig.wait_finals(120, within_s=120)
+        judged = await rig.judge(ids(120))
+        assert judged.ok, judged
+        assert {c["status"] for c in creates(rig)} == {201}
+
+
+async def test_copies_make_no_call_and_another_content_is_a_conflict(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, more=QUICK) as rig:
+        await rig.start("a", "b")
+        same = [(f"key-{n}".encode(), create_request(1)[1]) for n in range(12)]
+        other = [(f"key-{n}".encode(), create_request(1, priority="urgent", input={"workflow_id": WORKFLOW_ID})[1]) for n in range(2)]
+        await rig.publish(same)
+        await rig.wait_finals(1)
+        await rig.publish([*other, create_request(2)])
+        while len(rig.finals) < 4:
+            await asyncio.sleep(0.05)
+        await rig.read_rest()
+        assert len(creates(rig)) == 2
+        assert sorted((f["request_id"], f["status"]) for f in rig.finals) == [
+            ("r-000001", "conflict"),
+            ("r-000001", "conflict"),
+            ("r-000001", "succeeded"),
+            ("r-000002", "succeeded"),
+        ]
+        assert len({f["result_id"] for f in rig.finals}) == 4
+        assert len(await rig.records("dead-letters")) == 2
+        assert sum(len(list(p.events("copy"))) for p in rig.processors) == 11
+        for topic in ("requests",):
+            committed = {tp: offset for tp, offset in (await rig.committed()).items() if tp.topic.endswith(topic)}
+            assert sum(committed.values()) >= 15, "copies are completed"
+
+
+@pytest.mark.parametrize("memory_s", ["3600", "1"], ids=["remembered", "recalled from the log"])
+async def test_a_call_in_flight_at_a_kill_is_looked_up_not_repeated(kafka: LocalKafka, tmp_path: Path, memory_s: str) -> None:
+    slow = ["--faults", '{"latency_s": {"median": 1.5, "sigma": 0, "max": 2}}']
+    async with running(kafka, tmp_path, simulator_options=slow, BUDGET__MEMORY_S=memory_s, more=QUICK) as rig:
+        (a,) = await rig.start("a")
+        await rig.publish([create_request(n) for n in range(30)])
+        await wait_calls(rig, 30)
+        a.child.kill()
+        if memory_s == "1":
+            await asyncio.sleep(2.0)  # everything is older than the memory
+        rig.simulator.post("/_sim/faults", {})
+        a.start()
+        await rig.wait_finals(30)
+        judged = await rig.judge(ids(30))
+        assert judged.ok, judged
+        assert judged.by_status == {"succeeded": 30}
+        assert len(creates(rig)) == 30, "no create was repeated"
+        assert len(list(a.events("doubt"))) == 30
+        assert len(list(a.events("adopted"))) == 30
+
+
+async def test_a_journal_that_no_longer_reaches_back_is_said_and_leaves_doubts(kafka: LocalKafka, tmp_path: Path) -> None:
+    slow = ["--faults", '{"latency_s": {"median": 1.5, "sigma": 0, "max": 2}}']
+    async with running(kafka, tmp_path, simulator_options=slow, more=QUICK) as rig:
+        (a,) = await rig.start("a")
+        await rig.publish([create_request(n) for n in range(10)])
+        await wait_calls(rig, 10)
+        a.child.kill()
+        await recreate_budget(rig)
+        rig.simulator.post("/_sim/faults", {})
+        a.start()
+        await rig.wait_finals(10)
+        judged = await rig.judge(ids(10))
+        assert judged.ok, judged
+        assert len(creates(rig)) == 10
+        assert list(a.events("calls_forgotten"))
+
+
+async def recreate_budget(rig: Rig) -> None:
+    name = f"{rig.prefix}.budget"
+    admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([name])
+        while name in await admin.list_topics():
+            await asyncio.sleep(0.1)
+        await admin.create_topics([NewTopic(name, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
+    finally:
+        await admin.close()
+
+
+async def test_a_log_created_anew_stops_calls_for_a_horizon_and_no_longer(kafka: LocalKafka, tmp_path: Path) -> None:
+    told = limits(3.0, session_create=15, generic_write=15)
+    async with running(kafka, tmp_path, simulator_options=["--limits", told], BUDGET__LIMITS=told, more=QUICK) as rig:
+        replicas = await rig.start("a", "b")
+        await rig.publish([create_request(n) for n in range(100)])
+        await rig.wait_finals(30)
+        await recreate_budget(rig)
+        await asyncio.gather(*(asyncio.to_thread(r.wait_event, "budget_log_broken", within_s=60) for r in replicas))
+        await rig.wait_finals(100, within_s=120)
+        judged = await rig.judge(ids(100))
+        assert judged.ok, judged
+        assert {c["status"] for c in creates(rig)} == {201}
+
+
+async def test_a_lowered_limit_governs_while_the_old_one_still_runs(kafka: LocalKafka, tmp_path: Path) -> None:
+    old, new = limits(4.0, session_create=40), limits(4.0, session_create=12)
+    async with running(kafka, tmp_path, simulator_options=["--limits", old], BUDGET__LIMITS=old, more=QUICK) as rig:
+        (a,) = await rig.start("a")
+        await rig.publish([create_request(n) for n in range(160)])
+        await rig.wait_finals(40)
+        await rig.start("b", BUDGET__LIMITS=new)
+        await asyncio.to_thread(a.wait_event, "limit_lowered")
+        since = time.time()
+        await rig.wait_finals(130)
+        calls = [c["at"] for c in creates(rig) if since <= c["at"]]
+        most = max(sum(1 for at in calls if begin <= at < begin + 4.0) for begin in calls if begin > since + 4.0)
+        assert most <= 12
+
+
+async def test_a_dead_api_burns_no_attempts_and_work_resumes_by_itself(kafka: LocalKafka, tmp_path: Path) -> None:
+    breaker = {"BUDGET__BREAKER_FAILURES": "3", "BUDGET__BREAKER_HOLD_S": "1", "RETRY__ATTEMPTS_MAX": "3"}
+    async with running(kafka, tmp_path, more=QUICK | breaker | {"DIDIT__CALLS_MAX": "2"}) as rig:
+        rig.simulator.post("/_sim/faults", {"rates": {"error_503": 1.0}, "routes": ["session.create"]})
+        (a, _) = await rig.start("a", "b")
+        await rig.publish([create_request(n) for n in range(40)])
+        await asyncio.sleep(12.0)  # the outage; every attempt limit would be long used up
+        called = len(creates(rig))
+        rig.simulator.post("/_sim/faults", {})
+        await rig.wait_finals(40)
+        judged = await rig.judge(ids(40))
+        assert judged.ok, judged
+        assert judged.by_status == {"succeeded": 40}
+        assert called < 25, "a probe now and then"
+        assert await rig.records("dead-letters") == []
+        assert list(a.events("breaker_opened"))
+        assert list(a.events("breaker_closed"))
+
+
+async def test_an_exhausted_scope_does_not_hold_up_others_in_the_same_partition(kafka: LocalKafka, tmp_path: Path) -> None:
+    told = limits(20.0, session_create=20, generic_write=20)
+    options = ["--limits", told]
+    async with running(
+        kafka,
+        tmp_path,
+        partitions=1,
+        simulator_options=options,
+        BUDGET__LIMITS=told,
+        BUDGET__QUEUE_MAX="10",
+        LANES__WORK_MAX="30",
+        more=QUICK,
+    ) as rig:
+        await rig.start("a")
+        await rig.publish([decision("d-0")])
+        await rig.wait_finals(1)
+        await rig.publish([*skewed(80), *(decision(f"d-{n}") for n in range(1, 6))])
+        began = time.monotonic()
+        while sum(f["operation"] == "session.decision" for f in rig.finals) < 6:
+            assert time.monotonic() - began < 15, "80 creates take a minute and more"
+            await asyncio.sleep(0.05)
+        await rig.wait_finals(86, within_s=150)
+        judged = await rig.judge([*ids(80), *(f"d-{n}" for n in range(6))])
+        assert judged.ok, judged
+        parked = [r for r in await rig.records("retry.5s") if dict(r.headers)["vp-last-error"] == b"queue_full"]
+        assert parked
+        assert all(f["attempts"] == 1 for f in rig.finals)
+
+
+async def test_the_budget_command_shows_who_holds_what(kafka: LocalKafka, tmp_path: Path) -> None:
+    told = limits(30.0, session_create=8)
+    async with running(kafka, tmp_path, simulator_options=["--limits", told], BUDGET__LIMITS=told, more=QUICK) as rig:
+        await rig.start("replica-1")
+        await rig.publish([create_request(n) for n in range(30)])
+        await rig.wait_finals(4)
+        rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [{"fault": "throttle_429"}]})
+        async with asyncio.timeout(60):
+            while True:
+                shown = await command(rig, "--json")
+                view = json.loads(shown)
+                scope = next(s for s in view["scopes"] if s["scope"] == "session-create")
+                if scope["throttled_lately"] and scope["waiting"]:
+                    break
+        assert view["replicas"] == ["replica-1"]
+        assert (scope["configured"], scope["window_s"]) == (8, 30.0)
+        assert 0 < scope["live"] <= 10
+        assert scope["foreign"]
+        table = await command(rig)
+        for word in ("session-create", "replica-1", "foreign", "yes (1 x 429)"):
+            assert word in table, table
+
+
+async def command(rig: Rig, *options: str) -> str:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "processor",
+        "budget",
+        *options,
+        env={**os.environ, **rig.environment, "COLUMNS": "200"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(child.communicate(), 60)
+    assert child.returncode == 0, err.decode()
+    return out.decode()
