@@ -57,7 +57,7 @@ class Caller:
         """
         call_class = CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
         mark = _mark(job) if own else None
-        ask = Ask(call.operation.name, call.operation.scopes, call_class, job.hop.first_ms, mark, settled=settled)
+        ask = Ask(call.operation.name, call.operation.scopes, call_class, job.hop.first_ms, mark, call.operation.timeout_s, settled=settled)
         permit = await self._permit(ask, job, work)
         ending, called_ms = Ending(Fate.UNKNOWN), self._clock_ms()
         work.calling = True

@@ -79,6 +79,7 @@ def budget_rules(settings: Settings) -> Rules:
         limits={scope: (limit.limit, limit.window_s) for scope, limit in s.limits.items()},
         wait_s=s.ask_wait_s,
         call_s=settings.didit.timeout_s + s.call_margin_s,
+        margin_s=s.call_margin_s,
         slack_s=s.slack_s,
         skew_s=s.skew_s,
         memory_s=s.memory_s,

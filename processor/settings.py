@@ -89,7 +89,7 @@ class DiditSettings(_Group):
     base_url: str = Field("https://verification.didit.me", description="https, or http on loopback only")
     api_key: SecretStr | None = Field(None, description="x-api-key of the application")
     api_key_file: Path | None = Field(None, description="file that holds the key; read again when Didit refuses the key")
-    timeout_s: Seconds = Field(30.0, description="whole call, from connect to the last byte; keep it below VP_LANES__DRAIN_S where you can")
+    timeout_s: Seconds = Field(60.0, description="a call ends after this, from connect to the last byte, or after its operation's own time")
     calls_max: int = Field(100, ge=1, le=5000, description="calls in flight in this process")
     response_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="a longer answer is cut off and counts as unreadable")
 
@@ -136,7 +136,7 @@ class BudgetSettings(_Group):
     )
     ask_wait_s: Seconds = Field(30.0, description="a call starts within this time of its ask, or it is asked for again")
     call_margin_s: Seconds = Field(
-        30.0, description="Didit counts a call at most so long after VP_DIDIT__TIMEOUT_S has ended it: its own queues, a frozen process"
+        30.0, description="Didit counts a call at most so long after our own timeout has ended it: its own queues, a frozen process"
     )
     slack_s: Seconds = Field(0.1, description="drift between two machines' clocks over a few minutes")
     skew_s: Seconds = Field(

@@ -60,7 +60,8 @@ class Asks:
         """
         if self.closed:
             raise BudgetClosedError
-        asked = Asked(f"{self._client}-{next(self._numbers)}", ask.scopes, self._rules.promise_s, ask.endpoint, probe=probe, mark=ask.mark)
+        ask_id, promise_s = f"{self._client}-{next(self._numbers)}", self._rules.promise_of(ask.timeout_s)
+        asked = Asked(ask_id, ask.scopes, promise_s, ask.endpoint, probe=probe, mark=ask.mark)
         # the deadline counts from before the sending: the record cannot be older than that
         waiting = _Waiting(ask, asked, self._clock() + self._rules.wait_s, asyncio.get_running_loop().create_future())
         self._waiting[asked.id] = waiting

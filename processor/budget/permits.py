@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from math import inf
 from typing import NamedTuple, Protocol
 
 
@@ -61,6 +62,7 @@ class Ask:
     call_class: CallClass
     since_ms: int  # how old the request is, epoch ms; the oldest of a class asks first
     mark: Mark | None = None  # None: not a call of the request itself (a lookup)
+    timeout_s: float = inf  # the call ends within this time; a shorter one than the longest weighs less if its end is never heard of
     settled: bool = True  # an earlier call of unknown fate is no obstacle: it was looked up, or repeating it does no harm
 
 

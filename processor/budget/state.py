@@ -23,7 +23,8 @@ class Rules:
 
     limits: Mapping[str, tuple[int, float]]  # scope -> calls, window
     wait_s: float  # an ask starts within this time of its sending, or is given up
-    call_s: float  # a call is counted by the server within this time of its start
+    call_s: float  # the longest call is counted by the server within this time of its start
+    margin_s: float  # of that, what comes after our own timeout
     slack_s: float
     skew_s: float
     memory_s: float
@@ -34,8 +35,12 @@ class Rules:
 
     @property
     def promise_s(self) -> float:
-        """From the sending of an ask to the last moment at which its call may be counted."""
+        """From the sending of an ask to the last moment at which its call may be counted, for the longest call."""
         return self.wait_s + self.call_s
+
+    def promise_of(self, timeout_s: float) -> float:
+        """The same for a call that ends after so long."""
+        return min(self.promise_s, self.wait_s + timeout_s + self.margin_s)
 
     @property
     def horizon_s(self) -> float:

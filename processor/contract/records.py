@@ -143,6 +143,11 @@ def call_reference(request_id: str, hop: int) -> str:
     return f"{_uuid5(request_id)}.{hop}"
 
 
+def idempotency_key(request_id: str) -> str:
+    """The value of the ``Idempotency-Key`` header: one for all calls of a request, a redrive's included, so that none is billed twice."""
+    return _uuid5(f"idempotency\n{request_id}")
+
+
 def _uuid5(name: str) -> str:
     """UUIDv5 in our namespace as text (RFC 9562, 5.5); ``uuid.uuid5`` takes three times as long, twice a record."""
     raw = bytearray(hashlib.sha1(ID_NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()[:16])

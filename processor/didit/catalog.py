@@ -55,6 +55,26 @@ _ROWS = (
         success_statuses=frozenset({200}),
         required_output=MappingProxyType({"session_id": str, "status": str}),
     ),
+    Operation(
+        name="aml",
+        method="POST",
+        path="/v3/aml/",
+        scopes=("generic-write",),
+        idempotency=Idempotency.KEYED,
+        timeout_s=60.0,  # adverse media take up to 30 s more
+        success_statuses=frozenset({200}),
+        required_output=MappingProxyType({"request_id": str, "aml": dict}),
+    ),
+    Operation(
+        name="email.send",
+        method="POST",
+        path="/v3/email/send/",
+        scopes=("generic-write",),
+        idempotency=Idempotency.SINGLE,
+        timeout_s=30.0,
+        success_statuses=frozenset({200}),
+        required_output=MappingProxyType({"request_id": str, "status": str}),
+    ),
     Operation(  # not for callers: it reconciles creates
         name="session.list",
         method="GET",

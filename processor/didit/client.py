@@ -58,6 +58,8 @@ class DiditClient:
         headers = {"X-Request-Id": call.reference}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
+        if call.idempotency_key is not None:
+            headers["Idempotency-Key"] = call.idempotency_key
         url = URL(self._base + call.path, encoded=True)
         if call.query:
             url = url.with_query(call.query)

@@ -15,7 +15,7 @@ from processor.didit import bodies, retry_after
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.catalog import Idempotency, Operation
 
-_RESOURCE_WAIT_S = 60.0  # a 429 about one number or job that names no time
+_RESOURCE_WAIT_S = 60.0  # a 429 about one number or job, or a 409 of a running call, that names no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,14 @@ def _is_rate_limit(seen: _Seen) -> bool:
     return seen.status == 429 and (named or "rate limit" in seen.text or "throttled" in seen.text)  # noqa: PLR2004 - RFC 6585
 
 
+def _keyed_conflict(seen: _Seen) -> bool:
+    return seen.status == 409 and seen.operation.idempotency is Idempotency.KEYED  # noqa: PLR2004 - RFC 9110
+
+
+def _key_in_use(seen: _Seen) -> bool:
+    return _keyed_conflict(seen) and (seen.wait_s is not None or any(word in seen.text for word in ("still", "running", "in progress")))
+
+
 # the first words of the documented bodies of a 429, and the scope they speak of
 _SCOPE_TEXTS = (
     ("session creation rate limit", "session-create"),
@@ -187,6 +195,8 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
     ("success", _is_success, lambda seen: Success(seen.body)),
     ("2xx that is no success", lambda seen: 200 <= seen.status < 300, _unclear("unreadable_answer")),  # noqa: PLR2004 - RFC 9110
     ("redirect", lambda seen: 300 <= seen.status < 400, lambda seen: OurFault("redirected", seen.status)),  # noqa: PLR2004 - RFC 9110
+    ("409 of a key whose call is running", _key_in_use, _deferred("key_in_use")),
+    ("409 of a key", _keyed_conflict, lambda seen: Transient("key_conflict", seen.status, None)),
     ("429 of one phone number", _both(_at(429), _says("phone number", "verification attempts")), _deferred("phone_attempts")),
     ("429 of an import job", _both(_at(429), _says("import job")), _deferred("import_running")),
     ("429 of the sandbox quota", _both(_at(429), _says("sandbox session quota")), _deferred("sandbox_quota")),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import orjson
 from aiohttp import web
 
+from processor.simulator.checks import Checks
 from processor.simulator.config import Config
 from processor.simulator.endpoints import Asked, Endpoints, Told
 from processor.simulator.faults import Faults, Scripted
@@ -39,7 +40,8 @@ class Simulator:
         self.api_keys = set(config.api_keys)
         self.ahead_s = 0.0  # timers of sessions run so much ahead of the clock
         self._windows = Windows(config.limits, rejected_count=config.switches.rejected_calls_count)
-        self._endpoints = Endpoints(self.sessions, self.ledger, config.switches, config.sessions_max)
+        checks = Checks(random.Random(config.seed + 2))  # noqa: S311 - as above
+        self._endpoints = Endpoints(self.sessions, checks, self.ledger, config.switches, config.sessions_max)
         self._last = 0.0
 
     def now(self) -> float:
@@ -77,7 +79,9 @@ class Simulator:
         self.ledger.arrived(call)
         try:
             origin = f"{request.scheme}://{request.host}"
-            return await self._serve(request, route, call, Asked(match, request.query, body, call.at, origin, call.key, None))
+            keyed = request.headers.get("Idempotency-Key") if route.keyed else None
+            asked = Asked(match, request.query, body, call.at, origin, call.key, None, call.reference, keyed)
+            return await self._serve(request, route, call, asked)
         finally:
             call.answered_at = self.now()
             self.ledger.answered(call)
@@ -93,16 +97,19 @@ class Simulator:
         refused = self._admit(request, route, call, asked)
         if refused is not None:
             return refused
-        await asyncio.sleep(self.faults.latency_s())
-        if fault in _BEFORE_ACT:
-            return await self._fail(request, call, fault)
-        told = self._act(route, call, asked)
+        try:
+            await asyncio.sleep(self.faults.latency_s())
+            if fault in _BEFORE_ACT:
+                return await self._fail(request, call, fault)
+            told = self._act(route, call, asked)
+        finally:
+            self._endpoints.end(asked)
         if fault == "lost_reply":
             return _reset(request, call)
         return await self._send(request, call, told, fault)
 
     def _admit(self, request: web.Request, route: Route, call: Call, asked: Asked) -> web.StreamResponse | None:
-        """None if the call may act: session, then key, then limits."""
+        """None if the call may act: session, then key, then limits, then what was said before under the same idempotency key."""
         if route.by_session:
             asked.session = self.sessions.get(asked.match["id"], call.at + self.ahead_s)
             if asked.session is None:
@@ -113,7 +120,8 @@ class Simulator:
         call.counted = refusal is None or self.config.switches.rejected_calls_count
         if refusal is not None:
             return _answer(call, 429, refusal.body, refusal.headers)
-        return None
+        early = self._endpoints.begin(asked)
+        return _answer(call, early.status, early.body, early.headers) if early is not None else None
 
     def _act(self, route: Route, call: Call, asked: Asked) -> Told:
         if isinstance(asked.body, bytes) and asked.body:
@@ -151,7 +159,7 @@ class Simulator:
 
     async def _send(self, request: web.Request, call: Call, told: Told, fault: str | None) -> web.StreamResponse:
         if fault not in {"slow_body", "truncated"}:
-            return _answer(call, told.status, told.body)
+            return _answer(call, told.status, told.body, told.headers)
         call.status = told.status
         raw = orjson.dumps(told.body)
         response = web.StreamResponse(status=told.status, headers={"Content-Type": _JSON, "Content-Length": str(len(raw))})

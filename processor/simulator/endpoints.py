@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from processor.simulator.checks import Checked, Checks
 from processor.simulator.config import Switches
 from processor.simulator.decisions import decision, list_row
 from processor.simulator.ledger import Ledger
@@ -30,6 +31,8 @@ class Asked:
     base_url: str
     key: str
     session: Session | None
+    reference: str | None
+    idempotency_key: str | None  # None where the route takes none
 
 
 @dataclass(slots=True)
@@ -40,13 +43,23 @@ class Told:
     body: Any
     session_id: str | None = None
     acted: bool = False
+    headers: dict[str, str] | None = None
 
 
 class Endpoints:
     """All routes over one application's state."""
 
-    def __init__(self, sessions: Sessions, ledger: Ledger, switches: Switches, sessions_max: int) -> None:
-        self.sessions, self._ledger, self._switches, self._sessions_max = sessions, ledger, switches, sessions_max
+    def __init__(self, sessions: Sessions, checks: Checks, ledger: Ledger, switches: Switches, sessions_max: int) -> None:
+        self.sessions, self.checks, self._ledger, self._switches, self._sessions_max = sessions, checks, ledger, switches, sessions_max
+
+    def begin(self, asked: Asked) -> Told | None:
+        """An admitted call begins; an answer if it is not to be made."""
+        found = self.checks.begin_keyed(asked.key, asked.idempotency_key, asked.body)
+        return _told(found) if found is not None else None
+
+    def end(self, asked: Asked) -> None:
+        """A call that has begun is over, whatever became of it."""
+        self.checks.end_keyed(asked.key, asked.idempotency_key)
 
     def answer(self, name: str, asked: Asked) -> Told:
         """Dispatch by the route's name."""
@@ -56,6 +69,8 @@ class Endpoints:
             "session.list": self._list,
             "session.update_status": self._update_status,
             "session.delete": self._delete,
+            "aml": self._aml,
+            "email.send": self._email_send,
         }
         return handlers[name](asked)
 
@@ -77,6 +92,18 @@ class Endpoints:
         }
         (self._ledger.created if new else self._ledger.returned)(entry)
         return Told(201, session.created_body(), session.session_id, acted=True)
+
+    def _aml(self, asked: Asked) -> Told:
+        return self._checked("aml", asked, self.checks.aml(asked.key, asked.idempotency_key, asked.body, self.sessions.credits, asked.now))
+
+    def _email_send(self, asked: Asked) -> Told:
+        return self._checked("email.send", asked, self.checks.email_send(asked.body, self.sessions.credits, asked.now))
+
+    def _checked(self, operation: str, asked: Asked, found: Checked) -> Told:
+        if found.billed is not None:
+            self.sessions.credits -= 1
+            self._ledger.checked({"operation": operation, "at": asked.now, "reference": asked.reference, "key": asked.key, **found.billed})
+        return _told(found)
 
     def _decision(self, asked: Asked) -> Told:
         session = _known(asked)
@@ -127,6 +154,11 @@ class Endpoints:
         }
         status = self._switches.delete_status
         return Told(status, body if status == 200 else None, session.session_id, acted=True)  # noqa: PLR2004 - a switch
+
+
+def _told(found: Checked) -> Told:
+    headers = {"Retry-After": str(found.retry_after_s)} if found.retry_after_s is not None else None
+    return Told(found.status, found.body, acted=found.billed is not None, headers=headers)
 
 
 def _known(asked: Asked) -> Session:

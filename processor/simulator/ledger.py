@@ -39,12 +39,13 @@ def key_digest(api_key: str) -> str:
 
 
 class Ledger:
-    """Calls in order of arrival, and created (billed) sessions; both also as JSON lines in a file, if one is given."""
+    """Calls in order of arrival, created (billed) sessions and billed checks; all also as JSON lines in a file, if one is given."""
 
     def __init__(self, limits: Mapping[str, Limit], path: str | None = None) -> None:
         self.calls: list[Call] = []
         self.sessions: list[dict[str, Any]] = []
         self.reused: list[dict[str, Any]] = []
+        self.checks: list[dict[str, Any]] = []
         self._limits = limits
         self._file: BinaryIO | None = Path(path).open("ab", buffering=0) if path else None  # noqa: SIM115 - open for the life of the ledger
 
@@ -65,6 +66,11 @@ class Ledger:
         """Note a create that was answered with an unfinished session."""
         self.reused.append(session)
         self._write("reused", session)
+
+    def checked(self, check: dict[str, Any]) -> None:
+        """Note a standalone check: one that is billed."""
+        self.checks.append(check)
+        self._write("check", check)
 
     def scopes(self) -> dict[str, dict[str, dict[str, float]]]:
         """Key digest -> scope -> limit, window, counted calls, and the most of any window."""
@@ -90,6 +96,7 @@ class Ledger:
             "calls": [asdict(call) for call in self.calls[since:]],
             "sessions": self.sessions,
             "reused": self.reused,
+            "checks": self.checks,
             "scopes": self.scopes(),
         }
 

@@ -16,10 +16,11 @@ class Route:
     method: str
     pattern: re.Pattern[str]
     by_session: bool = False  # the owner of the id is looked up before the credentials
+    keyed: bool = False  # takes an Idempotency-Key
 
 
-def _row(name: str, method: str, pattern: str, *, by_session: bool = False) -> Route:
-    return Route(name, method, re.compile(pattern), by_session)
+def _row(name: str, method: str, pattern: str, *, by_session: bool = False, keyed: bool = False) -> Route:
+    return Route(name, method, re.compile(pattern), by_session, keyed)
 
 
 ROUTES = (
@@ -28,6 +29,8 @@ ROUTES = (
     _row("session.list", "GET", r"/v3/sessions/"),
     _row("session.update_status", "PATCH", r"/v3/session/(?P<id>[^/]+)/update-status/", by_session=True),
     _row("session.delete", "DELETE", r"/v3/session/(?P<id>[^/]+)/delete/", by_session=True),
+    _row("aml", "POST", r"/v3/aml/", keyed=True),
+    _row("email.send", "POST", r"/v3/email/send/"),
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 _IMAGE_BYTES_MAX = 2 * 1024 * 1024
 _ALPHA3 = re.compile(r"[A-Z]{3}")
-_NO_CREDITS = "You don't have enough credits to perform this request. Please top up at https://business.didit.me"
+NO_CREDITS = "You don't have enough credits to perform this request. Please top up at https://business.didit.me"
 STATUSES = ("Approved", "Declined", "Resubmitted")
 
 
@@ -36,7 +36,7 @@ def create_fault(body: Any, blocked: set[str], credits_left: int) -> Any:  # noq
         return fault
     if (fault := _image_fault(body.get("portrait_image"))) is not None:
         return fault
-    return {"detail": _NO_CREDITS} if credits_left <= 0 else None
+    return {"detail": NO_CREDITS} if credits_left <= 0 else None
 
 
 def update_fault(body: Any) -> Any:

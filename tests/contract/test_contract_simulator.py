@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from processor.simulator.app import Simulator
-from processor.simulator.config import Behaviour, Config, FaultPlan, Limit, Switches
+from processor.simulator.config import Behaviour, Config, FaultPlan, Latency, Limit, Switches
 from processor.simulator.server import running
 
 WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
@@ -370,3 +370,103 @@ async def test_the_ledger_holds_every_call_and_no_key() -> None:
         assert call["answered_at"] >= call["at"]
         assert "sim-key" not in orjson.dumps(ledger).decode()
         assert (await a.call("GET", "/_sim/ledger?since=1"))[1]["calls"] == []
+
+
+async def post(a: Api, path: str, body: Any, key: str | None = None) -> tuple[int, Any, Any]:
+    headers = {"x-api-key": "sim-key", "X-Request-Id": "ref.0", **({"Idempotency-Key": key} if key is not None else {})}
+    async with a.session.post(a.url + path, data=orjson.dumps(body), headers=headers) as response:
+        return response.status, await response.json(), response.headers
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ({}, {"full_name": ["This field is required."]}),
+        ({"full_name": "A"}, {"full_name": ["Ensure this field has at least 2 characters."]}),
+        ({"full_name": "Ann", "entity_type": "dog"}, {"entity_type": ['"dog" is not a valid choice.']}),
+        (
+            {"full_name": "Ann", "aml_name_weight": 50},
+            {"error": ["AML weights must sum to 100. Current sum: 90 (name: 50, dob: 25, country: 15)"]},
+        ),
+        (
+            {"full_name": "Ann", "aml_score_approve_threshold": 90, "aml_score_review_threshold": 80},
+            {"aml_score_approve_threshold": ["Must be less than or equal to aml_score_review_threshold."]},
+        ),
+    ],
+)
+async def test_a_wrong_aml_body_is_a_400_and_costs_nothing(body: Any, fault: Any) -> None:
+    async with api() as a:
+        assert (await post(a, "/v3/aml/", body, "k"))[:2] == (400, fault)
+        assert (await post(a, "/v3/aml/", {"full_name": "Ann"}, "k"))[0] == 200, "a refused call does not use its key up"
+        assert len(a.sim.ledger.checks) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "hits"),
+    [
+        ({"full_name": "Ann"}, "Approved", 0),
+        ({"full_name": "Ann Hit"}, "In Review", 1),
+        ({"full_name": "Ann Hit", "aml_score_approve_threshold": 50, "aml_score_review_threshold": 80}, "Declined", 1),
+    ],
+)
+async def test_a_decline_of_aml_is_a_200(body: Any, status: str, hits: int) -> None:
+    async with api() as a:
+        code, document, _ = await post(a, "/v3/aml/", {**body, "vendor_data": "u", "metadata": {"m": 1}})
+        assert code == 200
+        assert set(document) == {"request_id", "aml", "vendor_data", "metadata", "created_at"}
+        assert (document["aml"]["status"], document["aml"]["total_hits"]) == (status, hits)
+        assert (document["vendor_data"], document["metadata"]) == ("u", {"m": 1})
+
+
+async def test_an_idempotency_key_is_answered_from_the_first_call_and_billed_once() -> None:
+    async with api() as a:
+        first = await post(a, "/v3/aml/", {"full_name": "Ann"}, "k")
+        assert (await post(a, "/v3/aml/", {"full_name": "Ann"}, "k"))[:2] == first[:2]
+        assert len(a.sim.ledger.checks) == 1
+        assert (await post(a, "/v3/aml/", {"full_name": "Bob"}, "k"))[0] == 409, "another body"
+        assert (await post(a, "/v3/aml/", {"full_name": "Ann"}, "other"))[1]["request_id"] != first[1]["request_id"]
+        assert (await post(a, "/v3/aml/", {"full_name": "Ann"}))[0] == 200
+        assert (await post(a, "/v3/aml/", {"full_name": "Ann"}, "k" * 256))[0] == 400
+        assert [c["operation"] for c in a.sim.ledger.document()["checks"]] == ["aml"] * 3
+        assert a.sim.ledger.checks[0]["reference"] == "ref.0"
+
+
+async def test_a_key_whose_call_is_running_is_a_409_with_retry_after() -> None:
+    async with api(faults=FaultPlan(latency=Latency(0.5, 0.0, 1.0))) as a:
+        running_call = asyncio.create_task(post(a, "/v3/aml/", {"full_name": "Ann"}, "k"))
+        while not a.sim.ledger.calls:
+            await asyncio.sleep(0.01)
+        status, _, headers = await post(a, "/v3/aml/", {"full_name": "Ann"}, "k")
+        assert (status, headers["Retry-After"]) == (409, "2")
+        assert (await running_call)[0] == 200
+        assert (await post(a, "/v3/aml/", {"full_name": "Ann"}, "k"))[0] == 200
+        assert len(a.sim.ledger.checks) == 1
+
+
+async def test_a_keyed_call_that_failed_before_it_acted_may_be_made_again() -> None:
+    async with api() as a:
+        await a.call("POST", "/_sim/script", {"route": "aml", "answers": [{"fault": "error_503"}]})
+        assert (await post(a, "/v3/aml/", {"full_name": "Ann"}, "k"))[0] == 503
+        assert (await post(a, "/v3/aml/", {"full_name": "Ann"}, "k"))[0] == 200
+        assert len(a.sim.ledger.checks) == 1
+
+
+async def test_an_email_code_is_sent_twice_and_then_anew_and_never_to_nobody() -> None:
+    async with api() as a:
+        sent = [(await post(a, "/v3/email/send/", {"email": "a@example.com"}))[1] for _ in range(3)]
+        assert [s["status"] for s in sent] == ["Success", "Retry", "Success"]
+        assert sent[0]["request_id"] == sent[1]["request_id"] != sent[2]["request_id"]
+        assert len(a.sim.ledger.checks) == 3
+        status, document, _ = await post(a, "/v3/email/send/", {"email": "a@nowhere.invalid"})
+        assert (status, document["status"], document["reason"]) == (200, "Undeliverable", "email_can_not_be_delivered")
+        assert len(a.sim.ledger.checks) == 3
+        for body in ({}, {"email": "nobody"}, {"email": "a@example.com", "options": {"code_size": 9}}):
+            assert (await post(a, "/v3/email/send/", body))[0] == 400
+
+
+async def test_checks_need_credits() -> None:
+    async with api(credits=1) as a:
+        assert (await post(a, "/v3/email/send/", {"email": "a@example.com"}))[0] == 200
+        for path, body in (("/v3/aml/", {"full_name": "Ann"}), ("/v3/email/send/", {"email": "b@example.com"})):
+            status, document, _ = await post(a, path, body)
+            assert (status, "enough credits" in document["error"]) == (403, True)

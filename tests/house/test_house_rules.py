@@ -56,6 +56,7 @@ PURE = [
     "stream/resume.py",
     "stream/topics.py",
     "outcomes.py",
+    "simulator/checks.py",
     "simulator/limits.py",
     "simulator/sessions.py",
     "simulator/decisions.py",

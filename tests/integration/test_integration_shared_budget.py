@@ -130,6 +130,55 @@ async def test_a_call_in_flight_at_a_kill_is_looked_up_not_repeated(kafka: Local
         assert len(list(a.events("adopted"))) == 30
 
 
+def check(number: int, operation: str, **extra: Any) -> tuple[bytes, bytes]:
+    what = {"full_name": f"Ann {number}"} if operation == "aml" else {"email": f"user-{number}@example.com"}
+    body = {"request_id": f"r-{number:06d}", "operation": operation, "input": what, **extra}
+    return f"user-{number}".encode(), orjson.dumps(body)
+
+
+@pytest.mark.parametrize(
+    ("operation", "on_doubt", "status", "calls", "billed"),
+    [("aml", "fail", "succeeded", 2, 1), ("email.send", "fail", "in_doubt", 1, 1), ("email.send", "repeat", "succeeded", 2, 2)],
+)
+async def test_a_check_in_flight_at_a_kill_is_never_billed_twice_unasked(
+    kafka: LocalKafka, tmp_path: Path, operation: str, on_doubt: str, status: str, calls: int, billed: int
+) -> None:
+    slow = ["--faults", '{"latency_s": {"median": 1.5, "sigma": 0, "max": 2}}']
+    async with running(kafka, tmp_path, simulator_options=slow, more=QUICK) as rig:
+        (a,) = await rig.start("a")
+        await rig.publish([check(n, operation, on_doubt=on_doubt) for n in range(10)])
+        while len(rig.simulator.ledger()["calls"]) < 10:
+            await asyncio.sleep(0.02)
+        a.child.kill()
+        while len(rig.simulator.ledger()["checks"]) < 10:
+            await asyncio.sleep(0.02)
+        rig.simulator.post("/_sim/faults", {})
+        a.start()
+        await rig.wait_finals(10)
+        judged = await rig.judge(ids(10))
+        assert judged.by_status == {status: 10}
+        assert not judged.duplicated
+        ledger = rig.simulator.ledger()
+        assert len(ledger["calls"]) == 10 * calls
+        assert len(ledger["checks"]) == 10 * billed
+        assert judged.billed_twice == (10 if billed == 2 else 0)
+        assert len(await rig.records("dead-letters")) == (10 if status == "in_doubt" else 0)
+
+
+async def test_lost_replies_of_checks_are_billed_once(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, more=QUICK) as rig:
+        lost = [{"fault": "lost_reply"}] * 5
+        for route in ("aml", "email.send"):
+            rig.simulator.post("/_sim/script", {"route": route, "answers": lost})
+        await rig.start("a", "b")
+        await rig.publish([check(n, "aml" if n < 10 else "email.send") for n in range(20)])
+        await rig.wait_finals(20)
+        judged = await rig.judge(ids(20))
+        assert judged.ok, judged
+        assert judged.by_status == {"succeeded": 15, "in_doubt": 5}
+        assert len(rig.simulator.ledger()["checks"]) == 20
+
+
 async def test_a_journal_that_no_longer_reaches_back_is_said_and_leaves_doubts(kafka: LocalKafka, tmp_path: Path) -> None:
     slow = ["--faults", '{"latency_s": {"median": 1.5, "sigma": 0, "max": 2}}']
     async with running(kafka, tmp_path, simulator_options=slow, more=QUICK) as rig:

@@ -119,7 +119,7 @@ class World:
 
     def _rules(self) -> Rules:
         limits = {s: (limit, WINDOW_S) for s, limit in self.limits.items()}
-        return self.rules(Rules(limits, 8.0, TIMEOUT_S + LATE_S, 0.1, 0.5, 60.0, 3600.0, 10, 5.0, 1.0))
+        return self.rules(Rules(limits, 8.0, TIMEOUT_S + LATE_S, LATE_S, 0.1, 0.5, 60.0, 3600.0, 10, 5.0, 1.0))
 
     async def _call(self, budget: SharedBudget, server: Server, draw: random.Random, endpoint: str) -> None:
         loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ from processor.budget.log_records import Alive, Asked, Ended, Failed, LogRecord,
 from processor.budget.permits import Health, Mark
 from processor.budget.state import BudgetState, Rules
 
-RULES = Rules({"a": (4, 60.0), "b": (2, 30.0)}, 30.0, 60.0, 0.1, 10.0, 3600.0, 600.0, 3, 15.0, 30.0)
+RULES = Rules({"a": (4, 60.0), "b": (2, 30.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 600.0, 3, 15.0, 30.0)
 PROMISE_S = 90.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import orjson
@@ -43,6 +44,21 @@ def test_a_decision_is_a_path_and_a_query() -> None:
 def test_the_lookup_asks_for_the_person_the_workflow_and_the_days() -> None:
     call = list_call(create(vendor_data="ü&x=1"), HOP)
     assert dict(call.query) == {"vendor_data": "ü&x=1", "workflow_id": WORKFLOW, "date_from": "2025-11-24", "limit": "50"}
+
+
+def test_a_check_is_its_input_and_our_id_and_aml_carries_one_key_for_all_hops() -> None:
+    aml = Request("r-1", "aml", {"full_name": "Ann", "metadata": {"a": 1}})
+    first, again = build_call(aml, HOP), build_call(aml, dataclasses.replace(HOP, hop=5, replay=1))
+    assert (first.operation.method, first.path, first.query) == ("POST", "/v3/aml/", ())
+    assert orjson.loads(first.body or b"") == {"full_name": "Ann", "metadata": {"a": 1, "vp_request_id": "r-1"}}
+    assert first.idempotency_key is not None
+    assert first.idempotency_key == again.idempotency_key, "a second call must be answered from the first"
+    assert first.body == again.body, "the key stands for the exact body"
+    assert "r-1" not in first.idempotency_key
+    assert build_call(dataclasses.replace(aml, request_id="r-2"), HOP).idempotency_key != first.idempotency_key
+    email = build_call(Request("r-1", "email.send", {"email": "a@example.com"}), HOP)
+    assert (email.path, email.idempotency_key) == ("/v3/email/send/", None)
+    assert orjson.loads(email.body or b"") == {"email": "a@example.com", "metadata": {"vp_request_id": "r-1"}}
 
 
 def row(created_at: str, vendor: str = "u", session_id: str = SESSION) -> dict[str, Any]:

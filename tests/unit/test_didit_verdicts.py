@@ -161,3 +161,36 @@ def test_every_answer_has_a_meaning_and_success_is_never_guessed(
         assert not cut
     if isinstance(verdict, Throttled | Deferred | Transient | Ambiguous) and verdict.wait_s is not None:
         assert verdict.wait_s >= 0
+
+
+AML, EMAIL = OPERATIONS["aml"], OPERATIONS["email.send"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        (reply(200, {"request_id": "q", "aml": {"status": "Declined"}}), Success({"request_id": "q", "aml": {"status": "Declined"}})),
+        (reply(409, {"detail": "x"}, retry_after="3"), Deferred("key_in_use", 3.0)),
+        (reply(409, {"detail": "The first request is still running"}), Deferred("key_in_use", 60.0)),
+        (reply(409, {"detail": "another body"}), Transient("key_conflict", 409, None)),
+        (reply(403, {"error": "You don't have enough credits to perform this request. Please top up"}), AccountFault("no_credits", 403)),
+        (
+            reply(400, {"error": ["AML weights must sum to 100."]}),
+            Refused("http_400", 400, {"error": ["AML weights must sum to 100."]}, None),
+        ),
+        (reply(502), Ambiguous("http_502", 502, None)),
+        (NoReply(sent=True, code="reset"), Ambiguous("reset", None, None)),
+    ],
+)
+def test_answers_of_a_keyed_check(answer: Any, verdict: Verdict) -> None:
+    assert classify(AML, answer) == verdict
+
+
+def test_a_409_of_a_call_without_a_key_is_a_refusal() -> None:
+    assert isinstance(classify(CREATE, reply(409, {"detail": "x"}, retry_after="3")), Refused)
+
+
+@pytest.mark.parametrize("status", ["Success", "Retry", "Undeliverable"])
+def test_every_status_of_an_email_is_a_success(status: str) -> None:
+    body = {"request_id": "q", "status": status, "reason": None}
+    assert classify(EMAIL, reply(200, body)) == Success(body)
