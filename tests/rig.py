@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -40,6 +40,7 @@ FAST = {  # short waits, so that a test of minutes takes seconds; the product's 
     "RETRY__BACKOFF_MAX_S": "2",
     "DIDIT__TIMEOUT_S": "4",
     "BUDGET__ACCOUNT_PROBE_S": "1",
+    "BUDGET__BREAKER_FAILURES": "10000",  # tests order failures one by one
     "LOG__LEVEL": "info",
 }
 
@@ -90,11 +91,16 @@ class Rig:
 
     async def wait_finals(self, count: int, within_s: float = 60.0) -> None:
         """Wait until ``count`` requests have a final result."""
+        await self.until(lambda: len(self.watch.seen.final_ids) >= count, f"{count} final results", within_s)
+
+    async def until(self, true: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
+        """Wait until something is true; else fail with the ends of all logs."""
         end = time.monotonic() + within_s
-        while len(self.watch.seen.final_ids) < count:
+        while not true():
             if time.monotonic() > end:
                 tails = "\n".join(f"--- {p.name}\n{p.child.log_tail()}" for p in self.processors)
-                raise AssertionError(f"{len(self.watch.seen.final_ids)} of {count} final results after {within_s} s\n{tails}")
+                found = f"{len(self.watch.seen.final_ids)} final results, {len(self.watch.seen.retries)} retries"
+                raise AssertionError(f"no {what} within {within_s} s; {found}\n{tails}")
             if self._follow is not None and self._follow.done():
                 self._follow.result()
             await asyncio.sleep(0.05)
@@ -115,9 +121,10 @@ class Rig:
         found: list[Any] = []
         async with topic_reader(self.settings, [f"{self.prefix}.{topic}"]) as consumer:
             ends = await consumer.end_offsets(consumer.assignment())
-            while not all([await consumer.position(tp) >= end for tp, end in ends.items()]):
-                for batch in (await consumer.getmany(timeout_ms=200)).values():
-                    found.extend(batch)
+            async with asyncio.timeout(60):
+                while not all([await consumer.position(tp) >= end for tp, end in ends.items()]):
+                    for batch in (await consumer.getmany(timeout_ms=200)).values():
+                        found.extend(batch)
         return found
 
     async def committed(self) -> dict[TopicPartition, int]:

@@ -91,13 +91,11 @@ async def test_a_long_retry_after_holds_its_scope_only_and_not_the_shutdown(kafk
         )
         (a,) = await rig.start("a")
         await rig.publish([create_request(1)])
-        while not rig.watch.seen.retries:
-            await asyncio.sleep(0.05)
+        await rig.until(lambda: bool(rig.watch.seen.retries), "retry")
         await rig.publish([create_request(2), decision("d-1", SESSION)])
         await rig.wait_finals(1)
         assert rig.finals[0]["request_id"] == "d-1"
-        while len(rig.watch.seen.retries) < 2:  # the second create was sent to wait without a call
-            await asyncio.sleep(0.05)
+        await rig.until(lambda: len(rig.watch.seen.retries) >= 2, "retry of the second create, which waits without a call")
         ledger = rig.simulator.ledger()
         assert sum(c["route"] == "session.create" for c in ledger["calls"]) == 1
         assert all(r.due_ms > (time.time() + 86_000) * 1000 for r in rig.watch.seen.retries)

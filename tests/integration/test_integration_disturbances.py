@@ -120,8 +120,7 @@ async def test_delayed_records_survive_a_rebalance_away_and_back(kafka: LocalKaf
         rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [{"fault": "error_503"}] * 40})
         await rig.start("a")
         await rig.publish([create_request(n) for n in range(40)])
-        while len(rig.watch.seen.retries) < 40:
-            await asyncio.sleep(0.05)
+        await rig.until(lambda: len(rig.watch.seen.retries) >= 40, "40 retries")
         guest = rig.processor("guest")
         guest.start()
         await asyncio.to_thread(guest.wait_event, "partitions_assigned")

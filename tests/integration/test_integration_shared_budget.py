@@ -47,8 +47,7 @@ def creates(rig: Rig) -> list[dict[str, Any]]:
 
 
 async def wait_calls(rig: Rig, count: int) -> None:
-    while len(creates(rig)) < count:
-        await asyncio.sleep(0.02)
+    await rig.until(lambda: len(creates(rig)) >= count, f"{count} creates")
 
 
 async def test_one_replica_with_all_the_work_gets_the_whole_budget(kafka: LocalKafka, tmp_path: Path) -> None:
@@ -91,8 +90,7 @@ async def test_copies_make_no_call_and_another_content_is_a_conflict(kafka: Loca
         await rig.publish(same)
         await rig.wait_finals(1)
         await rig.publish([*other, create_request(2)])
-        while len(rig.finals) < 4:
-            await asyncio.sleep(0.05)
+        await rig.until(lambda: len(rig.finals) >= 4, "4 results")
         await rig.read_rest()
         assert len(creates(rig)) == 2
         assert sorted((f["request_id"], f["status"]) for f in rig.finals) == [
@@ -147,11 +145,9 @@ async def test_a_check_in_flight_at_a_kill_is_never_billed_twice_unasked(
     async with running(kafka, tmp_path, simulator_options=slow, more=QUICK) as rig:
         (a,) = await rig.start("a")
         await rig.publish([check(n, operation, on_doubt=on_doubt) for n in range(10)])
-        while len(rig.simulator.ledger()["calls"]) < 10:
-            await asyncio.sleep(0.02)
+        await rig.until(lambda: len(rig.simulator.ledger()["calls"]) >= 10, "10 calls")
         a.child.kill()
-        while len(rig.simulator.ledger()["checks"]) < 10:
-            await asyncio.sleep(0.02)
+        await rig.until(lambda: len(rig.simulator.ledger()["checks"]) >= 10, "10 billed checks")
         rig.simulator.post("/_sim/faults", {})
         a.start()
         await rig.wait_finals(10)
@@ -202,8 +198,9 @@ async def recreate_budget(rig: Rig) -> None:
     await admin.start()
     try:
         await admin.delete_topics([name])
-        while name in await admin.list_topics():
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while name in await admin.list_topics():
+                await asyncio.sleep(0.1)
         await admin.create_topics([NewTopic(name, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
     finally:
         await admin.close()
@@ -274,10 +271,8 @@ async def test_an_exhausted_scope_does_not_hold_up_others_in_the_same_partition(
         await rig.publish([decision("d-0")])
         await rig.wait_finals(1)
         await rig.publish([*skewed(80), *(decision(f"d-{n}") for n in range(1, 6))])
-        began = time.monotonic()
-        while sum(f["operation"] == "session.decision" for f in rig.finals) < 6:
-            assert time.monotonic() - began < 15, "80 creates take a minute and more"
-            await asyncio.sleep(0.05)
+        decided = lambda: sum(f["operation"] == "session.decision" for f in rig.finals) >= 6  # noqa: E731
+        await rig.until(decided, "decisions before the creates, which take a minute and more,", within_s=15)
         await rig.wait_finals(86, within_s=150)
         judged = await rig.judge([*ids(80), *(f"d-{n}" for n in range(6))])
         assert judged.ok, judged

@@ -1,0 +1,28 @@
+"""What was valid stays valid. Lines may be added to the fixtures, never changed or removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema_rs
+import orjson
+import pytest
+
+from processor.contract.decode import Accepted, decode
+from processor.contract.records import Record, Source
+
+FIXTURES = Path(__file__).parent / "fixtures"
+SCHEMAS = Path(__file__).parent.parent.parent / "schemas"
+
+
+@pytest.mark.parametrize(
+    "line", (FIXTURES / "requests.v1.jsonl").read_bytes().splitlines(), ids=lambda raw: orjson.loads(raw)["request_id"][:8]
+)
+def test_a_request_of_version_1_is_accepted(line: bytes) -> None:
+    found = decode(Record(Source("t", 0, 0), None, line, (), 0))
+    assert isinstance(found, Accepted), found
+
+
+@pytest.mark.parametrize("line", (FIXTURES / "results.v1.jsonl").read_bytes().splitlines(), ids=lambda raw: orjson.loads(raw)["status"])
+def test_a_result_of_version_1_fits_its_schema(line: bytes) -> None:
+    jsonschema_rs.validate(orjson.loads((SCHEMAS / "result.v1.json").read_bytes()), orjson.loads(line))
