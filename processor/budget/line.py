@@ -29,9 +29,18 @@ class Line:
         self.outstanding = 0
         self.probing = 0  # of those, probes
         self._rate_per_s = rate_per_s
-        self._outstanding_max = max(1, min(asks_max, math.ceil(rate_per_s * _OUTSTANDING_S)))
+        self._asks_max = asks_max
+        self.share_with(1)
         self._starts: deque[float] = deque(maxlen=_STARTS)
         self._expected_until = 0.0  # when the turn of the last one who was sent away is expected
+
+    def share_with(self, replicas: int) -> None:
+        """So many replicas, this one included, want this endpoint now: together they ask for half a second of budget ahead.
+
+        At least for two calls each where that much is ahead at all, so that one's log latency is hidden by the other.
+        """
+        ahead = self._rate_per_s * _OUTSTANDING_S
+        self._outstanding_max = max(1, min(self._asks_max, max(math.ceil(ahead / replicas), min(2, math.ceil(ahead)))))
 
     @property
     def full(self) -> bool:

@@ -268,6 +268,8 @@ class SharedBudget:
                 continue
             self._outbox.post(self._alive(lost=False))
             now = self._clock()
+            for line in self._lines.values():
+                line.share_with(max(1, self.state.wanting(line.endpoint, now)))
             again_s = self._rules.memory_s / 4 * (1 + self._draw())
             for scope, window in self.state.windows.items():
                 if window.paused_until > now and now - window.pause_told_at > again_s:

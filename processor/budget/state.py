@@ -140,6 +140,10 @@ class BudgetState:
         """Replicas by client id."""
         return {client: alive for client, (at, alive) in self.replicas.items() if now - at <= _ALIVE_S}
 
+    def wanting(self, endpoint: str, now: float) -> int:
+        """Replicas with requests that wait for an endpoint, as they said last."""
+        return sum(1 for alive in self.replicas_alive(now).values() if alive.waiting.get(endpoint))
+
     def _asked(self, asked: Asked, offset: int, at: float, stamp_ms: int, *, mine: bool) -> bool:
         self._expire_asks(at)
         if asked.id in self._open or any(asked.id in w.live for w in self.windows.values()):

@@ -14,6 +14,7 @@ from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
 from processor.budget.clock import boot_clock
+from processor.budget.line import Line
 from processor.budget.log_records import Alive, Asked, Ended, Failed, LogRecord, Paused, decode, encode
 from processor.budget.permits import (
     NOT_SENT,
@@ -532,3 +533,33 @@ async def test_replicas_with_different_limits_obey_the_lowest_at_once() -> None:
 
 def test_the_clock_counts_suspend() -> None:
     assert boot_clock() > 0
+
+
+@virtual
+async def test_replicas_that_want_the_same_ask_for_half_a_second_of_budget_together() -> None:
+    topic = MemoryTopic()
+    async with scene(topic, calls_max=1000) as one, scene(topic, calls_max=1000) as other:
+        permits = [asyncio.create_task(s.budget.acquire(ask())) for s in (one, other) for _ in range(700)]  # more than a window holds
+        await asyncio.sleep(5)
+        alone = len(one.records(Asked)) - sum(p.done() for p in permits)
+        await asyncio.sleep(25)
+        together = len(one.records(Asked)) - sum(p.done() for p in permits)
+        assert (alone, together) == (10, 6)
+        for permit in permits:
+            permit.cancel()
+        await asyncio.wait(permits)
+
+
+@pytest.mark.parametrize(
+    ("rate_per_s", "replicas", "asks"),
+    [(10, 1, 5), (10, 2, 3), (10, 5, 2), (10, 50, 2), (1, 1, 1), (0.01, 3, 1), (100, 4, 13), (1e9, 1, 40)],
+)
+def test_how_many_asks_a_line_keeps_outstanding(rate_per_s: float, replicas: int, asks: int) -> None:
+    async def filled() -> int:
+        line = Line("op", ("a",), [], rate_per_s, 40)
+        line.share_with(replicas)
+        while not line.full:
+            line.take(probe=False)
+        return line.outstanding
+
+    assert asyncio.run(filled()) == asks
