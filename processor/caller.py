@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 from processor.budget.permits import NOT_SENT, Ask, Budget, CallClass, Ending, Fate, Health, Mark, Permit
@@ -11,6 +12,7 @@ from processor.contract.digests import content_digest, request_digest, source_di
 from processor.contract.records import Priority, Source
 from processor.didit.answers import Answer, NoReply
 from processor.didit.calls import HttpCall
+from processor.didit.catalog import Idempotency
 from processor.didit.verdicts import AccountFault, Ambiguous, Success, Verdict, classify
 from processor.outcomes import Job
 from processor.stream.work import Work
@@ -42,7 +44,7 @@ class Caller:
     def __init__(self, client: CallsDidit, budget: Budget, clock_ms: Callable[[], int]) -> None:
         self._client, self._budget, self._clock_ms = client, budget, clock_ms
 
-    async def call(self, call: HttpCall, job: Job, work: Work, *, own: bool, settled: bool = True) -> tuple[int, Verdict]:
+    async def call(self, call: HttpCall, job: Job, work: Work, *, own: bool, settled_ms: float = inf) -> tuple[int, Verdict]:
         """Wait for a permit, call, and judge the answer. Also returns a moment before the call, epoch ms.
 
         Args:
@@ -50,14 +52,24 @@ class Caller:
             job: for whom.
             work: told when an interruption would leave the fate of the call unknown.
             own: it is the request's own call, not a lookup: the journal notes it.
-            settled: an earlier call of unknown fate is no obstacle.
+            settled_ms: earlier calls of unknown fate that were over by then are no obstacle.
 
         Raises:
             DeadlinePassedError, NotNowError, DoubtError, CopyError, ConflictError, BudgetClosedError: no call was made.
         """
         call_class = CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
         mark = _mark(job) if own else None
-        ask = Ask(call.operation.name, call.operation.scopes, call_class, job.hop.first_ms, mark, call.operation.timeout_s, settled=settled)
+        operation = call.operation
+        ask = Ask(
+            operation.name,
+            operation.scopes,
+            call_class,
+            job.hop.first_ms,
+            mark,
+            operation.timeout_s,
+            announced=operation.idempotency is Idempotency.SINGLE,
+            settled_ms=settled_ms,
+        )
         permit = await self._permit(ask, job, work)
         ending, called_ms = Ending(Fate.UNKNOWN), self._clock_ms()
         work.calling = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
+from math import inf
 
 import structlog
 
@@ -14,7 +15,7 @@ from processor.contract.records import OnDoubt, Output, Record, call_reference
 from processor.didit.calls import build_call, detail_call, list_call
 from processor.didit.catalog import OPERATIONS, Idempotency, Operation
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
-from processor.didit.verdicts import AccountFault, Ambiguous, OurFault, Refused, Success, Throttled, Transient, Verdict
+from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Verdict
 from processor.outcomes import Job, Outcomes
 from processor.retry.policy import Again
 from processor.settings import Settings
@@ -36,6 +37,7 @@ class Engine:
         self._caller = Caller(client, budget, clock_ms)
         self._pause_s_max = settings.retry.retry_after_max_s
         self._probe_s = settings.budget.account_probe_s
+        self._promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
         self._limits = {scope: limit.limit for scope, limit in settings.budget.limits.items()}
         self._warned = False
         self._outcomes = Outcomes(settings.lanes, settings.retry)
@@ -74,14 +76,16 @@ class Engine:
         return self._outcomes.broken(record, reason, self._clock_ms())
 
     async def _serve(self, job: Job, operation: Operation, work: Work) -> Sequence[Output]:
+        over_ms = 0  # a call of unknown fate may go on until then
         if work.unremembered and job.hop.doubt_ms is None and operation.idempotency not in _HARMLESS:
             job = job.doubting(job.record.timestamp_ms)  # a former owner may have called, and nobody knows
+            over_ms = self._clock_ms() + self._promise_ms
         while True:
             try:
-                called_ms, verdict = await self._attempt(job, operation, work)
+                called_ms, verdict = await self._attempt(job, operation, work, over_ms)
             except DoubtError as doubt:
                 log.info("doubt", reference=_reference(job), since_ms=doubt.since_ms)
-                job = job.doubting(doubt.since_ms)
+                job, over_ms = job.doubting(doubt.since_ms), max(over_ms, doubt.over_ms)
                 continue
             if isinstance(verdict, AccountFault):
                 self._say_account(verdict)
@@ -100,18 +104,21 @@ class Engine:
             self._say_again(job, again)
             return outputs
 
-    async def _attempt(self, job: Job, operation: Operation, work: Work) -> tuple[int, Verdict]:
+    async def _attempt(self, job: Job, operation: Operation, work: Work, over_ms: int) -> tuple[int, Verdict]:
         """One attempt, and a moment before its call. An unsettled doubt is settled first, where the API gives a way."""
-        settled = operation.idempotency in _HARMLESS
-        if job.hop.doubt_ms is not None and not settled:
-            if operation.idempotency is Idempotency.RECONCILABLE:
-                found = await self._reconcile(job, work)
-            else:
-                found = None if job.request.on_doubt is OnDoubt.REPEAT else Ambiguous("call_unanswered", None, None)
+        settled_ms = inf if operation.idempotency in _HARMLESS else 0.0
+        if job.hop.doubt_ms is not None and operation.idempotency is Idempotency.RECONCILABLE:
+            settled_ms = self._clock_ms()
+            found = await self._reconcile(job, work)
+            if found is None and settled_ms < over_ms:  # it may still come about
+                found = Deferred("doubt_settling", (over_ms - settled_ms) / 1000)
             if found is not None:
                 return job.hop.doubt_ms, found
-            settled = True
-        return await self._caller.call(build_call(job.request, job.hop), job, work, own=True, settled=settled)
+        elif job.hop.doubt_ms is not None and operation.idempotency is Idempotency.SINGLE:
+            if job.request.on_doubt is OnDoubt.FAIL:
+                return job.hop.doubt_ms, Ambiguous("call_unanswered", None, None)
+            settled_ms = inf
+        return await self._caller.call(build_call(job.request, job.hop), job, work, own=True, settled_ms=settled_ms)
 
     async def _reconcile(self, job: Job, work: Work) -> Verdict | None:
         """A verdict that settles the doubt, or None if the call has left no trace and may be made again."""

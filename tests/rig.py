@@ -18,10 +18,9 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from processor.local.fleet import ProcessorProcess, SimulatorProcess, processor_environment
+from processor.local.fleet import ProcessorProcess, SimulatorProcess, processor_environment, settings_of
 from processor.local.judge import Judgement, judge
 from processor.local.watch import Watch
-from processor.settings import Settings, load_settings
 from processor.stream.topics_admin import apply_topics
 from processor.traffic import publish_requests, topic_reader
 
@@ -40,6 +39,9 @@ FAST = {  # short waits, so that a test of minutes takes seconds; the product's 
     "RETRY__BACKOFF_MAX_S": "2",
     "DIDIT__TIMEOUT_S": "4",
     "BUDGET__ACCOUNT_PROBE_S": "1",
+    "BUDGET__ASK_WAIT_S": "5",  # so that the weight of a dead replica, and a doubt, are over soon
+    "BUDGET__CALL_MARGIN_S": "2",
+    "BUDGET__SKEW_S": "1",
     "BUDGET__BREAKER_FAILURES": "10000",  # tests order failures one by one
     "LOG__LEVEL": "info",
 }
@@ -147,15 +149,6 @@ class Rig:
 
     async def __aexit__(self, *_: object) -> None:
         await self.read_rest()
-
-
-def settings_of(environment: dict[str, str]) -> Settings:
-    """The same settings as the children get, without touching this process's environment."""
-    groups: dict[str, dict[str, Any]] = {}
-    for name, value in environment.items():
-        group, field = name.removeprefix("VP_").lower().split("__")
-        groups.setdefault(group, {})[field] = json.loads(value) if value[:1] in "[{" else value
-    return load_settings(**groups)
 
 
 @asynccontextmanager

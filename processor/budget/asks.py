@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from processor.budget.journal import CLEAR, Finding
-from processor.budget.log_records import Asked, Ended, Failed
+from processor.budget.log_records import Asked, Begun, Ended, Failed
 from processor.budget.outbox import Outbox
 from processor.budget.permits import Ask, BudgetClosedError, ConflictError, CopyError, DoubtError, Ending, Fate, Health, Permit
 from processor.budget.state import BudgetState, Rules
@@ -28,7 +28,8 @@ class _Waiting:
     deadline: float
     started: asyncio.Future[bool]
     placed: bool = False  # read back
-    granted: bool = False
+    begins: bool = False  # its turn has come and its slot is taken; the beginning is said, and to be read back
+    begun: bool = False
 
 
 class Asks:
@@ -61,7 +62,8 @@ class Asks:
         if self.closed:
             raise BudgetClosedError
         ask_id, promise_s = f"{self._client}-{next(self._numbers)}", self._rules.promise_of(ask.timeout_s)
-        asked = Asked(ask_id, ask.scopes, promise_s, ask.endpoint, probe=probe, mark=ask.mark)
+        announced = ask.announced and ask.mark is not None
+        asked = Asked(ask_id, ask.scopes, promise_s, ask.endpoint, probe=probe, mark=ask.mark, announced=announced)
         # the deadline counts from before the sending: the record cannot be older than that
         waiting = _Waiting(ask, asked, self._clock() + self._rules.wait_s, asyncio.get_running_loop().create_future())
         self._waiting[asked.id] = waiting
@@ -106,6 +108,14 @@ class Asks:
         elif record.id.startswith(f"{self._client}-"):  # given up before it showed up
             self._post_end(Ended(record.id, used=False))
 
+    def begun(self, record: Begun, *, may_call: bool) -> None:
+        """A beginning was read, of anybody."""
+        waiting = self._waiting.get(record.id)
+        if waiting is not None and may_call:
+            waiting.begun = True
+        elif waiting is not None:
+            self._settle(waiting)  # a later owner of the request has asked; to be asked again, which shows its call
+
     def look(self) -> None:
         """Start or give up what can be, and look again when a time has come."""
         now = self._clock()
@@ -115,10 +125,10 @@ class Asks:
                 self._settle(waiting)
                 continue
             next_at = min(next_at, waiting.deadline)
-            if waiting.placed and self.slots > 0:
+            if waiting.placed and (self.slots > 0 or waiting.begins):
                 at = max(self.open_at, self.state.start_at(waiting.asked, now))
                 if at <= now:
-                    self._settle(waiting, started=True)
+                    self._start(waiting)
                 else:
                     next_at = min(next_at, at)
         self._on_looked()
@@ -154,15 +164,23 @@ class Asks:
         self._timer = None
         self.look()
 
+    def _start(self, waiting: _Waiting) -> None:
+        if not waiting.asked.announced or waiting.begun:
+            self._settle(waiting, started=True)
+        elif not waiting.begins:
+            waiting.begins = True
+            self.slots -= 1
+            self._outbox.post(Begun(waiting.asked.id), on_lost=lambda: self._settle(waiting))
+
     def _settle(self, waiting: _Waiting, error: Exception | None = None, *, started: bool = False) -> None:
         """End the wait of an ask, and its hold unless its call starts."""
         if self._waiting.pop(waiting.asked.id, None) is None:
             return
         self.state.forget(waiting.asked.id)
         if started and not waiting.started.done():  # else the wait was cancelled a moment ago, and its task does not know yet
-            waiting.granted = True
-            self.slots -= 1
+            self.slots -= not waiting.begins
         else:  # also when it was not read back yet: its end comes behind it
+            self.slots += waiting.begins
             self._post_end(Ended(waiting.asked.id, used=False))
         if waiting.started.done():
             return
@@ -180,6 +198,6 @@ def _obstacle(finding: Finding, ask: Ask) -> Exception | None:
         return ConflictError()
     if finding.copy:
         return CopyError()
-    if finding.doubt_ms is not None and not ask.settled:
-        return DoubtError(finding.doubt_ms)
+    if finding.doubt_ms is not None and finding.over_ms > ask.settled_ms:
+        return DoubtError(finding.doubt_ms, finding.over_ms)
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from processor.budget.log_records import Asked, Ended
@@ -20,6 +20,7 @@ from processor.budget.permits import Mark
 class State(Enum):
     """What is known of a call."""
 
+    ASKED = "asked"  # announced, and not begun: not made
     OPEN = "open"  # perhaps made, not answered
     ACTED = "acted"  # answered, and it may have done something
     VOID = "void"  # answered, without effect
@@ -27,6 +28,7 @@ class State(Enum):
 
 
 _IN_DOUBT = frozenset({State.OPEN, State.ACTED})
+_UNENDED = frozenset({State.ASKED, State.OPEN})
 
 
 @dataclass(slots=True)
@@ -37,7 +39,18 @@ class Call:
     offset: int
     at: float  # when it was received, own clock
     stamp_ms: int  # the broker's time, epoch ms
+    promise_s: float  # the call is over within this time
     state: State = State.OPEN
+
+    @classmethod
+    def asked(cls, asked: Asked, mark: Mark, offset: int, at: float, stamp_ms: int) -> Call:
+        """Of an ask that was read."""
+        return cls(mark, offset, at, stamp_ms, asked.promise_s, State.ASKED if asked.announced else State.OPEN)
+
+    @property
+    def over_ms(self) -> int:
+        """From then on it is done or never will be, epoch ms."""
+        return self.stamp_ms + (int(self.promise_s * 1000) if self.state is State.OPEN else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,7 @@ class Finding:
     conflict: bool = False
     copy: bool = False
     doubt_ms: int | None = None  # a moment before the first call in doubt, epoch ms
+    over_ms: int = 0  # when the last of them is over, epoch ms
 
 
 CLEAR = Finding()
@@ -70,10 +84,24 @@ class CallBook:
         self._by_request.setdefault(call.mark.request, []).append(call)
         return True
 
+    def begin(self, ask_id: str, offset: int) -> bool:
+        """Note that an announced call begins; False if it must not, because somebody else asked for the request before this record.
+
+        Whoever asked in between has seen an ask without a beginning, and takes it for one that was never made.
+        """
+        call = self._by_id.get(ask_id)
+        if call is None or call.state is not State.ASKED:
+            return call is not None and call.state is State.OPEN
+        round_of = (call.mark.first, call.mark.replay)
+        later = (c for c in self.of(call.mark.request) if call.offset < c.offset < offset and c.state is not State.NEVER)
+        overtaken = any((c.mark.first, c.mark.replay) == round_of for c in later)
+        call.state = State.NEVER if overtaken else State.OPEN
+        return not overtaken
+
     def end(self, ended: Ended) -> bool:
-        """Note an end; whether the ask was known and open."""
+        """Note an end; whether the ask was known and had none."""
         call = self._by_id.get(ended.id)
-        if call is None or call.state is not State.OPEN:
+        if call is None or call.state not in _UNENDED:
             return False
         if ended.used:
             call.state = State.ACTED if ended.acted else State.VOID
@@ -109,13 +137,16 @@ class Recollection:
     def __init__(self, lane: str, since_offset: int, unfinished: Callable[[int], bool]) -> None:
         self.lane, self.since_offset, self._unfinished = lane, since_offset, unfinished
         self.book = CallBook()
-        self._early: dict[str, Ended] = {}  # ends read before their ask, by the reader that runs ahead
+        self._early: dict[str, Ended] = {}  # ends and beginnings read before their ask, by the reader that runs ahead
+        self._early_begun: dict[str, int] = {}
 
     def take(self, ask_id: str, call: Call) -> None:
         """Take an ask of this lane for a record that is not finished; others are passed over."""
         if call.mark.lane != self.lane or call.offset < self.since_offset or not self._unfinished(call.mark.offset):
             return
         self.book.add(ask_id, call)
+        if (begun := self._early_begun.pop(ask_id, None)) is not None:
+            self.book.begin(ask_id, begun)
         if (ended := self._early.pop(ask_id, None)) is not None:
             self.book.end(ended)
 
@@ -124,9 +155,16 @@ class Recollection:
         if not self.book.end(ended) and recalling:
             self._early[ended.id] = ended
 
+    def begun(self, ask_id: str, offset: int, *, recalling: bool) -> None:
+        """Take a beginning; it, too, may come before its ask."""
+        if recalling:
+            self._early_begun[ask_id] = offset
+        self.book.begin(ask_id, offset)
+
     def recalled(self) -> None:
         """All that is older has been read."""
         self._early.clear()
+        self._early_begun.clear()
 
     def first_calls(self) -> dict[int, int]:
         """For each unfinished record, by its offset, where in the log it was first asked for."""
@@ -164,6 +202,12 @@ class Journal:
         if self._book.add(asked.id, call):
             self._order.append((call.at, asked.id))
 
+    def begun(self, ask_id: str, offset: int) -> bool:
+        """A beginning was read; whether the call may be made."""
+        for recollection in self.recollections.values():
+            recollection.begun(ask_id, offset, recalling=recollection.lane in self.recalling)
+        return self._book.begin(ask_id, offset)
+
     def ended(self, ended: Ended) -> None:
         """An end was read."""
         self._book.end(ended)
@@ -174,7 +218,7 @@ class Journal:
         """Begin what a restored lane keeps, with what is remembered; older records are to be fed to it."""
         found = self.recollections[lane] = Recollection(lane, since_offset, unfinished)
         for asked, call in self._book.since(since_offset):
-            found.take(asked, Call(call.mark, call.offset, call.at, call.stamp_ms, call.state))
+            found.take(asked, replace(call))
         return found
 
     def finding(self, mark: Mark, before_offset: int) -> Finding:
@@ -186,8 +230,10 @@ class Journal:
         if owner is not None and owner.mark.first != mark.first and mark.replay == 0:  # a redrive is a new round, whoever asked before
             same = owner.mark.content == mark.content
             return Finding(copy=same, conflict=not same)
-        doubtful = [c.stamp_ms for c in calls if c.state in _IN_DOUBT and (c.mark.first, c.mark.replay) == (mark.first, mark.replay)]
-        return Finding(doubt_ms=min(doubtful)) if doubtful else CLEAR
+        doubtful = [c for c in calls if c.state in _IN_DOUBT and (c.mark.first, c.mark.replay) == (mark.first, mark.replay)]
+        if not doubtful:
+            return CLEAR
+        return Finding(doubt_ms=min(c.stamp_ms for c in doubtful), over_ms=max(c.over_ms for c in doubtful))
 
     def _expire(self, now: float) -> None:
         while self._order and now - self._order[0][0] > self._memory_s:

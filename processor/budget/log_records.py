@@ -33,6 +33,14 @@ class Asked:
     weight: int = 1
     probe: bool = False
     mark: Mark | None = None
+    announced: bool = False  # its call is not made before a ``Begun`` of it stands in the log
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The call of an announced ask is made now, unless somebody has asked for the same request between the two records."""
+
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ class Alive:
     log_name: str = ""  # what the log is called; the first name in it counts, so a log that was created anew is known by its name
 
 
-LogRecord = Asked | Ended | Failed | Paused | Alive
+LogRecord = Asked | Begun | Ended | Failed | Paused | Alive
 
 
 def encode(record: LogRecord) -> bytes:
@@ -99,6 +107,8 @@ def _write_asked(r: Asked) -> dict[str, Any]:
         out["n"] = r.weight
     if r.probe:
         out["p"] = True
+    if r.announced:
+        out["b"] = True
     if r.mark is not None:
         m = r.mark
         out["m"] = [m.request, m.content, m.first, m.lane, m.offset, m.replay]
@@ -114,7 +124,14 @@ def _read_asked(raw: dict[str, Any]) -> Asked:
         request, content, first, lane, at, replay = _list(raw["m"], 6)
         mark = Mark(_text(request), _text(content), _text(first), _text(lane), _count(at, 0, _OFFSET_MAX), _count(replay, 0))
     return Asked(
-        _text(raw["i"]), scopes, _seconds(raw["h"]), _text(raw["e"]), _count(raw.get("n", 1), 1), probe=raw.get("p") is True, mark=mark
+        _text(raw["i"]),
+        scopes,
+        _seconds(raw["h"]),
+        _text(raw["e"]),
+        _count(raw.get("n", 1), 1),
+        probe=raw.get("p") is True,
+        mark=mark,
+        announced=raw.get("b") is True,
     )
 
 
@@ -184,6 +201,7 @@ def _read_alive(raw: dict[str, Any]) -> Alive:
 
 _WRITERS: dict[type, Any] = {
     Asked: _write_asked,
+    Begun: lambda r: {"t": "begin", "i": r.id},
     Ended: _write_ended,
     Failed: lambda r: {"t": "fail", "i": r.id, "x": r.health.value},
     Paused: lambda r: {"t": "pause", "s": r.scope, "d": r.wait_s, "r": r.counts},
@@ -191,6 +209,7 @@ _WRITERS: dict[type, Any] = {
 }
 _READERS: dict[str, Any] = {
     "ask": _read_asked,
+    "begin": lambda raw: Begun(_text(raw["i"])),
     "end": _read_ended,
     "fail": lambda raw: Failed(_text(raw["i"]), Health(raw["x"])),
     "pause": lambda raw: Paused(_text(raw["s"]), _seconds(raw["d"]), counts=_flag(raw["r"])),

@@ -63,7 +63,8 @@ class Ask:
     since_ms: int  # how old the request is, epoch ms; the oldest of a class asks first
     mark: Mark | None = None  # None: not a call of the request itself (a lookup)
     timeout_s: float = inf  # the call ends within this time; a shorter one than the longest weighs less if its end is never heard of
-    settled: bool = True  # an earlier call of unknown fate is no obstacle: it was looked up, or repeating it does no harm
+    announced: bool = False  # its call is announced in the log before it leaves, so that an ask alone leaves no doubt; one more round trip
+    settled_ms: float = inf  # earlier calls of unknown fate that were over by then (epoch ms) are no obstacle: they were looked up
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +111,12 @@ class DoubtError(Exception):
 
     Attributes:
         since_ms: a moment before that call, epoch ms.
+        over_ms: from then on it is done or never will be, epoch ms; a lookup before says nothing if it finds nothing.
     """
 
-    def __init__(self, since_ms: int) -> None:
+    def __init__(self, since_ms: int, over_ms: int) -> None:
         super().__init__("an earlier call may have been made")
-        self.since_ms = since_ms
+        self.since_ms, self.over_ms = since_ms, over_ms
 
 
 class CopyError(Exception):
@@ -135,7 +137,7 @@ class Budget(Protocol):
 
         Raises:
             NotNowError: if a scope is or becomes paused for long, or too many wait while others' work may stand behind them.
-            DoubtError: if an earlier call of the request may have been made and ``ask.settled`` is False.
+            DoubtError: if an earlier call of the request may have been made, and was not over by ``ask.settled_ms``.
             CopyError, ConflictError: if another record has asked for the same request id.
             BudgetClosedError: if the budget is closed or fails meanwhile.
             KeyError: for a scope without a limit.

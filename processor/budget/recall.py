@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from processor.budget.journal import Call, Journal
 from processor.budget.log import BudgetLog
-from processor.budget.log_records import Asked, Ended, decode
+from processor.budget.log_records import Asked, Begun, Ended, decode
 
 
 async def recall(
@@ -39,7 +39,9 @@ async def recall(
             for entry in entries:
                 record = decode(entry.value)
                 if isinstance(record, Asked) and record.mark is not None:
-                    recollection.take(record.id, Call(record.mark, entry.offset, float("-inf"), entry.stamp_ms))
+                    recollection.take(record.id, Call.asked(record, record.mark, entry.offset, float("-inf"), entry.stamp_ms))
+                elif isinstance(record, Begun):
+                    recollection.begun(record.id, entry.offset, recalling=False)
                 elif isinstance(record, Ended):
                     recollection.ended(record, recalling=False)
     finally:

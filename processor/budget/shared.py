@@ -20,7 +20,7 @@ from processor.budget.clock import boot_clock
 from processor.budget.follower import Follower
 from processor.budget.line import Line
 from processor.budget.log import BudgetLog
-from processor.budget.log_records import Alive, Asked, LogRecord, Paused
+from processor.budget.log_records import Alive, Asked, Begun, LogRecord, Paused
 from processor.budget.notices import Notices
 from processor.budget.outbox import Outbox
 from processor.budget.permits import Ask, BudgetClosedError, Ending, LogPosition, NotNowError, Permit
@@ -173,6 +173,8 @@ class SharedBudget:
         """See ``follower.Listener.take``."""
         if isinstance(record, Asked):
             self._asks.take(record, offset, at, stamp_ms)
+        elif isinstance(record, Begun):
+            self._asks.begun(record, may_call=self.state.apply(record, offset, at, stamp_ms))
         else:
             self.state.apply(record, offset, at, stamp_ms)
 
@@ -267,10 +269,9 @@ class SharedBudget:
             if not self._joined.is_set():
                 continue
             self._outbox.post(self._alive(lost=False))
-            now = self._clock()
+            now, again_s = self._clock(), self._rules.memory_s / 4 * (1 + self._draw())
             for line in self._lines.values():
                 line.share_with(max(1, self.state.wanting(line.endpoint, now)))
-            again_s = self._rules.memory_s / 4 * (1 + self._draw())
             for scope, window in self.state.windows.items():
                 if window.paused_until > now and now - window.pause_told_at > again_s:
                     self._outbox.post(Paused(scope, window.paused_until - now, counts=False))

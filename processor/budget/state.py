@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from processor.budget.circuits import ACCOUNT, Circuit, account_rules, endpoint_rules
 from processor.budget.journal import Call, Journal
-from processor.budget.log_records import Alive, Asked, Ended, Failed, LogRecord, Paused
+from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused
 from processor.budget.permits import Health
 from processor.budget.windows import Window
 
@@ -74,7 +74,7 @@ class BudgetState:
         self._open_order: deque[tuple[float, str]] = deque()
 
     def apply(self, record: LogRecord, offset: int, at: float, stamp_ms: int, *, mine: bool = False) -> bool:
-        """Take a record in; whether it is an ask not seen before.
+        """Take a record in; whether it is an ask not seen before, or a beginning whose call may be made.
 
         Args:
             record: what was read.
@@ -86,6 +86,8 @@ class BudgetState:
         match record:
             case Asked():
                 return self._asked(record, offset, at, stamp_ms, mine=mine)
+            case Begun():
+                return self.journal.begun(record.id, offset)
             case Ended():
                 for window in self.windows.values():
                     window.end(record.id, used=record.used, at=at)
@@ -158,7 +160,7 @@ class BudgetState:
                 self.circuit(name).asked_as_probe(asked.id, asked.promise_s, at)
         if asked.mark is not None:
             self.asked_at[asked.endpoint] = at
-            self.journal.asked(asked, Call(asked.mark, offset, at, stamp_ms))
+            self.journal.asked(asked, Call.asked(asked, asked.mark, offset, at, stamp_ms))
         return True
 
     def _judge(self, ask_id: str, offset: int, health: Health, at: float) -> None:

@@ -37,7 +37,16 @@ class Ports:
 class Broker:
     """A broker process with its own folder; keeps ports and data over a restart."""
 
-    def __init__(self, number: int, ports: Ports, properties: Mapping[str, str], folder: Path, java: str, library: Path) -> None:
+    def __init__(
+        self,
+        number: int,
+        ports: Ports,
+        properties: Mapping[str, str],
+        folder: Path,
+        java: str,
+        library: Path,
+        environment: Mapping[str, str],
+    ) -> None:
         self.number, self.ports, self.folder = number, ports, folder
         folder.mkdir(parents=True, exist_ok=True)
         self._properties = folder / "server.properties"
@@ -45,7 +54,8 @@ class Broker:
         (folder / "log4j2.properties").write_text(_LOG4J)
         options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         self._java = [java, *options, f"-Dlog4j2.configurationFile={folder}/log4j2.properties", "-cp", f"{library}/*"]
-        self.process = ChildProcess(f"broker {number}", [*self._java, "kafka.Kafka", str(self._properties)], {}, folder / "server.log")
+        argv = [*self._java, "kafka.Kafka", str(self._properties)]
+        self.process = ChildProcess(f"broker {number}", argv, environment, folder / "server.log")
 
     @property
     def address(self) -> str:

@@ -38,6 +38,7 @@ class LocalKafka:
         overrides: broker properties.
         format_options: for Kafka's storage tool, e.g. users.
         client_options: how an admin client connects, where the listeners are secured.
+        environment: variables of the brokers' processes.
 
     Raises:
         LocalKafkaError: on entering, if it cannot be started.
@@ -51,9 +52,10 @@ class LocalKafka:
         overrides: dict[str, str] | None = None,
         format_options: Sequence[str] = (),
         client_options: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._count, self._chaos_port, self._overrides = brokers, chaos_port, overrides or {}
-        self._format_options, self._client_options = format_options, dict(client_options or {})
+        self._format_options, self._client_options, self._environment = format_options, dict(client_options or {}), dict(environment or {})
         self._external = os.environ.get("KAFKA_BOOTSTRAP")
         self._brokers: list[Broker] = []
         self._folder: Path | None = None
@@ -129,10 +131,11 @@ class LocalKafka:
             Ports(free[3 * i], free[3 * i + 1], free[3 * i + 2] if self._chaos_port else None, self._chaos_port) for i in range(self._count)
         ]
         voters = ",".join(f"{i + 1}@127.0.0.1:{p.controller}" for i, p in enumerate(ports))
-        return [
-            Broker(i + 1, p, self._properties(i + 1, p, voters, folder / f"broker-{i + 1}"), folder / f"broker-{i + 1}", java, library)
-            for i, p in enumerate(ports)
-        ]
+        made = []
+        for number, own in enumerate(ports, 1):
+            home = folder / f"broker-{number}"
+            made.append(Broker(number, own, self._properties(number, own, voters, home), home, java, library, self._environment))
+        return made
 
     def _properties(self, number: int, ports: Ports, voters: str, folder: Path) -> dict[str, str]:
         replicas, insync = str(self._count), "2" if self._count >= 3 else "1"  # noqa: PLR2004 - Kafka's usual pair

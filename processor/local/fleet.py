@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from processor.local.children import ChildProcess
+from processor.settings import Settings, load_settings
 
 API_KEY = "sim-key"
 _START_S = 30.0
@@ -118,3 +119,12 @@ def processor_environment(bootstrap: str, simulator_url: str, prefix: str, **set
         "VP_DIDIT__API_KEY": API_KEY,
         **{f"VP_{name}": value for name, value in settings.items()},
     }
+
+
+def settings_of(environment: dict[str, str]) -> Settings:
+    """The same settings as the children get, without touching this process's environment."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in environment.items():
+        group, field = name.removeprefix("VP_").lower().split("__")
+        groups.setdefault(group, {})[field] = json.loads(value) if value[:1] in "[{" else value
+    return load_settings(**groups)

@@ -98,7 +98,7 @@ class Simulator:
         if refused is not None:
             return refused
         try:
-            await asyncio.sleep(self.faults.latency_s())
+            await asyncio.sleep(self.faults.latency_s(route.name))
             if fault in _BEFORE_ACT:
                 return await self._fail(request, call, fault)
             told = self._act(route, call, asked)

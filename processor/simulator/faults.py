@@ -49,10 +49,10 @@ class Faults:
                 return name
         return None
 
-    def latency_s(self) -> float:
+    def latency_s(self, route: str) -> float:
         """Time until the answer."""
         latency = self.plan.latency
-        if latency.median_s <= 0:
+        if latency.median_s <= 0 or (self.plan.routes and route not in self.plan.routes):
             return 0.0
         return min(latency.max_s, latency.median_s * math.exp(self._rng.gauss(0, latency.sigma)))
 

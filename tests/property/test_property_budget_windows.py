@@ -16,7 +16,7 @@ from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
 from processor.budget import follower
-from processor.budget.permits import Ask, BudgetClosedError, CallClass, Ending, Fate, Health, NotNowError, Permit
+from processor.budget.permits import Ask, BudgetClosedError, CallClass, Ending, Fate, Health, Mark, NotNowError, Permit
 from processor.budget.shared import Place, SharedBudget
 from processor.budget.state import Rules
 
@@ -124,7 +124,10 @@ class World:
     async def _call(self, budget: SharedBudget, server: Server, draw: random.Random, endpoint: str) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            ask = Ask(endpoint, LINES[endpoint], draw.choice(tuple(CallClass)), int(loop.time()))
+            number = int(draw.random() * 1e9)
+            mark = Mark(f"{number}", "content", f"{number}", "t[0]", number)
+            announced = self.unkind and draw.random() < 0.3
+            ask = Ask(endpoint, LINES[endpoint], draw.choice(tuple(CallClass)), int(loop.time()), mark, announced=announced)
             try:
                 async with asyncio.timeout(draw.choice((0.001, 0.5, 5.0, 60.0)) if self.unkind else None):
                     permit = await budget.acquire(ask)

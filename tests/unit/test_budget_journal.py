@@ -21,10 +21,15 @@ class Scene:
     def __init__(self) -> None:
         self.journal, self.offset = Journal(3600.0), -1
 
-    def ask(self, name: str, mark: Mark = MARK, at: float = 0.0) -> int:
+    def ask(self, name: str, mark: Mark = MARK, at: float = 0.0, *, announced: bool = False) -> int:
         self.offset += 1
-        self.journal.asked(Asked(name, ("a",), 90.0, "op", mark=mark), Call(mark, self.offset, at, int(at * 1000) + 7))
+        asked = Asked(name, ("a",), 90.0, "op", mark=mark, announced=announced)
+        self.journal.asked(asked, Call.asked(asked, mark, self.offset, at, int(at * 1000) + 7))
         return self.offset
+
+    def begin(self, name: str) -> bool:
+        self.offset += 1
+        return self.journal.begun(name, self.offset)
 
     def finding(self, mark: Mark = MARK) -> Finding:
         """Of an ask that comes now."""
@@ -39,20 +44,21 @@ def test_nobody_asked_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ended", "doubt_ms"),
+    ("ended", "finding"),
     [
-        (None, 7),
-        (Ended("x", used=True, acted=True), 7),
-        (Ended("x", used=True, acted=False), None),
-        (Ended("x", used=False), None),
+        (None, Finding(doubt_ms=7, over_ms=90_007)),
+        (Ended("x", used=True, acted=True), Finding(doubt_ms=7, over_ms=7)),
+        (Ended("x", used=True, acted=False), CLEAR),
+        (Ended("x", used=False), CLEAR),
     ],
+    ids=["may still come about", "done", "void", "never"],
 )
-def test_a_former_life_of_the_same_record_leaves_a_doubt_unless_nothing_was_done(ended: Ended | None, doubt_ms: int | None) -> None:
+def test_a_former_life_of_the_same_record_leaves_a_doubt_unless_nothing_was_done(ended: Ended | None, finding: Finding) -> None:
     scene = Scene()
     scene.ask("x")
     if ended:
         scene.journal.ended(ended)
-    assert scene.finding() == Finding(doubt_ms=doubt_ms)
+    assert scene.finding() == finding
 
 
 def test_the_first_end_counts() -> None:
@@ -73,7 +79,7 @@ def test_the_doubt_begins_with_the_first_call() -> None:
 def test_a_hop_is_no_copy_and_carries_on_the_doubt() -> None:
     scene = Scene()
     scene.ask("x")
-    assert scene.finding(replace(MARK, lane="t.retry[1]", offset=99)) == Finding(doubt_ms=7)
+    assert scene.finding(replace(MARK, lane="t.retry[1]", offset=99)) == Finding(doubt_ms=7, over_ms=90_007)
 
 
 @pytest.mark.parametrize("ended", [None, Ended("x", used=True, acted=True), Ended("x", used=True)])
@@ -190,3 +196,62 @@ def test_an_end_that_comes_while_older_records_are_read_is_not_missed() -> None:
         return journal.finding(MARK, 10)
 
     assert run_virtual(play()) == CLEAR
+
+
+def test_an_announced_ask_leaves_a_doubt_from_its_beginning_on() -> None:
+    scene = Scene()
+    scene.ask("x", announced=True)
+    assert scene.finding() == CLEAR, "nothing was called"
+    assert scene.finding(replace(MARK, first="elsewhere")).copy, "it claims the request all the same"
+    assert scene.begin("x")
+    assert scene.begin("x"), "the same record sent twice"
+    assert scene.finding().doubt_ms == 7
+    scene.journal.ended(Ended("x", used=False))
+    assert scene.finding() == CLEAR
+
+
+def test_a_beginning_after_a_later_ask_for_the_same_request_does_not_count() -> None:
+    scene = Scene()
+    scene.ask("zombie", announced=True)
+    scene.ask("heir", announced=True)
+    scene.ask("other", replace(MARK, request="other"), announced=True)
+    assert not scene.begin("zombie")
+    assert not scene.begin("zombie")
+    assert scene.begin("heir")
+    assert scene.begin("other")
+    assert not scene.begin("never heard of")
+    assert scene.finding().doubt_ms == 7
+
+
+@pytest.mark.parametrize("mark", [replace(MARK, first="copy"), replace(MARK, replay=1)])
+def test_a_copy_or_another_round_does_not_overtake(mark: Mark) -> None:
+    scene = Scene()
+    scene.ask("x", announced=True)
+    scene.ask("y", mark, announced=True)
+    assert scene.begin("x")
+
+
+def test_an_heir_that_was_withdrawn_does_not_overtake() -> None:
+    scene = Scene()
+    scene.ask("x", announced=True)
+    scene.ask("y", announced=True)
+    scene.journal.ended(Ended("y", used=False))
+    assert scene.begin("x")
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("early", [True, False], ids=["the follower is ahead", "the reader of the past is ahead"])
+def test_a_beginning_is_recalled_in_whatever_order_it_is_read(begun: bool, early: bool) -> None:
+    journal = Journal(1.0)
+    journal.floor = 10
+    recollection = journal.recollect("t[0]", 0, lambda _: True)
+    journal.recalling.add("t[0]")
+    asked = Asked("x", ("a",), 90.0, "op", mark=MARK, announced=True)
+    call = Call.asked(asked, MARK, 3, 0.0, 7)
+    if not early:
+        recollection.take("x", call)
+    if begun:
+        journal.begun("x", 12)
+    if early:
+        recollection.take("x", call)
+    assert journal.finding(MARK, 20).doubt_ms == (7 if begun else None)

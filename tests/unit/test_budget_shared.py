@@ -15,7 +15,7 @@ from virtual_time import run_virtual
 
 from processor.budget.clock import boot_clock
 from processor.budget.line import Line
-from processor.budget.log_records import Alive, Asked, Ended, Failed, LogRecord, Paused, decode, encode
+from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode, encode
 from processor.budget.permits import (
     NOT_SENT,
     Ask,
@@ -102,6 +102,51 @@ async def test_a_call_is_asked_for_and_its_end_is_said() -> None:
         asked, ended = s.records(Asked)[0], s.records(Ended)[0]
         assert (asked.scopes, asked.promise_s, asked.mark, asked.endpoint) == (("a", "b"), 90.0, MARK, "op")
         assert ended == Ended(asked.id, used=True, acted=True, health=Health.GOOD)
+
+
+@virtual
+async def test_an_announced_call_starts_when_its_beginning_is_read_back() -> None:
+    async with scene(MemoryTopic(delay_s=lambda: 0.5), calls_max=1) as s:
+        await asyncio.sleep(10)
+        task = await s.waiting(ask(mark=MARK, announced=True))
+        await asyncio.sleep(0.6)
+        assert (len(s.records(Asked)), s.records(Begun), task.done()) == (1, [], False)
+        await asyncio.sleep(0.5)
+        assert s.records(Begun) == [Begun(s.records(Asked)[0].id)]
+        permit = await task
+        other = await s.waiting(ask())
+        await asyncio.sleep(5)
+        assert not other.done(), "it holds the only slot"
+        s.budget.release(permit, ANSWERED)
+        await other
+
+
+@virtual
+async def test_an_announced_call_whose_wait_ends_in_between_gives_its_slot_back() -> None:
+    async with scene(MemoryTopic(delay_s=lambda: 0.5), calls_max=1) as s:
+        await asyncio.sleep(10)
+        for _ in range(3):
+            task = await s.waiting(ask(mark=MARK, announced=True))
+            await asyncio.sleep(0.9)
+            assert not task.done()
+            task.cancel()
+            await asyncio.wait({task})
+        await asyncio.sleep(5)
+        assert [r.used for r in s.records(Ended)] == [False] * 3
+        s.budget.release(await s.budget.acquire(ask(mark=MARK, announced=True, settled_ms=0)), ANSWERED)
+
+
+@virtual
+async def test_an_announced_call_that_was_overtaken_is_asked_for_again_and_finds_the_doubt() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as zombie, scene(topic) as heir:
+        await asyncio.sleep(10)
+        zombie.log.lag_s = 2.0
+        await asyncio.sleep(1.5)  # the read that waits already has no lag
+        late = await zombie.waiting(ask(mark=MARK, announced=True, settled_ms=0))
+        await heir.budget.acquire(ask(mark=MARK, announced=True, settled_ms=0))
+        with pytest.raises(DoubtError):
+            await late
 
 
 @pytest.mark.parametrize(
@@ -345,7 +390,7 @@ async def test_an_exhausted_scope_holds_up_nobody_who_does_not_need_it() -> None
 @virtual
 async def test_a_full_line_sends_newcomers_away_if_others_may_stand_behind_them() -> None:
     async with scene(queue_max=3) as s:
-        alone = [await s.waiting(ask("few", ("few",), mark=MARK, settled=True, since_ms=n)) for n in range(12)]
+        alone = [await s.waiting(ask("few", ("few",), mark=MARK, since_ms=n)) for n in range(12)]
         await asyncio.sleep(31)
         assert sum(t.done() for t in alone) == 2, "a backlog of one kind is not rewritten"
         s.budget.release(await s.budget.acquire(ask("op", mark=dataclasses.replace(MARK, request="o"))), ANSWERED)
@@ -461,14 +506,14 @@ async def test_the_journal_decides_at_the_place_in_the_log() -> None:
     async with scene(topic) as one, scene(topic) as two:
         await asyncio.sleep(0.1)
         copy = dataclasses.replace(MARK, first="elsewhere", lane="t[1]")
-        tasks = [await one.waiting(ask(mark=MARK, settled=False)), asyncio.create_task(two.budget.acquire(ask(mark=copy, settled=False)))]
+        tasks = [await one.waiting(ask(mark=MARK, settled_ms=0)), asyncio.create_task(two.budget.acquire(ask(mark=copy, settled_ms=0)))]
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert sorted(type(e).__name__ for e in ends) == ["CopyError", "Permit"]
         with pytest.raises(ConflictError):
-            await two.budget.acquire(ask(mark=dataclasses.replace(copy, content="x"), settled=False))
+            await two.budget.acquire(ask(mark=dataclasses.replace(copy, content="x"), settled_ms=0))
         with pytest.raises(DoubtError):
-            await two.budget.acquire(ask(mark=MARK, settled=False))
-        assert await two.budget.acquire(ask(mark=MARK, settled=True))
+            await two.budget.acquire(ask(mark=MARK, settled_ms=0))
+        assert await two.budget.acquire(ask(mark=MARK))
         await asyncio.sleep(0.1)
         assert len([r for r in one.records(Ended) if not r.used]) == 3, "no weight is kept by those who do not call"
 
@@ -479,7 +524,7 @@ async def test_two_at_once_are_never_both_the_first() -> None:
     async with scene(topic) as one, scene(topic) as two:
         await asyncio.sleep(5)
         marks = (MARK, dataclasses.replace(MARK, first="elsewhere", lane="t[1]"))
-        tasks = [asyncio.create_task(s.budget.acquire(ask(mark=m, settled=False))) for s, m in zip((one, two), marks, strict=True)]
+        tasks = [asyncio.create_task(s.budget.acquire(ask(mark=m, settled_ms=0))) for s, m in zip((one, two), marks, strict=True)]
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert sorted(type(e).__name__ for e in ends) == ["CopyError", "Permit"]
 
@@ -488,7 +533,7 @@ async def test_two_at_once_are_never_both_the_first() -> None:
 async def test_a_lane_that_is_restored_recalls_after_the_log_is_joined() -> None:
     topic = MemoryTopic()
     async with scene(topic) as s:
-        permit = await s.budget.acquire(ask(mark=MARK, settled=False))
+        permit = await s.budget.acquire(ask(mark=MARK, settled_ms=0))
         assert permit.ask.mark == MARK
         position = s.budget.position()
     async with scene(topic) as s:
@@ -500,7 +545,7 @@ async def test_a_lane_that_is_restored_recalls_after_the_log_is_joined() -> None
         reaches, first_calls = await s.budget.recall("t[0]", LogPosition("another1", 0), lambda _: True)
         assert (reaches, list(first_calls)) == (False, [5]), "what it was is gone"
         with pytest.raises(DoubtError):
-            await s.budget.acquire(ask(mark=MARK, settled=False))
+            await s.budget.acquire(ask(mark=MARK, settled_ms=0))
         s.budget.forget("t[0]")
         assert await s.budget.recall("t[0]", None, lambda _: True) == (True, {})
 

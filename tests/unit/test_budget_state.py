@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from processor.budget.log_records import Alive, Asked, Ended, Failed, LogRecord, Paused, decode, encode
+from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode, encode
 from processor.budget.permits import Health, Mark
 from processor.budget.state import BudgetState, Rules
 
@@ -291,6 +291,8 @@ RECORDS: list[LogRecord] = [
     Ended("i-1", used=True, acted=True, health=Health.ACCOUNT),
     Failed("i-1", Health.BAD),
     Paused("a", 1.5, counts=False),
+    Asked("x-2", ("a",), 90.0, "op", mark=Mark("r", "c", "f", "t[0]", 5, 1), announced=True),
+    Begun("x-2"),
     Alive("c", "pod", {"a": 600}, {"a": 60.0}, {"session.create": 3}, lost=True),
     Alive("c", "pod", {"a": 600}, {"a": 60.0}, {}, log_name="01234567"),
 ]

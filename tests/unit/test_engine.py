@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import orjson
@@ -129,7 +130,7 @@ def test_a_success_is_one_result_and_nothing_else() -> None:
         NOW - 1000,
     )
     assert ask.mark is not None
-    assert (ask.mark.lane, ask.mark.offset, ask.mark.replay, ask.settled) == ("v.requests[3]", 41, 0, False)
+    assert (ask.mark.lane, ask.mark.offset, ask.mark.replay, ask.settled_ms) == ("v.requests[3]", 41, 0, 0)
     assert budget.endings == [Ending(Fate.ANSWERED, Health.GOOD, acted=True)]
     assert budget.fates == [Fate.ANSWERED]
     sent = orjson.loads(api.calls[0].body or b"")
@@ -301,27 +302,46 @@ def adoption() -> tuple[Answer, Answer]:
 
 
 def test_a_call_of_a_former_life_is_looked_up_and_adopted() -> None:
-    api, budget = FakeApi(*adoption()), OpenBudget(DoubtError(NOW - 500))
+    api, budget = FakeApi(*adoption()), OpenBudget(DoubtError(NOW - 500, NOW + 60_000))
     assert final(run(api, record(), budget))["output"]["session_id"] == SESSION
     assert [c.operation.name for c in api.calls] == ["session.list", "session.decision"]
     assert [a.mark is None for a in budget.asks] == [False, True, True], "lookups are not the request's own calls"
 
 
 def test_a_call_that_left_no_trace_is_made_again_with_the_doubt_settled() -> None:
-    api, budget = FakeApi(json_reply(200, {"results": []}), json_reply(201, CREATED)), OpenBudget(DoubtError(NOW - 500))
+    api, budget = FakeApi(json_reply(200, {"results": []}), json_reply(201, CREATED)), OpenBudget(DoubtError(NOW - 90_000, NOW))
     assert final(run(api, record(), budget))["output"] == CREATED
-    assert [(a.endpoint, a.settled) for a in budget.asks] == [("session.create", False), ("session.list", True), ("session.create", True)]
+    assert [(a.endpoint, a.settled_ms) for a in budget.asks] == [("session.create", 0), ("session.list", inf), ("session.create", NOW)]
+
+
+def test_a_call_that_may_still_come_about_is_waited_for_before_it_is_made_again() -> None:
+    api, budget = FakeApi(json_reply(200, {"results": []})), OpenBudget(DoubtError(NOW - 500, NOW + 60_000))
+    (retry,) = run(api, record(), budget)
+    hop = read_hop(Record(Source("v.retry.1m", 0, 8), None, retry.value, retry.headers, NOW))
+    assert (hop.last_error, hop.attempt, hop.doubt_ms) == ("doubt_settling", 0, NOW - 500)
+    assert hop.due_ms is not None
+    assert hop.due_ms >= NOW + 60_000
+    api, budget = FakeApi(json_reply(200, {"results": []}), json_reply(201, CREATED)), OpenBudget()
+    again = Record(Source("v.retry.1m", 0, 8), None, retry.value, retry.headers, NOW)
+    assert final(run(api, again, budget))["output"] == CREATED
+
+
+def test_a_newer_call_in_doubt_is_seen_although_an_older_doubt_was_looked_up() -> None:
+    budget = OpenBudget(None, DoubtError(NOW - 200_000, NOW + 5_000))
+    api = FakeApi(json_reply(200, {"results": []}), json_reply(200, {"results": []}))
+    (retry,) = run(api, _in_doubt(), budget)
+    assert read_hop(Record(Source("v.retry.1m", 0, 8), None, retry.value, retry.headers, NOW)).last_error == "doubt_settling"
 
 
 def test_a_doubt_from_the_journal_goes_on_in_the_headers() -> None:
-    outputs = run(FakeApi(json_reply(503, {"detail": "x"})), record(), OpenBudget(DoubtError(NOW - 500)))
+    outputs = run(FakeApi(json_reply(503, {"detail": "x"})), record(), OpenBudget(DoubtError(NOW - 500, NOW)))
     assert read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW)).doubt_ms == NOW - 500
 
 
 def test_a_safe_call_needs_no_lookup() -> None:
     budget = OpenBudget()
     run(FakeApi(json_reply(200, {"session_id": SESSION, "status": "Approved"})), record(operation="session.decision"), budget)
-    assert budget.asks[0].settled
+    assert budget.asks[0].settled_ms == inf
 
 
 def test_what_the_journal_has_lost_is_looked_up_too() -> None:

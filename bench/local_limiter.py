@@ -1,0 +1,68 @@
+"""A processor whose budget is an ``AsyncLimiter`` of its own: what people write who have no shared one. ``LOCAL_PART`` of each limit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+
+import uvloop
+from aiolimiter import AsyncLimiter
+
+from processor.budget.permits import Ask, Ending, LogPosition, Permit
+from processor.didit.client import DiditClient
+from processor.engine import Engine
+from processor.observe.logs import configure_logs
+from processor.service import clock_ms, supervise
+from processor.settings import Settings, load_settings
+from processor.stream.core import Core
+
+
+class LocalBudget:
+    """As its documentation shows it: ``AsyncLimiter(limit, window)`` for each scope; remembers nothing."""
+
+    def __init__(self, settings: Settings, part: float) -> None:
+        self._limiters = {s: AsyncLimiter(limit.limit * part, limit.window_s) for s, limit in settings.budget.limits.items()}
+        self._paused_until: dict[str, float] = {}
+        self._slots = asyncio.Semaphore(settings.didit.calls_max)
+
+    async def acquire(self, ask: Ask) -> Permit:
+        loop = asyncio.get_running_loop()
+        while (until := max(self._paused_until.get(s, 0.0) for s in ask.scopes)) > loop.time():
+            await asyncio.sleep(until - loop.time())
+        for scope in ask.scopes:
+            await self._limiters[scope].acquire()
+        await self._slots.acquire()
+        return Permit("", ask)
+
+    def release(self, permit: Permit, ending: Ending) -> None:
+        self._slots.release()
+
+    def pause(self, scope: str, wait_s: float) -> None:
+        self._paused_until[scope] = asyncio.get_running_loop().time() + wait_s
+
+    def is_down(self, endpoint: str) -> bool:
+        return False
+
+    def position(self) -> LogPosition:
+        return LogPosition("", 0)
+
+    async def recall(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, LogPosition]]:
+        return True, {}
+
+    def forget(self, lane: str) -> None:
+        pass
+
+
+async def main() -> None:
+    settings = load_settings()
+    configure_logs(settings.log)
+    budget = LocalBudget(settings, float(os.environ["LOCAL_PART"]))
+    async with DiditClient(settings.didit) as client:
+        engine = Engine(settings, client, budget, clock_ms=clock_ms, draw=random.random)
+        never = asyncio.create_task(asyncio.sleep(1e9))
+        await supervise(lambda: Core(settings, engine, budget, clock_ms), asyncio.Event(), never)
+
+
+uvloop.run(main())
