@@ -20,6 +20,7 @@ class MemoryTopic:
     skew_s: float = 0.0
     delay_s: Callable[[], float] = lambda: 0.0
     refuses: int = 0  # appends that fail from now on
+    doubles: Callable[[], bool] = lambda: False  # whether a producer's retry writes a record twice
     appended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -60,6 +61,8 @@ class MemoryLog:
             raise LogUnavailableError("refused")
         done = self.topic.put(value)
         await asyncio.sleep(self.topic.delay_s())
+        if self.topic.doubles():
+            done = self.topic.put(value)
         return done
 
     async def begin(self) -> int:

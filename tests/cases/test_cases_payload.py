@@ -1,8 +1,4 @@
-"""Field cases of the kinds payload and retry-time (R10), replayed at the decoder.
-
-Their operation is ``aml``, which this release does not have: each record is mapped to ``session.create`` with the name in
-``expected_details.first_name``, in its original spelling, so that the point of the case is kept.
-"""
+"""Field cases of the kinds payload, retry-time (R10) and kyc-session (K09), replayed at the decoder."""
 
 from __future__ import annotations
 
@@ -20,7 +16,6 @@ from processor.contract.records import Hop, Record, Source
 from processor.didit.calls import build_call
 
 DATA = Path(__file__).parent / "data"
-WORKFLOW = "b0000000-0000-4000-8000-00000000000b"
 
 
 def records(name: str) -> list[dict[str, Any]]:
@@ -32,15 +27,14 @@ def value_of(entry: dict[str, Any]) -> bytes | None:
     if "value_b64" in entry:
         return base64.b64decode(entry["value_b64"])
     text = entry["value"]
-    if text is None:
-        return None
-    mapped = text.replace('"operation":"aml"', '"operation":"session.create"')
-    mapped = mapped.replace('"input":{"full_name":', f'"input":{{"workflow_id":"{WORKFLOW}","expected_details":{{"first_name":')
-    if mapped != text and '"expected_details"' in mapped:
-        mapped = mapped.replace('"full_name":', '"first_name":')
-        mapped = mapped[:-2] + "}}}" if mapped.endswith("}}") else mapped
-    encoded: bytes = mapped.encode("utf-8", "surrogatepass")
+    encoded: bytes | None = None if text is None else text.encode("utf-8", "surrogatepass")
     return encoded
+
+
+def sent(found: Accepted) -> dict[str, Any]:
+    """What goes to Didit, without what we add."""
+    body: dict[str, Any] = orjson.loads(build_call(found.request, Hop(Source("t", 0, 0), 0)).body or b"")
+    return {name: member for name, member in body.items() if name != "metadata"}
 
 
 @pytest.mark.parametrize("name", ["J01", "J03", "J05", "J08", "J12"])
@@ -55,14 +49,14 @@ def test_each_record_ends_as_the_case_says(name: str) -> None:
             assert isinstance(found, Rejected), (name, number)
             assert found.error.message
         if isinstance(found, Accepted):  # whatever is taken goes out whole
-            sent = orjson.loads(build_call(found.request, Hop(Source("t", 0, 0), 0)).body or b"")
-            assert sent["expected_details"] == json.loads(value or b"")["input"]["expected_details"]
+            assert sent(found) == json.loads(value or b"")["input"]
+            assert found.request.input == json.loads(value or b"")["input"]
 
 
 def test_j01_names_the_path_of_the_half_surrogate() -> None:
     found = decode(Record(Source("t", 0, 0), None, value_of(records("J01")[0])))
     assert isinstance(found, Rejected)
-    assert (found.error.code, found.error.field) == ("lone_surrogate", "input.expected_details.first_name")
+    assert (found.error.code, found.error.field) == ("lone_surrogate", "input.full_name")
     assert found.request_id == "j01"
 
 
@@ -78,8 +72,7 @@ def test_names_go_out_code_point_by_code_point(name: str) -> None:
     for entry in records(name):
         found = decode(Record(Source("t", 0, 0), None, value_of(entry)))
         assert isinstance(found, Accepted), found
-        sent = orjson.loads(build_call(found.request, Hop(Source("t", 0, 0), 0)).body or b"")
-        assert sent["expected_details"]["first_name"] == entry["expected"]["sent_unchanged"]
+        assert sent(found)["full_name"] == entry["expected"]["sent_unchanged"]
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "America/Vancouver"])
@@ -106,16 +99,10 @@ def test_k09_a_birth_date_stays_the_same_text_in_every_zone(zone: str, monkeypat
     time.tzset()
     try:
         for day in ("2000-01-01", "1999-12-31", "2000-02-29", "1900-01-01"):
-            body = {
-                "request_id": "k09",
-                "operation": "session.create",
-                "input": {"workflow_id": WORKFLOW, "expected_details": {"date_of_birth": day}},
-            }
-            found = decode(Record(Source("t", 0, 0), None, orjson.dumps(body)))
+            what = {"full_name": "Ann", "date_of_birth": day}
+            found = decode(Record(Source("t", 0, 0), None, orjson.dumps({"request_id": "k09", "operation": "aml", "input": what})))
             assert isinstance(found, Accepted), found
-            assert orjson.loads(build_call(found.request, Hop(Source("t", 0, 0), 0)).body or b"")["expected_details"] == {
-                "date_of_birth": day
-            }
+            assert sent(found) == what
     finally:
         monkeypatch.undo()
         time.tzset()

@@ -82,7 +82,9 @@ async def test_killing_and_restarting_everybody_cannot_burst(kafka: LocalKafka, 
 
 
 async def test_copies_make_no_call_and_another_content_is_a_conflict(kafka: LocalKafka, tmp_path: Path) -> None:
-    async with running(kafka, tmp_path) as rig:
+    """Also C11: the same request in several partitions at once, while the first answer takes its time."""
+    slow = ["--faults", '{"latency_s": {"median": 2, "sigma": 0, "max": 2}}']
+    async with running(kafka, tmp_path, simulator_options=slow) as rig:
         await rig.start("a", "b")
         same = [(f"key-{n}".encode(), create_request(1)[1]) for n in range(12)]
         other = [(f"key-{n}".encode(), create_request(1, priority="urgent", input={"workflow_id": WORKFLOW_ID})[1]) for n in range(2)]
@@ -173,6 +175,28 @@ async def test_lost_replies_of_checks_are_billed_once(kafka: LocalKafka, tmp_pat
         assert judged.ok, judged
         assert judged.by_status == {"succeeded": 15, "in_doubt": 5}
         assert len(rig.simulator.ledger()["checks"]) == 20
+
+
+async def test_rebalances_in_the_middle_of_slow_calls_repeat_no_billed_call(kafka: LocalKafka, tmp_path: Path) -> None:
+    """C01: replicas come and go in less time than a call takes, and the drain cuts calls off."""
+    slow = ["--faults", '{"latency_s": {"median": 4, "sigma": 0.2, "max": 6}, "routes": ["session.create", "aml", "email.send"]}']
+    async with running(kafka, tmp_path, simulator_options=slow, DIDIT__TIMEOUT_S="8", LANES__DRAIN_S="1") as rig:
+        await rig.start("a", "b")
+        operations = ["session.create", "aml", "email.send"]
+        await rig.publish([create_request(n) if n % 3 == 0 else check(n, operations[n % 3]) for n in range(90)])
+        await wait_calls(rig, 10)
+        guest = rig.processor("guest")
+        for n in range(3):
+            guest.start()
+            await asyncio.to_thread(guest.wait_event, "partitions_assigned", count=n + 1)
+            await asyncio.sleep(2.0)  # less than a call
+            await asyncio.to_thread(guest.child.stop, 20.0)
+        await rig.wait_finals(90, within_s=90)
+        judged = await rig.judge(ids(90))
+        assert judged.ok, judged
+        assert set(judged.by_status) <= {"succeeded", "in_doubt"}
+        doubts = {f["operation"] for f in rig.finals if f["status"] == "in_doubt"}
+        assert doubts <= {"email.send"}, "what can be looked up or repeated under its key is"
 
 
 async def test_a_create_still_under_way_at_a_kill_is_waited_for(kafka: LocalKafka, tmp_path: Path) -> None:

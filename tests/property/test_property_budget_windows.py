@@ -23,6 +23,7 @@ from processor.budget.state import Rules
 WINDOW_S = 20.0
 TIMEOUT_S = 6.0
 LATE_S = 6.0
+SKEW_S = 2.0
 SCOPES = ("session-create", "session-decision", "generic-write", "generic-get")
 LINES = {
     "create": ("session-create", "generic-write"),
@@ -94,10 +95,23 @@ class World:
         start = asyncio.get_running_loop().time()
         server = Server(draw, [(start + a, start + b) for a, b in self.stalls], self.unkind, self.latency_s)
         topic = MemoryTopic(delay_s=lambda: draw.expovariate(100) if draw.random() > 0.02 or not self.unkind else draw.uniform(0, 15))
+        topic.doubles = lambda: self.unkind and draw.random() < 0.02
+        clock = asyncio.create_task(self._step_clock(topic, draw))
+        try:
+            await self._replicas(topic, server, draw)
+        finally:
+            clock.cancel()
+        return server
+
+    async def _step_clock(self, topic: MemoryTopic, draw: random.Random) -> None:
+        while self.unkind:
+            await asyncio.sleep(draw.expovariate(0.1))
+            topic.skew_s = draw.uniform(-SKEW_S / 2, SKEW_S / 2)
+
+    async def _replicas(self, topic: MemoryTopic, server: Server, draw: random.Random) -> None:
         async with asyncio.TaskGroup() as group:
             for lives_s in self.lives_s:
                 group.create_task(self._replica(lives_s, topic, server, draw))
-        return server
 
     async def _replica(self, lives_s: list[float], topic: MemoryTopic, server: Server, draw: random.Random) -> None:
         for life_s in lives_s:
@@ -107,7 +121,7 @@ class World:
             budget = SharedBudget(log, self._rules(), place, draw=draw.random, clock=asyncio.get_running_loop().time)
             tasks = [asyncio.create_task(budget.run())]
             tasks += [asyncio.create_task(self._call(budget, server, draw, e)) for e in LINES for _ in range(self.callers)]
-            tasks += [asyncio.create_task(self._disturb(budget, draw))] if self.unkind else []
+            tasks += [asyncio.create_task(self._disturb(budget, log, draw))] if self.unkind else []
             await asyncio.sleep(life_s)
             # a kill: nothing is told to anybody, what was sent is on its way
             budget._outbox.post = lambda *_, **__: None  # type: ignore[method-assign]
@@ -119,7 +133,7 @@ class World:
 
     def _rules(self) -> Rules:
         limits = {s: (limit, WINDOW_S) for s, limit in self.limits.items()}
-        return self.rules(Rules(limits, 8.0, TIMEOUT_S + LATE_S, LATE_S, 0.1, 0.5, 60.0, 3600.0, 10, 5.0, 1.0))
+        return self.rules(Rules(limits, 8.0, TIMEOUT_S + LATE_S, LATE_S, 0.1, SKEW_S, 60.0, 3600.0, 10, 5.0, 1.0))
 
     async def _call(self, budget: SharedBudget, server: Server, draw: random.Random, endpoint: str) -> None:
         loop = asyncio.get_running_loop()
@@ -149,11 +163,15 @@ class World:
         finally:
             budget.release(permit, ending)
 
-    async def _disturb(self, budget: SharedBudget, draw: random.Random) -> None:
+    async def _disturb(self, budget: SharedBudget, log: MemoryLog, draw: random.Random) -> None:
         while True:
             await asyncio.sleep(draw.expovariate(0.1))
             with contextlib.suppress(KeyError):
                 budget.pause(draw.choice(SCOPES), draw.uniform(0, 4))
+            if draw.random() < 0.2:  # it reads nothing for a while, and then much at once
+                lag_s, log.lag_s = log.lag_s, draw.uniform(1, 10)
+                await asyncio.sleep(12)
+                log.lag_s = lag_s
 
 
 limits = st.fixed_dictionaries({s: st.one_of(st.integers(1, 8), st.integers(9, 60), st.integers(61, 200)) for s in SCOPES})
