@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -56,6 +56,7 @@ class Case:
     fault: Fault | None = None
     local_part: float | None = None  # each replica has a limiter of its own, with this part of the limit
     brokers: int = 1
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def request(number: int, key: bytes) -> tuple[bytes, bytes]:
@@ -132,7 +133,8 @@ CASES = [
     Case("SIGKILL", fault=kill),
     Case("SIGSTOP of 10 s", fault=freeze),
     Case("two join", fault=join),
-    Case("rolling restart of all", fault=roll),
+    Case("rolling restart of all", fault=roll, variables={"KAFKA__LEAVE_ON_STOP": "false"}),
+    Case("rolling restart of all that leave the group", fault=roll),
     Case("all killed at once", fault=kill_all),
     Case("budget topic deleted and recreated", fault=recreate),
     Case("broker clock steps by 8 s, then one joins"),
@@ -175,7 +177,7 @@ class SkewedClock:
 async def run(
     kafka: LocalKafka, case: Case, seconds: float, limits: Limits = LIMITS, variables: Mapping[str, str] = SCALED
 ) -> dict[str, Any]:
-    async with scene(kafka, limits, variables=variables, replication=case.brokers) as s:
+    async with scene(kafka, limits, variables={**variables, **case.variables}, replication=case.brokers) as s:
         await s.start(case.replicas, local_part=case.local_part)
         limit, window_s = min((limits["session-create"], limits["generic-write"]), key=lambda pair: pair[0] / pair[1])
         count = int(1.3 * (seconds + 30) * limit / window_s * (case.replicas if case.local_part == 1.0 else 1))

@@ -13,17 +13,19 @@ from aiolimiter import AsyncLimiter
 from processor.budget.permits import Ask, Ending, LogPosition, Permit
 from processor.didit.client import DiditClient
 from processor.engine import Engine
+from processor.images.fetch import FileReader
 from processor.observe.logs import configure_logs
 from processor.service import clock_ms, supervise
 from processor.settings import Settings, load_settings
 from processor.stream.core import Core
+from processor.stream.hints import Hints
 
 
 class LocalBudget:
     """As its documentation shows it: ``AsyncLimiter(limit, window)`` for each scope; remembers nothing."""
 
     def __init__(self, settings: Settings, part: float) -> None:
-        self._limiters = {s: AsyncLimiter(limit.limit * part, limit.window_s) for s, limit in settings.budget.limits.items()}
+        self._limiters = {s: AsyncLimiter(limit.limit * part, limit.window_s) for s, limit in settings.budget.all_limits.items()}
         self._paused_until: dict[str, float] = {}
         self._slots = asyncio.Semaphore(settings.didit.calls_max)
 
@@ -60,9 +62,9 @@ async def main() -> None:
     configure_logs(settings.log)
     budget = LocalBudget(settings, float(os.environ["LOCAL_PART"]))
     async with DiditClient(settings.didit) as client:
-        engine = Engine(settings, client, budget, clock_ms=clock_ms, draw=random.random)
+        engine = Engine(settings, client, FileReader(settings.images), budget, clock_ms=clock_ms, draw=random.random)
         never = asyncio.create_task(asyncio.sleep(1e9))
-        await supervise(lambda: Core(settings, engine, budget, clock_ms), asyncio.Event(), never)
+        await supervise(lambda: Core(settings, engine, budget, Hints(lambda _: False), clock_ms), asyncio.Event(), never)
 
 
 uvloop.run(main())

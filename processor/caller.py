@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Protocol
 
@@ -11,9 +11,10 @@ from processor.budget.permits import NOT_SENT, Ask, Budget, CallClass, Ending, F
 from processor.contract.digests import content_digest, request_digest, source_digest
 from processor.contract.records import Priority, Source
 from processor.didit.answers import Answer, NoReply
-from processor.didit.calls import HttpCall
+from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import Idempotency
-from processor.didit.verdicts import AccountFault, Ambiguous, Success, Verdict, classify
+from processor.didit.verdicts import AccountFault, Ambiguous, Success, Transient, Unfit, Verdict, classify
+from processor.images.rules import FileFault
 from processor.outcomes import Job
 from processor.stream.work import Work
 
@@ -25,12 +26,29 @@ _SERVER_TIMEOUTS = frozenset({408, 425})
 class CallsDidit(Protocol):
     """The HTTP edge, as it is needed here."""
 
-    async def send(self, call: HttpCall) -> Answer:
+    async def send(self, call: HttpCall, files: Sequence[FileContent] = ()) -> Answer:
         """Make one call. Never raises except CancelledError."""
         ...
 
     def refresh_key(self) -> None:
         """Read the API key anew."""
+        ...
+
+
+class ReadsFiles(Protocol):
+    """Reads the files that a call names."""
+
+    @property
+    def longest_s(self) -> float:
+        """Reading one file takes no longer."""
+        ...
+
+    async def fetch(self, parts: Sequence[FilePart]) -> list[FileContent]:
+        """The files of a call.
+
+        Raises:
+            FileFault: if one cannot be sent.
+        """
         ...
 
 
@@ -41,10 +59,12 @@ class DeadlinePassedError(Exception):
 class Caller:
     """Makes calls; keeps nothing of one for the next."""
 
-    def __init__(self, client: CallsDidit, budget: Budget, clock_ms: Callable[[], int]) -> None:
-        self._client, self._budget, self._clock_ms = client, budget, clock_ms
+    def __init__(self, client: CallsDidit, files: ReadsFiles, budget: Budget, clock_ms: Callable[[], int]) -> None:
+        self._client, self._files, self._budget, self._clock_ms = client, files, budget, clock_ms
 
-    async def call(self, call: HttpCall, job: Job, work: Work, *, own: bool, settled_ms: float = inf) -> tuple[int, Verdict]:
+    async def call(
+        self, call: HttpCall, job: Job, work: Work, *, own: bool, settled_ms: float = inf, call_class: CallClass | None = None
+    ) -> tuple[int, Verdict]:
         """Wait for a permit, call, and judge the answer. Also returns a moment before the call, epoch ms.
 
         Args:
@@ -53,11 +73,13 @@ class Caller:
             work: told when an interruption would leave the fate of the call unknown.
             own: it is the request's own call, not a lookup: the journal notes it.
             settled_ms: earlier calls of unknown fate that were over by then are no obstacle.
+            call_class: for the order of asks; None for the one of the request.
 
         Raises:
             DeadlinePassedError, NotNowError, DoubtError, CopyError, ConflictError, BudgetClosedError: no call was made.
         """
-        call_class = CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
+        if call_class is None:
+            call_class = CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
         mark = _mark(job) if own else None
         operation = call.operation
         ask = Ask(
@@ -66,17 +88,21 @@ class Caller:
             call_class,
             job.hop.first_ms,
             mark,
-            operation.timeout_s,
+            operation.timeout_s + len(call.files) * self._files.longest_s,
             announced=operation.idempotency is Idempotency.SINGLE,
             settled_ms=settled_ms,
         )
         permit = await self._permit(ask, job, work)
-        ending, called_ms = Ending(Fate.UNKNOWN), self._clock_ms()
-        work.calling = True
+        ending, called_ms = NOT_SENT, self._clock_ms()
         try:
-            answer = await self._client.send(call)
-            verdict = classify(call.operation, answer)
+            files = await self._files.fetch(call.files) if call.files else ()
+            work.before_wait()
+            ending, work.calling = Ending(Fate.UNKNOWN), True
+            answer = await self._client.send(call, files)
+            verdict = classify(operation, answer)
             ending = _ending(answer, verdict)
+        except FileFault as fault:
+            verdict = Unfit(fault.code, f"input.{fault.field}", fault.hint) if fault.lasting else Transient(fault.code, None, None)
         finally:
             work.calling = False
             self._budget.release(permit, ending)

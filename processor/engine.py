@@ -9,13 +9,14 @@ from math import inf
 import structlog
 
 from processor.budget.permits import Budget, BudgetClosedError, ConflictError, CopyError, DoubtError, NotNowError
-from processor.caller import Caller, CallsDidit, DeadlinePassedError
+from processor.caller import Caller, CallsDidit, DeadlinePassedError, ReadsFiles
 from processor.contract.decode import Rejected, decode
 from processor.contract.records import OnDoubt, Output, Record, call_reference
 from processor.didit.calls import build_call, detail_call, list_call
 from processor.didit.catalog import OPERATIONS, Idempotency, Operation
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
 from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Verdict
+from processor.following import Following
 from processor.outcomes import Job, Outcomes
 from processor.retry.policy import Again
 from processor.settings import Settings
@@ -24,6 +25,8 @@ from processor.stream.work import Work, WorkAbandonedError
 log = structlog.get_logger(__name__)
 
 _BARE_THROTTLE_S = 5.0  # a rate-limit 429 that names no time still holds its scope up
+VERIFICATION = "verification"  # the one operation that is more than a call
+_CREATES = frozenset({"session.create", VERIFICATION})
 _HARMLESS = frozenset({Idempotency.SAFE, Idempotency.KEYED})  # calling once more does no harm, whatever became of an earlier call
 
 
@@ -31,16 +34,24 @@ class Engine:
     """Handles one record at a time, many at once; keeps nothing of one for the next."""
 
     def __init__(
-        self, settings: Settings, client: CallsDidit, budget: Budget, *, clock_ms: Callable[[], int], draw: Callable[[], float]
+        self,
+        settings: Settings,
+        client: CallsDidit,
+        files: ReadsFiles,
+        budget: Budget,
+        *,
+        clock_ms: Callable[[], int],
+        draw: Callable[[], float],
     ) -> None:
         self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
-        self._caller = Caller(client, budget, clock_ms)
+        self._caller = Caller(client, files, budget, clock_ms)
         self._pause_s_max = settings.retry.retry_after_max_s
         self._probe_s = settings.budget.account_probe_s
         self._promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
-        self._limits = {scope: limit.limit for scope, limit in settings.budget.limits.items()}
+        self._limits = {scope: limit.limit for scope, limit in settings.budget.all_limits.items()}
         self._warned = False
         self._outcomes = Outcomes(settings.lanes, settings.retry)
+        self._following = Following(settings.follow, self._caller, self._outcomes, clock_ms, draw)
 
     async def handle(self, record: Record, work: Work) -> Sequence[Output]:
         """The outputs that complete a record: a final result, a retry record, or a final result with a dead letter.
@@ -54,7 +65,7 @@ class Engine:
         job = Job(record, decoded.request, decoded.hop)
         self._warn_once(job)
         try:
-            return await self._serve(job, OPERATIONS[job.request.operation], work)
+            return await self._take_up(job, work)
         except BudgetClosedError as exc:
             raise WorkAbandonedError("the budget is closed") from exc
         except DeadlinePassedError:
@@ -75,6 +86,13 @@ class Engine:
         """See ``stream.work.Handler``."""
         return self._outcomes.broken(record, reason, self._clock_ms())
 
+    async def _take_up(self, job: Job, work: Work) -> Sequence[Output]:
+        if job.request.operation != VERIFICATION:
+            return await self._serve(job, OPERATIONS[job.request.operation], work)
+        if job.hop.session_id is None:
+            return await self._serve(job, OPERATIONS["session.create"], work)
+        return await self._follow(job, job.hop.session_id, work)
+
     async def _serve(self, job: Job, operation: Operation, work: Work) -> Sequence[Output]:
         over_ms = 0  # a call of unknown fate may go on until then
         if work.unremembered and job.hop.doubt_ms is None and operation.idempotency not in _HARMLESS:
@@ -92,6 +110,8 @@ class Engine:
                 continue  # nothing was done; the request waits with all others until a probe succeeds
             if isinstance(verdict, Throttled):
                 self._pause(verdict)
+            if isinstance(verdict, Success) and job.request.operation == VERIFICATION:
+                return self._following.begin(job, verdict)
             outputs, again = self._outcomes.judged(
                 job,
                 operation,
@@ -103,6 +123,28 @@ class Engine:
             )
             self._say_again(job, again)
             return outputs
+
+    async def _follow(self, job: Job, session_id: str, work: Work) -> Sequence[Output]:
+        """Look at a verification's session. A look that fails costs nothing and is made again, for as long as the person may take."""
+        while True:
+            verdict, outputs = await self._following.look(job, session_id, work)
+            match verdict:
+                case None:
+                    return outputs
+                case AccountFault():
+                    self._say_account(verdict)
+                    continue
+                case Throttled(_, wait_s):
+                    self._pause(verdict)
+                    found = self._outcomes.deferred(job, "throttled", wait_s, self._clock_ms(), self._draw())
+                case Deferred(code, wait_s) | Transient(code, _, wait_s) | Ambiguous(code, _, wait_s):
+                    found = self._outcomes.deferred(job, code, wait_s, self._clock_ms(), self._draw())
+                case _:  # the session is gone, or we call wrongly
+                    now_ms = self._clock_ms()
+                    decision = OPERATIONS["session.decision"]
+                    found = self._outcomes.judged(job, decision, verdict, called_ms=now_ms, now_ms=now_ms, draw=self._draw())
+            self._say_again(job, found[1])
+            return found[0]
 
     async def _attempt(self, job: Job, operation: Operation, work: Work, over_ms: int) -> tuple[int, Verdict]:
         """One attempt, and a moment before its call. An unsettled doubt is settled first, where the API gives a way."""
@@ -118,7 +160,7 @@ class Engine:
             if job.request.on_doubt is OnDoubt.FAIL:
                 return job.hop.doubt_ms, Ambiguous("call_unanswered", None, None)
             settled_ms = inf
-        return await self._caller.call(build_call(job.request, job.hop), job, work, own=True, settled_ms=settled_ms)
+        return await self._caller.call(build_call(operation, job.request, job.hop), job, work, own=True, settled_ms=settled_ms)
 
     async def _reconcile(self, job: Job, work: Work) -> Verdict | None:
         """A verdict that settles the doubt, or None if the call has left no trace and may be made again."""
@@ -159,7 +201,7 @@ class Engine:
             )
 
     def _warn_once(self, job: Job) -> None:
-        if not self._warned and job.request.operation == "session.create" and not job.request.input.get("vendor_data"):
+        if not self._warned and job.request.operation in _CREATES and not job.request.input.get("vendor_data"):
             self._warned = True
             log.warning("vendor_data_missing", hint="Didit sees a new user for each such request; give the id of the person")
 

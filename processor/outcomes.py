@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import assert_never
+from http import HTTPStatus
+from typing import Any, assert_never
 
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.encode import dead_letter_output, result_output, retry_output
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, Status
 from processor.didit.catalog import Idempotency, Operation
-from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Verdict
-from processor.retry.policy import Again, next_attempt
+from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Unfit, Verdict
+from processor.retry.policy import Again, delay_topic_s, next_attempt
 from processor.settings import LaneSettings, RetrySettings
 
 # what a caller or operator is told; codes are stable, texts are not
@@ -18,6 +20,7 @@ _HINTS = {
     "request_refused": "Didit refused the request; its answer is in `output`. Correct the request and publish it under a new request_id.",
     "exhausted": "every attempt failed; redrive the dead letter once the cause is gone.",
     "expired": "the deadline of the request passed before it could be completed.",
+    "session_over": "the session has ended without a decision: the person did not finish it in time; ask for a new verification.",
     "in_doubt": "a billed call may have taken place and there is no way to know; look in Didit's console before repeating it.",
     "conflict": "another record with this request_id has asked for something else, and that one counts; publish this one under its own id.",
     "our_fault": "the answer means that this program called wrongly (a redirect is never followed); report it.",
@@ -85,11 +88,9 @@ class Outcomes:
         Raises:
             ValueError: for an ``AccountFault``.
         """
-        match verdict:
+        match _of_this_request(job, operation, verdict):
             case Success(output):
                 return self._succeeded(job, output, now_ms), None
-            case Throttled(_, wait_s):
-                return self._again(job, "throttled", now_ms, draw, counted=False, floor_s=wait_s, doubt_ms=None, http_status=429)
             case Deferred(code, wait_s):
                 return self._again(job, code, now_ms, draw, counted=False, floor_s=wait_s, doubt_ms=None, http_status=429)
             case Transient(code, status, wait_s):
@@ -101,12 +102,40 @@ class Outcomes:
             case Refused(code, status, output, field, dead_letter):
                 error = _error("request_refused", code, status, field)
                 return self._ended(job, Status.FAILED, error, now_ms, called=1, output=output, dead_letter=dead_letter), None
+            case Unfit(code, field, hint):
+                return self._ended(job, Status.REJECTED, ErrorInfo("invalid_request", code, hint, None, field), now_ms), None
             case OurFault(code, status):
                 return self._ended(job, Status.FAILED, _error("our_fault", code, status), now_ms, called=1), None
-            case AccountFault():
+            case AccountFault() | Throttled():
                 raise ValueError("an account fault is not the request's")
             case _:
                 assert_never(verdict)
+
+    def begun(self, job: Job, output: dict[str, Any], wait_s: float, now_ms: int) -> list[Output]:
+        """A session was created: its link for the caller at once, and a record that waits for the person."""
+        hop = replace(job.hop, attempt=job.hop.attempt + 1, session_id=str(output["session_id"]), doubt_ms=None, first_failure_ms=None)
+        progress = self._final(replace(job, hop=hop), Status.WAITING, None, now_ms, output=output, kind="progress")
+        if progress.size_bytes > self._output_bytes_max:
+            return self._ended(job, Status.FAILED, _error("output_too_large", "output_too_large"), now_ms, called=1)
+        return [progress, self._look_later(replace(job, hop=hop), wait_s, now_ms)]
+
+    def looked(self, job: Job, wait_s: float, now_ms: int) -> list[Output]:
+        """The person is not done; look again later."""
+        return [self._look_later(replace(job, hop=replace(job.hop, looks=job.hop.looks + 1)), wait_s, now_ms)]
+
+    def settled(self, job: Job, output: Any, code: str | None, now_ms: int) -> list[Output]:
+        """The person is done, or out of time: the one final result of a verification. ``code`` is None for a decision."""
+        if code is None:
+            return self._succeeded(job, output, now_ms, called=0)
+        error = ErrorInfo("expired", code, _HINTS["session_over"])
+        return [self._final(job, Status.EXPIRED, error, now_ms, output=output)]
+
+    def _look_later(self, job: Job, wait_s: float, now_ms: int) -> Output:
+        due_ms = now_ms + math.ceil(wait_s * 1000)
+        if job.request.deadline_ms is not None:
+            due_ms = max(now_ms, min(due_ms, job.request.deadline_ms))  # one last look
+        hop = replace(job.hop, hop=job.hop.hop + 1, due_ms=due_ms, last_error=None)
+        return retry_output(job.record, hop, delay_topic_s((due_ms - now_ms) / 1000, self._policy.delays_s))
 
     def broken(self, record: Record, reason: str, now_ms: int) -> list[Output]:
         """A record on which the processor itself failed: still one final result and a dead letter."""
@@ -117,10 +146,10 @@ class Outcomes:
             return self._ended(Job(record, decoded.request, decoded.hop), Status.FAILED, error, now_ms)
         return self.rejected(record, replace(decoded, error=error), now_ms)
 
-    def _succeeded(self, job: Job, output: object, now_ms: int) -> list[Output]:
-        out = self._final(job, Status.SUCCEEDED, None, now_ms, called=1, output=output)
+    def _succeeded(self, job: Job, output: object, now_ms: int, called: int = 1) -> list[Output]:
+        out = self._final(job, Status.SUCCEEDED, None, now_ms, called=called, output=output)
         if out.size_bytes > self._output_bytes_max:
-            return self._ended(job, Status.FAILED, _error("output_too_large", "output_too_large"), now_ms, called=1)
+            return self._ended(job, Status.FAILED, _error("output_too_large", "output_too_large"), now_ms, called=called)
         return [out]
 
     def _again(
@@ -172,15 +201,38 @@ class Outcomes:
             outputs.append(self._dead_letter(job.record, job.hop, error, now_ms))
         return outputs
 
-    def _final(self, job: Job, status: Status, error: ErrorInfo | None, now_ms: int, *, called: int = 0, output: object = None) -> Output:
+    def _final(
+        self, job: Job, status: Status, error: ErrorInfo | None, now_ms: int, *, called: int = 0, output: object = None, kind: str = "final"
+    ) -> Output:
         hop, request = job.hop, job.request
         attempts = hop.attempt + called
         return result_output(
-            Result(request.request_id, request.operation, status, hop.first, attempts, hop.first_ms, now_ms, output=output, error=error)
+            Result(
+                request.request_id,
+                request.operation,
+                status,
+                hop.first,
+                attempts,
+                hop.first_ms,
+                now_ms,
+                output=output,
+                error=error,
+                kind=kind,
+            )
         )
 
     def _dead_letter(self, record: Record, hop: Hop, error: ErrorInfo, now_ms: int) -> Output:
         return dead_letter_output(record, hop, error, failed_ms=now_ms, value_bytes_max=self._output_bytes_max - _KEY_AND_HEADERS_BYTES)
+
+
+def _of_this_request(job: Job, operation: Operation, verdict: Verdict) -> Verdict:
+    """What a verdict means for this request alone."""
+    if isinstance(verdict, Throttled):
+        return Deferred("throttled", verdict.wait_s)
+    gone = operation.name == "session.delete" and isinstance(verdict, Refused) and verdict.http_status == HTTPStatus.NOT_FOUND
+    if gone and job.hop.attempt:  # an earlier attempt has deleted it, and its answer was lost
+        return Success(None)
+    return verdict
 
 
 def _error(kind: str, code: str, http_status: int | None = None, field: str | None = None) -> ErrorInfo:

@@ -20,11 +20,15 @@ from processor.budget.state import Rules
 from processor.budget.view import BudgetView, budget_view
 from processor.didit.catalog import OPERATIONS
 from processor.didit.client import DiditClient
+from processor.didit.follow import is_settled
 from processor.engine import Engine
+from processor.images.fetch import FileReader
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
 from processor.stream.core import Core
+from processor.stream.event_feed import EventFeed
 from processor.stream.faults import describe, is_fatal
+from processor.stream.hints import Hints
 from processor.stream.topics_admin import TopicsError, check_topics
 
 log = structlog.get_logger(__name__)
@@ -62,13 +66,16 @@ async def serve(settings: Settings, term: asyncio.Event) -> int:
     place = Place(settings.kafka.instance_id, settings.didit.calls_max, settings.budget.queue_max, settings.budget.pause_park_s)
     budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), place, draw=random.random)
     following = asyncio.get_running_loop().create_task(budget.run(), name="budget")
+    hints = Hints(lambda hint: is_settled(hint.event.get("status")))
+    feeding = asyncio.get_running_loop().create_task(EventFeed(settings, hints).run(), name="events")
     try:
         async with DiditClient(settings.didit) as client:
-            engine = Engine(settings, client, budget, clock_ms=clock_ms, draw=random.random)
-            return await supervise(lambda: Core(settings, engine, budget, clock_ms), term, following)
+            engine = Engine(settings, client, FileReader(settings.images), budget, clock_ms=clock_ms, draw=random.random)
+            return await supervise(lambda: Core(settings, engine, budget, hints, clock_ms), term, following)
     finally:
         following.cancel()
-        await asyncio.wait({following})
+        feeding.cancel()
+        await asyncio.wait({following, feeding})
         await budget.close()
 
 
@@ -76,7 +83,7 @@ def budget_rules(settings: Settings) -> Rules:
     """What the replicas of an API key agree on."""
     s = settings.budget
     return Rules(
-        limits={scope: (limit.limit, limit.window_s) for scope, limit in s.limits.items()},
+        limits={scope: (limit.limit, limit.window_s) for scope, limit in s.all_limits.items()},
         wait_s=s.ask_wait_s,
         call_s=settings.didit.timeout_s + s.call_margin_s,
         margin_s=s.call_margin_s,

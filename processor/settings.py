@@ -9,24 +9,35 @@ from __future__ import annotations
 import socket
 import ssl
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from processor.setting_groups import FollowSettings, Group, ImageSettings, LaneSettings, LogSettings, RetrySettings, Seconds
+
+__all__ = [
+    "BudgetSettings",
+    "ConfigurationError",
+    "DiditSettings",
+    "FollowSettings",
+    "ImageSettings",
+    "KafkaSettings",
+    "LaneSettings",
+    "LogSettings",
+    "RetrySettings",
+    "ScopeLimit",
+    "Settings",
+    "load_settings",
+]
 
 
 class ConfigurationError(Exception):
     """The start is refused. The text lists every fault, one a line, with the variable that holds it."""
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class KafkaSettings(_Group):
+class KafkaSettings(Group):
     """How to reach Kafka, and under which names."""
 
     bootstrap: str = Field("127.0.0.1:9092", min_length=1, description="comma-separated host:port of the brokers")
@@ -36,6 +47,11 @@ class KafkaSettings(_Group):
         default_factory=socket.gethostname,
         pattern=r"^[a-zA-Z0-9._-]{1,200}$",
         description="group.instance.id: one of a kind and the same after a restart, e.g. the pod name; default the host name",
+    )
+    leave_on_stop: bool = Field(
+        default=True,
+        description="leave the group at SIGTERM, so that others take over at once. False where replicas come back under their name at "
+        "once (a rolling restart): nothing moves, and their partitions wait for them, for VP_LANES__SESSION_TIMEOUT_S at most",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field("PLAINTEXT", description="as in Kafka's clients")
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("SCRAM-SHA-512", description="used with SASL_*")
@@ -83,13 +99,16 @@ class KafkaSettings(_Group):
         return options
 
 
-class DiditSettings(_Group):
+class DiditSettings(Group):
     """How to reach Didit."""
 
     base_url: str = Field("https://verification.didit.me", description="https, or http on loopback only")
+    api_version: Literal["v3", "v2"] = Field("v3", description="of session create and decision; everything else is v3")
     api_key: SecretStr | None = Field(None, description="x-api-key of the application")
     api_key_file: Path | None = Field(None, description="file that holds the key; read again when Didit refuses the key")
-    timeout_s: Seconds = Field(60.0, description="a call ends after this, from connect to the last byte, or after its operation's own time")
+    timeout_s: Seconds = Field(
+        120.0, description="a call ends after this, from connect to the last byte, or after its operation's own time"
+    )
     calls_max: int = Field(100, ge=1, le=5000, description="calls in flight in this process")
     response_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="a longer answer is cut off and counts as unreadable")
 
@@ -113,7 +132,7 @@ class DiditSettings(_Group):
         return _secret(self.api_key, self.api_key_file)
 
 
-class ScopeLimit(_Group):
+class ScopeLimit(Group):
     """One rate-limit scope of Didit: at most ``limit`` counted calls in any ``window_s`` seconds."""
 
     limit: int = Field(ge=1, description="calls a window, over all replicas that share the key")
@@ -121,14 +140,16 @@ class ScopeLimit(_Group):
 
 
 def _documented_limits() -> dict[str, ScopeLimit]:
-    documented = {"session-create": 600, "session-decision": 100, "generic-write": 300, "generic-get": 600}
+    documented = {"session-create": 600, "session-decision": 100, "session-generate-pdf": 50, "generic-write": 300, "generic-get": 600}
     return {scope: ScopeLimit(limit=limit, window_s=60.0) for scope, limit in documented.items()}
 
 
-class BudgetSettings(_Group):
+class BudgetSettings(Group):
     """Didit's budgets, counted over all replicas that share the API key, and the memory of every call."""
 
-    limits: dict[str, ScopeLimit] = Field(default_factory=_documented_limits, description="JSON object: scope -> {limit, window_s}")
+    limits: dict[str, ScopeLimit] = Field(
+        default_factory=_documented_limits, description="JSON object: scope -> {limit, window_s}; scopes left out have the documented limit"
+    )
     topic: str | None = Field(
         None,
         pattern=r"^[a-zA-Z0-9._-]{1,249}$",
@@ -158,65 +179,14 @@ class BudgetSettings(_Group):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if missing := sorted(set(_documented_limits()) - set(self.limits)):
-            raise ValueError(f"VP_BUDGET__LIMITS lacks the scopes {', '.join(missing)}")
+        if unknown := sorted(set(self.limits) - set(_documented_limits())):
+            raise ValueError(f"VP_BUDGET__LIMITS names scopes that no operation counts in: {', '.join(unknown)}")
         return self
 
-
-class RetrySettings(_Group):
-    """When a failed call is made again."""
-
-    attempts_max: int = Field(6, ge=1, le=1000, description="counted attempts before a request is given up")
-    backoff_base_s: Seconds = Field(5.0, description="the first backoff is drawn between a tenth of this and this; then it doubles")
-    backoff_max_s: Seconds = Field(3600.0, description="the backoff stops growing here")
-    retry_after_max_s: Seconds = Field(86_400.0, description="a longer Retry-After is cut to this, with an alarm in the log")
-    delays_s: tuple[int, ...] = Field((10, 60, 600, 3600), description="the delay topics; JSON array, ascending")
-    partitions: int = Field(4, ge=1, le=1000, description="partitions of each delay topic; each one owned costs a producer")
-
-    @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        if not self.delays_s or list(self.delays_s) != sorted(set(self.delays_s)) or self.delays_s[0] < 1:
-            raise ValueError("VP_RETRY__DELAYS_S must be ascending whole seconds, at least one")
-        return self
-
-
-class LaneSettings(_Group):
-    """How a partition is worked on, and how long everything may take. The defaults are derived in docs/architecture.md."""
-
-    work_max: int = Field(200, ge=1, le=10_000, description="requests of one partition that wait for a permit or call")
-    ahead_max: int = Field(20_000, ge=1, le=24_000, description="offsets read beyond the oldest unfinished one")
-    ahead_bytes_max: int = Field(8 * 1024 * 1024, ge=65_536, description="bytes of undue records that one partition may hold in memory")
-    publish_pause_s: float = Field(0.05, ge=0, le=5, description="least time between two transactions of one partition")
-    publish_max: int = Field(500, ge=1, le=5000, description="requests completed in one transaction")
-    output_bytes_max: int = Field(
-        2_000_000, ge=100_000, description="largest record we publish; at most max.message.bytes of our output topics"
-    )
-    session_timeout_s: Seconds = Field(10.0, description="Kafka gives our partitions away after this silence")
-    heartbeat_s: Seconds = Field(2.0, description="interval of heartbeats")
-    drain_s: Seconds = Field(10.0, description="a revoke or a stop waits this long for calls in flight")
-    flush_s: Seconds = Field(5.0, description="and then this long for the last transactions")
-    close_s: Seconds = Field(3.0, description="and this long for each client to close")
-    transaction_s: Seconds = Field(25.0, description="deadline of one transaction; the broker's own is 15 s later")
-    restore_s: Seconds = Field(25.0, description="deadline of fencing the former owner and reading its offset")
-    start_s: Seconds = Field(60.0, description="deadline of joining the group")
-    stall_s: Seconds = Field(120.0, description="no poll came back for so long: the clients are built anew")
-
     @property
-    def rebalance_timeout_s(self) -> float:
-        """How long the broker must wait for our revoke: its parts, and a margin."""
-        return self.heartbeat_s + self.drain_s + self.flush_s + self.close_s + 10.0
-
-    @property
-    def shutdown_s(self) -> float:
-        """Hard limit of a stop after SIGTERM: the process exits by then, whatever hangs."""
-        return self.drain_s + self.flush_s + 3 * self.close_s + 7.0
-
-
-class LogSettings(_Group):
-    """Logs: JSON lines on stderr, without personal data."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
-    format: Literal["json", "text"] = Field("json", description="text is for eyes at a terminal")
+    def all_limits(self) -> dict[str, ScopeLimit]:
+        """Of every scope: as configured, else as documented."""
+        return _documented_limits() | self.limits
 
 
 class Settings(BaseSettings):
@@ -229,6 +199,8 @@ class Settings(BaseSettings):
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
     lanes: LaneSettings = Field(default_factory=LaneSettings)
+    images: ImageSettings = Field(default_factory=ImageSettings)
+    follow: FollowSettings = Field(default_factory=FollowSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
 

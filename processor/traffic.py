@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Record, Source
 from processor.settings import Settings
-from processor.stream.clients import stop_client
+from processor.stream.clients import partitions_of, stop_client
 from processor.stream.topics import topic_names
 
 _FLIGHT_MAX = 500
@@ -116,11 +116,8 @@ async def read_topics(consumer: AIOKafkaConsumer, *, wait_s: float) -> list[Cons
 async def _partitions(consumer: AIOKafkaConsumer, topics: list[str]) -> list[TopicPartition]:
     found: list[TopicPartition] = []
     for topic in topics:
-        numbers = consumer.partitions_for_topic(topic)
-        if numbers is None:  # not in the consumer's metadata yet
-            await consumer._client.add_topic(topic)  # noqa: SLF001 - no public way without a subscription
-            numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
+        partitions = await partitions_of(consumer, topic)
+        if not partitions:
             raise TopicMissingError(f"{topic} does not exist; create the topics with `processor topics apply`")
-        found += [TopicPartition(topic, n) for n in sorted(numbers)]
+        found += partitions
     return found

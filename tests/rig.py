@@ -26,7 +26,8 @@ from processor.traffic import publish_requests, topic_reader
 
 WORKFLOW_ID = "9f9b1234-0000-4000-8000-1234567890ab"
 WIDE_LIMITS = {
-    scope: {"limit": 1_000_000, "window_s": 60.0} for scope in ("session-create", "session-decision", "generic-write", "generic-get")
+    scope: {"limit": 1_000_000, "window_s": 60.0}
+    for scope in ("session-create", "session-decision", "session-generate-pdf", "generic-write", "generic-get")
 }
 FAST = {  # short waits, so that a test of minutes takes seconds; the product's defaults are longer
     "LANES__SESSION_TIMEOUT_S": "6",

@@ -1,7 +1,7 @@
 """Which waiter is served next. Pure: stride scheduling, so each class gets its weight's share and none starves.
 
 Between two grants of a class that has a waiter, the others get at most ``sum(own stride / other stride + 1)`` grants:
-16 for bulk and for retries, 5 for normal calls, 4 for urgent ones.
+17 for bulk, polls and retries, 6 for normal calls, 4 for urgent ones.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from processor.budget.permits import CallClass
 
 T = TypeVar("T")
 
-# urgent 8 : normal 4 : retries 1 : bulk 1 while all wait: retries get a fifth at most while normal work waits
-_STRIDES = {CallClass.URGENT: 1, CallClass.NORMAL: 2, CallClass.RETRY: 8, CallClass.BULK: 8}
+# urgent 8 : normal 4 : retries 1 : bulk 1 : polls 1 while all wait: retries get a fifth at most while normal work waits
+_STRIDES = {CallClass.URGENT: 1, CallClass.NORMAL: 2, CallClass.RETRY: 8, CallClass.BULK: 8, CallClass.POLL: 8}
 
 
 class ClassQueue(Generic[T]):

@@ -15,6 +15,7 @@ class CallClass(IntEnum):
     NORMAL = 1
     RETRY = 2
     BULK = 3
+    POLL = 4  # a look at something that takes its time
 
 
 class Fate(Enum):

@@ -17,7 +17,7 @@ KEY_BYTES_MAX = 16_384
 DEPTH_MAX = 32
 
 _REQUEST_SCHEMA = "request.v1"
-_INPUT_SCHEMAS = {name: f"input.{name}.v1" for name in ("session.create", "session.decision", "aml", "email.send")}
+_INPUT_SCHEMAS = {name: f"input.{name}.v1" for name in schemas.operations()}
 _REQUEST_ID = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})")
 _KNOWN_PREFIXES = (

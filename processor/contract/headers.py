@@ -21,6 +21,7 @@ _DUE_AHEAD_MS_MAX = 366 * 86_400_000
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _CODE = re.compile(r"[a-z0-9_]{1,64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -61,6 +62,8 @@ _FIELDS = {
     "vp-last-error": _Field("last_error", _matching(_CODE)),
     "vp-replay": _Field("replay", _number(_COUNT_MAX)),
     "vp-doubt-ms": _Field("doubt_ms", _number(_TIME_MS_MAX)),
+    "vp-session-id": _Field("session_id", _matching(_UUID)),
+    "vp-looks": _Field("looks", _number(_COUNT_MAX)),
 }
 _FIRST = ("topic", "partition", "offset", "first_ms")
 
@@ -102,6 +105,15 @@ def peek_due_ms(record: Record) -> int | None:
     return None
 
 
+def peek_session(record: Record) -> str | None:
+    """The session that a waiting record follows, cheaply; None if it follows none."""
+    for name, raw in record.headers:
+        if name == "vp-session-id" and raw is not None and len(raw) <= _VALUE_BYTES_MAX:
+            text = raw.decode("ascii", errors="replace")
+            return text if _UUID.fullmatch(text) else None
+    return None
+
+
 def hop_headers(hop: Hop) -> Headers:
     """A hop as headers; what is absent or zero is left out."""
     values: dict[str, int | str | None] = {
@@ -116,6 +128,8 @@ def hop_headers(hop: Hop) -> Headers:
         "vp-last-error": hop.last_error,
         "vp-replay": hop.replay or None,
         "vp-doubt-ms": hop.doubt_ms,
+        "vp-session-id": hop.session_id,
+        "vp-looks": hop.looks or None,
         "traceparent": hop.traceparent,
     }
     return tuple((name, str(value).encode()) for name, value in values.items() if value is not None)

@@ -30,12 +30,13 @@ class OnDoubt(StrEnum):
 
 
 class Status(StrEnum):
-    """How a request ended. A business decline by Didit is ``SUCCEEDED`` with ``output.status == "Declined"``."""
+    """How a request ended, or stands. A business decline by Didit is ``SUCCEEDED`` with ``output.status == "Declined"``."""
 
+    WAITING = "waiting"  # of progress results only: the session is open, the person has to act
     SUCCEEDED = "succeeded"
     REJECTED = "rejected"  # never called: the record breaks the contract
     FAILED = "failed"  # called, and it cannot succeed
-    EXPIRED = "expired"  # the caller's deadline passed first
+    EXPIRED = "expired"  # the caller's deadline passed first, or the person did not finish in time
     CONFLICT = "conflict"  # never called: the request id stands for another content
     IN_DOUBT = "in_doubt"  # a billed call may have taken place and there is no way to know
 
@@ -81,7 +82,18 @@ class Hop:
     last_error: str | None = None  # an error code of ours, never text from outside
     replay: int = 0  # times it was redriven from the dead-letter topic
     doubt_ms: int | None = None  # a call whose fate is unknown was made at or after this moment, epoch ms
+    session_id: str | None = None  # it has been created, and is followed
+    looks: int = 0  # how often it has been looked at
     traceparent: str | None = None  # W3C Trace Context
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What an event says of a session. ``at_ms``: when it was published; ``event`` as of ``schemas/event.v1.json``."""
+
+    session_id: str
+    at_ms: int
+    event: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,13 @@ def schema_folder() -> Path:
 
 
 @cache
+def operations() -> tuple[str, ...]:
+    """Every operation that a request may name, as ``request.v1`` lists them."""
+    schema = orjson.loads((schema_folder() / "request.v1.json").read_bytes())
+    return tuple(schema["properties"]["operation"]["enum"])
+
+
+@cache
 def validator(name: str) -> Any:
     """The compiled validator of ``schemas/<name>.json``; formats are checked, values are masked in messages."""
     schema = orjson.loads((schema_folder() / f"{name}.json").read_bytes())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 from processor.contract.records import Hop, Request, call_reference, idempotency_key
 from processor.contract.strict_json import dumps
-from processor.didit.catalog import OPERATIONS, Idempotency, Operation
+from processor.didit.catalog import OPERATIONS, FileRule, Idempotency, Operation
 
 REQUEST_ID_KEY = "vp_request_id"  # our member of Didit's ``metadata``
 _LIST_LIMIT = 50
@@ -16,10 +18,30 @@ _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class HttpCall:
-    """One call, ready to be made. ``body`` is JSON or None; ``reference`` goes out as ``X-Request-Id``.
+class FilePart:
+    """A file of a multipart body, by reference: it is fetched just before the call."""
 
-    ``idempotency_key`` is the same for every call of a request, so that Didit answers a repetition from the first one.
+    name: str
+    reference: str
+    rule: FileRule
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """A file as it goes out."""
+
+    name: str
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCall:
+    """One call, ready to be made but for its files.
+
+    ``body`` is JSON, or None; with ``files`` the body is multipart, and ``fields`` are its other parts. ``reference`` goes out
+    as ``X-Request-Id``. ``idempotency_key`` is the same for every call of a request, so that Didit answers a repetition from
+    the first one.
     """
 
     operation: Operation
@@ -28,18 +50,30 @@ class HttpCall:
     body: bytes | None
     reference: str
     idempotency_key: str | None = None
+    files: tuple[FilePart, ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
 
 
-def build_call(request: Request, hop: Hop) -> HttpCall:
-    """The call that a request asks for."""
-    operation = OPERATIONS[request.operation]
-    reference = call_reference(request.request_id, hop.hop)
-    if operation.method == "POST":
-        body = _create_body(request) if operation.name == "session.create" else _check_body(request)
-        key = idempotency_key(request.request_id) if operation.idempotency is Idempotency.KEYED else None
-        return HttpCall(operation, operation.path, (), dumps(body), reference, key)
-    query = (("include", ",".join(request.input["include"])),) if request.input.get("include") else ()
-    return HttpCall(operation, _path(operation, str(request.input["session_id"])), query, None, reference)
+def build_call(operation: Operation, request: Request, hop: Hop) -> HttpCall:
+    """The call of an operation for a request, whose input has the members that the operation names."""
+    given, taken = request.input, {*operation.path_fields, *operation.query, *operation.files}
+    rest = {name: value for name, value in given.items() if name not in taken}
+    if operation.name == "session.create":
+        rest["vendor_data"] = vendor_data(request)
+    if operation.carries_id:
+        rest["metadata"] = {**given.get("metadata", {}), REQUEST_ID_KEY: request.request_id}
+    files = tuple(FilePart(name, str(given[name]), rule) for name, rule in operation.files.items() if name in given)
+    has_body = operation.method != "GET" and bool(rest or operation.method != "DELETE")
+    return HttpCall(
+        operation,
+        operation.path.format(**{name: quote(str(given[name]), safe="") for name in operation.path_fields}),
+        tuple((name, _query_text(given[name])) for name in operation.query if name in given),
+        dumps(rest) if has_body and not operation.files else None,
+        call_reference(request.request_id, hop.hop),
+        idempotency_key(request.request_id) if operation.idempotency is Idempotency.KEYED else None,
+        files,
+        tuple((name, _field_text(value)) for name, value in rest.items()) if operation.files else (),
+    )
 
 
 def vendor_data(request: Request) -> str:
@@ -50,29 +84,29 @@ def vendor_data(request: Request) -> str:
 def list_call(request: Request, hop: Hop) -> HttpCall:
     """Look for sessions that a create of this request may have made (Didit, "API errors": list by vendor_data first)."""
     since = datetime.fromtimestamp((hop.doubt_ms or hop.first_ms) / 1000, UTC) - _DAY  # a whole UTC day; clocks may differ
-    query = (
-        ("vendor_data", vendor_data(request)),
-        ("workflow_id", str(request.input["workflow_id"])),
-        ("date_from", since.date().isoformat()),
-        ("limit", str(_LIST_LIMIT)),
-    )
-    operation = OPERATIONS["session.list"]
-    return HttpCall(operation, operation.path, query, None, call_reference(request.request_id, hop.hop))
+    query = {
+        "vendor_data": vendor_data(request),
+        "workflow_id": str(request.input["workflow_id"]),
+        "date_from": since.date().isoformat(),
+        "limit": _LIST_LIMIT,
+    }
+    return _lookup("session.list", query, request, hop)
 
 
 def detail_call(session_id: str, request: Request, hop: Hop) -> HttpCall:
-    """Read one session that a lookup has found; its metadata says whose it is."""
-    operation = OPERATIONS["session.decision"]
-    return HttpCall(operation, _path(operation, session_id), (), None, call_reference(request.request_id, hop.hop))
+    """Read one session, for this request."""
+    return _lookup("session.decision", {"session_id": session_id}, request, hop)
 
 
-def _create_body(request: Request) -> dict[str, object]:
-    return {**_check_body(request), "vendor_data": vendor_data(request)}
+def _lookup(name: str, given: Mapping[str, Any], request: Request, hop: Hop) -> HttpCall:
+    return build_call(OPERATIONS[name], Request(request.request_id, name, dict(given)), hop)
 
 
-def _check_body(request: Request) -> dict[str, object]:
-    return {**request.input, "metadata": {**request.input.get("metadata", {}), REQUEST_ID_KEY: request.request_id}}
+def _query_text(value: Any) -> str:
+    """Lists as Didit takes them: separated by commas."""
+    return ",".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 
-def _path(operation: Operation, session_id: str) -> str:
-    return operation.path.format(session_id=quote(session_id, safe=""))
+def _field_text(value: Any) -> str:
+    """A part of a multipart body: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else dumps(value).decode()

@@ -6,7 +6,7 @@ Paths, bodies and statuses are those of Didit's API reference (v3); scopes those
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -21,6 +21,19 @@ class Idempotency(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FileRule:
+    """What a file of a multipart body may be (Didit, the pages of the standalone APIs)."""
+
+    size_bytes_max: int
+    content_types: frozenset[str]
+    required: bool = True
+
+
+NO_FILES: Mapping[str, FileRule] = MappingProxyType({})
+_OK = frozenset({200})
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """An endpoint, and how its calls count and end."""
 
@@ -29,62 +42,170 @@ class Operation:
     path: str  # with {fields} of the input
     scopes: tuple[str, ...]  # every rate-limit scope that a call counts in
     idempotency: Idempotency
-    timeout_s: float
-    success_statuses: frozenset[int]
-    required_output: Mapping[str, type]  # members that a success must carry, with their type
+    timeout_s: float = 30.0
+    success_statuses: frozenset[int] = _OK
+    required_output: Mapping[str, type] = field(default_factory=dict)  # members that a success must carry, with their type
+    files: Mapping[str, FileRule] = field(default_factory=dict)  # members of the input that name files; the body is multipart then
+    query: tuple[str, ...] = ()  # members of the input that go into the query
+    carries_id: bool = False  # our request id goes into ``metadata``
+    unbilled: frozenset[int] = frozenset()  # answers after which nothing was done or billed, by its reference page
+    versioned: bool = False  # a v2 path exists beside that of v3
+    content_type: str = "application/json"  # of the answer
+    for_callers: bool = True
+
+    @property
+    def path_fields(self) -> tuple[str, ...]:
+        """Members of the input that go into the path."""
+        return tuple(part.partition("}")[0] for part in self.path.split("{")[1:])
 
 
-_ROWS = (
+_MB = 1024 * 1024
+_PHOTO = frozenset({"image/jpeg", "image/png", "image/webp", "image/tiff"})
+_DOCUMENT = _PHOTO | {"application/pdf"}
+_IN_DECISION = ("session-decision", "generic-get")
+_UNBILLED = frozenset({502, 503})
+
+
+def _photo(megabytes: int, *, required: bool = True) -> FileRule:
+    return FileRule(megabytes * _MB, _PHOTO, required)
+
+
+def _check(name: str, path: str, answer: str, *, timeout_s: float = 30.0, files: Mapping[str, FileRule] = NO_FILES) -> Operation:
+    """A standalone check whose answer is ``{request_id, <answer>: {status, ...}, ...}``."""
+    return Operation(
+        name,
+        "POST",
+        path,
+        ("generic-write",),
+        Idempotency.SINGLE,
+        timeout_s,
+        required_output=MappingProxyType({"request_id": str, answer: dict}),
+        files=MappingProxyType(dict(files)),
+        carries_id=True,
+    )
+
+
+def _message(name: str, path: str, *, carries_id: bool = True) -> Operation:
+    """A code that is sent or checked, or a risk lookup: the answer is flat."""
+    return Operation(
+        name,
+        "POST",
+        path,
+        ("generic-write",),
+        Idempotency.SINGLE,
+        required_output=MappingProxyType({"status": str}),
+        carries_id=carries_id,
+        unbilled=_UNBILLED,
+    )
+
+
+_SESSIONS = (
     Operation(
-        name="session.create",
-        method="POST",
-        path="/v3/session/",
-        scopes=("session-create", "generic-write"),
-        idempotency=Idempotency.RECONCILABLE,
-        timeout_s=30.0,
+        "session.create",
+        "POST",
+        "/v3/session/",
+        ("session-create", "generic-write"),
+        Idempotency.RECONCILABLE,
         success_statuses=frozenset({200, 201}),
         required_output=MappingProxyType({"session_id": str, "url": str, "status": str}),
+        carries_id=True,
+        versioned=True,
     ),
     Operation(
-        name="session.decision",
-        method="GET",
-        path="/v3/session/{session_id}/decision/",
-        scopes=("session-decision", "generic-get"),
-        idempotency=Idempotency.SAFE,
-        timeout_s=30.0,
-        success_statuses=frozenset({200}),
+        "session.decision",
+        "GET",
+        "/v3/session/{session_id}/decision/",
+        _IN_DECISION,
+        Idempotency.SAFE,
         required_output=MappingProxyType({"session_id": str, "status": str}),
+        query=("include",),
+        versioned=True,
     ),
     Operation(
-        name="aml",
-        method="POST",
-        path="/v3/aml/",
-        scopes=("generic-write",),
-        idempotency=Idempotency.KEYED,
-        timeout_s=60.0,  # adverse media take up to 30 s more
-        success_statuses=frozenset({200}),
-        required_output=MappingProxyType({"request_id": str, "aml": dict}),
-    ),
-    Operation(
-        name="email.send",
-        method="POST",
-        path="/v3/email/send/",
-        scopes=("generic-write",),
-        idempotency=Idempotency.SINGLE,
-        timeout_s=30.0,
-        success_statuses=frozenset({200}),
-        required_output=MappingProxyType({"request_id": str, "status": str}),
-    ),
-    Operation(  # not for callers: it reconciles creates
-        name="session.list",
-        method="GET",
-        path="/v3/sessions/",
-        scopes=("generic-get",),
-        idempotency=Idempotency.SAFE,
-        timeout_s=30.0,
-        success_statuses=frozenset({200}),
+        "session.list",
+        "GET",
+        "/v3/sessions/",
+        ("generic-get",),
+        Idempotency.SAFE,
         required_output=MappingProxyType({"results": list}),
+        query=("vendor_data", "workflow_id", "status", "session_kind", "date_from", "date_to", "search", "country", "limit", "offset"),
+    ),
+    Operation(
+        "session.update_status",
+        "PATCH",
+        "/v3/session/{session_id}/update-status/",
+        ("generic-write",),
+        Idempotency.SAFE,  # the same status once more changes nothing
+        required_output=MappingProxyType({"session_id": str}),
+    ),
+    Operation(
+        "session.delete",
+        "DELETE",
+        "/v3/session/{session_id}/delete/",
+        ("generic-write",),
+        Idempotency.SAFE,  # a second time it is a 404
+        success_statuses=frozenset({200, 204}),
+    ),
+    Operation(
+        "session.pdf",
+        "GET",
+        "/v3/session/{session_id}/generate-pdf/",
+        ("session-generate-pdf", "generic-get"),
+        Idempotency.SAFE,
+        timeout_s=60.0,
+        content_type="application/pdf",
+    ),
+    Operation(
+        "session.share",
+        "POST",
+        "/v3/session/{session_id}/share/",
+        ("generic-write",),
+        Idempotency.SAFE,  # one more token
+        required_output=MappingProxyType({"share_token": str}),
+    ),
+    Operation(
+        "session.import_shared",
+        "POST",
+        "/v3/session/import-shared/",
+        ("generic-write",),
+        Idempotency.SAFE,  # a second time it is refused
+        success_statuses=frozenset({200, 201}),
+        required_output=MappingProxyType({"session_id": str, "status": str}),
     ),
 )
 
-OPERATIONS: Mapping[str, Operation] = MappingProxyType({row.name: row for row in _ROWS})
+_CHECKS = (
+    _check(
+        "id_verification",
+        "/v3/id-verification/",
+        "id_verification",
+        timeout_s=120.0,
+        files={"front_image": _photo(10), "back_image": _photo(10, required=False)},
+    ),
+    _check("passive_liveness", "/v3/passive-liveness/", "liveness", files={"user_image": _photo(5)}),
+    _check("face_match", "/v3/face-match/", "face_match", files={"user_image": _photo(5), "ref_image": _photo(5)}),
+    _check("face_search", "/v3/face-search/", "face_search", files={"user_image": _photo(5)}),
+    _check("age_estimation", "/v3/age-estimation/", "age_estimation", files={"user_image": _photo(5)}),
+    _check("poa", "/v3/poa/", "poa", timeout_s=60.0, files={"document": FileRule(15 * _MB, _DOCUMENT)}),
+    _check("document_ai", "/v3/document-ai/", "document_ai", timeout_s=60.0, files={"document": FileRule(15 * _MB, _DOCUMENT)}),
+    _check("database_validation", "/v3/database-validation/", "database_validation"),
+    Operation(
+        "aml",
+        "POST",
+        "/v3/aml/",
+        ("generic-write",),
+        Idempotency.KEYED,
+        timeout_s=60.0,  # adverse media take up to 30 s more
+        required_output=MappingProxyType({"request_id": str, "aml": dict}),
+        carries_id=True,
+    ),
+    _message("email.send", "/v3/email/send/"),
+    _message("email.check", "/v3/email/check/", carries_id=False),
+    _message("phone.send", "/v3/phone/send/"),
+    _message("phone.check", "/v3/phone/check/", carries_id=False),
+    _message("email.risk", "/v3/email/risk/"),
+    _message("phone.risk", "/v3/phone/risk/"),
+    _message("ip.risk", "/v3/ip/risk/"),
+)
+
+OPERATIONS: Mapping[str, Operation] = MappingProxyType({row.name: row for row in (*_SESSIONS, *_CHECKS)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Self
 
 import aiohttp
@@ -10,7 +11,7 @@ from yarl import URL
 
 from processor import __version__
 from processor.didit.answers import Answer, NoReply, Reply
-from processor.didit.calls import HttpCall
+from processor.didit.calls import FileContent, HttpCall
 from processor.settings import DiditSettings
 
 _CONNECT_S = 10.0
@@ -51,7 +52,7 @@ class DiditClient:
         if self._session is not None:
             self._session.headers["x-api-key"] = self._settings.key() or ""  # the session's own headers cost least per call
 
-    async def send(self, call: HttpCall) -> Answer:
+    async def send(self, call: HttpCall, files: Sequence[FileContent] = ()) -> Answer:
         """Make the call within its deadline."""
         if self._session is None:
             raise RuntimeError("the client is not open")
@@ -60,13 +61,14 @@ class DiditClient:
             headers["Content-Type"] = "application/json"
         if call.idempotency_key is not None:
             headers["Idempotency-Key"] = call.idempotency_key
-        url = URL(self._base + call.path, encoded=True)
+        path = call.path.replace("/v3/", f"/{self._settings.api_version}/", 1) if call.operation.versioned else call.path
+        url = URL(self._base + path, encoded=True)
         if call.query:
             url = url.with_query(call.query)
         try:
             async with asyncio.timeout(min(call.operation.timeout_s, self._settings.timeout_s)):
                 async with self._session.request(
-                    call.operation.method, url, data=call.body, headers=headers, allow_redirects=False
+                    call.operation.method, url, data=_form(call, files) if call.files else call.body, headers=headers, allow_redirects=False
                 ) as response:
                     body, truncated = await self._read(response)
                     return Reply(response.status, response.headers, body, truncated)
@@ -96,3 +98,13 @@ class DiditClient:
                 return b"".join(parts), True
             parts.append(part)
         return b"".join(parts), False
+
+
+def _form(call: HttpCall, files: Sequence[FileContent]) -> aiohttp.FormData:
+    """A multipart body (RFC 7578); file names are ours, the caller's may be personal."""
+    form = aiohttp.FormData(quote_fields=False)
+    for name, text in call.fields:
+        form.add_field(name, text)
+    for file in files:
+        form.add_field(file.name, file.content, filename=file.name, content_type=file.content_type)
+    return form

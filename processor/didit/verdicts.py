@@ -6,6 +6,8 @@ must be seen before the rate limits, credits before other 400s, and a success on
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +17,7 @@ from processor.didit import bodies, retry_after
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.catalog import Idempotency, Operation
 
+_JSON = "application/json"
 _RESOURCE_WAIT_S = 60.0  # a 429 about one number or job, or a 409 of a running call, that names no time
 
 
@@ -39,7 +42,7 @@ class Deferred:
     """Not done: something that only this request needs is busy."""
 
     code: str
-    wait_s: float
+    wait_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,15 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfit:
+    """Not called: what the request names cannot be sent. ``field`` is its path, ``hint`` ours to show."""
+
+    code: str
+    field: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class AccountFault:
     """Key, permission, credits or contract: every request would end like this one."""
 
@@ -87,7 +99,7 @@ class OurFault:
     http_status: int
 
 
-Verdict = Success | Throttled | Deferred | Transient | Ambiguous | Refused | AccountFault | OurFault
+Verdict = Success | Throttled | Deferred | Transient | Ambiguous | Refused | Unfit | AccountFault | OurFault
 
 
 class _Seen:
@@ -121,9 +133,30 @@ def _doubtful(operation: Operation, code: str, status: int | None, wait_s: float
 
 
 def _is_success(seen: _Seen) -> bool:
-    if seen.status not in seen.operation.success_statuses or not isinstance(seen.body, dict):
+    operation = seen.operation
+    if seen.status not in operation.success_statuses or not isinstance(seen.body, dict) or operation.content_type != _JSON:
         return False
     return all(isinstance(seen.body.get(name), kind) for name, kind in seen.operation.required_output.items())
+
+
+def _is_file(seen: _Seen) -> bool:
+    told = seen.reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return seen.status in seen.operation.success_statuses and _JSON != seen.operation.content_type == told and not seen.reply.truncated
+
+
+def _file(seen: _Seen) -> Verdict:
+    """A file as a member of the result; it is small, or ends as ``output_too_large``."""
+    raw = seen.reply.body
+    content = {"content_type": seen.operation.content_type, "size_bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    return Success({**content, "content_base64": base64.b64encode(raw).decode()})
+
+
+def _is_empty_success(seen: _Seen) -> bool:
+    return seen.status == 204 and 204 in seen.operation.success_statuses  # noqa: PLR2004 - RFC 9110
+
+
+def _of(*names: str) -> Callable[[_Seen], bool]:
+    return lambda seen: seen.operation.name in names
 
 
 def _says(*words: str) -> Callable[[_Seen], bool]:
@@ -134,8 +167,8 @@ def _at(*statuses: int) -> Callable[[_Seen], bool]:
     return lambda seen: seen.status in statuses
 
 
-def _both(one: Callable[[_Seen], bool], other: Callable[[_Seen], bool]) -> Callable[[_Seen], bool]:
-    return lambda seen: one(seen) and other(seen)
+def _all(*conditions: Callable[[_Seen], bool]) -> Callable[[_Seen], bool]:
+    return lambda seen: all(condition(seen) for condition in conditions)
 
 
 def _is_rate_limit(seen: _Seen) -> bool:
@@ -174,6 +207,10 @@ def _deferred(code: str) -> Callable[[_Seen], Verdict]:
     return lambda seen: Deferred(code, seen.wait_s if seen.wait_s is not None else _RESOURCE_WAIT_S)
 
 
+def _refused_as(code: str) -> Callable[[_Seen], Verdict]:
+    return lambda seen: Refused(code, seen.status, bodies.kept(seen.body, seen.reply), None)
+
+
 def _refused(seen: _Seen) -> Verdict:
     code = bodies.error_code(seen.body) or f"http_{seen.status}"
     return Refused(code, seen.status, bodies.kept(seen.body, seen.reply), bodies.error_field(seen.body))
@@ -187,27 +224,42 @@ def _account(code: str) -> Callable[[_Seen], Verdict]:
     return lambda seen: AccountFault(code, seen.status)
 
 
+def _not_done(seen: _Seen) -> Verdict:
+    return Transient(bodies.error_code(seen.body) or f"http_{seen.status}", seen.status, seen.wait_s)
+
+
 def _unclear(code: str) -> Callable[[_Seen], Verdict]:
     return lambda seen: _doubtful(seen.operation, code, seen.status, seen.wait_s)
 
 
 _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], ...] = (
     ("success", _is_success, lambda seen: Success(seen.body)),
+    ("file", _is_file, _file),
+    ("no content", _is_empty_success, lambda _: Success(None)),
     ("2xx that is no success", lambda seen: 200 <= seen.status < 300, _unclear("unreadable_answer")),  # noqa: PLR2004 - RFC 9110
     ("redirect", lambda seen: 300 <= seen.status < 400, lambda seen: OurFault("redirected", seen.status)),  # noqa: PLR2004 - RFC 9110
     ("409 of a key whose call is running", _key_in_use, _deferred("key_in_use")),
     ("409 of a key", _keyed_conflict, lambda seen: Transient("key_conflict", seen.status, None)),
-    ("429 of one phone number", _both(_at(429), _says("phone number", "verification attempts")), _deferred("phone_attempts")),
-    ("429 of an import job", _both(_at(429), _says("import job")), _deferred("import_running")),
-    ("429 of the sandbox quota", _both(_at(429), _says("sandbox session quota")), _deferred("sandbox_quota")),
-    ("429 of a cooldown", _both(_at(429), _says("cooldown", "resubmi")), _deferred("cooldown")),
+    ("429 of one phone number", _all(_at(429), _says("phone number", "verification attempts")), _deferred("phone_attempts")),
+    ("429 of an import job", _all(_at(429), _says("import job")), _deferred("import_running")),
+    ("429 of the sandbox quota", _all(_at(429), _says("sandbox session quota")), _deferred("sandbox_quota")),
+    ("429 of a cooldown", _all(_at(429), _says("cooldown", "resubmi")), _deferred("cooldown")),
     ("429 rate limit", _is_rate_limit, _throttled),
     ("429 bare", _at(429), lambda seen: Throttled((), seen.wait_s)),
-    ("no credits", _both(_at(400, 402, 403), _says("enough credits", "top up")), _account("no_credits")),
+    (
+        "status as it is already",
+        _all(_of("session.update_status"), _at(400), _says("same as the current")),
+        lambda seen: Success(seen.body),
+    ),
+    ("no PDF yet", _all(_of("session.pdf"), _at(403), _says("only generate a pdf")), _refused_as("session_not_settled")),
+    ("shared before", _all(_of("session.import_shared"), _at(403), _says("already been shared")), _refused_as("already_shared")),
+    ("services failed", _all(_of("database_validation"), _at(502), lambda s: isinstance(s.body, dict)), _refused_as("services_failed")),
+    ("nothing done", lambda seen: seen.status in seen.operation.unbilled, _not_done),
+    ("no credits", _all(_at(400, 402, 403), _says("enough credits", "top up")), _account("no_credits")),
     ("402", _at(402), _account("payment_required")),
     ("contract", _says("contract_billing_suspended"), _account("contract_suspended")),
     ("key", _at(401, 403), _account("key_refused")),
-    ("blocked", _both(_at(400), _says("has been blocked")), _blocked),
+    ("blocked", _all(_at(400), _says("has been blocked")), _blocked),
     ("timeouts of the server", _at(408, 425), _unclear("server_timeout")),
     ("other 4xx", lambda seen: 400 <= seen.status < 500, _refused),  # noqa: PLR2004 - RFC 9110
     ("5xx", lambda seen: seen.status >= 500, lambda seen: _doubtful(seen.operation, f"http_{seen.status}", seen.status, seen.wait_s)),  # noqa: PLR2004 - RFC 9110

@@ -27,6 +27,7 @@ class RetrySeen:
     request_id: str
     hop: int
     due_ms: int
+    follows: bool = False  # a session: an event may end the wait before its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def judge(requested: Iterable[str], finals: Iterable[FinalSeen], retries: Iterab
     for retry in retries:
         retried += 1
         at = first_call_ms.get(call_reference(retry.request_id, retry.hop))
-        if at is not None:
+        if at is not None and not retry.follows:
             lateness.append(at - retry.due_ms)
     billed = Counter(s["request_id"] for s in ledger["sessions"] if s["request_id"])
     # a check is known by the reference of its call, which is the request's but for the hop at its end

@@ -101,4 +101,6 @@ class Watch:
     def _take_retry(self, r: ConsumerRecord) -> None:
         decoded = decode(Record(Source(r.topic, r.partition, r.offset), r.key, r.value, tuple(r.headers), r.timestamp))
         if isinstance(decoded, Accepted) and decoded.hop.due_ms is not None:
-            self.seen.retries.append(RetrySeen(decoded.request.request_id, decoded.hop.hop, decoded.hop.due_ms))
+            self.seen.retries.append(
+                RetrySeen(decoded.request.request_id, decoded.hop.hop, decoded.hop.due_ms, decoded.hop.session_id is not None)
+            )

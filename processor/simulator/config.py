@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-DOCUMENTED_LIMITS = {"session-create": 600, "session-decision": 100, "generic-write": 300, "generic-get": 600}
+DOCUMENTED_LIMITS = {"session-create": 600, "session-decision": 100, "session-generate-pdf": 50, "generic-write": 300, "generic-get": 600}
 FAULT_NAMES = (
     "reset",  # the connection is reset before anything is done
     "lost_reply",  # done, then the connection is reset

@@ -44,6 +44,20 @@ def build_consumer(settings: Settings) -> AIOKafkaConsumer:
     )
 
 
+def build_reader(settings: Settings) -> AIOKafkaConsumer:
+    """A reader of whole topics, of no group."""
+    lenient_records.install()
+    return AIOKafkaConsumer(
+        **settings.kafka.client_options(),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="latest",
+        isolation_level="read_committed",
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        metadata_max_age_ms=30_000,
+    )
+
+
 def build_lane_producer(settings: Settings, partition: TopicPartition) -> AIOKafkaProducer:
     """The transactional producer of one lane; its id is the fence between owners of the partition."""
     lanes = settings.lanes
@@ -75,6 +89,15 @@ def build_log_producer(settings: Settings) -> AIOKafkaProducer:
     return AIOKafkaProducer(
         **settings.kafka.client_options(), acks="all", linger_ms=0, enable_idempotence=True, request_timeout_ms=_LOG_TIMEOUT_MS
     )
+
+
+async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """All partitions of a topic, in order; none if it does not exist."""
+    numbers = consumer.partitions_for_topic(topic)
+    if numbers is None:  # not in the consumer's metadata yet
+        await consumer._client.add_topic(topic)  # noqa: SLF001 - no public way without a subscription
+        numbers = consumer.partitions_for_topic(topic)
+    return [TopicPartition(topic, number) for number in sorted(numbers or ())]
 
 
 def membership(consumer: AIOKafkaConsumer) -> tuple[int, str]:

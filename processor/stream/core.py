@@ -23,6 +23,7 @@ from processor.contract.records import Record, Source
 from processor.settings import Settings
 from processor.stream import clients
 from processor.stream.faults import StallError, describe
+from processor.stream.hints import Hints
 from processor.stream.lane import Lane
 from processor.stream.publisher import publish
 from processor.stream.restore import lane_name, restore_lane
@@ -54,13 +55,13 @@ class _Owned:
 class Core(ConsumerRebalanceListener):  # type: ignore[misc]
     """One life; ``run`` returns when ``stop`` is set, and raises when something failed."""
 
-    def __init__(self, settings: Settings, handler: Handler, journal: Journal, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, handler: Handler, journal: Journal, hints: Hints, clock_ms: Callable[[], int]) -> None:
         self.stop = asyncio.Event()
         self.published = 0  # records completed in this life
         self.rebalances = 0
         self.last_poll = time.monotonic()
         self._settings, self._lanes, self._handler, self._clock_ms = settings, settings.lanes, handler, clock_ms
-        self._journal = journal
+        self._journal, self._hints = journal, hints
         self._names = topic_names(settings)
         self._owned: dict[TopicPartition, _Owned] = {}
         self._membership: tuple[int, str] = (-1, "")
@@ -84,7 +85,8 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._watch()
             if self._error is None:
                 await self._close(drain=True)
-                clients.leave_on_stop(self._consumer)
+                if self._settings.kafka.leave_on_stop:
+                    clients.leave_on_stop(self._consumer)
         finally:
             await self._close(drain=False)
             await self._cancel_tasks()
@@ -158,6 +160,7 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
             on_failed=self._fail,
             holds_undue=owned.partition.topic != self._names.requests,
             journal=self._journal,
+            hints=self._hints,
             unremembered_below=0 if restored.remembered else end,
         )
         if saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss

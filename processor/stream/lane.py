@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 from aiokafka import TopicPartition
 
-from processor.contract.decode import peek_due_ms
-from processor.contract.records import Output, Record
+from processor.contract.headers import peek_due_ms, peek_session
+from processor.contract.records import Hint, Output, Record
 from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
 from processor.stream.faults import place
+from processor.stream.hints import Hints
 from processor.stream.ledger import Ledger
 from processor.stream.work import Handler, Journal, Work, WorkAbandonedError
 
@@ -43,6 +44,7 @@ class Lane:
         on_failed: Callable[[BaseException], None],
         holds_undue: bool,
         journal: Journal,
+        hints: Hints,
         unremembered_below: int = 0,
     ) -> None:
         self.partition, self.ledger = partition, ledger
@@ -54,6 +56,9 @@ class Lane:
         # only a delay topic may hold records back: a due time that a caller sends would otherwise stop its partition
         self._holds_undue = holds_undue
         self._delayed: DelayQueue[Record] = DelayQueue(count_max=settings.ahead_max, bytes_max=settings.ahead_bytes_max)
+        self._following: dict[str, list[int]] = {}  # tickets of delayed records, by the session that they follow
+        self._hints = hints
+        hints.listeners.add(self.hint)
         self._ready: deque[Record] = deque()
         self._work: set[Work] = set()
         self._finished: list[tuple[Record, Sequence[Output]]] = []
@@ -88,19 +93,30 @@ class Lane:
                 continue
             self._held_bytes += record.size_bytes
             due_ms = peek_due_ms(record) if self._holds_undue else None
-            if due_ms is not None and due_ms > now_ms:
-                self._delayed.push(due_ms, record, record.size_bytes)
+            if due_ms is not None and due_ms > now_ms and self._hints.of(record) is None:
+                self._delay(due_ms, record)
             else:
                 self._ready.append(record)
         self._set_timer()
         self._start_ready()
         self.wake.set()  # passed-over records may have moved the floor
 
+    def hint(self, hint: Hint) -> None:
+        """Something has happened to a session: whoever follows it need not wait longer."""
+        woken = [self._delayed.take(ticket) for ticket in self._following.pop(hint.session_id, ())]
+        self._ready.extend(record for record in woken if record is not None)
+        self._start_ready()
+
+    def _delay(self, due_ms: int, record: Record) -> None:
+        ticket = self._delayed.push(due_ms, record, record.size_bytes)
+        if (session_id := peek_session(record)) is not None:
+            self._following.setdefault(session_id, []).append(ticket)
+
     def _start_ready(self) -> None:
         while self.open and self._ready and len(self._work) < self._settings.work_max:
             record = self._ready.popleft()
             self.ledger.started(record.source.offset, self._journal.position())
-            work = Work(record, unremembered=record.source.offset < self._unremembered_below)
+            work = Work(record, unremembered=record.source.offset < self._unremembered_below, hint=self._hints.of(record))
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]
@@ -116,7 +132,11 @@ class Lane:
 
     def _wake_due(self) -> None:
         self._timer = None
-        self._ready.extend(self._delayed.pop_due(self._clock_ms(), _DUE_PER_TURN_MAX))
+        for record in self._delayed.pop_due(self._clock_ms(), _DUE_PER_TURN_MAX):
+            self._ready.append(record)
+            if (session_id := peek_session(record)) is not None:
+                left = [ticket for ticket in self._following.pop(session_id, ()) if self._delayed.holds(ticket)]
+                self._following |= {session_id: left} if left else {}
         self._start_ready()
         self._set_timer()
 
@@ -176,10 +196,12 @@ class Lane:
     def stop_dispatch(self) -> set[asyncio.Task[None]]:
         """Start nothing more, drop what waits. Returns the tasks that still call."""
         self.open = False
+        self._hints.listeners.discard(self.hint)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._delayed.clear()
+        self._following.clear()
         self._ready.clear()
         for work in self._work:
             work.stop()

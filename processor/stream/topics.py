@@ -38,6 +38,11 @@ class TopicNames:
         """What cannot succeed, with the reason in the headers."""
         return f"{self.prefix}.dead-letters"
 
+    @property
+    def events(self) -> str:
+        """What Didit's webhooks say, keyed by session."""
+        return f"{self.prefix}.events"
+
     def retry(self, delay_s: int) -> str:
         """The delay topic of a tier."""
         return f"{self.prefix}.retry.{delay_name(delay_s)}"
@@ -109,6 +114,7 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
     return (
         spec(names.requests, partitions, 7 * _DAY_S, 3600, _REQUEST_BYTES_MAX, message_bytes_max=output_max - _MARGIN_BYTES),
         spec(names.results, partitions, 7 * _DAY_S, 3600, output_max, message_bytes_min=output_max, may_compact=True),
+        spec(names.events, partitions, 7 * _DAY_S, 3600, output_max, message_bytes_min=output_max),
         spec(names.dead_letters, partitions, 30 * _DAY_S, _DEAD_LETTER_RETENTION_S_MIN, output_max, message_bytes_min=output_max),
         *(
             spec(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from processor.budget.permits import LogPosition
-from processor.contract.records import Output, Record
+from processor.contract.records import Hint, Output, Record
 
 
 class WorkAbandonedError(Exception):
@@ -45,10 +45,11 @@ class Journal(Protocol):
 class Work:
     """One record at work. Waiting work ends at once when the lane stops; a call in flight is given time to end."""
 
-    __slots__ = ("calling", "completed", "record", "stopping", "task", "unremembered")
+    __slots__ = ("calling", "completed", "hint", "record", "stopping", "task", "unremembered")
 
-    def __init__(self, record: Record, *, unremembered: bool = False) -> None:
+    def __init__(self, record: Record, *, unremembered: bool = False, hint: Hint | None = None) -> None:
         self.record = record
+        self.hint = hint  # what has happened meanwhile to what it waits for
         self.unremembered = unremembered  # the journal does not reach back to what a former owner may have called
         self.completed = False  # nothing is to be published: the outcome is that of another record
         self.calling = False  # set while an interruption would leave the fate of a call unknown

@@ -14,6 +14,7 @@ import pytest
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.records import Hop, Record, Source
 from processor.didit.calls import build_call
+from processor.didit.catalog import OPERATIONS
 
 DATA = Path(__file__).parent / "data"
 
@@ -33,7 +34,9 @@ def value_of(entry: dict[str, Any]) -> bytes | None:
 
 def sent(found: Accepted) -> dict[str, Any]:
     """What goes to Didit, without what we add."""
-    body: dict[str, Any] = orjson.loads(build_call(found.request, Hop(Source("t", 0, 0), 0)).body or b"")
+    body: dict[str, Any] = orjson.loads(
+        build_call(OPERATIONS[found.request.operation], found.request, Hop(Source("t", 0, 0), 0)).body or b""
+    )
     return {name: member for name, member in body.items() if name != "metadata"}
 
 

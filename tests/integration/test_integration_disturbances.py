@@ -113,6 +113,24 @@ async def test_rebalance_storm(kafka: LocalKafka, tmp_path: Path) -> None:
         assert judged.billed_twice == 0, "a drained rebalance repeats no call"
 
 
+async def test_a_rolling_restart_of_replicas_that_stay_in_the_group_moves_nothing(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=4, KAFKA__LEAVE_ON_STOP="false", LANES__SESSION_TIMEOUT_S="15") as rig:
+        replicas = await rig.start("a", "b")
+        await asyncio.sleep(2.0)  # the group settles
+        before = [len(list(r.events("partitions_assigned"))) for r in replicas]
+        publish = asyncio.create_task(publish_slowly(rig, 200, 25.0))
+        for replica in replicas:
+            await asyncio.to_thread(replica.child.stop, 20.0)
+            replica.start()
+            await asyncio.to_thread(replica.wait_event, "partitions_assigned", count=before[replicas.index(replica)] + 1)
+        await publish
+        await rig.wait_finals(200)
+        judged = await rig.judge(ids(200))
+        assert judged.ok, judged
+        after = [len(list(r.events("partitions_assigned"))) for r in replicas]
+        assert after == [count + 1 for count in before], "each is assigned its own partitions again, and nobody else's moved"
+
+
 async def test_delayed_records_survive_a_rebalance_away_and_back(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(
         kafka, tmp_path, partitions=2, RETRY__DELAYS_S="[1,2,5]", RETRY__BACKOFF_BASE_S="6", RETRY__BACKOFF_MAX_S="6"

@@ -23,7 +23,8 @@ SESSION = "11111111-2222-4333-8444-555555555555"
 
 
 def limits(window_s: float, **calls: int) -> str:
-    names = {"session_create": 10_000, "generic_write": 10_000, "session_decision": 10_000, "generic_get": 10_000} | calls
+    scopes = ("session_create", "session_decision", "session_generate_pdf", "generic_write", "generic_get")
+    names = dict.fromkeys(scopes, 10_000) | calls
     return json.dumps({name.replace("_", "-"): {"limit": limit, "window_s": window_s} for name, limit in names.items()})
 
 

@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from processor.contract.records import Hop, Request, Source
-from processor.didit.calls import build_call, detail_call, list_call
+from processor.didit.calls import HttpCall, build_call, detail_call, list_call
+from processor.didit.catalog import OPERATIONS
 from processor.didit.reconcile import Adopt, CreateAgain, Inspect, adopt_inspected, review_list
 from processor.didit.retry_after import wait_s
 
@@ -23,8 +24,12 @@ def create(**extra: Any) -> Request:
     return Request("r-1", "session.create", {"workflow_id": WORKFLOW, **extra})
 
 
+def call_of(request: Request, hop: Hop = HOP) -> HttpCall:
+    return build_call(OPERATIONS[request.operation], request, hop)
+
+
 def test_a_create_carries_our_id_beside_the_callers_metadata() -> None:
-    call = build_call(create(vendor_data="u", metadata={"a": 1}), HOP)
+    call = call_of(create(vendor_data="u", metadata={"a": 1}))
     assert (call.operation.method, call.path, call.query) == ("POST", "/v3/session/", ())
     assert orjson.loads(call.body or b"") == {"workflow_id": WORKFLOW, "vendor_data": "u", "metadata": {"a": 1, "vp_request_id": "r-1"}}
     assert call.reference.endswith(".2")
@@ -32,11 +37,11 @@ def test_a_create_carries_our_id_beside_the_callers_metadata() -> None:
 
 
 def test_without_vendor_data_the_request_id_stands_in() -> None:
-    assert orjson.loads(build_call(create(), HOP).body or b"")["vendor_data"] == "r-1"
+    assert orjson.loads(call_of(create()).body or b"")["vendor_data"] == "r-1"
 
 
 def test_a_decision_is_a_path_and_a_query() -> None:
-    call = build_call(Request("r", "session.decision", {"session_id": SESSION, "include": ["events"]}), HOP)
+    call = call_of(Request("r", "session.decision", {"session_id": SESSION, "include": ["events"]}))
     assert (call.path, call.query, call.body) == (f"/v3/session/{SESSION}/decision/", (("include", "events"),), None)
     assert detail_call("a/../b", create(), HOP).path == "/v3/session/a%2F..%2Fb/decision/"
 
@@ -48,15 +53,15 @@ def test_the_lookup_asks_for_the_person_the_workflow_and_the_days() -> None:
 
 def test_a_check_is_its_input_and_our_id_and_aml_carries_one_key_for_all_hops() -> None:
     aml = Request("r-1", "aml", {"full_name": "Ann", "metadata": {"a": 1}})
-    first, again = build_call(aml, HOP), build_call(aml, dataclasses.replace(HOP, hop=5, replay=1))
+    first, again = call_of(aml), call_of(aml, dataclasses.replace(HOP, hop=5, replay=1))
     assert (first.operation.method, first.path, first.query) == ("POST", "/v3/aml/", ())
     assert orjson.loads(first.body or b"") == {"full_name": "Ann", "metadata": {"a": 1, "vp_request_id": "r-1"}}
     assert first.idempotency_key is not None
     assert first.idempotency_key == again.idempotency_key, "a second call must be answered from the first"
     assert first.body == again.body, "the key stands for the exact body"
     assert "r-1" not in first.idempotency_key
-    assert build_call(dataclasses.replace(aml, request_id="r-2"), HOP).idempotency_key != first.idempotency_key
-    email = build_call(Request("r-1", "email.send", {"email": "a@example.com"}), HOP)
+    assert call_of(dataclasses.replace(aml, request_id="r-2")).idempotency_key != first.idempotency_key
+    email = call_of(Request("r-1", "email.send", {"email": "a@example.com"}))
     assert (email.path, email.idempotency_key) == ("/v3/email/send/", None)
     assert orjson.loads(email.body or b"") == {"email": "a@example.com", "metadata": {"vp_request_id": "r-1"}}
 

@@ -24,10 +24,11 @@ from processor.budget.permits import (
     Permit,
 )
 from processor.contract.headers import read_hop
-from processor.contract.records import Output, OutputKind, Record, Source
+from processor.contract.records import Hint, Output, OutputKind, Record, Source
 from processor.didit.answers import Answer, NoReply, Reply
-from processor.didit.calls import HttpCall
+from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.engine import Engine
+from processor.images.rules import FileFault
 from processor.settings import load_settings
 from processor.stream.work import Work, WorkAbandonedError
 
@@ -42,15 +43,37 @@ class FakeApi:
 
     def __init__(self, *answers: Answer) -> None:
         self.answers, self.calls, self.keys_read = list(answers), [], 0
+        self.files = []
 
     calls: list[HttpCall]
+    files: list[list[FileContent]]
 
-    async def send(self, call: HttpCall) -> Answer:
+    async def send(self, call: HttpCall, files: Sequence[FileContent] = ()) -> Answer:
         self.calls.append(call)
+        self.files.append(list(files))
         return self.answers.pop(0)
 
     def refresh_key(self) -> None:
         self.keys_read += 1
+
+
+class Shelf:
+    """Files by reference; a fault is raised instead."""
+
+    longest_s = 15.0
+
+    def __init__(self, **files: bytes | FileFault) -> None:
+        self.files = files
+
+    async def fetch(self, parts: Sequence[FilePart]) -> list[FileContent]:
+        found = []
+        for part in parts:
+            content = self.files[part.name]
+            if isinstance(content, FileFault):
+                content.field = part.name
+                raise content
+            found.append(FileContent(part.name, content, "image/png"))
+        return found
 
 
 class OpenBudget:
@@ -96,8 +119,16 @@ def record(request_id: str = "r", operation: str = "session.create", headers: tu
     return Record(Source("v.requests", 3, 41), b"key", orjson.dumps(body), headers, NOW - 1000)
 
 
-def run(api: FakeApi, rec: Record, budget: OpenBudget | None = None, *, unremembered: bool = False, **settings: Any) -> list[Output]:
-    engine = Engine(load_settings(**settings), api, budget or OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
+def run(
+    api: FakeApi,
+    rec: Record,
+    budget: OpenBudget | None = None,
+    *,
+    unremembered: bool = False,
+    shelf: Shelf | None = None,
+    **settings: Any,
+) -> list[Output]:
+    engine = Engine(load_settings(**settings), api, shelf or Shelf(), budget or OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
     work = Work(rec, unremembered=unremembered)
     outputs = list(asyncio.run(engine.handle(rec, work)))
     assert bool(outputs) != work.completed, "no outputs mean a copy, and only that"
@@ -271,7 +302,7 @@ def test_work_that_is_stopping_never_waits_again() -> None:
     rec, budget = record(), OpenBudget()
     work = Work(rec)
     work.stopping = True
-    engine = Engine(load_settings(), FakeApi(), budget, clock_ms=lambda: NOW, draw=lambda: 0.5)
+    engine = Engine(load_settings(), FakeApi(), Shelf(), budget, clock_ms=lambda: NOW, draw=lambda: 0.5)
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(engine.handle(rec, work))
     assert budget.asks == []
@@ -279,7 +310,7 @@ def test_work_that_is_stopping_never_waits_again() -> None:
 
 @pytest.mark.parametrize("reason", ["OutputTooLarge", "KeyError"])
 def test_a_record_on_which_we_fail_still_ends_once(reason: str) -> None:
-    engine = Engine(load_settings(), FakeApi(), OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
+    engine = Engine(load_settings(), FakeApi(), Shelf(), OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
     for rec in (record(), Record(Source("v.requests", 0, 1), None, b"\xff", (), NOW)):
         outputs = engine.broken(rec, reason)
         assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
@@ -415,3 +446,162 @@ def test_the_log_learns_how_a_call_ended(answer: Answer, ending: Ending) -> None
     budget = OpenBudget()
     run(FakeApi(answer), record(), budget)
     assert budget.endings == [ending]
+
+
+# ---- verification: a session that is followed
+
+
+def verification(**extra: Any) -> Record:
+    return record(operation="verification", input={"workflow_id": WORKFLOW, "vendor_data": "u"}, **extra)
+
+
+def outputs_of(kind: OutputKind, outputs: Sequence[Output]) -> list[Output]:
+    return [o for o in outputs if o.kind is kind]
+
+
+def following(**extra: Any) -> Record:
+    """The record that waits after the creation."""
+    outputs = run(FakeApi(json_reply(201, CREATED)), verification(**extra))
+    (retry,) = outputs_of(OutputKind.RETRY, outputs)
+    return Record(Source("v.retry.10s", 0, 8), retry.key, retry.value, retry.headers, NOW)
+
+
+def look(*answers: Answer, rec: Record | None = None, hint: Hint | None = None, now: int = NOW) -> tuple[list[Output], FakeApi, OpenBudget]:
+    api, budget = FakeApi(*answers), OpenBudget()
+    engine = Engine(load_settings(), api, Shelf(), budget, clock_ms=lambda: now, draw=lambda: 0.5)
+    rec = rec or following()
+    return list(asyncio.run(engine.handle(rec, Work(rec, hint=hint)))), api, budget
+
+
+def decision_reply(status: str, **extra: Any) -> Reply:
+    return json_reply(200, {"session_id": SESSION, "status": status, **extra})
+
+
+def test_a_verification_gives_the_link_at_once_and_waits() -> None:
+    outputs = run(FakeApi(json_reply(201, CREATED)), verification())
+    (result,) = outputs_of(OutputKind.RESULT, outputs)
+    progress = orjson.loads(result.value or b"")
+    assert (progress["kind"], progress["status"], progress["operation"]) == ("progress", "waiting", "verification")
+    assert progress["output"] == CREATED
+    (retry,) = outputs_of(OutputKind.RETRY, outputs)
+    hop = read_hop(Record(Source("v.retry.10s", 0, 8), None, retry.value, retry.headers, NOW))
+    assert (hop.session_id, hop.looks, hop.attempt, hop.doubt_ms) == (SESSION, 0, 1, None)
+    assert hop.due_ms is not None
+    assert NOW + 13_000 < hop.due_ms <= NOW + 15_000
+
+
+def test_a_lost_creation_of_a_verification_is_adopted_and_followed() -> None:
+    outputs = run(FakeApi(*adoption()), verification(), OpenBudget(DoubtError(NOW - 500, NOW + 60_000)))
+    assert len(outputs_of(OutputKind.RESULT, outputs)) == len(outputs_of(OutputKind.RETRY, outputs)) == 1
+
+
+@pytest.mark.parametrize("status", ["Not Started", "In Progress", "In Review", "Resubmitted", "Awaiting User", "Something New"])
+def test_while_the_person_is_not_done_we_look_again_later(status: str) -> None:
+    outputs, api, budget = look(decision_reply(status))
+    assert [c.operation.name for c in api.calls] == ["session.decision"]
+    assert [a.call_class for a in budget.asks] == [CallClass.POLL]
+    (retry,) = outputs
+    hop = read_hop(Record(Source("v.retry.10s", 0, 9), None, retry.value, retry.headers, NOW))
+    assert (hop.looks, hop.session_id, hop.attempt) == (1, SESSION, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "code"),
+    [
+        ("Approved", "succeeded", None),
+        ("Declined", "succeeded", None),
+        ("Kyc Expired", "succeeded", None),
+        ("Expired", "expired", "session_expired"),
+        ("Abandoned", "expired", "session_abandoned"),
+    ],
+)
+def test_a_settled_session_is_the_one_final_result(status: str, ended: str, code: str | None) -> None:
+    outputs, _, _ = look(decision_reply(status, warnings=[]))
+    result = final(outputs)
+    assert (result["status"], result["output"]["status"], result["attempts"]) == (ended, status, 1)
+    assert (result["error"]["code"] if result["error"] else None) == code
+    assert len(outputs) == 1, "there is nothing to redrive"
+
+
+def test_a_signed_event_saves_the_look() -> None:
+    decision = {"session_id": SESSION, "status": "Approved", "id_verifications": []}
+    payload = {"session_id": SESSION, "status": "Approved", "timestamp": NOW // 1000 + 60, "decision": decision}
+    event = {"session_id": SESSION, "status": "Approved", "verified_by": "v2", "payload": payload}
+    outputs, api, _ = look(hint=Hint(SESSION, NOW + 61_000, event))
+    assert api.calls == []
+    assert final(outputs)["output"] == decision
+    outputs, api, _ = look(decision_reply("Approved"), hint=Hint(SESSION, NOW, {**event, "verified_by": "simple", "payload": None}))
+    assert len(api.calls) == 1, "a weaker one is only a reason to look"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (json_reply(503, {"detail": "x"}), "http_503"),
+        (NoReply(sent=True, code="reset"), "reset"),
+        (json_reply(429, {"detail": "x"}, retry_after="7", x_ratelimit_limit="100"), "throttled"),
+        (json_reply(200, {"unknown": 1}), "unreadable_answer"),
+    ],
+)
+def test_a_look_that_fails_uses_no_attempt_up(answer: Answer, code: str) -> None:
+    (retry,), _, _ = look(answer)
+    hop = read_hop(Record(Source("v.retry.10s", 0, 9), None, retry.value, retry.headers, NOW))
+    assert (hop.last_error, hop.attempt, hop.session_id, hop.looks) == (code, 1, SESSION, 0)
+
+
+def test_a_session_that_somebody_deleted_ends_its_verification() -> None:
+    outputs, _, _ = look(json_reply(404, {"detail": "Not found."}))
+    assert (final(outputs)["status"], final(outputs)["error"]["http_status"]) == ("failed", 404)
+
+
+def test_a_person_who_takes_for_ever_and_a_deadline_end_it() -> None:
+    outputs, _, _ = look(decision_reply("In Review"), now=NOW + 31 * 86_400_000)
+    assert final(outputs)["error"]["code"] == "not_settled_in_time"
+    rec = following(deadline="2025-11-24T16:00:05Z")
+    hop = read_hop(rec)
+    assert hop.due_ms == NOW + 5000, "the last look is at the deadline"
+    outputs, _, _ = look(decision_reply("In Progress"), rec=rec, now=NOW + 6000)
+    assert (final(outputs)["status"], final(outputs)["error"]["code"]) == ("expired", "deadline_passed")
+
+
+def test_an_unopened_session_is_looked_at_when_it_expires() -> None:
+    rec = following()
+    rec = Record(rec.source, rec.key, rec.value, (*(h for h in rec.headers if h[0] != "vp-looks"), ("vp-looks", b"9")), NOW)
+    (retry,), _, _ = look(decision_reply("Not Started", expires_at="2025-11-24T16:02:00Z"), rec=rec)
+    hop = read_hop(Record(Source("v.retry.10s", 0, 9), None, retry.value, retry.headers, NOW))
+    assert hop.due_ms is not None
+    assert NOW + 120_000 <= hop.due_ms <= NOW + 126_000
+
+
+# ---- files
+
+
+def check_record(operation: str = "face_match") -> Record:
+    return record(operation=operation, input={"user_image": "https://h/a", "ref_image": "https://h/b", "vendor_data": "u"})
+
+
+def test_files_go_out_with_the_call_and_their_names_do_not() -> None:
+    answer = json_reply(200, {"request_id": "q", "face_match": {"status": "Approved"}})
+    api, budget = FakeApi(answer), OpenBudget()
+    assert final(run(api, check_record(), budget, shelf=Shelf(user_image=b"A", ref_image=b"B")))["status"] == "succeeded"
+    assert [(f.name, f.content) for f in api.files[0]] == [("user_image", b"A"), ("ref_image", b"B")]
+    (call,) = api.calls
+    assert dict(call.fields).keys() == {"vendor_data", "metadata"}
+    assert "https://h" not in str(call.fields)
+    assert budget.asks[0].timeout_s == 30 + 2 * 15
+    assert budget.asks[0].announced
+
+
+def test_a_file_that_cannot_be_sent_is_rejected_and_costs_no_call() -> None:
+    api, budget = FakeApi(), OpenBudget()
+    outputs = run(api, check_record(), budget, shelf=Shelf(user_image=b"A", ref_image=FileFault("file_missing", "there is no such file")))
+    result = final(outputs)
+    assert (result["status"], result["error"]["code"], result["error"]["field"]) == ("rejected", "file_missing", "input.ref_image")
+    assert len(outputs_of(OutputKind.DEAD_LETTER, outputs)) == 1
+    assert (api.calls, budget.fates) == ([], [Fate.NOT_SENT])
+
+
+def test_a_file_that_cannot_be_had_now_is_tried_again() -> None:
+    outputs = run(FakeApi(), check_record(), shelf=Shelf(user_image=FileFault("file_unavailable", "later", lasting=False)))
+    (retry,) = outputs_of(OutputKind.RETRY, outputs)
+    assert dict(retry.headers)["vp-last-error"] == b"file_unavailable"

@@ -11,8 +11,9 @@ from aiokafka import TopicPartition
 
 from processor.budget.permits import LogPosition
 from processor.contract.headers import hop_headers
-from processor.contract.records import Hop, Output, OutputKind, Record, Source
+from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source
 from processor.settings import LaneSettings
+from processor.stream.hints import Hints
 from processor.stream.lane import Lane
 from processor.stream.ledger import Ledger
 from processor.stream.work import Work, WorkAbandonedError
@@ -57,6 +58,7 @@ class Scene:
     def __init__(self, *, undue: bool = True, **settings: Any) -> None:
         self.now_ms, self.failures = NOW, list[BaseException]()
         self.handler = HeldHandler()
+        self.hints = Hints(lambda hint: hint.event["status"] == "Approved")
         self.lane = Lane(
             TopicPartition("t", 0),
             Ledger(0),
@@ -67,6 +69,7 @@ class Scene:
             on_failed=self.failures.append,
             holds_undue=undue,
             journal=NoJournal(),
+            hints=self.hints,
         )
 
     async def turn(self) -> None:
@@ -74,9 +77,9 @@ class Scene:
             await asyncio.sleep(0)
 
 
-def record(offset: int, due_ms: int | None = None, size: int = 10) -> Record:
+def record(offset: int, due_ms: int | None = None, size: int = 10, session_id: str | None = None) -> Record:
     source = Source("t", 0, offset)
-    headers = hop_headers(Hop(source, NOW, due_ms=due_ms)) if due_ms is not None else ()
+    headers = hop_headers(Hop(source, NOW, due_ms=due_ms, session_id=session_id)) if due_ms is not None else ()
     return Record(source, b"k", b"v" * size, headers, NOW)
 
 
@@ -200,3 +203,69 @@ async def _stop(scene: Scene) -> None:
     tasks = scene.lane.abandon()
     if tasks:
         await asyncio.wait(tasks, timeout=5)
+
+
+SESSION, OTHER = "11111111-2222-4333-8444-555555555555", "22222222-2222-4333-8444-555555555555"
+
+
+def hint(session_id: str = SESSION, at_ms: int = NOW, status: str = "Approved") -> Hint:
+    return Hint(session_id, at_ms, {"status": status})
+
+
+async def test_a_hint_wakes_whoever_follows_its_session_and_nobody_else() -> None:
+    scene = Scene()
+    later = NOW + 60_000
+    scene.lane.deliver(
+        [record(0, later, session_id=SESSION), record(1, later, session_id=OTHER), record(2, later), record(3, later, session_id=SESSION)]
+    )
+    scene.hints.take(hint(status="In Progress"))
+    await scene.turn()
+    assert not scene.handler.at_work
+    scene.hints.take(hint())
+    scene.hints.take(hint())
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [0, 3]
+    scene.now_ms = later
+    scene.lane._wake_due()
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [0, 1, 2, 3], "each once"
+
+
+async def test_one_that_was_due_leaves_the_others_of_its_session_to_be_woken() -> None:
+    scene = Scene()
+    scene.lane.deliver([record(0, NOW + 10, session_id=SESSION), record(1, NOW + 60_000, session_id=SESSION)])
+    scene.now_ms = NOW + 10
+    scene.lane._wake_due()
+    await scene.turn()
+    assert list(scene.handler.at_work) == [0]
+    scene.hints.take(hint())
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [0, 1]
+
+
+@pytest.mark.parametrize(("at_ms", "woken"), [(NOW + 1, True), (NOW, True), (NOW - 1, False)])
+async def test_an_event_that_came_before_its_follower_was_read_counts_if_it_is_newer(at_ms: int, woken: bool) -> None:
+    scene = Scene()
+    scene.hints.take(hint(at_ms=at_ms))
+    scene.lane.deliver([record(0, NOW + 60_000, session_id=SESSION)])
+    await scene.turn()
+    assert bool(scene.handler.at_work) is woken, "a look that was made after the event has seen it"
+
+
+async def test_a_lane_that_has_stopped_is_told_nothing() -> None:
+    scene = Scene()
+    scene.lane.deliver([record(0, NOW + 60_000, session_id=SESSION)])
+    scene.lane.stop_dispatch()
+    scene.hints.take(hint())
+    await scene.turn()
+    assert not scene.handler.at_work
+    assert not scene.hints.listeners
+
+
+def test_hints_are_few_and_short_lived() -> None:
+    hints = Hints(lambda _: True)
+    for n in range(10_050):
+        hints.take(hint(f"{n:08x}-2222-4333-8444-555555555555"))
+    assert len(hints) == 10_000
+    hints.take(hint(at_ms=NOW + 16 * 60_000))
+    assert len(hints) == 1

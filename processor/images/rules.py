@@ -1,0 +1,172 @@
+"""Which references may be read, and what may be in them. Pure.
+
+A reference is a URL: ``file:///path`` below an allowed root, ``https://`` on an allowed host, or an object below an allowed
+prefix of a store (``s3://bucket/prefix``). Everything else is refused; nothing of a reference ever reaches a text of ours.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urljoin, urlsplit
+
+from processor.didit.catalog import FileRule
+
+_HTTPS_PORT = 443
+_CONTROL = frozenset(chr(n) for n in range(32)) | {"\x7f", "\\"}
+
+
+class FileFault(Exception):  # noqa: N818 - a fault of the input, not an error of ours
+    """A file cannot be sent. ``code`` is stable; ``lasting`` if another attempt would end the same."""
+
+    def __init__(self, code: str, hint: str, *, lasting: bool = True) -> None:
+        super().__init__(hint)
+        self.code, self.hint, self.lasting = code, hint, lasting
+        self.field = ""  # the member of the input that names the file
+
+
+class Place(StrEnum):
+    """Where a file is."""
+
+    DISK = "disk"
+    WEB = "web"
+    STORE = "store"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What the operators have opened; nothing by default."""
+
+    roots: tuple[str, ...] = ()  # absolute folders
+    hosts: tuple[str, ...] = ()  # host names, lower case
+    prefixes: tuple[str, ...] = ()  # e.g. ``s3://bucket/people/``
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A reference that may be read. ``where`` is a path for the disk, else a URL."""
+
+    place: Place
+    where: str
+
+
+def locate(reference: str, allowed: Allowed) -> Located:
+    """Decide about a reference.
+
+    Raises:
+        FileFault: ``file_not_allowed`` if it is none that may be read.
+    """
+    if any(char in _CONTROL for char in reference):
+        raise _not_allowed()
+    try:
+        url = urlsplit(reference)
+    except ValueError:
+        raise _not_allowed() from None
+    if url.scheme == "file":
+        return Located(Place.DISK, _path(reference, allowed.roots))
+    if url.scheme == "https":
+        return Located(Place.WEB, _web(reference, allowed.hosts))
+    if any(_below(reference, prefix) for prefix in allowed.prefixes):
+        return Located(Place.STORE, reference)
+    raise _not_allowed()
+
+
+def redirected(url: str, location: str, allowed: Allowed) -> str:
+    """Where a redirect leads, under the same rules as the first hop.
+
+    Raises:
+        FileFault: ``file_not_allowed``.
+    """
+    target = urljoin(url, location)
+    found = locate(target, allowed)
+    if found.place is not Place.WEB:
+        raise _not_allowed()
+    return found.where
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the internet at large: no loopback, private, link-local, shared or reserved one (RFC 6890)."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
+    return found.is_global and not found.is_multicast and (mapped is None or is_public(str(mapped)))
+
+
+def check_content(content: bytes, rule: FileRule) -> str:
+    """The content type of a file, from its first bytes.
+
+    Raises:
+        FileFault: ``file_empty``, ``file_too_large`` or ``file_type``.
+    """
+    if not content:
+        raise FileFault("file_empty", "the file is empty")
+    if len(content) > rule.size_bytes_max:
+        raise too_large(rule)
+    found = content_type(content)
+    if found not in rule.content_types:
+        kinds = ", ".join(sorted(rule.content_types))
+        raise FileFault("file_type", f"the file does not begin like one of {kinds}")
+    return found
+
+
+def content_type(content: bytes) -> str | None:
+    """What the first bytes say; None for anything that Didit does not take."""
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for start, kind in _STARTS if content.startswith(start)), None)
+
+
+def too_large(rule: FileRule) -> FileFault:
+    """More bytes than Didit takes."""
+    return FileFault("file_too_large", f"the file is longer than {rule.size_bytes_max} bytes")
+
+
+_STARTS = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"%PDF-", "application/pdf"),
+)
+
+
+def _path(reference: str, roots: Iterable[str]) -> str:
+    url = urlsplit(reference)
+    path = PurePosixPath(unquote(url.path))
+    if (
+        url.netloc not in {"", "localhost"}
+        or url.query
+        or url.fragment
+        or not path.is_absolute()
+        or ".." in path.parts
+        or "\0" in str(path)
+    ):
+        raise _not_allowed()
+    if not any(path != PurePosixPath(root) and path.is_relative_to(root) for root in roots):
+        raise _not_allowed()
+    return str(path)
+
+
+def _web(reference: str, hosts: Iterable[str]) -> str:
+    url = urlsplit(reference)
+    try:
+        port = url.port
+    except ValueError:
+        raise _not_allowed() from None
+    if url.username or url.password or port not in {None, _HTTPS_PORT} or (url.hostname or "") not in hosts:
+        raise _not_allowed()
+    return reference
+
+
+def _below(reference: str, prefix: str) -> bool:
+    rest = reference.removeprefix(prefix)
+    return rest != reference and prefix.endswith("/") and bool(rest) and ".." not in unquote(rest).split("/")
+
+
+def _not_allowed() -> FileFault:
+    return FileFault("file_not_allowed", "the reference is not within VP_IMAGES__ROOTS, __HOSTS or __PREFIXES")
