@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from processor import cli_people
 from processor.settings import ConfigurationError, Settings, load_settings
 
 app = typer.Typer(
@@ -17,6 +18,8 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
 app.add_typer(topics_app, name="topics")
+app.command()(cli_people.batch)
+app.command()(cli_people.register)
 
 _EXIT_UNUSABLE = 2
 

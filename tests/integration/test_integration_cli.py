@@ -97,3 +97,31 @@ def test_bad_simulator_options_are_named() -> None:
     done = processor("simulate", "--faults", '{"rates":{"gremlins":1}}')
     assert done.returncode == 2
     assert "gremlins" in done.stderr
+
+
+async def test_a_batch_goes_on_where_it_was_killed(kafka: LocalKafka, tmp_path: Path) -> None:
+    slow = ["--faults", '{"latency_s": {"median": 0.2, "sigma": 0.2, "max": 1}}']
+    async with running(kafka, tmp_path, simulator_options=slow, DIDIT__CALLS_MAX="4") as rig:
+        await rig.start("a")
+        source, target = tmp_path / "people.csv", tmp_path / "out.jsonl"
+        rows = [f"Person {n},u-{n}" for n in range(120)]
+        source.write_text("input.full_name,input.vendor_data\n" + "\n".join([*rows, "Ann Hit,u-hit"]) + "\n")
+        argv = [sys.executable, "-m", "processor", "batch", str(source), str(target), "--operation", "aml"]
+        child = await asyncio.create_subprocess_exec(*argv, env={**os.environ, **rig.environment}, stderr=asyncio.subprocess.PIPE)
+        await rig.until(lambda: target.exists() and target.read_bytes().count(b"\n") >= 10, "10 lines")
+        child.kill()
+        await child.wait()
+        with target.open("ab") as out:
+            out.write(b'{"cut')  # as if it had died in the middle of a line
+        child = await asyncio.create_subprocess_exec(*argv, env={**os.environ, **rig.environment}, stderr=asyncio.subprocess.PIPE)
+        _, told = await asyncio.wait_for(child.communicate(), 60)
+        assert child.returncode == 0, told.decode()
+        assert b"121 of 121 requests: 121 succeeded" in told
+        lines = [orjson.loads(line) for line in target.read_bytes().splitlines()]
+        assert len({line["request_id"] for line in lines}) == len(lines) == 121
+        assert [line["output"]["aml"]["status"] for line in lines if line["output"]["vendor_data"] == "u-hit"] == ["In Review"]
+        assert len(rig.simulator.ledger()["checks"]) == 121, "nothing was asked for twice"
+        assert not (tmp_path / "out.jsonl.state").exists()
+        child = await asyncio.create_subprocess_exec(*argv, env={**os.environ, **rig.environment}, stderr=asyncio.subprocess.PIPE)
+        _, told = await asyncio.wait_for(child.communicate(), 60)
+        assert (child.returncode, b"name another file" in told) == (2, True)
