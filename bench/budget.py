@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -137,7 +137,7 @@ CASES = [
     Case("rolling restart of all that leave the group", fault=roll),
     Case("all killed at once", fault=kill_all),
     Case("budget topic deleted and recreated", fault=recreate),
-    Case("broker clock steps by 8 s, then one joins"),
+    Case("broker clock steps by 8 s, then one joins", variables={"BUDGET__SKEW_S": "10", "BUDGET__ASK_WAIT_S": "15"}),
     Case("three brokers, leader killed", fault=functools.partial(leader, how="kill"), brokers=3),
     Case("three brokers, leader frozen for 10 s", fault=functools.partial(leader, how="freeze"), brokers=3),
     Case("AsyncLimiter(R, W) in each of four, balanced", local_part=1.0),
@@ -278,7 +278,7 @@ async def main() -> None:
                 print(f"{case.name}: left out, it needs gcc", file=sys.stderr)
                 continue
             with await asyncio.to_thread(LocalKafka(case.brokers, environment=clock.environment if clock else {}).__enter__) as kafka:
-                changed = Case(case.name, fault=clock.fault) if clock else case
+                changed = replace(case, fault=clock.fault) if clock else case
                 found.append(await run(kafka, changed, args.seconds))
             print(found[-1], file=sys.stderr)
         if not args.true and args.cases in "idle":

@@ -181,6 +181,10 @@ class BudgetSettings(Group):
     def _complete(self) -> Self:
         if unknown := sorted(set(self.limits) - set(_documented_limits())):
             raise ValueError(f"VP_BUDGET__LIMITS names scopes that no operation counts in: {', '.join(unknown)}")
+        if self.ask_wait_s <= self.skew_s:
+            raise ValueError(
+                "VP_BUDGET__ASK_WAIT_S must be longer than VP_BUDGET__SKEW_S, or a newcomer's asks end before their time comes"
+            )
         return self
 
     @property

@@ -73,3 +73,15 @@ def test_the_waits_of_a_stop_add_up() -> None:
     lanes = load_settings().lanes
     assert lanes.rebalance_timeout_s > lanes.drain_s + lanes.flush_s + lanes.close_s
     assert lanes.shutdown_s >= lanes.drain_s + lanes.flush_s
+
+
+def test_an_ask_must_wait_longer_than_a_newcomer_allows_for_clocks() -> None:
+    with pytest.raises(ConfigurationError, match="VP_BUDGET__ASK_WAIT_S"):
+        load_settings(budget={"ask_wait_s": 5, "skew_s": 10})
+
+
+def test_limits_left_out_are_the_documented_ones_and_unknown_scopes_are_refused() -> None:
+    found = load_settings(budget={"limits": {"session-create": {"limit": 5, "window_s": 10}}}).budget.all_limits
+    assert (found["session-create"].limit, found["generic-write"].limit, found["session-generate-pdf"].limit) == (5, 300, 50)
+    with pytest.raises(ConfigurationError, match="session-creates"):
+        load_settings(budget={"limits": {"session-creates": {"limit": 5, "window_s": 10}}})
