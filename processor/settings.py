@@ -15,7 +15,16 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from processor.setting_groups import FollowSettings, Group, ImageSettings, LaneSettings, LogSettings, RetrySettings, Seconds
+from processor.setting_groups import (
+    FollowSettings,
+    Group,
+    ImageSettings,
+    LaneSettings,
+    LogSettings,
+    RetrySettings,
+    Seconds,
+    WebhookSettings,
+)
 
 __all__ = [
     "BudgetSettings",
@@ -29,6 +38,7 @@ __all__ = [
     "RetrySettings",
     "ScopeLimit",
     "Settings",
+    "WebhookSettings",
     "load_settings",
 ]
 
@@ -205,6 +215,7 @@ class Settings(BaseSettings):
     lanes: LaneSettings = Field(default_factory=LaneSettings)
     images: ImageSettings = Field(default_factory=ImageSettings)
     follow: FollowSettings = Field(default_factory=FollowSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
 
