@@ -7,6 +7,7 @@ about 1 and 5 minutes after the first time; any other 4xx ends it for good, so i
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -201,8 +202,16 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
     Raises:
         OSError: if the address cannot be listened on.
     """
-    # signatures cover the bytes as they came, so nothing is unpacked
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False, lingering_time=_LINGER_S, shutdown_timeout=_STOP_S)
+    silent = logging.getLogger(f"{__name__}.http")
+    silent.disabled = True  # it would quote what is no HTTP, and faults of ours never reach it
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=silent,
+        auto_decompress=False,  # signatures cover the bytes as they came
+        lingering_time=_LINGER_S,
+        shutdown_timeout=_STOP_S,
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

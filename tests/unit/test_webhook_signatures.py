@@ -12,7 +12,11 @@ from processor.webhooks.canonical import canonical_forms, script_number, server_
 from processor.webhooks.signatures import Refused, Verified, verify
 
 VECTOR_SECRET = b"whsec_example_secret_0123456789abcdefghijkl"
-VECTOR = rb'{"created_at":1764000000,"event_id":"00000000-0000-4000-8000-000000000001","metadata":{"a":0.5,"b":1.0},"session_id":"11111111-2222-3333-4444-555555555555","status":"Approved","timestamp":1764000000,"vendor_data":"user-\u00e9-1","webhook_type":"status.updated","workflow_id":"9f9b1234-aaaa-bbbb-cccc-1234567890ab"}'
+VECTOR = (
+    rb'{"created_at":1764000000,"event_id":"00000000-0000-4000-8000-000000000001","metadata":{"a":0.5,"b":1.0},'
+    rb'"session_id":"11111111-2222-3333-4444-555555555555","status":"Approved","timestamp":1764000000,"vendor_data":"user-\u00e9-1",'
+    rb'"webhook_type":"status.updated","workflow_id":"9f9b1234-aaaa-bbbb-cccc-1234567890ab"}'
+)
 VECTOR_SIGNATURES = {
     "X-Signature-V2": "51033ceaa1bcf13b1f2153afbd202e0f6cbc67a0264fa188668998dcc28c6112",
     "X-Signature": "b301030eca7c7c577bb95fdd4ad7112a8a6d6a170d47b5300b17063326bff55d",
