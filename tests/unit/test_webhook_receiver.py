@@ -6,16 +6,12 @@ import asyncio
 import gzip
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import orjson
 import pytest
-from aiohttp import web
-from aiokafka import errors
+from receiving import Post, Topic, receiving
 from signing import NOW, SECRET, canonical, delivery, digest, signed
 from structlog.testing import capture_logs
 
@@ -23,52 +19,10 @@ from processor.settings import ConfigurationError, WebhookSettings
 from processor.webhooks import receiver as receiver_module
 from processor.webhooks import writing
 from processor.webhooks.events import build_event
-from processor.webhooks.receiver import RECEIVER, Counters, Limits, build_receiver, listening
+from processor.webhooks.receiver import Counters
 from processor.webhooks.secret_source import SecretSource
 from processor.webhooks.signatures import Verified, verify
 from processor.webhooks.writing import Writer, Written
-
-
-class Topic:
-    """A publisher that keeps what it is given; ``mood`` decides what happens first."""
-
-    def __init__(self) -> None:
-        self.written: list[tuple[bytes | None, dict[str, Any]]] = []
-        self.calls = 0
-        self.go = asyncio.Event()
-        self.mood = "ok"
-
-    async def publish(self, key: bytes | None, value: bytes) -> None:
-        self.calls += 1
-        if self.mood == "fails":
-            raise errors.NotEnoughReplicasError
-        if self.mood == "raises":
-            raise ValueError("Zoë Müller")
-        if self.mood == "hangs":
-            await self.go.wait()
-        self.written.append((key, orjson.loads(value)))
-
-
-class Post:
-    def __init__(self, topic: Topic, app: web.Application, url: str, session: aiohttp.ClientSession) -> None:
-        self.topic, self.app, self.url, self.session = topic, app, url, session
-
-    @property
-    def counters(self) -> Counters:
-        return self.app[RECEIVER].counters
-
-    async def __call__(self, body: Any, headers: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any]]:
-        async with self.session.post(self.url, data=body, headers=headers) as answer:
-            assert answer.content_type == "application/json"
-            return answer.status, await answer.json()
-
-
-@asynccontextmanager
-async def receiving(*, now: Callable[[], float] = lambda: NOW, secrets: tuple[str, ...] = (SECRET,), **limits: Any) -> AsyncIterator[Post]:
-    topic = Topic()
-    app = build_receiver(topic.publish, lambda: tuple(s.encode() for s in secrets), limits=Limits(**limits), now=now)
-    async with listening(app, "127.0.0.1", 0) as port, aiohttp.ClientSession() as session:
-        yield Post(topic, app, f"http://127.0.0.1:{port}/webhooks/didit", session)
 
 
 async def test_a_delivery_is_acknowledged_once_it_is_written() -> None:
