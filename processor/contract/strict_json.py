@@ -155,7 +155,11 @@ _SCAN = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=
 def _raise_fault(text: str) -> NoReturn:
     """Read again, slowly, to name the place."""
     searcher = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=_Literal, parse_float=_Literal, parse_constant=_Literal)
-    for path, node in _walk(searcher.decode(text), ""):
+    try:
+        pairs = searcher.decode(text)
+    except json.JSONDecodeError as exc:  # the first reader stopped before it came to this
+        raise JsonFault("not_json", f"not JSON at character {exc.pos}: {exc.msg}") from None
+    for path, node in _walk(pairs, ""):
         if isinstance(node, _Pairs):
             times = Counter(name for name, _ in node)
             twice = next((name for name, count in times.items() if count > 1), None)
