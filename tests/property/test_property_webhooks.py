@@ -204,3 +204,23 @@ def test_whatever_is_signed_becomes_an_event_or_is_refused(text: str, headers: d
 @given(st.binary(max_size=200), headers_given)
 def test_any_bytes_at_all_are_refused(body: bytes, headers: dict[str, str]) -> None:
     assert isinstance(judged(body, headers), Refused)
+
+
+def test_a_hundred_thousand_damaged_deliveries_are_refused_or_believed_as_signed() -> None:
+    rng = random.Random(20_261_125)
+    passed = 0
+    for _ in range(100_000):
+        body = bytearray(WIRE)
+        for _ in range(rng.randint(1, 3)):
+            at = rng.randrange(len(body))
+            match rng.randrange(4):
+                case 0:
+                    body[at] ^= 1 << rng.randrange(8)
+                case 1:
+                    del body[at : at + rng.randint(1, 8)]
+                case 2:
+                    body[at:at] = rng.randbytes(rng.randint(1, 4))
+                case _:
+                    body[at:at] = body[(begin := rng.randrange(len(body))) : begin + rng.randint(1, 30)]
+        passed += isinstance(judged(bytes(body), HEADERS), Verified)
+    assert 0 < passed < 100_000, "some damage leaves the four fields of the Simple signature whole"
