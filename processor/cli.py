@@ -49,6 +49,20 @@ def run() -> None:
     raise typer.Exit(run_service(settings))
 
 
+@app.command()
+def webhooks() -> None:
+    """Receive Didit's webhooks until SIGTERM or SIGINT and publish them to the events topic (docs/webhooks.md)."""
+    settings = _settings()
+    from processor.observe.logs import configure_logs  # noqa: PLC0415
+    from processor.webhooks.service import run as run_receiver  # noqa: PLC0415
+
+    configure_logs(settings.log)
+    try:
+        raise typer.Exit(run_receiver(settings))
+    except ConfigurationError as exc:
+        _fail(str(exc))
+
+
 @topics_app.command("apply")
 def topics_apply(
     partitions: Annotated[int, typer.Option(min=1, help="partitions of requests, results and dead letters")] = 8,

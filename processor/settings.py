@@ -6,6 +6,7 @@ wherever settings are printed. docs/configuration.md is generated from this file
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -13,9 +14,18 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from processor.setting_groups import FollowSettings, Group, ImageSettings, LaneSettings, LogSettings, RetrySettings, Seconds
+from processor.setting_groups import (
+    FollowSettings,
+    Group,
+    ImageSettings,
+    LaneSettings,
+    LogSettings,
+    RetrySettings,
+    Seconds,
+    WebhookSettings,
+)
 
 __all__ = [
     "BudgetSettings",
@@ -29,6 +39,7 @@ __all__ = [
     "RetrySettings",
     "ScopeLimit",
     "Settings",
+    "WebhookSettings",
     "load_settings",
 ]
 
@@ -205,6 +216,7 @@ class Settings(BaseSettings):
     lanes: LaneSettings = Field(default_factory=LaneSettings)
     images: ImageSettings = Field(default_factory=ImageSettings)
     follow: FollowSettings = Field(default_factory=FollowSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
 
@@ -220,6 +232,14 @@ def load_settings(**overrides: Any) -> Settings:
         errors = exc.errors(include_input=False, include_url=False)
         faults = [f"  {_variable(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in errors]
         raise ConfigurationError("the configuration is not usable:\n" + "\n".join(faults)) from None
+    except SettingsError as exc:
+        raise ConfigurationError(f"the configuration is not usable:\n  {_unparsed(exc)}: must be JSON, with double quotes") from None
+
+
+def _unparsed(error: SettingsError) -> str:
+    """The variable whose text was no JSON: the error holds the text, and must not show it."""
+    text = getattr(error.__cause__, "doc", None)
+    return ", ".join(sorted(name for name, value in os.environ.items() if name.startswith("VP_") and value == text)) or "a VP_ variable"
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

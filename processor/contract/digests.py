@@ -19,7 +19,7 @@ def request_digest(request_id: str) -> str:
 
 def content_digest(request: Request) -> str:
     """Of what is asked for, whatever the order of its members; salted with the id, so that equal inputs do not look equal."""
-    return _digest(b"content", request.request_id.encode(), request.operation.encode(), dumps(_ordered(request.input)))
+    return _digest(b"content", request.request_id.encode(), request.operation.encode(), dumps(ordered(request.input)))
 
 
 def source_digest(source: Source) -> str:
@@ -27,10 +27,11 @@ def source_digest(source: Source) -> str:
     return _digest(b"source", str(source).encode())
 
 
-def _ordered(value: Any) -> Any:
+def ordered(value: Any) -> Any:
+    """The same value with the members of every object in the order of their names."""
     if isinstance(value, dict):
-        return {key: _ordered(value[key]) for key in sorted(value)}
-    return [_ordered(item) for item in value] if isinstance(value, list) else value
+        return {key: ordered(value[key]) for key in sorted(value)}
+    return [ordered(item) for item in value] if isinstance(value, list) else value
 
 
 def _digest(*parts: bytes) -> str:

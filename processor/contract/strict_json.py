@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 import orjson
@@ -18,7 +19,7 @@ import orjson
 _NUMBER_CHARS_MAX = 1000
 _WHITE = " \t\n\r"
 _SALVAGE_DEPTH_MAX = 64
-_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # possessive: no way back to remember for a long string
 _BRACKETS = re.compile(r"[\[\]{}]")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -101,8 +102,8 @@ def salvage_members(data: bytes, names: tuple[str, ...]) -> dict[str, Any]:
         return {}
     if not isinstance(pairs, _Pairs):
         return {}
-    every = [name for name, _ in pairs]
-    sure = [(name, value) for name, value in pairs if name in names and every.count(name) == 1]
+    times = Counter(name for name, _ in pairs)
+    sure = [(name, value) for name, value in pairs if name in names and times[name] == 1]
     return {name: value for name, value in sure if isinstance(value, str) and not _has_surrogate(value)}
 
 
@@ -133,8 +134,14 @@ def _float(literal: str) -> float | Decimal:
     if len(literal) > _NUMBER_CHARS_MAX:
         raise _BadNumber
     number = float(literal)
-    exact = Decimal(literal)
-    return number if Decimal(repr(number)) == exact else exact
+    written = repr(number)
+    if written == literal:
+        return number
+    try:
+        exact = Decimal(literal)
+    except InvalidOperation:  # its exponent has more digits than any arithmetic takes
+        raise _BadNumber from None
+    return number if Decimal(written) == exact else exact
 
 
 def _constant(_literal: str) -> NoReturn:
@@ -148,10 +155,14 @@ _SCAN = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=
 def _raise_fault(text: str) -> NoReturn:
     """Read again, slowly, to name the place."""
     searcher = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=_Literal, parse_float=_Literal, parse_constant=_Literal)
-    for path, node in _walk(searcher.decode(text), ""):
+    try:
+        pairs = searcher.decode(text)
+    except json.JSONDecodeError as exc:  # the first reader stopped before it came to this
+        raise JsonFault("not_json", f"not JSON at character {exc.pos}: {exc.msg}") from None
+    for path, node in _walk(pairs, ""):
         if isinstance(node, _Pairs):
-            names = [name for name, _ in node]
-            twice = next((name for name in names if names.count(name) > 1), None)
+            times = Counter(name for name, _ in node)
+            twice = next((name for name, count in times.items() if count > 1), None)
             if twice is not None:
                 raise JsonFault("duplicate_key", "a key stands twice in one object; keep one", _join(path, twice))
         elif isinstance(node, _Literal):
@@ -159,11 +170,21 @@ def _raise_fault(text: str) -> NoReturn:
                 raise JsonFault("not_finite", "NaN and Infinity are not JSON; send a number, a string or null", path or None)
             if len(node) > _NUMBER_CHARS_MAX:
                 raise JsonFault("number_too_long", f"a number has more than {_NUMBER_CHARS_MAX} characters", path or None)
+            if not _is_number(node):
+                raise JsonFault("number_too_large", "the exponent of a number is beyond any arithmetic; send a string", path or None)
     raise JsonFault("not_json", "not JSON")
 
 
 class _Literal(str):
     __slots__ = ()
+
+
+def _is_number(literal: str) -> bool:
+    try:
+        Decimal(literal)
+    except InvalidOperation:
+        return False
+    return True
 
 
 def _check_surrogates(text: str, value: Any) -> None:

@@ -60,12 +60,12 @@ class SimulatorProcess:
 
 
 class ProcessorProcess:
-    """One replica. Its log is JSON lines; tests wait for the events in it."""
+    """One replica, or another command that runs until it is stopped. Its log is JSON lines; tests wait for the events in it."""
 
-    def __init__(self, name: str, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str], folder: Path, command: str = "run") -> None:
         self.name, self.log_path = name, folder / f"{name}.log"
         env = {"VP_KAFKA__INSTANCE_ID": name, **environment}
-        self.child = ChildProcess(name, [sys.executable, "-m", "processor", "run"], env, self.log_path)
+        self.child = ChildProcess(name, [sys.executable, "-m", "processor", command], env, self.log_path)
 
     def start(self) -> None:
         """Start it, or start it anew after its end; the log goes on in the same file."""

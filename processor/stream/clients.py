@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition, errors
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from processor.settings import Settings
@@ -100,6 +100,18 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
     return [TopicPartition(topic, number) for number in sorted(numbers or ())]
 
 
+def build_event_producer(settings: Settings) -> AIOKafkaProducer:
+    """A writer of the events topic. Idempotent: one that waits out a broker's absence writes its record once."""
+    return AIOKafkaProducer(
+        **settings.kafka.client_options(),
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=0,
+        max_request_size=settings.webhooks.event_bytes_max + 65_536,
+        request_timeout_ms=_LOG_TIMEOUT_MS,
+    )
+
+
 def membership(consumer: AIOKafkaConsumer) -> tuple[int, str]:
     """Generation and member id. Both: a static member that joins again keeps its generation."""
     coordinator = consumer._coordinator  # noqa: SLF001 - no public way
@@ -146,6 +158,16 @@ async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer, deadline_s: f
     inner: Any = client._client if isinstance(client, AIOKafkaConsumer) else client.client  # noqa: SLF001 - stop() did not reach its own close()
     with contextlib.suppress(Exception):
         await asyncio.wait_for(inner.close(), 1.0)
+
+
+async def drop_producer(producer: AIOKafkaProducer, deadline_s: float) -> None:
+    """End a producer and forget what it has not written: stop() alone would flush first, and then leave its sender behind."""
+    sender: asyncio.Task[None] | None = producer._sender.sender_task  # noqa: SLF001 - no public way
+    if sender is not None and not sender.done():
+        sender.cancel()
+        await asyncio.wait({sender}, timeout=deadline_s)
+    producer._message_accumulator.fail_all(errors.ProducerClosed())  # noqa: SLF001 - a cancelled sender fails nothing by itself
+    await stop_client(producer, deadline_s)
 
 
 def _ms(seconds: float) -> int:

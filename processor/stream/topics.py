@@ -89,6 +89,7 @@ class TopicSpec:
     message_bytes_min: int = 0
     message_bytes_max: int | None = None
     may_compact: bool = False
+    size_setting: str = "VP_LANES__OUTPUT_BYTES_MAX"  # what ``message_bytes_min`` follows from
     is_log: bool = False  # the budget log: one partition, the broker's time, nothing less than what inputs keep
 
 
@@ -103,7 +104,7 @@ class TopicFound:
 
 def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tuple[TopicSpec, ...]:
     """Every topic that the processor needs, in the order in which they are created."""
-    names, output_max = topic_names(settings), settings.lanes.output_bytes_max
+    names, output_max, event_max = topic_names(settings), settings.lanes.output_bytes_max, settings.webhooks.event_bytes_max
     wait_s_max = max(settings.retry.delays_s[-1], int(settings.retry.backoff_max_s), int(settings.retry.retry_after_max_s))
     common = {"cleanup.policy": "delete"} | ({"min.insync.replicas": "2"} if replication >= 3 else {})  # noqa: PLR2004 - Kafka's usual pair
 
@@ -114,7 +115,9 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
     return (
         spec(names.requests, partitions, 7 * _DAY_S, 3600, _REQUEST_BYTES_MAX, message_bytes_max=output_max - _MARGIN_BYTES),
         spec(names.results, partitions, 7 * _DAY_S, 3600, output_max, message_bytes_min=output_max, may_compact=True),
-        spec(names.events, partitions, 7 * _DAY_S, 3600, output_max, message_bytes_min=output_max),
+        spec(
+            names.events, partitions, 7 * _DAY_S, 3600, event_max, message_bytes_min=event_max, size_setting="VP_WEBHOOKS__BODY_BYTES_MAX"
+        ),
         spec(names.dead_letters, partitions, 30 * _DAY_S, _DEAD_LETTER_RETENTION_S_MIN, output_max, message_bytes_min=output_max),
         *(
             spec(
@@ -173,7 +176,7 @@ def topic_faults(spec: TopicSpec, found: TopicFound | None) -> list[str]:
         )
     size = int(found.configs.get("max.message.bytes", str(_REQUEST_BYTES_MAX)))
     if size < spec.message_bytes_min:
-        faults.append(f"{spec.name}: max.message.bytes is {size}; raise it to {spec.message_bytes_min} or lower VP_LANES__OUTPUT_BYTES_MAX")
+        faults.append(f"{spec.name}: max.message.bytes is {size}; raise it to {spec.message_bytes_min} or lower {spec.size_setting}")
     if spec.message_bytes_max is not None and size > spec.message_bytes_max:
         faults.append(
             f"{spec.name}: max.message.bytes is {size}; a dead letter of such a record would be cut; at most {spec.message_bytes_max}, "

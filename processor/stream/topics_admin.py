@@ -40,16 +40,16 @@ class Checked:
     warnings: list[str]
 
 
-async def check_topics(settings: Settings) -> Checked:
-    """What the topics are like.
+async def check_topics(settings: Settings, *, only: str | None = None) -> Checked:
+    """What the topics are like, all of them or one.
 
     Raises:
         TopicsError: if the brokers cannot be asked.
     """
-    specs = topic_specs(settings, partitions=1, replication=1)
+    specs = tuple(spec for spec in topic_specs(settings, partitions=1, replication=1) if only is None or spec.name == only)
     async with _admin(settings) as admin:
         found = await _find(admin, specs)
-    return Checked(all_faults(specs, found), memory_warnings(settings, found))
+    return Checked(all_faults(specs, found), memory_warnings(settings, found) if only is None else [])
 
 
 async def apply_topics(settings: Settings, *, partitions: int, replication: int) -> Applied:

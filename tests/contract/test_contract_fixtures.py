@@ -26,3 +26,8 @@ def test_a_request_of_version_1_is_accepted(line: bytes) -> None:
 @pytest.mark.parametrize("line", (FIXTURES / "results.v1.jsonl").read_bytes().splitlines(), ids=lambda raw: orjson.loads(raw)["status"])
 def test_a_result_of_version_1_fits_its_schema(line: bytes) -> None:
     jsonschema_rs.validate(orjson.loads((SCHEMAS / "result.v1.json").read_bytes()), orjson.loads(line))
+
+
+@pytest.mark.parametrize("line", (FIXTURES / "events.v1.jsonl").read_bytes().splitlines(), ids=lambda raw: orjson.loads(raw)["status"])
+def test_an_event_of_version_1_fits_its_schema(line: bytes) -> None:
+    jsonschema_rs.validate(orjson.loads((SCHEMAS / "event.v1.json").read_bytes()), orjson.loads(line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -180,6 +181,11 @@ def test_numbers_and_text_keep_their_value(text: bytes, value: Any) -> None:
         (b'{"a":-Infinity}', "not_finite", "a"),
         (b'{"a":' + b"1" * 1001 + b"}", "number_too_long", "a"),
         (b'{"a":1.' + b"1" * 1001 + b"}", "number_too_long", "a"),
+        (b'{"a":[1e9999999999999999999]}', "number_too_large", "a[0]"),
+        (b'{"a":-0e-9999999999999999999}', "number_too_large", "a"),
+        (b'{"a":{"b":1,"b":2},"c"}', "not_json", None),
+        (b'{"a":{"b":1,"b":2}} x', "not_json", None),
+        (b"[NaN,", "not_json", None),
         (b'{"a":"x\\udc00"}', "lone_surrogate", "a"),
         (b'{"\\udc00":1}', "lone_surrogate", None),
         (b"\xef\xbb\xbf{}", "byte_order_mark", None),
@@ -199,6 +205,16 @@ def test_what_two_readers_could_read_differently_is_refused(text: bytes, code: s
 
 def test_brackets_inside_strings_are_not_depth() -> None:
     assert strict_json.loads(orjson.dumps(["[" * 100, '\\"' + "{" * 100]))
+
+
+@pytest.mark.parametrize("last", [b'"270f":1', b'"request_id":1,' * 100_000 + b'"request_id":1'], ids=["one key", "all keys"])
+def test_a_repeated_key_among_very_many_is_found_in_no_time(last: bytes) -> None:
+    text = b"{" + b",".join(b'"%x":1' % n for n in range(100_000)) + b"," + last + b"}"
+    begin = time.perf_counter()
+    with pytest.raises(JsonFault, match="twice"):
+        strict_json.loads(text)
+    assert strict_json.salvage_members(text, ("request_id",)) == {}
+    assert time.perf_counter() - begin < 10.0, "comparing every key with every other takes minutes, and the whole process waits"
 
 
 def document(result: Result) -> dict[str, Any]:

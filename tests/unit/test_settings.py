@@ -85,3 +85,26 @@ def test_limits_left_out_are_the_documented_ones_and_unknown_scopes_are_refused(
     assert (found["session-create"].limit, found["generic-write"].limit, found["session-generate-pdf"].limit) == (5, 300, 50)
     with pytest.raises(ConfigurationError, match="session-creates"):
         load_settings(budget={"limits": {"session-creates": {"limit": 5, "window_s": 10}}})
+
+
+def test_webhook_secrets_are_masked_several_and_never_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VP_WEBHOOKS__SECRETS", '["new-in-clear", "old-in-clear"]')
+    settings = load_settings()
+    assert [secret.get_secret_value() for secret in settings.webhooks.secrets] == ["new-in-clear", "old-in-clear"]
+    assert "in-clear" not in repr(settings) + settings.model_dump_json()
+    monkeypatch.setenv("VP_WEBHOOKS__SECRETS_FILE", str(tmp_path / "secrets"))
+    with pytest.raises(ConfigurationError, match="not both"):
+        load_settings()
+    monkeypatch.delenv("VP_WEBHOOKS__SECRETS_FILE")
+    for wrong in ('["in-clear", " "]', '["in-clear"' + ', "x"' * 10 + "]", "in-clear"):
+        monkeypatch.setenv("VP_WEBHOOKS__SECRETS", wrong)
+        with pytest.raises(ConfigurationError, match="VP_WEBHOOKS__SECRETS") as raised:
+            load_settings()
+        assert "in-clear" not in str(raised.value)
+        assert raised.value.__suppress_context__, "the cause would show the text"
+
+
+@pytest.mark.parametrize("path", ["", "webhooks", "/a b", "/{name}", "/ä"])
+def test_a_webhook_path_is_a_plain_path(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="VP_WEBHOOKS__PATH"):
+        load_settings(webhooks={"path": path})

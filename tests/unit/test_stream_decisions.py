@@ -47,6 +47,7 @@ def test_delay_names(delay_s: int, name: str) -> None:
 def test_outputs_find_their_topic_and_an_unknown_delay_is_an_error() -> None:
     names = TopicNames("v", (10, 60), "v.budget")
     assert names.inputs == ("v.requests", "v.retry.10s", "v.retry.1m")
+    assert names.events == "v.events"
     assert names.of(Output(OutputKind.RESULT, None, None)) == "v.results"
     assert names.of(Output(OutputKind.DEAD_LETTER, None, None)) == "v.dead-letters"
     assert names.of(Output(OutputKind.RETRY, None, None, delay_s=60)) == "v.retry.1m"
@@ -65,6 +66,10 @@ def test_topics_as_created_have_no_faults_and_every_wrong_one_is_named() -> None
         assert len(topic_faults(dead, TopicFound(1, dict(dead.configs) | wrong))) == 1
     requests = specs["verification.requests"]
     assert topic_faults(requests, TopicFound(1, dict(requests.configs) | {"max.message.bytes": "5000000"}))
+    events = specs["verification.events"]
+    assert events.partitions == 8
+    (fault,) = topic_faults(events, TopicFound(8, dict(events.configs) | {"max.message.bytes": "1000"}))
+    assert "VP_WEBHOOKS__BODY_BYTES_MAX" in fault
     retry = specs["verification.retry.1h"]
     assert int(retry.configs["retention.ms"]) > settings.retry.retry_after_max_s * 1000
     assert topic_faults(retry, TopicFound(1, dict(retry.configs) | {"retention.ms": "60000"}))

@@ -1,0 +1,229 @@
+"""The HTTP side: one route that answers Didit within its 5 seconds, and acknowledges only what the brokers have.
+
+What each answer means to Didit (docs.didit.me/integration/webhooks): 2xx ends the delivery; 5xx, 404 and silence are tried again,
+about 1 and 5 minutes after the first time; any other 4xx ends it for good, so it is kept for what no repetition can mend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import orjson
+import structlog
+from aiohttp import web
+
+from processor.stream.faults import place
+from processor.webhooks.events import Event, build_event
+from processor.webhooks.signatures import Refused, Verified, verify
+from processor.webhooks.writing import Publish, Writer, Written
+
+_ANSWER_S = 4.0  # Didit waits 5; the rest is for the way there and back
+_IN_HAND_MAX = 200  # each may hold a whole body
+_INLINE_BYTES = 64 * 1024  # a longer body is judged in a thread, so that nonsense of a megabyte does not hold up the others
+_QUIET_S = 1.0
+_LINGER_S = 1.0  # reads this long on from somebody whom it has answered before the end of the body
+_STOP_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the start.
+
+    Attributes:
+        received: deliveries, whatever became of them.
+        outcomes: verified deliveries by ``Written``, and ``test``.
+        refused: the others, by reason.
+        by_rotation: verified deliveries by secret; 0 is the newest, so the others show what an old secret is still used for.
+        by_variant: verified deliveries by signature.
+        unfamiliar: verified deliveries with a ``status`` or ``webhook_type`` that no table of Didit's names.
+    """
+
+    received: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    by_rotation: Counter[int] = field(default_factory=Counter)
+    by_variant: Counter[str] = field(default_factory=Counter)
+    unfamiliar: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much and how long.
+
+    Attributes:
+        body_bytes_max: a longer body is answered 413.
+        tolerance_s: how far the signed time may be from ours.
+        answer_s: every answer is given by then.
+    """
+
+    body_bytes_max: int = 1024 * 1024
+    tolerance_s: float = 300.0
+    answer_s: float = _ANSWER_S
+
+
+class _RefusedError(Exception):
+    """Ends a delivery with an answer. Its texts hold nothing of the body."""
+
+    def __init__(self, status: int, reason: str, advice: str, code: str | None = None) -> None:
+        super().__init__(reason)
+        self.status, self.reason, self.advice, self.code = status, reason, advice, code
+
+
+class Receiver:
+    """Judges deliveries and has them written."""
+
+    def __init__(self, publish: Publish, secrets: Callable[[], Sequence[bytes]], limits: Limits, now: Callable[[], float]) -> None:
+        self.counters = Counters()
+        self._secrets, self._limits, self._now = secrets, limits, now
+        self._writer = Writer(publish, now=now)
+        self._in_hand = 0
+        self._quiet_until: dict[str, float] = {}
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """One delivery."""
+        self.counters.received += 1
+        self._in_hand += 1
+        try:
+            return await self._answer(request)
+        except _RefusedError as refused:
+            return self._refuse(refused)
+        except Exception as exc:  # noqa: BLE001 - a fault of ours must not become a verdict on the delivery, nor a traceback that quotes it
+            log.error("webhook_failed", error=type(exc).__name__, at=place(exc))
+            self.counters.refused["internal"] += 1
+            return _json(503, {"error": "internal", "message": "a fault of the receiver; send it again"})
+        finally:
+            self._in_hand -= 1
+
+    async def close(self, _app: web.Application) -> None:
+        """End what is still being written."""
+        await self._writer.close()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._limits.answer_s
+        if self._in_hand > _IN_HAND_MAX:
+            raise _RefusedError(503, "busy", f"{_IN_HAND_MAX} deliveries are in hand; send it again")
+        try:
+            async with asyncio.timeout_at(ends):
+                body = await self._body(request)
+                verified = await self._verified(body, request)
+        except TimeoutError:
+            raise _RefusedError(503, "slow", "the body did not come in time; send it again") from None
+        self.counters.by_rotation[verified.rotation] += 1
+        self.counters.by_variant[verified.variant] += 1
+        event = build_event(verified)
+        self.counters.unfamiliar.update(event.unfamiliar)
+        outcome = "test" if _is_test(request) else await self._writer.write(event, within_s=ends - loop.time())
+        return self._tell(verified, event, outcome)
+
+    async def _body(self, request: web.Request) -> bytes:
+        if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+            raise _RefusedError(415, "compressed", "send the body as it was signed, without Content-Encoding")
+        too_large = _RefusedError(413, "too_large", f"a body may have {self._limits.body_bytes_max} bytes (VP_WEBHOOKS__BODY_BYTES_MAX)")
+        if (request.content_length or 0) > self._limits.body_bytes_max:
+            raise too_large
+        try:
+            return await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise too_large from None
+        except (web.RequestPayloadError, ConnectionError):
+            raise _RefusedError(400, "incomplete", "the body broke off") from None
+
+    async def _verified(self, body: bytes, request: web.Request) -> Verified:
+        secrets = self._secrets()
+
+        def judge() -> Verified | Refused:
+            limits = self._limits
+            return verify(body, request.headers, secrets, self._now(), tolerance_s=limits.tolerance_s, size_bytes_max=limits.body_bytes_max)
+
+        found = judge() if len(body) <= _INLINE_BYTES else await asyncio.to_thread(judge)
+        if isinstance(found, Refused):
+            raise _RefusedError(400 if found.reason in {"not_json", "not_object"} else 401, found.reason, found.advice, found.code)
+        return found
+
+    def _tell(self, verified: Verified, event: Event, outcome: Written | str) -> web.Response:
+        self.counters.outcomes[str(outcome)] += 1
+        log.info("webhook_received", outcome=str(outcome), session=event.session, variant=verified.variant, rotation=verified.rotation)
+        if outcome in {Written.PUBLISHED, Written.DUPLICATE, "test"}:
+            return _json(200, {"outcome": str(outcome)})
+        return _json(503, {"error": str(outcome), "message": "not written yet; send it again"})
+
+    def _refuse(self, refused: _RefusedError) -> web.Response:
+        self.counters.refused[refused.reason] += 1
+        now = time.monotonic()
+        if now >= self._quiet_until.get(refused.reason, now):  # anybody can send nonsense; it must not fill the disk
+            self._quiet_until[refused.reason] = now + _QUIET_S
+            count = self.counters.refused[refused.reason]
+            log.warning("webhook_refused", reason=refused.reason, code=refused.code, status=refused.status, count=count)
+        return _json(refused.status, {"error": refused.reason, "code": refused.code, "message": refused.advice})
+
+
+RECEIVER: web.AppKey[Receiver] = web.AppKey("receiver", Receiver)
+
+
+def build_receiver(
+    publish: Publish,
+    secrets: Callable[[], Sequence[bytes]],
+    *,
+    path: str = "/webhooks/didit",
+    limits: Limits | None = None,
+    now: Callable[[], float] = time.time,
+) -> web.Application:
+    """The application; ``app[RECEIVER].counters`` tells what it did.
+
+    Args:
+        publish: writes one record of the events topic, see ``Publish``.
+        secrets: gives the secrets in force, the newest first.
+        path: where Didit posts to.
+        limits: how much and how long.
+        now: epoch seconds.
+    """
+    limits = limits or Limits()
+    receiver = Receiver(publish, secrets, limits, now)
+    app = web.Application(client_max_size=limits.body_bytes_max)
+    app[RECEIVER] = receiver
+    app.router.add_post(path, receiver.handle)
+    app.on_cleanup.append(receiver.close)
+    return app
+
+
+@asynccontextmanager
+async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
+    """Serve an application of ours, and give the port; 0 takes a free one. Ends within some seconds.
+
+    Raises:
+        OSError: if the address cannot be listened on.
+    """
+    silent = logging.getLogger(f"{__name__}.http")
+    silent.disabled = True  # it would quote what is no HTTP, and faults of ours never reach it
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=silent,
+        auto_decompress=False,  # signatures cover the bytes as they came
+        lingering_time=_LINGER_S,
+        shutdown_timeout=_STOP_S,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _is_test(request: web.Request) -> bool:
+    # not signed, but whoever could add this header to a delivery could as well keep the delivery to himself
+    return request.headers.get("X-Didit-Test-Webhook", "").strip().lower() == "true"
+
+
+def _json(status: int, body: dict[str, str | None]) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")

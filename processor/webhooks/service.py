@@ -1,0 +1,97 @@
+"""The receiver as a process: listens at once, looks at its topic, ends on SIGTERM within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from processor.settings import Settings
+from processor.stream.faults import describe
+from processor.stream.topics import topic_names
+from processor.stream.topics_admin import TopicsError, check_topics
+from processor.webhooks.producer import EventProducer
+from processor.webhooks.receiver import Limits, build_receiver, listening
+from processor.webhooks.secret_source import SecretSource
+
+EXIT_STOPPED = 0
+EXIT_UNUSABLE = 2  # configuration, address or topic must be mended first
+EXIT_HUNG = 3  # the stop did not end in time
+
+_STOP_S_MAX = 20.0
+_PAUSE_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> int:
+    """Receive webhooks until SIGTERM or SIGINT; the exit status for the process.
+
+    Raises:
+        ConfigurationError: if there is no secret.
+    """
+    return asyncio.run(_serve_until_signal(settings, SecretSource(settings.webhooks)))
+
+
+async def serve(settings: Settings, source: SecretSource, term: asyncio.Event) -> int:
+    """Receive until ``term`` is set; the exit status."""
+    s, producer = settings.webhooks, EventProducer(settings)
+    app = build_receiver(
+        producer.publish, source.current, path=s.path, limits=Limits(body_bytes_max=s.body_bytes_max, tolerance_s=s.tolerance_s)
+    )
+    watch = asyncio.get_running_loop().create_task(_watch_topic(settings, producer), name="webhook-topic")
+    stop = asyncio.get_running_loop().create_task(term.wait(), name="webhook-stop")
+    try:
+        async with listening(app, s.host, s.port) as port:
+            log.info("webhooks_listening", host=s.host, port=port, path=s.path, topic=topic_names(settings).events)
+            await asyncio.wait({watch, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return EXIT_STOPPED if term.is_set() else watch.result()
+    except OSError as exc:
+        log.critical("webhooks_cannot_listen", host=s.host, port=s.port, error=type(exc).__name__, errno=exc.errno)
+        return EXIT_UNUSABLE
+    finally:
+        for task in (watch, stop):
+            task.cancel()
+        await asyncio.wait({watch, stop}, timeout=_PAUSE_S)
+        await producer.close()
+
+
+async def _watch_topic(settings: Settings, producer: EventProducer) -> int:
+    """Returns only if the topic is unusable. Deliveries are taken meanwhile: a broker that is away costs them a 503, not a refusal."""
+    while True:
+        try:
+            checked = await check_topics(settings, only=topic_names(settings).events)
+            if checked.faults:
+                for fault in checked.faults:
+                    log.critical("topic_unusable", detail=fault)
+                return EXIT_UNUSABLE
+            await producer.connect()
+            await asyncio.Event().wait()  # all is well, for as long as we run
+        except (TopicsError, KafkaError, OSError) as exc:
+            detail = str(exc) if isinstance(exc, TopicsError) else describe(exc)
+            log.error("kafka_unreachable", detail=detail, hint="waiting; is VP_KAFKA__BOOTSTRAP right?")
+            await asyncio.sleep(_PAUSE_S)
+
+
+async def _serve_until_signal(settings: Settings, source: SecretSource) -> int:
+    term = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _begin_stop, term)
+    status = await serve(settings, source, term)
+    log.info("stopped", status=status)
+    return status
+
+
+def _begin_stop(term: asyncio.Event) -> None:
+    if term.is_set():
+        return
+    log.info("stopping", limit_s=_STOP_S_MAX)
+    term.set()
+    timer = threading.Timer(_STOP_S_MAX, os._exit, (EXIT_HUNG,))  # a thread: it works even if the loop is blocked
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,58 @@
+"""The webhook receiver on a loopback socket, with a publisher that keeps what it is given, fails or hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+from aiohttp import web
+from aiokafka import errors
+from signing import NOW, SECRET
+
+from processor.webhooks.receiver import RECEIVER, Counters, Limits, build_receiver, listening
+
+
+class Topic:
+    """A publisher that keeps what it is given; ``mood`` decides what happens first."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[bytes | None, dict[str, Any]]] = []
+        self.calls = 0
+        self.go = asyncio.Event()
+        self.mood = "ok"
+
+    async def publish(self, key: bytes | None, value: bytes) -> None:
+        self.calls += 1
+        if self.mood == "fails":
+            raise errors.NotEnoughReplicasError
+        if self.mood == "raises":
+            raise ValueError("Zoë Müller")
+        if self.mood == "hangs":
+            await self.go.wait()
+        self.written.append((key, orjson.loads(value)))
+
+
+class Post:
+    def __init__(self, topic: Topic, app: web.Application, url: str, session: aiohttp.ClientSession) -> None:
+        self.topic, self.app, self.url, self.session = topic, app, url, session
+
+    @property
+    def counters(self) -> Counters:
+        return self.app[RECEIVER].counters
+
+    async def __call__(self, body: Any, headers: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any]]:
+        async with self.session.post(self.url, data=body, headers=headers) as answer:
+            assert answer.content_type == "application/json"
+            return answer.status, await answer.json()
+
+
+@asynccontextmanager
+async def receiving(*, now: Callable[[], float] = lambda: NOW, secrets: tuple[str, ...] = (SECRET,), **limits: Any) -> AsyncIterator[Post]:
+    topic = Topic()
+    app = build_receiver(topic.publish, lambda: tuple(s.encode() for s in secrets), limits=Limits(**limits), now=now)
+    async with listening(app, "127.0.0.1", 0) as port, aiohttp.ClientSession() as session:
+        yield Post(topic, app, f"http://127.0.0.1:{port}/webhooks/didit", session)
