@@ -46,7 +46,10 @@ def run() -> None:
     if settings.didit.key() is None:
         _fail("the configuration is not usable:\n  VP_DIDIT__API_KEY: is missing (or set VP_DIDIT__API_KEY_FILE)")
     configure_logs(settings.log)
-    raise typer.Exit(run_service(settings))
+    try:
+        raise typer.Exit(run_service(settings))
+    except ConfigurationError as exc:
+        _fail(str(exc))
 
 
 @app.command()

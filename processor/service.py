@@ -30,6 +30,8 @@ from processor.stream.event_feed import EventFeed
 from processor.stream.faults import describe, is_fatal
 from processor.stream.hints import Hints
 from processor.stream.topics_admin import TopicsError, check_topics
+from processor.webhooks.secret_source import SecretSource
+from processor.webhooks.service import serve as receive_webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -59,23 +61,31 @@ def clock_ms() -> int:
 
 
 async def serve(settings: Settings, term: asyncio.Event) -> int:
-    """Work until ``term`` is set; the exit status."""
+    """Work until ``term`` is set; the exit status.
+
+    Raises:
+        ConfigurationError: if webhooks are to be received and there is no secret.
+    """
     unusable = await _wait_topics(settings, term)
     if unusable is not None or term.is_set():
         return unusable or EXIT_STOPPED
+    secrets = SecretSource(settings.webhooks) if settings.webhooks.in_run else None
     place = Place(settings.kafka.instance_id, settings.didit.calls_max, settings.budget.queue_max, settings.budget.pause_park_s)
     budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), place, draw=random.random)
     following = asyncio.get_running_loop().create_task(budget.run(), name="budget")
     hints = Hints(lambda hint: is_settled(hint.event.get("status")))
     feeding = asyncio.get_running_loop().create_task(EventFeed(settings, hints).run(), name="events")
+    receiving = asyncio.get_running_loop().create_task(_receive(settings, secrets, term), name="webhooks")
     try:
         async with DiditClient(settings.didit) as client:
             engine = Engine(settings, client, FileReader(settings.images), budget, clock_ms=clock_ms, draw=random.random)
-            return await supervise(lambda: Core(settings, engine, budget, hints, clock_ms), term, following)
+            status = await supervise(lambda: Core(settings, engine, budget, hints, clock_ms), term, following)
+            return (await receiving if term.is_set() else 0) or status
     finally:
-        following.cancel()
-        feeding.cancel()
-        await asyncio.wait({following, feeding})
+        tasks = {following, feeding, receiving}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await budget.close()
 
 
@@ -136,6 +146,15 @@ async def supervise(make: Callable[[], Core], term: asyncio.Event, budget: async
         finally:
             watch.cancel()
     return EXIT_STOPPED
+
+
+async def _receive(settings: Settings, secrets: SecretSource | None, term: asyncio.Event) -> int:
+    """Receive webhooks where that is wished for; if it cannot be done, the process stops and says so."""
+    if secrets is None:
+        return EXIT_STOPPED
+    status = await receive_webhooks(settings, secrets, term)
+    term.set()
+    return status
 
 
 async def _wait_topics(settings: Settings, term: asyncio.Event) -> int | None:

@@ -113,6 +113,7 @@ class WebhookSettings(Group):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 in a container. TLS is the ingress's work")
     port: int = Field(8090, ge=0, le=65_535, description="port to listen on; 0 takes a free one, and the log says which")
+    in_run: bool = Field(default=False, description="receive inside `processor run` too, so that a small set-up needs no second service")
     path: str = Field("/webhooks/didit", pattern=r"^/[A-Za-z0-9._~/-]{0,200}$", description="path of the destination's URL")
     secrets: tuple[SecretStr, ...] = Field((), max_length=10, description="JSON array of the destination's secrets, the newest first")
     secrets_file: Path | None = Field(

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "caller": {"images", "outcomes", "stream", "budget", "didit", "contract"},
     "following": {"caller", "outcomes", "stream", "budget", "didit", "contract", "setting_groups"},
     "engine": {"following", "caller", "outcomes", "stream", "retry", "budget", "didit", "contract", "settings"},
-    "service": {"images", "engine", "stream", "budget", "didit", "settings"},
+    "service": {"webhooks", "images", "engine", "stream", "budget", "didit", "settings"},
     "observe": {"observe", "settings"},
     "webhooks": {"webhooks", "stream", "contract", "settings"},
     "traffic": {"stream", "contract", "settings"},
