@@ -1,86 +1,58 @@
-"""What each route does once it is admitted: status, body, and the session it touched. Pure but for the state it is given."""
+"""Sessions: create, read, list, delete, report. Pure but for the state it is given (Didit, the pages of "Sessions API")."""
 
 from __future__ import annotations
 
-import re
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from processor.simulator.checks import Checked, Checks
-from processor.simulator.config import Switches
-from processor.simulator.decisions import decision, list_row
+from processor.simulator.config import Config
+from processor.simulator.decisions import decision, list_row, session_type
+from processor.simulator.exchange import Asked, Handler, Told
 from processor.simulator.ledger import Ledger
-from processor.simulator.sessions import UPDATABLE, Session, Sessions
-from processor.simulator.validation import create_fault, list_fault, update_fault
+from processor.simulator.report import pdf
+from processor.simulator.session import Session
+from processor.simulator.sessions import Sessions
+from processor.simulator.validation import create_fault, list_fault
 
 _PAGE = 50
 _PAGE_MAX = 200
+_DAY_S = 86_400.0
+_SANDBOX_CREATES_MAX = 500  # in any 24 hours
+_REPORTED = frozenset({"Approved", "Declined", "In Review", "Kyc Expired"})
 
 
-@dataclass(slots=True)
-class Asked:
-    """One admitted call."""
+class SessionEndpoints:
+    """The routes over sessions."""
 
-    match: re.Match[str]
-    query: Mapping[str, str]
-    body: Any
-    now: float
-    base_url: str
-    key: str
-    session: Session | None
-    reference: str | None
-    idempotency_key: str | None  # None where the route takes none
+    def __init__(self, sessions: Sessions, ledger: Ledger, config: Config) -> None:
+        self._sessions, self._ledger, self._config = sessions, ledger, config
+        self._sandbox_creates: dict[str, deque[float]] = {}
+        self.workflows = config.workflows
 
-
-@dataclass(slots=True)
-class Told:
-    """The answer; ``body`` None has none."""
-
-    status: int
-    body: Any
-    session_id: str | None = None
-    acted: bool = False
-    headers: dict[str, str] | None = None
-
-
-class Endpoints:
-    """All routes over one application's state."""
-
-    def __init__(self, sessions: Sessions, checks: Checks, ledger: Ledger, switches: Switches, sessions_max: int) -> None:
-        self.sessions, self.checks, self._ledger, self._switches, self._sessions_max = sessions, checks, ledger, switches, sessions_max
-
-    def begin(self, asked: Asked) -> Told | None:
-        """An admitted call begins; an answer if it is not to be made."""
-        found = self.checks.begin_keyed(asked.key, asked.idempotency_key, asked.body)
-        return _told(found) if found is not None else None
-
-    def end(self, asked: Asked) -> None:
-        """A call that has begun is over, whatever became of it."""
-        self.checks.end_keyed(asked.key, asked.idempotency_key)
-
-    def answer(self, name: str, asked: Asked) -> Told:
-        """Dispatch by the route's name."""
-        handlers = {
+    def handlers(self) -> dict[str, Handler]:
+        """By route."""
+        return {
             "session.create": self._create,
             "session.decision": self._decision,
             "session.list": self._list,
-            "session.update_status": self._update_status,
             "session.delete": self._delete,
-            "aml": self._aml,
-            "email.send": self._email_send,
+            "sessions.delete": self._delete_many,
+            "session.pdf": self._pdf,
         }
-        return handlers[name](asked)
 
     def _create(self, asked: Asked) -> Told:
-        fault = create_fault(asked.body, self.sessions.blocked, self.sessions.credits)
+        caller = asked.caller
+        if caller.sandbox and (refused := self._over_quota(caller.uuid, asked.now)) is not None:
+            return refused
+        fault = create_fault(asked.body, caller, self._sessions.blocked, self.workflows)
         if fault is not None:
             return Told(400, fault)
-        if len(self.sessions) >= self._sessions_max:
+        if len(self._sessions) >= self._config.sessions_max:
             return Told(500, {"detail": "The simulator holds as many sessions as it may."})
-        session, new = self.sessions.create(asked.body, asked.now)
+        session, new = self._sessions.create(caller, asked.body, asked.now)
         metadata = session.metadata if isinstance(session.metadata, dict) else {}
         entry = {
             "session_id": session.session_id,
@@ -89,32 +61,35 @@ class Endpoints:
             "workflow_id": session.workflow_id,
             "request_id": metadata.get("vp_request_id"),
             "key": asked.key,
+            "environment": caller.environment,
         }
         (self._ledger.created if new else self._ledger.returned)(entry)
         return Told(201, session.created_body(), session.session_id, acted=True)
 
-    def _aml(self, asked: Asked) -> Told:
-        return self._checked("aml", asked, self.checks.aml(asked.key, asked.idempotency_key, asked.body, self.sessions.credits, asked.now))
-
-    def _email_send(self, asked: Asked) -> Told:
-        return self._checked("email.send", asked, self.checks.email_send(asked.body, self.sessions.credits, asked.now))
-
-    def _checked(self, operation: str, asked: Asked, found: Checked) -> Told:
-        if found.billed is not None:
-            self.sessions.credits -= 1
-            self._ledger.checked({"operation": operation, "at": asked.now, "reference": asked.reference, "key": asked.key, **found.billed})
-        return _told(found)
+    def _over_quota(self, application: str, now: float) -> Told | None:
+        """The refusal of a sandbox that has had its creates; else this call is one of them."""
+        creates = self._sandbox_creates.setdefault(application, deque())
+        while creates and creates[0] <= now - _DAY_S:
+            creates.popleft()
+        if len(creates) < _SANDBOX_CREATES_MAX:
+            creates.append(now)
+            return None
+        wait_s = max(1, round(creates[0] + _DAY_S - now))
+        text = "Sandbox session quota exceeded (500 sessions per 24h). Wait for the window to reset."
+        return Told(429, {"detail": f"{text} Expected available in {wait_s} seconds."}, headers={"Retry-After": str(wait_s)})
 
     def _decision(self, asked: Asked) -> Told:
-        session = _known(asked)
         events = "events" in asked.query.get("include", "").split(",")
-        return Told(200, decision(session, asked.match["version"], events=events), session.session_id)
+        empty = self._config.switches.absent_features == "empty"
+        return Told(200, decision(asked.known, asked.match["version"], events=events, empty=empty), asked.known.session_id)
 
     def _list(self, asked: Asked) -> Told:
         fault = list_fault(asked.query)
         if fault is not None:
             return Told(400, fault)
-        rows = self.sessions.listed(lambda s: _matches(s, asked.query), asked.now) if asked.query.get("session_kind") != "business" else []
+        rows: list[Session] = []
+        if asked.query.get("session_kind") != "business":
+            rows = self._sessions.listed(asked.caller, asked.query.get("vendor_data"), lambda s: _matches(s, asked.query), asked.now)
         limit = _number(asked.query.get("limit"), _PAGE, _PAGE_MAX)
         offset = _number(asked.query.get("offset"), 0, 10**9)
         page = rows[offset : offset + limit]
@@ -126,53 +101,58 @@ class Endpoints:
         }
         return Told(200, body)
 
-    def _update_status(self, asked: Asked) -> Told:
-        session = _known(asked)
-        if session.status not in UPDATABLE:
-            allowed = "Approved, Declined, In Review, Kyc Expired, Abandoned or Resubmitted"
-            return Told(400, {"detail": f"Only sessions with status {allowed} can be updated. Current status: {session.status}"})
-        fault = update_fault(asked.body)
-        if fault is not None:
-            return Told(400, fault)
-        if asked.body["new_status"] == session.status:
-            if self._switches.same_status_update == 400:  # noqa: PLR2004 - a switch
-                return Told(400, ["The new status is the same as the current status."])
-            return Told(200, {"session_id": session.session_id}, session.session_id)
-        session.status, session.changed_at = asked.body["new_status"], asked.now
-        review = {"user": "api", "new_status": session.status, "comment": asked.body.get("comment"), "created_at": asked.now}
-        session.reviews.append(review)
-        return Told(200, {"session_id": session.session_id}, session.session_id, acted=True)
-
     def _delete(self, asked: Asked) -> Told:
-        session = _known(asked)
-        self.sessions.delete(session)
-        body = {
-            "session_id": session.session_id,
-            "session_number": session.session_number,
-            "face_retention_outcome": "none",
-            "biometric_template_uuid": None,
-        }
-        status = self._switches.delete_status
-        return Told(status, body if status == 200 else None, session.session_id, acted=True)  # noqa: PLR2004 - a switch
+        session = asked.known
+        if session.held:
+            return Told(503, {"detail": "The session could not be deleted. Nothing was deleted; please retry."}, session.session_id)
+        self._sessions.delete(session)
+        status = self._config.switches.delete_status
+        body = _deleted(session) if status == 200 else None  # noqa: PLR2004 - a switch
+        return Told(status, body, session.session_id, acted=True)
+
+    def _delete_many(self, asked: Asked) -> Told:
+        """Unknown numbers are skipped; what cannot be deleted now is named."""
+        body = asked.document
+        numbers = body.get("session_numbers")
+        if body.get("delete_all") is True:
+            chosen = list(self._sessions.of(asked.caller))
+        elif not isinstance(numbers, list):
+            return Told(400, {"session_numbers": ["This field is required unless delete_all is true."]})
+        else:
+            wanted = {str(number) for number in numbers}
+            chosen = [session for session in self._sessions.of(asked.caller) if str(session.session_number) in wanted]
+        results = []
+        for session in chosen:
+            if not session.held:
+                self._sessions.delete(session)
+            results.append({**_deleted(session), "status": "failed_retryable" if session.held else "deleted"})
+        status = self._config.switches.delete_status
+        return Told(status, {"results": results} if status == 200 else None, acted=bool(results))  # noqa: PLR2004 - a switch
+
+    def _pdf(self, asked: Asked) -> Told:
+        session = asked.known
+        if session.status not in _REPORTED:
+            return Told(403, {"detail": "You can only generate a PDF for sessions in review, declined, approved or kyc expired"})
+        lines = [f"Session {session.session_id}", f"Number {session.session_number}", f"Status {session.status}"]
+        headers = {"Content-Disposition": f'attachment; filename="session_{session.session_id}.pdf"'}
+        return Told(200, pdf(lines), session.session_id, headers=headers, content_type="application/pdf")
 
 
-def _told(found: Checked) -> Told:
-    headers = {"Retry-After": str(found.retry_after_s)} if found.retry_after_s is not None else None
-    return Told(found.status, found.body, acted=found.billed is not None, headers=headers)
-
-
-def _known(asked: Asked) -> Session:
-    if asked.session is None:
-        raise LookupError("the application looks sessions up before it admits a call")
-    return asked.session
+def _deleted(session: Session) -> dict[str, Any]:
+    return {
+        "session_id": session.session_id,
+        "session_number": session.session_number,
+        "face_retention_outcome": "none" if session.vendor_data is not None else "ineligible_no_vendor_user",
+        "biometric_template_uuid": None,
+    }
 
 
 def _matches(session: Session, query: Mapping[str, str]) -> bool:
     created = datetime.fromtimestamp(session.created_at, UTC).date().isoformat()
     return (
-        ("vendor_data" not in query or session.vendor_data == query["vendor_data"])
-        and ("workflow_id" not in query or session.workflow_id in query["workflow_id"].split(","))
+        ("workflow_id" not in query or session.workflow_id in query["workflow_id"].split(","))
         and ("status" not in query or session.status in query["status"].split(","))
+        and ("session_type" not in query or session_type(session) in query["session_type"].split(","))
         and ("date_from" not in query or created >= query["date_from"])
         and ("date_to" not in query or created <= query["date_to"])
     )
