@@ -211,13 +211,13 @@ def _read(request: web.Request, route: Route, asked: Asked) -> Told | None:
     """Put the body as the endpoint wants it; a refusal if it is of another kind."""
     content_type = request.headers.get("Content-Type", "")
     boundary = boundary_of(content_type)
-    if boundary is not None and route.form:
+    if boundary is not None and route.form != "no":
         try:
             asked.body = read_form(boundary, asked.body)
         except MultipartError as exc:
             return Told(400, {"detail": f"Multipart form parse error - {exc}"})
         return None
-    if route.form and route.name != "imports.create":
+    if route.form == "only":
         return Told(415, {"detail": f'Unsupported media type "{content_type.split(";")[0]}" in request.'})
     try:
         asked.body = orjson.loads(asked.body) if asked.body else None

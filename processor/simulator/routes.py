@@ -8,6 +8,7 @@ from typing import Literal
 
 from processor.simulator.config import Switches
 
+Form = Literal["no", "also", "only"]  # whether the body is multipart instead of JSON
 Auth = Literal["key", "bearer", "token", "none"]  # x-api-key, Authorization, Session-Token
 
 
@@ -21,7 +22,7 @@ class Route:
     by_session: bool = False  # the owner of the id is looked up before the credentials
     keyed: bool = False  # takes an Idempotency-Key
     auth: Auth = "key"
-    form: bool = False  # multipart, not JSON
+    form: Form = "no"
     scope: str | None = None  # the endpoint's own rate limit, beside the generic one
     refusal: int | None = None  # status of a wrong key, where it is documented apart
 
@@ -33,7 +34,7 @@ def _row(
     *,
     keyed: bool = False,
     auth: Auth = "key",
-    form: bool = False,
+    form: Form = "no",
     scope: str | None = None,
     refusal: int | None = None,
 ) -> Route:
@@ -59,19 +60,19 @@ ROUTES = (
     _row("session.review", "POST", r"/v3/sessions/{id}/reviews/"),
     _row("session.arm", "POST", r"/v3/session/{id}/sandbox/arm/", auth="token"),
     _row("sandbox.scenarios", "GET", r"/v1/sandbox/scenarios/"),
-    _row("imports.create", "POST", r"/v3/session/imports/", form=True),
+    _row("imports.create", "POST", r"/v3/session/imports/", form="also"),
     _row("imports.template", "GET", r"/v3/session/imports/template/"),
     _row("imports.get", "GET", r"/v3/session/imports/{name}/"),
     _row("imports.errors", "GET", r"/v3/session/imports/{name}/errors/"),
-    _row("id_verification", "POST", r"/v3/id-verification/", form=True),
-    _row("passive_liveness", "POST", r"/v3/passive-liveness/", form=True),
-    _row("face_match", "POST", r"/v3/face-match/", form=True),
-    _row("face_search", "POST", r"/v3/face-search/", form=True),
-    _row("age_estimation", "POST", r"/v3/age-estimation/", form=True),
-    _row("poa", "POST", r"/v3/poa/", form=True),
-    _row("document_ai", "POST", r"/v3/document-ai/", form=True),
+    _row("id_verification", "POST", r"/v3/id-verification/", form="only"),
+    _row("passive_liveness", "POST", r"/v3/passive-liveness/", form="only"),
+    _row("face_match", "POST", r"/v3/face-match/", form="only"),
+    _row("face_search", "POST", r"/v3/face-search/", form="only"),
+    _row("age_estimation", "POST", r"/v3/age-estimation/", form="only"),
+    _row("poa", "POST", r"/v3/poa/", form="only"),
+    _row("document_ai", "POST", r"/v3/document-ai/", form="only"),
     _row("aml", "POST", r"/v3/aml/", keyed=True),
-    _row("database_validation", "POST", r"/v3/database-validation/"),
+    _row("database_validation", "POST", r"/v3/database-validation/", form="also"),
     _row("email.send", "POST", r"/v3/email/send/"),
     _row("email.check", "POST", r"/v3/email/check/"),
     _row("email.risk", "POST", r"/v3/email/risk/"),

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from processor.simulator.applications import Application
-from processor.simulator.checks import documents, faces, screening
+from processor.simulator.checks import databases, documents, faces, screening
 from processor.simulator.checks.codes import Codes
 from processor.simulator.checks.found import Check, Checked, Inputs
 from processor.simulator.multipart import Form
@@ -23,7 +23,7 @@ from processor.simulator.session import Finding
 from processor.simulator.stamps import iso
 from processor.simulator.validation import NO_CREDITS
 
-CHECKS = {check.name: check for check in (*faces.CHECKS, *documents.CHECKS, *screening.CHECKS)}
+CHECKS = {check.name: check for check in (*faces.CHECKS, *documents.CHECKS, *databases.CHECKS, *screening.CHECKS)}
 _KEY_CHARS_MAX = 255
 _BUSY_S = 2
 _BUSY = {"detail": "A request with this Idempotency-Key is still running. Please retry later."}
@@ -86,7 +86,7 @@ class Desk:
             if verb == "check":
                 return self.codes.check(kind, application, body, now)
             return (self.codes.phone_send if kind == "phone" else self.codes.email_send)(application, body, now)
-        inputs = Inputs(body.fields, body.files) if isinstance(body, Form) else Inputs(body)
+        inputs = Inputs(body.fields, body.files, form=True) if isinstance(body, Form) else Inputs(body)
         return self._find(CHECKS[name], application, inputs, now)
 
     def _find(self, check: Check, application: Application, inputs: Inputs, now: float) -> Checked:
@@ -99,13 +99,14 @@ class Desk:
             return Checked(400, fault)
         if not application.paid:
             return Checked(403, None)
+        failed = check.failure(inputs) if check.failure is not None else None
+        if failed is not None:
+            return Checked(*failed)
         found = check.find(inputs)
         request_id = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
         told = {"vendor_data": inputs.fields.get("vendor_data"), "metadata": _metadata(inputs)}
         status = {"status": found["status"]} if check.risk else {}
         body = {"request_id": request_id, **status, check.member: found, **told, "created_at": iso(now)}
-        if found.get("errors"):  # a data source failed: nothing is billed
-            return Checked(502, body)
         stored = Finding(check.service, found["status"], {check.array: [{"node_id": None, **found}]})
         return Checked(200, body, acted=True, credit_count=1, stored=stored if check.risk or _saved(inputs) else None)
 
@@ -113,7 +114,7 @@ class Desk:
 def _metadata(inputs: Inputs) -> Any:
     """The caller's own data; in a form it is JSON text."""
     value = inputs.fields.get("metadata")
-    if not inputs.files or not isinstance(value, str):
+    if not inputs.form or not isinstance(value, str):
         return value
     try:
         return orjson.loads(value)

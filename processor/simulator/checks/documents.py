@@ -15,8 +15,8 @@ from processor.simulator.features import warning
 _ID_MB, _DOCUMENT_MB = 10, 15
 
 
-def _unreadable(inputs: Inputs) -> Any:
-    return {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"} if inputs.marked(b"UNREADABLE") else None
+def _unreadable(inputs: Inputs) -> tuple[int, Any] | None:
+    return (400, {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"}) if inputs.marked(b"UNREADABLE") else None
 
 
 def _id_fault(inputs: Inputs) -> Any:
@@ -25,7 +25,6 @@ def _id_fault(inputs: Inputs) -> Any:
         file_fault(inputs, "back_image", _ID_MB, required=False),
         number_fault(inputs.fields, "minimum_age", 1, 120),
         action_fault(inputs.fields),
-        _unreadable(inputs),
     )
 
 
@@ -59,7 +58,7 @@ def _id(inputs: Inputs) -> dict[str, Any]:
 
 
 def _poa_fault(inputs: Inputs) -> Any:
-    return first(file_fault(inputs, "document", _DOCUMENT_MB), action_fault(inputs.fields), _unreadable(inputs))
+    return first(file_fault(inputs, "document", _DOCUMENT_MB), action_fault(inputs.fields))
 
 
 def _poa(inputs: Inputs) -> dict[str, Any]:
@@ -89,24 +88,29 @@ def _poa(inputs: Inputs) -> dict[str, Any]:
 
 
 def _ai_fault(inputs: Inputs) -> Any:
-    return first(file_fault(inputs, "document", _DOCUMENT_MB), _fields_fault(inputs.fields.get("fields")), _unreadable(inputs))
+    return first(file_fault(inputs, "document", _DOCUMENT_MB), _fields_fault(inputs.fields.get("fields", "[]")))
 
 
-def _fields_fault(text: Any) -> Any:
-    if text is None:
-        return {"fields": ["This field is required."]}
+def _fields_fault(text: str) -> Any:
     try:
         fields = orjson.loads(text)
     except orjson.JSONDecodeError:
         return {"fields": ["Value must be valid JSON."]}
-    named = isinstance(fields, list) and fields and all(isinstance(entry, dict) and isinstance(entry.get("key"), str) for entry in fields)
-    return None if named else {"fields": ["Expected a list of fields, each with a key."]}
+    return None if isinstance(fields, list | dict) else {"fields": ["Expected a list of fields."]}
+
+
+def _wanted(inputs: Inputs) -> dict[str, str]:
+    """Name and type of each field to read: a list of objects with a ``key``, or an object."""
+    fields = orjson.loads(inputs.fields.get("fields", "[]"))
+    if isinstance(fields, dict):
+        fields = [{"key": name, **(wanted if isinstance(wanted, dict) else {})} for name, wanted in fields.items()]
+    return {str(entry["key"]): str(entry.get("type", "text")) for entry in fields if isinstance(entry, dict) and "key" in entry}
 
 
 def _ai(inputs: Inputs) -> dict[str, Any]:
     log_type = "error" if inputs.marked(b"DECLINE") else "warning" if inputs.marked(b"REVIEW") else "information"
     examples = {"number": 7, "date": "2026-09-01"}
-    extracted = {entry["key"]: examples.get(entry.get("type", "text"), "simulated") for entry in orjson.loads(inputs.fields["fields"])}
+    extracted = {name: examples.get(kind, "simulated") for name, kind in _wanted(inputs).items()}
     warnings = [warning("DOCUMENT_AI", "DOCUMENT_NOT_AUTHENTIC", log_type, None)] if log_type != "information" else []
     return {"status": _status(log_type), "extracted_fields": extracted, "document_metadata": {}, "warnings": warnings}
 
@@ -116,7 +120,7 @@ def _status(log_type: str) -> str:
 
 
 CHECKS = (
-    Check("id_verification", "id_verification", "ID_VERIFICATION", "id_verifications", _id_fault, _id),
-    Check("poa", "poa", "POA", "poa_verifications", _poa_fault, _poa),
-    Check("document_ai", "document_ai", "DOCUMENT_AI", "document_ai_documents", _ai_fault, _ai),
+    Check("id_verification", "id_verification", "ID_VERIFICATION", "id_verifications", _id_fault, _id, failure=_unreadable),
+    Check("poa", "poa", "POA", "poa_verifications", _poa_fault, _poa, failure=_unreadable),
+    Check("document_ai", "document_ai", "DOCUMENT_AI", "document_ai_documents", _ai_fault, _ai, failure=_unreadable),
 )

@@ -22,6 +22,7 @@ class Inputs:
 
     fields: Mapping[str, Any]
     files: Mapping[str, bytes] = field(default_factory=dict)
+    form: bool = False  # they came as a form: fields are text
     sandbox: bool = False
 
     def marked(self, marker: bytes, file: str | None = None) -> bool:
@@ -71,6 +72,7 @@ class Check:
     fault: Callable[[Inputs], Any]  # the 400 body, or None
     find: Callable[[Inputs], dict[str, Any]]
     risk: bool = False  # its status stands beside its member too, and it cannot be left unsaved
+    failure: Callable[[Inputs], tuple[int, Any] | None] | None = None  # what ends it after that, unbilled
 
 
 @dataclass(slots=True)

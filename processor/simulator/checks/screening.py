@@ -1,6 +1,6 @@
-"""Checks of data alone: AML lists, state databases, and the risk of an address, a number or an IP. Pure.
+"""Checks of data alone: AML lists, and the risk of an address, a number or an IP. Pure.
 
-Sources: Didit, "AML Screening", "Database Validation", "Email Risk", "Phone Risk", "IP Risk" among the standalone APIs.
+Sources: Didit, "AML Screening", "Email Risk", "Phone Risk", "IP Risk" among the standalone APIs.
 What decides are words in the data (docs/simulator.md).
 """
 
@@ -15,7 +15,6 @@ from processor.simulator.features import warning
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 PHONE = re.compile(r"\+[1-9]\d{6,14}")
-_ALPHA3 = re.compile(r"[A-Z]{3}")
 _WEIGHTS = {"aml_name_weight": ("name", 60), "aml_dob_weight": ("dob", 25), "aml_country_weight": ("country", 15)}
 _HIT_SCORE = 90
 _DATACENTER = ipaddress.ip_network("198.51.100.0/24")  # RFC 5737: addresses for documents
@@ -62,39 +61,6 @@ def _aml(inputs: Inputs) -> dict[str, Any]:
         if status == "Approved"
         else [warning("AML", "POSSIBLE_MATCH_FOUND", "error" if status == "Declined" else "warning", None)],
     }
-
-
-def _database_fault(inputs: Inputs) -> Any:
-    fields = inputs.fields
-    if "issuing_state" not in fields:
-        return {"issuing_state": REQUIRED}
-    if not isinstance(fields["issuing_state"], str) or not _ALPHA3.fullmatch(fields["issuing_state"]):
-        return {"issuing_state": ["Enter an ISO 3166-1 alpha-3 code."]}
-    if not isinstance(fields.get("services", []), list):
-        return {"services": ['Expected a list of items but got type "str".']}
-    if not any(isinstance(fields.get(name), str) for name in ("id_number", "personal_number", "document_number", "tax_number")):
-        return {"detail": "An identification number is required for this country."}
-    return None
-
-
-def _database(inputs: Inputs) -> dict[str, Any]:
-    """``NOMATCH`` and ``PARTIAL`` in any text, else a full match; ``PROVIDERDOWN`` is the documented 502."""
-    match = "no_match" if inputs.says("NOMATCH") else "partial_match" if inputs.says("PARTIAL") else "full_match"
-    status = {"no_match": "Declined", "partial_match": "In Review"}.get(match, "Approved")
-    found = {
-        "status": status,
-        "issuing_state": inputs.fields["issuing_state"],
-        "validation_type": "one_by_one",
-        "screened_data": {name: value for name, value in inputs.fields.items() if isinstance(value, str) and name != "issuing_state"},
-        "validations": [{"service_id": service, "validation": match} for service in inputs.fields.get("services") or ["default"]],
-        "match_type": match,
-        "warnings": []
-        if status == "Approved"
-        else [warning("DATABASE_VALIDATION", f"DATABASE_VALIDATION_{match.upper()}", "warning", None)],
-    }
-    if inputs.says("PROVIDERDOWN"):
-        found["errors"] = [{"service_id": "default", "error": "The data source did not answer."}]
-    return found
 
 
 def _email_fault(inputs: Inputs) -> Any:
@@ -193,7 +159,6 @@ def _risk(inputs: Inputs, facts: dict[str, Any], *, bad: bool, doubtful: bool, f
 
 CHECKS = (
     Check("aml", "aml", "AML", "aml_screenings", _aml_fault, _aml),
-    Check("database_validation", "database_validation", "DATABASE_VALIDATION", "database_validations", _database_fault, _database),
     Check("email.risk", "email", "EMAIL_RISK", "email_verifications", _email_fault, _email, risk=True),
     Check("phone.risk", "phone", "PHONE_RISK", "phone_verifications", _phone_fault, _phone, risk=True),
     Check("ip.risk", "ip", "IP_RISK", "ip_analyses", _ip_fault, _ip, risk=True),
