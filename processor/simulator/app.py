@@ -47,6 +47,7 @@ class Simulator:
         self.sessions = self.state.sessions
         self.sender = Sender(config.hooks, self.ledger, random.Random(config.seed + 3), self.time, self.now)  # noqa: S311 - as above
         self.sessions.listener = self.sender.changed
+        self.living: asyncio.Task[None] | None = None  # ``run``, as the server has started it
         self.ahead_s = 0.0  # timers of sessions run so much ahead of the clock
         self._limits = limits
         self._windows = Windows(limits, rejected_count=config.switches.rejected_calls_count)
