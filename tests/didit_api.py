@@ -41,7 +41,7 @@ class Api:
         told = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
         return await self.call("POST", path, body, key, headers={"X-Request-Id": "ref.0", **told})
 
-    async def form(self, path: str, fields: dict[str, str] | None = None, key: str = KEY, **files: bytes) -> Answer:
+    async def form(self, path: str, fields: dict[str, str] | None = None, key: str = KEY, /, **files: bytes) -> Answer:
         form = aiohttp.FormData(default_to_multipart=True)
         for name, value in (fields or {}).items():
             form.add_field(name, value)

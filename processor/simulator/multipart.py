@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
 _NAME = re.compile(rb'\bname="((?:[^"\\]|\\.)*)"|\bname=([^;\s"]+)')
+_ESCAPED = re.compile(rb"\\(.)")
 _FILENAME = re.compile(rb"\bfilename\*?=", re.IGNORECASE)
 _PARTS_MAX = 100
 
@@ -47,7 +48,7 @@ def read_form(boundary: bytes, body: bytes) -> Form:
         named = _NAME.search(head)
         if not separator or named is None:
             raise MultipartError("a part without a name")
-        name = (named[1] if named[1] is not None else named[2]).replace(b'\\"', b'"').decode(errors="replace")
+        name = _ESCAPED.sub(rb"\1", named[1] if named[1] is not None else named[2]).decode(errors="replace")
         if _FILENAME.search(head):
             form.files[name] = content
         else:

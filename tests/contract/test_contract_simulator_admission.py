@@ -253,7 +253,7 @@ async def test_the_background_ends_with_the_server_and_its_failure_is_not_swallo
 
     async def break_it() -> None:
         async with running(Config()) as (simulator, _):
-            simulator.sessions.advance = broken  # type: ignore[method-assign]
+            simulator.sessions.advance = broken  # type: ignore[assignment, method-assign]
             simulator.put_forward(1)
             await asyncio.sleep(0.05)
 

@@ -377,12 +377,12 @@ async def test_7_checks_of_a_sandbox_are_approved_free_and_not_kept() -> None:
     async with api(credits=0) as a:
         for name, path in PATHS.items():
             status, document, _ = await a.form(
-                path, key=SANDBOX_KEY, **dict.fromkeys(FILES[name], b"DECLINE NOFACE UNREADABLE AGE=3 SCORE=1")
+                path, None, SANDBOX_KEY, **dict.fromkeys(FILES[name], b"DECLINE NOFACE UNREADABLE AGE=3 SCORE=1")
             )
             assert (status, document[MEMBERS.get(name, name)]["status"]) == (200, "Approved"), name
             assert (await a.call("GET", f"/v3/session/{document['request_id']}/decision/", key=SANDBOX_KEY))[0] == 404
         assert {(entry["credits"], entry["environment"]) for entry in a.sim.ledger.checks} == {(0, "sandbox")}
-        assert (await a.form(PATHS["poa"], key=SANDBOX_KEY))[0] == 400, "what is wrong stays wrong"
+        assert (await a.form(PATHS["poa"], None, SANDBOX_KEY))[0] == 400, "what is wrong stays wrong"
 
 
 async def test_7_aml_of_a_sandbox_takes_a_scenario() -> None:

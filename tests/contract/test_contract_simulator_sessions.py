@@ -327,7 +327,11 @@ async def test_2_4_a_shared_session_is_imported_once_and_reviewed_unless_trusted
 async def test_2_4_imports_are_refused_as_documented() -> None:
     async with api() as a:
         session_id = await a.settled("In Progress", "Declined")
-        body = {"share_token": await shared(a, session_id, ttl_in_seconds=60), "trust_review": True, "workflow_id": WORKFLOW}
+        body: dict[str, Any] = {
+            "share_token": await shared(a, session_id, ttl_in_seconds=60),
+            "trust_review": True,
+            "workflow_id": WORKFLOW,
+        }
 
         async def refused(key: str = SANDBOX_KEY, **change: Any) -> tuple[int, Any]:
             return (await a.call("POST", "/v3/session/import-shared/", {**body, **change}, key))[:2]

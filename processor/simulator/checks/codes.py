@@ -199,7 +199,7 @@ def _email_fault(body: dict[str, Any]) -> Any:
 
 
 def _options_fault(body: dict[str, Any]) -> Any:
-    options = body.get("options") or {}
+    options = body.get("options", {})
     if not isinstance(options, dict):
         return {"options": ["Expected an object."]}
     size = options.get("code_size", 6)
