@@ -45,7 +45,8 @@ class Simulator:
         self.faults = Faults(config.faults, random.Random(config.seed + 1))  # noqa: S311 - reproducible, no secret
         self.state = State(config, self.ledger)
         self.sessions = self.state.sessions
-        self.sender = Sender(config.hooks, self.ledger, random.Random(config.seed + 3), self.time, self.now)  # noqa: S311 - as above
+        draws = random.Random(config.seed + 3)  # noqa: S311 - as above
+        self.sender = Sender(config.hooks, config.switches, self.ledger, draws, self.time, self.now)
         self.sessions.listener = self.sender.changed
         self.living: asyncio.Task[None] | None = None  # ``run``, as the server has started it
         self.ahead_s = 0.0  # timers of sessions run so much ahead of the clock

@@ -65,7 +65,7 @@ def cause_of(slug: str | None, status: str) -> Scenario:
 def catalogue() -> dict[str, Any]:
     """The body of the list of scenarios."""
     rows = [
-        {"scenario": slug, "expected_status": scenario.outcome, "feature": scenario.feature or None, "risk": scenario.risk or None}
+        {"slug": slug, "expected_status": scenario.outcome, "feature": scenario.feature or None, "risk": scenario.risk or None}
         for slug, scenario in SCENARIOS.items()
     ]
     return {"count": len(rows), "scenarios": rows}

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from processor.simulator.alarm import Alarm
-from processor.simulator.config import Hooks
+from processor.simulator.config import Hooks, Switches
 from processor.simulator.ledger import Ledger
 from processor.simulator.session import Session
 from processor.simulator.webhooks import Outcome, addressed, envelope, headers, next_attempt_at, wire
@@ -37,8 +37,11 @@ class _Delivery:
 class Sender:
     """All webhooks of a simulator. ``now`` is the clock of sessions, ``wall`` that of the machine: signatures carry the latter."""
 
-    def __init__(self, hooks: Hooks, ledger: Ledger, rng: random.Random, now: Callable[[], float], wall: Callable[[], float]) -> None:
+    def __init__(
+        self, hooks: Hooks, switches: Switches, ledger: Ledger, rng: random.Random, now: Callable[[], float], wall: Callable[[], float]
+    ) -> None:
         self.hooks = hooks
+        self._empty = switches.absent_features == "empty"
         self._ledger, self._rng, self._now, self._wall = ledger, rng, now, wall
         self._waiting: list[tuple[float, int, _Delivery]] = []
         self._number = 0
@@ -49,7 +52,7 @@ class Sender:
         """Something happened to a session: send it, unless it is one of those that get lost."""
         if self.hooks.url is None:
             return
-        body = envelope(session, webhook_type, at, self.hooks.version)
+        body = envelope(session, webhook_type, at, self.hooks.version, empty=self._empty)
         first = _Delivery(body, self._uuid(), int(self._wall()), test=test)
         if self._drawn(self.hooks.lost):
             self._note(first, "lost", attempt=0)

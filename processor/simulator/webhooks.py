@@ -22,8 +22,8 @@ _SUCCESS = range(200, 300)
 _RETRIED = frozenset({404, *range(500, 600)})
 
 
-def envelope(session: Session, webhook_type: str, at: float, version: str) -> dict[str, Any]:
-    """An event of a session as it is now; what differs between attempts is added by ``addressed``."""
+def envelope(session: Session, webhook_type: str, at: float, version: str, *, empty: bool = False) -> dict[str, Any]:
+    """An event of a session as it is now; what differs between attempts is added by ``addressed``. ``empty`` as in ``decision``."""
     body = {
         "webhook_type": webhook_type,
         "created_at": int(at),
@@ -37,7 +37,7 @@ def envelope(session: Session, webhook_type: str, at: float, version: str) -> di
         "metadata": session.metadata,
     }
     if session.status in WITH_DECISION:
-        body["decision"] = decision(session, version)
+        body["decision"] = decision(session, version, empty=empty)
     if session.status == "Resubmitted":
         body["resubmit_info"] = session.resubmit_info
     return body

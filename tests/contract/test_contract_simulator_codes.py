@@ -84,7 +84,8 @@ async def test_2_5_a_code_lives_for_five_minutes_from_its_first_sending(kind: st
 @BOTH
 async def test_2_5_what_is_wrong_with_a_code_request_is_a_400(kind: str, to: str) -> None:
     async with api() as a:
-        for options in ({"code_size": 3}, {"code_size": 9}, {"code_size": "6"}, [], {"preferred_channel": "fax"}):
+        wrong: list[Any] = [{"code_size": 3}, {"code_size": 9}, {"code_size": "6"}, [], {"preferred_channel": "fax"}]
+        for options in wrong:
             assert (await send(a, kind, to, options=options))[0] == 400, options
         assert (await send(a, kind, "nobody"))[0] == 400
         name = "email" if kind == "email" else "phone_number"

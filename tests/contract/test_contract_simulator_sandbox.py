@@ -38,7 +38,7 @@ async def test_7_the_catalogue_has_every_documented_scenario() -> None:
     async with api() as a:
         status, document, _ = await a.call("GET", "/v1/sandbox/scenarios/")
         assert (status, document["count"]) == (200, 22)
-        assert [row["scenario"] for row in document["scenarios"]] == DOCUMENTED
+        assert [row["slug"] for row in document["scenarios"]] == DOCUMENTED
 
 
 @pytest.mark.parametrize("slug", SCENARIOS)
