@@ -64,9 +64,9 @@ def request(number: int, key: bytes) -> tuple[bytes, bytes]:
     return key, orjson.dumps({"request_id": f"b-{number:07d}", "operation": "session.create", "input": what})
 
 
-def decision(number: int) -> tuple[bytes, bytes]:
-    what = {"session_id": "11111111-2222-4333-8444-555555555555"}  # not there: a 404 counts like any call
-    return f"{number}".encode(), orjson.dumps({"request_id": f"d-{number:07d}", "operation": "session.decision", "input": what})
+def decision(number: int, session_id: str) -> tuple[bytes, bytes]:
+    body = {"request_id": f"d-{number:07d}", "operation": "session.decision", "input": {"session_id": session_id}}
+    return f"{number}".encode(), orjson.dumps(body)
 
 
 # ---- faults
@@ -245,8 +245,10 @@ async def true_figures(kafka: LocalKafka, seconds: float) -> list[dict[str, Any]
         await s.start(3)
         minutes = seconds / 60 + 1
         await s.publish([request(n, f"user-{n}".encode()) for n in range(int(300 * minutes))])
-        await s.publish([decision(n) for n in range(int(100 * minutes))])
         began = await s.until_calls(1)
+        await s.until_calls(30)
+        known = [session["session_id"] for session in (await s.ledger())["sessions"]]
+        await s.publish([decision(n, known[n % len(known)]) for n in range(int(100 * minutes))])
         await asyncio.sleep(seconds / 3)
         await asyncio.to_thread(s.replicas[0].child.kill)
         await asyncio.sleep(5)

@@ -198,15 +198,33 @@ def simulate(
     limits: Annotated[str | None, typer.Option(help='JSON, e.g. {"session-create": {"limit": 30, "window_s": 10}}')] = None,
     faults: Annotated[str | None, typer.Option(help='JSON, e.g. {"rates": {"lost_reply": 0.02}}')] = None,
     ledger: Annotated[Path | None, typer.Option(help="also write calls and sessions to this file, as JSON lines")] = None,
+    behaviour: Annotated[
+        str | None, typer.Option(help='JSON, what users do, e.g. {"after_s": 5, "odds": {"Approved": 9, "In Review > Declined": 1}}')
+    ] = None,
+    switches: Annotated[str | None, typer.Option(help='JSON, readings of contradictory documents, e.g. {"auth_status": 401}')] = None,
+    webhook_url: Annotated[str | None, typer.Option(help="send webhooks there")] = None,
+    webhook_secret: Annotated[str | None, typer.Option(help="sign them with this secret")] = None,
+    webhook_retry_s: Annotated[str, typer.Option(help="waits after the first and the second failed attempt, in seconds")] = "60,240",
+    webhook_faults: Annotated[str | None, typer.Option(help='JSON, e.g. {"lost": 0.1, "doubled": 0.1, "jitter_s": 2}')] = None,
     port_file: Annotated[Path | None, typer.Option(help="write the port to this file once it listens")] = None,
 ) -> None:
-    """Run the Didit simulator (docs/simulator.md); its ledger is at /_sim/ledger, any key but `sim-key` is refused."""
-    from processor.simulator.config import Config, SimulatorOptionError, faults_from_json, limits_from_json  # noqa: PLC0415
+    """Run the Didit simulator (docs/simulator.md); its ledger is at /_sim/ledger, its keys are `sim-key` and `sim-sandbox-key`."""
+    from processor.simulator.config import SimulatorOptionError  # noqa: PLC0415
+    from processor.simulator.options import config_of  # noqa: PLC0415
     from processor.simulator.server import serve  # noqa: PLC0415
 
     try:
-        config = Config(
-            seed=seed, limits=limits_from_json(limits), faults=faults_from_json(faults), ledger_path=str(ledger) if ledger else None
+        config = config_of(
+            seed=seed,
+            limits=limits,
+            faults=faults,
+            ledger=str(ledger) if ledger else None,
+            behaviour=behaviour,
+            switches=switches,
+            webhook_url=webhook_url,
+            webhook_secret=webhook_secret,
+            webhook_retry_s=webhook_retry_s,
+            webhook_faults=webhook_faults,
         )
     except SimulatorOptionError as exc:
         _fail(str(exc))

@@ -8,7 +8,19 @@ from typing import Any, Literal
 
 import orjson
 
-DOCUMENTED_LIMITS = {"session-create": 600, "session-decision": 100, "session-generate-pdf": 50, "generic-write": 300, "generic-get": 600}
+from processor.simulator.statuses import user_path
+
+DOCUMENTED_LIMITS = {
+    "session-create": 600,
+    "session-decision": 100,
+    "generic-write": 300,
+    "generic-get": 600,
+    "session-generate-pdf": 50,
+    "session-add-images": 10,
+    "session-update-kyc": 10,
+    "session-update-poa": 10,
+    "ingest-write": 600,
+}
 FAULT_NAMES = (
     "reset",  # the connection is reset before anything is done
     "lost_reply",  # done, then the connection is reset
@@ -20,6 +32,8 @@ FAULT_NAMES = (
     "truncated",  # done, and the answer is cut in the middle
     "throttle_429",  # 429 with Retry-After although the budget is not used up (foreign traffic on the key)
     "throttle_429_bare",  # 429 without any header
+    "phone_provider_unavailable",  # of phone.send alone: 502 with this code, nothing sent, nothing billed
+    "phone_error_500",  # of phone.send alone: the documented 500
 )
 
 
@@ -57,15 +71,40 @@ class FaultPlan:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What users do by themselves; without odds a session stays as it is until it expires or is moved."""
+    """What users do by themselves; without odds a session stays as it is until it expires or is moved.
 
-    after_s: float = 0.0
-    odds: Mapping[str, float] = field(default_factory=dict)  # final status -> weight
+    An outcome is a status, or several in a row: ``Approved``, ``Abandoned``, ``Expired``, ``In Review > Approved``.
+    """
+
+    after_s: float = 0.0  # on average, to the outcome; as long again for each later status
+    odds: Mapping[str, float] = field(default_factory=dict)  # outcome -> weight
+
+    def __post_init__(self) -> None:
+        for outcome in self.odds:
+            user_path(outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The webhook destination, and what goes wrong on the way to it."""
+
+    url: str | None = None
+    secret: str = "whsec_simulator"  # noqa: S105 - the simulator's own, shown in its documents
+    version: Literal["v1", "v2", "v3"] = "v3"  # of the decision inside
+    retry_s: tuple[float, ...] = (60.0, 240.0)  # waits after the first, the second failed attempt
+    timeout_s: float = 5.0
+    event_id: Literal["per_attempt", "stable"] = "per_attempt"
+    timestamp: Literal["per_attempt", "stable"] = "per_attempt"  # stable: a late retry is signed with its old time
+    lost: float = 0.0  # rate of events never sent
+    doubled: float = 0.0  # rate of events sent twice
+    jitter_s: float = 0.0  # the first attempt starts up to so much later: events overtake each other
+    drop_headers: tuple[str, ...] = ()  # lost on the way, as behind some proxies
+    drop_rate: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """Readings of contradictory documents."""
+    """Readings of contradictory documents, and features that an account may lack."""
 
     create_counts_in_generic_write: bool = True
     v3_decision_counts_in_decision_scope: bool = True
@@ -74,6 +113,9 @@ class Switches:
     auth_status: Literal[401, 403] = 403
     same_status_update: Literal[400, 200] = 400
     delete_status: Literal[200, 204] = 200
+    transaction_duplicate: Literal[400, 201] = 400
+    absent_features: Literal["null", "empty"] = "null"  # how a decision shows the arrays of features that have not run
+    imports_enabled: bool = False  # bulk imports are off unless Didit turns them on
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +124,21 @@ class Config:
 
     seed: int = 1
     api_keys: tuple[str, ...] = ("sim-key",)
+    sandbox_keys: tuple[str, ...] = ("sim-sandbox-key",)
     limits: Mapping[str, Limit] = field(default_factory=lambda: {n: Limit(v) for n, v in DOCUMENTED_LIMITS.items()})
     faults: FaultPlan = FaultPlan()
     behaviour: Behaviour = Behaviour()
+    hooks: Hooks = Hooks()
     switches: Switches = Switches()
     session_expiration_s: float = 604_800.0
     abandon_after_s: float = 604_800.0
     kyc_valid_s: float = 31_536_000.0
     list_lag_s: float = 0.0  # a created session shows in lists only so much later
-    credits: int = 1_000_000
+    credits: int = 1_000_000  # one for a session or a check; the balance shows one as a dollar
+    topped_up: bool = True  # phone codes need a first top-up
+    account_credits: int = 0  # of an organization that registers itself
+    account_code_s: float = 600.0  # documented as 10 and as 15 minutes
+    workflows: frozenset[str] | None = None  # None: every UUID is a workflow
     sessions_max: int = 1_000_000  # memory: creates beyond it are refused with a 500
     ledger_path: str | None = None
 
@@ -102,7 +150,7 @@ def limits_from_json(text: str | None) -> dict[str, Limit]:
         SimulatorOptionError: if it is not of this form.
     """
     limits = {name: Limit(value) for name, value in DOCUMENTED_LIMITS.items()}
-    for name, entry in _mapping(text, "limits").items():
+    for name, entry in mapping_of(text, "limits").items():
         if name not in limits:
             raise SimulatorOptionError(f"limits: unknown scope {name!r}; known are {', '.join(sorted(limits))}")
         try:
@@ -118,7 +166,7 @@ def faults_from_json(text: str | None) -> FaultPlan:
     Raises:
         SimulatorOptionError: if it is not of this form.
     """
-    found = _mapping(text, "faults")
+    found = mapping_of(text, "faults")
     rates = dict(found.get("rates", {}))
     if unknown := sorted(set(rates) - set(FAULT_NAMES)):
         raise SimulatorOptionError(f"faults: unknown {', '.join(unknown)}; known are {', '.join(FAULT_NAMES)}")
@@ -135,7 +183,12 @@ def faults_from_json(text: str | None) -> FaultPlan:
         raise SimulatorOptionError("faults: rates and latency_s must be objects of numbers, routes a list of route names") from None
 
 
-def _mapping(text: str | None, option: str) -> dict[str, Any]:
+def mapping_of(text: str | None, option: str) -> dict[str, Any]:
+    """The object that an option's JSON text stands for.
+
+    Raises:
+        SimulatorOptionError: if it is none.
+    """
     if not text:
         return {}
     try:

@@ -10,7 +10,9 @@ from aiohttp import web
 
 from processor.simulator.app import Simulator
 from processor.simulator.config import SimulatorOptionError, faults_from_json
-from processor.simulator.sessions import IllegalTransitionError
+from processor.simulator.options import hooks_from_json
+from processor.simulator.session import Session
+from processor.simulator.statuses import IllegalTransitionError
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -18,27 +20,39 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def control_routes(simulator: Simulator) -> list[web.RouteDef]:
     """All control routes of a simulator."""
     control = _Control(simulator)
+    posts = {
+        "faults": control.faults,
+        "script": control.script,
+        "sessions/{id}/status": control.status,
+        "sessions/{id}/finish": control.finish,
+        "sessions/{id}/hold": control.hold,
+        "sessions/{id}/webhook": control.webhook,
+        "clock": control.clock,
+        "credits": control.credits,
+        "api-keys": control.api_keys,
+        "workflows": control.workflows,
+        "workflows/{id}/publish": control.publish,
+        "users/block": control.block,
+        "webhooks": control.webhooks,
+        "checkouts/{id}/pay": control.pay,
+    }
     return [
         web.get("/_sim/ledger", control.ledger),
-        web.post("/_sim/faults", _guarded(control.faults)),
-        web.post("/_sim/script", _guarded(control.script)),
-        web.post("/_sim/sessions/{id}/status", _guarded(control.status)),
-        web.post("/_sim/clock", _guarded(control.clock)),
-        web.post("/_sim/credits", _guarded(control.credits)),
-        web.post("/_sim/api-keys", _guarded(control.api_keys)),
-        web.post("/_sim/workflows/{id}/publish", _guarded(control.publish)),
-        web.post("/_sim/users/block", _guarded(control.block)),
+        web.get("/_sim/codes", control.codes),
+        *(web.post(f"/_sim/{path}", _guarded(handler, simulator)) for path, handler in posts.items()),
     ]
 
 
-def _guarded(handler: Callable[[web.Request, Any], dict[str, Any]]) -> _Handler:
+def _guarded(handler: Callable[[web.Request, Any], dict[str, Any]], simulator: Simulator) -> _Handler:
     async def guarded(request: web.Request) -> web.Response:
         try:
-            return _reply(200, handler(request, orjson.loads(await request.read() or b"{}")))
+            answer = handler(request, orjson.loads(await request.read() or b"{}"))
         except (SimulatorOptionError, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
             return _reply(400, {"detail": f"{type(exc).__name__}: {exc}"})
         except IllegalTransitionError as exc:
             return _reply(409, {"detail": f"no such step: {exc}"})
+        simulator.touched()
+        return _reply(200, answer)
 
     return guarded
 
@@ -49,11 +63,14 @@ def _reply(status: int, body: dict[str, Any]) -> web.Response:
 
 class _Control:
     def __init__(self, simulator: Simulator) -> None:
-        self._sim = simulator
+        self._sim, self._state = simulator, simulator.state
 
     async def ledger(self, request: web.Request) -> web.Response:
         since = request.query.get("since", "0")
         return _reply(200, self._sim.ledger.document(int(since) if since.isdigit() else 0))
+
+    async def codes(self, _request: web.Request) -> web.Response:
+        return _reply(200, {"codes": [*self._state.checks.desk.codes.shown(), *self._state.accounts.shown()]})
 
     def faults(self, _request: web.Request, body: Any) -> dict[str, Any]:
         self._sim.faults.plan = faults_from_json(orjson.dumps(body).decode())
@@ -63,24 +80,40 @@ class _Control:
         return {"waiting": self._sim.faults.order(body["route"], body["answers"])}
 
     def status(self, request: web.Request, body: Any) -> dict[str, Any]:
-        now = self._sim.now() + self._sim.ahead_s
-        session = self._sim.sessions.get(request.match_info["id"], now)
-        if session is None:
-            raise KeyError("no such session")
-        self._sim.sessions.move(session, body["status"], now)
+        session = self._session(request)
+        self._sim.sessions.move(session, body["status"], self._sim.time())
+        return {"status": session.status}
+
+    def finish(self, request: web.Request, _body: Any) -> dict[str, Any]:
+        return {"status": self._sim.sessions.finish(self._session(request), self._sim.time())}
+
+    def hold(self, request: web.Request, body: Any) -> dict[str, Any]:
+        session = self._session(request)
+        session.held = bool(body["held"])
+        return {"held": session.held}
+
+    def webhook(self, request: web.Request, body: Any) -> dict[str, Any]:
+        session = self._session(request)
+        self._sim.sender.changed(session, "status.updated", self._sim.time(), test=bool(body.get("test", False)))
         return {"status": session.status}
 
     def clock(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        self._sim.ahead_s += max(0.0, float(body["advance_s"]))
+        self._sim.put_forward(float(body["advance_s"]))
         return {"ahead_s": self._sim.ahead_s}
 
     def credits(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        self._sim.sessions.credits = int(body["credits"])
-        return {"credits": self._sim.sessions.credits}
+        organization = self._state.directory.organization
+        organization.credits = int(body.get("credits", organization.credits))
+        organization.topped_up = bool(body.get("topped_up", organization.topped_up))
+        return {"credits": organization.credits, "topped_up": organization.topped_up}
 
     def api_keys(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        self._sim.api_keys = {str(key) for key in body["keys"]}
-        return {"accepted": len(self._sim.api_keys)}
+        return {"accepted": self._state.directory.accept(body["keys"])}
+
+    def workflows(self, _request: web.Request, body: Any) -> dict[str, Any]:
+        known = body["known"]
+        self._state.hosted.workflows = frozenset(map(str, known)) if known is not None else None
+        return {"known": known}
 
     def publish(self, request: web.Request, _body: Any) -> dict[str, Any]:
         return {"workflow_version": self._sim.sessions.publish_workflow(request.match_info["id"])}
@@ -88,3 +121,19 @@ class _Control:
     def block(self, _request: web.Request, body: Any) -> dict[str, Any]:
         self._sim.sessions.blocked.add(str(body["vendor_data"]))
         return {"blocked": len(self._sim.sessions.blocked)}
+
+    def webhooks(self, _request: web.Request, body: Any) -> dict[str, Any]:
+        self._sim.sender.hooks = hooks_from_json(orjson.dumps(body).decode(), self._sim.sender.hooks)
+        return {"url": self._sim.sender.hooks.url}
+
+    def pay(self, request: web.Request, _body: Any) -> dict[str, Any]:
+        organization, dollars = self._state.records.checkouts.pop(request.match_info["id"])
+        organization.credits += dollars
+        organization.topped_up = True
+        return {"credits": organization.credits}
+
+    def _session(self, request: web.Request) -> Session:
+        session = self._sim.sessions.get(request.match_info["id"], self._sim.time())
+        if session is None:
+            raise KeyError("no such session")
+        return session

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-from processor.simulator.sessions import SETTLED, Session
+from processor.simulator import features
+from processor.simulator.session import Session
+from processor.simulator.stamps import iso
+from processor.simulator.statuses import SETTLED
 
 _ARRAYS = (
     "id_verifications",
@@ -21,6 +23,7 @@ _ARRAYS = (
     "document_ai_documents",
     "questionnaire_responses",
 )
+# v2 has single objects, v1 fewer and other names
 _SINGULAR = {
     "id_verifications": "id_verification",
     "nfc_verifications": "nfc",
@@ -33,47 +36,67 @@ _SINGULAR = {
     "ip_analyses": "ip_analysis",
     "database_validations": "database_validation",
 }
+_V1 = {"id_verifications": "kyc", "aml_screenings": "aml", "face_matches": "face", "ip_analyses": "location"}
 
 
-def iso(epoch_s: float) -> str:
-    """ISO 8601 in UTC with microseconds, as Didit writes times."""
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat().replace("+00:00", "Z")
-
-
-def decision(session: Session, version: str, *, events: bool) -> dict[str, Any]:
-    """The decision document of API ``version`` (``v1``, ``v2``, ``v3``)."""
-    arrays: dict[str, Any] = dict.fromkeys(_ARRAYS)
+def decision(session: Session, version: str, *, events: bool = False, empty: bool = False) -> dict[str, Any]:
+    """The decision document of API ``version`` (``v1``, ``v2``, ``v3``); features that have not run are null, or empty lists."""
+    arrays: dict[str, Any] = {name: [] if empty else None for name in _ARRAYS}
     if session.status in SETTLED:
-        arrays |= _features(session)
-    document = {
+        arrays |= features.found(session)
+    document = _head(session)
+    if version != "v3":
+        singular = _V1 if version == "v1" else _SINGULAR
+        return document | {name: (arrays[array] or [None])[0] for array, name in singular.items()}
+    if events:
+        del document["session_kind"]
+        document |= _events(session)
+    return document | arrays
+
+
+def _head(session: Session) -> dict[str, Any]:
+    return {
         "session_id": session.session_id,
         "session_kind": "user",
         "session_number": session.session_number,
         "session_url": session.url,
         "status": session.status,
-        "environment": "live",
+        "environment": session.application.environment,
         "workflow_id": session.workflow_id,
-        "features": ["ID_VERIFICATION", "LIVENESS", "FACE_MATCH"],
+        "features": features.names(session),
         "vendor_data": session.vendor_data,
         "metadata": session.metadata,
         "expected_details": session.expected_details,
         "contact_details": session.contact_details,
         "callback": session.callback,
-        "reviews": session.reviews,
+        "reviews": [review for review in session.reviews if review["new_status"] is not None],
         "created_at": iso(session.created_at),
         "expires_at": iso(session.expires_at),
     }
-    if version != "v3":
-        return document | {_SINGULAR[name]: items[0] if items else None for name, items in arrays.items() if name in _SINGULAR}
-    if events:
-        del document["session_kind"]
-        document |= {"events": [], "activity_reviews": [], "session_type": "API", "api_service": None, "blocklisted": False}
-        document["features"] = [{"feature": f, "node_id": f"node-{n}"} for n, f in enumerate(["ID_VERIFICATION", "LIVENESS", "FACE_MATCH"])]
-    return document | arrays
+
+
+def _events(session: Session) -> dict[str, Any]:
+    """The members that ``include=events`` adds, or shows in another way."""
+    return {
+        "events": [],
+        "activity_reviews": session.reviews,
+        "session_type": session_type(session),
+        "api_service": session.service,
+        "blocklisted": False,
+        "cost_breakdown": None,
+        "workflow_version": session.workflow_version,
+        "features": [{"feature": name, "node_id": f"node-{number}"} for number, name in enumerate(features.names(session))],
+    }
+
+
+def session_type(session: Session) -> str:
+    """How a session came to be."""
+    return "HOSTED" if session.service is None else "API"
 
 
 def list_row(session: Session) -> dict[str, Any]:
     """A row of the list: no workflow, no metadata; the token only inside the url."""
+    status = session.status if session.status in SETTLED else "Not Finished"
     return {
         "session_id": session.session_id,
         "session_kind": "user",
@@ -87,42 +110,8 @@ def list_row(session: Session) -> dict[str, Any]:
         "vendor_data": session.vendor_data,
         "didit_internal_id": None,
         "created_at": iso(session.created_at),
-        "features": [{"feature": "ID_VERIFICATION", "status": "Not Finished"}],
+        "features": [{"feature": name, "status": status} for name in features.names(session)],
         "phone_number": None,
         "email_address": None,
         "additional_details": None,
-    }
-
-
-def _features(session: Session) -> dict[str, Any]:
-    status = {"Kyc Expired": "Expired"}.get(session.status, session.status)
-    declined = session.status == "Declined"
-    warning = {
-        "feature": "FACE_MATCH",
-        "risk": "LOW_FACE_MATCH_SIMILARITY",
-        "additional_data": None,
-        "log_type": "error",
-        "short_description": "Low face match similarity",
-        "long_description": "The face does not match the document.",
-        "node_id": "node-2",
-    }
-    return {
-        "id_verifications": [
-            {
-                "node_id": "node-0",
-                "status": "Approved" if declined else status,
-                "warnings": [],
-                "document_type": "Passport",
-                "document_number": f"P{session.session_number:08d}",
-                "first_name": "Simulated",
-                "last_name": f"Person {session.session_number}",
-                "date_of_birth": "1990-01-01",
-                "issuing_state": "ESP",
-                "nationality": "ESP",
-            }
-        ],
-        "liveness_checks": [{"node_id": "node-1", "status": "Approved", "warnings": [], "method": "PASSIVE", "score": 97.5}],
-        "face_matches": [
-            {"node_id": "node-2", "status": status, "warnings": [warning] if declined else [], "score": 12.5 if declined else 96.25}
-        ],
     }

@@ -39,13 +39,14 @@ def key_digest(api_key: str) -> str:
 
 
 class Ledger:
-    """Calls in order of arrival, created (billed) sessions and billed checks; all also as JSON lines in a file, if one is given."""
+    """Calls in order of arrival, created sessions, checks and webhooks; all also as JSON lines in a file, if one is given."""
 
     def __init__(self, limits: Mapping[str, Limit], path: str | None = None) -> None:
         self.calls: list[Call] = []
         self.sessions: list[dict[str, Any]] = []
         self.reused: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
+        self.webhooks: list[dict[str, Any]] = []
         self._limits = limits
         self._file: BinaryIO | None = Path(path).open("ab", buffering=0) if path else None  # noqa: SIM115 - open for the life of the ledger
 
@@ -58,7 +59,7 @@ class Ledger:
         self._write("call", asdict(call))
 
     def created(self, session: dict[str, Any]) -> None:
-        """Note a created session: one that is billed."""
+        """Note a created session; it is billed, unless it is of a sandbox."""
         self.sessions.append(session)
         self._write("session", session)
 
@@ -68,9 +69,14 @@ class Ledger:
         self._write("reused", session)
 
     def checked(self, check: dict[str, Any]) -> None:
-        """Note a standalone check: one that is billed."""
+        """Note a standalone check that acted, with the credits it was billed."""
         self.checks.append(check)
         self._write("check", check)
+
+    def hooked(self, attempt: dict[str, Any]) -> None:
+        """Note an attempt to deliver a webhook; attempt 0 was never made."""
+        self.webhooks.append(attempt)
+        self._write("webhook", attempt)
 
     def scopes(self) -> dict[str, dict[str, dict[str, float]]]:
         """Key digest -> scope -> limit, window, counted calls, and the most of any window."""
@@ -97,6 +103,7 @@ class Ledger:
             "sessions": self.sessions,
             "reused": self.reused,
             "checks": self.checks,
+            "webhooks": self.webhooks,
             "scopes": self.scopes(),
         }
 

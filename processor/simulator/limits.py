@@ -17,6 +17,11 @@ _TEXTS = {
     "session-decision": "Session decision rate limit exceeded. You can make up to {limit} requests per minute.",
     "generic-get": "GET request rate limit exceeded. You can make up to {limit} requests per minute.",
     "generic-write": "Write request rate limit exceeded. You can make up to {limit} requests per minute.",
+    "session-generate-pdf": "PDF generation rate limit exceeded. You can make up to {limit} requests per minute.",
+    "session-add-images": "Image upload rate limit exceeded. You can make up to {limit} requests per minute.",
+    "session-update-kyc": "Session update rate limit exceeded. You can make up to {limit} requests per minute.",
+    "session-update-poa": "Session update rate limit exceeded. You can make up to {limit} requests per minute.",
+    "ingest-write": "Request was throttled. Expected available in {wait_s} seconds.",
 }
 
 
@@ -41,8 +46,8 @@ class Refusal:
 
     @property
     def body(self) -> dict[str, str]:
-        """The documented body."""
-        return {"detail": _TEXTS[self.scope].format(limit=self.limit)}
+        """The body: documented for the generic scopes, creates and transactions; the others are worded alike."""
+        return {"detail": _TEXTS[self.scope].format(limit=self.limit, wait_s=self.retry_after_s)}
 
 
 class Windows:

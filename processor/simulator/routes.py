@@ -1,11 +1,15 @@
-"""The routes that exist, and how each one counts. Adding an endpoint is one row and one function. Pure."""
+"""The routes that exist, who may call them, and how each one counts. Adding an endpoint is one row and one function. Pure."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from processor.simulator.config import Switches
+
+Form = Literal["no", "also", "only"]  # whether the body is multipart instead of JSON
+Auth = Literal["key", "bearer", "token", "none"]  # x-api-key, Authorization, Session-Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +21,81 @@ class Route:
     pattern: re.Pattern[str]
     by_session: bool = False  # the owner of the id is looked up before the credentials
     keyed: bool = False  # takes an Idempotency-Key
+    auth: Auth = "key"
+    form: Form = "no"
+    scope: str | None = None  # the endpoint's own rate limit, beside the generic one
+    refusal: int | None = None  # status of a wrong key, where it is documented apart
 
 
-def _row(name: str, method: str, pattern: str, *, by_session: bool = False, keyed: bool = False) -> Route:
-    return Route(name, method, re.compile(pattern), by_session, keyed)
+def _row(
+    name: str,
+    method: str,
+    pattern: str,
+    *,
+    keyed: bool = False,
+    auth: Auth = "key",
+    form: Form = "no",
+    scope: str | None = None,
+    refusal: int | None = None,
+) -> Route:
+    by_session = "{id}" in pattern
+    text = pattern.replace("{id}", r"(?P<id>[^/]+)").replace("{name}", r"(?P<name>[^/]+)")
+    return Route(name, method, re.compile(text), by_session, keyed, auth, form, scope, refusal)
 
 
 ROUTES = (
-    _row("session.create", "POST", r"/(?P<version>v2|v3)/session/"),
-    _row("session.decision", "GET", r"/(?P<version>v1|v2|v3)/session/(?P<id>[^/]+)/decision/", by_session=True),
+    # the busiest first
+    _row("session.create", "POST", r"/(?P<version>v2|v3)/session/", scope="session-create"),
+    _row("session.decision", "GET", r"/(?P<version>v1|v2|v3)/session/{id}/decision/", scope="session-decision"),
     _row("session.list", "GET", r"/v3/sessions/"),
-    _row("session.update_status", "PATCH", r"/v3/session/(?P<id>[^/]+)/update-status/", by_session=True),
-    _row("session.delete", "DELETE", r"/v3/session/(?P<id>[^/]+)/delete/", by_session=True),
+    _row("session.update_status", "PATCH", r"/v3/session/{id}/update-status/"),
+    _row("session.delete", "DELETE", r"/v3/session/{id}/delete/"),
+    _row("sessions.delete", "POST", r"/v3/sessions/delete/"),
+    _row("session.pdf", "GET", r"/(?P<version>v1|v3)/session/{id}/generate-pdf/", scope="session-generate-pdf"),
+    _row("session.share", "POST", r"/v3/session/{id}/share/", refusal=401),
+    _row("session.import_shared", "POST", r"/v3/session/import-shared/"),
+    _row("session.update_data", "PATCH", r"/v3/session/{id}/update-data/", scope="session-update-kyc"),
+    _row("session.update_poa", "PATCH", r"/v3/session/{id}/update-poa-data/", scope="session-update-poa"),
+    _row("session.reviews", "GET", r"/v3/sessions/{id}/reviews/"),
+    _row("session.review", "POST", r"/v3/sessions/{id}/reviews/"),
+    _row("session.arm", "POST", r"/v3/session/{id}/sandbox/arm/", auth="token"),
+    _row("sandbox.scenarios", "GET", r"/v1/sandbox/scenarios/"),
+    _row("imports.create", "POST", r"/v3/session/imports/", form="also"),
+    _row("imports.template", "GET", r"/v3/session/imports/template/"),
+    _row("imports.get", "GET", r"/v3/session/imports/{name}/"),
+    _row("imports.errors", "GET", r"/v3/session/imports/{name}/errors/"),
+    _row("id_verification", "POST", r"/v3/id-verification/", form="only"),
+    _row("passive_liveness", "POST", r"/v3/passive-liveness/", form="only"),
+    _row("face_match", "POST", r"/v3/face-match/", form="only"),
+    _row("face_search", "POST", r"/v3/face-search/", form="only"),
+    _row("age_estimation", "POST", r"/v3/age-estimation/", form="only"),
+    _row("poa", "POST", r"/v3/poa/", form="only"),
+    _row("document_ai", "POST", r"/v3/document-ai/", form="only"),
     _row("aml", "POST", r"/v3/aml/", keyed=True),
+    _row("database_validation", "POST", r"/v3/database-validation/", form="also"),
     _row("email.send", "POST", r"/v3/email/send/"),
+    _row("email.check", "POST", r"/v3/email/check/"),
+    _row("email.risk", "POST", r"/v3/email/risk/"),
+    _row("phone.send", "POST", r"/v3/phone/send/"),
+    _row("phone.check", "POST", r"/v3/phone/check/"),
+    _row("phone.risk", "POST", r"/v3/phone/risk/"),
+    _row("ip.risk", "POST", r"/v3/ip/risk/"),
+    _row("transaction.create", "POST", r"/v3/transactions/", scope="ingest-write"),
+    _row("transaction.list", "GET", r"/v3/transactions/"),
+    _row("transaction.get", "GET", r"/v3/transactions/{name}/"),
+    _row("user.get", "GET", r"/v3/users/{name}/"),
+    _row("user.update_status", "PATCH", r"/v3/users/{name}/update-status/"),
+    _row("billing.balance", "GET", r"/v3/billing/balance/"),
+    _row("billing.top_up", "POST", r"/v3/billing/top-up/"),
+    _row("account.register", "POST", r"/auth/v2/programmatic/register/", auth="none"),
+    _row("account.verify", "POST", r"/auth/v2/programmatic/verify-email/", auth="none"),
+    _row("account.resend", "POST", r"/auth/v2/programmatic/resend-otp/", auth="none"),
+    _row("account.login", "POST", r"/auth/v2/programmatic/login/", auth="none"),
+    _row("account.organizations", "GET", r"/auth/v2/organizations/me/", auth="bearer"),
+    _row("account.applications", "GET", r"/auth/v2/organizations/me/(?P<organization>[^/]+)/applications/", auth="bearer"),
+    _row("account.application", "GET", r"/auth/v2/organizations/me/(?P<organization>[^/]+)/applications/{name}/", auth="bearer"),
 )
+_UUID_NAMES = frozenset({"imports.get", "imports.errors", "transaction.get"})
 
 
 def find_route(method: str, path: str) -> tuple[Route, re.Match[str]] | None:
@@ -42,16 +106,28 @@ def find_route(method: str, path: str) -> tuple[Route, re.Match[str]] | None:
     return None
 
 
+def uuid_of(route: Route, match: re.Match[str]) -> str | None:
+    """The path segment that must be a UUID, if the route has one."""
+    found = match.groupdict()
+    return found.get("id", found["name"] if route.name in _UUID_NAMES else None)
+
+
 def needs_slash(path: str) -> bool:
     """Whether the path would be a route with a slash at its end: Didit redirects such a call."""
     return not path.endswith("/") and any(route.pattern.fullmatch(path + "/") for route in ROUTES)
 
 
 def scopes_of(route: Route, version: str, switches: Switches) -> tuple[str, ...]:
-    """Every scope that a call counts in, the endpoint's own first."""
-    if route.name == "session.create":
-        return ("session-create", "generic-write") if switches.create_counts_in_generic_write else ("session-create",)
-    if route.name == "session.decision":
-        own = version != "v3" or switches.v3_decision_counts_in_decision_scope
-        return ("session-decision", "generic-get") if own else ("generic-get",)
-    return ("generic-get",) if route.method == "GET" else ("generic-write",)
+    """Every scope that a call counts in, the endpoint's own first; none without a key."""
+    if route.auth != "key":
+        return ()
+    generic = "generic-get" if route.method == "GET" else "generic-write"
+    if route.scope is None:
+        return (generic,)
+    if route.scope == "ingest-write":  # instead of generic-write, says the newest page
+        return (route.scope,)
+    if route.name == "session.create" and not switches.create_counts_in_generic_write:
+        return (route.scope,)
+    if route.name == "session.decision" and version == "v3" and not switches.v3_decision_counts_in_decision_scope:
+        return (generic,)
+    return (route.scope, generic)

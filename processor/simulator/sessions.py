@@ -1,194 +1,228 @@
-"""Sessions: creation, reuse, status machine and timers, lists. Pure: ``now`` (epoch seconds) and draws go in.
+"""Sessions: creation, reuse, timers, lists. Pure: ``now`` (epoch seconds) and draws go in, status changes go to a listener.
 
-Sources: Didit, "Create session", "List sessions", "Verification statuses", "Update status".
+Sources: Didit, "Create session", "List sessions", "Verification statuses", "Share session".
 """
 
 from __future__ import annotations
 
+import heapq
 import random
 import string
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from processor.simulator.config import Behaviour, Config
+from processor.simulator import behaviour
+from processor.simulator.applications import Application
+from processor.simulator.config import Config
+from processor.simulator.scenarios import outcome_of
+from processor.simulator.session import Finding, Session
+from processor.simulator.statuses import TRANSITIONS, UNFINISHED, IllegalTransitionError
 
-UNFINISHED = frozenset({"Not Started", "In Progress", "Resubmitted", "Awaiting User"})
-SETTLED = frozenset({"Approved", "Declined", "In Review", "Kyc Expired"})
-UPDATABLE = frozenset({"Approved", "Declined", "In Review", "Kyc Expired", "Abandoned", "Resubmitted"})
-TRANSITIONS = {
-    "Not Started": {"In Progress", "Expired"},
-    "In Progress": {"Approved", "Declined", "In Review", "Awaiting User", "Abandoned"},
-    "Awaiting User": {"Approved", "Declined", "In Review"},
-    "In Review": {"Approved", "Declined", "Resubmitted"},
-    "Declined": {"Resubmitted", "Approved"},
-    "Resubmitted": {"Approved", "Declined", "In Review", "Awaiting User"},
-    "Approved": {"Kyc Expired", "Declined", "Resubmitted"},
-    "Kyc Expired": {"Approved", "Declined", "Resubmitted"},
-    "Abandoned": {"Approved", "Declined", "Resubmitted"},
-    "Expired": set(),
-}
 _TOKEN_CHARS = string.ascii_letters + string.digits
+_FIRST_NUMBER = 1000
 
 
-@dataclass(slots=True)
-class Session:
-    """One verification session."""
-
-    session_id: str
-    session_number: int
-    token: str
-    workflow_id: str
-    workflow_version: int
-    created_at: float
-    expires_at: float
-    vendor_data: str | None
-    callback: str | None
-    metadata: Any
-    language: str | None
-    expected_details: Any
-    contact_details: Any
-    status: str = "Not Started"
-    reviews: list[dict[str, Any]] = field(default_factory=list)
-    settle_at: float | None = None
-    settle_as: str | None = None
-    changed_at: float = 0.0
-
-    @property
-    def url(self) -> str:
-        """The hosted flow; the language is part of it only if one was asked for."""
-        language = f"{self.language}/" if self.language else ""
-        return f"https://verify.didit.me/{language}session/{self.token}"
-
-    def created_body(self) -> dict[str, Any]:
-        """The ten members of a 201."""
-        return {
-            "session_id": self.session_id,
-            "session_number": self.session_number,
-            "session_token": self.token,
-            "url": self.url,
-            "vendor_data": self.vendor_data,
-            "metadata": self.metadata,
-            "status": self.status,
-            "workflow_id": self.workflow_id,
-            "workflow_version": self.workflow_version,
-            "callback": self.callback,
-        }
-
-
-class IllegalTransitionError(Exception):
-    """The status machine has no such step."""
+def _nobody(_session: Session, _kind: str, _at: float) -> None:
+    """The listener until there is one."""
 
 
 class Sessions:
-    """All sessions of the application."""
+    """All sessions of all applications."""
 
     def __init__(self, config: Config, rng: random.Random) -> None:
         self._config, self._rng = config, rng
         self._by_id: dict[str, Session] = {}
         self._by_vendor: dict[tuple[str, str], list[Session]] = {}
         self._versions: dict[str, int] = {}
+        self._timers: list[tuple[float, int, int, Session]] = []  # due, session number, generation
+        self._next_number = _FIRST_NUMBER
         self.blocked: set[str] = set()
-        self.credits = config.credits
+        self.listener: Callable[[Session, str, float], None] = _nobody  # session, webhook type, epoch seconds
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def get(self, session_id: str, now: float) -> Session | None:
         """A session as it is now."""
-        session = self._by_id.get(session_id)
-        if session is not None:
-            self._advance(session, now)
-        return session
+        self.advance(now)
+        return self._by_id.get(session_id)
 
-    def create(self, body: dict[str, Any], now: float) -> tuple[Session, bool]:
+    def create(self, application: Application, body: dict[str, Any], now: float) -> tuple[Session, bool]:
         """Make a session, or return an unfinished one of the same person on the workflow's current version; whether it is new."""
-        workflow_id, vendor = body["workflow_id"], body.get("vendor_data")
-        version = self._versions.setdefault(workflow_id, 1)
-        reusable = self._reusable(vendor, workflow_id, version, now)
+        self.advance(now)
+        version = self._versions.setdefault(body["workflow_id"], 1)
+        reusable = self._reusable(application, body, version)
         if reusable is not None:
             reusable.callback, reusable.metadata = body.get("callback"), body.get("metadata")
             return reusable, False
-        session = Session(
-            session_id=str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
-            session_number=1000 + len(self._by_id),
-            token="".join(self._rng.choices(_TOKEN_CHARS, k=12)),
-            workflow_id=workflow_id,
-            workflow_version=version,
-            created_at=now,
-            expires_at=now + self._config.session_expiration_s,
-            vendor_data=vendor,
-            callback=body.get("callback"),
-            metadata=body.get("metadata"),
-            language=body.get("language"),
-            expected_details=body.get("expected_details"),
-            contact_details=body.get("contact_details"),
-            changed_at=now,
-        )
-        self._plan(session, self._config.behaviour, now)
-        self._by_id[session.session_id] = session
-        if vendor is not None:
-            self._by_vendor.setdefault((vendor, workflow_id), []).append(session)
-        self.credits -= 1
+        session = self._new(application, body["workflow_id"], version, body, now)
+        session.language, session.callback = body.get("language"), body.get("callback")
+        session.expected_details, session.contact_details = body.get("expected_details"), body.get("contact_details")
+        session.scenario = body.get("sandbox_scenario")
+        session.steps = self._plan(session, now)
+        self._keep(session)
+        application.pay()
         return session, True
 
+    def store_check(self, application: Application, finding: Finding, body: dict[str, Any], now: float) -> Session:
+        """Keep a standalone check as an API session: its id is the request id, and its status is told by a webhook."""
+        session = self._new(application, None, None, body, now)
+        session.session_id, session.service = body["request_id"], finding.service
+        session.features, session.status = finding.arrays, finding.status
+        self._keep(session)
+        self.listener(session, "status.updated", now)
+        return session
+
+    def store_import(self, application: Application, original: Session, body: dict[str, Any], now: float) -> Session:
+        """Keep a copy of another application's session (Didit, "Import shared session")."""
+        version = self._versions.setdefault(body["workflow_id"], 1)
+        session = self._new(application, body["workflow_id"], version, body, now)
+        session.status = original.status if body["trust_review"] else "In Review"
+        session.scenario, session.shared_from = original.scenario, original.session_id
+        session.expected_details, session.corrections = original.expected_details, dict(original.corrections)
+        self._keep(session)
+        return session
+
     def move(self, session: Session, status: str, now: float) -> None:
-        """A step of the status machine, as the user, the service or an operator takes it.
+        """A step of the status machine, as the user, the service or an operator takes it; what the user had in mind is off.
 
         Raises:
             IllegalTransitionError: if there is no such step.
         """
-        self._advance(session, now)
+        self.advance(now)
         if status not in TRANSITIONS[session.status]:
             raise IllegalTransitionError(f"{session.status} -> {status}")
-        session.status, session.changed_at = status, now
-        session.settle_at = None
+        session.steps = []
+        self._take(session, status, now)
+
+    def review(self, session: Session, status: str, now: float) -> None:
+        """An operator's word on a session that may be updated; a resubmitted user acts again."""
+        session.steps = []
+        self._take(session, status, now)
+        if status == "Resubmitted":
+            session.steps = self._plan(session, now)
+            self._schedule(session)
+
+    def arm(self, session: Session, scenario: str, now: float) -> None:
+        """Another scenario; the user, if there is one, will end as it says."""
+        session.scenario = scenario
+        session.steps = self._plan(session, now)
+        self._schedule(session)
+
+    def finish(self, session: Session, now: float) -> str:
+        """The user completes the flow at once, as the scenario says; approved without one."""
+        session.steps = behaviour.completion(outcome_of(session.scenario), session.status, now)
+        self._schedule(session)
+        self.advance(now)
+        return session.status
 
     def delete(self, session: Session) -> None:
         """Remove it for good."""
         del self._by_id[session.session_id]
+        session.wakes += 1
         if session.vendor_data is not None:
-            self._by_vendor[session.vendor_data, session.workflow_id].remove(session)
+            self._by_vendor[session.application.uuid, session.vendor_data].remove(session)
 
     def publish_workflow(self, workflow_id: str) -> int:
         """A new version; unfinished sessions of older ones are not reused any more."""
         self._versions[workflow_id] = self._versions.get(workflow_id, 1) + 1
         return self._versions[workflow_id]
 
-    def listed(self, matches: Callable[[Session], bool], now: float) -> list[Session]:
+    def of(self, application: Application, vendor_data: str | None = None) -> Iterable[Session]:
+        """The sessions of an application, or of one person there."""
+        if vendor_data is not None:
+            return list(self._by_vendor.get((application.uuid, vendor_data), ()))
+        return [session for session in self._by_id.values() if session.application is application]
+
+    def listed(self, application: Application, vendor_data: str | None, matches: Callable[[Session], bool], now: float) -> list[Session]:
         """Newest first, as far as the index has them."""
+        self.advance(now)
         visible = now - self._config.list_lag_s
-        found = [s for s in self._by_id.values() if s.created_at <= visible and self._advance(s, now) and matches(s)]
+        found = [s for s in self.of(application, vendor_data) if s.created_at <= visible and matches(s)]
         return sorted(found, key=lambda s: -s.session_number)
 
-    def _reusable(self, vendor: str | None, workflow_id: str, version: int, now: float) -> Session | None:
-        if vendor is None:
+    def next_due(self) -> float | None:
+        """When the next session changes by itself, epoch seconds."""
+        while self._timers and self._timers[0][2] != self._timers[0][3].wakes:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def advance(self, now: float) -> None:
+        """What time has done to all sessions, in the order of its doing."""
+        while (due := self.next_due()) is not None and due <= now:
+            session = heapq.heappop(self._timers)[3]
+            if session.steps and session.steps[0][0] <= due:
+                status = session.steps.pop(0)[1]
+            else:
+                status, session.steps = _timeout(session), []
+            if status in TRANSITIONS[session.status]:
+                self._take(session, status, due)
+            else:  # an operator was faster
+                session.steps = []
+                self._schedule(session)
+
+    def _take(self, session: Session, status: str, at: float) -> None:
+        session.status, session.changed_at = status, at
+        if status != "Resubmitted":
+            session.resubmit_info = None
+        elif session.resubmit_info is None:
+            session.resubmit_info = {"nodes_to_resubmit": [{"node_id": "node-2", "feature": "FACE_MATCH"}], "reasons": {}}
+        self._schedule(session)
+        self.listener(session, "status.updated", at)
+
+    def _schedule(self, session: Session) -> None:
+        """Its next change by itself replaces the one among the timers."""
+        session.wakes += 1
+        due = self._timer_due(session)
+        if session.steps:
+            due = session.steps[0][0] if due is None else min(due, session.steps[0][0])
+        if due is not None:
+            heapq.heappush(self._timers, (due, session.session_number, session.wakes, session))
+
+    def _timer_due(self, session: Session) -> float | None:
+        if session.service is not None:
             return None
-        for session in reversed(self._by_vendor.get((vendor, workflow_id), [])):
-            self._advance(session, now)
-            if session.status in UNFINISHED and session.workflow_version == version:
+        if session.status == "Not Started":
+            return session.expires_at
+        if session.status == "In Progress":
+            return session.changed_at + self._config.abandon_after_s
+        return session.changed_at + self._config.kyc_valid_s if session.status == "Approved" else None
+
+    def _new(self, application: Application, workflow_id: str | None, version: int | None, body: dict[str, Any], now: float) -> Session:
+        self._next_number += 1
+        return Session(
+            session_id=str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
+            session_number=self._next_number - 1,
+            token="".join(self._rng.choices(_TOKEN_CHARS, k=12)),
+            application=application,
+            workflow_id=workflow_id,
+            workflow_version=version,
+            created_at=now,
+            expires_at=now + self._config.session_expiration_s,
+            vendor_data=body.get("vendor_data"),
+            metadata=body.get("metadata"),
+            changed_at=now,
+        )
+
+    def _keep(self, session: Session) -> None:
+        self._by_id[session.session_id] = session
+        if session.vendor_data is not None:
+            self._by_vendor.setdefault((session.application.uuid, session.vendor_data), []).append(session)
+        self._schedule(session)
+
+    def _plan(self, session: Session, now: float) -> behaviour.Steps:
+        return behaviour.plan(self._config.behaviour, outcome_of(session.scenario), session.status, now, self._rng)
+
+    def _reusable(self, application: Application, body: dict[str, Any], version: int) -> Session | None:
+        if body.get("vendor_data") is None:
+            return None
+        for session in reversed(self._by_vendor.get((application.uuid, body["vendor_data"]), [])):
+            same = session.workflow_id == body["workflow_id"] and session.workflow_version == version
+            if same and session.service is None and session.status in UNFINISHED:
                 return session
         return None
 
-    def _plan(self, session: Session, behaviour: Behaviour, now: float) -> None:
-        if behaviour.odds:
-            session.settle_at = now + self._rng.uniform(0.5, 1.5) * behaviour.after_s
-            session.settle_as = self._rng.choices(list(behaviour.odds), list(behaviour.odds.values()))[0]
 
-    def _advance(self, session: Session, now: float) -> bool:
-        """What time does to a session."""
-        if session.settle_at is not None and now >= session.settle_at and session.settle_as is not None:
-            if session.status == "Not Started" and session.settle_as != "Expired":
-                session.status = "In Progress"
-            if session.settle_as in TRANSITIONS[session.status]:
-                session.status, session.changed_at = session.settle_as, session.settle_at
-            session.settle_at = None
-        if session.status == "Not Started" and now >= session.expires_at:
-            session.status, session.changed_at = "Expired", session.expires_at
-        elif session.status in {"In Progress", "Awaiting User", "Resubmitted"} and now >= session.changed_at + self._config.abandon_after_s:
-            if "Abandoned" in TRANSITIONS[session.status]:
-                session.status, session.changed_at = "Abandoned", now
-        elif session.status == "Approved" and now >= session.changed_at + self._config.kyc_valid_s:
-            session.status, session.changed_at = "Kyc Expired", now
-        return True
+def _timeout(session: Session) -> str:
+    return {"Not Started": "Expired", "In Progress": "Abandoned", "Approved": "Kyc Expired"}.get(session.status, "")

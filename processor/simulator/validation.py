@@ -10,19 +10,23 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from processor.simulator.applications import Application
+from processor.simulator.scenarios import scenario_fault
+
 _IMAGE_BYTES_MAX = 2 * 1024 * 1024
 _ALPHA3 = re.compile(r"[A-Z]{3}")
 NO_CREDITS = "You don't have enough credits to perform this request. Please top up at https://business.didit.me"
+_DOCUMENT_TYPES = frozenset({"P", "ID", "DL", "RP", "HIC", "TC", "SSC"})
 STATUSES = ("Approved", "Declined", "Resubmitted")
 
 
-def create_fault(body: Any, blocked: set[str], credits_left: int) -> Any:  # noqa: PLR0911 - one return for each documented body
+def create_fault(body: Any, caller: Application, blocked: set[str], workflows: frozenset[str] | None) -> Any:  # noqa: PLR0911 - one return for each documented body
     """The 400 body of a session create, or None."""
     if not isinstance(body, dict):
         return {"detail": "JSON parse error"}
     if "workflow_id" not in body:
         return {"workflow_id": ["This field is required."]}
-    if not is_uuid(body["workflow_id"]):
+    if not is_uuid(body["workflow_id"]) or (workflows is not None and body["workflow_id"] not in workflows):
         return {"workflow_id": "Invalid workflow_id."}
     vendor = body.get("vendor_data")
     if vendor is not None and not isinstance(vendor, str):
@@ -36,7 +40,9 @@ def create_fault(body: Any, blocked: set[str], credits_left: int) -> Any:  # noq
         return fault
     if (fault := _image_fault(body.get("portrait_image"))) is not None:
         return fault
-    return {"detail": NO_CREDITS} if credits_left <= 0 else None
+    if (fault := _scenario_fault(body.get("sandbox_scenario"), caller)) is not None:
+        return fault
+    return None if caller.paid else {"detail": NO_CREDITS}
 
 
 def update_fault(body: Any) -> Any:
@@ -45,6 +51,11 @@ def update_fault(body: Any) -> Any:
         return {"new_status": ["This field is required."]}
     if body["new_status"] not in STATUSES:
         return {"new_status": ["You can only update the status to 'Approved', 'Declined', or 'Resubmitted'."]}
+    if body.get("send_email") is True and not isinstance(body.get("email_address"), str):
+        return {"email_address": ["This field is required when send_email is true."]}
+    nodes = body.get("nodes_to_resubmit") or []
+    if not isinstance(nodes, list) or not all(isinstance(node, dict) and {"node_id", "feature"} <= set(node) for node in nodes):
+        return {"nodes_to_resubmit": ["Each node needs node_id and feature."]}
     return None
 
 
@@ -69,12 +80,26 @@ def is_uuid(value: Any) -> bool:
         return False
 
 
+def _scenario_fault(slug: Any, caller: Application) -> Any:
+    if slug is None:
+        return None
+    if not caller.sandbox:
+        return {"sandbox_scenario": ["Scenarios are for sandbox applications only."]}
+    unknown = scenario_fault(slug)
+    return {"sandbox_scenario": unknown} if unknown is not None else None
+
+
 def _details_fault(details: dict[str, Any]) -> Any:
     if "address" in details and not (details.get("country") or details.get("poa_country")):
         return {"expected_details": ["address needs country or poa_country."]}
     for name in ("nationality", "country", "id_country", "poa_country"):
         if details.get(name) is not None and not _ALPHA3.fullmatch(str(details[name])):
             return {"expected_details": {name: ["Enter an ISO 3166-1 alpha-3 code."]}}
+    if details.get("gender") not in {None, "M", "F"}:
+        return {"expected_details": {"gender": [f'"{details["gender"]}" is not a valid choice.']}}
+    types = details.get("expected_document_types") or []
+    if not isinstance(types, list) or not set(map(str, types)) <= _DOCUMENT_TYPES:
+        return {"expected_details": {"expected_document_types": ["Not a valid choice."]}}
     return None
 
 

@@ -1,0 +1,1 @@
+"""Standalone checks: answered at once, without a user. Sources: Didit, the pages of "Standalone APIs"."""

@@ -1,0 +1,126 @@
+"""Checks of a document: identity, proof of address, any other. Pure; markers in the bytes decide (docs/simulator.md).
+
+Sources: Didit, "ID Verification", "Proof of Address", "Document AI" among the standalone APIs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from processor.simulator.checks.found import Check, Inputs, action_fault, file_fault, first, number_fault
+from processor.simulator.features import warning
+
+_ID_MB, _DOCUMENT_MB = 10, 15
+
+
+def _unreadable(inputs: Inputs) -> tuple[int, Any] | None:
+    return (400, {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"}) if inputs.marked(b"UNREADABLE") else None
+
+
+def _id_fault(inputs: Inputs) -> Any:
+    return first(
+        file_fault(inputs, "front_image", _ID_MB),
+        file_fault(inputs, "back_image", _ID_MB, required=False),
+        number_fault(inputs.fields, "minimum_age", 1, 120),
+        action_fault(inputs.fields),
+    )
+
+
+def _id(inputs: Inputs) -> dict[str, Any]:
+    age = inputs.age("front_image")
+    warnings = [warning("ID_VERIFICATION", "DOCUMENT_EXPIRED", "error", None)] if inputs.marked(b"DECLINE") else []
+    if age < inputs.number("minimum_age", 0):
+        warnings.append(warning("ID_VERIFICATION", "MINIMUM_AGE_NOT_MET", "error", None))
+    if str(inputs.fields.get("perform_document_liveness", "")).lower() == "true" and inputs.marked(b"SCREEN"):
+        warnings.append(warning("ID_VERIFICATION", "SCREEN_CAPTURE_DETECTED", "error", None))
+    for risk in inputs.risks():
+        declines = inputs.fields.get(f"{risk}_action") == "DECLINE"
+        warnings.append(warning("ID_VERIFICATION", risk.upper(), "error" if declines else "information", None))
+    return {
+        "status": "Declined" if any(found["log_type"] == "error" for found in warnings) else "Approved",
+        "document_type": "Identity Card",
+        "document_number": "SIM123456",
+        "first_name": "Simulated",
+        "last_name": "Pérson",
+        "full_name": "Simulated Pérson",
+        "date_of_birth": "1990-01-01",
+        "age": int(age),
+        "expiration_date": "2030-08-21",
+        "issuing_state": "ESP",
+        "issuing_state_name": "Spain",
+        "nationality": "ESP",
+        "gender": "F",
+        "mrz": {},
+        "warnings": warnings,
+    }
+
+
+def _poa_fault(inputs: Inputs) -> Any:
+    return first(file_fault(inputs, "document", _DOCUMENT_MB), action_fault(inputs.fields))
+
+
+def _poa(inputs: Inputs) -> dict[str, Any]:
+    """A mismatch only counts against what was expected: ``MISMATCH`` in the bytes and an ``expected_...`` field."""
+    expected = any(name.startswith("expected_") for name in inputs.fields)
+    risk, log_type = "", "information"
+    if inputs.marked(b"DECLINE"):
+        risk, log_type = "ISSUE_DATE_TOO_OLD", "error"
+    elif inputs.marked(b"MISMATCH") and expected:
+        risk, log_type = "ADDRESS_MISMATCH_WITH_PROVIDED", "error"
+    elif inputs.marked(b"REVIEW"):
+        risk, log_type = "NAME_MISMATCH_ID_VERIFICATION", "warning"
+    return {
+        "status": _status(log_type),
+        "document_type": "UTILITY_BILL",
+        "issuing_state": "ESP",
+        "issuer": "Simulated Power",
+        "issue_date": "2026-09-01",
+        "document_language": "es",
+        "name_on_document": "Simulated Pérson",
+        "poa_address": "Calle Mayor 10, 28013 Madrid",
+        "poa_formatted_address": "Calle Mayor 10, 28013 Madrid, Spain",
+        "poa_parsed_address": {"street_1": "Calle Mayor 10", "city": "Madrid", "postal_code": "28013"},
+        "document_file": None,
+        "warnings": [warning("POA", risk, log_type, None)] if risk else [],
+    }
+
+
+def _ai_fault(inputs: Inputs) -> Any:
+    return first(file_fault(inputs, "document", _DOCUMENT_MB), _fields_fault(inputs.fields.get("fields", "[]")))
+
+
+def _fields_fault(text: str) -> Any:
+    try:
+        fields = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {"fields": ["Value must be valid JSON."]}
+    return None if isinstance(fields, list | dict) else {"fields": ["Expected a list of fields."]}
+
+
+def _wanted(inputs: Inputs) -> dict[str, str]:
+    """Name and type of each field to read: a list of objects with a ``key``, or an object."""
+    fields = orjson.loads(inputs.fields.get("fields", "[]"))
+    if isinstance(fields, dict):
+        fields = [{"key": name, **(wanted if isinstance(wanted, dict) else {})} for name, wanted in fields.items()]
+    return {str(entry["key"]): str(entry.get("type", "text")) for entry in fields if isinstance(entry, dict) and "key" in entry}
+
+
+def _ai(inputs: Inputs) -> dict[str, Any]:
+    log_type = "error" if inputs.marked(b"DECLINE") else "warning" if inputs.marked(b"REVIEW") else "information"
+    examples = {"number": 7, "date": "2026-09-01"}
+    extracted = {name: examples.get(kind, "simulated") for name, kind in _wanted(inputs).items()}
+    warnings = [warning("DOCUMENT_AI", "DOCUMENT_NOT_AUTHENTIC", log_type, None)] if log_type != "information" else []
+    return {"status": _status(log_type), "extracted_fields": extracted, "document_metadata": {}, "warnings": warnings}
+
+
+def _status(log_type: str) -> str:
+    return {"error": "Declined", "warning": "In Review"}.get(log_type, "Approved")
+
+
+CHECKS = (
+    Check("id_verification", "id_verification", "ID_VERIFICATION", "id_verifications", _id_fault, _id, failure=_unreadable),
+    Check("poa", "poa", "POA", "poa_verifications", _poa_fault, _poa, failure=_unreadable),
+    Check("document_ai", "document_ai", "DOCUMENT_AI", "document_ai_documents", _ai_fault, _ai, failure=_unreadable),
+)

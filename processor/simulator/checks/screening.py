@@ -1,0 +1,165 @@
+"""Checks of data alone: AML lists, and the risk of an address, a number or an IP. Pure.
+
+Sources: Didit, "AML Screening", "Email Risk", "Phone Risk", "IP Risk" among the standalone APIs.
+What decides are words in the data (docs/simulator.md).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+from processor.simulator.checks.found import REQUIRED, Check, Inputs, choice_fault, first, number_fault
+from processor.simulator.features import warning
+
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+PHONE = re.compile(r"\+[1-9]\d{6,14}")
+_WEIGHTS = {"aml_name_weight": ("name", 60), "aml_dob_weight": ("dob", 25), "aml_country_weight": ("country", 15)}
+_HIT_SCORE = 90
+_DATACENTER = ipaddress.ip_network("198.51.100.0/24")  # RFC 5737: addresses for documents
+
+
+def _aml_fault(inputs: Inputs) -> Any:
+    fields = inputs.fields
+    name = fields.get("full_name")
+    if not isinstance(name, str) or len(name) < 2:  # noqa: PLR2004 - as documented
+        return {"full_name": REQUIRED if "full_name" not in fields else ["Ensure this field has at least 2 characters."]}
+    if (fault := choice_fault(fields, "entity_type", ("person", "company"))) is not None:
+        return fault
+    thresholds = ("aml_score_approve_threshold", "aml_score_review_threshold", "aml_match_score_threshold", *_WEIGHTS)
+    if (fault := first(*(number_fault(fields, threshold, 0, 100) for threshold in thresholds))) is not None:
+        return fault
+    weights = {short: round(inputs.number(long, default)) for long, (short, default) in _WEIGHTS.items()}
+    if sum(weights.values()) != 100:  # noqa: PLR2004 - as documented
+        parts = ", ".join(f"{short}: {weight}" for short, weight in weights.items())
+        return {"error": [f"AML weights must sum to 100. Current sum: {sum(weights.values())} ({parts})"]}
+    if inputs.number("aml_score_approve_threshold", 80) > inputs.number("aml_score_review_threshold", 100):
+        return {"aml_score_approve_threshold": ["Must be less than or equal to aml_score_review_threshold."]}
+    return None
+
+
+def _aml(inputs: Inputs) -> dict[str, Any]:
+    """A name with the word Hit has a hit with a risk score of 90. In a sandbox the scenario decides."""
+    fields = inputs.fields
+    scenario = fields.get("sandbox_scenario") if inputs.sandbox else None
+    hit = scenario in {"decline_aml_hit", "review_aml_possible_match"} or (not inputs.sandbox and "Hit" in fields["full_name"])
+    score = _HIT_SCORE if hit else 0
+    status = "Approved"
+    if score > inputs.number("aml_score_approve_threshold", 80):
+        status = "Declined" if score > inputs.number("aml_score_review_threshold", 100) else "In Review"
+    if scenario == "decline_aml_hit":
+        status = "Declined"
+    return {
+        "status": status,
+        "total_hits": int(hit),
+        "entity_type": fields.get("entity_type", "person"),
+        "hits": [{"id": "sim-hit", "match_score": 100, "risk_score": _HIT_SCORE, "review_status": "Unreviewed"}] if hit else [],
+        "score": score,
+        "screened_data": {name: fields.get(name) for name in ("full_name", "date_of_birth", "nationality", "document_number")},
+        "warnings": []
+        if status == "Approved"
+        else [warning("AML", "POSSIBLE_MATCH_FOUND", "error" if status == "Declined" else "warning", None)],
+    }
+
+
+def _email_fault(inputs: Inputs) -> Any:
+    email = inputs.fields.get("email")
+    if not isinstance(email, str) or not EMAIL.fullmatch(email):
+        return {"email": REQUIRED if "email" not in inputs.fields else ["Enter a valid email address."]}
+    return None
+
+
+def email_facts(email: str) -> dict[str, Any]:
+    """What is known of an address: ``breached``, ``disposable`` in it, or the domain ``.invalid``."""
+    return {
+        "email": email,
+        "is_breached": "breached" in email,
+        "breaches": [{"name": "SimulatedBreach", "domain": email.rpartition("@")[2]}] if "breached" in email else [],
+        "is_disposable": "disposable" in email,
+        "is_undeliverable": email.endswith(".invalid"),  # RFC 2606: no such domain exists
+    }
+
+
+def _email(inputs: Inputs) -> dict[str, Any]:
+    facts = email_facts(inputs.fields["email"])
+    return _risk(inputs, facts, bad=facts["is_disposable"], doubtful=facts["is_breached"], feature="EMAIL_VERIFICATION")
+
+
+def _phone_fault(inputs: Inputs) -> Any:
+    return phone_fault(inputs.fields)
+
+
+def phone_fault(fields: Any) -> Any:
+    """The 400 of a number that is not E.164."""
+    if "phone_number" not in fields:
+        return {"phone_number": REQUIRED}
+    right = isinstance(fields["phone_number"], str) and PHONE.fullmatch(fields["phone_number"])
+    return None if right else {"phone_number": ["Enter a valid phone number in E.164 format."]}
+
+
+def phone_facts(number: str) -> dict[str, Any]:
+    """What is known of a number: disposable if it ends with 0001, of a VoIP carrier with 0002."""
+    prefix = number[:2] if number.startswith("+1") else number[:3]
+    return {
+        "phone_number_prefix": prefix,
+        "phone_number": number.removeprefix(prefix),
+        "full_number": number,
+        "country_code": {"+1": "US", "+34": "ES"}.get(prefix),
+        "country_name": {"+1": "United States", "+34": "Spain"}.get(prefix),
+        "carrier": {"name": "Simulated Mobile", "type": "voip" if number.endswith("0002") else "mobile"},
+        "is_disposable": number.endswith("0001"),
+        "is_virtual": number.endswith("0002"),
+    }
+
+
+def _phone(inputs: Inputs) -> dict[str, Any]:
+    facts = phone_facts(inputs.fields["phone_number"])
+    return _risk(inputs, facts, bad=facts["is_disposable"], doubtful=facts["is_virtual"], feature="PHONE")
+
+
+def _ip_fault(inputs: Inputs) -> Any:
+    if "ip_address" not in inputs.fields:
+        return {"ip_address": REQUIRED}
+    try:
+        ipaddress.ip_address(inputs.fields["ip_address"] if isinstance(inputs.fields["ip_address"], str) else "")
+    except ValueError:
+        return {"ip_address": ["Enter a valid IPv4 or IPv6 address."]}
+    return None
+
+
+def _ip(inputs: Inputs) -> dict[str, Any]:
+    """All addresses are in Spain; those of 198.51.100.0/24 belong to a data centre."""
+    claimed = inputs.fields.get("claimed_country")
+    datacenter = not inputs.sandbox and ipaddress.ip_address(inputs.fields["ip_address"]) in _DATACENTER
+    mismatch = claimed not in {None, "ESP", "ES"} and not inputs.sandbox
+    return {
+        "status": "In Review" if datacenter or mismatch else "Approved",
+        "ip_address": inputs.fields["ip_address"],
+        "ip_country": "Spain",
+        "ip_country_code": "ES",
+        "is_vpn_or_tor": datacenter,
+        "is_data_center": datacenter,
+        "claimed_country": claimed,
+        "country_mismatch": mismatch if claimed is not None else None,
+        "threat": {"is_data_center": True} if datacenter else {},
+    }
+
+
+def _risk(inputs: Inputs, facts: dict[str, Any], *, bad: bool, doubtful: bool, feature: str) -> dict[str, Any]:
+    status = "Approved"
+    if not inputs.sandbox and (bad or doubtful):
+        status = "Declined" if bad else "In Review"
+    score = {"Approved": 4.0, "In Review": 58.0}.get(status, 91.0)
+    warnings = [] if status == "Approved" else [warning(feature, "HIGH_RISK", "error" if status == "Declined" else "warning", None)]
+    intelligence = {"score": score, "reason_codes": []}
+    counters: dict[str, Any] = {"verification_attempts": 0, "verified_at": None, "lifecycle": [], "matches": []}
+    return {"status": status, **facts, **counters, "warnings": warnings, "enrichment": intelligence}
+
+
+CHECKS = (
+    Check("aml", "aml", "AML", "aml_screenings", _aml_fault, _aml),
+    Check("email.risk", "email", "EMAIL_RISK", "email_verifications", _email_fault, _email, risk=True),
+    Check("phone.risk", "phone", "PHONE_RISK", "phone_verifications", _phone_fault, _phone, risk=True),
+    Check("ip.risk", "ip", "IP_RISK", "ip_analyses", _ip_fault, _ip, risk=True),
+)

@@ -1,0 +1,23 @@
+"""What each route does once it is admitted: status, body, and the session it touched."""
+
+from __future__ import annotations
+
+from processor.simulator.endpoints.accounts import AccountEndpoints
+from processor.simulator.endpoints.checks import CheckEndpoints
+from processor.simulator.endpoints.imports import ImportEndpoints
+from processor.simulator.endpoints.records import RecordEndpoints
+from processor.simulator.endpoints.reviews import ReviewEndpoints
+from processor.simulator.endpoints.sandbox import SandboxEndpoints
+from processor.simulator.endpoints.sessions import SessionEndpoints
+from processor.simulator.endpoints.sharing import SharingEndpoints
+
+__all__ = [
+    "AccountEndpoints",
+    "CheckEndpoints",
+    "ImportEndpoints",
+    "RecordEndpoints",
+    "ReviewEndpoints",
+    "SandboxEndpoints",
+    "SessionEndpoints",
+    "SharingEndpoints",
+]

@@ -1,0 +1,56 @@
+"""Forms with files, ``multipart/form-data``, read whole. Pure (RFC 7578)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
+_NAME = re.compile(rb'\bname="((?:[^"\\]|\\.)*)"|\bname=([^;\s"]+)')
+_ESCAPED = re.compile(rb"\\(.)")
+_FILENAME = re.compile(rb"\bfilename\*?=", re.IGNORECASE)
+_PARTS_MAX = 100
+
+
+class MultipartError(ValueError):
+    """The body is no form."""
+
+
+@dataclass(slots=True)
+class Form:
+    """Fields as text, files as bytes; of a name that comes twice the last counts."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+def boundary_of(content_type: str) -> bytes | None:
+    """The boundary that a Content-Type names; None if it is no multipart form."""
+    if content_type.split(";", 1)[0].strip().lower() != "multipart/form-data":
+        return None
+    found = _BOUNDARY.search(content_type)
+    return (found[1] or found[2]).encode() if found is not None else None
+
+
+def read_form(boundary: bytes, body: bytes) -> Form:
+    """A form.
+
+    Raises:
+        MultipartError: if the body is none, or has too many parts.
+    """
+    delimiter = b"\r\n--" + boundary
+    parts = (b"\r\n" + body).split(delimiter)
+    if len(parts) < 2 or len(parts) > _PARTS_MAX or not parts[-1].startswith(b"--"):  # noqa: PLR2004 - the end has a part of its own
+        raise MultipartError("no closing boundary, or too many parts")
+    form = Form()
+    for part in parts[1:-1]:
+        head, separator, content = part.partition(b"\r\n\r\n")
+        named = _NAME.search(head)
+        if not separator or named is None:
+            raise MultipartError("a part without a name")
+        name = _ESCAPED.sub(rb"\1", named[1] if named[1] is not None else named[2]).decode(errors="replace")
+        if _FILENAME.search(head):
+            form.files[name] = content
+        else:
+            form.fields[name] = content.decode(errors="replace")
+    return form

@@ -1,0 +1,76 @@
+"""Sandbox scenarios: what the flow ends with once somebody completes it. Pure (Didit, "Sandbox testing").
+
+What the newer ``lookup_`` and ``wallet_`` scenarios end with is not documented; a wallet that fails leaves the user in the middle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """The outcome, and the feature and risk that cause it."""
+
+    outcome: str
+    array: str = ""
+    feature: str = ""
+    risk: str = ""
+
+
+_ID, _FACE, _AML, _POA = "id_verifications", "face_matches", "aml_screenings", "poa_verifications"
+SCENARIOS = {
+    "approve": Scenario("Approved"),
+    "decline_aml_hit": Scenario("Declined", _AML, "AML", "POSSIBLE_MATCH_FOUND"),
+    "decline_could_not_recognize_document": Scenario("Declined", _ID, "ID_VERIFICATION", "COULD_NOT_RECOGNIZE_DOCUMENT"),
+    "decline_database_no_match": Scenario("Declined", "database_validations", "DATABASE_VALIDATION", "DATABASE_VALIDATION_NO_MATCH"),
+    "decline_document_expired": Scenario("Declined", _ID, "ID_VERIFICATION", "DOCUMENT_EXPIRED"),
+    "decline_face_match_low_similarity": Scenario("Declined", _FACE, "FACE_MATCH", "LOW_FACE_MATCH_SIMILARITY"),
+    "decline_ip_blocklist": Scenario("Declined", "ip_analyses", "IP_ANALYSIS", "IP_ADDRESS_IN_BLOCKLIST"),
+    "decline_kyb_registry_mismatch": Scenario("Declined", "registry_checks", "KYB_REGISTRY", "REGISTRY_DATA_MISMATCH"),
+    "decline_liveness_attack": Scenario("Declined", "liveness_checks", "LIVENESS", "LIVENESS_FACE_ATTACK"),
+    "decline_minimum_age": Scenario("Declined", _ID, "ID_VERIFICATION", "AGE_BELOW_MINIMUM"),
+    "decline_mrz_validation": Scenario("Declined", _ID, "ID_VERIFICATION", "MRZ_VALIDATION_FAILED"),
+    "decline_nfc_chip_not_verified": Scenario("Declined", "nfc_verifications", "NFC", "NFC_CHIP_NOT_VERIFIED"),
+    "decline_poa_address_mismatch": Scenario("Declined", _POA, "POA", "ADDRESS_MISMATCH_WITH_PROVIDED"),
+    "review_aml_possible_match": Scenario("In Review", _AML, "AML", "POSSIBLE_MATCH_FOUND"),
+    "review_face_match_borderline": Scenario("In Review", _FACE, "FACE_MATCH", "LOW_FACE_MATCH_SIMILARITY"),
+    "review_poa_partial_match": Scenario("In Review", _POA, "POA", "ADDRESS_MISMATCH_WITH_PROVIDED"),
+    "lookup_partial_match": Scenario("In Review", _ID, "ID_VERIFICATION", "LOOKUP_PARTIAL_MATCH"),
+    "lookup_no_match": Scenario("Declined", _ID, "ID_VERIFICATION", "LOOKUP_NO_MATCH"),
+    "lookup_provider_error": Scenario("In Review", _ID, "ID_VERIFICATION", "LOOKUP_PROVIDER_ERROR"),
+    "wallet_cancelled": Scenario("In Progress"),
+    "wallet_timeout": Scenario("In Progress"),
+    "wallet_provider_error": Scenario("In Progress"),
+}
+_USUAL = {
+    "Approved": Scenario("Approved"),
+    "Declined": Scenario("Declined", _FACE, "FACE_MATCH", "LOW_FACE_MATCH_SIMILARITY"),
+    "In Review": Scenario("In Review", _FACE, "FACE_MATCH", "LOW_FACE_MATCH_SIMILARITY"),
+}
+
+
+def outcome_of(slug: str | None) -> str | None:
+    """The status that a scenario ends with; None without one."""
+    return SCENARIOS[slug].outcome if slug is not None else None
+
+
+def cause_of(slug: str | None, status: str) -> Scenario:
+    """Why a settled session has its status: its scenario, if that leads there, else a face that does not fit."""
+    armed = SCENARIOS.get(slug or "")
+    return armed if armed is not None and armed.outcome == status else _USUAL.get(status, _USUAL["Approved"])
+
+
+def catalogue() -> dict[str, Any]:
+    """The body of the list of scenarios."""
+    rows = [
+        {"slug": slug, "expected_status": scenario.outcome, "feature": scenario.feature or None, "risk": scenario.risk or None}
+        for slug, scenario in SCENARIOS.items()
+    ]
+    return {"count": len(rows), "scenarios": rows}
+
+
+def scenario_fault(slug: Any) -> list[str] | None:
+    """What is said of a scenario that does not exist."""
+    return None if isinstance(slug, str) and slug in SCENARIOS else [f"Unknown sandbox scenario: '{slug}'."]

@@ -1,0 +1,42 @@
+"""The statuses of a session and the steps between them. Pure (Didit, "Verification statuses", "Update status")."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+UNFINISHED = frozenset({"Not Started", "In Progress", "Resubmitted", "Awaiting User"})
+SETTLED = frozenset({"Approved", "Declined", "In Review", "Kyc Expired"})
+UPDATABLE = frozenset({"Approved", "Declined", "In Review", "Kyc Expired", "Abandoned", "Resubmitted"})
+TRANSITIONS = {
+    "Not Started": {"In Progress", "Expired"},
+    "In Progress": {"Approved", "Declined", "In Review", "Awaiting User", "Abandoned"},
+    "Awaiting User": {"Approved", "Declined", "In Review"},
+    "In Review": {"Approved", "Declined", "Resubmitted"},
+    "Declined": {"Resubmitted", "Approved"},
+    "Resubmitted": {"Approved", "Declined", "In Review", "Awaiting User"},
+    "Approved": {"Kyc Expired", "Declined", "Resubmitted"},
+    "Kyc Expired": {"Approved", "Declined", "Resubmitted"},
+    "Abandoned": {"Approved", "Declined", "Resubmitted"},
+    "Expired": set(),
+}
+
+
+class IllegalTransitionError(Exception):
+    """The status machine has no such step."""
+
+
+def user_path(text: str) -> tuple[str, ...]:
+    """The steps from Not Started that a text names: ``Approved``, ``Expired``, ``In Review > Approved``; none for ``Not Started``.
+
+    Raises:
+        ValueError: if the status machine has no such way.
+    """
+    steps = tuple(part.strip() for part in text.split(">"))
+    if steps == ("Not Started",):
+        return ()
+    if steps[0] not in TRANSITIONS["Not Started"]:
+        steps = ("In Progress", *steps)
+    for before, after in pairwise(("Not Started", *steps)):
+        if after not in TRANSITIONS.get(before, set()):
+            raise ValueError(f"no step from {before} to {after}")
+    return steps

@@ -1,0 +1,261 @@
+"""Who gets in, how often, and what goes wrong: routes, keys, rate limits, faults, the ledger. Numbers are sections of the facts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from didit_api import KEY, SANDBOX_KEY, UNKNOWN, WIDE, WORKFLOW, api
+
+from processor.simulator.config import DOCUMENTED_LIMITS, Config, FaultPlan, Limit, Switches
+from processor.simulator.routes import ROUTES, scopes_of
+from processor.simulator.server import running
+
+TEN = 10
+
+
+@pytest.mark.parametrize("auth_status", [401, 403])
+async def test_1_a_wrong_or_missing_key_is_refused_as_the_switch_says(auth_status: Any) -> None:
+    async with api(switches=Switches(auth_status=auth_status)) as a:
+        for key in ("wrong", None):
+            status, document, _ = await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}, key=key)
+            assert (status, "detail" in document) == (auth_status, True)
+        await a.call("POST", "/_sim/api-keys", {"keys": ["new"]})
+        assert (await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}, key="new"))[0] == 201
+        assert (await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}))[0] == auth_status
+
+
+async def test_1_the_session_is_looked_up_before_the_key() -> None:
+    async with api() as a:
+        assert (await a.call("GET", f"/v3/session/{UNKNOWN}/decision/", key=None))[0] == 404
+        known = (await a.create())["session_id"]
+        assert (await a.call("GET", f"/v3/session/{known}/decision/", key=None))[0] == 403
+
+
+async def test_1_an_id_that_is_no_uuid_is_a_404_in_html() -> None:
+    async with api() as a:
+        status, document, headers = await a.call("GET", "/v3/session/7/decision/")
+        assert status == 404
+        assert headers["Content-Type"].startswith("text/html")
+        assert isinstance(document, bytes)
+
+
+async def test_1_a_missing_slash_is_a_301_with_the_query_kept() -> None:
+    async with api() as a:
+        status, _, headers = await a.call("GET", "/v3/sessions?limit=3")
+        assert (status, headers["Location"]) == (301, "/v3/sessions/?limit=3")
+        assert (await a.call("POST", "/v3/session", {"workflow_id": WORKFLOW}))[0] == 301
+        assert (await a.call("GET", "/v3/nonsense/"))[0] == 404
+
+
+async def test_1_the_healthcheck_is_public() -> None:
+    async with api() as a:
+        status, document, _ = await a.call("GET", "/system/healthcheck", key=None)
+        assert (status, document["status"]) == (200, "ok")
+
+
+async def test_3_the_429_has_the_documented_headers_and_text_and_only_it_has_them() -> None:
+    async with api(limits={**WIDE, "session-create": Limit(2, 30.0)}) as a:
+        for n in range(2):
+            status, _, headers = await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW, "vendor_data": f"u{n}"})
+            assert status == 201
+            assert not [h for h in headers if h.lower().startswith("x-ratelimit") or h.lower() == "retry-after"]
+        status, document, headers = await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW})
+        assert status == 429
+        assert document == {"detail": "Session creation rate limit exceeded. You can make up to 2 requests per minute."}
+        assert 1 <= int(headers["Retry-After"]) <= 30
+        assert (headers["X-RateLimit-Limit"], headers["X-RateLimit-Remaining"]) == ("2", "0")
+        assert int(headers["X-RateLimit-Reset"]) > 1_700_000_000
+        scopes = next(iter(a.sim.ledger.scopes().values()))
+        assert scopes["session-create"]["max_in_window"] == 3, "a rejected call counts, in the stricter reading"
+
+
+async def test_3_a_create_counts_in_generic_write_too_and_keys_are_counted_apart() -> None:
+    limits = {**WIDE, "generic-write": Limit(1, 30.0)}
+    async with api(limits=limits, api_keys=("one", "two")) as a:
+        assert (await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}, key="one"))[0] == 201
+        status, document, _ = await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}, key="one")
+        assert status == 429
+        assert document["detail"].startswith("Write request rate limit")
+        assert (await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}, key="two"))[0] == 201
+    async with api(limits=limits, switches=Switches(create_counts_in_generic_write=False)) as a:
+        assert [(await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}))[0] for _ in range(3)] == [201] * 3
+
+
+async def test_3_decisions_of_v3_count_in_the_decision_scope_unless_switched() -> None:
+    limits = {**WIDE, "session-decision": Limit(1, 30.0)}
+    for strict, expected in ((True, [200, 429]), (False, [200, 200])):
+        async with api(limits=limits, switches=Switches(v3_decision_counts_in_decision_scope=strict)) as a:
+            session_id = (await a.create())["session_id"]
+            assert [(await a.call("GET", f"/v3/session/{session_id}/decision/"))[0] for _ in range(2)] == expected
+
+
+async def test_11_9_every_fault_really_happens() -> None:
+    async with api(faults=FaultPlan(hang_s=30)) as a:
+
+        async def order(*faults: str) -> None:
+            await a.call("POST", "/_sim/script", {"route": "session.create", "answers": [{"fault": f} for f in faults]})
+
+        body = {"workflow_id": WORKFLOW, "vendor_data": "f"}
+        await order("reset")
+        with pytest.raises(aiohttp.ClientError):
+            await a.call("POST", "/v3/session/", body)
+        assert len(a.sim.sessions) == 0
+        await order("lost_reply")
+        with pytest.raises(aiohttp.ClientError):
+            await a.call("POST", "/v3/session/", body)
+        assert len(a.sim.sessions) == 1, "it was done"
+        await order("truncated")
+        with pytest.raises(aiohttp.ClientError):
+            await a.call("POST", "/v3/session/", body)
+        await order("hang")
+        with pytest.raises(asyncio.TimeoutError):
+            await a.call("POST", "/v3/session/", body, timeout=aiohttp.ClientTimeout(total=0.2))
+        await order("error_500_html", "error_502", "error_503", "throttle_429", "throttle_429_bare", "slow_body")
+        answers = [await a.call("POST", "/v3/session/", body) for _ in range(6)]
+        assert [status for status, _, _ in answers] == [500, 502, 503, 429, 429, 201]
+        assert answers[0][2]["Content-Type"].startswith("text/html")
+        assert "Retry-After" in answers[3][2]
+        assert "Retry-After" not in answers[4][2]
+        assert len(answers[5][1]) == TEN
+
+
+async def test_11_9_scripted_answers_come_in_order_and_are_used_up() -> None:
+    async with api() as a:
+        literal = {"status": 418, "headers": [["X-Odd", "1"]], "body": "tea"}
+        await a.call("POST", "/_sim/script", {"route": "*", "answers": [literal, {"fault": None}]})
+        status, document, headers = await a.call("GET", "/v3/sessions/")
+        assert (status, document, headers["X-Odd"]) == (418, b"tea", "1")
+        assert (await a.call("GET", "/v3/sessions/"))[0] == 200
+        assert (await a.call("POST", "/_sim/script", {"route": "*", "answers": [{"fault": "nonsense"}]}))[0] == 400
+        assert (await a.call("POST", "/_sim/faults", {"rates": {"nonsense": 1}}))[0] == 400
+
+
+async def test_11_the_ledger_holds_every_call_and_no_key() -> None:
+    async with api() as a:
+        async with a.session.post(
+            a.url + "/v3/session/", data=orjson.dumps({"workflow_id": WORKFLOW}), headers={"x-api-key": "sim-key", "X-Request-Id": "ref.0"}
+        ) as response:
+            assert response.status == 201
+        ledger = (await a.call("GET", "/_sim/ledger"))[1]
+        (call,) = ledger["calls"]
+        assert (call["reference"], call["status"], call["acted"], call["counted"]) == ("ref.0", 201, True, True)
+        assert call["answered_at"] >= call["at"]
+        assert "sim-key" not in orjson.dumps(ledger).decode()
+        assert (await a.call("GET", "/_sim/ledger?since=1"))[1]["calls"] == []
+
+
+async def test_1_the_healthcheck_says_when() -> None:
+    async with api() as a:
+        document = (await a.call("GET", "/system/healthcheck", key=None))[1]
+        assert document["timestamp"].endswith("Z")
+        assert len(document["timestamp"]) == len("2026-04-21T16:42:50.445Z")
+
+
+async def test_1_a_session_of_another_application_is_refused_and_not_listed() -> None:
+    async with api() as a:
+        own = (await a.create())["session_id"]
+        assert (await a.call("GET", f"/v3/session/{own}/decision/", key=SANDBOX_KEY))[0] == 403
+        assert (await a.call("DELETE", f"/v3/session/{own}/delete/", key=SANDBOX_KEY))[0] == 403
+        assert (await a.call("GET", "/v3/sessions/", key=SANDBOX_KEY))[1]["count"] == 0
+        assert (await a.create(key=SANDBOX_KEY))["session_id"] != own, "nor is it reused"
+
+
+def test_3_every_scope_has_its_documented_limit() -> None:
+    assert DOCUMENTED_LIMITS == {
+        "session-create": 600,
+        "session-decision": 100,
+        "generic-write": 300,
+        "generic-get": 600,
+        "session-generate-pdf": 50,
+        "session-add-images": 10,
+        "session-update-kyc": 10,
+        "session-update-poa": 10,
+        "ingest-write": 600,
+    }
+
+
+def test_3_each_route_counts_in_its_own_scope_and_the_generic_one() -> None:
+    found = {route.name: scopes_of(route, "v3", Switches()) for route in ROUTES}
+    assert found["session.pdf"] == ("session-generate-pdf", "generic-get")
+    assert found["session.update_data"] == ("session-update-kyc", "generic-write")
+    assert found["session.update_poa"] == ("session-update-poa", "generic-write")
+    assert found["transaction.create"] == ("ingest-write",), "instead of generic-write"
+    assert found["face_match"] == ("generic-write",)
+    assert found["billing.balance"] == ("generic-get",)
+    assert found["session.arm"] == found["account.register"] == (), "exempt: session tokens, the auth host"
+
+
+@pytest.mark.parametrize(
+    ("scope", "method", "path", "words"),
+    [
+        ("session-generate-pdf", "GET", "/v3/session/{id}/generate-pdf/", "You can make up to 1 requests per minute."),
+        ("session-update-kyc", "PATCH", "/v3/session/{id}/update-data/", "You can make up to 1 requests per minute."),
+        ("session-update-poa", "PATCH", "/v3/session/{id}/update-poa-data/", "You can make up to 1 requests per minute."),
+        ("ingest-write", "POST", "/v3/transactions/", "Request was throttled. Expected available in"),
+    ],
+)
+async def test_3_the_endpoint_scopes_refuse_with_the_documented_headers(scope: str, method: str, path: str, words: str) -> None:
+    async with api(limits={**WIDE, scope: Limit(1, 30.0)}) as a:
+        path = path.replace("{id}", await a.settled("In Progress", "Approved"))
+        assert (await a.call(method, path, {} if method != "GET" else None))[0] in {200, 400}
+        status, document, headers = await a.call(method, path, {} if method != "GET" else None)
+        assert status == 429
+        assert words in document["detail"]
+        assert headers["X-RateLimit-Limit"] == "1"
+        assert "Retry-After" in headers
+
+
+async def test_3_without_a_key_the_first_forwarded_address_is_the_caller() -> None:
+    async with api(switches=Switches(auth_status=401)) as a:
+        for address in ("203.0.113.1, 10.0.0.1", "203.0.113.1", "203.0.113.2"):
+            await a.call("GET", "/v3/sessions/", key=None, headers={"X-Forwarded-For": address})
+        first, second, third = (call["key"] for call in (await a.ledger())["calls"])
+        assert first == second != third
+
+
+async def test_11_9_limits_that_are_not_named_stay_documented() -> None:
+    async with running(Config(limits={"session-create": Limit(1)})) as (simulator, _):
+        assert simulator.state.sessions is simulator.sessions
+        assert simulator._limits["session-generate-pdf"] == Limit(50)
+        assert simulator._limits["session-create"] == Limit(1)
+
+
+async def test_11_9_a_throttle_of_a_route_without_a_scope_names_no_limit() -> None:
+    async with api() as a:
+        await a.control("script", {"route": "account.login", "answers": [{"fault": "throttle_429"}]})
+        status, _, headers = await a.call("POST", "/auth/v2/programmatic/login/", {}, key=None)
+        assert (status, headers["Retry-After"], headers.get("X-RateLimit-Limit")) == (429, "2", None)
+
+
+async def test_a_body_that_is_no_json_is_a_400_and_a_body_of_the_wrong_kind_a_415() -> None:
+    async with api() as a:
+        async with a.session.post(a.url + "/v3/aml/", data=b"{", headers={"x-api-key": KEY}) as response:
+            assert (response.status, await response.json()) == (400, {"detail": "JSON parse error"})
+        assert (await a.call("POST", "/v3/face-match/", {"user_image": "x"}))[0] == 415
+        headers = {"x-api-key": KEY, "Content-Type": "multipart/form-data; boundary=b"}
+        for raw in (b"", b"--b\r\n\r\nno name\r\n--b--", b"--b\r\nContent-Disposition: form-data; name=x"):
+            async with a.session.post(a.url + "/v3/face-match/", data=raw, headers=headers) as response:
+                assert response.status == 400
+
+
+async def test_the_background_ends_with_the_server_and_its_failure_is_not_swallowed() -> None:
+    async with running(Config()) as _:
+        before = {task.get_name() for task in asyncio.all_tasks()}
+        assert "simulator" in before
+    assert "simulator" not in {task.get_name() for task in asyncio.all_tasks()}
+
+    def broken(_now: float) -> None:
+        raise RuntimeError("broken")
+
+    async def break_it() -> None:
+        async with running(Config()) as (simulator, _):
+            simulator.sessions.advance = broken  # type: ignore[assignment, method-assign]
+            simulator.put_forward(1)
+            await asyncio.sleep(0.05)
+
+    with pytest.raises(ExceptionGroup):
+        await break_it()

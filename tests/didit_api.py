@@ -1,0 +1,153 @@
+"""A running simulator, calls to it, and a receiver of its webhooks. For contract tests; section numbers are those of the facts on Didit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+from aiohttp import web
+
+from processor.simulator.app import Simulator
+from processor.simulator.config import Config, Hooks, Limit
+from processor.simulator.server import running
+
+WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
+UNKNOWN = "11111111-2222-4333-8444-555555555555"
+KEY, SANDBOX_KEY = "sim-key", "sim-sandbox-key"
+SECRET = "whsec_example_secret_0123456789abcdefghijkl"
+WIDE = {name: Limit(100_000) for name in ("session-create", "session-decision", "generic-write", "generic-get")}
+
+Answer = tuple[int, Any, Any]  # status, document or bytes, headers
+
+
+class Api:
+    """A caller of the simulator."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, simulator: Simulator) -> None:
+        self.session, self.url, self.sim = session, url, simulator
+
+    async def call(self, method: str, path: str, body: Any = None, key: str | None = KEY, **options: Any) -> Answer:
+        headers = {**({"x-api-key": key} if key else {}), **options.pop("headers", {})}
+        data = orjson.dumps(body) if body is not None else None
+        async with self.session.request(method, self.url + path, data=data, headers=headers, allow_redirects=False, **options) as response:
+            return await _read(response)
+
+    async def post(self, path: str, body: Any, idempotency_key: str | None = None, key: str = KEY) -> Answer:
+        told = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
+        return await self.call("POST", path, body, key, headers={"X-Request-Id": "ref.0", **told})
+
+    async def form(self, path: str, fields: dict[str, str] | None = None, key: str = KEY, /, **files: bytes) -> Answer:
+        form = aiohttp.FormData(default_to_multipart=True)
+        for name, value in (fields or {}).items():
+            form.add_field(name, value)
+        for name, raw in files.items():
+            form.add_field(name, raw, filename=f"{name}.jpg", content_type="image/jpeg")
+        if not fields and not files:
+            form.add_field("nothing", "")
+        async with self.session.post(self.url + path, data=form, headers={"x-api-key": key, "X-Request-Id": "ref.0"}) as response:
+            return await _read(response)
+
+    async def create(self, vendor: str | None = "u", *, key: str = KEY, **extra: Any) -> dict[str, Any]:
+        body = {"workflow_id": WORKFLOW, **({"vendor_data": vendor} if vendor else {}), **extra}
+        status, document, _ = await self.call("POST", "/v3/session/", body, key)
+        assert status == 201, document
+        found: dict[str, Any] = document
+        return found
+
+    async def settled(self, *steps: str, vendor: str = "u", key: str = KEY) -> str:
+        session_id: str = (await self.create(vendor, key=key))["session_id"]
+        assert await self.move(session_id, *steps) == 200
+        return session_id
+
+    async def move(self, session_id: str, *steps: str) -> int:
+        status = 200
+        for step in steps:
+            status, _, _ = await self.control(f"sessions/{session_id}/status", {"status": step})
+        return status
+
+    async def decision(self, session_id: str, version: str = "v3", key: str = KEY) -> dict[str, Any]:
+        status, document, _ = await self.call("GET", f"/{version}/session/{session_id}/decision/", key=key)
+        assert status == 200, document
+        found: dict[str, Any] = document
+        return found
+
+    async def control(self, path: str, body: Any) -> Answer:
+        return await self.call("POST", f"/_sim/{path}", body, None)
+
+    async def codes(self, kind: str) -> dict[str, str]:
+        rows = (await self.call("GET", "/_sim/codes", key=None))[1]["codes"]
+        return {row["to"]: row["code"] for row in rows if row["kind"] == kind}
+
+    async def ledger(self) -> dict[str, Any]:
+        found: dict[str, Any] = (await self.call("GET", "/_sim/ledger", key=None))[1]
+        return found
+
+
+async def _read(response: aiohttp.ClientResponse) -> Answer:
+    raw = await response.read()
+    document = orjson.loads(raw) if response.content_type == "application/json" and raw else raw
+    return response.status, document, response.headers
+
+
+@asynccontextmanager
+async def api(**options: Any) -> AsyncIterator[Api]:
+    config = Config(**{"limits": WIDE, **options})
+    async with running(config) as (simulator, url), aiohttp.ClientSession() as session:
+        yield Api(session, url, simulator)
+
+
+@dataclass
+class Receiver:
+    """What has arrived, and what is answered: ``answers`` in their order, then 200. None waits for ever."""
+
+    url: str = ""
+    arrived: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    answers: list[int | None] = field(default_factory=list)
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        return [orjson.loads(raw) for _, raw in self.arrived]
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.arrived.append(({name.lower(): value for name, value in request.headers.items()}, await request.read()))
+        status = self.answers.pop(0) if self.answers else 200
+        if status is None:
+            await asyncio.sleep(60)
+        return web.Response(status=status or 200)
+
+
+@asynccontextmanager
+async def receiver() -> AsyncIterator[Receiver]:
+    found = Receiver()
+    app = web.Application()
+    app.router.add_post("/hook", found.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        found.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+        yield found
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def hooked(hooks: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[tuple[Api, Receiver]]:
+    """A simulator whose webhooks go to a receiver."""
+    async with receiver() as found:
+        told = Hooks(**{"url": found.url, "secret": SECRET, **(hooks or {})})
+        async with api(hooks=told, **options) as a:
+            yield a, found
+
+
+async def until(condition: Callable[[], bool], what: str, within_s: float = 10.0) -> None:
+    """Wait for something that other tasks bring about."""
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+    assert condition(), what
