@@ -118,7 +118,8 @@ class Receiver:
         status = self.answers.pop(0) if self.answers else 200
         if status is None:
             await asyncio.sleep(60)
-        return web.Response(status=status or 200)
+        headers = {"Location": self.url} if status in range(300, 400) else {}
+        return web.Response(status=status or 200, headers=headers)
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import orjson
 from aiohttp import web
@@ -154,6 +155,10 @@ class Simulator:
             self.state.checks.end(asked)
         if fault == "lost_reply":
             return answers.reset(request, call)
+        if fault == "late_reply":
+            await asyncio.sleep(self.faults.plan.hang_s)
+        if self.config.switches.headers_on_success:
+            told = replace(told, headers={**self._windows.standing(call.key, tuple(call.scopes), call.at), **(told.headers or {})})
         return await answers.send(request, call, told, fault)
 
     def _admit(self, request: web.Request, route: Route, call: Call, asked: Asked) -> Told | None:

@@ -20,6 +20,7 @@ class Organization:
     name: str
     credits: int
     topped_up: bool
+    suspended: bool = False  # the contract: nothing is done for it
 
 
 @dataclass(slots=True, eq=False)

@@ -24,6 +24,7 @@ DOCUMENTED_LIMITS = {
 FAULT_NAMES = (
     "reset",  # the connection is reset before anything is done
     "lost_reply",  # done, then the connection is reset
+    "late_reply",  # done, but answered only after a long time
     "error_500_html",
     "error_502",
     "error_503",
@@ -65,7 +66,7 @@ class FaultPlan:
     rates: Mapping[str, float] = field(default_factory=dict)
     latency: Latency = Latency()
     routes: frozenset[str] = frozenset()  # empty: all
-    hang_s: float = 60.0
+    hang_s: float = 60.0  # of hang and late_reply
     retry_after_s: int = 2
 
 

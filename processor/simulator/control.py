@@ -105,7 +105,8 @@ class _Control:
         organization = self._state.directory.organization
         organization.credits = int(body.get("credits", organization.credits))
         organization.topped_up = bool(body.get("topped_up", organization.topped_up))
-        return {"credits": organization.credits, "topped_up": organization.topped_up}
+        organization.suspended = bool(body.get("suspended", organization.suspended))
+        return {"credits": organization.credits, "topped_up": organization.topped_up, "suspended": organization.suspended}
 
     def api_keys(self, _request: web.Request, body: Any) -> dict[str, Any]:
         return {"accepted": self._state.directory.accept(body["keys"])}

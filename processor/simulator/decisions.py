@@ -97,15 +97,16 @@ def session_type(session: Session) -> str:
 def list_row(session: Session) -> dict[str, Any]:
     """A row of the list: no workflow, no metadata; the token only inside the url."""
     status = session.status if session.status in SETTLED else "Not Finished"
+    document = (features.found(session).get("id_verifications") or [{}])[0] if session.status in SETTLED else {}
     return {
         "session_id": session.session_id,
         "session_kind": "user",
         "session_number": session.session_number,
         "session_url": session.url,
         "portrait_image": None,
-        "document_type": None,
-        "full_name": None,
-        "country": None,
+        "document_type": document.get("document_type"),
+        "full_name": f"{document['first_name']} {document['last_name']}" if document else None,
+        "country": document.get("issuing_state"),
         "status": session.status,
         "vendor_data": session.vendor_data,
         "didit_internal_id": None,
@@ -115,3 +116,9 @@ def list_row(session: Session) -> dict[str, Any]:
         "email_address": None,
         "additional_details": None,
     }
+
+
+def country_of(session: Session) -> str | None:
+    """The state that issued the document, once there is one."""
+    found: str | None = list_row(session)["country"]
+    return found

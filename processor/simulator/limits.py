@@ -65,11 +65,29 @@ class Windows:
                 self._calls[key, scope].append(now)
         return refusal
 
+    def standing(self, key: str, scopes: tuple[str, ...], now: float) -> dict[str, str]:
+        """The headers of a success, where the switch wants them: of the scope that has the least room."""
+        if not scopes:
+            return {}
+        for scope in scopes:
+            self._expire(key, scope, now)
+        scope = min(scopes, key=lambda name: self._limits[name].limit - len(self._calls[key, name]))
+        limit, calls = self._limits[scope], self._calls[key, scope]
+        return {
+            "X-RateLimit-Limit": str(limit.limit),
+            "X-RateLimit-Remaining": str(max(0, limit.limit - len(calls))),
+            "X-RateLimit-Reset": str(math.ceil((calls[0] if calls else now) + limit.window_s)),
+        }
+
+    def _expire(self, key: str, scope: str, now: float) -> deque[float]:
+        calls = self._calls.setdefault((key, scope), deque())
+        while calls and calls[0] <= now - self._limits[scope].window_s:
+            calls.popleft()
+        return calls
+
     def _refusal(self, key: str, scope: str, now: float) -> Refusal | None:
         limit = self._limits[scope]
-        calls = self._calls.setdefault((key, scope), deque())
-        while calls and calls[0] <= now - limit.window_s:
-            calls.popleft()
+        calls = self._expire(key, scope, now)
         if len(calls) < limit.limit:
             return None
         reset_at = calls[len(calls) - limit.limit] + limit.window_s

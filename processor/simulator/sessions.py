@@ -21,6 +21,7 @@ from processor.simulator.statuses import TRANSITIONS, UNFINISHED, IllegalTransit
 
 _TOKEN_CHARS = string.ascii_letters + string.digits
 _FIRST_NUMBER = 1000
+_STALE_MAX = 1000  # timers of changed and deleted sessions that may wait for their end
 
 
 def _nobody(_session: Session, _kind: str, _at: float) -> None:
@@ -122,7 +123,10 @@ class Sessions:
         del self._by_id[session.session_id]
         session.wakes += 1
         if session.vendor_data is not None:
-            self._by_vendor[session.application.uuid, session.vendor_data].remove(session)
+            key = (session.application.uuid, session.vendor_data)
+            self._by_vendor[key].remove(session)
+            if not self._by_vendor[key]:
+                del self._by_vendor[key]
 
     def publish_workflow(self, workflow_id: str) -> int:
         """A new version; unfinished sessions of older ones are not reused any more."""
@@ -177,6 +181,9 @@ class Sessions:
         due = self._timer_due(session)
         if session.steps:
             due = session.steps[0][0] if due is None else min(due, session.steps[0][0])
+        if len(self._timers) > _STALE_MAX + 2 * len(self._by_id):
+            self._timers = [entry for entry in self._timers if entry[2] == entry[3].wakes]
+            heapq.heapify(self._timers)
         if due is not None:
             heapq.heappush(self._timers, (due, session.session_number, session.wakes, session))
 
@@ -219,7 +226,7 @@ class Sessions:
             return None
         for session in reversed(self._by_vendor.get((application.uuid, body["vendor_data"]), [])):
             same = session.workflow_id == body["workflow_id"] and session.workflow_version == version
-            if same and session.service is None and session.status in UNFINISHED:
+            if same and session.status in UNFINISHED:
                 return session
         return None
 

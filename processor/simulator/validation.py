@@ -17,6 +17,7 @@ _IMAGE_BYTES_MAX = 2 * 1024 * 1024
 _ALPHA3 = re.compile(r"[A-Z]{3}")
 NO_CREDITS = "You don't have enough credits to perform this request. Please top up at https://business.didit.me"
 _DOCUMENT_TYPES = frozenset({"P", "ID", "DL", "RP", "HIC", "TC", "SSC"})
+SUSPENDED = {"detail": "Billing of your contract is suspended. Please contact support.", "code": "contract_billing_suspended"}
 STATUSES = ("Approved", "Declined", "Resubmitted")
 
 

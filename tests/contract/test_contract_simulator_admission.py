@@ -209,6 +209,38 @@ async def test_3_the_endpoint_scopes_refuse_with_the_documented_headers(scope: s
         assert "Retry-After" in headers
 
 
+async def test_3_successes_have_rate_headers_only_by_the_switch() -> None:
+    limits = {**WIDE, "session-create": Limit(5, 30.0)}
+    async with api(limits=limits, switches=Switches(headers_on_success=True)) as a:
+        seen = []
+        for n in range(2):
+            _, _, headers = await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW, "vendor_data": f"u{n}"})
+            seen.append((headers["X-RateLimit-Limit"], headers["X-RateLimit-Remaining"]))
+            assert "Retry-After" not in headers
+        assert seen == [("5", "4"), ("5", "3")]
+        assert "X-RateLimit-Limit" not in (await a.call("POST", "/auth/v2/programmatic/login/", {}, key=None))[2]
+
+
+async def test_11_2_an_answer_can_come_long_after_the_act() -> None:
+    async with api(faults=FaultPlan(hang_s=0.5)) as a:
+        await a.control("script", {"route": "session.create", "answers": [{"fault": "late_reply"}]})
+        body = {"workflow_id": WORKFLOW, "vendor_data": "u"}
+        with pytest.raises(asyncio.TimeoutError):
+            await a.call("POST", "/v3/session/", body, timeout=aiohttp.ClientTimeout(total=0.2))
+        assert len(a.sim.sessions) == 1
+        await a.control("script", {"route": "session.create", "answers": [{"fault": "late_reply"}]})
+        assert (await a.call("POST", "/v3/session/", body))[0] == 201
+
+
+async def test_2_1_a_suspended_contract_is_a_403_with_a_code() -> None:
+    async with api() as a:
+        await a.control("credits", {"suspended": True})
+        for path, body in (("/v3/session/", {"workflow_id": WORKFLOW}), ("/v3/aml/", {"full_name": "Ann"})):
+            status, document, _ = await a.call("POST", path, body)
+            assert (status, document["code"]) == (403, "contract_billing_suspended")
+        assert (a.sim.ledger.sessions, a.sim.ledger.checks) == ([], [])
+
+
 async def test_3_without_a_key_the_first_forwarded_address_is_the_caller() -> None:
     async with api(switches=Switches(auth_status=401)) as a:
         for address in ("203.0.113.1, 10.0.0.1", "203.0.113.1", "203.0.113.2"):

@@ -107,5 +107,6 @@ async def test_7_a_sandbox_is_free_and_has_500_creates_a_day() -> None:
         assert 86_300 < int(headers["Retry-After"]) <= 86_400
         assert not [name for name in headers if name.lower().startswith("x-ratelimit")]
         assert {entry["environment"] for entry in a.sim.ledger.sessions} == {"sandbox"}
+        assert (await a.call("GET", "/v3/billing/balance/"))[1]["balance"] == "0.0000", "nobody paid for them"
         await a.control("clock", {"advance_s": 86_401})
         await a.create("later", key=SANDBOX_KEY)

@@ -232,6 +232,26 @@ async def test_2_2_arrays_of_features_that_have_not_run_may_be_empty_lists() -> 
         assert (await a.decision(session_id))["id_verifications"] == []
 
 
+async def test_2_3_rows_of_settled_sessions_name_the_document_and_can_be_found_by_country() -> None:
+    async with api() as a:
+        await a.create("open")
+        session_id = await a.settled("In Progress", "Approved", vendor="done")
+        (row,) = (await a.call("GET", "/v3/sessions/?country=ESP"))[1]["results"]
+        assert (row["session_id"], row["country"], row["document_type"]) == (session_id, "ESP", "Passport")
+        assert row["features"][0] == {"feature": "ID_VERIFICATION", "status": "Approved"}
+        assert (await a.call("GET", "/v3/sessions/?country=FRA"))[1]["count"] == 0
+
+
+async def test_sessions_that_are_gone_leave_nothing_behind() -> None:
+    async with api() as a:
+        live = a.sim.state.directory.live
+        for n in range(5000):
+            session, _ = a.sim.sessions.create(live, {"workflow_id": "w", "vendor_data": str(n)}, a.sim.time())
+            a.sim.sessions.delete(session)
+        assert len(a.sim.sessions._timers) <= 1001
+        assert a.sim.sessions._by_vendor == {}
+
+
 async def test_2_4_numbers_are_not_given_twice_and_many_are_deleted_at_once() -> None:
     async with api() as a:
         made = [await a.create(f"u{n}") for n in range(4)]

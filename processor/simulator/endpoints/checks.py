@@ -7,6 +7,7 @@ from processor.simulator.checks.found import Checked
 from processor.simulator.exchange import Asked, Handler, Told
 from processor.simulator.ledger import Ledger
 from processor.simulator.sessions import Sessions
+from processor.simulator.validation import SUSPENDED
 
 _CODE_ROUTES = ("email.send", "email.check", "phone.send", "phone.check")
 
@@ -34,6 +35,8 @@ class CheckEndpoints:
     def _handler(self, name: str) -> Handler:
         def handle(asked: Asked) -> Told:
             caller = asked.caller
+            if caller.organization.suspended:
+                return Told(403, SUSPENDED)
             found = self.desk.run(name, caller, asked.body, asked.now)
             if not found.acted:
                 return _told(found)

@@ -9,13 +9,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from processor.simulator.config import Config
-from processor.simulator.decisions import decision, list_row, session_type
+from processor.simulator.decisions import country_of, decision, list_row, session_type
 from processor.simulator.exchange import Asked, Handler, Told
 from processor.simulator.ledger import Ledger
 from processor.simulator.report import pdf
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
-from processor.simulator.validation import create_fault, list_fault
+from processor.simulator.validation import SUSPENDED, create_fault, list_fault
 
 _PAGE = 50
 _PAGE_MAX = 200
@@ -47,6 +47,8 @@ class SessionEndpoints:
         caller = asked.caller
         if caller.sandbox and (refused := self._over_quota(caller.uuid, asked.now)) is not None:
             return refused
+        if caller.organization.suspended:
+            return Told(403, SUSPENDED)
         fault = create_fault(asked.body, caller, self._sessions.blocked, self.workflows)
         if fault is not None:
             return Told(400, fault)
@@ -152,6 +154,7 @@ def _matches(session: Session, query: Mapping[str, str]) -> bool:
     return (
         ("workflow_id" not in query or session.workflow_id in query["workflow_id"].split(","))
         and ("status" not in query or session.status in query["status"].split(","))
+        and ("country" not in query or country_of(session) in query["country"].split(","))
         and ("session_type" not in query or session_type(session) in query["session_type"].split(","))
         and ("date_from" not in query or created >= query["date_from"])
         and ("date_to" not in query or created <= query["date_to"])
