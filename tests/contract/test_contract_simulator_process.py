@@ -5,13 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import aiohttp
 import orjson
 from didit_api import KEY, SECRET, WORKFLOW, receiver, until
+from typer.main import get_command
 
+from processor.cli import app
 from processor.local.fleet import SimulatorProcess
+from processor.simulator.app import Simulator
+from processor.simulator.config import FAULT_NAMES, Config, Hooks
+from processor.simulator.control import control_routes
 
 
 async def test_users_act_webhooks_leave_and_sigterm_ends_it_at_once(tmp_path: Path) -> None:
@@ -58,3 +64,17 @@ def test_options_that_make_no_sense_are_named() -> None:
         done = subprocess.run([sys.executable, "-m", "processor", "simulate", option, value], capture_output=True, text=True, check=False)
         assert (done.returncode, word in done.stderr) == (2, True), done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_document_names_every_option_fault_and_control_route() -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "simulator.md").read_text()
+    for name in FAULT_NAMES:
+        assert f"`{name}`" in text, name
+    for field in fields(Hooks):
+        assert field.name in {"url", "secret", "retry_s", "timeout_s"} or f"`{field.name}`" in text, field.name
+    simulate = get_command(app).commands["simulate"]  # type: ignore[attr-defined]
+    for option in simulate.params:
+        assert option.name in {"host", "port_file"} or f"--{option.name.replace('_', '-')}" in text, option.name
+    for route in control_routes(Simulator(Config())):
+        path = route.path.removeprefix("/_sim/")
+        assert path in text or f"…/{path.rpartition('/')[2]}" in text, path
