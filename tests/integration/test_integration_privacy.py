@@ -1,0 +1,133 @@
+"""A full run of every operation with planted personal data and secrets: none of them is anywhere but in Kafka's own values and at Didit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from rig import WORKFLOW_ID, Rig, running
+from signing import SECRET
+
+from processor.contract.schemas import operations
+from processor.local.cluster import LocalKafka
+from processor.local.fleet import ProcessorProcess
+
+pytestmark = pytest.mark.broker
+
+NAME, SURNAME, MAIL, PHONE = "Zaphodia", "Beeblebrox", "zaphodia@heart-of-gold.example", "+34600111222"
+BORN, PASSPORT, USER, CODE = "1979-10-12", "X-PASSPORT-99", "user-secret-42", "hush-4711"
+PLANTED = [NAME, SURNAME, MAIL, PHONE, BORN, PASSPORT, USER, CODE, "sim-key", SECRET, "203.0.113.77", "PIXELS-OF-A-FACE", "secret-folder"]
+SESSION = "11111111-2222-4333-8444-555555555555"
+PNG = b"\x89PNG\r\n\x1a\n" + b"PIXELS-OF-A-FACE" * 20
+
+
+def inputs(folder: Path) -> dict[str, dict[str, Any]]:
+    """One valid input for each operation."""
+    image = f"file://{folder}/{NAME}.png"
+    person = {"vendor_data": USER, "metadata": {"note": SURNAME}}
+    details = {"first_name": NAME, "last_name": SURNAME, "date_of_birth": BORN, "identification_number": PASSPORT}
+    create = {"workflow_id": WORKFLOW_ID, **person, "expected_details": details, "contact_details": {"email": MAIL, "phone": PHONE}}
+    return {
+        "verification": create,
+        "session.create": create | {"vendor_data": USER + "-2"},
+        "session.decision": {"session_id": SESSION},
+        "session.list": {"vendor_data": USER, "search": NAME},
+        "session.update_status": {"session_id": SESSION, "new_status": "Approved", "comment": SURNAME},
+        "session.delete": {"session_id": SESSION, "deletion_instruction": SURNAME},
+        "session.pdf": {"session_id": SESSION},
+        "session.share": {"session_id": SESSION, "for_application_id": PASSPORT},
+        "session.import_shared": {"share_token": CODE, "trust_review": True, "workflow_id": WORKFLOW_ID, "vendor_data": USER},
+        "id_verification": {"front_image": image, **person},
+        "passive_liveness": {"user_image": image, **person},
+        "face_match": {"user_image": image, "ref_image": image, **person},
+        "face_search": {"user_image": image, **person},
+        "age_estimation": {"user_image": image, **person},
+        "poa": {"document": image, "expected_first_name": NAME, **person},
+        "document_ai": {"document": image, **person},
+        "database_validation": {"issuing_state": "ESP", "identification_number": PASSPORT, "first_name": NAME, **person},
+        "aml": {"full_name": f"{NAME} {SURNAME}", "date_of_birth": BORN, "document_number": PASSPORT, **person},
+        "email.send": {"email": MAIL, **person},
+        "email.check": {"email": MAIL, "code": CODE},
+        "phone.send": {"phone_number": PHONE, **person},
+        "phone.check": {"phone_number": PHONE, "code": CODE},
+        "email.risk": {"email": MAIL, **person},
+        "phone.risk": {"phone_number": PHONE, **person},
+        "ip.risk": {"ip_address": "203.0.113.77", **person},
+    }
+
+
+def publication(folder: Path) -> list[tuple[bytes, bytes]]:
+    """Each operation three times, and each once with a fault of its own in the middle of personal data."""
+    found = []
+    for operation, given in inputs(folder).items():
+        for n in range(3):
+            request = {"request_id": f"{SURNAME}-{operation}-{n}", "operation": operation, "input": given}
+            found.append((USER.encode(), orjson.dumps(request)))
+        broken = {"request_id": f"{SURNAME}-{operation}-x", "operation": operation, "input": given | {"nickname": SURNAME}}
+        found.append((USER.encode(), orjson.dumps(broken)))
+    missing = {"request_id": f"{SURNAME}-missing", "operation": "poa", "input": {"document": f"file://{folder}/{PASSPORT}.pdf"}}
+    outside = {"request_id": f"{SURNAME}-outside", "operation": "poa", "input": {"document": f"https://{SURNAME}.example/{NAME}?{CODE}"}}
+    return [*found, *((USER.encode(), orjson.dumps(request)) for request in (missing, outside))]
+
+
+async def headers_of(rig: Rig, topic: str) -> str:
+    return "\n".join(f"{name}={(value or b'').decode(errors='replace')}" for r in await rig.records(topic) for name, value in r.headers)
+
+
+async def test_personal_data_and_secrets_stay_where_they_belong(kafka: LocalKafka, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path / "secret-folder"
+    folder.mkdir()
+    (folder / f"{NAME}.png").write_bytes(PNG)
+    options = ["--webhook-url", f"http://127.0.0.1:{port}/webhooks/didit", "--webhook-secret", SECRET]
+    options += ["--behaviour", json.dumps({"after_s": 0.5, "odds": {"Approved": 1}})]
+    variables = {
+        "LOG__LEVEL": "debug",
+        "RETRY__ATTEMPTS_MAX": "2",
+        "FOLLOW__POLLS_S": "[2]",
+        "IMAGES__ROOTS": json.dumps([str(folder)]),
+        "WEBHOOKS__PORT": str(port),
+        "WEBHOOKS__SECRETS": json.dumps([SECRET]),
+    }
+    async with running(kafka, tmp_path, simulator_options=options, more=variables) as rig:
+        receiver = ProcessorProcess("webhooks", rig.environment, tmp_path, "webhooks")
+        rig.processors.append(receiver)
+        receiver.start()
+        await asyncio.to_thread(receiver.wait_event, "webhooks_listening")
+        assert set(inputs(folder)) == set(operations())
+        echo = {"status": 400, "body": json.dumps({"detail": f"{NAME} {MAIL} is wrong", PASSPORT: [BORN, PHONE]})}
+        page = {"status": 500, "headers": [["Content-Type", "text/html"]], "body": f"<h1>{SURNAME} {CODE}</h1>"}
+        for operation in [*inputs(folder), "session.create"]:
+            rig.simulator.post("/_sim/script", {"route": operation, "answers": [echo, page, {"fault": "lost_reply"}]})
+        await rig.start("a", "b")
+        requests = publication(folder)
+        await rig.publish(requests)
+        await rig.wait_finals(len(requests), within_s=120)
+        await rig.read_rest()
+        assert {"succeeded", "failed", "rejected", "in_doubt"} <= {f["status"] for f in rig.finals}
+        assert await rig.records("events"), "webhooks came"
+        for process in rig.processors:
+            await asyncio.to_thread(process.child.stop, 20.0)
+        tokens = [s["session_id"] for s in rig.simulator.ledger()["sessions"]]
+        assert tokens
+        urls = {f["output"]["url"] for f in rig.finals if isinstance(f["output"], dict) and f["output"].get("url")}
+        told = {
+            **{p.name: p.log_path.read_text() for p in rig.processors},
+            **{
+                f"headers of {t}": await headers_of(rig, t)
+                for t in ("results", "dead-letters", "retry.1s", "retry.2s", "retry.5s", "events", "budget")
+            },
+            "budget log": "\n".join((r.value or b"").decode() for r in await rig.records("budget")),
+            "error texts": "\n".join(json.dumps(f["error"]) for f in rig.finals),
+        }
+        for where, text in told.items():
+            assert text or where.startswith("headers"), where
+            for word in [*PLANTED, *(url.rsplit("/", 1)[-1] for url in urls)]:
+                assert word not in text, (where, word, text[max(0, text.find(word) - 200) : text.find(word) + 100])
