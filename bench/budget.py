@@ -56,6 +56,7 @@ class Case:
     fault: Fault | None = None
     local_part: float | None = None  # each replica has a limiter of its own, with this part of the limit
     brokers: int = 1
+    mixed: bool = False  # decisions wait beside the creates, so that either is sent away when too many wait
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -130,6 +131,7 @@ async def leader(s: Scene, how: str) -> None:
 CASES = [
     Case("balanced"),
     Case("all work on one of four replicas", skewed=True),
+    Case("creates and decisions wait, more than lines hold", mixed=True),
     Case("SIGKILL", fault=kill),
     Case("SIGSTOP of 10 s", fault=freeze),
     Case("two join", fault=join),
@@ -183,6 +185,10 @@ async def run(
         count = int(1.3 * (seconds + 30) * limit / window_s * (case.replicas if case.local_part == 1.0 else 1))
         await s.publish([request(n, b"one" if case.skewed else f"user-{n}".encode()) for n in range(count)])
         began = await s.until_calls(1)
+        if case.mixed:
+            await s.until_calls(30)
+            known = [session["session_id"] for session in (await s.ledger())["sessions"]]
+            await s.publish([decision(n, known[n % len(known)]) for n in range(count)])
         cpu_began = [cpu_s(r.child) for r in s.replicas]
         fault = asyncio.create_task(case.fault(s)) if case.fault else None
         await asyncio.sleep(max(0.0, began + seconds - time.time()))

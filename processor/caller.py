@@ -19,6 +19,7 @@ from processor.outcomes import Job
 from processor.stream.work import Work
 
 _CLASSES = {Priority.URGENT: CallClass.URGENT, Priority.NORMAL: CallClass.NORMAL, Priority.BULK: CallClass.BULK}
+QUEUE_FULL = "queue_full"  # see ``permits.NotNowError``
 _SERVER_FAULT = 500  # RFC 9110, 15.6
 _SERVER_TIMEOUTS = frozenset({408, 425})
 
@@ -89,6 +90,7 @@ class Caller:
             job.hop.first_ms,
             mark,
             operation.timeout_s + len(call.files) * self._files.longest_s,
+            returning=job.hop.last_error == QUEUE_FULL,
             announced=operation.idempotency is Idempotency.SINGLE,
             settled_ms=settled_ms,
         )

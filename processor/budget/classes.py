@@ -1,7 +1,7 @@
 """Which waiter is served next. Pure: stride scheduling, so each class gets its weight's share and none starves.
 
 Between two grants of a class that has a waiter, the others get at most ``sum(own stride / other stride + 1)`` grants:
-17 for bulk, polls and retries, 6 for normal calls, 4 for urgent ones.
+18 for bulk, polls and retries, 6 for normal calls, 5 for urgent ones.
 """
 
 from __future__ import annotations

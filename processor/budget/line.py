@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Sequence
 
 from aiolimiter import AsyncLimiter
@@ -13,8 +12,7 @@ from processor.budget.classes import ClassQueue
 from processor.budget.permits import Ask, CallClass, NotNowError
 
 _OUTSTANDING_S = 0.5  # so much budget is asked for ahead: it hides the log's latency, and a killed replica leaks no more
-_STARTS = 64
-_MEASURED_S = 60.0
+_EARLY_PART = 0.5
 
 Turn = asyncio.Future[bool]  # whether as a probe
 
@@ -30,16 +28,16 @@ class Line:
         self.probing = 0  # of those, probes
         self._rate_per_s = rate_per_s
         self._asks_max = asks_max
+        self._replicas = 1
         self.share_with(1)
-        self._starts: deque[float] = deque(maxlen=_STARTS)
-        self._expected_until = 0.0  # when the turn of the last one who was sent away is expected
+        self._away = 0  # were sent away and are not back
 
     def share_with(self, replicas: int) -> None:
         """So many replicas, this one included, want this endpoint now: together they ask for half a second of budget ahead.
 
         At least for two calls each where that much is ahead at all, so that one's log latency is hidden by the other.
         """
-        ahead = self._rate_per_s * _OUTSTANDING_S
+        self._replicas, ahead = replicas, self._rate_per_s * _OUTSTANDING_S
         self._outstanding_max = max(1, min(self._asks_max, max(math.ceil(ahead / replicas), min(2, math.ceil(ahead)))))
 
     @property
@@ -99,9 +97,12 @@ class Line:
             if not turn.done():
                 turn.set_exception(reason)
 
-    def make_room(self, newcomer: Ask, now: float) -> NotNowError | None:
+    def make_room(self, newcomer: Ask) -> NotNowError | None:
         """Somebody has to come back later, the newcomer or the last in the queue: an error for the newcomer, or None."""
-        away = NotNowError("queue_full", self._expected_wait_s(now))
+        self._away += 1
+        # Half of the time until its turn: whoever is early is sent away again, but budget that nobody is there to use is lost.
+        wait_s = _EARLY_PART * (len(self.queue) + self._away) * self._replicas / self._rate_per_s
+        away = NotNowError("queue_full", wait_s)
         last = self.queue.pop_last((CallClass(newcomer.call_class), newcomer.since_ms))
         if last is None:
             return away
@@ -109,15 +110,6 @@ class Line:
             last.set_exception(away)
         return None
 
-    def started(self, now: float) -> None:
-        """An ask has started."""
-        self._starts.append(now)
-
-    def _expected_wait_s(self, now: float) -> float:
-        """When one who is sent away now would have its turn, behind all who wait and who were sent away before."""
-        rate = self._rate_per_s
-        recent = [at for at in self._starts if now - at <= _MEASURED_S]
-        if len(recent) > _STARTS // 8 and now > recent[0]:
-            rate = min(rate, len(recent) / (now - recent[0]))  # what this replica gets of the whole
-        self._expected_until = max(now + len(self.queue) / rate, self._expected_until + 1 / rate)
-        return self._expected_until - now
+    def came_back(self) -> None:
+        """One who was sent away, here or by another replica, is back."""
+        self._away = max(0, self._away - 1)

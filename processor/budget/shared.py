@@ -77,6 +77,8 @@ class SharedBudget:
     async def acquire(self, ask: Ask) -> Permit:
         """See ``permits.Budget.acquire``."""
         line = self._lines.get(ask.endpoint) or self._line(ask)
+        if ask.returning:
+            line.came_back()
         while True:
             self._admit(line, ask)
             if not line.queue and self._askable(line) and not self.state.shut(line.endpoint) and line.paced():
@@ -90,7 +92,6 @@ class SharedBudget:
             finally:
                 line.give_back(probe=probe)
             if permit is not None:
-                line.started(self._clock())
                 return permit
 
     def release(self, permit: Permit, ending: Ending) -> None:
@@ -212,7 +213,7 @@ class SharedBudget:
         if paused_s > self._place.park_s:
             raise NotNowError("scope_paused", paused_s)
         if len(line.queue) >= self._place.queue_max and self.state.others_wanted(line.endpoint, now):
-            away = line.make_room(ask, now)
+            away = line.make_room(ask)
             if away is not None:
                 raise away
 

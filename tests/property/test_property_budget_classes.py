@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from processor.budget.classes import ClassQueue
 from processor.budget.permits import CallClass
 
-BOUNDS = {CallClass.URGENT: 4, CallClass.NORMAL: 5, CallClass.RETRY: 16, CallClass.BULK: 16}
+BOUNDS = {CallClass.URGENT: 5, CallClass.NORMAL: 6, CallClass.RETRY: 18, CallClass.BULK: 18, CallClass.POLL: 18}
 # for one class in front, how many others are served before it
 pushes = st.tuples(st.just("push"), st.sampled_from(CallClass))
 steps = st.lists(pushes | st.tuples(st.just("pop"), st.none()) | st.tuples(st.just("remove"), st.integers(0, 10**6)), max_size=300)
@@ -54,7 +54,7 @@ def test_the_shares_are_the_weights_while_all_wait() -> None:
         for _ in range(1000):
             queue.push(call_class, 0, call_class)
     served = Counter(queue.pop() for _ in range(1500))
-    assert [served[c] for c in CallClass] == [857, 429, 107, 107]
+    assert [served[c] for c in CallClass] == [800, 400, 100, 100, 100]
 
 
 def test_a_class_that_was_away_has_saved_nothing_up() -> None:

@@ -401,7 +401,11 @@ async def test_a_full_line_sends_newcomers_away_if_others_may_stand_behind_them(
             assert raised.value.code == "queue_full"
             waits.append(raised.value.wait_s)
         assert waits == sorted(waits)
-        assert waits[0] >= 8 * 30, "when its turn is expected"
+        assert 0.5 * 8 * 30 <= waits[0] < 8 * 30, "well before its turn, so that it is there when it comes"
+        assert waits[2] - waits[0] == pytest.approx(0.5 * 2 * 30)
+        with pytest.raises(NotNowError) as raised:
+            await s.budget.acquire(ask("few", ("few",), since_ms=100, returning=True))
+        assert raised.value.wait_s == pytest.approx(waits[2]), "it counts once, however often it comes"
         urgent = await s.waiting(ask("few", ("few",), CallClass.URGENT, since_ms=999))
         assert not urgent.done()
         assert isinstance(alone[-1].exception(), NotNowError), "the last one makes room for it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import orjson
@@ -194,3 +195,66 @@ def test_a_409_of_a_call_without_a_key_is_a_refusal() -> None:
 def test_every_status_of_an_email_is_a_success(status: str) -> None:
     body = {"request_id": "q", "status": status, "reason": None}
     assert classify(EMAIL, reply(200, body)) == Success(body)
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "verdict"),
+    [
+        ("session.delete", reply(204), Success(None)),
+        (
+            "session.update_status",
+            reply(400, ["The new status is the same as the current status."]),
+            Success(["The new status is the same as the current status."]),
+        ),
+        (
+            "session.pdf",
+            reply(403, {"detail": "You can only generate a PDF for sessions in review"}),
+            Refused("session_not_settled", 403, {"detail": "You can only generate a PDF for sessions in review"}, None),
+        ),
+        ("session.pdf", reply(200, {"x": 1}), Transient("unreadable_answer", 200, None)),
+        (
+            "session.pdf",
+            reply(200, b"%PDF-1.4", content_type="application/pdf; x=1"),
+            Success(
+                {
+                    "content_type": "application/pdf",
+                    "size_bytes": 8,
+                    "sha256": hashlib.sha256(b"%PDF-1.4").hexdigest(),
+                    "content_base64": "JVBERi0xLjQ=",
+                }
+            ),
+        ),
+        (
+            "session.import_shared",
+            reply(403, {"detail": "This session has already been shared with your application."}),
+            Refused("already_shared", 403, {"detail": "This session has already been shared with your application."}, None),
+        ),
+        ("database_validation", reply(502, {"errors": ["x"]}), Refused("services_failed", 502, {"errors": ["x"]}, None)),
+        (
+            "database_validation",
+            reply(502, {"code": "empty_provider_response", "retryable": True}),
+            Transient("empty_provider_response", 502, None),
+        ),
+        ("database_validation", reply(502, b"<html>"), Ambiguous("http_502", 502, None)),
+        (
+            "phone.send",
+            reply(502, {"detail": "x", "code": "phone_provider_unavailable"}),
+            Transient("phone_provider_unavailable", 502, None),
+        ),
+        ("phone.send", reply(500, {"detail": "Error creating phone verification"}), Ambiguous("http_500", 500, None)),
+        (
+            "id_verification",
+            reply(400, {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"}),
+            Refused("http_400", 400, {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"}, None),
+        ),
+        (
+            "face_match",
+            reply(200, {"request_id": "q", "face_match": {"status": "Declined"}}),
+            Success({"request_id": "q", "face_match": {"status": "Declined"}}),
+        ),
+        ("face_match", reply(503), Ambiguous("http_503", 503, None)),
+        ("email.check", reply(200, {"status": "Expired or Not Found"}), Success({"status": "Expired or Not Found"})),
+    ],
+)
+def test_answers_that_only_some_operations_give(operation: str, answer: Any, verdict: Verdict) -> None:
+    assert classify(OPERATIONS[operation], answer) == verdict
