@@ -110,6 +110,7 @@ class Line:
             last.set_exception(away)
         return None
 
-    def came_back(self) -> None:
-        """One who was sent away, here or by another replica, is back."""
-        self._away = max(0, self._away - 1)
+    def welcome(self, ask: Ask) -> None:
+        """Somebody comes; one who was sent away, here or by another replica, is back."""
+        if ask.returning:
+            self._away = max(0, self._away - 1)

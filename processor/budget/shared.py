@@ -77,8 +77,7 @@ class SharedBudget:
     async def acquire(self, ask: Ask) -> Permit:
         """See ``permits.Budget.acquire``."""
         line = self._lines.get(ask.endpoint) or self._line(ask)
-        if ask.returning:
-            line.came_back()
+        line.welcome(ask)
         while True:
             self._admit(line, ask)
             if not line.queue and self._askable(line) and not self.state.shut(line.endpoint) and line.paced():
