@@ -172,6 +172,7 @@ _SESSIONS = (
         success_statuses=frozenset({200, 201}),
         required_output=MappingProxyType({"session_id": str, "status": str}),
     ),
+    Operation("sandbox.scenarios", "GET", "/v1/sandbox/scenarios/", ("generic-get",), Idempotency.SAFE),
 )
 
 _CHECKS = (

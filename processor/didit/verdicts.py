@@ -134,9 +134,10 @@ def _doubtful(operation: Operation, code: str, status: int | None, wait_s: float
 
 def _is_success(seen: _Seen) -> bool:
     operation = seen.operation
-    if seen.status not in operation.success_statuses or not isinstance(seen.body, dict) or operation.content_type != _JSON:
+    if seen.status not in operation.success_statuses or not isinstance(seen.body, dict | list) or operation.content_type != _JSON:
         return False
-    return all(isinstance(seen.body.get(name), kind) for name, kind in seen.operation.required_output.items())
+    fields = seen.body if isinstance(seen.body, dict) else {}
+    return all(isinstance(fields.get(name), kind) for name, kind in operation.required_output.items())
 
 
 def _is_file(seen: _Seen) -> bool:

@@ -78,7 +78,7 @@ def judge(requested: Iterable[str], finals: Iterable[FinalSeen], retries: Iterab
             lateness.append(at - retry.due_ms)
     billed = Counter(s["request_id"] for s in ledger["sessions"] if s["request_id"])
     # a check is known by the reference of its call, which is the request's but for the hop at its end
-    billed.update(c["reference"].rpartition(".")[0] for c in ledger.get("checks", ()) if c["reference"])
+    billed.update(c["reference"].rpartition(".")[0] for c in ledger["checks"] if c["reference"] and c["credits"])
     return Judgement(
         requests=len(wanted),
         finals=len(seen),

@@ -13,7 +13,7 @@ from processor.local.load import plan_load
 
 def ledger(calls: list[dict[str, Any]] | None = None, most: int = 5, sessions: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     scope = {"limit": 10, "window_s": 1.0, "calls": 7, "max_in_window": most}
-    return {"calls": calls or [], "sessions": sessions or [], "scopes": {"key": {"session-create": scope}}}
+    return {"calls": calls or [], "sessions": sessions or [], "checks": [], "scopes": {"key": {"session-create": scope}}}
 
 
 def call(request_id: str, hop: int, at: float) -> dict[str, Any]:

@@ -1,0 +1,205 @@
+"""Every operation through real Kafka: success, decline, refusal, 429, a lost reply, and a kill in the middle; billed once each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from rig import WORKFLOW_ID, Rig, running
+
+from processor.contract.schemas import operations
+from processor.didit.catalog import OPERATIONS, Idempotency
+from processor.local.cluster import LocalKafka
+from processor.local.fleet import API_KEY
+
+pytestmark = pytest.mark.broker
+
+PNG = b"\x89PNG\r\n\x1a\n"
+IMAGES = {
+    "good": PNG + b"SCORE=95 AGE=30",
+    "bad": PNG + b"DECLINE SCORE=5 AGE=3",
+    "unreadable": PNG + b"UNREADABLE NOFACE",
+    "page": b"<html>",
+}
+
+
+async def settled_sessions(rig: Rig, count: int) -> list[str]:
+    """Sessions made beside the processors, approved."""
+    found = []
+    async with aiohttp.ClientSession(headers={"x-api-key": API_KEY}) as http:
+        for n in range(count):
+            body = {"workflow_id": WORKFLOW_ID, "vendor_data": f"beside-{n}"}
+            async with http.post(f"{rig.simulator.url}/v3/session/", json=body) as answer:
+                found.append((await answer.json())["session_id"])
+    for session_id in found:
+        for status in ("In Progress", "Approved"):
+            rig.simulator.post(f"/_sim/sessions/{session_id}/status", {"status": status})
+    return found
+
+
+class Inputs:
+    """Valid inputs, a fresh one for each story."""
+
+    def __init__(self, folder: Path, sessions: list[str]) -> None:
+        self._folder, self._sessions, self._number = folder, sessions, 0
+        for name, content in IMAGES.items():
+            (folder / f"{name}.png").write_bytes(content)
+
+    def image(self, name: str = "good") -> str:
+        return f"file://{self._folder}/{name}.png"
+
+    def of(self, operation: str, image: str = "good") -> dict[str, Any]:
+        self._number += 1
+        n = self._number
+        create = {"workflow_id": WORKFLOW_ID, "vendor_data": f"user-{n}"}
+        mail, phone, session = f"user-{n}@example.org", f"+346{n:08d}", {"session_id": self._sessions[n % len(self._sessions)]}
+        files = {name: self.image(image) for name in (OPERATIONS[operation].files if operation in OPERATIONS else ())}
+        given: dict[str, dict[str, Any]] = {
+            "verification": create,
+            "session.create": create,
+            "session.list": {"vendor_data": "beside-0", "limit": 5},
+            "session.decision": session,
+            "session.pdf": session,
+            "session.update_status": {"session_id": self._sessions[n % len(self._sessions)], "new_status": "Declined"},
+            "session.delete": {"session_id": self._sessions.pop()} if operation == "session.delete" else {},
+            "session.share": session | {"for_application_id": "b0000000-0000-4000-8000-00000000000b"},
+            "session.import_shared": {"share_token": "nonsense", "trust_review": True, "workflow_id": WORKFLOW_ID},
+            "sandbox.scenarios": {},
+            "database_validation": {"issuing_state": "ESP", "identification_number": f"ID-{n}", "consent": True},
+            "aml": {"full_name": f"Ann {n}"},
+            "email.send": {"email": mail},
+            "email.check": {"email": mail, "code": "000000"},
+            "email.risk": {"email": mail},
+            "phone.send": {"phone_number": phone},
+            "phone.check": {"phone_number": phone, "code": "000000"},
+            "phone.risk": {"phone_number": phone},
+            "ip.risk": {"ip_address": f"203.0.113.{n % 250}"},
+        }
+        return given.get(operation, files)
+
+
+REFUSED_BY_DIDIT = {"session.import_shared", "session.share"}  # need a second application
+
+
+def expected(operation: str, story: str) -> set[str]:
+    """How a story of an operation may end."""
+    if operation in REFUSED_BY_DIDIT and story != "wrong":
+        return {"failed"}
+    row = OPERATIONS.get(operation)
+    if story in {"lost", "killed"} and row is not None and row.idempotency is Idempotency.SINGLE:
+        return {"in_doubt"} if story == "lost" else {"in_doubt", "succeeded"}
+    return {"succeeded"}
+
+
+def request(request_id: str, operation: str, given: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    return request_id.encode(), orjson.dumps({"request_id": request_id, "operation": operation, "input": dict(given)})
+
+
+async def finish_verifications(rig: Rig, wanted: int) -> None:
+    """Users who finish as soon as they have their link."""
+    done: set[str] = set()
+    while len(done) < wanted:
+        for session in rig.simulator.ledger()["sessions"]:
+            if "verification" in (session["request_id"] or "") and session["session_id"] not in done:
+                done.add(session["session_id"])
+                for status in ("In Progress", "Approved"):
+                    rig.simulator.post(f"/_sim/sessions/{session['session_id']}/status", {"status": status})
+        await asyncio.sleep(0.2)
+
+
+async def test_every_operation_in_every_weather(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1]", IMAGES__ROOTS=json.dumps([str(tmp_path)])) as rig:
+        inputs = Inputs(tmp_path, await settled_sessions(rig, 40))
+        stories = [(operation, story) for operation in operations() for story in ("fine", "throttled", "lost")]
+        await rig.start("a", "b")
+        finishing = asyncio.create_task(finish_verifications(rig, 3))
+        for story, answer in (("throttled", {"fault": "throttle_429"}), ("lost", {"fault": "lost_reply"}), ("fine", None)):
+            for operation in OPERATIONS if answer else ():
+                rig.simulator.post("/_sim/script", {"route": operation.replace("import_shared", "import"), "answers": [answer]})
+            batch = [request(f"{operation}/{story}", operation, inputs.of(operation)) for operation in operations()]
+            before = len(rig.watch.seen.final_ids)
+            await rig.publish(batch)
+            await rig.wait_finals(before + len(batch), within_s=60)
+        await asyncio.wait_for(finishing, 30)
+        judged = await rig.judge([f"{operation}/{story}" for operation, story in stories])
+        assert not judged.missing, judged.missing
+        assert not judged.duplicated
+        assert judged.billed_twice == 0
+        finals = {f["request_id"]: f for f in rig.finals}
+        for operation, story in stories:
+            final = finals[f"{operation}/{story}"]
+            assert final["status"] in expected(operation, story), final
+            if story == "throttled" and final["status"] == "succeeded":
+                assert final["attempts"] == 1, final
+
+
+DECLINES: dict[str, dict[str, Any]] = {
+    "aml": {"full_name": "Ann Hit", "aml_score_approve_threshold": 50, "aml_score_review_threshold": 80},
+    "email.send": {"email": "nobody@nowhere.invalid"},
+    "phone.send": {"phone_number": "+34600000666"},
+    "database_validation": {"issuing_state": "ESP", "identification_number": "NOMATCH", "consent": True},
+}
+
+
+async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, IMAGES__ROOTS=json.dumps([str(tmp_path)])) as rig:
+        inputs = Inputs(tmp_path, ["11111111-2222-4333-8444-555555555555"] * 9)
+        declines = {
+            op: inputs.of(op, "bad") for op, row in OPERATIONS.items() if row.files and op not in {"face_search", "document_ai"}
+        } | DECLINES
+        wrong = {op: inputs.of(op, "unreadable") for op in ("id_verification", "poa")}
+        wrong |= {
+            op: inputs.of(op) for op in ("session.decision", "session.pdf", "session.update_status", "session.delete")
+        }  # no such session
+        wrong |= {"aml": {"full_name": "Ann", "aml_name_weight": 50}}
+        pages = {op: inputs.of(op, "page") for op, row in OPERATIONS.items() if row.files}
+        await rig.start("a")
+        batches = {"decline": declines, "wrong": wrong, "page": pages}
+        batch = [request(f"{op}/{story}", op, given) for story, found in batches.items() for op, given in found.items()]
+        await rig.publish(batch)
+        await rig.wait_finals(len(batch))
+        await rig.read_rest()
+        finals = {f["request_id"]: f for f in rig.finals}
+        for op in declines:
+            final = finals[f"{op}/decline"]
+            assert final["status"] == "succeeded", final
+            assert any(word in json.dumps(final["output"]) for word in ("Declined", "Undeliverable", "Blocked", "no_match")), final
+        for op in wrong:
+            final = finals[f"{op}/wrong"]
+            assert final["status"] == "failed", final
+            assert final["error"]["type"] == "request_refused", final
+        for op in pages:
+            assert (finals[f"{op}/page"]["status"], finals[f"{op}/page"]["error"]["code"]) == ("rejected", "file_type")
+        letters = await rig.records("dead-letters")
+        assert len(letters) == len(wrong) + len(pages)
+
+
+async def test_a_kill_in_the_middle_of_every_operation_bills_nothing_twice(kafka: LocalKafka, tmp_path: Path) -> None:
+    slow = ["--faults", '{"latency_s": {"median": 1.5, "sigma": 0, "max": 2}}']
+    async with running(kafka, tmp_path, simulator_options=slow, FOLLOW__POLLS_S="[1]", IMAGES__ROOTS=json.dumps([str(tmp_path)])) as rig:
+        inputs = Inputs(tmp_path, await settled_sessions(rig, 8))
+        (a,) = await rig.start("a")
+        arrived = len(rig.simulator.ledger()["calls"])
+        await rig.publish([request(f"{operation}/killed", operation, inputs.of(operation)) for operation in operations()])
+        await rig.until(lambda: len(rig.simulator.ledger()["calls"]) >= arrived + len(operations()), "all calls under way")
+        a.child.kill()
+        await asyncio.sleep(2.0)  # they come to their end without us
+        rig.simulator.post("/_sim/faults", {})
+        a.start()
+        finishing = asyncio.create_task(finish_verifications(rig, 1))
+        await rig.wait_finals(len(operations()), within_s=60)
+        await asyncio.wait_for(finishing, 30)
+        judged = await rig.judge([f"{operation}/killed" for operation in operations()])
+        assert not judged.missing
+        assert not judged.duplicated
+        assert judged.billed_twice == 0
+        for final in rig.finals:
+            operation = final["request_id"].partition("/")[0]
+            if operation != "session.delete":  # it was done by the first life, and is gone for the second
+                assert final["status"] in expected(operation, "killed"), final

@@ -1,0 +1,38 @@
+"""The catalogue, the contract and the simulator know the same operations, and each row is whole."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from processor.contract.schemas import operations, schema_folder
+from processor.didit.catalog import OPERATIONS, Idempotency
+from processor.settings import load_settings
+from processor.simulator.routes import find_route
+
+SESSION = "11111111-2222-4333-8444-555555555555"
+
+
+def test_every_operation_of_the_contract_is_in_the_catalogue_and_none_is_missing() -> None:
+    assert set(operations()) == {*OPERATIONS, "verification"}
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_a_row_fits_its_schema_its_budget_and_the_simulator(name: str) -> None:
+    row = OPERATIONS[name]
+    schema = orjson.loads((schema_folder() / f"input.{name}.v1.json").read_bytes())
+    members = set(schema["properties"])
+    assert {*row.path_fields, *row.query, *row.files} <= members
+    assert set(row.path_fields) <= set(schema.get("required", ()))
+    assert {n for n, rule in row.files.items() if rule.required} <= set(schema.get("required", ()))
+    assert ("metadata" in members) is row.carries_id
+    assert set(row.scopes) <= set(load_settings().budget.all_limits)
+    assert ("generic-get" if row.method == "GET" else "generic-write") in row.scopes
+    assert row.path.endswith("/"), "Didit redirects a path without it"
+    assert row.timeout_s <= load_settings().didit.timeout_s
+    assert row.idempotency is not Idempotency.SAFE or row.method != "POST" or name.startswith("session."), "a check is billed"
+    found = find_route(row.method, row.path.format(session_id=SESSION))
+    assert found is not None
+    assert found[0].name in {name, name.replace("_shared", "")} or name.startswith("session."), found[0].name
+    if row.versioned:
+        assert find_route(row.method, row.path.format(session_id=SESSION).replace("/v3/", "/v2/")) is not None
