@@ -126,6 +126,8 @@ class Engine:
 
     async def _follow(self, job: Job, session_id: str, work: Work) -> Sequence[Output]:
         """Look at a verification's session. A look that fails costs nothing and is made again, for as long as the person may take."""
+        if job.hop.settled is not None:
+            job = job.lasting
         while True:
             verdict, outputs = await self._following.look(job, session_id, work)
             match verdict:
@@ -139,6 +141,9 @@ class Engine:
                     found = self._outcomes.deferred(job, "throttled", wait_s, self._clock_ms(), self._draw())
                 case Deferred(code, wait_s) | Transient(code, _, wait_s) | Ambiguous(code, _, wait_s):
                     found = self._outcomes.deferred(job, code, wait_s, self._clock_ms(), self._draw())
+                case _ if job.hop.settled is not None:  # it was deleted; what it came to is published
+                    work.completed = True
+                    return ()
                 case _:  # the session is gone, or we call wrongly
                     now_ms = self._clock_ms()
                     decision = OPERATIONS["session.decision"]

@@ -43,6 +43,11 @@ class Job:
         doubt_ms = since_ms if self.hop.doubt_ms is None else min(since_ms, self.hop.doubt_ms)
         return replace(self, hop=replace(self.hop, doubt_ms=doubt_ms))
 
+    @property
+    def lasting(self) -> Job:
+        """The same without its deadline, which was kept when its first final result was published."""
+        return replace(self, request=replace(self.request, deadline_ms=None))
+
 
 class Outcomes:
     """Builds outputs under the limits and the retry policy of one configuration."""
@@ -124,11 +129,18 @@ class Outcomes:
         return [self._look_later(replace(job, hop=replace(job.hop, looks=job.hop.looks + 1)), wait_s, now_ms)]
 
     def settled(self, job: Job, output: Any, code: str | None, now_ms: int) -> list[Output]:
-        """The person is done, or out of time: the one final result of a verification. ``code`` is None for a decision."""
+        """The person is done, or out of time: the final result of a verification. ``code`` is None for a decision."""
+        version = job.hop.looks if job.hop.settled is not None else 0
         if code is None:
-            return self._succeeded(job, output, now_ms, called=0)
+            return self._succeeded(job, output, now_ms, called=0, version=version)
         error = ErrorInfo("expired", code, _HINTS["session_over"])
-        return [self._final(job, Status.EXPIRED, error, now_ms, output=output)]
+        return [self._final(job, Status.EXPIRED, error, now_ms, output=output, version=version)]
+
+    def look_on(self, job: Job, settled: str, wait_s: float, now_ms: int) -> Output:
+        """It is settled, and may change: look again later."""
+        since_ms = now_ms if job.hop.settled_ms is None else job.hop.settled_ms
+        hop = replace(job.hop, looks=job.hop.looks + 1, settled=settled, settled_ms=since_ms)
+        return self._look_later(replace(job, hop=hop), wait_s, now_ms)
 
     def _look_later(self, job: Job, wait_s: float, now_ms: int) -> Output:
         due_ms = now_ms + math.ceil(wait_s * 1000)
@@ -146,8 +158,8 @@ class Outcomes:
             return self._ended(Job(record, decoded.request, decoded.hop), Status.FAILED, error, now_ms)
         return self.rejected(record, replace(decoded, error=error), now_ms)
 
-    def _succeeded(self, job: Job, output: object, now_ms: int, called: int = 1) -> list[Output]:
-        out = self._final(job, Status.SUCCEEDED, None, now_ms, called=called, output=output)
+    def _succeeded(self, job: Job, output: object, now_ms: int, called: int = 1, version: int = 0) -> list[Output]:
+        out = self._final(job, Status.SUCCEEDED, None, now_ms, called=called, output=output, version=version)
         if out.size_bytes > self._output_bytes_max:
             return self._ended(job, Status.FAILED, _error("output_too_large", "output_too_large"), now_ms, called=called)
         return [out]
@@ -202,24 +214,32 @@ class Outcomes:
         return outputs
 
     def _final(
-        self, job: Job, status: Status, error: ErrorInfo | None, now_ms: int, *, called: int = 0, output: object = None, kind: str = "final"
+        self,
+        job: Job,
+        status: Status,
+        error: ErrorInfo | None,
+        now_ms: int,
+        *,
+        called: int = 0,
+        output: object = None,
+        kind: str = "final",
+        version: int = 0,
     ) -> Output:
         hop, request = job.hop, job.request
-        attempts = hop.attempt + called
-        return result_output(
-            Result(
-                request.request_id,
-                request.operation,
-                status,
-                hop.first,
-                attempts,
-                hop.first_ms,
-                now_ms,
-                output=output,
-                error=error,
-                kind=kind,
-            )
+        result = Result(
+            request.request_id,
+            request.operation,
+            status,
+            hop.first,
+            hop.attempt + called,
+            hop.first_ms,
+            now_ms,
+            output=output,
+            error=error,
+            kind=kind,
+            version=version,
         )
+        return result_output(result)
 
     def _dead_letter(self, record: Record, hop: Hop, error: ErrorInfo, now_ms: int) -> Output:
         return dead_letter_output(record, hop, error, failed_ms=now_ms, value_bytes_max=self._output_bytes_max - _KEY_AND_HEADERS_BYTES)

@@ -99,6 +99,13 @@ class FollowSettings(Group):
         (15, 30, 60, 120, 300, 600, 1800, 3600),
         description="JSON array, ascending: waits before the first looks at a session; the last one goes on. Webhooks make them needless",
     )
+    later_finals_s: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="go on for so long after the first final result, and publish another one when an operator changes the decision. "
+        "0: the first one is the only one, and changes are seen in the events topic",
+    )
     longest_s: Seconds = Field(2_592_000.0, description="a session that is not settled so long after its creation ends as expired")
 
     @model_validator(mode="after")

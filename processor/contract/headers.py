@@ -64,6 +64,8 @@ _FIELDS = {
     "vp-doubt-ms": _Field("doubt_ms", _number(_TIME_MS_MAX)),
     "vp-session-id": _Field("session_id", _matching(_UUID)),
     "vp-looks": _Field("looks", _number(_COUNT_MAX)),
+    "vp-settled": _Field("settled", _matching(_CODE)),
+    "vp-settled-ms": _Field("settled_ms", _number(_TIME_MS_MAX)),
 }
 _FIRST = ("topic", "partition", "offset", "first_ms")
 
@@ -130,6 +132,8 @@ def hop_headers(hop: Hop) -> Headers:
         "vp-doubt-ms": hop.doubt_ms,
         "vp-session-id": hop.session_id,
         "vp-looks": hop.looks or None,
+        "vp-settled": hop.settled,
+        "vp-settled-ms": hop.settled_ms,
         "traceparent": hop.traceparent,
     }
     return tuple((name, str(value).encode()) for name, value in values.items() if value is not None)

@@ -84,6 +84,8 @@ class Hop:
     doubt_ms: int | None = None  # a call whose fate is unknown was made at or after this moment, epoch ms
     session_id: str | None = None  # it has been created, and is followed
     looks: int = 0  # how often it has been looked at
+    settled: str | None = None  # how it ended when its last final result was published, e.g. ``approved``
+    settled_ms: int | None = None  # when the first one was, epoch ms
     traceparent: str | None = None  # W3C Trace Context
 
 
@@ -133,6 +135,7 @@ class Result:
     output: Any = None  # Didit's answer
     error: ErrorInfo | None = None
     kind: str = "final"  # or "progress"
+    version: int = 0  # of a later final result, where the operators have asked for such
 
     @property
     def key(self) -> str:
@@ -142,7 +145,7 @@ class Result:
     @property
     def result_id(self) -> str:
         """The same for every copy of this result (UUIDv5)."""
-        return result_id(self.key, self.kind)
+        return result_id(self.key, f"{self.kind}{self.version or ''}")
 
 
 def result_id(key: str, kind: str) -> str:

@@ -32,6 +32,11 @@ class Settled:
     output: Any
     code: str | None
 
+    @property
+    def name(self) -> str:
+        """Short, for comparison: ``approved``, or the code."""
+        return self.code or str(self.output.get("status", "")).lower().replace(" ", "_")
+
 
 def is_settled(status: Any) -> bool:
     """Whether a session in this status ends its request."""

@@ -260,6 +260,8 @@ def test_a_retry_carries_the_callers_own_bytes() -> None:
         doubt_ms=6,
         session_id="11111111-2222-4333-8444-555555555555",
         looks=3,
+        settled="approved",
+        settled_ms=8,
     )
     output = retry_output(rec(b" {weird} ", key=None), hop, 60)
     assert (output.key, output.value, output.delay_s) == (None, b" {weird} ", 60)

@@ -573,6 +573,40 @@ def test_an_unopened_session_is_looked_at_when_it_expires() -> None:
     assert NOW + 120_000 <= hop.due_ms <= NOW + 126_000
 
 
+def look_on(rec: Record, now: int, *answers: Answer) -> tuple[list[Output], Work]:
+    """One look where later final results are wished for, for an hour."""
+    engine = Engine(
+        load_settings(follow={"later_finals_s": 3600}), FakeApi(*answers), Shelf(), OpenBudget(), clock_ms=lambda: now, draw=lambda: 0.5
+    )
+    work = Work(rec)
+    return list(asyncio.run(engine.handle(rec, work))), work
+
+
+def again(outputs: Sequence[Output], now: int) -> Record:
+    (retry,) = outputs_of(OutputKind.RETRY, outputs)
+    return Record(Source("v.retry.10s", 0, 9), retry.key, retry.value, retry.headers, now)
+
+
+def test_later_final_results_come_only_where_they_are_wished_for_and_each_is_another_one() -> None:
+    rec = following(deadline="2025-11-24T16:10:00Z")
+    outputs, _ = look_on(rec, NOW + 20_000, decision_reply("Approved"))
+    ids = [final(outputs)["result_id"]]
+    same, _ = look_on(again(outputs, NOW), NOW + 900_000, decision_reply("Approved"))
+    assert not outputs_of(OutputKind.RESULT, same), "nothing new, and the deadline was kept"
+    reopened, _ = look_on(again(same, NOW), NOW + 1_000_000, decision_reply("Resubmitted"))
+    assert not outputs_of(OutputKind.RESULT, reopened)
+    changed, _ = look_on(again(reopened, NOW), NOW + 1_100_000, decision_reply("Declined"))
+    ids.append(final(changed)["result_id"])
+    copy, _ = look_on(again(reopened, NOW), NOW + 1_100_500, decision_reply("Declined"))
+    assert final(copy)["result_id"] == ids[1], "the same for every copy"
+    assert len(set(ids)) == 2
+    for late in (decision_reply("Declined"), decision_reply("Resubmitted"), json_reply(404, {"detail": "Not found."})):
+        over, work = look_on(again(changed, NOW), NOW + 4_000_000, late)
+        assert (over, work.completed) == ([], True)
+    outputs, _, _ = look(decision_reply("Approved"))
+    assert not outputs_of(OutputKind.RETRY, outputs), "by default the first one is the only one"
+
+
 # ---- files
 
 
