@@ -39,8 +39,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP)
 	@$(RUN) -m processor demo $(ARGS)
 
+# most of a test's time is waiting; two workers, each with a Kafka of its own, suit two cores
 test: $(STAMP)
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n 2 $(ARGS)
 
 check: $(STAMP) deploy-check
 	$(VENV)/bin/ruff check
