@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import random
-import signal
-import threading
 import time
 from collections.abc import Callable
 
@@ -24,6 +21,7 @@ from processor.didit.follow import is_settled
 from processor.engine import Engine
 from processor.images.fetch import FileReader
 from processor.settings import Settings
+from processor.stopping import stop_on_signals
 from processor.stream.budget_log import KafkaBudgetLog
 from processor.stream.core import Core
 from processor.stream.event_feed import EventFeed
@@ -38,7 +36,6 @@ log = structlog.get_logger(__name__)
 EXIT_STOPPED = 0  # asked to stop, everything at hand is published
 EXIT_GAVE_UP = 1  # an error that a restart of the core cannot cure
 EXIT_UNUSABLE = 2  # configuration or topics must be mended first
-EXIT_HUNG = 3  # the stop did not end in time
 
 _BARREN_LIVES_MAX = 5
 _BACKOFF_S = 1.0
@@ -176,23 +173,11 @@ async def _wait_topics(settings: Settings, term: asyncio.Event) -> int | None:
 
 async def _serve_until_signal(settings: Settings) -> int:
     term = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _begin_stop, term, settings.lanes.shutdown_s)
+    stop_on_signals(term, settings.lanes.shutdown_s)
     log.info("started", group=settings.kafka.group, instance=settings.kafka.instance_id, prefix=settings.kafka.topic_prefix)
     status = await serve(settings, term)
     log.info("stopped", status=status)
     return status
-
-
-def _begin_stop(term: asyncio.Event, limit_s: float) -> None:
-    if term.is_set():
-        return
-    log.info("stopping", limit_s=limit_s)
-    term.set()
-    timer = threading.Timer(limit_s, os._exit, (EXIT_HUNG,))  # a thread: it works even if the loop is blocked
-    timer.daemon = True
-    timer.start()
 
 
 async def _pause(term: asyncio.Event, wait_s: float) -> None:

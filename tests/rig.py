@@ -88,6 +88,14 @@ class Rig:
         await asyncio.gather(*(asyncio.to_thread(r.wait_event, "partitions_assigned") for r in replicas))
         return replicas
 
+    async def receive(self) -> ProcessorProcess:
+        """Start a webhook receiver and wait until it listens."""
+        receiver = ProcessorProcess("webhooks", self.environment, self.folder, "webhooks")
+        self.processors.append(receiver)
+        receiver.start()
+        await asyncio.to_thread(receiver.wait_event, "webhooks_listening")
+        return receiver
+
     async def publish(self, requests: Sequence[tuple[bytes | None, bytes | None]]) -> None:
         """Publish to the requests topic."""
         await publish_requests(self.settings, requests)

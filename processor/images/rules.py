@@ -158,9 +158,19 @@ def _web(reference: str, hosts: Iterable[str]) -> str:
         port = url.port
     except ValueError:
         raise _not_allowed() from None
-    if url.username or url.password or port not in {None, _HTTPS_PORT} or (url.hostname or "") not in hosts:
+    host = url.hostname or ""
+    if url.username or url.password or port not in {None, _HTTPS_PORT} or host not in hosts:
+        raise _not_allowed()
+    if _is_address(host) and not is_public(host):  # an address is not resolved, so nobody else looks at it
         raise _not_allowed()
     return reference
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
 
 
 def _below(reference: str, prefix: str) -> bool:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import threading
 
 import structlog
 from aiokafka.errors import KafkaError
 
 from processor.settings import Settings
+from processor.stopping import stop_on_signals
 from processor.stream.faults import describe
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import TopicsError, check_topics
@@ -20,7 +18,6 @@ from processor.webhooks.secret_source import SecretSource
 
 EXIT_STOPPED = 0
 EXIT_UNUSABLE = 2  # configuration, address or topic must be mended first
-EXIT_HUNG = 3  # the stop did not end in time
 
 _STOP_S_MAX = 20.0
 _PAUSE_S = 2.0
@@ -79,19 +76,7 @@ async def _watch_topic(settings: Settings, producer: EventProducer) -> int:
 
 async def _serve_until_signal(settings: Settings, source: SecretSource) -> int:
     term = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _begin_stop, term)
+    stop_on_signals(term, _STOP_S_MAX)
     status = await serve(settings, source, term)
     log.info("stopped", status=status)
     return status
-
-
-def _begin_stop(term: asyncio.Event) -> None:
-    if term.is_set():
-        return
-    log.info("stopping", limit_s=_STOP_S_MAX)
-    term.set()
-    timer = threading.Timer(_STOP_S_MAX, os._exit, (EXIT_HUNG,))  # a thread: it works even if the loop is blocked
-    timer.daemon = True
-    timer.start()

@@ -14,6 +14,7 @@ MODULES = sorted((ROOT / "processor").rglob("*.py"))
 # what each room may import of ours; siblings do not know each other
 MAY_IMPORT = {
     "setting_groups": set(),
+    "stopping": set(),
     "settings": {"setting_groups"},
     "contract": {"contract"},
     "didit": {"didit", "contract", "settings", ""},
@@ -25,9 +26,9 @@ MAY_IMPORT = {
     "caller": {"images", "outcomes", "stream", "budget", "didit", "contract"},
     "following": {"caller", "outcomes", "stream", "budget", "didit", "contract", "setting_groups"},
     "engine": {"following", "caller", "outcomes", "stream", "retry", "budget", "didit", "contract", "settings"},
-    "service": {"webhooks", "images", "engine", "stream", "budget", "didit", "settings"},
+    "service": {"stopping", "webhooks", "images", "engine", "stream", "budget", "didit", "settings"},
     "observe": {"observe", "settings"},
-    "webhooks": {"webhooks", "stream", "contract", "settings"},
+    "webhooks": {"stopping", "webhooks", "stream", "contract", "settings"},
     "traffic": {"stream", "contract", "settings"},
     "batch": {"traffic", "stream", "contract", "didit", "settings"},
     "onboarding": set(),

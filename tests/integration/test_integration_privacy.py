@@ -15,7 +15,6 @@ from signing import SECRET
 
 from processor.contract.schemas import operations
 from processor.local.cluster import LocalKafka
-from processor.local.fleet import ProcessorProcess
 
 pytestmark = pytest.mark.broker
 
@@ -98,10 +97,7 @@ async def test_personal_data_and_secrets_stay_where_they_belong(kafka: LocalKafk
         "WEBHOOKS__SECRETS": json.dumps([SECRET]),
     }
     async with running(kafka, tmp_path, simulator_options=options, more=variables) as rig:
-        receiver = ProcessorProcess("webhooks", rig.environment, tmp_path, "webhooks")
-        rig.processors.append(receiver)
-        receiver.start()
-        await asyncio.to_thread(receiver.wait_event, "webhooks_listening")
+        await rig.receive()
         assert set(inputs(folder)) == set(operations())
         echo = {"status": 400, "body": json.dumps({"detail": f"{NAME} {MAIL} is wrong", PASSPORT: [BORN, PHONE]})}
         page = {"status": 500, "headers": [["Content-Type", "text/html"]], "body": f"<h1>{SURNAME} {CODE}</h1>"}

@@ -14,7 +14,6 @@ from rig import WORKFLOW_ID, running
 from signing import SECRET
 
 from processor.local.cluster import LocalKafka
-from processor.local.fleet import ProcessorProcess
 
 pytestmark = pytest.mark.broker
 
@@ -54,10 +53,7 @@ async def test_each_of_a_thousand_ends_in_exactly_one_correct_result(kafka: Loca
         "WEBHOOKS__SECRETS": json.dumps([SECRET]),
     }
     async with running(kafka, tmp_path, simulator_options=options, more=variables) as rig:
-        receiver = ProcessorProcess("webhooks", rig.environment, tmp_path, "webhooks")
-        rig.processors.append(receiver)
-        receiver.start()
-        await asyncio.to_thread(receiver.wait_event, "webhooks_listening")
+        receiver = await rig.receive()
         replicas = await rig.start("a", "b")
         await rig.publish([verification(n) for n in range(COUNT)])
         await rig.wait_finals(COUNT // 4, within_s=60)

@@ -92,6 +92,14 @@ def test_nothing_is_allowed_by_default() -> None:
             locate(reference, Allowed())
 
 
+def test_an_address_must_be_public_even_where_somebody_has_allowed_it() -> None:
+    opened = Allowed(hosts=("127.0.0.1", "169.254.169.254", "8.8.8.8"))
+    assert locate("https://8.8.8.8/a", opened).place is Place.WEB
+    for host in ("127.0.0.1", "169.254.169.254"):
+        with pytest.raises(FileFault):
+            locate(f"https://{host}/a", opened)
+
+
 def test_a_redirect_is_held_to_the_same_rules() -> None:
     assert redirected("https://files.example.com/a", "/b", ALLOWED) == "https://files.example.com/b"
     for location in ("https://evil.example/", "http://files.example.com/a", "file:///data/people/a", "//169.254.169.254/", ""):
