@@ -1,0 +1,98 @@
+"""The private attributes of aiokafka that we lean on: they are there, and mean what we think. A new version has to pass this first."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from processor.local.cluster import LocalKafka
+from processor.settings import Settings, load_settings
+from processor.stream import clients
+
+pytestmark = pytest.mark.broker
+
+
+class Quiet(ConsumerRebalanceListener):  # type: ignore[misc]
+    async def on_partitions_revoked(self, revoked: object) -> None:
+        pass
+
+    async def on_partitions_assigned(self, assigned: object) -> None:
+        pass
+
+
+@asynccontextmanager
+async def topic_of(kafka: LocalKafka) -> AsyncIterator[tuple[Settings, str]]:
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, 2, 1)])
+    finally:
+        await admin.close()
+    yield load_settings(kafka={"bootstrap": kafka.bootstrap, "topic_prefix": name, "group": f"{name}-group"}), name
+
+
+async def member(settings: Settings, name: str, instance: str) -> AIOKafkaConsumer:
+    consumer = clients.build_consumer(settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"instance_id": instance})}))
+    clients.listen(consumer, [name], Quiet())
+    await consumer.start()
+    return consumer
+
+
+async def test_membership_offsets_and_positions(kafka: LocalKafka) -> None:
+    async with topic_of(kafka) as (settings, name):
+        consumer = await member(settings, name, "a")
+        partition = TopicPartition(name, 0)
+        try:
+            generation, member_id = clients.membership(consumer)
+            assert generation >= 1
+            assert member_id
+            await consumer.commit({partition: OffsetAndMetadata(5, "gap map")})
+            found = await clients.committed_offsets(consumer, [partition, TopicPartition(name, 1)])
+            assert (found[partition].offset, found[partition].metadata, list(found)) == (5, "gap map", [partition])
+            assert clients.read_position(consumer, TopicPartition("elsewhere", 0)) is None
+            consumer.seek(partition, 0)
+            assert clients.read_position(consumer, partition) == 0
+            assert await clients.partitions_of(consumer, name) == [partition, TopicPartition(name, 1)]
+        finally:
+            await clients.stop_client(consumer, 5.0)
+
+
+async def test_a_static_member_that_leaves_is_gone_at_once(kafka: LocalKafka) -> None:
+    async with topic_of(kafka) as (settings, name):
+        leaver = await member(settings, name, "a")
+        clients.leave_on_stop(leaver)
+        await clients.stop_client(leaver, 5.0)
+        began = time.monotonic()
+        heir = await member(settings, name, "b")
+        try:
+            async with asyncio.timeout(settings.lanes.session_timeout_s):
+                while len(heir.assignment()) < 2:
+                    await heir.getmany(timeout_ms=50)
+            assert time.monotonic() - began < settings.lanes.session_timeout_s / 2, "nobody waited for its session to end"
+        finally:
+            await clients.stop_client(heir, 5.0)
+
+
+async def test_clients_stop_within_their_deadline_whatever_hangs(kafka: LocalKafka) -> None:
+    async with topic_of(kafka) as (settings, _):
+        producer, reader = clients.build_log_producer(settings), clients.build_reader(settings)
+        for client in (producer, reader):
+            await client.start()
+
+            async def hang() -> None:
+                await asyncio.sleep(60)
+
+            client.stop = hang
+            began = time.monotonic()
+            await clients.stop_client(client, 0.2)
+            assert time.monotonic() - began < 3
+        assert producer.client is not None
+        assert reader._client is not None
