@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from processor.didit.answers import Answer, NoReply, Reply
-from processor.didit.calls import HttpCall
+from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import OPERATIONS
 from processor.didit.client import DiditClient
 from processor.settings import DiditSettings
@@ -96,6 +96,39 @@ async def test_a_call_carries_what_it_must_and_nothing_else() -> None:
         or b"%C3%BC%20%26" in raw.requests[2].split(b"\r\n")[0]
     )
     assert raw.connections == 2, "the connection of one client is kept"
+
+
+async def test_the_version_moves_creates_and_decisions_and_nothing_else() -> None:
+    decision = HttpCall(OPERATIONS["session.decision"], "/v3/session/x/decision/", (), None, "ref.2")
+    async with server(answer(http("200 OK", b"{}"))) as raw:
+        for call in (POST, decision, GET):
+            await send(raw.url, call, api_version="v2")
+    assert [r.split(b" ")[1].partition(b"?")[0] for r in raw.requests] == [b"/v2/session/", b"/v2/session/x/decision/", b"/v3/sessions/"]
+
+
+async def test_a_file_goes_out_under_our_name_and_a_key_in_its_header() -> None:
+    image = FileContent("user_image", b"\x89PNG", "image/png")
+    rule = OPERATIONS["face_match"].files["user_image"]
+    call = HttpCall(
+        OPERATIONS["face_match"],
+        "/v3/face-match/",
+        (),
+        None,
+        "ref.3",
+        "key-1",
+        (FilePart("user_image", "file:///x/Ann.png", rule),),
+        (("vendor_data", "ü"),),
+    )
+    async with server(answer(http("200 OK", b"{}"))) as raw:
+        async with DiditClient(DiditSettings(base_url=raw.url, api_key="secret-key")) as client:
+            await client.send(call, [image])
+        await asyncio.sleep(0.1)
+    sent = b"".join(raw.requests)
+    assert b"Content-Type: multipart/form-data; boundary=" in sent
+    assert b"Idempotency-Key: key-1" in sent
+    assert b'name="user_image"; filename="user_image"' in sent
+    assert "ü".encode() in sent
+    assert b"Ann" not in sent
 
 
 async def test_redirects_are_not_followed_and_the_key_goes_nowhere() -> None:
