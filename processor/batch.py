@@ -21,7 +21,7 @@ from processor.contract.records import ID_NAMESPACE, Record, Source
 from processor.didit.catalog import OPERATIONS
 from processor.settings import Settings
 from processor.stream.topics import topic_names
-from processor.traffic import RequestsFileError, publish_requests, read_topics, topic_reader
+from processor.traffic import RequestsFileError, line_fault, publish_requests, read_topics, record_key, topic_reader
 
 _CHUNK = 500
 _JSON_COLUMN = ":json"
@@ -79,15 +79,13 @@ def read_batch(path: Path, operation: str | None) -> list[Item]:
     for number, value in _rows(path, operation):
         found = decode(Record(Source(path.name, 0, number), None, value))
         if not isinstance(found, Accepted):
-            where = f" at {found.error.field}" if found.error.field else ""
-            faults.append(f"line {number}: {found.error.code}{where}: {found.error.message}")
+            faults.append(line_fault(number, found.error))
             continue
         request = found.request
         if request.request_id in lines:
             faults.append(f"line {number}: has the request_id of line {lines[request.request_id]}; one request_id stands for one request")
         lines.setdefault(request.request_id, number)
-        key = str(request.input.get("vendor_data") or request.request_id).encode()
-        items.append(Item(request.request_id, request.operation, key, value))
+        items.append(Item(request.request_id, request.operation, record_key(request), value))
     if faults:
         raise RequestsFileError("\n".join(faults))
     return items

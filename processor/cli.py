@@ -6,11 +6,12 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from processor import cli_people
+from processor.cli_people import fail
 from processor.settings import ConfigurationError, Settings, load_settings
 
 app = typer.Typer(
@@ -21,19 +22,12 @@ app.add_typer(topics_app, name="topics")
 app.command()(cli_people.batch)
 app.command()(cli_people.register)
 
-_EXIT_UNUSABLE = 2
-
-
-def _fail(text: str, status: int = _EXIT_UNUSABLE) -> NoReturn:
-    typer.echo(text, err=True)
-    raise typer.Exit(status)
-
 
 def _settings() -> Settings:
     try:
         return load_settings()
     except ConfigurationError as exc:
-        _fail(str(exc))
+        fail(str(exc))
 
 
 @app.command()
@@ -44,12 +38,12 @@ def run() -> None:
     from processor.service import run as run_service  # noqa: PLC0415
 
     if settings.didit.key() is None:
-        _fail("the configuration is not usable:\n  VP_DIDIT__API_KEY: is missing (or set VP_DIDIT__API_KEY_FILE)")
+        fail("the configuration is not usable:\n  VP_DIDIT__API_KEY: is missing (or set VP_DIDIT__API_KEY_FILE)")
     configure_logs(settings.log)
     try:
         raise typer.Exit(run_service(settings))
     except ConfigurationError as exc:
-        _fail(str(exc))
+        fail(str(exc))
 
 
 @app.command()
@@ -63,7 +57,7 @@ def webhooks() -> None:
     try:
         raise typer.Exit(run_receiver(settings))
     except ConfigurationError as exc:
-        _fail(str(exc))
+        fail(str(exc))
 
 
 @topics_app.command("apply")
@@ -78,13 +72,13 @@ def topics_apply(
     try:
         applied = asyncio.run(apply_topics(settings, partitions=partitions, replication=replication))
     except TopicsError as exc:
-        _fail(str(exc), 1)
+        fail(str(exc), 1)
     for name in applied.created:
         typer.echo(f"created {name}")
     if not applied.created:
         typer.echo("all topics exist")
     if applied.faults:
-        _fail("\n".join(applied.faults))
+        fail("\n".join(applied.faults))
 
 
 @topics_app.command("check")
@@ -95,9 +89,9 @@ def topics_check() -> None:
     try:
         checked = asyncio.run(check_topics(_settings()))
     except TopicsError as exc:
-        _fail(str(exc), 1)
+        fail(str(exc), 1)
     if checked.faults or checked.warnings:
-        _fail("\n".join([*checked.faults, *checked.warnings]))
+        fail("\n".join([*checked.faults, *checked.warnings]))
     typer.echo("all topics are as they must be")
 
 
@@ -116,13 +110,13 @@ def publish(
     try:
         requests = read_requests(file)
     except RequestsFileError as exc:
-        _fail(f"{file} has lines that are no valid requests; nothing was published:\n{exc}", 1)
+        fail(f"{file} has lines that are no valid requests; nothing was published:\n{exc}", 1)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("publishing", total=len(requests))
         try:
             asyncio.run(publish_requests(settings, requests, on_acked=lambda count: progress.advance(task, count)))
         except (KafkaError, TimeoutError) as exc:
-            _fail(
+            fail(
                 f"not everything was acknowledged by {settings.kafka.bootstrap}: {type(exc).__name__}. Publish the file again: "
                 "readers drop copies by result_id",
                 1,
@@ -145,9 +139,9 @@ def results(
     try:
         asyncio.run(_print_results(settings, follow=follow, from_end=from_end))
     except TopicMissingError as exc:
-        _fail(str(exc), 1)
+        fail(str(exc), 1)
     except (KafkaError, TimeoutError) as exc:
-        _fail(f"{settings.kafka.bootstrap} does not answer: {type(exc).__name__}", 1)
+        fail(f"{settings.kafka.bootstrap} does not answer: {type(exc).__name__}", 1)
     except KeyboardInterrupt:
         raise typer.Exit from None
 
@@ -182,7 +176,7 @@ def budget(
     try:
         view = asyncio.run(look_at_budget(settings))
     except (LogUnavailableError, LogBrokenError) as exc:
-        _fail(f"the budget log cannot be read: {exc}. Is {settings.kafka.bootstrap} up, and does `processor topics check` pass?", 1)
+        fail(f"the budget log cannot be read: {exc}. Is {settings.kafka.bootstrap} up, and does `processor topics check` pass?", 1)
     if as_json:
         sys.stdout.buffer.write(budget_page.as_json(view) + b"\n")
     else:
@@ -227,7 +221,7 @@ def simulate(
             webhook_faults=webhook_faults,
         )
     except SimulatorOptionError as exc:
-        _fail(str(exc))
+        fail(str(exc))
     typer.echo(f"Didit simulator on http://{host}:{port or '(free port)'}", err=True)
     asyncio.run(serve(config, host, port, port_file))
 
@@ -251,7 +245,7 @@ def demo(
         with Screen() as screen:
             report = asyncio.run(run_demo(requests, seed, screen))
     except LocalKafkaError as exc:
-        _fail(str(exc), 1)
+        fail(str(exc), 1)
     if json_only:
         sys.stdout.buffer.write(report.as_json() + b"\n")
     else:

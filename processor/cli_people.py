@@ -19,7 +19,8 @@ AUTH_URL = "https://apx.didit.me/auth/v2"
 _EXIT_NOT_ALL, _EXIT_UNUSABLE, _EXIT_INTERRUPTED = 1, 2, 130
 
 
-def _fail(text: str, status: int = _EXIT_UNUSABLE) -> NoReturn:
+def fail(text: str, status: int = _EXIT_UNUSABLE) -> NoReturn:
+    """Say why, and end with a status."""
     typer.echo(text, err=True)
     raise typer.Exit(status)
 
@@ -44,19 +45,19 @@ def batch(
         settings = load_settings()
         items = read_batch(source, operation)
     except ConfigurationError as exc:
-        _fail(str(exc))
+        fail(str(exc))
     except RequestsFileError as exc:
-        _fail(f"{source} has lines that are no valid requests; nothing was published:\n{exc}")
+        fail(f"{source} has lines that are no valid requests; nothing was published:\n{exc}")
     except UnicodeDecodeError:
-        _fail(f"{source} is not UTF-8; save it as UTF-8")
+        fail(f"{source} is not UTF-8; save it as UTF-8")
     try:
         ended = _run_shown(settings, Batch(settings, source, target, items))
     except (BatchError, TopicMissingError) as exc:
-        _fail(str(exc))
+        fail(str(exc))
     except (KafkaError, TimeoutError) as exc:
-        _fail(f"{settings.kafka.bootstrap}: {type(exc).__name__}; run the same command again to go on", _EXIT_NOT_ALL)
+        fail(f"{settings.kafka.bootstrap}: {type(exc).__name__}; run the same command again to go on", _EXIT_NOT_ALL)
     except KeyboardInterrupt:
-        _fail(f"interrupted; run the same command again to go on with {target}", _EXIT_INTERRUPTED)
+        fail(f"interrupted; run the same command again to go on with {target}", _EXIT_INTERRUPTED)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(ended.done.items()))
     typer.echo(f"{ended.finished} of {ended.total} requests: {counts or 'none'}; results are in {target}", err=True)
     raise typer.Exit(0 if ended.all_succeeded else _EXIT_NOT_ALL)
@@ -91,14 +92,14 @@ def register(
     from processor.onboarding import register as begin  # noqa: PLC0415
 
     if key_file is not None and key_file.exists():
-        _fail(f"{key_file} is there already; nothing was done")
+        fail(f"{key_file} is there already; nothing was done")
     password = typer.prompt("Password (8 characters, upper, lower, digit, special)", hide_input=True, confirmation_prompt=True)
     try:
         asyncio.run(begin(url, email, password))
         code = typer.prompt("Code from the e-mail")
         made = asyncio.run(verify(url, email, code.strip()))
     except RegistrationError as exc:
-        _fail(str(exc), _EXIT_NOT_ALL)
+        fail(str(exc), _EXIT_NOT_ALL)
     typer.echo(f"application {made.application} of {made.organization}", err=True)
     if key_file is None:
         typer.echo(made.api_key)
@@ -107,5 +108,5 @@ def register(
     try:
         write_key(key_file, made.api_key)
     except OSError as exc:
-        _fail(f"{key_file} cannot be written ({type(exc).__name__}); get the key from Didit's console", _EXIT_NOT_ALL)
+        fail(f"{key_file} cannot be written ({type(exc).__name__}); get the key from Didit's console", _EXIT_NOT_ALL)
     typer.echo(f"the key is in {key_file}; set VP_DIDIT__API_KEY_FILE={key_file}", err=True)

@@ -26,7 +26,7 @@ from processor.contract.decode import Rejected, decode
 from processor.contract.records import Record, Source
 from processor.settings import Settings, load_settings
 from processor.stream.topics import topic_names
-from processor.traffic import read_topics, request_producer, topic_reader
+from processor.traffic import read_topics, record_key, request_producer, topic_reader
 
 _ACK_S = 30.0
 _WAITING_MAX = 100_000
@@ -241,9 +241,9 @@ class VerificationClient:
         found = decode(Record(Source(self._names.requests, 0, 0), None, value))
         if isinstance(found, Rejected):
             raise InvalidRequestError(found.error.code, found.error.field, found.error.message)
-        chosen_key = key or str(body["input"].get("vendor_data") or body["request_id"])
+        chosen_key = key.encode() if key else record_key(found.request)
         async with asyncio.timeout(_ACK_S):
-            done = await self._producer.send_and_wait(self._names.requests, value, chosen_key.encode())
+            done = await self._producer.send_and_wait(self._names.requests, value, chosen_key)
         for waiter in self._waiting.get(body["request_id"], ()):
             if waiter.source is None:
                 waiter.source = (done.topic, done.partition, done.offset)

@@ -10,7 +10,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from processor.contract.decode import Accepted, decode
-from processor.contract.records import Record, Source
+from processor.contract.records import ErrorInfo, Record, Request, Source
 from processor.settings import Settings
 from processor.stream.clients import partitions_of, stop_client
 from processor.stream.topics import topic_names
@@ -41,14 +41,23 @@ def read_requests(path: Path) -> list[tuple[bytes, bytes]]:
                 continue
             decoded = decode(Record(Source(path.name, 0, number), None, value))
             if isinstance(decoded, Accepted):
-                key = str(decoded.request.input.get("vendor_data") or decoded.request.request_id)
-                requests.append((key.encode(), value))
+                requests.append((record_key(decoded.request), value))
             else:
-                where = f" at {decoded.error.field}" if decoded.error.field else ""
-                faults.append(f"line {number}: {decoded.error.code}{where}: {decoded.error.message}")
+                faults.append(line_fault(number, decoded.error))
     if faults:
         raise RequestsFileError("\n".join(faults))
     return requests
+
+
+def record_key(request: Request) -> bytes:
+    """The key under which a request is published where its caller names none: one person's requests stay in one partition."""
+    return str(request.input.get("vendor_data") or request.request_id).encode()
+
+
+def line_fault(number: int, error: ErrorInfo) -> str:
+    """What is wrong with a line of a file of requests."""
+    where = f" at {error.field}" if error.field else ""
+    return f"line {number}: {error.code}{where}: {error.message}"
 
 
 class TopicMissingError(Exception):

@@ -137,8 +137,8 @@ class Recollection:
     def __init__(self, lane: str, since_offset: int, unfinished: Callable[[int], bool]) -> None:
         self.lane, self.since_offset, self._unfinished = lane, since_offset, unfinished
         self.book = CallBook()
-        self._early: dict[str, Ended] = {}  # ends and beginnings read before their ask, by the reader that runs ahead
-        self._early_begun: dict[str, int] = {}
+        self._early: dict[str, Ended] = {}  # ends read before their ask, by the reader that runs ahead
+        self._early_begun: dict[str, int] = {}  # and beginnings, with their offsets
 
     def take(self, ask_id: str, call: Call) -> None:
         """Take an ask of this lane for a record that is not finished; others are passed over."""

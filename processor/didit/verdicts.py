@@ -160,12 +160,8 @@ def _of(*names: str) -> Callable[[_Seen], bool]:
     return lambda seen: seen.operation.name in names
 
 
-def _is_final(seen: _Seen) -> bool:
-    """JSON that does not say that another try is worth it (Didit, "Database Validation API": ``retryable``)."""
-    return isinstance(seen.body, dict) and seen.body.get("retryable") is not True
-
-
 def _retryable(seen: _Seen) -> bool:
+    """The answer itself says that another try is worth it (Didit, "Database Validation API")."""
     return isinstance(seen.body, dict) and seen.body.get("retryable") is True
 
 
@@ -263,8 +259,12 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
     ),
     ("no PDF yet", _all(_of("session.pdf"), _at(403), _says("only generate a pdf")), _refused_as("session_not_settled")),
     ("shared before", _all(_of("session.import_shared"), _at(403), _says("already been shared")), _refused_as("already_shared")),
-    ("services failed", _all(_of("database_validation"), _at(502), _is_final), _refused_as("services_failed")),
     ("no service answered", _all(_of("database_validation"), _at(502), _retryable), _not_done),
+    (
+        "services failed",
+        _all(_of("database_validation"), _at(502), lambda seen: isinstance(seen.body, dict)),
+        _refused_as("services_failed"),
+    ),
     ("nothing done", lambda seen: seen.status in seen.operation.unbilled, _not_done),
     ("no credits", _all(_at(400, 402, 403), _says("enough credits", "top up")), _account("no_credits")),
     ("402", _at(402), _account("payment_required")),
