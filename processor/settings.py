@@ -22,6 +22,7 @@ from processor.setting_groups import (
     ImageSettings,
     LaneSettings,
     LogSettings,
+    ObserveSettings,
     RetrySettings,
     Seconds,
     WebhookSettings,
@@ -36,6 +37,7 @@ __all__ = [
     "KafkaSettings",
     "LaneSettings",
     "LogSettings",
+    "ObserveSettings",
     "RetrySettings",
     "ScopeLimit",
     "Settings",
@@ -217,6 +219,7 @@ class Settings(BaseSettings):
     images: ImageSettings = Field(default_factory=ImageSettings)
     follow: FollowSettings = Field(default_factory=FollowSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    observe: ObserveSettings = Field(default_factory=ObserveSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
 

@@ -117,6 +117,7 @@ def processor_environment(bootstrap: str, simulator_url: str, prefix: str, **set
         "VP_KAFKA__GROUP": f"{prefix}-group",
         "VP_DIDIT__BASE_URL": simulator_url,
         "VP_DIDIT__API_KEY": API_KEY,
+        "VP_OBSERVE__PORT": "0",  # replicas on one machine
         **{f"VP_{name}": value for name, value in settings.items()},
     }
 

@@ -1,0 +1,173 @@
+"""Every metric, once: name, kind, unit, labels and meaning. The only place where one is made.
+
+A module that does something counts it here; what can be read off at any moment is set at each scrape by ``figures``. Labels
+have few values that are known beforehand: scopes, operations, topics, partitions, codes of ours. Never an id, never a text from
+outside. docs/metrics.md is generated from ``TABLE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+PREFIX = "vp_"
+OTHER = "other"  # stands for every value that is not known beforehand
+
+REGISTRY = CollectorRegistry()
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A row of the table."""
+
+    name: str  # as scraped
+    kind: str  # counter | gauge | histogram
+    unit: str
+    meaning: str
+    labels: tuple[str, ...]
+    group: str
+
+
+TABLE: list[Metric] = []
+_GROUP = [""]
+
+
+def _row(name: str, kind: str, unit: str, meaning: str, labels: tuple[str, ...]) -> None:
+    TABLE.append(Metric(PREFIX + name + ("_total" if kind == "counter" else ""), kind, unit, meaning, labels, _GROUP[0]))
+
+
+def _counter(name: str, meaning: str, *labels: str, unit: str = "events") -> Counter:
+    _row(name, "counter", unit, meaning, labels)
+    return Counter(PREFIX + name, meaning, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, meaning: str, *labels: str, unit: str) -> Gauge:
+    _row(name, "gauge", unit, meaning, labels)
+    return Gauge(PREFIX + name, meaning, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, meaning: str, *labels: str, buckets: Iterable[float], unit: str = "seconds") -> Histogram:
+    _row(name, "histogram", unit, meaning, labels)
+    return Histogram(PREFIX + name, meaning, labels, registry=REGISTRY, buckets=tuple(buckets))
+
+
+_GROUP[0] = "Requests"
+RESULTS = _counter(
+    "results", "results published, by what was asked for and how it ended (`waiting` is a progress result)", "operation", "status"
+)
+RETRIES = _counter("retries", "records published to a delay topic; `counted` tells whether it cost an attempt", "reason", "counted")
+DEAD_LETTERS = _counter("dead_letters", "dead letters published, by the type of the reason", "reason")
+DUPLICATES = _counter(
+    "duplicates", "records with a request_id that another record had: `copy` makes no call, `conflict` is refused", "kind"
+)
+ATTEMPTS = _histogram("attempts", "counted attempts of a request at its final result", buckets=(0, 1, 2, 3, 4, 6, 10, 20), unit="attempts")
+REQUEST_TIME = _histogram(
+    "request_seconds",
+    "from the timestamp of the caller's record to its final result; people take their time in `verification`",
+    "operation",
+    buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 86_400),
+)
+
+_GROUP[0] = "Calls to Didit"
+CALLS = _counter(
+    "calls", "permits used: calls that left or may have left this process, by every scope they count in", "scope", "call_class"
+)
+ANSWERS = _counter("answers", "what the answers meant", "operation", "verdict")
+CALL_TIME = _histogram(
+    "call_seconds", "from sending to the whole answer", "operation", buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+)
+CALLS_IN_FLIGHT = _gauge("calls_in_flight", "calls under way in this process", unit="calls")
+THROTTLED = _counter(
+    "throttled", "429 answers: `rate_limit` with the scope that tripped, `request` for a limit of one phone number or job", "kind", "scope"
+)
+
+_GROUP[0] = "Budget (the same on every replica of a key, but for `permits_*`)"
+BUDGET_LIMIT = _gauge(
+    "budget_limit", "calls a window at present; lower than configured while somebody else uses the key", "scope", unit="calls"
+)
+BUDGET_CONFIGURED = _gauge("budget_configured_limit", "calls a window as configured here", "scope", unit="calls")
+BUDGET_WINDOW = _gauge("budget_window_seconds", "length of the window", "scope", unit="seconds")
+BUDGET_USED = _gauge("budget_used", "calls of this key answered in the last window, all replicas", "scope", unit="calls")
+BUDGET_LIVE = _gauge(
+    "budget_live_weight",
+    "what counts against the limit now: answered in the last window, in flight, waiting to start",
+    "scope",
+    unit="calls",
+)
+BUDGET_PAUSED = _gauge("budget_paused_seconds", "until the scope's pause is over; 0 if it is not paused", "scope", unit="seconds")
+BUDGET_FOREIGN = _gauge("budget_foreign_traffic", "1 while 429s show that somebody else uses the key", "scope", unit="bool")
+OVER_LIMIT = _counter("budget_over_limit", "answered calls beyond the highest limit that any replica has named; must stay 0", "scope")
+BUDGET_BLOCKED = _gauge("budget_blocked_seconds", "until calls may start after the budget log was lost", unit="seconds")
+BUDGET_JOINED = _gauge("budget_joined", "1 once the budget log is read to its end", unit="bool")
+BUDGET_SILENCE = _gauge("budget_silence_seconds", "since the budget log was last heard; each replica writes every 10 s", unit="seconds")
+REPLICAS = _gauge("replicas", "replicas heard in the budget log in the last 45 s", unit="replicas")
+PERMITS_WAITING = _gauge("permits_waiting", "requests of this process that wait for a permit", "scope", unit="requests")
+PERMIT_WAIT = _histogram(
+    "permit_wait_seconds", "from the wish to call to the permit", "call_class", buckets=(0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1800)
+)
+BREAKER_OPEN = _gauge("breaker_open", "1 while the breaker of an operation is open and only probes pass", "operation", unit="bool")
+ACCOUNT_HELD = _gauge("account_held", "1 while an account fault (key, credits, contract) holds all calls", unit="bool")
+
+_GROUP[0] = "Backlog"
+LAG = _gauge(
+    "lag_records", "records of a partition owned by this process that are not finished, read or not", "topic", "partition", unit="records"
+)
+GROUP_LAG = _gauge("group_lag_records", "the same for a whole topic and all replicas, every survey", "topic", unit="records")
+BACKLOG = _gauge(
+    "backlog_calls",
+    "calls that the whole group still owes, due now, by scope; estimated from the lag and what was asked for lately",
+    "scope",
+    unit="calls",
+)
+DRAIN = _gauge(
+    "drain_seconds",
+    "time in which that backlog is done at the present limit, pauses included; +Inf while nothing may pass",
+    "scope",
+    unit="seconds",
+)
+SURVEY_AGE = _gauge("survey_age_seconds", "age of the last successful survey, from which the three above are", unit="seconds")
+DELAYED = _gauge("delayed_records", "records of this process that are not due yet", "topic", unit="records")
+OVERDUE = _gauge(
+    "overdue_seconds", "how long the oldest record of a delay topic has been due and not started, in this process", "topic", unit="seconds"
+)
+DUE_ERROR = _histogram(
+    "due_error_seconds", "from the due time of a delayed record to its start", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 300)
+)
+
+_GROUP[0] = "Lanes and Kafka"
+LANES = _gauge("lanes", "partitions owned by this process", "state", unit="partitions")
+LANE_RECORDS = _gauge("lane_records", "records in this process, by where they are", "place", unit="records")
+LANE_BYTES = _gauge("lane_bytes", "bytes of the records in this process", unit="bytes")
+TRANSACTIONS = _counter("transactions", "transactions of this process", "outcome")
+TRANSACTION_TIME = _histogram(
+    "transaction_seconds", "time of a committed transaction", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5, 25)
+)
+FINISHED = _counter("finished_records", "input records completed by a committed transaction", "topic", unit="records")
+RECOVERIES = _counter("lane_recoveries", "partitions taken over, their former owner fenced and their position read")
+RECOVERY_TIME = _histogram("lane_recovery_seconds", "time of such a takeover", buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30, 120, 600))
+FENCES = _counter("fences", "lanes ended because somebody else has taken their partition")
+REBALANCES = _counter("rebalances", "assignments received")
+LIVES = _counter("lives", "lives of the group member, by how they ended", "end")
+POLL_AGE = _gauge("poll_age_seconds", "since the last poll of the consumer came back", unit="seconds")
+LOOP_LAG = _histogram(
+    "loop_lag_seconds", "how late a timer of the event loop was, sampled twice a second", buckets=(0.002, 0.01, 0.05, 0.1, 0.25, 1, 5)
+)
+
+_GROUP[0] = "Webhooks"
+WEBHOOKS = _counter("webhooks", "verified deliveries, by what became of them", "outcome")
+WEBHOOKS_REFUSED = _counter("webhooks_refused", "deliveries that were not taken, by reason", "reason")
+WEBHOOK_SECRETS = _counter("webhook_secrets", "verified deliveries by the secret they were signed with; 0 is the newest", "rotation")
+WEBHOOK_VARIANTS = _counter("webhook_variants", "verified deliveries by the signature that was checked", "variant")
+WEBHOOKS_UNFAMILIAR = _counter(
+    "webhooks_unfamiliar", "verified deliveries with a value that Didit's tables do not name, by its field", "field"
+)
+
+_GROUP[0] = "Process"
+BUILD = _gauge("build_info", "1, with the versions", "version", "python", "aiokafka", unit="bool")
+
+
+def bounded(value: str | None, known: Iterable[str]) -> str:
+    """``value`` if it is known beforehand, else ``other``: the number of series must not depend on the input."""
+    return value if value is not None and value in known else OTHER

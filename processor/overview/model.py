@@ -1,0 +1,78 @@
+"""The whole set-up at one moment, as `processor status` and the operators' page show it. Pure data; times are epoch ms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from processor.budget.view import BudgetView
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionView:
+    """One input partition."""
+
+    topic: str
+    partition: int
+    floor: int  # committed offset: everything below is done
+    end: int
+    unfinished: int  # records that are not done; an upper bound, because transaction markers take offsets too
+    owner: str | None  # instance id of the replica that has it
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """One replica."""
+
+    instance: str
+    partitions: int
+    heard: bool  # in the budget log, in the last 45 s
+
+
+@dataclass(frozen=True, slots=True)
+class DrainView:
+    """How long one scope's backlog lasts."""
+
+    scope: str
+    calls: int  # owed and due now; estimated
+    drain_s: float  # at the present limit, after its pause; inf while nothing may pass
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingView:
+    """Records of the delay topics that are not done."""
+
+    count: int
+    due_now: int  # of them, those whose time has come
+    oldest_due_ms: int | None  # of those
+    next_due_ms: int | None  # of the others
+    by_reason: Mapping[str, int] = field(default_factory=dict)
+    by_due: tuple[tuple[str, int], ...] = ()  # ("due", 3), ("1 min", 20), ...: how many start within that time
+    complete: bool = True  # false: there are more than were read
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettersView:
+    """Dead letters that nobody has dealt with, and how many somebody has."""
+
+    open: int
+    by_reason: Mapping[str, int] = field(default_factory=dict)  # by reason type
+    redriven: int = 0
+    discarded: int = 0
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything."""
+
+    at_ms: int
+    group: str
+    budget: BudgetView
+    partitions: tuple[PartitionView, ...]
+    replicas: tuple[ReplicaView, ...]
+    drains: tuple[DrainView, ...]
+    waiting: WaitingView
+    dead_letters: DeadLettersView
+    group_state: str = "Stable"  # as Kafka names it: Stable, PreparingRebalance, CompletingRebalance, Empty, Dead
+    verdict: str = ""  # one sentence: what the bottleneck is now, and what to do

@@ -1,0 +1,118 @@
+"""Dead letters, waiting records, and what is to be done with them. Pure data; times are epoch ms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from processor.contract.records import Hop, Source
+
+REPLAYS_MAX = 3  # a dead letter that was redriven so often is left alone unless somebody insists
+
+
+class Standing(StrEnum):
+    """What has been done about a dead letter."""
+
+    OPEN = "open"
+    REDRIVEN = "redriven"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One record of the dead-letter topic, without the caller's bytes: those are read again where they are needed."""
+
+    partition: int
+    offset: int
+    failed_ms: int
+    request_id: str | None  # None where none could be read
+    operation: str | None
+    reason_type: str
+    reason_code: str
+    reason_message: str
+    reason_field: str | None
+    http_status: int | None
+    hop: Hop  # first position, attempts, replays, as they were
+    came_from: Source  # where it stood when it failed
+    key_digest: str  # of its Kafka key, to compare; empty without a key
+    size_bytes: int
+    cut: bool = False  # its value was too long and is not whole
+    standing: Standing = Standing.OPEN
+    handled_ms: int | None = None  # when it was redriven or discarded
+    handled_by: str | None = None
+
+    @property
+    def position(self) -> str:
+        """``partition:offset``, as people name it."""
+        return f"{self.partition}:{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which dead letters; what is empty or None does not narrow. Only open ones are ever acted on."""
+
+    reasons: frozenset[str] = frozenset()  # types or codes
+    operations: frozenset[str] = frozenset()
+    request_ids: frozenset[str] = frozenset()
+    positions: frozenset[tuple[int, int]] = frozenset()
+    since_ms: int | None = None  # failed at or after
+    until_ms: int | None = None  # failed before
+    key: bytes | None = None
+    count_max: int | None = None  # the oldest so many
+    in_doubt: bool = False  # also those whose billed call may have taken place
+    replays_max: int = REPLAYS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a redrive would do."""
+
+    chosen: tuple[DeadLetter, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)  # why (in_doubt, replayed, cut) -> how many that the selection names
+    last_start_s: float = 0.0  # when the last of them starts, at the given share of the budget
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an act came to."""
+
+    run_id: str
+    count: int
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRecord:
+    """A record of a delay topic that is not done."""
+
+    topic: str
+    partition: int
+    offset: int
+    due_ms: int
+    request_id: str | None
+    operation: str | None
+    reason: str | None  # the last error code; None for one that follows a session
+    attempt: int
+    replay: int
+    first: Source
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyStep:
+    """One thing that happened to a request."""
+
+    at_ms: int
+    what: str  # requested | waiting | result | dead-letter | redriven | discarded
+    where: str  # topic[partition]@offset
+    text: str  # our own words; no input, no output
+    detail: Mapping[str, str | int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """Everything that is known of one request, oldest first."""
+
+    request_id: str
+    steps: tuple[JourneyStep, ...]
+    request: Mapping[str, object] | None = None  # the caller's document with every value masked that could be personal
