@@ -11,6 +11,7 @@ from processor.settings import Settings
 _DAY_S = 86_400
 _UNITS_S = (("d", _DAY_S), ("h", 3600), ("m", 60), ("s", 1))
 _REQUEST_BYTES_MAX = 1_048_588  # Kafka's default of max.message.bytes
+_DEAD_LETTER_RETENTION_S = 30 * _DAY_S
 _DEAD_LETTER_RETENTION_S_MIN = 3 * _DAY_S  # somebody must be able to look after a weekend
 _MARGIN_BYTES = 65_536  # our headers, beside the original record
 
@@ -42,6 +43,11 @@ class TopicNames:
     def events(self) -> str:
         """What Didit's webhooks say, keyed by session."""
         return f"{self.prefix}.events"
+
+    @property
+    def repairs(self) -> str:
+        """What people have done about dead letters and waiting requests; one partition."""
+        return f"{self.prefix}.repairs"
 
     def retry(self, delay_s: int) -> str:
         """The delay topic of a tier."""
@@ -118,7 +124,11 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
         spec(
             names.events, partitions, 7 * _DAY_S, 3600, event_max, message_bytes_min=event_max, size_setting="VP_WEBHOOKS__BODY_BYTES_MAX"
         ),
-        spec(names.dead_letters, partitions, 30 * _DAY_S, _DEAD_LETTER_RETENTION_S_MIN, output_max, message_bytes_min=output_max),
+        spec(
+            names.dead_letters, partitions, _DEAD_LETTER_RETENTION_S, _DEAD_LETTER_RETENTION_S_MIN, output_max, message_bytes_min=output_max
+        ),
+        # a dead letter whose repair is forgotten could be redriven twice: keep it longer, and by more than a segment
+        spec(names.repairs, 1, 2 * _DEAD_LETTER_RETENTION_S, _DEAD_LETTER_RETENTION_S_MIN, _REQUEST_BYTES_MAX),
         *(
             spec(
                 names.retry(delay_s),
