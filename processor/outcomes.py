@@ -188,7 +188,7 @@ class Outcomes:
             policy=self._policy,
         )
         if isinstance(step, Again):
-            return [retry_output(job.record, step.hop, step.delay_s)], step
+            return [retry_output(job.record, step.hop, step.delay_s, counted=counted)], step
         called = 1 if counted else 0
         in_doubt = job.hop.doubt_ms is not None or doubt_ms is not None
         if in_doubt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -69,6 +69,8 @@ class BudgetState:
         self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
         self.log_name = ""  # the first one in the log
+        self.over_limit: Counter[str] = Counter()  # by scope: answered calls that were more in a window than anybody may make
+        self._named = {scope: limit for scope, (limit, _) in rules.limits.items()}  # the highest limit that anybody has named
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
         self._open: dict[str, tuple[int, str]] = {}  # asks without an end: offset, endpoint
         self._open_order: deque[tuple[float, str]] = deque()
@@ -89,8 +91,9 @@ class BudgetState:
             case Begun():
                 return self.journal.begun(record.id, offset)
             case Ended():
-                for window in self.windows.values():
-                    window.end(record.id, used=record.used, at=at)
+                for scope, window in self.windows.items():
+                    counted = window.end(record.id, used=record.used, at=at)
+                    self.over_limit[scope] += counted and window.weight - window.open_weight > self._named[scope]
                 self.journal.ended(record)
                 self._judge(record.id, offset, record.health, at)
             case Failed():
@@ -176,6 +179,7 @@ class BudgetState:
     def _alive(self, alive: Alive, at: float) -> None:
         self.log_name = self.log_name or alive.log_name
         self.replicas[alive.client] = (at, alive)
+        self._named |= {s: max(limit, self._named[s]) for s, limit in alive.limits.items() if s in self._named}
         if alive.lost:
             self.blocked_until = max(self.blocked_until, at + self.rules.horizon_s)
         present = self.replicas_alive(at)

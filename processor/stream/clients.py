@@ -126,12 +126,14 @@ async def committed_offsets(consumer: AIOKafkaConsumer, partitions: Iterable[Top
 
 def read_position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
     """The next offset to fetch, beyond markers that were passed over; None while it is not known."""
-    subscription = consumer._subscription.subscription  # noqa: SLF001 - position() is a coroutine that may wait
-    assignment = subscription.assignment if subscription is not None else None
-    if assignment is None or partition not in assignment.tps:
-        return None
-    state = assignment.state_value(partition)
-    return int(state.position) if state.has_valid_position else None
+    state = _state(consumer, partition)
+    return int(state.position) if state is not None and state.has_valid_position else None
+
+
+def known_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
+    """The end of an assigned partition (its last stable offset) as the last fetch told it; 0 before the first one."""
+    state = _state(consumer, partition)
+    return max(0, state.lso if state is not None and state.lso is not None else 0)
 
 
 def listen(consumer: AIOKafkaConsumer, topics: list[str], listener: ConsumerRebalanceListener) -> None:
@@ -142,6 +144,12 @@ def listen(consumer: AIOKafkaConsumer, topics: list[str], listener: ConsumerReba
 def leave_on_stop(consumer: AIOKafkaConsumer) -> None:
     """Let ``stop()`` leave the group although the member is static: others take over at once."""
     consumer._coordinator._group_instance_id = None  # noqa: SLF001 - no public way
+
+
+def _state(consumer: AIOKafkaConsumer, partition: TopicPartition) -> Any:
+    subscription = consumer._subscription.subscription  # noqa: SLF001 - position() is a coroutine that may wait
+    assignment = subscription.assignment if subscription is not None else None
+    return assignment.state_value(partition) if assignment is not None and partition in assignment.tps else None
 
 
 async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer, deadline_s: float) -> None:
