@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from processor import cli_people
+from processor import cli_people, cli_watch
 from processor.cli_people import fail
 from processor.settings import ConfigurationError, Settings, load_settings
 
@@ -21,6 +21,9 @@ topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics
 app.add_typer(topics_app, name="topics")
 app.command()(cli_people.batch)
 app.command()(cli_people.register)
+app.command()(cli_watch.status)
+app.command()(cli_watch.top)
+app.command()(cli_watch.lag)
 
 
 def _settings() -> Settings:
@@ -170,7 +173,7 @@ def budget(
 
     from processor import budget_page  # noqa: PLC0415
     from processor.budget.log import LogBrokenError, LogUnavailableError  # noqa: PLC0415
-    from processor.service import look_at_budget  # noqa: PLC0415
+    from processor.looking import look_at_budget  # noqa: PLC0415
 
     settings = _settings()
     try:

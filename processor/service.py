@@ -10,12 +10,9 @@ from collections.abc import Callable
 
 import structlog
 
-from processor.budget.observer import observe
 from processor.budget.place import Place
 from processor.budget.shared import SharedBudget
-from processor.budget.state import Rules
-from processor.budget.view import BudgetView, budget_view
-from processor.didit.catalog import OPERATIONS
+from processor.budget_rules import budget_rules
 from processor.didit.client import DiditClient
 from processor.didit.follow import is_settled
 from processor.engine import Engine
@@ -91,38 +88,6 @@ async def _work(settings: Settings, term: asyncio.Event, pulse: Pulse, secrets: 
             task.cancel()
         await asyncio.wait(tasks)
         await budget.close()
-
-
-def budget_rules(settings: Settings) -> Rules:
-    """What the replicas of an API key agree on."""
-    s = settings.budget
-    return Rules(
-        limits={scope: (limit.limit, limit.window_s) for scope, limit in s.all_limits.items()},
-        wait_s=s.ask_wait_s,
-        call_s=settings.didit.timeout_s + s.call_margin_s,
-        margin_s=s.call_margin_s,
-        slack_s=s.slack_s,
-        skew_s=s.skew_s,
-        memory_s=s.memory_s,
-        pause_max_s=settings.retry.retry_after_max_s,
-        breaker_failures=s.breaker_failures,
-        breaker_hold_s=s.breaker_hold_s,
-        account_probe_s=s.account_probe_s,
-    )
-
-
-async def look_at_budget(settings: Settings) -> BudgetView:
-    """The shared budget as its log shows it now.
-
-    Raises:
-        LogUnavailableError, LogBrokenError: if the log cannot be read.
-    """
-    budget_log = KafkaBudgetLog(settings)
-    try:
-        state, now = await observe(budget_log, budget_rules(settings), now_ms=clock_ms)
-    finally:
-        await budget_log.close()
-    return budget_view(state, {name: operation.scopes for name, operation in OPERATIONS.items()}, now)
 
 
 async def _receive(settings: Settings, secrets: SecretSource | None, term: asyncio.Event) -> int:
