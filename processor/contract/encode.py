@@ -33,6 +33,8 @@ def result_output(result: Result) -> Output:
         "finished_at": _timestamp(result.finished_ms),
         "source": {"topic": result.source.topic, "partition": result.source.partition, "offset": result.source.offset},
     }
+    if result.replay:
+        document["replay"] = result.replay
     return Output(OutputKind.RESULT, result.key.encode(), dumps(document))
 
 
