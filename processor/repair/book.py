@@ -150,9 +150,34 @@ class DeadLetterBook:
 
     def _note(self, position: _Position) -> None:
         letter = self._letters.get(position)
-        repair = self.repairs.done_to(letter) if letter is not None else None
-        if letter is not None and repair is not None:
-            self._letters[position] = replace(letter, standing=_STANDINGS[repair.kind], handled_ms=repair.at_ms, handled_by=repair.by)
+        if letter is not None:
+            self._letters[position] = standing_of(letter, self.repairs)
+
+
+async def read_letter(settings: Settings, partition: int, offset: int) -> tuple[DeadLetter, Record] | None:
+    """The dead letter at a position, with its bytes; None if there is none (any more).
+
+    Raises:
+        KafkaError, TimeoutError, RepairError: if it cannot be read.
+    """
+    names = topic_names(settings)
+    tp, repairs = TopicPartition(names.dead_letters, partition), RepairsLog(names.repairs, names.dead_letters)
+    async with TopicReader(settings) as reader, asyncio.timeout(_REFRESH_S):
+        if tp not in await reader.partitions(names.dead_letters):
+            return None
+        record = (await reader.fetch([(tp, offset)])).get((tp, offset))
+        if record is None:
+            return None
+        await repairs.refresh(reader)
+    return standing_of(dead_letter_of(record), repairs), record
+
+
+def standing_of(letter: DeadLetter, repairs: RepairsLog) -> DeadLetter:
+    """The same with what was done about it."""
+    repair = repairs.done_to(letter)
+    if repair is None:
+        return letter
+    return replace(letter, standing=_STANDINGS[repair.kind], handled_ms=repair.at_ms, handled_by=repair.by)
 
 
 async def fetch_letters(reader: TopicReader, topic: str, letters: Sequence[DeadLetter]) -> dict[_Position, Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -78,7 +78,7 @@ class TopicReader:
             ends = await self._consumer.end_offsets(list(partitions))
         return {tp: (begins[tp], ends[tp]) for tp in partitions}
 
-    async def read(self, ranges: Mapping[TopicPartition, tuple[int, int]], *, to_the_last: bool = False) -> AsyncIterator[list[Record]]:
+    async def read(self, ranges: Mapping[TopicPartition, tuple[int, int]], *, to_the_last: bool = False) -> AsyncGenerator[list[Record]]:
         """The records of some ranges of offsets (the end is not included), in batches.
 
         Args:
