@@ -11,8 +11,7 @@ from processor.repair.model import DeadLetter
 
 REDRIVEN = "redriven"  # the code of a redriven record's wait
 VERIFICATION = "verification"
-_HARMLESS = frozenset({Idempotency.SAFE, Idempotency.KEYED})
-_AFTER_A_CALL = frozenset({"output_too_large", "internal"})  # the answer had come, or may have
+_AFTER_A_CALL = frozenset({"in_doubt", "output_too_large", "internal"})  # the answer had come, or may have
 
 
 def dead_letter_of(record: Record) -> DeadLetter:
@@ -50,12 +49,14 @@ def call_of(letter: DeadLetter) -> Operation | None:
     return called_operation(letter.operation, follows=letter.hop.session_id is not None)
 
 
-def may_have_acted(letter: DeadLetter) -> bool:
-    """Whether a call that cannot be taken back may have been made, so that another one may be billed again."""
-    if letter.reason_type == "in_doubt" or letter.hop.doubt_ms is not None:
-        return True
+def may_be_billed_again(letter: DeadLetter) -> bool:
+    """Whether an earlier call may have acted and a redrive cannot find out, so that a second one may be paid for.
+
+    Reading costs nothing, a call with an Idempotency-Key is answered from the first one, and a creation is looked up before it is
+    made again: those are redriven as safely as a processor tries them again by itself.
+    """
     operation = call_of(letter)
-    return operation is not None and operation.idempotency not in _HARMLESS and letter.reason_type in _AFTER_A_CALL
+    return operation is not None and operation.idempotency is Idempotency.SINGLE and _may_have_acted(letter)
 
 
 def redriven_hop(letter: DeadLetter, due_ms: int) -> Hop:
@@ -68,6 +69,10 @@ def redriven_hop(letter: DeadLetter, due_ms: int) -> Hop:
     doubt_ms = hop.doubt_ms
     if operation is not None and operation.idempotency is Idempotency.SINGLE:
         doubt_ms = None
-    elif operation is not None and operation.idempotency is Idempotency.RECONCILABLE and may_have_acted(letter) and doubt_ms is None:
+    elif operation is not None and operation.idempotency is Idempotency.RECONCILABLE and doubt_ms is None and _may_have_acted(letter):
         doubt_ms = hop.first_ms
     return replace(hop, hop=hop.hop + 1, attempt=0, replay=hop.replay + 1, due_ms=due_ms, last_error=REDRIVEN, doubt_ms=doubt_ms)
+
+
+def _may_have_acted(letter: DeadLetter) -> bool:
+    return letter.hop.doubt_ms is not None or letter.reason_type in _AFTER_A_CALL

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from processor.contract.dead_letters import key_digest
-from processor.repair.letters import call_of, called_operation, may_have_acted
+from processor.repair.letters import call_of, called_operation, may_be_billed_again
 from processor.repair.model import DeadLetter, Plan, Selection, Standing
 
 SHARE = 0.5  # of every scope's limit
@@ -91,7 +91,7 @@ def why_not(letter: DeadLetter, selection: Selection, now_ms: int) -> str | None
         return "conflict"
     if letter.hop.replay >= selection.replays_max:
         return "replayed"
-    if may_have_acted(letter) and not selection.in_doubt:
+    if may_be_billed_again(letter) and not selection.in_doubt:
         return "in_doubt"
     # a session may have been settled in time; whatever else is late ends as expired without a call
     if letter.deadline_ms is not None and letter.deadline_ms <= now_ms and letter.hop.session_id is None:
