@@ -84,7 +84,7 @@ class Caller:
             DeadlinePassedError, NotNowError, DoubtError, CopyError, ConflictError, BudgetClosedError: no call was made.
         """
         if call_class is None:
-            call_class = CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
+            call_class = _class_of(job)
         mark = _mark(job) if own else None
         operation = call.operation
         ask = Ask(
@@ -149,6 +149,12 @@ def _count(operation: str, verdict: Verdict) -> None:
             metrics.THROTTLED.labels("rate_limit", scope).inc()
     elif isinstance(verdict, Deferred):
         metrics.THROTTLED.labels("request", "").inc()
+
+
+def _class_of(job: Job) -> CallClass:
+    if job.hop.replay:
+        return CallClass.BULK  # a redrive, however large, lets live requests go first
+    return CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
 
 
 def _mark(job: Job) -> Mark:

@@ -35,6 +35,8 @@ def result_output(result: Result) -> Output:
         "finished_at": _timestamp(result.finished_ms),
         "source": {"topic": result.source.topic, "partition": result.source.partition, "offset": result.source.offset},
     }
+    if result.replay:
+        document["replay"] = result.replay
     took_ms = max(0, result.finished_ms - result.received_ms)
     about = About(result.operation or UNREAD, result.status.value, result.attempts, took_ms)
     return Output(OutputKind.RESULT, result.key.encode(), dumps(document), about=about)

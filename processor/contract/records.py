@@ -136,6 +136,7 @@ class Result:
     error: ErrorInfo | None = None
     kind: str = "final"  # or "progress"
     version: int = 0  # of a later final result, where the operators have asked for such
+    replay: int = 0  # times that its request was redriven before
 
     @property
     def key(self) -> str:
@@ -144,8 +145,8 @@ class Result:
 
     @property
     def result_id(self) -> str:
-        """The same for every copy of this result (UUIDv5)."""
-        return result_id(self.key, f"{self.kind}{self.version or ''}")
+        """The same for every copy of this result (UUIDv5), and another one after each redrive."""
+        return result_id(self.key, f"{self.kind}{self.version or ''}{f'.r{self.replay}' if self.replay else ''}")
 
 
 def result_id(key: str, kind: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition, errors
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -19,6 +19,7 @@ from processor.stream.resume import Committed
 
 _REQUEST_TIMEOUT_MS = 10_000
 _LOG_TIMEOUT_MS = 5_000  # a leader that hangs keeps its connections open: only this finds the new one
+REPAIR_TRANSACTION_S = 15.0  # deadline of one transaction of a repair
 _BROKER_MARGIN_S = 15.0  # the broker aborts a transaction later than our own deadline ends it
 
 
@@ -44,14 +45,14 @@ def build_consumer(settings: Settings) -> AIOKafkaConsumer:
     )
 
 
-def build_reader(settings: Settings) -> AIOKafkaConsumer:
-    """A reader of whole topics, of no group."""
+def build_reader(settings: Settings, *, if_gone: Literal["latest", "earliest"] = "latest") -> AIOKafkaConsumer:
+    """A reader of whole topics, of no group. ``if_gone``: where it goes on when a position was deleted."""
     lenient_records.install()
     return AIOKafkaConsumer(
         **settings.kafka.client_options(),
         group_id=None,
         enable_auto_commit=False,
-        auto_offset_reset="latest",
+        auto_offset_reset=if_gone,
         isolation_level="read_committed",
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         metadata_max_age_ms=30_000,
@@ -85,6 +86,23 @@ def build_lane_producer(settings: Settings, partition: TopicPartition) -> AIOKaf
         max_request_size=lanes.output_bytes_max + 65_536,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         retry_backoff_ms=20,  # the default of 100 ms doubles the time of a transaction
+    )
+
+
+def build_repair_producer(settings: Settings) -> AIOKafkaProducer:
+    """The one transactional producer of all repairs; starting it fences every other one.
+
+    A transaction that was left open holds up the delay topics, so the broker ends it soon.
+    """
+    return AIOKafkaProducer(
+        **settings.kafka.client_options(),
+        transactional_id=f"{settings.kafka.group}-repairs",
+        acks="all",
+        transaction_timeout_ms=_ms(REPAIR_TRANSACTION_S + 5.0),
+        max_batch_size=262_144,
+        max_request_size=settings.lanes.output_bytes_max + 65_536,
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        retry_backoff_ms=20,
     )
 
 
