@@ -24,7 +24,7 @@ class Sample:
 
 
 class History:
-    """Samples by scope, oldest first. Holds ``span_ms // every_ms`` of each scope at most; a scope that is gone leaves with its last sample."""
+    """Samples by scope, oldest first: ``span_ms // every_ms`` of each at most. A scope that is gone leaves with its last one."""
 
     def __init__(self, span_ms: int = SPAN_MS, every_ms: int = EVERY_MS) -> None:
         if not 0 < every_ms <= span_ms:

@@ -58,13 +58,15 @@ class Operations(Protocol):
         """The last 15 minutes by scope, one sample in two seconds, oldest first; empty for a scope that is not known."""
 
     async def dead_letters(self, selection: Selection, *, page: int) -> ListedDeadLetters:
-        """Open dead letters. ``page`` counts from 1."""
+        """Open dead letters. ``page`` counts from 1; ``in_doubt`` and ``replays_max`` of the selection do not narrow here."""
 
     async def plan(self, selection: Selection) -> Plan:
-        """What ``redrive`` would do; changes nothing."""
+        """What ``redrive`` would do; changes nothing. ``count_max`` counts those that are chosen, not those that are left out."""
 
     async def redrive(self, selection: Selection, by: str) -> Done:
         """Publish the selected open dead letters to their requests topic again, once.
+
+        The page asks for one act at a time. It cancels the call after five minutes, and when the process stops.
 
         Raises:
             RefusedError: if it is not possible as asked.
@@ -72,6 +74,8 @@ class Operations(Protocol):
 
     async def discard(self, selection: Selection, by: str, note: str) -> Done:
         """Mark the selected open dead letters as dealt with; their bytes stay where they are.
+
+        ``in_doubt`` and ``replays_max`` of the selection do not narrow here.
 
         Raises:
             RefusedError: if it is not possible as asked.
