@@ -58,6 +58,21 @@ def build_reader(settings: Settings) -> AIOKafkaConsumer:
     )
 
 
+def build_onlooker(settings: Settings) -> AIOKafkaConsumer:
+    """A reader that can see what the group has committed and never joins it; partitions are assigned by hand."""
+    lenient_records.install()
+    return AIOKafkaConsumer(
+        **settings.kafka.client_options(),
+        group_id=settings.kafka.group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",  # what retention has removed waits no more
+        isolation_level="read_committed",
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        max_partition_fetch_bytes=262_144,
+        metadata_max_age_ms=30_000,
+    )
+
+
 def build_lane_producer(settings: Settings, partition: TopicPartition) -> AIOKafkaProducer:
     """The transactional producer of one lane; its id is the fence between owners of the partition."""
     lanes = settings.lanes
