@@ -113,6 +113,7 @@ PURE = [
     "budget/journal.py",
     "budget/log_records.py",
     "budget/notices.py",
+    "budget/overrun.py",
     "budget/permits.py",
     "budget/state.py",
     "budget/view.py",
