@@ -17,7 +17,7 @@ _FIELD_CHARS_MAX = 200
 _KEY_BYTES_MAX = 65_536
 
 
-def result_output(result: Result) -> Output:
+def result_output(result: Result, headers: Headers = ()) -> Output:
     """The record of the results topic; ``schemas/result.v1.json`` describes its value."""
     document: dict[str, Any] = {
         "schema_version": 1,
@@ -33,12 +33,13 @@ def result_output(result: Result) -> Output:
         "finished_at": _timestamp(result.finished_ms),
         "source": {"topic": result.source.topic, "partition": result.source.partition, "offset": result.source.offset},
     }
-    return Output(OutputKind.RESULT, result.key.encode(), dumps(document))
+    code = result.error.code if result.error is not None else None
+    return Output(OutputKind.RESULT, result.key.encode(), dumps(document), headers, status=result.status, code=code)
 
 
 def retry_output(record: Record, hop: Hop, delay_s: int) -> Output:
     """The caller's own bytes once more, with the hop in the headers."""
-    return Output(OutputKind.RETRY, record.key, record.value, hop_headers(hop), delay_s)
+    return Output(OutputKind.RETRY, record.key, record.value, hop_headers(hop), delay_s, code=hop.last_error)
 
 
 def dead_letter_output(record: Record, hop: Hop, error: ErrorInfo, *, failed_ms: int, value_bytes_max: int) -> Output:

@@ -86,7 +86,8 @@ class Hop:
     looks: int = 0  # how often it has been looked at
     settled: str | None = None  # how it ended when its last final result was published, e.g. ``approved``
     settled_ms: int | None = None  # when the first one was, epoch ms
-    traceparent: str | None = None  # W3C Trace Context
+    traceparent: str | None = None  # W3C Trace Context: the caller's span, or that of the first hop where the caller has none
+    tracestate: str | None = None  # the caller's entries, and ours: the span of the last hop
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,8 @@ class Output:
     value: bytes | None
     headers: Headers = field(default=())
     delay_s: int | None = None  # for RETRY: which delay topic
+    status: Status | None = None  # for RESULT: how it ended, or stands
+    code: str | None = None  # for RESULT and RETRY: the error's, if there is one
 
     @property
     def size_bytes(self) -> int:
