@@ -20,6 +20,7 @@ from processor.didit.client import DiditClient
 from processor.didit.follow import is_settled
 from processor.engine import Engine
 from processor.images.fetch import FileReader
+from processor.observe.trace_export import start_traces
 from processor.settings import Settings
 from processor.stopping import stop_on_signals
 from processor.stream.budget_log import KafkaBudgetLog
@@ -44,12 +45,20 @@ _UNREACHABLE = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, Time
 
 
 def run(settings: Settings) -> int:
-    """Run a processor until SIGTERM or SIGINT; the exit status for the process."""
+    """Run a processor until SIGTERM or SIGINT; the exit status for the process.
+
+    Raises:
+        ConfigurationError: if what the settings ask for is not installed.
+    """
     # every record makes some hundred short-lived objects and none of them is part of a cycle: collecting each 700
     # allocations costs a fifth of the processing time and frees nothing
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    return _runner()(_serve_until_signal(settings))
+    stop_traces = start_traces(settings)
+    try:
+        return _runner()(_serve_until_signal(settings))
+    finally:
+        stop_traces()
 
 
 def clock_ms() -> int:
