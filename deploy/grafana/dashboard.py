@@ -263,7 +263,10 @@ def build() -> models.Dashboard:
         board.with_row(dashboard.Row(title))
         for graph in graphs:
             board.with_panel(_graph(graph))
-    return board.build()
+    built = board.build()
+    for number, panel in enumerate(built.panels or [], 1):  # links to a panel name its number
+        panel.id_val = number
+    return built
 
 
 if __name__ == "__main__":

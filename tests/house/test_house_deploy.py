@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from deploy_files import ROOT, run, tool
+
 from processor.settings import LaneSettings
 
 
