@@ -114,6 +114,7 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	@$(RUN) -m processor.settings_page > docs/configuration.md
+	@$(RUN) -m processor.metrics_page > docs/metrics.md
 
 lock: $(STAMP)
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --extra otel -o requirements.lock

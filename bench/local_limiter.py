@@ -15,7 +15,7 @@ from processor.didit.client import DiditClient
 from processor.engine import Engine
 from processor.images.fetch import FileReader
 from processor.observe.logs import configure_logs
-from processor.service import clock_ms, supervise
+from processor.service import clock_ms
 from processor.settings import Settings, load_settings
 from processor.stream.core import Core
 from processor.stream.hints import Hints
@@ -63,8 +63,7 @@ async def main() -> None:
     budget = LocalBudget(settings, float(os.environ["LOCAL_PART"]))
     async with DiditClient(settings.didit) as client:
         engine = Engine(settings, client, FileReader(settings.images), budget, clock_ms=clock_ms, draw=random.random)
-        never = asyncio.create_task(asyncio.sleep(1e9))
-        await supervise(lambda: Core(settings, engine, budget, Hints(lambda _: False), clock_ms), asyncio.Event(), never)
+        await Core(settings, engine, budget, Hints(lambda _: False), clock_ms).run()
 
 
 uvloop.run(main())

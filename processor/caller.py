@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Protocol
@@ -13,12 +15,14 @@ from processor.contract.records import Priority, Source
 from processor.didit.answers import Answer, NoReply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import Idempotency
-from processor.didit.verdicts import AccountFault, Ambiguous, Success, Transient, Unfit, Verdict, classify
+from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, Success, Throttled, Transient, Unfit, Verdict, classify
 from processor.images.rules import FileFault
+from processor.observe import metrics
 from processor.outcomes import Job
 from processor.stream.work import Work
 
 _CLASSES = {Priority.URGENT: CallClass.URGENT, Priority.NORMAL: CallClass.NORMAL, Priority.BULK: CallClass.BULK}
+_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 QUEUE_FULL = "queue_full"  # see ``permits.NotNowError``
 _SERVER_FAULT = 500  # RFC 9110, 15.6
 _SERVER_TIMEOUTS = frozenset({408, 425})
@@ -80,7 +84,7 @@ class Caller:
             DeadlinePassedError, NotNowError, DoubtError, CopyError, ConflictError, BudgetClosedError: no call was made.
         """
         if call_class is None:
-            call_class = CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
+            call_class = _class_of(job)
         mark = _mark(job) if own else None
         operation = call.operation
         ask = Ask(
@@ -100,7 +104,7 @@ class Caller:
             files = await self._files.fetch(call.files) if call.files else ()
             work.before_wait()
             ending, work.calling = Ending(Fate.UNKNOWN), True
-            answer = await self._client.send(call, files)
+            answer = await self._send(call, files, ask)
             verdict = classify(operation, answer)
             ending = _ending(answer, verdict)
         except FileFault as fault:
@@ -108,9 +112,23 @@ class Caller:
         finally:
             work.calling = False
             self._budget.release(permit, ending)
+        _count(operation.name, verdict)
         return called_ms, verdict
 
+    async def _send(self, call: HttpCall, files: Sequence[FileContent], ask: Ask) -> Answer:
+        for scope in ask.scopes:
+            metrics.CALLS.labels(scope, ask.call_class.name.lower()).inc()
+        began = time.monotonic()
+        with metrics.CALLS_IN_FLIGHT.track_inprogress():
+            answer = await self._client.send(call, files)
+        metrics.CALL_TIME.labels(ask.endpoint).observe(time.monotonic() - began)
+        return answer
+
     async def _permit(self, ask: Ask, job: Job, work: Work) -> Permit:
+        with metrics.PERMIT_WAIT.labels(ask.call_class.name.lower()).time():
+            return await self._wait_permit(ask, job, work)
+
+    async def _wait_permit(self, ask: Ask, job: Job, work: Work) -> Permit:
         work.before_wait()
         if job.request.deadline_ms is None:
             return await self._budget.acquire(ask)
@@ -122,6 +140,21 @@ class Caller:
                 return await self._budget.acquire(ask)
         except TimeoutError:
             raise DeadlinePassedError from None
+
+
+def _count(operation: str, verdict: Verdict) -> None:
+    metrics.ANSWERS.labels(operation, _WORD.sub("_", type(verdict).__name__).lower()).inc()
+    if isinstance(verdict, Throttled):
+        for scope in verdict.scopes:
+            metrics.THROTTLED.labels("rate_limit", scope).inc()
+    elif isinstance(verdict, Deferred):
+        metrics.THROTTLED.labels("request", "").inc()
+
+
+def _class_of(job: Job) -> CallClass:
+    if job.hop.replay:
+        return CallClass.BULK  # a redrive, however large, lets live requests go first
+    return CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
 
 
 def _mark(job: Job) -> Mark:

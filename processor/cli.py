@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from processor import cli_people
+from processor import cli_people, cli_repair, cli_watch
 from processor.cli_people import fail
 from processor.settings import ConfigurationError, Settings, load_settings
 
@@ -21,6 +21,13 @@ topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics
 app.add_typer(topics_app, name="topics")
 app.command()(cli_people.batch)
 app.command()(cli_people.register)
+app.command()(cli_watch.status)
+app.command()(cli_watch.top)
+app.command()(cli_watch.lag)
+app.add_typer(cli_repair.deadletters_app, name="deadletters")
+results_app = typer.Typer(invoke_without_command=True)
+results_app.command("find")(cli_repair.find)
+app.add_typer(results_app, name="results")
 
 
 def _settings() -> Settings:
@@ -124,13 +131,16 @@ def publish(
     typer.echo(f"published {len(requests)} requests to {settings.kafka.topic_prefix}.requests")
 
 
-@app.command()
+@results_app.callback()
 def results(
+    context: typer.Context,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with new results until interrupted")] = False,
     from_end: Annotated[bool, typer.Option("--from-end", help="only results that come from now on")] = False,
 ) -> None:
-    """Print results, one JSON object a line (read_committed)."""
+    """Print results, one JSON object a line (read_committed); or find everything about one request."""
+    if context.invoked_subcommand is not None:
+        return
     from aiokafka.errors import KafkaError  # noqa: PLC0415
 
     from processor.traffic import TopicMissingError  # noqa: PLC0415
@@ -170,7 +180,7 @@ def budget(
 
     from processor import budget_page  # noqa: PLC0415
     from processor.budget.log import LogBrokenError, LogUnavailableError  # noqa: PLC0415
-    from processor.service import look_at_budget  # noqa: PLC0415
+    from processor.looking import look_at_budget  # noqa: PLC0415
 
     settings = _settings()
     try:

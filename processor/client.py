@@ -70,6 +70,7 @@ class VerificationResult:
     error: Mapping[str, Any] | None
     attempts: int
     source: Mapping[str, Any]
+    replay: int = 0  # times that its request was redriven before
 
     @property
     def succeeded(self) -> bool:
@@ -88,7 +89,7 @@ class VerificationResult:
         Raises:
             KeyError: if it is no result.
         """
-        return cls(**{name: document[name] for name in cls.__slots__})
+        return cls(**{name: document[name] for name in cls.__slots__ if name != "replay"}, replay=document.get("replay", 0))
 
 
 class _Waiter:

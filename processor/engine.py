@@ -17,6 +17,7 @@ from processor.didit.catalog import OPERATIONS, Idempotency, Operation
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
 from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Verdict
 from processor.following import Following
+from processor.observe import metrics
 from processor.outcomes import Job, Outcomes
 from processor.retry.policy import Again
 from processor.settings import Settings
@@ -75,10 +76,12 @@ class Engine:
             self._say_again(job, again)
             return outputs
         except CopyError:
+            metrics.DUPLICATES.labels("copy").inc()
             log.info("copy", reference=_reference(job), source=str(record.source), first=str(job.hop.first))
             work.completed = True
             return ()
         except ConflictError:
+            metrics.DUPLICATES.labels("conflict").inc()
             log.warning("conflict", reference=_reference(job), source=str(record.source))
             return self._outcomes.conflict(job, self._clock_ms())
 

@@ -58,7 +58,15 @@ class Outcomes:
     def rejected(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
         """A record that breaks the contract: final result and dead letter, no call."""
         result = Result(
-            bad.request_id, bad.operation, Status.REJECTED, bad.hop.first, bad.hop.attempt, bad.hop.first_ms, now_ms, error=bad.error
+            bad.request_id,
+            bad.operation,
+            Status.REJECTED,
+            bad.hop.first,
+            bad.hop.attempt,
+            bad.hop.first_ms,
+            now_ms,
+            error=bad.error,
+            replay=bad.hop.replay,
         )
         return [result_output(result), self._dead_letter(record, bad.hop, bad.error, now_ms)]
 
@@ -102,7 +110,8 @@ class Outcomes:
                 return self._again(job, code, now_ms, draw, counted=not down, floor_s=wait_s, doubt_ms=None, http_status=status)
             case Ambiguous(code, status, wait_s):
                 if operation.idempotency is Idempotency.SINGLE and job.request.on_doubt is OnDoubt.FAIL:
-                    return self._ended(job, Status.IN_DOUBT, _error("in_doubt", code, status), now_ms, called=1), None
+                    doubtful = job.doubting(called_ms)
+                    return self._ended(doubtful, Status.IN_DOUBT, _error("in_doubt", code, status), now_ms, called=1), None
                 return self._again(job, code, now_ms, draw, counted=not down, floor_s=wait_s, doubt_ms=called_ms, http_status=status)
             case Refused(code, status, output, field, dead_letter):
                 error = _error("request_refused", code, status, field)
@@ -188,10 +197,11 @@ class Outcomes:
             policy=self._policy,
         )
         if isinstance(step, Again):
-            return [retry_output(job.record, step.hop, step.delay_s)], step
+            return [retry_output(job.record, step.hop, step.delay_s, counted=counted)], step
         called = 1 if counted else 0
-        in_doubt = job.hop.doubt_ms is not None or doubt_ms is not None
-        if in_doubt:
+        if doubt_ms is not None:
+            job = job.doubting(doubt_ms)  # the dead letter says so too: who redrives it looks the call up first
+        if job.hop.doubt_ms is not None:
             return self._ended(job, Status.IN_DOUBT, _error("in_doubt", code, http_status), now_ms, called=called), None
         if step.code == "deadline_passed":
             return self.expired(job, now_ms), None
@@ -238,6 +248,7 @@ class Outcomes:
             error=error,
             kind=kind,
             version=version,
+            replay=hop.replay,
         )
         return result_output(result)
 

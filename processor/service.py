@@ -9,38 +9,31 @@ import time
 from collections.abc import Callable
 
 import structlog
-from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError
 
-from processor.budget.observer import observe
-from processor.budget.shared import Place, SharedBudget
-from processor.budget.state import Rules
-from processor.budget.view import BudgetView, budget_view
-from processor.didit.catalog import OPERATIONS
+from processor.budget.place import Place
+from processor.budget.shared import SharedBudget
+from processor.budget_rules import budget_rules
 from processor.didit.client import DiditClient
 from processor.didit.follow import is_settled
 from processor.engine import Engine
 from processor.images.fetch import FileReader
+from processor.lives import EXIT_STOPPED, Supervisor, pause
+from processor.observe.health import Phase
+from processor.pulse import Pulse
 from processor.settings import Settings
 from processor.stopping import stop_on_signals
 from processor.stream.budget_log import KafkaBudgetLog
 from processor.stream.core import Core
 from processor.stream.event_feed import EventFeed
-from processor.stream.faults import describe, is_fatal
 from processor.stream.hints import Hints
 from processor.stream.topics_admin import TopicsError, check_topics
+from processor.watched import CannotListenError, watched
 from processor.webhooks.secret_source import SecretSource
 from processor.webhooks.service import serve as receive_webhooks
 
 log = structlog.get_logger(__name__)
 
-EXIT_STOPPED = 0  # asked to stop, everything at hand is published
-EXIT_GAVE_UP = 1  # an error that a restart of the core cannot cure
 EXIT_UNUSABLE = 2  # configuration or topics must be mended first
-
-_BARREN_LIVES_MAX = 5
-_BACKOFF_S = 1.0
-_BACKOFF_S_MAX = 10.0
-_UNREACHABLE = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, TimeoutError)
 
 
 def run(settings: Settings) -> int:
@@ -63,12 +56,21 @@ async def serve(settings: Settings, term: asyncio.Event) -> int:
     Raises:
         ConfigurationError: if webhooks are to be received and there is no secret.
     """
-    unusable = await _wait_topics(settings, term)
-    if unusable is not None or term.is_set():
-        return unusable or EXIT_STOPPED
+    pulse = Pulse.of(settings)
     secrets = SecretSource(settings.webhooks) if settings.webhooks.in_run else None
+    try:
+        async with watched(settings, pulse, term):
+            unusable = await _wait_topics(settings, term, pulse)
+            if unusable is not None or term.is_set():
+                return unusable or EXIT_STOPPED
+            return await _work(settings, term, pulse, secrets)
+    except CannotListenError:
+        return EXIT_UNUSABLE
+
+
+async def _work(settings: Settings, term: asyncio.Event, pulse: Pulse, secrets: SecretSource | None) -> int:
     place = Place(settings.kafka.instance_id, settings.didit.calls_max, settings.budget.queue_max, settings.budget.pause_park_s)
-    budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), place, draw=random.random)
+    budget = pulse.budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), place, draw=random.random)
     following = asyncio.get_running_loop().create_task(budget.run(), name="budget")
     hints = Hints(lambda hint: is_settled(hint.event.get("status")))
     feeding = asyncio.get_running_loop().create_task(EventFeed(settings, hints).run(), name="events")
@@ -76,73 +78,16 @@ async def serve(settings: Settings, term: asyncio.Event) -> int:
     try:
         async with DiditClient(settings.didit) as client:
             engine = Engine(settings, client, FileReader(settings.images), budget, clock_ms=clock_ms, draw=random.random)
-            status = await supervise(lambda: Core(settings, engine, budget, hints, clock_ms), term, following)
+            supervisor = Supervisor(lambda: Core(settings, engine, budget, hints, clock_ms), budget, following, pulse, place.instance)
+            status = await supervisor.run(term)
             return (await receiving if term.is_set() else 0) or status
     finally:
+        pulse.enter(Phase.STOPPING)
         tasks = {following, feeding, receiving}
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
         await budget.close()
-
-
-def budget_rules(settings: Settings) -> Rules:
-    """What the replicas of an API key agree on."""
-    s = settings.budget
-    return Rules(
-        limits={scope: (limit.limit, limit.window_s) for scope, limit in s.all_limits.items()},
-        wait_s=s.ask_wait_s,
-        call_s=settings.didit.timeout_s + s.call_margin_s,
-        margin_s=s.call_margin_s,
-        slack_s=s.slack_s,
-        skew_s=s.skew_s,
-        memory_s=s.memory_s,
-        pause_max_s=settings.retry.retry_after_max_s,
-        breaker_failures=s.breaker_failures,
-        breaker_hold_s=s.breaker_hold_s,
-        account_probe_s=s.account_probe_s,
-    )
-
-
-async def look_at_budget(settings: Settings) -> BudgetView:
-    """The shared budget as its log shows it now.
-
-    Raises:
-        LogUnavailableError, LogBrokenError: if the log cannot be read.
-    """
-    budget_log = KafkaBudgetLog(settings)
-    try:
-        state, now = await observe(budget_log, budget_rules(settings), now_ms=clock_ms)
-    finally:
-        await budget_log.close()
-    return budget_view(state, {name: operation.scopes for name, operation in OPERATIONS.items()}, now)
-
-
-async def supervise(make: Callable[[], Core], term: asyncio.Event, budget: asyncio.Task[None]) -> int:
-    """Lives of the core, one after the other, until ``term``, the end of the budget's task, or until another one cannot help."""
-    barren = 0
-    while not term.is_set():
-        if budget.done():
-            error = None if budget.cancelled() else budget.exception()
-            log.critical("gave_up", error=describe(error) if error else "the budget ended")
-            return EXIT_GAVE_UP
-        core = make()
-        watch = asyncio.get_running_loop().create_task(_forward(term, core.stop))
-        try:
-            await core.run()
-        except Exception as exc:  # noqa: BLE001 - whatever ended a life, the next one decides
-            if is_fatal(exc):
-                log.critical("gave_up", error=describe(exc))
-                return EXIT_GAVE_UP
-            barren = 0 if core.published or isinstance(exc, _UNREACHABLE) else barren + 1
-            log.error("life_ended", error=describe(exc), barren_lives=barren)
-            if barren >= _BARREN_LIVES_MAX:
-                log.critical("gave_up", error=describe(exc), barren_lives=barren)
-                return EXIT_GAVE_UP
-            await _pause(term, min(_BACKOFF_S * (1 + barren), _BACKOFF_S_MAX))
-        finally:
-            watch.cancel()
-    return EXIT_STOPPED
 
 
 async def _receive(settings: Settings, secrets: SecretSource | None, term: asyncio.Event) -> int:
@@ -154,14 +99,16 @@ async def _receive(settings: Settings, secrets: SecretSource | None, term: async
     return status
 
 
-async def _wait_topics(settings: Settings, term: asyncio.Event) -> int | None:
+async def _wait_topics(settings: Settings, term: asyncio.Event, pulse: Pulse) -> int | None:
     """None when the topics will do. Waits for brokers that cannot be reached, and says so."""
+    pulse.enter(Phase.WAITING_FOR_KAFKA, "asking for the topics")
     while not term.is_set():
         try:
             checked = await check_topics(settings)
         except TopicsError as exc:
+            pulse.enter(Phase.WAITING_FOR_KAFKA, str(exc))
             log.error("kafka_unreachable", detail=str(exc), hint="waiting; is VP_KAFKA__BOOTSTRAP right?")
-            await _pause(term, 2.0)
+            await pause(term, 2.0)
             continue
         for warning in checked.warnings:
             log.error("memory_too_short", detail=warning)
@@ -178,19 +125,6 @@ async def _serve_until_signal(settings: Settings) -> int:
     status = await serve(settings, term)
     log.info("stopped", status=status)
     return status
-
-
-async def _pause(term: asyncio.Event, wait_s: float) -> None:
-    try:
-        async with asyncio.timeout(wait_s):
-            await term.wait()
-    except TimeoutError:
-        return
-
-
-async def _forward(source: asyncio.Event, target: asyncio.Event) -> None:
-    await source.wait()
-    target.set()
 
 
 def _runner() -> Callable[..., int]:

@@ -13,7 +13,8 @@ from aiohttp import web
 from aiokafka import errors
 from signing import NOW, SECRET
 
-from processor.webhooks.receiver import RECEIVER, Counters, Limits, build_receiver, listening
+from processor.listening import listening
+from processor.webhooks.receiver import RECEIVER, Counters, Limits, build_receiver
 
 
 class Topic:

@@ -50,6 +50,7 @@ class Follower:
         self._log, self._rules, self._listener, self._clock = budget_log, rules, listener, clock
         self.next = 0  # everything before this offset has been taken
         self.malformed = 0
+        self.heard_at = clock()  # when the log last gave something
         self._silent = 0  # reads in a row that brought nothing
 
     async def run(self) -> None:
@@ -81,6 +82,7 @@ class Follower:
     async def _read(self) -> list[Entry]:
         entries = await self._log.read()
         self._silent = 0 if entries else self._silent + 1
+        self.heard_at = self._clock() if entries else self.heard_at
         if self._silent >= _SILENT_READS:
             raise LogUnavailableError(f"nothing was read for {self._silent} s, not even our own records of each {ALIVE_EVERY_S:.0f} s")
         return entries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiolimiter import AsyncLimiter
 
@@ -14,6 +14,7 @@ from processor.budget.permits import Ask, CallClass, NotNowError
 _OUTSTANDING_S = 0.5  # so much budget is asked for ahead: it hides the log's latency, and a killed replica leaks no more
 _EARLY_PART = 0.5
 
+Limits = Mapping[str, tuple[int, float]]  # scope -> calls, window
 Turn = asyncio.Future[bool]  # whether as a probe
 
 
@@ -114,3 +115,11 @@ class Line:
         """Somebody comes; one who was sent away, here or by another replica, is back."""
         if ask.returning:
             self._away = max(0, self._away - 1)
+
+
+def line_for(ask: Ask, limits: Limits, pacers: Mapping[str, AsyncLimiter], asks_max: int) -> Line:
+    """The line of an ask's endpoint."""
+    rates = {scope: limits[scope][0] / limits[scope][1] for scope in ask.scopes}
+    # the slowest scope first, so that a place in a quick one is not used up by waiting for the slow one
+    ordered = sorted(ask.scopes, key=lambda scope: (rates[scope], scope))
+    return Line(ask.endpoint, ask.scopes, [pacers[scope] for scope in ordered], min(rates.values()), asks_max)

@@ -9,24 +9,41 @@ from processor.budget.log_records import decode
 from processor.budget.state import BudgetState, Rules
 
 
-async def observe(budget_log: BudgetLog, rules: Rules, *, now_ms: Callable[[], int]) -> tuple[BudgetState, float]:
-    """The state at the present end of the log, and the moment to look at it.
+class Observer:
+    """Reads a log once, or again and again. Records are dated by the broker's clock against ours: good to look at, never to call by."""
 
-    Records are dated by the broker's clock against ours: good enough to look at, never to call by.
+    def __init__(self, budget_log: BudgetLog, rules: Rules, *, now_ms: Callable[[], int]) -> None:
+        self._log, self._rules, self._now_ms = budget_log, rules, now_ms
+        self._state: BudgetState | None = None
 
-    Raises:
-        LogUnavailableError, LogBrokenError: if the log cannot be read.
-    """
-    await budget_log.open()
-    state = BudgetState(rules, 0.0)
-    start = await budget_log.offset_at(now_ms() - int(1000 * rules.replay_s))
-    if start is not None:
-        budget_log.seek(start)
-        while entries := await budget_log.read():
+    async def look(self) -> tuple[BudgetState, float]:
+        """The state at the present end of the log, and the moment to look at it.
+
+        Raises:
+            LogUnavailableError, LogBrokenError: if the log cannot be read; the next look begins anew.
+        """
+        state, self._state = self._state or await self._begin(), None
+        if state is None:  # nothing has been said for as long as anything could matter
+            return BudgetState(self._rules, 0.0), self._now_ms() / 1000
+        while entries := await self._log.read():
             for entry in entries:
                 record = decode(entry.value)
                 if record is not None:
                     state.apply(record, entry.offset, entry.stamp_ms / 1000, entry.stamp_ms)
-            if entries[-1].stamp_ms >= now_ms() - 1000:
+            if entries[-1].stamp_ms >= self._now_ms() - 1000:
                 break  # the log never falls silent while replicas work
-    return state, now_ms() / 1000
+        self._state = state
+        return state, self._now_ms() / 1000
+
+    async def close(self) -> None:
+        """Let go of the log."""
+        self._state = None
+        await self._log.close()
+
+    async def _begin(self) -> BudgetState | None:
+        await self._log.open()
+        start = await self._log.offset_at(self._now_ms() - int(1000 * self._rules.replay_s))
+        if start is None:
+            return None
+        self._log.seek(start)
+        return BudgetState(self._rules, 0.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -18,12 +18,13 @@ from aiolimiter import AsyncLimiter
 from processor.budget.asks import Asks
 from processor.budget.clock import boot_clock
 from processor.budget.follower import Follower
-from processor.budget.line import Line
+from processor.budget.line import Line, line_for
 from processor.budget.log import BudgetLog
 from processor.budget.log_records import Alive, Asked, Begun, LogRecord, Paused
 from processor.budget.notices import Notices
 from processor.budget.outbox import Outbox
 from processor.budget.permits import Ask, BudgetClosedError, Ending, LogPosition, NotNowError, Permit
+from processor.budget.place import Place
 from processor.budget.recall import recall
 from processor.budget.state import ALIVE_EVERY_S, BudgetState, Rules
 
@@ -33,16 +34,6 @@ _CLOSE_S = 1.0
 _PACER_BURST = 2  # with 1, all time by which a timer is late is lost
 _DISPATCH_S = 1.0
 _NAMING_S = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where and how this process works, beside the rules that all share."""
-
-    instance: str
-    calls_max: int  # calls in flight in this process
-    queue_max: int  # requests that wait in one line before others are sent away
-    park_s: float  # a longer pause is not waited out in a line
 
 
 class SharedBudget:
@@ -60,6 +51,7 @@ class SharedBudget:
         self._lines: dict[str, Line] = {}
         self._follows = False  # the past is read
         self._joined = asyncio.Event()  # and the log has a name
+        self._client = ""  # our name in the log, a new one each time that we join it
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -68,9 +60,24 @@ class SharedBudget:
         return self._asks.state
 
     @property
-    def closed(self) -> bool:
-        """Whether nothing is asked any more."""
-        return self._asks.closed
+    def is_joined(self) -> bool:
+        """Whether the log is read and followed, so that calls may be asked for."""
+        return self._joined.is_set()
+
+    @property
+    def has_senior(self) -> bool:
+        """Whether another process works under our instance name, and came first."""
+        return self.state.has_senior(self._client, self._clock())
+
+    @property
+    def silence_s(self) -> float:
+        """Since the log last gave something; we write to it every ten seconds ourselves."""
+        return self._clock() - self._follower.heard_at
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Requests of this process that wait to start, by endpoint."""
+        return {line.endpoint: len(line.queue) + line.outstanding for line in self._lines.values()}
 
     # ---- for those who call
 
@@ -175,8 +182,8 @@ class SharedBudget:
             self._asks.take(record, offset, at, stamp_ms)
         elif isinstance(record, Begun):
             self._asks.begun(record, may_call=self.state.apply(record, offset, at, stamp_ms))
-        else:
-            self.state.apply(record, offset, at, stamp_ms)
+        elif self.state.apply(record, offset, at, stamp_ms) and self._follows and getattr(record, "instance", "") == self._place.instance:
+            self._outbox.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken
 
     def joined(self, start: int, open_at: float) -> None:
         """See ``follower.Listener.joined``."""
@@ -205,7 +212,7 @@ class SharedBudget:
     # ---- lines
 
     def _admit(self, line: Line, ask: Ask) -> None:
-        if self.closed:
+        if self._asks.closed:
             raise BudgetClosedError
         now = self._clock()
         paused_s = self.state.paused_for_s(ask.scopes, now)
@@ -237,24 +244,18 @@ class SharedBudget:
                 line.changed.set()
 
     def _line(self, ask: Ask) -> Line:
-        rate_per_s = min(limit / window_s for limit, window_s in (self._rules.limits[s] for s in ask.scopes))
-        # the slowest scope first, so that a place in a quick one is not used up by waiting for the slow one
-        ordered = sorted(ask.scopes, key=lambda s: (self._rules.limits[s][0] / self._rules.limits[s][1], s))
-        line = Line(ask.endpoint, ask.scopes, [self._pacers[s] for s in ordered], rate_per_s, self._place.calls_max)
-        self._lines[ask.endpoint] = line
+        line = self._lines[ask.endpoint] = line_for(ask, self._rules.limits, self._pacers, self._place.calls_max)
         self._spawn(self._dispatch(line), f"budget {ask.endpoint}")
         return line
 
     async def _dispatch(self, line: Line) -> None:
         """Give turns to those who wait, while asking is of use."""
-        while not self.closed:
+        while not self._asks.closed:
             line.changed.clear()
             if not line.queue or not self._askable(line):
-                try:
+                with suppress(TimeoutError):  # a pause may be over, or a probe due
                     async with asyncio.timeout(_DISPATCH_S if line.queue else None):
                         await line.changed.wait()
-                except TimeoutError:
-                    pass  # a pause may be over, or a probe due
                 continue
             await line.pace()
             if self._askable(line):
@@ -264,7 +265,7 @@ class SharedBudget:
 
     async def _tell(self) -> None:
         """Say that we are here, and say long pauses again for those who join later."""
-        while not self.closed:
+        while not self._asks.closed:
             await asyncio.sleep(ALIVE_EVERY_S)
             if not self._joined.is_set():
                 continue
@@ -277,10 +278,8 @@ class SharedBudget:
                     self._outbox.post(Paused(scope, window.paused_until - now, counts=False))
 
     def _alive(self, *, lost: bool, log_name: str = "") -> Alive:
-        limits = {s: limit for s, (limit, _) in self._rules.limits.items()}
-        windows = {s: window_s for s, (_, window_s) in self._rules.limits.items()}
-        waiting = {line.endpoint: len(line.queue) + line.outstanding for line in self._lines.values()}
-        return Alive(self._client, self._place.instance, limits, windows, waiting, lost=lost, log_name=self.state.log_name or log_name)
+        r, name = self._rules, self.state.log_name or log_name
+        return Alive(self._client, self._place.instance, r.counts, r.windows_s, self.waiting, lost=lost, log_name=name)
 
     def _refuse(self) -> None:
         self._asks.close()

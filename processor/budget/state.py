@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from processor.budget.windows import Window
 
 ALIVE_EVERY_S = 10.0
 _ALIVE_S = 45.0  # a replica not heard of for so long is gone
+_SENIOR_S = 25.0  # one that has missed two signs of life is gone
 _MIXED_S = 3600.0
 
 
@@ -32,6 +33,16 @@ class Rules:
     breaker_failures: int
     breaker_hold_s: float
     account_probe_s: float
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Calls a window, by scope."""
+        return {scope: limit for scope, (limit, _) in self.limits.items()}
+
+    @property
+    def windows_s(self) -> dict[str, float]:
+        """Length of the window, by scope."""
+        return {scope: window_s for scope, (_, window_s) in self.limits.items()}
 
     @property
     def promise_s(self) -> float:
@@ -69,12 +80,15 @@ class BudgetState:
         self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
         self.log_name = ""  # the first one in the log
+        self._came: dict[str, float] = {}  # by client id, when it was first heard
+        self.over_limit: Counter[str] = Counter()  # by scope: answered calls that were more in a window than anybody may make
+        self._named = rules.counts  # the highest limit that anybody has named
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
         self._open: dict[str, tuple[int, str]] = {}  # asks without an end: offset, endpoint
         self._open_order: deque[tuple[float, str]] = deque()
 
     def apply(self, record: LogRecord, offset: int, at: float, stamp_ms: int, *, mine: bool = False) -> bool:
-        """Take a record in; whether it is an ask not seen before, or a beginning whose call may be made.
+        """Take a record in; whether it is an ask not seen before, a beginning whose call may be made, or somebody new.
 
         Args:
             record: what was read.
@@ -89,8 +103,9 @@ class BudgetState:
             case Begun():
                 return self.journal.begun(record.id, offset)
             case Ended():
-                for window in self.windows.values():
-                    window.end(record.id, used=record.used, at=at)
+                for scope, window in self.windows.items():
+                    counted = window.end(record.id, used=record.used, at=at)
+                    self.over_limit[scope] += counted and window.weight - window.open_weight > self._named[scope]
                 self.journal.ended(record)
                 self._judge(record.id, offset, record.health, at)
             case Failed():
@@ -99,7 +114,7 @@ class BudgetState:
                 if record.scope in self.windows:  # no record may stop us for ever
                     self.windows[record.scope].pause(min(record.wait_s, self.rules.pause_max_s), at, counts=record.counts)
             case Alive():
-                self._alive(record, at)
+                return self._alive(record, at)
         return False
 
     def start_at(self, asked: Asked, now: float) -> float:
@@ -142,6 +157,17 @@ class BudgetState:
         """Replicas by client id."""
         return {client: alive for client, (at, alive) in self.replicas.items() if now - at <= _ALIVE_S}
 
+    def has_senior(self, client: str, now: float) -> bool:
+        """Whether another process works under a client's instance name: it came earlier, and is heard since this one came."""
+        here = self.replicas.get(client)
+        if here is None:
+            return False
+        came, instance = self._came[client], here[1].instance
+        return any(
+            other != client and alive.instance == instance and self._came[other] < came < at and now - at <= _SENIOR_S
+            for other, (at, alive) in self.replicas.items()
+        )
+
     def wanting(self, endpoint: str, now: float) -> int:
         """Replicas with requests that wait for an endpoint, as they said last."""
         return sum(1 for alive in self.replicas_alive(now).values() if alive.waiting.get(endpoint))
@@ -173,16 +199,21 @@ class BudgetState:
         of_account = {Health.ACCOUNT: Health.BAD, Health.BAD: Health.NEUTRAL}.get(health, health)
         self.circuit(ACCOUNT).ended(ask_id, asked_offset, offset, of_account, at)
 
-    def _alive(self, alive: Alive, at: float) -> None:
+    def _alive(self, alive: Alive, at: float) -> bool:
+        new = alive.client not in self.replicas
         self.log_name = self.log_name or alive.log_name
         self.replicas[alive.client] = (at, alive)
+        self._named |= {s: max(limit, self._named[s]) for s, limit in alive.limits.items() if s in self._named}
         if alive.lost:
             self.blocked_until = max(self.blocked_until, at + self.rules.horizon_s)
+        self._came.setdefault(alive.client, at)
         present = self.replicas_alive(at)
         self.replicas = {client: self.replicas[client] for client in present}
+        self._came = {client: self._came[client] for client in present}
         for scope, window in self.windows.items():  # the lowest limit that anybody obeys governs, so a change is safe while old ones run
             configured = self.rules.limits[scope][0]
             window.configured = min([configured, *(a.limits[scope] for a in present.values() if scope in a.limits)])
+        return new
 
     def _expire_asks(self, now: float) -> None:
         while self._open_order and self._open_order[0][0] <= now:

@@ -68,6 +68,11 @@ def decode(record: Record) -> Accepted | Rejected:
     return Accepted(_request(value, deadline_ms), hop)
 
 
+def read_request_id(found: Any) -> str | None:
+    """A value of ``request_id`` if it is one that a request may have; else None."""
+    return found if isinstance(found, str) and _REQUEST_ID.fullmatch(found) is not None else None
+
+
 def parse_deadline(text: str) -> int | None:
     """Epoch ms of an RFC 3339 date-time that has its offset; None for anything else."""
     if not _RFC3339.fullmatch(text):
@@ -110,9 +115,8 @@ def _read_value(record: Record) -> dict[str, Any]:
 
 def _identity(value: dict[str, Any]) -> tuple[str | None, str | None]:
     request_id, operation = value.get("request_id"), value.get("operation")
-    readable = isinstance(request_id, str) and _REQUEST_ID.fullmatch(request_id) is not None
     known = isinstance(operation, str) and operation in _INPUT_SCHEMAS
-    return (request_id if readable else None), (operation if known else None)
+    return read_request_id(request_id), (operation if known else None)
 
 
 def _schema_error(value: dict[str, Any]) -> ErrorInfo | None:
@@ -145,4 +149,4 @@ def _error(code: str, message: str, field: str | None) -> ErrorInfo:
     return ErrorInfo("invalid_request", code, message, field=field)
 
 
-__all__ = ["Accepted", "Rejected", "decode", "parse_deadline", "peek_due_ms"]
+__all__ = ["Accepted", "Rejected", "decode", "parse_deadline", "peek_due_ms", "read_request_id"]

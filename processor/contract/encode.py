@@ -9,9 +9,11 @@ from functools import lru_cache
 from typing import Any
 
 from processor.contract.headers import hop_headers
-from processor.contract.records import ErrorInfo, Headers, Hop, Output, OutputKind, Record, Result
+from processor.contract.records import About, ErrorInfo, Headers, Hop, Output, OutputKind, Record, Result
 from processor.contract.strict_json import dumps
 
+UNREAD = "unread"  # an operation that could not be read
+FOLLOWING = "following"  # a person is waited for; no error
 _MESSAGE_CHARS_MAX = 500
 _FIELD_CHARS_MAX = 200
 _KEY_BYTES_MAX = 65_536
@@ -33,12 +35,17 @@ def result_output(result: Result) -> Output:
         "finished_at": _timestamp(result.finished_ms),
         "source": {"topic": result.source.topic, "partition": result.source.partition, "offset": result.source.offset},
     }
-    return Output(OutputKind.RESULT, result.key.encode(), dumps(document))
+    if result.replay:
+        document["replay"] = result.replay
+    took_ms = max(0, result.finished_ms - result.received_ms)
+    about = About(result.operation or UNREAD, result.status.value, result.attempts, took_ms)
+    return Output(OutputKind.RESULT, result.key.encode(), dumps(document), about=about)
 
 
-def retry_output(record: Record, hop: Hop, delay_s: int) -> Output:
-    """The caller's own bytes once more, with the hop in the headers."""
-    return Output(OutputKind.RETRY, record.key, record.value, hop_headers(hop), delay_s)
+def retry_output(record: Record, hop: Hop, delay_s: int, *, counted: bool = False) -> Output:
+    """The caller's own bytes once more, with the hop in the headers. ``counted``: it has cost an attempt."""
+    about = About(outcome=hop.last_error or FOLLOWING, counted=counted)
+    return Output(OutputKind.RETRY, record.key, record.value, hop_headers(hop), delay_s, about)
 
 
 def dead_letter_output(record: Record, hop: Hop, error: ErrorInfo, *, failed_ms: int, value_bytes_max: int) -> Output:
@@ -67,7 +74,8 @@ def dead_letter_output(record: Record, hop: Hop, error: ErrorInfo, *, failed_ms:
         reason += [("vp-key-size-bytes", str(len(key))), ("vp-key-sha256", hashlib.sha256(key).hexdigest())]
         key = key[:_KEY_BYTES_MAX]
     kept: Headers = tuple((name, raw) for name, raw in hop_headers(hop) if name != "vp-due-ms")
-    return Output(OutputKind.DEAD_LETTER, key, value, kept + tuple((name, text.encode()) for name, text in reason if text is not None))
+    headers = kept + tuple((name, text.encode()) for name, text in reason if text is not None)
+    return Output(OutputKind.DEAD_LETTER, key, value, headers, about=About(outcome=error.type))
 
 
 def _plain(text: str, chars_max: int) -> str:

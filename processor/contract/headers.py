@@ -96,6 +96,21 @@ def read_hop(record: Record) -> Hop:
     return _build(record, found, traceparent)
 
 
+def salvage_hop(record: Record) -> Hop:
+    """What can be read of the hop of a record that nothing is refused for, such as a dead letter: each header that is as it must be."""
+    found: dict[str, int | str] = {}
+    for name, raw in record.headers:
+        field = _FIELDS.get(name)
+        if field is not None and field.attribute not in found and raw is not None and len(raw) <= _VALUE_BYTES_MAX and raw.isascii():
+            value = field.parse(raw.decode())
+            if value is not None:
+                found[field.attribute] = value
+    if not found.keys() >= set(_FIRST):
+        found = {attribute: value for attribute, value in found.items() if attribute not in _FIRST}
+    found.pop("due_ms", None)
+    return _build(record, found, _traceparent(record.headers))
+
+
 def peek_due_ms(record: Record) -> int | None:
     """The due time alone, cheaply; None where it is absent or not valid (decoding then refuses the record)."""
     for name, raw in record.headers:

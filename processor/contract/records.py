@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -136,6 +136,7 @@ class Result:
     error: ErrorInfo | None = None
     kind: str = "final"  # or "progress"
     version: int = 0  # of a later final result, where the operators have asked for such
+    replay: int = 0  # times that its request was redriven before
 
     @property
     def key(self) -> str:
@@ -144,8 +145,8 @@ class Result:
 
     @property
     def result_id(self) -> str:
-        """The same for every copy of this result (UUIDv5)."""
-        return result_id(self.key, f"{self.kind}{self.version or ''}")
+        """The same for every copy of this result (UUIDv5), and another one after each redrive."""
+        return result_id(self.key, f"{self.kind}{self.version or ''}{f'.r{self.replay}' if self.replay else ''}")
 
 
 def result_id(key: str, kind: str) -> str:
@@ -172,6 +173,16 @@ def _uuid5(name: str) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+class About(NamedTuple):
+    """What an output tells of its request, for counting. Nothing of it is content."""
+
+    operation: str = ""
+    outcome: str = ""  # a status, a reason type, or the error code of a retry
+    attempts: int = 0
+    took_ms: int = 0  # since the caller's record
+    counted: bool = False  # a retry that cost an attempt
+
+
 class OutputKind(StrEnum):
     """Which of our topics an output goes to; the stream knows their names."""
 
@@ -189,6 +200,7 @@ class Output:
     value: bytes | None
     headers: Headers = field(default=())
     delay_s: int | None = None  # for RETRY: which delay topic
+    about: About = field(default=About())
 
     @property
     def size_bytes(self) -> int:

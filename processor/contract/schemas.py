@@ -29,6 +29,13 @@ def operations() -> tuple[str, ...]:
 
 
 @cache
+def input_schema(operation: str) -> dict[str, Any]:
+    """The schema of an operation's ``input``."""
+    found: dict[str, Any] = orjson.loads((schema_folder() / f"input.{operation}.v1.json").read_bytes())
+    return found
+
+
+@cache
 def validator(name: str) -> Any:
     """The compiled validator of ``schemas/<name>.json``; formats are checked, values are masked in messages."""
     schema = orjson.loads((schema_folder() / f"{name}.json").read_bytes())

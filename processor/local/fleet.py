@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import sys
 import time
@@ -82,6 +83,23 @@ class ProcessorProcess:
                 continue  # a line that is being written, or output of the interpreter
             if isinstance(found, dict) and (event is None or found.get("event") == event):
                 yield found
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Ask the port for those who watch; its status and body.
+
+        Raises:
+            FleetError: if it does not listen yet.
+        """
+        listening = [event["port"] for event in self.events("observe_listening")]
+        if not listening:
+            raise FleetError(f"{self.name} does not listen yet")
+        connection = http.client.HTTPConnection("127.0.0.1", listening[-1], timeout=10)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
 
     def wait_event(self, event: str, *, count: int = 1, within_s: float = _START_S) -> None:
         """Wait until ``count`` log records of this kind are there.

@@ -18,6 +18,7 @@ class FinalSeen:
 
     request_id: str
     status: str
+    replay: int = 0  # each redrive has one of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def judge(requested: Iterable[str], finals: Iterable[FinalSeen], retries: Iterab
     """
     wanted = set(requested)
     seen = list(finals)
-    counts = Counter(f.request_id for f in seen)
+    counts = Counter((f.request_id, f.replay) for f in seen)
     first_call_ms: dict[str, float] = {}
     for call in ledger["calls"]:
         if call["reference"]:
@@ -82,8 +83,8 @@ def judge(requested: Iterable[str], finals: Iterable[FinalSeen], retries: Iterab
     return Judgement(
         requests=len(wanted),
         finals=len(seen),
-        missing=tuple(sorted(wanted - set(counts))),
-        duplicated=tuple(sorted(r for r, n in counts.items() if n > 1)),
+        missing=tuple(sorted(wanted - {request_id for request_id, _ in counts})),
+        duplicated=tuple(sorted({request_id for (request_id, _), n in counts.items() if n > 1})),
         by_status=dict(Counter(f.status for f in seen)),
         retries=retried,
         early_retries=sum(1 for late_ms in lateness if late_ms < -_CLOCK_MS),

@@ -94,7 +94,7 @@ class Watch:
         if result["kind"] == "final":
             source = result["source"]
             key = result["request_id"] or f"{source['topic']}[{source['partition']}]@{source['offset']}"
-            self.seen.finals.append(FinalSeen(key, result["status"]))
+            self.seen.finals.append(FinalSeen(key, result["status"], result.get("replay", 0)))
             if self._on_final is not None:
                 self._on_final(result)
 

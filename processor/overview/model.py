@@ -21,6 +21,17 @@ class PartitionView:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """What the brokers say of the group and of its input topics."""
+
+    at_ms: int
+    partitions: tuple[PartitionView, ...]
+    group_state: str  # as Kafka names it: Stable, PreparingRebalance, CompletingRebalance, Empty, Dead
+    members: tuple[str, ...]  # instance ids
+    asked_for: Mapping[str, float]  # unfinished records of the requests topic by operation; a sample, scaled
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaView:
     """One replica."""
 
@@ -74,5 +85,5 @@ class Overview:
     drains: tuple[DrainView, ...]
     waiting: WaitingView
     dead_letters: DeadLettersView
-    group_state: str = "Stable"  # as Kafka names it: Stable, PreparingRebalance, CompletingRebalance, Empty, Dead
+    group_state: str = "Stable"
     verdict: str = ""  # one sentence: what the bottleneck is now, and what to do

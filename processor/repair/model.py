@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 from processor.contract.records import Hop, Source
 
 REPLAYS_MAX = 3  # a dead letter that was redriven so often is left alone unless somebody insists
+
+
+# why a dead letter that a selection names is not redriven, and what to do about it
+LEFT_OUT: Mapping[str, str] = MappingProxyType(
+    {
+        "in_doubt": "a billed call may have been made: look in Didit's console first, then insist (--in-doubt)",
+        "replayed": "redriven often enough in vain: mend the cause, then insist (--replays-max)",
+        "cut": "the value or key is not whole here: publish the caller's own record again",
+        "conflict": "its request_id stands for another content: publish it under its own id",
+        "late": "its deadline has passed: ask again under a new request_id, or discard it",
+        "handled": "somebody has dealt with it meanwhile",
+        "gone": "the topic keeps it no more",
+    }
+)
 
 
 class Standing(StrEnum):
@@ -37,7 +52,8 @@ class DeadLetter:
     came_from: Source  # where it stood when it failed
     key_digest: str  # of its Kafka key, to compare; empty without a key
     size_bytes: int
-    cut: bool = False  # its value was too long and is not whole
+    cut: bool = False  # its value or key was too long and is not whole
+    deadline_ms: int | None = None  # the caller's, where it can be read
     standing: Standing = Standing.OPEN
     handled_ms: int | None = None  # when it was redriven or discarded
     handled_by: str | None = None
@@ -69,7 +85,7 @@ class Plan:
     """What a redrive would do."""
 
     chosen: tuple[DeadLetter, ...]
-    left_out: Mapping[str, int] = field(default_factory=dict)  # why (in_doubt, replayed, cut) -> how many that the selection names
+    left_out: Mapping[str, int] = field(default_factory=dict)  # why (see LEFT_OUT) -> how many that the selection names
     last_start_s: float = 0.0  # when the last of them starts, at the given share of the budget
 
 
@@ -79,7 +95,19 @@ class Done:
 
     run_id: str
     count: int
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)  # why (handled, gone) -> how many of the plan
+    last_due_ms: int | None = None  # when the last one redriven starts, epoch ms
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterCounts:
+    """Of the dead letters that are remembered."""
+
+    open: int
+    by_reason: Mapping[str, int] = field(default_factory=dict)  # open ones by reason type
+    redriven: int = 0
+    discarded: int = 0
+    complete: bool = True  # false: there are older ones that were not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +131,7 @@ class JourneyStep:
     """One thing that happened to a request."""
 
     at_ms: int
-    what: str  # requested | waiting | result | dead-letter | redriven | discarded
+    what: str  # requested | queued | waiting | result | dead-letter | redriven | discarded
     where: str  # topic[partition]@offset
     text: str  # our own words; no input, no output
     detail: Mapping[str, str | int | None] = field(default_factory=dict)
@@ -116,3 +144,4 @@ class Journey:
     request_id: str
     steps: tuple[JourneyStep, ...]
     request: Mapping[str, object] | None = None  # the caller's document with every value masked that could be personal
+    notes: tuple[str, ...] = ()  # what could not be looked at, or what to check where nothing was found

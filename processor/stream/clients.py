@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition, errors
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -19,6 +19,7 @@ from processor.stream.resume import Committed
 
 _REQUEST_TIMEOUT_MS = 10_000
 _LOG_TIMEOUT_MS = 5_000  # a leader that hangs keeps its connections open: only this finds the new one
+REPAIR_TRANSACTION_S = 15.0  # deadline of one transaction of a repair
 _BROKER_MARGIN_S = 15.0  # the broker aborts a transaction later than our own deadline ends it
 
 
@@ -44,16 +45,31 @@ def build_consumer(settings: Settings) -> AIOKafkaConsumer:
     )
 
 
-def build_reader(settings: Settings) -> AIOKafkaConsumer:
-    """A reader of whole topics, of no group."""
+def build_reader(settings: Settings, *, if_gone: Literal["latest", "earliest"] = "latest") -> AIOKafkaConsumer:
+    """A reader of whole topics, of no group. ``if_gone``: where it goes on when a position was deleted."""
     lenient_records.install()
     return AIOKafkaConsumer(
         **settings.kafka.client_options(),
         group_id=None,
         enable_auto_commit=False,
-        auto_offset_reset="latest",
+        auto_offset_reset=if_gone,
         isolation_level="read_committed",
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        metadata_max_age_ms=30_000,
+    )
+
+
+def build_onlooker(settings: Settings) -> AIOKafkaConsumer:
+    """A reader that can see what the group has committed and never joins it; partitions are assigned by hand."""
+    lenient_records.install()
+    return AIOKafkaConsumer(
+        **settings.kafka.client_options(),
+        group_id=settings.kafka.group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",  # what retention has removed waits no more
+        isolation_level="read_committed",
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        max_partition_fetch_bytes=262_144,
         metadata_max_age_ms=30_000,
     )
 
@@ -70,6 +86,23 @@ def build_lane_producer(settings: Settings, partition: TopicPartition) -> AIOKaf
         max_request_size=lanes.output_bytes_max + 65_536,
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         retry_backoff_ms=20,  # the default of 100 ms doubles the time of a transaction
+    )
+
+
+def build_repair_producer(settings: Settings) -> AIOKafkaProducer:
+    """The one transactional producer of all repairs; starting it fences every other one.
+
+    A transaction that was left open holds up the delay topics, so the broker ends it soon.
+    """
+    return AIOKafkaProducer(
+        **settings.kafka.client_options(),
+        transactional_id=f"{settings.kafka.group}-repairs",
+        acks="all",
+        transaction_timeout_ms=_ms(REPAIR_TRANSACTION_S + 5.0),
+        max_batch_size=262_144,
+        max_request_size=settings.lanes.output_bytes_max + 65_536,
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        retry_backoff_ms=20,
     )
 
 
@@ -126,12 +159,14 @@ async def committed_offsets(consumer: AIOKafkaConsumer, partitions: Iterable[Top
 
 def read_position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
     """The next offset to fetch, beyond markers that were passed over; None while it is not known."""
-    subscription = consumer._subscription.subscription  # noqa: SLF001 - position() is a coroutine that may wait
-    assignment = subscription.assignment if subscription is not None else None
-    if assignment is None or partition not in assignment.tps:
-        return None
-    state = assignment.state_value(partition)
-    return int(state.position) if state.has_valid_position else None
+    state = _state(consumer, partition)
+    return int(state.position) if state is not None and state.has_valid_position else None
+
+
+def known_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
+    """The end of an assigned partition (its last stable offset) as the last fetch told it; 0 before the first one."""
+    state = _state(consumer, partition)
+    return max(0, state.lso if state is not None and state.lso is not None else 0)
 
 
 def listen(consumer: AIOKafkaConsumer, topics: list[str], listener: ConsumerRebalanceListener) -> None:
@@ -142,6 +177,12 @@ def listen(consumer: AIOKafkaConsumer, topics: list[str], listener: ConsumerReba
 def leave_on_stop(consumer: AIOKafkaConsumer) -> None:
     """Let ``stop()`` leave the group although the member is static: others take over at once."""
     consumer._coordinator._group_instance_id = None  # noqa: SLF001 - no public way
+
+
+def _state(consumer: AIOKafkaConsumer, partition: TopicPartition) -> Any:
+    subscription = consumer._subscription.subscription  # noqa: SLF001 - position() is a coroutine that may wait
+    assignment = subscription.assignment if subscription is not None else None
+    return assignment.state_value(partition) if assignment is not None and partition in assignment.tps else None
 
 
 async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer, deadline_s: float) -> None:

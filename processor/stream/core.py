@@ -17,17 +17,17 @@ from typing import Any
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError
+from aiokafka.errors import NoOffsetForPartitionError, ProducerFenced
 
 from processor.contract.records import Record, Source
+from processor.observe import metrics
 from processor.settings import Settings
 from processor.stream import clients
 from processor.stream.faults import StallError, describe
 from processor.stream.hints import Hints
 from processor.stream.lane import Lane
 from processor.stream.publisher import publish
-from processor.stream.restore import lane_name, restore_lane
-from processor.stream.resume import Start, starting_point
+from processor.stream.restore import find_start, lane_name, restore_lane
 from processor.stream.topics import topic_names
 from processor.stream.transactions import LaneWriter
 from processor.stream.work import Handler, Journal
@@ -38,8 +38,6 @@ _WATCH_S = 1.0
 _POLL_MS = 100
 _POLL_RECORDS_MAX = 500
 _SKIP_MARKERS_S = 5.0
-_END_TRIES = 5
-_END_PAUSE_S = 1.0
 
 
 class _Owned:
@@ -58,7 +56,7 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, settings: Settings, handler: Handler, journal: Journal, hints: Hints, clock_ms: Callable[[], int]) -> None:
         self.stop = asyncio.Event()
         self.published = 0  # records completed in this life
-        self.rebalances = 0
+        self.assigned = False  # the group has told what is ours; what is told is taken over lane by lane
         self.last_poll = time.monotonic()
         self._settings, self._lanes, self._handler, self._clock_ms = settings, settings.lanes, handler, clock_ms
         self._journal, self._hints = journal, hints
@@ -94,9 +92,10 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._error is not None:
             raise self._error
 
-    def snapshot(self) -> dict[str, dict[str, int] | None]:
-        """Lanes by partition; None for one that is being restored."""
-        return {lane_name(tp): o.lane.snapshot() if o.lane else None for tp, o in self._owned.items()}
+    def snapshot(self) -> dict[TopicPartition, dict[str, int] | None]:
+        """Lanes by partition, with their ends; None for one that is being restored."""
+        ends = {tp: clients.known_end(self._consumer, tp) for tp in self._owned}
+        return {tp: o.lane.snapshot() | {"end": ends[tp]} if o.lane else None for tp, o in self._owned.items()}
 
     async def _start_consumer(self) -> None:
         start = asyncio.ensure_future(self._consumer.start())  # it waits for the group without a bound, and for no stop signal
@@ -128,7 +127,8 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer.pause(*partitions)  # first of all: nothing may be delivered before the lane is restored
         if self.stop.is_set():
             return
-        self.rebalances += 1
+        self.assigned = True
+        metrics.REBALANCES.inc()
         self._membership = clients.membership(self._consumer)
         log.info("partitions_assigned", count=len(partitions), generation=self._membership[0])
         self._owned = {tp: _Owned(tp, LaneWriter(self._settings, tp, self._names)) for tp in partitions}
@@ -138,13 +138,15 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give every partition back, with all that can be finished in time."""
         del revoked  # the eager protocol revokes everything
+        self.assigned = False
         expelled = clients.membership(self._consumer) != self._membership
         await self._close(drain=not expelled)
 
     async def _own(self, owned: _Owned) -> None:
+        began = time.monotonic()
         async with asyncio.timeout(self._lanes.restore_s):
             await owned.writer.start()
-            start, saved_floor, end = await self._find_start(owned.partition)
+            start, saved_floor, end = await find_start(self._consumer, owned.partition, self._settings.kafka.on_missing_offsets)
         if owned.closing:
             return
         restored = await restore_lane(self._journal, lane_name(owned.partition), start)
@@ -170,36 +172,10 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.seek(owned.partition, start.offset)
         self._consumer.resume(owned.partition)
         owned.lane = lane
+        metrics.RECOVERIES.inc()
+        metrics.RECOVERY_TIME.observe(time.monotonic() - began)
         self._room.set()
         await publish(lane, owned.writer, self._lanes, start.offset, self._note_published)
-
-    async def _find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
-        saved = (await clients.committed_offsets(self._consumer, [partition])).get(partition)
-        begin = (await self._consumer.beginning_offsets([partition]))[partition]
-        end = await self._end(partition, 0 if saved is None else saved.offset)
-        siblings = False
-        if saved is None and begin < end:
-            numbers = self._consumer.partitions_for_topic(partition.topic) or set()
-            siblings = bool(await clients.committed_offsets(self._consumer, [TopicPartition(partition.topic, n) for n in numbers]))
-        start = starting_point(
-            lane_name(partition),
-            saved,
-            begin,
-            end,
-            siblings_committed=siblings,
-            policy=self._settings.kafka.on_missing_offsets,
-        )
-        return start, None if saved is None or saved.offset != start.offset else saved.offset, end
-
-    async def _end(self, partition: TopicPartition, at_least: int) -> int:
-        """The end of a partition. A leader that is new may not know yet how far it goes: an end that lies too low is asked for again."""
-        end = 0
-        for _ in range(_END_TRIES):
-            end = (await self._consumer.end_offsets([partition]))[partition]
-            if end >= at_least:
-                break
-            await asyncio.sleep(_END_PAUSE_S)
-        return end
 
     def _note_published(self, count: int) -> None:
         self.published += count
@@ -286,6 +262,7 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
+            metrics.FENCES.inc(isinstance(error, ProducerFenced))
             log.error("life_failed", task=task.get_name(), error=describe(error))
             self._fail(error)
 

@@ -16,6 +16,7 @@ from aiokafka import TopicPartition
 
 from processor.contract.headers import peek_due_ms, peek_session
 from processor.contract.records import Hint, Output, Record
+from processor.observe import metrics
 from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
 from processor.stream.faults import place
@@ -115,11 +116,17 @@ class Lane:
     def _start_ready(self) -> None:
         while self.open and self._ready and len(self._work) < self._settings.work_max:
             record = self._ready.popleft()
+            self._note_lateness(record)
             self.ledger.started(record.source.offset, self._journal.position())
             work = Work(record, unremembered=record.source.offset < self._unremembered_below, hint=self._hints.of(record))
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]
+
+    def _note_lateness(self, record: Record) -> None:
+        due_ms = peek_due_ms(record) if self._holds_undue else None
+        if due_ms is not None and (late_ms := self._clock_ms() - due_ms) >= 0:  # one that was woken early is not late
+            metrics.DUE_ERROR.observe(late_ms / 1000)
 
     def _set_timer(self) -> None:
         next_ms = self._delayed.next_due_ms
@@ -220,9 +227,15 @@ class Lane:
         return tasks
 
     def snapshot(self) -> dict[str, int]:
-        """Counts for logs and the operators' page."""
+        """Counts for metrics and logs; ``overdue_ms``: for how long the oldest record has been due and has not begun."""
+        dues = [due_ms for record in self._ready if self._holds_undue and (due_ms := peek_due_ms(record)) is not None]
+        if self._delayed.next_due_ms is not None:
+            dues.append(self._delayed.next_due_ms)
         return {
             "floor": self.ledger.floor,
+            "next": self.ledger.next,
+            "unfinished": self.ledger.unfinished_count,
+            "overdue_ms": max(0, self._clock_ms() - min(dues)) if dues else 0,
             "delayed": len(self._delayed),
             "ready": len(self._ready),
             "work": len(self._work),

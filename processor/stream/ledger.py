@@ -155,3 +155,27 @@ def decode_metadata(floor: int, metadata: str) -> Restored:
     except (binascii.Error, ValueError) as exc:
         raise GapMapError(f"the metadata of the committed offset is not a gap map: {exc}") from exc
     return Restored(position, tuple(floor + index * 8 + bit for index, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a commit says of one partition: everything below ``floor`` is done, and these offsets above it."""
+
+    floor: int = 0
+    above: frozenset[int] = frozenset()
+
+    def holds(self, offset: int) -> bool:
+        """Whether the record at an offset is done."""
+        return offset < self.floor or offset in self.above
+
+    def left_before(self, end: int) -> int:
+        """Offsets before ``end`` that are not done; transaction markers among them count too."""
+        return max(0, end - self.floor - sum(1 for offset in self.above if offset < end))
+
+
+def finished_of(floor: int, metadata: str) -> Finished:
+    """What a committed offset and its metadata say. A text that is no gap map says nothing, as for a lane."""
+    try:
+        return Finished(floor, frozenset(decode_metadata(floor, metadata).done))
+    except GapMapError:
+        return Finished(floor)

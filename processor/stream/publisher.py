@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from processor.settings import LaneSettings
 from processor.stream.lane import Lane
+from processor.stream.tally import count_published, count_unpublished
 from processor.stream.transactions import LaneWriter
 
 # An idle lane commits now and then: the broker forgets a transactional id that is idle for a week, and the position of the
@@ -36,8 +38,14 @@ async def publish(lane: Lane, writer: LaneWriter, settings: LaneSettings, saved_
             floor, metadata = lane.view(records)
             if not batch and floor <= saved_floor and not renew:
                 break
-            await writer.commit((output for _, outputs in batch for output in outputs), floor, metadata)
+            began = time.monotonic()
+            try:
+                await writer.commit((output for _, outputs in batch for output in outputs), floor, metadata)
+            except BaseException:
+                count_unpublished()
+                raise
             lane.published(records)
+            count_published(lane.partition.topic, batch, time.monotonic() - began)
             saved_floor, renew = floor, False
             on_published(len(records))
             if not lane.closing:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from processor.budget.permits import LogPosition
+from processor.stream.clients import committed_offsets
 from processor.stream.ledger import GapMapError, Ledger, Restored, decode_metadata
-from processor.stream.resume import Start
+from processor.stream.resume import Start, starting_point
 from processor.stream.work import Journal
 
 log = structlog.get_logger(__name__)
 
 _EVERYTHING = LogPosition("", 0)
+_END_TRIES = 5
+_END_PAUSE_S = 1.0
 _RECALL_S = 600.0  # reading back a week of calls takes minutes
 
 
@@ -65,3 +69,34 @@ def _restored(lane: str, start: Start) -> tuple[Restored, bool]:
     except GapMapError as exc:  # somebody else has committed to our group
         log.critical("gap_map_unreadable", partition=lane, detail=str(exc))
         return Restored(None, ()), False
+
+
+async def find_start(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, policy: Literal["stop", "earliest", "latest"]
+) -> tuple[Start, int | None, int]:
+    """Where to begin a partition; also the committed offset, if it is the same, and the partition's end.
+
+    Raises:
+        MissingOffsetsError: if a person has to decide.
+        KafkaError: if the brokers cannot be asked.
+    """
+    saved = (await committed_offsets(consumer, [partition])).get(partition)
+    begin = (await consumer.beginning_offsets([partition]))[partition]
+    end = await _find_end(consumer, partition, 0 if saved is None else saved.offset)
+    siblings = False
+    if saved is None and begin < end:
+        numbers = consumer.partitions_for_topic(partition.topic) or set()
+        siblings = bool(await committed_offsets(consumer, [TopicPartition(partition.topic, n) for n in numbers]))
+    start = starting_point(lane_name(partition), saved, begin, end, siblings_committed=siblings, policy=policy)
+    return start, None if saved is None or saved.offset != start.offset else saved.offset, end
+
+
+async def _find_end(consumer: AIOKafkaConsumer, partition: TopicPartition, at_least: int) -> int:
+    """The end of a partition. A leader that is new may not know yet how far it goes: an end that lies too low is asked for again."""
+    end = 0
+    for _ in range(_END_TRIES):
+        end = (await consumer.end_offsets([partition]))[partition]
+        if end >= at_least:
+            break
+        await asyncio.sleep(_END_PAUSE_S)
+    return end

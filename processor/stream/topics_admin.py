@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from processor.settings import Settings
 from processor.stream.clients import stop_client
-from processor.stream.topics import TopicFound, TopicSpec, all_faults, memory_warnings, topic_specs
+from processor.stream.topics import TopicFound, TopicSpec, all_faults, memory_warnings, repair_warnings, topic_specs
 
 _DEADLINE_S = 60.0
 
@@ -49,7 +49,7 @@ async def check_topics(settings: Settings, *, only: str | None = None) -> Checke
     specs = tuple(spec for spec in topic_specs(settings, partitions=1, replication=1) if only is None or spec.name == only)
     async with _admin(settings) as admin:
         found = await _find(admin, specs)
-    return Checked(all_faults(specs, found), memory_warnings(settings, found) if only is None else [])
+    return Checked(all_faults(specs, found), _warnings(settings, found) if only is None else [])
 
 
 async def apply_topics(settings: Settings, *, partitions: int, replication: int) -> Applied:
@@ -66,7 +66,11 @@ async def apply_topics(settings: Settings, *, partitions: int, replication: int)
         await _create(admin, missing, replication)
         found = await _wait_found(admin, specs)
     await _commit_beginnings(settings, [spec for spec in missing if not spec.is_log])
-    return Applied(tuple(spec.name for spec in missing), (*all_faults(specs, found), *memory_warnings(settings, found)))
+    return Applied(tuple(spec.name for spec in missing), (*all_faults(specs, found), *_warnings(settings, found)))
+
+
+def _warnings(settings: Settings, found: dict[str, TopicFound]) -> list[str]:
+    return [*memory_warnings(settings, found), *repair_warnings(settings, found)]
 
 
 @asynccontextmanager

@@ -7,17 +7,16 @@ about 1 and 5 minutes after the first time; any other 4xx ends it for good, so i
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import orjson
 import structlog
 from aiohttp import web
 
+from processor.observe import metrics
 from processor.stream.faults import place
 from processor.webhooks.events import Event, build_event
 from processor.webhooks.signatures import Refused, Verified, verify
@@ -27,8 +26,6 @@ _ANSWER_S = 4.0  # Didit waits 5; the rest is for the way there and back
 _IN_HAND_MAX = 200  # each may hold a whole body
 _INLINE_BYTES = 64 * 1024  # a longer body is judged in a thread, so that nonsense of a megabyte does not hold up the others
 _QUIET_S = 1.0
-_LINGER_S = 1.0  # reads this long on from somebody whom it has answered before the end of the body
-_STOP_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +49,27 @@ class Counters:
     by_rotation: Counter[int] = field(default_factory=Counter)
     by_variant: Counter[str] = field(default_factory=Counter)
     unfamiliar: Counter[str] = field(default_factory=Counter)
+
+    def refuse(self, reason: str) -> int:
+        """Count a refusal; how many there were for this reason."""
+        metrics.WEBHOOKS_REFUSED.labels(reason).inc()
+        self.refused[reason] += 1
+        return self.refused[reason]
+
+    def verify(self, verified: Verified, unfamiliar: Sequence[str]) -> None:
+        """Count a signed delivery."""
+        metrics.WEBHOOK_SECRETS.labels(str(verified.rotation)).inc()
+        metrics.WEBHOOK_VARIANTS.labels(verified.variant).inc()
+        self.by_rotation[verified.rotation] += 1
+        self.by_variant[verified.variant] += 1
+        for name in unfamiliar:
+            metrics.WEBHOOKS_UNFAMILIAR.labels(name).inc()
+        self.unfamiliar.update(unfamiliar)
+
+    def end(self, outcome: str) -> None:
+        """Count what became of it."""
+        metrics.WEBHOOKS.labels(outcome).inc()
+        self.outcomes[outcome] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +115,7 @@ class Receiver:
             return self._refuse(refused)
         except Exception as exc:  # noqa: BLE001 - a fault of ours must not become a verdict on the delivery, nor a traceback that quotes it
             log.error("webhook_failed", error=type(exc).__name__, at=place(exc))
-            self.counters.refused["internal"] += 1
+            self.counters.refuse("internal")
             return _json(503, {"error": "internal", "message": "a fault of the receiver; send it again"})
         finally:
             self._in_hand -= 1
@@ -117,10 +135,8 @@ class Receiver:
                 verified = await self._verified(body, request)
         except TimeoutError:
             raise _RefusedError(503, "slow", "the body did not come in time; send it again") from None
-        self.counters.by_rotation[verified.rotation] += 1
-        self.counters.by_variant[verified.variant] += 1
         event = build_event(verified)
-        self.counters.unfamiliar.update(event.unfamiliar)
+        self.counters.verify(verified, tuple(event.unfamiliar))
         outcome = "test" if _is_test(request) else await self._writer.write(event, within_s=ends - loop.time())
         return self._tell(verified, event, outcome)
 
@@ -150,18 +166,17 @@ class Receiver:
         return found
 
     def _tell(self, verified: Verified, event: Event, outcome: Written | str) -> web.Response:
-        self.counters.outcomes[str(outcome)] += 1
+        self.counters.end(str(outcome))
         log.info("webhook_received", outcome=str(outcome), session=event.session, variant=verified.variant, rotation=verified.rotation)
         if outcome in {Written.PUBLISHED, Written.DUPLICATE, "test"}:
             return _json(200, {"outcome": str(outcome)})
         return _json(503, {"error": str(outcome), "message": "not written yet; send it again"})
 
     def _refuse(self, refused: _RefusedError) -> web.Response:
-        self.counters.refused[refused.reason] += 1
+        count = self.counters.refuse(refused.reason)
         now = time.monotonic()
         if now >= self._quiet_until.get(refused.reason, now):  # anybody can send nonsense; it must not fill the disk
             self._quiet_until[refused.reason] = now + _QUIET_S
-            count = self.counters.refused[refused.reason]
             log.warning("webhook_refused", reason=refused.reason, code=refused.code, status=refused.status, count=count)
         return _json(refused.status, {"error": refused.reason, "code": refused.code, "message": refused.advice})
 
@@ -193,31 +208,6 @@ def build_receiver(
     app.router.add_post(path, receiver.handle)
     app.on_cleanup.append(receiver.close)
     return app
-
-
-@asynccontextmanager
-async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
-    """Serve an application of ours, and give the port; 0 takes a free one. Ends within some seconds.
-
-    Raises:
-        OSError: if the address cannot be listened on.
-    """
-    silent = logging.getLogger(f"{__name__}.http")
-    silent.disabled = True  # it would quote what is no HTTP, and faults of ours never reach it
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        logger=silent,
-        auto_decompress=False,  # signatures cover the bytes as they came
-        lingering_time=_LINGER_S,
-        shutdown_timeout=_STOP_S,
-    )
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
 
 
 def _is_test(request: web.Request) -> bool:

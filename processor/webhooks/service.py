@@ -7,13 +7,17 @@ import asyncio
 import structlog
 from aiokafka.errors import KafkaError
 
+from processor.listening import listening
+from processor.observe.health import Phase
+from processor.pulse import Pulse
 from processor.settings import Settings
 from processor.stopping import stop_on_signals
 from processor.stream.faults import describe
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import TopicsError, check_topics
+from processor.watched import CannotListenError, watched
 from processor.webhooks.producer import EventProducer
-from processor.webhooks.receiver import Limits, build_receiver, listening
+from processor.webhooks.receiver import Limits, build_receiver
 from processor.webhooks.secret_source import SecretSource
 
 EXIT_STOPPED = 0
@@ -34,13 +38,13 @@ def run(settings: Settings) -> int:
     return asyncio.run(_serve_until_signal(settings, SecretSource(settings.webhooks)))
 
 
-async def serve(settings: Settings, source: SecretSource, term: asyncio.Event) -> int:
-    """Receive until ``term`` is set; the exit status."""
+async def serve(settings: Settings, source: SecretSource, term: asyncio.Event, pulse: Pulse | None = None) -> int:
+    """Receive until ``term`` is set; the exit status. ``pulse``: of a process that does nothing else."""
     s, producer = settings.webhooks, EventProducer(settings)
     app = build_receiver(
         producer.publish, source.current, path=s.path, limits=Limits(body_bytes_max=s.body_bytes_max, tolerance_s=s.tolerance_s)
     )
-    watch = asyncio.get_running_loop().create_task(_watch_topic(settings, producer), name="webhook-topic")
+    watch = asyncio.get_running_loop().create_task(_watch_topic(settings, producer, pulse), name="webhook-topic")
     stop = asyncio.get_running_loop().create_task(term.wait(), name="webhook-stop")
     try:
         async with listening(app, s.host, s.port) as port:
@@ -57,7 +61,7 @@ async def serve(settings: Settings, source: SecretSource, term: asyncio.Event) -
         await producer.close()
 
 
-async def _watch_topic(settings: Settings, producer: EventProducer) -> int:
+async def _watch_topic(settings: Settings, producer: EventProducer, pulse: Pulse | None) -> int:
     """Returns only if the topic is unusable. Deliveries are taken meanwhile: a broker that is away costs them a 503, not a refusal."""
     while True:
         try:
@@ -67,9 +71,13 @@ async def _watch_topic(settings: Settings, producer: EventProducer) -> int:
                     log.critical("topic_unusable", detail=fault)
                 return EXIT_UNUSABLE
             await producer.connect()
+            if pulse is not None:
+                pulse.enter(Phase.WORKING)
             await asyncio.Event().wait()  # all is well, for as long as we run
         except (TopicsError, KafkaError, OSError) as exc:
             detail = str(exc) if isinstance(exc, TopicsError) else describe(exc)
+            if pulse is not None:
+                pulse.enter(Phase.WAITING_FOR_KAFKA, detail)
             log.error("kafka_unreachable", detail=detail, hint="waiting; is VP_KAFKA__BOOTSTRAP right?")
             await asyncio.sleep(_PAUSE_S)
 
@@ -77,6 +85,11 @@ async def _watch_topic(settings: Settings, producer: EventProducer) -> int:
 async def _serve_until_signal(settings: Settings, source: SecretSource) -> int:
     term = asyncio.Event()
     stop_on_signals(term, _STOP_S_MAX)
-    status = await serve(settings, source, term)
+    pulse = Pulse.of(settings, worker=False)
+    try:
+        async with watched(settings, pulse, term):
+            status = await serve(settings, source, term, pulse)
+    except CannotListenError:
+        status = EXIT_UNUSABLE
     log.info("stopped", status=status)
     return status

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from typer.main import get_command
 
 from processor.cli import app
+from processor.metrics_page import metrics_page
 from processor.settings import load_settings
 from processor.settings_page import configuration_page
 from processor.stream.topics import topic_specs
@@ -24,6 +25,10 @@ SOURCES = {path: path.read_text() for path in (ROOT / "processor").rglob("*.py")
 
 def test_the_configuration_page_is_the_code() -> None:
     assert DOCS["configuration.md"] == configuration_page(), "run `make docs`"
+
+
+def test_the_metrics_page_is_the_code() -> None:
+    assert DOCS["metrics.md"] == metrics_page(), "run `make docs`"
 
 
 def test_every_command_is_documented() -> None:

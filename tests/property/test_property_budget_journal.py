@@ -13,7 +13,8 @@ from virtual_time import run_virtual
 
 from processor.budget.journal import CallBook
 from processor.budget.permits import NOT_SENT, Ask, BudgetClosedError, CallClass, DoubtError, Ending, Fate, Health, LogPosition, Mark
-from processor.budget.shared import Place, SharedBudget
+from processor.budget.place import Place
+from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
 
 RULES = Rules({"a": (50, 10.0)}, 8.0, 10.0, 5.0, 0.1, 1.0, 60.0, 3600.0, 10, 5.0, 1.0)

@@ -17,7 +17,8 @@ from virtual_time import run_virtual
 
 from processor.budget import follower
 from processor.budget.permits import Ask, BudgetClosedError, CallClass, Ending, Fate, Health, Mark, NotNowError, Permit
-from processor.budget.shared import Place, SharedBudget
+from processor.budget.place import Place
+from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
 
 WINDOW_S = 20.0

@@ -31,7 +31,8 @@ from processor.budget.permits import (
     NotNowError,
     Permit,
 )
-from processor.budget.shared import Place, SharedBudget
+from processor.budget.place import Place
+from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
 
 RULES = Rules({"a": (600, 60.0), "b": (600, 60.0), "few": (2, 60.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 86_400.0, 3, 15.0, 30.0)

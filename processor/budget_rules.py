@@ -1,0 +1,24 @@
+"""What the replicas of an API key agree on, from the settings."""
+
+from __future__ import annotations
+
+from processor.budget.state import Rules
+from processor.settings import Settings
+
+
+def budget_rules(settings: Settings) -> Rules:
+    """What the replicas of an API key agree on."""
+    s = settings.budget
+    return Rules(
+        limits={scope: (limit.limit, limit.window_s) for scope, limit in s.all_limits.items()},
+        wait_s=s.ask_wait_s,
+        call_s=settings.didit.timeout_s + s.call_margin_s,
+        margin_s=s.call_margin_s,
+        slack_s=s.slack_s,
+        skew_s=s.skew_s,
+        memory_s=s.memory_s,
+        pause_max_s=settings.retry.retry_after_max_s,
+        breaker_failures=s.breaker_failures,
+        breaker_hold_s=s.breaker_hold_s,
+        account_probe_s=s.account_probe_s,
+    )

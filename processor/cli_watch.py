@@ -1,0 +1,109 @@
+"""Commands that look at everything: `processor status`, `top`, `lag`. They join no group and change nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from processor.cli_people import fail
+from processor.settings import ConfigurationError, Settings, load_settings
+
+if TYPE_CHECKING:
+    from processor.overview.lookout import Lookout
+
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON object instead of a screen")]
+
+
+def status(*, as_json: AsJson = False) -> None:
+    """One screen: what holds things up, budgets, backlog and its time to drain, replicas, what waits, dead letters."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from processor import status_page  # noqa: PLC0415
+
+    async def show(lookout: Lookout) -> None:
+        seen = await lookout.overview()
+        if as_json:
+            sys.stdout.buffer.write(status_page.as_json(seen) + b"\n")
+        else:
+            Console().print(status_page.screen(seen))
+
+    _look(show)
+
+
+def lag(*, as_json: AsJson = False) -> None:
+    """Unfinished records of every input partition, and who owns it."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from processor import status_page  # noqa: PLC0415
+
+    async def show(lookout: Lookout) -> None:
+        partitions = (await lookout.survey()).partitions
+        if as_json:
+            import orjson  # noqa: PLC0415
+
+            sys.stdout.buffer.write(orjson.dumps({"partitions": partitions}) + b"\n")
+        else:
+            Console().print(status_page.lag_table(partitions))
+            typer.echo(f"{sum(p.unfinished for p in partitions)} records are not done; `processor status` says how long they take")
+
+    _look(show)
+
+
+def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds between two looks")] = 2.0) -> None:
+    """The screen of `processor status`, live, until interrupted."""
+    from rich.console import Group  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from processor import status_page  # noqa: PLC0415
+    from processor.overview.lookout import LookError  # noqa: PLC0415
+
+    async def show(lookout: Lookout) -> None:
+        with Live(Text("looking ..."), screen=sys.stdout.isatty(), auto_refresh=False) as live:
+            while True:
+                try:
+                    seen = status_page.screen(await lookout.overview())
+                    live.update(seen, refresh=True)
+                except LookError as exc:  # the brokers may come back
+                    live.update(Group(Text(str(exc), "bold red"), live.renderable), refresh=True)
+                await asyncio.sleep(every_s)
+
+    _look(show)
+
+
+def _look(show: Callable[[Lookout], Awaitable[None]]) -> None:
+    from processor.overview.lookout import LookError  # noqa: PLC0415
+
+    try:
+        settings = load_settings()
+    except ConfigurationError as exc:
+        fail(str(exc))
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what does not answer is said once, in our words
+    try:
+        asyncio.run(_with_lookout(settings, show))
+    except LookError as exc:
+        fail(str(exc), 1)
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+async def _with_lookout(settings: Settings, show: Callable[[Lookout], Awaitable[None]]) -> None:
+    async with _lookout(settings) as lookout:
+        await show(lookout)
+
+
+@asynccontextmanager
+async def _lookout(settings: Settings) -> AsyncIterator[Lookout]:
+    from processor.looking import outside_lookout  # noqa: PLC0415
+
+    lookout, close = outside_lookout(settings)
+    try:
+        yield lookout
+    finally:
+        await close()

@@ -1,0 +1,68 @@
+"""Lookouts: one for a command, which reads the budget log itself, and one for a replica, which has it at hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from processor.budget.observer import Observer
+from processor.budget.shared import SharedBudget
+from processor.budget.view import BudgetView, budget_view
+from processor.budget_rules import budget_rules
+from processor.overview.lookout import Lookout
+from processor.pulse import SCOPES_OF, view_of
+from processor.settings import Settings
+from processor.stream.budget_log import KafkaBudgetLog
+
+
+def clock_ms() -> int:
+    """Wall clock, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def budget_observer(settings: Settings) -> tuple[Callable[[], Awaitable[BudgetView]], Callable[[], Awaitable[None]]]:
+    """Looks at the budget log from outside, and lets go of it.
+
+    The first raises LogUnavailableError or LogBrokenError if the log cannot be read.
+    """
+    observer = Observer(KafkaBudgetLog(settings), budget_rules(settings), now_ms=clock_ms)
+
+    async def look() -> BudgetView:
+        state, now = await observer.look()
+        return budget_view(state, SCOPES_OF, now)
+
+    return look, observer.close
+
+
+def outside_lookout(settings: Settings) -> tuple[Lookout, Callable[[], Awaitable[None]]]:
+    """A lookout for a command, and its end."""
+    look, close_budget = budget_observer(settings)
+    lookout = Lookout(settings, look, SCOPES_OF, now_ms=clock_ms)
+
+    async def close() -> None:
+        await lookout.close()
+        await close_budget()
+
+    return lookout, close
+
+
+def inside_lookout(settings: Settings, budget: SharedBudget) -> Lookout:
+    """A lookout for a replica."""
+
+    async def look() -> BudgetView:
+        return view_of(budget)
+
+    return Lookout(settings, look, SCOPES_OF, now_ms=clock_ms)
+
+
+async def look_at_budget(settings: Settings) -> BudgetView:
+    """The shared budget as its log shows it now.
+
+    Raises:
+        LogUnavailableError, LogBrokenError: if the log cannot be read.
+    """
+    look, close = budget_observer(settings)
+    try:
+        return await look()
+    finally:
+        await close()

@@ -1,0 +1,88 @@
+"""Whether a process lives, and whether it works. Pure.
+
+Liveness looks at our own event loop alone: a broker outage, a rebalance, a rate pause or an account fault must never restart a
+healthy process, because a restart cures none of them and costs time. Readiness tells the truth about work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+_POLL_MARGIN_S = 60.0
+_SILENCE_S = 30.0  # three signs of life of our own
+
+
+class Phase(StrEnum):
+    """What the process is about."""
+
+    STARTING = "starting"
+    WAITING_FOR_KAFKA = "waiting_for_kafka"
+    WORKING = "working"
+    STANDING_BY = "standing_by"  # another process has our instance id
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What a process knows of itself; seconds."""
+
+    phase: Phase
+    phase_s: float  # for so long
+    detail: str  # our own words
+    tick_s: float  # since the event loop last ran the watch
+    stall_s: float  # longer means that it stands still
+    worker: bool = True  # whether it owns partitions and calls; what follows is of workers
+    member: bool = False  # the group has told which partitions are ours
+    lanes_open: int = 0
+    lanes_restoring: int = 0
+    poll_s: float | None = None  # since the consumer's last poll came back; None without a consumer
+    poll_stall_s: float = 120.0  # the core builds its clients anew after so long
+    budget_joined: bool = False
+    budget_silence_s: float = 0.0
+    paused: Mapping[str, float] = field(default_factory=dict)  # scopes, seconds left
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A verdict. ``notes`` are worth knowing and no reason to complain."""
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def live(v: Vitals) -> Health:
+    """Whether a restart is needed."""
+    reasons = []
+    if v.tick_s > v.stall_s:
+        reasons.append(f"the event loop has stood still for {v.tick_s:.0f} s")
+    if v.phase is Phase.WORKING and v.poll_s is not None and v.poll_s > v.poll_stall_s + _POLL_MARGIN_S:
+        reasons.append(f"no poll for {v.poll_s:.0f} s, and the watch over it did not act")
+    return Health(not reasons, tuple(reasons))
+
+
+def ready(v: Vitals) -> Health:
+    """Whether requests are worked on now."""
+    notes = tuple(f"{scope} is paused for {left_s:.0f} s" for scope, left_s in sorted(v.paused.items()))
+    if v.phase is not Phase.WORKING:
+        return Health(ok=False, reasons=(f"{v.phase} for {v.phase_s:.0f} s{f': {v.detail}' if v.detail else ''}",), notes=notes)
+    if not v.worker:
+        return Health(ok=True)
+    reasons = []
+    if not v.budget_joined:
+        reasons.append("the budget log is not joined: no call may start")
+    elif v.budget_silence_s > _SILENCE_S:
+        reasons.append(f"the budget log was not heard for {v.budget_silence_s:.0f} s: are the brokers there?")
+    if not v.member:
+        reasons.append("no partitions are assigned: joining the group, or a rebalance")
+    elif v.lanes_restoring:
+        reasons.append(f"{v.lanes_restoring} of {v.lanes_open + v.lanes_restoring} partitions are being taken over")
+    return Health(not reasons, tuple(reasons), notes)
+
+
+def started(v: Vitals) -> Health:
+    """Whether the start is over. It does not depend on brokers: waiting for them is work like any other."""
+    waiting = (f"waiting for Kafka for {v.phase_s:.0f} s: {v.detail}",) if v.phase is Phase.WAITING_FOR_KAFKA else ()
+    return Health(v.phase is not Phase.STARTING, () if v.phase is not Phase.STARTING else ("starting",), waiting)

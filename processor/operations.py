@@ -1,0 +1,116 @@
+"""What the operators' page reads and does, on the real topics. See ``page.ports``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from aiokafka.errors import KafkaError
+
+from processor.looking import clock_ms
+from processor.overview.history import History, Sample
+from processor.overview.lookout import LookError, Lookout
+from processor.overview.model import Overview
+from processor.page.ports import LETTERS_A_PAGE, WAITING_MAX, ListedDeadLetters, ListedWaiting, RefusedError, UnavailableError
+from processor.repair import acts
+from processor.repair.journey import journey
+from processor.repair.model import Done, Journey, Plan, Selection, Standing
+from processor.repair.plan import make_plan, select
+from processor.repair.reading import RepairError
+from processor.repair.waiting import WaitingUnreadableError
+from processor.settings import Settings
+from processor.stream.faults import describe
+
+
+class KafkaOperations:
+    """See ``page.ports.Operations``."""
+
+    def __init__(self, settings: Settings, lookout: Lookout, history: History) -> None:
+        self._settings, self._lookout, self._history = settings, lookout, history
+
+    async def overview(self) -> Overview:
+        """See ``Operations.overview``."""
+        try:
+            return await self._lookout.overview()
+        except LookError as exc:
+            raise UnavailableError(str(exc)) from exc
+
+    def history(self) -> Mapping[str, Sequence[Sample]]:
+        """See ``Operations.history``."""
+        return self._history.samples()
+
+    async def dead_letters(self, selection: Selection, *, page: int) -> ListedDeadLetters:
+        """See ``Operations.dead_letters``."""
+        await self._refresh()
+        book = self._lookout.dead_letters
+        open_ones = [letter for letter in book.letters if letter.standing is Standing.OPEN]
+        found = select(open_ones, selection)[::-1]
+        pages = max(1, -(-len(found) // LETTERS_A_PAGE))
+        page = min(max(1, page), pages)
+        return ListedDeadLetters(
+            tuple(found[(page - 1) * LETTERS_A_PAGE : page * LETTERS_A_PAGE]),
+            page,
+            pages,
+            len(found),
+            tuple(sorted({name for letter in open_ones for name in (letter.reason_type, letter.reason_code)})),
+            tuple(sorted({letter.operation for letter in open_ones if letter.operation})),
+            book.complete,
+        )
+
+    async def plan(self, selection: Selection) -> Plan:
+        """See ``Operations.plan``."""
+        await self._refresh()
+        book = self._lookout.dead_letters
+        limits = acts.limits_of(self._settings)
+        return make_plan(book.letters, selection, limits, now_ms=clock_ms(), busy=book.repairs.busy_ms)
+
+    async def redrive(self, selection: Selection, by: str) -> Done:
+        """See ``Operations.redrive``."""
+        plan = await self.plan(selection)
+        try:
+            done = await acts.redrive(self._settings, plan.chosen, by=by)
+        except RepairError as exc:
+            raise RefusedError(str(exc)) from exc
+        except (KafkaError, TimeoutError, OSError) as exc:
+            raise self._unavailable(exc) from exc
+        return replace(done, left_out={**plan.left_out, **done.left_out})
+
+    async def discard(self, selection: Selection, by: str, note: str) -> Done:
+        """See ``Operations.discard``."""
+        await self._refresh()
+        chosen = select(self._lookout.dead_letters.letters, selection, standings={Standing.OPEN})
+        try:
+            return await acts.discard(self._settings, chosen, by=by, note=note)
+        except RepairError as exc:
+            raise RefusedError(str(exc)) from exc
+        except (KafkaError, TimeoutError, OSError) as exc:
+            raise self._unavailable(exc) from exc
+
+    async def waiting(self, *, reason: str | None = None) -> ListedWaiting:
+        """See ``Operations.waiting``."""
+        book = self._lookout.waiting
+        try:
+            await book.refresh()
+        except WaitingUnreadableError as exc:
+            raise UnavailableError(str(exc)) from exc
+        records = list(book.records)
+        found = sorted((r for r in records if reason is None or (r.reason or "") == reason), key=lambda r: r.due_ms)
+        return ListedWaiting(tuple(found[:WAITING_MAX]), len(found), tuple(sorted({r.reason or "" for r in records})), book.complete)
+
+    async def journey(self, request_id: str) -> Journey:
+        """See ``Operations.journey``."""
+        try:
+            return await journey(self._settings, request_id)
+        except RepairError as exc:
+            raise UnavailableError(str(exc)) from exc
+        except (KafkaError, TimeoutError, OSError) as exc:
+            raise self._unavailable(exc) from exc
+
+    async def _refresh(self) -> None:
+        try:
+            await self._lookout.refresh_dead_letters()
+        except LookError as exc:
+            raise UnavailableError(str(exc)) from exc
+
+    def _unavailable(self, exc: BaseException) -> UnavailableError:
+        return UnavailableError(f"{self._settings.kafka.bootstrap}: {describe(exc)}. Are the brokers up?")

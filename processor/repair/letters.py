@@ -1,0 +1,78 @@
+"""A dead letter from its record, and the hop under which it is redriven. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from processor.contract.dead_letters import read_hop_left, read_identity, read_reason
+from processor.contract.records import Hop, Record
+from processor.didit.catalog import OPERATIONS, Idempotency, Operation
+from processor.repair.model import DeadLetter
+
+REDRIVEN = "redriven"  # the code of a redriven record's wait
+VERIFICATION = "verification"
+_AFTER_A_CALL = frozenset({"in_doubt", "output_too_large", "internal"})  # the answer had come, or may have
+
+
+def dead_letter_of(record: Record) -> DeadLetter:
+    """What is known of a record of the dead-letter topic. Never raises, whatever the bytes."""
+    reason, identity = read_reason(record), read_identity(record)
+    return DeadLetter(
+        partition=record.source.partition,
+        offset=record.source.offset,
+        failed_ms=reason.failed_ms,
+        request_id=identity.request_id,
+        operation=identity.operation,
+        reason_type=reason.type,
+        reason_code=reason.code,
+        reason_message=reason.message,
+        reason_field=reason.field,
+        http_status=reason.http_status,
+        hop=read_hop_left(record),
+        came_from=reason.came_from,
+        key_digest=reason.key_digest,
+        size_bytes=reason.size_bytes,
+        cut=reason.cut,
+        deadline_ms=identity.deadline_ms,
+    )
+
+
+def called_operation(operation: str | None, *, follows: bool) -> Operation | None:
+    """The call that a round begins with; None if no operation is known, and so no call is made. ``follows``: its session is there."""
+    if operation == VERIFICATION:
+        return OPERATIONS["session.decision" if follows else "session.create"]
+    return OPERATIONS.get(operation or "")
+
+
+def call_of(letter: DeadLetter) -> Operation | None:
+    """The call that a redrive of this dead letter begins with, if any."""
+    return called_operation(letter.operation, follows=letter.hop.session_id is not None)
+
+
+def may_be_billed_again(letter: DeadLetter) -> bool:
+    """Whether an earlier call may have acted and a redrive cannot find out, so that a second one may be paid for.
+
+    Reading costs nothing, a call with an Idempotency-Key is answered from the first one, and a creation is looked up before it is
+    made again: those are redriven as safely as a processor tries them again by itself.
+    """
+    operation = call_of(letter)
+    return operation is not None and operation.idempotency is Idempotency.SINGLE and _may_have_acted(letter)
+
+
+def redriven_hop(letter: DeadLetter, due_ms: int) -> Hop:
+    """The hop of a new round: what led here is kept, attempts begin anew.
+
+    A doubt is kept where it can be looked up, so that the call of the earlier round is found; where there is no way to know, the
+    operator has decided to call again.
+    """
+    hop, operation = letter.hop, call_of(letter)
+    doubt_ms = hop.doubt_ms
+    if operation is not None and operation.idempotency is Idempotency.SINGLE:
+        doubt_ms = None
+    elif operation is not None and operation.idempotency is Idempotency.RECONCILABLE and doubt_ms is None and _may_have_acted(letter):
+        doubt_ms = hop.first_ms
+    return replace(hop, hop=hop.hop + 1, attempt=0, replay=hop.replay + 1, due_ms=due_ms, last_error=REDRIVEN, doubt_ms=doubt_ms)
+
+
+def _may_have_acted(letter: DeadLetter) -> bool:
+    return letter.hop.doubt_ms is not None or letter.reason_type in _AFTER_A_CALL

@@ -1,0 +1,111 @@
+"""Which dead letters are redriven, and when each starts. Pure: the time goes in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from processor.contract.dead_letters import key_digest
+from processor.repair.letters import call_of, called_operation, may_be_billed_again
+from processor.repair.model import DeadLetter, Plan, Selection, Standing
+
+SHARE = 0.5  # of every scope's limit
+_CONFLICT = "conflict"
+
+Limits = Mapping[str, tuple[int, float]]  # scope -> calls, seconds
+
+
+class Pacer:
+    """Start times under a share of every scope's limit: in no window do more start than that."""
+
+    def __init__(self, limits: Limits, share: float = SHARE, busy: Mapping[str, int] | None = None) -> None:
+        """``busy``: the latest start, by operation, that earlier redrives have been given; these go behind them.
+
+        Raises:
+            ValueError: if the share is not above 0 and at most 1.
+        """
+        if not 0 < share <= 1:
+            raise ValueError(f"the share of the budget must be above 0 and at most 1, not {share:g}")
+        self._interval_ms = {scope: -(-int(window_s * 1000) // max(1, int(limit * share))) for scope, (limit, window_s) in limits.items()}
+        self._next_ms: dict[str, int] = {}
+        for operation, due_ms in (busy or {}).items():
+            called = called_operation(operation, follows=False)
+            self._take(called.scopes if called is not None else (), due_ms)
+
+    def slot(self, letter: DeadLetter, now_ms: int) -> int:
+        """When it starts, epoch ms: the latest of its scopes' next slots. One that makes no call starts at once."""
+        operation = call_of(letter)
+        scopes = operation.scopes if operation is not None else ()
+        due_ms = max([now_ms, *(self._next_ms.get(scope, now_ms) for scope in scopes)])
+        self._take(scopes, due_ms)
+        return due_ms
+
+    def _take(self, scopes: Iterable[str], due_ms: int) -> None:
+        for scope in scopes:
+            if scope in self._interval_ms:
+                self._next_ms[scope] = max(self._next_ms.get(scope, 0), due_ms + self._interval_ms[scope])
+
+
+def select(
+    letters: Iterable[DeadLetter], selection: Selection, *, standings: Collection[Standing] = frozenset(Standing)
+) -> list[DeadLetter]:
+    """The dead letters that a selection names, the oldest first."""
+    found = sorted((x for x in letters if x.standing in standings and _is_named(x, selection)), key=lambda x: x.failed_ms)
+    return found if selection.count_max is None else found[: selection.count_max]
+
+
+def make_plan(
+    letters: Iterable[DeadLetter],
+    selection: Selection,
+    limits: Limits,
+    *,
+    now_ms: int,
+    share: float = SHARE,
+    busy: Mapping[str, int] | None = None,
+) -> Plan:
+    """What a redrive would do: which open ones, which not and why, and how long it takes.
+
+    Raises:
+        ValueError: if the share is not above 0 and at most 1.
+    """
+    pacer = Pacer(limits, share, busy)
+    chosen: list[DeadLetter] = []
+    left_out: Counter[str] = Counter()
+    last_ms = now_ms
+    for letter in select(letters, replace(selection, count_max=None), standings={Standing.OPEN}):
+        why = why_not(letter, selection, now_ms)
+        if why is not None:
+            left_out[why] += 1
+        elif selection.count_max is None or len(chosen) < selection.count_max:
+            chosen.append(letter)
+            last_ms = max(last_ms, pacer.slot(letter, now_ms))
+    return Plan(tuple(chosen), dict(left_out), (last_ms - now_ms) / 1000)
+
+
+def why_not(letter: DeadLetter, selection: Selection, now_ms: int) -> str | None:
+    """Why an open dead letter is not redriven (a key of ``model.LEFT_OUT``); None if it may be."""
+    if letter.cut:
+        return "cut"
+    if letter.reason_type == _CONFLICT:
+        return "conflict"
+    if letter.hop.replay >= selection.replays_max:
+        return "replayed"
+    if may_be_billed_again(letter) and not selection.in_doubt:
+        return "in_doubt"
+    # a session may have been settled in time; whatever else is late ends as expired without a call
+    if letter.deadline_ms is not None and letter.deadline_ms <= now_ms and letter.hop.session_id is None:
+        return "late"
+    return None
+
+
+def _is_named(letter: DeadLetter, s: Selection) -> bool:
+    return (
+        (not s.reasons or bool(s.reasons & {letter.reason_type, letter.reason_code}))
+        and (not s.operations or letter.operation in s.operations)
+        and (not s.request_ids or letter.request_id in s.request_ids)
+        and (not s.positions or (letter.partition, letter.offset) in s.positions)
+        and (s.since_ms is None or letter.failed_ms >= s.since_ms)
+        and (s.until_ms is None or letter.failed_ms < s.until_ms)
+        and (s.key is None or letter.key_digest == key_digest(s.key))
+    )

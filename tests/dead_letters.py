@@ -1,0 +1,94 @@
+"""Dead letters written directly to the topic, and the command line as a person uses it. For tests of repairs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+from rig import Rig
+
+from processor.contract.encode import dead_letter_output
+from processor.contract.records import ErrorInfo, Hop, Output, Record, Source
+
+EXHAUSTED = ErrorInfo("exhausted", "http_503", "every attempt failed", 503)
+
+
+def dead_letter(
+    prefix: str,
+    number: int,
+    *,
+    operation: str = "aml",
+    given: Mapping[str, Any] | None = None,
+    error: ErrorInfo = EXHAUSTED,
+    failed_ms: int | None = None,
+    **hop: Any,
+) -> Output:
+    """One that a processor would have written; ``hop`` as of ``Hop``."""
+    body = {"request_id": f"dead-{number:05d}", "operation": operation, "input": dict(given or {"full_name": f"Ann {number}"})}
+    first = Source(f"{prefix}.requests", 0, 1_000_000 + number)
+    record = Record(first, f"key-{number % 97}".encode(), orjson.dumps(body))
+    now_ms = int(time.time() * 1000)
+    kept = Hop(first, now_ms - 60_000, **{"hop": 5, "attempt": 6, "last_error": error.code, **hop})
+    return dead_letter_output(record, kept, error, failed_ms=failed_ms or now_ms - 30_000 + number, value_bytes_max=1_000_000)
+
+
+async def write_dead_letters(rig: Rig, letters: Sequence[Output]) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap, linger_ms=5)
+    await producer.start()
+    try:
+        sent = [await producer.send(f"{rig.prefix}.dead-letters", o.value, o.key, headers=list(o.headers)) for o in letters]
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+
+
+@dataclass(frozen=True)
+class Told:
+    status: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out.decode()
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+async def begin_cli(rig: Rig, *arguments: str) -> asyncio.subprocess.Process:
+    """A command that goes on by itself."""
+    pipe = asyncio.subprocess.PIPE
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("VP_")} | rig.environment
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "processor", *arguments, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+    )
+
+
+async def end_cli(child: asyncio.subprocess.Process) -> Told:
+    out, err = await asyncio.wait_for(child.communicate(), 90)
+    assert child.returncode is not None
+    return Told(child.returncode, out, err.decode())
+
+
+async def cli(rig: Rig, *arguments: str) -> Told:
+    return await end_cli(await begin_cli(rig, *arguments))
+
+
+async def waiting_records(rig: Rig) -> list[ConsumerRecord]:
+    """Everything in the delay topics."""
+    delays = [topic.removeprefix(f"{rig.prefix}.") for topic in rig.watch._names.inputs[1:]]
+    return [record for topic in delays for record in await rig.records(topic)]
+
+
+def headers_of(record: ConsumerRecord) -> dict[str, str]:
+    return {name: raw.decode() for name, raw in record.headers}

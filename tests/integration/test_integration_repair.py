@@ -1,0 +1,266 @@
+"""Dead letters: found, redriven once and only once whatever happens, discarded; and the journey of a request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import orjson
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.partitioner import DefaultPartitioner
+from dead_letters import begin_cli, cli, dead_letter, end_cli, headers_of, waiting_records, write_dead_letters
+from rig import Rig, running
+
+from processor.contract import schemas
+from processor.contract.records import ErrorInfo
+from processor.local.cluster import LocalKafka
+from processor.stream.topics_admin import apply_topics
+from processor.traffic import read_topics, topic_reader
+
+pytestmark = pytest.mark.broker
+
+
+def request(request_id: str, operation: str = "email.send", **extra: object) -> tuple[bytes, bytes]:
+    mail = f"{abs(hash(request_id))}@example.org"
+    body = {"request_id": request_id, "operation": operation, "input": {"email": mail}, **extra}
+    return f"key of {request_id}".encode(), orjson.dumps(body)
+
+
+async def create_topic(rig: Rig, name: str, **configs: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
+    await admin.start()
+    try:
+        named = {key.replace("_", "."): value for key, value in configs.items()}
+        await admin.create_topics([NewTopic(f"{rig.prefix}.{name}", 1, 1, topic_configs=named)])
+    finally:
+        await admin.close()
+
+
+async def test_a_redriven_request_gets_one_more_final_result_under_its_own_key(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, apply=False, RETRY__ATTEMPTS_MAX="1") as rig:
+        await create_topic(rig, "dead-letters", max_message_bytes="2000000")  # one partition, the requests have twenty
+        applied = await apply_topics(rig.settings, partitions=20, replication=1)
+        assert not applied.faults, applied.faults
+        await rig.start("a")
+        names = ["Null", "No", "~", *(f"r-{n}" for n in range(17))]
+        rig.simulator.post("/_sim/faults", {"rates": {"error_503": 1.0}})
+        await rig.publish([request(name) for name in names])
+        await rig.wait_finals(20)
+        rig.simulator.post("/_sim/faults", {"rates": {}})
+
+        listed = await cli(rig, "deadletters", "list")
+        assert listed.status == 0, listed.err
+        assert {line.split()[3] for line in listed.text.splitlines() if line.split()[0:1] and line.split()[0].startswith("0:")} == set(
+            names
+        )
+        assert "exhausted: http_503" in listed.text
+        as_json = await cli(rig, "deadletters", "list", "--json", "--reason", "http_503", "--operation", "email.send")
+        assert {line["request_id"] for line in as_json.lines} == set(names)
+        dry = await cli(rig, "deadletters", "redrive", "--all", "--dry-run")
+        assert (dry.status, "20 to redrive" in dry.text) == (0, True), dry.err
+        unasked = await cli(rig, "deadletters", "redrive", "--all")
+        assert (unasked.status, "--yes" in unasked.err) == (2, True), "nobody answers, nothing is done"
+        assert not await rig.records("repairs")
+
+        done = await cli(rig, "deadletters", "redrive", "--all", "--yes", "--by", "tester", "--note", "Didit is back")
+        assert done.status == 0, done.err
+        assert "20 redriven" in done.text
+        assert "processor results --follow" in done.text
+        await rig.until(lambda: len(rig.finals) >= 40, "a second final result of each")
+        await rig.read_rest()
+        by_replay = Counter((f["request_id"], f.get("replay", 0)) for f in rig.finals)
+        assert by_replay == Counter({(name, replay): 1 for name in names for replay in (0, 1)})
+        assert {f["status"] for f in rig.finals if f.get("replay")} == {"succeeded"}
+        assert len({f["result_id"] for f in rig.finals}) == 40, "a reader that drops copies by result_id sees both"
+        assert all(not schemas.faults("result.v1", f) for f in rig.finals)
+
+        repairs = [orjson.loads(r.value) for r in await rig.records("repairs")]
+        assert all(not schemas.faults("repair.v1", r) for r in repairs)
+        assert {(r["kind"], r["by"], r["note"], r["replay"]) for r in repairs} == {("redriven", "tester", "Didit is back", 1)}
+        assert Counter(r["request_id"] for r in repairs) == Counter(names)
+        redriven = await waiting_records(rig)
+        for record in redriven:
+            assert headers_of(record)["vp-replay"] == "1"
+            assert headers_of(record)["vp-first-topic"] == f"{rig.prefix}.requests"
+            assert record.partition == DefaultPartitioner()(record.key, [0, 1], None), "its own key, not the dead letter's partition"
+        assert {r.key for r in redriven} == {request(name)[0] for name in names}
+        again = await cli(rig, "deadletters", "redrive", "--all", "--yes")
+        assert (again.status, "0 to redrive" in again.text) == (0, True)
+        handled = await cli(rig, "deadletters", "list", "--handled", "--json")
+        assert {(line["standing"], line["handled_by"]) for line in handled.lines} == {("redriven", "tester")}
+
+
+async def test_the_journey_of_a_request_and_what_is_shown_of_a_dead_letter(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, RETRY__ATTEMPTS_MAX="1") as rig:
+        await rig.start("a")
+        rig.simulator.post("/_sim/faults", {"rates": {"error_503": 1.0}})
+        secret = {"full_name": "Secret Person", "vendor_data": "secret-user", "metadata": {"secret": ["secret"]}}
+        key, value = request("No", "aml", input=secret)
+        await rig.publish([(key, value)])
+        await rig.wait_finals(1)
+        rig.simulator.post("/_sim/faults", {"rates": {}})
+        (letter,) = (await cli(rig, "deadletters", "list", "--json", "--request-id", "No")).lines
+        position = f"{letter['partition']}:{letter['offset']}"
+        shown = await cli(rig, "deadletters", "show", position)
+        assert "in_doubt: http_503" in shown.text
+        assert '"full_name": "***"' in shown.text
+        assert '"***": [' in shown.text, "a name that no schema knows is masked too"
+        raw = await cli(rig, "deadletters", "show", position, "--raw")
+        assert raw.out == value
+        assert (await cli(rig, "deadletters", "redrive", "--at", position, "--yes", "--by", "tester")).status == 0
+        await rig.until(lambda: len(rig.finals) == 2, "the second final result")
+        found = await cli(rig, "results", "find", "No")
+        assert found.status == 0, found.err
+        as_json = (await cli(rig, "results", "find", "No", "--json")).lines[0]
+        assert [step["what"] for step in as_json["steps"]] == ["requested", "result", "dead-letter", "redriven", "result"] or [
+            step["what"] for step in as_json["steps"]
+        ] == ["requested", "dead-letter", "result", "redriven", "result"]
+        assert as_json["request"] == {
+            "request_id": "No",
+            "operation": "aml",
+            "input": {"full_name": "***", "vendor_data": "***", "metadata": {"***": ["***"]}},
+        }
+        assert "redriven by tester" in found.text
+        for told in (shown, found):
+            assert "secret" not in told.text.lower()
+        nothing = await cli(rig, "results", "find", "Nobody")
+        assert (nothing.status, "nothing is known of Nobody" in nothing.text) == (1, True)
+        printed = await cli(rig, "results")
+        assert [line["request_id"] for line in printed.lines] == ["No", "No"], "the command without a word still prints results"
+
+
+async def test_what_waits_and_what_is_in_line_is_part_of_a_journey(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path) as rig:
+        rig.simulator.post("/_sim/faults", {"rates": {"throttle_429": 1.0}, "retry_after_s": 300})
+        (a,) = await rig.start("a", BUDGET__PAUSE_PARK_S="1")
+        await rig.publish([request("waits")])
+        await rig.until(lambda: bool(rig.watch.seen.retries), "a waiting record")
+        await asyncio.to_thread(a.child.stop, 20.0)
+        await rig.publish([request("in line")])
+        waiting = (await cli(rig, "results", "find", "waits", "--json")).lines[0]
+        assert [step["what"] for step in waiting["steps"]] == ["requested", "waiting"]
+        assert waiting["steps"][1]["detail"]["reason"] == "throttled"
+        queued = (await cli(rig, "results", "find", "in line", "--json")).lines[0]
+        assert [step["what"] for step in queued["steps"]] == ["requested", "queued"]
+
+
+async def test_a_redrive_that_is_killed_goes_on_where_it_was(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path) as rig:
+        count = 3000
+        await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(count)])
+        child = await begin_cli(rig, "deadletters", "redrive", "--all", "--yes")
+        await first_repair(rig)
+        child.kill()
+        await child.wait()
+        before = len(await waiting_records(rig))
+        assert 0 < before < count, "it was killed half-way"
+        told = await cli(rig, "deadletters", "redrive", "--all", "--yes")
+        assert told.status == 0, told.err
+        await each_redriven_once(rig, count)
+
+
+async def test_of_two_redrives_at_once_one_stops_and_nothing_is_done_twice(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path) as rig:
+        count = 3000
+        await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(count)])
+        first = await begin_cli(rig, "deadletters", "redrive", "--all", "--yes")
+        await first_repair(rig)
+        second = await begin_cli(rig, "deadletters", "redrive", "--all", "--yes")
+        told = [await end_cli(first), await end_cli(second)]
+        assert [t.status for t in told] in ([1, 0], [0, 0]), [t.err for t in told]
+        if told[0].status:  # it was not through before the second one began
+            assert "another repair began" in told[0].err
+            assert "run this one again" in told[0].err
+        await each_redriven_once(rig, count)
+
+
+async def first_repair(rig: Rig) -> None:
+    """Wait until a repair can be read."""
+    async with topic_reader(rig.settings, [f"{rig.prefix}.repairs"]) as consumer, asyncio.timeout(60):
+        while not await read_topics(consumer, wait_s=0.2):
+            pass
+
+
+async def each_redriven_once(rig: Rig, count: int) -> None:
+    redriven = await waiting_records(rig)
+    firsts = Counter(headers_of(r)["vp-first-offset"] for r in redriven)
+    assert len(firsts) == count
+    assert set(firsts.values()) == {1}
+    repairs = Counter(
+        (r["target"]["partition"], r["target"]["offset"]) for r in [orjson.loads(x.value) for x in await rig.records("repairs")]
+    )
+    assert len(repairs) == count
+    assert set(repairs.values()) == {1}
+
+
+async def test_dead_letters_of_every_kind_are_listed_and_only_the_sound_ones_redriven(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path) as rig:
+        doubt = ErrorInfo("in_doubt", "call_unanswered", "look in the console")
+        await write_dead_letters(
+            rig,
+            [
+                dead_letter(rig.prefix, 0),
+                dead_letter(rig.prefix, 1, operation="email.send", given={"email": "a@example.org"}, error=doubt, doubt_ms=5),
+                dead_letter(rig.prefix, 2, replay=3),
+                dead_letter(rig.prefix, 3, error=ErrorInfo("conflict", "request_id_reused", "no", field="request_id")),
+            ],
+        )
+        told = await cli(rig, "deadletters", "redrive", "--all", "--dry-run")
+        assert "1 to redrive" in told.text
+        for why in ("in_doubt", "replayed", "conflict"):
+            assert f"1 left out ({why})" in told.text
+        insisted = await cli(rig, "deadletters", "redrive", "--all", "--dry-run", "--in-doubt", "--replays-max", "9")
+        assert "3 to redrive" in insisted.text
+        for wrong in (["--at", "x"], ["--since", "yesterday"], []):
+            refused = await cli(rig, "deadletters", "redrive", *wrong)
+            assert (refused.status, "Traceback" in refused.err) == (2, False), refused.err
+        discarded = await cli(rig, "deadletters", "discard", "--reason", "conflict", "--yes", "--note", "asked again")
+        assert (discarded.status, "1 discarded" in discarded.text) == (0, True), discarded.err
+        rest = await cli(rig, "deadletters", "list", "--json", "--since", "2h")
+        assert {line["reason_type"] for line in rest.lines} == {"exhausted", "in_doubt"}
+        (kept,) = (await cli(rig, "deadletters", "list", "--json", "--handled")).lines
+        assert (kept["standing"], kept["request_id"]) == ("discarded", "dead-00003")
+
+
+async def test_an_operator_who_insists_gets_a_call_for_a_request_in_doubt(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path) as rig:
+        await rig.start("a")
+        rig.simulator.post("/_sim/script", {"route": "email.send", "answers": [{"fault": "lost_reply"}]})
+        await rig.publish([request("doubtful", "email.send", input={"email": "a@example.org"})])
+        await rig.wait_finals(1)
+        assert rig.finals[0]["status"] == "in_doubt"
+        assert "0 to redrive" in (await cli(rig, "deadletters", "redrive", "--all", "--yes")).text
+        assert (await cli(rig, "deadletters", "redrive", "--all", "--yes", "--in-doubt")).status == 0
+        await rig.until(lambda: len(rig.finals) == 2, "the second final result")
+        assert (rig.finals[1]["status"], rig.finals[1]["replay"]) == ("succeeded", 1)
+        assert len([c for c in rig.simulator.ledger()["calls"] if c["reference"]]) == 2
+
+
+@pytest.mark.parametrize("topic", ["dead-letters", "repairs"])
+@pytest.mark.parametrize("wrong", [{"cleanup_policy": "compact"}, {"retention_ms": "3600000"}])
+async def test_dead_letters_and_repairs_that_would_be_lost_stop_the_start(
+    kafka: LocalKafka, tmp_path: Path, topic: str, wrong: dict[str, str]
+) -> None:
+    async with running(kafka, tmp_path, apply=False) as rig:
+        await create_topic(rig, topic, max_message_bytes="2000000", **wrong)
+        await apply_topics(rig.settings, partitions=2, replication=1)
+        checked = await cli(rig, "topics", "check")
+        assert checked.status == 2
+        assert f"{rig.prefix}.{topic}: {next(iter(wrong)).replace('_', '.')} is" in checked.err
+        replica = rig.processor("refused")
+        replica.start()
+        assert await asyncio.to_thread(replica.child.wait, 30.0) == 2
+        assert any(topic in event["detail"] for event in replica.events("topic_unusable"))
+
+
+async def test_repairs_that_are_forgotten_before_their_dead_letters_are_told(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, apply=False) as rig:
+        await create_topic(rig, "repairs", retention_ms=str(10 * 86_400_000))
+        await apply_topics(rig.settings, partitions=2, replication=1)
+        checked = await cli(rig, "topics", "check")
+        assert checked.status == 2
+        assert f"raise retention.ms of {rig.prefix}.repairs" in checked.err
+        (replica,) = await rig.start("a")
+        assert any("repairs" in event["detail"] for event in replica.events("memory_too_short")), "it runs, and says so"

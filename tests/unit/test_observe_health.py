@@ -1,0 +1,90 @@
+"""What the probes say of a process, phase by phase."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from processor.contract.records import OutputKind
+from processor.observe import metrics
+from processor.observe.health import Phase, Vitals, live, ready, started
+from processor.stream import tally
+
+WELL = Vitals(Phase.WORKING, 100.0, "", 0.5, 30.0, member=True, lanes_open=4, poll_s=0.1, budget_joined=True, budget_silence_s=3.0)
+
+
+def test_all_is_well() -> None:
+    assert live(WELL).ok
+    assert ready(WELL).ok
+    assert started(WELL).ok
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"phase": Phase.STARTING}, "starting"),
+        ({"phase": Phase.WAITING_FOR_KAFKA, "detail": "no answer from k:9092"}, "k:9092"),
+        ({"phase": Phase.STANDING_BY}, "standing_by"),
+        ({"phase": Phase.STOPPING}, "stopping"),
+        ({"budget_joined": False}, "budget log is not joined"),
+        ({"budget_silence_s": 31.0}, "not heard"),
+        ({"member": False}, "rebalance"),
+        ({"lanes_restoring": 2}, "2 of 6"),
+    ],
+)
+def test_what_is_not_ready_lives_all_the_same(change: dict[str, object], word: str) -> None:
+    seen = replace(WELL, **change)  # type: ignore[arg-type]
+    health = ready(seen)
+    assert not health.ok
+    assert word in health.reasons[0]
+    assert live(seen).ok
+
+
+def test_a_pause_is_a_note_and_no_complaint() -> None:
+    health = ready(replace(WELL, paused={"session-create": 12.4}))
+    assert health.ok
+    assert health.notes == ("session-create is paused for 12 s",)
+
+
+def test_the_start_does_not_depend_on_brokers() -> None:
+    waiting = started(replace(WELL, phase=Phase.WAITING_FOR_KAFKA, detail="no answer"))
+    assert waiting.ok
+    assert "no answer" in waiting.notes[0]
+    assert not started(replace(WELL, phase=Phase.STARTING)).ok
+
+
+@pytest.mark.parametrize("change", [{"tick_s": 31.0}, {"poll_s": 181.0}])
+def test_a_loop_that_stands_still_is_dead(change: dict[str, float]) -> None:
+    assert not live(replace(WELL, **change)).ok  # type: ignore[arg-type]
+
+
+def test_a_receiver_needs_no_partitions() -> None:
+    receiver = Vitals(Phase.WORKING, 1.0, "", 0.1, 30.0, worker=False)
+    assert ready(receiver).ok
+    assert live(receiver).ok
+
+
+@pytest.mark.parametrize(
+    ("code", "label"),
+    [
+        ("http_503", "http_5xx"),
+        ("http_429", "http_4xx"),
+        ("throttled", "throttled"),
+        ("http_9zz", "other"),
+        ("Zoë", "other"),
+        ("", "other"),
+    ],
+)
+def test_reasons_of_retries_are_bounded(code: str, label: str) -> None:
+    assert tally.reason_of(code) == label
+
+
+def test_names_and_units_agree() -> None:
+    names = [metric.name for metric in metrics.TABLE]
+    assert len(names) == len(set(names))
+    for metric in metrics.TABLE:
+        assert metric.name.endswith("_total") == (metric.kind == "counter"), metric.name
+        assert (metric.unit == "seconds") == metric.name.endswith("_seconds"), metric.name
+        assert metric.meaning
+    assert set(OutputKind) == {OutputKind.RESULT, OutputKind.RETRY, OutputKind.DEAD_LETTER}, "tally counts each"
