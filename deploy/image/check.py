@@ -29,7 +29,6 @@ SUITE = "bookworm"
 UID = "10001"
 STOP_LIMIT_S = 31.0  # LaneSettings.shutdown_s by default; the manifests give more
 START_LIMIT_S = 20.0
-SERVED = (ROOT / "processor/observe/server.py").exists()
 CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
 CA_IN_BASE = CA_FILE.relative_to("/")
 # what a kubelet does with securityContext; a plain chroot keeps the machine's network, so the port can be asked from here
@@ -205,24 +204,25 @@ def check_service(container: Container, name: str, environment: dict[str, str]) 
     common = {"VP_KAFKA__BOOTSTRAP": "127.0.0.1:1", "VP_OBSERVE__PORT": str(port), "VP_OBSERVE__HOST": "0.0.0.0"}  # noqa: S104 - as in a pod
     process = container.start(["processor", name], common | environment, container.log)
     try:
-        if not SERVED:  # until the health server is merged
-            time.sleep(3)
-        started_s = _await(port, "/livez", 200, START_LIMIT_S) if SERVED else 3.0
+        started_s = _await(port, "/livez", 200, START_LIMIT_S)
         first = _first_process(process.pid)
         memory = _resident_mb(first)
-        for path in ("/metrics",) if SERVED else ():
-            _await(port, path, 200, 5)
+        # as the manifests count on: waiting for Kafka is no reason to be restarted, and nothing to send work to
+        for path, status in (("/startupz", 200), ("/readyz", 503), ("/metrics", 200)):
+            _await(port, path, status, 5)
+        if _get(port, "/") == 200:  # noqa: PLR2004 - HTTP's OK
+            raise CheckError(f"`processor {name}` shows its page to everybody, without a token")
         began = time.monotonic()
         os.kill(first, signal.SIGTERM)
-        status = process.wait(timeout=STOP_LIMIT_S)
+        ended = process.wait(timeout=STOP_LIMIT_S)
     except subprocess.TimeoutExpired:
         raise CheckError(f"`processor {name}` did not end within {STOP_LIMIT_S:.0f} s of SIGTERM") from None
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         process.wait()
-    if status:
-        raise CheckError(f"`processor {name}` ended with status {status} after SIGTERM")
+    if ended:
+        raise CheckError(f"`processor {name}` ended with status {ended} after SIGTERM")
     ended_s = time.monotonic() - began
     return f"processor {name}: /livez after {started_s:.1f} s, {memory:.0f} MB resident, ended {ended_s:.1f} s after SIGTERM"
 
