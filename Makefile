@@ -26,7 +26,7 @@ help:
 	@echo "make demo   show it: a real Kafka, the Didit simulator, two processors, one killed (ARGS=\"--requests 300 --json\")"
 	@echo "make test   all tests, on a real Kafka"
 	@echo "make check  lint, types, locks, deployment files"
-	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing)"
+	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing|tracing)"
 	@echo "make docs   write the generated pages anew"
 	@echo "make lock   write the lock files anew"
 	@echo "make image  build the image with docker, podman or buildah (IMAGE=name:tag, IMAGE_ARGS=\"--build-arg ...\")"

@@ -14,8 +14,8 @@ from processor.budget.permits import Ask, Ending, LogPosition, Permit
 from processor.didit.client import DiditClient
 from processor.engine import Engine
 from processor.images.fetch import FileReader
+from processor.looking import clock_ms
 from processor.observe.logs import configure_logs
-from processor.service import clock_ms
 from processor.settings import Settings, load_settings
 from processor.stream.core import Core
 from processor.stream.hints import Hints

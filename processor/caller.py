@@ -12,12 +12,13 @@ from typing import Protocol
 from processor.budget.permits import NOT_SENT, Ask, Budget, CallClass, Ending, Fate, Health, Mark, Permit
 from processor.contract.digests import content_digest, request_digest, source_digest
 from processor.contract.records import Priority, Source
-from processor.didit.answers import Answer, NoReply
+from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import Idempotency
 from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, Success, Throttled, Transient, Unfit, Verdict, classify
 from processor.images.rules import FileFault
 from processor.observe import metrics
+from processor.observe.tracing import CallSpan, call_span
 from processor.outcomes import Job
 from processor.stream.work import Work
 
@@ -83,6 +84,14 @@ class Caller:
         Raises:
             DeadlinePassedError, NotNowError, DoubtError, CopyError, ConflictError, BudgetClosedError: no call was made.
         """
+        with call_span(call.operation.name, call.operation.method, call.operation.path) as span:
+            called_ms, verdict = await self._make(call, job, work, span, own=own, settled_ms=settled_ms, call_class=call_class)
+            span.judged(type(verdict).__name__, good=isinstance(verdict, Success))
+        return called_ms, verdict
+
+    async def _make(
+        self, call: HttpCall, job: Job, work: Work, span: CallSpan, *, own: bool, settled_ms: float, call_class: CallClass | None
+    ) -> tuple[int, Verdict]:
         if call_class is None:
             call_class = _class_of(job)
         mark = _mark(job) if own else None
@@ -99,12 +108,14 @@ class Caller:
             settled_ms=settled_ms,
         )
         permit = await self._permit(ask, job, work)
+        span.permitted()
         ending, called_ms = NOT_SENT, self._clock_ms()
         try:
             files = await self._files.fetch(call.files) if call.files else ()
             work.before_wait()
             ending, work.calling = Ending(Fate.UNKNOWN), True
             answer = await self._send(call, files, ask)
+            span.answered(answer.status if isinstance(answer, Reply) else None)
             verdict = classify(operation, answer)
             ending = _ending(answer, verdict)
         except FileFault as fault:

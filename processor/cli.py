@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from processor import cli_people, cli_repair, cli_watch
+from processor import cli_people, cli_repair, cli_waiting, cli_watch
 from processor.cli_people import fail
 from processor.settings import ConfigurationError, Settings, load_settings
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
 app.add_typer(topics_app, name="topics")
+app.add_typer(cli_waiting.retry_app, name="retry")
 app.command()(cli_people.batch)
 app.command()(cli_people.register)
 app.command()(cli_watch.status)

@@ -10,7 +10,7 @@ import structlog
 
 from processor.budget.permits import Budget, BudgetClosedError, ConflictError, CopyError, DoubtError, NotNowError
 from processor.caller import Caller, CallsDidit, DeadlinePassedError, ReadsFiles
-from processor.contract.decode import Rejected, decode
+from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.records import OnDoubt, Output, Record, call_reference
 from processor.didit.calls import build_call, detail_call, list_call
 from processor.didit.catalog import OPERATIONS, Idempotency, Operation
@@ -18,6 +18,7 @@ from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_li
 from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Verdict
 from processor.following import Following
 from processor.observe import metrics
+from processor.observe.tracing import hop_span
 from processor.outcomes import Job, Outcomes
 from processor.retry.policy import Again
 from processor.settings import Settings
@@ -59,7 +60,12 @@ class Engine:
 
         None for a copy, which is completed by what the first record of its request id comes to.
         """
-        decoded = decode(record)
+        with hop_span(record, decode(record)) as span:
+            outputs = await self._complete(record, span.decoded, work)
+            span.note(outputs)
+        return outputs
+
+    async def _complete(self, record: Record, decoded: Accepted | Rejected, work: Work) -> Sequence[Output]:
         if isinstance(decoded, Rejected):
             log.warning("rejected", source=str(record.source), code=decoded.error.code)
             return self._outcomes.rejected(record, decoded, self._clock_ms())

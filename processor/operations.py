@@ -23,10 +23,22 @@ from processor.stream.faults import describe
 
 
 class KafkaOperations:
-    """See ``page.ports.Operations``."""
+    """See ``page.ports.Operations``. The port is open before the brokers are found: until ``begin`` nothing can be asked."""
 
-    def __init__(self, settings: Settings, lookout: Lookout, history: History) -> None:
-        self._settings, self._lookout, self._history = settings, lookout, history
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._found: Lookout | None = None
+        self._history = History()
+
+    def begin(self, lookout: Lookout, history: History) -> None:
+        """The brokers are there."""
+        self._found, self._history = lookout, history
+
+    @property
+    def _lookout(self) -> Lookout:
+        if self._found is None:
+            raise UnavailableError("this replica is starting: it waits for the brokers, or reads the budget log")
+        return self._found
 
     async def overview(self) -> Overview:
         """See ``Operations.overview``."""

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.encode import dead_letter_output, result_output, retry_output
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, Status
+from processor.contract.trace_context import result_trace
 from processor.didit.catalog import Idempotency, Operation
 from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Unfit, Verdict
 from processor.retry.policy import Again, delay_topic_s, next_attempt
@@ -68,7 +69,7 @@ class Outcomes:
             error=bad.error,
             replay=bad.hop.replay,
         )
-        return [result_output(result), self._dead_letter(record, bad.hop, bad.error, now_ms)]
+        return [result_output(result, result_trace(bad.hop)), self._dead_letter(record, bad.hop, bad.error, now_ms)]
 
     def expired(self, job: Job, now_ms: int) -> list[Output]:
         """The caller's deadline passed: a final result, and nothing to redrive; unless an earlier call may have acted."""
@@ -250,7 +251,7 @@ class Outcomes:
             version=version,
             replay=hop.replay,
         )
-        return result_output(result)
+        return result_output(result, result_trace(hop))
 
     def _dead_letter(self, record: Record, hop: Hop, error: ErrorInfo, now_ms: int) -> Output:
         return dead_letter_output(record, hop, error, failed_ms=now_ms, value_bytes_max=self._output_bytes_max - _KEY_AND_HEADERS_BYTES)

@@ -85,7 +85,7 @@ class Pulse:
             _set_lanes(self.core)
         if self.budget is not None:
             _set_budget(self.budget, view_of(self.budget))
-            for scope, count in self.budget.state.over_limit.items():
+            for scope, count in self.budget.state.overrun.counts.items():
                 metrics.OVER_LIMIT.labels(scope).inc(max(0, count - self._over_limit.get(scope, 0)))
                 self._over_limit[scope] = count
         for also in self.on_refresh:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import time
 from collections.abc import Callable
 
 import structlog
@@ -18,7 +17,10 @@ from processor.didit.follow import is_settled
 from processor.engine import Engine
 from processor.images.fetch import FileReader
 from processor.lives import EXIT_STOPPED, Supervisor, pause
+from processor.looking import clock_ms, inside_lookout
 from processor.observe.health import Phase
+from processor.observe.trace_export import start_traces
+from processor.operations import KafkaOperations
 from processor.pulse import Pulse
 from processor.settings import Settings
 from processor.stopping import stop_on_signals
@@ -27,6 +29,7 @@ from processor.stream.core import Core
 from processor.stream.event_feed import EventFeed
 from processor.stream.hints import Hints
 from processor.stream.topics_admin import TopicsError, check_topics
+from processor.surveying import Surveying
 from processor.watched import CannotListenError, watched
 from processor.webhooks.secret_source import SecretSource
 from processor.webhooks.service import serve as receive_webhooks
@@ -37,17 +40,20 @@ EXIT_UNUSABLE = 2  # configuration or topics must be mended first
 
 
 def run(settings: Settings) -> int:
-    """Run a processor until SIGTERM or SIGINT; the exit status for the process."""
+    """Run a processor until SIGTERM or SIGINT; the exit status for the process.
+
+    Raises:
+        ConfigurationError: if what the settings ask for is not installed.
+    """
     # every record makes some hundred short-lived objects and none of them is part of a cycle: collecting each 700
     # allocations costs a fifth of the processing time and frees nothing
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    return _runner()(_serve_until_signal(settings))
-
-
-def clock_ms() -> int:
-    """Wall clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
+    stop_traces = start_traces(settings)
+    try:
+        return _runner()(_serve_until_signal(settings))
+    finally:
+        stop_traces()
 
 
 async def serve(settings: Settings, term: asyncio.Event) -> int:
@@ -59,22 +65,29 @@ async def serve(settings: Settings, term: asyncio.Event) -> int:
     pulse = Pulse.of(settings)
     secrets = SecretSource(settings.webhooks) if settings.webhooks.in_run else None
     try:
-        async with watched(settings, pulse, term):
+        operations = KafkaOperations(settings)
+        async with watched(settings, pulse, term, operations):
             unusable = await _wait_topics(settings, term, pulse)
             if unusable is not None or term.is_set():
                 return unusable or EXIT_STOPPED
-            return await _work(settings, term, pulse, secrets)
+            return await _work(settings, term, pulse, secrets, operations)
     except CannotListenError:
         return EXIT_UNUSABLE
 
 
-async def _work(settings: Settings, term: asyncio.Event, pulse: Pulse, secrets: SecretSource | None) -> int:
+async def _work(settings: Settings, term: asyncio.Event, pulse: Pulse, secrets: SecretSource | None, operations: KafkaOperations) -> int:
     place = Place(settings.kafka.instance_id, settings.didit.calls_max, settings.budget.queue_max, settings.budget.pause_park_s)
     budget = pulse.budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), place, draw=random.random)
-    following = asyncio.get_running_loop().create_task(budget.run(), name="budget")
+    lookout = inside_lookout(settings, budget)
+    surveying = Surveying(lookout, budget, settings.observe.survey_s)
+    operations.begin(lookout, surveying.history)
+    pulse.on_refresh.append(surveying.refresh)
+    loop = asyncio.get_running_loop()
+    following = loop.create_task(budget.run(), name="budget")
     hints = Hints(lambda hint: is_settled(hint.event.get("status")))
-    feeding = asyncio.get_running_loop().create_task(EventFeed(settings, hints).run(), name="events")
-    receiving = asyncio.get_running_loop().create_task(_receive(settings, secrets, term), name="webhooks")
+    feeding = loop.create_task(EventFeed(settings, hints).run(), name="events")
+    receiving = loop.create_task(_receive(settings, secrets, term), name="webhooks")
+    looking = {loop.create_task(surveying.survey(), name="survey"), loop.create_task(surveying.sample(), name="samples")}
     try:
         async with DiditClient(settings.didit) as client:
             engine = Engine(settings, client, FileReader(settings.images), budget, clock_ms=clock_ms, draw=random.random)
@@ -83,11 +96,12 @@ async def _work(settings: Settings, term: asyncio.Event, pulse: Pulse, secrets: 
             return (await receiving if term.is_set() else 0) or status
     finally:
         pulse.enter(Phase.STOPPING)
-        tasks = {following, feeding, receiving}
+        tasks = {following, feeding, receiving, *looking}
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
         await budget.close()
+        await lookout.close()
 
 
 async def _receive(settings: Settings, secrets: SecretSource | None, term: asyncio.Event) -> int:

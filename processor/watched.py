@@ -12,6 +12,9 @@ from processor import __version__
 from processor.listening import listening
 from processor.observe.health import Phase
 from processor.observe.server import build_app
+from processor.page.access import Access
+from processor.page.ports import Operations
+from processor.page.server import add_page
 from processor.pulse import Pulse, set_build_info
 from processor.settings import Settings
 
@@ -23,8 +26,8 @@ class CannotListenError(Exception):
 
 
 @asynccontextmanager
-async def watched(settings: Settings, pulse: Pulse, term: asyncio.Event) -> AsyncIterator[None]:
-    """Metrics and health of a process, while it runs and while it stops.
+async def watched(settings: Settings, pulse: Pulse, term: asyncio.Event, operations: Operations | None = None) -> AsyncIterator[None]:
+    """Metrics and health of a process, while it runs and while it stops; and the operators' page, where there is something to show.
 
     Raises:
         CannotListenError: if the port is taken.
@@ -32,6 +35,8 @@ async def watched(settings: Settings, pulse: Pulse, term: asyncio.Event) -> Asyn
     s = settings.observe
     set_build_info(__version__)
     app = build_app(pulse.vitals, pulse.refresh)
+    if operations is not None:
+        add_page(app, operations, Access(s), group=settings.kafka.group)
     loop = asyncio.get_running_loop()
     tasks = {loop.create_task(pulse.beat(), name="pulse"), loop.create_task(_tell_stop(pulse, term), name="pulse-stop")}
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from processor.budget.circuits import ACCOUNT, Circuit, account_rules, endpoint_rules
 from processor.budget.journal import Call, Journal
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused
+from processor.budget.overrun import Overrun
 from processor.budget.permits import Health
 from processor.budget.windows import Window
 
@@ -81,8 +82,7 @@ class BudgetState:
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
         self.log_name = ""  # the first one in the log
         self._came: dict[str, float] = {}  # by client id, when it was first heard
-        self.over_limit: Counter[str] = Counter()  # by scope: answered calls that were more in a window than anybody may make
-        self._named = rules.counts  # the highest limit that anybody has named
+        self.overrun = Overrun(rules.limits)
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
         self._open: dict[str, tuple[int, str]] = {}  # asks without an end: offset, endpoint
         self._open_order: deque[tuple[float, str]] = deque()
@@ -104,8 +104,8 @@ class BudgetState:
                 return self.journal.begun(record.id, offset)
             case Ended():
                 for scope, window in self.windows.items():
-                    counted = window.end(record.id, used=record.used, at=at)
-                    self.over_limit[scope] += counted and window.weight - window.open_weight > self._named[scope]
+                    if weight := window.end(record.id, used=record.used, at=at):
+                        self.overrun.answered(scope, weight, stamp_ms)
                 self.journal.ended(record)
                 self._judge(record.id, offset, record.health, at)
             case Failed():
@@ -203,7 +203,7 @@ class BudgetState:
         new = alive.client not in self.replicas
         self.log_name = self.log_name or alive.log_name
         self.replicas[alive.client] = (at, alive)
-        self._named |= {s: max(limit, self._named[s]) for s, limit in alive.limits.items() if s in self._named}
+        self.overrun.allow(alive.limits)
         if alive.lost:
             self.blocked_until = max(self.blocked_until, at + self.rules.horizon_s)
         self._came.setdefault(alive.client, at)

@@ -88,21 +88,21 @@ class Window:
             if self.paused_until > at:
                 self._queue_for_resume(hold)
 
-    def end(self, ask_id: str, *, used: bool, at: float) -> bool:
-        """An end was read; whether it is the end of a call that counts in this scope. Only the first one of an ask counts."""
+    def end(self, ask_id: str, *, used: bool, at: float) -> int:
+        """An end was read; the weight with which its call counts in this scope. Only the first one of an ask counts."""
         self.expire(at)
         hold = self.live.get(ask_id)
         if hold is None or not hold.open:
-            return False
+            return 0
         if not used:
             self._pace -= hold.weight * self.gap_s
             self._drop(ask_id)
-            return False
+            return 0
         hold.open = False
         self.open_weight -= hold.weight
         hold.until = min(hold.until, at + self._keep_s)
         heapq.heappush(self._expiry, (hold.until, ask_id))
-        return True
+        return hold.weight
 
     def pause(self, wait_s: float, at: float, *, counts: bool) -> None:
         """A pause was read. It never shortens an earlier one. Those that ``counts`` are 429s, and three of them lower the limit."""

@@ -13,13 +13,12 @@ from processor.contract.records import About, ErrorInfo, Headers, Hop, Output, O
 from processor.contract.strict_json import dumps
 
 UNREAD = "unread"  # an operation that could not be read
-FOLLOWING = "following"  # a person is waited for; no error
 _MESSAGE_CHARS_MAX = 500
 _FIELD_CHARS_MAX = 200
 _KEY_BYTES_MAX = 65_536
 
 
-def result_output(result: Result) -> Output:
+def result_output(result: Result, headers: Headers = ()) -> Output:
     """The record of the results topic; ``schemas/result.v1.json`` describes its value."""
     document: dict[str, Any] = {
         "schema_version": 1,
@@ -37,14 +36,15 @@ def result_output(result: Result) -> Output:
     }
     if result.replay:
         document["replay"] = result.replay
+    code = result.error.code if result.error is not None else None
     took_ms = max(0, result.finished_ms - result.received_ms)
-    about = About(result.operation or UNREAD, result.status.value, result.attempts, took_ms)
-    return Output(OutputKind.RESULT, result.key.encode(), dumps(document), about=about)
+    about = About(result.operation or UNREAD, result.status.value, code=code, attempts=result.attempts, took_ms=took_ms)
+    return Output(OutputKind.RESULT, result.key.encode(), dumps(document), headers, about=about)
 
 
 def retry_output(record: Record, hop: Hop, delay_s: int, *, counted: bool = False) -> Output:
     """The caller's own bytes once more, with the hop in the headers. ``counted``: it has cost an attempt."""
-    about = About(outcome=hop.last_error or FOLLOWING, counted=counted)
+    about = About(code=hop.last_error, counted=counted)
     return Output(OutputKind.RETRY, record.key, record.value, hop_headers(hop), delay_s, about)
 
 
@@ -75,7 +75,7 @@ def dead_letter_output(record: Record, hop: Hop, error: ErrorInfo, *, failed_ms:
         key = key[:_KEY_BYTES_MAX]
     kept: Headers = tuple((name, raw) for name, raw in hop_headers(hop) if name != "vp-due-ms")
     headers = kept + tuple((name, text.encode()) for name, text in reason if text is not None)
-    return Output(OutputKind.DEAD_LETTER, key, value, headers, about=About(outcome=error.type))
+    return Output(OutputKind.DEAD_LETTER, key, value, headers, about=About(reason=error.type, code=error.code))
 
 
 def _plain(text: str, chars_max: int) -> str:

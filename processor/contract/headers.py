@@ -1,7 +1,7 @@
 """Hop data to Kafka headers and back. On read they are untrusted: length, form and range are checked, each at most once.
 
 All names of ours begin with ``vp-``; an unknown one is refused, because a later version may give it a meaning. Foreign
-headers are passed over, whatever they are, except ``traceparent`` (W3C Trace Context) where it is well formed.
+headers are passed over, whatever they are, except those of ``trace_context`` where they are well formed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from processor.contract.records import Headers, Hop, Record, Source
+from processor.contract.trace_context import read_trace
 
 PREFIX = "vp-"
 _COUNT_MAX = 1_000_000
@@ -22,7 +23,6 @@ _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _CODE = re.compile(r"[a-z0-9_]{1,64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class HeaderFault(ValueError):  # noqa: N818 - a fault of the input, not an error of ours
@@ -70,9 +70,10 @@ _FIELDS = {
 _FIRST = ("topic", "partition", "offset", "first_ms")
 
 
-def fresh_hop(record: Record, traceparent: str | None = None) -> Hop:
+def fresh_hop(record: Record) -> Hop:
     """The hop of a record that comes from its caller."""
-    return Hop(first=record.source, first_ms=max(0, record.timestamp_ms), traceparent=traceparent)
+    traceparent, tracestate = read_trace(record.headers, fresh=True) if record.headers else (None, None)
+    return Hop(first=record.source, first_ms=max(0, record.timestamp_ms), traceparent=traceparent, tracestate=tracestate)
 
 
 def read_hop(record: Record) -> Hop:
@@ -90,10 +91,7 @@ def read_hop(record: Record) -> Hop:
             if attribute in found:
                 raise HeaderFault("header_repeated", name, f"{name} is there more than once")
             found[attribute] = value
-    traceparent = _traceparent(record.headers)
-    if not found:
-        return fresh_hop(record, traceparent)
-    return _build(record, found, traceparent)
+    return _build(record, found) if found else fresh_hop(record)
 
 
 def salvage_hop(record: Record) -> Hop:
@@ -108,7 +106,7 @@ def salvage_hop(record: Record) -> Hop:
     if not found.keys() >= set(_FIRST):
         found = {attribute: value for attribute, value in found.items() if attribute not in _FIRST}
     found.pop("due_ms", None)
-    return _build(record, found, _traceparent(record.headers))
+    return _build(record, found)
 
 
 def peek_due_ms(record: Record) -> int | None:
@@ -150,6 +148,7 @@ def hop_headers(hop: Hop) -> Headers:
         "vp-settled": hop.settled,
         "vp-settled-ms": hop.settled_ms,
         "traceparent": hop.traceparent,
+        "tracestate": hop.tracestate,
     }
     return tuple((name, str(value).encode()) for name, value in values.items() if value is not None)
 
@@ -167,7 +166,7 @@ def _read(name: str, raw: bytes | None) -> tuple[str, int | str]:
     return field.attribute, value
 
 
-def _build(record: Record, found: dict[str, int | str], traceparent: str | None) -> Hop:
+def _build(record: Record, found: dict[str, int | str]) -> Hop:
     given = [name for name in _FIRST if name in found]
     if given and len(given) != len(_FIRST):
         missing = next(name for name in _FIRST if name not in found)
@@ -180,12 +179,5 @@ def _build(record: Record, found: dict[str, int | str], traceparent: str | None)
     due_ms = found.get("due_ms")
     if isinstance(due_ms, int) and due_ms > max(first_ms, record.timestamp_ms) + _DUE_AHEAD_MS_MAX:
         raise HeaderFault("header_invalid", "vp-due-ms", "vp-due-ms is more than a year ahead")
-    return Hop(first=first, first_ms=first_ms, traceparent=traceparent, **found)  # type: ignore[arg-type]
-
-
-def _traceparent(headers: Headers) -> str | None:
-    values = [raw for name, raw in headers if name == "traceparent"]
-    if len(values) != 1 or values[0] is None or len(values[0]) > _VALUE_BYTES_MAX:
-        return None
-    text = values[0].decode("ascii", errors="replace")
-    return text if _TRACEPARENT.fullmatch(text) else None
+    traceparent, tracestate = read_trace(record.headers, fresh=False)
+    return Hop(first=first, first_ms=first_ms, traceparent=traceparent, tracestate=tracestate, **found)  # type: ignore[arg-type]

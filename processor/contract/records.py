@@ -86,7 +86,8 @@ class Hop:
     looks: int = 0  # how often it has been looked at
     settled: str | None = None  # how it ended when its last final result was published, e.g. ``approved``
     settled_ms: int | None = None  # when the first one was, epoch ms
-    traceparent: str | None = None  # W3C Trace Context
+    traceparent: str | None = None  # W3C Trace Context: the caller's span, or that of the first hop where the caller has none
+    tracestate: str | None = None  # the caller's entries, and ours: the span of the last hop
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,9 @@ class About(NamedTuple):
     """What an output tells of its request, for counting. Nothing of it is content."""
 
     operation: str = ""
-    outcome: str = ""  # a status, a reason type, or the error code of a retry
+    status: str = ""  # of a result
+    reason: str = ""  # type of a dead letter's reason
+    code: str | None = None  # of the error, if there is one
     attempts: int = 0
     took_ms: int = 0  # since the caller's record
     counted: bool = False  # a retry that cost an attempt

@@ -115,7 +115,7 @@ def in_words(seconds: float) -> str:
     """``75`` -> ``1 min 15 s``; the two largest units."""
     if seconds == inf:
         return "for ever"
-    left, parts = round(seconds), []
+    left, parts = round(seconds), list[str]()
     for name, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
         if left >= size or (name == "s" and not parts):
             parts.append(f"{left // size} {name}")

@@ -15,7 +15,6 @@ class DelayQueue(Generic[T]):
         self._count_max, self._bytes_max = count_max, bytes_max
         self._heap: list[tuple[int, int]] = []  # due, ticket
         self._items: dict[int, tuple[int, T]] = {}  # by ticket: size, item; an entry of the heap without one was taken
-        self._ticket = 0
         self._held_bytes = 0
 
     def __len__(self) -> int:
@@ -38,13 +37,11 @@ class DelayQueue(Generic[T]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def push(self, due_ms: int, item: T, size_bytes: int) -> int:
-        """Let an item wait until ``due_ms``; the returned ticket takes it out before."""
-        self._ticket += 1
-        heapq.heappush(self._heap, (due_ms, self._ticket))
-        self._items[self._ticket] = (size_bytes, item)
+    def push(self, due_ms: int, ticket: int, item: T, size_bytes: int) -> None:
+        """Let an item wait until ``due_ms``; its ticket takes it out before. Tickets ascend, and none comes twice."""
+        heapq.heappush(self._heap, (due_ms, ticket))
+        self._items[ticket] = (size_bytes, item)
         self._held_bytes += size_bytes
-        return self._ticket
 
     def holds(self, ticket: int) -> bool:
         """Whether an item has not left."""

@@ -1,4 +1,4 @@
-"""Reads the events topic in every replica, whoever owns which lane: an event may wake a request that waits here."""
+"""Reads the events and the repairs topic in every replica, whoever owns which lane: both may wake a request that waits here."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from processor.settings import Settings
 from processor.stream.clients import build_reader, partitions_of, stop_client
 from processor.stream.faults import describe
 from processor.stream.hints import KEPT_MS, Hints
+from processor.stream.releases import ReleaseFault, read_release
 from processor.stream.topics import topic_names
 
 log = structlog.get_logger(__name__)
@@ -23,14 +24,17 @@ _START_S = 30.0
 _AGAIN_S = 5.0
 _READ_MS = 1000
 _CLOSE_S = 3.0
+_WARN_S = 60.0
+_UNREADABLE = "requests go on by looking at their sessions, and what is released waits until it is due"
 
 
 class EventFeed:
-    """One reader without a group. What it misses is found by looking, so no error of it ends anything."""
+    """One reader without a group. What it misses starts when it is due, so no error of it ends anything."""
 
     def __init__(self, settings: Settings, hints: Hints) -> None:
         self._settings, self._hints = settings, hints
-        self._topic = topic_names(settings).events
+        self._names = topic_names(settings)
+        self._warn_at = 0.0
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -42,25 +46,46 @@ class EventFeed:
                 while True:
                     for records in (await consumer.getmany(timeout_ms=_READ_MS, max_records=500)).values():
                         for record in records:
-                            if (hint := read_hint(record)) is not None:
-                                self._hints.take(hint)
+                            self.take(record)
             except (KafkaError, TimeoutError, OSError) as exc:
-                log.warning("events_unreadable", detail=describe(exc), hint="requests go on by looking at their sessions")
+                log.warning("events_unreadable", detail=describe(exc), hint=_UNREADABLE)
             finally:
                 await stop_client(consumer, _CLOSE_S)
             await asyncio.sleep(_AGAIN_S)
 
+    def take(self, record: ConsumerRecord) -> None:
+        """A record of either topic; one that is nothing of ours is passed over."""
+        if record.topic == self._names.repairs:
+            self._take_release(record)
+        elif (hint := read_hint(record)) is not None:
+            self._hints.take(hint)
+
+    def _take_release(self, record: ConsumerRecord) -> None:
+        try:
+            release = read_release(record.value)
+        except ReleaseFault as fault:
+            if time.monotonic() >= self._warn_at:
+                self._warn_at = time.monotonic() + _WARN_S
+                source = f"{record.topic}[{record.partition}]@{record.offset}"
+                log.warning("repair_malformed", source=source, detail=str(fault), hint="something else writes to the topic; restrict it")
+            return
+        if release is not None and release.topic in self._names.inputs[1:]:  # nothing waits in the requests topic
+            self._hints.releases.take(release, int(time.time() * 1000))
+
     async def _start(self, consumer: AIOKafkaConsumer) -> None:
         await consumer.start()
-        partitions = await partitions_of(consumer, self._topic)
-        if not partitions:
-            raise TimeoutError("the topic does not exist")
+        partitions = []
+        for topic in (self._names.events, self._names.repairs):
+            found = await partitions_of(consumer, topic)
+            if not found:
+                raise TimeoutError(f"{topic} does not exist; create it with `processor topics apply`")
+            partitions += found
         consumer.assign(partitions)
-        since_ms = int(time.time() * 1000) - KEPT_MS  # events that came while we were away
-        found = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
+        since_ms = int(time.time() * 1000) - KEPT_MS  # what came while we were away
+        begins = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
         ends = await consumer.end_offsets(partitions)
         for partition in partitions:
-            at = found.get(partition)
+            at = begins.get(partition)
             consumer.seek(partition, ends[partition] if at is None else at.offset)
 
 

@@ -1,4 +1,4 @@
-"""Events that wake requests before their next look, and the few that came before somebody could be woken. Pure.
+"""What wakes requests before their time: events, and releases by people; and the few that came before somebody could be woken. Pure.
 
 A hint is never needed: whoever misses one looks by itself later. So memory is short and bounded.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from processor.contract.headers import peek_session
 from processor.contract.records import Hint, Record
+from processor.stream.releases import Releases
 
 _KEPT_MAX = 10_000
 KEPT_MS = 15 * 60_000
@@ -20,6 +21,7 @@ class Hints:
 
     def __init__(self, wakes: Callable[[Hint], bool]) -> None:
         self.listeners: set[Callable[[Hint], None]] = set()
+        self.releases = Releases()
         self._wakes = wakes
         self._kept: OrderedDict[str, Hint] = OrderedDict()  # by session, oldest first
 
@@ -42,3 +44,7 @@ class Hints:
         session_id = peek_session(record)
         hint = self._kept.get(session_id) if session_id is not None else None
         return hint if hint is not None and hint.at_ms >= record.timestamp_ms else None
+
+    def wake(self, record: Record, now_ms: int) -> bool:
+        """Whether a record that is not due need not wait."""
+        return self.of(record) is not None or self.releases.names(record.source, now_ms)

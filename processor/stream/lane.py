@@ -22,6 +22,7 @@ from processor.settings import LaneSettings
 from processor.stream.faults import place
 from processor.stream.hints import Hints
 from processor.stream.ledger import Ledger
+from processor.stream.releases import Release
 from processor.stream.work import Handler, Journal, Work, WorkAbandonedError
 
 log = structlog.get_logger(__name__)
@@ -57,9 +58,10 @@ class Lane:
         # only a delay topic may hold records back: a due time that a caller sends would otherwise stop its partition
         self._holds_undue = holds_undue
         self._delayed: DelayQueue[Record] = DelayQueue(count_max=settings.ahead_max, bytes_max=settings.ahead_bytes_max)
-        self._following: dict[str, list[int]] = {}  # tickets of delayed records, by the session that they follow
+        self._following: dict[str, list[int]] = {}  # offsets of delayed records, by the session that they follow
         self._hints = hints
         hints.listeners.add(self.hint)
+        hints.releases.listeners.add(self.release)
         self._ready: deque[Record] = deque()
         self._work: set[Work] = set()
         self._finished: list[tuple[Record, Sequence[Output]]] = []
@@ -94,7 +96,7 @@ class Lane:
                 continue
             self._held_bytes += record.size_bytes
             due_ms = peek_due_ms(record) if self._holds_undue else None
-            if due_ms is not None and due_ms > now_ms and self._hints.of(record) is None:
+            if due_ms is not None and due_ms > now_ms and not self._hints.wake(record, now_ms):
                 self._delay(due_ms, record)
             else:
                 self._ready.append(record)
@@ -104,14 +106,32 @@ class Lane:
 
     def hint(self, hint: Hint) -> None:
         """Something has happened to a session: whoever follows it need not wait longer."""
-        woken = [self._delayed.take(ticket) for ticket in self._following.pop(hint.session_id, ())]
+        woken = [self._delayed.take(offset) for offset in self._following.pop(hint.session_id, ())]
         self._ready.extend(record for record in woken if record is not None)
         self._start_ready()
 
+    def release(self, release: Release) -> None:
+        """Somebody wants these records worked on now: those that are held back here are ready, as if they were due."""
+        if (release.topic, release.partition) != (self.partition.topic, self.partition.partition):
+            return
+        woken = [record for offset in release.offsets if (record := self._delayed.take(offset)) is not None]
+        if woken:
+            log.info("released", partition=f"{release.topic}[{release.partition}]", count=len(woken), run=release.run_id)
+        self._ready.extend(woken)
+        for record in woken:
+            self._unfollow(record)
+        self._start_ready()
+
     def _delay(self, due_ms: int, record: Record) -> None:
-        ticket = self._delayed.push(due_ms, record, record.size_bytes)
+        self._delayed.push(due_ms, record.source.offset, record, record.size_bytes)
         if (session_id := peek_session(record)) is not None:
-            self._following.setdefault(session_id, []).append(ticket)
+            self._following.setdefault(session_id, []).append(record.source.offset)
+
+    def _unfollow(self, record: Record) -> None:
+        """A record has left the queue; others of its session may be there still."""
+        if (session_id := peek_session(record)) is not None:
+            left = [offset for offset in self._following.pop(session_id, ()) if self._delayed.holds(offset)]
+            self._following |= {session_id: left} if left else {}
 
     def _start_ready(self) -> None:
         while self.open and self._ready and len(self._work) < self._settings.work_max:
@@ -141,9 +161,7 @@ class Lane:
         self._timer = None
         for record in self._delayed.pop_due(self._clock_ms(), _DUE_PER_TURN_MAX):
             self._ready.append(record)
-            if (session_id := peek_session(record)) is not None:
-                left = [ticket for ticket in self._following.pop(session_id, ()) if self._delayed.holds(ticket)]
-                self._following |= {session_id: left} if left else {}
+            self._unfollow(record)
         self._start_ready()
         self._set_timer()
 
@@ -204,6 +222,7 @@ class Lane:
         """Start nothing more, drop what waits. Returns the tasks that still call."""
         self.open = False
         self._hints.listeners.discard(self.hint)
+        self._hints.releases.listeners.discard(self.release)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

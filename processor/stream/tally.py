@@ -14,6 +14,7 @@ RETRY_REASONS = frozenset({
     "doubt_settling", "lookup_refused", "timeout", "connect_failed", "reset", "unreadable_answer", "server_timeout", "sandbox_quota",
     "file_unavailable", "redriven",
 })  # fmt: skip
+FOLLOWING = "following"  # a person is waited for; no error
 _STATUS_CODE_CHARS = len("http_503")
 
 
@@ -43,11 +44,11 @@ def _count(output: Output) -> None:
     about = output.about
     match output.kind:
         case OutputKind.RETRY:
-            metrics.RETRIES.labels(reason_of(about.outcome), "yes" if about.counted else "no").inc()
+            metrics.RETRIES.labels(reason_of(about.code or FOLLOWING), "yes" if about.counted else "no").inc()
         case OutputKind.DEAD_LETTER:
-            metrics.DEAD_LETTERS.labels(about.outcome).inc()
+            metrics.DEAD_LETTERS.labels(about.reason).inc()
         case OutputKind.RESULT:
-            metrics.RESULTS.labels(about.operation, about.outcome).inc()
-            if about.outcome != Status.WAITING:
+            metrics.RESULTS.labels(about.operation, about.status).inc()
+            if about.status != Status.WAITING:
                 metrics.ATTEMPTS.observe(about.attempts)
                 metrics.REQUEST_TIME.labels(about.operation).observe(about.took_ms / 1000)

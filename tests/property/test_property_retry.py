@@ -130,7 +130,7 @@ def test_the_delay_queue_is_a_sorted_list_with_bounds(steps: list[tuple[str, int
     model: list[tuple[int, int, int]] = []  # due, sequence, size
     for sequence, (what, first, second) in enumerate(steps):
         if what == "push":
-            queue.push(first, sequence, second)
+            queue.push(first, sequence, sequence, second)
             heapq.heappush(model, (first, sequence, second))
         elif what == "clear":
             queue.clear()

@@ -16,6 +16,7 @@ from processor.settings import LaneSettings
 from processor.stream.hints import Hints
 from processor.stream.lane import Lane
 from processor.stream.ledger import Ledger
+from processor.stream.releases import Release, ReleaseFault, Releases, encode_release, read_release
 from processor.stream.work import Work, WorkAbandonedError
 
 NOW = 1_764_000_000_000
@@ -269,3 +270,126 @@ def test_hints_are_few_and_short_lived() -> None:
     assert len(hints) == 10_000
     hints.take(hint(at_ms=NOW + 16 * 60_000))
     assert len(hints) == 1
+
+
+RUN = "11111111-2222-4333-8444-555555555555"
+
+
+def release(*offsets: int, topic: str = "t", partition: int = 0) -> Release:
+    return Release(topic, partition, offsets, RUN)
+
+
+async def test_a_release_starts_what_it_names_each_once_and_nothing_else() -> None:
+    scene = Scene()
+    scene.lane.deliver([record(n, NOW + 60_000 + n) for n in range(5)])
+    scene.hints.releases.take(release(3, 1, 3, 99), NOW)
+    scene.hints.releases.take(release(1, 3), NOW)
+    scene.hints.releases.take(release(0, topic="u"), NOW)
+    scene.hints.releases.take(release(0, partition=1), NOW)
+    await scene.turn()
+    assert list(scene.handler.at_work) == [3, 1], "in the order of the release"
+    scene.now_ms = NOW + 70_000
+    scene.lane._wake_due()
+    await scene.turn()
+    assert list(scene.handler.at_work) == [3, 1, 0, 2, 4], "the others by their due times, and none twice"
+
+
+async def test_what_was_released_before_it_is_delivered_starts_at_once_for_15_minutes() -> None:
+    scene = Scene()
+    scene.hints.releases.take(release(0, 2), NOW)
+    scene.now_ms = NOW + 14 * 60_000
+    scene.lane.deliver([record(0, NOW + 10**9), record(1, NOW + 10**9)])
+    await scene.turn()
+    assert list(scene.handler.at_work) == [0]
+    scene.now_ms = NOW + 16 * 60_000
+    scene.lane.deliver([record(2, NOW + 10**9)])
+    await scene.turn()
+    assert list(scene.handler.at_work) == [0]
+
+
+async def test_a_released_record_that_another_owner_finished_is_passed_over() -> None:
+    scene = Scene()
+    scene.lane.ledger = Ledger(0, [1])
+    scene.hints.releases.take(release(0, 1), NOW)
+    scene.lane.deliver([record(0, NOW + 10**9), record(1, NOW + 10**9)])
+    await scene.turn()
+    assert list(scene.handler.at_work) == [0]
+
+
+async def test_releases_wait_for_room_at_work_as_all_do() -> None:
+    scene = Scene(work_max=2)
+    scene.lane.deliver([record(n, NOW + 60_000) for n in range(4)])
+    scene.hints.releases.take(release(0, 1, 2, 3), NOW)
+    await scene.turn()
+    assert list(scene.handler.at_work) == [0, 1]
+    assert not scene.lane.wants_records
+    await _stop(scene)
+
+
+async def test_a_released_follower_is_not_woken_again_by_its_event() -> None:
+    scene = Scene()
+    scene.lane.deliver([record(n, NOW + 60_000, session_id=SESSION) for n in range(2)])
+    scene.hints.releases.take(release(0), NOW)
+    await scene.turn()
+    assert list(scene.handler.at_work) == [0]
+    scene.hints.take(hint())
+    await scene.turn()
+    assert list(scene.handler.at_work) == [0, 1]
+    assert not scene.lane._following
+
+
+async def test_a_lane_that_has_stopped_is_told_of_no_release() -> None:
+    scene = Scene()
+    scene.lane.deliver([record(0, NOW + 60_000)])
+    scene.lane.stop_dispatch()
+    scene.hints.releases.take(release(0), NOW)
+    await scene.turn()
+    assert not scene.handler.at_work
+    assert not scene.hints.releases.listeners
+
+
+def test_releases_are_few_and_short_lived() -> None:
+    releases = Releases()
+    for n in range(201):
+        releases.take(release(*range(500 * n, 500 * (n + 1))), NOW)
+    assert len(releases) == 100_000
+    assert not releases.names(Source("t", 0, 0), NOW)
+    assert releases.names(Source("t", 0, 100_499), NOW)
+    releases.take(release(7), NOW + 16 * 60_000)
+    assert len(releases) == 1
+
+
+def test_a_release_is_read_as_it_was_written() -> None:
+    written = release(3, 1, 2**62)
+    assert read_release(encode_release(written, at_ms=NOW, by="me@here")) == written
+    assert read_release(b'{"kind":"redriven","any":"thing"}') is None
+    version_1 = (
+        b'{"schema_version":1,"kind":"released","run_id":"11111111-2222-4333-8444-555555555555","at_ms":1764000000000,"by":"me@here"'
+    )
+    version_1 += b',"topic":"t","partition":0,"offsets":[3,1,4611686018427387904]}'
+    assert read_release(version_1) == written, "what was valid stays valid: never change this line"
+    with pytest.raises(ValueError, match="offsets"):
+        encode_release(release(*range(501)), at_ms=NOW, by="me@here")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"kind":1}',
+        b'{"kind":"released"}',
+        b" " * 70_000,
+        encode_release(Release("t", 0, (1,), RUN), at_ms=NOW, by="x").replace(b"[1]", b"[-1]"),
+        encode_release(Release("t", 0, (1,), RUN), at_ms=NOW, by="x").replace(b"[1]", b"[" + b"1," * 500 + b"1]"),
+        encode_release(Release("t", 0, (1,), RUN), at_ms=NOW, by="x").replace(b'"x"', b'"' + b"x" * 201 + b'"'),
+        encode_release(Release("t", 0, (1,), RUN), at_ms=NOW, by="x").replace(b'"t"', b'"t t"'),
+    ],
+)
+def test_anything_else_is_a_fault_that_quotes_nothing(value: bytes | None) -> None:
+    with pytest.raises(ReleaseFault) as told:
+        read_release(value)
+    assert len(str(told.value)) < 80

@@ -1,0 +1,80 @@
+"""Releases waiting requests: says in the repairs topic which are to be worked on now, and sees what becomes of them.
+
+No record is moved: the lane that holds one starts it at once (``stream/releases.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from aiokafka.errors import KafkaError
+
+from processor.repair.model import WaitingRecord
+from processor.repair.waiting import WaitingBook
+from processor.repair.waiting_records import Progress, progress_of
+from processor.settings import Settings
+from processor.stream.clients import build_event_producer, stop_client
+from processor.stream.releases import OFFSETS_MAX, Release, encode_release
+from processor.stream.topics import topic_names
+
+_START_S = 15.0
+_WRITE_S = 30.0
+_CLOSE_S = 3.0
+_LOOK_S = 0.5
+
+
+class ReleaseError(Exception):
+    """A release could not be written. The text says what is certain and what to do."""
+
+
+def releases_of(records: Sequence[WaitingRecord], run_id: str) -> list[Release]:
+    """The records to write, bounded in size, each partition's in the given order."""
+    by_place: dict[tuple[str, int], list[int]] = {}
+    for r in records:
+        by_place.setdefault((r.topic, r.partition), []).append(r.offset)
+    return [
+        Release(topic, partition, tuple(offsets[at : at + OFFSETS_MAX]), run_id)
+        for (topic, partition), offsets in sorted(by_place.items())
+        for at in range(0, len(offsets), OFFSETS_MAX)
+    ]
+
+
+async def publish_releases(settings: Settings, releases: Sequence[Release], *, by: str, at_ms: int) -> None:
+    """Write releases and wait until the brokers have them. Written twice they do no harm.
+
+    Raises:
+        ReleaseError: if one was not acknowledged.
+    """
+    topic = topic_names(settings).repairs
+    producer = build_event_producer(settings)
+    try:
+        async with asyncio.timeout(_START_S):
+            await producer.start()
+        async with asyncio.timeout(_WRITE_S):
+            sent = [await producer.send(topic, encode_release(release, at_ms=at_ms, by=by)) for release in releases]
+            await asyncio.gather(*sent)
+    except (KafkaError, TimeoutError, OSError) as exc:
+        raise ReleaseError(
+            f"not every release was acknowledged by {settings.kafka.bootstrap}: {type(exc).__name__}. Run the same command again: "
+            "what is done by then is not released twice"
+        ) from exc
+    finally:
+        await stop_client(producer, _CLOSE_S)
+
+
+async def follow(named: Sequence[WaitingRecord], book: WaitingBook, within_s: float, say: Callable[[Progress], None]) -> Progress:
+    """Look until all are done with, for ``within_s`` at most; ``say`` hears of each look.
+
+    Raises:
+        WaitingUnreadableError: if the brokers do not answer.
+    """
+    until = time.monotonic() + within_s
+    while True:
+        await book.refresh()
+        progress = progress_of(named, book.records)
+        say(progress)
+        if not progress.left or time.monotonic() >= until:
+            return progress
+        await asyncio.sleep(min(_LOOK_S, max(0.0, until - time.monotonic())))

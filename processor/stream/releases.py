@@ -1,0 +1,107 @@
+"""What people have released from the delay topics: records that are to be worked on now, although they are not due. Pure.
+
+A release names records by their place and moves none of them, so no second copy can come about. It is never needed: without
+it the records start when they are due. Memory is bounded, and anybody might write to the topic: what is read is checked.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+
+from processor.contract import schemas
+from processor.contract.records import Source
+
+KIND = "released"
+OFFSETS_MAX = 500  # of one release, as its schema says
+KEPT_MS = 15 * 60_000
+_KEPT_MAX = 100_000
+_SCHEMA = "release.v1"
+_VALUE_BYTES_MAX = 65_536
+
+
+class ReleaseFault(ValueError):  # noqa: N818 - a fault of the input, not an error of ours
+    """A record of the repairs topic cannot be read. The text is safe to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Records of one partition of a delay topic, in the order in which they are to start."""
+
+    topic: str
+    partition: int
+    offsets: tuple[int, ...]
+    run_id: str  # of the command that asked; a UUID
+
+
+class Releases:
+    """Releases of the last minutes; ``listeners`` are told of each new one."""
+
+    def __init__(self) -> None:
+        self.listeners: set[Callable[[Release], None]] = set()
+        self._kept: OrderedDict[tuple[str, int, int], int] = OrderedDict()  # when each was read, oldest first
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def take(self, release: Release, now_ms: int) -> None:
+        """A release was read at ``now_ms``."""
+        for offset in release.offsets:
+            key = (release.topic, release.partition, offset)
+            self._kept.pop(key, None)
+            self._kept[key] = now_ms
+        while self._kept and (len(self._kept) > _KEPT_MAX or next(iter(self._kept.values())) < now_ms - KEPT_MS):
+            self._kept.popitem(last=False)
+        for listener in self.listeners:
+            listener(release)
+
+    def names(self, source: Source, now_ms: int) -> bool:
+        """Whether a record is released."""
+        read_ms = self._kept.get((source.topic, source.partition, source.offset))
+        return read_ms is not None and read_ms >= now_ms - KEPT_MS
+
+
+def encode_release(release: Release, *, at_ms: int, by: str) -> bytes:
+    """The value of its record in the repairs topic.
+
+    Raises:
+        ValueError: if it is not as its schema says, e.g. with too many offsets.
+    """
+    value = {
+        "schema_version": 1,
+        "kind": KIND,
+        "run_id": release.run_id,
+        "at_ms": at_ms,
+        "by": by,
+        "topic": release.topic,
+        "partition": release.partition,
+        "offsets": list(release.offsets),
+    }
+    if found := schemas.faults(_SCHEMA, value):
+        raise ValueError(f"the release is not valid: {found[0][1]}: {found[0][2]}")
+    return orjson.dumps(value)
+
+
+def read_release(value: bytes | None) -> Release | None:
+    """The release that a record of the repairs topic holds; None for a record of another kind.
+
+    Raises:
+        ReleaseFault: if it is neither.
+    """
+    if value is None or len(value) > _VALUE_BYTES_MAX:
+        raise ReleaseFault("it has no value" if value is None else f"its value is longer than {_VALUE_BYTES_MAX} bytes")
+    try:
+        found = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise ReleaseFault("its value is not JSON") from None
+    if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
+        raise ReleaseFault("it has no kind")
+    if found["kind"] != KIND:
+        return None
+    if faults := schemas.faults(_SCHEMA, found):
+        code, path, _ = faults[0]
+        raise ReleaseFault(f"{path or 'it'}: {code}")
+    return Release(found["topic"], int(found["partition"]), tuple(int(offset) for offset in found["offsets"]), found["run_id"])

@@ -1,0 +1,116 @@
+"""`processor status`, `lag` and `top`, the page and the metrics tell the same, and the truth, about a real set-up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+import pytest
+from rig import Rig, create_request, running
+from test_integration_observe import scrape, total, until_ready
+
+from processor.local.cluster import LocalKafka
+
+pytestmark = pytest.mark.broker
+
+
+async def command(rig: Rig, *words: str, status: int = 0) -> bytes:
+    """Run a command of ours as an operator would; its stdout."""
+    env = {**os.environ, **rig.environment, "COLUMNS": "160"}
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "processor", *words, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        out, err = await child.communicate()
+    assert child.returncode == status, err.decode()
+    return out
+
+
+async def overview(rig: Rig) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(await command(rig, "status", "--json"))
+    return found
+
+
+async def test_status_tells_the_truth_in_good_and_bad_times(kafka: LocalKafka, tmp_path: Any) -> None:
+    limits = {
+        scope: {"limit": 1_000_000, "window_s": 60.0}
+        for scope in ("session-decision", "session-generate-pdf", "generic-get", "generic-write")
+    } | {"session-create": {"limit": 40, "window_s": 10.0}}
+    options = ("--limits", json.dumps(limits))
+    async with running(
+        kafka, tmp_path, simulator_options=options, BUDGET__LIMITS=json.dumps(limits), OBSERVE__SURVEY_S="0.5", BUDGET__BREAKER_FAILURES="5"
+    ) as rig:
+        empty = await overview(rig)
+        assert "No replica is heard" in empty["verdict"]
+        replicas = await rig.start("one", "two", "three")
+        await until_ready(rig, *replicas)
+        calm = await overview(rig)
+        assert calm["verdict"].startswith("All is well: nothing waits")
+        assert {r["instance"] for r in calm["replicas"]} == {"one", "two", "three"}
+        assert sum(r["partitions"] for r in calm["replicas"]) == len(calm["partitions"]) == 4 + 3 * 2
+        assert all(p["owner"] in {"one", "two", "three"} for p in calm["partitions"])
+
+        await rig.publish([create_request(n) for n in range(400)])  # 400 calls at 40 in 10 s: 100 s
+        await rig.wait_finals(40)
+        busy = await overview(rig)
+        (drain,) = [d for d in busy["drains"] if d["scope"] == "session-create"]
+        done = len({f["request_id"] for f in rig.finals})
+        assert 0.7 * (400 - done) <= drain["calls"] <= 400, (drain, done)
+        assert 40 <= drain["drain_s"] <= 110
+        assert "The budget is the bottleneck" in busy["verdict"] or "wait, and only" in busy["verdict"], busy["verdict"]
+        await rig.until(lambda: total(scrape(replicas[0]), "vp_backlog_calls", scope="session-create") > 0, "a survey")
+        seen = total(scrape(replicas[0]), "vp_backlog_calls", scope="session-create")
+        again = next(d["calls"] for d in (await overview(rig))["drains"] if d["scope"] == "session-create")
+        assert abs(seen - again) <= 60, "the metric and the command agree"
+        assert max(total(scrape(r), "vp_budget_used", scope="session-create") for r in replicas) <= 40
+
+        screen = (await command(rig, "status")).decode()
+        for word in ("session-create", "owed calls", "replicas", "one (", "waiting:", "dead letters: none open"):
+            assert word in screen, screen
+        lag = json.loads(await command(rig, "lag", "--json"))
+        assert sum(p["unfinished"] for p in lag["partitions"]) > 0
+        assert "records are not done" in (await command(rig, "lag")).decode()
+
+        rig.simulator.post("/_sim/faults", {"rates": {"error_503": 1.0}})
+        await rig.until(lambda: total(scrape(*replicas), "vp_breaker_open", operation="session.create") == 3, "an open breaker", 90.0)
+        assert "Didit fails on session.create" in (await overview(rig))["verdict"]
+        rig.simulator.post("/_sim/faults", {"rates": {}})
+        await rig.until(lambda: total(scrape(*replicas), "vp_breaker_open", operation="session.create") == 0, "a closed breaker", 90.0)
+        assert total(scrape(*replicas), "vp_budget_over_limit_total") == 0
+
+
+async def test_without_brokers_the_commands_say_so(kafka: LocalKafka, tmp_path: Any) -> None:
+    async with running(kafka, tmp_path) as rig:
+        rig.environment["VP_KAFKA__BOOTSTRAP"] = "127.0.0.1:1"
+        for words in (("status",), ("lag",), ("budget",)):
+            assert await command(rig, *words, status=1) == b""
+
+
+async def test_top_shows_the_screen_until_it_is_interrupted(kafka: LocalKafka, tmp_path: Any) -> None:
+    async with running(kafka, tmp_path) as rig:
+        env = {**os.environ, **rig.environment, "COLUMNS": "160"}
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "processor",
+            "top",
+            "--every",
+            "1",
+            env=env,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert child.stdout is not None
+        shown = b""
+        try:
+            async with asyncio.timeout(60):
+                while b"dead letters" not in shown:
+                    shown += await child.stdout.read(4096)
+        finally:
+            child.send_signal(2)
+        async with asyncio.timeout(20):
+            assert await child.wait() == 0
+        assert b"No replica is heard" in shown
