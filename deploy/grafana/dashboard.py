@@ -120,7 +120,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
         Graph("Start of a retry after its due time", "p50 and p99", "s",
               _quantiles("vp_due_error_seconds")),
         Graph("Age of the survey", "from which lag, calls owed and the time to drain are", "s",
-              (('min(vp_survey_age_seconds{job!~".*webhooks"})', "age"),), red_from=120),
+              (('min(vp_survey_age_seconds{job!~".*webhooks"} and vp_budget_joined == 1)', "age"),), red_from=120),
     )),
     ("Requests", (
         Graph("Results a minute", "by how they ended", "short",

@@ -16,6 +16,8 @@ def test_the_compose_file_is_valid() -> None:
     done = run(tool("docker-compose"), "-f", "deploy/compose.yaml", "config")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("VP_KAFKA__INSTANCE_ID") == 3
+    ports = re.findall(r"VP_OBSERVE__PORT: '(\d+)'", done.stdout)
+    assert len(ports) == len(set(ports)) == 4  # processors and the receiver share one network
 
 
 def test_the_dockerfile_is_clean() -> None:

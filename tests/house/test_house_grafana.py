@@ -16,7 +16,6 @@ BOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 UNSHOWN = {
     "vp_budget_window_seconds": "a constant",
     "vp_budget_live_weight": "the pacer's own view; use and limit are shown",
-    "vp_budget_joined": "an alert",
     "vp_lag_records": "of each partition; `processor lag`",
     "vp_webhook_variants_total": "a detail of webhooks",
     "vp_webhooks_unfamiliar_total": "a detail of webhooks",

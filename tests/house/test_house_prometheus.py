@@ -85,11 +85,14 @@ def test_every_alert_is_tested_firing_and_silent(fires: bool) -> None:
         assert found, f"{name} has no test in which it {'fires' if fires else 'is silent'}"
 
 
-def test_the_events_that_runbooks_name_are_documented() -> None:
-    documented = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
+def test_runbooks_name_events_and_settings_that_exist() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "processor").rglob("*.py"))
+    events = set(re.findall(r"log\.(?:info|warning|error|critical)\(\s*\"([a-z_]+)\"", code))
+    settings = set(re.findall(r"`(VP_[A-Z]+__[A-Z_]+)`", (ROOT / "docs" / "configuration.md").read_text()))
     for path in RUNBOOKS.glob("Verification*.md"):
-        for line in path.read_text().splitlines():
+        text = path.read_text()
+        assert set(re.findall(r"VP_[A-Z]+__[A-Z_]+", text)) <= settings, path.name
+        for line in text.splitlines():
             if "og event" in line:
-                before = line.split(":")[0] if "Log event" in line.split(":")[0] else line
-                events = {word for word in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", before) if not word.startswith("vp_")}
-                assert events <= documented, f"{path.name}: {events - documented}"
+                named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", line.split("og event")[1]))
+                assert {name for name in named if not name.startswith("vp_")} <= events, f"{path.name}: {named - events}"
