@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 ARGS ?=
 NAME ?= throughput
+IMAGE ?= verification-processor:local
+IMAGE_ARGS ?=
 
 # the newest Python that runs; a pyenv shim that stands for no installed version is passed over
 PY ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -14,8 +16,11 @@ RUN := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 STAMP := $(VENV)/.stamp
 DEPLOY_STAMP := $(VENV)/.deploy-stamp
+AUDIT := $(VENV)-audit
+AUDIT_STAMP := $(AUDIT)/.stamp
+OVERLAYS := local prod prod-keda
 
-.PHONY: help demo test check bench lock docs deploy-check clean
+.PHONY: help demo test check bench lock docs deploy-check deploy-files image image-check sbom audit clean
 
 help:
 	@echo "make demo   show it: a real Kafka, the Didit simulator, two processors, one killed (ARGS=\"--requests 300 --json\")"
@@ -24,6 +29,11 @@ help:
 	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing|tracing)"
 	@echo "make docs   write the generated pages anew"
 	@echo "make lock   write the lock files anew"
+	@echo "make image  build the image with docker, podman or buildah (IMAGE=name:tag, IMAGE_ARGS=\"--build-arg ...\")"
+	@echo "make image-check   build it without an engine, start it read-only, stop it (root, buildah, debootstrap)"
+	@echo "make deploy-files  write the dashboard and the PrometheusRule anew"
+	@echo "make sbom   list what the image holds, as CycloneDX JSON (dist/sbom.json)"
+	@echo "make audit  ask the vulnerability database about what the image holds"
 	@echo "make clean  remove what was installed and cached here"
 
 # set-up speaks on stderr only: stdout belongs to the job
@@ -53,12 +63,51 @@ $(DEPLOY_STAMP): requirements-deploy.lock $(STAMP)
 	@$(UV) pip install -q --python $(RUN) --require-hashes -r requirements-deploy.lock >&2
 	@touch $@
 
+# what reads these files checks them; tests/house/ asks for more
 deploy-check: $(DEPLOY_STAMP)
 	$(VENV)/bin/hadolint Dockerfile
-	@if command -v docker-compose >/dev/null; then docker-compose -f deploy/compose.yaml config -q; \
-	  elif docker compose version >/dev/null 2>&1; then docker compose -f deploy/compose.yaml config -q; \
-	  elif [ -n "$${CI:-}" ]; then echo "docker-compose is needed in CI" >&2; exit 1; \
-	  else echo "docker-compose is not here: deploy/compose.yaml was not checked" >&2; fi
+	@for overlay in $(OVERLAYS); do echo "deploy/k8s/overlays/$$overlay"; $(VENV)/bin/kubectl kustomize deploy/k8s/overlays/$$overlay \
+	  | $(VENV)/bin/kubernetes-validate --strict --quiet --no-warn /dev/stdin; done
+	@$(call with-tool,promtool,promtool check rules deploy/prometheus/rules.yml && promtool test rules deploy/prometheus/rules_test.yml)
+	@if docker compose version >/dev/null 2>&1; then docker compose -f deploy/compose.yaml config -q; \
+	  else $(call with-tool,docker-compose,docker-compose -f deploy/compose.yaml config -q); fi
+
+# $(call with-tool,name,command): the command, if its tool is there. In CI it must be
+with-tool = if command -v $(1) >/dev/null; then $(2); \
+  elif [ -n "$${CI:-}" ]; then echo "$(1) is needed in CI" >&2; exit 1; \
+  else echo "$(1) is not here: not checked: $(2)" >&2; fi
+
+# files that are made of others, and committed
+deploy-files: $(DEPLOY_STAMP)
+	$(RUN) deploy/grafana/dashboard.py > deploy/grafana/dashboard.json
+	{ sed '/^spec:/q' deploy/k8s/components/monitoring/prometheus-rule.yaml; sed '/^#/d; s/^/  /' deploy/prometheus/rules.yml; } > .rule.yaml
+	mv .rule.yaml deploy/k8s/components/monitoring/prometheus-rule.yaml
+
+image:
+	@for tool in docker podman buildah; do \
+	  if command -v $$tool >/dev/null && $$tool info >/dev/null 2>&1; then $$tool build $(IMAGE_ARGS) -t "$(IMAGE)" .; exit; fi; done; \
+	  echo "docker, podman or buildah is needed, and must run (\`docker info\`)" >&2; exit 1
+
+image-check:
+	@$(if $(wildcard $(RUN)),$(RUN),$(PY)) deploy/image/check.py
+
+$(AUDIT_STAMP): requirements-audit.lock requirements.lock $(STAMP)
+	@{ rm -rf $(AUDIT); $(RUN) -m venv --without-pip $(AUDIT)/tools; $(RUN) -m venv --without-pip $(AUDIT)/image; \
+	  $(UV) pip install -q --python $(AUDIT)/tools/bin/python --require-hashes -r requirements-audit.lock; \
+	  $(UV) pip install -q --python $(AUDIT)/image/bin/python --require-hashes -r requirements.lock; touch $@; } >&2
+
+# from an environment like the image's, so that licences and what needs what are in it
+sbom: $(AUDIT_STAMP)
+	@mkdir -p dist
+	@$(AUDIT)/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible --of JSON \
+	  -o dist/sbom.json $(AUDIT)/image/bin/python
+	@echo "dist/sbom.json"
+
+# strict: a package that the database was not asked about is a failure, and not a pass
+audit: $(AUDIT_STAMP)
+	@$(AUDIT)/tools/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock || { \
+	  echo "make audit: a vulnerability, or a database that does not answer (see above). Nothing can be said about the other packages" >&2; \
+	  exit 1; }
 
 bench: $(STAMP)
 	@$(RUN) -m bench.$(NAME) $(ARGS)
@@ -75,4 +124,4 @@ lock: $(STAMP)
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group audit -o requirements-audit.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(AUDIT) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -1,38 +1,27 @@
-"""Deployment files are checked by the tools that read them; in CI these tools must be there."""
+"""The image, its build, the compose file and the wheel; what is built from them is checked by `make image-check`."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
+import re
 import sys
 import zipfile
 from pathlib import Path
 
-import pytest
+from deploy_files import ROOT, run, tool
 
-ROOT = Path(__file__).parent.parent.parent
-
-
-def _tool(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{name} is needed in CI")
-        pytest.skip(f"{name} is not here")
-    return found
+from processor.settings import LaneSettings
 
 
 def test_the_compose_file_is_valid() -> None:
-    done = subprocess.run(
-        [_tool("docker-compose"), "-f", "deploy/compose.yaml", "config"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = run(tool("docker-compose"), "-f", "deploy/compose.yaml", "config")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("VP_KAFKA__INSTANCE_ID") == 3
+    ports = re.findall(r"VP_OBSERVE__PORT: '(\d+)'", done.stdout)
+    assert len(ports) == len(set(ports)) == 4  # processors and the receiver share one network
 
 
 def test_the_dockerfile_is_clean() -> None:
-    done = subprocess.run([_tool("hadolint"), "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run(tool("hadolint"), "Dockerfile")
     assert done.returncode == 0, done.stdout
 
 
@@ -43,10 +32,23 @@ def test_the_image_runs_as_nobody_special() -> None:
 
 
 def test_the_wheel_carries_the_schemas(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path))
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"processor/_schemas/{p.name}" for p in (ROOT / "schemas").iterdir()} <= names
     assert "processor/local/kafka-jars.txt" in names
+
+
+def test_the_image_check_waits_as_long_as_a_stop_may_take() -> None:
+    text = (ROOT / "deploy" / "image" / "check.py").read_text()
+    (limit_s,) = re.findall(r"^STOP_LIMIT_S = ([\d.]+)", text, re.MULTILINE)
+    assert float(limit_s) == LaneSettings().shutdown_s
+
+
+def test_ci_installs_what_the_checks_need_and_starts_no_service() -> None:
+    text = (ROOT / ".ci" / "run").read_text()
+    for name in ("docker-compose", "promtool", "chromium", "buildah", "debootstrap"):
+        assert name in text, name
+    assert not re.search(r"install .*\bprometheus\b", text)
+    assert [line for line in text.splitlines() if line.startswith("make ")][-1] == "make test"

@@ -1,0 +1,64 @@
+"""The dashboard: current, and about metrics and labels that exist."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+import orjson
+from deploy_files import ROOT, faults_of, module, run
+
+from processor.observe.metrics import TABLE
+
+BOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
+# what a dashboard cannot show in a useful way, or shows under another name
+UNSHOWN = {
+    "vp_budget_window_seconds": "a constant",
+    "vp_budget_live_weight": "the pacer's own view; use and limit are shown",
+    "vp_lag_records": "of each partition; `processor lag`",
+    "vp_webhook_variants_total": "a detail of webhooks",
+    "vp_webhooks_unfamiliar_total": "a detail of webhooks",
+}
+
+
+def _panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = orjson.loads(BOARD.read_bytes())["panels"]
+    return found + [panel for row in found for panel in row.get("panels") or []]
+
+
+def test_the_dashboard_is_what_its_program_writes() -> None:
+    module("grafana_foundation_sdk")
+    done = run(sys.executable, "deploy/grafana/dashboard.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == BOARD.read_text(), "run `make deploy-files`"
+
+
+def test_every_panel_says_what_it_shows_and_asks_for_metrics_that_exist() -> None:
+    graphs = [panel for panel in _panels() if panel["type"] not in {"row", "text"}]
+    assert len(graphs) > 30
+    for panel in graphs:
+        assert panel["title"], panel
+        assert panel["description"], panel["title"]
+        for target in panel["targets"]:
+            assert not faults_of(target["expr"]), f"{panel['title']}: {target['expr']}"
+            assert target["expr"].count('namespace=~"$namespace"') == len(re.findall(r"\b(?:vp|process)_\w+", target["expr"]))
+
+
+def test_legends_name_labels_that_the_query_keeps() -> None:
+    for panel in _panels():
+        for target in panel.get("targets", []):
+            kept = {label for group in re.findall(r"by \(([^)]*)\)", target["expr"]) for label in re.split(r",\s*", group)}
+            for label in re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")):
+                assert label in kept or (not kept and label in {"job", "instance"}), f"{panel['title']}: {label}"
+
+
+def test_every_metric_is_shown_or_left_out_for_a_reason() -> None:
+    text = BOARD.read_text()
+    for metric in TABLE:
+        assert (metric.name in text) is (metric.name not in UNSHOWN), metric.name
+
+
+def test_no_two_panels_have_one_id() -> None:
+    ids = [panel["id"] for panel in _panels()]
+    assert len(ids) == len(set(ids))

@@ -1,0 +1,98 @@
+"""Rules and alerts: valid, tested both ways, explained, and about metrics that exist."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from deploy_files import ROOT, faults_of, load, run, tool
+
+RULES = "deploy/prometheus/rules.yml"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+SEVERITIES = {"critical", "warning"}
+
+
+def _rules() -> list[dict[str, Any]]:
+    return [rule for group in load(RULES)["groups"] for rule in group["rules"]]
+
+
+def _alerts() -> dict[str, dict[str, Any]]:
+    return {rule["alert"]: rule for rule in _rules() if "alert" in rule}
+
+
+def test_promtool_takes_the_rules_and_their_tests_pass() -> None:
+    for command in (["check", "rules", RULES], ["test", "rules", "deploy/prometheus/rules_test.yml"]):
+        done = run(tool("promtool"), *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_metric_and_label_exists() -> None:
+    recorded = {rule["record"] for rule in _rules() if "record" in rule}
+    for rule in _rules():
+        used = set(re.findall(r"\bvp:[a-z0-9_:]+", rule["expr"]))
+        assert used <= recorded
+        assert not faults_of(rule["expr"]), rule
+
+
+def test_the_check_of_metrics_finds_what_is_wrong() -> None:
+    assert faults_of("rate(vp_nonsense_total[5m])")
+    assert faults_of('vp_results_total{colour="red"}')
+    assert faults_of("sum by (colour) (vp_results_total)")
+    assert faults_of("vp_call_seconds")
+    assert not faults_of('sum by (operation, le) (rate(vp_call_seconds_bucket{job=~"a{2}"}[5m]))')
+
+
+def test_every_alert_tells_whom_it_concerns_what_it_means_and_where_to_read_on() -> None:
+    for name, alert in _alerts().items():
+        assert name.startswith("Verification")
+        assert alert["labels"]["severity"] in SEVERITIES
+        notes = alert["annotations"]
+        assert notes.keys() == {"summary", "description", "runbook"}
+        assert notes["runbook"] == f"docs/runbooks/{name}.md"
+        assert (ROOT / notes["runbook"]).is_file(), name
+
+
+def test_every_runbook_page_has_its_alert_and_its_parts() -> None:
+    index = (RUNBOOKS / "README.md").read_text()
+    assert {path.stem for path in RUNBOOKS.glob("Verification*.md")} == _alerts().keys()
+    for name in _alerts():
+        text = (RUNBOOKS / f"{name}.md").read_text()
+        assert text.startswith(f"# {name}\n")
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Look", "Do", "It is over when"]
+        assert f"({name}.md)" in index
+
+
+def test_every_link_and_metric_in_the_runbooks_leads_somewhere() -> None:
+    for path in RUNBOOKS.glob("*.md"):
+        text = path.read_text()
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+        for code in re.findall(r"`(vp_[^`]*)`", text):
+            bare = re.sub(r"\{.*\}", "", code)
+            assert not [fault for fault in faults_of(code) if "is no metric" in fault] or not faults_of(f"{bare}_bucket"), (
+                f"{path.name}: {code}"
+            )
+
+
+@pytest.mark.parametrize("fires", [True, False])
+def test_every_alert_is_tested_firing_and_silent(fires: bool) -> None:
+    tests = load("deploy/prometheus/rules_test.yml")["tests"]
+    asked = [expectation for test in tests for expectation in test["promql_expr_test"]]
+    for name in _alerts():
+        expression = f'ALERTS{{alertname="{name}",alertstate="firing"}}'
+        found = [each for each in asked if each["expr"] == expression and bool(each["exp_samples"]) is fires]
+        assert found, f"{name} has no test in which it {'fires' if fires else 'is silent'}"
+
+
+def test_runbooks_name_events_and_settings_that_exist() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "processor").rglob("*.py"))
+    events = set(re.findall(r"log\.(?:info|warning|error|critical)\(\s*\"([a-z_]+)\"", code))
+    settings = set(re.findall(r"`(VP_[A-Z]+__[A-Z_]+)`", (ROOT / "docs" / "configuration.md").read_text()))
+    for path in RUNBOOKS.glob("Verification*.md"):
+        text = path.read_text()
+        assert set(re.findall(r"VP_[A-Z]+__[A-Z_]+", text)) <= settings, path.name
+        for line in text.splitlines():
+            if "og event" in line:
+                named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", line.split("og event")[1]))
+                assert {name for name in named if not name.startswith("vp_")} <= events, f"{path.name}: {named - events}"
