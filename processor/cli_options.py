@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import socket
 import time
@@ -99,11 +100,13 @@ async def read_book(settings: Settings) -> DeadLetterBook:
 
 @contextmanager
 def told(settings: Settings) -> Iterator[None]:
-    """Errors as people need them."""
+    """Errors as people need them: ours, once, instead of the clients' own."""
     from aiokafka.errors import KafkaError  # noqa: PLC0415
 
     from processor.repair.reading import RepairError  # noqa: PLC0415
 
+    for noisy in ("aiokafka", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
         yield
     except RepairError as exc:

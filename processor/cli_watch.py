@@ -57,21 +57,28 @@ def lag(*, as_json: AsJson = False) -> None:
 
 def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds between two looks")] = 2.0) -> None:
     """The screen of `processor status`, live, until interrupted."""
-    from rich.console import Group  # noqa: PLC0415
+    from rich.console import Console, RenderableType  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     from processor import status_page  # noqa: PLC0415
     from processor.overview.lookout import LookError  # noqa: PLC0415
 
+    async def look(lookout: Lookout) -> RenderableType:
+        try:
+            return status_page.screen(await lookout.overview())
+        except LookError as exc:  # the brokers may come back
+            return Text(str(exc), "bold red")
+
     async def show(lookout: Lookout) -> None:
-        with Live(Text("looking ..."), screen=sys.stdout.isatty(), auto_refresh=False) as live:
+        console = Console()
+        with Live(Text("looking ..."), console=console, screen=True, auto_refresh=False) as live:
             while True:
-                try:
-                    seen = status_page.screen(await lookout.overview())
+                seen = await look(lookout)
+                if console.is_terminal:
                     live.update(seen, refresh=True)
-                except LookError as exc:  # the brokers may come back
-                    live.update(Group(Text(str(exc), "bold red"), live.renderable), refresh=True)
+                else:  # a pipe or a file gets one screen after the other
+                    console.print(seen)
                 await asyncio.sleep(every_s)
 
     _look(show)

@@ -109,7 +109,7 @@ class Surveyor:
                 break  # the rest is markers
             for tp, batch in batches.items():
                 seen[tp].update(self._operation(r.value) for r in batch if not done[tp].holds(r.offset))
-        consumer.unsubscribe()
+        consumer.pause(*left)  # between two surveys nothing is fetched; unsubscribe() would end aiokafka's coordinator
         found: dict[str, float] = {}
         for tp, counts in seen.items():
             for operation, count in counts.items():

@@ -172,7 +172,8 @@ class Tries:
 def check_origin(request: web.Request) -> None:
     """A form must come from a page of ours, as far as the browser says where it comes from.
 
-    Under ``Referrer-Policy: no-referrer`` browsers send ``Origin: null`` with our own forms: ``Sec-Fetch-Site`` or the form's token decides.
+    Under ``Referrer-Policy: no-referrer`` browsers send ``Origin: null`` with our own forms:
+    ``Sec-Fetch-Site`` or the form's token decides.
 
     Raises:
         DeniedError: if another site sends it.

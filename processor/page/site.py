@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from multidict import MultiMapping
 
 from processor.page import wording
@@ -17,7 +18,21 @@ from processor.page.chart import bar
 from processor.page.latest import Latest
 from processor.page.ports import Operations
 
-_WORDS = ("number", "count", "percent", "duration", "relative", "utc", "clock", "machine", "size", "reason", "left_out", "within")
+_WORDS = (
+    "number",
+    "count",
+    "percent",
+    "duration",
+    "relative",
+    "utc",
+    "clock",
+    "machine",
+    "size",
+    "reason",
+    "hopeless",
+    "left_out",
+    "within",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +83,11 @@ def message(status: int, title: str, text: str) -> Shown:
     return Shown("message.html", {"title": title, "text": text}, status)
 
 
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after a dot or before a bracket."""
+    return escape(name).replace(".", Markup(".<wbr>")).replace("[", Markup("<wbr>["))
+
+
 def _templates(group: str) -> Environment:
     found = Environment(
         loader=PackageLoader("processor.page"),
@@ -78,5 +98,6 @@ def _templates(group: str) -> Environment:
         auto_reload=False,
     )
     found.filters |= {name: getattr(wording, name) for name in _WORDS}
+    found.filters["breakable"] = breakable
     found.globals |= {"bar": bar, "group": group}
     return found

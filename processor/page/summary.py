@@ -143,10 +143,10 @@ def _dead_letters(o: Overview) -> Tile:
 
 def _card(s: ScopeView, drain: DrainView | None, o: Overview) -> ScopeCard:
     tone, state = Tone.GOOD, "has room"
-    if s.paused_for_s > 0:
-        tone, state = Tone.WATCH, "paused"
-    elif o.budget.blocked_for_s > 0:
+    if o.budget.blocked_for_s > 0:
         tone, state = Tone.BAD, "held"
+    elif s.paused_for_s > 0:
+        tone, state = Tone.WATCH, "paused"
     elif s.foreign:
         tone, state = Tone.WATCH, "foreign traffic"
     elif _is_full(s):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from markupsafe import Markup
 
+from processor.overview.history import Sample
 from processor.page.chart import usage_chart
 from processor.page.forms import read_reason, read_request_id
 from processor.page.ports import WAITING_MAX
@@ -25,12 +26,14 @@ async def overview(site: Site, visit: Visit) -> Shown:
         return Shown("away.html", {"trouble": seen.trouble}, 503)
     found = seen.overview
     summary = summarize(found)
+    history = site.operations.history()
     partitions = sorted(found.partitions, key=lambda p: (p.owner is not None, -p.unfinished, p.topic, p.partition))
     context = {
         "overview": found,
         "summary": summary,
         "trouble": seen.trouble,
-        "charts": _charts(site, summary, visit.now_ms if not seen.trouble else found.at_ms),
+        "charts": _charts(history, summary, visit.now_ms if not seen.trouble else found.at_ms),
+        "sampled": {scope for scope, samples in history.items() if samples},
         "partitions": partitions[:_PARTITIONS_MAX],
         "partitions_more": len(partitions) - _PARTITIONS_MAX,
     }
@@ -52,8 +55,7 @@ async def journey(site: Site, visit: Visit) -> Shown:
     return Shown("journey.html", {"request_id": request_id, "found": found, "document": _document(found.request if found else None)})
 
 
-def _charts(site: Site, summary: Summary, now_ms: int) -> Mapping[str, Markup]:
-    history = site.operations.history()
+def _charts(history: Mapping[str, Sequence[Sample]], summary: Summary, now_ms: int) -> Mapping[str, Markup]:
     return {c.view.scope: usage_chart(history.get(c.view.scope, ()), now_ms, c.view.limit) for c in summary.scopes}
 
 

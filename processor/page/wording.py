@@ -106,6 +106,12 @@ def reason(kind: str) -> str:
     return _REASONS.get(kind, "")
 
 
+def hopeless(kind: str) -> str:
+    """What to consider before a redrive of this reason type; empty where nothing speaks against it."""
+    same = "the same bytes get the same answer, unless what refused them was changed"
+    return same if kind in {"invalid_request", "request_refused", "conflict"} else ""
+
+
 def left_out(why: str) -> str:
     """Why a redrive leaves a dead letter alone."""
     return _LEFT_OUT.get(why, why.replace("_", " "))

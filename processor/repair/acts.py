@@ -29,7 +29,7 @@ from processor.repair.plan import SHARE, Limits, Pacer
 from processor.repair.reading import RepairError, TopicReader
 from processor.retry.policy import delay_topic_s
 from processor.settings import Settings
-from processor.stream.clients import REPAIR_TRANSACTION_S, build_repair_producer, stop_client
+from processor.stream.clients import REPAIR_TRANSACTION_S, build_repair_producer, drop_producer
 from processor.stream.topics import topic_names
 
 _CHUNK = 200
@@ -85,20 +85,30 @@ class RepairLine:
             TimeoutError: the fate of the transaction is unknown; a new line knows.
             KafkaError: if anything failed; nothing of it is visible.
         """
-        producer = self._producer
+        producer, sent = self._producer, list[asyncio.Future[object]]()
         try:
             async with asyncio.timeout(REPAIR_TRANSACTION_S):
                 await producer.begin_transaction()
-                sent = [await producer.send(self._names.of(o), o.value, o.key, headers=list(o.headers)) for o in outputs]
-                sent += [await producer.send(self._names.repairs, repair_value(r)) for r in repairs]
+                for o in outputs:
+                    sent.append(await producer.send(self._names.of(o), o.value, o.key, headers=list(o.headers)))
+                for r in repairs:
+                    sent.append(await producer.send(self._names.repairs, repair_value(r)))
                 await asyncio.gather(*sent)
                 await producer.commit_transaction()
         except _FENCED:
             raise RepairFencedError from None
+        finally:
+            for future in sent:
+                future.add_done_callback(_look_at)  # of those that fail with the transaction, one error is enough
 
     async def _close(self) -> None:
-        await stop_client(self._producer, _CLOSE_S)
+        await drop_producer(self._producer, _CLOSE_S)  # a fenced one would wait for what can never be sent
         await self.reader.close()
+
+
+def _look_at(future: asyncio.Future[object]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,10 +192,10 @@ async def fetch_letters(reader: TopicReader, topic: str, letters: Sequence[DeadL
 
 
 def newest(sizes: Mapping[TopicPartition, int], total_max: int) -> int:
-    """How many of the last offsets of each partition to read so that all together are at most ``total_max``."""
+    """How many of the last offsets of each partition to read so that all together are about ``total_max`` (one each more at most)."""
     left, room = total_max, 0
     for index, size in enumerate(ordered := sorted(sizes.values())):
-        room = left // (len(ordered) - index)
+        room = -(-left // (len(ordered) - index))
         if size >= room:
             return room
         left -= size

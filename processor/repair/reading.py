@@ -16,6 +16,7 @@ from processor.stream.clients import build_reader, partitions_of, stop_client
 _START_S = 30.0
 _CLOSE_S = 3.0
 _READ_MS = 500
+_WAIT_MS = 50
 _BATCH = 500
 _STALLED_S = 20.0  # no record and no progress for so long
 _JUMP = 2_000  # a wanted record that is further away is sought, not read up to
@@ -30,7 +31,7 @@ class TopicReader:
 
     def __init__(self, settings: Settings) -> None:
         self._bootstrap = settings.kafka.bootstrap
-        self._consumer: AIOKafkaConsumer = build_reader(settings, if_gone="earliest")
+        self._consumer: AIOKafkaConsumer = build_reader(settings, if_gone="earliest", wait_ms=_WAIT_MS)
 
     async def __aenter__(self) -> Self:
         try:

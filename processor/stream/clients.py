@@ -45,14 +45,21 @@ def build_consumer(settings: Settings) -> AIOKafkaConsumer:
     )
 
 
-def build_reader(settings: Settings, *, if_gone: Literal["latest", "earliest"] = "latest") -> AIOKafkaConsumer:
-    """A reader of whole topics, of no group. ``if_gone``: where it goes on when a position was deleted."""
+def build_reader(settings: Settings, *, if_gone: Literal["latest", "earliest"] = "latest", wait_ms: int = 500) -> AIOKafkaConsumer:
+    """A reader of whole topics, of no group.
+
+    Args:
+        settings: how to reach Kafka.
+        if_gone: where it goes on when a position was deleted.
+        wait_ms: a broker without news answers after so long; a reader that is moved to other partitions waits for that answer.
+    """
     lenient_records.install()
     return AIOKafkaConsumer(
         **settings.kafka.client_options(),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset=if_gone,
+        fetch_max_wait_ms=wait_ms,
         isolation_level="read_committed",
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         metadata_max_age_ms=30_000,
@@ -207,6 +214,10 @@ async def drop_producer(producer: AIOKafkaProducer, deadline_s: float) -> None:
     if sender is not None and not sender.done():
         sender.cancel()
         await asyncio.wait({sender}, timeout=deadline_s)
+    if sender is not None and sender.done() and not sender.cancelled():
+        sender.exception()  # looked at, as that of its transaction, so that they are not reported as lost
+    if (waiter := getattr(producer._txn_manager, "_transaction_waiter", None)) is not None and waiter.done() and not waiter.cancelled():  # noqa: SLF001 - no public way
+        waiter.exception()
     producer._message_accumulator.fail_all(errors.ProducerClosed())  # noqa: SLF001 - a cancelled sender fails nothing by itself
     await stop_client(producer, deadline_s)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
+import uuid
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -15,7 +19,11 @@ from rig import Rig, running
 
 from processor.contract import schemas
 from processor.contract.records import ErrorInfo
+from processor.contract.repairs import Repair, RepairKind, Target
 from processor.local.cluster import LocalKafka
+from processor.repair.acts import RepairFencedError, RepairLine, redrive
+from processor.repair.book import DeadLetterBook
+from processor.repair.model import DeadLetter
 from processor.stream.topics_admin import apply_topics
 from processor.traffic import read_topics, topic_reader
 
@@ -170,10 +178,73 @@ async def test_of_two_redrives_at_once_one_stops_and_nothing_is_done_twice(kafka
         second = await begin_cli(rig, "deadletters", "redrive", "--all", "--yes")
         told = [await end_cli(first), await end_cli(second)]
         assert [t.status for t in told] in ([1, 0], [0, 0]), [t.err for t in told]
+        assert all("Traceback" not in t.err for t in told)
         if told[0].status:  # it was not through before the second one began
             assert "another repair began" in told[0].err
             assert "run this one again" in told[0].err
         await each_redriven_once(rig, count)
+
+
+async def test_who_begins_a_repair_knows_all_that_is_done_and_stops_everybody_else(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path) as rig:
+        await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(3)])
+        book = DeadLetterBook(rig.settings, kept_max=2)
+        await book.start()
+        try:
+            await book.refresh()
+            assert (len(book.letters), book.complete, book.counts.open) == (2, False, 2)
+            await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(3, 5)])
+            await book.refresh()
+            assert {x.request_id for x in book.letters} == {"dead-00003", "dead-00004"}
+            first, second = book.letters
+            async with RepairLine(rig.settings) as earlier:
+                await earlier.commit((), [repair_of(rig, first)])
+                async with RepairLine(rig.settings) as later:
+                    assert later.log.done_to(first) is not None
+                    assert later.log.done_to(second) is None
+                    with pytest.raises(RepairFencedError, match="run this one again"):
+                        await earlier.commit((), [repair_of(rig, second)])
+                    await later.commit((), [repair_of(rig, second)])
+            await book.refresh()
+            assert (book.counts.open, book.counts.discarded) == (0, 2)
+            done = await redrive(rig.settings, [first, second], by="tester")
+            assert (done.count, dict(done.left_out)) == (0, {"handled": 2}), "whatever the plan said when it was made"
+            ghost = replace(first, offset=10_000)
+            done = await redrive(rig.settings, [ghost, replace(first, offset=second.offset, partition=second.partition)], by="tester")
+            assert dict(done.left_out) == {"gone": 2}, "a record of another time at that position is not meant"
+        finally:
+            await book.close()
+
+
+def repair_of(rig: Rig, letter: DeadLetter) -> Repair:
+    target = Target(f"{rig.prefix}.dead-letters", letter.partition, letter.offset, letter.failed_ms)
+    return Repair(RepairKind.DISCARDED, str(uuid.uuid4()), 1, "tester", target)
+
+
+async def test_live_requests_keep_their_share_while_many_are_redriven(kafka: LocalKafka, tmp_path: Path) -> None:
+    limits = {"generic-write": {"limit": 40, "window_s": 20.0}}
+    async with running(
+        kafka, tmp_path, simulator_options=["--limits", json.dumps(limits)], BUDGET__LIMITS=json.dumps(limits), BUDGET__SKEW_S="0.5"
+    ) as rig:
+        await rig.start("a", "b")
+        mails = [dead_letter(rig.prefix, n, operation="email.send", given={"email": f"d{n}@example.org"}) for n in range(36)]
+        await write_dead_letters(rig, mails)
+        assert (await cli(rig, "deadletters", "redrive", "--all", "--yes", "--limit", "12")).status == 0
+        assert (await cli(rig, "deadletters", "redrive", "--all", "--yes")).status == 0
+        live: dict[str, float] = {}
+        while sum(1 for f in rig.finals if f.get("replay")) < 36:
+            name = f"live-{len(live)}"
+            await rig.publish([request(name)])
+            live[name] = time.monotonic()
+            await rig.until(lambda name=name: name in rig.watch.seen.final_ids, f"the result of {name}")  # type: ignore[misc]
+            live[name] = time.monotonic() - live[name]
+        assert max(live.values()) < 6, live
+        judged = await rig.judge([f"dead-{n:05d}" for n in range(36)])
+        assert judged.ok, judged
+        assert judged.scopes["generic-write"]["max_in_window"] <= 40
+        starts = sorted(orjson.loads(r.value)["due_ms"] for r in await rig.records("repairs"))
+        in_window = max(sum(1 for at in starts if begin <= at < begin + 20_000) for begin in starts)
+        assert in_window <= 20, "both runs together take half of the budget"
 
 
 async def first_repair(rig: Rig) -> None:

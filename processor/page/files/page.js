@@ -8,7 +8,9 @@ let busy = false;
 
 function swap(text) {
   const at = [...part.querySelectorAll(focusable)].indexOf(document.activeElement);
+  const open = [...part.querySelectorAll("details[open]")].map((details) => details.id);
   part.replaceChildren(...new DOMParser().parseFromString(text, "text/html").body.childNodes);
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   if (at >= 0) part.querySelectorAll(focusable)[at]?.focus({ preventScroll: true });
 }
 
