@@ -179,7 +179,7 @@ def check_origin(request: web.Request) -> None:
         DeniedError: if another site sends it.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "null")
-    foreign = site != "same-origin" if site is not None else origin != "null" and urlsplit(origin).netloc != request.host
+    foreign = site != "same-origin" if site is not None else origin != "null" and origin.partition("://")[2] != request.host
     if foreign:
         raise DeniedError(403, "This form was sent by another web site. Open the page itself and send it from there.")
 

@@ -8,13 +8,14 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from processor.page.forms import BadInputError
-from processor.page.ports import RefusedError
+from processor.page.ports import RefusedError, UnavailableError
 from processor.repair.model import Done
 
 ACT_S = 300.0  # an act is cut off then
 ANSWER_S = 8.0  # a page waits so long, and says then that it goes on
 _HELD_MAX = 64
 _ID_LENGTH = 22
+_REST = "What was done stays done; a new dry run shows the rest."
 
 
 def new_act_id() -> str:
@@ -34,8 +35,7 @@ class Acts:
 
         Raises:
             BadInputError: if the id is none of ours.
-            RefusedError: if too many are under way, or as ``act`` says.
-            TimeoutError: if it was cut off.
+            RefusedError: if too many are under way, if it was cut off, or as ``act`` says.
         """
         if len(act_id) != _ID_LENGTH:
             raise BadInputError("The form is not whole. Go back, and do the dry run again.")
@@ -62,8 +62,13 @@ class Acts:
             del self._tasks[done]
 
     async def _run(self, act: Callable[[], Awaitable[Done]]) -> Done:
-        async with asyncio.timeout(ACT_S), self._one:
-            return await act()
+        try:
+            async with asyncio.timeout(ACT_S), self._one:
+                return await act()
+        except TimeoutError:
+            raise RefusedError(f"It was cut off after {ACT_S / 60:.0f} minutes. {_REST}") from None
+        except UnavailableError as exc:
+            raise RefusedError(f"{exc} {_REST}") from None
 
 
 def _look(task: asyncio.Task[Done]) -> None:

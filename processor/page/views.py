@@ -17,6 +17,7 @@ from processor.page.summary import Summary, summarize
 
 _PARTITIONS_MAX = 200  # shown; the rest is counted
 _DOCUMENT_MAX = 50_000  # characters
+_STANDING = {"requested", "dead-letter", "redriven", "discarded"}  # steps that say whether there is something to repair
 
 
 async def overview(site: Site, visit: Visit) -> Shown:
@@ -52,7 +53,14 @@ async def journey(site: Site, visit: Visit) -> Shown:
     """Everything that is known of one request."""
     request_id = read_request_id(visit.fields, "id")
     found = await site.operations.journey(request_id) if request_id else None
-    return Shown("journey.html", {"request_id": request_id, "found": found, "document": _document(found.request if found else None)})
+    standing = [step.what for step in found.steps if step.what in _STANDING] if found else []
+    context = {
+        "request_id": request_id,
+        "found": found,
+        "open": standing[-1:] == ["dead-letter"],
+        "document": _document(found.request if found else None),
+    }
+    return Shown("journey.html", context)
 
 
 def _charts(history: Mapping[str, Sequence[Sample]], summary: Summary, now_ms: int) -> Mapping[str, Markup]:

@@ -291,6 +291,7 @@ async def test_forms_of_others_are_refused() -> None:
         foreign: list[dict[str, str]] = [
             {"Origin": "https://evil.example"},
             {"Origin": url.replace("127.0.0.1", "localhost")},
+            {"Origin": "http://["},
             {"Sec-Fetch-Site": "cross-site"},
             {"Sec-Fetch-Site": "same-site", "Origin": url},
             {"Sec-Fetch-Site": "none"},

@@ -266,6 +266,16 @@ async def test_a_slow_act_goes_on_and_is_found_again(monkeypatch: pytest.MonkeyP
     await acts.close()
 
 
+async def test_an_act_that_breaks_off_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acts_module, "ACT_S", 0.01)
+    acts = Acts()
+    for mood, says in (("hangs", "cut off"), ("away", "brokers cannot be reached")):
+        memory = Memory(mood=mood)
+        with pytest.raises(RefusedError, match=f"{says}.* a new dry run shows the rest"):
+            await acts.once(new_act_id(), lambda memory=memory: memory.redrive(Selection(), "Zoë"))  # type: ignore[misc]
+    await acts.close()
+
+
 async def test_acts_under_way_are_bounded_and_end_with_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acts_module, "ANSWER_S", 0.0)
     monkeypatch.setattr(acts_module, "_HELD_MAX", 2)
