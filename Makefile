@@ -88,8 +88,8 @@ image:
 	  if command -v $$tool >/dev/null && $$tool info >/dev/null 2>&1; then $$tool build $(IMAGE_ARGS) -t "$(IMAGE)" .; exit; fi; done; \
 	  echo "docker, podman or buildah is needed, and must run (\`docker info\`)" >&2; exit 1
 
-image-check:
-	@$(if $(wildcard $(RUN)),$(RUN),$(PY)) deploy/image/check.py
+image-check: $(STAMP)
+	@$(RUN) deploy/image/check.py
 
 $(AUDIT_STAMP): requirements-audit.lock requirements.lock $(STAMP)
 	@{ rm -rf $(AUDIT); $(RUN) -m venv --without-pip $(AUDIT)/tools; $(RUN) -m venv --without-pip $(AUDIT)/image; \
