@@ -23,7 +23,7 @@ from processor.contract.encode import retry_output
 from processor.contract.records import Output, Record
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
 from processor.repair.book import RepairsLog, fetch_letters
-from processor.repair.letters import redriven_hop
+from processor.repair.letters import call_over_ms, redriven_hop
 from processor.repair.model import DeadLetter, Done
 from processor.repair.plan import SHARE, Limits, Pacer
 from processor.repair.reading import RepairError, TopicReader
@@ -172,6 +172,7 @@ async def redrive(
     names, act = topic_names(settings), _Act(str(uuid.uuid4()), by, note)
     left_out: Counter[str] = Counter()
     count, last_ms = 0, None
+    promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
     Pacer({}, share)  # a share that is none is refused before anything begins
     async with RepairLine(settings) as line:
         pacer = Pacer(limits_of(settings), share, line.log.busy_ms)
@@ -181,7 +182,7 @@ async def redrive(
             there = [(letter, record) for letter in open_ones if (record := records.get((letter.partition, letter.offset))) is not None]
             left_out.update(handled=len(chunk) - len(open_ones), gone=len(open_ones) - len(there))
             now_ms = clock_ms()
-            due = [(letter, record, pacer.slot(letter, now_ms)) for letter, record in there]
+            due = [(x, record, pacer.slot(x, max(now_ms, call_over_ms(x, now_ms, promise_ms)))) for x, record in there]
             if due:
                 outputs = [_redriven(settings, letter, record, due_ms, now_ms) for letter, record, due_ms in due]
                 await line.commit(outputs, [act.redriven(names.dead_letters, letter, due_ms) for letter, _, due_ms in due])
