@@ -90,6 +90,7 @@ def test_in_no_window_does_a_scope_get_more_than_its_share(
         output = dead_letter("v", number, operation=operation, given={}, failed_ms=NOW)
         found = dead_letter_of(Record(Source("v.dead-letters", 0, number), output.key, output.value, output.headers, NOW))
         due_ms = pacer.slot(found, now_ms)
+        assert due_ms is not None
         assert due_ms >= now_ms
         for scope in OPERATIONS["session.create" if operation == "verification" else operation].scopes:
             starts.setdefault(scope, []).append(due_ms)

@@ -141,16 +141,18 @@ def test_a_creation_that_may_still_come_about_is_not_looked_up_too_early() -> No
 
 def test_starts_follow_the_tightest_scope_at_the_share_and_go_behind_earlier_ones() -> None:
     pacer = Pacer(LIMITS, 0.5)
-    assert [pacer.slot(mail(n), NOW) - NOW for n in range(3)] == [0, 2000, 4000]
-    assert pacer.slot(create(), NOW) - NOW == 6000, "it counts in generic-write too"
+    assert [pacer.slot(mail(n), NOW) for n in range(3)] == [NOW, NOW + 2000, NOW + 4000]
+    assert pacer.slot(create(), NOW) == NOW + 6000, "it counts in generic-write too"
     unreadable = replace(mail(), operation=None)
     assert pacer.slot(unreadable, NOW) == NOW, "it makes no call"
     followed = letter(0, operation="verification", given=CREATE, session_id=SESSION)
-    assert [pacer.slot(followed, NOW) - NOW for _ in range(2)] == [0, 1200]
+    assert [pacer.slot(followed, NOW) for _ in range(2)] == [NOW, NOW + 1200]
     assert Pacer(LIMITS, 1.0, {"email.send": NOW + 60_000}).slot(mail(), NOW) == NOW + 61_000
     assert Pacer({"generic-write": (1, 60.0)}, 0.1).slot(mail(), NOW) == NOW, "at least one each window"
     plan = make_plan([mail(n) for n in range(31)], Selection(), LIMITS, now_ms=NOW)
     assert plan.last_start_s == 60
+    near = make_plan([mail(n) for n in range(31)], Selection(), LIMITS, now_ms=NOW, horizon_s=10)
+    assert (len(near.chosen), near.left_out) == (6, {"later": 25}), "the delay topics do not keep records for ever"
     for share in (0.0, 1.1, -1.0):
         with pytest.raises(ValueError, match="share"):
             Pacer(LIMITS, share)
