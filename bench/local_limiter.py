@@ -11,10 +11,10 @@ import uvloop
 from aiolimiter import AsyncLimiter
 
 from processor.budget.permits import Ask, Ending, LogPosition, Permit
+from processor.clock import clock_ms
 from processor.didit.client import DiditClient
 from processor.engine import Engine
 from processor.images.fetch import FileReader
-from processor.looking import clock_ms
 from processor.observe.logs import configure_logs
 from processor.settings import Settings, load_settings
 from processor.stream.core import Core

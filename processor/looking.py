@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 
 from processor.budget.observer import Observer
 from processor.budget.shared import SharedBudget
 from processor.budget.view import BudgetView, budget_view
 from processor.budget_rules import budget_rules
+from processor.clock import clock_ms
 from processor.overview.lookout import Lookout
 from processor.pulse import SCOPES_OF, view_of
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
-
-
-def clock_ms() -> int:
-    """Wall clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def budget_observer(settings: Settings) -> tuple[Callable[[], Awaitable[BudgetView]], Callable[[], Awaitable[None]]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from aiokafka.errors import KafkaError
 
-from processor.looking import clock_ms
+from processor.clock import clock_ms
 from processor.overview.history import History, Sample
 from processor.overview.lookout import LookError, Lookout
 from processor.overview.model import Overview

@@ -12,12 +12,13 @@ import structlog
 from processor.budget.place import Place
 from processor.budget.shared import SharedBudget
 from processor.budget_rules import budget_rules
+from processor.clock import clock_ms
 from processor.didit.client import DiditClient
 from processor.didit.follow import is_settled
 from processor.engine import Engine
 from processor.images.fetch import FileReader
 from processor.lives import EXIT_STOPPED, Supervisor, pause
-from processor.looking import clock_ms, inside_lookout
+from processor.looking import inside_lookout
 from processor.observe.health import Phase
 from processor.observe.trace_export import start_traces
 from processor.operations import KafkaOperations

@@ -9,7 +9,7 @@ from collections import Counter
 import structlog
 
 from processor.budget.shared import SharedBudget
-from processor.looking import clock_ms
+from processor.clock import clock_ms
 from processor.observe import metrics
 from processor.overview.drain import drains
 from processor.overview.history import EVERY_MS, History

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 PREFIX = "vp_"
 OTHER = "other"  # stands for every value that is not known beforehand
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody reads
 REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)  # process_*: memory, CPU, open files
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from processor.contract.records import Record, Source
-from processor.repair.waiting_records import Done, Place, WaitingRecords, done_of
+from processor.repair.waiting_records import Place, WaitingRecords
 from processor.settings import Settings
 from processor.stream.clients import build_onlooker, committed_offsets, partitions_of, read_position, stop_client
+from processor.stream.ledger import Finished, finished_of
 from processor.stream.topics import topic_names
 
 COUNT_MAX = 100_000  # entries; some 45 MB
@@ -38,7 +39,7 @@ class WaitingBook:
         self._settings = settings
         self._topics = topic_names(settings).inputs[1:]
         self._next: dict[TopicPartition, int] = {}
-        self._done: dict[Place, Done] = {}
+        self._done: dict[Place, Finished] = {}
         self._consumer: AIOKafkaConsumer | None = None
         self._alone = asyncio.Lock()
 
@@ -107,7 +108,7 @@ class WaitingBook:
 
     async def _look_at_commits(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
         found = await committed_offsets(consumer, partitions)
-        self._done = {(tp.topic, tp.partition): done_of(said.offset, said.metadata) for tp, said in found.items()}
+        self._done = {(tp.topic, tp.partition): finished_of(said.offset, said.metadata) for tp, said in found.items()}
 
     def _place(self, tp: TopicPartition, begin: int, end: int) -> None:
         """Where to read on: nothing that is done or gone is read."""

@@ -14,7 +14,7 @@ from processor.contract.decode import Rejected, decode
 from processor.contract.headers import peek_due_ms
 from processor.contract.records import Record
 from processor.repair.model import WaitingRecord
-from processor.stream.ledger import GapMapError, decode_metadata
+from processor.stream.ledger import Finished
 
 FOLLOWING = "following"  # stands for the reason of one that follows a session: nothing went wrong
 _SECOND_MS = 1000
@@ -36,26 +36,6 @@ class WaitingSelection:
     def narrows(self) -> bool:
         """Whether anything is asked for but a number."""
         return bool(self.reasons or self.operations or self.request_ids or self.due_within_s is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a commit says of one partition: everything below ``floor``, and these above it."""
-
-    floor: int
-    above: frozenset[int] = frozenset()
-
-    def holds(self, offset: int) -> bool:
-        """Whether a record is done."""
-        return offset < self.floor or offset in self.above
-
-
-def done_of(floor: int, metadata: str) -> Done:
-    """What a committed offset and its metadata say. A text that is no gap map says nothing, as for a lane."""
-    try:
-        return Done(floor, frozenset(decode_metadata(floor, metadata).done))
-    except GapMapError:
-        return Done(floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +74,14 @@ class WaitingRecords:
         """How many more are taken."""
         return max(0, self._count_max - len(self))
 
-    def deliver(self, records: Iterable[Record], done: Done | None) -> None:
+    def deliver(self, records: Iterable[Record], done: Finished | None) -> None:
         """Take records of one partition that are not done."""
         for record in records:
             if done is None or not done.holds(record.source.offset):
                 place = (record.source.topic, record.source.partition)
                 self._entries.setdefault(place, {})[record.source.offset] = waiting_record(record)
 
-    def settle(self, done: Mapping[Place, Done]) -> None:
+    def settle(self, done: Mapping[Place, Finished]) -> None:
         """Drop what has become done."""
         for place, said in done.items():
             found = self._entries.get(place, {})

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from processor.budget.permits import LogPosition
 from processor.contract.records import Record, Source
-from processor.repair.waiting_records import WaitingRecords, done_of
-from processor.stream.ledger import Ledger
+from processor.repair.waiting_records import WaitingRecords
+from processor.stream.ledger import Ledger, finished_of
 
 HERE = LogPosition("01234567", 0)
 PLACE = ("v.retry.1m", 0)
@@ -22,7 +22,7 @@ def test_entries_are_what_was_delivered_less_what_is_done(data: st.DataObject) -
     log = [o for o in range(start, start + data.draw(st.integers(1, 80))) if draw.random() < 0.9]  # the rest are markers
     ledger, at_work, done = Ledger(start), list[int](), set[int]()
     book, position = WaitingRecords(1000), start
-    seen = done_of(*ledger.view(log_position=HERE))
+    seen = finished_of(*ledger.view(log_position=HERE))
     to_deliver = list(log)
     for _ in range(data.draw(st.integers(1, 60))):
         step = draw.random()
@@ -39,6 +39,6 @@ def test_entries_are_what_was_delivered_less_what_is_done(data: st.DataObject) -
             until = draw.randrange(position, start + 90)
             book.deliver((Record(Source(*PLACE, o), None, b"{}") for o in log if position <= o < until), seen)
             position = until
-            seen = done_of(*ledger.view(log_position=HERE))
+            seen = finished_of(*ledger.view(log_position=HERE))
             book.settle({PLACE: seen})
             assert [r.offset for r in book] == [o for o in log if o < position and o not in done]

@@ -14,7 +14,8 @@ from processor.contract.records import Headers, Hop, Record, Source
 from processor.overview.waiting import waiting_view
 from processor.repair.model import WaitingRecord
 from processor.repair.release import releases_of
-from processor.repair.waiting_records import Done, WaitingRecords, WaitingSelection, done_of, progress_of, select, waiting_record
+from processor.repair.waiting_records import WaitingRecords, WaitingSelection, progress_of, select, waiting_record
+from processor.stream.ledger import Finished, finished_of
 from processor.stream.releases import OFFSETS_MAX
 from processor.waiting_page import as_json, as_table, due_words, meaning, outcome, shown, span_words, summary
 
@@ -60,15 +61,15 @@ def test_an_entry_names_what_can_be_read(
 
 
 def test_a_foreign_commit_says_no_more_than_its_offset() -> None:
-    assert done_of(7, "somebody else's") == Done(7)
-    assert done_of(7, "") == Done(7)
+    assert finished_of(7, "somebody else's") == Finished(7)
+    assert finished_of(7, "") == Finished(7)
 
 
 def test_entries_are_bounded_and_leave_when_they_are_done() -> None:
     records = WaitingRecords(3)
-    records.deliver([raw(AML, offset=n) for n in range(4)], Done(0, frozenset({1})))
+    records.deliver([raw(AML, offset=n) for n in range(4)], Finished(0, frozenset({1})))
     assert (len(records), records.room) == (3, 0)
-    records.settle({("v.retry.10m", 2): Done(1, frozenset({2})), ("v.retry.1m", 0): Done(99)})
+    records.settle({("v.retry.10m", 2): Finished(1, frozenset({2})), ("v.retry.1m", 0): Finished(99)})
     assert [r.offset for r in records] == [3]
     assert records.holds(("v.retry.10m", 2), 3)
     assert not records.holds(("v.retry.10m", 2), 0)
