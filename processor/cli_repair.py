@@ -138,7 +138,7 @@ def redrive(
     from dataclasses import replace  # noqa: PLC0415
 
     from processor import repair_page  # noqa: PLC0415
-    from processor.repair.acts import limits_of  # noqa: PLC0415
+    from processor.repair.acts import horizon_s, limits_of  # noqa: PLC0415
     from processor.repair.acts import redrive as act  # noqa: PLC0415
     from processor.repair.plan import make_plan  # noqa: PLC0415
 
@@ -147,7 +147,15 @@ def redrive(
     with told(settings):
         book = asyncio.run(read_book(settings))
     selection = replace(named, in_doubt=in_doubt, replays_max=replays_max)
-    plan = make_plan(book.letters, selection, limits_of(settings), now_ms=now_ms(), share=share, busy=book.repairs.busy_ms)
+    plan = make_plan(
+        book.letters,
+        selection,
+        limits_of(settings),
+        now_ms=now_ms(),
+        share=share,
+        busy=book.repairs.busy_ms,
+        horizon_s=horizon_s(settings),
+    )
     console = repair_page.console()
     console.print(repair_page.plan_page(plan))
     if dry_run or not plan.chosen:

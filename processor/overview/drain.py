@@ -106,9 +106,11 @@ def _of_budget(o: Overview) -> str:
 
 
 def _well(o: Overview) -> str:
-    dead = f" {o.dead_letters.open} dead letters want a decision." if o.dead_letters.open else ""
     owed = max((d.calls for d in o.drains), default=0)
-    return ("All is well: nothing waits for budget." if not owed else "All is well: the backlog is done within a minute.") + dead
+    now = "the backlog is done within a minute" if owed else "nothing waits for budget"
+    if o.dead_letters.open:
+        return f"Work goes on, {now}. {o.dead_letters.open} dead letter(s) want a decision: `processor deadletters list`."
+    return f"All is well: {now}."
 
 
 def in_words(seconds: float) -> str:

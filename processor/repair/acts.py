@@ -23,7 +23,7 @@ from processor.contract.encode import retry_output
 from processor.contract.records import Output, Record
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
 from processor.repair.book import RepairsLog, fetch_letters
-from processor.repair.letters import redriven_hop
+from processor.repair.letters import call_over_ms, redriven_hop
 from processor.repair.model import DeadLetter, Done
 from processor.repair.plan import SHARE, Limits, Pacer
 from processor.repair.reading import RepairError, TopicReader
@@ -35,6 +35,7 @@ from processor.stream.topics import topic_names
 _CHUNK = 200
 _CHUNK_BYTES = 8 * 1024 * 1024
 _START_S = 60.0
+_READ_S = 300.0
 _CLOSE_S = 5.0
 _FENCED = (ProducerFenced, InvalidProducerEpoch)
 
@@ -68,6 +69,7 @@ class RepairLine:
             await self.reader.partitions(self._names.repairs)
             async with asyncio.timeout(_START_S):
                 await self._producer.start()  # fences, and completes or aborts what was open
+            async with asyncio.timeout(_READ_S):
                 await self.log.refresh(self.reader, to_the_last=True)
         except BaseException:
             await self._close()
@@ -141,6 +143,11 @@ def limits_of(settings: Settings) -> Limits:
     return {scope: (limit.limit, limit.window_s) for scope, limit in settings.budget.all_limits.items()}
 
 
+def horizon_s(settings: Settings) -> float:
+    """What would start later is not redriven yet: the delay topics keep a record for its longest wait and a day."""
+    return max(settings.retry.delays_s[-1], settings.retry.backoff_max_s, settings.retry.retry_after_max_s)
+
+
 def clock_ms() -> int:
     """Wall clock, epoch milliseconds."""
     return time.time_ns() // 1_000_000
@@ -172,6 +179,7 @@ async def redrive(
     names, act = topic_names(settings), _Act(str(uuid.uuid4()), by, note)
     left_out: Counter[str] = Counter()
     count, last_ms = 0, None
+    promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
     Pacer({}, share)  # a share that is none is refused before anything begins
     async with RepairLine(settings) as line:
         pacer = Pacer(limits_of(settings), share, line.log.busy_ms)
@@ -179,9 +187,11 @@ async def redrive(
             open_ones = [letter for letter in chunk if line.log.done_to(letter) is None]
             records = await fetch_letters(line.reader, names.dead_letters, open_ones)
             there = [(letter, record) for letter in open_ones if (record := records.get((letter.partition, letter.offset))) is not None]
-            left_out.update(handled=len(chunk) - len(open_ones), gone=len(open_ones) - len(there))
             now_ms = clock_ms()
-            due = [(letter, record, pacer.slot(letter, now_ms)) for letter, record in there]
+            until_ms = now_ms + horizon_s(settings) * 1000
+            slots = [(x, record, pacer.slot(x, max(now_ms, call_over_ms(x, now_ms, promise_ms)), until_ms)) for x, record in there]
+            due = [(x, record, due_ms) for x, record, due_ms in slots if due_ms is not None]
+            left_out.update(handled=len(chunk) - len(open_ones), gone=len(open_ones) - len(there), later=len(there) - len(due))
             if due:
                 outputs = [_redriven(settings, letter, record, due_ms, now_ms) for letter, record, due_ms in due]
                 await line.commit(outputs, [act.redriven(names.dead_letters, letter, due_ms) for letter, _, due_ms in due])

@@ -28,6 +28,7 @@ class RepairsLog:
 
     def __init__(self, topic: str, dead_letters: str) -> None:
         self.busy_ms: dict[str, int] = {}  # the latest start that a redriven record has been given, by operation
+        self.floors: dict[int, int] = {}  # by partition: what was done to dead letters below is not kept
         self._topic, self._dead_letters = topic, dead_letters
         self._by_position: dict[_Position, Repair] = {}
         self._next: dict[TopicPartition, int] = {}
@@ -62,8 +63,15 @@ class RepairsLog:
             self.busy_ms[repair.operation] = max(repair.due_ms, self.busy_ms.get(repair.operation, 0))
         if repair.kind not in _STANDINGS or repair.target.topic != self._dead_letters:
             return None
+        if repair.target.offset < self.floors.get(repair.target.partition, 0):
+            return None
         self._by_position[repair.target.partition, repair.target.offset] = repair
         return repair
+
+    def forget(self, position: _Position) -> None:
+        """Forget a dead letter, and with it all before it in its partition."""
+        self._by_position.pop(position, None)
+        self.floors[position[0]] = position[1] + 1
 
 
 class DeadLetterBook:
@@ -135,6 +143,7 @@ class DeadLetterBook:
             room = newest({tp: end - begin for tp, (begin, end) in bounds.items()}, self._kept_max)
             self.complete = all(end - begin <= room for begin, end in bounds.values())
             self._next = {tp: max(begin, end - room) for tp, (begin, end) in bounds.items()}
+            self.repairs.floors = {tp.partition: offset for tp, offset in self._next.items()}
         async for batch in self._reader.read({tp: (max(begin, self._next.get(tp, begin)), end) for tp, (begin, end) in bounds.items()}):
             for record in batch:
                 self._next[TopicPartition(record.source.topic, record.source.partition)] = record.source.offset + 1
@@ -142,7 +151,7 @@ class DeadLetterBook:
                 self._letters[letter.partition, letter.offset] = letter
                 self._note((letter.partition, letter.offset))
             while len(self._letters) > self._kept_max:
-                self._letters.popitem(last=False)
+                self.repairs.forget(self._letters.popitem(last=False)[0])
                 self.complete = False
             await asyncio.sleep(0)
         for tp, (_, end) in bounds.items():

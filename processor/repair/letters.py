@@ -74,5 +74,13 @@ def redriven_hop(letter: DeadLetter, due_ms: int) -> Hop:
     return replace(hop, hop=hop.hop + 1, attempt=0, replay=hop.replay + 1, due_ms=due_ms, last_error=REDRIVEN, doubt_ms=doubt_ms)
 
 
+def call_over_ms(letter: DeadLetter, now_ms: int, promise_ms: int) -> int:
+    """Until then an earlier creation may still come about, so that it could not be looked up: a redrive starts no sooner. Epoch ms."""
+    operation = call_of(letter)
+    if operation is None or operation.idempotency is not Idempotency.RECONCILABLE or not _may_have_acted(letter):
+        return 0
+    return min(letter.failed_ms, now_ms) + promise_ms
+
+
 def _may_have_acted(letter: DeadLetter) -> bool:
     return letter.hop.doubt_ms is not None or letter.reason_type in _AFTER_A_CALL

@@ -20,6 +20,7 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "cut": "the value or key is not whole here: publish the caller's own record again",
         "conflict": "its request_id stands for another content: publish it under its own id",
         "late": "its deadline has passed: ask again under a new request_id, or discard it",
+        "later": "the budget does not reach for them yet: run it again when those before them have started",
         "handled": "somebody has dealt with it meanwhile",
         "gone": "the topic keeps it no more",
     }

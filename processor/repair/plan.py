@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from math import inf
 
 from processor.contract.dead_letters import key_digest
 from processor.repair.letters import call_of, called_operation, may_be_billed_again
 from processor.repair.model import DeadLetter, Plan, Selection, Standing
 
 SHARE = 0.5  # of every scope's limit
+HORIZON_S = 86_400.0  # what starts later is not redriven yet: the delay topics keep records for a day more than their longest wait
 _CONFLICT = "conflict"
 
 Limits = Mapping[str, tuple[int, float]]  # scope -> calls, seconds
@@ -33,11 +35,16 @@ class Pacer:
             called = called_operation(operation, follows=False)
             self._take(called.scopes if called is not None else (), due_ms)
 
-    def slot(self, letter: DeadLetter, now_ms: int) -> int:
-        """When it starts, epoch ms: the latest of its scopes' next slots. One that makes no call starts at once."""
+    def slot(self, letter: DeadLetter, now_ms: int, until_ms: float = inf) -> int | None:
+        """When it starts, epoch ms: the latest of its scopes' next slots; None if that is after ``until_ms``.
+
+        One that makes no call starts at once.
+        """
         operation = call_of(letter)
         scopes = operation.scopes if operation is not None else ()
         due_ms = max([now_ms, *(self._next_ms.get(scope, now_ms) for scope in scopes)])
+        if due_ms > until_ms:
+            return None
         self._take(scopes, due_ms)
         return due_ms
 
@@ -63,6 +70,7 @@ def make_plan(
     now_ms: int,
     share: float = SHARE,
     busy: Mapping[str, int] | None = None,
+    horizon_s: float = HORIZON_S,
 ) -> Plan:
     """What a redrive would do: which open ones, which not and why, and how long it takes.
 
@@ -77,9 +85,13 @@ def make_plan(
         why = why_not(letter, selection, now_ms)
         if why is not None:
             left_out[why] += 1
-        elif selection.count_max is None or len(chosen) < selection.count_max:
+        elif selection.count_max is not None and len(chosen) >= selection.count_max:
+            continue
+        elif (due_ms := pacer.slot(letter, now_ms, now_ms + horizon_s * 1000)) is None:
+            left_out["later"] += 1
+        else:
             chosen.append(letter)
-            last_ms = max(last_ms, pacer.slot(letter, now_ms))
+            last_ms = max(last_ms, due_ms)
     return Plan(tuple(chosen), dict(left_out), (last_ms - now_ms) / 1000)
 
 

@@ -10,6 +10,7 @@ import orjson
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Hop, Record, Source
 from processor.contract.repairs import Repair
+from processor.repair.letters import REDRIVEN
 from processor.repair.model import DeadLetter, JourneyStep, Standing
 
 _TOPIC_CHARS_MAX = 249
@@ -34,7 +35,8 @@ def input_step(record: Record, hop: Hop, *, waits: bool) -> JourneyStep:
     if not waits:
         return JourneyStep(record.timestamp_ms, "queued", str(record.source), "it is not done: in line for its turn", detail)
     start = f"until {moment(hop.due_ms)}" if hop.due_ms is not None else "for its turn"
-    why = f" after {hop.last_error}" if hop.last_error else " for the person" if hop.session_id else ""
+    after = ", redriven" if hop.last_error == REDRIVEN else f" after {hop.last_error}"
+    why = after if hop.last_error else " for the person" if hop.session_id else ""
     return JourneyStep(record.timestamp_ms, "waiting", str(record.source), f"waits {start}{why}", detail)
 
 

@@ -214,11 +214,13 @@ async def drop_producer(producer: AIOKafkaProducer, deadline_s: float) -> None:
     if sender is not None and not sender.done():
         sender.cancel()
         await asyncio.wait({sender}, timeout=deadline_s)
-    if sender is not None and sender.done() and not sender.cancelled():
-        sender.exception()  # looked at, as that of its transaction, so that they are not reported as lost
-    if (waiter := getattr(producer._txn_manager, "_transaction_waiter", None)) is not None and waiter.done() and not waiter.cancelled():  # noqa: SLF001 - no public way
-        waiter.exception()
-    producer._message_accumulator.fail_all(errors.ProducerClosed())  # noqa: SLF001 - a cancelled sender fails nothing by itself
+    accumulator = producer._message_accumulator  # noqa: SLF001 - no public way
+    accumulator.fail_all(errors.ProducerClosed())  # a cancelled sender fails nothing by itself
+    left = [batch for batches in accumulator._batches.values() for batch in batches] + list(accumulator._pending_batches)  # noqa: SLF001 - no public way
+    waiters = [sender, getattr(producer._txn_manager, "_transaction_waiter", None), *(batch._drain_waiter for batch in left)]  # noqa: SLF001 - no public way
+    for waiter in waiters:
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()  # looked at, so that it is not reported as lost
     await stop_client(producer, deadline_s)
 
 

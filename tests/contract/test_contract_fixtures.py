@@ -10,6 +10,7 @@ import pytest
 
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Record, Source
+from processor.contract.repairs import read_repair
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SCHEMAS = Path(__file__).parent.parent.parent / "schemas"
@@ -31,3 +32,9 @@ def test_a_result_of_version_1_fits_its_schema(line: bytes) -> None:
 @pytest.mark.parametrize("line", (FIXTURES / "events.v1.jsonl").read_bytes().splitlines(), ids=lambda raw: orjson.loads(raw)["status"])
 def test_an_event_of_version_1_fits_its_schema(line: bytes) -> None:
     jsonschema_rs.validate(orjson.loads((SCHEMAS / "event.v1.json").read_bytes()), orjson.loads(line))
+
+
+@pytest.mark.parametrize("line", (FIXTURES / "repairs.v1.jsonl").read_bytes().splitlines(), ids=lambda raw: orjson.loads(raw)["kind"])
+def test_a_repair_of_version_1_is_read(line: bytes) -> None:
+    jsonschema_rs.validate(orjson.loads((SCHEMAS / "repair.v1.json").read_bytes()), orjson.loads(line))
+    assert read_repair(line) is not None

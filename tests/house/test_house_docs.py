@@ -84,5 +84,5 @@ def test_the_asyncapi_document_refers_to_files_that_exist() -> None:
     text = (ROOT / "schemas" / "asyncapi.yaml").read_text()
     for name in re.findall(r"\./([\w.-]+\.json)", text):
         assert (ROOT / "schemas" / name).exists(), name
-    for tail in ("requests", "results", "events", "retry.{delay}", "dead-letters"):
+    for tail in ("requests", "results", "events", "retry.{delay}", "dead-letters", "repairs"):
         assert f"address: verification.{tail}\n" in text

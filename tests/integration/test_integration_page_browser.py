@@ -14,7 +14,12 @@ from typing import Any
 
 import pytest
 from operating import TOKEN, Memory, full, operating
+from operator_page import OperatorPage
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
+from rig import create_request, running
+from test_integration_observe import until_ready
+
+from processor.local.cluster import LocalKafka
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -181,3 +186,27 @@ async def test_signing_in(tmp_path: Path) -> None:
         await page.get_by_role("button", name="Sign out").click()
         await expect(page.get_by_label("token")).to_be_visible()
         await context.close()
+
+
+@pytest.mark.broker
+async def test_it_works_on_a_real_replica(kafka: LocalKafka, tmp_path: Path) -> None:
+    refusal = {"status": 400, "body": '{"workflow_id":"Invalid workflow_id."}'}
+    async with running(kafka, tmp_path) as rig, browsing() as browser:
+        (one,) = await rig.start("one")
+        await until_ready(rig, one)
+        rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [refusal] * 3})
+        await rig.publish([create_request(n) for n in range(3)])
+        await rig.wait_finals(3)
+        base = OperatorPage(one).base
+        async with tab(browser, viewport=SMALL, color_scheme="dark") as watched:
+            await look(watched, base, tmp_path, "real-small")
+        async with tab(browser, viewport=WIDE) as watched:
+            await look(watched, base, tmp_path, "real-wide")
+            page = await watched.open(f"{base}/dead-letters")
+            await expect(page.locator("table")).to_contain_text("r-000001")
+            await page.goto(f"{base}/dead-letters/redrive?request_id=r-000001")
+            await page.get_by_label("Your name or initials").fill("on call")
+            await page.get_by_role("button", name="Redrive 1 now").click()
+            await expect(page.locator("main")).to_contain_text("redriven")
+        await rig.until(lambda: any(f.get("replay") == 1 for f in rig.finals), "a new result")
+        assert [f["status"] for f in rig.finals if f.get("replay")] == ["succeeded"]

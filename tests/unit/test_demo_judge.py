@@ -32,6 +32,9 @@ def test_each_broken_promise_is_found() -> None:
     good = [FinalSeen("a", "succeeded")]
     assert judge(["a", "b"], good, [], ledger()).missing == ("b",)
     assert judge(["a"], good * 2, [], ledger()).duplicated == ("a",)
+    again = [*good, FinalSeen("a", "succeeded", replay=1)]
+    assert judge(["a"], again, [], ledger()).ok, "a redrive has a final result of its own"
+    assert judge(["a"], [*again, again[1]], [], ledger()).duplicated == ("a",)
     assert judge(["a"], good, [RetrySeen("a", 1, 2000)], ledger([call("a", 1, 1.5)])).early_retries == 1
     over = judge(["a"], good, [], ledger(most=11))
     twice = [{"request_id": "a"}, {"request_id": "a"}]

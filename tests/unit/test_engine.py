@@ -23,12 +23,13 @@ from processor.budget.permits import (
     NotNowError,
     Permit,
 )
-from processor.contract.headers import read_hop
+from processor.contract.headers import hop_headers, read_hop
 from processor.contract.records import Hint, Output, OutputKind, Record, Source
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.engine import Engine
 from processor.images.rules import FileFault
+from processor.repair.letters import dead_letter_of, redriven_hop
 from processor.settings import load_settings
 from processor.stream.work import Work, WorkAbandonedError
 
@@ -254,6 +255,48 @@ def test_a_request_given_up_in_doubt_says_so() -> None:
     assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
     assert final(outputs)["status"] == "in_doubt"
     assert outputs[1].value == record().value
+    assert dict(outputs[1].headers)["vp-doubt-ms"] == str(NOW).encode(), "who redrives it looks the call up first"
+
+
+def redriven(outputs: list[Output]) -> Record:
+    """The record of a new round, made from the dead letter among outputs."""
+    dead = next(o for o in outputs if o.kind is OutputKind.DEAD_LETTER)
+    letter = dead_letter_of(Record(Source("v.dead-letters", 0, 5), dead.key, dead.value, dead.headers, NOW))
+    return Record(Source("v.retry.10s", 0, 9), dead.key, dead.value, hop_headers(redriven_hop(letter, NOW)), NOW)
+
+
+def test_a_redriven_request_goes_behind_live_ones_and_has_a_result_of_its_own() -> None:
+    first = run(FakeApi(json_reply(404, {"detail": "Not found."})), record(operation="session.decision", priority="urgent"))
+    budget = OpenBudget()
+    again = run(FakeApi(json_reply(200, {"session_id": SESSION, "status": "Approved"})), redriven(first), budget, retry={"attempts_max": 3})
+    assert [ask.call_class for ask in budget.asks] == [CallClass.BULK]
+    assert (budget.asks[0].mark.replay if budget.asks[0].mark else None) == 1
+    assert (final(again)["status"], final(again)["replay"], final(again)["attempts"]) == ("succeeded", 1, 1)
+    assert final(again)["result_id"] != final(first)["result_id"]
+    assert "replay" not in final(first)
+
+
+def test_a_redriven_check_in_doubt_is_called_again_because_the_operator_has_decided() -> None:
+    first = run(FakeApi(NoReply(sent=True, code="reset")), record(operation="email.send", input={"email": "a@example.org"}))
+    assert final(first)["status"] == "in_doubt"
+    api = FakeApi(json_reply(200, {"status": "Success"}))
+    again = run(api, redriven(first))
+    assert (len(api.calls), final(again)["status"], final(again)["replay"]) == (1, "succeeded", 1)
+
+
+def test_a_redriven_creation_in_doubt_is_looked_up_first() -> None:
+    first = run(FakeApi(NoReply(sent=True, code="reset")), record(), retry={"attempts_max": 1})
+    api = FakeApi(json_reply(200, {"results": []}), json_reply(201, CREATED))
+    again = run(api, redriven(first))
+    assert [c.operation.name for c in api.calls] == ["session.list", "session.create"]
+    assert (final(again)["status"], final(again)["replay"]) == ("succeeded", 1)
+
+
+def test_a_bad_record_that_is_redriven_is_refused_again_under_another_result_id() -> None:
+    first = run(FakeApi(), record(more=1))
+    again = run(FakeApi(), redriven(first))
+    assert (final(again)["status"], final(again)["replay"]) == ("rejected", 1)
+    assert final(again)["result_id"] != final(first)["result_id"]
 
 
 def test_a_rate_limit_pauses_its_scope_and_is_capped() -> None:

@@ -79,7 +79,7 @@ LONG = (DrainView("session-create", 6000, 600.0), DrainView("generic-write", 0, 
     ("change", "words"),
     [
         ({}, "All is well: nothing waits"),
-        ({"dead_letters": DeadLettersView(3)}, "3 dead letters want"),
+        ({"dead_letters": DeadLettersView(3)}, "3 dead letter(s) want a decision"),
         ({"drains": (replace(LONG[0], calls=5, drain_s=1.0), LONG[1])}, "within a minute"),
         ({"budget": replace(BUDGET, circuits=(CircuitView("account", 5.0, probing=False),)), "drains": LONG}, "refuses the account"),
         ({"budget": replace(BUDGET, circuits=(CircuitView("aml", 5.0, probing=True),))}, "fails on aml"),

@@ -9,7 +9,7 @@ from processor.contract.records import Output, OutputKind
 from processor.settings import load_settings
 from processor.stream.faults import StallError, describe, is_fatal
 from processor.stream.resume import Committed, MissingOffsetsError, Start, starting_point
-from processor.stream.topics import TopicFound, TopicNames, delay_name, topic_faults, topic_specs
+from processor.stream.topics import TopicFound, TopicNames, delay_name, repair_warnings, topic_faults, topic_specs
 
 P = "t[0]"
 
@@ -86,3 +86,16 @@ def test_errors_that_a_new_life_cannot_cure_end_the_process() -> None:
 def test_foreign_error_texts_stay_out_of_the_log() -> None:
     assert describe(ValueError("Ada Example")) == "ValueError"
     assert "no poll" in describe(StallError("no poll"))
+
+
+@pytest.mark.parametrize(
+    ("repairs_ms", "letters_ms", "told"), [(60, 30, 0), (30, 30, 1), (20, 30, 1), (20, -1, 1), (-1, -1, 0), (-1, 30, 0)]
+)
+def test_repairs_are_kept_longer_than_their_dead_letters(repairs_ms: int, letters_ms: int, told: int) -> None:
+    settings = load_settings()
+    found = {
+        "verification.repairs": TopicFound(1, {"retention.ms": str(repairs_ms)}),
+        "verification.dead-letters": TopicFound(1, {"retention.ms": str(letters_ms)}),
+    }
+    assert len(repair_warnings(settings, found)) == told
+    assert not repair_warnings(settings, {}), "what is missing is another fault"

@@ -1,0 +1,68 @@
+"""The operators' page over plain HTTP, as a script or a browser without JavaScript would use it."""
+
+from __future__ import annotations
+
+import html
+import re
+import urllib.parse
+import urllib.request
+from http.client import HTTPResponse
+
+from processor.local.fleet import ProcessorProcess
+
+_TICK = re.compile(r'name="position" value="([0-9:]+)"')
+_FIELD = re.compile(r'<input type="hidden" name="([^"]*)" value="([^"]*)">')
+
+
+class OperatorPage:
+    """One replica's page."""
+
+    def __init__(self, replica: ProcessorProcess) -> None:
+        (event,) = list(replica.events("observe_listening"))[-1:]
+        self.base = f"http://127.0.0.1:{event['port']}"
+
+    def get(self, path: str) -> str:
+        """A page's text, without its tags."""
+        return plain(self.html(path))
+
+    def html(self, path: str) -> str:
+        with urllib.request.urlopen(self.base + path, timeout=30) as response:  # noqa: S310 - loopback
+            return _text(response)
+
+    def positions(self, count: int) -> list[str]:
+        """The first open dead letters, as ticked one by one over several pages of the list."""
+        found: list[str] = []
+        number = 1
+        while len(found) < count:
+            more = _TICK.findall(self.html(f"/dead-letters?page={number}"))
+            assert more, f"{len(found)} dead letters are listed"
+            found += more
+            number += 1
+        return found[:count]
+
+    def redrive(self, *positions: str) -> str:
+        """Dry run of what is ticked, then confirm; the text of the last page."""
+        ticked = [("ticked", "1"), *(("position", position) for position in positions)]
+        dry = self.html("/dead-letters/redrive?" + urllib.parse.urlencode(ticked))
+        form = dry[dry.index('action="/dead-letters/redrive"') :]
+        fields = [(name, html.unescape(value)) for name, value in _FIELD.findall(form[: form.index("</form>")])]
+        body = urllib.parse.urlencode([*fields, ("by", "the test")]).encode()
+        request = urllib.request.Request(self.base + "/dead-letters/redrive", body, {"Sec-Fetch-Site": "same-origin"})  # noqa: S310 - loopback
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - loopback
+            shown = plain(_text(response))
+            where = response.url
+        for _ in range(30):  # a long act shows how far it is
+            if "at work" not in shown.lower():
+                break
+            shown = self.get(where.removeprefix(self.base))
+        return shown
+
+
+def plain(text: str) -> str:
+    """What a reader sees of a page."""
+    body = re.sub(r"<(svg|style|script)\b.*?</\1>", " ", text, flags=re.DOTALL)
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body)))
+
+
+def _text(response: HTTPResponse) -> str:
+    return response.read().decode()
