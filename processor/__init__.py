@@ -10,8 +10,8 @@ The flow, in the order in which a record meets the code:
 6. ``retry``     a verdict becomes a final result, a retry record with a due time, or a dead letter;
 7. ``stream``    the lane publishes these outputs and the input offset in one Kafka transaction.
 
-Beside this flow ``webhooks`` takes what Didit tells by itself, and publishes it to the events topic; ``repair`` is for people: it gives dead
-letters a new round, which begins at 1.
+Beside this flow ``webhooks`` takes what Didit tells by itself, and publishes it to the events topic; ``repair`` is for people: it
+gives dead letters a new round, which begins at 1.
 
 Read ``contract/records.py``, ``engine.py``, ``stream/lane.py`` and ``stream/core.py`` in this order; the rest is detail.
 Modules import downwards only: contract < didit, budget, retry < stream < engine < service < cli (tests/house holds it).
