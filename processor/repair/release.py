@@ -73,6 +73,8 @@ async def follow(named: Sequence[WaitingRecord], book: WaitingBook, within_s: fl
     until = time.monotonic() + within_s
     while True:
         await book.refresh()
+        if not progress_of(named, book.records).left:
+            await book.refresh()  # the commits are looked at last: what waits anew since the same transaction was not read yet
         progress = progress_of(named, book.records)
         say(progress)
         if not progress.left or time.monotonic() >= until:

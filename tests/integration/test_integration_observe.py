@@ -152,6 +152,8 @@ async def test_brokers_that_hang_kill_nobody_and_hold_up_no_stop(tmp_path: Path)
         async with running(cluster, tmp_path) as rig:
             (one,) = await rig.start("one")
             await until_ready(rig, one)
+            await rig.publish([create_request(n) for n in range(100)])
+            await rig.wait_finals(20)
             (broker,) = cluster.brokers
             broker.freeze()  # connections stay, nothing answers
             try:
@@ -165,6 +167,10 @@ async def test_brokers_that_hang_kill_nobody_and_hold_up_no_stop(tmp_path: Path)
                 assert status in {0, 3}
             finally:
                 broker.thaw()
+            one.start()
+            await rig.wait_finals(100)
+            judged = await rig.judge([f"r-{n:06d}" for n in range(100)])
+            assert judged.ok, judged
 
 
 async def test_two_processes_with_one_instance_id(kafka: LocalKafka, tmp_path: Path) -> None:  # S01

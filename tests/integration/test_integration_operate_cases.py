@@ -25,9 +25,9 @@ DATA = Path(__file__).parent.parent / "cases" / "data"
 
 
 async def test_s03_a_stop_in_the_middle_of_long_calls(kafka: LocalKafka, tmp_path: Path) -> None:
-    slow = json.dumps({"latency_s": {"median": 5, "sigma": 0.9, "max": 25}})
+    slow = json.dumps({"latency_s": {"median": 3, "sigma": 0.9, "max": 14}})
     async with running(
-        kafka, tmp_path, simulator_options=("--faults", slow), DIDIT__TIMEOUT_S="30", LANES__DRAIN_S="5", BUDGET__ASK_WAIT_S="2"
+        kafka, tmp_path, simulator_options=("--faults", slow), DIDIT__TIMEOUT_S="15", LANES__DRAIN_S="3", BUDGET__ASK_WAIT_S="2"
     ) as rig:
         (a,) = await rig.start("a")
         await rig.publish([create_request(n) for n in range(20)])

@@ -312,11 +312,11 @@ async def test_an_exhausted_scope_does_not_hold_up_others_in_the_same_partition(
         await rig.start("a")
         await rig.publish([decision("d-0")])
         await rig.wait_finals(1)
-        await rig.publish([*skewed(80), *(decision(f"d-{n}") for n in range(1, 6))])
+        await rig.publish([*skewed(50), *(decision(f"d-{n}") for n in range(1, 6))])
         decided = lambda: sum(f["operation"] == "session.decision" for f in rig.finals) >= 6  # noqa: E731
-        await rig.until(decided, "decisions before the creates, which take half a minute,", within_s=10)
-        await rig.wait_finals(86, within_s=150)
-        judged = await rig.judge([*ids(80), *(f"d-{n}" for n in range(6))])
+        await rig.until(decided, "decisions before the creates, which take a quarter of a minute,", within_s=10)
+        await rig.wait_finals(56, within_s=150)
+        judged = await rig.judge([*ids(50), *(f"d-{n}" for n in range(6))])
         assert judged.ok, judged
         parked = [r for r in await rig.records("retry.5s") if dict(r.headers)["vp-last-error"] == b"queue_full"]
         assert parked
