@@ -243,6 +243,7 @@ def demo(
     requests: Annotated[int, typer.Option(min=20, max=20_000, help="requests to publish")] = 300,
     seed: Annotated[int, typer.Option(help="of the load and the faults")] = 1,
     json_only: Annotated[bool, typer.Option("--json", help="print only one JSON object")] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="leave everything up for the page and the commands, until Ctrl-C")] = False,
 ) -> None:
     """Show it: real Kafka, simulator with faults, three processors, one killed half-way; exit status 1 if a promise broke."""
     from rich.console import Console  # noqa: PLC0415
@@ -254,7 +255,7 @@ def demo(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is being started refuses connections
     try:
         with Screen() as screen:
-            report = asyncio.run(run_demo(requests, seed, screen))
+            report = asyncio.run(run_demo(requests, seed, screen, stay=stay))
     except LocalKafkaError as exc:
         fail(str(exc), 1)
     if json_only:

@@ -14,7 +14,7 @@ from rich.text import Text
 from processor.overview.drain import in_words
 from processor.overview.model import Overview, PartitionView
 
-_BAR = 20
+_BAR = 10
 _CALM = ("All is well",)
 
 
@@ -55,20 +55,22 @@ def lag_table(partitions: tuple[PartitionView, ...], *, by_topic: bool = False) 
 
 def _scopes(o: Overview) -> RenderableType:
     table = Table(title="budget", title_justify="left")
-    for header in ("scope", "used of limit", "", "waiting", "owed calls", "done in", "remarks"):
-        table.add_column(header, justify="left" if header in {"scope", "", "remarks"} else "right")
-    drains = {d.scope: d for d in o.drains}
+    table.add_column("scope", no_wrap=True)
+    table.add_column("used of limit", no_wrap=True, justify="right")
+    table.add_column("", no_wrap=True, max_width=_BAR, overflow="crop")
+    for header in ("waiting", "owed calls", "done in"):
+        table.add_column(header, justify="right")
+    drains, notes = {d.scope: d for d in o.drains}, list[Text]()
     for s in o.budget.scopes:
         drain = drains[s.scope]
         filled = min(_BAR, round(_BAR * s.used / s.limit))
         remarks = [f"paused for {in_words(s.paused_for_s)}"] if s.paused_for_s else []
         remarks += [f"lowered from {s.configured}: foreign traffic"] if s.foreign else []
+        notes += [Text(f"{s.scope}: {', '.join(remarks)}", "bold red")] if remarks else []
         bar = Text("█" * filled + "░" * (_BAR - filled), "yellow" if filled == _BAR else "cyan")
         done_in = in_words(drain.drain_s) if drain.calls else "-"
-        table.add_row(
-            s.scope, f"{s.used} of {s.limit}", bar, str(s.waiting), str(drain.calls), done_in, Text(", ".join(remarks), "bold red")
-        )
-    notes = [Text(f"{c.name}: breaker open, next probe in {in_words(c.probe_in_s)}", "bold red") for c in o.budget.circuits]
+        table.add_row(s.scope, f"{s.used} of {s.limit}", bar, str(s.waiting), str(drain.calls), done_in)
+    notes += [Text(f"{c.name}: breaker open, next probe in {in_words(c.probe_in_s)}", "bold red") for c in o.budget.circuits]
     return Group(table, *notes)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shlex
+import signal
 import tempfile
 import time
 from contextlib import AsyncExitStack
@@ -112,8 +114,9 @@ def demo_limits(load: Load) -> dict[str, dict[str, float]]:
 class Demo:
     """One run."""
 
-    def __init__(self, requests: int, seed: int, display: Display) -> None:
-        self._load, self._seed, self._display = plan_load(requests, seed), seed, display
+    def __init__(self, requests: int, seed: int, display: Display, *, stay: bool = False) -> None:
+        self._load, self._seed, self._display, self._stay = plan_load(requests, seed), seed, display, stay
+        self._environment: dict[str, str] = {}
         self._limits = demo_limits(self._load)
         self._progress = Progress(total=self._load.total)
         self._sessions: asyncio.Queue[str] = asyncio.Queue()  # bounded by the number of creates
@@ -136,9 +139,9 @@ class Demo:
             for replica in fleet:
                 stack.callback(replica.child.stop, 5.0)
                 replica.start()
-            return await self._drive(settings, simulator, fleet)
+            return await self._drive(settings, simulator, fleet, folder)
 
-    async def _drive(self, settings: Settings, simulator: SimulatorProcess, fleet: list[ProcessorProcess]) -> Report:
+    async def _drive(self, settings: Settings, simulator: SimulatorProcess, fleet: list[ProcessorProcess], folder: Path) -> Report:
         stop = asyncio.Event()
         watch = Watch(settings, self._take_final)
         await asyncio.gather(*(asyncio.to_thread(r.wait_event, "partitions_assigned") for r in fleet))
@@ -153,6 +156,8 @@ class Demo:
             duration_s = time.monotonic() - began
             for task in (publish, kill):
                 task.cancel()
+            if self._stay:
+                await self._stay_up(fleet, folder)
             await self._stop(fleet)
             stop.set()
             await follow
@@ -201,6 +206,20 @@ class Demo:
             await asyncio.sleep(0.1)
         self._progress.say("every request has its final result" if time.monotonic() < end else "gave up waiting")
 
+    async def _stay_up(self, fleet: list[ProcessorProcess], folder: Path) -> None:
+        """Leave everything running for commands and the page, until SIGINT or SIGTERM."""
+        file, enough, loop = folder / "environment", asyncio.Event(), asyncio.get_running_loop()
+        file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in self._environment.items()))
+        *_, listening = fleet[0].events("observe_listening")
+        self._progress.say(f"the operators' page: http://127.0.0.1:{listening['port']}/")
+        self._progress.say(f"commands in another terminal: source {file}; .venv/bin/processor status")
+        self._progress.say("everything stays until Ctrl-C")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, enough.set)
+        await enough.wait()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
     async def _stop(self, fleet: list[ProcessorProcess]) -> None:
         self._progress.say("stopping the processors with SIGTERM")
         await asyncio.gather(*(asyncio.to_thread(r.child.stop, 40.0) for r in fleet))
@@ -217,7 +236,7 @@ class Demo:
         return SimulatorProcess(folder, "--seed", str(seed), "--limits", limits, "--faults", faults)
 
     def _fleet(self, bootstrap: str, url: str, folder: Path) -> list[ProcessorProcess]:
-        environment = processor_environment(
+        environment = self._environment = processor_environment(
             bootstrap,
             url,
             _PREFIX,
@@ -241,6 +260,6 @@ class Demo:
         )
 
 
-async def run_demo(requests: int, seed: int, display: Display) -> Report:
+async def run_demo(requests: int, seed: int, display: Display, *, stay: bool = False) -> Report:
     """Run the demo once. Raises what the parts raise when this machine lacks something; the texts say what to do."""
-    return await Demo(requests, seed, display).run()
+    return await Demo(requests, seed, display, stay=stay).run()
