@@ -1,9 +1,11 @@
-"""The documents say what the code does: settings, topics, commands, error codes, log events, links."""
+"""The documents say what the code does: settings, topics, commands, codes, log events, promises, links. And the other way round."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import jsonschema_rs
 import orjson
@@ -13,14 +15,32 @@ from typer.main import get_command
 
 from processor.cli import app
 from processor.metrics_page import metrics_page
+from processor.repair.model import LEFT_OUT
 from processor.settings import load_settings
 from processor.settings_page import configuration_page
 from processor.stream.topics import topic_specs
+from processor.webhooks.signatures import RefusedReason
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
 README = (ROOT / "README.md").read_text()
+EVERYTHING = "\n".join([README, (ROOT / "CHANGELOG.md").read_text(), *DOCS.values()])
 SOURCES = {path: path.read_text() for path in (ROOT / "processor").rglob("*.py")}
+PROMISES = [f"G{number}" for number in range(1, 9)]
+GONE = {"VP_BUDGET__SHARE"}  # named to say that it is gone
+CODES = {  # where a code of ours is made, and how that looks
+    "didit/verdicts.py": r"(?:_unclear|_deferred|_refused_as|_account|OurFault|Transient|Refused)\(\"([a-z_]+)\"",
+    "didit/client.py": r"code=\"([a-z_]+)\"|\"([a-z_]+)\" if sent else \"([a-z_]+)\"",
+    "didit/follow.py": r": \"([a-z]+_[a-z_]+)\"[,}]",
+    "images/rules.py": r"(?:FileFault)\(\"([a-z_]+)\"",
+    "images/fetch.py": r"(?:FileFault)\(\"([a-z_]+)\"",
+    "following.py": r"Settled\(decision, \"([a-z_]+)\"",
+    "engine.py": r"(?:Deferred|Ambiguous|Transient)\(\"([a-z_]+)\"|deferred\(job, \"([a-z_]+)\"",
+    "outcomes.py": r"_error\(\"[a-z_]+\", \"([a-z_]+)\"|Deferred\(\"([a-z_]+)\"|code = .*else \"([a-z_]+)\"",
+    "budget/line.py": r"NotNowError\(\"([a-z_]+)\"",
+    "budget/shared.py": r"NotNowError\(\"([a-z_]+)\"",
+    "repair/letters.py": r"^REDRIVEN = \"([a-z_]+)\"",
+}
 
 
 def test_the_configuration_page_is_the_code() -> None:
@@ -31,12 +51,40 @@ def test_the_metrics_page_is_the_code() -> None:
     assert DOCS["metrics.md"] == metrics_page(), "run `make docs`"
 
 
-def test_every_command_is_documented() -> None:
-    command = get_command(app)
-    assert hasattr(command, "commands")
-    text = README + "".join(DOCS.values())
-    for name in command.commands:
-        assert re.search(rf"processor {name}|make {name}", text), name
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, below in getattr(command, "commands", {}).items():
+        yield (*path, name)
+        yield from _commands(below, (*path, name))
+
+
+COMMANDS = list(_commands(get_command(app)))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_is_documented(path: tuple[str, ...]) -> None:
+    *groups, name = path
+    assert re.search(rf"processor {' '.join([*groups, ''])}(?:[a-z]+\|)*{name}\b|make {name}", EVERYTHING)
+
+
+def test_every_command_that_is_named_exists() -> None:
+    known = {path[:1] for path in COMMANDS} | {(*path[:1], path[1]) for path in COMMANDS if len(path) > 1}
+    groups = {path[0] for path in COMMANDS if len(path) > 1}
+    for name, below in re.findall(r"(?:`|^|bin/|-- )processor ([a-z]+)(?: ([a-z]+))?", EVERYTHING, re.MULTILINE):
+        assert (name,) in known, name
+        assert name not in groups or not below or (name, below) in known, (name, below)
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    settings = set(re.findall(r"^\| `(VP_\w+)`", DOCS["configuration.md"], re.MULTILINE))
+    for name in set(re.findall(r"VP_[A-Z]+__[A-Z_]+", EVERYTHING)) - GONE:
+        assert name in settings or (name.endswith("_") and any(s.startswith(name) for s in settings)), name
+
+
+def test_every_metric_that_is_named_exists() -> None:
+    metrics = set(re.findall(r"^\| `(vp_\w+)`", DOCS["metrics.md"], re.MULTILINE))
+    for page, text in DOCS.items():
+        for name in re.findall(r"`(vp_[a-z_]+)`", text):
+            assert name in metrics | {"vp_request_id"}, f"{name} in {page}"
 
 
 def test_every_topic_is_in_the_readme() -> None:
@@ -45,10 +93,30 @@ def test_every_topic_is_in_the_readme() -> None:
         assert spec.name in README or f"`{tail}`" in README, spec.name
 
 
+def test_the_security_page_knows_how_long_each_topic_keeps_what() -> None:
+    rows = [line for line in DOCS["security.md"].split("## What leaves", 1)[0].splitlines() if line.startswith("|")]
+    for spec in topic_specs(load_settings(), partitions=1, replication=1):
+        tail = "retry.*" if ".retry." in spec.name else spec.name.removeprefix("verification.")
+        days = int(spec.configs["retention.ms"]) // 86_400_000
+        assert any(f"`{tail}`" in row and f"{days} days" in row for row in rows), (tail, days)
+
+
+def _events() -> set[str]:
+    logged = r"log\.(?:info|warning|error|critical)\(\s*\"([a-z_]+)\"|Notice\(\"[a-z]+\", \"([a-z_]+)\""
+    return {name for text in SOURCES.values() for found in re.findall(logged, text) for name in found if name}
+
+
 def test_every_log_event_is_documented() -> None:
-    for path, text in SOURCES.items():
-        for event in re.findall(r"log\.(?:info|warning|error|critical)\(\s*\"([a-z_]+)\"", text):
-            assert f"`{event}`" in DOCS["operations.md"], f"{event} of {path.name}"
+    for event in _events():
+        assert f"`{event}`" in DOCS["operations.md"], event
+
+
+def test_every_log_event_that_is_documented_exists() -> None:
+    table = DOCS["operations.md"].split("## Log events", 1)[1].split("\n## ", 1)[0]
+    whole = "".join(SOURCES.values())
+    for cell in re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|", table, re.MULTILINE):
+        for event in re.findall(r"`([a-z_]+)`", cell):
+            assert event in _events() or f'"{event}"' in whole, event
 
 
 def test_every_error_code_of_the_contract_is_documented() -> None:
@@ -60,14 +128,66 @@ def test_every_error_code_of_the_contract_is_documented() -> None:
             assert f"`{code}`" in DOCS["contract.md"], code
 
 
+@pytest.mark.parametrize("name", CODES)
+def test_every_code_of_a_call_is_documented(name: str) -> None:
+    found = {code for groups in re.findall(CODES[name], (ROOT / "processor" / name).read_text(), re.MULTILINE) for code in _flat(groups)}
+    assert found, "the pattern finds nothing: has the code moved?"
+    for code in found:
+        assert f"`{code}`" in DOCS["contract.md"], code
+
+
+def _flat(groups: str | tuple[str, ...]) -> list[str]:
+    return [groups] if isinstance(groups, str) else [group for group in groups if group]
+
+
+def test_every_type_and_status_of_a_result_is_documented() -> None:
+    schema = orjson.loads((ROOT / "schemas" / "result.v1.json").read_bytes())["properties"]
+    types = schema["error"]["oneOf"][1]["properties"]["type"]["enum"]
+    for word in [*types, *schema["status"]["enum"], *schema["kind"]["enum"], *schema]:
+        assert f"`{word}`" in DOCS["contract.md"] or word == "schema_version", word
+
+
+def test_every_reason_to_leave_out_or_to_refuse_is_documented() -> None:
+    for reason in LEFT_OUT:
+        assert f"`{reason}`" in DOCS["repair.md"], reason
+    receiver = (ROOT / "processor" / "webhooks" / "receiver.py").read_text()
+    for reason in [*get_args(RefusedReason), *re.findall(r"_RefusedError\(\d+, \"([a-z_]+)\"", receiver)]:
+        assert f"`{reason}`" in DOCS["webhooks.md"], reason
+
+
 def test_every_link_between_documents_leads_somewhere() -> None:
-    for where, text in [(ROOT, README), *((ROOT / "docs", text) for text in DOCS.values())]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+    for where, text in [(ROOT, README), (ROOT, (ROOT / "CHANGELOG.md").read_text()), *((ROOT / "docs", text) for text in DOCS.values())]:
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", text):
+            page = (where / target).read_text() if target.endswith(".md") else text
             assert (where / target).exists(), target
+            assert not anchor or anchor in _anchors(page), anchor
 
 
-def test_every_guarantee_names_tests_that_exist() -> None:
-    names = set(re.findall(r"`(test_\w+\.py)`", DOCS["guarantees.md"]))
+def _anchors(page: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    assert README.count("\n") <= 110
+    for name in DOCS:
+        assert f"](docs/{name})" in README, name
+
+
+def _promise(name: str) -> str:
+    return DOCS["guarantees.md"].split(f"\n## {name}. ", 1)[1].split("\n## ", 1)[0]
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_every_promise_says_when_it_holds_where_it_ends_and_what_shows_it(name: str) -> None:
+    said = _promise(name)
+    for part in ("**By**", "**Assumes**", "**Limits**", "**Redrive**", "**Release**", "**Shown by**"):
+        assert part in said or part.lower() in said, part
+    assert re.search(r"`test_\w+\.py`", said.split("**Shown by**", 1)[1])
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    names = set(re.findall(r"`(?:tests/\w+/)?(test_\w+\.py)`", EVERYTHING))
     assert names
     for name in names:
         assert list((ROOT / "tests").rglob(name)), name
