@@ -98,8 +98,8 @@ def topics_check() -> None:
         checked = asyncio.run(check_topics(_settings()))
     except TopicsError as exc:
         fail(str(exc), 1)
-    if checked.faults or checked.warnings:
-        fail("\n".join([*checked.faults, *checked.warnings]))
+    if found := [*checked.faults, *checked.warnings, *checked.unread]:
+        fail("\n".join(found))
     typer.echo("all topics are as they must be")
 
 

@@ -127,6 +127,8 @@ async def _wait_topics(settings: Settings, term: asyncio.Event, pulse: Pulse) ->
             continue
         for warning in checked.warnings:
             log.error("memory_too_short", detail=warning)
+        for detail in checked.unread:
+            log.error("topic_unread", detail=detail)
         for fault in checked.faults:
             log.critical("topic_unusable", detail=fault)
         return EXIT_UNUSABLE if checked.faults else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -174,6 +175,18 @@ def repair_warnings(settings: Settings, found: Mapping[str, TopicFound]) -> list
         return []
     text = f"{names.repairs}: retention.ms is {repairs_ms}, that of {names.dead_letters} {letters_ms}: a dead letter whose repair is "
     return [f"{text}forgotten could be redriven twice; raise retention.ms of {names.repairs} above that"]
+
+
+def unread_topics(settings: Settings, existing: Iterable[str]) -> list[str]:
+    """Delay topics of ours that exist and are not configured: what still waits in them is read by nobody."""
+    names = topic_names(settings)
+    retired = re.compile(re.escape(f"{names.prefix}.retry.") + r"[1-9][0-9]*[dhms]")
+    return [
+        f"{name}: is a delay topic that VP_RETRY__DELAYS_S does not name: what waits in it is read by nobody. Name it again until it is "
+        "empty, then delete it; docs/upgrading.md says how"
+        for name in sorted(existing)
+        if retired.fullmatch(name) and name not in names.inputs
+    ]
 
 
 def _retention_ms(found: TopicFound | None) -> int:

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from processor.settings import Settings
 from processor.stream.clients import stop_client
-from processor.stream.topics import TopicFound, TopicSpec, all_faults, memory_warnings, repair_warnings, topic_specs
+from processor.stream.topics import TopicFound, TopicSpec, all_faults, memory_warnings, repair_warnings, topic_specs, unread_topics
 
 _DEADLINE_S = 60.0
 
@@ -34,10 +34,11 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is wrong with the topics: the processor may run without ``faults``, and says the ``warnings``."""
+    """What is wrong with the topics: the processor may run without ``faults``, and says the ``warnings`` and what is ``unread``."""
 
     faults: list[str]
     warnings: list[str]
+    unread: list[str]
 
 
 async def check_topics(settings: Settings, *, only: str | None = None) -> Checked:
@@ -49,7 +50,10 @@ async def check_topics(settings: Settings, *, only: str | None = None) -> Checke
     specs = tuple(spec for spec in topic_specs(settings, partitions=1, replication=1) if only is None or spec.name == only)
     async with _admin(settings) as admin:
         found = await _find(admin, specs)
-    return Checked(all_faults(specs, found), _warnings(settings, found) if only is None else [])
+        if only is not None:
+            return Checked(all_faults(specs, found), [], [])
+        existing = await admin.list_topics()
+    return Checked(all_faults(specs, found), _warnings(settings, found), unread_topics(settings, existing))
 
 
 async def apply_topics(settings: Settings, *, partitions: int, replication: int) -> Applied:

@@ -46,6 +46,9 @@ async def test_topics_publish_and_results(kafka: LocalKafka, tmp_path: Path) -> 
         again = await asyncio.to_thread(processor, "topics", "apply", "--partitions", "3", "--replication", "1", **environment)
         assert again.stdout.strip() == "all topics exist"
         assert (await asyncio.to_thread(processor, "topics", "check", **environment)).returncode == 0
+        fewer = await asyncio.to_thread(processor, "topics", "check", **{**environment, "VP_RETRY__DELAYS_S": "[1]"})
+        assert fewer.returncode == 2
+        assert "VP_RETRY__DELAYS_S does not name" in fewer.stderr
 
         requests = tmp_path / "requests.jsonl"
         lines = [create_request(n)[1] for n in range(5)]

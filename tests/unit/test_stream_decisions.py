@@ -9,7 +9,7 @@ from processor.contract.records import Output, OutputKind
 from processor.settings import load_settings
 from processor.stream.faults import StallError, describe, is_fatal
 from processor.stream.resume import Committed, MissingOffsetsError, Start, starting_point
-from processor.stream.topics import TopicFound, TopicNames, delay_name, repair_warnings, topic_faults, topic_specs
+from processor.stream.topics import TopicFound, TopicNames, delay_name, repair_warnings, topic_faults, topic_specs, unread_topics
 
 P = "t[0]"
 
@@ -99,3 +99,20 @@ def test_repairs_are_kept_longer_than_their_dead_letters(repairs_ms: int, letter
     }
     assert len(repair_warnings(settings, found)) == told
     assert not repair_warnings(settings, {}), "what is missing is another fault"
+
+
+def test_a_delay_topic_that_nobody_reads_is_named() -> None:
+    settings = load_settings(kafka={"topic_prefix": "v.x"}, retry={"delays_s": (10, 60)})
+    existing = [
+        "v.x.retry.10s",
+        "v.x.retry.1m",
+        "v.x.retry.1h",
+        "v.x.retry.1h.old",
+        "vyx.retry.1h",
+        "v.x.retry.0s",
+        "other.retry.1h",
+        "v.x.requests",
+    ]
+    (warning,) = unread_topics(settings, existing)
+    assert warning.startswith("v.x.retry.1h: ")
+    assert unread_topics(settings, []) == []
