@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from aiokafka import TopicPartition
+from test_budget_state import RULES
 
+from processor.budget.state import BudgetState
 from processor.observe import metrics
 from processor.pulse import Pulse
 
@@ -46,3 +48,24 @@ def test_a_webhook_receiver_has_no_lanes_to_tell_of() -> None:
         gauge.clear()
     Pulse(30.0, 120.0, worker=False).refresh()
     assert value("vp_lanes", state="open") is None
+
+
+def test_an_overrun_after_the_log_was_read_anew_is_counted() -> None:
+    """As ``SharedBudget.begin`` makes a state for each reading."""
+    pulse, state = Pulse(30.0, 120.0), BudgetState(RULES, 0.0)
+    before = value("vp_budget_over_limit_total", scope="a") or 0.0
+
+    def overrun(at_ms: int) -> float:
+        for _ in range(1 + RULES.limits["a"][0]):
+            state.overrun.answered("a", 1, at_ms)
+        budget = SimpleNamespace(state=state, waiting={}, is_joined=True, silence_s=0.0)
+        pulse.budget = cast("Any", budget)
+        pulse.refresh()
+        return (value("vp_budget_over_limit_total", scope="a") or 0.0) - before
+
+    assert overrun(1_000) == 1
+    assert overrun(1_000_000) == 2
+    anew = BudgetState(RULES, 0.0)
+    anew.follow_on(state, "mine")
+    state = anew
+    assert overrun(9_000_000) == 3
