@@ -125,6 +125,7 @@ class WaitingRecord:
     attempt: int
     replay: int
     first: Source
+    follows: bool = False  # its session is there: what it owes is a look
 
 
 @dataclass(frozen=True, slots=True)
