@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from multidict import MultiDict
-from operating import NOW_MS, Memory, busy, quiet, samples, scope
+from operating import NOW_MS, Memory, busy, quiet, samples, scope, waits
 
 from processor.budget.view import BudgetView, CircuitView
 from processor.overview.model import DrainView, Overview, PartitionView
+from processor.overview.waiting import waiting_view
 from processor.page import acts as acts_module
 from processor.page import latest as latest_module
 from processor.page import wording
@@ -116,6 +117,13 @@ def test_a_request_id_is_taken_verbatim() -> None:
     for text in ("Null", "No", " two  spaces ", "<script>", "ключ/№1", "0x10"):
         assert read_request_id(MultiDict({"id": text}), "id") == text
     assert [read_reason(MultiDict({"reason": r})) for r in ("", "-", "http_503")] == [None, "", "http_503"]
+
+
+def test_every_reason_that_the_overview_counts_leads_to_its_records() -> None:
+    records = [waits(0, 5.0, reason=None), waits(1, 5.0, reason="http_503")]
+    for word, count in waiting_view(records, NOW_MS).by_reason.items():
+        reason = read_reason(MultiDict({"reason": word or "-"}))
+        assert len([r for r in records if (r.reason or "") == reason]) == count, word
 
 
 def test_a_chart_says_in_words_what_it_draws_and_breaks_at_silence() -> None:
