@@ -103,6 +103,20 @@ def test_what_must_not_be_redriven_is_left_out_and_counted() -> None:
     assert [x.offset for x in make_plan(letters, Selection(in_doubt=True, count_max=2), LIMITS, now_ms=NOW).chosen] == [0, 1]
 
 
+def test_one_whose_reason_cannot_be_read_may_have_been_billed() -> None:
+    found = mail(0)
+    stripped = dead_letter_of(Record(Source("v.dead-letters", 2, 0), b"k", orjson.dumps(body_of("email.send", MAIL)), (), NOW))
+    assert (stripped.reason_type, stripped.operation) == ("unknown", found.operation)
+    assert make_plan([stripped], Selection(), LIMITS, now_ms=NOW).left_out == {"in_doubt": 1}
+    created = dead_letter_of(Record(Source("v.dead-letters", 2, 0), b"k", orjson.dumps(body_of("session.create", CREATE)), (), NOW))
+    assert len(make_plan([created], Selection(), LIMITS, now_ms=NOW).chosen) == 1
+    assert redriven_hop(created, NOW).doubt_ms is not None, "it is looked up first"
+
+
+def body_of(operation: str, given: dict[str, str]) -> dict[str, object]:
+    return {"request_id": "r", "operation": operation, "input": given}
+
+
 def test_a_doubt_that_the_redrive_itself_can_settle_needs_nobody_to_insist() -> None:
     letters = [create(0, error=DOUBT), letter(1, error=DOUBT), letter(2, operation="session.list", given={}, error=DOUBT)]
     assert len(make_plan(letters, Selection(), LIMITS, now_ms=NOW).chosen) == 3
