@@ -25,7 +25,7 @@ from processor.page.forms import BadInputError, frozen, read_name, read_note, re
 from processor.page.latest import Latest
 from processor.page.ports import RefusedError
 from processor.page.summary import Tone, summarize
-from processor.repair.model import REPLAYS_MAX, Done, Selection
+from processor.repair.model import LEFT_OUT, REPLAYS_MAX, Done, Selection
 
 THIN = "\u202f"
 
@@ -46,6 +46,10 @@ def test_times_are_utc_and_relative() -> None:
     assert {ms: wording.relative(NOW_MS + ms, NOW_MS) for ms in away} == away
     assert wording.utc(-5) == "1970-01-01 00:00:00"
     assert wording.utc(10**18).startswith("9999"), "nonsense in a record is no fault of the page"
+
+
+def test_whatever_is_left_out_is_explained() -> None:
+    assert all(len(wording.left_out(why)) > 20 for why in LEFT_OUT)
 
 
 def test_a_selection_survives_its_fields() -> None:
