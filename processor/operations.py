@@ -73,8 +73,8 @@ class KafkaOperations:
         """See ``Operations.plan``."""
         await self._refresh()
         book = self._lookout.dead_letters
-        limits = acts.limits_of(self._settings)
-        return make_plan(book.letters, selection, limits, now_ms=clock_ms(), busy=book.repairs.busy_ms)
+        limits, horizon_s = acts.limits_of(self._settings), acts.horizon_s(self._settings)
+        return make_plan(book.letters, selection, limits, now_ms=clock_ms(), busy=book.repairs.busy_ms, horizon_s=horizon_s)
 
     async def redrive(self, selection: Selection, by: str) -> Done:
         """See ``Operations.redrive``."""

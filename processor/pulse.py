@@ -81,7 +81,7 @@ class Pulse:
 
     def refresh(self) -> None:
         """Set every gauge to what is true now."""
-        if self.core is not None:
+        if self.worker:
             _set_lanes(self.core)
         if self.budget is not None:
             _set_budget(self.budget, view_of(self.budget))
@@ -102,8 +102,9 @@ def set_build_info(our_version: str) -> None:
     metrics.BUILD.labels(our_version, platform.python_version(), version("aiokafka")).set(1)
 
 
-def _set_lanes(core: Core) -> None:
-    lanes = core.snapshot()
+def _set_lanes(core: Core | None) -> None:
+    """Between two lives, and while another process has our instance id, there is no core: nothing is ours then."""
+    lanes = core.snapshot() if core is not None else {}
     for gauge in (metrics.LAG, metrics.DELAYED, metrics.OVERDUE):
         gauge.clear()
     places = dict.fromkeys(("delayed", "ready", "work", "finished"), 0)
@@ -126,7 +127,7 @@ def _set_lanes(core: Core) -> None:
     restoring = list(lanes.values()).count(None)
     metrics.LANES.labels("open").set(len(lanes) - restoring)
     metrics.LANES.labels("restoring").set(restoring)
-    metrics.POLL_AGE.set(time.monotonic() - core.last_poll)
+    metrics.POLL_AGE.set(time.monotonic() - core.last_poll if core is not None else 0.0)
 
 
 def _set_budget(budget: SharedBudget, view: BudgetView) -> None:

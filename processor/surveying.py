@@ -15,6 +15,9 @@ from processor.overview.drain import drains
 from processor.overview.history import EVERY_MS, History
 from processor.overview.lookout import LookError, Lookout
 from processor.pulse import view_of
+from processor.stream.faults import place
+
+_HINT = "work goes on; vp_survey_age_seconds tells how old the figures are"
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +36,11 @@ class Surveying:
             try:
                 found = await self._lookout.backlog()
             except LookError as exc:
-                log.warning("survey_failed", detail=str(exc), hint="work goes on; vp_survey_age_seconds tells how old the figures are")
+                log.warning("survey_failed", detail=str(exc), hint=_HINT)
+            except Exception as exc:  # noqa: BLE001 - a fault of ours; its text may quote a record
+                log.warning(
+                    "survey_failed", detail=f"a fault of the processor: {type(exc).__name__} at {place(exc)}; report it", hint=_HINT
+                )
             else:
                 lag = Counter[str]()
                 for p in found.survey.partitions:

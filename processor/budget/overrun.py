@@ -23,6 +23,11 @@ class Overrun:
         self._allowed = {scope: limit for scope, (limit, _) in limits.items()}
         self._window_ms = {scope: int(1000 * window_s) for scope, (_, window_s) in limits.items()}
         self._answers: dict[str, deque[int]] = {scope: deque() for scope in limits}
+        self._read_ms = self._counted_ms = -1  # the last answer read; up to this one an earlier reading of the log has counted
+
+    def follow_on(self, earlier: Overrun) -> None:
+        """The log is read anew: what was counted stays, and what is read once more is not counted again."""
+        self.counts, self._counted_ms = earlier.counts, max(earlier._read_ms, earlier._counted_ms)
 
     def allow(self, limits: Mapping[str, int]) -> None:
         """A replica has named its limits: until it is restarted with others it may use them."""
@@ -30,10 +35,11 @@ class Overrun:
 
     def answered(self, scope: str, weight: int, stamp_ms: int) -> None:
         """The end of a call that counts in this scope was appended at ``stamp_ms``."""
-        answers = self._answers[scope]
+        answers, self._read_ms = self._answers[scope], max(stamp_ms, self._read_ms)
         answers.extend([stamp_ms] * weight)
         while answers and answers[0] <= stamp_ms - self._window_ms[scope]:
             answers.popleft()
         if len(answers) > self._allowed[scope]:
-            self.counts[scope] += weight
+            if stamp_ms > self._counted_ms:
+                self.counts[scope] += weight
             answers.popleft()  # one call too many is one alarm

@@ -168,7 +168,7 @@ class SharedBudget:
     def begin(self, *, lost: bool) -> Alive:
         """See ``follower.Listener.begin``."""
         state = BudgetState(self._rules, self._draw())
-        state.journal.recollections = self.state.journal.recollections
+        state.follow_on(self.state, self._client)
         if lost:
             for recollection in state.journal.recollections.values():
                 recollection.outlive_log()

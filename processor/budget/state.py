@@ -17,6 +17,7 @@ ALIVE_EVERY_S = 10.0
 _ALIVE_S = 45.0  # a replica not heard of for so long is gone
 _SENIOR_S = 25.0  # one that has missed two signs of life is gone
 _MIXED_S = 3600.0
+_FORMER_MAX = 20  # names; the log is joined anew once in 20 s at most, so older ones are silent for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,15 @@ class BudgetState:
         self._came: dict[str, float] = {}  # by client id, when it was first heard
         self.overrun = Overrun(rules.limits)
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
+        self._former: tuple[str, ...] = ()  # names that this replica had before
         self._open: dict[str, tuple[int, str]] = {}  # asks without an end: offset, endpoint
         self._open_order: deque[tuple[float, str]] = deque()
+
+    def follow_on(self, earlier: BudgetState, client: str) -> None:
+        """The log is read anew, under another name than ``client``: keep what it does not say."""
+        self.journal.recollections = earlier.journal.recollections
+        self.overrun.follow_on(earlier.overrun)
+        self._former = (*earlier._former, client)[-_FORMER_MAX:]
 
     def apply(self, record: LogRecord, offset: int, at: float, stamp_ms: int, *, mine: bool = False) -> bool:
         """Take a record in; whether it is an ask not seen before, a beginning whose call may be made, or somebody new.
@@ -164,7 +172,7 @@ class BudgetState:
             return False
         came, instance = self._came[client], here[1].instance
         return any(
-            other != client and alive.instance == instance and self._came[other] < came < at and now - at <= _SENIOR_S
+            other not in (client, *self._former) and alive.instance == instance and self._came[other] < came < at and now - at <= _SENIOR_S
             for other, (at, alive) in self.replicas.items()
         )
 

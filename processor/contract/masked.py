@@ -19,7 +19,8 @@ _ITEMS_MAX = 100
 def masked_request(value: bytes | None) -> dict[str, Any] | None:
     """The document with every value masked but those that say how it is treated; None if it is no JSON object.
 
-    Below ``input`` the names that the operation's schema knows are kept, others are masked too.
+    Below ``input`` the names that the operation's schema knows are kept, others are masked too. Of each object and array the first
+    hundred members are shown.
     """
     if value is None or len(value) > VALUE_BYTES_MAX:
         return None
@@ -32,7 +33,7 @@ def masked_request(value: bytes | None) -> dict[str, Any] | None:
     operation = document.get("operation")
     schema = input_schema(operation) if isinstance(operation, str) and operation in operations() else {}
     shown: dict[str, Any] = {}
-    for name, found in document.items():
+    for name, found in list(document.items())[:_ITEMS_MAX]:
         if name == "input":
             shown[name] = _masked(found, schema)
         elif name in _KEPT:

@@ -31,7 +31,7 @@ def owed_calls(
             continue
         name = record.operation or ""
         if name == "verification":
-            name = _LOOKS if record.reason is None else _CREATES
+            name = _LOOKS if record.follows else _CREATES
         by_operation[name] = by_operation.get(name, 0.0) + 1
     for name, count in by_operation.items():
         for scope in scopes_of.get(name, ()):  # what cannot be read is rejected without a call

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from multidict import MultiMapping
 
 from processor.repair.model import REPLAYS_MAX, Selection
+from processor.repair.waiting_records import FOLLOWING
 
 _SPAN = re.compile(r"([1-9][0-9]{0,3})([mhd])")
 _SPAN_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -86,7 +87,7 @@ def read_request_id(fields: MultiMapping[str], name: str) -> str:
 
 
 def read_reason(fields: MultiMapping[str]) -> str | None:
-    """The reason of the waiting list: ``-`` is "without one", empty is "any".
+    """The reason of the waiting list: ``-`` is "without one", and so is the word that counts show for it; empty is "any".
 
     Raises:
         BadInputError: if it cannot be one.
@@ -94,7 +95,7 @@ def read_reason(fields: MultiMapping[str]) -> str | None:
     text = _one(fields, "reason")
     if not text:
         return None
-    return "" if text == "-" else _word("reason", text)
+    return "" if text in {"-", FOLLOWING} else _word("reason", text)
 
 
 def read_page(fields: MultiMapping[str]) -> int:

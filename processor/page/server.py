@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import structlog
 from aiohttp import web
@@ -24,6 +25,7 @@ from processor.page.site import Shown, Site, Visit, message
 ANSWER_S = 10.0
 _READS_MAX = 8  # at a time; the others wait for their turn within their deadline
 _FORM = "application/x-www-form-urlencoded"
+_FORM_BYTES_MAX, _FORM_FIELDS_MAX = 65_536, 1000  # 500 positions and a note
 _FILES = {"page.css": "text/css", "page.js": "text/javascript"}
 _FOLDER = Path(__file__).parent / "files"
 _HEADERS = {
@@ -157,15 +159,28 @@ def _told(exc: Exception, request: web.Request) -> tuple[int, str, str]:
 
 
 async def _fields(request: web.Request) -> MultiMapping[str]:
+    """The fields of a form, UTF-8 whatever it says of itself: anybody may send one, and it is read in the loop of the lanes."""
     if request.content_type != _FORM:
         raise BadInputError(f"A form is sent as {_FORM}.")
+    raw = await _body(request)
     try:
-        posted = await request.post()
-    except web.HTTPRequestEntityTooLarge:
-        raise BadInputError("The form is too large. Choose fewer records, or filter them.") from None
-    except (ValueError, LookupError, web.RequestPayloadError, ConnectionError):
+        return MultiDict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=_FORM_FIELDS_MAX))
+    except ValueError:
         raise BadInputError("The form could not be read.") from None
-    return MultiDict((name, value) for name, value in posted.items() if isinstance(value, str))
+
+
+async def _body(request: web.Request) -> bytearray:
+    raw = bytearray()
+    try:
+        async for chunk in request.content.iter_any():
+            raw += chunk
+            if len(raw) > _FORM_BYTES_MAX:
+                break
+    except (ValueError, web.RequestPayloadError, ConnectionError):
+        raise BadInputError("The form could not be read.") from None
+    if len(raw) > _FORM_BYTES_MAX:
+        raise BadInputError("The form is too large. Choose fewer records, or filter them.")
+    return raw
 
 
 def _file(path: Path, kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:

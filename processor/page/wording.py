@@ -24,7 +24,13 @@ _REASONS = {
 _LEFT_OUT = {
     "in_doubt": "a billed call may have taken place: made again, it may be paid twice",
     "replayed": "redriven too often already: the cause is still there",
-    "cut": "not whole in the dead-letter topic, and its source is gone",
+    "cut": "not whole in the dead-letter topic: its caller publishes it anew",
+    "conflict": "its request id stands for another content: its caller publishes it under its own id",
+    "late": "its deadline has passed: it would end as expired",
+    "later": "the budget does not reach for them yet: do it again when those before them have started",
+    "too_large": "longer than a record may be: VP_LANES__OUTPUT_BYTES_MAX and max.message.bytes of the topics say how long",
+    "handled": "somebody has dealt with it meanwhile",
+    "gone": "the topic keeps it no more",
 }
 
 

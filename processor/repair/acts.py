@@ -176,12 +176,13 @@ async def redrive(
         ValueError: for a share that is none.
         RepairError, KafkaError, TimeoutError: what was committed stays; run it again to go on.
     """
-    names, act = topic_names(settings), _Act(str(uuid.uuid4()), by, note)
+    names, act, bytes_max = topic_names(settings), _Act(str(uuid.uuid4()), by, note), settings.lanes.output_bytes_max
     left_out: Counter[str] = Counter()
     count, last_ms = 0, None
     promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
     Pacer({}, share)  # a share that is none is refused before anything begins
     async with RepairLine(settings) as line:
+        await line.reader.partitions(*names.inputs[1:])  # a topic that is not there could be made by the broker, and read by nobody
         pacer = Pacer(limits_of(settings), share, line.log.busy_ms)
         for chunk in _chunks(chosen):
             open_ones = [letter for letter in chunk if line.log.done_to(letter) is None]
@@ -189,13 +190,15 @@ async def redrive(
             there = [(letter, record) for letter in open_ones if (record := records.get((letter.partition, letter.offset))) is not None]
             now_ms = clock_ms()
             until_ms = now_ms + horizon_s(settings) * 1000
-            slots = [(x, record, pacer.slot(x, max(now_ms, call_over_ms(x, now_ms, promise_ms)), until_ms)) for x, record in there]
+            fit = [(x, record) for x, record in there if _redriven(settings, x, record, now_ms, now_ms).size_bytes <= bytes_max]
+            slots = [(x, record, pacer.slot(x, max(now_ms, call_over_ms(x, now_ms, promise_ms)), until_ms)) for x, record in fit]
             due = [(x, record, due_ms) for x, record, due_ms in slots if due_ms is not None]
-            left_out.update(handled=len(chunk) - len(open_ones), gone=len(open_ones) - len(there), later=len(there) - len(due))
+            left_out.update(handled=len(chunk) - len(open_ones), gone=len(open_ones) - len(there))
+            left_out.update(too_large=len(there) - len(fit), later=len(fit) - len(due))
             if due:
                 outputs = [_redriven(settings, letter, record, due_ms, now_ms) for letter, record, due_ms in due]
                 await line.commit(outputs, [act.redriven(names.dead_letters, letter, due_ms) for letter, _, due_ms in due])
-                last_ms = max(due_ms for _, _, due_ms in due)
+                last_ms = max([last_ms or 0, *(due_ms for _, _, due_ms in due)])
             count += len(due)
             on_progress(count + sum(left_out.values()), len(chosen))
     return Done(act.run_id, count, {why: n for why, n in left_out.items() if n}, last_ms)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from processor.contract.dead_letters import read_hop_left, read_identity, read_reason
+from processor.contract.dead_letters import UNKNOWN, read_hop_left, read_identity, read_reason
 from processor.contract.records import Hop, Record
 from processor.didit.catalog import OPERATIONS, Idempotency, Operation
 from processor.repair.model import DeadLetter
 
 REDRIVEN = "redriven"  # the code of a redriven record's wait
 VERIFICATION = "verification"
-_AFTER_A_CALL = frozenset({"in_doubt", "output_too_large", "internal"})  # the answer had come, or may have
+_AFTER_A_CALL = frozenset({"in_doubt", "output_too_large", "internal", UNKNOWN})  # the answer had come, or may have
 
 
 def dead_letter_of(record: Record) -> DeadLetter:

@@ -21,6 +21,7 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "conflict": "its request_id stands for another content: publish it under its own id",
         "late": "its deadline has passed: ask again under a new request_id, or discard it",
         "later": "the budget does not reach for them yet: run it again when those before them have started",
+        "too_large": "longer than a record may be: raise VP_LANES__OUTPUT_BYTES_MAX, and max.message.bytes of the topics",
         "handled": "somebody has dealt with it meanwhile",
         "gone": "the topic keeps it no more",
     }
@@ -96,7 +97,7 @@ class Done:
 
     run_id: str
     count: int
-    left_out: Mapping[str, int] = field(default_factory=dict)  # why (handled, gone) -> how many of the plan
+    left_out: Mapping[str, int] = field(default_factory=dict)  # why (handled, gone, too_large, later) -> how many of the plan
     last_due_ms: int | None = None  # when the last one redriven starts, epoch ms
 
 
@@ -125,6 +126,7 @@ class WaitingRecord:
     attempt: int
     replay: int
     first: Source
+    follows: bool = False  # its session is there: what it owes is a look
 
 
 @dataclass(frozen=True, slots=True)

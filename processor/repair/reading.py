@@ -68,7 +68,10 @@ class TopicReader:
             async with asyncio.timeout(_START_S):
                 partitions = await partitions_of(self._consumer, topic)
             if not partitions:
-                raise RepairError(f"{topic} does not exist; create the topics with `processor topics apply`")
+                raise RepairError(
+                    f"{topic} does not exist. If VP_KAFKA__TOPIC_PREFIX and VP_RETRY__DELAYS_S are as the processors have them, create "
+                    "the topics with `processor topics apply`"
+                )
             found += partitions
         return found
 

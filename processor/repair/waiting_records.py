@@ -114,6 +114,7 @@ def waiting_record(record: Record) -> WaitingRecord:
         hop.attempt,
         hop.replay,
         hop.first,
+        hop.session_id is not None,
     )
 
 

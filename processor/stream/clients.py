@@ -14,8 +14,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from processor.settings import Settings
-from processor.stream import lenient_records
+from processor.stream import lenient_records, no_new_topics
 from processor.stream.resume import Committed
+
+no_new_topics.install()  # whatever client is built, here or elsewhere
 
 _REQUEST_TIMEOUT_MS = 10_000
 _LOG_TIMEOUT_MS = 5_000  # a leader that hangs keeps its connections open: only this finds the new one

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "watched": {"page", "listening", "pulse", "observe", "settings", ""},
     "budget_rules": {"budget", "settings"},
     "looking": {"clock", "pulse", "overview", "stream", "budget", "budget_rules", "settings"},
-    "surveying": {"clock", "looking", "pulse", "overview", "observe", "budget"},
+    "surveying": {"clock", "looking", "pulse", "overview", "observe", "stream", "budget"},
     "operations": {"clock", "page", "looking", "overview", "repair", "stream", "settings"},
     "status_page": {"overview"},
     "cli_watch": {"", "status_page", "looking", "overview", "cli_people", "settings"},

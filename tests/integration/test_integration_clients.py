@@ -11,10 +11,13 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
 from processor.local.cluster import LocalKafka
 from processor.settings import Settings, load_settings
 from processor.stream import clients
+from processor.stream.topics import topic_specs
+from processor.stream.topics_admin import apply_topics, check_topics
 
 pytestmark = pytest.mark.broker
 
@@ -96,3 +99,33 @@ async def test_clients_stop_within_their_deadline_whatever_hangs(kafka: LocalKaf
             assert time.monotonic() - began < 3
         assert producer.client is not None
         assert reader._client is not None
+
+
+async def topics_of(kafka: LocalKafka) -> set[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    try:
+        return {name for name in await admin.list_topics() if not name.startswith("__")}
+    finally:
+        await admin.close()
+
+
+async def test_nothing_makes_a_topic_but_apply_also_where_the_broker_would() -> None:
+    with LocalKafka(overrides={"auto.create.topics.enable": "true"}) as kafka:
+        if kafka.external:
+            pytest.skip("the broker must be one of ours")
+        settings = load_settings(kafka={"bootstrap": kafka.bootstrap, "topic_prefix": "v"})
+        assert len((await check_topics(settings)).faults) == len(topic_specs(settings, partitions=1, replication=1))
+        reader, producer = clients.build_reader(settings), clients.build_event_producer(settings)
+        try:
+            for client in (reader, producer):
+                await client.start()
+            assert await clients.partitions_of(reader, "v.results") == []
+            with pytest.raises(KafkaError):
+                await producer.send_and_wait("v.events", b"x")
+        finally:
+            await asyncio.gather(*(clients.stop_client(client, 5.0) for client in (reader, producer)))
+        assert await topics_of(kafka) == set()
+        applied = await apply_topics(settings, partitions=2, replication=1)
+        assert not applied.faults, "the broker's defaults would not do"
+        assert await topics_of(kafka) == set(applied.created)

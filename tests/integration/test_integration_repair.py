@@ -271,6 +271,37 @@ async def each_redriven_once(rig: Rig, count: int) -> None:
     assert set(repairs.values()) == {1}
 
 
+async def test_one_that_is_too_large_stops_no_others_and_the_last_start_is_the_last(kafka: LocalKafka, tmp_path: Path) -> None:
+    limits = json.dumps({"generic-write": {"limit": 60, "window_s": 60.0}})
+    async with running(kafka, tmp_path, BUDGET__LIMITS=limits) as rig:
+        small = rig.settings.model_copy(update={"lanes": rig.settings.lanes.model_copy(update={"output_bytes_max": 100_000})})
+        calls = [dead_letter(rig.prefix, n, operation="email.send", given={"email": f"d{n}@example.org"}) for n in range(201)]
+        large = dead_letter(rig.prefix, 201, given={"full_name": "x" * 200_000})
+        unread = replace(dead_letter(rig.prefix, 202), value=b"{")
+        await write_dead_letters(rig, [*calls, large, unread])
+        book = DeadLetterBook(rig.settings)
+        await book.start()
+        try:
+            await book.refresh()
+            done = await redrive(small, book.letters, by="tester")
+        finally:
+            await book.close()
+        assert (done.count, dict(done.left_out)) == (202, {"too_large": 1})
+        dues = {r["request_id"]: r["due_ms"] for r in [orjson.loads(x.value) for x in await rig.records("repairs")]}
+        assert done.last_due_ms == max(dues.values()) > dues[None]
+
+
+async def test_nothing_is_redriven_to_topics_that_nobody_reads(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path) as rig:
+        await write_dead_letters(rig, [dead_letter(rig.prefix, 0)])
+        rig.environment["VP_RETRY__DELAYS_S"] = "[1, 2, 5, 77]"
+        told = await cli(rig, "deadletters", "redrive", "--all", "--yes")
+        assert told.status == 1
+        assert "VP_RETRY__DELAYS_S" in told.err
+        assert not await rig.records("repairs")
+        assert (await cli(rig, "deadletters", "discard", "--all", "--yes")).status == 0, "that needs no delay topic"
+
+
 async def test_dead_letters_of_every_kind_are_listed_and_only_the_sound_ones_redriven(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path) as rig:
         doubt = ErrorInfo("in_doubt", "call_unanswered", "look in the console")

@@ -30,8 +30,8 @@ WELL = Overview(
 )
 
 
-def waits(reason: str | None, due_ms: int, operation: str | None = "session.create") -> WaitingRecord:
-    return WaitingRecord("v.retry.1m", 0, 1, due_ms, "r", operation, reason, 1, 0, Source("v.requests", 0, 0))
+def waits(reason: str | None, due_ms: int, operation: str | None = "session.create", *, follows: bool = False) -> WaitingRecord:
+    return WaitingRecord("v.retry.1m", 0, 1, due_ms, "r", operation, reason, 1, 0, Source("v.requests", 0, 0), follows)
 
 
 def test_what_is_owed_counts_in_every_scope_of_its_call() -> None:
@@ -43,10 +43,18 @@ def test_what_is_owed_counts_in_every_scope_of_its_call() -> None:
 
 def test_what_waits_for_its_time_or_a_person_owes_nothing_yet() -> None:
     waiting = [waits("http_503", 2000), waits("http_503", 900), waits("queue_full", 2000), waits("throttled", 99_000)]
-    waiting += [waits(None, 2000, "verification"), waits(None, 900, "verification"), waits("x", 900, None)]
+    waiting += [waits(None, 2000, "verification", follows=True), waits(None, 900, "verification", follows=True), waits("x", 900, None)]
     owed = owed_calls({}, waiting, SCOPES_OF, 1000)
     assert owed["session-create"] == 3
     assert owed["session-decision"] == 1
+
+
+@pytest.mark.parametrize("reason", [None, "throttled", "queue_full", "scope_paused", "http_503", "redriven"])
+def test_a_verification_with_a_session_owes_a_look_whatever_held_it_up(reason: str | None) -> None:
+    owed = owed_calls({}, [waits(reason, 900, "verification", follows=True)], SCOPES_OF, 1000)
+    assert (owed["session-decision"], owed["session-create"], owed["generic-write"]) == (1, 0, 0)
+    owed = owed_calls({}, [waits(reason, 900, "verification")], SCOPES_OF, 1000)
+    assert (owed["session-decision"], owed["session-create"], owed["generic-write"]) == (0, 1, 1)
 
 
 @pytest.mark.parametrize(

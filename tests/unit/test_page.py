@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,22 @@ async def test_forms_of_others_are_refused() -> None:
         assert memory.acts == []
         for headers in ({"Origin": url}, {"Origin": "null"}, {"Sec-Fetch-Site": "same-origin", "Origin": "null"}):
             assert (await visitor.post("/dead-letters/redrive", form, **headers))[0] == 200
+
+
+async def test_a_form_that_anybody_may_send_is_read_in_no_time_whatever_it_says_of_itself() -> None:
+    bodies = {
+        "punycode": b"token=" + b"a" * 400_000 + b"-" + b"b" * 400_000,  # decoding it takes minutes
+        "idna": b"token=" + b"xn--" + b"a" * 50_000,
+        "utf-8": b"token&" * 150_000,
+        "utf-16": b"token=x",
+    }
+    async with operating(full(), token=TOKEN) as url, open_visitor() as session:
+        for charset, body in bodies.items():
+            began = time.process_time()
+            kind = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
+            assert (await Visitor(url, session).post("/sign-in", body, **kind))[0] in {400, 401}
+            assert time.process_time() - began < 0.5, charset
+        assert (await Visitor(url, session).post("/sign-in", {"token": TOKEN}))[0] == 303
 
 
 async def test_a_form_of_another_session_is_refused() -> None:

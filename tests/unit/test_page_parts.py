@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from multidict import MultiDict
-from operating import NOW_MS, Memory, busy, quiet, samples, scope
+from operating import NOW_MS, Memory, busy, quiet, samples, scope, waits
 
 from processor.budget.view import BudgetView, CircuitView
 from processor.overview.model import DrainView, Overview, PartitionView
+from processor.overview.waiting import waiting_view
 from processor.page import acts as acts_module
 from processor.page import latest as latest_module
 from processor.page import wording
@@ -24,7 +25,7 @@ from processor.page.forms import BadInputError, frozen, read_name, read_note, re
 from processor.page.latest import Latest
 from processor.page.ports import RefusedError
 from processor.page.summary import Tone, summarize
-from processor.repair.model import REPLAYS_MAX, Done, Selection
+from processor.repair.model import LEFT_OUT, REPLAYS_MAX, Done, Selection
 
 THIN = "\u202f"
 
@@ -45,6 +46,10 @@ def test_times_are_utc_and_relative() -> None:
     assert {ms: wording.relative(NOW_MS + ms, NOW_MS) for ms in away} == away
     assert wording.utc(-5) == "1970-01-01 00:00:00"
     assert wording.utc(10**18).startswith("9999"), "nonsense in a record is no fault of the page"
+
+
+def test_whatever_is_left_out_is_explained() -> None:
+    assert all(len(wording.left_out(why)) > 20 for why in LEFT_OUT)
 
 
 def test_a_selection_survives_its_fields() -> None:
@@ -116,6 +121,13 @@ def test_a_request_id_is_taken_verbatim() -> None:
     for text in ("Null", "No", " two  spaces ", "<script>", "ключ/№1", "0x10"):
         assert read_request_id(MultiDict({"id": text}), "id") == text
     assert [read_reason(MultiDict({"reason": r})) for r in ("", "-", "http_503")] == [None, "", "http_503"]
+
+
+def test_every_reason_that_the_overview_counts_leads_to_its_records() -> None:
+    records = [waits(0, 5.0, reason=None), waits(1, 5.0, reason="http_503")]
+    for word, count in waiting_view(records, NOW_MS).by_reason.items():
+        reason = read_reason(MultiDict({"reason": word or "-"}))
+        assert len([r for r in records if (r.reason or "") == reason]) == count, word
 
 
 def test_a_chart_says_in_words_what_it_draws_and_breaks_at_silence() -> None:

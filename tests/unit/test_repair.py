@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -100,6 +101,20 @@ def test_what_must_not_be_redriven_is_left_out_and_counted() -> None:
     insisted = make_plan(letters, Selection(in_doubt=True, replays_max=9), LIMITS, now_ms=NOW)
     assert [x.offset for x in insisted.chosen] == [0, 1, 2, 7, 8]
     assert [x.offset for x in make_plan(letters, Selection(in_doubt=True, count_max=2), LIMITS, now_ms=NOW).chosen] == [0, 1]
+
+
+def test_one_whose_reason_cannot_be_read_may_have_been_billed() -> None:
+    found = mail(0)
+    stripped = dead_letter_of(Record(Source("v.dead-letters", 2, 0), b"k", orjson.dumps(body_of("email.send", MAIL)), (), NOW))
+    assert (stripped.reason_type, stripped.operation) == ("unknown", found.operation)
+    assert make_plan([stripped], Selection(), LIMITS, now_ms=NOW).left_out == {"in_doubt": 1}
+    created = dead_letter_of(Record(Source("v.dead-letters", 2, 0), b"k", orjson.dumps(body_of("session.create", CREATE)), (), NOW))
+    assert len(make_plan([created], Selection(), LIMITS, now_ms=NOW).chosen) == 1
+    assert redriven_hop(created, NOW).doubt_ms is not None, "it is looked up first"
+
+
+def body_of(operation: str, given: dict[str, str]) -> dict[str, object]:
+    return {"request_id": "r", "operation": operation, "input": given}
 
 
 def test_a_doubt_that_the_redrive_itself_can_settle_needs_nobody_to_insist() -> None:
@@ -215,6 +230,14 @@ def test_what_is_shown_of_a_document_has_its_shape_and_no_values() -> None:
     assert odd == {"request_id": "***", "priority": "***", "deadline": "***", "operation": "***", "input": "***"}
     for unreadable in (None, b"", b"[1]", b"{"):
         assert masked_request(unreadable) is None
+
+
+def test_a_document_with_ever_so_many_names_is_masked_in_no_time() -> None:
+    many = {f"name {n}": {f"name {m}": 1 for m in range(3)} for n in range(20_000)}
+    for document in (many, {"operation": "aml", "input": many}, {"input": {"list": [many]}}):
+        began = time.process_time()
+        assert masked_request(orjson.dumps(document)) is not None
+        assert time.process_time() - began < 1.0
 
 
 def test_names_that_look_like_nothing_or_like_orders_are_shown_as_they_are() -> None:

@@ -58,6 +58,7 @@ def test_an_entry_names_what_can_be_read(
     found = waiting_record(record)
     assert (found.request_id, found.operation, found.reason, found.due_ms, found.first) == (request_id, operation, reason, due_ms, first)
     assert (found.topic, found.partition, found.offset) == ("v.retry.10m", 2, 5)
+    assert found.follows == any(name == "vp-session-id" for name, _ in record.headers)
 
 
 def test_a_foreign_commit_says_no_more_than_its_offset() -> None:
