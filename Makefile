@@ -23,7 +23,7 @@ OVERLAYS := local prod prod-keda
 .PHONY: help demo test check bench lock docs deploy-check deploy-files image image-check sbom audit clean
 
 help:
-	@echo "make demo   show it: a real Kafka, the Didit simulator, two processors, one killed (ARGS=\"--requests 300 --json\")"
+	@echo "make demo   show it: a real Kafka, the Didit simulator, three processors, one killed (ARGS=\"--requests 300 --json\")"
 	@echo "make test   all tests, on a real Kafka"
 	@echo "make check  lint, types, locks, deployment files"
 	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing|tracing)"
@@ -49,9 +49,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP)
 	@$(RUN) -m processor demo $(ARGS)
 
-# most of a test's time is waiting; two workers, each with a Kafka of its own, suit two cores
+# most of a test's time is waiting; three workers, each with a Kafka of its own, suit two cores
 test: $(STAMP)
-	@$(RUN) -m pytest -n 2 $(ARGS)
+	@$(RUN) -m pytest -n 3 $(ARGS)
 
 check: $(STAMP) deploy-check
 	$(VENV)/bin/ruff check
