@@ -22,6 +22,7 @@ from processor.contract import schemas
 from processor.contract.records import ErrorInfo
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
 from processor.local.cluster import LocalKafka
+from processor.looking import outside_lookout
 from processor.repair.acts import RepairFencedError, RepairLine, redrive
 from processor.repair.book import DeadLetterBook
 from processor.repair.model import DeadLetter
@@ -269,6 +270,25 @@ async def each_redriven_once(rig: Rig, count: int) -> None:
     )
     assert len(repairs) == count
     assert set(repairs.values()) == {1}
+
+
+async def test_readers_that_come_at_once_share_one_client_and_leave_nothing_behind(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path) as rig:
+        await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(300)])
+        before = fetchers()
+        lookout, close = outside_lookout(rig.settings)
+        await asyncio.gather(*(lookout.refresh_dead_letters() for _ in range(4)))
+        assert lookout.dead_letters.counts.open == 300
+        assert fetchers() == before + 1
+        reader = lookout.dead_letters._reader._consumer
+        assert reader.paused() == reader.assignment() != frozenset(), "between two looks nothing is fetched"
+        await close()
+        assert fetchers() == before
+
+
+def fetchers() -> int:
+    """Consumers that run in this process."""
+    return sum("_fetch_requests_routine" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 async def test_one_that_is_too_large_stops_no_others_and_the_last_start_is_the_last(kafka: LocalKafka, tmp_path: Path) -> None:
