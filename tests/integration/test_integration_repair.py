@@ -311,6 +311,21 @@ async def test_one_that_is_too_large_stops_no_others_and_the_last_start_is_the_l
         assert done.last_due_ms == max(dues.values()) > dues[None]
 
 
+async def test_every_request_id_can_be_asked_for_and_what_is_none_is_told(kafka: LocalKafka, tmp_path: Path) -> None:
+    ids = ["Null", "\U0001f600" * 128, " two  spaces ", "--help me", "ключ/№1", "\u202eabc"]
+    async with running(kafka, tmp_path) as rig:
+        body = orjson.loads(dead_letter(rig.prefix, 0).value or b"")
+        letters = [dead_letter(rig.prefix, n) for n in range(len(ids))]
+        values = [orjson.dumps({**body, "request_id": odd}) for odd in ids]
+        await write_dead_letters(rig, [replace(x, value=value) for x, value in zip(letters, values, strict=True)])
+        for odd in ids:
+            found = await cli(rig, "results", "find", "--json", "--", odd)
+            assert (found.status, found.lines[0]["request_id"]) == (0, odd), found.err
+        for wrong in ("\udcff", "x" * 129, "a\nb"):
+            told = await cli(rig, "results", "find", "--json", "--", wrong)
+            assert (told.status, told.out, "cannot be a request_id" in told.err, "Traceback" in told.err) == (2, b"", True, False)
+
+
 async def test_nothing_is_redriven_to_topics_that_nobody_reads(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path) as rig:
         await write_dead_letters(rig, [dead_letter(rig.prefix, 0)])
