@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from processor.contract.records import Source
 from processor.page import server
-from processor.repair.model import Journey, JourneyStep
+from processor.repair.model import Journey, JourneyStep, Standing
 
 PATHS = ("/", "/waiting", "/dead-letters", "/dead-letters/redrive", "/dead-letters/discard", "/request", "/page/page.css", "/page/page.js")
 ODD = ("Null", "No", "<script>alert(1)</script>", "  two  spaces ", "'\"&<b>")
@@ -253,6 +253,21 @@ async def test_a_redrive_does_what_its_dry_run_has_shown_and_only_once() -> None
         again = await visitor.post("/dead-letters/redrive", form)
         assert again == (200, text)
         assert len(memory.acts) == 1
+
+
+async def test_a_ticked_one_is_taken_also_if_the_clock_of_its_replica_is_ahead() -> None:
+    memory = full()
+    memory.letters = [replace(letter(n), failed_ms=at_ms) for n, at_ms in enumerate((NOW_MS + 3_600_000, 2**53, NOW_MS - 5))]
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        for act in ("redrive", "discard"):
+            _, text = await visitor.get(f"/dead-letters/{act}?ticked=1&position=0:0&position=1:1")
+            form = [*fields_of(text, f"/dead-letters/{act}"), ("by", "Zoë"), ("note", "seen")]
+            assert (await visitor.post(f"/dead-letters/{act}", form))[0] == 200
+            assert memory.acts[-1][1].count_max == 2, act
+            memory.letters = [replace(one, standing=Standing.OPEN) for one in memory.letters]
+        _, text = await visitor.get("/dead-letters/redrive")
+        assert ("count_max", "1") in fields_of(text, "/dead-letters/redrive"), "all that match: none that fails from now on"
 
 
 async def test_those_in_doubt_are_redriven_only_by_those_who_insist() -> None:
