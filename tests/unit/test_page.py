@@ -146,6 +146,14 @@ async def test_wrong_tokens_are_few_and_their_text_is_nowhere() -> None:
         assert (await visitor.post("/sign-in", {"token": TOKEN}))[0] == 429, "also the right one waits"
 
 
+async def test_a_wrong_header_is_one_try() -> None:
+    async with operating(full(), token=TOKEN) as url, aiohttp.ClientSession() as session:
+        with capture_logs() as logs:
+            found = [(await Visitor(url, session).get("/", Authorization="Bearer wrong-but-long-enough"))[0] for _ in range(7)]
+        assert found == [401] * 5 + [429] * 2
+        assert [entry["event"] for entry in logs] == ["page_refused"] * 5
+
+
 async def test_scripts_use_a_header() -> None:
     async with operating(full(), token=TOKEN) as url, aiohttp.ClientSession() as session:
         visitor = Visitor(url, session)
