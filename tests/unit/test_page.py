@@ -424,6 +424,17 @@ async def test_empty_pages_say_what_that_means() -> None:
         assert "begins or ends with a space" in (await visitor.get("/request?id=%20x"))[1]
 
 
+async def test_a_journey_of_ever_so_many_steps_is_shown_in_part() -> None:
+    memory = full()
+    steps = [JourneyStep(NOW_MS + n, "dead-letter", f"t[0]@{n}", "conflict", {"code": "x"}) for n in range(30_000)]
+    memory.journeys = {"r": Journey("r", tuple(steps))}
+    async with operating(memory) as url, open_visitor() as session:
+        _, text = await Visitor(url, session).get("/request?id=r")
+        assert len(text) < 1_000_000
+        assert "t[0]@29999" in text
+        assert "of 30\u202f000 steps" in text
+
+
 async def test_a_journey_shows_no_more_than_it_is_given() -> None:
     memory = full()
     step = JourneyStep(NOW_MS, "dead-letter", str(Source("t", 0, 1)), "Every attempt failed.", {"code": None, "status": "failed"})
