@@ -42,6 +42,9 @@ class RepairsLog:
         """
         bounds = await reader.bounds(await reader.partitions(self._topic))
         found: list[Repair] = []
+        self._next = {
+            tp: at for tp, at in self._next.items() if at <= bounds.get(tp, (0, at))[1]
+        }  # one made anew is read from its beginning
         async for batch in reader.read(
             {tp: (max(begin, self._next.get(tp, 0)), end) for tp, (begin, end) in bounds.items()}, to_the_last=to_the_last
         ):
@@ -87,6 +90,7 @@ class DeadLetterBook:
         self._refreshing = asyncio.Lock()
         self._started = False
         self._next: dict[TopicPartition, int] = {}
+        self._begins: dict[TopicPartition, int] = {}
         self._letters: OrderedDict[_Position, DeadLetter] = OrderedDict()  # in the order of reading
 
     async def start(self) -> None:
@@ -149,6 +153,7 @@ class DeadLetterBook:
             self.complete = all(end - begin <= room for begin, end in bounds.values())
             self._next = {tp: max(begin, end - room) for tp, (begin, end) in bounds.items()}
             self.repairs.floors = {tp.partition: offset for tp, offset in self._next.items()}
+        self._drop_gone(bounds)
         turn_bytes = 0
         async for batch in self._reader.read({tp: (max(begin, self._next.get(tp, begin)), end) for tp, (begin, end) in bounds.items()}):
             for record in batch:
@@ -165,6 +170,18 @@ class DeadLetterBook:
                 self.complete = False
         for tp, (_, end) in bounds.items():
             self._next[tp] = max(end, self._next.get(tp, 0))
+
+    def _drop_gone(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
+        """What the topic keeps no more is not open; of a topic that was made anew everything is read."""
+        for tp, (begin, end) in bounds.items():
+            anew = end < self._next.get(tp, 0)
+            if anew or begin > self._begins.get(tp, begin):
+                for position in [p for p in self._letters if p[0] == tp.partition and (anew or p[1] < begin)]:
+                    del self._letters[position]
+                    self.repairs.forget(position)
+            if anew:
+                self._next[tp] = self.repairs.floors[tp.partition] = begin
+            self._begins[tp] = begin
 
     def _note(self, position: _Position) -> None:
         letter = self._letters.get(position)
