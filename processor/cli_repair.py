@@ -216,8 +216,11 @@ def find(
     import orjson  # noqa: PLC0415
 
     from processor import repair_page  # noqa: PLC0415
+    from processor.contract.decode import read_request_id  # noqa: PLC0415
     from processor.repair.journey import journey  # noqa: PLC0415
 
+    if read_request_id(request_id) is None or any("\ud800" <= char <= "\udfff" for char in request_id):  # bytes that are no UTF-8
+        fail("that cannot be a request_id: it has 1 to 128 characters, none of them a control character or half of a character")
     settings = settings_or_fail()
     with told(settings):
         found = asyncio.run(journey(settings, request_id))

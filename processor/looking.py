@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
+from processor.budget.log import LogUnavailableError
 from processor.budget.observer import Observer
 from processor.budget.shared import SharedBudget
 from processor.budget.view import BudgetView, budget_view
@@ -13,6 +16,8 @@ from processor.overview.lookout import Lookout
 from processor.pulse import SCOPES_OF, view_of
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
+
+_JOIN_S, _LOOK_S = 5.0, 0.05
 
 
 def budget_observer(settings: Settings) -> tuple[Callable[[], Awaitable[BudgetView]], Callable[[], Awaitable[None]]]:
@@ -45,9 +50,23 @@ def inside_lookout(settings: Settings, budget: SharedBudget) -> Lookout:
     """A lookout for a replica."""
 
     async def look() -> BudgetView:
+        await _joined(budget)
         return view_of(budget)
 
     return Lookout(settings, look, SCOPES_OF, now_ms=clock_ms)
+
+
+async def _joined(budget: SharedBudget) -> None:
+    """Wait a moment for the log to be read: before, it seems that no replica lives and nothing is used.
+
+    Raises:
+        LogUnavailableError: if it takes longer.
+    """
+    until = time.monotonic() + _JOIN_S
+    while not budget.is_joined:
+        if time.monotonic() >= until:
+            raise LogUnavailableError("this replica has not read it yet, or lost it")
+        await asyncio.sleep(_LOOK_S)
 
 
 async def look_at_budget(settings: Settings) -> BudgetView:

@@ -56,7 +56,8 @@ class Surveying:
     async def sample(self) -> None:
         """Keep the last minutes of the budget."""
         while True:
-            self.history.add(view_of(self._budget), clock_ms())
+            if self._budget.is_joined:  # else nothing would seem to be used; it is a gap
+                self.history.add(view_of(self._budget), clock_ms())
             await asyncio.sleep(EVERY_MS / 1000)
 
     def refresh(self) -> None:

@@ -15,6 +15,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PARTITION_MAX = 2**31 - 1
+_TIME_MS_MAX = 2**53
 _RAW_BYTES_MAX = 2000
 UNKNOWN = "unknown"
 
@@ -64,7 +65,7 @@ def read_reason(record: Record) -> Reason:
         message=texts.get("vp-reason-message", ""),
         field=texts.get("vp-reason-field"),
         http_status=_number(texts.get("vp-http-status")),
-        failed_ms=max(0, record.timestamp_ms) if failed_ms is None else failed_ms,
+        failed_ms=max(0, record.timestamp_ms) if failed_ms is None or failed_ms > _TIME_MS_MAX else failed_ms,
         came_from=came_from,
         key_digest=cut_key if _DIGEST.fullmatch(cut_key) else key_digest(record.key),
         size_bytes=len(record.value or b"") if size_bytes is None else size_bytes,

@@ -46,7 +46,6 @@ class Lookout:
         self.waiting, self.dead_letters = WaitingBook(settings), DeadLetterBook(settings)
         self._settings, self._budget, self._scopes_of, self._now_ms = settings, budget, scopes_of, now_ms
         self._surveyor = Surveyor(settings, {*scopes_of, "verification"}, now_ms=now_ms)
-        self._dead_letters_open = False
 
     async def survey(self) -> Survey:
         """What the brokers say.
@@ -106,9 +105,7 @@ class Lookout:
             LookError: if it cannot be read.
         """
         try:
-            if not self._dead_letters_open:
-                await self.dead_letters.start()
-                self._dead_letters_open = True
+            await self.dead_letters.start()
             await self.dead_letters.refresh()
         except RepairError as exc:
             raise LookError(str(exc)) from exc

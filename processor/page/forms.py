@@ -19,6 +19,7 @@ _VALUES_MAX = 500
 _REQUEST_ID_MAX = 128
 _NAME_MAX, _NOTE_MAX = 60, 500
 _ANY_REPLAYS = 1_000_000
+_NEVER_MS = 10**16 - 1
 
 SPANS = (("", "any time"), ("15m", "15 minutes"), ("1h", "1 hour"), ("6h", "6 hours"), ("1d", "1 day"), ("7d", "7 days"))
 
@@ -70,8 +71,12 @@ def selection_fields(selection: Selection) -> list[tuple[str, str]]:
 
 
 def frozen(selection: Selection, now_ms: int) -> Selection:
-    """The same without what fails from now on: what is confirmed later is at most what was shown."""
-    return selection if selection.until_ms is not None else replace(selection, until_ms=now_ms + 1)
+    """The same without what fails from now on: what is confirmed later is at most what was shown.
+
+    Positions name what was shown by themselves, also where the clock of another replica is ahead.
+    """
+    until_ms = _NEVER_MS if selection.positions else now_ms + 1
+    return selection if selection.until_ms is not None else replace(selection, until_ms=until_ms)
 
 
 def read_request_id(fields: MultiMapping[str], name: str) -> str:

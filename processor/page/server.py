@@ -116,14 +116,16 @@ class _Door:
 
     def _handler(self, show: Callable[[web.Request], Awaitable[Shown]]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
+            stranger = False
             try:
                 async with asyncio.timeout(ANSWER_S):
                     shown = await show(request)
             except web.HTTPException:
                 raise
             except Exception as exc:  # noqa: BLE001 - every failure has its page; its own text is shown only where it is ours
-                shown = _failure(exc, request)
-            return self._site.render(shown, self._visit(request, self._known(request)))
+                shown, stranger = _failure(exc, request), isinstance(exc, DeniedError) and exc.login
+            # who was not let in is not judged once more: that would count as another try
+            return self._site.render(shown, self._visit(request, None if stranger else self._known(request)))
 
         return handle
 

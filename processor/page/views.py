@@ -17,6 +17,7 @@ from processor.page.summary import Summary, summarize
 
 _PARTITIONS_MAX = 200  # shown; the rest is counted
 _DOCUMENT_MAX = 50_000  # characters
+_STEPS_MAX = 500  # shown, the last ones; the rest is counted
 _STANDING = {"requested", "dead-letter", "redriven", "discarded"}  # steps that say whether there is something to repair
 
 
@@ -57,6 +58,7 @@ async def journey(site: Site, visit: Visit) -> Shown:
     context = {
         "request_id": request_id,
         "found": found,
+        "steps": found.steps[-_STEPS_MAX:] if found else (),
         "open": standing[-1:] == ["dead-letter"],
         "document": _document(found.request if found else None),
     }

@@ -19,6 +19,7 @@ from processor.stream.topics import topic_names
 
 KEPT_MAX = 100_000
 _REFRESH_S = 300.0
+_TURN_BYTES, _RECORD_BYTES = 100_000, 1000  # looked through in one turn of the loop: a hundred small ones, or a large one; about 10 ms
 _STANDINGS = {RepairKind.REDRIVEN: Standing.REDRIVEN, RepairKind.DISCARDED: Standing.DISCARDED}
 _Position = tuple[int, int]
 
@@ -41,6 +42,9 @@ class RepairsLog:
         """
         bounds = await reader.bounds(await reader.partitions(self._topic))
         found: list[Repair] = []
+        self._next = {
+            tp: at for tp, at in self._next.items() if at <= bounds.get(tp, (0, at))[1]
+        }  # one made anew is read from its beginning
         async for batch in reader.read(
             {tp: (max(begin, self._next.get(tp, 0)), end) for tp, (begin, end) in bounds.items()}, to_the_last=to_the_last
         ):
@@ -84,16 +88,21 @@ class DeadLetterBook:
         self._topic, self._kept_max = names.dead_letters, kept_max
         self._reader = TopicReader(settings)
         self._refreshing = asyncio.Lock()
+        self._started = False
         self._next: dict[TopicPartition, int] = {}
+        self._begins: dict[TopicPartition, int] = {}
         self._letters: OrderedDict[_Position, DeadLetter] = OrderedDict()  # in the order of reading
 
     async def start(self) -> None:
-        """Connect.
+        """Connect, once; whoever comes meanwhile waits.
 
         Raises:
             KafkaError, TimeoutError: if the brokers cannot be reached.
         """
-        await self._reader.start()
+        async with self._refreshing:
+            if not self._started:
+                await self._reader.start()
+                self._started = True
 
     async def close(self) -> None:
         """End the client, within seconds."""
@@ -144,8 +153,14 @@ class DeadLetterBook:
             self.complete = all(end - begin <= room for begin, end in bounds.values())
             self._next = {tp: max(begin, end - room) for tp, (begin, end) in bounds.items()}
             self.repairs.floors = {tp.partition: offset for tp, offset in self._next.items()}
+        self._drop_gone(bounds)
+        turn_bytes = 0
         async for batch in self._reader.read({tp: (max(begin, self._next.get(tp, begin)), end) for tp, (begin, end) in bounds.items()}):
             for record in batch:
+                turn_bytes += record.size_bytes + _RECORD_BYTES
+                if turn_bytes > _TURN_BYTES:  # a page's reading shares the loop with the lanes
+                    turn_bytes = 0
+                    await asyncio.sleep(0)
                 self._next[TopicPartition(record.source.topic, record.source.partition)] = record.source.offset + 1
                 letter = dead_letter_of(record)
                 self._letters[letter.partition, letter.offset] = letter
@@ -153,9 +168,20 @@ class DeadLetterBook:
             while len(self._letters) > self._kept_max:
                 self.repairs.forget(self._letters.popitem(last=False)[0])
                 self.complete = False
-            await asyncio.sleep(0)
         for tp, (_, end) in bounds.items():
             self._next[tp] = max(end, self._next.get(tp, 0))
+
+    def _drop_gone(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
+        """What the topic keeps no more is not open; of a topic that was made anew everything is read."""
+        for tp, (begin, end) in bounds.items():
+            anew = end < self._next.get(tp, 0)
+            if anew or begin > self._begins.get(tp, begin):
+                for position in [p for p in self._letters if p[0] == tp.partition and (anew or p[1] < begin)]:
+                    del self._letters[position]
+                    self.repairs.forget(position)
+            if anew:
+                self._next[tp] = self.repairs.floors[tp.partition] = begin
+            self._begins[tp] = begin
 
     def _note(self, position: _Position) -> None:
         letter = self._letters.get(position)

@@ -118,6 +118,7 @@ class TopicReader:
                 )
             if found:
                 yield found
+        consumer.pause(*positions)  # else it goes on to fetch, twenty times a second
 
     async def fetch(self, wanted: Iterable[tuple[TopicPartition, int]]) -> dict[tuple[TopicPartition, int], Record]:
         """Single records by their positions; those that the topic keeps no more are absent.

@@ -7,13 +7,15 @@ import json
 import time
 import uuid
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import ProducerFenced
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.partitioner import DefaultPartitioner
 from dead_letters import begin_cli, cli, dead_letter, end_cli, headers_of, waiting_records, write_dead_letters
 from rig import Rig, running
@@ -22,10 +24,12 @@ from processor.contract import schemas
 from processor.contract.records import ErrorInfo
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
 from processor.local.cluster import LocalKafka
-from processor.repair.acts import RepairFencedError, RepairLine, redrive
+from processor.looking import outside_lookout
+from processor.repair.acts import RepairFencedError, RepairLine, discard, redrive
 from processor.repair.book import DeadLetterBook
 from processor.repair.model import DeadLetter
-from processor.stream.topics_admin import apply_topics
+from processor.repair.reading import RepairError
+from processor.stream.topics_admin import apply_topics, check_topics
 from processor.traffic import read_topics, topic_reader
 
 pytestmark = pytest.mark.broker
@@ -271,6 +275,57 @@ async def each_redriven_once(rig: Rig, count: int) -> None:
     assert set(repairs.values()) == {1}
 
 
+async def test_readers_that_come_at_once_share_one_client_and_leave_nothing_behind(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path) as rig:
+        await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(300)])
+        before = fetchers()
+        lookout, close = outside_lookout(rig.settings)
+        await asyncio.gather(*(lookout.refresh_dead_letters() for _ in range(4)))
+        assert lookout.dead_letters.counts.open == 300
+        assert fetchers() == before + 1
+        reader = lookout.dead_letters._reader._consumer
+        assert reader.paused() == reader.assignment() != frozenset(), "between two looks nothing is fetched"
+        await close()
+        assert fetchers() == before
+
+
+def fetchers() -> int:
+    """Consumers that run in this process."""
+    return sum("_fetch_requests_routine" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+
+async def test_what_the_topic_keeps_no_more_is_not_open_and_a_topic_made_anew_is_read(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=1) as rig:
+        await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(10)])
+        book, admin = DeadLetterBook(rig.settings), AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
+        await admin.start()
+        await book.start()
+        try:
+            await book.refresh()
+            assert (await discard(rig.settings, book.letters[5:7], by="tester")).count == 2
+            await book.refresh()
+            assert (book.counts.open, book.counts.discarded) == (8, 2)
+            await admin.delete_records({TopicPartition(f"{rig.prefix}.dead-letters", 0): RecordsToDelete(before_offset=6)})
+            await book.refresh()
+            assert ([x.offset for x in book.letters], book.counts.open, book.counts.discarded) == ([6, 7, 8, 9], 3, 1)
+            await admin.delete_topics([f"{rig.prefix}.dead-letters", f"{rig.prefix}.repairs"])
+            async with asyncio.timeout(30):
+                while len((await check_topics(rig.settings)).faults) < 2:
+                    await asyncio.sleep(0.1)
+            await apply_topics(rig.settings, partitions=1, replication=1)
+            await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(20, 23)])
+            async with asyncio.timeout(30):
+                while [x.request_id for x in book.letters] != ["dead-00020", "dead-00021", "dead-00022"]:
+                    with suppress(RepairError, KafkaError):
+                        await book.refresh()
+            assert (await discard(rig.settings, book.letters[:1], by="tester")).count == 1
+            await book.refresh()
+            assert (book.counts.open, book.counts.discarded) == (2, 1)
+        finally:
+            await book.close()
+            await admin.close()
+
+
 async def test_one_that_is_too_large_stops_no_others_and_the_last_start_is_the_last(kafka: LocalKafka, tmp_path: Path) -> None:
     limits = json.dumps({"generic-write": {"limit": 60, "window_s": 60.0}})
     async with running(kafka, tmp_path, BUDGET__LIMITS=limits) as rig:
@@ -289,6 +344,21 @@ async def test_one_that_is_too_large_stops_no_others_and_the_last_start_is_the_l
         assert (done.count, dict(done.left_out)) == (202, {"too_large": 1})
         dues = {r["request_id"]: r["due_ms"] for r in [orjson.loads(x.value) for x in await rig.records("repairs")]}
         assert done.last_due_ms == max(dues.values()) > dues[None]
+
+
+async def test_every_request_id_can_be_asked_for_and_what_is_none_is_told(kafka: LocalKafka, tmp_path: Path) -> None:
+    ids = ["Null", "\U0001f600" * 128, " two  spaces ", "--help me", "ключ/№1", "\u202eabc"]
+    async with running(kafka, tmp_path) as rig:
+        body = orjson.loads(dead_letter(rig.prefix, 0).value or b"")
+        letters = [dead_letter(rig.prefix, n) for n in range(len(ids))]
+        values = [orjson.dumps({**body, "request_id": odd}) for odd in ids]
+        await write_dead_letters(rig, [replace(x, value=value) for x, value in zip(letters, values, strict=True)])
+        for odd in ids:
+            found = await cli(rig, "results", "find", "--json", "--", odd)
+            assert (found.status, found.lines[0]["request_id"]) == (0, odd), found.err
+        for wrong in ("\udcff", "x" * 129, "a\nb"):
+            told = await cli(rig, "results", "find", "--json", "--", wrong)
+            assert (told.status, told.out, "cannot be a request_id" in told.err, "Traceback" in told.err) == (2, b"", True, False)
 
 
 async def test_nothing_is_redriven_to_topics_that_nobody_reads(kafka: LocalKafka, tmp_path: Path) -> None:

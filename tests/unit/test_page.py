@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from processor.contract.records import Source
 from processor.page import server
-from processor.repair.model import Journey, JourneyStep
+from processor.repair.model import Journey, JourneyStep, Standing
 
 PATHS = ("/", "/waiting", "/dead-letters", "/dead-letters/redrive", "/dead-letters/discard", "/request", "/page/page.css", "/page/page.js")
 ODD = ("Null", "No", "<script>alert(1)</script>", "  two  spaces ", "'\"&<b>")
@@ -146,6 +146,14 @@ async def test_wrong_tokens_are_few_and_their_text_is_nowhere() -> None:
         assert (await visitor.post("/sign-in", {"token": TOKEN}))[0] == 429, "also the right one waits"
 
 
+async def test_a_wrong_header_is_one_try() -> None:
+    async with operating(full(), token=TOKEN) as url, aiohttp.ClientSession() as session:
+        with capture_logs() as logs:
+            found = [(await Visitor(url, session).get("/", Authorization="Bearer wrong-but-long-enough"))[0] for _ in range(7)]
+        assert found == [401] * 5 + [429] * 2
+        assert [entry["event"] for entry in logs] == ["page_refused"] * 5
+
+
 async def test_scripts_use_a_header() -> None:
     async with operating(full(), token=TOKEN) as url, aiohttp.ClientSession() as session:
         visitor = Visitor(url, session)
@@ -253,6 +261,21 @@ async def test_a_redrive_does_what_its_dry_run_has_shown_and_only_once() -> None
         again = await visitor.post("/dead-letters/redrive", form)
         assert again == (200, text)
         assert len(memory.acts) == 1
+
+
+async def test_a_ticked_one_is_taken_also_if_the_clock_of_its_replica_is_ahead() -> None:
+    memory = full()
+    memory.letters = [replace(letter(n), failed_ms=at_ms) for n, at_ms in enumerate((NOW_MS + 3_600_000, 2**53, NOW_MS - 5))]
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        for act in ("redrive", "discard"):
+            _, text = await visitor.get(f"/dead-letters/{act}?ticked=1&position=0:0&position=1:1")
+            form = [*fields_of(text, f"/dead-letters/{act}"), ("by", "Zoë"), ("note", "seen")]
+            assert (await visitor.post(f"/dead-letters/{act}", form))[0] == 200
+            assert memory.acts[-1][1].count_max == 2, act
+            memory.letters = [replace(one, standing=Standing.OPEN) for one in memory.letters]
+        _, text = await visitor.get("/dead-letters/redrive")
+        assert ("count_max", "1") in fields_of(text, "/dead-letters/redrive"), "all that match: none that fails from now on"
 
 
 async def test_those_in_doubt_are_redriven_only_by_those_who_insist() -> None:
@@ -399,6 +422,17 @@ async def test_empty_pages_say_what_that_means() -> None:
         assert "No open dead letter matches any more." in (await visitor.get("/dead-letters/redrive"))[1]
         assert "Nothing is known of this request id." in (await visitor.get("/request?id=x"))[1]
         assert "begins or ends with a space" in (await visitor.get("/request?id=%20x"))[1]
+
+
+async def test_a_journey_of_ever_so_many_steps_is_shown_in_part() -> None:
+    memory = full()
+    steps = [JourneyStep(NOW_MS + n, "dead-letter", f"t[0]@{n}", "conflict", {"code": "x"}) for n in range(30_000)]
+    memory.journeys = {"r": Journey("r", tuple(steps))}
+    async with operating(memory) as url, open_visitor() as session:
+        _, text = await Visitor(url, session).get("/request?id=r")
+        assert len(text) < 1_000_000
+        assert "t[0]@29999" in text
+        assert "of 30\u202f000 steps" in text
 
 
 async def test_a_journey_shows_no_more_than_it_is_given() -> None:

@@ -59,6 +59,7 @@ def test_one_without_a_readable_header_is_listed_with_what_there_is() -> None:
     assert (found.reason_type, found.reason_code, found.failed_ms, found.request_id) == ("unknown", "unknown", 99, None)
     assert found.hop.first == found.came_from == Source("v.dead-letters", 0, 5)
     assert redriven_hop(found, 5).replay == 1
+    assert dead_letter_of(Record(Source("v.dead-letters", 0, 5), None, b"", (("vp-failed-ms", b"9" * 18),), 99)).failed_ms == 99
 
 
 @pytest.mark.parametrize(

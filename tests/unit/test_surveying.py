@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from structlog.testing import capture_logs
+from test_budget_state import RULES
 
+from processor import looking
+from processor.budget.log import LogUnavailableError
+from processor.budget.state import BudgetState
 from processor.overview.lookout import LookError
+from processor.settings import load_settings
 from processor.surveying import Surveying
 
 
@@ -37,3 +44,21 @@ async def test_no_error_ends_the_survey_and_none_is_quoted() -> None:
     assert {entry["event"] for entry in logs} == {"survey_failed"}
     assert any("RuntimeError at test_surveying.py" in entry["detail"] for entry in logs)
     assert "Zoë" not in str(logs)
+
+
+async def test_while_the_budget_log_is_not_read_nothing_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "_JOIN_S", 0.2)
+    budget = cast("Any", SimpleNamespace(is_joined=False, state=BudgetState(RULES, 0.0)))
+    lookout = looking.inside_lookout(load_settings(), budget)
+    with pytest.raises(LogUnavailableError):
+        await lookout._budget()
+    surveying = Surveying(lookout, budget, 1.0)
+    sampling = asyncio.create_task(surveying.sample())
+    asking = asyncio.ensure_future(lookout._budget())
+    await asyncio.sleep(0.1)
+    assert not surveying.history.samples(), "a gap"
+    budget.is_joined = True
+    assert [s.scope for s in (await asking).scopes] == sorted(RULES.limits)
+    sampling.cancel()
+    await asyncio.wait({sampling})
+    await lookout.close()
