@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 _POLL_MARGIN_S = 60.0
-_SILENCE_S = 30.0  # three signs of life of our own
+_SILENCE_S = 25.0  # two signs of life of our own were missed; after 30 s the log is given up, and read anew
 
 
 class Phase(StrEnum):

@@ -28,7 +28,7 @@ def test_all_is_well() -> None:
         ({"phase": Phase.STANDING_BY}, "standing_by"),
         ({"phase": Phase.STOPPING}, "stopping"),
         ({"budget_joined": False}, "budget log is not joined"),
-        ({"budget_silence_s": 31.0}, "not heard"),
+        ({"budget_silence_s": 26.0}, "not heard"),
         ({"member": False}, "rebalance"),
         ({"lanes_restoring": 2}, "2 of 6"),
     ],
