@@ -114,9 +114,15 @@ ACCOUNT_HELD = _gauge("account_held", "1 while an account fault (key, credits, c
 
 _GROUP[0] = "Backlog"
 LAG = _gauge(
-    "lag_records", "records of a partition owned by this process that are not finished, read or not", "topic", "partition", unit="records"
+    "lag_records",
+    "records of an owned partition that are not finished, up to the end that the last fetch has told",
+    "topic",
+    "partition",
+    unit="records",
 )
-GROUP_LAG = _gauge("group_lag_records", "the same for a whole topic and all replicas, every survey", "topic", unit="records")
+GROUP_LAG = _gauge(
+    "group_lag_records", "unfinished records of a whole topic, whoever owns it, as the brokers say at each survey", "topic", unit="records"
+)
 BACKLOG = _gauge(
     "backlog_calls",
     "calls that the whole group still owes, due now, by scope; estimated from the lag and what was asked for lately",
