@@ -11,8 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from processor.overview.drain import in_words
 from processor.overview.model import Overview, PartitionView
+from processor.overview.words import duration
 
 _BAR = 10
 _CALM = ("All is well",)
@@ -64,13 +64,13 @@ def _scopes(o: Overview) -> RenderableType:
     for s in o.budget.scopes:
         drain = drains[s.scope]
         filled = min(_BAR, round(_BAR * s.used / s.limit))
-        remarks = [f"paused for {in_words(s.paused_for_s)}"] if s.paused_for_s else []
+        remarks = [f"paused for {duration(s.paused_for_s)}"] if s.paused_for_s else []
         remarks += [f"lowered from {s.configured}: foreign traffic"] if s.foreign else []
         notes += [Text(f"{s.scope}: {', '.join(remarks)}", "bold red")] if remarks else []
         bar = Text("█" * filled + "░" * (_BAR - filled), "yellow" if filled == _BAR else "cyan")
-        done_in = in_words(drain.drain_s) if drain.calls else "-"
+        done_in = duration(drain.drain_s) if drain.calls else "-"
         table.add_row(s.scope, f"{s.used} of {s.limit}", bar, str(s.waiting), str(drain.calls), done_in)
-    notes += [Text(f"{c.name}: breaker open, next probe in {in_words(c.probe_in_s)}", "bold red") for c in o.budget.circuits]
+    notes += [Text(f"{c.name}: breaker open, next probe in {duration(c.probe_in_s)}", "bold red") for c in o.budget.circuits]
     return Group(table, *notes)
 
 
@@ -86,7 +86,7 @@ def _waiting(o: Overview) -> RenderableType:
     if not w.count:
         return Text("waiting: nothing waits in the delay topics")
     reasons = ", ".join(f"{name} {count}" for name, count in sorted(w.by_reason.items(), key=lambda item: -item[1]))
-    when = "" if w.next_due_ms is None else f", the next in {in_words(max(0.0, (w.next_due_ms - o.at_ms) / 1000))}"
+    when = "" if w.next_due_ms is None else f", the next in {duration(max(0.0, (w.next_due_ms - o.at_ms) / 1000))}"
     more = "" if w.complete else " at least"
     return Text(f"waiting: {w.count}{more} in the delay topics, {w.due_now} due{when} ({reasons}); see `processor retry list`")
 

@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from processor.contract.decode import Accepted, decode
-from processor.contract.records import Record, Source
 from processor.local.judge import FinalSeen, RetrySeen
 from processor.settings import Settings
+from processor.stream.clients import record_of
 from processor.stream.topics import topic_names
 from processor.traffic import TopicMissingError, read_topics, topic_reader
 
@@ -99,7 +99,7 @@ class Watch:
                 self._on_final(result)
 
     def _take_retry(self, r: ConsumerRecord) -> None:
-        decoded = decode(Record(Source(r.topic, r.partition, r.offset), r.key, r.value, tuple(r.headers), r.timestamp))
+        decoded = decode(record_of(r))
         if isinstance(decoded, Accepted) and decoded.hop.due_ms is not None:
             self.seen.retries.append(
                 RetrySeen(decoded.request.request_id, decoded.hop.hop, decoded.hop.due_ms, decoded.hop.session_id is not None)

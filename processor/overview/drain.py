@@ -7,6 +7,7 @@ from math import inf
 
 from processor.budget.view import BudgetView, ScopeView
 from processor.overview.model import DrainView, Overview
+from processor.overview.words import duration
 from processor.repair.model import WaitingRecord
 
 BUDGET_REASONS = frozenset({"queue_full", "scope_paused", "throttled"})  # parked for want of budget: backlog, whatever their due time
@@ -96,7 +97,7 @@ def _of_budget(o: Overview) -> str:
     scope = next(s for s in o.budget.scopes if s.scope == worst.scope)
     if scope.used >= _FULL_PART * scope.limit:
         return (
-            f"The budget is the bottleneck: {worst.calls} calls of {worst.scope} are done in about {in_words(worst.drain_s)}. "
+            f"The budget is the bottleneck: {worst.calls} calls of {worst.scope} are done in about {duration(worst.drain_s)}. "
             "More replicas would not help; more budget would."
         )
     return (
@@ -111,15 +112,3 @@ def _well(o: Overview) -> str:
     if o.dead_letters.open:
         return f"Work goes on, {now}. {o.dead_letters.open} dead letter(s) want a decision: `processor deadletters list`."
     return f"All is well: {now}."
-
-
-def in_words(seconds: float) -> str:
-    """``75`` -> ``1 min 15 s``; the two largest units."""
-    if seconds == inf:
-        return "for ever"
-    left, parts = round(seconds), list[str]()
-    for name, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
-        if left >= size or (name == "s" and not parts):
-            parts.append(f"{left // size} {name}")
-            left %= size
-    return " ".join(parts[:2])

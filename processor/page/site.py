@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from multidict import MultiMapping
 
+from processor.overview.words import duration
 from processor.page import wording
 from processor.page.access import Access, Visitor
 from processor.page.acts import Acts
@@ -22,7 +23,6 @@ _WORDS = (
     "number",
     "count",
     "percent",
-    "duration",
     "relative",
     "utc",
     "clock",
@@ -97,7 +97,7 @@ def _templates(group: str) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    found.filters |= {name: getattr(wording, name) for name in _WORDS}
+    found.filters |= {"duration": duration} | {name: getattr(wording, name) for name in _WORDS}
     found.filters["breakable"] = breakable
     found.globals |= {"bar": bar, "group": group}
     return found

@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from processor.budget.view import CircuitView, ScopeView
 from processor.overview.model import DrainView, Overview
-from processor.page.wording import clock, count, duration, number, percent
+from processor.overview.words import duration
+from processor.page.wording import clock, count, number, percent
 
 _FULL = 0.9  # from this share on a budget with somebody waiting sets the pace
 _LONG_S = 300.0  # a backlog that lasts longer is worth a look

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 _THIN = "\u202f"  # narrow no-break space: 1 234
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _TIME_MS_MAX = 253_402_300_799_000  # the year 9999
-_MANY_MINUTES = 10  # from here on seconds only disturb
 
 _REASONS = {
     "invalid_request": "breaks the contract",
@@ -51,25 +50,6 @@ def percent(part: float, whole: float) -> str:
     share = 100.0 * part / whole
     shown = math.floor(share) if share >= 1 else math.ceil(share)
     return f"{shown}{_THIN}%"
-
-
-def duration(seconds: float) -> str:
-    """``2 min 5 s``, ``3 h 10 min``; two units at most."""
-    if not math.isfinite(seconds):
-        return "without end"
-    whole = max(0, round(seconds))
-    if whole < 1:
-        return "less than 1 s"
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        minutes, rest = divmod(whole, _MINUTE)
-        return f"{minutes} min" + (f" {rest} s" if rest and minutes < _MANY_MINUTES else "")
-    if whole < _DAY:
-        hours, rest = divmod(whole, _HOUR)
-        return f"{hours} h" + (f" {rest // _MINUTE} min" if rest >= _MINUTE else "")
-    days, rest = divmod(whole, _DAY)
-    return f"{number(days)} d" + (f" {rest // _HOUR} h" if rest >= _HOUR else "")
 
 
 def relative(at_ms: int, now_ms: int) -> str:

@@ -9,7 +9,6 @@ anywhere, or two at once, does nothing twice, and running it again goes on.
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Self
 
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
+from processor.clock import clock_ms
 from processor.contract.encode import retry_output
 from processor.contract.records import Output, Record
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
@@ -146,11 +146,6 @@ def limits_of(settings: Settings) -> Limits:
 def horizon_s(settings: Settings) -> float:
     """What would start later is not redriven yet: the delay topics keep a record for its longest wait and a day."""
     return max(settings.retry.delays_s[-1], settings.retry.backoff_max_s, settings.retry.retry_after_max_s)
-
-
-def clock_ms() -> int:
-    """Wall clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 async def redrive(

@@ -13,11 +13,12 @@ from processor.contract.masked import masked_request
 from processor.contract.records import Record, Source
 from processor.repair import steps
 from processor.repair.book import RepairsLog, newest
+from processor.repair.finished import read_finished
 from processor.repair.letters import dead_letter_of
 from processor.repair.model import DeadLetter, Journey, JourneyStep, Standing
 from processor.repair.reading import TopicReader
-from processor.repair.unfinished import Unfinished, read_unfinished
 from processor.settings import Settings
+from processor.stream.ledger import Finished
 from processor.stream.topics import topic_names
 
 _READ_S = 60.0
@@ -48,14 +49,14 @@ class _Search:
         self._letters: list[DeadLetter] = []
         self._firsts: dict[Source, int] = {}  # where a caller's record stood, and its time if that is known
         self._bytes: bytes | None = None
-        self._unfinished: Mapping[TopicPartition, Unfinished] = {}
+        self._finished: Mapping[TopicPartition, Finished] = {}
 
     async def read(self, reader: TopicReader) -> None:
         """The results of its key, what is not done, and the dead letters."""
         names = self._names
         ranges: dict[TopicPartition, tuple[int, int]] = {}
         inputs = {topic: await reader.partitions(topic) for topic in names.inputs}
-        self._unfinished = await read_unfinished(self._settings, [tp for found in inputs.values() for tp in found])
+        self._finished = await read_finished(self._settings, [tp for found in inputs.values() for tp in found])
         results = await reader.partitions(names.results)
         own = results[DefaultPartitioner()(self._id.encode(), list(range(len(results))), None)]
         for topic, partitions in (inputs | {names.results: [own], names.dead_letters: await reader.partitions(names.dead_letters)}).items():
@@ -110,7 +111,7 @@ class _Search:
 
     def _newest(self, topic: str, bounds: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, tuple[int, int]]:
         """The ranges to read of a topic."""
-        floors = {tp: max(begin, self._unfinished[tp].floor if tp in self._unfinished else 0) for tp, (begin, _) in bounds.items()}
+        floors = {tp: max(begin, self._finished[tp].floor if tp in self._finished else 0) for tp, (begin, _) in bounds.items()}
         room = newest({tp: max(0, end - floors[tp]) for tp, (_, end) in bounds.items()}, _OFFSETS_MAX)
         if any(end - floors[tp] > room for tp, (_, end) in bounds.items()):
             self._notes.append(f"{topic} holds much: only its newest {_OFFSETS_MAX} records were looked at")
@@ -127,7 +128,7 @@ class _Search:
             if letter.request_id == self._id:
                 self._letters.append(letter)
                 self._note_first(letter.hop.first, letter.hop.first_ms, None if letter.cut else record.value)
-        elif self._unfinished[partition].holds(record.source.offset) and (hop := steps.hop_of(record, self._id)) is not None:
+        elif not self._finished[partition].holds(record.source.offset) and (hop := steps.hop_of(record, self._id)) is not None:
             self._steps.append(steps.input_step(record, hop, waits=topic != self._names.requests))
             self._note_first(hop.first, hop.first_ms, record.value)
 

@@ -9,9 +9,9 @@ from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from processor.contract.records import Record, Source
+from processor.contract.records import Record
 from processor.settings import Settings
-from processor.stream.clients import build_reader, partitions_of, stop_client
+from processor.stream.clients import build_reader, partitions_of, record_of, stop_client
 
 _START_S = 30.0
 _CLOSE_S = 3.0
@@ -103,7 +103,7 @@ class TopicReader:
         heard_at = clock()
         while left := [tp for tp in positions if not self._is_through(tp, positions[tp], ranges[tp][1], to_the_last=to_the_last)]:
             batches = await self._poll(left)
-            found = [_record(r) for tp, batch in batches.items() for r in batch if to_the_last or r.offset < ranges[tp][1]]
+            found = [record_of(r) for tp, batch in batches.items() for r in batch if to_the_last or r.offset < ranges[tp][1]]
             moved = False
             for tp in left:
                 async with asyncio.timeout(_START_S):
@@ -165,7 +165,3 @@ def _runs(offsets: list[int]) -> list[list[int]]:
         else:
             runs.append([offset])
     return runs
-
-
-def _record(r: ConsumerRecord) -> Record:
-    return Record(Source(r.topic, r.partition, r.offset), r.key, r.value, tuple(r.headers), r.timestamp)

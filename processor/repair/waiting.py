@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from processor.contract.records import Record, Source
 from processor.repair.waiting_records import Place, WaitingRecords
 from processor.settings import Settings
-from processor.stream.clients import build_onlooker, committed_offsets, partitions_of, read_position, stop_client
+from processor.stream.clients import build_onlooker, committed_offsets, partitions_of, read_position, record_of, stop_client
 from processor.stream.ledger import Finished, finished_of
 from processor.stream.topics import topic_names
 
@@ -125,14 +124,10 @@ class WaitingBook:
             async with asyncio.timeout(_ANSWER_S):
                 batches = await consumer.getmany(*behind, timeout_ms=_TURN_MS, max_records=min(_RECORDS_PER_TURN, self.records.room))
             for tp, batch in batches.items():
-                self.records.deliver((_record(r) for r in batch), self._done.get((tp.topic, tp.partition)))
+                self.records.deliver((record_of(r) for r in batch), self._done.get((tp.topic, tp.partition)))
             for tp in list(behind):
                 position = read_position(consumer, tp)
                 self._next[tp] = self._next[tp] if position is None else position
                 if self._next[tp] >= ends[tp]:
                     behind.discard(tp)
             await asyncio.sleep(0)  # a full buffer never makes getmany() wait: let others run
-
-
-def _record(r: ConsumerRecord) -> Record:
-    return Record(Source(r.topic, r.partition, r.offset), r.key, r.value, tuple(r.headers), r.timestamp)

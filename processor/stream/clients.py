@@ -10,9 +10,18 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition, errors
+from aiokafka import (
+    AIOKafkaConsumer,
+    AIOKafkaProducer,
+    ConsumerRebalanceListener,
+    ConsumerRecord,
+    OffsetAndMetadata,
+    TopicPartition,
+    errors,
+)
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
+from processor.contract.records import Record, Source
 from processor.settings import Settings
 from processor.stream import lenient_records, no_new_topics
 from processor.stream.resume import Committed
@@ -152,6 +161,11 @@ def build_event_producer(settings: Settings) -> AIOKafkaProducer:
         max_request_size=settings.webhooks.event_bytes_max + 65_536,
         request_timeout_ms=_LOG_TIMEOUT_MS,
     )
+
+
+def record_of(r: ConsumerRecord) -> Record:
+    """A record as the rest of the program knows it."""
+    return Record(Source(r.topic, r.partition, r.offset), r.key, r.value, tuple(r.headers), r.timestamp)
 
 
 def membership(consumer: AIOKafkaConsumer) -> tuple[int, str]:

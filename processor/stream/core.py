@@ -16,10 +16,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
-from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, ProducerFenced
 
-from processor.contract.records import Record, Source
 from processor.observe import metrics
 from processor.settings import Settings
 from processor.stream import clients
@@ -198,7 +197,7 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
             for tp, batch in batches.items():
                 owned = self._owned.get(tp)
                 if owned is not None and owned.lane is not None and owned.lane.open:  # else revoked meanwhile
-                    owned.lane.deliver(_record(r) for r in batch)
+                    owned.lane.deliver(clients.record_of(r) for r in batch)
             if time.monotonic() - skip_at > _SKIP_MARKERS_S:
                 skip_at = time.monotonic()
                 self._skip_markers()
@@ -269,7 +268,3 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self.stop.set()
-
-
-def _record(r: ConsumerRecord) -> Record:
-    return Record(Source(r.topic, r.partition, r.offset), r.key, r.value, tuple(r.headers), r.timestamp)

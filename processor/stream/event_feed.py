@@ -8,7 +8,6 @@ import time
 import orjson
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.errors import KafkaError
 
 from processor.contract.records import Hint
 from processor.settings import Settings
@@ -47,7 +46,7 @@ class EventFeed:
                     for records in (await consumer.getmany(timeout_ms=_READ_MS, max_records=500)).values():
                         for record in records:
                             self.take(record)
-            except (KafkaError, TimeoutError, OSError) as exc:
+            except Exception as exc:  # noqa: BLE001 - nobody waits for this task: it must not end unseen
                 log.warning("events_unreadable", detail=describe(exc), hint=_UNREADABLE)
             finally:
                 await stop_client(consumer, _CLOSE_S)

@@ -120,6 +120,8 @@ PURE = [
     "budget/view.py",
     "overview/history.py",
     "overview/model.py",
+    "overview/words.py",
+    "overview/drain.py",
     "repair/asking.py",
     "repair/letters.py",
     "page/chart.py",

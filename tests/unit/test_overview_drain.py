@@ -10,7 +10,7 @@ import pytest
 
 from processor.budget.view import BudgetView, CircuitView, ScopeView
 from processor.contract.records import Source
-from processor.overview.drain import drains, in_words, owed_calls, verdict
+from processor.overview.drain import drains, owed_calls, verdict
 from processor.overview.model import DeadLettersView, DrainView, Overview, PartitionView, ReplicaView, WaitingView
 from processor.pulse import SCOPES_OF
 from processor.repair.model import WaitingRecord
@@ -106,11 +106,3 @@ LONG = (DrainView("session-create", 6000, 600.0), DrainView("generic-write", 0, 
 )
 def test_the_verdict_names_what_holds_things_up(change: dict[str, Any], words: str) -> None:
     assert words in verdict(replace(WELL, **change))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.2, "0 s"), (59, "59 s"), (75, "1 min 15 s"), (3600, "1 h"), (90_061, "1 d 1 h"), (inf, "for ever")],
-)
-def test_times_in_words(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words

@@ -15,6 +15,7 @@ from operating import NOW_MS, Memory, busy, quiet, samples, scope, waits
 from processor.budget.view import BudgetView, CircuitView
 from processor.overview.model import DrainView, Overview, PartitionView
 from processor.overview.waiting import waiting_view
+from processor.overview.words import duration
 from processor.page import acts as acts_module
 from processor.page import latest as latest_module
 from processor.page import wording
@@ -34,8 +35,8 @@ def test_numbers_and_lengths_are_as_people_read_them() -> None:
     assert [wording.number(n) for n in (0, 999, 1234, 1_234_567)] == ["0", "999", f"1{THIN}234", f"1{THIN}234{THIN}567"]
     assert [wording.count(n, "record") for n in (0, 1, 2)] == ["0 records", "1 record", "2 records"]
     lengths = {0.2: "less than 1 s", 5: "5 s", 59.6: "1 min", 125: "2 min 5 s", 725: "12 min", 11_400: "3 h 10 min", 180_000: "2 d 2 h"}
-    assert {s: wording.duration(s) for s in lengths} == lengths
-    assert wording.duration(float("inf")) == "without end"
+    assert {s: duration(s) for s in lengths} == lengths
+    assert duration(float("inf")) == "without end"
     assert [wording.percent(a, 300).replace(THIN, " ") for a in (0, 1, 299, 300, 330)] == ["0 %", "1 %", "99 %", "100 %", "110 %"]
 
 
