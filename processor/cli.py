@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from processor import cli_people, cli_repair, cli_waiting, cli_watch
-from processor.cli_people import fail
-from processor.settings import ConfigurationError, Settings, load_settings
+from processor.cli_people import fail, settings_or_fail
+from processor.settings import ConfigurationError, Settings
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_show_locals=False, help="Pushes identity verifications from Kafka through Didit's API."
@@ -31,17 +31,10 @@ results_app.command("find")(cli_repair.find)
 app.add_typer(results_app, name="results")
 
 
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except ConfigurationError as exc:
-        fail(str(exc))
-
-
 @app.command()
 def run() -> None:
     """Process requests until SIGTERM or SIGINT. Settings come from the environment (VP_...)."""
-    settings = _settings()
+    settings = settings_or_fail()
     from processor.observe.logs import configure_logs  # noqa: PLC0415
     from processor.service import run as run_service  # noqa: PLC0415
 
@@ -57,7 +50,7 @@ def run() -> None:
 @app.command()
 def webhooks() -> None:
     """Receive Didit's webhooks until SIGTERM or SIGINT and publish them to the events topic (docs/webhooks.md)."""
-    settings = _settings()
+    settings = settings_or_fail()
     from processor.observe.logs import configure_logs  # noqa: PLC0415
     from processor.webhooks.service import run as run_receiver  # noqa: PLC0415
 
@@ -76,7 +69,7 @@ def topics_apply(
     """Create the topics that are missing, then check all. Changes nothing that exists."""
     from processor.stream.topics_admin import TopicsError, apply_topics  # noqa: PLC0415
 
-    settings = _settings()
+    settings = settings_or_fail()
     try:
         applied = asyncio.run(apply_topics(settings, partitions=partitions, replication=replication))
     except TopicsError as exc:
@@ -95,7 +88,7 @@ def topics_check() -> None:
     from processor.stream.topics_admin import TopicsError, check_topics  # noqa: PLC0415
 
     try:
-        checked = asyncio.run(check_topics(_settings()))
+        checked = asyncio.run(check_topics(settings_or_fail()))
     except TopicsError as exc:
         fail(str(exc), 1)
     if found := [*checked.faults, *checked.warnings, *checked.unread]:
@@ -114,7 +107,7 @@ def publish(
 
     from processor.traffic import RequestsFileError, publish_requests, read_requests  # noqa: PLC0415
 
-    settings = _settings()
+    settings = settings_or_fail()
     try:
         requests = read_requests(file)
     except RequestsFileError as exc:
@@ -146,7 +139,7 @@ def results(
 
     from processor.traffic import TopicMissingError  # noqa: PLC0415
 
-    settings = _settings()
+    settings = settings_or_fail()
     try:
         asyncio.run(_print_results(settings, follow=follow, from_end=from_end))
     except TopicMissingError as exc:
@@ -183,7 +176,7 @@ def budget(
     from processor.budget.log import LogBrokenError, LogUnavailableError  # noqa: PLC0415
     from processor.looking import look_at_budget  # noqa: PLC0415
 
-    settings = _settings()
+    settings = settings_or_fail()
     try:
         view = asyncio.run(look_at_budget(settings))
     except (LogUnavailableError, LogBrokenError) as exc:

@@ -6,7 +6,6 @@ import getpass
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from processor.cli_people import fail
-from processor.settings import ConfigurationError, Settings, load_settings
+from processor.clock import clock_ms
+from processor.settings import Settings
 
 if TYPE_CHECKING:
     from processor.repair.book import DeadLetterBook
@@ -38,14 +38,6 @@ By = Annotated[str | None, typer.Option(help="who does it, for the audit; defaul
 Note = Annotated[str | None, typer.Option(help="why, for the audit; no personal data")]
 
 
-def settings_or_fail() -> Settings:
-    """The settings, or the end."""
-    try:
-        return load_settings()
-    except ConfigurationError as exc:
-        fail(str(exc))
-
-
 def read_selection(
     reason: list[str] | None = None,
     operation: list[str] | None = None,
@@ -60,7 +52,7 @@ def read_selection(
     from processor.repair.asking import read_moment, read_position  # noqa: PLC0415
     from processor.repair.model import Selection  # noqa: PLC0415
 
-    at_ms = now_ms()
+    at_ms = clock_ms()
     try:
         return Selection(
             frozenset(reason or ()),
@@ -156,8 +148,3 @@ def login() -> str:
     except (OSError, KeyError):  # a container's user without a name
         name = str(os.getuid())
     return f"{name}@{socket.gethostname()}"
-
-
-def now_ms() -> int:
-    """Wall clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000

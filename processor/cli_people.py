@@ -25,6 +25,14 @@ def fail(text: str, status: int = _EXIT_UNUSABLE) -> NoReturn:
     raise typer.Exit(status)
 
 
+def settings_or_fail() -> Settings:
+    """The settings, or the end."""
+    try:
+        return load_settings()
+    except ConfigurationError as exc:
+        fail(str(exc))
+
+
 def batch(
     source: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="requests: JSON Lines, or CSV with columns like input.full_name")
@@ -41,11 +49,9 @@ def batch(
     from processor.batch import Batch, BatchError, read_batch  # noqa: PLC0415
     from processor.traffic import RequestsFileError, TopicMissingError  # noqa: PLC0415
 
+    settings = settings_or_fail()
     try:
-        settings = load_settings()
         items = read_batch(source, operation)
-    except ConfigurationError as exc:
-        fail(str(exc))
     except RequestsFileError as exc:
         fail(f"{source} has lines that are no valid requests; nothing was published:\n{exc}")
     except UnicodeDecodeError:

@@ -27,14 +27,13 @@ from processor.cli_options import (
     check_narrow,
     confirm,
     login,
-    now_ms,
     read_book,
     read_selection,
     say_done,
-    settings_or_fail,
     told,
 )
-from processor.cli_people import fail
+from processor.cli_people import fail, settings_or_fail
+from processor.clock import clock_ms
 
 _LISTED = 100
 
@@ -151,7 +150,7 @@ def redrive(
         book.letters,
         selection,
         limits_of(settings),
-        now_ms=now_ms(),
+        now_ms=clock_ms(),
         share=share,
         busy=book.repairs.busy_ms,
         horizon_s=horizon_s(settings),
@@ -165,7 +164,7 @@ def redrive(
         done = asyncio.run(act(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
     say_done(done, "redriven")
     if done.last_due_ms is not None:
-        left = repair_page.length(max(0.0, (done.last_due_ms - now_ms()) / 1000))
+        left = repair_page.length(max(0.0, (done.last_due_ms - clock_ms()) / 1000))
         typer.echo(f"the last one starts in {left}; follow them with `processor results --follow` and `processor retry list`")
 
 

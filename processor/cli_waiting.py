@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import re
-import socket
 import sys
-import time
 import uuid
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from processor.cli_people import fail
-from processor.settings import ConfigurationError, Settings, load_settings
+from processor.cli_options import login
+from processor.cli_people import fail, settings_or_fail
+from processor.clock import clock_ms
+from processor.settings import Settings
 
 if TYPE_CHECKING:
     from processor.repair.model import WaitingRecord
@@ -54,9 +53,9 @@ def retry_list(
     from processor import waiting_page  # noqa: PLC0415
     from processor.overview.waiting import waiting_view  # noqa: PLC0415
 
-    settings = _settings()
+    settings = settings_or_fail()
     book, found = _look(settings, _selection(reason, operation, request_id, due_within, None))
-    now_ms = _now_ms()
+    now_ms = clock_ms()
     view = waiting_view(found, now_ms, complete=book.complete)
     if as_json:
         sys.stdout.buffer.write(waiting_page.as_json(view, found[:limit], now_ms) + b"\n")
@@ -91,7 +90,7 @@ def retry_release(
     from processor import waiting_page  # noqa: PLC0415
     from processor.overview.waiting import waiting_view  # noqa: PLC0415
 
-    settings = _settings()
+    settings = settings_or_fail()
     wanted = _selection(reason, operation, request_id, due_within, limit)
     if everything and wanted.narrows:
         fail("--all goes with no filter but --limit; leave one of them out")
@@ -101,7 +100,7 @@ def retry_release(
     if not found:
         typer.echo(_none_selected(book))
         return
-    view = waiting_view(found, _now_ms(), complete=book.complete)
+    view = waiting_view(found, clock_ms(), complete=book.complete)
     typer.echo(f"selected: {waiting_page.summary(view)}")
     if dry_run:
         typer.echo(f"nothing was released; the same command without --dry-run releases these {len(found)}")
@@ -141,7 +140,7 @@ def _look(settings: Settings, wanted: WaitingSelection) -> tuple[WaitingBook, li
         fail(str(exc), _NOT_ALL)
     except KeyboardInterrupt:
         _interrupted("nothing was done")
-    return book, select(book.records, wanted, _now_ms())
+    return book, select(book.records, wanted, clock_ms())
 
 
 def _release(settings: Settings, book: WaitingBook, found: list[WaitingRecord], within_s: float) -> Progress:
@@ -153,7 +152,7 @@ def _release(settings: Settings, book: WaitingBook, found: list[WaitingRecord], 
 
     async def release(bar: Bar) -> Progress:
         task = bar.add_task("done with", total=len(found))
-        await publish_releases(settings, releases_of(found, str(uuid.uuid4())), by=_who(), at_ms=_now_ms())
+        await publish_releases(settings, releases_of(found, str(uuid.uuid4())), by=login()[:_BY_MAX], at_ms=clock_ms())
         try:
             return await follow(found, book, within_s, lambda progress: bar.update(task, completed=progress.done))
         finally:
@@ -192,31 +191,12 @@ def _none_selected(book: WaitingBook) -> str:
     from processor.overview.waiting import waiting_view  # noqa: PLC0415
     from processor.waiting_page import counted  # noqa: PLC0415
 
-    view = waiting_view(book.records, _now_ms(), complete=book.complete)
+    view = waiting_view(book.records, clock_ms(), complete=book.complete)
     if not view.count:
         return "nothing waits in the delay topics; nothing is to be done"
     more = "" if view.complete else "; not everything was read"
     return f"none of the {view.count} that wait is selected; they wait for: {counted(view.by_reason)}{more}"
 
 
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except ConfigurationError as exc:
-        fail(str(exc))
-
-
 def _interrupted(text: str) -> NoReturn:
     fail(f"interrupted; {text}", 130)
-
-
-def _who() -> str:
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError):  # a container without a passwd entry
-        name = "unknown"
-    return f"{name}@{socket.gethostname()}"[:_BY_MAX]
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from processor.cli_people import fail
-from processor.settings import ConfigurationError, Settings, load_settings
+from processor.cli_people import fail, settings_or_fail
 
 if TYPE_CHECKING:
     from processor.overview.lookout import Lookout
@@ -85,32 +83,18 @@ def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds
 
 
 def _look(show: Callable[[Lookout], Awaitable[None]]) -> None:
+    from processor.looking import outside_lookout  # noqa: PLC0415
     from processor.overview.lookout import LookError  # noqa: PLC0415
 
-    try:
-        settings = load_settings()
-    except ConfigurationError as exc:
-        fail(str(exc))
+    async def look() -> None:
+        async with outside_lookout(settings) as lookout:
+            await show(lookout)
+
+    settings = settings_or_fail()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what does not answer is said once, in our words
     try:
-        asyncio.run(_with_lookout(settings, show))
+        asyncio.run(look())
     except LookError as exc:
         fail(str(exc), 1)
     except KeyboardInterrupt:
         raise typer.Exit from None
-
-
-async def _with_lookout(settings: Settings, show: Callable[[Lookout], Awaitable[None]]) -> None:
-    async with _lookout(settings) as lookout:
-        await show(lookout)
-
-
-@asynccontextmanager
-async def _lookout(settings: Settings) -> AsyncIterator[Lookout]:
-    from processor.looking import outside_lookout  # noqa: PLC0415
-
-    lookout, close = outside_lookout(settings)
-    try:
-        yield lookout
-    finally:
-        await close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from processor.budget.log import LogUnavailableError
 from processor.budget.observer import Observer
@@ -20,10 +21,11 @@ from processor.stream.budget_log import KafkaBudgetLog
 _JOIN_S, _LOOK_S = 5.0, 0.05
 
 
-def budget_observer(settings: Settings) -> tuple[Callable[[], Awaitable[BudgetView]], Callable[[], Awaitable[None]]]:
-    """Looks at the budget log from outside, and lets go of it.
+@asynccontextmanager
+async def budget_observer(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[BudgetView]]]:
+    """Looks at the budget log from outside.
 
-    The first raises LogUnavailableError or LogBrokenError if the log cannot be read.
+    What it gives raises LogUnavailableError or LogBrokenError if the log cannot be read.
     """
     observer = Observer(KafkaBudgetLog(settings), budget_rules(settings), now_ms=clock_ms)
 
@@ -31,19 +33,21 @@ def budget_observer(settings: Settings) -> tuple[Callable[[], Awaitable[BudgetVi
         state, now = await observer.look()
         return budget_view(state, SCOPES_OF, now)
 
-    return look, observer.close
+    try:
+        yield look
+    finally:
+        await observer.close()
 
 
-def outside_lookout(settings: Settings) -> tuple[Lookout, Callable[[], Awaitable[None]]]:
-    """A lookout for a command, and its end."""
-    look, close_budget = budget_observer(settings)
-    lookout = Lookout(settings, look, SCOPES_OF, now_ms=clock_ms)
-
-    async def close() -> None:
-        await lookout.close()
-        await close_budget()
-
-    return lookout, close
+@asynccontextmanager
+async def outside_lookout(settings: Settings) -> AsyncIterator[Lookout]:
+    """A lookout for a command."""
+    async with budget_observer(settings) as look:
+        lookout = Lookout(settings, look, SCOPES_OF, now_ms=clock_ms)
+        try:
+            yield lookout
+        finally:
+            await lookout.close()
 
 
 def inside_lookout(settings: Settings, budget: SharedBudget) -> Lookout:
@@ -75,8 +79,5 @@ async def look_at_budget(settings: Settings) -> BudgetView:
     Raises:
         LogUnavailableError, LogBrokenError: if the log cannot be read.
     """
-    look, close = budget_observer(settings)
-    try:
+    async with budget_observer(settings) as look:
         return await look()
-    finally:
-        await close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from aiokafka.errors import KafkaError
@@ -79,24 +80,16 @@ class KafkaOperations:
     async def redrive(self, selection: Selection, by: str) -> Done:
         """See ``Operations.redrive``."""
         plan = await self.plan(selection)
-        try:
+        with self._told(RefusedError):
             done = await acts.redrive(self._settings, plan.chosen, by=by)
-        except RepairError as exc:
-            raise RefusedError(str(exc)) from exc
-        except (KafkaError, TimeoutError, OSError) as exc:
-            raise self._unavailable(exc) from exc
         return replace(done, left_out={**plan.left_out, **done.left_out})
 
     async def discard(self, selection: Selection, by: str, note: str) -> Done:
         """See ``Operations.discard``."""
         await self._refresh()
         chosen = select(self._lookout.dead_letters.letters, selection, standings={Standing.OPEN})
-        try:
+        with self._told(RefusedError):
             return await acts.discard(self._settings, chosen, by=by, note=note)
-        except RepairError as exc:
-            raise RefusedError(str(exc)) from exc
-        except (KafkaError, TimeoutError, OSError) as exc:
-            raise self._unavailable(exc) from exc
 
     async def waiting(self, *, reason: str | None = None) -> ListedWaiting:
         """See ``Operations.waiting``."""
@@ -111,12 +104,8 @@ class KafkaOperations:
 
     async def journey(self, request_id: str) -> Journey:
         """See ``Operations.journey``."""
-        try:
+        with self._told(UnavailableError):
             return await journey(self._settings, request_id)
-        except RepairError as exc:
-            raise UnavailableError(str(exc)) from exc
-        except (KafkaError, TimeoutError, OSError) as exc:
-            raise self._unavailable(exc) from exc
 
     async def _refresh(self) -> None:
         try:
@@ -124,5 +113,12 @@ class KafkaOperations:
         except LookError as exc:
             raise UnavailableError(str(exc)) from exc
 
-    def _unavailable(self, exc: BaseException) -> UnavailableError:
-        return UnavailableError(f"{self._settings.kafka.bootstrap}: {describe(exc)}. Are the brokers up?")
+    @contextmanager
+    def _told(self, ours: type[RefusedError | UnavailableError]) -> Iterator[None]:
+        """Errors as the page shows them; ``ours`` for those that say themselves what to do."""
+        try:
+            yield
+        except RepairError as exc:
+            raise ours(str(exc)) from exc
+        except (KafkaError, TimeoutError, OSError) as exc:
+            raise UnavailableError(f"{self._settings.kafka.bootstrap}: {describe(exc)}. Are the brokers up?") from exc

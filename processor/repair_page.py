@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from processor.contract.masked import as_text
+from processor.overview.words import verbatim
 from processor.repair.model import LEFT_OUT, DeadLetter, Journey, Plan, Standing
 from processor.repair.steps import moment
 
@@ -29,7 +30,7 @@ def console() -> Console:
 
 def plain(text: str | None) -> Text:
     """Verbatim, but for what a terminal would obey."""
-    return Text("".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)) if text is not None else Text("-", "dim")
+    return Text(verbatim(text)) if text is not None else Text("-", "dim")
 
 
 def letter_json(letter: DeadLetter) -> bytes:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from processor.overview.model import WaitingView
+from processor.overview.words import verbatim
 from processor.repair.model import WaitingRecord
 from processor.repair.waiting_records import FOLLOWING, Progress
 
@@ -96,4 +97,4 @@ def span_words(span_ms: int) -> str:
 
 def shown(text: str | None) -> str:
     """Text from outside as it is, but for what a terminal would act on; ``-`` where there is none."""
-    return "-" if text is None else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    return "-" if text is None else verbatim(text)

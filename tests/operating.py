@@ -14,11 +14,11 @@ from aiohttp import web
 from processor.budget.view import BudgetView, CircuitView, ScopeView
 from processor.contract.records import Hop, Source
 from processor.overview.history import Sample
-from processor.overview.model import DeadLettersView, DrainView, Overview, PartitionView, ReplicaView, WaitingView
+from processor.overview.model import DrainView, Overview, PartitionView, ReplicaView, WaitingView
 from processor.page.access import Access
 from processor.page.ports import LETTERS_A_PAGE, WAITING_MAX, ListedDeadLetters, ListedWaiting, UnavailableError
 from processor.page.server import add_page
-from processor.repair.model import DeadLetter, Done, Journey, JourneyStep, Plan, Selection, Standing, WaitingRecord
+from processor.repair.model import DeadLetter, DeadLetterCounts, Done, Journey, JourneyStep, Plan, Selection, Standing, WaitingRecord
 from processor.setting_groups import ObserveSettings
 
 NOW_MS = 1_764_072_185_000  # 2025-11-25 12:03:05 UTC
@@ -67,7 +67,7 @@ def quiet() -> Overview:
         (ReplicaView("vp-0", 1, heard=True),),
         (),
         WaitingView(0, 0, None, None),
-        DeadLettersView(0),
+        DeadLetterCounts(0),
         verdict="Nothing waits: every request is done.",
     )
 
@@ -97,7 +97,7 @@ def busy() -> Overview:
         tuple(ReplicaView(name, 5 - n % 2, heard=name != "vp-2") for n, name in enumerate(names)),
         (DrainView("generic-write", 2900, 725.0), DrainView("session-create", 1240, 124.0), DrainView("session-decision", 210, 161.0)),
         WaitingView(364, 3, NOW_MS - 4000, NOW_MS + 2000, {"http_503": 212, "": 118, "timeout": 34}, by_due),
-        DeadLettersView(312, {"exhausted": 240, "request_refused": 51, "invalid_request": 17, "in_doubt": 4}, 1200, 9),
+        DeadLetterCounts(312, {"exhausted": 240, "request_refused": 51, "invalid_request": 17, "in_doubt": 4}, 1200, 9),
         verdict="The budget of generic-write is the bottleneck: 2 900 calls are owed, and the last is made in about 12 minutes.",
     )
 

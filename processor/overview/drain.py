@@ -6,36 +6,31 @@ from collections.abc import Iterable, Mapping
 from math import inf
 
 from processor.budget.view import BudgetView, ScopeView
+from processor.didit.catalog import OPERATIONS
 from processor.overview.model import DrainView, Overview
 from processor.overview.words import duration
+from processor.repair.letters import called_operation
 from processor.repair.model import WaitingRecord
 
 BUDGET_REASONS = frozenset({"queue_full", "scope_paused", "throttled"})  # parked for want of budget: backlog, whatever their due time
-_CREATES, _LOOKS = "session.create", "session.decision"  # the calls behind a ``verification``
 _SHORT_S = 60.0
 _FULL_PART = 0.85
 
 
-def owed_calls(
-    asked_for: Mapping[str, float], waiting: Iterable[WaitingRecord], scopes_of: Mapping[str, tuple[str, ...]], now_ms: int
-) -> dict[str, int]:
+def owed_calls(asked_for: Mapping[str, float], waiting: Iterable[WaitingRecord], now_ms: int) -> dict[str, int]:
     """Calls that are owed now, by scope: unfinished requests, retries that are due, and what was parked for want of budget.
 
     One that waits for its time or for a person owes nothing yet.
     """
-    owed = dict.fromkeys((scope for scopes in scopes_of.values() for scope in scopes), 0.0)
-    by_operation = {_CREATES if name == "verification" else name: 0.0 for name in asked_for}
-    for name, count in asked_for.items():
-        by_operation[_CREATES if name == "verification" else name] += count
+    calls: dict[tuple[str | None, bool], float] = {(name, False): count for name, count in asked_for.items()}
     for record in waiting:
-        if record.due_ms > now_ms and record.reason not in BUDGET_REASONS:
-            continue
-        name = record.operation or ""
-        if name == "verification":
-            name = _LOOKS if record.follows else _CREATES
-        by_operation[name] = by_operation.get(name, 0.0) + 1
-    for name, count in by_operation.items():
-        for scope in scopes_of.get(name, ()):  # what cannot be read is rejected without a call
+        if record.due_ms <= now_ms or record.reason in BUDGET_REASONS:
+            key = (record.operation, record.follows)
+            calls[key] = calls.get(key, 0.0) + 1
+    owed = dict.fromkeys((scope for operation in OPERATIONS.values() for scope in operation.scopes), 0.0)
+    for (name, follows), count in calls.items():
+        operation = called_operation(name, follows=follows)
+        for scope in operation.scopes if operation is not None else ():  # what cannot be read is rejected without a call
             owed[scope] += count
     return {scope: round(count) for scope, count in owed.items()}
 

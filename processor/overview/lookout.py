@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from processor.budget.log import LogBrokenError, LogUnavailableError
 from processor.budget.view import BudgetView
 from processor.overview.drain import drains, owed_calls, verdict
-from processor.overview.model import DeadLettersView, Overview, ReplicaView, Survey, WaitingView
+from processor.overview.model import Overview, ReplicaView, Survey, WaitingView
 from processor.overview.survey import SurveyError, Surveyor
 from processor.overview.waiting import waiting_view
 from processor.repair.book import DeadLetterBook
@@ -72,7 +72,7 @@ class Lookout:
         except WaitingUnreadableError as exc:
             raise LookError(str(exc)) from exc
         now_ms = self._now_ms()
-        owed = owed_calls(survey.asked_for, self.waiting.records, self._scopes_of, now_ms)
+        owed = owed_calls(survey.asked_for, self.waiting.records, now_ms)
         return Backlog(survey, budget, owed, waiting_view(self.waiting.records, now_ms, complete=self.waiting.complete))
 
     async def overview(self) -> Overview:
@@ -82,7 +82,7 @@ class Lookout:
             LookError: if it cannot be known.
         """
         found = await self.backlog()
-        dead = await self._dead()
+        await self.refresh_dead_letters()
         survey, heard = found.survey, set(found.budget.replicas)
         owned = {name: sum(1 for p in survey.partitions if p.owner == name) for name in {*survey.members, *heard}}
         seen = Overview(
@@ -93,7 +93,7 @@ class Lookout:
             tuple(ReplicaView(name, owned[name], name in heard) for name in sorted(owned)),
             drains(found.owed, found.budget),
             found.waiting,
-            dead,
+            self.dead_letters.counts,
             survey.group_state,
         )
         return replace(seen, verdict=verdict(seen))
@@ -115,8 +115,3 @@ class Lookout:
     async def close(self) -> None:
         """Let go of the brokers."""
         await asyncio.gather(self._surveyor.close(), self.waiting.close(), self.dead_letters.close())
-
-    async def _dead(self) -> DeadLettersView:
-        await self.refresh_dead_letters()
-        counts = self.dead_letters.counts
-        return DeadLettersView(counts.open, counts.by_reason, counts.redriven, counts.discarded, self.dead_letters.complete)

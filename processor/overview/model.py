@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from processor.budget.view import BudgetView
+from processor.repair.model import DeadLetterCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +64,6 @@ class WaitingView:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLettersView:
-    """Dead letters that nobody has dealt with, and how many somebody has."""
-
-    open: int
-    by_reason: Mapping[str, int] = field(default_factory=dict)  # by reason type
-    redriven: int = 0
-    discarded: int = 0
-    complete: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything."""
 
@@ -84,6 +74,6 @@ class Overview:
     replicas: tuple[ReplicaView, ...]
     drains: tuple[DrainView, ...]
     waiting: WaitingView
-    dead_letters: DeadLettersView
+    dead_letters: DeadLetterCounts
     group_state: str = "Stable"
     verdict: str = ""  # one sentence: what the bottleneck is now, and what to do

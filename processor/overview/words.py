@@ -25,3 +25,8 @@ def duration(seconds: float) -> str:
         return f"{hours} h" + (f" {rest // _MINUTE} min" if rest >= _MINUTE else "")
     days, rest = divmod(whole, _DAY)
     return f"{days} d" + (f" {rest // _HOUR} h" if rest >= _HOUR else "")
+
+
+def verbatim(text: str) -> str:
+    """Text from outside as it is, but for what a terminal would act on."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

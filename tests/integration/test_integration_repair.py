@@ -279,13 +279,12 @@ async def test_readers_that_come_at_once_share_one_client_and_leave_nothing_behi
     async with running(kafka, tmp_path) as rig:
         await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(300)])
         before = fetchers()
-        lookout, close = outside_lookout(rig.settings)
-        await asyncio.gather(*(lookout.refresh_dead_letters() for _ in range(4)))
-        assert lookout.dead_letters.counts.open == 300
-        assert fetchers() == before + 1
-        reader = lookout.dead_letters._reader._consumer
-        assert reader.paused() == reader.assignment() != frozenset(), "between two looks nothing is fetched"
-        await close()
+        async with outside_lookout(rig.settings) as lookout:
+            await asyncio.gather(*(lookout.refresh_dead_letters() for _ in range(4)))
+            assert lookout.dead_letters.counts.open == 300
+            assert fetchers() == before + 1
+            reader = lookout.dead_letters._reader._consumer
+            assert reader.paused() == reader.assignment() != frozenset(), "between two looks nothing is fetched"
         assert fetchers() == before
 
 

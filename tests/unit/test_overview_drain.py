@@ -11,9 +11,8 @@ import pytest
 from processor.budget.view import BudgetView, CircuitView, ScopeView
 from processor.contract.records import Source
 from processor.overview.drain import drains, owed_calls, verdict
-from processor.overview.model import DeadLettersView, DrainView, Overview, PartitionView, ReplicaView, WaitingView
-from processor.pulse import SCOPES_OF
-from processor.repair.model import WaitingRecord
+from processor.overview.model import DrainView, Overview, PartitionView, ReplicaView, WaitingView
+from processor.repair.model import DeadLetterCounts, WaitingRecord
 
 CREATE = ScopeView("session-create", 600, 600, 60.0, 0, 0, 0, 0, 0.0, 0, {})
 WRITE = ScopeView("generic-write", 300, 300, 60.0, 0, 0, 0, 0, 0.0, 0, {})
@@ -26,7 +25,7 @@ WELL = Overview(
     (ReplicaView("one", 1, heard=True),),
     (DrainView("session-create", 0, 0.0), DrainView("generic-write", 0, 0.0)),
     WaitingView(0, 0, None, None),
-    DeadLettersView(0),
+    DeadLetterCounts(0),
 )
 
 
@@ -35,7 +34,7 @@ def waits(reason: str | None, due_ms: int, operation: str | None = "session.crea
 
 
 def test_what_is_owed_counts_in_every_scope_of_its_call() -> None:
-    owed = owed_calls({"session.create": 10.0, "session.decision": 4.0, "verification": 2.0, "unread": 7.0}, [], SCOPES_OF, 0)
+    owed = owed_calls({"session.create": 10.0, "session.decision": 4.0, "verification": 2.0, "unread": 7.0}, [], 0)
     assert owed["session-create"] == 12
     assert owed["generic-write"] == 12
     assert owed["session-decision"] == 4
@@ -44,16 +43,16 @@ def test_what_is_owed_counts_in_every_scope_of_its_call() -> None:
 def test_what_waits_for_its_time_or_a_person_owes_nothing_yet() -> None:
     waiting = [waits("http_503", 2000), waits("http_503", 900), waits("queue_full", 2000), waits("throttled", 99_000)]
     waiting += [waits(None, 2000, "verification", follows=True), waits(None, 900, "verification", follows=True), waits("x", 900, None)]
-    owed = owed_calls({}, waiting, SCOPES_OF, 1000)
+    owed = owed_calls({}, waiting, 1000)
     assert owed["session-create"] == 3
     assert owed["session-decision"] == 1
 
 
 @pytest.mark.parametrize("reason", [None, "throttled", "queue_full", "scope_paused", "http_503", "redriven"])
 def test_a_verification_with_a_session_owes_a_look_whatever_held_it_up(reason: str | None) -> None:
-    owed = owed_calls({}, [waits(reason, 900, "verification", follows=True)], SCOPES_OF, 1000)
+    owed = owed_calls({}, [waits(reason, 900, "verification", follows=True)], 1000)
     assert (owed["session-decision"], owed["session-create"], owed["generic-write"]) == (1, 0, 0)
-    owed = owed_calls({}, [waits(reason, 900, "verification")], SCOPES_OF, 1000)
+    owed = owed_calls({}, [waits(reason, 900, "verification")], 1000)
     assert (owed["session-decision"], owed["session-create"], owed["generic-write"]) == (0, 1, 1)
 
 
@@ -87,7 +86,7 @@ LONG = (DrainView("session-create", 6000, 600.0), DrainView("generic-write", 0, 
     ("change", "words"),
     [
         ({}, "All is well: nothing waits"),
-        ({"dead_letters": DeadLettersView(3)}, "3 dead letter(s) want a decision"),
+        ({"dead_letters": DeadLetterCounts(3)}, "3 dead letter(s) want a decision"),
         ({"drains": (replace(LONG[0], calls=5, drain_s=1.0), LONG[1])}, "within a minute"),
         ({"budget": replace(BUDGET, circuits=(CircuitView("account", 5.0, probing=False),)), "drains": LONG}, "refuses the account"),
         ({"budget": replace(BUDGET, circuits=(CircuitView("aml", 5.0, probing=True),))}, "fails on aml"),
