@@ -113,8 +113,8 @@ bench: $(STAMP)
 	@$(RUN) -m bench.$(NAME) $(ARGS)
 
 docs: $(STAMP)
-	@$(RUN) -m processor.settings_page > docs/configuration.md
-	@$(RUN) -m processor.metrics_page > docs/metrics.md
+	@$(RUN) -m tools.docs.configuration > docs/configuration.md
+	@$(RUN) -m tools.docs.metrics > docs/metrics.md
 
 lock: $(STAMP)
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --extra otel -o requirements.lock

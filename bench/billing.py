@@ -16,10 +16,10 @@ import orjson
 from bench.harness import WORKFLOW_ID, emit
 from bench.scene import LATENCY, SCALED, Limits, Scene, scene
 from processor.contract.records import call_reference
-from processor.local.cluster import LocalKafka
-from processor.local.fleet import API_KEY
-from processor.local.judge import judge
-from processor.local.watch import Watch
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.devkit.processes import API_KEY
+from processor.devkit.topic_watch import Watch
+from processor.devkit.verifier import judge
 
 LIMITS: Limits = {
     "session-create": (300, 10.0),

@@ -25,9 +25,9 @@ import orjson
 
 from bench.harness import WORKFLOW_ID, cpu_s, emit
 from bench.scene import SCALED, Limits, Scene, scene
-from processor.local.cluster import LocalKafka
-from processor.local.judge import percentile
-from processor.traffic import request_producer
+from processor.client.topics import request_producer
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.devkit.verifier import percentile
 
 LIMIT, WINDOW_S = 200, 20.0
 LIMITS: Limits = {

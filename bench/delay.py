@@ -8,13 +8,13 @@ import random
 import time
 
 from bench.harness import Bench, bench, contender, emit, requests
+from processor.client.topics import request_producer
 from processor.contract.encode import retry_output
 from processor.contract.records import Hop, Record, Source, call_reference
-from processor.local.fleet import SimulatorProcess
-from processor.local.judge import percentile
+from processor.devkit.processes import SimulatorProcess
+from processor.devkit.verifier import percentile
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import apply_topics
-from processor.traffic import request_producer
 
 DELAY_S = 10
 LEAD_S = 15  # publishing and starting are over by then

@@ -16,13 +16,13 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
-from processor.local.children import ChildProcess
-from processor.local.cluster import LocalKafka
-from processor.local.fleet import processor_environment, wait_until
+from processor.client.topics import publish_requests, read_topics, topic_reader
+from processor.devkit.child_process import ChildProcess
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.devkit.processes import processor_environment, wait_until
 from processor.settings import Settings, load_settings
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import apply_topics
-from processor.traffic import publish_requests, read_topics, topic_reader
 
 WORKFLOW_ID = "9f9b1234-0000-4000-8000-1234567890ab"
 OPEN_LIMITS = {s: {"limit": 1_000_000_000, "window_s": 60} for s in ("session-create", "session-decision", "generic-write", "generic-get")}

@@ -9,12 +9,12 @@ import time
 import orjson
 
 from bench.harness import Bench, bench, contender, emit, requests
+from processor.client.topics import read_topics, request_producer, topic_reader
 from processor.contract.records import call_reference
-from processor.local.fleet import SimulatorProcess
-from processor.local.judge import percentile
+from processor.devkit.processes import SimulatorProcess
+from processor.devkit.verifier import percentile
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import apply_topics
-from processor.traffic import read_topics, request_producer, topic_reader
 
 
 async def measure(b: Bench, count: int, per_s: float) -> dict[str, float]:

@@ -13,12 +13,12 @@ from aiolimiter import AsyncLimiter
 from processor.budget.permits import Ask, Ending, LogPosition, Permit
 from processor.clock import clock_ms
 from processor.didit.client import DiditClient
-from processor.engine import Engine
-from processor.images.fetch import FileReader
+from processor.engine.engine import Engine
+from processor.files.fetch import FileReader
 from processor.observe.logs import configure_logs
 from processor.settings import Settings, load_settings
-from processor.stream.core import Core
-from processor.stream.hints import Hints
+from processor.stream.group_member import Core
+from processor.stream.wakeups import Hints
 
 
 class LocalBudget:

@@ -15,13 +15,13 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from processor.local.children import ChildProcess
-from processor.local.cluster import LocalKafka
-from processor.local.fleet import ProcessorProcess, SimulatorProcess, processor_environment, settings_of
+from processor.client.topics import publish_requests
+from processor.devkit.child_process import ChildProcess
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.devkit.processes import ProcessorProcess, SimulatorProcess, processor_environment, settings_of
 from processor.settings import Settings
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import apply_topics
-from processor.traffic import publish_requests
 
 Limits = Mapping[str, tuple[int, float]]
 LATENCY = {"latency_s": {"median": 0.12, "sigma": 0.6, "max": 2.0}}

@@ -18,12 +18,12 @@ from tempfile import TemporaryDirectory
 import orjson
 
 from bench.harness import OPEN_LIMITS, bench, emit, requests
-from processor.local.fleet import ProcessorProcess, SimulatorProcess, processor_environment
-from processor.local.judge import percentile
+from processor.client.topics import read_topics, request_producer, topic_reader
+from processor.devkit.processes import ProcessorProcess, SimulatorProcess, processor_environment
+from processor.devkit.verifier import percentile
 from processor.settings import Settings, load_settings
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import apply_topics
-from processor.traffic import read_topics, request_producer, topic_reader
 
 ROLLED = {"KAFKA__LEAVE_ON_STOP": "false", "LANES__SESSION_TIMEOUT_S": "45"}  # as in deploy/k8s
 KILLED = {"LANES__SESSION_TIMEOUT_S": "6"}

@@ -23,10 +23,10 @@ from processor.budget.permits import Ask, Ending, Permit
 from processor.contract.records import Record, Source
 from processor.didit.answers import Answer, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
-from processor.engine import Engine
+from processor.engine.engine import Engine
 from processor.observe.tracing import trace_with
 from processor.settings import load_settings
-from processor.stream.work import Work
+from processor.stream.handler import Work
 
 CREATED = {"session_id": "11111111-2222-4333-8444-555555555555", "url": "https://verify.didit.me/session/t", "status": "Not Started"}
 

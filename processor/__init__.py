@@ -14,7 +14,7 @@ Beside this flow ``webhooks`` takes what Didit tells by itself, and publishes it
 ``observe`` (metrics, health, traces, logs), ``overview`` (how all replicas together stand), ``repair`` (dead letters get a new round,
 which begins at 1) and ``page``, which shows both.
 
-Read ``contract/records.py``, ``engine.py``, ``stream/lane.py`` and ``stream/core.py`` in this order; the rest is detail.
+Read ``contract/records.py``, ``engine/engine.py``, ``stream/lane.py`` and ``stream/group_member.py`` in this order; the rest is detail.
 Modules import downwards only: contract < didit, budget, retry < stream < engine < service < cli (tests/house holds it).
 """
 

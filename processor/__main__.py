@@ -1,5 +1,5 @@
 """`python -m processor` is the same as the `processor` command."""
 
-from processor.cli import app
+from processor.cli.app import app
 
 app()

@@ -1,4 +1,4 @@
-"""The wall clock, for whoever has to stamp or compare times of records. Decisions get it as an argument."""
+"""The two clocks of a process. Decisions get times as arguments; only edges and drivers read a clock."""
 
 from __future__ import annotations
 
@@ -6,5 +6,10 @@ import time
 
 
 def clock_ms() -> int:
-    """Epoch milliseconds."""
+    """The wall clock, to stamp records and compare with their times. Epoch milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def boot_clock() -> float:
+    """The budget's clock. Seconds, monotonic and counting suspend: a permit's time must not stand still while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

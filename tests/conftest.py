@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 from aiohttp import web
 
 from processor.budget.view import BudgetView, CircuitView, ScopeView
+from processor.console.auth import Access
+from processor.console.ports import LETTERS_A_PAGE, WAITING_MAX, ListedDeadLetters, ListedWaiting, UnavailableError
+from processor.console.server import add_page
 from processor.contract.records import Hop, Source
-from processor.overview.history import Sample
-from processor.overview.model import DrainView, Overview, PartitionView, ReplicaView, WaitingView
-from processor.page.access import Access
-from processor.page.ports import LETTERS_A_PAGE, WAITING_MAX, ListedDeadLetters, ListedWaiting, UnavailableError
-from processor.page.server import add_page
+from processor.monitoring.history import Sample
+from processor.monitoring.model import DrainView, Overview, PartitionView, ReplicaView, WaitingView
 from processor.repair.model import DeadLetter, DeadLetterCounts, Done, Journey, JourneyStep, Plan, Selection, Standing, WaitingRecord
-from processor.setting_groups import ObserveSettings
+from processor.settings import ObserveSettings
 
 NOW_MS = 1_764_072_185_000  # 2025-11-25 12:03:05 UTC
 TOKEN = "correct-horse-battery"

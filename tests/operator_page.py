@@ -8,7 +8,7 @@ import urllib.parse
 import urllib.request
 from http.client import HTTPResponse
 
-from processor.local.fleet import ProcessorProcess
+from processor.devkit.processes import ProcessorProcess
 
 _TICK = re.compile(r'name="position" value="([0-9:]+)"')
 _FIELD = re.compile(r'<input type="hidden" name="([^"]*)" value="([^"]*)">')

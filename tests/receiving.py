@@ -13,7 +13,7 @@ from aiohttp import web
 from aiokafka import errors
 from signing import NOW, SECRET
 
-from processor.listening import listening
+from processor.runtime.http_server import listening
 from processor.webhooks.receiver import RECEIVER, Counters, Limits, build_receiver
 
 

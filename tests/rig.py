@@ -18,11 +18,11 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from processor.local.fleet import ProcessorProcess, SimulatorProcess, processor_environment, settings_of
-from processor.local.judge import Judgement, judge
-from processor.local.watch import Watch
+from processor.client.topics import publish_requests, topic_reader
+from processor.devkit.processes import ProcessorProcess, SimulatorProcess, processor_environment, settings_of
+from processor.devkit.topic_watch import Watch
+from processor.devkit.verifier import Judgement, judge
 from processor.stream.topics_admin import apply_topics
-from processor.traffic import publish_requests, topic_reader
 
 WORKFLOW_ID = "9f9b1234-0000-4000-8000-1234567890ab"
 WIDE_LIMITS = {

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from container import UID, CheckError, Container, Store, free_port, get, run, timed, wait_answer
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 STOP_LIMIT_S = 31.0  # LaneSettings.shutdown_s by default; the manifests give more
 START_LIMIT_S = 30.0

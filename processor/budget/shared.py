@@ -15,18 +15,18 @@ from typing import Any
 import structlog
 from aiolimiter import AsyncLimiter
 
-from processor.budget.asks import Asks
-from processor.budget.clock import boot_clock
-from processor.budget.follower import Follower
-from processor.budget.line import Line, line_for
+from processor.budget.alerts import Notices
+from processor.budget.endpoint_queue import Line, line_for
 from processor.budget.log import BudgetLog
+from processor.budget.log_reader import Follower
 from processor.budget.log_records import Alive, Asked, Begun, LogRecord, Paused
-from processor.budget.notices import Notices
-from processor.budget.outbox import Outbox
+from processor.budget.log_writer import Outbox
 from processor.budget.permits import Ask, BudgetClosedError, Ending, LogPosition, NotNowError, Permit
-from processor.budget.place import Place
-from processor.budget.recall import recall
+from processor.budget.replay import recall
+from processor.budget.replica_limits import Place
+from processor.budget.reservations import Asks
 from processor.budget.state import ALIVE_EVERY_S, BudgetState, Rules
+from processor.clock import boot_clock
 
 log = structlog.get_logger(__name__)
 

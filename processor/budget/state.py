@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from processor.budget.circuits import ACCOUNT, Circuit, account_rules, endpoint_rules
-from processor.budget.journal import Call, Journal
+from processor.budget.call_journal import Call, Journal
+from processor.budget.circuit_breaker import ACCOUNT, Circuit, account_rules, endpoint_rules
+from processor.budget.limit_audit import Overrun
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused
-from processor.budget.overrun import Overrun
 from processor.budget.permits import Health
 from processor.budget.windows import Window
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from processor.budget.circuits import ACCOUNT
+from processor.budget.circuit_breaker import ACCOUNT
 from processor.budget.state import BudgetState
 
 

@@ -210,3 +210,6 @@ _CHECKS = (
 )
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType({row.name: row for row in (*_SESSIONS, *_CHECKS)})
+
+SCOPES_OF: Mapping[str, tuple[str, ...]] = MappingProxyType({name: row.scopes for name, row in OPERATIONS.items()})
+"""The scopes that a call of each operation counts in."""

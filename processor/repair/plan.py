@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import inf
 
 from processor.contract.dead_letters import key_digest
-from processor.repair.letters import call_of, called_operation, may_be_billed_again
+from processor.repair.dead_letter import call_of, called_operation, may_be_billed_again
 from processor.repair.model import DeadLetter, Plan, Selection, Standing
 
 SHARE = 0.5  # of every scope's limit

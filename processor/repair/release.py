@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 from aiokafka.errors import KafkaError
 
+from processor.repair.delayed import Progress, progress_of
+from processor.repair.delayed_index import WaitingBook
 from processor.repair.model import WaitingRecord
-from processor.repair.waiting import WaitingBook
-from processor.repair.waiting_records import Progress, progress_of
 from processor.settings import Settings
 from processor.stream.clients import build_event_producer, stop_client
 from processor.stream.releases import OFFSETS_MAX, Release, encode_release

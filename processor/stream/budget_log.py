@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from processor.budget.log import Appended, Entry, LogBrokenError, LogUnavailableError
 from processor.settings import Settings
 from processor.stream.clients import build_log_consumer, build_log_producer, stop_client
-from processor.stream.faults import describe
+from processor.stream.errors import describe
 from processor.stream.topics import topic_names
 
 _START_S = 20.0

@@ -23,10 +23,10 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from processor.contract.records import Record, Source
 from processor.settings import Settings
-from processor.stream import lenient_records, no_new_topics
-from processor.stream.resume import Committed
+from processor.stream import aiokafka_headers, aiokafka_metadata
+from processor.stream.start_offset import Committed
 
-no_new_topics.install()  # whatever client is built, here or elsewhere
+aiokafka_metadata.install()  # whatever client is built, here or elsewhere
 
 _REQUEST_TIMEOUT_MS = 10_000
 _LOG_TIMEOUT_MS = 5_000  # a leader that hangs keeps its connections open: only this finds the new one
@@ -37,7 +37,7 @@ _BROKER_MARGIN_S = 15.0  # the broker aborts a transaction later than our own de
 def build_consumer(settings: Settings) -> AIOKafkaConsumer:
     """The group member of this process: static, manual offsets, only committed records."""
     lanes = settings.lanes
-    lenient_records.install()
+    aiokafka_headers.install()
     return AIOKafkaConsumer(
         **settings.kafka.client_options(),
         group_id=settings.kafka.group,
@@ -64,7 +64,7 @@ def build_reader(settings: Settings, *, if_gone: Literal["latest", "earliest"] =
         if_gone: where it goes on when a position was deleted.
         wait_ms: a broker without news answers after so long; a reader that is moved to other partitions waits for that answer.
     """
-    lenient_records.install()
+    aiokafka_headers.install()
     return AIOKafkaConsumer(
         **settings.kafka.client_options(),
         group_id=None,
@@ -79,7 +79,7 @@ def build_reader(settings: Settings, *, if_gone: Literal["latest", "earliest"] =
 
 def build_onlooker(settings: Settings) -> AIOKafkaConsumer:
     """A reader that can see what the group has committed and never joins it; partitions are assigned by hand."""
-    lenient_records.install()
+    aiokafka_headers.install()
     return AIOKafkaConsumer(
         **settings.kafka.client_options(),
         group_id=settings.kafka.group,

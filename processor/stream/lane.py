@@ -19,11 +19,11 @@ from processor.contract.records import Hint, Output, Record
 from processor.observe import metrics
 from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
-from processor.stream.faults import place
-from processor.stream.hints import Hints
-from processor.stream.ledger import Ledger
+from processor.stream.errors import place
+from processor.stream.handler import Handler, Journal, Work, WorkAbandonedError
+from processor.stream.offsets import Ledger
 from processor.stream.releases import Release
-from processor.stream.work import Handler, Journal, Work, WorkAbandonedError
+from processor.stream.wakeups import Hints
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from processor.settings import LaneSettings
+from processor.stream.counters import count_published, count_unpublished
 from processor.stream.lane import Lane
-from processor.stream.tally import count_published, count_unpublished
 from processor.stream.transactions import LaneWriter
 
 # An idle lane commits now and then: the broker forgets a transactional id that is idle for a week, and the position of the

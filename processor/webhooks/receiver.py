@@ -17,10 +17,10 @@ import structlog
 from aiohttp import web
 
 from processor.observe import metrics
-from processor.stream.faults import place
+from processor.stream.errors import place
+from processor.webhooks.event_writer import Publish, Writer, Written
 from processor.webhooks.events import Event, build_event
 from processor.webhooks.signatures import Refused, Verified, verify
-from processor.webhooks.writing import Publish, Writer, Written
 
 _ANSWER_S = 4.0  # Didit waits 5; the rest is for the way there and back
 _IN_HAND_MAX = 200  # each may hold a whole body

@@ -7,18 +7,18 @@ import asyncio
 import structlog
 from aiokafka.errors import KafkaError
 
-from processor.listening import listening
 from processor.observe.health import Phase
-from processor.pulse import Pulse
+from processor.runtime.http_server import listening
+from processor.runtime.monitoring_server import CannotListenError, watched
+from processor.runtime.process_status import Pulse
+from processor.runtime.shutdown import stop_on_signals
 from processor.settings import Settings
-from processor.stopping import stop_on_signals
-from processor.stream.faults import describe
+from processor.stream.errors import describe
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import TopicsError, check_topics
-from processor.watched import CannotListenError, watched
 from processor.webhooks.producer import EventProducer
 from processor.webhooks.receiver import Limits, build_receiver
-from processor.webhooks.secret_source import SecretSource
+from processor.webhooks.secrets import SecretSource
 
 EXIT_STOPPED = 0
 EXIT_UNUSABLE = 2  # configuration, address or topic must be mended first

@@ -13,8 +13,8 @@ import orjson
 from didit_api import KEY, SECRET, WORKFLOW, receiver, until
 from typer.main import get_command
 
-from processor.cli import app
-from processor.local.fleet import SimulatorProcess
+from processor.cli.app import app
+from processor.devkit.processes import SimulatorProcess
 from processor.simulator.app import Simulator
 from processor.simulator.config import FAULT_NAMES, Config, Hooks
 from processor.simulator.control import control_routes

@@ -37,7 +37,7 @@ def test_the_wheel_carries_the_schemas(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"processor/_schemas/{p.name}" for p in (ROOT / "schemas").iterdir()} <= names
-    assert "processor/local/kafka-jars.txt" in names
+    assert "processor/devkit/kafka-jars.txt" in names
 
 
 def test_the_image_check_waits_as_long_as_a_stop_may_take() -> None:

@@ -13,13 +13,13 @@ import pytest
 from jsonschema import Draft202012Validator
 from typer.main import get_command
 
-from processor.cli import app
-from processor.metrics_page import metrics_page
+from processor.cli.app import app
 from processor.repair.model import LEFT_OUT
 from processor.settings import load_settings
-from processor.settings_page import configuration_page
 from processor.stream.topics import topic_specs
 from processor.webhooks.signatures import RefusedReason
+from tools.docs.configuration import configuration_page
+from tools.docs.metrics import metrics_page
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
@@ -32,14 +32,14 @@ CODES = {  # where a code of ours is made, and how that looks
     "didit/verdicts.py": r"(?:_unclear|_deferred|_refused_as|_account|OurFault|Transient|Refused)\(\"([a-z_]+)\"",
     "didit/client.py": r"code=\"([a-z_]+)\"|\"([a-z_]+)\" if sent else \"([a-z_]+)\"",
     "didit/follow.py": r": \"([a-z]+_[a-z_]+)\"[,}]",
-    "images/rules.py": r"(?:FileFault)\(\"([a-z_]+)\"",
-    "images/fetch.py": r"(?:FileFault)\(\"([a-z_]+)\"",
-    "following.py": r"Settled\(decision, \"([a-z_]+)\"",
-    "engine.py": r"(?:Deferred|Ambiguous|Transient)\(\"([a-z_]+)\"|deferred\(job, \"([a-z_]+)\"",
-    "outcomes.py": r"_error\(\"[a-z_]+\", \"([a-z_]+)\"|Deferred\(\"([a-z_]+)\"|code = .*else \"([a-z_]+)\"",
-    "budget/line.py": r"NotNowError\(\"([a-z_]+)\"",
+    "files/rules.py": r"(?:FileFault)\(\"([a-z_]+)\"",
+    "files/fetch.py": r"(?:FileFault)\(\"([a-z_]+)\"",
+    "engine/session_polling.py": r"Settled\(decision, \"([a-z_]+)\"",
+    "engine/engine.py": r"(?:Deferred|Ambiguous|Transient)\(\"([a-z_]+)\"|deferred\(job, \"([a-z_]+)\"",
+    "engine/outputs.py": r"_error\(\"[a-z_]+\", \"([a-z_]+)\"|Deferred\(\"([a-z_]+)\"|code = .*else \"([a-z_]+)\"",
+    "budget/endpoint_queue.py": r"NotNowError\(\"([a-z_]+)\"",
     "budget/shared.py": r"NotNowError\(\"([a-z_]+)\"",
-    "repair/letters.py": r"^REDRIVEN = \"([a-z_]+)\"",
+    "repair/dead_letter.py": r"^REDRIVEN = \"([a-z_]+)\"",
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 from rig import WORKFLOW_ID, create_request, running
 
 from processor.contract.records import call_reference
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 

@@ -15,7 +15,7 @@ from aiokafka.record._crc32c import crc
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from rig import WORKFLOW_ID, Rig, create_request, running
 
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 

@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 from memory_log import MemoryLog, MemoryTopic
 
 from processor.budget.log import BudgetLog, Entry, LogBrokenError, LogUnavailableError
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 from processor.settings import load_settings
 from processor.stream.budget_log import KafkaBudgetLog
 

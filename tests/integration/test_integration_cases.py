@@ -14,7 +14,7 @@ import pytest
 from rig import Rig, running
 from signing import SECRET, delivery, signed
 
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 

@@ -10,7 +10,7 @@ import pytest
 from rig import WORKFLOW_ID, running
 
 from processor.client import ClientClosedError, InvalidRequestError, ResultTimeoutError, VerificationClient
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from rig import Rig, create_request, running
 
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 

@@ -14,9 +14,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from processor.local.cluster import LocalKafka, LocalKafkaError
-from processor.local.jars import Jar, JarsError, ensure_jars, pinned_jars
-from processor.local.java import JavaError, find_java
+from processor.devkit.jars import Jar, JarsError, ensure_jars, pinned_jars
+from processor.devkit.java import JavaError, find_java
+from processor.devkit.kafka_cluster import LocalKafka, LocalKafkaError
 
 pytestmark = pytest.mark.broker
 
@@ -106,7 +106,7 @@ def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
 
 def test_no_broker_outlives_a_parent_that_was_killed() -> None:
     script = (
-        "import sys, time\nfrom processor.local.cluster import LocalKafka\n"
+        "import sys, time\nfrom processor.devkit.kafka_cluster import LocalKafka\n"
         "with LocalKafka() as k:\n    print(k.brokers[0].process.pid, flush=True)\n    time.sleep(60)\n"
     )
     environment = {k: v for k, v in os.environ.items() if k != "KAFKA_BOOTSTRAP"}

@@ -17,8 +17,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rig import Rig, create_request, running
 
-from processor.local.cluster import LocalKafka
-from processor.local.fleet import FleetError, ProcessorProcess
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.devkit.processes import FleetError, ProcessorProcess
 
 pytestmark = pytest.mark.broker
 
@@ -129,7 +129,7 @@ def _quickly(replica: ProcessorProcess) -> None:
 
 
 async def test_a_start_without_kafka_waits_says_so_and_can_be_stopped(tmp_path: Path) -> None:
-    from processor.local.fleet import processor_environment  # noqa: PLC0415
+    from processor.devkit.processes import processor_environment  # noqa: PLC0415
 
     environment = processor_environment("127.0.0.1:1", "http://127.0.0.1:2", "none")
     one = ProcessorProcess("one", environment, tmp_path)

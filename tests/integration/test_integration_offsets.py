@@ -11,11 +11,11 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from rig import create_request, running
 
+from processor.client.topics import topic_reader
 from processor.contract.encode import retry_output
 from processor.contract.records import Hop, Record, Source
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 from processor.stream.topics import topic_names
-from processor.traffic import topic_reader
 
 pytestmark = pytest.mark.broker
 

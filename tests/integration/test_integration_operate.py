@@ -19,8 +19,8 @@ from rig import Rig, create_request, running
 from test_integration_observe import scrape, total, until_ready
 from test_integration_status import command, overview
 
-from processor.local.cluster import LocalKafka
-from processor.local.fleet import ProcessorProcess
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.devkit.processes import ProcessorProcess
 
 pytestmark = pytest.mark.broker
 

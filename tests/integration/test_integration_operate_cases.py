@@ -17,7 +17,7 @@ from rig import create_request, running
 from test_integration_observe import until_ready
 from test_integration_status import command
 
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 
@@ -92,7 +92,7 @@ async def test_s08_what_the_provider_repeats_stays_where_it_belongs(kafka: Local
 
 async def test_completion_for_the_shell_is_there(tmp_path: Path) -> None:
     env = {**os.environ, "_PROCESSOR_COMPLETE": "complete_bash", "COMP_WORDS": "processor deadl", "COMP_CWORD": "1", "HOME": str(tmp_path)}
-    script = "from processor.cli import app; app(prog_name='processor')"
+    script = "from processor.cli.app import app; app(prog_name='processor')"
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", script, env=env, stdout=asyncio.subprocess.PIPE)
     async with asyncio.timeout(30):
         out, _ = await child.communicate()

@@ -14,9 +14,9 @@ import pytest
 from rig import WORKFLOW_ID, Rig, running
 
 from processor.contract.schemas import operations
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.devkit.processes import API_KEY
 from processor.didit.catalog import OPERATIONS, Idempotency
-from processor.local.cluster import LocalKafka
-from processor.local.fleet import API_KEY
 
 pytestmark = pytest.mark.broker
 

@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Page, ViewportSize, async_playwright, 
 from rig import create_request, running
 from test_integration_observe import until_ready
 
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]

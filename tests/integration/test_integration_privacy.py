@@ -14,7 +14,7 @@ from rig import WORKFLOW_ID, Rig, running
 from signing import SECRET
 
 from processor.contract.schemas import operations
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 

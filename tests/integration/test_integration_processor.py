@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rig import create_request, running
 
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 

@@ -20,17 +20,17 @@ from aiokafka.partitioner import DefaultPartitioner
 from dead_letters import begin_cli, cli, dead_letter, end_cli, headers_of, waiting_records, write_dead_letters
 from rig import Rig, running
 
+from processor.client.topics import read_topics, topic_reader
 from processor.contract import schemas
 from processor.contract.records import ErrorInfo
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
-from processor.local.cluster import LocalKafka
-from processor.looking import outside_lookout
-from processor.repair.acts import RepairFencedError, RepairLine, discard, redrive
-from processor.repair.book import DeadLetterBook
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.monitoring.factories import outside_lookout
+from processor.repair.dead_letter_index import DeadLetterBook
 from processor.repair.model import DeadLetter
-from processor.repair.reading import RepairError
+from processor.repair.redrive import RepairFencedError, RepairLine, discard, redrive
+from processor.repair.topic_reader import RepairError
 from processor.stream.topics_admin import apply_topics, check_topics
-from processor.traffic import read_topics, topic_reader
 
 pytestmark = pytest.mark.broker
 

@@ -12,7 +12,7 @@ import pytest
 from rig import Rig, create_request, running
 from test_integration_observe import scrape, total, until_ready
 
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 

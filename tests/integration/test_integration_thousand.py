@@ -13,7 +13,7 @@ import pytest
 from rig import WORKFLOW_ID, running
 from signing import SECRET
 
-from processor.local.cluster import LocalKafka
+from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 

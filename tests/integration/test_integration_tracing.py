@@ -16,10 +16,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from rig import WORKFLOW_ID, Rig, create_request, running
 
-from processor.local.cluster import LocalKafka
-from processor.local.fleet import ProcessorProcess
+from processor.client.topics import request_producer
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.devkit.processes import ProcessorProcess
 from processor.stream.topics import topic_names
-from processor.traffic import request_producer
 
 pytestmark = pytest.mark.broker
 

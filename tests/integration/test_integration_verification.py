@@ -11,8 +11,8 @@ import orjson
 import pytest
 from rig import WORKFLOW_ID, Rig, running
 
-from processor.local.cluster import LocalKafka
-from processor.traffic import request_producer
+from processor.client.topics import request_producer
+from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 

@@ -15,12 +15,12 @@ import orjson
 import pytest
 from rig import WORKFLOW_ID, Rig, create_request, running
 
-from processor.local.cluster import LocalKafka
-from processor.overview.waiting import waiting_view
+from processor.client.topics import request_producer
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.monitoring.delayed_view import waiting_view
+from processor.repair.delayed_index import WaitingBook
 from processor.repair.release import publish_releases, releases_of
-from processor.repair.waiting import WaitingBook
 from processor.stream.releases import Release
-from processor.traffic import request_producer
 
 pytestmark = pytest.mark.broker
 

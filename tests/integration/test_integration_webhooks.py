@@ -17,11 +17,11 @@ import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 from signing import SECRET, delivery, signed
 
+from processor.client.topics import read_topics, topic_reader
 from processor.contract.schemas import faults
-from processor.local.cluster import LocalKafka
-from processor.local.fleet import ProcessorProcess, processor_environment, settings_of
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.devkit.processes import ProcessorProcess, processor_environment, settings_of
 from processor.stream.topics_admin import apply_topics
-from processor.traffic import read_topics, topic_reader
 from processor.webhooks.producer import EventProducer
 
 pytestmark = pytest.mark.broker

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
-from processor.budget import follower
+from processor.budget import log_reader
 from processor.budget.permits import Ask, BudgetClosedError, CallClass, Ending, Fate, Health, Mark, NotNowError, Permit
-from processor.budget.place import Place
+from processor.budget.replica_limits import Place
 from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
 
@@ -243,7 +243,7 @@ def seen(worlds: int = 5) -> int:
 def test_the_judge_sees_a_newcomer_that_does_not_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen() == 0
     monkeypatch.setattr(Rules, "replay_s", 0.0)
-    monkeypatch.setattr(follower, "_LEAST_REPLAYED", 0)
+    monkeypatch.setattr(log_reader, "_LEAST_REPLAYED", 0)
     assert seen() > 0
 
 

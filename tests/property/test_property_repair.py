@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.contract.headers import hop_headers, read_hop
-from processor.contract.masked import masked_request
 from processor.contract.records import Hop, Record, Source
+from processor.contract.redaction import masked_request
 from processor.contract.repairs import read_repair
 from processor.didit.catalog import OPERATIONS
-from processor.repair.book import newest
-from processor.repair.letters import call_over_ms, dead_letter_of, redriven_hop
+from processor.repair.dead_letter import call_over_ms, dead_letter_of, redriven_hop
+from processor.repair.dead_letter_index import newest
+from processor.repair.history_steps import input_step, letter_step, moment, result_step
 from processor.repair.model import Selection
 from processor.repair.plan import Pacer, make_plan
-from processor.repair.steps import input_step, letter_step, moment, result_step
 from processor.settings import load_settings
 
 NOW = 1_764_000_000_000

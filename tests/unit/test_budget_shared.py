@@ -13,8 +13,7 @@ import pytest
 from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
-from processor.budget.clock import boot_clock
-from processor.budget.line import Line
+from processor.budget.endpoint_queue import Line
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode, encode
 from processor.budget.permits import (
     NOT_SENT,
@@ -31,9 +30,10 @@ from processor.budget.permits import (
     NotNowError,
     Permit,
 )
-from processor.budget.place import Place
+from processor.budget.replica_limits import Place
 from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
+from processor.clock import boot_clock
 
 RULES = Rules({"a": (600, 60.0), "b": (600, 60.0), "few": (2, 60.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 86_400.0, 3, 15.0, 30.0)
 ANSWERED = Ending(Fate.ANSWERED, Health.GOOD, acted=True)

@@ -27,11 +27,11 @@ from processor.contract.headers import hop_headers, read_hop
 from processor.contract.records import Hint, Output, OutputKind, Record, Source
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
-from processor.engine import Engine
-from processor.images.rules import FileFault
-from processor.repair.letters import dead_letter_of, redriven_hop
+from processor.engine.engine import Engine
+from processor.files.rules import FileFault
+from processor.repair.dead_letter import dead_letter_of, redriven_hop
 from processor.settings import load_settings
-from processor.stream.work import Work, WorkAbandonedError
+from processor.stream.handler import Work, WorkAbandonedError
 
 NOW = 1_764_000_000_000
 WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"

@@ -12,16 +12,16 @@ import pytest
 from dead_letters import dead_letter
 from rich.console import Console
 
+from processor.cli.render_dead_letters import letters_table, plain
 from processor.client import VerificationResult
 from processor.contract import schemas
-from processor.contract.masked import masked_request
 from processor.contract.records import ErrorInfo, Record, Source
+from processor.contract.redaction import masked_request
 from processor.contract.repairs import Repair, RepairKind, Target, read_repair, repair_value
-from processor.repair.asking import read_moment, read_position
-from processor.repair.letters import call_over_ms, dead_letter_of, redriven_hop
+from processor.repair.dead_letter import call_over_ms, dead_letter_of, redriven_hop
 from processor.repair.model import LEFT_OUT, DeadLetter, Selection, Standing
+from processor.repair.parsing import read_moment, read_position
 from processor.repair.plan import Pacer, make_plan, select
-from processor.repair_page import letters_table, plain
 
 NOW = 1_764_000_000_000
 SESSION = "11111111-2222-4333-8444-555555555555"

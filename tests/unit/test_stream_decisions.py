@@ -7,8 +7,8 @@ from aiokafka import errors
 
 from processor.contract.records import Output, OutputKind
 from processor.settings import load_settings
-from processor.stream.faults import StallError, describe, is_fatal
-from processor.stream.resume import Committed, MissingOffsetsError, Start, starting_point
+from processor.stream.errors import StallError, describe, is_fatal
+from processor.stream.start_offset import Committed, MissingOffsetsError, Start, starting_point
 from processor.stream.topics import TopicFound, TopicNames, delay_name, repair_warnings, topic_faults, topic_specs, unread_topics
 
 P = "t[0]"

@@ -13,11 +13,11 @@ from processor.budget.permits import LogPosition
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source
 from processor.settings import LaneSettings
-from processor.stream.hints import Hints
+from processor.stream.handler import Work, WorkAbandonedError
 from processor.stream.lane import Lane
-from processor.stream.ledger import Ledger
+from processor.stream.offsets import Ledger
 from processor.stream.releases import Release, ReleaseFault, Releases, encode_release, read_release
-from processor.stream.work import Work, WorkAbandonedError
+from processor.stream.wakeups import Hints
 
 NOW = 1_764_000_000_000
 

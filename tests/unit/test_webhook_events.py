@@ -10,8 +10,8 @@ import pytest
 from signing import NOW, SECRET, canonical, delivery, digest, signed
 
 from processor.contract.schemas import schema_folder
+from processor.webhooks.dedup import Memory
 from processor.webhooks.events import ENVELOPE_BYTES_MAX, Event, build_event, semantic_key
-from processor.webhooks.memory import Memory
 from processor.webhooks.signatures import Verified, verify
 
 SCHEMA = orjson.loads((schema_folder() / "event.v1.json").read_bytes())

@@ -16,13 +16,13 @@ from signing import NOW, SECRET, canonical, delivery, digest, signed
 from structlog.testing import capture_logs
 
 from processor.settings import ConfigurationError, WebhookSettings
+from processor.webhooks import event_writer
 from processor.webhooks import receiver as receiver_module
-from processor.webhooks import writing
+from processor.webhooks.event_writer import Writer, Written
 from processor.webhooks.events import build_event
 from processor.webhooks.receiver import Counters
-from processor.webhooks.secret_source import SecretSource
+from processor.webhooks.secrets import SecretSource
 from processor.webhooks.signatures import Verified, verify
-from processor.webhooks.writing import Writer, Written
 
 
 async def test_a_delivery_is_acknowledged_once_it_is_written() -> None:
@@ -227,7 +227,7 @@ async def test_what_is_under_way_is_bounded_in_bytes_and_ends_with_the_receiver(
     topic = Topic()
     topic.mood = "hangs"
     writer = Writer(topic.publish, now=lambda: NOW)
-    monkeypatch.setattr(writing, "_UNDER_WAY_BYTES_MAX", len(event().value) + 10)
+    monkeypatch.setattr(event_writer, "_UNDER_WAY_BYTES_MAX", len(event().value) + 10)
     assert await writer.write(event(), within_s=0.01) is Written.LATE
     assert await writer.write(event(event_id="e-2", status="Declined"), within_s=0.01) is Written.FULL
     assert await writer.write(event(), within_s=-1.0) is Written.LATE, "it is under way already"
@@ -239,7 +239,7 @@ async def test_what_is_under_way_is_bounded_in_bytes_and_ends_with_the_receiver(
 
 
 async def test_an_attempt_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_ATTEMPT_S", 0.05)
+    monkeypatch.setattr(event_writer, "_ATTEMPT_S", 0.05)
     topic = Topic()
     topic.mood = "hangs"
     writer = Writer(topic.publish, now=lambda: NOW)

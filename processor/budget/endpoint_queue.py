@@ -1,0 +1,125 @@
+"""Those who wait for the same endpoint: in order of class and age, a few asks outstanding, at the pace of the slowest scope."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+
+from aiolimiter import AsyncLimiter
+
+from processor.budget.fair_queue import ClassQueue
+from processor.budget.permits import Ask, CallClass, NotNowError
+
+_OUTSTANDING_S = 0.5  # so much budget is asked for ahead: it hides the log's latency, and a killed replica leaks no more
+_EARLY_PART = 0.5
+
+Limits = Mapping[str, tuple[int, float]]  # scope -> calls, window
+Turn = asyncio.Future[bool]  # whether as a probe
+
+
+class Line:
+    """A queue in front of an endpoint. A *turn* is the right to make one ask; it is given back when the ask has started or ended."""
+
+    def __init__(self, endpoint: str, scopes: tuple[str, ...], pacers: Sequence[AsyncLimiter], rate_per_s: float, asks_max: int) -> None:
+        self.endpoint, self.scopes, self.pacers = endpoint, scopes, pacers
+        self.queue: ClassQueue[Turn] = ClassQueue()
+        self.changed = asyncio.Event()  # something that a dispatcher may wait for has happened
+        self.outstanding = 0
+        self.probing = 0  # of those, probes
+        self._rate_per_s = rate_per_s
+        self._asks_max = asks_max
+        self._replicas = 1
+        self.share_with(1)
+        self._away = 0  # were sent away and are not back
+
+    def share_with(self, replicas: int) -> None:
+        """So many replicas, this one included, want this endpoint now: together they ask for half a second of budget ahead.
+
+        At least for two calls each where that much is ahead at all, so that one's log latency is hidden by the other.
+        """
+        self._replicas, ahead = replicas, self._rate_per_s * _OUTSTANDING_S
+        self._outstanding_max = max(1, min(self._asks_max, max(math.ceil(ahead / replicas), min(2, math.ceil(ahead)))))
+
+    @property
+    def full(self) -> bool:
+        """Whether as many asks as are useful are outstanding."""
+        return self.outstanding >= self._outstanding_max
+
+    def paced(self) -> bool:
+        """Whether every pacer would let one ask pass at once."""
+        return all(pacer.has_capacity() for pacer in self.pacers)
+
+    async def pace(self) -> None:
+        """Wait for the pacers."""
+        for pacer in self.pacers:
+            await pacer.acquire()
+
+    async def turn(self, ask: Ask) -> bool:
+        """Wait in the queue; whether the turn is a probe's.
+
+        Raises:
+            NotNowError, BudgetClosedError: if everybody is turned away.
+        """
+        turn: Turn = asyncio.get_running_loop().create_future()
+        ticket = self.queue.push(ask.call_class, ask.since_ms, turn)
+        self.changed.set()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            self.queue.remove(ask.call_class, ticket)
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.give_back(probe=turn.result())  # it came in the very turn of the loop in which the wait was cancelled
+            raise
+
+    def take(self, *, probe: bool) -> None:
+        """Count a turn as outstanding."""
+        self.outstanding += 1
+        self.probing += probe
+
+    def give_back(self, *, probe: bool) -> None:
+        """A turn is over."""
+        self.outstanding -= 1
+        self.probing -= probe
+        self.changed.set()
+
+    def hand_over(self, *, probe: bool) -> bool:
+        """Give a turn to the waiter who comes first; False if nobody waits."""
+        while (turn := self.queue.pop()) is not None:
+            if not turn.done():
+                self.take(probe=probe)
+                turn.set_result(probe)
+                return True
+        return False
+
+    def turn_away(self, reason: Exception) -> None:
+        """End the wait of everybody."""
+        for turn in self.queue.clear():
+            if not turn.done():
+                turn.set_exception(reason)
+
+    def make_room(self, newcomer: Ask) -> NotNowError | None:
+        """Somebody has to come back later, the newcomer or the last in the queue: an error for the newcomer, or None."""
+        self._away += 1
+        # Half of the time until its turn: whoever is early is sent away again, but budget that nobody is there to use is lost.
+        wait_s = _EARLY_PART * (len(self.queue) + self._away) * self._replicas / self._rate_per_s
+        away = NotNowError("queue_full", wait_s)
+        last = self.queue.pop_last((CallClass(newcomer.call_class), newcomer.since_ms))
+        if last is None:
+            return away
+        if not last.done():
+            last.set_exception(away)
+        return None
+
+    def welcome(self, ask: Ask) -> None:
+        """Somebody comes; one who was sent away, here or by another replica, is back."""
+        if ask.returning:
+            self._away = max(0, self._away - 1)
+
+
+def line_for(ask: Ask, limits: Limits, pacers: Mapping[str, AsyncLimiter], asks_max: int) -> Line:
+    """The line of an ask's endpoint."""
+    rates = {scope: limits[scope][0] / limits[scope][1] for scope in ask.scopes}
+    # the slowest scope first, so that a place in a quick one is not used up by waiting for the slow one
+    ordered = sorted(ask.scopes, key=lambda scope: (rates[scope], scope))
+    return Line(ask.endpoint, ask.scopes, [pacers[scope] for scope in ordered], min(rates.values()), asks_max)

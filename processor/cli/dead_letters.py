@@ -1,0 +1,230 @@
+"""Commands about dead letters, and about one request: `processor deadletters`, `processor results find`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from processor.cli.batch import fail, settings_or_fail
+from processor.cli.options import (
+    FAILED,
+    AsJson,
+    At,
+    By,
+    Everything,
+    Key,
+    Limit,
+    Note,
+    Operations,
+    Reasons,
+    RequestIds,
+    Since,
+    Until,
+    Yes,
+    bar,
+    check_narrow,
+    confirm,
+    login,
+    read_book,
+    read_selection,
+    say_done,
+    told,
+)
+from processor.clock import clock_ms
+
+_LISTED = 100
+
+deadletters_app = typer.Typer(no_args_is_help=True, help="Look at dead letters, redrive or discard them (docs/repair.md).")
+
+
+@deadletters_app.command("list")
+def list_letters(
+    *,
+    reason: Reasons = None,
+    operation: Operations = None,
+    request_id: RequestIds = None,
+    key: Key = None,
+    at: At = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    handled: Annotated[bool, typer.Option("--handled", help="those that were redriven or discarded instead of the open ones")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List open dead letters, the oldest first, and how many there are of each reason. With --json one a line, all of them."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from processor.cli import render_dead_letters  # noqa: PLC0415
+    from processor.repair.model import Standing  # noqa: PLC0415
+    from processor.repair.plan import select  # noqa: PLC0415
+
+    settings = settings_or_fail()
+    selection = read_selection(reason, operation, request_id, key, at, since, until, limit)
+    with told(settings):
+        book = asyncio.run(read_book(settings))
+    standings = {Standing.REDRIVEN, Standing.DISCARDED} if handled else {Standing.OPEN}
+    found = select(book.letters, replace(selection, count_max=None), standings=standings)
+    if as_json:
+        for letter in found[:limit]:
+            sys.stdout.buffer.write(render_dead_letters.letter_json(letter) + b"\n")
+        return
+    console = render_dead_letters.console()
+    if found:
+        console.print(render_dead_letters.letters_table(found[: limit or _LISTED], of=len(found), complete=book.complete))
+        console.print(render_dead_letters.summary_table(found))
+        console.print("look at one: `processor deadletters show PARTITION:OFFSET`; then redrive or discard (docs/repair.md)")
+    else:
+        console.print(f"no {'handled' if handled else 'open'} dead letter fits")
+
+
+@deadletters_app.command()
+def show(
+    position: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="as listed")],
+    *,
+    raw: Annotated[bool, typer.Option("--raw", help="write the caller's own bytes to stdout: personal data")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter: why it failed, where it came from, and its document with every value masked."""
+    import orjson  # noqa: PLC0415
+
+    from processor.cli import render_dead_letters  # noqa: PLC0415
+    from processor.contract.redaction import masked_request  # noqa: PLC0415
+    from processor.repair.dead_letter_index import read_letter  # noqa: PLC0415
+
+    settings = settings_or_fail()
+    ((partition, offset),) = read_selection(at=[position]).positions
+    with told(settings):
+        found = asyncio.run(read_letter(settings, partition, offset))
+    if found is None:
+        fail(f"there is no dead letter at {position} (any more); `processor deadletters list` shows those that are there", FAILED)
+    letter, record = found
+    if raw:
+        sys.stdout.buffer.write(record.value or b"")
+    elif as_json:
+        shown = {**orjson.loads(render_dead_letters.letter_json(letter)), "request": masked_request(record.value)}
+        sys.stdout.buffer.write(orjson.dumps(shown) + b"\n")
+    else:
+        render_dead_letters.console().print(render_dead_letters.letter_page(letter, masked_request(record.value)))
+
+
+@deadletters_app.command()
+def redrive(
+    *,
+    reason: Reasons = None,
+    operation: Operations = None,
+    request_id: RequestIds = None,
+    key: Key = None,
+    at: At = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    everything: Everything = False,
+    in_doubt: Annotated[bool, typer.Option("--in-doubt", help="also those whose billed call may have been made: it is made again")] = False,
+    replays_max: Annotated[int, typer.Option(min=1, help="leave out what was redriven so often already")] = 3,
+    share: Annotated[float, typer.Option(min=0.01, max=1, help="of the budget, for the pace")] = 0.5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
+    yes: Yes = False,
+    note: Note = None,
+    by: By = None,
+) -> None:
+    """Give dead letters a new round, at a share of the budget and behind live requests. Run it again after an interruption.
+
+    Exit status: 0 if it is done, 1 if it failed or another repair took over (run it again), 2 if it cannot be begun.
+    """
+    from dataclasses import replace  # noqa: PLC0415
+
+    from processor.cli import render_dead_letters  # noqa: PLC0415
+    from processor.repair.plan import make_plan  # noqa: PLC0415
+    from processor.repair.redrive import horizon_s, limits_of  # noqa: PLC0415
+    from processor.repair.redrive import redrive as act  # noqa: PLC0415
+
+    settings, named = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
+    check_narrow(named, everything=everything)
+    with told(settings):
+        book = asyncio.run(read_book(settings))
+    selection = replace(named, in_doubt=in_doubt, replays_max=replays_max)
+    plan = make_plan(
+        book.letters,
+        selection,
+        limits_of(settings),
+        now_ms=clock_ms(),
+        share=share,
+        busy=book.repairs.busy_ms,
+        horizon_s=horizon_s(settings),
+    )
+    console = render_dead_letters.console()
+    console.print(render_dead_letters.plan_page(plan))
+    if dry_run or not plan.chosen:
+        return
+    confirm(f"Redrive {len(plan.chosen)}?", yes=yes)
+    with told(settings), bar("redriving", len(plan.chosen)) as advance:
+        done = asyncio.run(act(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
+    say_done(done, "redriven")
+    if done.last_due_ms is not None:
+        left = render_dead_letters.length(max(0.0, (done.last_due_ms - clock_ms()) / 1000))
+        typer.echo(f"the last one starts in {left}; follow them with `processor results --follow` and `processor retry list`")
+
+
+@deadletters_app.command()
+def discard(
+    *,
+    reason: Reasons = None,
+    operation: Operations = None,
+    request_id: RequestIds = None,
+    key: Key = None,
+    at: At = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    everything: Everything = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
+    yes: Yes = False,
+    note: Note = None,
+    by: By = None,
+) -> None:
+    """Note that dead letters need nothing more: they are listed no more. The topic keeps them as long as any other."""
+    from processor.repair.model import Standing  # noqa: PLC0415
+    from processor.repair.plan import select  # noqa: PLC0415
+    from processor.repair.redrive import discard as act  # noqa: PLC0415
+
+    settings, selection = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
+    check_narrow(selection, everything=everything)
+    with told(settings):
+        book = asyncio.run(read_book(settings))
+    chosen = select(book.letters, selection, standings={Standing.OPEN})
+    typer.echo(f"{len(chosen)} to discard")
+    if dry_run or not chosen:
+        return
+    confirm(f"Discard {len(chosen)}?", yes=yes)
+    with told(settings), bar("discarding", len(chosen)) as advance:
+        done = asyncio.run(act(settings, chosen, by=by or login(), note=note, on_progress=advance))
+    say_done(done, "discarded")
+
+
+def find(
+    request_id: Annotated[str, typer.Argument(help="exactly as the caller wrote it")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show everything about one request: its record, where it waits, its results, dead letters, and what was done about them."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    import orjson  # noqa: PLC0415
+
+    from processor.cli import render_dead_letters  # noqa: PLC0415
+    from processor.contract.decode import read_request_id  # noqa: PLC0415
+    from processor.repair.request_history import journey  # noqa: PLC0415
+
+    if read_request_id(request_id) is None or any("\ud800" <= char <= "\udfff" for char in request_id):  # bytes that are no UTF-8
+        fail("that cannot be a request_id: it has 1 to 128 characters, none of them a control character or half of a character")
+    settings = settings_or_fail()
+    with told(settings):
+        found = asyncio.run(journey(settings, request_id))
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(asdict(found)) + b"\n")
+    else:
+        render_dead_letters.console().print(render_dead_letters.journey_page(found))
+    raise typer.Exit(0 if found.steps else FAILED)

@@ -1,0 +1,147 @@
+"""What `processor deadletters` and `processor results find` show at a terminal, and as JSON. Texts are shown verbatim."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from processor.contract.redaction import as_text
+from processor.monitoring.formatting import verbatim
+from processor.repair.history_steps import moment
+from processor.repair.model import LEFT_OUT, DeadLetter, Journey, Plan, Standing
+
+_WIDTH = 240  # where nobody looks: a line is not cut for a screen that is not there
+_MANY = 20_000  # so many waiting records fill what lanes look ahead
+
+
+def console() -> Console:
+    """Of stdout."""
+    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False, emoji=False, markup=False)
+
+
+def plain(text: str | None) -> Text:
+    """Verbatim, but for what a terminal would obey."""
+    return Text(verbatim(text)) if text is not None else Text("-", "dim")
+
+
+def letter_json(letter: DeadLetter) -> bytes:
+    """One line."""
+    return orjson.dumps(asdict(letter))
+
+
+def letters_table(letters: Sequence[DeadLetter], *, of: int, complete: bool) -> RenderableType:
+    """The dead letters, the oldest first."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for header in ("at", "failed", "request_id", "operation", "reason", "field", "attempts", "replays", "standing"):
+        table.add_column(header, overflow="fold", justify="right" if header in ("attempts", "replays") else "left")
+    for x in letters:
+        table.add_row(
+            x.position,
+            moment(x.failed_ms),
+            plain(x.request_id),
+            plain(x.operation),
+            plain(f"{x.reason_type}: {x.reason_code}"),
+            plain(x.reason_field),
+            str(x.hop.attempt),
+            str(x.hop.replay),
+            _standing(x),
+        )
+    notes = []
+    if of > len(letters):
+        notes.append(Text(f"{len(letters)} of {of} shown, the oldest; see more with --limit", "dim"))
+    if not complete:
+        notes.append(Text("there are older ones that were not read", "bold"))
+    return Group(table, *notes)
+
+
+def summary_table(letters: Sequence[DeadLetter]) -> RenderableType:
+    """How many of each reason."""
+    counts = Counter((x.reason_type, x.reason_code, x.operation) for x in letters)
+    table = Table(title="by reason", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for header in ("count", "reason", "operation"):
+        table.add_column(header, justify="right" if header == "count" else "left")
+    for (kind, code, operation), count in counts.most_common():
+        table.add_row(str(count), plain(f"{kind}: {code}"), plain(operation))
+    return table
+
+
+def letter_page(letter: DeadLetter, document: Mapping[str, Any] | None) -> RenderableType:
+    """One dead letter."""
+    hop = letter.hop
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    rows: dict[str, Text] = {
+        "at": Text(letter.position),
+        "standing": _standing(letter),
+        "failed": Text(moment(letter.failed_ms)),
+        "reason": plain(f"{letter.reason_type}: {letter.reason_code}"),
+        "": plain(letter.reason_message),
+        "field": plain(letter.reason_field),
+        "HTTP status": plain(str(letter.http_status) if letter.http_status is not None else None),
+        "request_id": plain(letter.request_id),
+        "operation": plain(letter.operation),
+        "attempts": Text(f"{hop.attempt}, and {hop.replay} times redriven before"),
+        "came from": plain(str(letter.came_from)),
+        "caller's record": plain(f"{hop.first}, {moment(hop.first_ms)}"),
+        "size": Text(f"{letter.size_bytes} bytes{', cut here' if letter.cut else ''}"),
+    }
+    for name, shown in rows.items():
+        table.add_row(name, shown)
+    return Group(table, _document(document))
+
+
+def plan_page(plan: Plan) -> RenderableType:
+    """What a redrive would do."""
+    notes = [Text(f"{len(plan.chosen)} to redrive; the last one starts in {length(plan.last_start_s)}", "bold")]
+    if len(plan.chosen) > _MANY:
+        notes.append(Text(f"that is much at once: long waits of other requests may start late; portions of --limit {_MANY} avoid it"))
+    notes += left_out_lines(plan.left_out)
+    return Group(*notes)
+
+
+def left_out_lines(left_out: Mapping[str, int]) -> list[Text]:
+    """Why some are not redriven, and what to do about it."""
+    return [Text(f"{count} left out ({why}): {LEFT_OUT.get(why, '')}") for why, count in sorted(left_out.items())]
+
+
+def journey_page(journey: Journey) -> RenderableType:
+    """Everything about a request."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for header in ("when", "what", "where", ""):
+        table.add_column(header, overflow="fold")
+    for step in journey.steps:
+        table.add_row(moment(step.at_ms), step.what, plain(step.where), plain(step.text))
+    parts: list[RenderableType] = [table] if journey.steps else []
+    if journey.steps:
+        parts.append(_document(journey.request))
+    return Group(*parts, *(plain(note) for note in journey.notes))
+
+
+def length(seconds: float) -> str:
+    """A span of time."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _document(document: Mapping[str, Any] | None) -> RenderableType:
+    return (
+        plain_lines(as_text(dict(document))) if document is not None else Text("(its bytes are no JSON object that could be shown)", "dim")
+    )
+
+
+def plain_lines(text: str) -> RenderableType:
+    """Several lines, verbatim."""
+    return Group(*(plain(line) for line in text.splitlines()))
+
+
+def _standing(letter: DeadLetter) -> Text:
+    if letter.standing is Standing.OPEN:
+        return Text("open")
+    return plain(f"{letter.standing.value} {moment(letter.handled_ms)} by {letter.handled_by}")

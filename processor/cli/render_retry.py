@@ -1,0 +1,100 @@
+"""What `processor retry` shows at a terminal, and as JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import orjson
+from rich.table import Table
+from rich.text import Text
+
+from processor.monitoring.formatting import verbatim
+from processor.monitoring.model import WaitingView
+from processor.repair.delayed import FOLLOWING, Progress
+from processor.repair.model import WaitingRecord
+
+_SECOND_MS = 1000
+_UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
+_LATE_MS = 60_000  # what is due for longer waits for more than its turn
+
+
+def as_json(view: WaitingView, records: Sequence[WaitingRecord], now_ms: int) -> bytes:
+    """One JSON object; times are epoch ms, ``reason`` is null for one that follows a session."""
+    return orjson.dumps({"at_ms": now_ms, **asdict(view), "by_due": dict(view.by_due), "records": [asdict(r) for r in records]})
+
+
+def as_table(records: Sequence[WaitingRecord], now_ms: int) -> Table:
+    """One row a record; what stands in it is shown as it is."""
+    table = Table()
+    for header in ("request", "operation", "due", "reason", "attempts", "where"):
+        table.add_column(header, justify="right" if header == "attempts" else "left", overflow="fold")
+    for r in records:
+        where = f"{r.topic}[{r.partition}]@{r.offset}"
+        cells = (shown(r.request_id), shown(r.operation), due_words(r.due_ms, now_ms), r.reason or FOLLOWING, str(r.attempt), where)
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def summary(view: WaitingView) -> str:
+    """How many wait, when and why."""
+    if not view.count:
+        return "0 waiting"
+    times = ", ".join(f"{name} {count}" for name, count in view.by_due if count)
+    more = "" if view.complete else " There are more: not everything was read."
+    return f"{view.count} waiting, {view.due_now} of them due. When: {times}. Why: {counted(view.by_reason)}.{more}"
+
+
+def meaning(view: WaitingView, now_ms: int) -> str:
+    """One sentence: what that means, and what to do."""
+    if not view.count:
+        return "No request waits for a later attempt; nothing is to be done."
+    if view.oldest_due_ms is not None and now_ms - view.oldest_due_ms > _LATE_MS:
+        late = span_words(now_ms - view.oldest_due_ms)
+        return (
+            f"The oldest has been due for {late}: those that are due are at work or wait for the budget (`processor budget` shows pauses), "
+            "or no processor runs."
+        )
+    if view.due_now:
+        return "Those that are due are about to start or at work; nothing is to be done."
+    wait = span_words((view.next_due_ms or now_ms) - now_ms)
+    return f"None is due; the next one starts in {wait}. `processor retry release` starts them now, e.g. once the cause is gone."
+
+
+def outcome(progress: Progress, within_s: float) -> str:
+    """What became of a release, and how to go on."""
+    again = ""
+    if progress.waiting_again:
+        count = sum(progress.waiting_again.values())
+        again = f" Of these, {count} were put off and wait again: {counted(progress.waiting_again)} (`processor retry list`)."
+    if not progress.left:
+        return f"All {progress.named} have been taken up and are done with.{again}"
+    return (
+        f"{progress.done} of {progress.named} are done with after {within_s:.0f} s.{again} The other {progress.left} are at work or wait "
+        "for the budget, which a release does not override (`processor budget` shows pauses); or no processor runs. They go on by "
+        "themselves: look with `processor retry list`, and release again what is not due and still waits after 15 minutes."
+    )
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """``http_503 12, throttled 3``."""
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def due_words(due_ms: int, now_ms: int) -> str:
+    """``in 4 min``, ``now``, ``2 h ago``."""
+    left_ms = due_ms - now_ms
+    if abs(left_ms) < _SECOND_MS:
+        return "now"
+    return f"in {span_words(left_ms)}" if left_ms > 0 else f"{span_words(-left_ms)} ago"
+
+
+def span_words(span_ms: int) -> str:
+    """A length of time in the largest unit of which it has two."""
+    seconds = max(0, span_ms) // _SECOND_MS
+    return next((f"{seconds // size_s} {unit}" for unit, size_s in _UNITS if seconds >= 2 * size_s), f"{seconds} s")
+
+
+def shown(text: str | None) -> str:
+    """Text from outside as it is, but for what a terminal would act on; ``-`` where there is none."""
+    return "-" if text is None else verbatim(text)

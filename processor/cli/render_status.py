@@ -1,0 +1,99 @@
+"""What `processor status`, `top` and `lag` show at a terminal, and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import groupby
+
+import orjson
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from processor.monitoring.formatting import duration
+from processor.monitoring.model import Overview, PartitionView
+
+_BAR = 10
+_CALM = ("All is well",)
+
+
+def as_json(o: Overview) -> bytes:
+    """One JSON object: seconds, calls, records and epoch ms; an endless time is null."""
+    found = asdict(o)
+    for scope, seen in zip(found["budget"]["scopes"], o.budget.scopes, strict=True):
+        scope["foreign"] = seen.foreign
+    return orjson.dumps(found)
+
+
+def screen(o: Overview) -> RenderableType:
+    """One screen: the verdict, then budget, replicas, backlog, what waits, what is dead."""
+    calm = o.verdict.startswith(_CALM)
+    head = Panel(Text(o.verdict, "bold green" if calm else "bold yellow"), title=o.group, subtitle=f"group {o.group_state}")
+    return Group(head, _scopes(o), _replicas(o), lag_table(o.partitions, by_topic=True), _waiting(o), _dead(o))
+
+
+def lag_table(partitions: tuple[PartitionView, ...], *, by_topic: bool = False) -> RenderableType:
+    """Unfinished records by partition, or by topic."""
+    table = Table(
+        title="backlog", title_justify="left", caption=None if by_topic else "markers of transactions count until they are passed"
+    )
+    for header in ("topic", *(() if by_topic else ("partition", "done below", "end")), "unfinished", "owners" if by_topic else "owner"):
+        table.add_column(header, justify="left" if header in {"topic", "owner", "owners"} else "right")
+    if not by_topic:
+        for p in partitions:
+            owner = Text(p.owner or "nobody", "" if p.owner else "bold red")
+            table.add_row(Text(p.topic), str(p.partition), str(p.floor), str(p.end), str(p.unfinished), owner)
+        return table
+    for topic, found in groupby(partitions, key=lambda p: p.topic):
+        views = list(found)
+        ownerless = sum(1 for p in views if p.owner is None)
+        owners = Text(f"{ownerless} of {len(views)} partitions without" if ownerless else "all", "bold red" if ownerless else "")
+        table.add_row(Text(topic), str(sum(p.unfinished for p in views)), owners)
+    return table
+
+
+def _scopes(o: Overview) -> RenderableType:
+    table = Table(title="budget", title_justify="left")
+    table.add_column("scope", no_wrap=True)
+    table.add_column("used of limit", no_wrap=True, justify="right")
+    table.add_column("", no_wrap=True, max_width=_BAR, overflow="crop")
+    for header in ("waiting", "owed calls", "done in"):
+        table.add_column(header, justify="right")
+    drains, notes = {d.scope: d for d in o.drains}, list[Text]()
+    for s in o.budget.scopes:
+        drain = drains[s.scope]
+        filled = min(_BAR, round(_BAR * s.used / s.limit))
+        remarks = [f"paused for {duration(s.paused_for_s)}"] if s.paused_for_s else []
+        remarks += [f"lowered from {s.configured}: foreign traffic"] if s.foreign else []
+        notes += [Text(f"{s.scope}: {', '.join(remarks)}", "bold red")] if remarks else []
+        bar = Text("█" * filled + "░" * (_BAR - filled), "yellow" if filled == _BAR else "cyan")
+        done_in = duration(drain.drain_s) if drain.calls else "-"
+        table.add_row(s.scope, f"{s.used} of {s.limit}", bar, str(s.waiting), str(drain.calls), done_in)
+    notes += [Text(f"{c.name}: breaker open, next probe in {duration(c.probe_in_s)}", "bold red") for c in o.budget.circuits]
+    return Group(table, *notes)
+
+
+def _replicas(o: Overview) -> RenderableType:
+    parts = [
+        Text(f"{r.instance} ({r.partitions})" + ("" if r.heard else " not heard"), "" if r.heard else "bold red") for r in o.replicas
+    ] or [Text("none", "bold red")]
+    return Text("replicas (partitions): ") + Text(", ").join(parts)
+
+
+def _waiting(o: Overview) -> RenderableType:
+    w = o.waiting
+    if not w.count:
+        return Text("waiting: nothing waits in the delay topics")
+    reasons = ", ".join(f"{name} {count}" for name, count in sorted(w.by_reason.items(), key=lambda item: -item[1]))
+    when = "" if w.next_due_ms is None else f", the next in {duration(max(0.0, (w.next_due_ms - o.at_ms) / 1000))}"
+    more = "" if w.complete else " at least"
+    return Text(f"waiting: {w.count}{more} in the delay topics, {w.due_now} due{when} ({reasons}); see `processor retry list`")
+
+
+def _dead(o: Overview) -> RenderableType:
+    d = o.dead_letters
+    if not d.open:
+        return Text(f"dead letters: none open ({d.redriven} redriven, {d.discarded} discarded)")
+    reasons = ", ".join(f"{name} {count}" for name, count in sorted(d.by_reason.items(), key=lambda item: -item[1]))
+    return Text(f"dead letters: {d.open} open ({reasons}); see `processor deadletters list`", "yellow")

@@ -1,0 +1,202 @@
+"""Commands for requests that wait in the delay topics: `processor retry list`, `processor retry release` (docs/waiting.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import uuid
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from processor.cli.batch import fail, settings_or_fail
+from processor.cli.options import login
+from processor.clock import clock_ms
+from processor.settings import Settings
+
+if TYPE_CHECKING:
+    from processor.repair.delayed import Progress, WaitingSelection
+    from processor.repair.delayed_index import WaitingBook
+    from processor.repair.model import WaitingRecord
+
+retry_app = typer.Typer(no_args_is_help=True, help="Look at requests that wait for a later attempt, and start them now.")
+
+_NOT_ALL = 1
+_TIME = re.compile(r"([0-9]{1,6})(s|m|h|d)")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_WIDTH = 200  # of a table that nobody sees on a terminal
+_BY_MAX = 200
+
+Reasons = Annotated[list[str] | None, typer.Option("--reason", help="an error code as listed, or `following` (a session); may be repeated")]
+Operations = Annotated[list[str] | None, typer.Option("--operation", help="may be repeated")]
+RequestIds = Annotated[list[str] | None, typer.Option("--request-id", help="exactly as the caller wrote it; may be repeated")]
+DueWithin = Annotated[str | None, typer.Option(help="due by now or within this time: 30s, 10m, 2h, 1d")]
+
+
+@retry_app.command("list")
+def retry_list(
+    *,
+    reason: Reasons = None,
+    operation: Operations = None,
+    request_id: RequestIds = None,
+    due_within: DueWithin = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="rows at most; 50 in a table, all with --json")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
+) -> None:
+    """Show what waits in the delay topics: until when, why, after how many attempts, where.
+
+    Exit status: 0, also if nothing waits; 1 if Kafka cannot be asked; 2 if the configuration or an option is wrong.
+    """
+    from rich.console import Console  # noqa: PLC0415
+
+    from processor.cli import render_retry  # noqa: PLC0415
+    from processor.monitoring.delayed_view import waiting_view  # noqa: PLC0415
+
+    settings = settings_or_fail()
+    book, found = _look(settings, _selection(reason, operation, request_id, due_within, None))
+    now_ms = clock_ms()
+    view = waiting_view(found, now_ms, complete=book.complete)
+    if as_json:
+        sys.stdout.buffer.write(render_retry.as_json(view, found[:limit], now_ms) + b"\n")
+        return
+    rows = found[: limit or 50]
+    if rows:
+        Console(width=None if sys.stdout.isatty() else _WIDTH).print(render_retry.as_table(rows, now_ms))
+    if len(rows) < len(found):
+        typer.echo(f"{len(found) - len(rows)} more are not shown; --limit {len(found)} shows them")
+    typer.echo(render_retry.summary(view))
+    typer.echo(render_retry.meaning(view, now_ms) if found or not len(book.records) else _none_selected(book))
+
+
+@retry_app.command("release")
+def retry_release(
+    *,
+    reason: Reasons = None,
+    operation: Operations = None,
+    request_id: RequestIds = None,
+    due_within: DueWithin = None,
+    everything: Annotated[bool, typer.Option("--all", help="everything that waits")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="so many at most, the first due first")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be released")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    wait: Annotated[float, typer.Option(min=0, max=3600, help="look for so many seconds at what becomes of them")] = 30.0,
+) -> None:
+    """Start waiting requests now, whenever they are due. Their budget, pauses and limits hold as always.
+
+    Exit status: 0 if all named are done with, or there were none; 1 if some are not yet, or Kafka cannot be asked; 2 if nothing was
+    begun because the configuration or an option is wrong.
+    """
+    from processor.cli import render_retry  # noqa: PLC0415
+    from processor.monitoring.delayed_view import waiting_view  # noqa: PLC0415
+
+    settings = settings_or_fail()
+    wanted = _selection(reason, operation, request_id, due_within, limit)
+    if everything and wanted.narrows:
+        fail("--all goes with no filter but --limit; leave one of them out")
+    if not everything and not wanted.narrows:
+        fail("say what to release: --reason, --operation, --request-id, --due-within, or --all; `processor retry list` shows what waits")
+    book, found = _look(settings, wanted)
+    if not found:
+        typer.echo(_none_selected(book))
+        return
+    view = waiting_view(found, clock_ms(), complete=book.complete)
+    typer.echo(f"selected: {render_retry.summary(view)}")
+    if dry_run:
+        typer.echo(f"nothing was released; the same command without --dry-run releases these {len(found)}")
+        return
+    if not yes:
+        _ask(len(found))
+    progress = _release(settings, book, found, wait)
+    typer.echo(render_retry.outcome(progress, wait))
+    if progress.left:
+        raise typer.Exit(_NOT_ALL)
+
+
+def _ask(count: int) -> None:
+    try:
+        agreed = typer.confirm(f"Start {count} request(s) now?")
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        fail("nothing was released; --yes releases without asking", _NOT_ALL)
+
+
+def _look(settings: Settings, wanted: WaitingSelection) -> tuple[WaitingBook, list[WaitingRecord]]:
+    from processor.repair.delayed import select  # noqa: PLC0415
+    from processor.repair.delayed_index import WaitingBook, WaitingUnreadableError  # noqa: PLC0415
+
+    async def look() -> WaitingBook:
+        book = WaitingBook(settings)
+        try:
+            await book.refresh()
+        finally:
+            await book.close()
+        return book
+
+    try:
+        book = asyncio.run(look())
+    except WaitingUnreadableError as exc:
+        fail(str(exc), _NOT_ALL)
+    except KeyboardInterrupt:
+        _interrupted("nothing was done")
+    return book, select(book.records, wanted, clock_ms())
+
+
+def _release(settings: Settings, book: WaitingBook, found: list[WaitingRecord], within_s: float) -> Progress:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415
+
+    from processor.repair.delayed_index import WaitingUnreadableError  # noqa: PLC0415
+    from processor.repair.release import ReleaseError, follow, publish_releases, releases_of  # noqa: PLC0415
+
+    async def release(bar: Bar) -> Progress:
+        task = bar.add_task("done with", total=len(found))
+        await publish_releases(settings, releases_of(found, str(uuid.uuid4())), by=login()[:_BY_MAX], at_ms=clock_ms())
+        try:
+            return await follow(found, book, within_s, lambda progress: bar.update(task, completed=progress.done))
+        finally:
+            await book.close()
+
+    try:
+        with Bar(console=Console(stderr=True), transient=True) as bar:
+            return asyncio.run(release(bar))
+    except ReleaseError as exc:
+        fail(str(exc), _NOT_ALL)
+    except WaitingUnreadableError as exc:
+        fail(f"the release is written, but what becomes of it cannot be seen: {exc}", _NOT_ALL)
+    except KeyboardInterrupt:
+        _interrupted("what was released goes on by itself; `processor retry list` shows what waits")
+
+
+def _selection(
+    reasons: list[str] | None, operations: list[str] | None, request_ids: list[str] | None, due_within: str | None, limit: int | None
+) -> WaitingSelection:
+    from processor.contract.schemas import operations as known  # noqa: PLC0415
+    from processor.repair.delayed import WaitingSelection  # noqa: PLC0415
+
+    unknown = sorted(set(operations or ()) - set(known()))
+    if unknown:
+        fail(f"--operation {unknown[0]!r}: there is no such operation; known are {', '.join(known())}")
+    within_s = None
+    if due_within is not None:
+        match = _TIME.fullmatch(due_within)
+        if match is None:
+            fail(f"--due-within {due_within!r} is no time; write e.g. 30s, 10m, 2h or 1d")
+        within_s = float(int(match[1]) * _UNIT_S[match[2]])
+    return WaitingSelection(frozenset(reasons or ()), frozenset(operations or ()), frozenset(request_ids or ()), within_s, limit)
+
+
+def _none_selected(book: WaitingBook) -> str:
+    from processor.cli.render_retry import counted  # noqa: PLC0415
+    from processor.monitoring.delayed_view import waiting_view  # noqa: PLC0415
+
+    view = waiting_view(book.records, clock_ms(), complete=book.complete)
+    if not view.count:
+        return "nothing waits in the delay topics; nothing is to be done"
+    more = "" if view.complete else "; not everything was read"
+    return f"none of the {view.count} that wait is selected; they wait for: {counted(view.by_reason)}{more}"
+
+
+def _interrupted(text: str) -> NoReturn:
+    fail(f"interrupted; {text}", 130)

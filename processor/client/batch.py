@@ -1,0 +1,246 @@
+"""A file of requests in, a file of results out: for people. Goes on where it was when it is run again."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from processor.client.topics import RequestsFileError, line_fault, publish_requests, read_topics, record_key, topic_reader
+from processor.contract.decode import Accepted, decode
+from processor.contract.records import ID_NAMESPACE, Record, Source
+from processor.didit.catalog import OPERATIONS
+from processor.settings import Settings
+from processor.stream.topics import topic_names
+
+_CHUNK = 500
+_JSON_COLUMN = ":json"
+_INPUT_COLUMN = "input."
+_SENT_AS = {"verification": "session.create"}  # the call that a composite operation begins with
+
+
+class BatchError(Exception):
+    """The batch cannot be begun; the text says why and what to do. Nothing was published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One request of the file."""
+
+    request_id: str
+    operation: str
+    key: bytes
+    value: bytes
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a batch is."""
+
+    total: int
+    published: int = 0
+    done: Counter[str] = field(default_factory=Counter)  # by status
+
+    @property
+    def finished(self) -> int:
+        """Requests with a final result."""
+        return sum(self.done.values())
+
+    @property
+    def all_succeeded(self) -> bool:
+        """Whether every request has a result that says so."""
+        return self.done["succeeded"] == self.total
+
+
+def read_batch(path: Path, operation: str | None) -> list[Item]:
+    """The requests of a JSON Lines or CSV file (by its ending), all valid.
+
+    A line of JSON is a request, or, with ``operation``, only its input. A CSV column is a member of the request: ``request_id``,
+    ``operation``, ``priority`` ..., ``input.full_name``; its text is taken as text, unless the name ends in ``:json``. Without a
+    ``request_id`` the same line always gets the same one, so that a batch that is run again makes no second call.
+
+    Raises:
+        RequestsFileError: with every fault, by line.
+        OSError, UnicodeDecodeError: if it cannot be read.
+    """
+    faults: list[str] = []
+    items: list[Item] = []
+    lines: dict[str, int] = {}
+    for number, value in _rows(path, operation):
+        found = decode(Record(Source(path.name, 0, number), None, value))
+        if not isinstance(found, Accepted):
+            faults.append(line_fault(number, found.error))
+            continue
+        request = found.request
+        if request.request_id in lines:
+            faults.append(f"line {number}: has the request_id of line {lines[request.request_id]}; one request_id stands for one request")
+        lines.setdefault(request.request_id, number)
+        items.append(Item(request.request_id, request.operation, record_key(request), value))
+    if faults:
+        raise RequestsFileError("\n".join(faults))
+    return items
+
+
+def time_left_s(operations: Mapping[str, int], limits: Mapping[str, tuple[int, float]]) -> float:
+    """How long the calls of so many requests take at the full budget, if nobody else uses it.
+
+    Args:
+        operations: how many requests are left, by operation.
+        limits: scope -> calls, window in seconds.
+    """
+    calls: Counter[str] = Counter()
+    for name, count in operations.items():
+        for scope in OPERATIONS[_SENT_AS.get(name, name)].scopes:
+            calls[scope] += count
+    return max((count * limits[scope][1] / limits[scope][0] for scope, count in calls.items()), default=0.0)
+
+
+class Batch:
+    """One run."""
+
+    def __init__(self, settings: Settings, source: Path, target: Path, items: Sequence[Item]) -> None:
+        self._settings, self._target, self._items = settings, target, items
+        self._on_progress: Callable[[Progress], None] = lambda _: None
+        self._topic = topic_names(settings).results
+        self._state_path = target.with_name(target.name + ".state")
+        self._digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        self._left = {item.request_id: item.operation for item in items}
+        self.progress = Progress(len(items))
+
+    @property
+    def left(self) -> Mapping[str, int]:
+        """Requests without a final result, by operation."""
+        return Counter(self._left.values())
+
+    async def run(self, on_progress: Callable[[Progress], None]) -> Progress:
+        """Publish what is not published, and write results until all are there; ``on_progress`` is told of every step.
+
+        Raises:
+            BatchError: if the target belongs to another file.
+            TopicMissingError, KafkaError, TimeoutError: run it again when Kafka is back.
+        """
+        self._on_progress, state = on_progress, self._resume()
+        async with topic_reader(self._settings, [self._topic], from_end=True) as consumer:
+            if state is None:
+                positions = {tp.partition: await consumer.position(tp) for tp in consumer.assignment()}
+                state = {"input_sha256": self._digest, "published": 0, "positions": {str(p): at for p, at in positions.items()}}
+                self._save(state)
+            for partition, offset in state["positions"].items():
+                consumer.seek(TopicPartition(self._topic, int(partition)), offset)
+            self.progress.published = state["published"]
+            self._on_progress(self.progress)
+            publishing = asyncio.get_running_loop().create_task(self._publish(state))
+            try:
+                with self._target.open("ab") as out:
+                    await self._collect(consumer, publishing, out)
+            finally:
+                publishing.cancel()
+                await asyncio.wait({publishing})
+        self._state_path.unlink(missing_ok=True)
+        return self.progress
+
+    def _resume(self) -> dict[str, Any] | None:
+        if self._target.exists() and self._target.stat().st_size and not self._state_path.exists():
+            raise BatchError(f"{self._target} is there and was not left by an unfinished batch; name another file, or remove it")
+        if not self._state_path.exists():
+            return None
+        state: dict[str, Any] = json.loads(self._state_path.read_text())
+        if state["input_sha256"] != self._digest:
+            raise BatchError(f"{self._target} was begun with another input; name another file, or remove it and {self._state_path}")
+        whole = self._target.read_bytes() if self._target.exists() else b""
+        kept = whole[: whole.rfind(b"\n") + 1]  # a line that was cut by the end of the process is written again
+        self._target.write_bytes(kept)
+        for line in kept.splitlines():
+            self._note(orjson.loads(line))
+        return state
+
+    async def _publish(self, state: dict[str, Any]) -> None:
+        while state["published"] < len(self._items):
+            chunk = self._items[state["published"] : state["published"] + _CHUNK]
+            await publish_requests(self._settings, [(item.key, item.value) for item in chunk])
+            state["published"] += len(chunk)
+            self._save(state)
+            self.progress.published = state["published"]
+            self._on_progress(self.progress)
+
+    async def _collect(self, consumer: AIOKafkaConsumer, publishing: asyncio.Task[None], out: BinaryIO) -> None:
+        while self._left:
+            if publishing.done():
+                publishing.result()  # an error ends the batch; it goes on when it is run again
+            for record in await read_topics(consumer, wait_s=0.5):
+                result = orjson.loads(record.value or b"null")
+                if isinstance(result, dict) and result.get("kind") == "final" and result.get("request_id") in self._left:
+                    out.write((record.value or b"") + b"\n")
+                    self._note(result)
+            out.flush()
+            self._on_progress(self.progress)
+
+    def _note(self, result: Mapping[str, Any]) -> None:
+        if self._left.pop(result["request_id"], None) is not None:
+            self.progress.done[result["status"]] += 1
+
+    def _save(self, state: Mapping[str, Any]) -> None:
+        fresh = self._state_path.with_name(self._state_path.name + ".new")
+        fresh.write_text(json.dumps(state))
+        fresh.replace(self._state_path)
+
+
+def _rows(path: Path, operation: str | None) -> Iterator[tuple[int, bytes]]:
+    """Line number and request of each line."""
+    if path.suffix.lower() == ".csv":
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), 2):
+                yield number, _completed(_csv_request(row), operation)
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, _line_request(line.strip(), operation)
+
+
+def _line_request(line: bytes, operation: str | None) -> bytes:
+    if operation is None:
+        return line
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return line  # the decoder says what is wrong with it
+    return _completed({"input": found}, operation)
+
+
+def _csv_request(row: Mapping[str | None, Any]) -> dict[str, Any]:
+    request: dict[str, Any] = {"input": {}}
+    for column, text in row.items():
+        if column is None or text is None or text == "":
+            continue  # an empty cell is an absent member
+        name, value = column, text
+        if column.endswith(_JSON_COLUMN):
+            name = column.removesuffix(_JSON_COLUMN)
+            try:
+                value = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                value = text  # its type is refused with the path
+        if name.startswith(_INPUT_COLUMN):
+            request["input"][name.removeprefix(_INPUT_COLUMN)] = value
+        else:
+            request[name] = value
+    return request
+
+
+def _completed(request: dict[str, Any], operation: str | None) -> bytes:
+    if operation is not None:
+        request.setdefault("operation", operation)
+    if "request_id" not in request:
+        content = orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+        request = {"request_id": str(uuid.uuid5(ID_NAMESPACE, "batch\n" + hashlib.sha256(content).hexdigest())), **request}
+    return orjson.dumps(request)

@@ -1,0 +1,103 @@
+"""What all views share: the parts of the page, a visit, and templates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from multidict import MultiMapping
+
+from processor.console import filters
+from processor.console.actions import Acts
+from processor.console.auth import Access, Visitor
+from processor.console.chart import bar
+from processor.console.overview_cache import Latest
+from processor.console.ports import Operations
+from processor.monitoring.formatting import duration
+
+_WORDS = (
+    "number",
+    "count",
+    "percent",
+    "relative",
+    "utc",
+    "clock",
+    "machine",
+    "size",
+    "reason",
+    "hopeless",
+    "left_out",
+    "within",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request to the page."""
+
+    request: web.Request
+    visitor: Visitor | None  # None before he has signed in
+    fields: MultiMapping[str]  # of the query, or of the form
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a view has found: a template and what it says."""
+
+    template: str
+    context: Mapping[str, Any]
+    status: int = 200
+
+
+class Site:
+    """The parts of the page, and its templates."""
+
+    def __init__(self, operations: Operations, access: Access, latest: Latest, acts: Acts, now: Callable[[], float], group: str) -> None:
+        self.operations, self.access, self.latest, self.acts, self.now = operations, access, latest, acts, now
+        self._templates = _templates(group)
+
+    def render(self, shown: Shown, visit: Visit) -> web.Response:
+        """The answer: a whole page, or for a refresh by the script its inner part."""
+        text = self._templates.get_template(shown.template).render(
+            shown.context,
+            whole="part.html" if visit.request.headers.get("X-Part") == "1" else "page.html",
+            visitor=visit.visitor,
+            here=visit.request.path,
+            now_ms=visit.now_ms,
+        )
+        return web.Response(text=text, status=shown.status, content_type="text/html", charset="utf-8")
+
+    async def close(self, _app: web.Application) -> None:
+        """End what is under way."""
+        await self.latest.close()
+        await self.acts.close()
+
+
+def message(status: int, title: str, text: str) -> Shown:
+    """A page that says one thing."""
+    return Shown("message.html", {"title": title, "text": text}, status)
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after a dot or before a bracket."""
+    return escape(name).replace(".", Markup(".<wbr>")).replace("[", Markup("<wbr>["))
+
+
+def _templates(group: str) -> Environment:
+    found = Environment(
+        loader=PackageLoader("processor.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    found.filters |= {"duration": duration} | {name: getattr(filters, name) for name in _WORDS}
+    found.filters["breakable"] = breakable
+    found.globals |= {"bar": bar, "group": group}
+    return found

@@ -1,0 +1,196 @@
+"""Query and form fields to a selection and back. Pure. Text is taken as it is: a request id may begin with a space."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from multidict import MultiMapping
+
+from processor.repair.delayed import FOLLOWING
+from processor.repair.model import REPLAYS_MAX, Selection
+
+_SPAN = re.compile(r"([1-9][0-9]{0,3})([mhd])")
+_SPAN_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+_POSITION = re.compile(r"(0|[1-9][0-9]{0,9}):(0|[1-9][0-9]{0,18})")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
+_VALUES_MAX = 500
+_REQUEST_ID_MAX = 128
+_NAME_MAX, _NOTE_MAX = 60, 500
+_ANY_REPLAYS = 1_000_000
+_NEVER_MS = 10**16 - 1
+
+SPANS = (("", "any time"), ("15m", "15 minutes"), ("1h", "1 hour"), ("6h", "6 hours"), ("1d", "1 day"), ("7d", "7 days"))
+
+
+class BadInputError(ValueError):
+    """A field is not as it must be. The text says which and how, and quotes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A selection and how it was asked for."""
+
+    selection: Selection
+    since: str = ""  # one of SPANS, or another span, for the form
+
+
+def read_selection(fields: MultiMapping[str], now_ms: int) -> Asked:
+    """What a query or form names.
+
+    Raises:
+        BadInputError: if a field is malformed or out of range.
+    """
+    since, since_ms = _since(fields, now_ms)
+    selection = Selection(
+        reasons=_words(fields, "reason"),
+        operations=_words(fields, "operation"),
+        request_ids=frozenset(filter(None, [read_request_id(fields, "request_id")])),
+        positions=_positions(fields),
+        since_ms=since_ms,
+        until_ms=_number(fields, "until_ms"),
+        count_max=_number(fields, "count_max"),
+        in_doubt=_ticked(fields, "in_doubt"),
+        replays_max=_ANY_REPLAYS if _ticked(fields, "replayed") else REPLAYS_MAX,
+    )
+    return Asked(selection, since)
+
+
+def selection_fields(selection: Selection) -> list[tuple[str, str]]:
+    """The fields that ``read_selection`` takes, with absolute times: for links and hidden inputs."""
+    fields = [("reason", word) for word in sorted(selection.reasons)]
+    fields += [("operation", word) for word in sorted(selection.operations)]
+    fields += [("request_id", word) for word in sorted(selection.request_ids)]
+    fields += [("position", f"{partition}:{offset}") for partition, offset in sorted(selection.positions)]
+    for name in ("since_ms", "until_ms", "count_max"):
+        value = getattr(selection, name)
+        fields += [] if value is None else [(name, str(value))]
+    fields += [("in_doubt", "1")] if selection.in_doubt else []
+    return fields + ([("replayed", "1")] if selection.replays_max > REPLAYS_MAX else [])
+
+
+def frozen(selection: Selection, now_ms: int) -> Selection:
+    """The same without what fails from now on: what is confirmed later is at most what was shown.
+
+    Positions name what was shown by themselves, also where the clock of another replica is ahead.
+    """
+    until_ms = _NEVER_MS if selection.positions else now_ms + 1
+    return selection if selection.until_ms is not None else replace(selection, until_ms=until_ms)
+
+
+def read_request_id(fields: MultiMapping[str], name: str) -> str:
+    """A request id, verbatim; empty where none is given.
+
+    Raises:
+        BadInputError: if it cannot be one.
+    """
+    text = _one(fields, name)
+    if len(text) > _REQUEST_ID_MAX or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in text):  # noqa: PLR2004 - control characters
+        raise BadInputError(f"A request id has 1 to {_REQUEST_ID_MAX} characters and no control characters; this one is not of that form.")
+    return text
+
+
+def read_reason(fields: MultiMapping[str]) -> str | None:
+    """The reason of the waiting list: ``-`` is "without one", and so is the word that counts show for it; empty is "any".
+
+    Raises:
+        BadInputError: if it cannot be one.
+    """
+    text = _one(fields, "reason")
+    if not text:
+        return None
+    return "" if text in {"-", FOLLOWING} else _word("reason", text)
+
+
+def read_page(fields: MultiMapping[str]) -> int:
+    """The page of a list, from 1.
+
+    Raises:
+        BadInputError: if it is no number.
+    """
+    return max(1, _number(fields, "page") or 1)
+
+
+def read_name(fields: MultiMapping[str]) -> str:
+    """Who acts.
+
+    Raises:
+        BadInputError: if nobody says so.
+    """
+    text = _one(fields, "by").strip()
+    if not 1 <= len(text) <= _NAME_MAX or not text.isprintable():
+        raise BadInputError(f"Say who you are: a name or initials of 1 to {_NAME_MAX} characters. It is written beside the dead letters.")
+    return text
+
+
+def read_note(fields: MultiMapping[str]) -> str:
+    """Why something is discarded.
+
+    Raises:
+        BadInputError: if nothing is said.
+    """
+    text = " ".join(_one(fields, "note").split())
+    if not 1 <= len(text) <= _NOTE_MAX or not text.isprintable():
+        raise BadInputError(f"Say why, in 1 to {_NOTE_MAX} characters: whoever looks at these requests later has only your note.")
+    return text
+
+
+def _since(fields: MultiMapping[str], now_ms: int) -> tuple[str, int | None]:
+    text = _one(fields, "since")
+    if not text:
+        return "", _number(fields, "since_ms")
+    found = _SPAN.fullmatch(text)
+    if found is None:
+        raise BadInputError("since is a length of time such as 15m, 6h or 7d; leave it out for any time.")
+    return text, now_ms - int(found[1]) * _SPAN_MS[found[2]]
+
+
+def _positions(fields: MultiMapping[str]) -> frozenset[tuple[int, int]]:
+    found = set()
+    for text in _many(fields, "position"):
+        match = _POSITION.fullmatch(text)
+        if match is None:
+            raise BadInputError("position is partition:offset of the dead-letter topic, such as 3:1042.")
+        found.add((int(match[1]), int(match[2])))
+    return frozenset(found)
+
+
+def _words(fields: MultiMapping[str], name: str) -> frozenset[str]:
+    return frozenset(_word(name, text) for text in _many(fields, name) if text)
+
+
+def _word(name: str, text: str) -> str:
+    if not _WORD.fullmatch(text):
+        raise BadInputError(f"{name} is a name such as those in its list: letters, digits, and _ . : - only.")
+    return text
+
+
+def _number(fields: MultiMapping[str], name: str) -> int | None:
+    text = _one(fields, name)
+    if not text:
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise BadInputError(f"{name} is a whole number of at most 16 digits.")
+    return int(text)
+
+
+def _ticked(fields: MultiMapping[str], name: str) -> bool:
+    text = _one(fields, name)
+    if text not in {"", "1"}:
+        raise BadInputError(f"{name} is 1 or left out.")
+    return text == "1"
+
+
+def _one(fields: MultiMapping[str], name: str) -> str:
+    values = _many(fields, name)
+    if len(values) > 1:
+        raise BadInputError(f"{name} is given more than once.")
+    return values[0] if values else ""
+
+
+def _many(fields: MultiMapping[str], name: str) -> list[str]:
+    values = fields.getall(name, [])
+    if len(values) > _VALUES_MAX or not all(isinstance(value, str) for value in values):
+        raise BadInputError(f"{name} is text, {_VALUES_MAX} times at most.")
+    return list(values)

@@ -1,0 +1,88 @@
+"""What the page needs of the rest. Whoever builds the page gives it one ``Operations``; times are epoch ms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from processor.monitoring.history import Sample
+from processor.monitoring.model import Overview
+from processor.repair.model import DeadLetter, Done, Journey, Plan, Selection, WaitingRecord
+
+LETTERS_A_PAGE = 50
+WAITING_MAX = 200
+
+
+class UnavailableError(Exception):
+    """Kafka cannot be asked now. The text is ours and is shown: what does not answer, in one sentence without personal data."""
+
+
+class RefusedError(Exception):
+    """An act is not possible as asked. The text is ours and is shown: what was wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedDeadLetters:
+    """One page of the open dead letters that a selection names, the newest first."""
+
+    letters: tuple[DeadLetter, ...]  # at most LETTERS_A_PAGE
+    page: int  # from 1; the last one if a later one was asked for
+    pages: int  # at least 1
+    total: int  # that the selection names
+    reasons: tuple[str, ...] = ()  # reason types and codes of all open ones: what the filter offers
+    operations: tuple[str, ...] = ()  # and their operations
+    complete: bool = True  # false: there are more than were read
+
+
+@dataclass(frozen=True, slots=True)
+class ListedWaiting:
+    """Records that wait, by their due time."""
+
+    records: tuple[WaitingRecord, ...]  # at most WAITING_MAX
+    total: int  # that the filter names
+    reasons: tuple[str, ...] = ()  # of all that wait: what the filter offers
+    complete: bool = True  # false: there are more than were read
+
+
+class Operations(Protocol):
+    """Everything the page reads and does.
+
+    Reads raise ``UnavailableError`` while Kafka cannot be asked. The page gives up waiting after its own deadline and cancels the call.
+    """
+
+    async def overview(self) -> Overview:
+        """Everything as it is now. The page asks at most once in two seconds, never twice at a time."""
+
+    def history(self) -> Mapping[str, Sequence[Sample]]:
+        """The last 15 minutes by scope, one sample in two seconds, oldest first; empty for a scope that is not known."""
+
+    async def dead_letters(self, selection: Selection, *, page: int) -> ListedDeadLetters:
+        """Open dead letters. ``page`` counts from 1; ``in_doubt`` and ``replays_max`` of the selection do not narrow here."""
+
+    async def plan(self, selection: Selection) -> Plan:
+        """What ``redrive`` would do; changes nothing. ``count_max`` counts those that are chosen, not those that are left out."""
+
+    async def redrive(self, selection: Selection, by: str) -> Done:
+        """Publish the selected open dead letters to their requests topic again, once.
+
+        The page asks for one act at a time. It cancels the call after five minutes, and when the process stops.
+
+        Raises:
+            RefusedError: if it is not possible as asked.
+        """
+
+    async def discard(self, selection: Selection, by: str, note: str) -> Done:
+        """Mark the selected open dead letters as dealt with; their bytes stay where they are.
+
+        ``in_doubt`` and ``replays_max`` of the selection do not narrow here.
+
+        Raises:
+            RefusedError: if it is not possible as asked.
+        """
+
+    async def waiting(self, *, reason: str | None = None) -> ListedWaiting:
+        """Records of the delay topics by due time; of those with this reason only, where one is given. ``""`` is "without one"."""
+
+    async def journey(self, request_id: str) -> Journey:
+        """What is known of one request; without steps if nothing is."""

@@ -1,0 +1,203 @@
+"""Routes, and what every answer has in common: who may ask, a deadline, the headers, and a clear page for whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import structlog
+from aiohttp import web
+from multidict import MultiDict, MultiMapping
+
+from processor.console import dead_letters, views
+from processor.console.actions import Acts
+from processor.console.auth import Access, DeniedError, Visitor, check_origin
+from processor.console.context import Shown, Site, Visit, message
+from processor.console.forms import BadInputError
+from processor.console.login import sign_in, sign_out
+from processor.console.overview_cache import Latest
+from processor.console.ports import Operations, RefusedError, UnavailableError
+
+ANSWER_S = 10.0
+_READS_MAX = 8  # at a time; the others wait for their turn within their deadline
+_FORM = "application/x-www-form-urlencoded"
+_FORM_BYTES_MAX, _FORM_FIELDS_MAX = 65_536, 1000  # 500 positions and a note
+_FILES = {"page.css": "text/css", "page.js": "text/javascript"}
+_FOLDER = Path(__file__).parent / "files"
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+log = structlog.get_logger(__name__)
+View = Callable[[Site, Visit], Awaitable[Shown]]
+
+
+def add_page(
+    app: web.Application, operations: Operations, access: Access, *, now: Callable[[], float] = time.time, group: str = ""
+) -> None:
+    """Add the page's routes to an application that is not running yet; ``/`` is the overview.
+
+    Args:
+        app: that of the port for those who watch. Its other answers get the page's headers too, where they have none of their own.
+        operations: what the page reads and does.
+        access: who may; ``Access(settings.observe)``. Adds nothing where the page is off.
+        now: epoch seconds.
+        group: name of the set-up, for the title; the consumer group.
+    """
+    if not access.enabled:
+        return
+    site = Site(operations, access, Latest(operations.overview), Acts(), now, group)
+    door = _Door(site)
+    reads: list[tuple[str, View]] = [
+        ("/", views.overview),
+        ("/waiting", views.waiting),
+        ("/request", views.journey),
+        ("/dead-letters", dead_letters.listed),
+        ("/dead-letters/redrive", dead_letters.plan_redrive),
+        ("/dead-letters/discard", dead_letters.plan_discard),
+    ]
+    for path, view in reads:
+        app.router.add_get(path, door.read(view))
+    for path, view in (
+        ("/dead-letters/redrive", dead_letters.redrive),
+        ("/dead-letters/discard", dead_letters.discard),
+        ("/sign-out", sign_out),
+    ):
+        app.router.add_post(path, door.act(view))
+    app.router.add_post("/sign-in", door.enter(sign_in))
+    for name, kind in _FILES.items():
+        app.router.add_get(f"/page/{name}", _file(_FOLDER / name, kind))
+    app.on_response_prepare.append(_add_headers)
+    app.on_cleanup.append(site.close)
+
+
+class _Door:
+    """Wraps a view into a handler."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._seats = asyncio.Semaphore(_READS_MAX)
+
+    def read(self, view: View) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def show(request: web.Request) -> Shown:
+            visit = self._visit(request, self._site.access.visitor(request))
+            if view is views.overview:  # it has its own bound, and must not wait behind slow searches
+                return await view(self._site, visit)
+            async with self._seats:
+                return await view(self._site, visit)
+
+        return self._handler(show)
+
+    def act(self, view: View) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def show(request: web.Request) -> Shown:
+            visitor = self._site.access.visitor(request)
+            check_origin(request)
+            fields = await _fields(request)
+            self._site.access.check_form(visitor, str(fields.get("csrf", "")))
+            return await view(self._site, self._visit(request, visitor, fields))
+
+        return self._handler(show)
+
+    def enter(self, view: View) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def show(request: web.Request) -> Shown:
+            check_origin(request)
+            return await view(self._site, self._visit(request, None, await _fields(request)))
+
+        return self._handler(show)
+
+    def _visit(self, request: web.Request, visitor: Visitor | None, fields: MultiMapping[str] | None = None) -> Visit:
+        return Visit(request, visitor, request.query if fields is None else fields, round(self._site.now() * 1000))
+
+    def _handler(self, show: Callable[[web.Request], Awaitable[Shown]]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            stranger = False
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    shown = await show(request)
+            except web.HTTPException:
+                raise
+            except Exception as exc:  # noqa: BLE001 - every failure has its page; its own text is shown only where it is ours
+                shown, stranger = _failure(exc, request), isinstance(exc, DeniedError) and exc.login
+            # who was not let in is not judged once more: that would count as another try
+            return self._site.render(shown, self._visit(request, None if stranger else self._known(request)))
+
+        return handle
+
+    def _known(self, request: web.Request) -> Visitor | None:
+        try:
+            return self._site.access.visitor(request)
+        except DeniedError:
+            return None
+
+
+def _failure(exc: Exception, request: web.Request) -> Shown:
+    if isinstance(exc, DeniedError) and exc.login:
+        return Shown("sign_in.html", {"problem": exc.text, "back": request.path_qs if request.method == "GET" else "/"}, exc.status)
+    status, title, text = _told(exc, request)
+    return message(status, title, text)
+
+
+def _told(exc: Exception, request: web.Request) -> tuple[int, str, str]:
+    match exc:
+        case DeniedError():
+            return exc.status, "Not allowed", exc.text
+        case BadInputError():
+            return 400, "That is not a valid input", str(exc)
+        case RefusedError():
+            return 409, "That is not possible", str(exc)
+        case UnavailableError():
+            return 503, "Kafka does not answer", f"{exc} Reload the page to try again; calls and retries go on without it."
+        case TimeoutError():
+            return 503, "No answer in time", f"It took longer than {ANSWER_S:.0f} seconds. Narrow the search, or try again later."
+    at = traceback.extract_tb(exc.__traceback__)[-1]
+    log.error("page_failed", view=request.path, error=type(exc).__name__, at=f"{Path(at.filename).name}:{at.lineno}")
+    return 500, "A fault of the processor", "Its log says where, as page_failed. Report it. Requests are not concerned."
+
+
+async def _fields(request: web.Request) -> MultiMapping[str]:
+    """The fields of a form, UTF-8 whatever it says of itself: anybody may send one, and it is read in the loop of the lanes."""
+    if request.content_type != _FORM:
+        raise BadInputError(f"A form is sent as {_FORM}.")
+    raw = await _body(request)
+    try:
+        return MultiDict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=_FORM_FIELDS_MAX))
+    except ValueError:
+        raise BadInputError("The form could not be read.") from None
+
+
+async def _body(request: web.Request) -> bytearray:
+    raw = bytearray()
+    try:
+        async for chunk in request.content.iter_any():
+            raw += chunk
+            if len(raw) > _FORM_BYTES_MAX:
+                break
+    except (ValueError, web.RequestPayloadError, ConnectionError):
+        raise BadInputError("The form could not be read.") from None
+    if len(raw) > _FORM_BYTES_MAX:
+        raise BadInputError("The form is too large. Choose fewer records, or filter them.")
+    return raw
+
+
+def _file(path: Path, kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    body = path.read_bytes()
+
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=kind, charset="utf-8")
+
+    return serve
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)

@@ -1,0 +1,76 @@
+"""The pages that only read: overview, waiting records, one request's journey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from markupsafe import Markup
+
+from processor.console.chart import usage_chart
+from processor.console.context import Shown, Site, Visit
+from processor.console.forms import read_reason, read_request_id
+from processor.console.ports import WAITING_MAX
+from processor.console.summary import Summary, summarize
+from processor.monitoring.history import Sample
+
+_PARTITIONS_MAX = 200  # shown; the rest is counted
+_DOCUMENT_MAX = 50_000  # characters
+_STEPS_MAX = 500  # shown, the last ones; the rest is counted
+_STANDING = {"requested", "dead-letter", "redriven", "discarded"}  # steps that say whether there is something to repair
+
+
+async def overview(site: Site, visit: Visit) -> Shown:
+    """Everything at a glance; the last known one while Kafka is away."""
+    seen = await site.latest.get()
+    if seen.overview is None:
+        return Shown("away.html", {"trouble": seen.trouble}, 503)
+    found = seen.overview
+    summary = summarize(found)
+    history = site.operations.history()
+    partitions = sorted(found.partitions, key=lambda p: (p.owner is not None, -p.unfinished, p.topic, p.partition))
+    context = {
+        "overview": found,
+        "summary": summary,
+        "trouble": seen.trouble,
+        "charts": _charts(history, summary, visit.now_ms if not seen.trouble else found.at_ms),
+        "sampled": {scope for scope, samples in history.items() if samples},
+        "partitions": partitions[:_PARTITIONS_MAX],
+        "partitions_more": len(partitions) - _PARTITIONS_MAX,
+    }
+    return Shown("overview.html", context)
+
+
+async def waiting(site: Site, visit: Visit) -> Shown:
+    """Records that wait, by due time."""
+    reason = read_reason(visit.fields)
+    found = await site.operations.waiting(reason=reason)
+    records = found.records[:WAITING_MAX]
+    return Shown("waiting.html", {"found": found, "records": records, "reason": reason})
+
+
+async def journey(site: Site, visit: Visit) -> Shown:
+    """Everything that is known of one request."""
+    request_id = read_request_id(visit.fields, "id")
+    found = await site.operations.journey(request_id) if request_id else None
+    standing = [step.what for step in found.steps if step.what in _STANDING] if found else []
+    context = {
+        "request_id": request_id,
+        "found": found,
+        "steps": found.steps[-_STEPS_MAX:] if found else (),
+        "open": standing[-1:] == ["dead-letter"],
+        "document": _document(found.request if found else None),
+    }
+    return Shown("journey.html", context)
+
+
+def _charts(history: Mapping[str, Sequence[Sample]], summary: Summary, now_ms: int) -> Mapping[str, Markup]:
+    return {c.view.scope: usage_chart(history.get(c.view.scope, ()), now_ms, c.view.limit) for c in summary.scopes}
+
+
+def _document(request: Mapping[str, Any] | None) -> str:
+    if request is None:
+        return ""
+    text = orjson.dumps(request, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=lambda _: "***").decode()
+    return text if len(text) <= _DOCUMENT_MAX else text[:_DOCUMENT_MAX] + "\n… (cut)"

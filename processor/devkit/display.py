@@ -1,0 +1,101 @@
+"""What a person at a terminal sees of the demo: live on stderr, the proof on stdout."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from processor.devkit.demo import Progress, Report
+from processor.devkit.topic_watch import Watch
+from processor.devkit.verifier import Judgement
+
+_EVENTS_SHOWN = 6
+
+
+class Screen:
+    """Live at a terminal; elsewhere one line for each event."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
+        self._said = 0
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, progress: Progress, watch: Watch | None, ledger: dict[str, Any] | None) -> None:
+        """See ``demo.Display``."""
+        if self._live is None:
+            for event in progress.events[self._said :]:
+                self._console.print(event, highlight=False)
+            self._said = len(progress.events)
+            return
+        self._live.update(Group(_counts(progress, watch), *_budgets(ledger), _events(progress)), refresh=True)
+
+
+def proof_table(report: Report) -> Table:
+    """The end of the demo: what was shown, from where, and whether it holds."""
+    j = report.judgement
+    late_s = j.late_retry_p99_ms / 1000
+    table = Table(title="What this run has shown", caption="judged from the topics (read_committed) and the simulator's ledger")
+    for header in ("promise", "seen", "holds"):
+        table.add_column(header)
+    rows = [
+        ("every request has a final result", f"{j.requests} requests, {len(j.missing)} without", not j.missing),
+        ("and only one", f"{j.finals} final results, {len(j.duplicated)} doubled", not j.duplicated),
+        (
+            "no retry before its due time",
+            f"{j.retries} retries, {j.early_retries} early; p99 {late_s:.1f} s after it, the wait for the budget included",
+            not j.early_retries,
+        ),
+        *_scope_rows(j),
+        ("no check is billed twice", f"{j.billed_twice} billed twice", not j.billed_twice),
+    ]
+    for promise, seen, holds in rows:
+        table.add_row(promise, seen, Text("yes", "green") if holds else Text("NO", "bold red"))
+    table.add_row("a processor was killed with SIGKILL", f"{report.killed} time(s), restarted", "")
+    table.add_row("statuses", ", ".join(f"{name} {count}" for name, count in sorted(j.by_status.items())), "")
+    return table
+
+
+def _scope_rows(j: Judgement) -> list[tuple[str, str, bool]]:
+    return [
+        (
+            f"budget {name}: at most {s['limit']:.0f} in any {s['window_s']:.0f} s",
+            f"{s['calls']:.0f} calls, at most {s['max_in_window']:.0f} in a window",
+            s["max_in_window"] <= s["limit"],
+        )
+        for name, s in sorted(j.scopes.items())
+    ]
+
+
+def _counts(progress: Progress, watch: Watch | None) -> Text:
+    finals = len(watch.seen.finals) if watch else 0
+    retries = len(watch.seen.retries) if watch else 0
+    return Text(f"requests {progress.published}/{progress.total}   final results {finals}   retries {retries}")
+
+
+def _budgets(ledger: dict[str, Any] | None) -> list[Table]:
+    if not ledger:
+        return []
+    table = Table(box=None, pad_edge=False)
+    for header in ("budget", "calls", "most in a window", "limit"):
+        table.add_column(header)
+    for scopes in ledger["scopes"].values():
+        for name, s in sorted(scopes.items()):
+            table.add_row(name, str(s["calls"]), str(s["max_in_window"]), f"{s['limit']} / {s['window_s']:.0f} s")
+    return [table]
+
+
+def _events(progress: Progress) -> Text:
+    return Text("\n".join(progress.events[-_EVENTS_SHOWN:]), "dim")

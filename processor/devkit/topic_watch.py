@@ -1,0 +1,106 @@
+"""Reads a run's topics as a caller would, while it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from processor.client.topics import TopicMissingError, read_topics, topic_reader
+from processor.contract.decode import Accepted, decode
+from processor.devkit.verifier import FinalSeen, RetrySeen
+from processor.settings import Settings
+from processor.stream.clients import record_of
+from processor.stream.topics import topic_names
+
+_PATIENCE_S = 10.0  # a consumer that hears nothing for so long is replaced: it may have lost its broker for good
+
+
+@dataclass(slots=True)
+class Seen:
+    """What has been read so far (read_committed)."""
+
+    finals: list[FinalSeen] = field(default_factory=list)
+    retries: list[RetrySeen] = field(default_factory=list)
+    dead_letters: int = 0
+
+    @property
+    def final_ids(self) -> set[str]:
+        """Requests that have a final result."""
+        return {f.request_id for f in self.finals}
+
+
+class Watch:
+    """Follows results, delay topics and dead letters; ``on_final`` sees every final result as it comes."""
+
+    def __init__(self, settings: Settings, on_final: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self.seen = Seen()
+        self._settings, self._names = settings, topic_names(settings)
+        self._on_final = on_final
+        self._next: dict[TopicPartition, int] = {}
+
+    async def follow(self, stop: asyncio.Event) -> None:
+        """Read until ``stop`` is set and everything that was there then is read."""
+        topics = [self._names.results, self._names.dead_letters, *self._names.inputs[1:]]
+        while not stop.is_set():
+            try:
+                async with topic_reader(self._settings, topics) as consumer:
+                    await self._read(consumer, stop)
+            except (TopicMissingError, KafkaError, TimeoutError):
+                await asyncio.sleep(0.2)  # nothing is there to be read yet, or a broker is away
+
+    async def _read(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+        self._seek(consumer)
+        heard_at = time.monotonic()
+        while not stop.is_set() and time.monotonic() - heard_at < _PATIENCE_S:
+            records = await read_topics(consumer, wait_s=0.2)
+            if records:
+                heard_at = time.monotonic()
+                self._take(records)
+        if stop.is_set():
+            await self._read_rest(consumer)
+
+    def _seek(self, consumer: AIOKafkaConsumer) -> None:
+        for partition in consumer.assignment():
+            if partition in self._next:
+                consumer.seek(partition, self._next[partition])
+
+    async def _read_rest(self, consumer: AIOKafkaConsumer) -> None:
+        ends = await consumer.end_offsets(consumer.assignment())
+        async with asyncio.timeout(30):
+            while not all([await consumer.position(tp) >= end for tp, end in ends.items()]):
+                self._take(await read_topics(consumer, wait_s=0.2))
+
+    def _take(self, records: list[ConsumerRecord]) -> None:
+        for r in records:
+            partition = TopicPartition(r.topic, r.partition)
+            if r.offset < self._next.get(partition, 0):
+                continue  # read before: a consumer may go back when a broker was lost; the log holds it once
+            self._next[partition] = r.offset + 1
+            if r.topic == self._names.results:
+                self._take_result(orjson.loads(r.value))
+            elif r.topic == self._names.dead_letters:
+                self.seen.dead_letters += 1
+            else:
+                self._take_retry(r)
+
+    def _take_result(self, result: dict[str, Any]) -> None:
+        if result["kind"] == "final":
+            source = result["source"]
+            key = result["request_id"] or f"{source['topic']}[{source['partition']}]@{source['offset']}"
+            self.seen.finals.append(FinalSeen(key, result["status"], result.get("replay", 0)))
+            if self._on_final is not None:
+                self._on_final(result)
+
+    def _take_retry(self, r: ConsumerRecord) -> None:
+        decoded = decode(record_of(r))
+        if isinstance(decoded, Accepted) and decoded.hop.due_ms is not None:
+            self.seen.retries.append(
+                RetrySeen(decoded.request.request_id, decoded.hop.hop, decoded.hop.due_ms, decoded.hop.session_id is not None)
+            )

@@ -1,0 +1,1 @@
+"""A record becomes outputs: decode, wait for a permit, call, judge the answer. ``engine`` leads; ``outputs`` is pure."""

@@ -1,0 +1,192 @@
+"""One call under a permit: the seam between the budget and Didit."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Protocol
+
+from processor.budget.permits import NOT_SENT, Ask, Budget, CallClass, Ending, Fate, Health, Mark, Permit
+from processor.contract.digests import content_digest, request_digest, source_digest
+from processor.contract.records import Priority, Source
+from processor.didit.answers import Answer, NoReply, Reply
+from processor.didit.calls import FileContent, FilePart, HttpCall
+from processor.didit.catalog import Idempotency
+from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, Success, Throttled, Transient, Unfit, Verdict, classify
+from processor.engine.outputs import Job
+from processor.files.rules import FileFault
+from processor.observe import metrics
+from processor.observe.tracing import CallSpan, call_span
+from processor.stream.handler import Work
+
+_CLASSES = {Priority.URGENT: CallClass.URGENT, Priority.NORMAL: CallClass.NORMAL, Priority.BULK: CallClass.BULK}
+_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
+QUEUE_FULL = "queue_full"  # see ``permits.NotNowError``
+_SERVER_FAULT = 500  # RFC 9110, 15.6
+_SERVER_TIMEOUTS = frozenset({408, 425})
+
+
+class CallsDidit(Protocol):
+    """The HTTP edge, as it is needed here."""
+
+    async def send(self, call: HttpCall, files: Sequence[FileContent] = ()) -> Answer:
+        """Make one call. Never raises except CancelledError."""
+        ...
+
+    def refresh_key(self) -> None:
+        """Read the API key anew."""
+        ...
+
+
+class ReadsFiles(Protocol):
+    """Reads the files that a call names."""
+
+    @property
+    def longest_s(self) -> float:
+        """Reading one file takes no longer."""
+        ...
+
+    async def fetch(self, parts: Sequence[FilePart]) -> list[FileContent]:
+        """The files of a call.
+
+        Raises:
+            FileFault: if one cannot be sent.
+        """
+        ...
+
+
+class DeadlinePassedError(Exception):
+    """The caller's deadline came while the request waited for a permit."""
+
+
+class Caller:
+    """Makes calls; keeps nothing of one for the next."""
+
+    def __init__(self, client: CallsDidit, files: ReadsFiles, budget: Budget, clock_ms: Callable[[], int]) -> None:
+        self._client, self._files, self._budget, self._clock_ms = client, files, budget, clock_ms
+
+    async def call(
+        self, call: HttpCall, job: Job, work: Work, *, own: bool, settled_ms: float = inf, call_class: CallClass | None = None
+    ) -> tuple[int, Verdict]:
+        """Wait for a permit, call, and judge the answer. Also returns a moment before the call, epoch ms.
+
+        Args:
+            call: what to send.
+            job: for whom.
+            work: told when an interruption would leave the fate of the call unknown.
+            own: it is the request's own call, not a lookup: the journal notes it.
+            settled_ms: earlier calls of unknown fate that were over by then are no obstacle.
+            call_class: for the order of asks; None for the one of the request.
+
+        Raises:
+            DeadlinePassedError, NotNowError, DoubtError, CopyError, ConflictError, BudgetClosedError: no call was made.
+        """
+        with call_span(call.operation.name, call.operation.method, call.operation.path) as span:
+            called_ms, verdict = await self._make(call, job, work, span, own=own, settled_ms=settled_ms, call_class=call_class)
+            span.judged(type(verdict).__name__, good=isinstance(verdict, Success))
+        return called_ms, verdict
+
+    async def _make(
+        self, call: HttpCall, job: Job, work: Work, span: CallSpan, *, own: bool, settled_ms: float, call_class: CallClass | None
+    ) -> tuple[int, Verdict]:
+        if call_class is None:
+            call_class = _class_of(job)
+        mark = _mark(job) if own else None
+        operation = call.operation
+        ask = Ask(
+            operation.name,
+            operation.scopes,
+            call_class,
+            job.hop.first_ms,
+            mark,
+            operation.timeout_s + len(call.files) * self._files.longest_s,
+            returning=job.hop.last_error == QUEUE_FULL,
+            announced=operation.idempotency is Idempotency.SINGLE,
+            settled_ms=settled_ms,
+        )
+        permit = await self._permit(ask, job, work)
+        span.permitted()
+        ending, called_ms = NOT_SENT, self._clock_ms()
+        try:
+            files = await self._files.fetch(call.files) if call.files else ()
+            work.before_wait()
+            ending, work.calling = Ending(Fate.UNKNOWN), True
+            answer = await self._send(call, files, ask)
+            span.answered(answer.status if isinstance(answer, Reply) else None)
+            verdict = classify(operation, answer)
+            ending = _ending(answer, verdict)
+        except FileFault as fault:
+            verdict = Unfit(fault.code, f"input.{fault.field}", fault.hint) if fault.lasting else Transient(fault.code, None, None)
+        finally:
+            work.calling = False
+            self._budget.release(permit, ending)
+        _count(operation.name, verdict)
+        return called_ms, verdict
+
+    async def _send(self, call: HttpCall, files: Sequence[FileContent], ask: Ask) -> Answer:
+        for scope in ask.scopes:
+            metrics.CALLS.labels(scope, ask.call_class.name.lower()).inc()
+        began = time.monotonic()
+        with metrics.CALLS_IN_FLIGHT.track_inprogress():
+            answer = await self._client.send(call, files)
+        metrics.CALL_TIME.labels(ask.endpoint).observe(time.monotonic() - began)
+        return answer
+
+    async def _permit(self, ask: Ask, job: Job, work: Work) -> Permit:
+        with metrics.PERMIT_WAIT.labels(ask.call_class.name.lower()).time():
+            return await self._wait_permit(ask, job, work)
+
+    async def _wait_permit(self, ask: Ask, job: Job, work: Work) -> Permit:
+        work.before_wait()
+        if job.request.deadline_ms is None:
+            return await self._budget.acquire(ask)
+        left_s = (job.request.deadline_ms - self._clock_ms()) / 1000
+        if left_s <= 0:
+            raise DeadlinePassedError
+        try:
+            async with asyncio.timeout(left_s):
+                return await self._budget.acquire(ask)
+        except TimeoutError:
+            raise DeadlinePassedError from None
+
+
+def _count(operation: str, verdict: Verdict) -> None:
+    metrics.ANSWERS.labels(operation, _WORD.sub("_", type(verdict).__name__).lower()).inc()
+    if isinstance(verdict, Throttled):
+        for scope in verdict.scopes:
+            metrics.THROTTLED.labels("rate_limit", scope).inc()
+    elif isinstance(verdict, Deferred):
+        metrics.THROTTLED.labels("request", "").inc()
+
+
+def _class_of(job: Job) -> CallClass:
+    if job.hop.replay:
+        return CallClass.BULK  # a redrive, however large, lets live requests go first
+    return CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
+
+
+def _mark(job: Job) -> Mark:
+    at: Source = job.record.source
+    return Mark(
+        request_digest(job.request.request_id),
+        content_digest(job.request),
+        source_digest(job.hop.first),
+        f"{at.topic}[{at.partition}]",
+        at.offset,
+        job.hop.replay,
+    )
+
+
+def _ending(answer: Answer, verdict: Verdict) -> Ending:
+    if isinstance(answer, NoReply):
+        if not answer.sent:
+            return Ending(NOT_SENT.fate, Health.BAD)
+        # who closed the connection has counted the call, or never will
+        return Ending(Fate.UNKNOWN if answer.open else Fate.ANSWERED, Health.BAD, acted=isinstance(verdict, Ambiguous))
+    if isinstance(verdict, AccountFault):
+        return Ending(Fate.ANSWERED, Health.ACCOUNT)
+    bad = answer.status >= _SERVER_FAULT or answer.status in _SERVER_TIMEOUTS
+    return Ending(Fate.ANSWERED, Health.BAD if bad else Health.GOOD, acted=isinstance(verdict, Success | Ambiguous))

@@ -1,0 +1,253 @@
+"""Record in, outputs out: the only place where contract, budget, Didit and retry meet. Holds no Kafka and no HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from math import inf
+
+import structlog
+
+from processor.budget.permits import Budget, BudgetClosedError, ConflictError, CopyError, DoubtError, NotNowError
+from processor.contract.decode import Accepted, Rejected, decode
+from processor.contract.records import OnDoubt, Output, Record, call_reference
+from processor.didit.calls import build_call, detail_call, list_call
+from processor.didit.catalog import OPERATIONS, Idempotency, Operation
+from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
+from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Verdict
+from processor.engine.calls import Caller, CallsDidit, DeadlinePassedError, ReadsFiles
+from processor.engine.outputs import Job, Outcomes
+from processor.engine.session_polling import Following
+from processor.observe import metrics
+from processor.observe.tracing import hop_span
+from processor.retry.policy import Again
+from processor.settings import Settings
+from processor.stream.handler import Work, WorkAbandonedError
+
+log = structlog.get_logger(__name__)
+
+_BARE_THROTTLE_S = 5.0  # a rate-limit 429 that names no time still holds its scope up
+VERIFICATION = "verification"  # the one operation that is more than a call
+_CREATES = frozenset({"session.create", VERIFICATION})
+_HARMLESS = frozenset({Idempotency.SAFE, Idempotency.KEYED})  # calling once more does no harm, whatever became of an earlier call
+
+
+class Engine:
+    """Handles one record at a time, many at once; keeps nothing of one for the next."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: CallsDidit,
+        files: ReadsFiles,
+        budget: Budget,
+        *,
+        clock_ms: Callable[[], int],
+        draw: Callable[[], float],
+    ) -> None:
+        self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
+        self._caller = Caller(client, files, budget, clock_ms)
+        self._pause_s_max = settings.retry.retry_after_max_s
+        self._probe_s = settings.budget.account_probe_s
+        self._promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
+        self._limits = {scope: limit.limit for scope, limit in settings.budget.all_limits.items()}
+        self._warned = False
+        self._outcomes = Outcomes(settings.lanes, settings.retry)
+        self._following = Following(settings.follow, self._caller, self._outcomes, clock_ms, draw)
+
+    async def handle(self, record: Record, work: Work) -> Sequence[Output]:
+        """The outputs that complete a record: a final result, a retry record, or a final result with a dead letter.
+
+        None for a copy, which is completed by what the first record of its request id comes to.
+        """
+        with hop_span(record, decode(record)) as span:
+            outputs = await self._complete(record, span.decoded, work)
+            span.note(outputs)
+        return outputs
+
+    async def _complete(self, record: Record, decoded: Accepted | Rejected, work: Work) -> Sequence[Output]:
+        if isinstance(decoded, Rejected):
+            log.warning("rejected", source=str(record.source), code=decoded.error.code)
+            return self._outcomes.rejected(record, decoded, self._clock_ms())
+        job = Job(record, decoded.request, decoded.hop)
+        self._warn_once(job)
+        try:
+            return await self._take_up(job, work)
+        except BudgetClosedError as exc:
+            raise WorkAbandonedError("the budget is closed") from exc
+        except DeadlinePassedError:
+            return self._outcomes.expired(job, self._clock_ms())
+        except NotNowError as wait:  # do not stand in the way of others
+            outputs, again = self._outcomes.deferred(job, wait.code, wait.wait_s, self._clock_ms(), self._draw())
+            self._say_again(job, again)
+            return outputs
+        except CopyError:
+            metrics.DUPLICATES.labels("copy").inc()
+            log.info("copy", reference=_reference(job), source=str(record.source), first=str(job.hop.first))
+            work.completed = True
+            return ()
+        except ConflictError:
+            metrics.DUPLICATES.labels("conflict").inc()
+            log.warning("conflict", reference=_reference(job), source=str(record.source))
+            return self._outcomes.conflict(job, self._clock_ms())
+
+    def broken(self, record: Record, reason: str) -> Sequence[Output]:
+        """See ``stream.work.Handler``."""
+        return self._outcomes.broken(record, reason, self._clock_ms())
+
+    async def _take_up(self, job: Job, work: Work) -> Sequence[Output]:
+        if job.request.operation != VERIFICATION:
+            return await self._serve(job, OPERATIONS[job.request.operation], work)
+        if job.hop.session_id is None:
+            return await self._serve(job, OPERATIONS["session.create"], work)
+        return await self._follow(job, job.hop.session_id, work)
+
+    async def _serve(self, job: Job, operation: Operation, work: Work) -> Sequence[Output]:
+        over_ms = 0  # a call of unknown fate may go on until then
+        if work.unremembered and job.hop.doubt_ms is None and operation.idempotency not in _HARMLESS:
+            job = job.doubting(job.record.timestamp_ms)  # a former owner may have called, and nobody knows
+            over_ms = self._clock_ms() + self._promise_ms
+        while True:
+            try:
+                called_ms, verdict = await self._attempt(job, operation, work, over_ms)
+            except DoubtError as doubt:
+                log.info("doubt", reference=_reference(job), since_ms=doubt.since_ms)
+                job, over_ms = job.doubting(doubt.since_ms), max(over_ms, doubt.over_ms)
+                continue
+            if isinstance(verdict, AccountFault):
+                self._say_account(verdict)
+                continue  # nothing was done; the request waits with all others until a probe succeeds
+            if isinstance(verdict, Throttled):
+                self._pause(verdict)
+            if isinstance(verdict, Success) and job.request.operation == VERIFICATION:
+                return self._following.begin(job, verdict)
+            outputs, again = self._outcomes.judged(
+                job,
+                operation,
+                verdict,
+                called_ms=called_ms,
+                now_ms=self._clock_ms(),
+                draw=self._draw(),
+                down=self._budget.is_down(operation.name),
+            )
+            self._say_again(job, again)
+            return outputs
+
+    async def _follow(self, job: Job, session_id: str, work: Work) -> Sequence[Output]:
+        """Look at a verification's session. A look that fails costs nothing and is made again, for as long as the person may take."""
+        if job.hop.settled is not None:
+            job = job.lasting
+        while True:
+            verdict, outputs = await self._following.look(job, session_id, work)
+            match verdict:
+                case None:
+                    return outputs
+                case AccountFault():
+                    self._say_account(verdict)
+                    continue
+                case Throttled(_, wait_s):
+                    self._pause(verdict)
+                    found = self._outcomes.deferred(job, "throttled", wait_s, self._clock_ms(), self._draw())
+                case Deferred(code, wait_s) | Transient(code, _, wait_s) | Ambiguous(code, _, wait_s):
+                    found = self._outcomes.deferred(job, code, wait_s, self._clock_ms(), self._draw())
+                case _ if job.hop.settled is not None:  # it was deleted; what it came to is published
+                    work.completed = True
+                    return ()
+                case _:  # the session is gone, or we call wrongly
+                    now_ms = self._clock_ms()
+                    decision = OPERATIONS["session.decision"]
+                    found = self._outcomes.judged(job, decision, verdict, called_ms=now_ms, now_ms=now_ms, draw=self._draw())
+            self._say_again(job, found[1])
+            return found[0]
+
+    async def _attempt(self, job: Job, operation: Operation, work: Work, over_ms: int) -> tuple[int, Verdict]:
+        """One attempt, and a moment before its call. An unsettled doubt is settled first, where the API gives a way."""
+        settled_ms = inf if operation.idempotency in _HARMLESS else 0.0
+        if job.hop.doubt_ms is not None and operation.idempotency is Idempotency.RECONCILABLE:
+            settled_ms = self._clock_ms()
+            found = await self._reconcile(job, work)
+            if found is None and settled_ms < over_ms:  # it may still come about
+                found = Deferred("doubt_settling", (over_ms - settled_ms) / 1000)
+            if found is not None:
+                return job.hop.doubt_ms, found
+        elif job.hop.doubt_ms is not None and operation.idempotency is Idempotency.SINGLE:
+            if job.request.on_doubt is OnDoubt.FAIL:
+                return job.hop.doubt_ms, Ambiguous("call_unanswered", None, None)
+            settled_ms = inf
+        return await self._caller.call(build_call(operation, job.request, job.hop), job, work, own=True, settled_ms=settled_ms)
+
+    async def _reconcile(self, job: Job, work: Work) -> Verdict | None:
+        """A verdict that settles the doubt, or None if the call has left no trace and may be made again."""
+        _, listed = await self._caller.call(list_call(job.request, job.hop), job, work, own=False)
+        if not isinstance(listed, Success):
+            return _of_lookup(listed)
+        finding = review_list(listed.output, job.request, job.hop)
+        for session_id in finding.session_ids if isinstance(finding, Inspect) else ():
+            _, detail = await self._caller.call(detail_call(session_id, job.request, job.hop), job, work, own=False)
+            if isinstance(detail, Refused) and detail.http_status == HTTPStatus.NOT_FOUND:
+                continue  # deleted since it was listed
+            if not isinstance(detail, Success):
+                return _of_lookup(detail)
+            finding = adopt_inspected(detail.output, job.request) or finding
+            if isinstance(finding, Adopt):
+                break
+        if isinstance(finding, Adopt):
+            log.info("adopted", reference=_reference(job))
+            return Success(finding.output)
+        return None
+
+    def _pause(self, throttled: Throttled) -> None:
+        """Pause the scope that tripped on every replica; all of the call's scopes if the answer does not tell which."""
+        wait_s = min(throttled.wait_s if throttled.wait_s is not None else _BARE_THROTTLE_S, self._pause_s_max)
+        scopes = throttled.scopes
+        if len(scopes) > 1 and throttled.limit is not None:
+            scopes = tuple(s for s in scopes if self._limits[s] == throttled.limit) or scopes
+        for scope in scopes:
+            log.warning("throttled", scope=scope, wait_s=wait_s)
+            self._budget.pause(scope, wait_s)
+        if scopes and throttled.limit is not None and all(self._limits[s] != throttled.limit for s in scopes):
+            log.error(
+                "limit_differs",
+                scopes=scopes,
+                configured=[self._limits[s] for s in scopes],
+                told=throttled.limit,
+                hint="Didit names another limit than VP_BUDGET__LIMITS; correct it",
+            )
+
+    def _warn_once(self, job: Job) -> None:
+        if not self._warned and job.request.operation in _CREATES and not job.request.input.get("vendor_data"):
+            self._warned = True
+            log.warning("vendor_data_missing", hint="Didit sees a new user for each such request; give the id of the person")
+
+    def _say_account(self, fault: AccountFault) -> None:
+        log.critical(
+            "account_fault",
+            code=fault.code,
+            http_status=fault.http_status,
+            probe_after_s=self._probe_s,
+            hint="all calls are held; check the API key and the credits; work resumes by itself",
+        )
+        self._client.refresh_key()
+
+    def _say_again(self, job: Job, again: Again | None) -> None:
+        if again is None:
+            return
+        log.info("retry", reference=_reference(job), code=again.hop.last_error, attempt=again.hop.attempt, due_ms=again.hop.due_ms)
+        if again.cut:
+            log.error(
+                "retry_after_cut",
+                reference=_reference(job),
+                due_ms=again.hop.due_ms,
+                hint="Didit asked for a longer wait than VP_RETRY__RETRY_AFTER_MAX_S",
+            )
+
+
+def _reference(job: Job) -> str:
+    return call_reference(job.request.request_id, job.hop.hop)
+
+
+def _of_lookup(verdict: Verdict) -> Verdict:
+    """A lookup that is refused says nothing of the create: the doubt stays, and is looked into again."""
+    if isinstance(verdict, Refused | OurFault):
+        return Transient("lookup_refused", verdict.http_status, None)
+    return verdict

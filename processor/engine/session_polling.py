@@ -1,0 +1,78 @@
+"""Follows a verification from its session's creation to the person's last step: by events where they come, else by looking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from processor.budget.permits import CallClass
+from processor.contract.records import Output
+from processor.didit.calls import detail_call
+from processor.didit.follow import Settled, expires_in_s, judge_decision, judge_hint, next_look_s
+from processor.didit.verdicts import Success, Verdict
+from processor.engine.calls import Caller
+from processor.engine.outputs import Job, Outcomes
+from processor.settings import FollowSettings
+from processor.stream.handler import Work
+
+
+class Following:
+    """Decides what follows a creation, and each look."""
+
+    def __init__(
+        self, settings: FollowSettings, caller: Caller, outcomes: Outcomes, clock_ms: Callable[[], int], draw: Callable[[], float]
+    ) -> None:
+        self._settings, self._caller, self._outcomes, self._clock_ms, self._draw = settings, caller, outcomes, clock_ms, draw
+
+    def begin(self, job: Job, created: Success) -> Sequence[Output]:
+        """A session was created (or found)."""
+        wait_s = next_look_s(0, self._settings.polls_s, None, self._draw())
+        return self._outcomes.begun(job, created.output, wait_s, self._clock_ms())
+
+    async def look(self, job: Job, session_id: str, work: Work) -> tuple[Verdict | None, Sequence[Output]]:
+        """Look at the session: outputs, or a verdict that says why it could not be looked at.
+
+        Raises:
+            DeadlinePassedError, NotNowError, BudgetClosedError: no call was made.
+        """
+        hinted = judge_hint(work.hint, session_id, job.hop.first_ms) if work.hint is not None else None
+        if hinted is not None:
+            return None, self._settle(job, hinted, work)
+        call = detail_call(session_id, job.request, job.hop)
+        _, verdict = await self._caller.call(call, job, work, own=False, call_class=CallClass.POLL)
+        if not isinstance(verdict, Success):
+            return verdict, ()
+        now_ms = self._clock_ms()
+        settled = judge_decision(verdict.output) or self._out_of_time(job, verdict.output, now_ms)
+        if settled is not None:
+            return None, self._settle(job, settled, work)
+        if job.hop.settled is not None and not self._goes_on(job, now_ms):
+            work.completed = True
+            return None, ()
+        return None, self._outcomes.looked(job, self._wait_s(job, verdict.output, now_ms), now_ms)
+
+    def _out_of_time(self, job: Job, decision: object, now_ms: int) -> Settled | None:
+        if job.hop.settled is not None:
+            return None  # it was settled in time, and is open again
+        if now_ms >= job.hop.first_ms + int(1000 * self._settings.longest_s):
+            return Settled(decision, "not_settled_in_time")
+        if job.request.deadline_ms is not None and now_ms >= job.request.deadline_ms:
+            return Settled(decision, "deadline_passed")
+        return None
+
+    def _settle(self, job: Job, settled: Settled, work: Work) -> Sequence[Output]:
+        """The final result; where later ones are wished for, only if it is another one, and a further look."""
+        now_ms, hop = self._clock_ms(), job.hop
+        name = settled.name
+        outputs = [] if name == hop.settled else self._outcomes.settled(job, settled.output, settled.code, now_ms)
+        if self._goes_on(job, now_ms):
+            outputs = [*outputs, self._outcomes.look_on(job, name, self._wait_s(job, settled.output, now_ms), now_ms)]
+        work.completed = not outputs
+        return outputs
+
+    def _goes_on(self, job: Job, now_ms: int) -> bool:
+        """Whether later final results are wished for, and still."""
+        since_ms = now_ms if job.hop.settled_ms is None else job.hop.settled_ms
+        return now_ms < since_ms + int(1000 * self._settings.later_finals_s)
+
+    def _wait_s(self, job: Job, decision: object, now_ms: int) -> float:
+        return next_look_s(job.hop.looks + 1, self._settings.polls_s, expires_in_s(decision, now_ms), self._draw())

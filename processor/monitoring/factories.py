@@ -1,0 +1,88 @@
+"""Lookouts: one for a command, which reads the budget log itself, and one for a replica, which has it at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from processor.budget.log import LogUnavailableError
+from processor.budget.log_snapshot import Observer
+from processor.budget.rules import budget_rules
+from processor.budget.shared import SharedBudget
+from processor.budget.view import BudgetView, budget_view
+from processor.clock import boot_clock, clock_ms
+from processor.didit.catalog import SCOPES_OF
+from processor.monitoring.monitor import Lookout
+from processor.settings import Settings
+from processor.stream.budget_log import KafkaBudgetLog
+
+_JOIN_S, _LOOK_S = 5.0, 0.05
+
+
+@asynccontextmanager
+async def budget_observer(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[BudgetView]]]:
+    """Looks at the budget log from outside.
+
+    What it gives raises LogUnavailableError or LogBrokenError if the log cannot be read.
+    """
+    observer = Observer(KafkaBudgetLog(settings), budget_rules(settings), now_ms=clock_ms)
+
+    async def look() -> BudgetView:
+        state, now = await observer.look()
+        return budget_view(state, SCOPES_OF, now)
+
+    try:
+        yield look
+    finally:
+        await observer.close()
+
+
+@asynccontextmanager
+async def outside_lookout(settings: Settings) -> AsyncIterator[Lookout]:
+    """A lookout for a command."""
+    async with budget_observer(settings) as look:
+        lookout = Lookout(settings, look, SCOPES_OF, now_ms=clock_ms)
+        try:
+            yield lookout
+        finally:
+            await lookout.close()
+
+
+def inside_lookout(settings: Settings, budget: SharedBudget) -> Lookout:
+    """A lookout for a replica."""
+
+    async def look() -> BudgetView:
+        await _joined(budget)
+        return view_of(budget)
+
+    return Lookout(settings, look, SCOPES_OF, now_ms=clock_ms)
+
+
+async def _joined(budget: SharedBudget) -> None:
+    """Wait a moment for the log to be read: before, it seems that no replica lives and nothing is used.
+
+    Raises:
+        LogUnavailableError: if it takes longer.
+    """
+    until = time.monotonic() + _JOIN_S
+    while not budget.is_joined:
+        if time.monotonic() >= until:
+            raise LogUnavailableError("this replica has not read it yet, or lost it")
+        await asyncio.sleep(_LOOK_S)
+
+
+async def look_at_budget(settings: Settings) -> BudgetView:
+    """The shared budget as its log shows it now.
+
+    Raises:
+        LogUnavailableError, LogBrokenError: if the log cannot be read.
+    """
+    async with budget_observer(settings) as look:
+        return await look()
+
+
+def view_of(budget: SharedBudget) -> BudgetView:
+    """The budget as people see it, now."""
+    return budget_view(budget.state, SCOPES_OF, boot_clock())

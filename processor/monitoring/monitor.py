@@ -1,0 +1,117 @@
+"""Puts an overview together: the budget from its log, the backlog from the brokers, what waits and what is dead from the topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+
+from aiokafka.errors import KafkaError
+
+from processor.budget.log import LogBrokenError, LogUnavailableError
+from processor.budget.view import BudgetView
+from processor.monitoring.delayed_view import waiting_view
+from processor.monitoring.drain import drains, owed_calls, verdict
+from processor.monitoring.group_inspector import SurveyError, Surveyor
+from processor.monitoring.model import Overview, ReplicaView, Survey, WaitingView
+from processor.repair.dead_letter_index import DeadLetterBook
+from processor.repair.delayed_index import WaitingBook, WaitingUnreadableError
+from processor.repair.topic_reader import RepairError
+from processor.settings import Settings
+from processor.stream.errors import describe
+
+LookAtBudget = Callable[[], Awaitable[BudgetView]]
+
+
+class LookError(Exception):
+    """Something cannot be read. The text says what, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What one look has found of the work that is left."""
+
+    survey: Survey
+    budget: BudgetView
+    owed: Mapping[str, int]  # calls by scope
+    waiting: WaitingView
+
+
+class Lookout:
+    """Looks as often as it is asked; what was read once is not read again. To be closed."""
+
+    def __init__(
+        self, settings: Settings, budget: LookAtBudget, scopes_of: Mapping[str, tuple[str, ...]], *, now_ms: Callable[[], int]
+    ) -> None:
+        self.waiting, self.dead_letters = WaitingBook(settings), DeadLetterBook(settings)
+        self._settings, self._budget, self._scopes_of, self._now_ms = settings, budget, scopes_of, now_ms
+        self._surveyor = Surveyor(settings, {*scopes_of, "verification"}, now_ms=now_ms)
+
+    async def survey(self) -> Survey:
+        """What the brokers say.
+
+        Raises:
+            LookError: if they do not answer.
+        """
+        try:
+            return await self._surveyor.survey()
+        except SurveyError as exc:
+            raise LookError(str(exc)) from exc
+
+    async def backlog(self) -> Backlog:
+        """What is left to do.
+
+        Raises:
+            LookError: if it cannot be known.
+        """
+        try:
+            survey, budget = await self.survey(), await self._budget()
+            await self.waiting.refresh()
+        except (LogUnavailableError, LogBrokenError) as exc:
+            raise LookError(f"the budget log cannot be read: {exc}. Does `processor topics check` pass?") from exc
+        except WaitingUnreadableError as exc:
+            raise LookError(str(exc)) from exc
+        now_ms = self._now_ms()
+        owed = owed_calls(survey.asked_for, self.waiting.records, now_ms)
+        return Backlog(survey, budget, owed, waiting_view(self.waiting.records, now_ms, complete=self.waiting.complete))
+
+    async def overview(self) -> Overview:
+        """Everything.
+
+        Raises:
+            LookError: if it cannot be known.
+        """
+        found = await self.backlog()
+        await self.refresh_dead_letters()
+        survey, heard = found.survey, set(found.budget.replicas)
+        owned = {name: sum(1 for p in survey.partitions if p.owner == name) for name in {*survey.members, *heard}}
+        seen = Overview(
+            survey.at_ms,
+            self._settings.kafka.group,
+            found.budget,
+            survey.partitions,
+            tuple(ReplicaView(name, owned[name], name in heard) for name in sorted(owned)),
+            drains(found.owed, found.budget),
+            found.waiting,
+            self.dead_letters.counts,
+            survey.group_state,
+        )
+        return replace(seen, verdict=verdict(seen))
+
+    async def refresh_dead_letters(self) -> None:
+        """Read what is new.
+
+        Raises:
+            LookError: if it cannot be read.
+        """
+        try:
+            await self.dead_letters.start()
+            await self.dead_letters.refresh()
+        except RepairError as exc:
+            raise LookError(str(exc)) from exc
+        except (KafkaError, TimeoutError, OSError) as exc:
+            raise LookError(f"the dead letters cannot be read: {describe(exc)}. Are the brokers up?") from exc
+
+    async def close(self) -> None:
+        """Let go of the brokers."""
+        await asyncio.gather(self._surveyor.close(), self.waiting.close(), self.dead_letters.close())

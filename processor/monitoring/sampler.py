@@ -1,0 +1,65 @@
+"""What a replica finds out about the whole set-up beside its work: the backlog for metrics, and the last minutes of the budget."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import structlog
+
+from processor.budget.shared import SharedBudget
+from processor.clock import clock_ms
+from processor.monitoring.drain import drains
+from processor.monitoring.factories import view_of
+from processor.monitoring.history import EVERY_MS, History
+from processor.monitoring.monitor import LookError, Lookout
+from processor.observe import metrics
+from processor.stream.errors import place
+
+_HINT = "work goes on; vp_survey_age_seconds tells how old the figures are"
+
+log = structlog.get_logger(__name__)
+
+
+class Surveying:
+    """Runs until cancelled; no error of it ends anything."""
+
+    def __init__(self, lookout: Lookout, budget: SharedBudget, every_s: float) -> None:
+        self.history = History()
+        self._lookout, self._budget, self._every_s = lookout, budget, every_s
+        self._done_at: float | None = None
+
+    async def survey(self) -> None:
+        """Look at the backlog again and again."""
+        while True:
+            try:
+                found = await self._lookout.backlog()
+            except LookError as exc:
+                log.warning("survey_failed", detail=str(exc), hint=_HINT)
+            except Exception as exc:  # noqa: BLE001 - a fault of ours; its text may quote a record
+                log.warning(
+                    "survey_failed", detail=f"a fault of the processor: {type(exc).__name__} at {place(exc)}; report it", hint=_HINT
+                )
+            else:
+                lag = Counter[str]()
+                for p in found.survey.partitions:
+                    lag[p.topic] += p.unfinished
+                for topic, count in lag.items():
+                    metrics.GROUP_LAG.labels(topic).set(count)
+                for drain in drains(found.owed, found.budget):
+                    metrics.BACKLOG.labels(drain.scope).set(drain.calls)
+                    metrics.DRAIN.labels(drain.scope).set(drain.drain_s)
+                self._done_at = time.monotonic()
+            await asyncio.sleep(self._every_s)
+
+    async def sample(self) -> None:
+        """Keep the last minutes of the budget."""
+        while True:
+            if self._budget.is_joined:  # else nothing would seem to be used; it is a gap
+                self.history.add(view_of(self._budget), clock_ms())
+            await asyncio.sleep(EVERY_MS / 1000)
+
+    def refresh(self) -> None:
+        """Set the gauge of the survey's age."""
+        metrics.SURVEY_AGE.set(float("inf") if self._done_at is None else time.monotonic() - self._done_at)

@@ -1,0 +1,237 @@
+"""The dead letters, and what has been done about each: read once for a command, or kept up to date for a page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from aiokafka import TopicPartition
+
+from processor.contract.records import Record
+from processor.contract.repairs import Repair, RepairKind, read_repair
+from processor.repair.dead_letter import dead_letter_of
+from processor.repair.model import DeadLetter, DeadLetterCounts, Standing
+from processor.repair.topic_reader import TopicReader
+from processor.settings import Settings
+from processor.stream.topics import topic_names
+
+KEPT_MAX = 100_000
+_REFRESH_S = 300.0
+_TURN_BYTES, _RECORD_BYTES = 100_000, 1000  # looked through in one turn of the loop: a hundred small ones, or a large one; about 10 ms
+_STANDINGS = {RepairKind.REDRIVEN: Standing.REDRIVEN, RepairKind.DISCARDED: Standing.DISCARDED}
+_Position = tuple[int, int]
+
+
+class RepairsLog:
+    """What the repairs topic says, by the dead letter that it was done to."""
+
+    def __init__(self, topic: str, dead_letters: str) -> None:
+        self.busy_ms: dict[str, int] = {}  # the latest start that a redriven record has been given, by operation
+        self.floors: dict[int, int] = {}  # by partition: what was done to dead letters below is not kept
+        self._topic, self._dead_letters = topic, dead_letters
+        self._by_position: dict[_Position, Repair] = {}
+        self._next: dict[TopicPartition, int] = {}
+
+    async def refresh(self, reader: TopicReader, *, to_the_last: bool = False) -> list[Repair]:
+        """Read what is new. ``to_the_last``: everything that is there, or it raises.
+
+        Raises:
+            KafkaError, TimeoutError, RepairError: it is read again from there by the next call.
+        """
+        bounds = await reader.bounds(await reader.partitions(self._topic))
+        found: list[Repair] = []
+        self._next = {
+            tp: at for tp, at in self._next.items() if at <= bounds.get(tp, (0, at))[1]
+        }  # one made anew is read from its beginning
+        async for batch in reader.read(
+            {tp: (max(begin, self._next.get(tp, 0)), end) for tp, (begin, end) in bounds.items()}, to_the_last=to_the_last
+        ):
+            found += [repair for record in batch if (repair := self._take(record)) is not None]
+        for tp, (_, end) in bounds.items():
+            self._next[tp] = max(end, self._next.get(tp, 0))
+        return found
+
+    def done_to(self, letter: DeadLetter) -> Repair | None:
+        """What was done to a dead letter; one of another time at the same position (a topic created anew) is not meant."""
+        repair = self._by_position.get((letter.partition, letter.offset))
+        return repair if repair is not None and repair.target.failed_ms == letter.failed_ms else None
+
+    def _take(self, record: Record) -> Repair | None:
+        self._next[TopicPartition(record.source.topic, record.source.partition)] = record.source.offset + 1
+        repair = read_repair(record.value)
+        if repair is None:
+            return None
+        if repair.operation is not None and repair.due_ms is not None:
+            self.busy_ms[repair.operation] = max(repair.due_ms, self.busy_ms.get(repair.operation, 0))
+        if repair.kind not in _STANDINGS or repair.target.topic != self._dead_letters:
+            return None
+        if repair.target.offset < self.floors.get(repair.target.partition, 0):
+            return None
+        self._by_position[repair.target.partition, repair.target.offset] = repair
+        return repair
+
+    def forget(self, position: _Position) -> None:
+        """Forget a dead letter, and with it all before it in its partition."""
+        self._by_position.pop(position, None)
+        self.floors[position[0]] = position[1] + 1
+
+
+class DeadLetterBook:
+    """Dead letters without their bytes, the newest ``kept_max``. Use as ``start``, ``refresh`` as often as you like, ``close``."""
+
+    def __init__(self, settings: Settings, *, kept_max: int = KEPT_MAX) -> None:
+        names = topic_names(settings)
+        self.complete = True  # false: there are older ones that are not remembered
+        self.repairs = RepairsLog(names.repairs, names.dead_letters)
+        self._topic, self._kept_max = names.dead_letters, kept_max
+        self._reader = TopicReader(settings)
+        self._refreshing = asyncio.Lock()
+        self._started = False
+        self._next: dict[TopicPartition, int] = {}
+        self._begins: dict[TopicPartition, int] = {}
+        self._letters: OrderedDict[_Position, DeadLetter] = OrderedDict()  # in the order of reading
+
+    async def start(self) -> None:
+        """Connect, once; whoever comes meanwhile waits.
+
+        Raises:
+            KafkaError, TimeoutError: if the brokers cannot be reached.
+        """
+        async with self._refreshing:
+            if not self._started:
+                await self._reader.start()
+                self._started = True
+
+    async def close(self) -> None:
+        """End the client, within seconds."""
+        await self._reader.close()
+
+    async def refresh(self) -> None:
+        """Read what is new up to now. What was read stays when it fails.
+
+        Raises:
+            KafkaError, TimeoutError, RepairError: the next call goes on.
+        """
+        async with self._refreshing, asyncio.timeout(_REFRESH_S):
+            await self._read_letters()
+            for repair in await self.repairs.refresh(self._reader):
+                self._note((repair.target.partition, repair.target.offset))
+
+    @property
+    def letters(self) -> list[DeadLetter]:
+        """All that are remembered, the oldest first."""
+        return sorted(self._letters.values(), key=lambda letter: (letter.failed_ms, letter.partition, letter.offset))
+
+    def letter(self, partition: int, offset: int) -> DeadLetter | None:
+        """The one at a position."""
+        return self._letters.get((partition, offset))
+
+    @property
+    def counts(self) -> DeadLetterCounts:
+        """How many stand how."""
+        standings = Counter(letter.standing for letter in self._letters.values())
+        reasons = Counter(letter.reason_type for letter in self._letters.values() if letter.standing is Standing.OPEN)
+        return DeadLetterCounts(
+            standings[Standing.OPEN], dict(reasons), standings[Standing.REDRIVEN], standings[Standing.DISCARDED], self.complete
+        )
+
+    async def fetch(self, *letters: DeadLetter) -> dict[_Position, Record]:
+        """Their records with the bytes, by position; those that the topic keeps no more are absent.
+
+        Raises:
+            KafkaError, TimeoutError, RepairError: if they cannot be read.
+        """
+        async with self._refreshing, asyncio.timeout(_REFRESH_S):
+            return await fetch_letters(self._reader, self._topic, letters)
+
+    async def _read_letters(self) -> None:
+        bounds = await self._reader.bounds(await self._reader.partitions(self._topic))
+        if not self._next:
+            room = newest({tp: end - begin for tp, (begin, end) in bounds.items()}, self._kept_max)
+            self.complete = all(end - begin <= room for begin, end in bounds.values())
+            self._next = {tp: max(begin, end - room) for tp, (begin, end) in bounds.items()}
+            self.repairs.floors = {tp.partition: offset for tp, offset in self._next.items()}
+        self._drop_gone(bounds)
+        turn_bytes = 0
+        async for batch in self._reader.read({tp: (max(begin, self._next.get(tp, begin)), end) for tp, (begin, end) in bounds.items()}):
+            for record in batch:
+                turn_bytes += record.size_bytes + _RECORD_BYTES
+                if turn_bytes > _TURN_BYTES:  # a page's reading shares the loop with the lanes
+                    turn_bytes = 0
+                    await asyncio.sleep(0)
+                self._next[TopicPartition(record.source.topic, record.source.partition)] = record.source.offset + 1
+                letter = dead_letter_of(record)
+                self._letters[letter.partition, letter.offset] = letter
+                self._note((letter.partition, letter.offset))
+            while len(self._letters) > self._kept_max:
+                self.repairs.forget(self._letters.popitem(last=False)[0])
+                self.complete = False
+        for tp, (_, end) in bounds.items():
+            self._next[tp] = max(end, self._next.get(tp, 0))
+
+    def _drop_gone(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
+        """What the topic keeps no more is not open; of a topic that was made anew everything is read."""
+        for tp, (begin, end) in bounds.items():
+            anew = end < self._next.get(tp, 0)
+            if anew or begin > self._begins.get(tp, begin):
+                for position in [p for p in self._letters if p[0] == tp.partition and (anew or p[1] < begin)]:
+                    del self._letters[position]
+                    self.repairs.forget(position)
+            if anew:
+                self._next[tp] = self.repairs.floors[tp.partition] = begin
+            self._begins[tp] = begin
+
+    def _note(self, position: _Position) -> None:
+        letter = self._letters.get(position)
+        if letter is not None:
+            self._letters[position] = standing_of(letter, self.repairs)
+
+
+async def read_letter(settings: Settings, partition: int, offset: int) -> tuple[DeadLetter, Record] | None:
+    """The dead letter at a position, with its bytes; None if there is none (any more).
+
+    Raises:
+        KafkaError, TimeoutError, RepairError: if it cannot be read.
+    """
+    names = topic_names(settings)
+    tp, repairs = TopicPartition(names.dead_letters, partition), RepairsLog(names.repairs, names.dead_letters)
+    async with TopicReader(settings) as reader, asyncio.timeout(_REFRESH_S):
+        if tp not in await reader.partitions(names.dead_letters):
+            return None
+        record = (await reader.fetch([(tp, offset)])).get((tp, offset))
+        if record is None:
+            return None
+        await repairs.refresh(reader)
+    return standing_of(dead_letter_of(record), repairs), record
+
+
+def standing_of(letter: DeadLetter, repairs: RepairsLog) -> DeadLetter:
+    """The same with what was done about it."""
+    repair = repairs.done_to(letter)
+    if repair is None:
+        return letter
+    return replace(letter, standing=_STANDINGS[repair.kind], handled_ms=repair.at_ms, handled_by=repair.by)
+
+
+async def fetch_letters(reader: TopicReader, topic: str, letters: Sequence[DeadLetter]) -> dict[_Position, Record]:
+    """The records of dead letters, with their bytes; one of another time at the same position is not meant, and absent."""
+    found = await reader.fetch((TopicPartition(topic, letter.partition), letter.offset) for letter in letters)
+    records = {(tp.partition, offset): record for (tp, offset), record in found.items()}
+    return {
+        (letter.partition, letter.offset): record
+        for letter in letters
+        if (record := records.get((letter.partition, letter.offset))) is not None and dead_letter_of(record).failed_ms == letter.failed_ms
+    }
+
+
+def newest(sizes: Mapping[TopicPartition, int], total_max: int) -> int:
+    """How many of the last offsets of each partition to read so that all together are about ``total_max`` (one each more at most)."""
+    left, room = total_max, 0
+    for index, size in enumerate(ordered := sorted(sizes.values())):
+        room = -(-left // (len(ordered) - index))
+        if size >= room:
+            return room
+        left -= size
+    return max(sizes.values(), default=0)

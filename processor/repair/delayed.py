@@ -1,0 +1,146 @@
+"""What waits in the delay topics, from what was delivered and what the group's commits say is done. Pure.
+
+``WaitingBook`` in ``repair/delayed_index.py`` feeds it from Kafka.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from processor.contract.decode import Rejected, decode
+from processor.contract.headers import peek_due_ms
+from processor.contract.records import Record
+from processor.repair.model import WaitingRecord
+from processor.stream.offsets import Finished
+
+FOLLOWING = "following"  # stands for the reason of one that follows a session: nothing went wrong
+_SECOND_MS = 1000
+
+Place = tuple[str, int]  # topic, partition
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSelection:
+    """Which waiting records; what is empty or None does not narrow."""
+
+    reasons: frozenset[str] = frozenset()  # error codes, or ``following``
+    operations: frozenset[str] = frozenset()
+    request_ids: frozenset[str] = frozenset()
+    due_within_s: float | None = None  # due by now, or within that time
+    count_max: int | None = None  # those that are due first
+
+    @property
+    def narrows(self) -> bool:
+        """Whether anything is asked for but a number."""
+        return bool(self.reasons or self.operations or self.request_ids or self.due_within_s is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What has become of released records so far."""
+
+    named: int
+    done: int  # taken up and done with: a result is out, or another record waits in its place
+    waiting_again: Mapping[str, int] = field(default_factory=dict)  # of the done ones, those that wait anew, by reason
+
+    @property
+    def left(self) -> int:
+        """Those that still wait or are at work."""
+        return self.named - self.done
+
+
+class WaitingRecords:
+    """The entries, bounded; whoever feeds it stops reading when there is no room."""
+
+    def __init__(self, count_max: int) -> None:
+        self._count_max = count_max
+        self._entries: dict[Place, dict[int, WaitingRecord]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(found) for found in self._entries.values())
+
+    def __iter__(self) -> Iterator[WaitingRecord]:
+        return (entry for found in self._entries.values() for entry in found.values())
+
+    def holds(self, place: Place, offset: int) -> bool:
+        """Whether a record waits, as far as is known."""
+        return offset in self._entries.get(place, ())
+
+    @property
+    def room(self) -> int:
+        """How many more are taken."""
+        return max(0, self._count_max - len(self))
+
+    def deliver(self, records: Iterable[Record], done: Finished | None) -> None:
+        """Take records of one partition that are not done."""
+        for record in records:
+            if done is None or not done.holds(record.source.offset):
+                place = (record.source.topic, record.source.partition)
+                self._entries.setdefault(place, {})[record.source.offset] = waiting_record(record)
+
+    def settle(self, done: Mapping[Place, Finished]) -> None:
+        """Drop what has become done."""
+        for place, said in done.items():
+            found = self._entries.get(place, {})
+            for offset in [offset for offset in found if said.holds(offset)]:
+                del found[offset]
+
+    def forget(self, place: Place) -> None:
+        """A partition begins anew."""
+        self._entries.pop(place, None)
+
+
+def waiting_record(record: Record) -> WaitingRecord:
+    """What is kept of a record. One that breaks the contract is named by what can be read; a lane ends it at once."""
+    found, at = decode(record), record.source
+    hop = found.hop
+    request_id, operation, reason = (
+        (found.request_id, found.operation, found.error.code)
+        if isinstance(found, Rejected)
+        else (found.request.request_id, found.request.operation, hop.last_error)
+    )
+    due_ms = peek_due_ms(record)
+    return WaitingRecord(
+        at.topic,
+        at.partition,
+        at.offset,
+        max(0, record.timestamp_ms) if due_ms is None else due_ms,
+        request_id,
+        _shared(operation),
+        _shared(reason),
+        hop.attempt,
+        hop.replay,
+        hop.first,
+        hop.session_id is not None,
+    )
+
+
+def _shared(text: str | None) -> str | None:
+    return None if text is None else sys.intern(text)  # a hundred thousand entries have a few operations and codes
+
+
+def select(records: Iterable[WaitingRecord], wanted: WaitingSelection, now_ms: int) -> list[WaitingRecord]:
+    """Those that are asked for, the first due first."""
+    until_ms = None if wanted.due_within_s is None else now_ms + int(wanted.due_within_s * _SECOND_MS)
+    found = [
+        r
+        for r in records
+        if (not wanted.reasons or (r.reason or FOLLOWING) in wanted.reasons)
+        and (not wanted.operations or r.operation in wanted.operations)
+        and (not wanted.request_ids or r.request_id in wanted.request_ids)
+        and (until_ms is None or r.due_ms <= until_ms)
+    ]
+    found.sort(key=lambda r: (r.due_ms, r.topic, r.partition, r.offset))
+    return found[: wanted.count_max]
+
+
+def progress_of(named: Sequence[WaitingRecord], records: WaitingRecords) -> Progress:
+    """What has become of released records, by what waits now."""
+    left = [r for r in named if records.holds((r.topic, r.partition), r.offset)]
+    places = {(r.topic, r.partition, r.offset) for r in named}
+    gone = {r.first for r in named} - {r.first for r in left}
+    again = Counter(r.reason or FOLLOWING for r in records if r.first in gone and (r.topic, r.partition, r.offset) not in places)
+    return Progress(len(named), len(named) - len(left), dict(again.most_common()))

@@ -1,0 +1,244 @@
+"""Redriving and discarding. All repairs are one line of transactions: whoever begins one fences every other one.
+
+What is done to a dead letter and the record that says so are published in one transaction, by the one producer of the fixed id
+``<group>-repairs``. A repair first starts that producer, which ends the transaction of any earlier one, and then reads the repairs
+topic to its last record: from then on it knows exactly what is done, and nobody else can add to it. So a repair that was killed
+anywhere, or two at once, does nothing twice, and running it again goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
+
+from processor.clock import clock_ms
+from processor.contract.encode import retry_output
+from processor.contract.records import Output, Record
+from processor.contract.repairs import Repair, RepairKind, Target, repair_value
+from processor.repair.dead_letter import call_over_ms, redriven_hop
+from processor.repair.dead_letter_index import RepairsLog, fetch_letters
+from processor.repair.model import DeadLetter, Done
+from processor.repair.plan import SHARE, Limits, Pacer
+from processor.repair.topic_reader import RepairError, TopicReader
+from processor.retry.policy import delay_topic_s
+from processor.settings import Settings
+from processor.stream.clients import REPAIR_TRANSACTION_S, build_repair_producer, drop_producer
+from processor.stream.topics import topic_names
+
+_CHUNK = 200
+_CHUNK_BYTES = 8 * 1024 * 1024
+_START_S = 60.0
+_READ_S = 300.0
+_CLOSE_S = 5.0
+_FENCED = (ProducerFenced, InvalidProducerEpoch)
+
+OnProgress = Callable[[int, int], None]  # done, of
+
+
+class RepairFencedError(RepairError):
+    """Another repair began; what this one had committed stays."""
+
+    def __init__(self) -> None:
+        super().__init__("another repair began and has taken over; when it is through, run this one again: it goes on where it stopped")
+
+
+class RepairLine:
+    """The one writer of repairs. Use as an async context manager; afterwards ``log`` holds everything that was done so far.
+
+    Raises:
+        RepairError: on entering, if a topic is missing, or somebody holds a transaction open.
+        KafkaError, TimeoutError: on entering, if the brokers cannot be reached.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._names = topic_names(settings)
+        self.log = RepairsLog(self._names.repairs, self._names.dead_letters)
+        self.reader = TopicReader(settings)
+        self._producer = build_repair_producer(settings)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.reader.start()
+            await self.reader.partitions(self._names.repairs)
+            async with asyncio.timeout(_START_S):
+                await self._producer.start()  # fences, and completes or aborts what was open
+            async with asyncio.timeout(_READ_S):
+                await self.log.refresh(self.reader, to_the_last=True)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._close()
+
+    async def commit(self, outputs: Sequence[Output], repairs: Sequence[Repair]) -> None:
+        """Outputs and the repairs that say so, in one transaction.
+
+        Raises:
+            RepairFencedError: if another repair began; nothing of it is visible.
+            TimeoutError: the fate of the transaction is unknown; a new line knows.
+            KafkaError: if anything failed; nothing of it is visible.
+        """
+        producer, sent = self._producer, list[asyncio.Future[object]]()
+        try:
+            async with asyncio.timeout(REPAIR_TRANSACTION_S):
+                await producer.begin_transaction()
+                for o in outputs:
+                    sent.append(await producer.send(self._names.of(o), o.value, o.key, headers=list(o.headers)))
+                for r in repairs:
+                    sent.append(await producer.send(self._names.repairs, repair_value(r)))
+                await asyncio.gather(*sent)
+                await producer.commit_transaction()
+        except _FENCED:
+            raise RepairFencedError from None
+        finally:
+            for future in sent:
+                future.add_done_callback(_look_at)  # of those that fail with the transaction, one error is enough
+
+    async def _close(self) -> None:
+        await drop_producer(self._producer, _CLOSE_S)  # a fenced one would wait for what can never be sent
+        await self.reader.close()
+
+
+def _look_at(future: asyncio.Future[object]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """What all acts of one command have in common."""
+
+    run_id: str
+    by: str
+    note: str | None = None
+
+    def discarded(self, topic: str, letter: DeadLetter) -> Repair:
+        return Repair(
+            kind=RepairKind.DISCARDED,
+            run_id=self.run_id,
+            at_ms=clock_ms(),
+            by=self.by,
+            target=Target(topic, letter.partition, letter.offset, letter.failed_ms),
+            request_id=letter.request_id,
+            operation=letter.operation,
+            reason_code=letter.reason_code,
+            note=self.note,
+        )
+
+    def redriven(self, topic: str, letter: DeadLetter, due_ms: int) -> Repair:
+        return replace(self.discarded(topic, letter), kind=RepairKind.REDRIVEN, replay=letter.hop.replay + 1, due_ms=due_ms)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Of every scope: calls and seconds."""
+    return {scope: (limit.limit, limit.window_s) for scope, limit in settings.budget.all_limits.items()}
+
+
+def horizon_s(settings: Settings) -> float:
+    """What would start later is not redriven yet: the delay topics keep a record for its longest wait and a day."""
+    return max(settings.retry.delays_s[-1], settings.retry.backoff_max_s, settings.retry.retry_after_max_s)
+
+
+async def redrive(
+    settings: Settings,
+    chosen: Sequence[DeadLetter],
+    *,
+    by: str,
+    share: float = SHARE,
+    note: str | None = None,
+    on_progress: OnProgress = lambda _done, _of: None,
+) -> Done:
+    """Give dead letters a new round: to the delay topics, each with its start under a share of the budget.
+
+    Args:
+        settings: where, and the limits.
+        chosen: as of a plan; those that were dealt with since are left out.
+        by: who does it, for the audit.
+        share: of every scope's limit, above 0 and at most 1.
+        note: for the audit.
+        on_progress: told after each transaction.
+
+    Raises:
+        ValueError: for a share that is none.
+        RepairError, KafkaError, TimeoutError: what was committed stays; run it again to go on.
+    """
+    names, act, bytes_max = topic_names(settings), _Act(str(uuid.uuid4()), by, note), settings.lanes.output_bytes_max
+    left_out: Counter[str] = Counter()
+    count, last_ms = 0, None
+    promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
+    Pacer({}, share)  # a share that is none is refused before anything begins
+    async with RepairLine(settings) as line:
+        await line.reader.partitions(*names.inputs[1:])  # a topic that is not there could be made by the broker, and read by nobody
+        pacer = Pacer(limits_of(settings), share, line.log.busy_ms)
+        for chunk in _chunks(chosen):
+            open_ones = [letter for letter in chunk if line.log.done_to(letter) is None]
+            records = await fetch_letters(line.reader, names.dead_letters, open_ones)
+            there = [(letter, record) for letter in open_ones if (record := records.get((letter.partition, letter.offset))) is not None]
+            now_ms = clock_ms()
+            until_ms = now_ms + horizon_s(settings) * 1000
+            fit = [(x, record) for x, record in there if _redriven(settings, x, record, now_ms, now_ms).size_bytes <= bytes_max]
+            slots = [(x, record, pacer.slot(x, max(now_ms, call_over_ms(x, now_ms, promise_ms)), until_ms)) for x, record in fit]
+            due = [(x, record, due_ms) for x, record, due_ms in slots if due_ms is not None]
+            left_out.update(handled=len(chunk) - len(open_ones), gone=len(open_ones) - len(there))
+            left_out.update(too_large=len(there) - len(fit), later=len(fit) - len(due))
+            if due:
+                outputs = [_redriven(settings, letter, record, due_ms, now_ms) for letter, record, due_ms in due]
+                await line.commit(outputs, [act.redriven(names.dead_letters, letter, due_ms) for letter, _, due_ms in due])
+                last_ms = max([last_ms or 0, *(due_ms for _, _, due_ms in due)])
+            count += len(due)
+            on_progress(count + sum(left_out.values()), len(chosen))
+    return Done(act.run_id, count, {why: n for why, n in left_out.items() if n}, last_ms)
+
+
+async def discard(
+    settings: Settings,
+    chosen: Sequence[DeadLetter],
+    *,
+    by: str,
+    note: str | None = None,
+    on_progress: OnProgress = lambda _done, _of: None,
+) -> Done:
+    """Note that dead letters need nothing more. The topic keeps them; they are only listed no more.
+
+    Raises:
+        RepairError, KafkaError, TimeoutError: what was committed stays; run it again to go on.
+    """
+    names, act = topic_names(settings), _Act(str(uuid.uuid4()), by, note)
+    count = handled = 0
+    async with RepairLine(settings) as line:
+        for chunk in _chunks(chosen):
+            open_ones = [letter for letter in chunk if line.log.done_to(letter) is None]
+            if open_ones:
+                await line.commit((), [act.discarded(names.dead_letters, letter) for letter in open_ones])
+            count, handled = count + len(open_ones), handled + len(chunk) - len(open_ones)
+            on_progress(count + handled, len(chosen))
+    return Done(act.run_id, count, {"handled": handled} if handled else {})
+
+
+def _redriven(settings: Settings, letter: DeadLetter, record: Record, due_ms: int, now_ms: int) -> Output:
+    # the delay topics have lanes of their own, so a redrive never stands in front of live requests; the tier follows the wait,
+    # so that it does not stand in front of short waits either
+    delay_s = delay_topic_s((due_ms - now_ms) / 1000, settings.retry.delays_s)
+    return retry_output(record, redriven_hop(letter, due_ms), delay_s)
+
+
+def _chunks(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
+    chunk: list[DeadLetter] = []
+    size = 0
+    for letter in letters:
+        if chunk and (len(chunk) >= _CHUNK or size + letter.size_bytes > _CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(letter)
+        size += letter.size_bytes
+    if chunk:
+        yield chunk

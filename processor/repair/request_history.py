@@ -1,0 +1,146 @@
+"""Everything about one request: where it is, what became of it, and what was done about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+
+from aiokafka import TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+
+from processor.contract.records import Record, Source
+from processor.contract.redaction import masked_request
+from processor.repair import history_steps
+from processor.repair.committed import read_finished
+from processor.repair.dead_letter import dead_letter_of
+from processor.repair.dead_letter_index import RepairsLog, newest
+from processor.repair.model import DeadLetter, Journey, JourneyStep, Standing
+from processor.repair.topic_reader import TopicReader
+from processor.settings import Settings
+from processor.stream.offsets import Finished
+from processor.stream.topics import topic_names
+
+_READ_S = 60.0
+_OFFSETS_MAX = 200_000  # of each topic, the newest
+
+
+async def journey(settings: Settings, request_id: str) -> Journey:
+    """What is known of a request, from the topics.
+
+    Raises:
+        KafkaError, TimeoutError, RepairError: if they cannot be read.
+    """
+    search = _Search(settings, request_id)
+    async with TopicReader(settings) as reader:
+        await search.read(reader)
+        await search.read_repairs(reader)
+        await search.read_first(reader)
+    return search.found()
+
+
+class _Search:
+    """What has been found so far."""
+
+    def __init__(self, settings: Settings, request_id: str) -> None:
+        self._settings, self._names, self._id = settings, topic_names(settings), request_id
+        self._steps: list[JourneyStep] = []
+        self._notes: list[str] = []
+        self._letters: list[DeadLetter] = []
+        self._firsts: dict[Source, int] = {}  # where a caller's record stood, and its time if that is known
+        self._bytes: bytes | None = None
+        self._finished: Mapping[TopicPartition, Finished] = {}
+
+    async def read(self, reader: TopicReader) -> None:
+        """The results of its key, what is not done, and the dead letters."""
+        names = self._names
+        ranges: dict[TopicPartition, tuple[int, int]] = {}
+        inputs = {topic: await reader.partitions(topic) for topic in names.inputs}
+        self._finished = await read_finished(self._settings, [tp for found in inputs.values() for tp in found])
+        results = await reader.partitions(names.results)
+        own = results[DefaultPartitioner()(self._id.encode(), list(range(len(results))), None)]
+        for topic, partitions in (inputs | {names.results: [own], names.dead_letters: await reader.partitions(names.dead_letters)}).items():
+            ranges |= self._newest(topic, await reader.bounds(partitions))
+        until = asyncio.get_running_loop().time() + _READ_S
+        async with aclosing(reader.read(ranges)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    self._take(record)
+                if asyncio.get_running_loop().time() > until:
+                    self._notes.append(f"not everything could be read within {_READ_S:.0f} s")
+                    break
+
+    async def read_repairs(self, reader: TopicReader) -> None:
+        """What was done about its dead letters."""
+        repairs = RepairsLog(self._names.repairs, self._names.dead_letters)
+        if self._letters:
+            await repairs.refresh(reader)
+        for letter in self._letters:
+            repair = repairs.done_to(letter)
+            standing = Standing(repair.kind.value) if repair is not None else Standing.OPEN
+            self._steps.append(history_steps.letter_step(letter, self._names.dead_letters, standing))
+            if repair is not None:
+                self._steps.append(history_steps.repair_step(repair))
+
+    async def read_first(self, reader: TopicReader) -> None:
+        """The caller's own record, if the topic still has it and it is that request."""
+        known = set(await reader.partitions(self._names.requests))
+        places = [(TopicPartition(s.topic, s.partition), s.offset) for s in self._firsts if TopicPartition(s.topic, s.partition) in known]
+        found = await reader.fetch(places)
+        for source, first_ms in self._firsts.items():
+            record = found.get((TopicPartition(source.topic, source.partition), source.offset))
+            if record is not None and history_steps.hop_of(record, self._id) is not None:
+                self._bytes = record.value
+                self._steps.append(JourneyStep(record.timestamp_ms, "requested", str(source), "the caller's record"))
+            else:
+                text = "the caller's record; the topic keeps it no more"
+                self._steps.append(JourneyStep(first_ms, "requested", str(source), text))
+
+    def found(self) -> Journey:
+        """All of it, the oldest first."""
+        notes = list(self._notes)
+        if not self._steps:
+            notes.append(
+                f"nothing is known of {self._id} below {self._names.prefix}: check that the id is exact and VP_KAFKA__TOPIC_PREFIX right. "
+                "A result older than the retention of the results topic is gone, and a record without a readable request_id is found by "
+                "`processor deadletters list`"
+            )
+        order = {"requested": 0, "queued": 1, "waiting": 2}
+        ordered = sorted(self._steps, key=lambda step: (step.at_ms, order.get(step.what, 1)))
+        return Journey(self._id, tuple(ordered), masked_request(self._bytes), tuple(notes))
+
+    def _newest(self, topic: str, bounds: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, tuple[int, int]]:
+        """The ranges to read of a topic."""
+        floors = {tp: max(begin, self._finished[tp].floor if tp in self._finished else 0) for tp, (begin, _) in bounds.items()}
+        room = newest({tp: max(0, end - floors[tp]) for tp, (_, end) in bounds.items()}, _OFFSETS_MAX)
+        if any(end - floors[tp] > room for tp, (_, end) in bounds.items()):
+            self._notes.append(f"{topic} holds much: only its newest {_OFFSETS_MAX} records were looked at")
+        return {tp: (max(floors[tp], end - room), end) for tp, (_, end) in bounds.items()}
+
+    def _take(self, record: Record) -> None:
+        topic, partition = record.source.topic, TopicPartition(record.source.topic, record.source.partition)
+        if topic == self._names.results:
+            self._take_result(record)
+        elif not history_steps.may_be_of(record, self._id):
+            return
+        elif topic == self._names.dead_letters:
+            letter = dead_letter_of(record)
+            if letter.request_id == self._id:
+                self._letters.append(letter)
+                self._note_first(letter.hop.first, letter.hop.first_ms, None if letter.cut else record.value)
+        elif not self._finished[partition].holds(record.source.offset) and (hop := history_steps.hop_of(record, self._id)) is not None:
+            self._steps.append(history_steps.input_step(record, hop, waits=topic != self._names.requests))
+            self._note_first(hop.first, hop.first_ms, record.value)
+
+    def _take_result(self, record: Record) -> None:
+        if record.key != self._id.encode() or (found := history_steps.result_step(record)) is None:
+            return
+        step, source = found
+        self._steps.append(step)
+        if source is not None:
+            self._note_first(source, record.timestamp_ms, None)
+
+    def _note_first(self, first: Source, first_ms: int, value: bytes | None) -> None:
+        self._firsts[first] = min(first_ms, self._firsts.get(first, first_ms))
+        if value is not None:
+            self._bytes = value

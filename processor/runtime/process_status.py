@@ -1,0 +1,145 @@
+"""What a running process tells of itself: the phase it is in, the vitals behind its health, the gauges of each scrape."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from processor.budget.shared import SharedBudget
+from processor.budget.view import BudgetView
+from processor.didit.catalog import SCOPES_OF
+from processor.monitoring.factories import view_of
+from processor.observe import metrics
+from processor.observe.health import Phase, Vitals
+from processor.settings import Settings
+from processor.stream.group_member import Core
+
+_TICK_S = 0.5
+
+
+@dataclass(slots=True)
+class Pulse:
+    """State that the parts of a process write, and its observers read. ``core`` and ``budget`` are None while there is none."""
+
+    stall_s: float
+    poll_stall_s: float
+    worker: bool = True  # owns partitions and calls; a webhook receiver does not
+    core: Core | None = None
+    budget: SharedBudget | None = None
+    on_refresh: list[Callable[[], None]] = field(default_factory=list)  # sets further gauges
+    _phase: Phase = Phase.STARTING
+    _since: float = field(default_factory=time.monotonic)
+    _detail: str = ""
+    _tick: float = field(default_factory=time.monotonic)
+    _over_limit: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings, *, worker: bool = True) -> Pulse:
+        """A new one."""
+        return cls(settings.observe.stall_s, settings.lanes.stall_s, worker)
+
+    def enter(self, phase: Phase, detail: str = "") -> None:
+        """The process is about this from now on; nothing leads out of stopping."""
+        if self._phase is not Phase.STOPPING:
+            self._since = time.monotonic() if phase is not self._phase else self._since
+            self._phase, self._detail = phase, detail
+
+    async def beat(self) -> None:
+        """Watch the event loop until cancelled."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(_TICK_S)
+            self._tick = time.monotonic()
+            metrics.LOOP_LAG.observe(max(0.0, self._tick - began - _TICK_S))
+
+    def vitals(self) -> Vitals:
+        """As of now."""
+        now, core, budget = time.monotonic(), self.core, self.budget
+        lanes = list(core.snapshot().values()) if core is not None else []
+        restoring = lanes.count(None)
+        return Vitals(
+            self._phase,
+            now - self._since,
+            self._detail,
+            now - self._tick,
+            self.stall_s,
+            member=core is not None and core.assigned,
+            lanes_open=len(lanes) - restoring,
+            lanes_restoring=restoring,
+            poll_s=None if core is None else now - core.last_poll,
+            poll_stall_s=self.poll_stall_s,
+            worker=self.worker,
+            budget_joined=budget is not None and budget.is_joined,
+            budget_silence_s=0.0 if budget is None else budget.silence_s,
+            paused={} if budget is None else {s.scope: s.paused_for_s for s in view_of(budget).scopes if s.paused_for_s > 0},
+        )
+
+    def refresh(self) -> None:
+        """Set every gauge to what is true now."""
+        if self.worker:
+            _set_lanes(self.core)
+        if self.budget is not None:
+            _set_budget(self.budget, view_of(self.budget))
+            for scope, count in self.budget.state.overrun.counts.items():
+                metrics.OVER_LIMIT.labels(scope).inc(max(0, count - self._over_limit.get(scope, 0)))
+                self._over_limit[scope] = count
+        for also in self.on_refresh:
+            also()
+
+
+def set_build_info(our_version: str) -> None:
+    """The gauge that names the versions."""
+    metrics.BUILD.labels(our_version, platform.python_version(), version("aiokafka")).set(1)
+
+
+def _set_lanes(core: Core | None) -> None:
+    """Between two lives, and while another process has our instance id, there is no core: nothing is ours then."""
+    lanes = core.snapshot() if core is not None else {}
+    for gauge in (metrics.LAG, metrics.DELAYED, metrics.OVERDUE):
+        gauge.clear()
+    places = dict.fromkeys(("delayed", "ready", "work", "finished"), 0)
+    held_bytes, overdue_s, delayed = 0, dict[str, float](), dict[str, int]()
+    for tp, lane in lanes.items():
+        if lane is None:
+            continue
+        metrics.LAG.labels(tp.topic, str(tp.partition)).set(lane["unfinished"] + max(0, lane["end"] - lane["next"]))
+        overdue_s[tp.topic] = max(overdue_s.get(tp.topic, 0.0), lane["overdue_ms"] / 1000)
+        delayed[tp.topic] = delayed.get(tp.topic, 0) + lane["delayed"]
+        held_bytes += lane["held_bytes"]
+        for place in places:
+            places[place] += lane[place]
+    for topic, late_s in overdue_s.items():
+        metrics.OVERDUE.labels(topic).set(late_s)
+        metrics.DELAYED.labels(topic).set(delayed[topic])
+    for place, count in places.items():
+        metrics.LANE_RECORDS.labels(place).set(count)
+    metrics.LANE_BYTES.set(held_bytes)
+    restoring = list(lanes.values()).count(None)
+    metrics.LANES.labels("open").set(len(lanes) - restoring)
+    metrics.LANES.labels("restoring").set(restoring)
+    metrics.POLL_AGE.set(time.monotonic() - core.last_poll if core is not None else 0.0)
+
+
+def _set_budget(budget: SharedBudget, view: BudgetView) -> None:
+    waiting = budget.waiting
+    for s in view.scopes:
+        metrics.BUDGET_LIMIT.labels(s.scope).set(s.limit)
+        metrics.BUDGET_CONFIGURED.labels(s.scope).set(s.configured)
+        metrics.BUDGET_WINDOW.labels(s.scope).set(s.window_s)
+        metrics.BUDGET_USED.labels(s.scope).set(s.used)
+        metrics.BUDGET_LIVE.labels(s.scope).set(s.live)
+        metrics.BUDGET_PAUSED.labels(s.scope).set(s.paused_for_s)
+        metrics.BUDGET_FOREIGN.labels(s.scope).set(s.foreign)
+        metrics.PERMITS_WAITING.labels(s.scope).set(sum(n for name, n in waiting.items() if s.scope in SCOPES_OF[name]))
+    open_breakers = {circuit.name for circuit in view.circuits}
+    for name in waiting:
+        metrics.BREAKER_OPEN.labels(name).set(name in open_breakers)
+    metrics.ACCOUNT_HELD.set("account" in open_breakers)
+    metrics.BUDGET_BLOCKED.set(view.blocked_for_s)
+    metrics.BUDGET_JOINED.set(budget.is_joined)
+    metrics.BUDGET_SILENCE.set(budget.silence_s)
+    metrics.REPLICAS.set(len(view.replicas))

@@ -1,0 +1,88 @@
+"""All settings, from the environment, checked at once. No other module reads the environment.
+
+Names are ``VP_<GROUP>__<NAME>``, e.g. ``VP_KAFKA__BOOTSTRAP``. Secrets may come from a file (``..._FILE``) and are masked
+wherever settings are printed. docs/configuration.md is generated from this file.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from processor.settings.budget import BudgetSettings, ScopeLimit
+from processor.settings.didit import DiditSettings
+from processor.settings.files import ImageSettings
+from processor.settings.follow import FollowSettings
+from processor.settings.kafka import KafkaSettings
+from processor.settings.lanes import LaneSettings
+from processor.settings.log import LogSettings
+from processor.settings.observe import ObserveSettings
+from processor.settings.retry import RetrySettings
+from processor.settings.webhooks import WebhookSettings
+
+__all__ = [
+    "BudgetSettings",
+    "ConfigurationError",
+    "DiditSettings",
+    "FollowSettings",
+    "ImageSettings",
+    "KafkaSettings",
+    "LaneSettings",
+    "LogSettings",
+    "ObserveSettings",
+    "RetrySettings",
+    "ScopeLimit",
+    "Settings",
+    "WebhookSettings",
+    "load_settings",
+]
+
+
+class ConfigurationError(Exception):
+    """The start is refused. The text lists every fault, one a line, with the variable that holds it."""
+
+
+class Settings(BaseSettings):
+    """Everything a processor is told."""
+
+    model_config = SettingsConfigDict(env_prefix="VP_", env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    didit: DiditSettings = Field(default_factory=DiditSettings)
+    budget: BudgetSettings = Field(default_factory=BudgetSettings)
+    retry: RetrySettings = Field(default_factory=RetrySettings)
+    lanes: LaneSettings = Field(default_factory=LaneSettings)
+    images: ImageSettings = Field(default_factory=ImageSettings)
+    follow: FollowSettings = Field(default_factory=FollowSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    observe: ObserveSettings = Field(default_factory=ObserveSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment.
+
+    Raises:
+        ConfigurationError: with every fault, its variable, and no value.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as exc:
+        errors = exc.errors(include_input=False, include_url=False)
+        faults = [f"  {_variable(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in errors]
+        raise ConfigurationError("the configuration is not usable:\n" + "\n".join(faults)) from None
+    except SettingsError as exc:
+        raise ConfigurationError(f"the configuration is not usable:\n  {_unparsed(exc)}: must be JSON, with double quotes") from None
+
+
+def _unparsed(error: SettingsError) -> str:
+    """The variable whose text was no JSON: the error holds the text, and must not show it."""
+    text = getattr(error.__cause__, "doc", None)
+    return ", ".join(sorted(name for name, value in os.environ.items() if name.startswith("VP_") and value == text)) or "a VP_ variable"
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return "VP_" + "__".join(str(part).upper() for part in location)

@@ -1,0 +1,44 @@
+"""How to reach Didit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, model_validator
+
+from processor.settings.base import Group, Seconds, secret
+
+
+class DiditSettings(Group):
+    """How to reach Didit."""
+
+    base_url: str = Field("https://verification.didit.me", description="https, or http on loopback only")
+    api_version: Literal["v3", "v2"] = Field("v3", description="of session create and decision; everything else is v3")
+    api_key: SecretStr | None = Field(None, description="x-api-key of the application")
+    api_key_file: Path | None = Field(None, description="file that holds the key; read again when Didit refuses the key")
+    timeout_s: Seconds = Field(
+        120.0, description="a call ends after this, from connect to the last byte, or after its operation's own time"
+    )
+    calls_max: int = Field(100, ge=1, le=5000, description="calls in flight in this process")
+    response_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="a longer answer is cut off and counts as unreadable")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        url = urlsplit(self.base_url)
+        loopback = url.hostname in {"127.0.0.1", "localhost", "::1"}
+        faults = []
+        if url.scheme != "https" and not (url.scheme == "http" and loopback):
+            faults.append("VP_DIDIT__BASE_URL must be https (http only on loopback)")
+        if not url.hostname or url.path.strip("/") or url.query or url.fragment or url.username:
+            faults.append("VP_DIDIT__BASE_URL must be scheme://host[:port] and nothing else")
+        if self.api_key_file and not self.api_key_file.is_file():
+            faults.append("VP_DIDIT__API_KEY_FILE cannot be read")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def key(self) -> str | None:
+        """The API key from the variable or the file (read anew at each call of this function)."""
+        return secret(self.api_key, self.api_key_file)

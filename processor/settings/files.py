@@ -1,0 +1,38 @@
+"""Which files requests may name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from processor.settings.base import Group, Seconds
+
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_PREFIX = re.compile(r"(?!https?:|file:|data:|local:)[a-z][a-z0-9]{1,15}://[^/\s]+/(\S*/)?")
+
+
+class ImageSettings(Group):
+    """Which files requests may name. Nothing is allowed by default."""
+
+    roots: tuple[str, ...] = Field((), description="JSON array of absolute folders; file:// references must lie below one")
+    hosts: tuple[str, ...] = Field((), description="JSON array of host names; https:// references and their redirects must stay on them")
+    prefixes: tuple[str, ...] = Field(
+        (), description="JSON array of store prefixes that end in a slash, e.g. s3://bucket/people/; needs the extra [s3] or [gs]"
+    )
+    fetch_s: Seconds = Field(15.0, description="deadline of reading one file")
+
+    @model_validator(mode="after")
+    def _plain(self) -> Self:
+        faults = [f"VP_IMAGES__ROOTS: {root} is no absolute folder" for root in self.roots if not Path(root).is_absolute() or root == "/"]
+        faults += [f"VP_IMAGES__HOSTS: {host} is no lower-case host name" for host in self.hosts if not _HOST.fullmatch(host)]
+        faults += [
+            f"VP_IMAGES__PREFIXES: {prefix} must be like s3://bucket/folder/"
+            for prefix in self.prefixes
+            if not _PREFIX.fullmatch(prefix) or ".." in prefix
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self

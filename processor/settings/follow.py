@@ -1,0 +1,32 @@
+"""How a verification is followed."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from processor.settings.base import Group, Seconds
+
+
+class FollowSettings(Group):
+    """How a ``verification`` is followed until the person is done."""
+
+    polls_s: tuple[int, ...] = Field(
+        (15, 30, 60, 120, 300, 600, 1800, 3600),
+        description="JSON array, ascending: waits before the first looks at a session; the last one goes on. Webhooks make them needless",
+    )
+    later_finals_s: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="go on for so long after the first final result, and publish another one when an operator changes the decision. "
+        "0: the first one is the only one, and changes are seen in the events topic",
+    )
+    longest_s: Seconds = Field(2_592_000.0, description="a session that is not settled so long after its creation ends as expired")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if not self.polls_s or list(self.polls_s) != sorted(self.polls_s) or self.polls_s[0] < 1:
+            raise ValueError("VP_FOLLOW__POLLS_S must be ascending whole seconds, at least one")
+        return self

@@ -1,0 +1,39 @@
+"""How a partition is worked on."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from processor.settings.base import Group, Seconds
+
+
+class LaneSettings(Group):
+    """How a partition is worked on, and how long everything may take. The defaults are derived in docs/architecture.md."""
+
+    work_max: int = Field(200, ge=1, le=10_000, description="requests of one partition that wait for a permit or call")
+    ahead_max: int = Field(20_000, ge=1, le=24_000, description="offsets read beyond the oldest unfinished one")
+    ahead_bytes_max: int = Field(8 * 1024 * 1024, ge=65_536, description="bytes of undue records that one partition may hold in memory")
+    publish_pause_s: float = Field(0.05, ge=0, le=5, description="least time between two transactions of one partition")
+    publish_max: int = Field(500, ge=1, le=5000, description="requests completed in one transaction")
+    output_bytes_max: int = Field(
+        2_000_000, ge=100_000, description="largest record we publish; at most max.message.bytes of our output topics"
+    )
+    session_timeout_s: Seconds = Field(10.0, description="Kafka gives our partitions away after this silence")
+    heartbeat_s: Seconds = Field(2.0, description="interval of heartbeats")
+    drain_s: Seconds = Field(10.0, description="a revoke or a stop waits this long for calls in flight")
+    flush_s: Seconds = Field(5.0, description="and then this long for the last transactions")
+    close_s: Seconds = Field(3.0, description="and this long for each client to close")
+    transaction_s: Seconds = Field(25.0, description="deadline of one transaction; the broker's own is 15 s later")
+    restore_s: Seconds = Field(25.0, description="deadline of fencing the former owner and reading its offset")
+    start_s: Seconds = Field(60.0, description="deadline of joining the group")
+    stall_s: Seconds = Field(120.0, description="no poll came back for so long: the clients are built anew")
+
+    @property
+    def rebalance_timeout_s(self) -> float:
+        """How long the broker must wait for our revoke: its parts, and a margin."""
+        return self.heartbeat_s + self.drain_s + self.flush_s + self.close_s + 10.0
+
+    @property
+    def shutdown_s(self) -> float:
+        """Hard limit of a stop after SIGTERM: the process exits by then, whatever hangs."""
+        return self.drain_s + self.flush_s + 3 * self.close_s + 7.0

@@ -1,0 +1,16 @@
+"""Logs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from processor.settings.base import Group
+
+
+class LogSettings(Group):
+    """Logs: JSON lines on stderr, without personal data."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
+    format: Literal["json", "text"] = Field("json", description="text is for eyes at a terminal")

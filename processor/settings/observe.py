@@ -1,0 +1,35 @@
+"""The monitoring port."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from processor.settings.base import Group, Seconds
+
+
+class ObserveSettings(Group):
+    """The port for those who watch: `/metrics`, `/livez`, `/readyz`, `/startupz` and the operators' page (docs/operations.md)."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 in a container")
+    port: int = Field(8070, ge=0, le=65_535, description="port to listen on; 0 takes a free one, and the log says which")
+    page: bool = Field(
+        default=True,
+        description="serve the operators' page: without a token on loopback only, elsewhere only with one (docs/operations.md)",
+    )
+    token: SecretStr | None = Field(None, min_length=16, description="operators' token; needed for the page where it is not on loopback")
+    token_file: Path | None = Field(None, description="file that holds the token; instead of the variable")
+    survey_s: Seconds = Field(15.0, description="how often the group's lag and the time to drain are looked at")
+    stall_s: Seconds = Field(30.0, description="`/livez` fails after the event loop, or the watch over it, has stood still for so long")
+    traces: bool = Field(
+        default=False,
+        description="send traces to OTEL_EXPORTER_OTLP_ENDPOINT and the like (OpenTelemetry's variables); needs the extra [otel]",
+    )
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.token and self.token_file:
+            raise ValueError("set VP_OBSERVE__TOKEN or VP_OBSERVE__TOKEN_FILE, not both")
+        return self

@@ -1,0 +1,41 @@
+"""The receiver of Didit's webhooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from processor.settings.base import Group, Seconds
+
+
+class WebhookSettings(Group):
+    """The receiver of Didit's webhooks (`processor webhooks`); docs/webhooks.md."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 in a container. TLS is the ingress's work")
+    port: int = Field(8090, ge=0, le=65_535, description="port to listen on; 0 takes a free one, and the log says which")
+    in_run: bool = Field(default=False, description="receive inside `processor run` too, so that a small set-up needs no second service")
+    path: str = Field("/webhooks/didit", pattern=r"^/[A-Za-z0-9._~/-]{0,200}$", description="path of the destination's URL")
+    secrets: tuple[SecretStr, ...] = Field((), max_length=10, description="JSON array of the destination's secrets, the newest first")
+    secrets_file: Path | None = Field(
+        None, description="file with one secret a line, the newest first; read again when it changes. Instead of the variable"
+    )
+    body_bytes_max: int = Field(1024 * 1024, ge=4096, le=64 * 1024 * 1024, description="a longer delivery is refused")
+    tolerance_s: Seconds = Field(300.0, description="how far the signed time of a delivery may be from ours, both ways (Didit: 300)")
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        faults = []
+        if self.secrets and self.secrets_file:
+            faults.append("set VP_WEBHOOKS__SECRETS or VP_WEBHOOKS__SECRETS_FILE, not both: it must be clear which secret is the newest")
+        if any(not secret.get_secret_value().strip() for secret in self.secrets):
+            faults.append("VP_WEBHOOKS__SECRETS holds an empty secret: with it anybody could sign")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def event_bytes_max(self) -> int:
+        """The largest record of the events topic: a body and its envelope."""
+        return self.body_bytes_max + 65_536

@@ -1,0 +1,270 @@
+"""One life of a group member: a consumer, and a lane for each partition it owns.
+
+Invariant. For every input partition there is one transactional id. A new owner first starts the producer of that id,
+which fences the former owner and finishes its transaction, and only then reads the committed offset and gap map. Every
+transaction holds the outputs of some records and the offset and gap map that say these records are done. So outputs and
+"done" become visible together, in one line of owners, whatever the group, the clocks or a frozen process do.
+
+Any unexpected error ends this life; ``service`` builds the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import structlog
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import NoOffsetForPartitionError, ProducerFenced
+
+from processor.observe import metrics
+from processor.settings import Settings
+from processor.stream import clients
+from processor.stream.errors import StallError, describe
+from processor.stream.handler import Handler, Journal
+from processor.stream.lane import Lane
+from processor.stream.publisher import publish
+from processor.stream.recovery import find_start, lane_name, restore_lane
+from processor.stream.topics import topic_names
+from processor.stream.transactions import LaneWriter
+from processor.stream.wakeups import Hints
+
+log = structlog.get_logger(__name__)
+
+_WATCH_S = 1.0
+_POLL_MS = 100
+_POLL_RECORDS_MAX = 500
+_SKIP_MARKERS_S = 5.0
+
+
+class _Owned:
+    """What belongs to one assigned partition, from the moment of assignment on."""
+
+    def __init__(self, partition: TopicPartition, writer: LaneWriter) -> None:
+        self.partition, self.writer = partition, writer
+        self.lane: Lane | None = None  # None until the former owner is fenced and the offset is read
+        self.task: asyncio.Task[None] | None = None
+        self.closing = False
+
+
+class Core(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One life; ``run`` returns when ``stop`` is set, and raises when something failed."""
+
+    def __init__(self, settings: Settings, handler: Handler, journal: Journal, hints: Hints, clock_ms: Callable[[], int]) -> None:
+        self.stop = asyncio.Event()
+        self.published = 0  # records completed in this life
+        self.assigned = False  # the group has told what is ours; what is told is taken over lane by lane
+        self.last_poll = time.monotonic()
+        self._settings, self._lanes, self._handler, self._clock_ms = settings, settings.lanes, handler, clock_ms
+        self._journal, self._hints = journal, hints
+        self._names = topic_names(settings)
+        self._owned: dict[TopicPartition, _Owned] = {}
+        self._membership: tuple[int, str] = (-1, "")
+        self._error: BaseException | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Event()
+        self._consumer = clients.build_consumer(settings)
+
+    async def run(self) -> None:
+        """Work until ``stop`` is set, then drain, publish and leave the group.
+
+        Raises:
+            KafkaError, TimeoutError, StallError, MissingOffsetsError: what ended this life.
+        """
+        clients.listen(self._consumer, list(self._names.inputs), self)
+        try:
+            async with asyncio.timeout(self._lanes.start_s):
+                await self._start_consumer()
+            self.last_poll = time.monotonic()
+            self._spawn(self._poll(), "poll")
+            await self._watch()
+            if self._error is None:
+                await self._close(drain=True)
+                if self._settings.kafka.leave_on_stop:
+                    clients.leave_on_stop(self._consumer)
+        finally:
+            await self._close(drain=False)
+            await self._cancel_tasks()
+            await clients.stop_client(self._consumer, self._lanes.close_s)
+        if self._error is not None:
+            raise self._error
+
+    def snapshot(self) -> dict[TopicPartition, dict[str, int] | None]:
+        """Lanes by partition, with their ends; None for one that is being restored."""
+        ends = {tp: clients.known_end(self._consumer, tp) for tp in self._owned}
+        return {tp: o.lane.snapshot() | {"end": ends[tp]} if o.lane else None for tp, o in self._owned.items()}
+
+    async def _start_consumer(self) -> None:
+        start = asyncio.ensure_future(self._consumer.start())  # it waits for the group without a bound, and for no stop signal
+        stop = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if start.done():
+                start.result()
+        finally:
+            start.cancel()
+            stop.cancel()
+
+    async def _watch(self) -> None:
+        while not self.stop.is_set():
+            try:
+                async with asyncio.timeout(_WATCH_S):
+                    await self.stop.wait()
+            except TimeoutError:
+                silence_s = time.monotonic() - self.last_poll  # getmany() has no deadline of its own during a rebalance
+                if silence_s > self._lanes.stall_s:
+                    raise StallError(f"no poll came back for {silence_s:.0f} s") from None
+
+    # ---- assignment: both callbacks run inside aiokafka's coordination task
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Take partitions over. Returns at once: there are no heartbeats during this callback."""
+        partitions = list(assigned)
+        if partitions:
+            self._consumer.pause(*partitions)  # first of all: nothing may be delivered before the lane is restored
+        if self.stop.is_set():
+            return
+        self.assigned = True
+        metrics.REBALANCES.inc()
+        self._membership = clients.membership(self._consumer)
+        log.info("partitions_assigned", count=len(partitions), generation=self._membership[0])
+        self._owned = {tp: _Owned(tp, LaneWriter(self._settings, tp, self._names)) for tp in partitions}
+        for owned in self._owned.values():
+            owned.task = self._spawn(self._own(owned), f"lane {lane_name(owned.partition)}")
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Give every partition back, with all that can be finished in time."""
+        del revoked  # the eager protocol revokes everything
+        self.assigned = False
+        expelled = clients.membership(self._consumer) != self._membership
+        await self._close(drain=not expelled)
+
+    async def _own(self, owned: _Owned) -> None:
+        began = time.monotonic()
+        async with asyncio.timeout(self._lanes.restore_s):
+            await owned.writer.start()
+            start, saved_floor, end = await find_start(self._consumer, owned.partition, self._settings.kafka.on_missing_offsets)
+        if owned.closing:
+            return
+        restored = await restore_lane(self._journal, lane_name(owned.partition), start)
+        if owned.closing:
+            return
+        lane = Lane(
+            owned.partition,
+            restored.ledger,
+            self._handler,
+            self._lanes,
+            clock_ms=self._clock_ms,
+            on_room=self._room.set,
+            on_failed=self._fail,
+            holds_undue=owned.partition.topic != self._names.requests,
+            journal=self._journal,
+            hints=self._hints,
+            unremembered_below=0 if restored.remembered else end,
+        )
+        if saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss
+            await owned.writer.commit((), *lane.view(()))
+        if owned.closing:
+            return
+        self._consumer.seek(owned.partition, start.offset)
+        self._consumer.resume(owned.partition)
+        owned.lane = lane
+        metrics.RECOVERIES.inc()
+        metrics.RECOVERY_TIME.observe(time.monotonic() - began)
+        self._room.set()
+        await publish(lane, owned.writer, self._lanes, start.offset, self._note_published)
+
+    def _note_published(self, count: int) -> None:
+        self.published += count
+
+    # ---- records
+
+    async def _poll(self) -> None:
+        skip_at = time.monotonic()
+        while True:
+            self.last_poll = time.monotonic()
+            wanting = [tp for tp, o in self._owned.items() if o.lane is not None and o.lane.wants_records]
+            if not wanting:  # getmany() without a partition would mean all of them
+                self._room.clear()
+                await self._wait_room()
+                continue
+            try:
+                batches = await self._consumer.getmany(*wanting, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS_MAX)
+            except NoOffsetForPartitionError:
+                continue  # raised for the time before our seek
+            for tp, batch in batches.items():
+                owned = self._owned.get(tp)
+                if owned is not None and owned.lane is not None and owned.lane.open:  # else revoked meanwhile
+                    owned.lane.deliver(clients.record_of(r) for r in batch)
+            if time.monotonic() - skip_at > _SKIP_MARKERS_S:
+                skip_at = time.monotonic()
+                self._skip_markers()
+            if batches:
+                await asyncio.sleep(0)  # a full buffer never makes getmany() wait: let the work run
+
+    async def _wait_room(self) -> None:
+        try:
+            async with asyncio.timeout(_WATCH_S):
+                await self._room.wait()
+        except TimeoutError:
+            return
+
+    def _skip_markers(self) -> None:
+        # transaction markers at the tail are never delivered; without this an idle partition would seem to lag,
+        # and to have lost records once retention removes the markers
+        for tp, owned in self._owned.items():
+            if owned.lane is not None and owned.lane.open and owned.lane.idle:
+                position = clients.read_position(self._consumer, tp)
+                if position is not None and position > owned.lane.ledger.next:
+                    owned.lane.ledger.skip_to(position)
+                    owned.lane.wake.set()
+
+    # ---- end
+
+    async def _close(self, *, drain: bool) -> None:
+        everything = list(self._owned.values())
+        lanes = [o.lane for o in everything if o.lane is not None]
+        for owned in everything:
+            owned.closing = True
+        calling = {task for lane in lanes for task in lane.stop_dispatch()}
+        if drain and calling:
+            await asyncio.wait(calling, timeout=self._lanes.drain_s)
+        for lane in lanes:
+            lane.close()
+        owners = {o.task for o in everything if o.task is not None}
+        if drain and owners:
+            await asyncio.wait(owners, timeout=self._lanes.flush_s)
+        left = owners | {task for lane in lanes for task in lane.abandon()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=self._lanes.close_s)
+        await asyncio.gather(*(o.writer.stop(self._lanes.close_s) for o in everything))
+        for owned in everything:
+            self._journal.forget(lane_name(owned.partition))
+        self._owned = {}
+
+    async def _cancel_tasks(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=self._lanes.close_s)
+
+    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coro, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            metrics.FENCES.inc(isinstance(error, ProducerFenced))
+            log.error("life_failed", task=task.get_name(), error=describe(error))
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self.stop.set()

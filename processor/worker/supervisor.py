@@ -1,0 +1,96 @@
+"""Lives of the core, one after the other, until the process is to stop or another one cannot help."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError
+
+from processor.budget.shared import SharedBudget
+from processor.observe import metrics
+from processor.observe.health import Phase
+from processor.runtime.process_status import Pulse
+from processor.stream.errors import describe, is_fatal
+from processor.stream.group_member import Core
+
+log = structlog.get_logger(__name__)
+
+EXIT_STOPPED = 0  # asked to stop, everything at hand is published
+EXIT_GAVE_UP = 1  # an error that a restart of the core cannot cure
+
+_BARREN_LIVES_MAX = 5
+_BACKOFF_S = 1.0
+_BACKOFF_S_MAX = 10.0
+_LOOK_S = 0.2
+_UNREACHABLE = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, TimeoutError)
+
+
+class Supervisor:
+    """Builds a life, watches it, builds the next one."""
+
+    def __init__(self, make: Callable[[], Core], budget: SharedBudget, following: asyncio.Task[None], pulse: Pulse, instance: str) -> None:
+        self._make, self._budget, self._following, self._pulse, self._instance = make, budget, following, pulse, instance
+        self._barren = 0  # lives in a row that published nothing
+
+    async def run(self, term: asyncio.Event) -> int:
+        """Until ``term``, the end of the budget's task, or until another life cannot help; the exit status."""
+        while not term.is_set():
+            if self._following.done():
+                error = None if self._following.cancelled() else self._following.exception()
+                log.critical("gave_up", error=describe(error) if error else "the budget ended")
+                return EXIT_GAVE_UP
+            if self._budget.has_senior:
+                await self._stand_by(term)
+                continue
+            core = self._pulse.core = self._make()
+            self._pulse.enter(Phase.WORKING)
+            watch = asyncio.get_running_loop().create_task(self._end_life(term, core))
+            try:
+                await core.run()
+                metrics.LIVES.labels("stopped").inc()
+            except Exception as exc:  # noqa: BLE001 - whatever ended a life, the next one decides
+                metrics.LIVES.labels("failed").inc()
+                if self._is_last(exc, core):
+                    return EXIT_GAVE_UP
+                await pause(term, min(_BACKOFF_S * (1 + self._barren), _BACKOFF_S_MAX))
+            finally:
+                watch.cancel()
+                self._pulse.core = None
+        return EXIT_STOPPED
+
+    def _is_last(self, exc: Exception, core: Core) -> bool:
+        if is_fatal(exc):
+            log.critical("gave_up", error=describe(exc))
+            return True
+        self._barren = 0 if core.published or isinstance(exc, _UNREACHABLE) else self._barren + 1
+        log.error("life_ended", error=describe(exc), barren_lives=self._barren)
+        if self._barren >= _BARREN_LIVES_MAX and not self._budget.has_senior:
+            log.critical("gave_up", error=describe(exc), barren_lives=self._barren)
+            return True
+        return False
+
+    async def _stand_by(self, term: asyncio.Event) -> None:
+        """Another process has our instance id. Both would only fence each other, so the one that came later waits."""
+        hint = "another process uses this VP_KAFKA__INSTANCE_ID; give each replica its own. This one works once the other is gone"
+        log.critical("instance_id_taken", instance=self._instance, hint=hint)
+        self._pulse.enter(Phase.STANDING_BY, hint)
+        while self._budget.has_senior and not term.is_set():
+            await pause(term, _LOOK_S)
+        log.info("instance_id_free", instance=self._instance)
+        self._barren = 0
+
+    async def _end_life(self, term: asyncio.Event, core: Core) -> None:
+        while not term.is_set() and not self._budget.has_senior:
+            await pause(term, _LOOK_S)
+        core.stop.set()
+
+
+async def pause(term: asyncio.Event, wait_s: float) -> None:
+    """Wait, or until ``term``."""
+    try:
+        async with asyncio.timeout(wait_s):
+            await term.wait()
+    except TimeoutError:
+        return

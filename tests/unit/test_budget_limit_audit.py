@@ -1,0 +1,102 @@
+"""The second opinion on the limits, and who of two namesakes came first."""
+
+from __future__ import annotations
+
+from test_budget_state import RULES
+
+from processor.budget.limit_audit import Overrun
+from processor.budget.log_records import Alive
+from processor.budget.state import BudgetState
+
+LIMITS = {"s": (3, 10.0)}
+
+
+def test_the_limit_in_a_window_is_no_alarm_and_one_more_is_one() -> None:
+    overrun = Overrun(LIMITS)
+    for stamp_ms in (0, 1000, 9000, 10_000, 11_000):  # the first one is out of the window when the fourth one comes
+        overrun.answered("s", 1, stamp_ms)
+    assert not overrun.counts
+    overrun.answered("s", 1, 11_500)
+    assert overrun.counts == {"s": 1}
+    overrun.answered("s", 1, 30_000)
+    assert overrun.counts == {"s": 1}
+
+
+def test_weights_count() -> None:
+    overrun = Overrun(LIMITS)
+    overrun.answered("s", 2, 0)
+    overrun.answered("s", 2, 1)
+    assert overrun.counts == {"s": 2}
+
+
+def test_a_limit_that_some_replica_has_named_is_allowed() -> None:
+    overrun = Overrun(LIMITS)
+    overrun.allow({"s": 4, "unknown": 9})
+    for _ in range(4):
+        overrun.answered("s", 1, 0)
+    assert not overrun.counts
+    overrun.allow({"s": 2})
+    overrun.answered("s", 1, 1)
+    assert overrun.counts == {"s": 1}
+
+
+def hello(state: BudgetState, client: str, at: float, instance: str = "pod-0") -> bool:
+    return state.apply(Alive(client, instance, {}, {}, {}, lost=False), 0, at, 0)
+
+
+def test_of_two_namesakes_the_one_that_came_first_goes_on() -> None:
+    state = BudgetState(RULES, 0.0)
+    assert hello(state, "old", 0.0)
+    assert not hello(state, "old", 1.0), "not new"
+    hello(state, "new", 5.0)
+    hello(state, "other", 5.0, "pod-1")
+    assert not state.has_senior("new", 5.0), "it may be gone: it was not heard since"
+    hello(state, "old", 6.0)
+    assert state.has_senior("new", 6.0)
+    assert not state.has_senior("old", 6.0)
+    assert not state.has_senior("other", 6.0)
+    assert not state.has_senior("new", 40.0), "it is silent"
+    assert not state.has_senior("nobody", 6.0)
+
+
+def test_a_name_that_one_had_before_is_nobody_else() -> None:
+    earlier = BudgetState(RULES, 0.0)
+    state = BudgetState(RULES, 0.0)
+    state.follow_on(earlier, "mine")
+    hello(state, "mine", 0.0)
+    hello(state, "mine again", 5.0)
+    hello(state, "mine", 6.0)  # it was on its way when the log was joined anew, and was appended late
+    assert not state.has_senior("mine again", 6.0)
+    later = BudgetState(RULES, 0.0)
+    later.follow_on(state, "mine again")
+    hello(later, "other", 0.0)
+    hello(later, "mine", 1.0)
+    hello(later, "mine, third time", 5.0)
+    hello(later, "mine", 6.0)
+    assert not later.has_senior("mine, third time", 6.0)
+    hello(later, "other", 7.0)
+    assert later.has_senior("mine, third time", 7.0)
+
+
+def test_what_is_read_once_more_is_not_counted_again_and_what_is_new_is() -> None:
+    earlier = Overrun(LIMITS)
+    stamps = [0, 1, 2, 3, 4, 5]
+    for stamp_ms in stamps:
+        earlier.answered("s", 1, stamp_ms)
+    assert earlier.counts == {"s": 3}
+    again = Overrun(LIMITS)
+    again.follow_on(earlier)
+    for stamp_ms in stamps[:4]:
+        again.answered("s", 1, stamp_ms)
+    third = Overrun(LIMITS)  # the second reading was cut off
+    third.follow_on(again)
+    for stamp_ms in stamps:
+        third.answered("s", 1, stamp_ms)
+    assert third.counts == {"s": 3}
+    third.answered("s", 1, 6)
+    assert third.counts == {"s": 4}
+    beyond = Overrun(LIMITS)  # the log does not reach back to what was counted
+    beyond.follow_on(third)
+    for stamp_ms in (50_000, 50_001, 50_002, 50_003):
+        beyond.answered("s", 1, stamp_ms)
+    assert beyond.counts == {"s": 5}, "a counter never goes back, so the next overrun is seen"

@@ -1,0 +1,86 @@
+"""Files of requests: what they may look like, which ids they get, and how long they take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from processor.client.batch import Batch, BatchError, read_batch, time_left_s
+from processor.client.topics import RequestsFileError
+from processor.settings import load_settings
+
+WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_lines_of_json_are_requests_or_inputs(tmp_path: Path) -> None:
+    whole = '{"request_id":"a","operation":"aml","input":{"full_name":"Ann","vendor_data":"u-1"}}\n\n'
+    (item,) = read_batch(written(tmp_path, "a.jsonl", whole), None)
+    assert (item.request_id, item.operation, item.key) == ("a", "aml", b"u-1")
+    first, second = read_batch(written(tmp_path, "b.jsonl", '{"full_name":"Ann"}\n{"full_name":"Bob"}\n'), "aml")
+    assert json.loads(first.value)["input"] == {"full_name": "Ann"}
+    assert first.request_id != second.request_id
+    assert first.key == first.request_id.encode()
+
+
+def test_a_line_without_an_id_always_gets_the_same_one(tmp_path: Path) -> None:
+    one = read_batch(written(tmp_path, "a.jsonl", '{"full_name":"Ann","nationality":"ES"}\n'), "aml")
+    other = read_batch(written(tmp_path, "b.jsonl", '{"nationality":"ES","full_name":"Ann"}\n'), "aml")
+    assert [i.request_id for i in one] == [i.request_id for i in other]
+
+
+def test_a_table_is_taken_as_text(tmp_path: Path) -> None:
+    """J13: names that look like nothing are names."""
+    table = (
+        "\ufeffrequest_id,operation,priority,input.full_name,input.vendor_data,input.include_adverse_media:json\n"
+        "a,aml,urgent,Null,007,true\n"
+        'b,aml,,"No, ""Nan""",,\n'
+    )
+    first, second = (json.loads(i.value) for i in read_batch(written(tmp_path, "a.CSV", table), None))
+    assert first == {
+        "request_id": "a",
+        "operation": "aml",
+        "priority": "urgent",
+        "input": {"full_name": "Null", "vendor_data": "007", "include_adverse_media": True},
+    }
+    assert second == {"request_id": "b", "operation": "aml", "input": {"full_name": 'No, "Nan"'}}
+    (only,) = read_batch(written(tmp_path, "b.csv", "input.email\na@example.com\n"), "email.send")
+    assert only.operation == "email.send"
+
+
+def test_every_fault_is_said_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(RequestsFileError) as caught:
+        read_batch(written(tmp_path, "a.jsonl", '{"full_name":"Ann"}\n{"x":1}\nno json\n{"full_name":"Ann"}\n'), "aml")
+    text = str(caught.value)
+    for said in ("line 2: missing_field at input.full_name", "line 3: not_json", "line 4: has the request_id of line 1"):
+        assert said in text, text
+    with pytest.raises(RequestsFileError, match=r"line 2: wrong_type at input\.save_api_request"):
+        read_batch(written(tmp_path, "a.csv", "input.full_name,input.save_api_request:json\nAnn,yes\n"), "aml")
+    with pytest.raises(RequestsFileError, match="unknown_field"):
+        read_batch(written(tmp_path, "b.csv", "full_name\nAnn\n"), "aml")
+
+
+def test_the_scarcest_scope_says_how_long_it_takes() -> None:
+    limits = {"session-create": (600, 60.0), "generic-write": (300, 60.0), "session-decision": (100, 60.0), "generic-get": (600, 60.0)}
+    assert time_left_s({}, limits) == 0
+    assert time_left_s({"verification": 300}, limits) == 60
+    assert time_left_s({"session.create": 100, "aml": 200}, limits) == 60
+    assert time_left_s({"session.decision": 100, "aml": 10}, limits) == 60
+
+
+async def test_a_target_of_another_batch_is_left_alone(tmp_path: Path) -> None:
+    source = written(tmp_path, "a.jsonl", '{"full_name":"Ann"}\n')
+    items, target = read_batch(source, "aml"), written(tmp_path, "out.jsonl", "{}\n")
+    with pytest.raises(BatchError, match="name another file"):
+        await Batch(load_settings(), source, target, items).run(lambda _: None)
+    written(tmp_path, "out.jsonl.state", '{"input_sha256":"other","published":0,"positions":{}}')
+    with pytest.raises(BatchError, match="another input"):
+        await Batch(load_settings(), source, target, items).run(lambda _: None)
+    assert target.read_text() == "{}\n"

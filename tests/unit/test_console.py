@@ -1,0 +1,446 @@
+"""The page over HTTP: who gets in, what every answer carries, and what a form may do."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from operating import NOW_MS, TOKEN, Memory, full, letter, operating
+from structlog.testing import capture_logs
+
+from processor.console import server
+from processor.contract.records import Source
+from processor.repair.model import Journey, JourneyStep, Standing
+
+PATHS = ("/", "/waiting", "/dead-letters", "/dead-letters/redrive", "/dead-letters/discard", "/request", "/page/page.css", "/page/page.js")
+ODD = ("Null", "No", "<script>alert(1)</script>", "  two  spaces ", "'\"&<b>")
+
+
+class Visitor:
+    """A browser without a script."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self.url, self.session = url, session
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str]:
+        async with self.session.get(self.url + path, headers=headers, allow_redirects=False) as answer:
+            check_headers(answer)
+            return answer.status, await answer.text()
+
+    async def post(self, path: str, fields: Any, **headers: str) -> tuple[int, str]:
+        async with self.session.post(self.url + path, data=fields, headers=headers, allow_redirects=False) as answer:
+            check_headers(answer)
+            return answer.status, await answer.text()
+
+
+def check_headers(answer: aiohttp.ClientResponse) -> None:
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self';")
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def open_visitor() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+
+
+def fields_of(page: str, action: str) -> list[tuple[str, str]]:
+    """The hidden fields of the form that posts to ``action``."""
+    form = re.findall(rf'<form[^>]*method="post" action="{action}".*?</form>', page, re.DOTALL)[0]
+    return [(html.unescape(n), html.unescape(v)) for n, v in re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', form)]
+
+
+async def test_on_loopback_everybody_of_this_machine_gets_in_and_no_other_name_does() -> None:
+    async with operating(full()) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        port = url.rpartition(":")[2]
+        for host in (f"127.0.0.1:{port}", f"localhost:{port}", "localhost", f"[::1]:{port}"):
+            assert (await visitor.get("/", Host=host))[0] == 200
+        for host in (f"evil.example:{port}", "localhost.evil.example", "10.0.0.1", "127.0.0.1.evil.example"):
+            status, text = await visitor.get("/", Host=host)
+            assert status == 403
+            assert "http://localhost" in text
+            assert "generic-write" not in text
+
+
+async def test_elsewhere_nobody_gets_in_without_a_token() -> None:
+    async with operating(full(), host="0.0.0.0") as url, open_visitor() as session:  # noqa: S104 - what is tested
+        visitor = Visitor(url, session)
+        for path in PATHS[:6]:
+            status, text = await visitor.get(path)
+            assert status == 403
+            assert "VP_OBSERVE__TOKEN" in text
+        assert (await visitor.post("/sign-in", {"token": "x"}))[0] == 404
+
+
+async def test_a_page_that_is_off_has_no_routes() -> None:
+    async with operating(Memory(), page=False) as url, aiohttp.ClientSession() as session:
+        for path in PATHS:
+            async with session.get(url + path) as answer:
+                assert answer.status == 404
+
+
+async def test_signing_in_and_out() -> None:
+    async with operating(full(), token=TOKEN) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        status, text = await visitor.get("/dead-letters?reason=exhausted")
+        assert status == 401
+        assert 'name="back" value="/dead-letters?reason=exhausted"' in text
+        assert "onboarding" not in text
+        async with session.post(url + "/sign-in", data={"token": TOKEN, "back": "/waiting"}, allow_redirects=False) as answer:
+            check_headers(answer)
+            assert (answer.status, answer.headers["Location"]) == (303, "/waiting")
+            cookie = answer.headers["Set-Cookie"]
+            assert {"HttpOnly", "SameSite=Strict", "Max-Age=28800", "Path=/"} <= set(cookie.split("; "))
+            assert "Secure" not in cookie
+            assert TOKEN not in cookie
+        status, text = await visitor.get("/")
+        assert status == 200
+        assert (await visitor.post("/sign-out", fields_of(text, "/sign-out")))[0] == 303
+        assert (await visitor.get("/"))[0] == 401
+
+
+async def test_the_cookie_is_secure_behind_https_and_leads_back_to_us_only() -> None:
+    async with operating(full(), token=TOKEN) as url, open_visitor() as session:
+        for back in ("//evil.example", "/\\evil.example", "https://evil.example", "", "/x\r\nSet-Cookie: a=b"):
+            form = {"token": TOKEN, "back": back}
+            async with session.post(url + "/sign-in", data=form, headers={"X-Forwarded-Proto": "https"}, allow_redirects=False) as answer:
+                assert answer.headers["Location"] == "/"
+                assert "Secure" in answer.headers["Set-Cookie"]
+
+
+async def test_a_session_ends_with_its_token(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    async with operating(full(), token_file=file) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        assert (await visitor.post("/sign-in", {"token": TOKEN}))[0] == 303
+        assert (await visitor.get("/"))[0] == 200
+        file.write_text("another-token-of-enough-length")
+        assert (await visitor.get("/"))[0] == 401
+        for useless in ("", "short"):
+            file.write_text(useless)
+            status, text = await visitor.get("/")
+            assert status == 503
+            assert "VP_OBSERVE__TOKEN_FILE" in text
+
+
+async def test_wrong_tokens_are_few_and_their_text_is_nowhere() -> None:
+    async with operating(full(), token=TOKEN) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        with capture_logs() as logs:
+            found = [(await visitor.post("/sign-in", {"token": f"guess-number-{n}-of-many"})) for n in range(8)]
+        assert [status for status, _ in found] == [401] * 5 + [429] * 3
+        assert "guess" not in str(found) + str(logs)
+        assert [entry["event"] for entry in logs] == ["page_refused"] * 5
+        assert (await visitor.post("/sign-in", {"token": TOKEN}))[0] == 429, "also the right one waits"
+
+
+async def test_a_wrong_header_is_one_try() -> None:
+    async with operating(full(), token=TOKEN) as url, aiohttp.ClientSession() as session:
+        with capture_logs() as logs:
+            found = [(await Visitor(url, session).get("/", Authorization="Bearer wrong-but-long-enough"))[0] for _ in range(7)]
+        assert found == [401] * 5 + [429] * 2
+        assert [entry["event"] for entry in logs] == ["page_refused"] * 5
+
+
+async def test_scripts_use_a_header() -> None:
+    async with operating(full(), token=TOKEN) as url, aiohttp.ClientSession() as session:
+        visitor = Visitor(url, session)
+        assert (await visitor.get("/dead-letters", Authorization=f"Bearer {TOKEN}"))[0] == 200
+        assert (await visitor.get("/dead-letters", Authorization="Bearer wrong-but-long-enough"))[0] == 401
+        assert (await visitor.get("/dead-letters", Authorization=f"Basic {TOKEN}"))[0] == 401
+
+
+async def test_every_answer_carries_the_headers() -> None:
+    async with operating(full()) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        for path in PATHS:
+            assert (await visitor.get(path))[0] == 200
+        assert (await visitor.get("/dead-letters?since=soon"))[0] == 400
+        assert (await visitor.get("/nowhere"))[0] == 404
+        assert (await visitor.post("/waiting", {}))[0] == 405
+        assert (await visitor.post("/dead-letters/redrive", {}))[0] == 403
+
+
+async def test_no_page_has_inline_script_or_style() -> None:
+    async with operating(full()) as url, open_visitor() as session:
+        for path in (*PATHS[:6], "/request?id=x", "/dead-letters?since=x"):
+            _, text = await Visitor(url, session).get(path)
+            assert not re.findall(r"<style|\sstyle=|\son[a-z]+=|javascript:", text)
+            assert re.findall(r"<script[^>]*>", text) == ['<script src="/page/page.js" defer>']
+
+
+async def test_request_ids_are_printed_verbatim_and_harmless() -> None:
+    memory = full()
+    memory.letters = [letter(n, odd) for n, odd in enumerate(ODD)]
+    memory.journeys = {odd: Journey(odd, (JourneyStep(NOW_MS, "requested", "t[0]@1", "Came in.", {"code": odd}),)) for odd in ODD}
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        _, text = await visitor.get("/dead-letters")
+        assert [html.unescape(found) for found in re.findall(r'<a class="id"[^>]*><bdi>(.*?)</bdi>', text)] == list(ODD)
+        assert "<script>alert" not in text
+        for odd, link in zip(ODD, re.findall(r'<a class="id" href="([^"]*)"', text), strict=True):
+            status, text = await visitor.get(html.unescape(link))
+            assert status == 200
+            assert f"<bdi>{html.escape(odd).replace('&#x27;', '&#39;').replace('&quot;', '&#34;')}</bdi>" in text
+            assert "Requested" in text
+            assert "<script>alert" not in text
+
+
+async def test_filters_narrow_the_list_and_are_kept() -> None:
+    async with operating(full()) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        _, text = await visitor.get("/dead-letters?reason=in_doubt&operation=id_verification&since=1h")
+        assert "9 open dead letters</strong> match the filter" in text
+        assert '<option value="in_doubt" selected>' in text
+        assert '<option value="1h" selected>' in text
+        assert "exhausted</span>" not in text
+        _, text = await visitor.get("/dead-letters?request_id=Null")
+        assert "1 open dead letter</strong> matches" in text
+        _, text = await visitor.get("/dead-letters?request_id=null")
+        assert "No open dead letter matches." in text
+        _, text = await visitor.get("/dead-letters?page=99")
+        assert "page 3 of 3" in text
+        _, text = await visitor.get("/waiting?reason=-")
+        assert "http_503</bdi>" not in text
+        assert "none; follows a session" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/dead-letters?since=yesterday", "length of time"),
+        ("/dead-letters?page=two", "page is a whole number"),
+        ("/dead-letters?reason=%3Cb%3E", "reason is a name"),
+        ("/dead-letters/redrive?position=abc", "position is partition:offset"),
+        ("/dead-letters/redrive?ticked=1", "No dead letter is ticked"),
+        ("/dead-letters/discard?ticked=1", "No dead letter is ticked"),
+        ("/waiting?reason=a%20b", "reason is a name"),
+        ("/request?id=a%00b", "A request id has"),
+    ],
+)
+async def test_wrong_input_is_answered_with_what_is_wrong(path: str, says: str) -> None:
+    async with operating(full()) as url, open_visitor() as session:
+        status, text = await Visitor(url, session).get(path)
+        assert status == 400
+        assert says in html.unescape(text)
+
+
+async def test_a_redrive_does_what_its_dry_run_has_shown_and_only_once() -> None:
+    memory = full()
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        _, text = await visitor.get("/dead-letters/redrive?reason=exhausted&reason=in_doubt")
+        assert memory.acts == []
+        many = int(re.findall(r"Redrive (\d+) now", text)[0])
+        assert "a billed call may have taken place" in text
+        assert "redriven too often already" in text
+        form = [*fields_of(text, "/dead-letters/redrive"), ("by", "Zoë")]
+        memory.letters.append(replace(letter(500), failed_ms=NOW_MS + 60_000))  # it fails after the dry run
+        memory.now_ms += 120_000
+        with capture_logs() as logs:
+            status, text = await visitor.post("/dead-letters/redrive", form)
+        assert status == 200
+        assert f"{many} dead letters redriven" in text
+        ((_, selection, by),) = memory.acts
+        assert (by, selection.count_max) == ("Zoë", many)
+        assert memory.letters[-1].standing == "open", "only what was shown"
+        assert [{k: e[k] for k in ("event", "act", "count")} for e in logs] == [{"event": "page_acted", "act": "redrive", "count": many}]
+        assert "Zoë" not in str(logs)
+        again = await visitor.post("/dead-letters/redrive", form)
+        assert again == (200, text)
+        assert len(memory.acts) == 1
+
+
+async def test_a_ticked_one_is_taken_also_if_the_clock_of_its_replica_is_ahead() -> None:
+    memory = full()
+    memory.letters = [replace(letter(n), failed_ms=at_ms) for n, at_ms in enumerate((NOW_MS + 3_600_000, 2**53, NOW_MS - 5))]
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        for act in ("redrive", "discard"):
+            _, text = await visitor.get(f"/dead-letters/{act}?ticked=1&position=0:0&position=1:1")
+            form = [*fields_of(text, f"/dead-letters/{act}"), ("by", "Zoë"), ("note", "seen")]
+            assert (await visitor.post(f"/dead-letters/{act}", form))[0] == 200
+            assert memory.acts[-1][1].count_max == 2, act
+            memory.letters = [replace(one, standing=Standing.OPEN) for one in memory.letters]
+        _, text = await visitor.get("/dead-letters/redrive")
+        assert ("count_max", "1") in fields_of(text, "/dead-letters/redrive"), "all that match: none that fails from now on"
+
+
+async def test_those_in_doubt_are_redriven_only_by_those_who_insist() -> None:
+    async with operating(full()) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        _, text = await visitor.get("/dead-letters/redrive?reason=in_doubt")
+        assert "All that match are left out." in text
+        link = html.unescape(re.findall(r'href="(/dead-letters/redrive\?[^"]*in_doubt=1[^"]*)"', text)[0])
+        _, text = await visitor.get(link)
+        assert "Those in doubt are included." in text
+        assert ("in_doubt", "1") in fields_of(text, "/dead-letters/redrive")
+
+
+async def test_a_discard_needs_a_note_and_a_name() -> None:
+    memory = full()
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        _, text = await visitor.get("/dead-letters/discard?ticked=1&position=0:3&position=1:4")
+        assert "Discard 2 dead letters?" in text
+        form = fields_of(text, "/dead-letters/discard")
+        for missing in ({"by": "Zoë"}, {"note": "seen"}, {"by": "Zoë", "note": "  "}):
+            assert (await visitor.post("/dead-letters/discard", [*form, *missing.items()]))[0] == 400
+        assert memory.acts == []
+        status, text = await visitor.post("/dead-letters/discard", [*form, ("by", "Zoë"), ("note", "seen with\nthe caller")])
+        assert status == 200
+        assert "2 dead letters discarded" in text
+        ((_, selection, by, note),) = memory.acts
+        assert (selection.positions, by, note) == ({(0, 3), (1, 4)}, "Zoë", "seen with the caller")
+
+
+async def test_forms_of_others_are_refused() -> None:
+    memory = full()
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        _, text = await visitor.get("/dead-letters/redrive")
+        form = [*fields_of(text, "/dead-letters/redrive"), ("by", "Zoë")]
+        foreign: list[dict[str, str]] = [
+            {"Origin": "https://evil.example"},
+            {"Origin": url.replace("127.0.0.1", "localhost")},
+            {"Origin": "http://["},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site", "Origin": url},
+            {"Sec-Fetch-Site": "none"},
+        ]
+        for headers in foreign:
+            status, text = await visitor.post("/dead-letters/redrive", form, **headers)
+            assert status == 403
+            assert "another web site" in text
+        for csrf in ("", "0" * 64, "é"):
+            assert (await visitor.post("/dead-letters/redrive", [(n, csrf if n == "csrf" else v) for n, v in form]))[0] == 403
+        assert (await visitor.post("/dead-letters/redrive", b"{}", **{"Content-Type": "application/json"}))[0] == 400
+        assert (await visitor.post("/dead-letters/redrive", [(n, v) for n, v in form if n not in {"until_ms", "count_max"}]))[0] == 400
+        assert (await visitor.post("/dead-letters/redrive", [*form, ("x", "y" * 2_000_000)]))[0] == 400
+        assert memory.acts == []
+        for headers in ({"Origin": url}, {"Origin": "null"}, {"Sec-Fetch-Site": "same-origin", "Origin": "null"}):
+            assert (await visitor.post("/dead-letters/redrive", form, **headers))[0] == 200
+
+
+async def test_a_form_that_anybody_may_send_is_read_in_no_time_whatever_it_says_of_itself() -> None:
+    bodies = {
+        "punycode": b"token=" + b"a" * 400_000 + b"-" + b"b" * 400_000,  # decoding it takes minutes
+        "idna": b"token=" + b"xn--" + b"a" * 50_000,
+        "utf-8": b"token&" * 150_000,
+        "utf-16": b"token=x",
+    }
+    async with operating(full(), token=TOKEN) as url, open_visitor() as session:
+        for charset, body in bodies.items():
+            began = time.process_time()
+            kind = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
+            assert (await Visitor(url, session).post("/sign-in", body, **kind))[0] in {400, 401}
+            assert time.process_time() - began < 0.5, charset
+        assert (await Visitor(url, session).post("/sign-in", {"token": TOKEN}))[0] == 303
+
+
+async def test_a_form_of_another_session_is_refused() -> None:
+    memory = full()
+    async with operating(memory, token=TOKEN) as url, open_visitor() as mine, open_visitor() as other:
+        pages = []
+        for session in (mine, other):
+            assert (await Visitor(url, session).post("/sign-in", {"token": TOKEN}))[0] == 303
+            pages.append((await Visitor(url, session).get("/dead-letters/redrive"))[1])
+        form = [*fields_of(pages[1], "/dead-letters/redrive"), ("by", "Zoë")]
+        assert (await Visitor(url, mine).post("/dead-letters/redrive", form))[0] == 403
+        script = [(n, v) for n, v in form if n != "csrf"]
+        assert (await Visitor(url, mine).post("/dead-letters/redrive", script, Authorization=f"Bearer {TOKEN}"))[0] == 200
+
+
+async def test_the_overview_stays_while_kafka_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processor.console.overview_cache.FRESH_S", 0.0)
+    memory = full()
+    async with operating(memory, now_ms=NOW_MS + 125_000) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        memory.mood = "away"
+        status, text = await visitor.get("/")
+        assert (status, "Nothing is known yet" in text) == (503, True)
+        memory.mood = "ok"
+        assert (await visitor.get("/"))[0] == 200
+        memory.mood = "away"
+        status, text = await visitor.get("/")
+        assert status == 200
+        assert "This is the state of 12:03:05 UTC, 2 min ago. The brokers cannot be reached." in text
+        assert "generic-write" in text
+        for path in ("/waiting", "/dead-letters", "/dead-letters/redrive", "/request?id=x"):
+            status, text = await visitor.get(path)
+            assert status == 503
+            assert "Kafka does not answer" in text
+
+
+async def test_slow_operations_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "ANSWER_S", 0.1)
+    memory = full()
+    memory.mood = "hangs"
+    async with operating(memory) as url, open_visitor() as session:
+        found = await asyncio.gather(*(Visitor(url, session).get("/waiting") for _ in range(20)))
+        assert {status for status, _ in found} == {503}
+        assert "No answer in time" in found[0][1]
+
+
+async def test_a_fault_of_ours_quotes_nothing() -> None:
+    memory = full()
+    memory.mood = "breaks"
+    async with operating(memory) as url, open_visitor() as session:
+        with capture_logs() as logs:
+            status, text = await Visitor(url, session).get("/waiting")
+        assert status == 500
+        assert [(e["event"], e["view"], e["error"]) for e in logs] == [("page_failed", "/waiting", "RuntimeError")]
+        assert "Zoë" not in text + str(logs)
+
+
+async def test_a_refresh_gets_the_inner_part_only() -> None:
+    async with operating(full()) as url, open_visitor() as session:
+        status, text = await Visitor(url, session).get("/", **{"X-Part": "1"})
+        assert status == 200
+        assert "<html" not in text
+        assert 'class="verdict bad"' in text
+
+
+async def test_empty_pages_say_what_that_means() -> None:
+    async with operating(Memory()) as url, open_visitor() as session:
+        visitor = Visitor(url, session)
+        assert "No dead letters. Nothing to do." in (await visitor.get("/"))[1]
+        assert "No dead letters. Nothing to do." in (await visitor.get("/dead-letters"))[1]
+        assert "Nothing waits." in (await visitor.get("/waiting"))[1]
+        assert "No open dead letter matches any more." in (await visitor.get("/dead-letters/redrive"))[1]
+        assert "Nothing is known of this request id." in (await visitor.get("/request?id=x"))[1]
+        assert "begins or ends with a space" in (await visitor.get("/request?id=%20x"))[1]
+
+
+async def test_a_journey_of_ever_so_many_steps_is_shown_in_part() -> None:
+    memory = full()
+    steps = [JourneyStep(NOW_MS + n, "dead-letter", f"t[0]@{n}", "conflict", {"code": "x"}) for n in range(30_000)]
+    memory.journeys = {"r": Journey("r", tuple(steps))}
+    async with operating(memory) as url, open_visitor() as session:
+        _, text = await Visitor(url, session).get("/request?id=r")
+        assert len(text) < 1_000_000
+        assert "t[0]@29999" in text
+        assert "of 30\u202f000 steps" in text
+
+
+async def test_a_journey_shows_no_more_than_it_is_given() -> None:
+    memory = full()
+    step = JourneyStep(NOW_MS, "dead-letter", str(Source("t", 0, 1)), "Every attempt failed.", {"code": None, "status": "failed"})
+    memory.journeys = {"r": Journey("r", (step,), {"input": {"name": "***", "at": object()}})}
+    async with operating(memory) as url, open_visitor() as session:
+        _, text = await Visitor(url, session).get("/request?id=r")
+        assert "/dead-letters/redrive?request_id=r" in text
+        assert "&#34;at&#34;: &#34;***&#34;" in text, "what is no JSON is masked too"
+        assert "None" not in text

@@ -1,0 +1,333 @@
+"""The parts of the page that need no server: wording, forms, charts, the summary, the shared overview, acts, tries."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from multidict import MultiDict
+from operating import NOW_MS, Memory, busy, quiet, samples, scope, waits
+
+from processor.budget.view import BudgetView, CircuitView
+from processor.console import actions as acts_module
+from processor.console import filters
+from processor.console import overview_cache as latest_module
+from processor.console.actions import Acts, new_act_id
+from processor.console.auth import Tries, host_of, is_loopback
+from processor.console.chart import bar, usage_chart
+from processor.console.forms import (
+    BadInputError,
+    frozen,
+    read_name,
+    read_note,
+    read_reason,
+    read_request_id,
+    read_selection,
+    selection_fields,
+)
+from processor.console.overview_cache import Latest
+from processor.console.ports import RefusedError
+from processor.console.summary import Tone, summarize
+from processor.monitoring.delayed_view import waiting_view
+from processor.monitoring.formatting import duration
+from processor.monitoring.model import DrainView, Overview, PartitionView
+from processor.repair.model import LEFT_OUT, REPLAYS_MAX, Done, Selection
+
+THIN = "\u202f"
+
+
+def test_numbers_and_lengths_are_as_people_read_them() -> None:
+    assert [filters.number(n) for n in (0, 999, 1234, 1_234_567)] == ["0", "999", f"1{THIN}234", f"1{THIN}234{THIN}567"]
+    assert [filters.count(n, "record") for n in (0, 1, 2)] == ["0 records", "1 record", "2 records"]
+    lengths = {0.2: "less than 1 s", 5: "5 s", 59.6: "1 min", 125: "2 min 5 s", 725: "12 min", 11_400: "3 h 10 min", 180_000: "2 d 2 h"}
+    assert {s: duration(s) for s in lengths} == lengths
+    assert duration(float("inf")) == "without end"
+    assert [filters.percent(a, 300).replace(THIN, " ") for a in (0, 1, 299, 300, 330)] == ["0 %", "1 %", "99 %", "100 %", "110 %"]
+
+
+def test_times_are_utc_and_relative() -> None:
+    assert filters.utc(NOW_MS) == "2025-11-25 12:03:05"
+    assert filters.clock(NOW_MS) == "12:03:05"
+    away = {0: "now", 5_000: "in 5 s", 185_000: "in 3 min", -7_300_000: "2 h ago", -200_000_000: "2 d ago"}
+    assert {ms: filters.relative(NOW_MS + ms, NOW_MS) for ms in away} == away
+    assert filters.utc(-5) == "1970-01-01 00:00:00"
+    assert filters.utc(10**18).startswith("9999"), "nonsense in a record is no fault of the page"
+
+
+def test_whatever_is_left_out_is_explained() -> None:
+    assert all(len(filters.left_out(why)) > 20 for why in LEFT_OUT)
+
+
+def test_a_selection_survives_its_fields() -> None:
+    chosen = Selection(
+        reasons=frozenset({"exhausted", "http_503"}),
+        operations=frozenset({"session.create"}),
+        request_ids=frozenset({" <Null>& "}),
+        positions=frozenset({(3, 1042), (0, 0)}),
+        since_ms=5,
+        until_ms=6,
+        count_max=7,
+        in_doubt=True,
+    )
+    assert read_selection(MultiDict(selection_fields(chosen)), NOW_MS).selection == chosen
+    assert selection_fields(Selection()) == []
+    insisting = read_selection(MultiDict({"replayed": "1"}), NOW_MS).selection
+    assert insisting.replays_max > REPLAYS_MAX
+    assert selection_fields(insisting) == [("replayed", "1")]
+
+
+def test_since_is_a_length_of_time_and_until_freezes_a_selection() -> None:
+    asked = read_selection(MultiDict({"since": "6h"}), NOW_MS)
+    assert (asked.since, asked.selection.since_ms) == ("6h", NOW_MS - 21_600_000)
+    held = frozen(asked.selection, NOW_MS)
+    assert held.until_ms == NOW_MS + 1
+    assert frozen(held, NOW_MS + 99).until_ms == NOW_MS + 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("since", "soon"),
+        ("since", "0m"),
+        ("since_ms", "-1"),
+        ("until_ms", "9" * 17),
+        ("count_max", "1e3"),
+        ("count_max", "\u0663"),
+        ("position", "1"),
+        ("position", "1:2:3"),
+        ("position", "-1:2"),
+        ("reason", "a b"),
+        ("operation", "<script>"),
+        ("request_id", "x" * 129),
+        ("request_id", "a\x00b"),
+        ("in_doubt", "yes"),
+    ],
+)
+def test_wrong_fields_are_named(field: str, value: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        read_selection(MultiDict({field: value}), NOW_MS)
+    assert value not in str(caught.value) or len(value) < 3
+    assert field.partition("_")[0] in str(caught.value).lower()
+
+
+def test_a_field_given_twice_is_not_guessed_at() -> None:
+    with pytest.raises(BadInputError, match="more than once"):
+        read_selection(MultiDict([("since", "1h"), ("since", "6h")]), NOW_MS)
+
+
+def test_names_and_notes_must_say_something() -> None:
+    assert read_name(MultiDict({"by": "  Zoë "})) == "Zoë"
+    assert read_note(MultiDict({"note": "seen with\r\n the caller"})) == "seen with the caller"
+    for read, name, wrong in [(read_name, "by", ""), (read_name, "by", "x" * 61), (read_name, "by", "a\nb"), (read_note, "note", " \n ")]:
+        with pytest.raises(BadInputError):
+            read(MultiDict({name: wrong}))
+
+
+def test_a_request_id_is_taken_verbatim() -> None:
+    for text in ("Null", "No", " two  spaces ", "<script>", "ключ/№1", "0x10"):
+        assert read_request_id(MultiDict({"id": text}), "id") == text
+    assert [read_reason(MultiDict({"reason": r})) for r in ("", "-", "http_503")] == [None, "", "http_503"]
+
+
+def test_every_reason_that_the_overview_counts_leads_to_its_records() -> None:
+    records = [waits(0, 5.0, reason=None), waits(1, 5.0, reason="http_503")]
+    for word, count in waiting_view(records, NOW_MS).by_reason.items():
+        reason = read_reason(MultiDict({"reason": word or "-"}))
+        assert len([r for r in records if (r.reason or "") == reason]) == count, word
+
+
+def test_a_chart_says_in_words_what_it_draws_and_breaks_at_silence() -> None:
+    svg = str(usage_chart(samples(NOW_MS, 240, 232), NOW_MS, 240))
+    assert 'aria-label="Calls used in the last 15 minutes: now 2' in svg
+    line = re.findall(r'class="chart-line" d="([^"]+)"', svg)[0]
+    assert line.count("M") == 2, "a hole in the samples is a hole in the line"
+    limit = re.findall(r'class="chart-limit" d="([^"]+)"', svg)[0]
+    assert limit.count("V") == 1, "one step"
+    assert "style" not in svg
+    assert "No samples" in usage_chart((), NOW_MS, 240)
+    assert all(0 <= float(y) <= 100 for y in re.findall(r",(-?[\d.]+)", line))
+
+
+def test_a_bar_of_something_is_seen() -> None:
+    widths = [re.findall(r'bar-fill"[^>]*width="([\d.]+)"', bar(v, w))[0] for v, w in ((0, 9), (1, 10_000), (9, 9), (12, 9), (1, 0))]
+    assert widths == ["0", "1.5", "100", "100", "0"]
+
+
+def changed(**budget: Any) -> Overview:
+    return replace(quiet(), budget=replace(quiet().budget, **budget))
+
+
+def test_a_quiet_set_up_is_well() -> None:
+    found = summarize(quiet())
+    assert (found.tone, found.notices) == (Tone.GOOD, ())
+    assert [t.name for t in found.tiles] == ["Budget", "Backlog", "Didit", "Dead letters"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "tile", "tone", "state"),
+    [
+        (changed(blocked_for_s=130.0), 0, Tone.BAD, "Held"),
+        (changed(scopes=(scope("a", used=290, live=300, waiting=9),)), 0, Tone.WATCH, "Sets the pace"),
+        (changed(scopes=(scope("a", limit=200, used=3),)), 0, Tone.WATCH, "Lowered"),
+        (changed(scopes=(scope("a", used=290, live=300),)), 0, Tone.GOOD, "Has room"),
+        (replace(quiet(), partitions=(PartitionView("r", 0, 1, 9, 8, None),)), 1, Tone.BAD, "Not worked on"),
+        (replace(quiet(), drains=(DrainView("a", 50, float("inf")),)), 1, Tone.BAD, "Stands still"),
+        (replace(quiet(), drains=(DrainView("a", 50, 20.0), DrainView("b", 5, 900.0))), 1, Tone.WATCH, "Takes its time"),
+        (replace(quiet(), drains=(DrainView("a", 50, 20.0),)), 1, Tone.GOOD, "Drains"),
+        (changed(circuits=(CircuitView("account", 1.0, probing=True),)), 2, Tone.BAD, "Refuses the account"),
+        (changed(circuits=(CircuitView("aml", 1.0, probing=False),)), 2, Tone.BAD, "Fails"),
+        (changed(scopes=(scope("a", paused_for_s=30.0),)), 2, Tone.WATCH, "Asked us to wait"),
+        (changed(scopes=(scope("a", throttled_lately=2),)), 2, Tone.WATCH, "Throttles"),
+        (busy(), 3, Tone.WATCH, "To repair"),
+    ],
+)
+def test_the_tiles_name_the_bottleneck(seen: Overview, tile: int, tone: Tone, state: str) -> None:
+    found = summarize(seen)
+    assert (found.tiles[tile].tone, found.tiles[tile].state) == (tone, state)
+    assert (found.tone is Tone.GOOD) == (tone is Tone.GOOD)
+
+
+def test_everything_out_of_the_ordinary_is_told() -> None:
+    told = [n.title for n in summarize(busy()).notices]
+    assert told == [
+        "aml fails at Didit",
+        "Somebody else seems to use generic-write",
+        "session-decision is paused",
+        "vp-2 has not been heard for 45 s",
+    ]
+    assert [n.title for n in summarize(replace(quiet(), group_state="Empty")).notices] == ["No replica is in the group"]
+    rebalancing = replace(quiet(), group_state="PreparingRebalance", partitions=(PartitionView("r", 0, 1, 9, 8, None),))
+    assert [(n.tone, n.title) for n in summarize(rebalancing).notices] == [(Tone.WATCH, "The group is rebalancing")]
+    nothing = Overview(0, "g", BudgetView((), (), (), 0.0), (), (), (), quiet().waiting, quiet().dead_letters)
+    assert summarize(nothing).tiles[0].state == "Unused"
+
+
+async def test_open_pages_share_one_question() -> None:
+    now = 0.0
+    memory = Memory()
+    latest = Latest(memory.overview, clock=lambda: now)
+    seen = await asyncio.gather(*(latest.get() for _ in range(20)))
+    assert memory.asked == 1
+    assert len({id(s.overview) for s in seen}) == 1
+    now = 1.9
+    await latest.get()
+    assert memory.asked == 1
+    now = 2.1
+    await latest.get()
+    assert memory.asked == 2
+
+
+async def test_the_last_known_overview_is_shown_while_kafka_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latest_module, "FRESH_S", 0.0)
+    monkeypatch.setattr(latest_module, "PATIENCE_S", 0.05)
+    memory = Memory()
+    latest = Latest(memory.overview)
+    first = await latest.get()
+    assert first.trouble == ""
+    memory.mood = "away"
+    assert await latest.get() == replace(first, trouble="The brokers cannot be reached.")
+    memory.mood = "breaks"
+    broken = await latest.get()
+    assert broken.overview == first.overview
+    assert "Zoë" not in broken.trouble
+    memory.mood = "hangs"
+    assert (await latest.get()).trouble.startswith("No answer")
+    asked = memory.asked
+    assert (await latest.get()).overview == first.overview
+    assert memory.asked == asked, "one question at a time"
+    memory.mood = "ok"
+    memory.go.set()
+    await asyncio.sleep(0)
+    assert (await latest.get()).trouble == ""
+    await latest.close()
+
+
+async def test_nothing_is_known_before_the_first_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latest_module, "ASK_S", 0.05)
+    memory = Memory(mood="hangs")
+    latest = Latest(memory.overview)
+    seen = await latest.get()
+    assert seen.overview is None
+    assert seen.trouble.startswith("No answer within")
+    await latest.close()
+
+
+async def test_an_act_is_done_once_whatever_is_clicked() -> None:
+    acts, done = Acts(), []
+
+    async def act() -> Done:
+        await asyncio.sleep(0)
+        done.append(1)
+        return Done("run-1", 3)
+
+    act_id = new_act_id()
+    assert await asyncio.gather(*(acts.once(act_id, act) for _ in range(5))) == [Done("run-1", 3)] * 5
+    assert len(done) == 1
+    with pytest.raises(BadInputError):
+        await acts.once("", act)
+    await acts.close()
+
+
+async def test_a_slow_act_goes_on_and_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acts_module, "ANSWER_S", 0.01)
+    acts, go = Acts(), asyncio.Event()
+
+    async def act() -> Done:
+        await go.wait()
+        return Done("run-1", 1)
+
+    act_id = new_act_id()
+    assert await acts.once(act_id, act) is None
+    go.set()
+    await asyncio.sleep(0)
+    assert await acts.once(act_id, act) == Done("run-1", 1)
+    await acts.close()
+
+
+async def test_an_act_that_breaks_off_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acts_module, "ACT_S", 0.01)
+    acts = Acts()
+    for mood, says in (("hangs", "cut off"), ("away", "brokers cannot be reached")):
+        memory = Memory(mood=mood)
+        with pytest.raises(RefusedError, match=f"{says}.* a new dry run shows the rest"):
+            await acts.once(new_act_id(), lambda memory=memory: memory.redrive(Selection(), "Zoë"))  # type: ignore[misc]
+    await acts.close()
+
+
+async def test_acts_under_way_are_bounded_and_end_with_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acts_module, "ANSWER_S", 0.0)
+    monkeypatch.setattr(acts_module, "_HELD_MAX", 2)
+    acts = Acts()
+    for _ in range(2):
+        assert await acts.once(new_act_id(), Memory(mood="hangs").go.wait) is None  # type: ignore[arg-type]
+    with pytest.raises(RefusedError, match="under way"):
+        await acts.once(new_act_id(), Memory().go.wait)  # type: ignore[arg-type]
+    await acts.close()
+    assert all(task.done() for task in acts._tasks.values())
+
+
+def test_tries_are_few_and_come_back() -> None:
+    now = 0.0
+    clock: Callable[[], float] = lambda: now  # noqa: E731 - a clock that the test turns
+    tries = Tries(clock)
+    for _ in range(5):
+        assert tries.allowed("a")
+        tries.failed("a")
+    assert not tries.allowed("a")
+    assert tries.allowed("b"), "one address does not lock another out"
+    now = 1.0
+    assert tries.allowed("a")
+    for n in range(1000):
+        tries.failed(str(n))
+    assert len(tries._left) <= 256
+
+
+def test_loopback_names() -> None:
+    assert all(is_loopback(host_of(h)) for h in ("localhost", "localhost:8070", "127.0.0.1:8070", "[::1]:8070", "127.8.8.8", "LOCALHOST"))
+    assert not any(
+        is_loopback(host_of(h)) for h in ("", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[", "10.0.0.1")
+    )

@@ -1,0 +1,107 @@
+"""What is owed, how long it takes, and the sentence that says what holds things up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+import pytest
+
+from processor.budget.view import BudgetView, CircuitView, ScopeView
+from processor.contract.records import Source
+from processor.monitoring.drain import drains, owed_calls, verdict
+from processor.monitoring.model import DrainView, Overview, PartitionView, ReplicaView, WaitingView
+from processor.repair.model import DeadLetterCounts, WaitingRecord
+
+CREATE = ScopeView("session-create", 600, 600, 60.0, 0, 0, 0, 0, 0.0, 0, {})
+WRITE = ScopeView("generic-write", 300, 300, 60.0, 0, 0, 0, 0, 0.0, 0, {})
+BUDGET = BudgetView((CREATE, WRITE), (), ("one",), 0.0)
+WELL = Overview(
+    1000,
+    "g",
+    BUDGET,
+    (PartitionView("v.requests", 0, 5, 5, 0, "one"),),
+    (ReplicaView("one", 1, heard=True),),
+    (DrainView("session-create", 0, 0.0), DrainView("generic-write", 0, 0.0)),
+    WaitingView(0, 0, None, None),
+    DeadLetterCounts(0),
+)
+
+
+def waits(reason: str | None, due_ms: int, operation: str | None = "session.create", *, follows: bool = False) -> WaitingRecord:
+    return WaitingRecord("v.retry.1m", 0, 1, due_ms, "r", operation, reason, 1, 0, Source("v.requests", 0, 0), follows)
+
+
+def test_what_is_owed_counts_in_every_scope_of_its_call() -> None:
+    owed = owed_calls({"session.create": 10.0, "session.decision": 4.0, "verification": 2.0, "unread": 7.0}, [], 0)
+    assert owed["session-create"] == 12
+    assert owed["generic-write"] == 12
+    assert owed["session-decision"] == 4
+
+
+def test_what_waits_for_its_time_or_a_person_owes_nothing_yet() -> None:
+    waiting = [waits("http_503", 2000), waits("http_503", 900), waits("queue_full", 2000), waits("throttled", 99_000)]
+    waiting += [waits(None, 2000, "verification", follows=True), waits(None, 900, "verification", follows=True), waits("x", 900, None)]
+    owed = owed_calls({}, waiting, 1000)
+    assert owed["session-create"] == 3
+    assert owed["session-decision"] == 1
+
+
+@pytest.mark.parametrize("reason", [None, "throttled", "queue_full", "scope_paused", "http_503", "redriven"])
+def test_a_verification_with_a_session_owes_a_look_whatever_held_it_up(reason: str | None) -> None:
+    owed = owed_calls({}, [waits(reason, 900, "verification", follows=True)], 1000)
+    assert (owed["session-decision"], owed["session-create"], owed["generic-write"]) == (1, 0, 0)
+    owed = owed_calls({}, [waits(reason, 900, "verification")], 1000)
+    assert (owed["session-decision"], owed["session-create"], owed["generic-write"]) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("calls", "change", "seconds"),
+    [
+        (0, {"paused_for_s": 9.0}, 0.0),
+        (600, {}, 0.0),
+        (1200, {}, 60.0),
+        (600, {"used": 600}, 60.0),
+        (600, {"used": 600, "limit": 300}, 120.0),
+        (1, {"paused_for_s": 30.0}, 30.0),
+    ],
+)
+def test_time_to_drain(calls: int, change: dict[str, Any], seconds: float) -> None:
+    budget = replace(BUDGET, scopes=(replace(CREATE, **change), WRITE))
+    (create, _) = drains({"session-create": calls}, budget)
+    assert create.calls == calls
+    assert create.drain_s == pytest.approx(seconds)
+
+
+def test_nothing_drains_while_the_account_is_held() -> None:
+    held = replace(BUDGET, circuits=(CircuitView("account", 5.0, probing=False),))
+    assert drains({"session-create": 1}, held)[0].drain_s == inf
+
+
+LONG = (DrainView("session-create", 6000, 600.0), DrainView("generic-write", 0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "All is well: nothing waits"),
+        ({"dead_letters": DeadLetterCounts(3)}, "3 dead letter(s) want a decision"),
+        ({"drains": (replace(LONG[0], calls=5, drain_s=1.0), LONG[1])}, "within a minute"),
+        ({"budget": replace(BUDGET, circuits=(CircuitView("account", 5.0, probing=False),)), "drains": LONG}, "refuses the account"),
+        ({"budget": replace(BUDGET, circuits=(CircuitView("aml", 5.0, probing=True),))}, "fails on aml"),
+        ({"replicas": (ReplicaView("one", 1, heard=False),)}, "No replica is heard"),
+        ({"group_state": "PreparingRebalance"}, "A rebalance is under way"),
+        ({"partitions": (PartitionView("v.requests", 0, 5, 9, 4, None),)}, "1 partition(s) without an owner"),
+        ({"budget": replace(BUDGET, blocked_for_s=90.0)}, "budget log was lost"),
+        ({"budget": replace(BUDGET, scopes=(replace(CREATE, limit=540), WRITE))}, "Somebody else uses the API key"),
+        ({"budget": replace(BUDGET, scopes=(replace(CREATE, paused_for_s=30.0), WRITE)), "drains": LONG}, "Didit asked to wait"),
+        (
+            {"budget": replace(BUDGET, scopes=(replace(CREATE, used=590), WRITE)), "drains": LONG},
+            "The budget is the bottleneck: 6000",
+        ),
+        ({"budget": replace(BUDGET, scopes=(replace(CREATE, used=100), WRITE)), "drains": LONG}, "only 100 of 600 are used"),
+    ],
+)
+def test_the_verdict_names_what_holds_things_up(change: dict[str, Any], words: str) -> None:
+    assert words in verdict(replace(WELL, **change))

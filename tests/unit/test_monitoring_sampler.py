@@ -1,0 +1,64 @@
+"""The survey of a replica goes on, whatever a look comes to."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+from test_budget_state import RULES
+
+from processor.budget.log import LogUnavailableError
+from processor.budget.state import BudgetState
+from processor.monitoring import factories
+from processor.monitoring.monitor import LookError
+from processor.monitoring.sampler import Surveying
+from processor.settings import load_settings
+
+
+class Looks:
+    """A lookout whose looks fail in every way."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def backlog(self) -> Any:
+        self.count += 1
+        await asyncio.sleep(0)
+        raise [LookError("no brokers"), RuntimeError("Zoë Müller"), ValueError("x")][self.count % 3]
+
+
+async def test_no_error_ends_the_survey_and_none_is_quoted() -> None:
+    looks = Looks()
+    surveying = Surveying(cast("Any", looks), cast("Any", None), 0.0)
+    with capture_logs() as logs:
+        running = asyncio.create_task(surveying.survey())
+        async with asyncio.timeout(5):
+            while looks.count < 7:
+                await asyncio.sleep(0)
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait({running})
+    assert {entry["event"] for entry in logs} == {"survey_failed"}
+    assert any("RuntimeError at test_monitoring_sampler.py" in entry["detail"] for entry in logs)
+    assert "Zoë" not in str(logs)
+
+
+async def test_while_the_budget_log_is_not_read_nothing_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factories, "_JOIN_S", 0.2)
+    budget = cast("Any", SimpleNamespace(is_joined=False, state=BudgetState(RULES, 0.0)))
+    lookout = factories.inside_lookout(load_settings(), budget)
+    with pytest.raises(LogUnavailableError):
+        await lookout._budget()
+    surveying = Surveying(lookout, budget, 1.0)
+    sampling = asyncio.create_task(surveying.sample())
+    asking = asyncio.ensure_future(lookout._budget())
+    await asyncio.sleep(0.1)
+    assert not surveying.history.samples(), "a gap"
+    budget.is_joined = True
+    assert [s.scope for s in (await asking).scopes] == sorted(RULES.limits)
+    sampling.cancel()
+    await asyncio.wait({sampling})
+    await lookout.close()

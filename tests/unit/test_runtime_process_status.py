@@ -1,0 +1,71 @@
+"""The gauges of a scrape tell what is true now, also after a life of the core has ended and after the budget log was read anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+from aiokafka import TopicPartition
+from test_budget_state import RULES
+
+from processor.budget.state import BudgetState
+from processor.observe import metrics
+from processor.runtime.process_status import Pulse
+
+LANE = {"unfinished": 3, "end": 9, "next": 5, "overdue_ms": 4000, "delayed": 2, "held_bytes": 70, "ready": 1, "work": 2, "finished": 0}
+
+
+def core(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: float = 0.0) -> Any:
+    return cast("Any", SimpleNamespace(snapshot=lambda: dict(lanes), last_poll=time.monotonic() - polled_s_ago, assigned=True))
+
+
+def value(name: str, **labels: str) -> float | None:
+    return metrics.REGISTRY.get_sample_value(name, labels)
+
+
+def test_a_life_that_is_over_leaves_no_figures_behind() -> None:
+    pulse = Pulse(30.0, 120.0)
+    pulse.core = core({TopicPartition("v.retry.1m", 0): LANE, TopicPartition("v.requests", 1): None}, polled_s_ago=50.0)
+    pulse.refresh()
+    assert value("vp_lag_records", topic="v.retry.1m", partition="0") == 7
+    assert value("vp_overdue_seconds", topic="v.retry.1m") == 4
+    assert value("vp_lanes", state="restoring") == 1
+    assert (value("vp_poll_age_seconds") or 0.0) >= 50
+    pulse.core = None  # between two lives, or standing by
+    pulse.refresh()
+    assert value("vp_lag_records", topic="v.retry.1m", partition="0") is None
+    assert value("vp_overdue_seconds", topic="v.retry.1m") is None
+    assert value("vp_delayed_records", topic="v.retry.1m") is None
+    assert [value("vp_lanes", state=state) for state in ("open", "restoring")] == [0, 0]
+    assert [value("vp_lane_records", place=place) for place in ("delayed", "ready", "work", "finished")] == [0] * 4
+    assert [value("vp_lane_bytes"), value("vp_poll_age_seconds")] == [0, 0]
+
+
+def test_a_webhook_receiver_has_no_lanes_to_tell_of() -> None:
+    for gauge in (metrics.LANES, metrics.LAG):
+        gauge.clear()
+    Pulse(30.0, 120.0, worker=False).refresh()
+    assert value("vp_lanes", state="open") is None
+
+
+def test_an_overrun_after_the_log_was_read_anew_is_counted() -> None:
+    """As ``SharedBudget.begin`` makes a state for each reading."""
+    pulse, state = Pulse(30.0, 120.0), BudgetState(RULES, 0.0)
+    before = value("vp_budget_over_limit_total", scope="a") or 0.0
+
+    def overrun(at_ms: int) -> float:
+        for _ in range(1 + RULES.limits["a"][0]):
+            state.overrun.answered("a", 1, at_ms)
+        budget = SimpleNamespace(state=state, waiting={}, is_joined=True, silence_s=0.0)
+        pulse.budget = cast("Any", budget)
+        pulse.refresh()
+        return (value("vp_budget_over_limit_total", scope="a") or 0.0) - before
+
+    assert overrun(1_000) == 1
+    assert overrun(1_000_000) == 2
+    anew = BudgetState(RULES, 0.0)
+    anew.follow_on(state, "mine")
+    state = anew
+    assert overrun(9_000_000) == 3

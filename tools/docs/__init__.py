@@ -1,0 +1,1 @@
+"""Generators of docs/configuration.md and docs/metrics.md (`make docs`)."""

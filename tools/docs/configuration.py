@@ -1,0 +1,55 @@
+"""Writes docs/configuration.md from the settings: `make docs`. A test holds the page to the code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from processor.settings import Settings
+
+_HEAD = """# Configuration
+
+Written from `processor/settings/` by `make docs`; do not edit by hand.
+
+Every setting is an environment variable. Structured values are JSON. The start is refused if anything is wrong, with every
+fault at once and without the values. Secrets are masked wherever settings are printed; `..._FILE` variants read a mounted file.
+"""
+_NO_DEFAULT_SHOWN = {"instance_id"}  # it depends on the machine
+
+
+def configuration_page() -> str:
+    """The page."""
+    parts = [_HEAD]
+    for group, field in Settings.model_fields.items():
+        model = field.annotation
+        if not isinstance(model, type) or not issubclass(model, BaseModel):
+            raise TypeError(f"the settings group {group} is no model")
+        parts.append(_section(group, model))
+    return "\n".join(parts)
+
+
+def _section(group: str, model: type[BaseModel]) -> str:
+    lines = [f"## {group}", "", (model.__doc__ or "").strip(), "", "| variable | default | meaning |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        meaning = (field.description or "").replace("|", "\\|")
+        lines.append(f"| `VP_{group.upper()}__{name.upper()}` | {_default(name, field)} | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if name in _NO_DEFAULT_SHOWN:
+        return "host name"
+    value: Any = field.default if field.default_factory is None else field.default_factory()  # type: ignore[call-arg]
+    if value is None or value is PydanticUndefined:
+        return "-"
+    if isinstance(value, dict):
+        value = {key: entry.model_dump() for key, entry in value.items()}
+    return f"`{json.dumps(value)}`" if isinstance(value, dict | tuple | list) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    print(configuration_page(), end="")  # noqa: T201 - its output is the page
