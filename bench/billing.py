@@ -18,7 +18,7 @@ from bench.scene import LATENCY, SCALED, Limits, Scene, scene
 from processor.contract.records import call_reference
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.devkit.processes import API_KEY
-from processor.devkit.topic_watch import Watch
+from processor.devkit.topic_watch import TopicWatch
 from processor.devkit.verifier import judge
 
 LIMITS: Limits = {
@@ -73,7 +73,7 @@ async def measure(kafka: LocalKafka, count: int, every_s: float) -> dict[str, An
         known = await sessions_to_ask_for(s, 50)
         ids = [f"b-{n:06d}" for n in range(count)]
         operations = {request_id: MIX[n % len(MIX)] for n, request_id in enumerate(ids)}
-        watch, stop = Watch(s.settings), asyncio.Event()
+        watch, stop = TopicWatch(s.settings), asyncio.Event()
         follow = asyncio.create_task(watch.follow(stop))
         await s.start(3)
         await s.publish([request(n, operations[i], known[n % len(known)]) for n, i in enumerate(ids)])

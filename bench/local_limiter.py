@@ -17,8 +17,8 @@ from processor.engine.engine import Engine
 from processor.files.fetch import FileReader
 from processor.observe.logs import configure_logs
 from processor.settings import Settings, load_settings
-from processor.stream.group_member import Core
-from processor.stream.wakeups import Hints
+from processor.stream.group_member import GroupMember
+from processor.stream.wakeups import Wakeups
 
 
 class LocalBudget:
@@ -50,7 +50,9 @@ class LocalBudget:
     def position(self) -> LogPosition:
         return LogPosition("", 0)
 
-    async def recall(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, LogPosition]]:
+    async def replay_lane(
+        self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
+    ) -> tuple[bool, dict[int, LogPosition]]:
         return True, {}
 
     def forget(self, lane: str) -> None:
@@ -62,8 +64,8 @@ async def main() -> None:
     configure_logs(settings.log)
     budget = LocalBudget(settings, float(os.environ["LOCAL_PART"]))
     async with DiditClient(settings.didit) as client:
-        engine = Engine(settings, client, FileReader(settings.images), budget, clock_ms=clock_ms, draw=random.random)
-        await Core(settings, engine, budget, Hints(lambda _: False), clock_ms).run()
+        engine = Engine(settings, client, FileReader(settings.files), budget, clock_ms=clock_ms, draw=random.random)
+        await GroupMember(settings, engine, budget, Wakeups(lambda _: False), clock_ms).run()
 
 
 uvloop.run(main())

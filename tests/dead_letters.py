@@ -40,11 +40,11 @@ def dead_letter(
     return dead_letter_output(record, kept, error, failed_ms=failed_ms or now_ms - 30_000 + number, value_bytes_max=1_000_000)
 
 
-async def write_dead_letters(rig: Rig, letters: Sequence[Output]) -> None:
+async def write_dead_letters(rig: Rig, dead_letters: Sequence[Output]) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap, linger_ms=5)
     await producer.start()
     try:
-        sent = [await producer.send(f"{rig.prefix}.dead-letters", o.value, o.key, headers=list(o.headers)) for o in letters]
+        sent = [await producer.send(f"{rig.prefix}.dead-letters", o.value, o.key, headers=list(o.headers)) for o in dead_letters]
         await asyncio.gather(*sent)
     finally:
         await producer.stop()
@@ -84,7 +84,7 @@ async def cli(rig: Rig, *arguments: str) -> Told:
     return await end_cli(await begin_cli(rig, *arguments))
 
 
-async def waiting_records(rig: Rig) -> list[ConsumerRecord]:
+async def delayed_records(rig: Rig) -> list[ConsumerRecord]:
     """Everything in the delay topics."""
     delays = [topic.removeprefix(f"{rig.prefix}.") for topic in rig.watch._names.inputs[1:]]
     return [record for topic in delays for record in await rig.records(topic)]

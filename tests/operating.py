@@ -11,14 +11,24 @@ from typing import Any
 
 from aiohttp import web
 
-from processor.budget.view import BudgetView, CircuitView, ScopeView
+from processor.budget.view import BreakerView, BudgetView, ScopeView
 from processor.console.auth import Access
 from processor.console.ports import LETTERS_A_PAGE, WAITING_MAX, ListedDeadLetters, ListedWaiting, UnavailableError
 from processor.console.server import add_page
 from processor.contract.records import Hop, Source
 from processor.monitoring.history import Sample
-from processor.monitoring.model import DrainView, Overview, PartitionView, ReplicaView, WaitingView
-from processor.repair.model import DeadLetter, DeadLetterCounts, Done, Journey, JourneyStep, Plan, Selection, Standing, WaitingRecord
+from processor.monitoring.model import DelayedView, DrainView, Overview, PartitionView, ReplicaView
+from processor.repair.model import (
+    DeadLetter,
+    DeadLetterCounts,
+    DeadLetterStatus,
+    DelayedRecord,
+    HistoryEntry,
+    Plan,
+    RepairSummary,
+    RequestHistory,
+    Selection,
+)
 from processor.settings import ObserveSettings
 
 NOW_MS = 1_764_072_185_000  # 2025-11-25 12:03:05 UTC
@@ -30,7 +40,7 @@ def scope(name: str, configured: int = 300, **changes: Any) -> ScopeView:
     return replace(made, **changes)
 
 
-def letter(offset: int, request_id: str | None = None, **changes: Any) -> DeadLetter:
+def dead_letter(offset: int, request_id: str | None = None, **changes: Any) -> DeadLetter:
     made = DeadLetter(
         partition=offset % 3,
         offset=offset,
@@ -50,8 +60,8 @@ def letter(offset: int, request_id: str | None = None, **changes: Any) -> DeadLe
     return replace(made, **changes)
 
 
-def waits(offset: int, in_s: float, **changes: Any) -> WaitingRecord:
-    made = WaitingRecord(
+def waits(offset: int, in_s: float, **changes: Any) -> DelayedRecord:
+    made = DelayedRecord(
         "verification.retry.1m", 1, offset, NOW_MS + round(in_s * 1000), f"wait-{offset}", "aml", "http_503", 2, 0, Source("r", 0, offset)
     )
     return replace(made, **changes)
@@ -66,7 +76,7 @@ def quiet() -> Overview:
         (PartitionView("verification.requests", 0, 4, 4, 0, "vp-0"),),
         (ReplicaView("vp-0", 1, heard=True),),
         (),
-        WaitingView(0, 0, None, None),
+        DelayedView(0, 0, None, None),
         DeadLetterCounts(0),
         verdict="Nothing waits: every request is done.",
     )
@@ -92,11 +102,11 @@ def busy() -> Overview:
     return Overview(
         NOW_MS,
         "verification-processor",
-        BudgetView(scopes, (CircuitView("aml", 12.0, probing=False),), names, 0.0),
+        BudgetView(scopes, (BreakerView("aml", 12.0, probing=False),), names, 0.0),
         tuple(partitions),
         tuple(ReplicaView(name, 5 - n % 2, heard=name != "vp-2") for n, name in enumerate(names)),
         (DrainView("generic-write", 2900, 725.0), DrainView("session-create", 1240, 124.0), DrainView("session-decision", 210, 161.0)),
-        WaitingView(364, 3, NOW_MS - 4000, NOW_MS + 2000, {"http_503": 212, "": 118, "timeout": 34}, by_due),
+        DelayedView(364, 3, NOW_MS - 4000, NOW_MS + 2000, {"http_503": 212, "": 118, "timeout": 34}, by_due),
         DeadLetterCounts(312, {"exhausted": 240, "request_refused": 51, "invalid_request": 17, "in_doubt": 4}, 1200, 9),
         verdict="The budget of generic-write is the bottleneck: 2 900 calls are owed, and the last is made in about 12 minutes.",
     )
@@ -120,11 +130,11 @@ class Memory:
 
     seen: Overview = field(default_factory=quiet)
     letters: list[DeadLetter] = field(default_factory=list)
-    records: list[WaitingRecord] = field(default_factory=list)
-    journeys: dict[str, Journey] = field(default_factory=dict)
+    records: list[DelayedRecord] = field(default_factory=list)
+    journeys: dict[str, RequestHistory] = field(default_factory=dict)
     mood: str = "ok"
     asked: int = 0
-    acts: list[tuple[Any, ...]] = field(default_factory=list)
+    actions: list[tuple[Any, ...]] = field(default_factory=list)
     now_ms: int = NOW_MS
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -145,7 +155,7 @@ class Memory:
         return {s.scope: samples(self.now_ms, s.limit, s.used) for s in self.seen.budget.scopes if s.used}
 
     def _chosen(self, wanted: Selection) -> list[DeadLetter]:
-        found = [one for one in self.letters if one.standing is Standing.OPEN and _names(wanted, one)]
+        found = [one for one in self.letters if one.status is DeadLetterStatus.OPEN and _names(wanted, one)]
         return sorted(found, key=lambda one: one.failed_ms)
 
     async def dead_letters(self, selection: Selection, *, page: int) -> ListedDeadLetters:
@@ -171,29 +181,29 @@ class Memory:
                 chosen.append(one)
         return Plan(tuple(chosen[: selection.count_max]), {k: v for k, v in left.items() if v}, len(chosen) * 0.8)
 
-    async def redrive(self, selection: Selection, by: str) -> Done:
+    async def redrive(self, selection: Selection, by: str) -> RepairSummary:
         plan = await self.plan(selection)
-        self.acts.append(("redrive", selection, by))
-        return self._mark(plan.chosen, Standing.REDRIVEN)
+        self.actions.append(("redrive", selection, by))
+        return self._identity(plan.chosen, DeadLetterStatus.REDRIVEN)
 
-    async def discard(self, selection: Selection, by: str, note: str) -> Done:
+    async def discard(self, selection: Selection, by: str, note: str) -> RepairSummary:
         await self._mood()
-        self.acts.append(("discard", selection, by, note))
-        return self._mark(self._chosen(selection)[: selection.count_max], Standing.DISCARDED)
+        self.actions.append(("discard", selection, by, note))
+        return self._identity(self._chosen(selection)[: selection.count_max], DeadLetterStatus.DISCARDED)
 
-    def _mark(self, chosen: Sequence[DeadLetter], standing: Standing) -> Done:
+    def _identity(self, chosen: Sequence[DeadLetter], status: DeadLetterStatus) -> RepairSummary:
         positions = {one.position for one in chosen}
-        self.letters = [replace(one, standing=standing) if one.position in positions else one for one in self.letters]
-        return Done(f"run-{len(self.acts)}", len(positions))
+        self.letters = [replace(one, status=status) if one.position in positions else one for one in self.letters]
+        return RepairSummary(f"run-{len(self.actions)}", len(positions))
 
     async def waiting(self, *, reason: str | None = None) -> ListedWaiting:
         await self._mood()
         found = sorted((r for r in self.records if reason is None or (r.reason or "") == reason), key=lambda r: r.due_ms)
         return ListedWaiting(tuple(found[:WAITING_MAX]), len(found), tuple(sorted({r.reason or "" for r in self.records})))
 
-    async def journey(self, request_id: str) -> Journey:
+    async def request_history(self, request_id: str) -> RequestHistory:
         await self._mood()
-        return self.journeys.get(request_id, Journey(request_id, ()))
+        return self.journeys.get(request_id, RequestHistory(request_id, ()))
 
 
 def _names(wanted: Selection, one: DeadLetter) -> bool:
@@ -227,28 +237,28 @@ def full(many: int = 120) -> Memory:
             "operation": None,
         },
     ]
-    letters = [letter(n, **kinds[0 if n % 5 < 2 else n % 4]) for n in range(many)]
-    letters[3:6] = [letter(3, "Null"), letter(4, "No"), letter(5, "<script>alert(1)</script>")]
-    letters[6] = replace(letter(6, "old-friend"), hop=replace(letter(6).hop, replay=3))
-    letters[7] = letter(7, "  two  spaces ")
+    dead_letters = [dead_letter(n, **kinds[0 if n % 5 < 2 else n % 4]) for n in range(many)]
+    dead_letters[3:6] = [dead_letter(3, "Null"), dead_letter(4, "No"), dead_letter(5, "<script>alert(1)</script>")]
+    dead_letters[6] = replace(dead_letter(6, "old-friend"), hop=replace(dead_letter(6).hop, replay=3))
+    dead_letters[7] = dead_letter(7, "  two  spaces ")
     records = [waits(n, 3.0 * n - 4, reason=None if n % 3 == 0 else "http_503", replay=n % 2) for n in range(260)]
     at = Source("verification.requests", 1, 5)
     steps = (
-        JourneyStep(NOW_MS - 7_200_000, "requested", str(at), "Came in from its caller.", {"operation": "aml", "priority": "normal"}),
-        JourneyStep(
+        HistoryEntry(NOW_MS - 7_200_000, "requested", str(at), "Came in from its caller.", {"operation": "aml", "priority": "normal"}),
+        HistoryEntry(
             NOW_MS - 7_195_000, "waiting", "verification.retry.10s[0]@88", "Attempt 1 failed; tried again after 10 s.", {"code": "http_503"}
         ),
-        JourneyStep(
+        HistoryEntry(
             NOW_MS - 7_100_000, "waiting", "verification.retry.1m[2]@41", "Attempt 2 failed; tried again after 1 min.", {"code": "timeout"}
         ),
-        JourneyStep(
+        HistoryEntry(
             NOW_MS - 360_000, "result", "verification.results[3]@990", "Final result: failed.", {"status": "failed", "attempts": 6}
         ),
-        JourneyStep(NOW_MS - 360_000, "dead-letter", "verification.dead-letters[2]@5", "Every attempt failed.", {"code": "http_503"}),
+        HistoryEntry(NOW_MS - 360_000, "dead-letter", "verification.dead-letters[2]@5", "Every attempt failed.", {"code": "http_503"}),
     )
     document = {"request_id": "<script>alert(1)</script>", "operation": "aml", "input": {"full_name": "***", "date_of_birth": "***"}}
-    journeys = {"<script>alert(1)</script>": Journey("<script>alert(1)</script>", steps, document)}
-    return Memory(busy(), letters, records, journeys)
+    journeys = {"<script>alert(1)</script>": RequestHistory("<script>alert(1)</script>", steps, document)}
+    return Memory(busy(), dead_letters, records, journeys)
 
 
 @asynccontextmanager

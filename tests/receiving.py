@@ -14,7 +14,7 @@ from aiokafka import errors
 from signing import NOW, SECRET
 
 from processor.runtime.http_server import listening
-from processor.webhooks.receiver import RECEIVER, Counters, Limits, build_receiver
+from processor.webhooks.receiver import RECEIVER, Counters, ReceiverLimits, build_receiver
 
 
 class Topic:
@@ -54,6 +54,6 @@ class Post:
 @asynccontextmanager
 async def receiving(*, now: Callable[[], float] = lambda: NOW, secrets: tuple[str, ...] = (SECRET,), **limits: Any) -> AsyncIterator[Post]:
     topic = Topic()
-    app = build_receiver(topic.publish, lambda: tuple(s.encode() for s in secrets), limits=Limits(**limits), now=now)
+    app = build_receiver(topic.publish, lambda: tuple(s.encode() for s in secrets), limits=ReceiverLimits(**limits), now=now)
     async with listening(app, "127.0.0.1", 0) as port, aiohttp.ClientSession() as session:
         yield Post(topic, app, f"http://127.0.0.1:{port}/webhooks/didit", session)

@@ -20,7 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from processor.client.topics import publish_requests, topic_reader
 from processor.devkit.processes import ProcessorProcess, SimulatorProcess, processor_environment, settings_of
-from processor.devkit.topic_watch import Watch
+from processor.devkit.topic_watch import TopicWatch
 from processor.devkit.verifier import Judgement, judge
 from processor.stream.topics_admin import apply_topics
 
@@ -68,7 +68,7 @@ class Rig:
         self.settings = settings_of(self.environment)
         self.finals: list[dict[str, Any]] = []
         self.final_times: list[float] = []
-        self.watch = Watch(self.settings, self._take)
+        self.watch = TopicWatch(self.settings, self._take)
         self.processors: list[ProcessorProcess] = []
         self._stop = asyncio.Event()
         self._follow: asyncio.Task[None] | None = None

@@ -10,7 +10,7 @@ from processor.budget.state import BudgetState
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class AlertEvent:
     """One log record: its level, event and fields."""
 
     level: str
@@ -18,7 +18,7 @@ class Notice:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-class Notices:
+class AlertTracker:
     """Remembers what was said, and finds what is new."""
 
     def __init__(self) -> None:
@@ -26,19 +26,19 @@ class Notices:
         self._open: set[str] = set()
         self._windows: set[tuple[str, str]] = set()
 
-    def look(self, state: BudgetState, now: float) -> list[Notice]:
+    def changes(self, state: BudgetState, now: float) -> list[AlertEvent]:
         """What has changed since the last look."""
-        found = [*self._of_limits(state), *self._of_circuits(state)]
+        found = [*self._of_limits(state), *self._of_breakers(state)]
         for alive in state.replicas_alive(now).values():
             for scope, window_s in alive.windows_s.items():
                 ours = state.rules.limits.get(scope)
                 if ours is not None and ours[1] != window_s and (alive.instance, scope) not in self._windows:
                     self._windows.add((alive.instance, scope))
                     fields = {"scope": scope, "ours_s": ours[1], "theirs_s": window_s, "instance": alive.instance}
-                    found.append(Notice("critical", "window_differs", fields | {"hint": "give all replicas the same window_s"}))
+                    found.append(AlertEvent("critical", "window_differs", fields | {"hint": "give all replicas the same window_s"}))
         return found
 
-    def _of_limits(self, state: BudgetState) -> list[Notice]:
+    def _of_limits(self, state: BudgetState) -> list[AlertEvent]:
         found = []
         for scope, window in state.windows.items():
             configured = state.rules.limits[scope][0]
@@ -48,21 +48,23 @@ class Notices:
             self._limits[scope] = window.limit
             fields = {"scope": scope, "limit": window.limit, "configured": configured}
             if window.limit >= configured:
-                found.append(Notice("warning", "limit_restored", fields))
+                found.append(AlertEvent("warning", "limit_restored", fields))
             elif window.limit < before:
                 hint = "another replica obeys a lower limit, or somebody else uses the API key (see `processor budget`)"
-                found.append(Notice("error", "limit_lowered", fields | {"hint": hint}))
+                found.append(AlertEvent("error", "limit_lowered", fields | {"hint": hint}))
         return found
 
-    def _of_circuits(self, state: BudgetState) -> list[Notice]:
+    def _of_breakers(self, state: BudgetState) -> list[AlertEvent]:
         found = []
-        for name, circuit in state.circuits.items():
-            if name == ACCOUNT or circuit.open == (name in self._open):
+        for name, breaker in state.breakers.items():
+            if name == ACCOUNT or breaker.open == (name in self._open):
                 continue  # the account's faults are said with their code by whoever met them
-            if circuit.open:
+            if breaker.open:
                 self._open.add(name)
-                found.append(Notice("error", "breaker_opened", {"endpoint": name, "hint": "Didit does not work; one probe now and then"}))
+                found.append(
+                    AlertEvent("error", "breaker_opened", {"endpoint": name, "hint": "Didit does not work; one probe now and then"})
+                )
             else:
                 self._open.discard(name)
-                found.append(Notice("warning", "breaker_closed", {"endpoint": name}))
+                found.append(AlertEvent("warning", "breaker_closed", {"endpoint": name}))
         return found

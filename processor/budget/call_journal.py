@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from processor.budget.log_records import Asked, Ended
-from processor.budget.permits import Mark
+from processor.budget.permits import CallIdentity
 
 
-class State(Enum):
+class CallState(Enum):
     """What is known of a call."""
 
     ASKED = "asked"  # announced, and not begun: not made
@@ -27,34 +27,34 @@ class State(Enum):
     NEVER = "never"  # not made: withdrawn, or the ask of a copy
 
 
-_IN_DOUBT = frozenset({State.OPEN, State.ACTED})
-_UNENDED = frozenset({State.ASKED, State.OPEN})
+_IN_DOUBT = frozenset({CallState.OPEN, CallState.ACTED})
+_UNENDED = frozenset({CallState.ASKED, CallState.OPEN})
 
 
 @dataclass(slots=True)
-class Call:
+class JournaledCall:
     """One ask for a request's own call."""
 
-    mark: Mark
+    identity: CallIdentity
     offset: int
     at: float  # when it was received, own clock
     stamp_ms: int  # the broker's time, epoch ms
     promise_s: float  # the call is over within this time
-    state: State = State.OPEN
+    state: CallState = CallState.OPEN
 
     @classmethod
-    def asked(cls, asked: Asked, mark: Mark, offset: int, at: float, stamp_ms: int) -> Call:
+    def asked(cls, asked: Asked, identity: CallIdentity, offset: int, at: float, stamp_ms: int) -> JournaledCall:
         """Of an ask that was read."""
-        return cls(mark, offset, at, stamp_ms, asked.promise_s, State.ASKED if asked.announced else State.OPEN)
+        return cls(identity, offset, at, stamp_ms, asked.promise_s, CallState.ASKED if asked.announced else CallState.OPEN)
 
     @property
     def over_ms(self) -> int:
         """From then on it is done or never will be, epoch ms."""
-        return self.stamp_ms + (int(self.promise_s * 1000) if self.state is State.OPEN else 0)
+        return self.stamp_ms + (int(self.promise_s * 1000) if self.state is CallState.OPEN else 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PriorCalls:
     """What earlier asks mean for a later one: at most one of these is set."""
 
     conflict: bool = False
@@ -63,25 +63,25 @@ class Finding:
     over_ms: int = 0  # when the last of them is over, epoch ms
 
 
-CLEAR = Finding()
+CLEAR = PriorCalls()
 
 
-class CallBook:
+class CallIndex:
     """Calls by request, with or without an end to memory."""
 
     def __init__(self) -> None:
-        self._by_id: dict[str, Call] = {}
-        self._by_request: dict[str, list[Call]] = {}  # in log order
+        self._by_id: dict[str, JournaledCall] = {}
+        self._by_request: dict[str, list[JournaledCall]] = {}  # in log order
 
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def add(self, ask_id: str, call: Call) -> bool:
+    def add(self, ask_id: str, call: JournaledCall) -> bool:
         """Note an ask. One that is known already is left as it is, and the answer is False."""
         if ask_id in self._by_id:
             return False
         self._by_id[ask_id] = call
-        self._by_request.setdefault(call.mark.request, []).append(call)
+        self._by_request.setdefault(call.identity.request, []).append(call)
         return True
 
     def begin(self, ask_id: str, offset: int) -> bool:
@@ -90,12 +90,12 @@ class CallBook:
         Whoever asked in between has seen an ask without a beginning, and takes it for one that was never made.
         """
         call = self._by_id.get(ask_id)
-        if call is None or call.state is not State.ASKED:
-            return call is not None and call.state is State.OPEN
-        round_of = (call.mark.first, call.mark.replay)
-        later = (c for c in self.of(call.mark.request) if call.offset < c.offset < offset and c.state is not State.NEVER)
-        overtaken = any((c.mark.first, c.mark.replay) == round_of for c in later)
-        call.state = State.NEVER if overtaken else State.OPEN
+        if call is None or call.state is not CallState.ASKED:
+            return call is not None and call.state is CallState.OPEN
+        round_of = (call.identity.first, call.identity.replay)
+        later = (c for c in self.of(call.identity.request) if call.offset < c.offset < offset and c.state is not CallState.NEVER)
+        overtaken = any((c.identity.first, c.identity.replay) == round_of for c in later)
+        call.state = CallState.NEVER if overtaken else CallState.OPEN
         return not overtaken
 
     def end(self, ended: Ended) -> bool:
@@ -104,45 +104,45 @@ class CallBook:
         if call is None or call.state not in _UNENDED:
             return False
         if ended.used:
-            call.state = State.ACTED if ended.acted else State.VOID
+            call.state = CallState.ACTED if ended.acted else CallState.VOID
         else:
-            call.state = State.NEVER
+            call.state = CallState.NEVER
         return True
 
-    def drop(self, ask_id: str) -> Call:
+    def drop(self, ask_id: str) -> JournaledCall:
         """Forget an ask, and return it."""
         call = self._by_id.pop(ask_id)
-        siblings = self._by_request[call.mark.request]
+        siblings = self._by_request[call.identity.request]
         siblings.remove(call)
         if not siblings:
-            del self._by_request[call.mark.request]
+            del self._by_request[call.identity.request]
         return call
 
-    def of(self, request: str) -> Iterable[Call]:
+    def of(self, request: str) -> Iterable[JournaledCall]:
         """All asks for a request."""
         return self._by_request.get(request, ())
 
-    def calls(self) -> Iterable[Call]:
+    def calls(self) -> Iterable[JournaledCall]:
         """All asks, in log order."""
         return self._by_id.values()
 
-    def since(self, offset: int) -> list[tuple[str, Call]]:
+    def since(self, offset: int) -> list[tuple[str, JournaledCall]]:
         """The asks from an offset on, with their ids, the last first."""
         return list(itertools.takewhile(lambda item: item[1].offset >= offset, reversed(self._by_id.items())))
 
 
-class Recollection:
+class ReplayedCalls:
     """What a restored lane needs to know of its former owners' calls, however long ago. Kept while the lane lives."""
 
     def __init__(self, lane: str, since_offset: int, unfinished: Callable[[int], bool]) -> None:
         self.lane, self.since_offset, self._unfinished = lane, since_offset, unfinished
-        self.book = CallBook()
+        self.book = CallIndex()
         self._early: dict[str, Ended] = {}  # ends read before their ask, by the reader that runs ahead
         self._early_begun: dict[str, int] = {}  # and beginnings, with their offsets
 
-    def take(self, ask_id: str, call: Call) -> None:
+    def take(self, ask_id: str, call: JournaledCall) -> None:
         """Take an ask of this lane for a record that is not finished; others are passed over."""
-        if call.mark.lane != self.lane or call.offset < self.since_offset or not self._unfinished(call.mark.offset):
+        if call.identity.lane != self.lane or call.offset < self.since_offset or not self._unfinished(call.identity.offset):
             return
         self.book.add(ask_id, call)
         if (begun := self._early_begun.pop(ask_id, None)) is not None:
@@ -150,18 +150,18 @@ class Recollection:
         if (ended := self._early.pop(ask_id, None)) is not None:
             self.book.end(ended)
 
-    def ended(self, ended: Ended, *, recalling: bool) -> None:
+    def ended(self, ended: Ended, *, replaying: bool) -> None:
         """Take an end. While older records are still being read it may come before its ask."""
-        if not self.book.end(ended) and recalling:
+        if not self.book.end(ended) and replaying:
             self._early[ended.id] = ended
 
-    def begun(self, ask_id: str, offset: int, *, recalling: bool) -> None:
+    def begun(self, ask_id: str, offset: int, *, replaying: bool) -> None:
         """Take a beginning; it, too, may come before its ask."""
-        if recalling:
+        if replaying:
             self._early_begun[ask_id] = offset
         self.book.begin(ask_id, offset)
 
-    def recalled(self) -> None:
+    def replay_done(self) -> None:
         """All that is older has been read."""
         self._early.clear()
         self._early_begun.clear()
@@ -170,7 +170,7 @@ class Recollection:
         """For each unfinished record, by its offset, where in the log it was first asked for."""
         found: dict[int, int] = {}
         for call in self.book.calls():
-            found[call.mark.offset] = min(call.offset, found.get(call.mark.offset, call.offset))
+            found[call.identity.offset] = min(call.offset, found.get(call.identity.offset, call.offset))
         return found
 
     def outlive_log(self) -> None:
@@ -179,62 +179,64 @@ class Recollection:
             call.offset = -1
 
 
-class Journal:
+class CallJournal:
     """The calls of the last ``memory_s`` seconds, and what restored lanes recall from before."""
 
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s
-        self._book = CallBook()
+        self._index = CallIndex()
         self._order: deque[tuple[float, str]] = deque()
         self.floor = 0  # asks from this offset on are remembered
-        self.recollections: dict[str, Recollection] = {}
-        self.recalling: set[str] = set()  # lanes whose older records are being read
+        self.replayed_calls: dict[str, ReplayedCalls] = {}
+        self.replaying: set[str] = set()  # lanes whose older records are being read
 
     def __len__(self) -> int:
-        return len(self._book)
+        return len(self._index)
 
-    def asked(self, asked: Asked, call: Call) -> None:
+    def asked(self, asked: Asked, call: JournaledCall) -> None:
         """An ask for a request's own call was read."""
         self._expire(call.at)
-        finding = self.finding(call.mark, call.offset)
-        if finding.copy or finding.conflict:
-            call.state = State.NEVER  # its holder has read all that is before it, and sees the same
-        if self._book.add(asked.id, call):
+        prior_calls = self.prior_calls(call.identity, call.offset)
+        if prior_calls.copy or prior_calls.conflict:
+            call.state = CallState.NEVER  # its holder has read all that is before it, and sees the same
+        if self._index.add(asked.id, call):
             self._order.append((call.at, asked.id))
 
     def begun(self, ask_id: str, offset: int) -> bool:
         """A beginning was read; whether the call may be made."""
-        for recollection in self.recollections.values():
-            recollection.begun(ask_id, offset, recalling=recollection.lane in self.recalling)
-        return self._book.begin(ask_id, offset)
+        for replayed in self.replayed_calls.values():
+            replayed.begun(ask_id, offset, replaying=replayed.lane in self.replaying)
+        return self._index.begin(ask_id, offset)
 
     def ended(self, ended: Ended) -> None:
         """An end was read."""
-        self._book.end(ended)
-        for recollection in self.recollections.values():
-            recollection.ended(ended, recalling=recollection.lane in self.recalling)
+        self._index.end(ended)
+        for replayed in self.replayed_calls.values():
+            replayed.ended(ended, replaying=replayed.lane in self.replaying)
 
-    def recollect(self, lane: str, since_offset: int, unfinished: Callable[[int], bool]) -> Recollection:
+    def replay(self, lane: str, since_offset: int, unfinished: Callable[[int], bool]) -> ReplayedCalls:
         """Begin what a restored lane keeps, with what is remembered; older records are to be fed to it."""
-        found = self.recollections[lane] = Recollection(lane, since_offset, unfinished)
-        for asked, call in self._book.since(since_offset):
+        found = self.replayed_calls[lane] = ReplayedCalls(lane, since_offset, unfinished)
+        for asked, call in self._index.since(since_offset):
             found.take(asked, replace(call))
         return found
 
-    def finding(self, mark: Mark, before_offset: int) -> Finding:
+    def prior_calls(self, identity: CallIdentity, before_offset: int) -> PriorCalls:
         """What the asks before an offset mean for this one."""
-        recollection = self.recollections.get(mark.lane)
-        calls = [c for c in self._book.of(mark.request) if c.offset < before_offset]
-        calls += [c for c in (recollection.book.of(mark.request) if recollection else ()) if c.offset < before_offset]
-        owner = min((c for c in calls if c.state is not State.NEVER), key=lambda c: c.offset, default=None)
-        if owner is not None and owner.mark.first != mark.first and mark.replay == 0:  # a redrive is a new round, whoever asked before
-            same = owner.mark.content == mark.content
-            return Finding(copy=same, conflict=not same)
-        doubtful = [c for c in calls if c.state in _IN_DOUBT and (c.mark.first, c.mark.replay) == (mark.first, mark.replay)]
+        replayed = self.replayed_calls.get(identity.lane)
+        calls = [c for c in self._index.of(identity.request) if c.offset < before_offset]
+        calls += [c for c in (replayed.book.of(identity.request) if replayed else ()) if c.offset < before_offset]
+        owner = min((c for c in calls if c.state is not CallState.NEVER), key=lambda c: c.offset, default=None)
+        if (
+            owner is not None and owner.identity.first != identity.first and identity.replay == 0
+        ):  # a redrive is a new round, whoever asked before
+            same = owner.identity.content == identity.content
+            return PriorCalls(copy=same, conflict=not same)
+        doubtful = [c for c in calls if c.state in _IN_DOUBT and (c.identity.first, c.identity.replay) == (identity.first, identity.replay)]
         if not doubtful:
             return CLEAR
-        return Finding(doubt_ms=min(c.stamp_ms for c in doubtful), over_ms=max(c.over_ms for c in doubtful))
+        return PriorCalls(doubt_ms=min(c.stamp_ms for c in doubtful), over_ms=max(c.over_ms for c in doubtful))
 
     def _expire(self, now: float) -> None:
         while self._order and now - self._order[0][0] > self._memory_s:
-            self.floor = max(self.floor, self._book.drop(self._order.popleft()[1]).offset + 1)
+            self.floor = max(self.floor, self._index.drop(self._order.popleft()[1]).offset + 1)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from processor.budget.permits import Health
+from processor.budget.permits import HealthSignal
 
 ACCOUNT = ""  # the name of the account's breaker; no endpoint has it
 _LONGEST_FACTOR = 4  # 15, 30, 60, 60 ... s
 
 
 @dataclass(frozen=True, slots=True)
-class CircuitRules:
+class BreakerRules:
     """When a breaker opens and for how long: ``failures`` in a row, first ``hold_s``, at most ``hold_max_s``."""
 
     failures: int
@@ -24,10 +24,10 @@ class CircuitRules:
     hold_max_s: float
 
 
-class Circuit:
+class CircuitBreaker:
     """One breaker in this replica's view; times are seconds of its own clock."""
 
-    def __init__(self, rules: CircuitRules) -> None:
+    def __init__(self, rules: BreakerRules) -> None:
         self._rules = rules
         self.open = False
         self.until = float("-inf")  # no probe before
@@ -54,7 +54,7 @@ class Circuit:
         """Whether an own ask may start: always while closed, else only the probe."""
         return not self.open or self._probe == ask_id
 
-    def ended(self, ask_id: str, asked_offset: int, offset: int, health: Health, at: float) -> None:
+    def ended(self, ask_id: str, asked_offset: int, offset: int, health: HealthSignal, at: float) -> None:
         """An end of any fate was read.
 
         Args:
@@ -67,11 +67,11 @@ class Circuit:
         was_probe = ask_id == self._probe
         if was_probe:
             self._probe = None
-        if health is Health.GOOD:
+        if health is HealthSignal.GOOD:
             self._failed = 0
             if asked_offset > self._opened_offset:
                 self.open, self._hold_s = False, self._rules.hold_s
-        elif health is Health.BAD:
+        elif health is HealthSignal.BAD:
             self._failed += 1
             if self.open and was_probe:
                 self._hold_s = min(2 * self._hold_s, self._rules.hold_max_s)
@@ -83,11 +83,11 @@ class Circuit:
         self.open, self.until, self._opened_offset = True, at + self._hold_s, offset
 
 
-def endpoint_rules(failures: int, hold_s: float) -> CircuitRules:
+def endpoint_rules(failures: int, hold_s: float) -> BreakerRules:
     """Of an endpoint: each failed probe doubles the wait, up to four times the first."""
-    return CircuitRules(failures, hold_s, _LONGEST_FACTOR * hold_s)
+    return BreakerRules(failures, hold_s, _LONGEST_FACTOR * hold_s)
 
 
-def account_rules(probe_s: float) -> CircuitRules:
+def account_rules(probe_s: float) -> BreakerRules:
     """Of the account: one refusal is enough, and the probe is slow and steady."""
-    return CircuitRules(1, probe_s, probe_s)
+    return BreakerRules(1, probe_s, probe_s)

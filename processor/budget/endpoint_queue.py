@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from aiolimiter import AsyncLimiter
 
-from processor.budget.fair_queue import ClassQueue
+from processor.budget.fair_queue import FairQueue
 from processor.budget.permits import Ask, CallClass, NotNowError
 
 _OUTSTANDING_S = 0.5  # so much budget is asked for ahead: it hides the log's latency, and a killed replica leaks no more
@@ -18,12 +18,12 @@ Limits = Mapping[str, tuple[int, float]]  # scope -> calls, window
 Turn = asyncio.Future[bool]  # whether as a probe
 
 
-class Line:
+class EndpointQueue:
     """A queue in front of an endpoint. A *turn* is the right to make one ask; it is given back when the ask has started or ended."""
 
     def __init__(self, endpoint: str, scopes: tuple[str, ...], pacers: Sequence[AsyncLimiter], rate_per_s: float, asks_max: int) -> None:
         self.endpoint, self.scopes, self.pacers = endpoint, scopes, pacers
-        self.queue: ClassQueue[Turn] = ClassQueue()
+        self.queue: FairQueue[Turn] = FairQueue()
         self.changed = asyncio.Event()  # something that a dispatcher may wait for has happened
         self.outstanding = 0
         self.probing = 0  # of those, probes
@@ -117,9 +117,9 @@ class Line:
             self._away = max(0, self._away - 1)
 
 
-def line_for(ask: Ask, limits: Limits, pacers: Mapping[str, AsyncLimiter], asks_max: int) -> Line:
+def endpoint_queue(ask: Ask, limits: Limits, pacers: Mapping[str, AsyncLimiter], asks_max: int) -> EndpointQueue:
     """The line of an ask's endpoint."""
     rates = {scope: limits[scope][0] / limits[scope][1] for scope in ask.scopes}
     # the slowest scope first, so that a place in a quick one is not used up by waiting for the slow one
     ordered = sorted(ask.scopes, key=lambda scope: (rates[scope], scope))
-    return Line(ask.endpoint, ask.scopes, [pacers[scope] for scope in ordered], min(rates.values()), asks_max)
+    return EndpointQueue(ask.endpoint, ask.scopes, [pacers[scope] for scope in ordered], min(rates.values()), asks_max)

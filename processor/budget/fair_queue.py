@@ -17,7 +17,7 @@ T = TypeVar("T")
 _STRIDES = {CallClass.URGENT: 1, CallClass.NORMAL: 2, CallClass.RETRY: 8, CallClass.BULK: 8, CallClass.POLL: 8}
 
 
-class ClassQueue(Generic[T]):
+class FairQueue(Generic[T]):
     """Waiters by class, oldest first inside a class."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 
 
-class Overrun:
+class LimitAudit:
     """Counts answered calls that are more in one window than any replica has ever been allowed.
 
     Args:
@@ -25,7 +25,7 @@ class Overrun:
         self._answers: dict[str, deque[int]] = {scope: deque() for scope in limits}
         self._read_ms = self._counted_ms = -1  # the last answer read; up to this one an earlier reading of the log has counted
 
-    def follow_on(self, earlier: Overrun) -> None:
+    def follow_on(self, earlier: LimitAudit) -> None:
         """The log is read anew: what was counted stays, and what is read once more is not counted again."""
         self.counts, self._counted_ms = earlier.counts, max(earlier._read_ms, earlier._counted_ms)
 

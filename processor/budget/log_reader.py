@@ -19,7 +19,7 @@ _SILENT_READS = 30  # of about a second each, in which at least three signs of l
 _AGAIN_S = 1.0
 
 
-class Listener(Protocol):
+class LogListener(Protocol):
     """Who wants to know what the log says."""
 
     def begin(self, *, lost: bool) -> Alive:
@@ -34,7 +34,7 @@ class Listener(Protocol):
         """All of the past is read, from offset ``start`` on. Calls may start at ``open_at``, own clock."""
         ...
 
-    def looked(self) -> None:
+    def caught_up(self) -> None:
         """A number of records was taken, or a second has passed."""
         ...
 
@@ -43,10 +43,10 @@ class Listener(Protocol):
         ...
 
 
-class Follower:
+class LogReader:
     """One reader of the log. ``clock`` counts seconds, also while the machine is suspended."""
 
-    def __init__(self, budget_log: BudgetLog, rules: Rules, listener: Listener, clock: Callable[[], float]) -> None:
+    def __init__(self, budget_log: BudgetLog, rules: Rules, listener: LogListener, clock: Callable[[], float]) -> None:
         self._log, self._rules, self._listener, self._clock = budget_log, rules, listener, clock
         self.next = 0  # everything before this offset has been taken
         self.malformed = 0
@@ -77,7 +77,7 @@ class Follower:
             now = self._clock()
             for entry in entries:
                 self._take(entry, now)
-            self._listener.looked()
+            self._listener.caught_up()
 
     async def _read(self) -> list[Entry]:
         entries = await self._log.read()

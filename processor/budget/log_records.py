@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from processor.budget.permits import Health, Mark
+from processor.budget.permits import CallIdentity, HealthSignal
 
 _TEXT_CHARS_MAX = 300
 _SECONDS_MAX = 366 * 86_400.0
@@ -32,7 +32,7 @@ class Asked:
     endpoint: str
     weight: int = 1
     probe: bool = False
-    mark: Mark | None = None
+    identity: CallIdentity | None = None
     announced: bool = False  # its call is not made before a ``Begun`` of it stands in the log
 
 
@@ -50,7 +50,7 @@ class Ended:
     id: str
     used: bool
     acted: bool = False
-    health: Health = Health.NEUTRAL
+    health: HealthSignal = HealthSignal.NEUTRAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Failed:
     """The call may still be counted: its hold stays. Only the health of the endpoint is known."""
 
     id: str
-    health: Health = Health.BAD
+    health: HealthSignal = HealthSignal.BAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ def _write_asked(r: Asked) -> dict[str, Any]:
         out["p"] = True
     if r.announced:
         out["b"] = True
-    if r.mark is not None:
-        m = r.mark
+    if r.identity is not None:
+        m = r.identity
         out["m"] = [m.request, m.content, m.first, m.lane, m.offset, m.replay]
     return out
 
@@ -119,10 +119,10 @@ def _read_asked(raw: dict[str, Any]) -> Asked:
     scopes = tuple(_text(s) for s in _list(raw["s"], _SCOPES_MAX))
     if not scopes or len(set(scopes)) != len(scopes):
         raise ValueError("scopes")
-    mark = None
+    identity = None
     if "m" in raw:
         request, content, first, lane, at, replay = _list(raw["m"], 6)
-        mark = Mark(_text(request), _text(content), _text(first), _text(lane), _count(at, 0, _OFFSET_MAX), _count(replay, 0))
+        identity = CallIdentity(_text(request), _text(content), _text(first), _text(lane), _count(at, 0, _OFFSET_MAX), _count(replay, 0))
     return Asked(
         _text(raw["i"]),
         scopes,
@@ -130,7 +130,7 @@ def _read_asked(raw: dict[str, Any]) -> Asked:
         _text(raw["e"]),
         _count(raw.get("n", 1), 1),
         probe=raw.get("p") is True,
-        mark=mark,
+        identity=identity,
         announced=raw.get("b") is True,
     )
 
@@ -140,7 +140,7 @@ def _write_ended(r: Ended) -> dict[str, Any]:
 
 
 def _read_ended(raw: dict[str, Any]) -> Ended:
-    return Ended(_text(raw["i"]), used=_flag(raw["u"]), acted=_flag(raw["a"]), health=Health(raw["x"]))
+    return Ended(_text(raw["i"]), used=_flag(raw["u"]), acted=_flag(raw["a"]), health=HealthSignal(raw["x"]))
 
 
 def _text(value: Any) -> str:
@@ -211,7 +211,7 @@ _READERS: dict[str, Any] = {
     "ask": _read_asked,
     "begin": lambda raw: Begun(_text(raw["i"])),
     "end": _read_ended,
-    "fail": lambda raw: Failed(_text(raw["i"]), Health(raw["x"])),
+    "fail": lambda raw: Failed(_text(raw["i"]), HealthSignal(raw["x"])),
     "pause": lambda raw: Paused(_text(raw["s"]), _seconds(raw["d"]), counts=_flag(raw["r"])),
     "alive": _read_alive,
 }

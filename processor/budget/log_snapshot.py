@@ -9,14 +9,14 @@ from processor.budget.log_records import decode
 from processor.budget.state import BudgetState, Rules
 
 
-class Observer:
+class SnapshotReader:
     """Reads a log once, or again and again. Records are dated by the broker's clock against ours: good to look at, never to call by."""
 
     def __init__(self, budget_log: BudgetLog, rules: Rules, *, now_ms: Callable[[], int]) -> None:
         self._log, self._rules, self._now_ms = budget_log, rules, now_ms
         self._state: BudgetState | None = None
 
-    async def look(self) -> tuple[BudgetState, float]:
+    async def read(self) -> tuple[BudgetState, float]:
         """The state at the present end of the log, and the moment to look at it.
 
         Raises:

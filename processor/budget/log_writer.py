@@ -16,7 +16,7 @@ _AGAIN_S = 0.5
 _CLOSE_S = 2.0
 
 
-class Outbox:
+class LogWriter:
     """Records on their way; as many as there are calls and asks."""
 
     def __init__(self, budget_log: BudgetLog, clock: Callable[[], float]) -> None:

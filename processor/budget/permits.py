@@ -26,7 +26,7 @@ class Fate(Enum):
     UNKNOWN = "unknown"  # it may still be counted
 
 
-class Health(Enum):
+class HealthSignal(Enum):
     """What the end of a call says about the endpoint and the account."""
 
     GOOD = "good"  # an answer that shows both at work, a refusal included
@@ -36,7 +36,7 @@ class Health(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class CallIdentity:
     """Whose call it is, for the journal. Digests only: no id, no input."""
 
     request: str  # digest of the request id
@@ -62,7 +62,7 @@ class Ask:
     scopes: tuple[str, ...]
     call_class: CallClass
     since_ms: int  # how old the request is, epoch ms; the oldest of a class asks first
-    mark: Mark | None = None  # None: not a call of the request itself (a lookup)
+    identity: CallIdentity | None = None  # None: not a call of the request itself (a lookup)
     timeout_s: float = inf  # the call ends within this time; a shorter one than the longest weighs less if its end is never heard of
     returning: bool = False  # it was sent away before, because too many waited
     announced: bool = False  # its call is announced in the log before it leaves, so that an ask alone leaves no doubt; one more round trip
@@ -74,7 +74,7 @@ class Ending:
     """How a call ended."""
 
     fate: Fate
-    health: Health = Health.NEUTRAL
+    health: HealthSignal = HealthSignal.NEUTRAL
     acted: bool = False  # it may have been done and billed; a redelivery must not repeat it blindly
 
 

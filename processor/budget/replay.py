@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from processor.budget.call_journal import Call, Journal
+from processor.budget.call_journal import CallJournal, JournaledCall
 from processor.budget.log import BudgetLog
 from processor.budget.log_records import Asked, Begun, Ended, decode
 
 
-async def recall(
-    budget_log: BudgetLog, journal: Journal, lane: str, since_offset: int, read_to: int, unfinished: Callable[[int], bool]
+async def replay_lane(
+    budget_log: BudgetLog, journal: CallJournal, lane: str, since_offset: int, read_to: int, unfinished: Callable[[int], bool]
 ) -> tuple[bool, dict[int, int]]:
     """Make the journal know every call of a lane from an offset on.
 
@@ -29,22 +29,22 @@ async def recall(
     """
     begin = await budget_log.begin()
     reaches = begin <= since_offset <= read_to
-    recollection = journal.recollect(lane, since_offset if since_offset <= read_to else 0, unfinished)
-    start = max(begin, recollection.since_offset)
+    replayed = journal.replay(lane, since_offset if since_offset <= read_to else 0, unfinished)
+    start = max(begin, replayed.since_offset)
     if start >= journal.floor:
-        return reaches, recollection.first_calls()
-    journal.recalling.add(lane)
+        return reaches, replayed.first_calls()
+    journal.replaying.add(lane)
     try:
         async for entries in budget_log.section(start, read_to):
             for entry in entries:
                 record = decode(entry.value)
-                if isinstance(record, Asked) and record.mark is not None:
-                    recollection.take(record.id, Call.asked(record, record.mark, entry.offset, float("-inf"), entry.stamp_ms))
+                if isinstance(record, Asked) and record.identity is not None:
+                    replayed.take(record.id, JournaledCall.asked(record, record.identity, entry.offset, float("-inf"), entry.stamp_ms))
                 elif isinstance(record, Begun):
-                    recollection.begun(record.id, entry.offset, recalling=False)
+                    replayed.begun(record.id, entry.offset, replaying=False)
                 elif isinstance(record, Ended):
-                    recollection.ended(record, recalling=False)
+                    replayed.ended(record, replaying=False)
     finally:
-        journal.recalling.discard(lane)
-        recollection.recalled()
-    return reaches, recollection.first_calls()
+        journal.replaying.discard(lane)
+        replayed.replay_done()
+    return reaches, replayed.first_calls()

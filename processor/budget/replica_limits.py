@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReplicaLimits:
     """Where and how this process works, beside the rules that all share."""
 
     instance: str

@@ -1,6 +1,6 @@
 """This replica's own asks, from their sending to the start of their calls.
 
-All decisions are taken in ``look``, after each batch of records and when a time has come; ``state`` decides, this module acts.
+All decisions are taken in ``start_ready``, after each batch of records and when a time has come; ``state`` decides, this module acts.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from processor.budget.call_journal import CLEAR, Finding
+from processor.budget.call_journal import CLEAR, PriorCalls
 from processor.budget.log_records import Asked, Begun, Ended, Failed
-from processor.budget.log_writer import Outbox
-from processor.budget.permits import Ask, BudgetClosedError, ConflictError, CopyError, DoubtError, Ending, Fate, Health, Permit
+from processor.budget.log_writer import LogWriter
+from processor.budget.permits import Ask, BudgetClosedError, ConflictError, CopyError, DoubtError, Ending, Fate, HealthSignal, Permit
 from processor.budget.state import BudgetState, Rules
 
 _LOOK_S_MAX = 1.0  # the loop's clock stands still while the machine sleeps: look again, whatever it says
@@ -32,11 +32,11 @@ class _Waiting:
     begun: bool = False
 
 
-class Asks:
+class Reservations:
     """Asks on their way, and the call slots of the process."""
 
-    def __init__(self, rules: Rules, outbox: Outbox, slots: int, clock: Callable[[], float], on_looked: Callable[[], None]) -> None:
-        self._rules, self._outbox, self._clock, self._on_looked = rules, outbox, clock, on_looked
+    def __init__(self, rules: Rules, outbox: LogWriter, slots: int, clock: Callable[[], float], on_checked: Callable[[], None]) -> None:
+        self._rules, self._outbox, self._clock, self._on_checked = rules, outbox, clock, on_checked
         self.state = BudgetState(rules, 0.0)
         self.open_at = float("inf")  # no start before; infinite while the log is not followed
         self.closed = False
@@ -44,7 +44,7 @@ class Asks:
         self._client, self._numbers = "", itertools.count()
         self._waiting: dict[str, _Waiting] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._look_at = 0.0
+        self._is_ready = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -62,13 +62,13 @@ class Asks:
         if self.closed:
             raise BudgetClosedError
         ask_id, promise_s = f"{self._client}-{next(self._numbers)}", self._rules.promise_of(ask.timeout_s)
-        announced = ask.announced and ask.mark is not None
-        asked = Asked(ask_id, ask.scopes, promise_s, ask.endpoint, probe=probe, mark=ask.mark, announced=announced)
+        announced = ask.announced and ask.identity is not None
+        asked = Asked(ask_id, ask.scopes, promise_s, ask.endpoint, probe=probe, identity=ask.identity, announced=announced)
         # the deadline counts from before the sending: the record cannot be older than that
         waiting = _Waiting(ask, asked, self._clock() + self._rules.wait_s, asyncio.get_running_loop().create_future())
         self._waiting[asked.id] = waiting
         self._outbox.post(asked, on_lost=lambda: self._settle(waiting))
-        self.look_soon(self._rules.wait_s)
+        self.start_soon(self._rules.wait_s)
         try:
             started = await waiting.started
         except asyncio.CancelledError:
@@ -90,10 +90,10 @@ class Asks:
         self.slots += 1
         if ending.fate is not Fate.UNKNOWN:
             self._post_end(Ended(permit.id, used=ending.fate is Fate.ANSWERED, acted=ending.acted, health=ending.health))
-        elif ending.health is not Health.NEUTRAL:
+        elif ending.health is not HealthSignal.NEUTRAL:
             self._post_end(Failed(permit.id, ending.health))  # the hold stays until the call can be counted no more
         if self._waiting:
-            self.look_soon(0.0)
+            self.start_soon(0.0)
 
     def take(self, record: Asked, offset: int, at: float, stamp_ms: int) -> None:
         """An ask of anybody was read."""
@@ -102,8 +102,8 @@ class Asks:
             return
         if waiting is not None:
             waiting.placed = True
-            finding = CLEAR if record.mark is None else self.state.journal.finding(record.mark, offset)
-            if (error := _obstacle(finding, waiting.ask)) is not None:
+            prior_calls = CLEAR if record.identity is None else self.state.journal.prior_calls(record.identity, offset)
+            if (error := _obstacle(prior_calls, waiting.ask)) is not None:
                 self._settle(waiting, error)
         elif record.id.startswith(f"{self._client}-"):  # given up before it showed up
             self._post_end(Ended(record.id, used=False))
@@ -116,7 +116,7 @@ class Asks:
         elif waiting is not None:
             self._settle(waiting)  # a later owner of the request has asked; to be asked again, which shows its call
 
-    def look(self) -> None:
+    def start_ready(self) -> None:
         """Start or give up what can be, and look again when a time has come."""
         now = self._clock()
         next_at = now + _LOOK_S_MAX
@@ -131,20 +131,20 @@ class Asks:
                     self._start(waiting)
                 else:
                     next_at = min(next_at, at)
-        self._on_looked()
+        self._on_checked()
         if self._waiting:
-            self.look_soon(next_at - now)
+            self.start_soon(next_at - now)
 
-    def look_soon(self, delay_s: float) -> None:
+    def start_soon(self, delay_s: float) -> None:
         """Look when so much time has passed, or before."""
         loop = asyncio.get_running_loop()
         when = loop.time() + max(0.0, min(delay_s, _LOOK_S_MAX))
         if self._timer is not None:
-            if self._look_at <= when:
+            if self._is_ready <= when:
                 return
             self._timer.cancel()
-        self._look_at = when
-        self._timer = loop.call_at(when, self._timed_look)
+        self._is_ready = when
+        self._timer = loop.call_at(when, self._timed_start)
 
     def give_up(self, endpoint: str | None = None, error: Exception | None = None) -> None:
         """End the wait of all asks, or of those for one endpoint; without an error they are made again."""
@@ -160,9 +160,9 @@ class Asks:
             self._timer.cancel()
             self._timer = None
 
-    def _timed_look(self) -> None:
+    def _timed_start(self) -> None:
         self._timer = None
-        self.look()
+        self.start_ready()
 
     def _start(self, waiting: _Waiting) -> None:
         if not waiting.asked.announced or waiting.begun:
@@ -193,11 +193,11 @@ class Asks:
         self._outbox.post(record, for_s=self._rules.horizon_s)
 
 
-def _obstacle(finding: Finding, ask: Ask) -> Exception | None:
-    if finding.conflict:
+def _obstacle(prior_calls: PriorCalls, ask: Ask) -> Exception | None:
+    if prior_calls.conflict:
         return ConflictError()
-    if finding.copy:
+    if prior_calls.copy:
         return CopyError()
-    if finding.doubt_ms is not None and finding.over_ms > ask.settled_ms:
-        return DoubtError(finding.doubt_ms, finding.over_ms)
+    if prior_calls.doubt_ms is not None and prior_calls.over_ms > ask.settled_ms:
+        return DoubtError(prior_calls.doubt_ms, prior_calls.over_ms)
     return None

@@ -15,16 +15,16 @@ from typing import Any
 import structlog
 from aiolimiter import AsyncLimiter
 
-from processor.budget.alerts import Notices
-from processor.budget.endpoint_queue import Line, line_for
+from processor.budget.alerts import AlertTracker
+from processor.budget.endpoint_queue import EndpointQueue, endpoint_queue
 from processor.budget.log import BudgetLog
-from processor.budget.log_reader import Follower
+from processor.budget.log_reader import LogReader
 from processor.budget.log_records import Alive, Asked, Begun, LogRecord, Paused
-from processor.budget.log_writer import Outbox
+from processor.budget.log_writer import LogWriter
 from processor.budget.permits import Ask, BudgetClosedError, Ending, LogPosition, NotNowError, Permit
-from processor.budget.replay import recall
-from processor.budget.replica_limits import Place
-from processor.budget.reservations import Asks
+from processor.budget.replay import replay_lane
+from processor.budget.replica_limits import ReplicaLimits
+from processor.budget.reservations import Reservations
 from processor.budget.state import ALIVE_EVERY_S, BudgetState, Rules
 from processor.clock import boot_clock
 
@@ -40,16 +40,22 @@ class SharedBudget:
     """See ``permits.Budget``. To be made inside a running loop; ``run`` follows the log until it is cancelled."""
 
     def __init__(
-        self, budget_log: BudgetLog, rules: Rules, place: Place, *, draw: Callable[[], float], clock: Callable[[], float] = boot_clock
+        self,
+        budget_log: BudgetLog,
+        rules: Rules,
+        replica_limits: ReplicaLimits,
+        *,
+        draw: Callable[[], float],
+        clock: Callable[[], float] = boot_clock,
     ) -> None:
-        self._log, self._rules, self._place, self._draw, self._clock = budget_log, rules, place, draw, clock
-        self._outbox = Outbox(budget_log, clock)
-        self._asks = Asks(rules, self._outbox, place.calls_max, clock, self._wake_lines)
-        self._follower = Follower(budget_log, rules, self, clock)
-        self._notices = Notices()
+        self._log, self._rules, self._replica_limits, self._draw, self._clock = budget_log, rules, replica_limits, draw, clock
+        self._outbox = LogWriter(budget_log, clock)
+        self._asks = Reservations(rules, self._outbox, replica_limits.calls_max, clock, self._wake_lines)
+        self._follower = LogReader(budget_log, rules, self, clock)
+        self._alerts = AlertTracker()
         self._pacers = {s: AsyncLimiter(_PACER_BURST, _PACER_BURST * window_s / limit) for s, (limit, window_s) in rules.limits.items()}
-        self._lines: dict[str, Line] = {}
-        self._follows = False  # the past is read
+        self._lines: dict[str, EndpointQueue] = {}
+        self._reading = False  # the past is read
         self._joined = asyncio.Event()  # and the log has a name
         self._client = ""  # our name in the log, a new one each time that we join it
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,26 +124,28 @@ class SharedBudget:
 
     def is_down(self, endpoint: str) -> bool:
         """See ``permits.Budget.is_down``."""
-        return self.state.circuit(endpoint).open
+        return self.state.breaker(endpoint).open
 
-    # ---- for lanes, see ``stream.work.Journal``
+    # ---- for lanes, see ``stream.work.CallJournal``
 
     def position(self) -> LogPosition:
-        """See ``stream.work.Journal.position``."""
+        """See ``stream.work.CallJournal.position``."""
         return LogPosition(self.state.log_name, self._follower.next)
 
-    async def recall(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, LogPosition]]:
-        """See ``stream.work.Journal.recall``."""
+    async def replay_lane(
+        self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
+    ) -> tuple[bool, dict[int, LogPosition]]:
+        """See ``stream.work.CallJournal.replay_lane``."""
         await self._joined.wait()
         name, read_to = self.position()
         known = since is None or since.log == name
         offset = read_to if since is None else since.offset if known else 0
-        reaches, first_calls = await recall(self._log, self.state.journal, lane, offset, read_to, unfinished)
+        reaches, first_calls = await replay_lane(self._log, self.state.journal, lane, offset, read_to, unfinished)
         return known and reaches, {record: LogPosition(name, at) for record, at in first_calls.items()}
 
     def forget(self, lane: str) -> None:
-        """See ``stream.work.Journal.forget``."""
-        self.state.journal.recollections.pop(lane, None)
+        """See ``stream.work.CallJournal.forget``."""
+        self.state.journal.replayed_calls.pop(lane, None)
 
     # ---- life
 
@@ -147,7 +155,7 @@ class SharedBudget:
         Raises:
             Exception: a fault of this program, not of the log; the budget is closed then.
         """
-        self._spawn(self._tell(), "budget alive")
+        self._spawn(self._send_heartbeats(), "budget alive")
         try:
             await self._follower.run()
         finally:
@@ -166,64 +174,68 @@ class SharedBudget:
     # ---- the follower's listener
 
     def begin(self, *, lost: bool) -> Alive:
-        """See ``follower.Listener.begin``."""
+        """See ``follower.LogListener.begin``."""
         state = BudgetState(self._rules, self._draw())
         state.follow_on(self.state, self._client)
         if lost:
-            for recollection in state.journal.recollections.values():
-                recollection.outlive_log()
+            for replayed in state.journal.replayed_calls.values():
+                replayed.outlive_log()
         self._client = uuid.uuid4().hex[:10]
         self._asks.begin(state, self._client)
         return self._alive(lost=lost)
 
     def take(self, record: LogRecord, offset: int, at: float, stamp_ms: int) -> None:
-        """See ``follower.Listener.take``."""
+        """See ``follower.LogListener.take``."""
         if isinstance(record, Asked):
             self._asks.take(record, offset, at, stamp_ms)
         elif isinstance(record, Begun):
             self._asks.begun(record, may_call=self.state.apply(record, offset, at, stamp_ms))
-        elif self.state.apply(record, offset, at, stamp_ms) and self._follows and getattr(record, "instance", "") == self._place.instance:
+        elif (
+            self.state.apply(record, offset, at, stamp_ms)
+            and self._reading
+            and getattr(record, "instance", "") == self._replica_limits.instance
+        ):
             self._outbox.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken
 
     def joined(self, start: int, open_at: float) -> None:
-        """See ``follower.Listener.joined``."""
+        """See ``follower.LogListener.joined``."""
         self.state.journal.floor = max(start, self.state.journal.floor)
         self._asks.open_at = open_at
-        self._follows = True
+        self._reading = True
         if not self.state.log_name:  # a new log; of several names that are given it at once the first one counts
             self._outbox.post(self._alive(lost=False, log_name=uuid.uuid4().hex[:8]), for_s=_NAMING_S)
-        self.looked()
+        self.caught_up()
 
-    def looked(self) -> None:
-        """See ``follower.Listener.looked``."""
-        if self._follows and self.state.log_name:
+    def caught_up(self) -> None:
+        """See ``follower.LogListener.caught_up``."""
+        if self._reading and self.state.log_name:
             self._joined.set()
-        self._asks.look()
-        for notice in self._notices.look(self.state, self._clock()):
+        self._asks.start_ready()
+        for notice in self._alerts.changes(self.state, self._clock()):
             getattr(log, notice.level)(notice.event, **notice.fields)
 
     def left(self) -> None:
-        """See ``follower.Listener.left``."""
+        """See ``follower.LogListener.left``."""
         self._joined.clear()
-        self._follows = False
+        self._reading = False
         self._asks.open_at = float("inf")
         self._asks.give_up()
 
     # ---- lines
 
-    def _admit(self, line: Line, ask: Ask) -> None:
+    def _admit(self, line: EndpointQueue, ask: Ask) -> None:
         if self._asks.closed:
             raise BudgetClosedError
         now = self._clock()
         paused_s = self.state.paused_for_s(ask.scopes, now)
-        if paused_s > self._place.park_s:
+        if paused_s > self._replica_limits.park_s:
             raise NotNowError("scope_paused", paused_s)
-        if len(line.queue) >= self._place.queue_max and self.state.others_wanted(line.endpoint, now):
+        if len(line.queue) >= self._replica_limits.queue_max and self.state.others_wanted(line.endpoint, now):
             away = line.make_room(ask)
             if away is not None:
                 raise away
 
-    def _askable(self, line: Line) -> bool:
+    def _askable(self, line: EndpointQueue) -> bool:
         now = self._clock()
         return (
             now >= self._asks.open_at
@@ -237,18 +249,18 @@ class SharedBudget:
         now = self._clock()
         for line in self._lines.values():
             paused_s = self.state.paused_for_s(line.scopes, now)
-            if paused_s > self._place.park_s:
+            if paused_s > self._replica_limits.park_s:
                 line.turn_away(NotNowError("scope_paused", paused_s))
                 self._asks.give_up(line.endpoint, NotNowError("scope_paused", paused_s))
             if line.queue:
                 line.changed.set()
 
-    def _line(self, ask: Ask) -> Line:
-        line = self._lines[ask.endpoint] = line_for(ask, self._rules.limits, self._pacers, self._place.calls_max)
+    def _line(self, ask: Ask) -> EndpointQueue:
+        line = self._lines[ask.endpoint] = endpoint_queue(ask, self._rules.limits, self._pacers, self._replica_limits.calls_max)
         self._spawn(self._dispatch(line), f"budget {ask.endpoint}")
         return line
 
-    async def _dispatch(self, line: Line) -> None:
+    async def _dispatch(self, line: EndpointQueue) -> None:
         """Give turns to those who wait, while asking is of use."""
         while not self._asks.closed:
             line.changed.clear()
@@ -263,7 +275,7 @@ class SharedBudget:
 
     # ---- signs of life
 
-    async def _tell(self) -> None:
+    async def _send_heartbeats(self) -> None:
         """Say that we are here, and say long pauses again for those who join later."""
         while not self._asks.closed:
             await asyncio.sleep(ALIVE_EVERY_S)
@@ -274,12 +286,12 @@ class SharedBudget:
             for line in self._lines.values():
                 line.share_with(max(1, self.state.wanting(line.endpoint, now)))
             for scope, window in self.state.windows.items():
-                if window.paused_until > now and now - window.pause_told_at > again_s:
+                if window.paused_until > now and now - window.pause_sent_at > again_s:
                     self._outbox.post(Paused(scope, window.paused_until - now, counts=False))
 
     def _alive(self, *, lost: bool, log_name: str = "") -> Alive:
         r, name = self._rules, self.state.log_name or log_name
-        return Alive(self._client, self._place.instance, r.counts, r.windows_s, self.waiting, lost=lost, log_name=name)
+        return Alive(self._client, self._replica_limits.instance, r.counts, r.windows_s, self.waiting, lost=lost, log_name=name)
 
     def _refuse(self) -> None:
         self._asks.close()

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from processor.budget.call_journal import Call, Journal
-from processor.budget.circuit_breaker import ACCOUNT, Circuit, account_rules, endpoint_rules
-from processor.budget.limit_audit import Overrun
+from processor.budget.call_journal import CallJournal, JournaledCall
+from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker, account_rules, endpoint_rules
+from processor.budget.limit_audit import LimitAudit
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused
-from processor.budget.permits import Health
+from processor.budget.permits import HealthSignal
 from processor.budget.windows import Window
 
 ALIVE_EVERY_S = 10.0
@@ -77,13 +77,13 @@ class BudgetState:
     def __init__(self, rules: Rules, spread: float) -> None:
         self.rules = rules
         self.windows = {scope: Window(limit, window_s, rules.slack_s, spread) for scope, (limit, window_s) in rules.limits.items()}
-        self.circuits: dict[str, Circuit] = {ACCOUNT: Circuit(account_rules(rules.account_probe_s))}
-        self.journal = Journal(rules.memory_s)
+        self.breakers: dict[str, CircuitBreaker] = {ACCOUNT: CircuitBreaker(account_rules(rules.account_probe_s))}
+        self.journal = CallJournal(rules.memory_s)
         self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
         self.log_name = ""  # the first one in the log
         self._came: dict[str, float] = {}  # by client id, when it was first heard
-        self.overrun = Overrun(rules.limits)
+        self.overrun = LimitAudit(rules.limits)
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
         self._former: tuple[str, ...] = ()  # names that this replica had before
         self._open: dict[str, tuple[int, str]] = {}  # asks without an end: offset, endpoint
@@ -91,7 +91,7 @@ class BudgetState:
 
     def follow_on(self, earlier: BudgetState, client: str) -> None:
         """The log is read anew, under another name than ``client``: keep what it does not say."""
-        self.journal.recollections = earlier.journal.recollections
+        self.journal.replayed_calls = earlier.journal.replayed_calls
         self.overrun.follow_on(earlier.overrun)
         self._former = (*earlier._former, client)[-_FORMER_MAX:]
 
@@ -131,26 +131,26 @@ class BudgetState:
 
     def is_obsolete(self, asked: Asked) -> bool:
         """Whether an own, placed ask is to be given up: a breaker has opened, or another ask is the probe."""
-        return not all(self.circuit(name).may_start(asked.id) for name in (ACCOUNT, asked.endpoint))
+        return not all(self.breaker(name).may_start(asked.id) for name in (ACCOUNT, asked.endpoint))
 
     def passable(self, endpoint: str, now: float) -> bool:
         """Whether an ask is worth making: freely, or as a probe."""
-        return self.circuit(ACCOUNT).passable(now) and self.circuit(endpoint).passable(now)
+        return self.breaker(ACCOUNT).passable(now) and self.breaker(endpoint).passable(now)
 
     def shut(self, endpoint: str) -> bool:
         """Whether only a probe may pass."""
-        return self.circuit(ACCOUNT).open or self.circuit(endpoint).open
+        return self.breaker(ACCOUNT).open or self.breaker(endpoint).open
 
     def forget(self, ask_id: str) -> None:
         """An own ask waits no more."""
         for window in self.windows.values():
             window.forget(ask_id)
 
-    def circuit(self, name: str) -> Circuit:
+    def breaker(self, name: str) -> CircuitBreaker:
         """The breaker of an endpoint, or of the account."""
-        found = self.circuits.get(name)
+        found = self.breakers.get(name)
         if found is None:
-            found = self.circuits[name] = Circuit(endpoint_rules(self.rules.breaker_failures, self.rules.breaker_hold_s))
+            found = self.breakers[name] = CircuitBreaker(endpoint_rules(self.rules.breaker_failures, self.rules.breaker_hold_s))
         return found
 
     def paused_for_s(self, scopes: tuple[str, ...], now: float) -> float:
@@ -191,21 +191,21 @@ class BudgetState:
         self._open_order.append((at + asked.promise_s, asked.id))
         if asked.probe:
             for name in (ACCOUNT, asked.endpoint):
-                self.circuit(name).asked_as_probe(asked.id, asked.promise_s, at)
-        if asked.mark is not None:
+                self.breaker(name).asked_as_probe(asked.id, asked.promise_s, at)
+        if asked.identity is not None:
             self.asked_at[asked.endpoint] = at
-            self.journal.asked(asked, Call.asked(asked, asked.mark, offset, at, stamp_ms))
+            self.journal.asked(asked, JournaledCall.asked(asked, asked.identity, offset, at, stamp_ms))
         return True
 
-    def _judge(self, ask_id: str, offset: int, health: Health, at: float) -> None:
+    def _judge(self, ask_id: str, offset: int, health: HealthSignal, at: float) -> None:
         found = self._open.pop(ask_id, None)
         if found is None:
             return
         asked_offset, endpoint = found
-        of_endpoint = Health.NEUTRAL if health is Health.ACCOUNT else health
-        self.circuit(endpoint).ended(ask_id, asked_offset, offset, of_endpoint, at)
-        of_account = {Health.ACCOUNT: Health.BAD, Health.BAD: Health.NEUTRAL}.get(health, health)
-        self.circuit(ACCOUNT).ended(ask_id, asked_offset, offset, of_account, at)
+        of_endpoint = HealthSignal.NEUTRAL if health is HealthSignal.ACCOUNT else health
+        self.breaker(endpoint).ended(ask_id, asked_offset, offset, of_endpoint, at)
+        of_account = {HealthSignal.ACCOUNT: HealthSignal.BAD, HealthSignal.BAD: HealthSignal.NEUTRAL}.get(health, health)
+        self.breaker(ACCOUNT).ended(ask_id, asked_offset, offset, of_account, at)
 
     def _alive(self, alive: Alive, at: float) -> bool:
         new = alive.client not in self.replicas

@@ -33,7 +33,7 @@ class ScopeView:
 
 
 @dataclass(frozen=True, slots=True)
-class CircuitView:
+class BreakerView:
     """One breaker that is not closed."""
 
     name: str  # an endpoint, or ``account``
@@ -46,7 +46,7 @@ class BudgetView:
     """Everything `processor budget` prints."""
 
     scopes: tuple[ScopeView, ...]
-    circuits: tuple[CircuitView, ...]
+    breakers: tuple[BreakerView, ...]
     replicas: tuple[str, ...]
     blocked_for_s: float  # the log was lost: nobody starts a call
 
@@ -68,8 +68,8 @@ def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], no
     return BudgetView(
         tuple(_scope(state, name, instances, waiting[name], now) for name in sorted(state.windows)),
         tuple(
-            CircuitView(name if name != ACCOUNT else "account", max(0.0, c.until - now), c.probing(now))
-            for name, c in sorted(state.circuits.items())
+            BreakerView(name if name != ACCOUNT else "account", max(0.0, c.until - now), c.probing(now))
+            for name, c in sorted(state.breakers.items())
             if c.open
         ),
         tuple(sorted(instances.values())),

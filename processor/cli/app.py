@@ -176,11 +176,11 @@ def budget(
 
     from processor.budget.log import LogBrokenError, LogUnavailableError  # noqa: PLC0415
     from processor.cli import render_budget  # noqa: PLC0415
-    from processor.monitoring.factories import look_at_budget  # noqa: PLC0415
+    from processor.monitoring.factories import read_budget  # noqa: PLC0415
 
     settings = settings_or_fail()
     try:
-        view = asyncio.run(look_at_budget(settings))
+        view = asyncio.run(read_budget(settings))
     except (LogUnavailableError, LogBrokenError) as exc:
         fail(f"the budget log cannot be read: {exc}. Is {settings.kafka.bootstrap} up, and does `processor topics check` pass?", 1)
     if as_json:

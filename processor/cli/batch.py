@@ -13,7 +13,7 @@ from processor.settings import ConfigurationError, Settings, load_settings
 
 if TYPE_CHECKING:
     from processor.client.batch import Batch
-    from processor.client.batch import Progress as Counts
+    from processor.client.batch import BatchProgress as Counts
 
 AUTH_URL = "https://apx.didit.me/auth/v2"
 _EXIT_NOT_ALL, _EXIT_UNUSABLE, _EXIT_INTERRUPTED = 1, 2, 130

@@ -28,9 +28,9 @@ from processor.cli.options import (
     check_narrow,
     confirm,
     login,
-    read_book,
+    print_summary,
+    read_index,
     read_selection,
-    say_done,
     told,
 )
 from processor.clock import clock_ms
@@ -41,7 +41,7 @@ deadletters_app = typer.Typer(no_args_is_help=True, help="Look at dead letters, 
 
 
 @deadletters_app.command("list")
-def list_letters(
+def list_dead_letters(
     *,
     reason: Reasons = None,
     operation: Operations = None,
@@ -58,22 +58,22 @@ def list_letters(
     from dataclasses import replace  # noqa: PLC0415
 
     from processor.cli import render_dead_letters  # noqa: PLC0415
-    from processor.repair.model import Standing  # noqa: PLC0415
+    from processor.repair.model import DeadLetterStatus  # noqa: PLC0415
     from processor.repair.plan import select  # noqa: PLC0415
 
     settings = settings_or_fail()
     selection = read_selection(reason, operation, request_id, key, at, since, until, limit)
     with told(settings):
-        book = asyncio.run(read_book(settings))
-    standings = {Standing.REDRIVEN, Standing.DISCARDED} if handled else {Standing.OPEN}
-    found = select(book.letters, replace(selection, count_max=None), standings=standings)
+        index = asyncio.run(read_index(settings))
+    statuses = {DeadLetterStatus.REDRIVEN, DeadLetterStatus.DISCARDED} if handled else {DeadLetterStatus.OPEN}
+    found = select(index.dead_letters, replace(selection, count_max=None), statuses=statuses)
     if as_json:
-        for letter in found[:limit]:
-            sys.stdout.buffer.write(render_dead_letters.letter_json(letter) + b"\n")
+        for dead_letter in found[:limit]:
+            sys.stdout.buffer.write(render_dead_letters.dead_letter_json(dead_letter) + b"\n")
         return
     console = render_dead_letters.console()
     if found:
-        console.print(render_dead_letters.letters_table(found[: limit or _LISTED], of=len(found), complete=book.complete))
+        console.print(render_dead_letters.dead_letters_table(found[: limit or _LISTED], of=len(found), complete=index.complete))
         console.print(render_dead_letters.summary_table(found))
         console.print("look at one: `processor deadletters show PARTITION:OFFSET`; then redrive or discard (docs/repair.md)")
     else:
@@ -92,22 +92,22 @@ def show(
 
     from processor.cli import render_dead_letters  # noqa: PLC0415
     from processor.contract.redaction import masked_request  # noqa: PLC0415
-    from processor.repair.dead_letter_index import read_letter  # noqa: PLC0415
+    from processor.repair.dead_letter_index import read_dead_letter  # noqa: PLC0415
 
     settings = settings_or_fail()
     ((partition, offset),) = read_selection(at=[position]).positions
     with told(settings):
-        found = asyncio.run(read_letter(settings, partition, offset))
+        found = asyncio.run(read_dead_letter(settings, partition, offset))
     if found is None:
         fail(f"there is no dead letter at {position} (any more); `processor deadletters list` shows those that are there", FAILED)
-    letter, record = found
+    dead_letter, record = found
     if raw:
         sys.stdout.buffer.write(record.value or b"")
     elif as_json:
-        shown = {**orjson.loads(render_dead_letters.letter_json(letter)), "request": masked_request(record.value)}
+        shown = {**orjson.loads(render_dead_letters.dead_letter_json(dead_letter)), "request": masked_request(record.value)}
         sys.stdout.buffer.write(orjson.dumps(shown) + b"\n")
     else:
-        render_dead_letters.console().print(render_dead_letters.letter_page(letter, masked_request(record.value)))
+        render_dead_letters.console().print(render_dead_letters.render_dead_letter(dead_letter, masked_request(record.value)))
 
 
 @deadletters_app.command()
@@ -139,20 +139,20 @@ def redrive(
     from processor.cli import render_dead_letters  # noqa: PLC0415
     from processor.repair.plan import make_plan  # noqa: PLC0415
     from processor.repair.redrive import horizon_s, limits_of  # noqa: PLC0415
-    from processor.repair.redrive import redrive as act  # noqa: PLC0415
+    from processor.repair.redrive import redrive as action  # noqa: PLC0415
 
     settings, named = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
     check_narrow(named, everything=everything)
     with told(settings):
-        book = asyncio.run(read_book(settings))
+        index = asyncio.run(read_index(settings))
     selection = replace(named, in_doubt=in_doubt, replays_max=replays_max)
     plan = make_plan(
-        book.letters,
+        index.dead_letters,
         selection,
         limits_of(settings),
         now_ms=clock_ms(),
         share=share,
-        busy=book.repairs.busy_ms,
+        busy=index.repairs.busy_ms,
         horizon_s=horizon_s(settings),
     )
     console = render_dead_letters.console()
@@ -161,8 +161,8 @@ def redrive(
         return
     confirm(f"Redrive {len(plan.chosen)}?", yes=yes)
     with told(settings), bar("redriving", len(plan.chosen)) as advance:
-        done = asyncio.run(act(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
-    say_done(done, "redriven")
+        done = asyncio.run(action(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
+    print_summary(done, "redriven")
     if done.last_due_ms is not None:
         left = render_dead_letters.length(max(0.0, (done.last_due_ms - clock_ms()) / 1000))
         typer.echo(f"the last one starts in {left}; follow them with `processor results --follow` and `processor retry list`")
@@ -186,22 +186,22 @@ def discard(
     by: By = None,
 ) -> None:
     """Note that dead letters need nothing more: they are listed no more. The topic keeps them as long as any other."""
-    from processor.repair.model import Standing  # noqa: PLC0415
+    from processor.repair.model import DeadLetterStatus  # noqa: PLC0415
     from processor.repair.plan import select  # noqa: PLC0415
-    from processor.repair.redrive import discard as act  # noqa: PLC0415
+    from processor.repair.redrive import discard as action  # noqa: PLC0415
 
     settings, selection = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
     check_narrow(selection, everything=everything)
     with told(settings):
-        book = asyncio.run(read_book(settings))
-    chosen = select(book.letters, selection, standings={Standing.OPEN})
+        index = asyncio.run(read_index(settings))
+    chosen = select(index.dead_letters, selection, statuses={DeadLetterStatus.OPEN})
     typer.echo(f"{len(chosen)} to discard")
     if dry_run or not chosen:
         return
     confirm(f"Discard {len(chosen)}?", yes=yes)
     with told(settings), bar("discarding", len(chosen)) as advance:
-        done = asyncio.run(act(settings, chosen, by=by or login(), note=note, on_progress=advance))
-    say_done(done, "discarded")
+        done = asyncio.run(action(settings, chosen, by=by or login(), note=note, on_progress=advance))
+    print_summary(done, "discarded")
 
 
 def find(
@@ -216,15 +216,15 @@ def find(
 
     from processor.cli import render_dead_letters  # noqa: PLC0415
     from processor.contract.decode import read_request_id  # noqa: PLC0415
-    from processor.repair.request_history import journey  # noqa: PLC0415
+    from processor.repair.request_history import request_history  # noqa: PLC0415
 
     if read_request_id(request_id) is None or any("\ud800" <= char <= "\udfff" for char in request_id):  # bytes that are no UTF-8
         fail("that cannot be a request_id: it has 1 to 128 characters, none of them a control character or half of a character")
     settings = settings_or_fail()
     with told(settings):
-        found = asyncio.run(journey(settings, request_id))
+        found = asyncio.run(request_history(settings, request_id))
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(asdict(found)) + b"\n")
     else:
-        render_dead_letters.console().print(render_dead_letters.journey_page(found))
+        render_dead_letters.console().print(render_dead_letters.render_request_history(found))
     raise typer.Exit(0 if found.steps else FAILED)

@@ -17,8 +17,8 @@ from processor.clock import clock_ms
 from processor.settings import Settings
 
 if TYPE_CHECKING:
-    from processor.repair.dead_letter_index import DeadLetterBook
-    from processor.repair.model import Done, Selection
+    from processor.repair.dead_letter_index import DeadLetterIndex
+    from processor.repair.model import RepairSummary, Selection
 
 FAILED = 1
 _INTERRUPTED = 130
@@ -77,17 +77,17 @@ def check_narrow(s: Selection, *, everything: bool) -> None:
         fail("say which: --reason, --operation, --request-id, --key, --at, --since, --until; or --all")
 
 
-async def read_book(settings: Settings) -> DeadLetterBook:
+async def read_index(settings: Settings) -> DeadLetterIndex:
     """All dead letters as they stand now."""
-    from processor.repair.dead_letter_index import DeadLetterBook  # noqa: PLC0415
+    from processor.repair.dead_letter_index import DeadLetterIndex  # noqa: PLC0415
 
-    book = DeadLetterBook(settings)
+    index = DeadLetterIndex(settings)
     try:
-        await book.start()
-        await book.refresh()
+        await index.start()
+        await index.refresh()
     finally:
-        await book.close()
-    return book
+        await index.close()
+    return index
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def confirm(question: str, *, yes: bool) -> None:
         fail("nothing was done", FAILED)
 
 
-def say_done(done: Done, what: str) -> None:
+def print_summary(done: RepairSummary, what: str) -> None:
     """How many, and why not the others."""
     from processor.repair.model import LEFT_OUT  # noqa: PLC0415
 

@@ -29,7 +29,7 @@ def as_table(view: BudgetView) -> RenderableType:
         table.add_row(*_row(scope))
     notes = [
         Text(f"{c.name}: breaker open, {'a probe is on its way' if c.probing else f'next probe in {c.probe_in_s:.0f} s'}", "bold red")
-        for c in view.circuits
+        for c in view.breakers
     ]
     if view.blocked_for_s:
         notes.append(Text(f"the log was lost: no call starts for {view.blocked_for_s:.0f} s", "bold red"))

@@ -17,7 +17,7 @@ from rich.text import Text
 from processor.contract.redaction import as_text
 from processor.monitoring.formatting import verbatim
 from processor.repair.history_steps import moment
-from processor.repair.model import LEFT_OUT, DeadLetter, Journey, Plan, Standing
+from processor.repair.model import LEFT_OUT, DeadLetter, DeadLetterStatus, Plan, RequestHistory
 
 _WIDTH = 240  # where nobody looks: a line is not cut for a screen that is not there
 _MANY = 20_000  # so many waiting records fill what lanes look ahead
@@ -33,17 +33,17 @@ def plain(text: str | None) -> Text:
     return Text(verbatim(text)) if text is not None else Text("-", "dim")
 
 
-def letter_json(letter: DeadLetter) -> bytes:
+def dead_letter_json(dead_letter: DeadLetter) -> bytes:
     """One line."""
-    return orjson.dumps(asdict(letter))
+    return orjson.dumps(asdict(dead_letter))
 
 
-def letters_table(letters: Sequence[DeadLetter], *, of: int, complete: bool) -> RenderableType:
+def dead_letters_table(dead_letters: Sequence[DeadLetter], *, of: int, complete: bool) -> RenderableType:
     """The dead letters, the oldest first."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for header in ("at", "failed", "request_id", "operation", "reason", "field", "attempts", "replays", "standing"):
+    for header in ("at", "failed", "request_id", "operation", "reason", "field", "attempts", "replays", "status"):
         table.add_column(header, overflow="fold", justify="right" if header in ("attempts", "replays") else "left")
-    for x in letters:
+    for x in dead_letters:
         table.add_row(
             x.position,
             moment(x.failed_ms),
@@ -53,19 +53,19 @@ def letters_table(letters: Sequence[DeadLetter], *, of: int, complete: bool) -> 
             plain(x.reason_field),
             str(x.hop.attempt),
             str(x.hop.replay),
-            _standing(x),
+            _status(x),
         )
     notes = []
-    if of > len(letters):
-        notes.append(Text(f"{len(letters)} of {of} shown, the oldest; see more with --limit", "dim"))
+    if of > len(dead_letters):
+        notes.append(Text(f"{len(dead_letters)} of {of} shown, the oldest; see more with --limit", "dim"))
     if not complete:
         notes.append(Text("there are older ones that were not read", "bold"))
     return Group(table, *notes)
 
 
-def summary_table(letters: Sequence[DeadLetter]) -> RenderableType:
+def summary_table(dead_letters: Sequence[DeadLetter]) -> RenderableType:
     """How many of each reason."""
-    counts = Counter((x.reason_type, x.reason_code, x.operation) for x in letters)
+    counts = Counter((x.reason_type, x.reason_code, x.operation) for x in dead_letters)
     table = Table(title="by reason", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for header in ("count", "reason", "operation"):
         table.add_column(header, justify="right" if header == "count" else "left")
@@ -74,24 +74,24 @@ def summary_table(letters: Sequence[DeadLetter]) -> RenderableType:
     return table
 
 
-def letter_page(letter: DeadLetter, document: Mapping[str, Any] | None) -> RenderableType:
+def render_dead_letter(dead_letter: DeadLetter, document: Mapping[str, Any] | None) -> RenderableType:
     """One dead letter."""
-    hop = letter.hop
+    hop = dead_letter.hop
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     rows: dict[str, Text] = {
-        "at": Text(letter.position),
-        "standing": _standing(letter),
-        "failed": Text(moment(letter.failed_ms)),
-        "reason": plain(f"{letter.reason_type}: {letter.reason_code}"),
-        "": plain(letter.reason_message),
-        "field": plain(letter.reason_field),
-        "HTTP status": plain(str(letter.http_status) if letter.http_status is not None else None),
-        "request_id": plain(letter.request_id),
-        "operation": plain(letter.operation),
+        "at": Text(dead_letter.position),
+        "status": _status(dead_letter),
+        "failed": Text(moment(dead_letter.failed_ms)),
+        "reason": plain(f"{dead_letter.reason_type}: {dead_letter.reason_code}"),
+        "": plain(dead_letter.reason_message),
+        "field": plain(dead_letter.reason_field),
+        "HTTP status": plain(str(dead_letter.http_status) if dead_letter.http_status is not None else None),
+        "request_id": plain(dead_letter.request_id),
+        "operation": plain(dead_letter.operation),
         "attempts": Text(f"{hop.attempt}, and {hop.replay} times redriven before"),
-        "came from": plain(str(letter.came_from)),
+        "came from": plain(str(dead_letter.came_from)),
         "caller's record": plain(f"{hop.first}, {moment(hop.first_ms)}"),
-        "size": Text(f"{letter.size_bytes} bytes{', cut here' if letter.cut else ''}"),
+        "size": Text(f"{dead_letter.size_bytes} bytes{', cut here' if dead_letter.cut else ''}"),
     }
     for name, shown in rows.items():
         table.add_row(name, shown)
@@ -112,17 +112,17 @@ def left_out_lines(left_out: Mapping[str, int]) -> list[Text]:
     return [Text(f"{count} left out ({why}): {LEFT_OUT.get(why, '')}") for why, count in sorted(left_out.items())]
 
 
-def journey_page(journey: Journey) -> RenderableType:
+def render_request_history(request_history: RequestHistory) -> RenderableType:
     """Everything about a request."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for header in ("when", "what", "where", ""):
         table.add_column(header, overflow="fold")
-    for step in journey.steps:
+    for step in request_history.steps:
         table.add_row(moment(step.at_ms), step.what, plain(step.where), plain(step.text))
-    parts: list[RenderableType] = [table] if journey.steps else []
-    if journey.steps:
-        parts.append(_document(journey.request))
-    return Group(*parts, *(plain(note) for note in journey.notes))
+    parts: list[RenderableType] = [table] if request_history.steps else []
+    if request_history.steps:
+        parts.append(_document(request_history.request))
+    return Group(*parts, *(plain(note) for note in request_history.notes))
 
 
 def length(seconds: float) -> str:
@@ -141,7 +141,7 @@ def plain_lines(text: str) -> RenderableType:
     return Group(*(plain(line) for line in text.splitlines()))
 
 
-def _standing(letter: DeadLetter) -> Text:
-    if letter.standing is Standing.OPEN:
+def _status(dead_letter: DeadLetter) -> Text:
+    if dead_letter.status is DeadLetterStatus.OPEN:
         return Text("open")
-    return plain(f"{letter.standing.value} {moment(letter.handled_ms)} by {letter.handled_by}")
+    return plain(f"{dead_letter.status.value} {moment(dead_letter.handled_ms)} by {dead_letter.handled_by}")

@@ -10,21 +10,21 @@ from rich.table import Table
 from rich.text import Text
 
 from processor.monitoring.formatting import verbatim
-from processor.monitoring.model import WaitingView
-from processor.repair.delayed import FOLLOWING, Progress
-from processor.repair.model import WaitingRecord
+from processor.monitoring.model import DelayedView
+from processor.repair.delayed import FOLLOWING, DelayedProgress
+from processor.repair.model import DelayedRecord
 
 _SECOND_MS = 1000
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 _LATE_MS = 60_000  # what is due for longer waits for more than its turn
 
 
-def as_json(view: WaitingView, records: Sequence[WaitingRecord], now_ms: int) -> bytes:
+def as_json(view: DelayedView, records: Sequence[DelayedRecord], now_ms: int) -> bytes:
     """One JSON object; times are epoch ms, ``reason`` is null for one that follows a session."""
     return orjson.dumps({"at_ms": now_ms, **asdict(view), "by_due": dict(view.by_due), "records": [asdict(r) for r in records]})
 
 
-def as_table(records: Sequence[WaitingRecord], now_ms: int) -> Table:
+def as_table(records: Sequence[DelayedRecord], now_ms: int) -> Table:
     """One row a record; what stands in it is shown as it is."""
     table = Table()
     for header in ("request", "operation", "due", "reason", "attempts", "where"):
@@ -36,7 +36,7 @@ def as_table(records: Sequence[WaitingRecord], now_ms: int) -> Table:
     return table
 
 
-def summary(view: WaitingView) -> str:
+def summary(view: DelayedView) -> str:
     """How many wait, when and why."""
     if not view.count:
         return "0 waiting"
@@ -45,7 +45,7 @@ def summary(view: WaitingView) -> str:
     return f"{view.count} waiting, {view.due_now} of them due. When: {times}. Why: {counted(view.by_reason)}.{more}"
 
 
-def meaning(view: WaitingView, now_ms: int) -> str:
+def meaning(view: DelayedView, now_ms: int) -> str:
     """One sentence: what that means, and what to do."""
     if not view.count:
         return "No request waits for a later attempt; nothing is to be done."
@@ -61,12 +61,12 @@ def meaning(view: WaitingView, now_ms: int) -> str:
     return f"None is due; the next one starts in {wait}. `processor retry release` starts them now, e.g. once the cause is gone."
 
 
-def outcome(progress: Progress, within_s: float) -> str:
+def outcome(progress: DelayedProgress, within_s: float) -> str:
     """What became of a release, and how to go on."""
     again = ""
-    if progress.waiting_again:
-        count = sum(progress.waiting_again.values())
-        again = f" Of these, {count} were put off and wait again: {counted(progress.waiting_again)} (`processor retry list`)."
+    if progress.delayed_again:
+        count = sum(progress.delayed_again.values())
+        again = f" Of these, {count} were put off and wait again: {counted(progress.delayed_again)} (`processor retry list`)."
     if not progress.left:
         return f"All {progress.named} have been taken up and are done with.{again}"
     return (

@@ -70,7 +70,7 @@ def _scopes(o: Overview) -> RenderableType:
         bar = Text("█" * filled + "░" * (_BAR - filled), "yellow" if filled == _BAR else "cyan")
         done_in = duration(drain.drain_s) if drain.calls else "-"
         table.add_row(s.scope, f"{s.used} of {s.limit}", bar, str(s.waiting), str(drain.calls), done_in)
-    notes += [Text(f"{c.name}: breaker open, next probe in {duration(c.probe_in_s)}", "bold red") for c in o.budget.circuits]
+    notes += [Text(f"{c.name}: breaker open, next probe in {duration(c.probe_in_s)}", "bold red") for c in o.budget.breakers]
     return Group(table, *notes)
 
 

@@ -16,9 +16,9 @@ from processor.clock import clock_ms
 from processor.settings import Settings
 
 if TYPE_CHECKING:
-    from processor.repair.delayed import Progress, WaitingSelection
-    from processor.repair.delayed_index import WaitingBook
-    from processor.repair.model import WaitingRecord
+    from processor.repair.delayed import DelayedProgress, DelayedSelection
+    from processor.repair.delayed_index import DelayedIndex
+    from processor.repair.model import DelayedRecord
 
 retry_app = typer.Typer(no_args_is_help=True, help="Look at requests that wait for a later attempt, and start them now.")
 
@@ -51,12 +51,12 @@ def retry_list(
     from rich.console import Console  # noqa: PLC0415
 
     from processor.cli import render_retry  # noqa: PLC0415
-    from processor.monitoring.delayed_view import waiting_view  # noqa: PLC0415
+    from processor.monitoring.delayed_view import delayed_view  # noqa: PLC0415
 
     settings = settings_or_fail()
-    book, found = _look(settings, _selection(reason, operation, request_id, due_within, None))
+    index, found = _look(settings, _selection(reason, operation, request_id, due_within, None))
     now_ms = clock_ms()
-    view = waiting_view(found, now_ms, complete=book.complete)
+    view = delayed_view(found, now_ms, complete=index.complete)
     if as_json:
         sys.stdout.buffer.write(render_retry.as_json(view, found[:limit], now_ms) + b"\n")
         return
@@ -66,7 +66,7 @@ def retry_list(
     if len(rows) < len(found):
         typer.echo(f"{len(found) - len(rows)} more are not shown; --limit {len(found)} shows them")
     typer.echo(render_retry.summary(view))
-    typer.echo(render_retry.meaning(view, now_ms) if found or not len(book.records) else _none_selected(book))
+    typer.echo(render_retry.meaning(view, now_ms) if found or not len(index.records) else _none_selected(index))
 
 
 @retry_app.command("release")
@@ -88,7 +88,7 @@ def retry_release(
     begun because the configuration or an option is wrong.
     """
     from processor.cli import render_retry  # noqa: PLC0415
-    from processor.monitoring.delayed_view import waiting_view  # noqa: PLC0415
+    from processor.monitoring.delayed_view import delayed_view  # noqa: PLC0415
 
     settings = settings_or_fail()
     wanted = _selection(reason, operation, request_id, due_within, limit)
@@ -96,18 +96,18 @@ def retry_release(
         fail("--all goes with no filter but --limit; leave one of them out")
     if not everything and not wanted.narrows:
         fail("say what to release: --reason, --operation, --request-id, --due-within, or --all; `processor retry list` shows what waits")
-    book, found = _look(settings, wanted)
+    index, found = _look(settings, wanted)
     if not found:
-        typer.echo(_none_selected(book))
+        typer.echo(_none_selected(index))
         return
-    view = waiting_view(found, clock_ms(), complete=book.complete)
+    view = delayed_view(found, clock_ms(), complete=index.complete)
     typer.echo(f"selected: {render_retry.summary(view)}")
     if dry_run:
         typer.echo(f"nothing was released; the same command without --dry-run releases these {len(found)}")
         return
     if not yes:
         _ask(len(found))
-    progress = _release(settings, book, found, wait)
+    progress = _release(settings, index, found, wait)
     typer.echo(render_retry.outcome(progress, wait))
     if progress.left:
         raise typer.Exit(_NOT_ALL)
@@ -122,48 +122,48 @@ def _ask(count: int) -> None:
         fail("nothing was released; --yes releases without asking", _NOT_ALL)
 
 
-def _look(settings: Settings, wanted: WaitingSelection) -> tuple[WaitingBook, list[WaitingRecord]]:
+def _look(settings: Settings, wanted: DelayedSelection) -> tuple[DelayedIndex, list[DelayedRecord]]:
     from processor.repair.delayed import select  # noqa: PLC0415
-    from processor.repair.delayed_index import WaitingBook, WaitingUnreadableError  # noqa: PLC0415
+    from processor.repair.delayed_index import DelayedIndex, DelayedUnreadableError  # noqa: PLC0415
 
-    async def look() -> WaitingBook:
-        book = WaitingBook(settings)
+    async def look() -> DelayedIndex:
+        index = DelayedIndex(settings)
         try:
-            await book.refresh()
+            await index.refresh()
         finally:
-            await book.close()
-        return book
+            await index.close()
+        return index
 
     try:
-        book = asyncio.run(look())
-    except WaitingUnreadableError as exc:
+        index = asyncio.run(look())
+    except DelayedUnreadableError as exc:
         fail(str(exc), _NOT_ALL)
     except KeyboardInterrupt:
         _interrupted("nothing was done")
-    return book, select(book.records, wanted, clock_ms())
+    return index, select(index.records, wanted, clock_ms())
 
 
-def _release(settings: Settings, book: WaitingBook, found: list[WaitingRecord], within_s: float) -> Progress:
+def _release(settings: Settings, index: DelayedIndex, found: list[DelayedRecord], within_s: float) -> DelayedProgress:
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress as Bar  # noqa: PLC0415
 
-    from processor.repair.delayed_index import WaitingUnreadableError  # noqa: PLC0415
+    from processor.repair.delayed_index import DelayedUnreadableError  # noqa: PLC0415
     from processor.repair.release import ReleaseError, follow, publish_releases, releases_of  # noqa: PLC0415
 
-    async def release(bar: Bar) -> Progress:
+    async def release(bar: Bar) -> DelayedProgress:
         task = bar.add_task("done with", total=len(found))
         await publish_releases(settings, releases_of(found, str(uuid.uuid4())), by=login()[:_BY_MAX], at_ms=clock_ms())
         try:
-            return await follow(found, book, within_s, lambda progress: bar.update(task, completed=progress.done))
+            return await follow(found, index, within_s, lambda progress: bar.update(task, completed=progress.done))
         finally:
-            await book.close()
+            await index.close()
 
     try:
         with Bar(console=Console(stderr=True), transient=True) as bar:
             return asyncio.run(release(bar))
     except ReleaseError as exc:
         fail(str(exc), _NOT_ALL)
-    except WaitingUnreadableError as exc:
+    except DelayedUnreadableError as exc:
         fail(f"the release is written, but what becomes of it cannot be seen: {exc}", _NOT_ALL)
     except KeyboardInterrupt:
         _interrupted("what was released goes on by itself; `processor retry list` shows what waits")
@@ -171,9 +171,9 @@ def _release(settings: Settings, book: WaitingBook, found: list[WaitingRecord], 
 
 def _selection(
     reasons: list[str] | None, operations: list[str] | None, request_ids: list[str] | None, due_within: str | None, limit: int | None
-) -> WaitingSelection:
+) -> DelayedSelection:
     from processor.contract.schemas import operations as known  # noqa: PLC0415
-    from processor.repair.delayed import WaitingSelection  # noqa: PLC0415
+    from processor.repair.delayed import DelayedSelection  # noqa: PLC0415
 
     unknown = sorted(set(operations or ()) - set(known()))
     if unknown:
@@ -184,14 +184,14 @@ def _selection(
         if match is None:
             fail(f"--due-within {due_within!r} is no time; write e.g. 30s, 10m, 2h or 1d")
         within_s = float(int(match[1]) * _UNIT_S[match[2]])
-    return WaitingSelection(frozenset(reasons or ()), frozenset(operations or ()), frozenset(request_ids or ()), within_s, limit)
+    return DelayedSelection(frozenset(reasons or ()), frozenset(operations or ()), frozenset(request_ids or ()), within_s, limit)
 
 
-def _none_selected(book: WaitingBook) -> str:
+def _none_selected(index: DelayedIndex) -> str:
     from processor.cli.render_retry import counted  # noqa: PLC0415
-    from processor.monitoring.delayed_view import waiting_view  # noqa: PLC0415
+    from processor.monitoring.delayed_view import delayed_view  # noqa: PLC0415
 
-    view = waiting_view(book.records, clock_ms(), complete=book.complete)
+    view = delayed_view(index.records, clock_ms(), complete=index.complete)
     if not view.count:
         return "nothing waits in the delay topics; nothing is to be done"
     more = "" if view.complete else "; not everything was read"

@@ -13,7 +13,7 @@ import typer
 from processor.cli.batch import fail, settings_or_fail
 
 if TYPE_CHECKING:
-    from processor.monitoring.monitor import Lookout
+    from processor.monitoring.monitor import GroupMonitor
 
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object instead of a screen")]
 
@@ -24,8 +24,8 @@ def status(*, as_json: AsJson = False) -> None:
 
     from processor.cli import render_status  # noqa: PLC0415
 
-    async def show(lookout: Lookout) -> None:
-        seen = await lookout.overview()
+    async def show(monitor: GroupMonitor) -> None:
+        seen = await monitor.overview()
         if as_json:
             sys.stdout.buffer.write(render_status.as_json(seen) + b"\n")
         else:
@@ -40,8 +40,8 @@ def lag(*, as_json: AsJson = False) -> None:
 
     from processor.cli import render_status  # noqa: PLC0415
 
-    async def show(lookout: Lookout) -> None:
-        partitions = (await lookout.survey()).partitions
+    async def show(monitor: GroupMonitor) -> None:
+        partitions = (await monitor.survey()).partitions
         if as_json:
             import orjson  # noqa: PLC0415
 
@@ -60,19 +60,19 @@ def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds
     from rich.text import Text  # noqa: PLC0415
 
     from processor.cli import render_status  # noqa: PLC0415
-    from processor.monitoring.monitor import LookError  # noqa: PLC0415
+    from processor.monitoring.monitor import MonitorError  # noqa: PLC0415
 
-    async def look(lookout: Lookout) -> RenderableType:
+    async def look(monitor: GroupMonitor) -> RenderableType:
         try:
-            return render_status.screen(await lookout.overview())
-        except LookError as exc:  # the brokers may come back
+            return render_status.screen(await monitor.overview())
+        except MonitorError as exc:  # the brokers may come back
             return Text(str(exc), "bold red")
 
-    async def show(lookout: Lookout) -> None:
+    async def show(monitor: GroupMonitor) -> None:
         console = Console()
         with Live(Text("looking ..."), console=console, screen=True, auto_refresh=False) as live:
             while True:
-                seen = await look(lookout)
+                seen = await look(monitor)
                 if console.is_terminal:
                     live.update(seen, refresh=True)
                 else:  # a pipe or a file gets one screen after the other
@@ -82,19 +82,19 @@ def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds
     _look(show)
 
 
-def _look(show: Callable[[Lookout], Awaitable[None]]) -> None:
-    from processor.monitoring.factories import outside_lookout  # noqa: PLC0415
-    from processor.monitoring.monitor import LookError  # noqa: PLC0415
+def _look(show: Callable[[GroupMonitor], Awaitable[None]]) -> None:
+    from processor.monitoring.factories import monitor_for_command  # noqa: PLC0415
+    from processor.monitoring.monitor import MonitorError  # noqa: PLC0415
 
     async def look() -> None:
-        async with outside_lookout(settings) as lookout:
-            await show(lookout)
+        async with monitor_for_command(settings) as monitor:
+            await show(monitor)
 
     settings = settings_or_fail()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what does not answer is said once, in our words
     try:
         asyncio.run(look())
-    except LookError as exc:
+    except MonitorError as exc:
         fail(str(exc), 1)
     except KeyboardInterrupt:
         raise typer.Exit from None

@@ -44,7 +44,7 @@ class Item:
 
 
 @dataclass(slots=True)
-class Progress:
+class BatchProgress:
     """How far a batch is."""
 
     total: int
@@ -110,19 +110,19 @@ class Batch:
 
     def __init__(self, settings: Settings, source: Path, target: Path, items: Sequence[Item]) -> None:
         self._settings, self._target, self._items = settings, target, items
-        self._on_progress: Callable[[Progress], None] = lambda _: None
+        self._on_progress: Callable[[BatchProgress], None] = lambda _: None
         self._topic = topic_names(settings).results
         self._state_path = target.with_name(target.name + ".state")
         self._digest = hashlib.sha256(source.read_bytes()).hexdigest()
         self._left = {item.request_id: item.operation for item in items}
-        self.progress = Progress(len(items))
+        self.progress = BatchProgress(len(items))
 
     @property
     def left(self) -> Mapping[str, int]:
         """Requests without a final result, by operation."""
         return Counter(self._left.values())
 
-    async def run(self, on_progress: Callable[[Progress], None]) -> Progress:
+    async def run(self, on_progress: Callable[[BatchProgress], None]) -> BatchProgress:
         """Publish what is not published, and write results until all are there; ``on_progress`` is told of every step.
 
         Raises:

@@ -41,7 +41,7 @@ class DeniedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class PageUser:
     """Somebody who may see the page."""
 
     csrf: str  # what his forms must carry
@@ -62,7 +62,7 @@ class Access:
         self._tries = Tries(clock)
         self._secret = secrets.token_bytes(32)
 
-    def visitor(self, request: web.Request) -> Visitor:
+    def user(self, request: web.Request) -> PageUser:
         """Who asks.
 
         Raises:
@@ -74,13 +74,13 @@ class Access:
         kind, _, given = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
             self._compare(given.strip(), wanted, request)
-            return Visitor("", signed_in=False, by_header=True)
+            return PageUser("", signed_in=False, by_header=True)
         session = request.cookies.get(cookie_name(request), "")
         ends, opened_by = self._sessions.get(session, (0.0, b""))
         if ends <= self._clock() or not hmac.compare_digest(opened_by, wanted):
             self._sessions.pop(session, None)
             raise DeniedError(401, "Sign in with the operators' token.", login=True)
-        return Visitor(self._csrf(session), signed_in=True)
+        return PageUser(self._csrf(session), signed_in=True)
 
     def sign_in(self, given: str, request: web.Request) -> str:
         """Open a session and give its id.
@@ -105,16 +105,16 @@ class Access:
         """End the session of a request."""
         self._sessions.pop(request.cookies.get(cookie_name(request), ""), None)
 
-    def check_form(self, visitor: Visitor, csrf: str) -> None:
+    def check_form(self, user: PageUser, csrf: str) -> None:
         """A form must be one of this visitor's.
 
         Raises:
             DeniedError: if it is not.
         """
-        if not visitor.by_header and not hmac.compare_digest(csrf.encode(), visitor.csrf.encode()):
+        if not user.by_header and not hmac.compare_digest(csrf.encode(), user.csrf.encode()):
             raise DeniedError(403, "The form is too old, or of another replica. Go back, reload the page, and send it again.")
 
-    def _neighbour(self, request: web.Request) -> Visitor:
+    def _neighbour(self, request: web.Request) -> PageUser:
         if not self._loopback:
             raise DeniedError(
                 403,
@@ -123,7 +123,7 @@ class Access:
             )
         if not is_loopback(host_of(request.host)):
             raise DeniedError(403, "Without a token the page is for this machine only. Open it as http://localhost or http://127.0.0.1.")
-        return Visitor(self._csrf("loopback"), signed_in=False)
+        return PageUser(self._csrf("loopback"), signed_in=False)
 
     def _wanted(self) -> bytes | None:
         """A digest of the token in force; None where none is configured."""
@@ -178,8 +178,8 @@ def check_origin(request: web.Request) -> None:
     Raises:
         DeniedError: if another site sends it.
     """
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "null")
-    foreign = site != "same-origin" if site is not None else origin != "null" and origin.partition("://")[2] != request.host
+    page_context, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "null")
+    foreign = page_context != "same-origin" if page_context is not None else origin != "null" and origin.partition("://")[2] != request.host
     if foreign:
         raise DeniedError(403, "This form was sent by another web site. Open the page itself and send it from there.")
 

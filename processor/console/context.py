@@ -12,10 +12,10 @@ from markupsafe import Markup, escape
 from multidict import MultiMapping
 
 from processor.console import filters
-from processor.console.actions import Acts
-from processor.console.auth import Access, Visitor
+from processor.console.actions import Actions
+from processor.console.auth import Access, PageUser
 from processor.console.chart import bar
-from processor.console.overview_cache import Latest
+from processor.console.overview_cache import OverviewCache
 from processor.console.ports import Operations
 from processor.monitoring.formatting import duration
 
@@ -36,17 +36,17 @@ _WORDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PageRequest:
     """One request to the page."""
 
-    request: web.Request
-    visitor: Visitor | None  # None before he has signed in
+    http: web.Request
+    user: PageUser | None  # None before he has signed in
     fields: MultiMapping[str]  # of the query, or of the form
     now_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PageView:
     """What a view has found: a template and what it says."""
 
     template: str
@@ -54,33 +54,35 @@ class Shown:
     status: int = 200
 
 
-class Site:
+class PageContext:
     """The parts of the page, and its templates."""
 
-    def __init__(self, operations: Operations, access: Access, latest: Latest, acts: Acts, now: Callable[[], float], group: str) -> None:
-        self.operations, self.access, self.latest, self.acts, self.now = operations, access, latest, acts, now
+    def __init__(
+        self, operations: Operations, access: Access, overview_cache: OverviewCache, actions: Actions, now: Callable[[], float], group: str
+    ) -> None:
+        self.operations, self.access, self.overview_cache, self.actions, self.now = operations, access, overview_cache, actions, now
         self._templates = _templates(group)
 
-    def render(self, shown: Shown, visit: Visit) -> web.Response:
+    def render(self, shown: PageView, page_request: PageRequest) -> web.Response:
         """The answer: a whole page, or for a refresh by the script its inner part."""
         text = self._templates.get_template(shown.template).render(
             shown.context,
-            whole="part.html" if visit.request.headers.get("X-Part") == "1" else "page.html",
-            visitor=visit.visitor,
-            here=visit.request.path,
-            now_ms=visit.now_ms,
+            whole="part.html" if page_request.http.headers.get("X-Part") == "1" else "page.html",
+            user=page_request.user,
+            here=page_request.http.path,
+            now_ms=page_request.now_ms,
         )
         return web.Response(text=text, status=shown.status, content_type="text/html", charset="utf-8")
 
     async def close(self, _app: web.Application) -> None:
         """End what is under way."""
-        await self.latest.close()
-        await self.acts.close()
+        await self.overview_cache.close()
+        await self.actions.close()
 
 
-def message(status: int, title: str, text: str) -> Shown:
+def message(status: int, title: str, text: str) -> PageView:
     """A page that says one thing."""
-    return Shown("message.html", {"title": title, "text": text}, status)
+    return PageView("message.html", {"title": title, "text": text}, status)
 
 
 def breakable(name: str) -> Markup:

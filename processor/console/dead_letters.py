@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 
 import structlog
 
-from processor.console.actions import new_act_id
-from processor.console.context import Shown, Site, Visit
+from processor.console.actions import new_action_id
+from processor.console.context import PageContext, PageRequest, PageView
 from processor.console.forms import (
     SPANS,
-    Asked,
     BadInputError,
+    SelectionForm,
     frozen,
     read_name,
     read_note,
@@ -22,25 +22,25 @@ from processor.console.forms import (
     read_selection,
     selection_fields,
 )
-from processor.repair.model import REPLAYS_MAX, DeadLetter, Done, Selection
+from processor.repair.model import REPLAYS_MAX, DeadLetter, RepairSummary, Selection
 
 _SAMPLE = 20  # records that a dry run shows one by one
 
 log = structlog.get_logger(__name__)
 
 
-async def listed(site: Site, visit: Visit) -> Shown:
+async def listed(page_context: PageContext, page_request: PageRequest) -> PageView:
     """Open dead letters, with a filter."""
-    asked = read_selection(visit.fields, visit.now_ms)
-    found = await site.operations.dead_letters(asked.selection, page=read_page(visit.fields))
-    return Shown("dead_letters.html", {"found": found, "spans": SPANS, **_asked(asked)})
+    asked = read_selection(page_request.fields, page_request.now_ms)
+    found = await page_context.operations.dead_letters(asked.selection, page=read_page(page_request.fields))
+    return PageView("dead_letters.html", {"found": found, "spans": SPANS, **_asked(asked)})
 
 
-async def plan_redrive(site: Site, visit: Visit) -> Shown:
+async def plan_redrive(page_context: PageContext, page_request: PageRequest) -> PageView:
     """The dry run: what a redrive would do. Nothing changes."""
-    asked = _chosen(visit)
-    selection = frozen(asked.selection, visit.now_ms)
-    plan = await site.operations.plan(selection)
+    asked = _chosen(page_request)
+    selection = frozen(asked.selection, page_request.now_ms)
+    plan = await page_context.operations.plan(selection)
     confirmed = replace(selection, count_max=len(plan.chosen))
     context = {
         "plan": plan,
@@ -51,57 +51,57 @@ async def plan_redrive(site: Site, visit: Visit) -> Shown:
         "again": urlencode(selection_fields(replace(asked.selection, replays_max=REPLAYS_MAX + 1))),
         **_form(confirmed, asked),
     }
-    return Shown("redrive.html", context)
+    return PageView("redrive.html", context)
 
 
-async def plan_discard(site: Site, visit: Visit) -> Shown:
+async def plan_discard(page_context: PageContext, page_request: PageRequest) -> PageView:
     """What a discard would set aside, and the question why."""
-    asked = _chosen(visit)
-    selection = frozen(asked.selection, visit.now_ms)
-    found = await site.operations.dead_letters(selection, page=1)
+    asked = _chosen(page_request)
+    selection = frozen(asked.selection, page_request.now_ms)
+    found = await page_context.operations.dead_letters(selection, page=1)
     confirmed = replace(selection, count_max=found.total)
-    context = {"found": found, "kinds": _kinds(found.letters), "sample": found.letters[:_SAMPLE], **_form(confirmed, asked)}
-    return Shown("discard.html", context)
+    context = {"found": found, "kinds": _kinds(found.dead_letters), "sample": found.dead_letters[:_SAMPLE], **_form(confirmed, asked)}
+    return PageView("discard.html", context)
 
 
-async def redrive(site: Site, visit: Visit) -> Shown:
+async def redrive(page_context: PageContext, page_request: PageRequest) -> PageView:
     """Do what the dry run has shown."""
-    selection = _confirmed(visit)
-    by = read_name(visit.fields)
-    done = await site.acts.once(visit.fields.get("act", ""), lambda: site.operations.redrive(selection, by))
-    return _outcome("redrive", done, visit)
+    selection = _confirmed(page_request)
+    by = read_name(page_request.fields)
+    done = await page_context.actions.once(page_request.fields.get("act", ""), lambda: page_context.operations.redrive(selection, by))
+    return _outcome("redrive", done, page_request)
 
 
-async def discard(site: Site, visit: Visit) -> Shown:
+async def discard(page_context: PageContext, page_request: PageRequest) -> PageView:
     """Set aside what was shown, with a note."""
-    selection = _confirmed(visit)
-    by, note = read_name(visit.fields), read_note(visit.fields)
-    done = await site.acts.once(visit.fields.get("act", ""), lambda: site.operations.discard(selection, by, note))
-    return _outcome("discard", done, visit)
+    selection = _confirmed(page_request)
+    by, note = read_name(page_request.fields), read_note(page_request.fields)
+    done = await page_context.actions.once(page_request.fields.get("act", ""), lambda: page_context.operations.discard(selection, by, note))
+    return _outcome("discard", done, page_request)
 
 
-def _chosen(visit: Visit) -> Asked:
-    asked = read_selection(visit.fields, visit.now_ms)
-    if visit.fields.get("ticked") and not asked.selection.positions:
+def _chosen(page_request: PageRequest) -> SelectionForm:
+    asked = read_selection(page_request.fields, page_request.now_ms)
+    if page_request.fields.get("ticked") and not asked.selection.positions:
         raise BadInputError("No dead letter is ticked. Go back and tick those that you mean, or take all that match.")
     return asked
 
 
-def _confirmed(visit: Visit) -> Selection:
-    selection = read_selection(visit.fields, visit.now_ms).selection
+def _confirmed(page_request: PageRequest) -> Selection:
+    selection = read_selection(page_request.fields, page_request.now_ms).selection
     if selection.until_ms is None or selection.count_max is None:
         raise BadInputError("Do a dry run first: it says how many and until when (count_max, until_ms), and the form carries that.")
     return selection
 
 
-def _outcome(act: str, done: Done | None, visit: Visit) -> Shown:
+def _outcome(action: str, done: RepairSummary | None, page_request: PageRequest) -> PageView:
     if done is None:
-        return Shown("at_work.html", {"act": act, "fields": list(visit.fields.items())}, 202)
-    log.info("page_acted", act=act, run=done.run_id, count=done.count)
-    return Shown("done.html", {"act": act, "done": done})
+        return PageView("at_work.html", {"act": action, "fields": list(page_request.fields.items())}, 202)
+    log.info("page_acted", action=action, run=done.run_id, count=done.count)
+    return PageView("done.html", {"act": action, "done": done})
 
 
-def _asked(asked: Asked) -> dict[str, Any]:
+def _asked(asked: SelectionForm) -> dict[str, Any]:
     """What a list repeats of its question."""
     fields = selection_fields(asked.selection)
     if asked.since:
@@ -109,12 +109,12 @@ def _asked(asked: Asked) -> dict[str, Any]:
     return {"selection": asked.selection, "since": asked.since, "query": urlencode(fields), "filtered": bool(fields), "fields": fields}
 
 
-def _form(confirmed: Selection, asked: Asked) -> dict[str, Any]:
+def _form(confirmed: Selection, asked: SelectionForm) -> dict[str, Any]:
     """What the form of an act carries."""
-    return {"fields": selection_fields(confirmed), "act_id": new_act_id(), "back": _asked(asked)["query"]}
+    return {"fields": selection_fields(confirmed), "act_id": new_action_id(), "back": _asked(asked)["query"]}
 
 
-def _kinds(letters: tuple[DeadLetter, ...]) -> list[tuple[str, str, int]]:
+def _kinds(dead_letters: tuple[DeadLetter, ...]) -> list[tuple[str, str, int]]:
     """Operation, reason and how many, the most first."""
-    counted = Counter((letter.operation or "unreadable", letter.reason_type) for letter in letters)
+    counted = Counter((dead_letter.operation or "unreadable", dead_letter.reason_type) for dead_letter in dead_letters)
     return [(operation, reason, count) for (operation, reason), count in counted.most_common()]

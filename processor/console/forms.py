@@ -29,14 +29,14 @@ class BadInputError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SelectionForm:
     """A selection and how it was asked for."""
 
     selection: Selection
     since: str = ""  # one of SPANS, or another span, for the form
 
 
-def read_selection(fields: MultiMapping[str], now_ms: int) -> Asked:
+def read_selection(fields: MultiMapping[str], now_ms: int) -> SelectionForm:
     """What a query or form names.
 
     Raises:
@@ -54,7 +54,7 @@ def read_selection(fields: MultiMapping[str], now_ms: int) -> Asked:
         in_doubt=_ticked(fields, "in_doubt"),
         replays_max=_ANY_REPLAYS if _ticked(fields, "replayed") else REPLAYS_MAX,
     )
-    return Asked(selection, since)
+    return SelectionForm(selection, since)
 
 
 def selection_fields(selection: Selection) -> list[tuple[str, str]]:

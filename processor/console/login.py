@@ -5,24 +5,30 @@ from __future__ import annotations
 from aiohttp import web
 
 from processor.console.auth import SESSION_S, cookie_name, is_secure
-from processor.console.context import Shown, Site, Visit
+from processor.console.context import PageContext, PageRequest, PageView
 
 
-async def sign_in(site: Site, visit: Visit) -> Shown:
+async def sign_in(page_context: PageContext, page_request: PageRequest) -> PageView:
     """Take the token, open a session, and go back to where he came from."""
-    session = site.access.sign_in(visit.fields.get("token", ""), visit.request)
-    answer = web.HTTPSeeOther(_back(visit.fields.get("back", "/")))
+    session = page_context.access.sign_in(page_request.fields.get("token", ""), page_request.http)
+    answer = web.HTTPSeeOther(_back(page_request.fields.get("back", "/")))
     answer.set_cookie(
-        cookie_name(visit.request), session, max_age=SESSION_S, path="/", httponly=True, samesite="Strict", secure=is_secure(visit.request)
+        cookie_name(page_request.http),
+        session,
+        max_age=SESSION_S,
+        path="/",
+        httponly=True,
+        samesite="Strict",
+        secure=is_secure(page_request.http),
     )
     raise answer
 
 
-async def sign_out(site: Site, visit: Visit) -> Shown:
+async def sign_out(page_context: PageContext, page_request: PageRequest) -> PageView:
     """End the session."""
-    site.access.sign_out(visit.request)
+    page_context.access.sign_out(page_request.http)
     answer = web.HTTPSeeOther("/")
-    answer.del_cookie(cookie_name(visit.request), path="/")
+    answer.del_cookie(cookie_name(page_request.http), path="/")
     raise answer
 
 

@@ -20,14 +20,14 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CachedOverview:
     """What there is to show."""
 
     overview: Overview | None  # the last known one
     trouble: str = ""  # why it is not of now; empty if it is
 
 
-class Latest:
+class OverviewCache:
     """Asks for the overview, one question at a time."""
 
     def __init__(self, ask: Callable[[], Awaitable[Overview]], *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,7 +37,7 @@ class Latest:
         self._overview: Overview | None = None
         self._trouble = ""
 
-    async def get(self) -> Seen:
+    async def get(self) -> CachedOverview:
         """The overview of now, or the last known one and why. Takes ``PATIENCE_S`` at most, ``ASK_S`` where none is known."""
         now = self._clock()
         if (self._task is None or self._task.done()) and now - self._asked_at >= FRESH_S:
@@ -47,8 +47,8 @@ class Latest:
             patience = PATIENCE_S if self._overview else ASK_S + 1.0
             await asyncio.wait({self._task}, timeout=max(0.0, self._asked_at + patience - self._clock()))
             if not self._task.done():
-                return Seen(self._overview, f"No answer for {PATIENCE_S:.0f} seconds.")
-        return Seen(self._overview, self._trouble)
+                return CachedOverview(self._overview, f"No answer for {PATIENCE_S:.0f} seconds.")
+        return CachedOverview(self._overview, self._trouble)
 
     async def close(self) -> None:
         """End the question that is under way."""

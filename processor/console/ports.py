@@ -8,7 +8,7 @@ from typing import Protocol
 
 from processor.monitoring.history import Sample
 from processor.monitoring.model import Overview
-from processor.repair.model import DeadLetter, Done, Journey, Plan, Selection, WaitingRecord
+from processor.repair.model import DeadLetter, DelayedRecord, Plan, RepairSummary, RequestHistory, Selection
 
 LETTERS_A_PAGE = 50
 WAITING_MAX = 200
@@ -26,7 +26,7 @@ class RefusedError(Exception):
 class ListedDeadLetters:
     """One page of the open dead letters that a selection names, the newest first."""
 
-    letters: tuple[DeadLetter, ...]  # at most LETTERS_A_PAGE
+    dead_letters: tuple[DeadLetter, ...]  # at most LETTERS_A_PAGE
     page: int  # from 1; the last one if a later one was asked for
     pages: int  # at least 1
     total: int  # that the selection names
@@ -39,7 +39,7 @@ class ListedDeadLetters:
 class ListedWaiting:
     """Records that wait, by their due time."""
 
-    records: tuple[WaitingRecord, ...]  # at most WAITING_MAX
+    records: tuple[DelayedRecord, ...]  # at most WAITING_MAX
     total: int  # that the filter names
     reasons: tuple[str, ...] = ()  # of all that wait: what the filter offers
     complete: bool = True  # false: there are more than were read
@@ -63,7 +63,7 @@ class Operations(Protocol):
     async def plan(self, selection: Selection) -> Plan:
         """What ``redrive`` would do; changes nothing. ``count_max`` counts those that are chosen, not those that are left out."""
 
-    async def redrive(self, selection: Selection, by: str) -> Done:
+    async def redrive(self, selection: Selection, by: str) -> RepairSummary:
         """Publish the selected open dead letters to their requests topic again, once.
 
         The page asks for one act at a time. It cancels the call after five minutes, and when the process stops.
@@ -72,7 +72,7 @@ class Operations(Protocol):
             RefusedError: if it is not possible as asked.
         """
 
-    async def discard(self, selection: Selection, by: str, note: str) -> Done:
+    async def discard(self, selection: Selection, by: str, note: str) -> RepairSummary:
         """Mark the selected open dead letters as dealt with; their bytes stay where they are.
 
         ``in_doubt`` and ``replays_max`` of the selection do not narrow here.
@@ -84,5 +84,5 @@ class Operations(Protocol):
     async def waiting(self, *, reason: str | None = None) -> ListedWaiting:
         """Records of the delay topics by due time; of those with this reason only, where one is given. ``""`` is "without one"."""
 
-    async def journey(self, request_id: str) -> Journey:
+    async def request_history(self, request_id: str) -> RequestHistory:
         """What is known of one request; without steps if nothing is."""

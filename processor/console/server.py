@@ -14,12 +14,12 @@ from aiohttp import web
 from multidict import MultiDict, MultiMapping
 
 from processor.console import dead_letters, views
-from processor.console.actions import Acts
-from processor.console.auth import Access, DeniedError, Visitor, check_origin
-from processor.console.context import Shown, Site, Visit, message
+from processor.console.actions import Actions
+from processor.console.auth import Access, DeniedError, PageUser, check_origin
+from processor.console.context import PageContext, PageRequest, PageView, message
 from processor.console.forms import BadInputError
 from processor.console.login import sign_in, sign_out
-from processor.console.overview_cache import Latest
+from processor.console.overview_cache import OverviewCache
 from processor.console.ports import Operations, RefusedError, UnavailableError
 
 ANSWER_S = 10.0
@@ -39,7 +39,7 @@ _HEADERS = {
 }
 
 log = structlog.get_logger(__name__)
-View = Callable[[Site, Visit], Awaitable[Shown]]
+View = Callable[[PageContext, PageRequest], Awaitable[PageView]]
 
 
 def add_page(
@@ -56,69 +56,69 @@ def add_page(
     """
     if not access.enabled:
         return
-    site = Site(operations, access, Latest(operations.overview), Acts(), now, group)
-    door = _Door(site)
+    page_context = PageContext(operations, access, OverviewCache(operations.overview), Actions(), now, group)
+    handlers = _Handlers(page_context)
     reads: list[tuple[str, View]] = [
         ("/", views.overview),
         ("/waiting", views.waiting),
-        ("/request", views.journey),
+        ("/request", views.request_history),
         ("/dead-letters", dead_letters.listed),
         ("/dead-letters/redrive", dead_letters.plan_redrive),
         ("/dead-letters/discard", dead_letters.plan_discard),
     ]
     for path, view in reads:
-        app.router.add_get(path, door.read(view))
+        app.router.add_get(path, handlers.read(view))
     for path, view in (
         ("/dead-letters/redrive", dead_letters.redrive),
         ("/dead-letters/discard", dead_letters.discard),
         ("/sign-out", sign_out),
     ):
-        app.router.add_post(path, door.act(view))
-    app.router.add_post("/sign-in", door.enter(sign_in))
+        app.router.add_post(path, handlers.action(view))
+    app.router.add_post("/sign-in", handlers.enter(sign_in))
     for name, kind in _FILES.items():
         app.router.add_get(f"/page/{name}", _file(_FOLDER / name, kind))
     app.on_response_prepare.append(_add_headers)
-    app.on_cleanup.append(site.close)
+    app.on_cleanup.append(page_context.close)
 
 
-class _Door:
+class _Handlers:
     """Wraps a view into a handler."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, page_context: PageContext) -> None:
+        self._context = page_context
         self._seats = asyncio.Semaphore(_READS_MAX)
 
     def read(self, view: View) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def show(request: web.Request) -> Shown:
-            visit = self._visit(request, self._site.access.visitor(request))
+        async def show(request: web.Request) -> PageView:
+            page_request = self._page_request(request, self._context.access.user(request))
             if view is views.overview:  # it has its own bound, and must not wait behind slow searches
-                return await view(self._site, visit)
+                return await view(self._context, page_request)
             async with self._seats:
-                return await view(self._site, visit)
+                return await view(self._context, page_request)
 
         return self._handler(show)
 
-    def act(self, view: View) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def show(request: web.Request) -> Shown:
-            visitor = self._site.access.visitor(request)
+    def action(self, view: View) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def show(request: web.Request) -> PageView:
+            user = self._context.access.user(request)
             check_origin(request)
             fields = await _fields(request)
-            self._site.access.check_form(visitor, str(fields.get("csrf", "")))
-            return await view(self._site, self._visit(request, visitor, fields))
+            self._context.access.check_form(user, str(fields.get("csrf", "")))
+            return await view(self._context, self._page_request(request, user, fields))
 
         return self._handler(show)
 
     def enter(self, view: View) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def show(request: web.Request) -> Shown:
+        async def show(request: web.Request) -> PageView:
             check_origin(request)
-            return await view(self._site, self._visit(request, None, await _fields(request)))
+            return await view(self._context, self._page_request(request, None, await _fields(request)))
 
         return self._handler(show)
 
-    def _visit(self, request: web.Request, visitor: Visitor | None, fields: MultiMapping[str] | None = None) -> Visit:
-        return Visit(request, visitor, request.query if fields is None else fields, round(self._site.now() * 1000))
+    def _page_request(self, request: web.Request, user: PageUser | None, fields: MultiMapping[str] | None = None) -> PageRequest:
+        return PageRequest(request, user, request.query if fields is None else fields, round(self._context.now() * 1000))
 
-    def _handler(self, show: Callable[[web.Request], Awaitable[Shown]]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _handler(self, show: Callable[[web.Request], Awaitable[PageView]]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
             stranger = False
             try:
@@ -129,25 +129,25 @@ class _Door:
             except Exception as exc:  # noqa: BLE001 - every failure has its page; its own text is shown only where it is ours
                 shown, stranger = _failure(exc, request), isinstance(exc, DeniedError) and exc.login
             # who was not let in is not judged once more: that would count as another try
-            return self._site.render(shown, self._visit(request, None if stranger else self._known(request)))
+            return self._context.render(shown, self._page_request(request, None if stranger else self._known(request)))
 
         return handle
 
-    def _known(self, request: web.Request) -> Visitor | None:
+    def _known(self, request: web.Request) -> PageUser | None:
         try:
-            return self._site.access.visitor(request)
+            return self._context.access.user(request)
         except DeniedError:
             return None
 
 
-def _failure(exc: Exception, request: web.Request) -> Shown:
+def _failure(exc: Exception, request: web.Request) -> PageView:
     if isinstance(exc, DeniedError) and exc.login:
-        return Shown("sign_in.html", {"problem": exc.text, "back": request.path_qs if request.method == "GET" else "/"}, exc.status)
-    status, title, text = _told(exc, request)
+        return PageView("sign_in.html", {"problem": exc.text, "back": request.path_qs if request.method == "GET" else "/"}, exc.status)
+    status, title, text = _problem(exc, request)
     return message(status, title, text)
 
 
-def _told(exc: Exception, request: web.Request) -> tuple[int, str, str]:
+def _problem(exc: Exception, request: web.Request) -> tuple[int, str, str]:
     match exc:
         case DeniedError():
             return exc.status, "Not allowed", exc.text

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from processor.budget.view import CircuitView, ScopeView
+from processor.budget.view import BreakerView, ScopeView
 from processor.console.filters import clock, count, number, percent
 from processor.monitoring.formatting import duration
 from processor.monitoring.model import DrainView, Overview
@@ -118,11 +118,11 @@ def _backlog(o: Overview) -> Tile:
 
 
 def _didit(o: Overview) -> Tile:
-    if any(c.name == "account" for c in o.budget.circuits):
+    if any(c.name == "account" for c in o.budget.breakers):
         return Tile("Didit", Tone.BAD, "Refuses the account", "0", "calls pass but a probe: look at key, credits and contract")
-    if o.budget.circuits:
-        failing = count(len(o.budget.circuits), "operation")
-        names = ", ".join(c.name for c in o.budget.circuits[:3])
+    if o.budget.breakers:
+        failing = count(len(o.budget.breakers), "operation")
+        names = ", ".join(c.name for c in o.budget.breakers[:3])
         return Tile("Didit", Tone.BAD, "Fails", failing, f"held until a probe succeeds: {names}")
     paused = [s for s in o.budget.scopes if s.paused_for_s > 0]
     if paused:
@@ -169,7 +169,7 @@ def _notices(o: Overview) -> list[Notice]:
     if o.budget.blocked_for_s > 0:
         text = f"No call starts for {duration(o.budget.blocked_for_s)}, so that no budget is overrun. It ends by itself."
         found.append(Notice(Tone.BAD, "The budget log was lost", text))
-    found += [_circuit(c) for c in o.budget.circuits]
+    found += [_circuit(c) for c in o.budget.breakers]
     for s in o.budget.scopes:
         if s.paused_for_s > 0:
             until = clock(o.at_ms + round(s.paused_for_s * 1000))
@@ -181,7 +181,7 @@ def _notices(o: Overview) -> list[Notice]:
     return found + _group(o)
 
 
-def _circuit(c: CircuitView) -> Notice:
+def _circuit(c: BreakerView) -> Notice:
     probe = "A probe is on its way." if c.probing else f"Next probe in {duration(c.probe_in_s)}."
     if c.name == "account":
         text = f"Key, credits or contract: all calls are held but a probe. Mend it; work resumes by itself. {probe}"

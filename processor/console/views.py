@@ -9,7 +9,7 @@ import orjson
 from markupsafe import Markup
 
 from processor.console.chart import usage_chart
-from processor.console.context import Shown, Site, Visit
+from processor.console.context import PageContext, PageRequest, PageView
 from processor.console.forms import read_reason, read_request_id
 from processor.console.ports import WAITING_MAX
 from processor.console.summary import Summary, summarize
@@ -21,39 +21,39 @@ _STEPS_MAX = 500  # shown, the last ones; the rest is counted
 _STANDING = {"requested", "dead-letter", "redriven", "discarded"}  # steps that say whether there is something to repair
 
 
-async def overview(site: Site, visit: Visit) -> Shown:
+async def overview(page_context: PageContext, page_request: PageRequest) -> PageView:
     """Everything at a glance; the last known one while Kafka is away."""
-    seen = await site.latest.get()
-    if seen.overview is None:
-        return Shown("away.html", {"trouble": seen.trouble}, 503)
-    found = seen.overview
+    cached = await page_context.overview_cache.get()
+    if cached.overview is None:
+        return PageView("away.html", {"trouble": cached.trouble}, 503)
+    found = cached.overview
     summary = summarize(found)
-    history = site.operations.history()
+    history = page_context.operations.history()
     partitions = sorted(found.partitions, key=lambda p: (p.owner is not None, -p.unfinished, p.topic, p.partition))
     context = {
         "overview": found,
         "summary": summary,
-        "trouble": seen.trouble,
-        "charts": _charts(history, summary, visit.now_ms if not seen.trouble else found.at_ms),
+        "trouble": cached.trouble,
+        "charts": _charts(history, summary, page_request.now_ms if not cached.trouble else found.at_ms),
         "sampled": {scope for scope, samples in history.items() if samples},
         "partitions": partitions[:_PARTITIONS_MAX],
         "partitions_more": len(partitions) - _PARTITIONS_MAX,
     }
-    return Shown("overview.html", context)
+    return PageView("overview.html", context)
 
 
-async def waiting(site: Site, visit: Visit) -> Shown:
+async def waiting(page_context: PageContext, page_request: PageRequest) -> PageView:
     """Records that wait, by due time."""
-    reason = read_reason(visit.fields)
-    found = await site.operations.waiting(reason=reason)
+    reason = read_reason(page_request.fields)
+    found = await page_context.operations.waiting(reason=reason)
     records = found.records[:WAITING_MAX]
-    return Shown("waiting.html", {"found": found, "records": records, "reason": reason})
+    return PageView("waiting.html", {"found": found, "records": records, "reason": reason})
 
 
-async def journey(site: Site, visit: Visit) -> Shown:
+async def request_history(page_context: PageContext, page_request: PageRequest) -> PageView:
     """Everything that is known of one request."""
-    request_id = read_request_id(visit.fields, "id")
-    found = await site.operations.journey(request_id) if request_id else None
+    request_id = read_request_id(page_request.fields, "id")
+    found = await page_context.operations.request_history(request_id) if request_id else None
     standing = [step.what for step in found.steps if step.what in _STANDING] if found else []
     context = {
         "request_id": request_id,
@@ -62,7 +62,7 @@ async def journey(site: Site, visit: Visit) -> Shown:
         "open": standing[-1:] == ["dead-letter"],
         "document": _document(found.request if found else None),
     }
-    return Shown("journey.html", context)
+    return PageView("journey.html", context)
 
 
 def _charts(history: Mapping[str, Sequence[Sample]], summary: Summary, now_ms: int) -> Mapping[str, Markup]:

@@ -63,7 +63,7 @@ _FIELDS = {
     "vp-replay": _Field("replay", _number(_COUNT_MAX)),
     "vp-doubt-ms": _Field("doubt_ms", _number(_TIME_MS_MAX)),
     "vp-session-id": _Field("session_id", _matching(_UUID)),
-    "vp-looks": _Field("looks", _number(_COUNT_MAX)),
+    "vp-polls": _Field("polls", _number(_COUNT_MAX)),
     "vp-settled": _Field("settled", _matching(_CODE)),
     "vp-settled-ms": _Field("settled_ms", _number(_TIME_MS_MAX)),
 }
@@ -144,7 +144,7 @@ def hop_headers(hop: Hop) -> Headers:
         "vp-replay": hop.replay or None,
         "vp-doubt-ms": hop.doubt_ms,
         "vp-session-id": hop.session_id,
-        "vp-looks": hop.looks or None,
+        "vp-polls": hop.polls or None,
         "vp-settled": hop.settled,
         "vp-settled-ms": hop.settled_ms,
         "traceparent": hop.traceparent,

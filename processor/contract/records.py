@@ -83,7 +83,7 @@ class Hop:
     replay: int = 0  # times it was redriven from the dead-letter topic
     doubt_ms: int | None = None  # a call whose fate is unknown was made at or after this moment, epoch ms
     session_id: str | None = None  # it has been created, and is followed
-    looks: int = 0  # how often it has been looked at
+    polls: int = 0  # how often it has been looked at
     settled: str | None = None  # how it ended when its last final result was published, e.g. ``approved``
     settled_ms: int | None = None  # when the first one was, epoch ms
     traceparent: str | None = None  # W3C Trace Context: the caller's span, or that of the first hop where the caller has none

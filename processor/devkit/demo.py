@@ -18,9 +18,9 @@ import orjson
 from processor.client.topics import request_producer
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.devkit.processes import API_KEY, ProcessorProcess, SimulatorProcess, processor_environment
-from processor.devkit.topic_watch import Watch
+from processor.devkit.topic_watch import TopicWatch
 from processor.devkit.verifier import Judgement, judge
-from processor.devkit.workload import Load, Planned, decision_of, plan_load
+from processor.devkit.workload import Planned, Workload, decision_of, plan_load
 from processor.settings import Settings, load_settings
 from processor.stream.topics_admin import apply_topics
 
@@ -39,7 +39,7 @@ _FAULTS = {
 
 
 @dataclass(slots=True)
-class Progress:
+class DemoProgress:
     """What the display shows; the demo writes, the display reads."""
 
     phase: str = "starting"
@@ -48,7 +48,7 @@ class Progress:
     events: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """Note an event, with the seconds since the start."""
         self.events.append(f"{time.monotonic() - self.began:5.1f} s  {text}")
 
@@ -56,7 +56,7 @@ class Progress:
 class Display(Protocol):
     """Shows a run while it goes on."""
 
-    def update(self, progress: Progress, watch: Watch | None, ledger: dict[str, Any] | None) -> None:
+    def update(self, progress: DemoProgress, watch: TopicWatch | None, ledger: dict[str, Any] | None) -> None:
         """Called about twice a second."""
         ...
 
@@ -94,7 +94,7 @@ class Report:
         )
 
 
-def demo_limits(load: Load) -> dict[str, dict[str, float]]:
+def demo_limits(load: Workload) -> dict[str, dict[str, float]]:
     """Budgets under which the load takes about ``_CALLING_S``: enough to be felt, little enough to end soon."""
     creates = sum(1 for p in load.first if p.request_id.startswith("demo-create"))
     gets = load.total - creates
@@ -118,7 +118,7 @@ class Demo:
         self._load, self._seed, self._display, self._stay = plan_load(requests, seed), seed, display, stay
         self._environment: dict[str, str] = {}
         self._limits = demo_limits(self._load)
-        self._progress = Progress(total=self._load.total)
+        self._progress = DemoProgress(total=self._load.total)
         self._sessions: asyncio.Queue[str] = asyncio.Queue()  # bounded by the number of creates
         self._requested: list[str] = []
         self._killed = 0
@@ -127,14 +127,14 @@ class Demo:
         """Start everything, run the load, kill and restart a processor, judge."""
         async with AsyncExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="processor-demo-")))
-            self._progress.say("starting a real Kafka (the first time its jars are fetched, about half a minute)")
+            self._progress.report("starting a real Kafka (the first time its jars are fetched, about half a minute)")
             painter = asyncio.create_task(self._paint(None, None))
             kafka = await asyncio.to_thread(stack.enter_context, LocalKafka(brokers=1))
             simulator = await asyncio.to_thread(stack.enter_context, self._simulator(folder))
             painter.cancel()
             settings = self._settings(kafka.bootstrap, simulator.url)
             await apply_topics(settings, partitions=8, replication=1)
-            self._progress.say("topics are there")
+            self._progress.report("topics are there")
             fleet = self._fleet(kafka.bootstrap, simulator.url, folder)
             for replica in fleet:
                 stack.callback(replica.child.stop, 5.0)
@@ -143,9 +143,9 @@ class Demo:
 
     async def _drive(self, settings: Settings, simulator: SimulatorProcess, fleet: list[ProcessorProcess], folder: Path) -> Report:
         stop = asyncio.Event()
-        watch = Watch(settings, self._take_final)
+        watch = TopicWatch(settings, self._take_final)
         await asyncio.gather(*(asyncio.to_thread(r.wait_event, "partitions_assigned") for r in fleet))
-        self._progress.say(f"{len(fleet)} processors own their partitions")
+        self._progress.report(f"{len(fleet)} processors own their partitions")
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             follow = group.create_task(watch.follow(stop))
@@ -190,30 +190,30 @@ class Demo:
                 await send(decision_of(decisions, await self._sessions.get()))
                 decisions += 1
 
-    async def _kill_half_way(self, victim: ProcessorProcess, watch: Watch) -> None:
+    async def _kill_half_way(self, victim: ProcessorProcess, watch: TopicWatch) -> None:
         while len(watch.seen.finals) < self._load.total // 2:  # noqa: ASYNC110 - a display's pace will do
             await asyncio.sleep(0.05)
         await asyncio.to_thread(victim.child.kill)
         self._killed += 1
-        self._progress.say(f"killed {victim.name} with SIGKILL, calls in flight")
+        self._progress.report(f"killed {victim.name} with SIGKILL, calls in flight")
         await asyncio.sleep(_RESTART_S)
         victim.start()
-        self._progress.say(f"started {victim.name} again")
+        self._progress.report(f"started {victim.name} again")
 
-    async def _wait_finals(self, watch: Watch) -> None:
+    async def _wait_finals(self, watch: TopicWatch) -> None:
         end = time.monotonic() + _END_S
         while len(watch.seen.final_ids) < self._load.total and time.monotonic() < end:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.1)
-        self._progress.say("every request has its final result" if time.monotonic() < end else "gave up waiting")
+        self._progress.report("every request has its final result" if time.monotonic() < end else "gave up waiting")
 
     async def _stay_up(self, fleet: list[ProcessorProcess], folder: Path) -> None:
         """Leave everything running for commands and the page, until SIGINT or SIGTERM."""
         file, enough, loop = folder / "environment", asyncio.Event(), asyncio.get_running_loop()
         file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in self._environment.items()))
         *_, listening = fleet[0].events("observe_listening")
-        self._progress.say(f"the operators' page: http://127.0.0.1:{listening['port']}/")
-        self._progress.say(f"commands in another terminal: source {file}; .venv/bin/processor status")
-        self._progress.say("everything stays until Ctrl-C")
+        self._progress.report(f"the operators' page: http://127.0.0.1:{listening['port']}/")
+        self._progress.report(f"commands in another terminal: source {file}; .venv/bin/processor status")
+        self._progress.report("everything stays until Ctrl-C")
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, enough.set)
         await enough.wait()
@@ -221,10 +221,10 @@ class Demo:
             loop.remove_signal_handler(number)
 
     async def _stop(self, fleet: list[ProcessorProcess]) -> None:
-        self._progress.say("stopping the processors with SIGTERM")
+        self._progress.report("stopping the processors with SIGTERM")
         await asyncio.gather(*(asyncio.to_thread(r.child.stop, 40.0) for r in fleet))
 
-    async def _paint(self, watch: Watch | None, simulator: SimulatorProcess | None) -> None:
+    async def _paint(self, watch: TopicWatch | None, simulator: SimulatorProcess | None) -> None:
         while True:
             ledger = await asyncio.to_thread(simulator.ledger) if simulator is not None else None
             self._display.update(self._progress, watch, ledger)

@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from processor.devkit.demo import Progress, Report
-from processor.devkit.topic_watch import Watch
+from processor.devkit.demo import DemoProgress, Report
+from processor.devkit.topic_watch import TopicWatch
 from processor.devkit.verifier import Judgement
 
 _EVENTS_SHOWN = 6
@@ -22,7 +22,7 @@ class Screen:
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
-        self._said = 0
+        self._reported = 0
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -33,12 +33,12 @@ class Screen:
         if self._live is not None:
             self._live.stop()
 
-    def update(self, progress: Progress, watch: Watch | None, ledger: dict[str, Any] | None) -> None:
+    def update(self, progress: DemoProgress, watch: TopicWatch | None, ledger: dict[str, Any] | None) -> None:
         """See ``demo.Display``."""
         if self._live is None:
-            for event in progress.events[self._said :]:
+            for event in progress.events[self._reported :]:
                 self._console.print(event, highlight=False)
-            self._said = len(progress.events)
+            self._reported = len(progress.events)
             return
         self._live.update(Group(_counts(progress, watch), *_budgets(ledger), _events(progress)), refresh=True)
 
@@ -79,7 +79,7 @@ def _scope_rows(j: Judgement) -> list[tuple[str, str, bool]]:
     ]
 
 
-def _counts(progress: Progress, watch: Watch | None) -> Text:
+def _counts(progress: DemoProgress, watch: TopicWatch | None) -> Text:
     finals = len(watch.seen.finals) if watch else 0
     retries = len(watch.seen.retries) if watch else 0
     return Text(f"requests {progress.published}/{progress.total}   final results {finals}   retries {retries}")
@@ -97,5 +97,5 @@ def _budgets(ledger: dict[str, Any] | None) -> list[Table]:
     return [table]
 
 
-def _events(progress: Progress) -> Text:
+def _events(progress: DemoProgress) -> Text:
     return Text("\n".join(progress.events[-_EVENTS_SHOWN:]), "dim")

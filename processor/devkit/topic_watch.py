@@ -23,7 +23,7 @@ _PATIENCE_S = 10.0  # a consumer that hears nothing for so long is replaced: it 
 
 
 @dataclass(slots=True)
-class Seen:
+class TopicContents:
     """What has been read so far (read_committed)."""
 
     finals: list[FinalSeen] = field(default_factory=list)
@@ -36,11 +36,11 @@ class Seen:
         return {f.request_id for f in self.finals}
 
 
-class Watch:
+class TopicWatch:
     """Follows results, delay topics and dead letters; ``on_final`` sees every final result as it comes."""
 
     def __init__(self, settings: Settings, on_final: Callable[[dict[str, Any]], None] | None = None) -> None:
-        self.seen = Seen()
+        self.seen = TopicContents()
         self._settings, self._names = settings, topic_names(settings)
         self._on_final = on_final
         self._next: dict[TopicPartition, int] = {}

@@ -21,7 +21,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Workload:
     """What is published at once, and how many decisions follow when sessions are there to be asked for."""
 
     first: tuple[Planned, ...]
@@ -33,7 +33,7 @@ class Load:
         return len(self.first) + self.decisions
 
 
-def plan_load(requests: int, seed: int) -> Load:
+def plan_load(requests: int, seed: int) -> Workload:
     """Split ``requests`` (at least 10): 60 % creates, 30 % decisions of the sessions made, 4 % unknown sessions, 6 % bad records."""
     rng = random.Random(seed)  # noqa: S311 - a reproducible load, no secret
     bad, unknown = max(1, round(requests * 0.06)), max(1, round(requests * 0.04))
@@ -43,7 +43,7 @@ def plan_load(requests: int, seed: int) -> Load:
     records += [_decision(f"demo-unknown-{n:05d}", str(uuid.UUID(int=rng.getrandbits(128), version=4))) for n in range(unknown)]
     records += [_bad(n) for n in range(bad)]
     rng.shuffle(records)
-    return Load(tuple(records), decisions)
+    return Workload(tuple(records), decisions)
 
 
 def decision_of(number: int, session_id: str) -> Planned:

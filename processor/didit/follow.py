@@ -74,7 +74,7 @@ def judge_hint(hint: Hint, session_id: str, since_ms: int) -> Settled | None:
     return judge_decision(decision)
 
 
-def next_look_s(polls: int, polls_s: Sequence[int], expires_in_s: float | None, draw: float) -> float:
+def next_poll_s(polls: int, polls_s: Sequence[int], expires_in_s: float | None, draw: float) -> float:
     """How long to wait before the next look at a session.
 
     Args:

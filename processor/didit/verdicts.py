@@ -165,7 +165,7 @@ def _retryable(seen: _Seen) -> bool:
     return isinstance(seen.body, dict) and seen.body.get("retryable") is True
 
 
-def _says(*words: str) -> Callable[[_Seen], bool]:
+def _matches(*words: str) -> Callable[[_Seen], bool]:
     return lambda seen: any(word in seen.text for word in words)
 
 
@@ -201,10 +201,10 @@ _SCOPE_TEXTS = (
 
 def _throttled(seen: _Seen) -> Verdict:
     named = next((scope for words, scope in _SCOPE_TEXTS if words in seen.text), None)
-    return Throttled((named,) if named else seen.operation.scopes, seen.wait_s, _told_limit(seen))
+    return Throttled((named,) if named else seen.operation.scopes, seen.wait_s, _hinted_limit(seen))
 
 
-def _told_limit(seen: _Seen) -> int | None:
+def _hinted_limit(seen: _Seen) -> int | None:
     text = seen.reply.headers.get("x-ratelimit-limit", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None  # noqa: PLR2004 - a sane number
 
@@ -246,19 +246,19 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
     ("redirect", lambda seen: 300 <= seen.status < 400, lambda seen: OurFault("redirected", seen.status)),  # noqa: PLR2004 - RFC 9110
     ("409 of a key whose call is running", _key_in_use, _deferred("key_in_use")),
     ("409 of a key", _keyed_conflict, lambda seen: Transient("key_conflict", seen.status, None)),
-    ("429 of one phone number", _all(_at(429), _says("phone number", "verification attempts")), _deferred("phone_attempts")),
-    ("429 of an import job", _all(_at(429), _says("import job")), _deferred("import_running")),
-    ("429 of the sandbox quota", _all(_at(429), _says("sandbox session quota")), _deferred("sandbox_quota")),
-    ("429 of a cooldown", _all(_at(429), _says("cooldown", "resubmi")), _deferred("cooldown")),
+    ("429 of one phone number", _all(_at(429), _matches("phone number", "verification attempts")), _deferred("phone_attempts")),
+    ("429 of an import job", _all(_at(429), _matches("import job")), _deferred("import_running")),
+    ("429 of the sandbox quota", _all(_at(429), _matches("sandbox session quota")), _deferred("sandbox_quota")),
+    ("429 of a cooldown", _all(_at(429), _matches("cooldown", "resubmi")), _deferred("cooldown")),
     ("429 rate limit", _is_rate_limit, _throttled),
     ("429 bare", _at(429), lambda seen: Throttled((), seen.wait_s)),
     (
         "status as it is already",
-        _all(_of("session.update_status"), _at(400), _says("same as the current")),
+        _all(_of("session.update_status"), _at(400), _matches("same as the current")),
         lambda seen: Success(seen.body),
     ),
-    ("no PDF yet", _all(_of("session.pdf"), _at(403), _says("only generate a pdf")), _refused_as("session_not_settled")),
-    ("shared before", _all(_of("session.import_shared"), _at(403), _says("already been shared")), _refused_as("already_shared")),
+    ("no PDF yet", _all(_of("session.pdf"), _at(403), _matches("only generate a pdf")), _refused_as("session_not_settled")),
+    ("shared before", _all(_of("session.import_shared"), _at(403), _matches("already been shared")), _refused_as("already_shared")),
     ("no service answered", _all(_of("database_validation"), _at(502), _retryable), _not_done),
     (
         "services failed",
@@ -266,11 +266,11 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
         _refused_as("services_failed"),
     ),
     ("nothing done", lambda seen: seen.status in seen.operation.unbilled, _not_done),
-    ("no credits", _all(_at(400, 402, 403), _says("enough credits", "top up")), _account("no_credits")),
+    ("no credits", _all(_at(400, 402, 403), _matches("enough credits", "top up")), _account("no_credits")),
     ("402", _at(402), _account("payment_required")),
-    ("contract", _says("contract_billing_suspended"), _account("contract_suspended")),
+    ("contract", _matches("contract_billing_suspended"), _account("contract_suspended")),
     ("key", _at(401, 403), _account("key_refused")),
-    ("blocked", _all(_at(400), _says("has been blocked")), _blocked),
+    ("blocked", _all(_at(400), _matches("has been blocked")), _blocked),
     ("timeouts of the server", _at(408, 425), _unclear("server_timeout")),
     ("other 4xx", lambda seen: 400 <= seen.status < 500, _refused),  # noqa: PLR2004 - RFC 9110
     ("5xx", lambda seen: seen.status >= 500, lambda seen: _doubtful(seen.operation, f"http_{seen.status}", seen.status, seen.wait_s)),  # noqa: PLR2004 - RFC 9110

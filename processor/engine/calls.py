@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Protocol
 
-from processor.budget.permits import NOT_SENT, Ask, Budget, CallClass, Ending, Fate, Health, Mark, Permit
+from processor.budget.permits import NOT_SENT, Ask, Budget, CallClass, CallIdentity, Ending, Fate, HealthSignal, Permit
 from processor.contract.digests import content_digest, request_digest, source_digest
 from processor.contract.records import Priority, Source
 from processor.didit.answers import Answer, NoReply, Reply
@@ -62,7 +62,7 @@ class DeadlinePassedError(Exception):
     """The caller's deadline came while the request waited for a permit."""
 
 
-class Caller:
+class DiditCaller:
     """Makes calls; keeps nothing of one for the next."""
 
     def __init__(self, client: CallsDidit, files: ReadsFiles, budget: Budget, clock_ms: Callable[[], int]) -> None:
@@ -94,14 +94,14 @@ class Caller:
     ) -> tuple[int, Verdict]:
         if call_class is None:
             call_class = _class_of(job)
-        mark = _mark(job) if own else None
+        identity = _identity(job) if own else None
         operation = call.operation
         ask = Ask(
             operation.name,
             operation.scopes,
             call_class,
             job.hop.first_ms,
-            mark,
+            identity,
             operation.timeout_s + len(call.files) * self._files.longest_s,
             returning=job.hop.last_error == QUEUE_FULL,
             announced=operation.idempotency is Idempotency.SINGLE,
@@ -168,9 +168,9 @@ def _class_of(job: Job) -> CallClass:
     return CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
 
 
-def _mark(job: Job) -> Mark:
+def _identity(job: Job) -> CallIdentity:
     at: Source = job.record.source
-    return Mark(
+    return CallIdentity(
         request_digest(job.request.request_id),
         content_digest(job.request),
         source_digest(job.hop.first),
@@ -183,10 +183,10 @@ def _mark(job: Job) -> Mark:
 def _ending(answer: Answer, verdict: Verdict) -> Ending:
     if isinstance(answer, NoReply):
         if not answer.sent:
-            return Ending(NOT_SENT.fate, Health.BAD)
+            return Ending(NOT_SENT.fate, HealthSignal.BAD)
         # who closed the connection has counted the call, or never will
-        return Ending(Fate.UNKNOWN if answer.open else Fate.ANSWERED, Health.BAD, acted=isinstance(verdict, Ambiguous))
+        return Ending(Fate.UNKNOWN if answer.open else Fate.ANSWERED, HealthSignal.BAD, acted=isinstance(verdict, Ambiguous))
     if isinstance(verdict, AccountFault):
-        return Ending(Fate.ANSWERED, Health.ACCOUNT)
+        return Ending(Fate.ANSWERED, HealthSignal.ACCOUNT)
     bad = answer.status >= _SERVER_FAULT or answer.status in _SERVER_TIMEOUTS
-    return Ending(Fate.ANSWERED, Health.BAD if bad else Health.GOOD, acted=isinstance(verdict, Success | Ambiguous))
+    return Ending(Fate.ANSWERED, HealthSignal.BAD if bad else HealthSignal.GOOD, acted=isinstance(verdict, Success | Ambiguous))

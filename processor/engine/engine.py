@@ -15,9 +15,9 @@ from processor.didit.calls import build_call, detail_call, list_call
 from processor.didit.catalog import OPERATIONS, Idempotency, Operation
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
 from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Verdict
-from processor.engine.calls import Caller, CallsDidit, DeadlinePassedError, ReadsFiles
-from processor.engine.outputs import Job, Outcomes
-from processor.engine.session_polling import Following
+from processor.engine.calls import CallsDidit, DeadlinePassedError, DiditCaller, ReadsFiles
+from processor.engine.outputs import Job, OutputBuilder
+from processor.engine.session_polling import SessionPolling
 from processor.observe import metrics
 from processor.observe.tracing import hop_span
 from processor.retry.policy import Again
@@ -46,14 +46,14 @@ class Engine:
         draw: Callable[[], float],
     ) -> None:
         self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
-        self._caller = Caller(client, files, budget, clock_ms)
+        self._caller = DiditCaller(client, files, budget, clock_ms)
         self._pause_s_max = settings.retry.retry_after_max_s
         self._probe_s = settings.budget.account_probe_s
         self._promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
         self._limits = {scope: limit.limit for scope, limit in settings.budget.all_limits.items()}
         self._warned = False
-        self._outcomes = Outcomes(settings.lanes, settings.retry)
-        self._following = Following(settings.follow, self._caller, self._outcomes, clock_ms, draw)
+        self._outputs = OutputBuilder(settings.lanes, settings.retry)
+        self._polling = SessionPolling(settings.follow, self._caller, self._outputs, clock_ms, draw)
 
     async def handle(self, record: Record, work: Work) -> Sequence[Output]:
         """The outputs that complete a record: a final result, a retry record, or a final result with a dead letter.
@@ -68,7 +68,7 @@ class Engine:
     async def _complete(self, record: Record, decoded: Accepted | Rejected, work: Work) -> Sequence[Output]:
         if isinstance(decoded, Rejected):
             log.warning("rejected", source=str(record.source), code=decoded.error.code)
-            return self._outcomes.rejected(record, decoded, self._clock_ms())
+            return self._outputs.rejected(record, decoded, self._clock_ms())
         job = Job(record, decoded.request, decoded.hop)
         self._warn_once(job)
         try:
@@ -76,10 +76,10 @@ class Engine:
         except BudgetClosedError as exc:
             raise WorkAbandonedError("the budget is closed") from exc
         except DeadlinePassedError:
-            return self._outcomes.expired(job, self._clock_ms())
+            return self._outputs.expired(job, self._clock_ms())
         except NotNowError as wait:  # do not stand in the way of others
-            outputs, again = self._outcomes.deferred(job, wait.code, wait.wait_s, self._clock_ms(), self._draw())
-            self._say_again(job, again)
+            outputs, again = self._outputs.deferred(job, wait.code, wait.wait_s, self._clock_ms(), self._draw())
+            self._log_retry(job, again)
             return outputs
         except CopyError:
             metrics.DUPLICATES.labels("copy").inc()
@@ -89,11 +89,11 @@ class Engine:
         except ConflictError:
             metrics.DUPLICATES.labels("conflict").inc()
             log.warning("conflict", reference=_reference(job), source=str(record.source))
-            return self._outcomes.conflict(job, self._clock_ms())
+            return self._outputs.conflict(job, self._clock_ms())
 
     def broken(self, record: Record, reason: str) -> Sequence[Output]:
         """See ``stream.work.Handler``."""
-        return self._outcomes.broken(record, reason, self._clock_ms())
+        return self._outputs.broken(record, reason, self._clock_ms())
 
     async def _take_up(self, job: Job, work: Work) -> Sequence[Output]:
         if job.request.operation != VERIFICATION:
@@ -104,7 +104,7 @@ class Engine:
 
     async def _serve(self, job: Job, operation: Operation, work: Work) -> Sequence[Output]:
         over_ms = 0  # a call of unknown fate may go on until then
-        if work.unremembered and job.hop.doubt_ms is None and operation.idempotency not in _HARMLESS:
+        if work.history_truncated and job.hop.doubt_ms is None and operation.idempotency not in _HARMLESS:
             job = job.doubting(job.record.timestamp_ms)  # a former owner may have called, and nobody knows
             over_ms = self._clock_ms() + self._promise_ms
         while True:
@@ -115,13 +115,13 @@ class Engine:
                 job, over_ms = job.doubting(doubt.since_ms), max(over_ms, doubt.over_ms)
                 continue
             if isinstance(verdict, AccountFault):
-                self._say_account(verdict)
+                self._log_account_fault(verdict)
                 continue  # nothing was done; the request waits with all others until a probe succeeds
             if isinstance(verdict, Throttled):
                 self._pause(verdict)
             if isinstance(verdict, Success) and job.request.operation == VERIFICATION:
-                return self._following.begin(job, verdict)
-            outputs, again = self._outcomes.judged(
+                return self._polling.begin(job, verdict)
+            outputs, again = self._outputs.judged(
                 job,
                 operation,
                 verdict,
@@ -130,7 +130,7 @@ class Engine:
                 draw=self._draw(),
                 down=self._budget.is_down(operation.name),
             )
-            self._say_again(job, again)
+            self._log_retry(job, again)
             return outputs
 
     async def _follow(self, job: Job, session_id: str, work: Work) -> Sequence[Output]:
@@ -138,26 +138,26 @@ class Engine:
         if job.hop.settled is not None:
             job = job.lasting
         while True:
-            verdict, outputs = await self._following.look(job, session_id, work)
+            verdict, outputs = await self._polling.poll(job, session_id, work)
             match verdict:
                 case None:
                     return outputs
                 case AccountFault():
-                    self._say_account(verdict)
+                    self._log_account_fault(verdict)
                     continue
                 case Throttled(_, wait_s):
                     self._pause(verdict)
-                    found = self._outcomes.deferred(job, "throttled", wait_s, self._clock_ms(), self._draw())
+                    found = self._outputs.deferred(job, "throttled", wait_s, self._clock_ms(), self._draw())
                 case Deferred(code, wait_s) | Transient(code, _, wait_s) | Ambiguous(code, _, wait_s):
-                    found = self._outcomes.deferred(job, code, wait_s, self._clock_ms(), self._draw())
+                    found = self._outputs.deferred(job, code, wait_s, self._clock_ms(), self._draw())
                 case _ if job.hop.settled is not None:  # it was deleted; what it came to is published
                     work.completed = True
                     return ()
                 case _:  # the session is gone, or we call wrongly
                     now_ms = self._clock_ms()
                     decision = OPERATIONS["session.decision"]
-                    found = self._outcomes.judged(job, decision, verdict, called_ms=now_ms, now_ms=now_ms, draw=self._draw())
-            self._say_again(job, found[1])
+                    found = self._outputs.judged(job, decision, verdict, called_ms=now_ms, now_ms=now_ms, draw=self._draw())
+            self._log_retry(job, found[1])
             return found[0]
 
     async def _attempt(self, job: Job, operation: Operation, work: Work, over_ms: int) -> tuple[int, Verdict]:
@@ -219,7 +219,7 @@ class Engine:
             self._warned = True
             log.warning("vendor_data_missing", hint="Didit sees a new user for each such request; give the id of the person")
 
-    def _say_account(self, fault: AccountFault) -> None:
+    def _log_account_fault(self, fault: AccountFault) -> None:
         log.critical(
             "account_fault",
             code=fault.code,
@@ -229,7 +229,7 @@ class Engine:
         )
         self._client.refresh_key()
 
-    def _say_again(self, job: Job, again: Again | None) -> None:
+    def _log_retry(self, job: Job, again: Again | None) -> None:
         if again is None:
             return
         log.info("retry", reference=_reference(job), code=again.hop.last_error, attempt=again.hop.attempt, due_ms=again.hop.due_ms)

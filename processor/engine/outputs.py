@@ -50,7 +50,7 @@ class Job:
         return replace(self, request=replace(self.request, deadline_ms=None))
 
 
-class Outcomes:
+class OutputBuilder:
     """Builds outputs under the limits and the retry policy of one configuration."""
 
     def __init__(self, lanes: LaneSettings, policy: RetrySettings) -> None:
@@ -132,27 +132,27 @@ class Outcomes:
         progress = self._final(replace(job, hop=hop), Status.WAITING, None, now_ms, output=output, kind="progress")
         if progress.size_bytes > self._output_bytes_max:
             return self._ended(job, Status.FAILED, _error("output_too_large", "output_too_large"), now_ms, called=1)
-        return [progress, self._look_later(replace(job, hop=hop), wait_s, now_ms)]
+        return [progress, self._poll_later(replace(job, hop=hop), wait_s, now_ms)]
 
-    def looked(self, job: Job, wait_s: float, now_ms: int) -> list[Output]:
+    def polled(self, job: Job, wait_s: float, now_ms: int) -> list[Output]:
         """The person is not done; look again later."""
-        return [self._look_later(replace(job, hop=replace(job.hop, looks=job.hop.looks + 1)), wait_s, now_ms)]
+        return [self._poll_later(replace(job, hop=replace(job.hop, polls=job.hop.polls + 1)), wait_s, now_ms)]
 
     def settled(self, job: Job, output: Any, code: str | None, now_ms: int) -> list[Output]:
         """The person is done, or out of time: the final result of a verification. ``code`` is None for a decision."""
-        version = job.hop.looks if job.hop.settled is not None else 0
+        version = job.hop.polls if job.hop.settled is not None else 0
         if code is None:
             return self._succeeded(job, output, now_ms, called=0, version=version)
         error = ErrorInfo("expired", code, _HINTS["session_over"])
         return [self._final(job, Status.EXPIRED, error, now_ms, output=output, version=version)]
 
-    def look_on(self, job: Job, settled: str, wait_s: float, now_ms: int) -> Output:
+    def poll_again(self, job: Job, settled: str, wait_s: float, now_ms: int) -> Output:
         """It is settled, and may change: look again later."""
         since_ms = now_ms if job.hop.settled_ms is None else job.hop.settled_ms
-        hop = replace(job.hop, looks=job.hop.looks + 1, settled=settled, settled_ms=since_ms)
-        return self._look_later(replace(job, hop=hop), wait_s, now_ms)
+        hop = replace(job.hop, polls=job.hop.polls + 1, settled=settled, settled_ms=since_ms)
+        return self._poll_later(replace(job, hop=hop), wait_s, now_ms)
 
-    def _look_later(self, job: Job, wait_s: float, now_ms: int) -> Output:
+    def _poll_later(self, job: Job, wait_s: float, now_ms: int) -> Output:
         due_ms = now_ms + math.ceil(wait_s * 1000)
         if job.request.deadline_ms is not None:
             due_ms = max(now_ms, min(due_ms, job.request.deadline_ms))  # one last look

@@ -7,28 +7,28 @@ from collections.abc import Callable, Sequence
 from processor.budget.permits import CallClass
 from processor.contract.records import Output
 from processor.didit.calls import detail_call
-from processor.didit.follow import Settled, expires_in_s, judge_decision, judge_hint, next_look_s
+from processor.didit.follow import Settled, expires_in_s, judge_decision, judge_hint, next_poll_s
 from processor.didit.verdicts import Success, Verdict
-from processor.engine.calls import Caller
-from processor.engine.outputs import Job, Outcomes
+from processor.engine.calls import DiditCaller
+from processor.engine.outputs import Job, OutputBuilder
 from processor.settings import FollowSettings
 from processor.stream.handler import Work
 
 
-class Following:
+class SessionPolling:
     """Decides what follows a creation, and each look."""
 
     def __init__(
-        self, settings: FollowSettings, caller: Caller, outcomes: Outcomes, clock_ms: Callable[[], int], draw: Callable[[], float]
+        self, settings: FollowSettings, caller: DiditCaller, outputs: OutputBuilder, clock_ms: Callable[[], int], draw: Callable[[], float]
     ) -> None:
-        self._settings, self._caller, self._outcomes, self._clock_ms, self._draw = settings, caller, outcomes, clock_ms, draw
+        self._settings, self._caller, self._outputs, self._clock_ms, self._draw = settings, caller, outputs, clock_ms, draw
 
     def begin(self, job: Job, created: Success) -> Sequence[Output]:
         """A session was created (or found)."""
-        wait_s = next_look_s(0, self._settings.polls_s, None, self._draw())
-        return self._outcomes.begun(job, created.output, wait_s, self._clock_ms())
+        wait_s = next_poll_s(0, self._settings.polls_s, None, self._draw())
+        return self._outputs.begun(job, created.output, wait_s, self._clock_ms())
 
-    async def look(self, job: Job, session_id: str, work: Work) -> tuple[Verdict | None, Sequence[Output]]:
+    async def poll(self, job: Job, session_id: str, work: Work) -> tuple[Verdict | None, Sequence[Output]]:
         """Look at the session: outputs, or a verdict that says why it could not be looked at.
 
         Raises:
@@ -48,7 +48,7 @@ class Following:
         if job.hop.settled is not None and not self._goes_on(job, now_ms):
             work.completed = True
             return None, ()
-        return None, self._outcomes.looked(job, self._wait_s(job, verdict.output, now_ms), now_ms)
+        return None, self._outputs.polled(job, self._wait_s(job, verdict.output, now_ms), now_ms)
 
     def _out_of_time(self, job: Job, decision: object, now_ms: int) -> Settled | None:
         if job.hop.settled is not None:
@@ -63,9 +63,9 @@ class Following:
         """The final result; where later ones are wished for, only if it is another one, and a further look."""
         now_ms, hop = self._clock_ms(), job.hop
         name = settled.name
-        outputs = [] if name == hop.settled else self._outcomes.settled(job, settled.output, settled.code, now_ms)
+        outputs = [] if name == hop.settled else self._outputs.settled(job, settled.output, settled.code, now_ms)
         if self._goes_on(job, now_ms):
-            outputs = [*outputs, self._outcomes.look_on(job, name, self._wait_s(job, settled.output, now_ms), now_ms)]
+            outputs = [*outputs, self._outputs.poll_again(job, name, self._wait_s(job, settled.output, now_ms), now_ms)]
         work.completed = not outputs
         return outputs
 
@@ -75,4 +75,4 @@ class Following:
         return now_ms < since_ms + int(1000 * self._settings.later_finals_s)
 
     def _wait_s(self, job: Job, decision: object, now_ms: int) -> float:
-        return next_look_s(job.hop.looks + 1, self._settings.polls_s, expires_in_s(decision, now_ms), self._draw())
+        return next_poll_s(job.hop.polls + 1, self._settings.polls_s, expires_in_s(decision, now_ms), self._draw())

@@ -16,8 +16,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from processor.didit.calls import FileContent, FilePart
-from processor.files.rules import Allowed, FileFault, Located, Place, check_content, is_public, locate, redirected, too_large
-from processor.settings import ImageSettings
+from processor.files.rules import Allowed, FileFault, FileLocation, Located, check_content, is_public, locate, redirected, too_large
+from processor.settings import FileSettings
 
 _REDIRECTS_MAX = 3
 _CHUNK_BYTES = 65_536
@@ -51,7 +51,7 @@ class PublicResolver(AbstractResolver):
 class FileReader:
     """Reads what ``settings`` allow. ``connector_options`` are for tests that stand in for the internet."""
 
-    def __init__(self, settings: ImageSettings, connector_options: dict[str, Any] | None = None) -> None:
+    def __init__(self, settings: FileSettings, connector_options: dict[str, Any] | None = None) -> None:
         self._allowed = Allowed(settings.roots, settings.hosts, settings.prefixes)
         self._fetch_s = settings.fetch_s
         self._options = connector_options or {}
@@ -86,9 +86,9 @@ class FileReader:
 
     async def _read(self, located: Located, size_max: int) -> bytes | None:
         """The content, or None if it is longer."""
-        if located.place is Place.WEB:
+        if located.place is FileLocation.WEB:
             return await self._download(located.where, size_max)
-        read = _read_disk if located.place is Place.DISK else _read_store
+        read = _read_disk if located.place is FileLocation.DISK else _read_store
         return await asyncio.to_thread(read, located.where, self._allowed.roots, size_max)
 
     async def _download(self, url: str, size_max: int) -> bytes | None:
@@ -129,7 +129,7 @@ def _read_disk(path: str, roots: Sequence[str], size_max: int) -> bytes | None:
     try:
         true = Path(path).resolve(strict=True)
         if not any(true.is_relative_to(Path(root).resolve()) for root in roots):
-            raise FileFault("file_not_allowed", "a link leads out of VP_IMAGES__ROOTS")
+            raise FileFault("file_not_allowed", "a link leads out of VP_FILES__ROOTS")
         descriptor = os.open(true, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not make us wait
     except FileNotFoundError:
         raise FileFault("file_missing", "there is no such file") from None

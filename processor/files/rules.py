@@ -28,7 +28,7 @@ class FileFault(Exception):  # noqa: N818 - a fault of the input, not an error o
         self.field = ""  # the member of the input that names the file
 
 
-class Place(StrEnum):
+class FileLocation(StrEnum):
     """Where a file is."""
 
     DISK = "disk"
@@ -49,7 +49,7 @@ class Allowed:
 class Located:
     """A reference that may be read. ``where`` is a path for the disk, else a URL."""
 
-    place: Place
+    place: FileLocation
     where: str
 
 
@@ -66,11 +66,11 @@ def locate(reference: str, allowed: Allowed) -> Located:
     except ValueError:
         raise _not_allowed() from None
     if url.scheme == "file":
-        return Located(Place.DISK, _path(reference, allowed.roots))
+        return Located(FileLocation.DISK, _path(reference, allowed.roots))
     if url.scheme == "https":
-        return Located(Place.WEB, _web(reference, allowed.hosts))
+        return Located(FileLocation.WEB, _web(reference, allowed.hosts))
     if any(_below(reference, prefix) for prefix in allowed.prefixes):
-        return Located(Place.STORE, reference)
+        return Located(FileLocation.STORE, reference)
     raise _not_allowed()
 
 
@@ -82,7 +82,7 @@ def redirected(url: str, location: str, allowed: Allowed) -> str:
     """
     target = urljoin(url, location)
     found = locate(target, allowed)
-    if found.place is not Place.WEB:
+    if found.place is not FileLocation.WEB:
         raise _not_allowed()
     return found.where
 
@@ -179,4 +179,4 @@ def _below(reference: str, prefix: str) -> bool:
 
 
 def _not_allowed() -> FileFault:
-    return FileFault("file_not_allowed", "the reference is not within VP_IMAGES__ROOTS, __HOSTS or __PREFIXES")
+    return FileFault("file_not_allowed", "the reference is not within VP_FILES__ROOTS, __HOSTS or __PREFIXES")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from processor.monitoring.model import WaitingView
+from processor.monitoring.model import DelayedView
 from processor.repair.delayed import FOLLOWING
-from processor.repair.model import WaitingRecord
+from processor.repair.model import DelayedRecord
 
 DUE, LATER = "due", "later"
 _WITHIN_MS = ((DUE, 0), ("1 min", 60_000), ("10 min", 600_000), ("1 h", 3_600_000), ("6 h", 21_600_000))
 
 
-def waiting_view(records: Iterable[WaitingRecord], now_ms: int, *, complete: bool = True) -> WaitingView:
+def delayed_view(records: Iterable[DelayedRecord], now_ms: int, *, complete: bool = True) -> DelayedView:
     """How many wait, why and until when.
 
     Each is counted in the first bucket of ``by_due`` that it fits: those due, those due within a minute, and so on.
@@ -29,7 +29,7 @@ def waiting_view(records: Iterable[WaitingRecord], now_ms: int, *, complete: boo
             oldest = record.due_ms if oldest is None else min(oldest, record.due_ms)
         else:
             following = record.due_ms if following is None else min(following, record.due_ms)
-    return WaitingView(
+    return DelayedView(
         count=reasons.total(),
         due_now=buckets[DUE],
         oldest_due_ms=oldest,

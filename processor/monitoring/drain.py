@@ -10,14 +10,14 @@ from processor.didit.catalog import OPERATIONS
 from processor.monitoring.formatting import duration
 from processor.monitoring.model import DrainView, Overview
 from processor.repair.dead_letter import called_operation
-from processor.repair.model import WaitingRecord
+from processor.repair.model import DelayedRecord
 
 BUDGET_REASONS = frozenset({"queue_full", "scope_paused", "throttled"})  # parked for want of budget: backlog, whatever their due time
 _SHORT_S = 60.0
 _FULL_PART = 0.85
 
 
-def owed_calls(asked_for: Mapping[str, float], waiting: Iterable[WaitingRecord], now_ms: int) -> dict[str, int]:
+def owed_calls(asked_for: Mapping[str, float], waiting: Iterable[DelayedRecord], now_ms: int) -> dict[str, int]:
     """Calls that are owed now, by scope: unfinished requests, retries that are due, and what was parked for want of budget.
 
     One that waits for its time or for a person owes nothing yet.
@@ -43,7 +43,7 @@ def drains(owed: Mapping[str, int], budget: BudgetView) -> tuple[DrainView, ...]
 def _drain_s(calls: int, s: ScopeView, budget: BudgetView) -> float:
     if not calls:
         return 0.0
-    if any(circuit.name == "account" for circuit in budget.circuits):
+    if any(breaker.name == "account" for breaker in budget.breakers):
         return inf
     at_once = max(0, s.limit - s.used)  # what the present window still gives
     return max(s.paused_for_s, budget.blocked_for_s) + max(0, calls - at_once) * s.window_s / s.limit
@@ -55,7 +55,7 @@ def verdict(o: Overview) -> str:
 
 
 def _of_didit(o: Overview) -> str:
-    names = [circuit.name for circuit in o.budget.circuits]
+    names = [breaker.name for breaker in o.budget.breakers]
     if "account" in names:
         return "Didit refuses the account (key, credits or contract): all calls are held. Mend it there; work resumes by itself."
     if names:

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from processor.budget.log import LogUnavailableError
-from processor.budget.log_snapshot import Observer
+from processor.budget.log_snapshot import SnapshotReader
 from processor.budget.rules import budget_rules
 from processor.budget.shared import SharedBudget
 from processor.budget.view import BudgetView, budget_view
 from processor.clock import boot_clock, clock_ms
 from processor.didit.catalog import SCOPES_OF
-from processor.monitoring.monitor import Lookout
+from processor.monitoring.monitor import GroupMonitor
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
 
@@ -22,42 +22,42 @@ _JOIN_S, _LOOK_S = 5.0, 0.05
 
 
 @asynccontextmanager
-async def budget_observer(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[BudgetView]]]:
+async def budget_reader(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[BudgetView]]]:
     """Looks at the budget log from outside.
 
     What it gives raises LogUnavailableError or LogBrokenError if the log cannot be read.
     """
-    observer = Observer(KafkaBudgetLog(settings), budget_rules(settings), now_ms=clock_ms)
+    observer = SnapshotReader(KafkaBudgetLog(settings), budget_rules(settings), now_ms=clock_ms)
 
-    async def look() -> BudgetView:
-        state, now = await observer.look()
+    async def read_view() -> BudgetView:
+        state, now = await observer.read()
         return budget_view(state, SCOPES_OF, now)
 
     try:
-        yield look
+        yield read_view
     finally:
         await observer.close()
 
 
 @asynccontextmanager
-async def outside_lookout(settings: Settings) -> AsyncIterator[Lookout]:
-    """A lookout for a command."""
-    async with budget_observer(settings) as look:
-        lookout = Lookout(settings, look, SCOPES_OF, now_ms=clock_ms)
+async def monitor_for_command(settings: Settings) -> AsyncIterator[GroupMonitor]:
+    """A monitor for a command."""
+    async with budget_reader(settings) as read_view:
+        monitor = GroupMonitor(settings, read_view, SCOPES_OF, now_ms=clock_ms)
         try:
-            yield lookout
+            yield monitor
         finally:
-            await lookout.close()
+            await monitor.close()
 
 
-def inside_lookout(settings: Settings, budget: SharedBudget) -> Lookout:
-    """A lookout for a replica."""
+def monitor_in_process(settings: Settings, budget: SharedBudget) -> GroupMonitor:
+    """A monitor for a replica."""
 
-    async def look() -> BudgetView:
+    async def read_view() -> BudgetView:
         await _joined(budget)
         return view_of(budget)
 
-    return Lookout(settings, look, SCOPES_OF, now_ms=clock_ms)
+    return GroupMonitor(settings, read_view, SCOPES_OF, now_ms=clock_ms)
 
 
 async def _joined(budget: SharedBudget) -> None:
@@ -73,14 +73,14 @@ async def _joined(budget: SharedBudget) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
-async def look_at_budget(settings: Settings) -> BudgetView:
+async def read_budget(settings: Settings) -> BudgetView:
     """The shared budget as its log shows it now.
 
     Raises:
         LogUnavailableError, LogBrokenError: if the log cannot be read.
     """
-    async with budget_observer(settings) as look:
-        return await look()
+    async with budget_reader(settings) as read_view:
+        return await read_view()
 
 
 def view_of(budget: SharedBudget) -> BudgetView:

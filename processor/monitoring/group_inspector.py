@@ -29,11 +29,11 @@ _STATIC_MEMBER = re.compile(r"(.+)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  
 _OPERATION = re.compile(rb'"operation"\s*:\s*"([a-z_.]{1,64})"')
 
 
-class SurveyError(Exception):
+class InspectionError(Exception):
     """The brokers do not answer, or a topic is missing. The text says which."""
 
 
-class Surveyor:
+class GroupInspector:
     """Connected between two surveys. ``operations``: the names that a request may ask for."""
 
     def __init__(self, settings: Settings, operations: Iterable[str], *, now_ms: Callable[[], int]) -> None:
@@ -54,7 +54,7 @@ class Surveyor:
                 return await self._survey()
             except (KafkaError, TimeoutError, OSError) as exc:
                 await self.close()
-                raise SurveyError(f"{self._settings.kafka.bootstrap}: {describe(exc)}. Are the brokers up?") from exc
+                raise InspectionError(f"{self._settings.kafka.bootstrap}: {describe(exc)}. Are the brokers up?") from exc
             except BaseException:
                 await self.close()  # a client whose question was cut off is not used again
                 raise
@@ -72,7 +72,7 @@ class Surveyor:
         async with asyncio.timeout(_ANSWER_S):
             partitions = [tp for topic in self._names.inputs for tp in await partitions_of(consumer, topic)]
             if {tp.topic for tp in partitions} != set(self._names.inputs):
-                raise SurveyError("not all topics exist; `processor topics check` says which, `processor topics apply` creates them")
+                raise InspectionError("not all topics exist; `processor topics check` says which, `processor topics apply` creates them")
             ends = await consumer.end_offsets(partitions)
             begins = await consumer.beginning_offsets(partitions)
             commits = await committed_offsets(consumer, partitions)

@@ -51,7 +51,7 @@ class DrainView:
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingView:
+class DelayedView:
     """Records of the delay topics that are not done."""
 
     count: int
@@ -73,7 +73,7 @@ class Overview:
     partitions: tuple[PartitionView, ...]
     replicas: tuple[ReplicaView, ...]
     drains: tuple[DrainView, ...]
-    waiting: WaitingView
+    waiting: DelayedView
     dead_letters: DeadLetterCounts
     group_state: str = "Stable"
     verdict: str = ""  # one sentence: what the bottleneck is now, and what to do

@@ -10,12 +10,12 @@ from aiokafka.errors import KafkaError
 
 from processor.budget.log import LogBrokenError, LogUnavailableError
 from processor.budget.view import BudgetView
-from processor.monitoring.delayed_view import waiting_view
+from processor.monitoring.delayed_view import delayed_view
 from processor.monitoring.drain import drains, owed_calls, verdict
-from processor.monitoring.group_inspector import SurveyError, Surveyor
-from processor.monitoring.model import Overview, ReplicaView, Survey, WaitingView
-from processor.repair.dead_letter_index import DeadLetterBook
-from processor.repair.delayed_index import WaitingBook, WaitingUnreadableError
+from processor.monitoring.group_inspector import GroupInspector, InspectionError
+from processor.monitoring.model import DelayedView, Overview, ReplicaView, Survey
+from processor.repair.dead_letter_index import DeadLetterIndex
+from processor.repair.delayed_index import DelayedIndex, DelayedUnreadableError
 from processor.repair.topic_reader import RepairError
 from processor.settings import Settings
 from processor.stream.errors import describe
@@ -23,7 +23,7 @@ from processor.stream.errors import describe
 LookAtBudget = Callable[[], Awaitable[BudgetView]]
 
 
-class LookError(Exception):
+class MonitorError(Exception):
     """Something cannot be read. The text says what, and what to do."""
 
 
@@ -34,18 +34,18 @@ class Backlog:
     survey: Survey
     budget: BudgetView
     owed: Mapping[str, int]  # calls by scope
-    waiting: WaitingView
+    waiting: DelayedView
 
 
-class Lookout:
+class GroupMonitor:
     """Looks as often as it is asked; what was read once is not read again. To be closed."""
 
     def __init__(
         self, settings: Settings, budget: LookAtBudget, scopes_of: Mapping[str, tuple[str, ...]], *, now_ms: Callable[[], int]
     ) -> None:
-        self.waiting, self.dead_letters = WaitingBook(settings), DeadLetterBook(settings)
+        self.waiting, self.dead_letters = DelayedIndex(settings), DeadLetterIndex(settings)
         self._settings, self._budget, self._scopes_of, self._now_ms = settings, budget, scopes_of, now_ms
-        self._surveyor = Surveyor(settings, {*scopes_of, "verification"}, now_ms=now_ms)
+        self._surveyor = GroupInspector(settings, {*scopes_of, "verification"}, now_ms=now_ms)
 
     async def survey(self) -> Survey:
         """What the brokers say.
@@ -55,8 +55,8 @@ class Lookout:
         """
         try:
             return await self._surveyor.survey()
-        except SurveyError as exc:
-            raise LookError(str(exc)) from exc
+        except InspectionError as exc:
+            raise MonitorError(str(exc)) from exc
 
     async def backlog(self) -> Backlog:
         """What is left to do.
@@ -68,12 +68,12 @@ class Lookout:
             survey, budget = await self.survey(), await self._budget()
             await self.waiting.refresh()
         except (LogUnavailableError, LogBrokenError) as exc:
-            raise LookError(f"the budget log cannot be read: {exc}. Does `processor topics check` pass?") from exc
-        except WaitingUnreadableError as exc:
-            raise LookError(str(exc)) from exc
+            raise MonitorError(f"the budget log cannot be read: {exc}. Does `processor topics check` pass?") from exc
+        except DelayedUnreadableError as exc:
+            raise MonitorError(str(exc)) from exc
         now_ms = self._now_ms()
         owed = owed_calls(survey.asked_for, self.waiting.records, now_ms)
-        return Backlog(survey, budget, owed, waiting_view(self.waiting.records, now_ms, complete=self.waiting.complete))
+        return Backlog(survey, budget, owed, delayed_view(self.waiting.records, now_ms, complete=self.waiting.complete))
 
     async def overview(self) -> Overview:
         """Everything.
@@ -108,9 +108,9 @@ class Lookout:
             await self.dead_letters.start()
             await self.dead_letters.refresh()
         except RepairError as exc:
-            raise LookError(str(exc)) from exc
+            raise MonitorError(str(exc)) from exc
         except (KafkaError, TimeoutError, OSError) as exc:
-            raise LookError(f"the dead letters cannot be read: {describe(exc)}. Are the brokers up?") from exc
+            raise MonitorError(f"the dead letters cannot be read: {describe(exc)}. Are the brokers up?") from exc
 
     async def close(self) -> None:
         """Let go of the brokers."""

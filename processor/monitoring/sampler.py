@@ -13,7 +13,7 @@ from processor.clock import clock_ms
 from processor.monitoring.drain import drains
 from processor.monitoring.factories import view_of
 from processor.monitoring.history import EVERY_MS, History
-from processor.monitoring.monitor import LookError, Lookout
+from processor.monitoring.monitor import GroupMonitor, MonitorError
 from processor.observe import metrics
 from processor.stream.errors import place
 
@@ -22,12 +22,12 @@ _HINT = "work goes on; vp_survey_age_seconds tells how old the figures are"
 log = structlog.get_logger(__name__)
 
 
-class Surveying:
+class OverviewSampler:
     """Runs until cancelled; no error of it ends anything."""
 
-    def __init__(self, lookout: Lookout, budget: SharedBudget, every_s: float) -> None:
+    def __init__(self, monitor: GroupMonitor, budget: SharedBudget, every_s: float) -> None:
         self.history = History()
-        self._lookout, self._budget, self._every_s = lookout, budget, every_s
+        self._lookout, self._budget, self._every_s = monitor, budget, every_s
         self._done_at: float | None = None
 
     async def survey(self) -> None:
@@ -35,7 +35,7 @@ class Surveying:
         while True:
             try:
                 found = await self._lookout.backlog()
-            except LookError as exc:
+            except MonitorError as exc:
                 log.warning("survey_failed", detail=str(exc), hint=_HINT)
             except Exception as exc:  # noqa: BLE001 - a fault of ours; its text may quote a record
                 log.warning(

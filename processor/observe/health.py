@@ -45,7 +45,7 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class HealthReport:
     """A verdict. ``notes`` are worth knowing and no reason to complain."""
 
     ok: bool
@@ -53,23 +53,23 @@ class Health:
     notes: tuple[str, ...] = ()
 
 
-def live(v: Vitals) -> Health:
+def live(v: Vitals) -> HealthReport:
     """Whether a restart is needed."""
     reasons = []
     if v.tick_s > v.stall_s:
         reasons.append(f"the event loop has stood still for {v.tick_s:.0f} s")
     if v.phase is Phase.WORKING and v.poll_s is not None and v.poll_s > v.poll_stall_s + _POLL_MARGIN_S:
         reasons.append(f"no poll for {v.poll_s:.0f} s, and the watch over it did not act")
-    return Health(not reasons, tuple(reasons))
+    return HealthReport(not reasons, tuple(reasons))
 
 
-def ready(v: Vitals) -> Health:
+def ready(v: Vitals) -> HealthReport:
     """Whether requests are worked on now."""
     notes = tuple(f"{scope} is paused for {left_s:.0f} s" for scope, left_s in sorted(v.paused.items()))
     if v.phase is not Phase.WORKING:
-        return Health(ok=False, reasons=(f"{v.phase} for {v.phase_s:.0f} s{f': {v.detail}' if v.detail else ''}",), notes=notes)
+        return HealthReport(ok=False, reasons=(f"{v.phase} for {v.phase_s:.0f} s{f': {v.detail}' if v.detail else ''}",), notes=notes)
     if not v.worker:
-        return Health(ok=True)
+        return HealthReport(ok=True)
     reasons = []
     if not v.budget_joined:
         reasons.append("the budget log is not joined: no call may start")
@@ -79,10 +79,10 @@ def ready(v: Vitals) -> Health:
         reasons.append("no partitions are assigned: joining the group, or a rebalance")
     elif v.lanes_restoring:
         reasons.append(f"{v.lanes_restoring} of {v.lanes_open + v.lanes_restoring} partitions are being taken over")
-    return Health(not reasons, tuple(reasons), notes)
+    return HealthReport(not reasons, tuple(reasons), notes)
 
 
-def started(v: Vitals) -> Health:
+def started(v: Vitals) -> HealthReport:
     """Whether the start is over. It does not depend on brokers: waiting for them is work like any other."""
     waiting = (f"waiting for Kafka for {v.phase_s:.0f} s: {v.detail}",) if v.phase is Phase.WAITING_FOR_KAFKA else ()
-    return Health(v.phase is not Phase.STARTING, () if v.phase is not Phase.STARTING else ("starting",), waiting)
+    return HealthReport(v.phase is not Phase.STARTING, () if v.phase is not Phase.STARTING else ("starting",), waiting)

@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from processor.observe.health import Health, Vitals, live, ready, started
+from processor.observe.health import HealthReport, Vitals, live, ready, started
 from processor.observe.metrics import REGISTRY
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -24,7 +24,7 @@ def build_app(vitals: Callable[[], Vitals], refresh: Callable[[], None]) -> web.
     """
     app = web.Application()
 
-    def probe(judge: Callable[[Vitals], Health]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def probe(judge: Callable[[Vitals], HealthReport]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def answer(_: web.Request) -> web.StreamResponse:
             seen = vitals()
             return _answer(judge(seen), seen)
@@ -41,7 +41,7 @@ def build_app(vitals: Callable[[], Vitals], refresh: Callable[[], None]) -> web.
     return app
 
 
-def _answer(health: Health, v: Vitals) -> web.Response:
+def _answer(health: HealthReport, v: Vitals) -> web.Response:
     body = {
         "ok": health.ok,
         "reasons": health.reasons,

@@ -44,43 +44,43 @@ def called_operation(operation: str | None, *, follows: bool) -> Operation | Non
     return OPERATIONS.get(operation or "")
 
 
-def call_of(letter: DeadLetter) -> Operation | None:
+def call_of(dead_letter: DeadLetter) -> Operation | None:
     """The call that a redrive of this dead letter begins with, if any."""
-    return called_operation(letter.operation, follows=letter.hop.session_id is not None)
+    return called_operation(dead_letter.operation, follows=dead_letter.hop.session_id is not None)
 
 
-def may_be_billed_again(letter: DeadLetter) -> bool:
+def may_be_billed_again(dead_letter: DeadLetter) -> bool:
     """Whether an earlier call may have acted and a redrive cannot find out, so that a second one may be paid for.
 
     Reading costs nothing, a call with an Idempotency-Key is answered from the first one, and a creation is looked up before it is
     made again: those are redriven as safely as a processor tries them again by itself.
     """
-    operation = call_of(letter)
-    return operation is not None and operation.idempotency is Idempotency.SINGLE and _may_have_acted(letter)
+    operation = call_of(dead_letter)
+    return operation is not None and operation.idempotency is Idempotency.SINGLE and _may_have_acted(dead_letter)
 
 
-def redriven_hop(letter: DeadLetter, due_ms: int) -> Hop:
+def redriven_hop(dead_letter: DeadLetter, due_ms: int) -> Hop:
     """The hop of a new round: what led here is kept, attempts begin anew.
 
     A doubt is kept where it can be looked up, so that the call of the earlier round is found; where there is no way to know, the
     operator has decided to call again.
     """
-    hop, operation = letter.hop, call_of(letter)
+    hop, operation = dead_letter.hop, call_of(dead_letter)
     doubt_ms = hop.doubt_ms
     if operation is not None and operation.idempotency is Idempotency.SINGLE:
         doubt_ms = None
-    elif operation is not None and operation.idempotency is Idempotency.RECONCILABLE and doubt_ms is None and _may_have_acted(letter):
+    elif operation is not None and operation.idempotency is Idempotency.RECONCILABLE and doubt_ms is None and _may_have_acted(dead_letter):
         doubt_ms = hop.first_ms
     return replace(hop, hop=hop.hop + 1, attempt=0, replay=hop.replay + 1, due_ms=due_ms, last_error=REDRIVEN, doubt_ms=doubt_ms)
 
 
-def call_over_ms(letter: DeadLetter, now_ms: int, promise_ms: int) -> int:
+def call_over_ms(dead_letter: DeadLetter, now_ms: int, promise_ms: int) -> int:
     """Until then an earlier creation may still come about, so that it could not be looked up: a redrive starts no sooner. Epoch ms."""
-    operation = call_of(letter)
-    if operation is None or operation.idempotency is not Idempotency.RECONCILABLE or not _may_have_acted(letter):
+    operation = call_of(dead_letter)
+    if operation is None or operation.idempotency is not Idempotency.RECONCILABLE or not _may_have_acted(dead_letter):
         return 0
-    return min(letter.failed_ms, now_ms) + promise_ms
+    return min(dead_letter.failed_ms, now_ms) + promise_ms
 
 
-def _may_have_acted(letter: DeadLetter) -> bool:
-    return letter.hop.doubt_ms is not None or letter.reason_type in _AFTER_A_CALL
+def _may_have_acted(dead_letter: DeadLetter) -> bool:
+    return dead_letter.hop.doubt_ms is not None or dead_letter.reason_type in _AFTER_A_CALL

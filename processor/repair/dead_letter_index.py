@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from processor.contract.records import Record
 from processor.contract.repairs import Repair, RepairKind, read_repair
 from processor.repair.dead_letter import dead_letter_of
-from processor.repair.model import DeadLetter, DeadLetterCounts, Standing
+from processor.repair.model import DeadLetter, DeadLetterCounts, DeadLetterStatus
 from processor.repair.topic_reader import TopicReader
 from processor.settings import Settings
 from processor.stream.topics import topic_names
@@ -20,7 +20,7 @@ from processor.stream.topics import topic_names
 KEPT_MAX = 100_000
 _REFRESH_S = 300.0
 _TURN_BYTES, _RECORD_BYTES = 100_000, 1000  # looked through in one turn of the loop: a hundred small ones, or a large one; about 10 ms
-_STANDINGS = {RepairKind.REDRIVEN: Standing.REDRIVEN, RepairKind.DISCARDED: Standing.DISCARDED}
+_STANDINGS = {RepairKind.REDRIVEN: DeadLetterStatus.REDRIVEN, RepairKind.DISCARDED: DeadLetterStatus.DISCARDED}
 _Position = tuple[int, int]
 
 
@@ -53,10 +53,10 @@ class RepairsLog:
             self._next[tp] = max(end, self._next.get(tp, 0))
         return found
 
-    def done_to(self, letter: DeadLetter) -> Repair | None:
+    def done_to(self, dead_letter: DeadLetter) -> Repair | None:
         """What was done to a dead letter; one of another time at the same position (a topic created anew) is not meant."""
-        repair = self._by_position.get((letter.partition, letter.offset))
-        return repair if repair is not None and repair.target.failed_ms == letter.failed_ms else None
+        repair = self._by_position.get((dead_letter.partition, dead_letter.offset))
+        return repair if repair is not None and repair.target.failed_ms == dead_letter.failed_ms else None
 
     def _take(self, record: Record) -> Repair | None:
         self._next[TopicPartition(record.source.topic, record.source.partition)] = record.source.offset + 1
@@ -78,7 +78,7 @@ class RepairsLog:
         self.floors[position[0]] = position[1] + 1
 
 
-class DeadLetterBook:
+class DeadLetterIndex:
     """Dead letters without their bytes, the newest ``kept_max``. Use as ``start``, ``refresh`` as often as you like, ``close``."""
 
     def __init__(self, settings: Settings, *, kept_max: int = KEPT_MAX) -> None:
@@ -91,7 +91,7 @@ class DeadLetterBook:
         self._started = False
         self._next: dict[TopicPartition, int] = {}
         self._begins: dict[TopicPartition, int] = {}
-        self._letters: OrderedDict[_Position, DeadLetter] = OrderedDict()  # in the order of reading
+        self._dead_letters: OrderedDict[_Position, DeadLetter] = OrderedDict()  # in the order of reading
 
     async def start(self) -> None:
         """Connect, once; whoever comes meanwhile waits.
@@ -115,38 +115,46 @@ class DeadLetterBook:
             KafkaError, TimeoutError, RepairError: the next call goes on.
         """
         async with self._refreshing, asyncio.timeout(_REFRESH_S):
-            await self._read_letters()
+            await self._read_dead_letters()
             for repair in await self.repairs.refresh(self._reader):
                 self._note((repair.target.partition, repair.target.offset))
 
     @property
-    def letters(self) -> list[DeadLetter]:
+    def dead_letters(self) -> list[DeadLetter]:
         """All that are remembered, the oldest first."""
-        return sorted(self._letters.values(), key=lambda letter: (letter.failed_ms, letter.partition, letter.offset))
+        return sorted(
+            self._dead_letters.values(), key=lambda dead_letter: (dead_letter.failed_ms, dead_letter.partition, dead_letter.offset)
+        )
 
-    def letter(self, partition: int, offset: int) -> DeadLetter | None:
+    def dead_letter(self, partition: int, offset: int) -> DeadLetter | None:
         """The one at a position."""
-        return self._letters.get((partition, offset))
+        return self._dead_letters.get((partition, offset))
 
     @property
     def counts(self) -> DeadLetterCounts:
         """How many stand how."""
-        standings = Counter(letter.standing for letter in self._letters.values())
-        reasons = Counter(letter.reason_type for letter in self._letters.values() if letter.standing is Standing.OPEN)
+        statuses = Counter(dead_letter.status for dead_letter in self._dead_letters.values())
+        reasons = Counter(
+            dead_letter.reason_type for dead_letter in self._dead_letters.values() if dead_letter.status is DeadLetterStatus.OPEN
+        )
         return DeadLetterCounts(
-            standings[Standing.OPEN], dict(reasons), standings[Standing.REDRIVEN], standings[Standing.DISCARDED], self.complete
+            statuses[DeadLetterStatus.OPEN],
+            dict(reasons),
+            statuses[DeadLetterStatus.REDRIVEN],
+            statuses[DeadLetterStatus.DISCARDED],
+            self.complete,
         )
 
-    async def fetch(self, *letters: DeadLetter) -> dict[_Position, Record]:
+    async def fetch(self, *dead_letters: DeadLetter) -> dict[_Position, Record]:
         """Their records with the bytes, by position; those that the topic keeps no more are absent.
 
         Raises:
             KafkaError, TimeoutError, RepairError: if they cannot be read.
         """
         async with self._refreshing, asyncio.timeout(_REFRESH_S):
-            return await fetch_letters(self._reader, self._topic, letters)
+            return await fetch_dead_letters(self._reader, self._topic, dead_letters)
 
-    async def _read_letters(self) -> None:
+    async def _read_dead_letters(self) -> None:
         bounds = await self._reader.bounds(await self._reader.partitions(self._topic))
         if not self._next:
             room = newest({tp: end - begin for tp, (begin, end) in bounds.items()}, self._kept_max)
@@ -162,11 +170,11 @@ class DeadLetterBook:
                     turn_bytes = 0
                     await asyncio.sleep(0)
                 self._next[TopicPartition(record.source.topic, record.source.partition)] = record.source.offset + 1
-                letter = dead_letter_of(record)
-                self._letters[letter.partition, letter.offset] = letter
-                self._note((letter.partition, letter.offset))
-            while len(self._letters) > self._kept_max:
-                self.repairs.forget(self._letters.popitem(last=False)[0])
+                dead_letter = dead_letter_of(record)
+                self._dead_letters[dead_letter.partition, dead_letter.offset] = dead_letter
+                self._note((dead_letter.partition, dead_letter.offset))
+            while len(self._dead_letters) > self._kept_max:
+                self.repairs.forget(self._dead_letters.popitem(last=False)[0])
                 self.complete = False
         for tp, (_, end) in bounds.items():
             self._next[tp] = max(end, self._next.get(tp, 0))
@@ -176,20 +184,20 @@ class DeadLetterBook:
         for tp, (begin, end) in bounds.items():
             anew = end < self._next.get(tp, 0)
             if anew or begin > self._begins.get(tp, begin):
-                for position in [p for p in self._letters if p[0] == tp.partition and (anew or p[1] < begin)]:
-                    del self._letters[position]
+                for position in [p for p in self._dead_letters if p[0] == tp.partition and (anew or p[1] < begin)]:
+                    del self._dead_letters[position]
                     self.repairs.forget(position)
             if anew:
                 self._next[tp] = self.repairs.floors[tp.partition] = begin
             self._begins[tp] = begin
 
     def _note(self, position: _Position) -> None:
-        letter = self._letters.get(position)
-        if letter is not None:
-            self._letters[position] = standing_of(letter, self.repairs)
+        dead_letter = self._dead_letters.get(position)
+        if dead_letter is not None:
+            self._dead_letters[position] = status_of(dead_letter, self.repairs)
 
 
-async def read_letter(settings: Settings, partition: int, offset: int) -> tuple[DeadLetter, Record] | None:
+async def read_dead_letter(settings: Settings, partition: int, offset: int) -> tuple[DeadLetter, Record] | None:
     """The dead letter at a position, with its bytes; None if there is none (any more).
 
     Raises:
@@ -204,25 +212,26 @@ async def read_letter(settings: Settings, partition: int, offset: int) -> tuple[
         if record is None:
             return None
         await repairs.refresh(reader)
-    return standing_of(dead_letter_of(record), repairs), record
+    return status_of(dead_letter_of(record), repairs), record
 
 
-def standing_of(letter: DeadLetter, repairs: RepairsLog) -> DeadLetter:
+def status_of(dead_letter: DeadLetter, repairs: RepairsLog) -> DeadLetter:
     """The same with what was done about it."""
-    repair = repairs.done_to(letter)
+    repair = repairs.done_to(dead_letter)
     if repair is None:
-        return letter
-    return replace(letter, standing=_STANDINGS[repair.kind], handled_ms=repair.at_ms, handled_by=repair.by)
+        return dead_letter
+    return replace(dead_letter, status=_STANDINGS[repair.kind], handled_ms=repair.at_ms, handled_by=repair.by)
 
 
-async def fetch_letters(reader: TopicReader, topic: str, letters: Sequence[DeadLetter]) -> dict[_Position, Record]:
+async def fetch_dead_letters(reader: TopicReader, topic: str, dead_letters: Sequence[DeadLetter]) -> dict[_Position, Record]:
     """The records of dead letters, with their bytes; one of another time at the same position is not meant, and absent."""
-    found = await reader.fetch((TopicPartition(topic, letter.partition), letter.offset) for letter in letters)
+    found = await reader.fetch((TopicPartition(topic, dead_letter.partition), dead_letter.offset) for dead_letter in dead_letters)
     records = {(tp.partition, offset): record for (tp, offset), record in found.items()}
     return {
-        (letter.partition, letter.offset): record
-        for letter in letters
-        if (record := records.get((letter.partition, letter.offset))) is not None and dead_letter_of(record).failed_ms == letter.failed_ms
+        (dead_letter.partition, dead_letter.offset): record
+        for dead_letter in dead_letters
+        if (record := records.get((dead_letter.partition, dead_letter.offset))) is not None
+        and dead_letter_of(record).failed_ms == dead_letter.failed_ms
     }
 
 

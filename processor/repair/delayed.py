@@ -1,6 +1,6 @@
 """What waits in the delay topics, from what was delivered and what the group's commits say is done. Pure.
 
-``WaitingBook`` in ``repair/delayed_index.py`` feeds it from Kafka.
+``DelayedIndex`` in ``repair/delayed_index.py`` feeds it from Kafka.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from processor.contract.decode import Rejected, decode
 from processor.contract.headers import peek_due_ms
 from processor.contract.records import Record
-from processor.repair.model import WaitingRecord
+from processor.repair.model import DelayedRecord
 from processor.stream.offsets import Finished
 
 FOLLOWING = "following"  # stands for the reason of one that follows a session: nothing went wrong
 _SECOND_MS = 1000
 
-Place = tuple[str, int]  # topic, partition
+RecordPosition = tuple[str, int]  # topic, partition
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingSelection:
+class DelayedSelection:
     """Which waiting records; what is empty or None does not narrow."""
 
     reasons: frozenset[str] = frozenset()  # error codes, or ``following``
@@ -39,12 +39,12 @@ class WaitingSelection:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class DelayedProgress:
     """What has become of released records so far."""
 
     named: int
     done: int  # taken up and done with: a result is out, or another record waits in its place
-    waiting_again: Mapping[str, int] = field(default_factory=dict)  # of the done ones, those that wait anew, by reason
+    delayed_again: Mapping[str, int] = field(default_factory=dict)  # of the done ones, those that wait anew, by reason
 
     @property
     def left(self) -> int:
@@ -52,22 +52,22 @@ class Progress:
         return self.named - self.done
 
 
-class WaitingRecords:
+class DelayedRecords:
     """The entries, bounded; whoever feeds it stops reading when there is no room."""
 
     def __init__(self, count_max: int) -> None:
         self._count_max = count_max
-        self._entries: dict[Place, dict[int, WaitingRecord]] = {}
+        self._entries: dict[RecordPosition, dict[int, DelayedRecord]] = {}
 
     def __len__(self) -> int:
         return sum(len(found) for found in self._entries.values())
 
-    def __iter__(self) -> Iterator[WaitingRecord]:
+    def __iter__(self) -> Iterator[DelayedRecord]:
         return (entry for found in self._entries.values() for entry in found.values())
 
-    def holds(self, place: Place, offset: int) -> bool:
+    def holds(self, position: RecordPosition, offset: int) -> bool:
         """Whether a record waits, as far as is known."""
-        return offset in self._entries.get(place, ())
+        return offset in self._entries.get(position, ())
 
     @property
     def room(self) -> int:
@@ -78,22 +78,22 @@ class WaitingRecords:
         """Take records of one partition that are not done."""
         for record in records:
             if done is None or not done.holds(record.source.offset):
-                place = (record.source.topic, record.source.partition)
-                self._entries.setdefault(place, {})[record.source.offset] = waiting_record(record)
+                position = (record.source.topic, record.source.partition)
+                self._entries.setdefault(position, {})[record.source.offset] = delayed_record(record)
 
-    def settle(self, done: Mapping[Place, Finished]) -> None:
+    def settle(self, done: Mapping[RecordPosition, Finished]) -> None:
         """Drop what has become done."""
-        for place, said in done.items():
-            found = self._entries.get(place, {})
+        for position, said in done.items():
+            found = self._entries.get(position, {})
             for offset in [offset for offset in found if said.holds(offset)]:
                 del found[offset]
 
-    def forget(self, place: Place) -> None:
+    def forget(self, position: RecordPosition) -> None:
         """A partition begins anew."""
-        self._entries.pop(place, None)
+        self._entries.pop(position, None)
 
 
-def waiting_record(record: Record) -> WaitingRecord:
+def delayed_record(record: Record) -> DelayedRecord:
     """What is kept of a record. One that breaks the contract is named by what can be read; a lane ends it at once."""
     found, at = decode(record), record.source
     hop = found.hop
@@ -103,7 +103,7 @@ def waiting_record(record: Record) -> WaitingRecord:
         else (found.request.request_id, found.request.operation, hop.last_error)
     )
     due_ms = peek_due_ms(record)
-    return WaitingRecord(
+    return DelayedRecord(
         at.topic,
         at.partition,
         at.offset,
@@ -122,7 +122,7 @@ def _shared(text: str | None) -> str | None:
     return None if text is None else sys.intern(text)  # a hundred thousand entries have a few operations and codes
 
 
-def select(records: Iterable[WaitingRecord], wanted: WaitingSelection, now_ms: int) -> list[WaitingRecord]:
+def select(records: Iterable[DelayedRecord], wanted: DelayedSelection, now_ms: int) -> list[DelayedRecord]:
     """Those that are asked for, the first due first."""
     until_ms = None if wanted.due_within_s is None else now_ms + int(wanted.due_within_s * _SECOND_MS)
     found = [
@@ -137,10 +137,10 @@ def select(records: Iterable[WaitingRecord], wanted: WaitingSelection, now_ms: i
     return found[: wanted.count_max]
 
 
-def progress_of(named: Sequence[WaitingRecord], records: WaitingRecords) -> Progress:
+def progress_of(named: Sequence[DelayedRecord], records: DelayedRecords) -> DelayedProgress:
     """What has become of released records, by what waits now."""
     left = [r for r in named if records.holds((r.topic, r.partition), r.offset)]
     places = {(r.topic, r.partition, r.offset) for r in named}
     gone = {r.first for r in named} - {r.first for r in left}
     again = Counter(r.reason or FOLLOWING for r in records if r.first in gone and (r.topic, r.partition, r.offset) not in places)
-    return Progress(len(named), len(named) - len(left), dict(again.most_common()))
+    return DelayedProgress(len(named), len(named) - len(left), dict(again.most_common()))

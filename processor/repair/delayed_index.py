@@ -8,7 +8,7 @@ import time
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from processor.repair.delayed import Place, WaitingRecords
+from processor.repair.delayed import DelayedRecords, RecordPosition
 from processor.settings import Settings
 from processor.stream.clients import build_onlooker, committed_offsets, partitions_of, read_position, record_of, stop_client
 from processor.stream.offsets import Finished, finished_of
@@ -22,23 +22,23 @@ _RECORDS_PER_TURN = 100  # decoded in one turn of the loop: about 2 ms
 _CLOSE_S = 3.0
 
 
-class WaitingUnreadableError(Exception):
+class DelayedUnreadableError(Exception):
     """The delay topics, or the group's commits, cannot be read. The text says why and what to do."""
 
 
-class WaitingBook:
+class DelayedIndex:
     """Everything that waits, as of the last ``refresh``. Each refresh reads only what is new.
 
     ``complete`` is False while there are records that were not read: more than ``COUNT_MAX`` wait, or there was no time.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.records = WaitingRecords(COUNT_MAX)
+        self.records = DelayedRecords(COUNT_MAX)
         self.complete = False
         self._settings = settings
         self._topics = topic_names(settings).inputs[1:]
         self._next: dict[TopicPartition, int] = {}
-        self._done: dict[Place, Finished] = {}
+        self._done: dict[RecordPosition, Finished] = {}
         self._consumer: AIOKafkaConsumer | None = None
         self._alone = asyncio.Lock()
 
@@ -54,7 +54,7 @@ class WaitingBook:
             except (KafkaError, TimeoutError, OSError) as exc:
                 await self.close()
                 where = self._settings.kafka.bootstrap
-                raise WaitingUnreadableError(
+                raise DelayedUnreadableError(
                     f"the delay topics cannot be read: {where}: {type(exc).__name__}. Does `processor topics check` pass?"
                 ) from exc
             except BaseException:
@@ -80,7 +80,7 @@ class WaitingBook:
             begins = await consumer.beginning_offsets(partitions)
             ends = await consumer.end_offsets(partitions)  # of committed records: an open transaction is not waited for
         for tp in partitions:
-            self._place(tp, begins[tp], ends[tp])
+            self._position(tp, begins[tp], ends[tp])
         if consumer.assignment() != set(partitions):
             consumer.assign(partitions)
             consumer.pause(*partitions)  # between two refreshes nothing is fetched
@@ -101,7 +101,7 @@ class WaitingBook:
         for topic in self._topics:
             partitions = await partitions_of(consumer, topic)
             if not partitions:
-                raise WaitingUnreadableError(f"{topic} does not exist; create the topics with `processor topics apply`")
+                raise DelayedUnreadableError(f"{topic} does not exist; create the topics with `processor topics apply`")
             found += partitions
         return found
 
@@ -109,13 +109,13 @@ class WaitingBook:
         found = await committed_offsets(consumer, partitions)
         self._done = {(tp.topic, tp.partition): finished_of(said.offset, said.metadata) for tp, said in found.items()}
 
-    def _place(self, tp: TopicPartition, begin: int, end: int) -> None:
+    def _position(self, tp: TopicPartition, begin: int, end: int) -> None:
         """Where to read on: nothing that is done or gone is read."""
-        place = (tp.topic, tp.partition)
+        position = (tp.topic, tp.partition)
         if self._next.get(tp, 0) > end:  # the topic was made anew
-            self.records.forget(place)
+            self.records.forget(position)
             del self._next[tp]
-        done = self._done.get(place)
+        done = self._done.get(position)
         self._next[tp] = max(self._next.get(tp, 0), begin, 0 if done is None else done.floor)
 
     async def _read(self, consumer: AIOKafkaConsumer, behind: set[TopicPartition], ends: dict[TopicPartition, int]) -> None:

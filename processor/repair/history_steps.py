@@ -11,7 +11,7 @@ from processor.contract.decode import Accepted, decode
 from processor.contract.records import Hop, Record, Source
 from processor.contract.repairs import Repair
 from processor.repair.dead_letter import REDRIVEN
-from processor.repair.model import DeadLetter, JourneyStep, Standing
+from processor.repair.model import DeadLetter, DeadLetterStatus, HistoryEntry
 
 _TOPIC_CHARS_MAX = 249
 
@@ -29,18 +29,18 @@ def hop_of(record: Record, request_id: str) -> Hop | None:
     return decoded.hop if named == request_id else None
 
 
-def input_step(record: Record, hop: Hop, *, waits: bool) -> JourneyStep:
+def input_step(record: Record, hop: Hop, *, waits: bool) -> HistoryEntry:
     """A record of an input topic that is not done."""
     detail: dict[str, str | int | None] = {"attempt": hop.attempt, "replay": hop.replay, "due_ms": hop.due_ms, "reason": hop.last_error}
     if not waits:
-        return JourneyStep(record.timestamp_ms, "queued", str(record.source), "it is not done: in line for its turn", detail)
+        return HistoryEntry(record.timestamp_ms, "queued", str(record.source), "it is not done: in line for its turn", detail)
     start = f"until {moment(hop.due_ms)}" if hop.due_ms is not None else "for its turn"
     after = ", redriven" if hop.last_error == REDRIVEN else f" after {hop.last_error}"
     why = after if hop.last_error else " for the person" if hop.session_id else ""
-    return JourneyStep(record.timestamp_ms, "waiting", str(record.source), f"waits {start}{why}", detail)
+    return HistoryEntry(record.timestamp_ms, "waiting", str(record.source), f"waits {start}{why}", detail)
 
 
-def result_step(record: Record) -> tuple[JourneyStep, Source | None] | None:
+def result_step(record: Record) -> tuple[HistoryEntry, Source | None] | None:
     """A record of the results topic, and where the caller's record stood; None for anything that is no result."""
     try:
         found = orjson.loads(record.value or b"")
@@ -60,26 +60,26 @@ def result_step(record: Record) -> tuple[JourneyStep, Source | None] | None:
         "result_id": _plain(found.get("result_id")),
     }
     why = f": {detail['error_code']}" if detail["error_code"] else ""
-    step = JourneyStep(record.timestamp_ms, "result", str(record.source), f"{detail['kind']} result, {detail['status']}{why}", detail)
+    step = HistoryEntry(record.timestamp_ms, "result", str(record.source), f"{detail['kind']} result, {detail['status']}{why}", detail)
     return step, _source(found.get("source"))
 
 
-def letter_step(letter: DeadLetter, topic: str, standing: Standing) -> JourneyStep:
+def dead_letter_entry(dead_letter: DeadLetter, topic: str, status: DeadLetterStatus) -> HistoryEntry:
     """A dead letter."""
     detail: dict[str, str | int | None] = {
-        "reason_type": letter.reason_type,
-        "reason_code": letter.reason_code,
-        "field": letter.reason_field,
-        "http_status": letter.http_status,
-        "attempts": letter.hop.attempt,
-        "replay": letter.hop.replay,
-        "standing": standing.value,
+        "reason_type": dead_letter.reason_type,
+        "reason_code": dead_letter.reason_code,
+        "field": dead_letter.reason_field,
+        "http_status": dead_letter.http_status,
+        "attempts": dead_letter.hop.attempt,
+        "replay": dead_letter.hop.replay,
+        "standing": status.value,
     }
-    where = str(Source(topic, letter.partition, letter.offset))
-    return JourneyStep(letter.failed_ms, "dead-letter", where, f"{letter.reason_type}: {letter.reason_code}", detail)
+    where = str(Source(topic, dead_letter.partition, dead_letter.offset))
+    return HistoryEntry(dead_letter.failed_ms, "dead-letter", where, f"{dead_letter.reason_type}: {dead_letter.reason_code}", detail)
 
 
-def repair_step(repair: Repair) -> JourneyStep:
+def repair_step(repair: Repair) -> HistoryEntry:
     """What was done to a dead letter."""
     at = repair.target
     start = f", starts {moment(repair.due_ms)}" if repair.due_ms is not None else ""
@@ -91,7 +91,7 @@ def repair_step(repair: Repair) -> JourneyStep:
         "note": repair.note,
     }
     where = str(Source(at.topic, at.partition, at.offset))
-    return JourneyStep(repair.at_ms, repair.kind.value, where, f"{repair.kind.value} by {repair.by}{start}", detail)
+    return HistoryEntry(repair.at_ms, repair.kind.value, where, f"{repair.kind.value} by {repair.by}{start}", detail)
 
 
 def moment(epoch_ms: int | None) -> str:

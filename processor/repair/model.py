@@ -28,7 +28,7 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
 )
 
 
-class Standing(StrEnum):
+class DeadLetterStatus(StrEnum):
     """What has been done about a dead letter."""
 
     OPEN = "open"
@@ -56,7 +56,7 @@ class DeadLetter:
     size_bytes: int
     cut: bool = False  # its value or key was too long and is not whole
     deadline_ms: int | None = None  # the caller's, where it can be read
-    standing: Standing = Standing.OPEN
+    status: DeadLetterStatus = DeadLetterStatus.OPEN
     handled_ms: int | None = None  # when it was redriven or discarded
     handled_by: str | None = None
 
@@ -92,7 +92,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class RepairSummary:
     """What an act came to."""
 
     run_id: str
@@ -113,7 +113,7 @@ class DeadLetterCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingRecord:
+class DelayedRecord:
     """A record of a delay topic that is not done."""
 
     topic: str
@@ -130,7 +130,7 @@ class WaitingRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class JourneyStep:
+class HistoryEntry:
     """One thing that happened to a request."""
 
     at_ms: int
@@ -141,10 +141,10 @@ class JourneyStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
+class RequestHistory:
     """Everything that is known of one request, oldest first."""
 
     request_id: str
-    steps: tuple[JourneyStep, ...]
+    steps: tuple[HistoryEntry, ...]
     request: Mapping[str, object] | None = None  # the caller's document with every value masked that could be personal
     notes: tuple[str, ...] = ()  # what could not be looked at, or what to check where nothing was found

@@ -9,7 +9,7 @@ from math import inf
 
 from processor.contract.dead_letters import key_digest
 from processor.repair.dead_letter import call_of, called_operation, may_be_billed_again
-from processor.repair.model import DeadLetter, Plan, Selection, Standing
+from processor.repair.model import DeadLetter, DeadLetterStatus, Plan, Selection
 
 SHARE = 0.5  # of every scope's limit
 HORIZON_S = 86_400.0  # what starts later is not redriven yet: the delay topics keep records for a day more than their longest wait
@@ -35,12 +35,12 @@ class Pacer:
             called = called_operation(operation, follows=False)
             self._take(called.scopes if called is not None else (), due_ms)
 
-    def slot(self, letter: DeadLetter, now_ms: int, until_ms: float = inf) -> int | None:
+    def slot(self, dead_letter: DeadLetter, now_ms: int, until_ms: float = inf) -> int | None:
         """When it starts, epoch ms: the latest of its scopes' next slots; None if that is after ``until_ms``.
 
         One that makes no call starts at once.
         """
-        operation = call_of(letter)
+        operation = call_of(dead_letter)
         scopes = operation.scopes if operation is not None else ()
         due_ms = max([now_ms, *(self._next_ms.get(scope, now_ms) for scope in scopes)])
         if due_ms > until_ms:
@@ -55,15 +55,15 @@ class Pacer:
 
 
 def select(
-    letters: Iterable[DeadLetter], selection: Selection, *, standings: Collection[Standing] = frozenset(Standing)
+    dead_letters: Iterable[DeadLetter], selection: Selection, *, statuses: Collection[DeadLetterStatus] = frozenset(DeadLetterStatus)
 ) -> list[DeadLetter]:
     """The dead letters that a selection names, the oldest first."""
-    found = sorted((x for x in letters if x.standing in standings and _is_named(x, selection)), key=lambda x: x.failed_ms)
+    found = sorted((x for x in dead_letters if x.status in statuses and _is_named(x, selection)), key=lambda x: x.failed_ms)
     return found if selection.count_max is None else found[: selection.count_max]
 
 
 def make_plan(
-    letters: Iterable[DeadLetter],
+    dead_letters: Iterable[DeadLetter],
     selection: Selection,
     limits: Limits,
     *,
@@ -81,43 +81,43 @@ def make_plan(
     chosen: list[DeadLetter] = []
     left_out: Counter[str] = Counter()
     last_ms = now_ms
-    for letter in select(letters, replace(selection, count_max=None), standings={Standing.OPEN}):
-        why = why_not(letter, selection, now_ms)
+    for dead_letter in select(dead_letters, replace(selection, count_max=None), statuses={DeadLetterStatus.OPEN}):
+        why = why_not(dead_letter, selection, now_ms)
         if why is not None:
             left_out[why] += 1
         elif selection.count_max is not None and len(chosen) >= selection.count_max:
             continue
-        elif (due_ms := pacer.slot(letter, now_ms, now_ms + horizon_s * 1000)) is None:
+        elif (due_ms := pacer.slot(dead_letter, now_ms, now_ms + horizon_s * 1000)) is None:
             left_out["later"] += 1
         else:
-            chosen.append(letter)
+            chosen.append(dead_letter)
             last_ms = max(last_ms, due_ms)
     return Plan(tuple(chosen), dict(left_out), (last_ms - now_ms) / 1000)
 
 
-def why_not(letter: DeadLetter, selection: Selection, now_ms: int) -> str | None:
+def why_not(dead_letter: DeadLetter, selection: Selection, now_ms: int) -> str | None:
     """Why an open dead letter is not redriven (a key of ``model.LEFT_OUT``); None if it may be."""
-    if letter.cut:
+    if dead_letter.cut:
         return "cut"
-    if letter.reason_type == _CONFLICT:
+    if dead_letter.reason_type == _CONFLICT:
         return "conflict"
-    if letter.hop.replay >= selection.replays_max:
+    if dead_letter.hop.replay >= selection.replays_max:
         return "replayed"
-    if may_be_billed_again(letter) and not selection.in_doubt:
+    if may_be_billed_again(dead_letter) and not selection.in_doubt:
         return "in_doubt"
     # a session may have been settled in time; whatever else is late ends as expired without a call
-    if letter.deadline_ms is not None and letter.deadline_ms <= now_ms and letter.hop.session_id is None:
+    if dead_letter.deadline_ms is not None and dead_letter.deadline_ms <= now_ms and dead_letter.hop.session_id is None:
         return "late"
     return None
 
 
-def _is_named(letter: DeadLetter, s: Selection) -> bool:
+def _is_named(dead_letter: DeadLetter, s: Selection) -> bool:
     return (
-        (not s.reasons or bool(s.reasons & {letter.reason_type, letter.reason_code}))
-        and (not s.operations or letter.operation in s.operations)
-        and (not s.request_ids or letter.request_id in s.request_ids)
-        and (not s.positions or (letter.partition, letter.offset) in s.positions)
-        and (s.since_ms is None or letter.failed_ms >= s.since_ms)
-        and (s.until_ms is None or letter.failed_ms < s.until_ms)
-        and (s.key is None or letter.key_digest == key_digest(s.key))
+        (not s.reasons or bool(s.reasons & {dead_letter.reason_type, dead_letter.reason_code}))
+        and (not s.operations or dead_letter.operation in s.operations)
+        and (not s.request_ids or dead_letter.request_id in s.request_ids)
+        and (not s.positions or (dead_letter.partition, dead_letter.offset) in s.positions)
+        and (s.since_ms is None or dead_letter.failed_ms >= s.since_ms)
+        and (s.until_ms is None or dead_letter.failed_ms < s.until_ms)
+        and (s.key is None or dead_letter.key_digest == key_digest(s.key))
     )

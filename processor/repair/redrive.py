@@ -23,8 +23,8 @@ from processor.contract.encode import retry_output
 from processor.contract.records import Output, Record
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
 from processor.repair.dead_letter import call_over_ms, redriven_hop
-from processor.repair.dead_letter_index import RepairsLog, fetch_letters
-from processor.repair.model import DeadLetter, Done
+from processor.repair.dead_letter_index import RepairsLog, fetch_dead_letters
+from processor.repair.model import DeadLetter, RepairSummary
 from processor.repair.plan import SHARE, Limits, Pacer
 from processor.repair.topic_reader import RepairError, TopicReader
 from processor.retry.policy import delay_topic_s
@@ -114,28 +114,28 @@ def _look_at(future: asyncio.Future[object]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Act:
+class _Action:
     """What all acts of one command have in common."""
 
     run_id: str
     by: str
     note: str | None = None
 
-    def discarded(self, topic: str, letter: DeadLetter) -> Repair:
+    def discarded(self, topic: str, dead_letter: DeadLetter) -> Repair:
         return Repair(
             kind=RepairKind.DISCARDED,
             run_id=self.run_id,
             at_ms=clock_ms(),
             by=self.by,
-            target=Target(topic, letter.partition, letter.offset, letter.failed_ms),
-            request_id=letter.request_id,
-            operation=letter.operation,
-            reason_code=letter.reason_code,
+            target=Target(topic, dead_letter.partition, dead_letter.offset, dead_letter.failed_ms),
+            request_id=dead_letter.request_id,
+            operation=dead_letter.operation,
+            reason_code=dead_letter.reason_code,
             note=self.note,
         )
 
-    def redriven(self, topic: str, letter: DeadLetter, due_ms: int) -> Repair:
-        return replace(self.discarded(topic, letter), kind=RepairKind.REDRIVEN, replay=letter.hop.replay + 1, due_ms=due_ms)
+    def redriven(self, topic: str, dead_letter: DeadLetter, due_ms: int) -> Repair:
+        return replace(self.discarded(topic, dead_letter), kind=RepairKind.REDRIVEN, replay=dead_letter.hop.replay + 1, due_ms=due_ms)
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -156,7 +156,7 @@ async def redrive(
     share: float = SHARE,
     note: str | None = None,
     on_progress: OnProgress = lambda _done, _of: None,
-) -> Done:
+) -> RepairSummary:
     """Give dead letters a new round: to the delay topics, each with its start under a share of the budget.
 
     Args:
@@ -171,7 +171,7 @@ async def redrive(
         ValueError: for a share that is none.
         RepairError, KafkaError, TimeoutError: what was committed stays; run it again to go on.
     """
-    names, act, bytes_max = topic_names(settings), _Act(str(uuid.uuid4()), by, note), settings.lanes.output_bytes_max
+    names, action, bytes_max = topic_names(settings), _Action(str(uuid.uuid4()), by, note), settings.lanes.output_bytes_max
     left_out: Counter[str] = Counter()
     count, last_ms = 0, None
     promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
@@ -180,9 +180,13 @@ async def redrive(
         await line.reader.partitions(*names.inputs[1:])  # a topic that is not there could be made by the broker, and read by nobody
         pacer = Pacer(limits_of(settings), share, line.log.busy_ms)
         for chunk in _chunks(chosen):
-            open_ones = [letter for letter in chunk if line.log.done_to(letter) is None]
-            records = await fetch_letters(line.reader, names.dead_letters, open_ones)
-            there = [(letter, record) for letter in open_ones if (record := records.get((letter.partition, letter.offset))) is not None]
+            open_ones = [dead_letter for dead_letter in chunk if line.log.done_to(dead_letter) is None]
+            records = await fetch_dead_letters(line.reader, names.dead_letters, open_ones)
+            there = [
+                (dead_letter, record)
+                for dead_letter in open_ones
+                if (record := records.get((dead_letter.partition, dead_letter.offset))) is not None
+            ]
             now_ms = clock_ms()
             until_ms = now_ms + horizon_s(settings) * 1000
             fit = [(x, record) for x, record in there if _redriven(settings, x, record, now_ms, now_ms).size_bytes <= bytes_max]
@@ -191,12 +195,12 @@ async def redrive(
             left_out.update(handled=len(chunk) - len(open_ones), gone=len(open_ones) - len(there))
             left_out.update(too_large=len(there) - len(fit), later=len(fit) - len(due))
             if due:
-                outputs = [_redriven(settings, letter, record, due_ms, now_ms) for letter, record, due_ms in due]
-                await line.commit(outputs, [act.redriven(names.dead_letters, letter, due_ms) for letter, _, due_ms in due])
+                outputs = [_redriven(settings, dead_letter, record, due_ms, now_ms) for dead_letter, record, due_ms in due]
+                await line.commit(outputs, [action.redriven(names.dead_letters, dead_letter, due_ms) for dead_letter, _, due_ms in due])
                 last_ms = max([last_ms or 0, *(due_ms for _, _, due_ms in due)])
             count += len(due)
             on_progress(count + sum(left_out.values()), len(chosen))
-    return Done(act.run_id, count, {why: n for why, n in left_out.items() if n}, last_ms)
+    return RepairSummary(action.run_id, count, {why: n for why, n in left_out.items() if n}, last_ms)
 
 
 async def discard(
@@ -206,39 +210,39 @@ async def discard(
     by: str,
     note: str | None = None,
     on_progress: OnProgress = lambda _done, _of: None,
-) -> Done:
+) -> RepairSummary:
     """Note that dead letters need nothing more. The topic keeps them; they are only listed no more.
 
     Raises:
         RepairError, KafkaError, TimeoutError: what was committed stays; run it again to go on.
     """
-    names, act = topic_names(settings), _Act(str(uuid.uuid4()), by, note)
+    names, action = topic_names(settings), _Action(str(uuid.uuid4()), by, note)
     count = handled = 0
     async with RepairLine(settings) as line:
         for chunk in _chunks(chosen):
-            open_ones = [letter for letter in chunk if line.log.done_to(letter) is None]
+            open_ones = [dead_letter for dead_letter in chunk if line.log.done_to(dead_letter) is None]
             if open_ones:
-                await line.commit((), [act.discarded(names.dead_letters, letter) for letter in open_ones])
+                await line.commit((), [action.discarded(names.dead_letters, dead_letter) for dead_letter in open_ones])
             count, handled = count + len(open_ones), handled + len(chunk) - len(open_ones)
             on_progress(count + handled, len(chosen))
-    return Done(act.run_id, count, {"handled": handled} if handled else {})
+    return RepairSummary(action.run_id, count, {"handled": handled} if handled else {})
 
 
-def _redriven(settings: Settings, letter: DeadLetter, record: Record, due_ms: int, now_ms: int) -> Output:
+def _redriven(settings: Settings, dead_letter: DeadLetter, record: Record, due_ms: int, now_ms: int) -> Output:
     # the delay topics have lanes of their own, so a redrive never stands in front of live requests; the tier follows the wait,
     # so that it does not stand in front of short waits either
     delay_s = delay_topic_s((due_ms - now_ms) / 1000, settings.retry.delays_s)
-    return retry_output(record, redriven_hop(letter, due_ms), delay_s)
+    return retry_output(record, redriven_hop(dead_letter, due_ms), delay_s)
 
 
-def _chunks(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
+def _chunks(dead_letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
     chunk: list[DeadLetter] = []
     size = 0
-    for letter in letters:
-        if chunk and (len(chunk) >= _CHUNK or size + letter.size_bytes > _CHUNK_BYTES):
+    for dead_letter in dead_letters:
+        if chunk and (len(chunk) >= _CHUNK or size + dead_letter.size_bytes > _CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
-        chunk.append(letter)
-        size += letter.size_bytes
+        chunk.append(dead_letter)
+        size += dead_letter.size_bytes
     if chunk:
         yield chunk

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 from aiokafka.errors import KafkaError
 
-from processor.repair.delayed import Progress, progress_of
-from processor.repair.delayed_index import WaitingBook
-from processor.repair.model import WaitingRecord
+from processor.repair.delayed import DelayedProgress, progress_of
+from processor.repair.delayed_index import DelayedIndex
+from processor.repair.model import DelayedRecord
 from processor.settings import Settings
 from processor.stream.clients import build_event_producer, stop_client
 from processor.stream.releases import OFFSETS_MAX, Release, encode_release
@@ -29,14 +29,14 @@ class ReleaseError(Exception):
     """A release could not be written. The text says what is certain and what to do."""
 
 
-def releases_of(records: Sequence[WaitingRecord], run_id: str) -> list[Release]:
+def releases_of(records: Sequence[DelayedRecord], run_id: str) -> list[Release]:
     """The records to write, bounded in size, each partition's in the given order."""
-    by_place: dict[tuple[str, int], list[int]] = {}
+    by_position: dict[tuple[str, int], list[int]] = {}
     for r in records:
-        by_place.setdefault((r.topic, r.partition), []).append(r.offset)
+        by_position.setdefault((r.topic, r.partition), []).append(r.offset)
     return [
         Release(topic, partition, tuple(offsets[at : at + OFFSETS_MAX]), run_id)
-        for (topic, partition), offsets in sorted(by_place.items())
+        for (topic, partition), offsets in sorted(by_position.items())
         for at in range(0, len(offsets), OFFSETS_MAX)
     ]
 
@@ -64,19 +64,21 @@ async def publish_releases(settings: Settings, releases: Sequence[Release], *, b
         await stop_client(producer, _CLOSE_S)
 
 
-async def follow(named: Sequence[WaitingRecord], book: WaitingBook, within_s: float, say: Callable[[Progress], None]) -> Progress:
-    """Look until all are done with, for ``within_s`` at most; ``say`` hears of each look.
+async def follow(
+    named: Sequence[DelayedRecord], index: DelayedIndex, within_s: float, notify: Callable[[DelayedProgress], None]
+) -> DelayedProgress:
+    """Look until all are done with, for ``within_s`` at most; ``notify`` hears of each look.
 
     Raises:
         WaitingUnreadableError: if the brokers do not answer.
     """
     until = time.monotonic() + within_s
     while True:
-        await book.refresh()
-        if not progress_of(named, book.records).left:
-            await book.refresh()  # the commits are looked at last: what waits anew since the same transaction was not read yet
-        progress = progress_of(named, book.records)
-        say(progress)
+        await index.refresh()
+        if not progress_of(named, index.records).left:
+            await index.refresh()  # the commits are looked at last: what waits anew since the same transaction was not read yet
+        progress = progress_of(named, index.records)
+        notify(progress)
         if not progress.left or time.monotonic() >= until:
             return progress
         await asyncio.sleep(min(_LOOK_S, max(0.0, until - time.monotonic())))

@@ -15,7 +15,7 @@ from processor.repair import history_steps
 from processor.repair.committed import read_finished
 from processor.repair.dead_letter import dead_letter_of
 from processor.repair.dead_letter_index import RepairsLog, newest
-from processor.repair.model import DeadLetter, Journey, JourneyStep, Standing
+from processor.repair.model import DeadLetter, DeadLetterStatus, HistoryEntry, RequestHistory
 from processor.repair.topic_reader import TopicReader
 from processor.settings import Settings
 from processor.stream.offsets import Finished
@@ -25,7 +25,7 @@ _READ_S = 60.0
 _OFFSETS_MAX = 200_000  # of each topic, the newest
 
 
-async def journey(settings: Settings, request_id: str) -> Journey:
+async def request_history(settings: Settings, request_id: str) -> RequestHistory:
     """What is known of a request, from the topics.
 
     Raises:
@@ -44,9 +44,9 @@ class _Search:
 
     def __init__(self, settings: Settings, request_id: str) -> None:
         self._settings, self._names, self._id = settings, topic_names(settings), request_id
-        self._steps: list[JourneyStep] = []
+        self._steps: list[HistoryEntry] = []
         self._notes: list[str] = []
-        self._letters: list[DeadLetter] = []
+        self._dead_letters: list[DeadLetter] = []
         self._firsts: dict[Source, int] = {}  # where a caller's record stood, and its time if that is known
         self._bytes: bytes | None = None
         self._finished: Mapping[TopicPartition, Finished] = {}
@@ -73,12 +73,12 @@ class _Search:
     async def read_repairs(self, reader: TopicReader) -> None:
         """What was done about its dead letters."""
         repairs = RepairsLog(self._names.repairs, self._names.dead_letters)
-        if self._letters:
+        if self._dead_letters:
             await repairs.refresh(reader)
-        for letter in self._letters:
-            repair = repairs.done_to(letter)
-            standing = Standing(repair.kind.value) if repair is not None else Standing.OPEN
-            self._steps.append(history_steps.letter_step(letter, self._names.dead_letters, standing))
+        for dead_letter in self._dead_letters:
+            repair = repairs.done_to(dead_letter)
+            status = DeadLetterStatus(repair.kind.value) if repair is not None else DeadLetterStatus.OPEN
+            self._steps.append(history_steps.dead_letter_entry(dead_letter, self._names.dead_letters, status))
             if repair is not None:
                 self._steps.append(history_steps.repair_step(repair))
 
@@ -91,12 +91,12 @@ class _Search:
             record = found.get((TopicPartition(source.topic, source.partition), source.offset))
             if record is not None and history_steps.hop_of(record, self._id) is not None:
                 self._bytes = record.value
-                self._steps.append(JourneyStep(record.timestamp_ms, "requested", str(source), "the caller's record"))
+                self._steps.append(HistoryEntry(record.timestamp_ms, "requested", str(source), "the caller's record"))
             else:
                 text = "the caller's record; the topic keeps it no more"
-                self._steps.append(JourneyStep(first_ms, "requested", str(source), text))
+                self._steps.append(HistoryEntry(first_ms, "requested", str(source), text))
 
-    def found(self) -> Journey:
+    def found(self) -> RequestHistory:
         """All of it, the oldest first."""
         notes = list(self._notes)
         if not self._steps:
@@ -107,7 +107,7 @@ class _Search:
             )
         order = {"requested": 0, "queued": 1, "waiting": 2}
         ordered = sorted(self._steps, key=lambda step: (step.at_ms, order.get(step.what, 1)))
-        return Journey(self._id, tuple(ordered), masked_request(self._bytes), tuple(notes))
+        return RequestHistory(self._id, tuple(ordered), masked_request(self._bytes), tuple(notes))
 
     def _newest(self, topic: str, bounds: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, tuple[int, int]]:
         """The ranges to read of a topic."""
@@ -124,10 +124,10 @@ class _Search:
         elif not history_steps.may_be_of(record, self._id):
             return
         elif topic == self._names.dead_letters:
-            letter = dead_letter_of(record)
-            if letter.request_id == self._id:
-                self._letters.append(letter)
-                self._note_first(letter.hop.first, letter.hop.first_ms, None if letter.cut else record.value)
+            dead_letter = dead_letter_of(record)
+            if dead_letter.request_id == self._id:
+                self._dead_letters.append(dead_letter)
+                self._note_first(dead_letter.hop.first, dead_letter.hop.first_ms, None if dead_letter.cut else record.value)
         elif not self._finished[partition].holds(record.source.offset) and (hop := history_steps.hop_of(record, self._id)) is not None:
             self._steps.append(history_steps.input_step(record, hop, waits=topic != self._names.requests))
             self._note_first(hop.first, hop.first_ms, record.value)

@@ -15,7 +15,7 @@ from processor.console.server import add_page
 from processor.observe.health import Phase
 from processor.observe.http import build_app
 from processor.runtime.http_server import listening
-from processor.runtime.process_status import Pulse, set_build_info
+from processor.runtime.process_status import ProcessStatus, set_build_info
 from processor.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,9 @@ class CannotListenError(Exception):
 
 
 @asynccontextmanager
-async def watched(settings: Settings, pulse: Pulse, term: asyncio.Event, operations: Operations | None = None) -> AsyncIterator[None]:
+async def watched(
+    settings: Settings, pulse: ProcessStatus, term: asyncio.Event, operations: Operations | None = None
+) -> AsyncIterator[None]:
     """Metrics and health of a process, while it runs and while it stops; and the operators' page, where there is something to show.
 
     Raises:
@@ -38,7 +40,7 @@ async def watched(settings: Settings, pulse: Pulse, term: asyncio.Event, operati
     if operations is not None:
         add_page(app, operations, Access(s), group=settings.kafka.group)
     loop = asyncio.get_running_loop()
-    tasks = {loop.create_task(pulse.beat(), name="pulse"), loop.create_task(_tell_stop(pulse, term), name="pulse-stop")}
+    tasks = {loop.create_task(pulse.beat(), name="pulse"), loop.create_task(_announce_stop(pulse, term), name="pulse-stop")}
     try:
         async with AsyncExitStack() as stack:
             try:
@@ -55,6 +57,6 @@ async def watched(settings: Settings, pulse: Pulse, term: asyncio.Event, operati
         await asyncio.wait(tasks, timeout=1.0)
 
 
-async def _tell_stop(pulse: Pulse, term: asyncio.Event) -> None:
+async def _announce_stop(pulse: ProcessStatus, term: asyncio.Event) -> None:
     await term.wait()
     pulse.enter(Phase.STOPPING)

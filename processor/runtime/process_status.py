@@ -16,19 +16,19 @@ from processor.monitoring.factories import view_of
 from processor.observe import metrics
 from processor.observe.health import Phase, Vitals
 from processor.settings import Settings
-from processor.stream.group_member import Core
+from processor.stream.group_member import GroupMember
 
 _TICK_S = 0.5
 
 
 @dataclass(slots=True)
-class Pulse:
+class ProcessStatus:
     """State that the parts of a process write, and its observers read. ``core`` and ``budget`` are None while there is none."""
 
     stall_s: float
     poll_stall_s: float
     worker: bool = True  # owns partitions and calls; a webhook receiver does not
-    core: Core | None = None
+    core: GroupMember | None = None
     budget: SharedBudget | None = None
     on_refresh: list[Callable[[], None]] = field(default_factory=list)  # sets further gauges
     _phase: Phase = Phase.STARTING
@@ -38,7 +38,7 @@ class Pulse:
     _over_limit: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Settings, *, worker: bool = True) -> Pulse:
+    def of(cls, settings: Settings, *, worker: bool = True) -> ProcessStatus:
         """A new one."""
         return cls(settings.observe.stall_s, settings.lanes.stall_s, worker)
 
@@ -96,7 +96,7 @@ def set_build_info(our_version: str) -> None:
     metrics.BUILD.labels(our_version, platform.python_version(), version("aiokafka")).set(1)
 
 
-def _set_lanes(core: Core | None) -> None:
+def _set_lanes(core: GroupMember | None) -> None:
     """Between two lives, and while another process has our instance id, there is no core: nothing is ours then."""
     lanes = core.snapshot() if core is not None else {}
     for gauge in (metrics.LAG, metrics.DELAYED, metrics.OVERDUE):
@@ -135,7 +135,7 @@ def _set_budget(budget: SharedBudget, view: BudgetView) -> None:
         metrics.BUDGET_PAUSED.labels(s.scope).set(s.paused_for_s)
         metrics.BUDGET_FOREIGN.labels(s.scope).set(s.foreign)
         metrics.PERMITS_WAITING.labels(s.scope).set(sum(n for name, n in waiting.items() if s.scope in SCOPES_OF[name]))
-    open_breakers = {circuit.name for circuit in view.circuits}
+    open_breakers = {breaker.name for breaker in view.breakers}
     for name in waiting:
         metrics.BREAKER_OPEN.labels(name).set(name in open_breakers)
     metrics.ACCOUNT_HELD.set("account" in open_breakers)

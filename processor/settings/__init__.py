@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from processor.settings.budget import BudgetSettings, ScopeLimit
 from processor.settings.didit import DiditSettings
-from processor.settings.files import ImageSettings
+from processor.settings.files import FileSettings
 from processor.settings.follow import FollowSettings
 from processor.settings.kafka import KafkaSettings
 from processor.settings.lanes import LaneSettings
@@ -27,8 +27,8 @@ __all__ = [
     "BudgetSettings",
     "ConfigurationError",
     "DiditSettings",
+    "FileSettings",
     "FollowSettings",
-    "ImageSettings",
     "KafkaSettings",
     "LaneSettings",
     "LogSettings",
@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
     lanes: LaneSettings = Field(default_factory=LaneSettings)
-    images: ImageSettings = Field(default_factory=ImageSettings)
+    files: FileSettings = Field(default_factory=FileSettings)
     follow: FollowSettings = Field(default_factory=FollowSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     observe: ObserveSettings = Field(default_factory=ObserveSettings)

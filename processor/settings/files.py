@@ -14,7 +14,7 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PREFIX = re.compile(r"(?!https?:|file:|data:|local:)[a-z][a-z0-9]{1,15}://[^/\s]+/(\S*/)?")
 
 
-class ImageSettings(Group):
+class FileSettings(Group):
     """Which files requests may name. Nothing is allowed by default."""
 
     roots: tuple[str, ...] = Field((), description="JSON array of absolute folders; file:// references must lie below one")
@@ -26,10 +26,10 @@ class ImageSettings(Group):
 
     @model_validator(mode="after")
     def _plain(self) -> Self:
-        faults = [f"VP_IMAGES__ROOTS: {root} is no absolute folder" for root in self.roots if not Path(root).is_absolute() or root == "/"]
-        faults += [f"VP_IMAGES__HOSTS: {host} is no lower-case host name" for host in self.hosts if not _HOST.fullmatch(host)]
+        faults = [f"VP_FILES__ROOTS: {root} is no absolute folder" for root in self.roots if not Path(root).is_absolute() or root == "/"]
+        faults += [f"VP_FILES__HOSTS: {host} is no lower-case host name" for host in self.hosts if not _HOST.fullmatch(host)]
         faults += [
-            f"VP_IMAGES__PREFIXES: {prefix} must be like s3://bucket/folder/"
+            f"VP_FILES__PREFIXES: {prefix} must be like s3://bucket/folder/"
             for prefix in self.prefixes
             if not _PREFIX.fullmatch(prefix) or ".." in prefix
         ]

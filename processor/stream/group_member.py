@@ -23,13 +23,13 @@ from processor.observe import metrics
 from processor.settings import Settings
 from processor.stream import clients
 from processor.stream.errors import StallError, describe
-from processor.stream.handler import Handler, Journal
+from processor.stream.handler import CallHistory, Handler
 from processor.stream.lane import Lane
 from processor.stream.publisher import publish
 from processor.stream.recovery import find_start, lane_name, restore_lane
 from processor.stream.topics import topic_names
 from processor.stream.transactions import LaneWriter
-from processor.stream.wakeups import Hints
+from processor.stream.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
 
@@ -49,10 +49,10 @@ class _Owned:
         self.closing = False
 
 
-class Core(ConsumerRebalanceListener):  # type: ignore[misc]
+class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     """One life; ``run`` returns when ``stop`` is set, and raises when something failed."""
 
-    def __init__(self, settings: Settings, handler: Handler, journal: Journal, hints: Hints, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, handler: Handler, journal: CallHistory, hints: Wakeups, clock_ms: Callable[[], int]) -> None:
         self.stop = asyncio.Event()
         self.published = 0  # records completed in this life
         self.assigned = False  # the group has told what is ours; what is told is taken over lane by lane
@@ -153,7 +153,7 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         lane = Lane(
             owned.partition,
-            restored.ledger,
+            restored.offsets,
             self._handler,
             self._lanes,
             clock_ms=self._clock_ms,
@@ -217,8 +217,8 @@ class Core(ConsumerRebalanceListener):  # type: ignore[misc]
         for tp, owned in self._owned.items():
             if owned.lane is not None and owned.lane.open and owned.lane.idle:
                 position = clients.read_position(self._consumer, tp)
-                if position is not None and position > owned.lane.ledger.next:
-                    owned.lane.ledger.skip_to(position)
+                if position is not None and position > owned.lane.offsets.next:
+                    owned.lane.offsets.skip_to(position)
                     owned.lane.wake.set()
 
     # ---- end

@@ -14,14 +14,16 @@ class WorkAbandonedError(Exception):
     """The handler cannot work at all any more: the record is left to the next life, and this life ends."""
 
 
-class Journal(Protocol):
+class CallHistory(Protocol):
     """Remembers the calls of all replicas, so that a new owner of a partition knows what the former one may have done."""
 
     def position(self) -> LogPosition:
         """Every later call is noted at or after this position of the journal."""
         ...
 
-    async def recall(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, LogPosition]]:
+    async def replay_lane(
+        self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
+    ) -> tuple[bool, dict[int, LogPosition]]:
         """Make the calls of a lane known, before any of its records is worked on. Waits until the journal is there.
 
         Args:
@@ -45,12 +47,12 @@ class Journal(Protocol):
 class Work:
     """One record at work. Waiting work ends at once when the lane stops; a call in flight is given time to end."""
 
-    __slots__ = ("calling", "completed", "hint", "record", "stopping", "task", "unremembered")
+    __slots__ = ("calling", "completed", "hint", "history_truncated", "record", "stopping", "task")
 
-    def __init__(self, record: Record, *, unremembered: bool = False, hint: Hint | None = None) -> None:
+    def __init__(self, record: Record, *, history_truncated: bool = False, hint: Hint | None = None) -> None:
         self.record = record
         self.hint = hint  # what has happened meanwhile to what it waits for
-        self.unremembered = unremembered  # the journal does not reach back to what a former owner may have called
+        self.history_truncated = history_truncated  # the journal does not reach back to what a former owner may have called
         self.completed = False  # nothing is to be published: the outcome is that of another record
         self.calling = False  # set while an interruption would leave the fate of a call unknown
         self.stopping = False

@@ -20,10 +20,10 @@ from processor.observe import metrics
 from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
 from processor.stream.errors import place
-from processor.stream.handler import Handler, Journal, Work, WorkAbandonedError
-from processor.stream.offsets import Ledger
+from processor.stream.handler import CallHistory, Handler, Work, WorkAbandonedError
+from processor.stream.offsets import OffsetTracker
 from processor.stream.releases import Release
-from processor.stream.wakeups import Hints
+from processor.stream.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ class Lane:
     def __init__(
         self,
         partition: TopicPartition,
-        ledger: Ledger,
+        offsets: OffsetTracker,
         handler: Handler,
         settings: LaneSettings,
         *,
@@ -45,11 +45,11 @@ class Lane:
         on_room: Callable[[], None],
         on_failed: Callable[[BaseException], None],
         holds_undue: bool,
-        journal: Journal,
-        hints: Hints,
+        journal: CallHistory,
+        hints: Wakeups,
         unremembered_below: int = 0,
     ) -> None:
-        self.partition, self.ledger = partition, ledger
+        self.partition, self.offsets = partition, offsets
         self.wake = asyncio.Event()  # something is finished, or the lane is closing
         self.open = True  # records may be delivered and started
         self.closing = False  # publish what is finished, then stop
@@ -80,19 +80,19 @@ class Lane:
             and len(self._work) < s.work_max
             and len(self._finished) < 2 * s.work_max
             and self._held_bytes < s.ahead_bytes_max
-            and self.ledger.span < s.ahead_max
+            and self.offsets.span < s.ahead_max
         )
 
     @property
     def idle(self) -> bool:
         """Everything that was delivered is published."""
-        return self.ledger.unfinished_count == 0
+        return self.offsets.unfinished_count == 0
 
     def deliver(self, records: Iterable[Record]) -> None:
         """Take records in ascending offset; those that an earlier owner has finished are passed over."""
         now_ms = self._clock_ms()
         for record in records:
-            if not self.ledger.deliver(record.source.offset):
+            if not self.offsets.deliver(record.source.offset):
                 continue
             self._held_bytes += record.size_bytes
             due_ms = peek_due_ms(record) if self._holds_undue else None
@@ -137,8 +137,8 @@ class Lane:
         while self.open and self._ready and len(self._work) < self._settings.work_max:
             record = self._ready.popleft()
             self._note_lateness(record)
-            self.ledger.started(record.source.offset, self._journal.position())
-            work = Work(record, unremembered=record.source.offset < self._unremembered_below, hint=self._hints.of(record))
+            self.offsets.started(record.source.offset, self._journal.position())
+            work = Work(record, history_truncated=record.source.offset < self._unremembered_below, hint=self._hints.of(record))
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]
@@ -194,7 +194,7 @@ class Lane:
 
     def view(self, records: Sequence[Record]) -> tuple[int, str]:
         """The offset to commit and its metadata, as if these records were finished already."""
-        return self.ledger.view({r.source.offset for r in records}, log_position=self._journal.position())
+        return self.offsets.view({r.source.offset for r in records}, log_position=self._journal.position())
 
     def take_finished(self, count_max: int) -> list[tuple[Record, Sequence[Output]]]:
         """Remove outcomes for one transaction, bounded by count, bytes and what the gap map can hold."""
@@ -202,7 +202,7 @@ class Lane:
         left: list[tuple[Record, Sequence[Output]]] = []
         size_bytes = 0
         for item in self._finished:
-            if len(taken) < count_max and size_bytes < _TRANSACTION_BYTES_MAX and self.ledger.fits(item[0].source.offset):
+            if len(taken) < count_max and size_bytes < _TRANSACTION_BYTES_MAX and self.offsets.fits(item[0].source.offset):
                 taken.append(item)
                 size_bytes += sum(o.size_bytes for o in item[1])
             else:
@@ -212,7 +212,7 @@ class Lane:
 
     def published(self, records: Sequence[Record]) -> None:
         """Note that these outcomes are in a committed transaction."""
-        self.ledger.finish(r.source.offset for r in records)
+        self.offsets.finish(r.source.offset for r in records)
         self._held_bytes -= sum(r.size_bytes for r in records)
         self._on_room()
 
@@ -251,9 +251,9 @@ class Lane:
         if self._delayed.next_due_ms is not None:
             dues.append(self._delayed.next_due_ms)
         return {
-            "floor": self.ledger.floor,
-            "next": self.ledger.next,
-            "unfinished": self.ledger.unfinished_count,
+            "floor": self.offsets.floor,
+            "next": self.offsets.next,
+            "unfinished": self.offsets.unfinished_count,
             "overdue_ms": max(0, self._clock_ms() - min(dues)) if dues else 0,
             "delayed": len(self._delayed),
             "ready": len(self._ready),

@@ -26,7 +26,7 @@ class GapMapError(ValueError):
     """The metadata of a committed offset was not written by this program."""
 
 
-class Ledger:
+class OffsetTracker:
     """The done offsets of one assignment of one partition."""
 
     def __init__(self, floor: int, done: Iterable[int] = ()) -> None:

@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from processor.budget.permits import LogPosition
 from processor.stream.clients import committed_offsets
-from processor.stream.handler import Journal
-from processor.stream.offsets import GapMapError, Ledger, Restored, decode_metadata
+from processor.stream.handler import CallHistory
+from processor.stream.offsets import GapMapError, OffsetTracker, Restored, decode_metadata
 from processor.stream.start_offset import Start, starting_point
 
 log = structlog.get_logger(__name__)
@@ -32,12 +32,12 @@ def lane_name(partition: TopicPartition) -> str:
 class RestoredLane:
     """What is known at the start of a lane."""
 
-    ledger: Ledger
+    offsets: OffsetTracker
     remembered: bool  # every call that a former owner may have made is known
     positioned: bool  # the last commit says from where the journal is to be read
 
 
-async def restore_lane(journal: Journal, lane: str, start: Start) -> RestoredLane:
+async def restore_lane(journal: CallHistory, lane: str, start: Start) -> RestoredLane:
     """Restore a lane from its last commit and the journal.
 
     Raises:
@@ -45,18 +45,18 @@ async def restore_lane(journal: Journal, lane: str, start: Start) -> RestoredLan
         LogUnavailableError: if it cannot be read.
     """
     restored, whole = _restored(lane, start)
-    ledger = Ledger(start.offset, restored.done)
+    offsets = OffsetTracker(start.offset, restored.done)
     async with asyncio.timeout(_RECALL_S):
-        reaches, first_calls = await journal.recall(lane, restored.log_position if whole else _EVERYTHING, ledger.is_unfinished)
+        reaches, first_calls = await journal.replay_lane(lane, restored.log_position if whole else _EVERYTHING, offsets.is_unfinished)
     for offset, position in first_calls.items():
-        ledger.started(offset, position)
+        offsets.started(offset, position)
     if not reaches:
         log.critical(
             "calls_forgotten",
             partition=lane,
             hint="the budget topic no longer holds all calls of this partition; those that cannot be looked up will end in doubt",
         )
-    return RestoredLane(ledger, reaches, restored.log_position is not None)
+    return RestoredLane(offsets, reaches, restored.log_position is not None)
 
 
 def _restored(lane: str, start: Start) -> tuple[Restored, bool]:

@@ -170,10 +170,10 @@ def memory_warnings(settings: Settings, found: Mapping[str, TopicFound]) -> list
 def repair_warnings(settings: Settings, found: Mapping[str, TopicFound]) -> list[str]:
     """A repairs topic that forgets sooner than the dead letters do: what was redriven already would be taken for open again."""
     names = topic_names(settings)
-    repairs_ms, letters_ms = _retention_ms(found.get(names.repairs)), _retention_ms(found.get(names.dead_letters))
-    if names.repairs not in found or repairs_ms < 0 or 0 <= letters_ms < repairs_ms:
+    repairs_ms, dead_letters_ms = _retention_ms(found.get(names.repairs)), _retention_ms(found.get(names.dead_letters))
+    if names.repairs not in found or repairs_ms < 0 or 0 <= dead_letters_ms < repairs_ms:
         return []
-    text = f"{names.repairs}: retention.ms is {repairs_ms}, that of {names.dead_letters} {letters_ms}: a dead letter whose repair is "
+    text = f"{names.repairs}: retention.ms is {repairs_ms}, that of {names.dead_letters} {dead_letters_ms}: a dead letter whose repair is "
     return [f"{text}forgotten could be redriven twice; raise retention.ms of {names.repairs} above that"]
 
 

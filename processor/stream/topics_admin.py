@@ -25,7 +25,7 @@ class TopicsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class TopicsApplied:
     """What ``apply_topics`` did and what it could not mend."""
 
     created: tuple[str, ...]
@@ -33,7 +33,7 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class TopicsReport:
     """What is wrong with the topics: the processor may run without ``faults``, and says the ``warnings`` and what is ``unread``."""
 
     faults: list[str]
@@ -41,7 +41,7 @@ class Checked:
     unread: list[str]
 
 
-async def check_topics(settings: Settings, *, only: str | None = None) -> Checked:
+async def check_topics(settings: Settings, *, only: str | None = None) -> TopicsReport:
     """What the topics are like, all of them or one.
 
     Raises:
@@ -51,12 +51,12 @@ async def check_topics(settings: Settings, *, only: str | None = None) -> Checke
     async with _admin(settings) as admin:
         found = await _find(admin, specs)
         if only is not None:
-            return Checked(all_faults(specs, found), [], [])
+            return TopicsReport(all_faults(specs, found), [], [])
         existing = await admin.list_topics()
-    return Checked(all_faults(specs, found), _warnings(settings, found), unread_topics(settings, existing))
+    return TopicsReport(all_faults(specs, found), _warnings(settings, found), unread_topics(settings, existing))
 
 
-async def apply_topics(settings: Settings, *, partitions: int, replication: int) -> Applied:
+async def apply_topics(settings: Settings, *, partitions: int, replication: int) -> TopicsApplied:
     """Create what is missing, then check everything. Never changes or deletes a topic that exists.
 
     The group's offsets on a created topic are set to its beginning, so that the first start has nothing to guess.
@@ -70,7 +70,7 @@ async def apply_topics(settings: Settings, *, partitions: int, replication: int)
         await _create(admin, missing, replication)
         found = await _wait_found(admin, specs)
     await _commit_beginnings(settings, [spec for spec in missing if not spec.is_log])
-    return Applied(tuple(spec.name for spec in missing), (*all_faults(specs, found), *_warnings(settings, found)))
+    return TopicsApplied(tuple(spec.name for spec in missing), (*all_faults(specs, found), *_warnings(settings, found)))
 
 
 def _warnings(settings: Settings, found: dict[str, TopicFound]) -> list[str]:

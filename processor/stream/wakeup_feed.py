@@ -15,7 +15,7 @@ from processor.stream.clients import build_reader, partitions_of, stop_client
 from processor.stream.errors import describe
 from processor.stream.releases import ReleaseFault, read_release
 from processor.stream.topics import topic_names
-from processor.stream.wakeups import KEPT_MS, Hints
+from processor.stream.wakeups import KEPT_MS, Wakeups
 
 log = structlog.get_logger(__name__)
 
@@ -27,10 +27,10 @@ _WARN_S = 60.0
 _UNREADABLE = "requests go on by looking at their sessions, and what is released waits until it is due"
 
 
-class EventFeed:
+class WakeupFeed:
     """One reader without a group. What it misses starts when it is due, so no error of it ends anything."""
 
-    def __init__(self, settings: Settings, hints: Hints) -> None:
+    def __init__(self, settings: Settings, hints: Wakeups) -> None:
         self._settings, self._hints = settings, hints
         self._names = topic_names(settings)
         self._warn_at = 0.0

@@ -16,7 +16,7 @@ _KEPT_MAX = 10_000
 KEPT_MS = 15 * 60_000
 
 
-class Hints:
+class Wakeups:
     """Hints of the last minutes that ``wakes`` finds worth waking somebody for. ``listeners`` are told of each new one."""
 
     def __init__(self, wakes: Callable[[Hint], bool]) -> None:

@@ -9,7 +9,7 @@ _NAMES_MAX = 100_000  # two for each event; Didit sends at most some hundred a m
 _KEEP_S = 3600.0  # Didit's last attempt comes about five minutes after its first one
 
 
-class Memory:
+class EventDedup:
     """Names of what happened, each with the time when it was written."""
 
     def __init__(self, *, names_max: int = _NAMES_MAX, keep_s: float = _KEEP_S) -> None:

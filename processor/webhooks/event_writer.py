@@ -13,7 +13,7 @@ from enum import StrEnum
 import structlog
 
 from processor.stream.errors import describe
-from processor.webhooks.dedup import Memory
+from processor.webhooks.dedup import EventDedup
 from processor.webhooks.events import Event
 
 Publish = Callable[[bytes | None, bytes], Awaitable[None]]
@@ -26,7 +26,7 @@ _CLOSE_S = 2.0
 log = structlog.get_logger(__name__)
 
 
-class Written(StrEnum):
+class WriteOutcome(StrEnum):
     """What became of an event. Only the first two may be acknowledged."""
 
     PUBLISHED = "published"
@@ -36,29 +36,29 @@ class Written(StrEnum):
     FULL = "full"  # too much is under way already
 
 
-class Writer:
+class EventWriter:
     """Publishes events, each happening once; attempts under way are bounded in time and bytes."""
 
     def __init__(self, publish: Publish, *, now: Callable[[], float]) -> None:
         self._publish, self._now = publish, now
-        self._memory = Memory()
+        self._memory = EventDedup()
         self._attempts: dict[str, asyncio.Task[bool]] = {}
         self._under_way_bytes = 0
 
-    async def write(self, event: Event, *, within_s: float) -> Written:
+    async def write(self, event: Event, *, within_s: float) -> WriteOutcome:
         """Publish the event, or join the attempt that is under way for it; returns within ``within_s`` seconds."""
         if self._memory.knows(event.identities, self._now()):
-            return Written.DUPLICATE
+            return WriteOutcome.DUPLICATE
         found = next((self._attempts[name] for name in event.identities if name in self._attempts), None)
         if found is None and self._under_way_bytes + len(event.value) > _UNDER_WAY_BYTES_MAX:
-            return Written.FULL
+            return WriteOutcome.FULL
         attempt = found or self._begin(event)
         done, _ = await asyncio.wait({attempt}, timeout=within_s)
         if not done:
-            return Written.LATE
+            return WriteOutcome.LATE
         if attempt.cancelled() or not attempt.result():
-            return Written.FAILED
-        return Written.PUBLISHED if found is None else Written.DUPLICATE
+            return WriteOutcome.FAILED
+        return WriteOutcome.PUBLISHED if found is None else WriteOutcome.DUPLICATE
 
     async def close(self) -> None:
         """End every attempt; none of them was acknowledged to Didit."""

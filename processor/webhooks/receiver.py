@@ -18,9 +18,9 @@ from aiohttp import web
 
 from processor.observe import metrics
 from processor.stream.errors import place
-from processor.webhooks.event_writer import Publish, Writer, Written
+from processor.webhooks.event_writer import EventWriter, Publish, WriteOutcome
 from processor.webhooks.events import Event, build_event
-from processor.webhooks.signatures import Refused, Verified, verify
+from processor.webhooks.signatures import SignatureRefused, Verified, verify
 
 _ANSWER_S = 4.0  # Didit waits 5; the rest is for the way there and back
 _IN_HAND_MAX = 200  # each may hold a whole body
@@ -36,7 +36,7 @@ class Counters:
 
     Attributes:
         received: deliveries, whatever became of them.
-        outcomes: verified deliveries by ``Written``, and ``test``.
+        outcomes: verified deliveries by ``WriteOutcome``, and ``test``.
         refused: the others, by reason.
         by_rotation: verified deliveries by secret; 0 is the newest, so the others show what an old secret is still used for.
         by_variant: verified deliveries by signature.
@@ -73,7 +73,7 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReceiverLimits:
     """How much and how long.
 
     Attributes:
@@ -98,10 +98,10 @@ class _RefusedError(Exception):
 class Receiver:
     """Judges deliveries and has them written."""
 
-    def __init__(self, publish: Publish, secrets: Callable[[], Sequence[bytes]], limits: Limits, now: Callable[[], float]) -> None:
+    def __init__(self, publish: Publish, secrets: Callable[[], Sequence[bytes]], limits: ReceiverLimits, now: Callable[[], float]) -> None:
         self.counters = Counters()
         self._secrets, self._limits, self._now = secrets, limits, now
-        self._writer = Writer(publish, now=now)
+        self._writer = EventWriter(publish, now=now)
         self._in_hand = 0
         self._quiet_until: dict[str, float] = {}
 
@@ -138,7 +138,7 @@ class Receiver:
         event = build_event(verified)
         self.counters.verify(verified, tuple(event.unfamiliar))
         outcome = "test" if _is_test(request) else await self._writer.write(event, within_s=ends - loop.time())
-        return self._tell(verified, event, outcome)
+        return self._send_response(verified, event, outcome)
 
     async def _body(self, request: web.Request) -> bytes:
         if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
@@ -156,19 +156,19 @@ class Receiver:
     async def _verified(self, body: bytes, request: web.Request) -> Verified:
         secrets = self._secrets()
 
-        def judge() -> Verified | Refused:
+        def judge() -> Verified | SignatureRefused:
             limits = self._limits
             return verify(body, request.headers, secrets, self._now(), tolerance_s=limits.tolerance_s, size_bytes_max=limits.body_bytes_max)
 
         found = judge() if len(body) <= _INLINE_BYTES else await asyncio.to_thread(judge)
-        if isinstance(found, Refused):
+        if isinstance(found, SignatureRefused):
             raise _RefusedError(400 if found.reason in {"not_json", "not_object"} else 401, found.reason, found.advice, found.code)
         return found
 
-    def _tell(self, verified: Verified, event: Event, outcome: Written | str) -> web.Response:
+    def _send_response(self, verified: Verified, event: Event, outcome: WriteOutcome | str) -> web.Response:
         self.counters.end(str(outcome))
         log.info("webhook_received", outcome=str(outcome), session=event.session, variant=verified.variant, rotation=verified.rotation)
-        if outcome in {Written.PUBLISHED, Written.DUPLICATE, "test"}:
+        if outcome in {WriteOutcome.PUBLISHED, WriteOutcome.DUPLICATE, "test"}:
             return _json(200, {"outcome": str(outcome)})
         return _json(503, {"error": str(outcome), "message": "not written yet; send it again"})
 
@@ -189,7 +189,7 @@ def build_receiver(
     secrets: Callable[[], Sequence[bytes]],
     *,
     path: str = "/webhooks/didit",
-    limits: Limits | None = None,
+    limits: ReceiverLimits | None = None,
     now: Callable[[], float] = time.time,
 ) -> web.Application:
     """The application; ``app[RECEIVER].counters`` tells what it did.
@@ -201,7 +201,7 @@ def build_receiver(
         limits: how much and how long.
         now: epoch seconds.
     """
-    limits = limits or Limits()
+    limits = limits or ReceiverLimits()
     receiver = Receiver(publish, secrets, limits, now)
     app = web.Application(client_max_size=limits.body_bytes_max)
     app[RECEIVER] = receiver

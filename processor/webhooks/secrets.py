@@ -37,7 +37,7 @@ class SecretSource:
         """The secrets in force now; looks at the file, and reads it if it is another one than before."""
         if self._file is None:
             return self._secrets
-        mark = _mark(self._file)
+        mark = _identity(self._file)
         if mark == self._seen:
             return self._secrets
         self._seen = mark
@@ -51,7 +51,7 @@ class SecretSource:
         return self._secrets
 
 
-def _mark(file: Path) -> tuple[int, ...] | None:
+def _identity(file: Path) -> tuple[int, ...] | None:
     """Changes with every replacement of the file, also behind the symbolic links of a mounted secret."""
     try:
         found = os.stat(file)  # noqa: PTH116 - one call, at every delivery

@@ -10,14 +10,14 @@ from aiokafka.errors import KafkaError
 from processor.observe.health import Phase
 from processor.runtime.http_server import listening
 from processor.runtime.monitoring_server import CannotListenError, watched
-from processor.runtime.process_status import Pulse
+from processor.runtime.process_status import ProcessStatus
 from processor.runtime.shutdown import stop_on_signals
 from processor.settings import Settings
 from processor.stream.errors import describe
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import TopicsError, check_topics
 from processor.webhooks.producer import EventProducer
-from processor.webhooks.receiver import Limits, build_receiver
+from processor.webhooks.receiver import ReceiverLimits, build_receiver
 from processor.webhooks.secrets import SecretSource
 
 EXIT_STOPPED = 0
@@ -38,11 +38,11 @@ def run(settings: Settings) -> int:
     return asyncio.run(_serve_until_signal(settings, SecretSource(settings.webhooks)))
 
 
-async def serve(settings: Settings, source: SecretSource, term: asyncio.Event, pulse: Pulse | None = None) -> int:
+async def serve(settings: Settings, source: SecretSource, term: asyncio.Event, pulse: ProcessStatus | None = None) -> int:
     """Receive until ``term`` is set; the exit status. ``pulse``: of a process that does nothing else."""
     s, producer = settings.webhooks, EventProducer(settings)
     app = build_receiver(
-        producer.publish, source.current, path=s.path, limits=Limits(body_bytes_max=s.body_bytes_max, tolerance_s=s.tolerance_s)
+        producer.publish, source.current, path=s.path, limits=ReceiverLimits(body_bytes_max=s.body_bytes_max, tolerance_s=s.tolerance_s)
     )
     watch = asyncio.get_running_loop().create_task(_watch_topic(settings, producer, pulse), name="webhook-topic")
     stop = asyncio.get_running_loop().create_task(term.wait(), name="webhook-stop")
@@ -61,7 +61,7 @@ async def serve(settings: Settings, source: SecretSource, term: asyncio.Event, p
         await producer.close()
 
 
-async def _watch_topic(settings: Settings, producer: EventProducer, pulse: Pulse | None) -> int:
+async def _watch_topic(settings: Settings, producer: EventProducer, pulse: ProcessStatus | None) -> int:
     """Returns only if the topic is unusable. Deliveries are taken meanwhile: a broker that is away costs them a 503, not a refusal."""
     while True:
         try:
@@ -85,7 +85,7 @@ async def _watch_topic(settings: Settings, producer: EventProducer, pulse: Pulse
 async def _serve_until_signal(settings: Settings, source: SecretSource) -> int:
     term = asyncio.Event()
     stop_on_signals(term, _STOP_S_MAX)
-    pulse = Pulse.of(settings, worker=False)
+    pulse = ProcessStatus.of(settings, worker=False)
     try:
         async with watched(settings, pulse, term):
             status = await serve(settings, source, term, pulse)

@@ -58,7 +58,7 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class SignatureRefused:
     """A delivery that is not believed. ``advice`` holds nothing of the body; ``code`` is the JSON reader's."""
 
     reason: RefusedReason
@@ -75,7 +75,7 @@ class _Candidate:
 
 def verify(
     body: bytes, headers: Mapping[str, str], secrets: Sequence[bytes], now_s: float, *, tolerance_s: float, size_bytes_max: int
-) -> Verified | Refused:
+) -> Verified | SignatureRefused:
     """Judge one delivery. Never raises, whatever the bytes.
 
     Args:
@@ -89,7 +89,7 @@ def verify(
     try:
         value = loads(body, depth_max=_DEPTH_MAX, size_bytes_max=size_bytes_max)
     except JsonFault as fault:
-        return Refused("not_json", fault.message, fault.code)
+        return SignatureRefused("not_json", fault.message, fault.code)
     if not isinstance(value, dict):
         return _refused("not_object")
     given = {variant: bytes.fromhex(text) for variant, name in _HEADERS if _HEX_DIGEST.fullmatch(text := headers.get(name, "").strip())}
@@ -129,7 +129,7 @@ def simple_text(value: Mapping[str, Any]) -> bytes | None:
     return text.encode() if text.count(":") == len(_SIMPLE_FIELDS) - 1 else None
 
 
-def _fresh(candidate: _Candidate, rotation: int, now_s: float, tolerance_s: float) -> Verified | Refused:
+def _fresh(candidate: _Candidate, rotation: int, now_s: float, tolerance_s: float) -> Verified | SignatureRefused:
     members = _simple_members(candidate.covered) if candidate.variant == "simple" else loads(candidate.covered, depth_max=_DEPTH_MAX)
     timestamp_s = _whole_seconds(members.get("timestamp"))
     if timestamp_s is None:
@@ -155,5 +155,5 @@ def _whole_seconds(timestamp: object) -> int | None:
     return int(timestamp) if timestamp == int(timestamp) else None
 
 
-def _refused(reason: RefusedReason) -> Refused:
-    return Refused(reason, _ADVICE[reason])
+def _refused(reason: RefusedReason) -> SignatureRefused:
+    return SignatureRefused(reason, _ADVICE[reason])

@@ -12,12 +12,12 @@ from processor.clock import clock_ms
 from processor.console.ports import LETTERS_A_PAGE, WAITING_MAX, ListedDeadLetters, ListedWaiting, RefusedError, UnavailableError
 from processor.monitoring.history import History, Sample
 from processor.monitoring.model import Overview
-from processor.monitoring.monitor import LookError, Lookout
+from processor.monitoring.monitor import GroupMonitor, MonitorError
 from processor.repair import redrive
-from processor.repair.delayed_index import WaitingUnreadableError
-from processor.repair.model import Done, Journey, Plan, Selection, Standing
+from processor.repair.delayed_index import DelayedUnreadableError
+from processor.repair.model import DeadLetterStatus, Plan, RepairSummary, RequestHistory, Selection
 from processor.repair.plan import make_plan, select
-from processor.repair.request_history import journey
+from processor.repair.request_history import request_history
 from processor.repair.topic_reader import RepairError
 from processor.settings import Settings
 from processor.stream.errors import describe
@@ -28,15 +28,15 @@ class KafkaOperations:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._found: Lookout | None = None
+        self._found: GroupMonitor | None = None
         self._history = History()
 
-    def begin(self, lookout: Lookout, history: History) -> None:
+    def begin(self, monitor: GroupMonitor, history: History) -> None:
         """The brokers are there."""
-        self._found, self._history = lookout, history
+        self._found, self._history = monitor, history
 
     @property
-    def _lookout(self) -> Lookout:
+    def _lookout(self) -> GroupMonitor:
         if self._found is None:
             raise UnavailableError("this replica is starting: it waits for the brokers, or reads the budget log")
         return self._found
@@ -45,7 +45,7 @@ class KafkaOperations:
         """See ``Operations.overview``."""
         try:
             return await self._lookout.overview()
-        except LookError as exc:
+        except MonitorError as exc:
             raise UnavailableError(str(exc)) from exc
 
     def history(self) -> Mapping[str, Sequence[Sample]]:
@@ -55,8 +55,8 @@ class KafkaOperations:
     async def dead_letters(self, selection: Selection, *, page: int) -> ListedDeadLetters:
         """See ``Operations.dead_letters``."""
         await self._refresh()
-        book = self._lookout.dead_letters
-        open_ones = [letter for letter in book.letters if letter.standing is Standing.OPEN]
+        index = self._lookout.dead_letters
+        open_ones = [dead_letter for dead_letter in index.dead_letters if dead_letter.status is DeadLetterStatus.OPEN]
         found = select(open_ones, selection)[::-1]
         pages = max(1, -(-len(found) // LETTERS_A_PAGE))
         page = min(max(1, page), pages)
@@ -65,56 +65,56 @@ class KafkaOperations:
             page,
             pages,
             len(found),
-            tuple(sorted({name for letter in open_ones for name in (letter.reason_type, letter.reason_code)})),
-            tuple(sorted({letter.operation for letter in open_ones if letter.operation})),
-            book.complete,
+            tuple(sorted({name for dead_letter in open_ones for name in (dead_letter.reason_type, dead_letter.reason_code)})),
+            tuple(sorted({dead_letter.operation for dead_letter in open_ones if dead_letter.operation})),
+            index.complete,
         )
 
     async def plan(self, selection: Selection) -> Plan:
         """See ``Operations.plan``."""
         await self._refresh()
-        book = self._lookout.dead_letters
+        index = self._lookout.dead_letters
         limits, horizon_s = redrive.limits_of(self._settings), redrive.horizon_s(self._settings)
-        return make_plan(book.letters, selection, limits, now_ms=clock_ms(), busy=book.repairs.busy_ms, horizon_s=horizon_s)
+        return make_plan(index.dead_letters, selection, limits, now_ms=clock_ms(), busy=index.repairs.busy_ms, horizon_s=horizon_s)
 
-    async def redrive(self, selection: Selection, by: str) -> Done:
+    async def redrive(self, selection: Selection, by: str) -> RepairSummary:
         """See ``Operations.redrive``."""
         plan = await self.plan(selection)
-        with self._told(RefusedError):
+        with self._translated(RefusedError):
             done = await redrive.redrive(self._settings, plan.chosen, by=by)
         return replace(done, left_out={**plan.left_out, **done.left_out})
 
-    async def discard(self, selection: Selection, by: str, note: str) -> Done:
+    async def discard(self, selection: Selection, by: str, note: str) -> RepairSummary:
         """See ``Operations.discard``."""
         await self._refresh()
-        chosen = select(self._lookout.dead_letters.letters, selection, standings={Standing.OPEN})
-        with self._told(RefusedError):
+        chosen = select(self._lookout.dead_letters.dead_letters, selection, statuses={DeadLetterStatus.OPEN})
+        with self._translated(RefusedError):
             return await redrive.discard(self._settings, chosen, by=by, note=note)
 
     async def waiting(self, *, reason: str | None = None) -> ListedWaiting:
         """See ``Operations.waiting``."""
-        book = self._lookout.waiting
+        index = self._lookout.waiting
         try:
-            await book.refresh()
-        except WaitingUnreadableError as exc:
+            await index.refresh()
+        except DelayedUnreadableError as exc:
             raise UnavailableError(str(exc)) from exc
-        records = list(book.records)
+        records = list(index.records)
         found = sorted((r for r in records if reason is None or (r.reason or "") == reason), key=lambda r: r.due_ms)
-        return ListedWaiting(tuple(found[:WAITING_MAX]), len(found), tuple(sorted({r.reason or "" for r in records})), book.complete)
+        return ListedWaiting(tuple(found[:WAITING_MAX]), len(found), tuple(sorted({r.reason or "" for r in records})), index.complete)
 
-    async def journey(self, request_id: str) -> Journey:
-        """See ``Operations.journey``."""
-        with self._told(UnavailableError):
-            return await journey(self._settings, request_id)
+    async def request_history(self, request_id: str) -> RequestHistory:
+        """See ``Operations.request_history``."""
+        with self._translated(UnavailableError):
+            return await request_history(self._settings, request_id)
 
     async def _refresh(self) -> None:
         try:
             await self._lookout.refresh_dead_letters()
-        except LookError as exc:
+        except MonitorError as exc:
             raise UnavailableError(str(exc)) from exc
 
     @contextmanager
-    def _told(self, ours: type[RefusedError | UnavailableError]) -> Iterator[None]:
+    def _translated(self, ours: type[RefusedError | UnavailableError]) -> Iterator[None]:
         """Errors as the page shows them; ``ours`` for those that say themselves what to do."""
         try:
             yield

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
-from processor.budget.replica_limits import Place
+from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.rules import budget_rules
 from processor.budget.shared import SharedBudget
 from processor.clock import clock_ms
@@ -17,19 +17,19 @@ from processor.didit.client import DiditClient
 from processor.didit.follow import is_settled
 from processor.engine.engine import Engine
 from processor.files.fetch import FileReader
-from processor.monitoring.factories import inside_lookout
-from processor.monitoring.sampler import Surveying
+from processor.monitoring.factories import monitor_in_process
+from processor.monitoring.sampler import OverviewSampler
 from processor.observe.health import Phase
 from processor.observe.trace_export import start_traces
 from processor.runtime.monitoring_server import CannotListenError, watched
-from processor.runtime.process_status import Pulse
+from processor.runtime.process_status import ProcessStatus
 from processor.runtime.shutdown import stop_on_signals
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
-from processor.stream.group_member import Core
+from processor.stream.group_member import GroupMember
 from processor.stream.topics_admin import TopicsError, check_topics
-from processor.stream.wakeup_feed import EventFeed
-from processor.stream.wakeups import Hints
+from processor.stream.wakeup_feed import WakeupFeed
+from processor.stream.wakeups import Wakeups
 from processor.webhooks.secrets import SecretSource
 from processor.webhooks.service import serve as receive_webhooks
 from processor.worker.operations import KafkaOperations
@@ -63,7 +63,7 @@ async def serve(settings: Settings, term: asyncio.Event) -> int:
     Raises:
         ConfigurationError: if webhooks are to be received and there is no secret.
     """
-    pulse = Pulse.of(settings)
+    pulse = ProcessStatus.of(settings)
     secrets = SecretSource(settings.webhooks) if settings.webhooks.in_run else None
     try:
         operations = KafkaOperations(settings)
@@ -76,33 +76,35 @@ async def serve(settings: Settings, term: asyncio.Event) -> int:
         return EXIT_UNUSABLE
 
 
-async def _work(settings: Settings, term: asyncio.Event, pulse: Pulse, secrets: SecretSource | None, operations: KafkaOperations) -> int:
-    place = Place(settings.kafka.instance_id, settings.didit.calls_max, settings.budget.queue_max, settings.budget.pause_park_s)
+async def _work(
+    settings: Settings, term: asyncio.Event, pulse: ProcessStatus, secrets: SecretSource | None, operations: KafkaOperations
+) -> int:
+    place = ReplicaLimits(settings.kafka.instance_id, settings.didit.calls_max, settings.budget.queue_max, settings.budget.pause_park_s)
     budget = pulse.budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), place, draw=random.random)
-    lookout = inside_lookout(settings, budget)
-    surveying = Surveying(lookout, budget, settings.observe.survey_s)
-    operations.begin(lookout, surveying.history)
+    monitor = monitor_in_process(settings, budget)
+    surveying = OverviewSampler(monitor, budget, settings.observe.survey_s)
+    operations.begin(monitor, surveying.history)
     pulse.on_refresh.append(surveying.refresh)
     loop = asyncio.get_running_loop()
-    following = loop.create_task(budget.run(), name="budget")
-    hints = Hints(lambda hint: is_settled(hint.event.get("status")))
-    feeding = loop.create_task(EventFeed(settings, hints).run(), name="events")
+    polling = loop.create_task(budget.run(), name="budget")
+    hints = Wakeups(lambda hint: is_settled(hint.event.get("status")))
+    feeding = loop.create_task(WakeupFeed(settings, hints).run(), name="events")
     receiving = loop.create_task(_receive(settings, secrets, term), name="webhooks")
     looking = {loop.create_task(surveying.survey(), name="survey"), loop.create_task(surveying.sample(), name="samples")}
     try:
         async with DiditClient(settings.didit) as client:
-            engine = Engine(settings, client, FileReader(settings.images), budget, clock_ms=clock_ms, draw=random.random)
-            supervisor = Supervisor(lambda: Core(settings, engine, budget, hints, clock_ms), budget, following, pulse, place.instance)
+            engine = Engine(settings, client, FileReader(settings.files), budget, clock_ms=clock_ms, draw=random.random)
+            supervisor = Supervisor(lambda: GroupMember(settings, engine, budget, hints, clock_ms), budget, polling, pulse, place.instance)
             status = await supervisor.run(term)
             return (await receiving if term.is_set() else 0) or status
     finally:
         pulse.enter(Phase.STOPPING)
-        tasks = {following, feeding, receiving, *looking}
+        tasks = {polling, feeding, receiving, *looking}
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
         await budget.close()
-        await lookout.close()
+        await monitor.close()
 
 
 async def _receive(settings: Settings, secrets: SecretSource | None, term: asyncio.Event) -> int:
@@ -114,7 +116,7 @@ async def _receive(settings: Settings, secrets: SecretSource | None, term: async
     return status
 
 
-async def _wait_topics(settings: Settings, term: asyncio.Event, pulse: Pulse) -> int | None:
+async def _wait_topics(settings: Settings, term: asyncio.Event, pulse: ProcessStatus) -> int | None:
     """None when the topics will do. Waits for brokers that cannot be reached, and says so."""
     pulse.enter(Phase.WAITING_FOR_KAFKA, "asking for the topics")
     while not term.is_set():

@@ -11,9 +11,9 @@ from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, NodeNotRead
 from processor.budget.shared import SharedBudget
 from processor.observe import metrics
 from processor.observe.health import Phase
-from processor.runtime.process_status import Pulse
+from processor.runtime.process_status import ProcessStatus
 from processor.stream.errors import describe, is_fatal
-from processor.stream.group_member import Core
+from processor.stream.group_member import GroupMember
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +30,10 @@ _UNREACHABLE = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, Time
 class Supervisor:
     """Builds a life, watches it, builds the next one."""
 
-    def __init__(self, make: Callable[[], Core], budget: SharedBudget, following: asyncio.Task[None], pulse: Pulse, instance: str) -> None:
-        self._make, self._budget, self._following, self._pulse, self._instance = make, budget, following, pulse, instance
+    def __init__(
+        self, make: Callable[[], GroupMember], budget: SharedBudget, polling: asyncio.Task[None], pulse: ProcessStatus, instance: str
+    ) -> None:
+        self._make, self._budget, self._following, self._pulse, self._instance = make, budget, polling, pulse, instance
         self._barren = 0  # lives in a row that published nothing
 
     async def run(self, term: asyncio.Event) -> int:
@@ -60,7 +62,7 @@ class Supervisor:
                 self._pulse.core = None
         return EXIT_STOPPED
 
-    def _is_last(self, exc: Exception, core: Core) -> bool:
+    def _is_last(self, exc: Exception, core: GroupMember) -> bool:
         if is_fatal(exc):
             log.critical("gave_up", error=describe(exc))
             return True
@@ -81,7 +83,7 @@ class Supervisor:
         log.info("instance_id_free", instance=self._instance)
         self._barren = 0
 
-    async def _end_life(self, term: asyncio.Event, core: Core) -> None:
+    async def _end_life(self, term: asyncio.Event, core: GroupMember) -> None:
         while not term.is_set() and not self._budget.has_senior:
             await pause(term, _LOOK_S)
         core.stop.set()

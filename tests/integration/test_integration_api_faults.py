@@ -224,8 +224,8 @@ async def test_nothing_personal_reaches_the_logs(kafka: LocalKafka, tmp_path: Pa
         text = a.log_path.read_text()
         for word in [*secrets, *urls]:
             assert word not in text, word
-        for letter in await rig.records("dead-letters"):
-            headers = b" ".join(v for _, v in letter.headers).decode()
+        for dead_letter in await rig.records("dead-letters"):
+            headers = b" ".join(v for _, v in dead_letter.headers).decode()
             assert not [w for w in secrets[1:] if w in headers], headers
         for delay in ("1s", "2s", "5s"):
             for retry in await rig.records(f"retry.{delay}"):

@@ -22,7 +22,7 @@ from processor.stream.budget_log import KafkaBudgetLog
 KINDS = ("memory", "kafka")
 
 
-class Place:
+class ReplicaLimits:
     """One topic and as many clients as a test asks for."""
 
     def __init__(self, kafka: LocalKafka, kind: str) -> None:
@@ -69,8 +69,8 @@ class Place:
 
 
 @asynccontextmanager
-async def place(kafka: LocalKafka, kind: str) -> AsyncIterator[Place]:
-    made = Place(kafka, kind)
+async def place(kafka: LocalKafka, kind: str) -> AsyncIterator[ReplicaLimits]:
+    made = ReplicaLimits(kafka, kind)
     await made.create()
     try:
         yield made

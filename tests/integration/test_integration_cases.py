@@ -41,7 +41,7 @@ async def session_of(rig: Rig) -> str:
     return found
 
 
-def looks(rig: Rig) -> int:
+def polls(rig: Rig) -> int:
     return sum(c["route"] == "session.decision" for c in rig.simulator.ledger()["calls"])
 
 
@@ -69,7 +69,7 @@ async def test_k03_a_review_of_days_waits_and_never_fails(kafka: LocalKafka, tmp
         session_id = await session_of(rig)
         step(rig, session_id, "In Progress")
         step(rig, session_id, "In Review")
-        await rig.until(lambda: looks(rig) >= 5, "5 looks", within_s=30)
+        await rig.until(lambda: polls(rig) >= 5, "5 looks", within_s=30)
         assert rig.finals == [], "more looks than attempts, and no failure"
         step(rig, session_id, "Approved")
         await rig.wait_finals(1)

@@ -40,10 +40,10 @@ async def test_a_new_user_sees_the_proof_and_mends_a_dead_letter() -> None:
         (source,) = re.findall(r"(source \S+);", said)
         processor = f"{sys.executable} -m processor"
         assert "session-create" in await shell(f"{source}; {processor} status")
-        letters = (await shell(f"{source}; {processor} deadletters list --json --reason request_refused")).splitlines()
-        assert letters
+        dead_letters = (await shell(f"{source}; {processor} deadletters list --json --reason request_refused")).splitlines()
+        assert dead_letters
         redriven = await shell(f"{source}; {processor} deadletters redrive --reason request_refused --yes")
-        assert str(len(letters)) in redriven
+        assert str(len(dead_letters)) in redriven
         assert "Dead letters" in await shell(f"{sys.executable} -c 'import urllib.request as u; print(u.urlopen(\"{page}\").read())'")
         demo.send_signal(signal.SIGINT)
         async with asyncio.timeout(60):

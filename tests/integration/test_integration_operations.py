@@ -114,7 +114,7 @@ async def finish_verifications(rig: Rig, wanted: int) -> None:
 
 
 async def test_every_operation_in_every_weather(kafka: LocalKafka, tmp_path: Path) -> None:
-    async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1]", IMAGES__ROOTS=json.dumps([str(tmp_path)])) as rig:
+    async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1]", FILES__ROOTS=json.dumps([str(tmp_path)])) as rig:
         inputs = Inputs(tmp_path, await settled_sessions(rig, 40))
         stories = [(operation, story) for operation in operations() for story in ("fine", "throttled", "lost")]
         await rig.start("a", "b")
@@ -148,7 +148,7 @@ DECLINES: dict[str, dict[str, Any]] = {
 
 
 async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalKafka, tmp_path: Path) -> None:
-    async with running(kafka, tmp_path, IMAGES__ROOTS=json.dumps([str(tmp_path)])) as rig:
+    async with running(kafka, tmp_path, FILES__ROOTS=json.dumps([str(tmp_path)])) as rig:
         inputs = Inputs(tmp_path, ["11111111-2222-4333-8444-555555555555"] * 9)
         declines = {
             op: inputs.of(op, "bad") for op, row in OPERATIONS.items() if row.files and op not in {"face_search", "document_ai"}
@@ -176,13 +176,13 @@ async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalK
             assert final["error"]["type"] == "request_refused", final
         for op in pages:
             assert (finals[f"{op}/page"]["status"], finals[f"{op}/page"]["error"]["code"]) == ("rejected", "file_type")
-        letters = await rig.records("dead-letters")
-        assert len(letters) == len(wrong) + len(pages)
+        dead_letters = await rig.records("dead-letters")
+        assert len(dead_letters) == len(wrong) + len(pages)
 
 
 async def test_a_kill_in_the_middle_of_every_operation_bills_nothing_twice(kafka: LocalKafka, tmp_path: Path) -> None:
     slow = ["--faults", '{"latency_s": {"median": 1.5, "sigma": 0, "max": 2}}']
-    async with running(kafka, tmp_path, simulator_options=slow, FOLLOW__POLLS_S="[1]", IMAGES__ROOTS=json.dumps([str(tmp_path)])) as rig:
+    async with running(kafka, tmp_path, simulator_options=slow, FOLLOW__POLLS_S="[1]", FILES__ROOTS=json.dumps([str(tmp_path)])) as rig:
         inputs = Inputs(tmp_path, await settled_sessions(rig, 8))
         (a,) = await rig.start("a")
         arrived = len(rig.simulator.ledger()["calls"])

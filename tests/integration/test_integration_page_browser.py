@@ -94,7 +94,7 @@ async def tab(browser: Browser, **options: Any) -> AsyncIterator[Watched]:
         await context.close()
 
 
-async def look(watched: Watched, base: str, shots: Path, name: str) -> None:
+async def read(watched: Watched, base: str, shots: Path, name: str) -> None:
     """Every page reads, fits, and has contrast; screenshots are kept."""
     for number, path in enumerate(PATHS):
         page = await watched.open(base + path)
@@ -112,7 +112,7 @@ async def test_it_reads_well_on_every_screen(tmp_path: Path) -> None:
         for scheme in ("light", "dark"):
             for name, viewport in (("wide", WIDE), ("small", SMALL)):
                 async with tab(browser, viewport=viewport, color_scheme=scheme, extra_http_headers=headers) as watched:
-                    await look(watched, base, tmp_path, f"{name}-{scheme}")
+                    await read(watched, base, tmp_path, f"{name}-{scheme}")
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
@@ -126,13 +126,13 @@ async def test_dead_letters_are_filtered_and_redriven_after_a_dry_run(script: bo
         await expect(page.locator(".bar-of-acts")).to_contain_text("match the filter")
         await page.get_by_role("button", name="Redrive all matching: dry run").click()
         await expect(page.get_by_text("nothing has changed yet")).to_be_visible()
-        assert memory.acts == []
+        assert memory.actions == []
         await page.get_by_label("Your name").fill("Zoë")
         await page.screenshot(path=tmp_path / "dry-run.png", full_page=True)
         await page.get_by_role("button", name="now").click()
         await expect(page.locator("h1")).to_contain_text("redriven.")
         await page.screenshot(path=tmp_path / "done.png", full_page=True)
-        assert [(act, by) for act, _, by in memory.acts] == [("redrive", "Zoë")]
+        assert [(act, by) for act, _, by in memory.actions] == [("redrive", "Zoë")]
 
 
 async def test_ticked_ones_are_discarded_with_a_note() -> None:
@@ -146,7 +146,7 @@ async def test_ticked_ones_are_discarded_with_a_note() -> None:
         await page.get_by_label("Your name").fill("Zoë")
         await page.get_by_role("button", name="Discard 2").click()
         await expect(page.locator("h1")).to_contain_text("2 dead letters discarded.")
-    assert memory.acts[0][1].positions == {(0, 3), (1, 4)}
+    assert memory.actions[0][1].positions == {(0, 3), (1, 4)}
 
 
 async def test_it_refreshes_itself_and_says_when_it_cannot() -> None:
@@ -199,9 +199,9 @@ async def test_it_works_on_a_real_replica(kafka: LocalKafka, tmp_path: Path) -> 
         await rig.wait_finals(3)
         base = OperatorPage(one).base
         async with tab(browser, viewport=SMALL, color_scheme="dark") as watched:
-            await look(watched, base, tmp_path, "real-small")
+            await read(watched, base, tmp_path, "real-small")
         async with tab(browser, viewport=WIDE) as watched:
-            await look(watched, base, tmp_path, "real-wide")
+            await read(watched, base, tmp_path, "real-wide")
             page = await watched.open(f"{base}/dead-letters")
             await expect(page.locator("table")).to_contain_text("r-000001")
             await page.goto(f"{base}/dead-letters/redrive?request_id=r-000001")

@@ -92,7 +92,7 @@ async def test_personal_data_and_secrets_stay_where_they_belong(kafka: LocalKafk
         "LOG__LEVEL": "debug",
         "RETRY__ATTEMPTS_MAX": "2",
         "FOLLOW__POLLS_S": "[2]",
-        "IMAGES__ROOTS": json.dumps([str(folder)]),
+        "FILES__ROOTS": json.dumps([str(folder)]),
         "WEBHOOKS__PORT": str(port),
         "WEBHOOKS__SECRETS": json.dumps([SECRET]),
     }

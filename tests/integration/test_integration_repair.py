@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.partitioner import DefaultPartitioner
-from dead_letters import begin_cli, cli, dead_letter, end_cli, headers_of, waiting_records, write_dead_letters
+from dead_letters import begin_cli, cli, dead_letter, delayed_records, end_cli, headers_of, write_dead_letters
 from rig import Rig, running
 
 from processor.client.topics import read_topics, topic_reader
@@ -25,8 +25,8 @@ from processor.contract import schemas
 from processor.contract.records import ErrorInfo
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
 from processor.devkit.kafka_cluster import LocalKafka
-from processor.monitoring.factories import outside_lookout
-from processor.repair.dead_letter_index import DeadLetterBook
+from processor.monitoring.factories import monitor_for_command
+from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.model import DeadLetter
 from processor.repair.redrive import RepairFencedError, RepairLine, discard, redrive
 from processor.repair.topic_reader import RepairError
@@ -93,7 +93,7 @@ async def test_a_redriven_request_gets_one_more_final_result_under_its_own_key(k
         assert all(not schemas.faults("repair.v1", r) for r in repairs)
         assert {(r["kind"], r["by"], r["note"], r["replay"]) for r in repairs} == {("redriven", "tester", "Didit is back", 1)}
         assert Counter(r["request_id"] for r in repairs) == Counter(names)
-        redriven = await waiting_records(rig)
+        redriven = await delayed_records(rig)
         for record in redriven:
             assert headers_of(record)["vp-replay"] == "1"
             assert headers_of(record)["vp-first-topic"] == f"{rig.prefix}.requests"
@@ -114,8 +114,8 @@ async def test_the_journey_of_a_request_and_what_is_shown_of_a_dead_letter(kafka
         await rig.publish([(key, value)])
         await rig.wait_finals(1)
         rig.simulator.post("/_sim/faults", {"rates": {}})
-        (letter,) = (await cli(rig, "deadletters", "list", "--json", "--request-id", "No")).lines
-        position = f"{letter['partition']}:{letter['offset']}"
+        (dead_letter,) = (await cli(rig, "deadletters", "list", "--json", "--request-id", "No")).lines
+        position = f"{dead_letter['partition']}:{dead_letter['offset']}"
         shown = await cli(rig, "deadletters", "show", position)
         assert "in_doubt: http_503" in shown.text
         assert '"full_name": "***"' in shown.text
@@ -166,7 +166,7 @@ async def test_a_redrive_that_is_killed_goes_on_where_it_was(kafka: LocalKafka, 
         await first_repair(rig)
         child.kill()
         await child.wait()
-        before = len(await waiting_records(rig))
+        before = len(await delayed_records(rig))
         assert 0 < before < count, "it was killed half-way"
         told = await cli(rig, "deadletters", "redrive", "--all", "--yes")
         assert told.status == 0, told.err
@@ -192,15 +192,15 @@ async def test_of_two_redrives_at_once_one_stops_and_nothing_is_done_twice(kafka
 async def test_who_begins_a_repair_knows_all_that_is_done_and_stops_everybody_else(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path) as rig:
         await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(3)])
-        book = DeadLetterBook(rig.settings, kept_max=2)
-        await book.start()
+        index = DeadLetterIndex(rig.settings, kept_max=2)
+        await index.start()
         try:
-            await book.refresh()
-            assert (len(book.letters), book.complete, book.counts.open) == (2, False, 2)
+            await index.refresh()
+            assert (len(index.dead_letters), index.complete, index.counts.open) == (2, False, 2)
             await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(3, 5)])
-            await book.refresh()
-            assert {x.request_id for x in book.letters} == {"dead-00003", "dead-00004"}
-            first, second = book.letters
+            await index.refresh()
+            assert {x.request_id for x in index.dead_letters} == {"dead-00003", "dead-00004"}
+            first, second = index.dead_letters
             async with RepairLine(rig.settings) as earlier:
                 await earlier.commit((), [repair_of(rig, first)])
                 await earlier._producer.begin_transaction()  # and there it stops, its records sent and not committed
@@ -214,19 +214,19 @@ async def test_who_begins_a_repair_knows_all_that_is_done_and_stops_everybody_el
                     async with RepairLine(rig.settings):
                         with pytest.raises(RepairFencedError, match="run this one again"):
                             await later.commit((), [repair_of(rig, second)])
-            await book.refresh()
-            assert (book.counts.open, book.counts.discarded) == (0, 2)
+            await index.refresh()
+            assert (index.counts.open, index.counts.discarded) == (0, 2)
             done = await redrive(rig.settings, [first, second], by="tester")
             assert (done.count, dict(done.left_out)) == (0, {"handled": 2}), "whatever the plan said when it was made"
             ghost = replace(first, offset=10_000)
             done = await redrive(rig.settings, [ghost, replace(first, offset=second.offset, partition=second.partition)], by="tester")
             assert dict(done.left_out) == {"gone": 2}, "a record of another time at that position is not meant"
         finally:
-            await book.close()
+            await index.close()
 
 
-def repair_of(rig: Rig, letter: DeadLetter) -> Repair:
-    target = Target(f"{rig.prefix}.dead-letters", letter.partition, letter.offset, letter.failed_ms)
+def repair_of(rig: Rig, dead_letter: DeadLetter) -> Repair:
+    target = Target(f"{rig.prefix}.dead-letters", dead_letter.partition, dead_letter.offset, dead_letter.failed_ms)
     return Repair(RepairKind.DISCARDED, str(uuid.uuid4()), 1, "tester", target)
 
 
@@ -264,7 +264,7 @@ async def first_repair(rig: Rig) -> None:
 
 
 async def each_redriven_once(rig: Rig, count: int) -> None:
-    redriven = await waiting_records(rig)
+    redriven = await delayed_records(rig)
     firsts = Counter(headers_of(r)["vp-first-offset"] for r in redriven)
     assert len(firsts) == count
     assert set(firsts.values()) == {1}
@@ -279,11 +279,11 @@ async def test_readers_that_come_at_once_share_one_client_and_leave_nothing_behi
     async with running(kafka, tmp_path) as rig:
         await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(300)])
         before = fetchers()
-        async with outside_lookout(rig.settings) as lookout:
-            await asyncio.gather(*(lookout.refresh_dead_letters() for _ in range(4)))
-            assert lookout.dead_letters.counts.open == 300
+        async with monitor_for_command(rig.settings) as monitor:
+            await asyncio.gather(*(monitor.refresh_dead_letters() for _ in range(4)))
+            assert monitor.dead_letters.counts.open == 300
             assert fetchers() == before + 1
-            reader = lookout.dead_letters._reader._consumer
+            reader = monitor.dead_letters._reader._consumer
             assert reader.paused() == reader.assignment() != frozenset(), "between two looks nothing is fetched"
         assert fetchers() == before
 
@@ -296,17 +296,17 @@ def fetchers() -> int:
 async def test_what_the_topic_keeps_no_more_is_not_open_and_a_topic_made_anew_is_read(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path, partitions=1) as rig:
         await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(10)])
-        book, admin = DeadLetterBook(rig.settings), AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
+        index, admin = DeadLetterIndex(rig.settings), AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
         await admin.start()
-        await book.start()
+        await index.start()
         try:
-            await book.refresh()
-            assert (await discard(rig.settings, book.letters[5:7], by="tester")).count == 2
-            await book.refresh()
-            assert (book.counts.open, book.counts.discarded) == (8, 2)
+            await index.refresh()
+            assert (await discard(rig.settings, index.dead_letters[5:7], by="tester")).count == 2
+            await index.refresh()
+            assert (index.counts.open, index.counts.discarded) == (8, 2)
             await admin.delete_records({TopicPartition(f"{rig.prefix}.dead-letters", 0): RecordsToDelete(before_offset=6)})
-            await book.refresh()
-            assert ([x.offset for x in book.letters], book.counts.open, book.counts.discarded) == ([6, 7, 8, 9], 3, 1)
+            await index.refresh()
+            assert ([x.offset for x in index.dead_letters], index.counts.open, index.counts.discarded) == ([6, 7, 8, 9], 3, 1)
             await admin.delete_topics([f"{rig.prefix}.dead-letters", f"{rig.prefix}.repairs"])
             async with asyncio.timeout(30):
                 while len((await check_topics(rig.settings)).faults) < 2:
@@ -314,14 +314,14 @@ async def test_what_the_topic_keeps_no_more_is_not_open_and_a_topic_made_anew_is
             await apply_topics(rig.settings, partitions=1, replication=1)
             await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(20, 23)])
             async with asyncio.timeout(30):
-                while [x.request_id for x in book.letters] != ["dead-00020", "dead-00021", "dead-00022"]:
+                while [x.request_id for x in index.dead_letters] != ["dead-00020", "dead-00021", "dead-00022"]:
                     with suppress(RepairError, KafkaError):
-                        await book.refresh()
-            assert (await discard(rig.settings, book.letters[:1], by="tester")).count == 1
-            await book.refresh()
-            assert (book.counts.open, book.counts.discarded) == (2, 1)
+                        await index.refresh()
+            assert (await discard(rig.settings, index.dead_letters[:1], by="tester")).count == 1
+            await index.refresh()
+            assert (index.counts.open, index.counts.discarded) == (2, 1)
         finally:
-            await book.close()
+            await index.close()
             await admin.close()
 
 
@@ -333,13 +333,13 @@ async def test_one_that_is_too_large_stops_no_others_and_the_last_start_is_the_l
         large = dead_letter(rig.prefix, 201, given={"full_name": "x" * 200_000})
         unread = replace(dead_letter(rig.prefix, 202), value=b"{")
         await write_dead_letters(rig, [*calls, large, unread])
-        book = DeadLetterBook(rig.settings)
-        await book.start()
+        index = DeadLetterIndex(rig.settings)
+        await index.start()
         try:
-            await book.refresh()
-            done = await redrive(small, book.letters, by="tester")
+            await index.refresh()
+            done = await redrive(small, index.dead_letters, by="tester")
         finally:
-            await book.close()
+            await index.close()
         assert (done.count, dict(done.left_out)) == (202, {"too_large": 1})
         dues = {r["request_id"]: r["due_ms"] for r in [orjson.loads(x.value) for x in await rig.records("repairs")]}
         assert done.last_due_ms == max(dues.values()) > dues[None]
@@ -349,9 +349,9 @@ async def test_every_request_id_can_be_asked_for_and_what_is_none_is_told(kafka:
     ids = ["Null", "\U0001f600" * 128, " two  spaces ", "--help me", "ключ/№1", "\u202eabc"]
     async with running(kafka, tmp_path) as rig:
         body = orjson.loads(dead_letter(rig.prefix, 0).value or b"")
-        letters = [dead_letter(rig.prefix, n) for n in range(len(ids))]
+        dead_letters = [dead_letter(rig.prefix, n) for n in range(len(ids))]
         values = [orjson.dumps({**body, "request_id": odd}) for odd in ids]
-        await write_dead_letters(rig, [replace(x, value=value) for x, value in zip(letters, values, strict=True)])
+        await write_dead_letters(rig, [replace(x, value=value) for x, value in zip(dead_letters, values, strict=True)])
         for odd in ids:
             found = await cli(rig, "results", "find", "--json", "--", odd)
             assert (found.status, found.lines[0]["request_id"]) == (0, odd), found.err

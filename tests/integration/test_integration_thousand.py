@@ -78,5 +78,5 @@ async def test_each_of_a_thousand_ends_in_exactly_one_correct_result(kafka: Loca
             assert final["status"] == ("expired" if status in {"Expired", "Abandoned"} else "succeeded")
         outcomes = {d["answer"] for d in ledger["webhooks"]}
         assert "lost" in outcomes
-        looks = sum(c["route"] == "session.decision" for c in ledger["calls"])
-        assert looks < 2 * COUNT, "most ended by their webhook"
+        polls = sum(c["route"] == "session.decision" for c in ledger["calls"])
+        assert polls < 2 * COUNT, "most ended by their webhook"

@@ -87,8 +87,8 @@ async def test_an_event_ends_a_wait_of_hours(kafka: LocalKafka, tmp_path: Path) 
         assert judged.ok, judged
         finals = {f["request_id"]: f["output"] for f in rig.finals}
         assert [finals[i].get("from") for i in ids(4)] == [None, "event", "event", "event"]
-        looks = [c for c in rig.simulator.ledger()["calls"] if c["route"] == "session.decision"]
-        assert len(looks) == 1, "only the event that was not signed whole needed a look"
+        polls = [c for c in rig.simulator.ledger()["calls"] if c["route"] == "session.decision"]
+        assert len(polls) == 1, "only the event that was not signed whole needed a look"
 
 
 async def test_killed_replicas_follow_on_and_nothing_is_created_twice(kafka: LocalKafka, tmp_path: Path) -> None:

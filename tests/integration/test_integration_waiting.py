@@ -17,8 +17,8 @@ from rig import WORKFLOW_ID, Rig, create_request, running
 
 from processor.client.topics import request_producer
 from processor.devkit.kafka_cluster import LocalKafka
-from processor.monitoring.delayed_view import waiting_view
-from processor.repair.delayed_index import WaitingBook
+from processor.monitoring.delayed_view import delayed_view
+from processor.repair.delayed_index import DelayedIndex
 from processor.repair.release import publish_releases, releases_of
 from processor.stream.releases import Release
 
@@ -203,31 +203,31 @@ async def test_a_release_in_the_middle_of_a_doubt_bills_nothing_twice(kafka: Loc
 
 async def test_the_book_reads_only_what_is_new_and_lists_what_is_malformed(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path, more=LONG) as rig:
-        book = WaitingBook(rig.settings)
+        index = DelayedIndex(rig.settings)
         try:
-            await book.refresh()
-            assert (len(book.records), book.complete) == (0, True)
+            await index.refresh()
+            assert (len(index.records), index.complete) == (0, True)
             (a,) = await rig.start("a")
             await let_wait(rig, 10)
-            await book.refresh()
-            assert (len(book.records), book.complete) == (10, True)
+            await index.refresh()
+            assert (len(index.records), index.complete) == (10, True)
             await asyncio.to_thread(a.child.stop, 20.0)
             async with request_producer(rig.settings) as producer:
                 bad = orjson.dumps({"request_id": "odd", "operation": "aml", "input": 7})
                 await producer.send_and_wait(f"{rig.prefix}.retry.10m", bad, b"k", headers=[("vp-nonsense", b"\xff")])
-            await book.refresh()
-            view = waiting_view(book.records, int(time.time() * 1000))
+            await index.refresh()
+            view = delayed_view(index.records, int(time.time() * 1000))
             assert (view.count, view.due_now) == (11, 1)
-            (odd,) = [r for r in book.records if r.request_id == "odd"]
+            (odd,) = [r for r in index.records if r.request_id == "odd"]
             assert (odd.operation, odd.reason) == ("aml", "header_unknown")
-            some = sorted(book.records, key=lambda r: r.due_ms)[1:4]
+            some = sorted(index.records, key=lambda r: r.due_ms)[1:4]
             await publish_releases(rig.settings, releases_of(some, RUN), by="test", at_ms=1)
             a.start()  # it was away when the release was written
             await rig.until(lambda: len(rig.watch.seen.final_ids) >= 4, "3 released and the malformed one")
-            await book.refresh()
-            assert len(book.records) == 7
+            await index.refresh()
+            assert len(index.records) == 7
         finally:
-            await book.close()
+            await index.close()
 
 
 async def test_the_commands_say_what_to_do(kafka: LocalKafka, tmp_path: Path) -> None:

@@ -11,14 +11,25 @@ from hypothesis import strategies as st
 from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
-from processor.budget.call_journal import CallBook
-from processor.budget.permits import NOT_SENT, Ask, BudgetClosedError, CallClass, DoubtError, Ending, Fate, Health, LogPosition, Mark
-from processor.budget.replica_limits import Place
+from processor.budget.call_journal import CallIndex
+from processor.budget.permits import (
+    NOT_SENT,
+    Ask,
+    BudgetClosedError,
+    CallClass,
+    CallIdentity,
+    DoubtError,
+    Ending,
+    Fate,
+    HealthSignal,
+    LogPosition,
+)
+from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
 
 RULES = Rules({"a": (50, 10.0)}, 8.0, 10.0, 5.0, 0.1, 1.0, 60.0, 3600.0, 10, 5.0, 1.0)
-MARK = Mark("request", "content", "first", "t[0]", 5)
+MARK = CallIdentity("request", "content", "first", "t[0]", 5)
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class Story:
         await asyncio.sleep(owner.starts_s)
         memory_log = MemoryLog(topic)
         memory_log.lag_s = owner.lag_s
-        place = Place(f"owner-{number}", calls_max=5, queue_max=100, park_s=60.0)
+        place = ReplicaLimits(f"owner-{number}", calls_max=5, queue_max=100, park_s=60.0)
         budget = SharedBudget(memory_log, RULES, place, draw=random.Random(owner.seed).random, clock=asyncio.get_running_loop().time)
         tasks = [asyncio.create_task(budget.run()), asyncio.create_task(self._serve(number, owner, budget))]
         await asyncio.sleep(owner.lives_s)
@@ -62,7 +73,7 @@ class Story:
     async def _serve(self, number: int, owner: Owner, budget: SharedBudget) -> None:
         ask = Ask("op", ("a",), CallClass.NORMAL, 0, MARK, announced=self.announced, settled_ms=0)
         try:
-            await budget.recall("t[0]", LogPosition("", 0), lambda _: True)
+            await budget.replay_lane("t[0]", LogPosition("", 0), lambda _: True)
             permit = await budget.acquire(ask)
         except DoubtError:
             self.doubts += 1
@@ -75,9 +86,9 @@ class Story:
             return
         self.calls.append((number, owner.fate))
         if owner.fate in {"answered", "void"}:
-            budget.release(permit, Ending(Fate.ANSWERED, Health.GOOD, acted=owner.fate == "answered"))
+            budget.release(permit, Ending(Fate.ANSWERED, HealthSignal.GOOD, acted=owner.fate == "answered"))
         elif owner.fate == "lost":
-            budget.release(permit, Ending(Fate.UNKNOWN, Health.BAD))
+            budget.release(permit, Ending(Fate.UNKNOWN, HealthSignal.BAD))
 
 
 owners = st.lists(
@@ -134,7 +145,9 @@ def test_the_judge_sees_a_zombie_that_is_not_stopped() -> None:
 
         slow.append = append  # type: ignore[method-assign,assignment]
         clock = asyncio.get_running_loop().time
-        budgets = [SharedBudget(log, RULES, Place("o", 5, 100, 60.0), draw=lambda: 0.0, clock=clock) for log in (slow, MemoryLog(topic))]
+        budgets = [
+            SharedBudget(log, RULES, ReplicaLimits("o", 5, 100, 60.0), draw=lambda: 0.0, clock=clock) for log in (slow, MemoryLog(topic))
+        ]
         tasks = [asyncio.create_task(b.run()) for b in budgets]
         tasks.append(asyncio.create_task(story._serve(0, zombie, budgets[0])))
         await asyncio.sleep(2)
@@ -148,9 +161,9 @@ def test_the_judge_sees_a_zombie_that_is_not_stopped() -> None:
         return acting(story)
 
     assert run_virtual(play()) == 1
-    begin = CallBook.begin
+    begin = CallIndex.begin
     try:
-        CallBook.begin = lambda self, ask_id, offset: begin(self, ask_id, offset) or ask_id in self._by_id  # type: ignore[method-assign]
+        CallIndex.begin = lambda self, ask_id, offset: begin(self, ask_id, offset) or ask_id in self._by_id  # type: ignore[method-assign]
         assert run_virtual(play()) == 2
     finally:
-        CallBook.begin = begin  # type: ignore[method-assign]
+        CallIndex.begin = begin  # type: ignore[method-assign]

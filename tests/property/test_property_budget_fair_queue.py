@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.budget.fair_queue import ClassQueue
+from processor.budget.fair_queue import FairQueue
 from processor.budget.permits import CallClass
 
 BOUNDS = {CallClass.URGENT: 5, CallClass.NORMAL: 6, CallClass.RETRY: 18, CallClass.BULK: 18, CallClass.POLL: 18}
@@ -16,7 +16,7 @@ steps = st.lists(pushes | st.tuples(st.just("pop"), st.none()) | st.tuples(st.ju
 
 @given(steps)
 def test_nobody_starves_and_a_class_serves_its_oldest_first(steps: list[tuple[str, CallClass | int | None]]) -> None:
-    queue: ClassQueue[int] = ClassQueue()
+    queue: FairQueue[int] = FairQueue()
     waiting: dict[CallClass, list[tuple[int, int]]] = {c: [] for c in CallClass}  # waiter, ticket
     passed_over = dict.fromkeys(CallClass, 0)
     for number, (what, argument) in enumerate(steps):
@@ -49,7 +49,7 @@ def test_nobody_starves_and_a_class_serves_its_oldest_first(steps: list[tuple[st
 
 
 def test_the_shares_are_the_weights_while_all_wait() -> None:
-    queue: ClassQueue[CallClass] = ClassQueue()
+    queue: FairQueue[CallClass] = FairQueue()
     for call_class in CallClass:
         for _ in range(1000):
             queue.push(call_class, 0, call_class)
@@ -58,7 +58,7 @@ def test_the_shares_are_the_weights_while_all_wait() -> None:
 
 
 def test_a_class_that_was_away_has_saved_nothing_up() -> None:
-    queue: ClassQueue[CallClass] = ClassQueue()
+    queue: FairQueue[CallClass] = FairQueue()
     for _ in range(1000):
         queue.push(CallClass.NORMAL, 0, CallClass.NORMAL)
         queue.pop()
@@ -70,7 +70,7 @@ def test_a_class_that_was_away_has_saved_nothing_up() -> None:
 
 
 def test_clear_returns_everybody() -> None:
-    queue: ClassQueue[str] = ClassQueue()
+    queue: FairQueue[str] = FairQueue()
     queue.push(CallClass.BULK, 0, "a")
     queue.push(CallClass.URGENT, 0, "b")
     assert sorted(queue.clear()) == ["a", "b"]
@@ -79,14 +79,14 @@ def test_clear_returns_everybody() -> None:
 
 
 def test_the_oldest_of_a_class_is_first_whenever_it_came() -> None:
-    queue: ClassQueue[str] = ClassQueue()
+    queue: FairQueue[str] = FairQueue()
     for since_ms, name in ((30, "c"), (10, "a"), (20, "b"), (10, "a2")):
         queue.push(CallClass.NORMAL, since_ms, name)
     assert [queue.pop() for _ in range(4)] == ["a", "a2", "b", "c"]
 
 
 def test_the_last_one_makes_room_for_whoever_comes_before_it() -> None:
-    queue: ClassQueue[str] = ClassQueue()
+    queue: FairQueue[str] = FairQueue()
     queue.push(CallClass.NORMAL, 10, "old")
     queue.push(CallClass.BULK, 10, "bulk")
     assert queue.pop_last((CallClass.BULK, 20)) is None

@@ -16,8 +16,8 @@ from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
 from processor.budget import log_reader
-from processor.budget.permits import Ask, BudgetClosedError, CallClass, Ending, Fate, Health, Mark, NotNowError, Permit
-from processor.budget.replica_limits import Place
+from processor.budget.permits import Ask, BudgetClosedError, CallClass, CallIdentity, Ending, Fate, HealthSignal, NotNowError, Permit
+from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
 
@@ -48,7 +48,7 @@ class Server:
         """How long the client waits for its answer, and what it knows then."""
         kind = self.draw.random() if self.losses else 1.0
         if kind < 0.03:
-            return 0.01, Ending(Fate.NOT_SENT, Health.NEUTRAL)
+            return 0.01, Ending(Fate.NOT_SENT, HealthSignal.NEUTRAL)
         latency_s = min(TIMEOUT_S, self.draw.lognormvariate(-1.5, 1.2)) if self.latency_s is None else self.latency_s
         arrives = max([at + latency_s * self.draw.random(), *(end for begin, end in self.stalls if begin <= at < end)])
         lost = kind < 0.06
@@ -58,8 +58,8 @@ class Server:
             self.counted_at[scope].append(arrives)
         answered_s = max(latency_s, arrives - at)
         if lost or answered_s > TIMEOUT_S:
-            return TIMEOUT_S, Ending(Fate.UNKNOWN, Health.NEUTRAL)
-        return answered_s, Ending(Fate.ANSWERED, Health.GOOD, acted=True)
+            return TIMEOUT_S, Ending(Fate.UNKNOWN, HealthSignal.NEUTRAL)
+        return answered_s, Ending(Fate.ANSWERED, HealthSignal.GOOD, acted=True)
 
     def most_in_a_window(self, scope: str) -> int:
         moments, first, most = sorted(self.counted_at[scope]), 0, 0
@@ -118,7 +118,7 @@ class World:
         for life_s in lives_s:
             log = MemoryLog(topic)
             log.lag_s = draw.choice((0.0, 0.01, 0.3)) if self.unkind else 0.0
-            place = Place("replica", calls_max=50, queue_max=100, park_s=2.0)
+            place = ReplicaLimits("replica", calls_max=50, queue_max=100, park_s=2.0)
             budget = SharedBudget(log, self._rules(), place, draw=draw.random, clock=asyncio.get_running_loop().time)
             tasks = [asyncio.create_task(budget.run())]
             tasks += [asyncio.create_task(self._call(budget, server, draw, e)) for e in LINES for _ in range(self.callers)]
@@ -142,7 +142,7 @@ class World:
         loop = asyncio.get_running_loop()
         while True:
             number = int(draw.random() * 1e9)
-            mark = Mark(f"{number}", "content", f"{number}", "t[0]", number)
+            mark = CallIdentity(f"{number}", "content", f"{number}", "t[0]", number)
             announced = self.unkind and draw.random() < 0.3
             ask = Ask(endpoint, LINES[endpoint], draw.choice(tuple(CallClass)), int(loop.time()), mark, announced=announced)
             try:
@@ -212,7 +212,7 @@ def test_all_of_the_budget_goes_to_the_one_who_has_work() -> None:
         world = World(dict.fromkeys(SCOPES, 60), 3, [], unkind=False, latency_s=0.05)
         draw, topic = random.Random(3), MemoryTopic()
         server = Server(draw, losses=False, latency_s=0.05)
-        place = Place("replica", calls_max=50, queue_max=100, park_s=2.0)
+        place = ReplicaLimits("replica", calls_max=50, queue_max=100, park_s=2.0)
         clock = asyncio.get_running_loop().time
         budgets = [SharedBudget(MemoryLog(topic), world._rules(), place, draw=draw.random, clock=clock) for _ in range(6)]
         tasks = [asyncio.create_task(b.run()) for b in budgets]

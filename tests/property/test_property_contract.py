@@ -35,9 +35,9 @@ def test_decoding_never_raises_and_always_says_something(value: bytes | None, he
     if isinstance(found, Rejected):
         result = Result(found.request_id, found.operation, Status.REJECTED, found.hop.first, 0, found.hop.first_ms, 0, error=found.error)
         assert orjson.loads(result_output(result).value or b"")["status"] == "rejected"
-        letter = dead_letter_output(record, found.hop, found.error, failed_ms=0, value_bytes_max=1000)
-        assert letter.value == value
-        assert all((v or b"").isascii() for _, v in letter.headers)
+        dead_letter = dead_letter_output(record, found.hop, found.error, failed_ms=0, value_bytes_max=1000)
+        assert dead_letter.value == value
+        assert all((v or b"").isascii() for _, v in dead_letter.headers)
 
 
 @given(st.binary(max_size=60).map(lambda tail: b'{"request_id":"r","operation":"session.create","input":{"workflow_id":' + tail))

@@ -18,14 +18,14 @@ from processor.contract.repairs import read_repair
 from processor.didit.catalog import OPERATIONS
 from processor.repair.dead_letter import call_over_ms, dead_letter_of, redriven_hop
 from processor.repair.dead_letter_index import newest
-from processor.repair.history_steps import input_step, letter_step, moment, result_step
+from processor.repair.history_steps import dead_letter_entry, input_step, moment, result_step
 from processor.repair.model import Selection
 from processor.repair.plan import Pacer, make_plan
 from processor.settings import load_settings
 
 NOW = 1_764_000_000_000
 LIMITS = {scope: (limit.limit, limit.window_s) for scope, limit in load_settings().budget.all_limits.items()}
-OURS = [name for name, _ in dead_letter("v", 1, session_id="11111111-2222-4333-8444-555555555555", doubt_ms=3, replay=1, looks=2).headers]
+OURS = [name for name, _ in dead_letter("v", 1, session_id="11111111-2222-4333-8444-555555555555", doubt_ms=3, replay=1, polls=2).headers]
 VALUES = st.one_of(
     st.none(), st.binary(max_size=40), st.integers().map(lambda n: str(n).encode()), st.sampled_from([b"", b"0" * 400, b"9" * 19])
 )
@@ -42,7 +42,7 @@ def test_any_record_of_the_topic_is_a_dead_letter_that_can_be_listed_and_redrive
     assert len(plan.chosen) + sum(plan.left_out.values()) == 1
     assert call_over_ms(found, NOW, 180_000) <= NOW + 180_000
     moment(found.failed_ms)
-    letter_step(found, "v.dead-letters", found.standing)
+    dead_letter_entry(found, "v.dead-letters", found.status)
     hop = redriven_hop(found, NOW)
     if hop.replay < 1_000_000 and hop.hop < 1_000_000 and hop.first_ms <= NOW:
         assert read_hop(Record(Source("v.retry.10s", 0, 1), key, value, hop_headers(hop), NOW)) == hop, "a lane takes it"

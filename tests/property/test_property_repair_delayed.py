@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from processor.budget.permits import LogPosition
 from processor.contract.records import Record, Source
-from processor.repair.delayed import WaitingRecords
-from processor.stream.offsets import Ledger, finished_of
+from processor.repair.delayed import DelayedRecords
+from processor.stream.offsets import OffsetTracker, finished_of
 
 HERE = LogPosition("01234567", 0)
 PLACE = ("v.retry.1m", 0)
@@ -20,8 +20,8 @@ def test_entries_are_what_was_delivered_less_what_is_done(data: st.DataObject) -
     draw = data.draw(st.randoms(use_true_random=False))
     start = data.draw(st.integers(0, 10**12))
     log = [o for o in range(start, start + data.draw(st.integers(1, 80))) if draw.random() < 0.9]  # the rest are markers
-    ledger, at_work, done = Ledger(start), list[int](), set[int]()
-    book, position = WaitingRecords(1000), start
+    ledger, at_work, done = OffsetTracker(start), list[int](), set[int]()
+    index, position = DelayedRecords(1000), start
     seen = finished_of(*ledger.view(log_position=HERE))
     to_deliver = list(log)
     for _ in range(data.draw(st.integers(1, 60))):
@@ -37,8 +37,8 @@ def test_entries_are_what_was_delivered_less_what_is_done(data: st.DataObject) -
         else:  # a refresh that reads some of the log, then the commit
             position = max(position, seen.floor)
             until = draw.randrange(position, start + 90)
-            book.deliver((Record(Source(*PLACE, o), None, b"{}") for o in log if position <= o < until), seen)
+            index.deliver((Record(Source(*PLACE, o), None, b"{}") for o in log if position <= o < until), seen)
             position = until
             seen = finished_of(*ledger.view(log_position=HERE))
-            book.settle({PLACE: seen})
-            assert [r.offset for r in book] == [o for o in log if o < position and o not in done]
+            index.settle({PLACE: seen})
+            assert [r.offset for r in index] == [o for o in log if o < position and o not in done]

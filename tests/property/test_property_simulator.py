@@ -245,7 +245,7 @@ def test_a_path_of_a_user_takes_documented_steps_only(steps: list[str]) -> None:
 possible = ["Approved", "Declined", "In Review", "Abandoned", "Expired", "In Review > Approved", "In Review > Declined", "Not Started"]
 
 
-def history(seed: int, odds: dict[str, float], looks: list[float]) -> list[tuple[int, str, float]]:
+def history(seed: int, odds: dict[str, float], polls: list[float]) -> list[tuple[int, str, float]]:
     """All changes of ten sessions, if time is looked at in these steps."""
     config = Config(behaviour=Behaviour(50.0, odds), session_expiration_s=120.0, abandon_after_s=40.0, kyc_valid_s=200.0)
     sessions = Sessions(config, random.Random(seed))
@@ -259,7 +259,7 @@ def history(seed: int, odds: dict[str, float], looks: list[float]) -> list[tuple
     sessions.listener = listen
     for number in range(10):
         sessions.create(application, {"workflow_id": "w", "vendor_data": str(number)}, 1000.0)
-    for now in [*sorted(looks), 2000.0]:
+    for now in [*sorted(polls), 2000.0]:
         sessions.advance(1000.0 + now)
     return seen
 
@@ -267,8 +267,8 @@ def history(seed: int, odds: dict[str, float], looks: list[float]) -> list[tuple
 @given(
     st.integers(0, 9), st.dictionaries(st.sampled_from(possible), st.floats(0.1, 10), min_size=1), st.lists(st.floats(0, 2000), max_size=8)
 )
-def test_what_time_does_does_not_depend_on_who_looks(seed: int, odds: dict[str, float], looks: list[float]) -> None:
-    seen = history(seed, odds, looks)
+def test_what_time_does_does_not_depend_on_who_looks(seed: int, odds: dict[str, float], polls: list[float]) -> None:
+    seen = history(seed, odds, polls)
     assert seen == history(seed, odds, []), "in one step"
     assert [at for _, _, at in seen] == sorted(at for _, _, at in seen)
     last: dict[int, str] = {}

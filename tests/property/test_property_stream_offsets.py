@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.budget.permits import LogPosition
-from processor.stream.offsets import GAP_MAP_BITS, GapMapError, Ledger, decode_metadata, encode_metadata
+from processor.stream.offsets import GAP_MAP_BITS, GapMapError, OffsetTracker, decode_metadata, encode_metadata
 
 offsets = st.integers(0, 2**62)
 
@@ -28,7 +28,7 @@ def test_no_owner_repeats_or_passes_over_a_record(data: st.DataObject) -> None:
     done: set[int] = set()
     committed: tuple[int, str] = (start, "")
     for _ in range(data.draw(st.integers(1, 12))):  # owners, one after the other; each may die at any moment
-        ledger = Ledger(committed[0], decode_metadata(*committed).done)
+        ledger = OffsetTracker(committed[0], decode_metadata(*committed).done)
         assert all(o in done for o in log if o < ledger.floor), "the committed offset is beyond an unfinished record"
         to_read = [o for o in log if o >= ledger.floor]
         at_work: list[int] = []
@@ -49,7 +49,7 @@ def test_no_owner_repeats_or_passes_over_a_record(data: st.DataObject) -> None:
                 done |= batch
                 assert ledger.view(log_position=HERE) == committed
                 assert ledger.unfinished_count == len(at_work)
-    ledger = Ledger(committed[0], decode_metadata(*committed).done)
+    ledger = OffsetTracker(committed[0], decode_metadata(*committed).done)
     for offset in (o for o in log if o >= ledger.floor):
         if ledger.deliver(offset):
             ledger.finish([offset])
@@ -107,7 +107,7 @@ def test_metadata_without_a_position_is_refused(metadata: str) -> None:
 
 
 def test_the_journal_is_read_back_to_the_first_call_of_what_is_not_finished() -> None:
-    ledger = Ledger(0)
+    ledger = OffsetTracker(0)
     for offset in range(4):
         ledger.deliver(offset)
     assert decode_metadata(0, ledger.view(log_position=at(50))[1]).log_position == at(50), "nothing was called"
@@ -123,7 +123,7 @@ def test_the_journal_is_read_back_to_the_first_call_of_what_is_not_finished() ->
 
 
 def test_markers_at_the_tail_move_the_floor_only_when_idle_records_allow_it() -> None:
-    ledger = Ledger(10)
+    ledger = OffsetTracker(10)
     assert ledger.deliver(10)
     ledger.skip_to(15)
     assert ledger.view(log_position=HERE)[0] == 10
@@ -132,14 +132,14 @@ def test_markers_at_the_tail_move_the_floor_only_when_idle_records_allow_it() ->
 
 
 def test_a_rewind_inside_one_assignment_is_an_error() -> None:
-    ledger = Ledger(0)
+    ledger = OffsetTracker(0)
     assert ledger.deliver(5)
     with pytest.raises(ValueError, match="delivered after"):
         ledger.deliver(5)
 
 
 def test_what_was_called_in_a_log_that_is_gone_is_not_said_to_be_in_the_new_one() -> None:
-    ledger = Ledger(0)
+    ledger = OffsetTracker(0)
     for offset in range(2):
         ledger.deliver(offset)
     ledger.started(0, at(900))

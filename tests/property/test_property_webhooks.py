@@ -23,7 +23,7 @@ from processor.contract.schemas import schema_folder
 from processor.contract.strict_json import dumps, loads
 from processor.webhooks.canonical import canonical_forms, script_number
 from processor.webhooks.events import build_event
-from processor.webhooks.signatures import Refused, Verified, verify
+from processor.webhooks.signatures import SignatureRefused, Verified, verify
 
 SCHEMA = jsonschema_rs.validator_for(orjson.loads((schema_folder() / "event.v1.json").read_bytes()))
 SIZE_MAX = 1 << 20
@@ -144,7 +144,7 @@ headers_given = st.dictionaries(
 )
 
 
-def judged(body: bytes, headers: dict[str, str]) -> Verified | Refused:
+def judged(body: bytes, headers: dict[str, str]) -> Verified | SignatureRefused:
     found = verify(body, headers, [b"another-secret", SECRET.encode()], NOW, tolerance_s=300.0, size_bytes_max=SIZE_MAX)
     if isinstance(found, Verified):
         assert (found.text in COVERED) if found.variant != "simple" else (found.text is None and found.members == FOUR)
@@ -203,7 +203,7 @@ def test_whatever_is_signed_becomes_an_event_or_is_refused(text: str, headers: d
 @settings(max_examples=500, deadline=None)
 @given(st.binary(max_size=200), headers_given)
 def test_any_bytes_at_all_are_refused(body: bytes, headers: dict[str, str]) -> None:
-    assert isinstance(judged(body, headers), Refused)
+    assert isinstance(judged(body, headers), SignatureRefused)
 
 
 def test_a_hundred_thousand_damaged_deliveries_are_refused_or_believed_as_signed() -> None:

@@ -9,56 +9,56 @@ import pytest
 from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
-from processor.budget.call_journal import CLEAR, Call, Finding, Journal
+from processor.budget.call_journal import CLEAR, CallJournal, JournaledCall, PriorCalls
 from processor.budget.log_records import Asked, Ended, encode
-from processor.budget.permits import Mark
-from processor.budget.replay import recall
+from processor.budget.permits import CallIdentity
+from processor.budget.replay import replay_lane
 
-MARK = Mark("request", "content", "first", "t[0]", 5)
+MARK = CallIdentity("request", "content", "first", "t[0]", 5)
 
 
 class Scene:
     def __init__(self) -> None:
-        self.journal, self.offset = Journal(3600.0), -1
+        self.journal, self.offset = CallJournal(3600.0), -1
 
-    def ask(self, name: str, mark: Mark = MARK, at: float = 0.0, *, announced: bool = False) -> int:
+    def ask(self, name: str, identity: CallIdentity = MARK, at: float = 0.0, *, announced: bool = False) -> int:
         self.offset += 1
-        asked = Asked(name, ("a",), 90.0, "op", mark=mark, announced=announced)
-        self.journal.asked(asked, Call.asked(asked, mark, self.offset, at, int(at * 1000) + 7))
+        asked = Asked(name, ("a",), 90.0, "op", identity=identity, announced=announced)
+        self.journal.asked(asked, JournaledCall.asked(asked, identity, self.offset, at, int(at * 1000) + 7))
         return self.offset
 
     def begin(self, name: str) -> bool:
         self.offset += 1
         return self.journal.begun(name, self.offset)
 
-    def finding(self, mark: Mark = MARK) -> Finding:
+    def prior_calls(self, identity: CallIdentity = MARK) -> PriorCalls:
         """Of an ask that comes now."""
-        return self.journal.finding(mark, self.offset + 1)
+        return self.journal.prior_calls(identity, self.offset + 1)
 
 
 def test_nobody_asked_before() -> None:
     scene = Scene()
     offset = scene.ask("x")
-    assert scene.journal.finding(MARK, offset) == CLEAR, "an ask is not its own doubt"
-    assert scene.finding(replace(MARK, request="another")) == CLEAR
+    assert scene.journal.prior_calls(MARK, offset) == CLEAR, "an ask is not its own doubt"
+    assert scene.prior_calls(replace(MARK, request="another")) == CLEAR
 
 
 @pytest.mark.parametrize(
-    ("ended", "finding"),
+    ("ended", "prior_calls"),
     [
-        (None, Finding(doubt_ms=7, over_ms=90_007)),
-        (Ended("x", used=True, acted=True), Finding(doubt_ms=7, over_ms=7)),
+        (None, PriorCalls(doubt_ms=7, over_ms=90_007)),
+        (Ended("x", used=True, acted=True), PriorCalls(doubt_ms=7, over_ms=7)),
         (Ended("x", used=True, acted=False), CLEAR),
         (Ended("x", used=False), CLEAR),
     ],
     ids=["may still come about", "done", "void", "never"],
 )
-def test_a_former_life_of_the_same_record_leaves_a_doubt_unless_nothing_was_done(ended: Ended | None, finding: Finding) -> None:
+def test_a_former_life_of_the_same_record_leaves_a_doubt_unless_nothing_was_done(ended: Ended | None, prior_calls: PriorCalls) -> None:
     scene = Scene()
     scene.ask("x")
     if ended:
         scene.journal.ended(ended)
-    assert scene.finding() == finding
+    assert scene.prior_calls() == prior_calls
 
 
 def test_the_first_end_counts() -> None:
@@ -66,20 +66,20 @@ def test_the_first_end_counts() -> None:
     scene.ask("x")
     scene.journal.ended(Ended("x", used=True, acted=True))
     scene.journal.ended(Ended("x", used=False))
-    assert scene.finding().doubt_ms == 7
+    assert scene.prior_calls().doubt_ms == 7
 
 
 def test_the_doubt_begins_with_the_first_call() -> None:
     scene = Scene()
     scene.ask("x", at=1.0)
     scene.ask("y", at=2.0)
-    assert scene.finding().doubt_ms == 1007
+    assert scene.prior_calls().doubt_ms == 1007
 
 
 def test_a_hop_is_no_copy_and_carries_on_the_doubt() -> None:
     scene = Scene()
     scene.ask("x")
-    assert scene.finding(replace(MARK, lane="t.retry[1]", offset=99)) == Finding(doubt_ms=7, over_ms=90_007)
+    assert scene.prior_calls(replace(MARK, lane="t.retry[1]", offset=99)) == PriorCalls(doubt_ms=7, over_ms=90_007)
 
 
 @pytest.mark.parametrize("ended", [None, Ended("x", used=True, acted=True), Ended("x", used=True)])
@@ -88,8 +88,8 @@ def test_another_position_with_the_same_id_is_a_copy_and_with_another_content_a_
     scene.ask("x")
     if ended:
         scene.journal.ended(ended)
-    assert scene.finding(replace(MARK, first="elsewhere")) == Finding(copy=True)
-    assert scene.finding(replace(MARK, first="elsewhere", content="else")) == Finding(conflict=True)
+    assert scene.prior_calls(replace(MARK, first="elsewhere")) == PriorCalls(copy=True)
+    assert scene.prior_calls(replace(MARK, first="elsewhere", content="else")) == PriorCalls(conflict=True)
 
 
 def test_the_first_one_stays_the_first_whoever_asks_after_it() -> None:
@@ -98,28 +98,28 @@ def test_the_first_one_stays_the_first_whoever_asks_after_it() -> None:
     scene.journal.ended(Ended("x", used=True))
     for first, content in (("second", "content"), ("third", "else")):
         scene.ask(first, replace(MARK, first=first, content=content))  # their holders die before they can withdraw
-        assert scene.finding(replace(MARK, lane="retry[0]")) == CLEAR
-    assert scene.finding(replace(MARK, first="second")).copy
+        assert scene.prior_calls(replace(MARK, lane="retry[0]")) == CLEAR
+    assert scene.prior_calls(replace(MARK, first="second")).copy
     scene.ask("late", replace(MARK, first="second"), at=3500.0)
     scene.ask("w", replace(MARK, request="w"), at=3700.0)
-    assert scene.finding() == CLEAR, "the ask of a copy does not take over when the first one is forgotten"
+    assert scene.prior_calls() == CLEAR, "the ask of a copy does not take over when the first one is forgotten"
 
 
 def test_an_ask_that_was_withdrawn_claims_nothing() -> None:
     scene = Scene()
     scene.ask("x")
     scene.journal.ended(Ended("x", used=False))
-    assert scene.finding(replace(MARK, first="elsewhere")) == CLEAR
+    assert scene.prior_calls(replace(MARK, first="elsewhere")) == CLEAR
 
 
 def test_a_redrive_is_a_new_round() -> None:
     scene = Scene()
     scene.ask("x")
-    assert scene.finding(replace(MARK, replay=1)) == CLEAR
-    assert scene.finding(replace(MARK, first="elsewhere", replay=1)) == CLEAR
+    assert scene.prior_calls(replace(MARK, replay=1)) == CLEAR
+    assert scene.prior_calls(replace(MARK, first="elsewhere", replay=1)) == CLEAR
     scene.ask("y", replace(MARK, replay=1))
-    assert scene.finding(replace(MARK, replay=1)).doubt_ms == 7
-    assert scene.finding(replace(MARK, first="elsewhere")).copy, "a copy stays a copy"
+    assert scene.prior_calls(replace(MARK, replay=1)).doubt_ms == 7
+    assert scene.prior_calls(replace(MARK, first="elsewhere")).copy, "a copy stays a copy"
 
 
 def test_memory_ends_and_says_from_where_it_is_whole() -> None:
@@ -128,7 +128,7 @@ def test_memory_ends_and_says_from_where_it_is_whole() -> None:
     scene.ask("y", replace(MARK, request="z"), at=3000.0)
     assert len(scene.journal) == 2
     scene.ask("w", replace(MARK, request="w"), at=3601.0)
-    assert scene.finding(replace(MARK, first="elsewhere")) == CLEAR
+    assert scene.prior_calls(replace(MARK, first="elsewhere")) == CLEAR
     assert (len(scene.journal), scene.journal.floor) == (2, 1)
 
 
@@ -137,33 +137,33 @@ def test_what_a_restored_lane_recalls_outlives_the_memory() -> None:
     scene.ask("x", at=0.0)
     scene.ask("done", replace(MARK, request="d", offset=6), at=0.0)
     scene.ask("other lane", replace(MARK, request="o", lane="t[1]"), at=0.0)
-    found = scene.journal.recollect("t[0]", 0, lambda offset: offset != 6)
+    found = scene.journal.replay("t[0]", 0, lambda offset: offset != 6)
     assert found.first_calls() == {5: 0}
     scene.ask("w", replace(MARK, request="w"), at=9999.0)
-    assert scene.finding().doubt_ms == 7
-    assert scene.finding(replace(MARK, request="o", lane="t[1]")) == CLEAR
+    assert scene.prior_calls().doubt_ms == 7
+    assert scene.prior_calls(replace(MARK, request="o", lane="t[1]")) == CLEAR
     scene.journal.ended(Ended("x", used=False))
-    assert scene.finding() == CLEAR, "its end is heard too"
+    assert scene.prior_calls() == CLEAR, "its end is heard too"
 
 
-async def _recall(since: int, *, purge: bool = False, floor: int = 100) -> tuple[bool, dict[int, int], Journal, MemoryLog]:
+async def _recall(since: int, *, purge: bool = False, floor: int = 100) -> tuple[bool, dict[int, int], CallJournal, MemoryLog]:
     topic = MemoryTopic()
-    log, journal = MemoryLog(topic), Journal(3600.0)
+    log, journal = MemoryLog(topic), CallJournal(3600.0)
     for n in range(10):  # request n is asked for at 2 n; those of even numbers end
-        mark = Mark(f"r{n}", "c", f"f{n}", f"t[{n % 3}]", n)
-        topic.put(encode(Asked(f"x{n}", ("a",), 90.0, "op", mark=mark)))
+        identity = CallIdentity(f"r{n}", "c", f"f{n}", f"t[{n % 3}]", n)
+        topic.put(encode(Asked(f"x{n}", ("a",), 90.0, "op", identity=identity)))
         topic.put(encode(Ended(f"x{n}", used=True, acted=n % 4 == 0)) if n % 2 == 0 else b"nonsense")
     if purge:
         topic.begin, topic.entries = 8, topic.entries[8:]
     journal.floor = floor
-    reaches, first_calls = await recall(log, journal, "t[0]", since, topic.end, lambda offset: offset != 9)
+    reaches, first_calls = await replay_lane(log, journal, "t[0]", since, topic.end, lambda offset: offset != 9)
     return reaches, first_calls, journal, log
 
 
 def test_older_records_are_read_back_for_the_lane_alone() -> None:
     reaches, first_calls, journal, log = run_virtual(_recall(0))
     assert (reaches, first_calls, log.sections) == (True, {0: 0, 3: 6, 6: 12}, 1)
-    doubts = {n: journal.finding(Mark(f"r{n}", "c", f"f{n}", "t[0]", n), 10**9).doubt_ms is not None for n in range(10)}
+    doubts = {n: journal.prior_calls(CallIdentity(f"r{n}", "c", f"f{n}", "t[0]", n), 10**9).doubt_ms is not None for n in range(10)}
     assert doubts == {0: True, 3: True, 6: False} | dict.fromkeys((1, 2, 4, 5, 7, 8, 9), False)
 
 
@@ -184,16 +184,16 @@ def test_a_position_beyond_the_end_belongs_to_another_log() -> None:
 
 
 def test_an_end_that_comes_while_older_records_are_read_is_not_missed() -> None:
-    async def play() -> Finding:
-        topic, journal = MemoryTopic(), Journal(3600.0)
-        topic.put(encode(Asked("x", ("a",), 90.0, "op", mark=MARK)))
+    async def play() -> PriorCalls:
+        topic, journal = MemoryTopic(), CallJournal(3600.0)
+        topic.put(encode(Asked("x", ("a",), 90.0, "op", identity=MARK)))
         journal.floor = 1
-        task = asyncio.create_task(recall(MemoryLog(topic), journal, "t[0]", 0, topic.end, lambda _: True))
-        while not journal.recalling:
+        task = asyncio.create_task(replay_lane(MemoryLog(topic), journal, "t[0]", 0, topic.end, lambda _: True))
+        while not journal.replaying:
             await asyncio.sleep(0)
         journal.ended(Ended("x", used=False))
         await task
-        return journal.finding(MARK, 10)
+        return journal.prior_calls(MARK, 10)
 
     assert run_virtual(play()) == CLEAR
 
@@ -201,13 +201,13 @@ def test_an_end_that_comes_while_older_records_are_read_is_not_missed() -> None:
 def test_an_announced_ask_leaves_a_doubt_from_its_beginning_on() -> None:
     scene = Scene()
     scene.ask("x", announced=True)
-    assert scene.finding() == CLEAR, "nothing was called"
-    assert scene.finding(replace(MARK, first="elsewhere")).copy, "it claims the request all the same"
+    assert scene.prior_calls() == CLEAR, "nothing was called"
+    assert scene.prior_calls(replace(MARK, first="elsewhere")).copy, "it claims the request all the same"
     assert scene.begin("x")
     assert scene.begin("x"), "the same record sent twice"
-    assert scene.finding().doubt_ms == 7
+    assert scene.prior_calls().doubt_ms == 7
     scene.journal.ended(Ended("x", used=False))
-    assert scene.finding() == CLEAR
+    assert scene.prior_calls() == CLEAR
 
 
 def test_a_beginning_after_a_later_ask_for_the_same_request_does_not_count() -> None:
@@ -220,14 +220,14 @@ def test_a_beginning_after_a_later_ask_for_the_same_request_does_not_count() -> 
     assert scene.begin("heir")
     assert scene.begin("other")
     assert not scene.begin("never heard of")
-    assert scene.finding().doubt_ms == 7
+    assert scene.prior_calls().doubt_ms == 7
 
 
-@pytest.mark.parametrize("mark", [replace(MARK, first="copy"), replace(MARK, replay=1)])
-def test_a_copy_or_another_round_does_not_overtake(mark: Mark) -> None:
+@pytest.mark.parametrize("identity", [replace(MARK, first="copy"), replace(MARK, replay=1)])
+def test_a_copy_or_another_round_does_not_overtake(identity: CallIdentity) -> None:
     scene = Scene()
     scene.ask("x", announced=True)
-    scene.ask("y", mark, announced=True)
+    scene.ask("y", identity, announced=True)
     assert scene.begin("x")
 
 
@@ -242,16 +242,16 @@ def test_an_heir_that_was_withdrawn_does_not_overtake() -> None:
 @pytest.mark.parametrize("begun", [True, False])
 @pytest.mark.parametrize("early", [True, False], ids=["the follower is ahead", "the reader of the past is ahead"])
 def test_a_beginning_is_recalled_in_whatever_order_it_is_read(begun: bool, early: bool) -> None:
-    journal = Journal(1.0)
+    journal = CallJournal(1.0)
     journal.floor = 10
-    recollection = journal.recollect("t[0]", 0, lambda _: True)
-    journal.recalling.add("t[0]")
-    asked = Asked("x", ("a",), 90.0, "op", mark=MARK, announced=True)
-    call = Call.asked(asked, MARK, 3, 0.0, 7)
+    replayed = journal.replay("t[0]", 0, lambda _: True)
+    journal.replaying.add("t[0]")
+    asked = Asked("x", ("a",), 90.0, "op", identity=MARK, announced=True)
+    call = JournaledCall.asked(asked, MARK, 3, 0.0, 7)
     if not early:
-        recollection.take("x", call)
+        replayed.take("x", call)
     if begun:
         journal.begun("x", 12)
     if early:
-        recollection.take("x", call)
-    assert journal.finding(MARK, 20).doubt_ms == (7 if begun else None)
+        replayed.take("x", call)
+    assert journal.prior_calls(MARK, 20).doubt_ms == (7 if begun else None)

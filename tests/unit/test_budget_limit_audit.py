@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from test_budget_state import RULES
 
-from processor.budget.limit_audit import Overrun
+from processor.budget.limit_audit import LimitAudit
 from processor.budget.log_records import Alive
 from processor.budget.state import BudgetState
 
@@ -12,7 +12,7 @@ LIMITS = {"s": (3, 10.0)}
 
 
 def test_the_limit_in_a_window_is_no_alarm_and_one_more_is_one() -> None:
-    overrun = Overrun(LIMITS)
+    overrun = LimitAudit(LIMITS)
     for stamp_ms in (0, 1000, 9000, 10_000, 11_000):  # the first one is out of the window when the fourth one comes
         overrun.answered("s", 1, stamp_ms)
     assert not overrun.counts
@@ -23,14 +23,14 @@ def test_the_limit_in_a_window_is_no_alarm_and_one_more_is_one() -> None:
 
 
 def test_weights_count() -> None:
-    overrun = Overrun(LIMITS)
+    overrun = LimitAudit(LIMITS)
     overrun.answered("s", 2, 0)
     overrun.answered("s", 2, 1)
     assert overrun.counts == {"s": 2}
 
 
 def test_a_limit_that_some_replica_has_named_is_allowed() -> None:
-    overrun = Overrun(LIMITS)
+    overrun = LimitAudit(LIMITS)
     overrun.allow({"s": 4, "unknown": 9})
     for _ in range(4):
         overrun.answered("s", 1, 0)
@@ -79,23 +79,23 @@ def test_a_name_that_one_had_before_is_nobody_else() -> None:
 
 
 def test_what_is_read_once_more_is_not_counted_again_and_what_is_new_is() -> None:
-    earlier = Overrun(LIMITS)
+    earlier = LimitAudit(LIMITS)
     stamps = [0, 1, 2, 3, 4, 5]
     for stamp_ms in stamps:
         earlier.answered("s", 1, stamp_ms)
     assert earlier.counts == {"s": 3}
-    again = Overrun(LIMITS)
+    again = LimitAudit(LIMITS)
     again.follow_on(earlier)
     for stamp_ms in stamps[:4]:
         again.answered("s", 1, stamp_ms)
-    third = Overrun(LIMITS)  # the second reading was cut off
+    third = LimitAudit(LIMITS)  # the second reading was cut off
     third.follow_on(again)
     for stamp_ms in stamps:
         third.answered("s", 1, stamp_ms)
     assert third.counts == {"s": 3}
     third.answered("s", 1, 6)
     assert third.counts == {"s": 4}
-    beyond = Overrun(LIMITS)  # the log does not reach back to what was counted
+    beyond = LimitAudit(LIMITS)  # the log does not reach back to what was counted
     beyond.follow_on(third)
     for stamp_ms in (50_000, 50_001, 50_002, 50_003):
         beyond.answered("s", 1, stamp_ms)

@@ -13,31 +13,31 @@ import pytest
 from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
-from processor.budget.endpoint_queue import Line
+from processor.budget.endpoint_queue import EndpointQueue
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode, encode
 from processor.budget.permits import (
     NOT_SENT,
     Ask,
     BudgetClosedError,
     CallClass,
+    CallIdentity,
     ConflictError,
     DoubtError,
     Ending,
     Fate,
-    Health,
+    HealthSignal,
     LogPosition,
-    Mark,
     NotNowError,
     Permit,
 )
-from processor.budget.replica_limits import Place
+from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
 from processor.clock import boot_clock
 
 RULES = Rules({"a": (600, 60.0), "b": (600, 60.0), "few": (2, 60.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 86_400.0, 3, 15.0, 30.0)
-ANSWERED = Ending(Fate.ANSWERED, Health.GOOD, acted=True)
-MARK = Mark("r", "c", "f", "t[0]", 5)
+ANSWERED = Ending(Fate.ANSWERED, HealthSignal.GOOD, acted=True)
+MARK = CallIdentity("r", "c", "f", "t[0]", 5)
 
 
 def ask(
@@ -50,7 +50,7 @@ class Scene:
     def __init__(self, topic: MemoryTopic, rules: Rules, **place: Any) -> None:
         self.topic, self.log = topic, MemoryLog(topic)
         fields: dict[str, Any] = {"instance": "pod", "calls_max": 50, "queue_max": 100, "park_s": 60.0} | place
-        self.budget = SharedBudget(self.log, rules, Place(**fields), draw=lambda: 0.0, clock=asyncio.get_running_loop().time)
+        self.budget = SharedBudget(self.log, rules, ReplicaLimits(**fields), draw=lambda: 0.0, clock=asyncio.get_running_loop().time)
         self.task = asyncio.create_task(self.budget.run())
 
     def records(self, kind: type[LogRecord] | None = None) -> list[Any]:
@@ -95,21 +95,21 @@ async def _bounded(main: Coroutine[Any, Any, None]) -> None:
 @virtual
 async def test_a_call_is_asked_for_and_its_end_is_said() -> None:
     async with scene() as s:
-        permit = await s.budget.acquire(ask(mark=MARK, scopes=("a", "b")))
+        permit = await s.budget.acquire(ask(identity=MARK, scopes=("a", "b")))
         s.budget.release(permit, ANSWERED)
         with pytest.raises(ValueError, match="twice"):
             s.budget.release(permit, ANSWERED)
         await asyncio.sleep(0.1)
         asked, ended = s.records(Asked)[0], s.records(Ended)[0]
-        assert (asked.scopes, asked.promise_s, asked.mark, asked.endpoint) == (("a", "b"), 90.0, MARK, "op")
-        assert ended == Ended(asked.id, used=True, acted=True, health=Health.GOOD)
+        assert (asked.scopes, asked.promise_s, asked.identity, asked.endpoint) == (("a", "b"), 90.0, MARK, "op")
+        assert ended == Ended(asked.id, used=True, acted=True, health=HealthSignal.GOOD)
 
 
 @virtual
 async def test_an_announced_call_starts_when_its_beginning_is_read_back() -> None:
     async with scene(MemoryTopic(delay_s=lambda: 0.5), calls_max=1) as s:
         await asyncio.sleep(10)
-        task = await s.waiting(ask(mark=MARK, announced=True))
+        task = await s.waiting(ask(identity=MARK, announced=True))
         await asyncio.sleep(0.6)
         assert (len(s.records(Asked)), s.records(Begun), task.done()) == (1, [], False)
         await asyncio.sleep(0.5)
@@ -127,14 +127,14 @@ async def test_an_announced_call_whose_wait_ends_in_between_gives_its_slot_back(
     async with scene(MemoryTopic(delay_s=lambda: 0.5), calls_max=1) as s:
         await asyncio.sleep(10)
         for _ in range(3):
-            task = await s.waiting(ask(mark=MARK, announced=True))
+            task = await s.waiting(ask(identity=MARK, announced=True))
             await asyncio.sleep(0.9)
             assert not task.done()
             task.cancel()
             await asyncio.wait({task})
         await asyncio.sleep(5)
         assert [r.used for r in s.records(Ended)] == [False] * 3
-        s.budget.release(await s.budget.acquire(ask(mark=MARK, announced=True, settled_ms=0)), ANSWERED)
+        s.budget.release(await s.budget.acquire(ask(identity=MARK, announced=True, settled_ms=0)), ANSWERED)
 
 
 @virtual
@@ -144,8 +144,8 @@ async def test_an_announced_call_that_was_overtaken_is_asked_for_again_and_finds
         await asyncio.sleep(10)
         zombie.log.lag_s = 2.0
         await asyncio.sleep(1.5)  # the read that waits already has no lag
-        late = await zombie.waiting(ask(mark=MARK, announced=True, settled_ms=0))
-        await heir.budget.acquire(ask(mark=MARK, announced=True, settled_ms=0))
+        late = await zombie.waiting(ask(identity=MARK, announced=True, settled_ms=0))
+        await heir.budget.acquire(ask(identity=MARK, announced=True, settled_ms=0))
         with pytest.raises(DoubtError):
             await late
 
@@ -154,8 +154,8 @@ async def test_an_announced_call_that_was_overtaken_is_asked_for_again_and_finds
     ("ending", "record"),
     [
         (NOT_SENT, Ended("", used=False)),
-        (Ending(Fate.NOT_SENT, Health.BAD), Ended("", used=False, health=Health.BAD)),
-        (Ending(Fate.UNKNOWN, Health.BAD), Failed("")),
+        (Ending(Fate.NOT_SENT, HealthSignal.BAD), Ended("", used=False, health=HealthSignal.BAD)),
+        (Ending(Fate.UNKNOWN, HealthSignal.BAD), Failed("")),
         (Ending(Fate.UNKNOWN), None),
     ],
 )
@@ -187,7 +187,7 @@ async def test_a_wait_that_was_cancelled_in_this_very_turn_of_the_loop_is_not_gr
         second = await s.waiting(ask())
         second.cancel()  # the future is cancelled, the task has not run
         s.budget.release(first, ANSWERED)
-        s.budget.looked()
+        s.budget.caught_up()
         await asyncio.sleep(0.2)
         assert {r.id for r in s.records(Asked)} == {r.id for r in s.records(Ended)}
         async with asyncio.timeout(5):
@@ -241,7 +241,7 @@ async def test_an_end_is_said_until_it_is_heard() -> None:
         topic.refuses = 20
         s.budget.release(permit, ANSWERED)
         await asyncio.sleep(15)
-        assert s.records(Ended) == [Ended(permit.id, used=True, acted=True, health=Health.GOOD)]
+        assert s.records(Ended) == [Ended(permit.id, used=True, acted=True, health=HealthSignal.GOOD)]
 
 
 @virtual
@@ -391,10 +391,10 @@ async def test_an_exhausted_scope_holds_up_nobody_who_does_not_need_it() -> None
 @virtual
 async def test_a_full_line_sends_newcomers_away_if_others_may_stand_behind_them() -> None:
     async with scene(queue_max=3) as s:
-        alone = [await s.waiting(ask("few", ("few",), mark=MARK, since_ms=n)) for n in range(12)]
+        alone = [await s.waiting(ask("few", ("few",), identity=MARK, since_ms=n)) for n in range(12)]
         await asyncio.sleep(31)
         assert sum(t.done() for t in alone) == 2, "a backlog of one kind is not rewritten"
-        s.budget.release(await s.budget.acquire(ask("op", mark=dataclasses.replace(MARK, request="o"))), ANSWERED)
+        s.budget.release(await s.budget.acquire(ask("op", identity=dataclasses.replace(MARK, request="o"))), ANSWERED)
         waits = []
         for n in range(3):
             with pytest.raises(NotNowError) as raised:
@@ -472,7 +472,7 @@ async def test_a_dead_endpoint_gets_one_probe_now_and_then_from_all_replicas_tog
                 now = asyncio.get_running_loop().time()
                 calls.append((now, permit.probe))
                 await asyncio.sleep(0.01)
-                health = Health.BAD if now < dead_until else Health.GOOD
+                health = HealthSignal.BAD if now < dead_until else HealthSignal.GOOD
                 s.budget.release(permit, Ending(Fate.ANSWERED, health))
                 await asyncio.sleep(0.2)
 
@@ -492,7 +492,7 @@ async def test_a_dead_endpoint_gets_one_probe_now_and_then_from_all_replicas_tog
 @virtual
 async def test_an_account_fault_shuts_every_line_until_a_probe_succeeds() -> None:
     async with scene() as s:
-        s.budget.release(await s.budget.acquire(ask("op")), Ending(Fate.ANSWERED, Health.ACCOUNT))
+        s.budget.release(await s.budget.acquire(ask("op")), Ending(Fate.ANSWERED, HealthSignal.ACCOUNT))
         await asyncio.sleep(0.1)
         began = asyncio.get_running_loop().time()
         waiting = [await s.waiting(ask(e)) for e in ("op", "other", "third")]
@@ -511,14 +511,17 @@ async def test_the_journal_decides_at_the_place_in_the_log() -> None:
     async with scene(topic) as one, scene(topic) as two:
         await asyncio.sleep(0.1)
         copy = dataclasses.replace(MARK, first="elsewhere", lane="t[1]")
-        tasks = [await one.waiting(ask(mark=MARK, settled_ms=0)), asyncio.create_task(two.budget.acquire(ask(mark=copy, settled_ms=0)))]
+        tasks = [
+            await one.waiting(ask(identity=MARK, settled_ms=0)),
+            asyncio.create_task(two.budget.acquire(ask(identity=copy, settled_ms=0))),
+        ]
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert sorted(type(e).__name__ for e in ends) == ["CopyError", "Permit"]
         with pytest.raises(ConflictError):
-            await two.budget.acquire(ask(mark=dataclasses.replace(copy, content="x"), settled_ms=0))
+            await two.budget.acquire(ask(identity=dataclasses.replace(copy, content="x"), settled_ms=0))
         with pytest.raises(DoubtError):
-            await two.budget.acquire(ask(mark=MARK, settled_ms=0))
-        assert await two.budget.acquire(ask(mark=MARK))
+            await two.budget.acquire(ask(identity=MARK, settled_ms=0))
+        assert await two.budget.acquire(ask(identity=MARK))
         await asyncio.sleep(0.1)
         assert len([r for r in one.records(Ended) if not r.used]) == 3, "no weight is kept by those who do not call"
 
@@ -529,7 +532,7 @@ async def test_two_at_once_are_never_both_the_first() -> None:
     async with scene(topic) as one, scene(topic) as two:
         await asyncio.sleep(5)
         marks = (MARK, dataclasses.replace(MARK, first="elsewhere", lane="t[1]"))
-        tasks = [asyncio.create_task(s.budget.acquire(ask(mark=m, settled_ms=0))) for s, m in zip((one, two), marks, strict=True)]
+        tasks = [asyncio.create_task(s.budget.acquire(ask(identity=m, settled_ms=0))) for s, m in zip((one, two), marks, strict=True)]
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert sorted(type(e).__name__ for e in ends) == ["CopyError", "Permit"]
 
@@ -538,21 +541,21 @@ async def test_two_at_once_are_never_both_the_first() -> None:
 async def test_a_lane_that_is_restored_recalls_after_the_log_is_joined() -> None:
     topic = MemoryTopic()
     async with scene(topic) as s:
-        permit = await s.budget.acquire(ask(mark=MARK, settled_ms=0))
-        assert permit.ask.mark == MARK
+        permit = await s.budget.acquire(ask(identity=MARK, settled_ms=0))
+        assert permit.ask.identity == MARK
         position = s.budget.position()
     async with scene(topic) as s:
         since = LogPosition(position.log, 0)
-        reaches, first_calls = await s.budget.recall("t[0]", since, lambda _: True)
+        reaches, first_calls = await s.budget.replay_lane("t[0]", since, lambda _: True)
         assert s.budget.position().log == position.log
         assert (reaches, list(first_calls)) == (True, [5])
         assert first_calls[5] < position < s.budget.position()
-        reaches, first_calls = await s.budget.recall("t[0]", LogPosition("another1", 0), lambda _: True)
+        reaches, first_calls = await s.budget.replay_lane("t[0]", LogPosition("another1", 0), lambda _: True)
         assert (reaches, list(first_calls)) == (False, [5]), "what it was is gone"
         with pytest.raises(DoubtError):
-            await s.budget.acquire(ask(mark=MARK, settled_ms=0))
+            await s.budget.acquire(ask(identity=MARK, settled_ms=0))
         s.budget.forget("t[0]")
-        assert await s.budget.recall("t[0]", None, lambda _: True) == (True, {})
+        assert await s.budget.replay_lane("t[0]", None, lambda _: True) == (True, {})
 
 
 @virtual
@@ -606,7 +609,7 @@ async def test_replicas_that_want_the_same_ask_for_half_a_second_of_budget_toget
 )
 def test_how_many_asks_a_line_keeps_outstanding(rate_per_s: float, replicas: int, asks: int) -> None:
     async def filled() -> int:
-        line = Line("op", ("a",), [], rate_per_s, 40)
+        line = EndpointQueue("op", ("a",), [], rate_per_s, 40)
         line.share_with(replicas)
         while not line.full:
             line.take(probe=False)

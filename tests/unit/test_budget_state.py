@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode, encode
-from processor.budget.permits import Health, Mark
+from processor.budget.permits import CallIdentity, HealthSignal
 from processor.budget.state import BudgetState, Rules
 
 RULES = Rules({"a": (4, 60.0), "b": (2, 30.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 600.0, 3, 15.0, 30.0)
@@ -220,7 +220,7 @@ def test_a_lost_log_holds_everybody_for_a_horizon() -> None:
     assert scene.state.start_at(mine, 1.0) == pytest.approx(RULES.horizon_s)
 
 
-def fail(scene: Scene, count: int, at: float, health: Health = Health.BAD) -> None:
+def fail(scene: Scene, count: int, at: float, health: HealthSignal = HealthSignal.BAD) -> None:
     for n in range(count):
         name = f"f{scene.offset}-{n}"
         scene.ask(name, at)
@@ -231,7 +231,7 @@ def test_failures_in_a_row_open_the_breaker_and_a_good_probe_closes_it() -> None
     scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
     state = scene.state
     fail(scene, 2, 0.0)
-    fail(scene, 1, 0.0, Health.GOOD)
+    fail(scene, 1, 0.0, HealthSignal.GOOD)
     fail(scene, 2, 1.0)
     assert state.passable("op", 1.0)
     before = scene.ask("before", 1.5, mine=True)
@@ -239,14 +239,14 @@ def test_failures_in_a_row_open_the_breaker_and_a_good_probe_closes_it() -> None
     assert not state.passable("op", 2.0)
     assert state.passable("other", 2.0), "each endpoint has its own"
     assert state.is_obsolete(before)
-    scene.apply(Ended("before", used=True, health=Health.GOOD), 2.5)
+    scene.apply(Ended("before", used=True, health=HealthSignal.GOOD), 2.5)
     assert not state.passable("op", 2.5), "it was asked for before the opening"
     assert state.passable("op", 17.0)
     first, second = (scene.ask(f"probe{n}", 17.0, probe=True) for n in range(2))
     assert not state.is_obsolete(first)
     assert state.is_obsolete(second), "one probe only, the first in the log"
     assert not state.passable("op", 17.0)
-    scene.apply(Ended(first.id, used=True, health=Health.GOOD), 18.0)
+    scene.apply(Ended(first.id, used=True, health=HealthSignal.GOOD), 18.0)
     assert state.passable("op", 18.0)
     assert not state.shut("op")
 
@@ -273,25 +273,25 @@ def test_a_probe_whose_holder_died_makes_room_for_the_next() -> None:
 
 def test_one_account_fault_shuts_every_endpoint() -> None:
     scene = Scene()
-    fail(scene, 1, 0.0, Health.ACCOUNT)
+    fail(scene, 1, 0.0, HealthSignal.ACCOUNT)
     assert not scene.state.passable("op", 1.0)
     assert not scene.state.passable("other", 1.0)
-    assert not scene.state.circuit("op").open, "the endpoint itself works"
+    assert not scene.state.breaker("op").open, "the endpoint itself works"
     scene.ask("p", 31.0, probe=True)
-    scene.apply(Ended("p", used=True, health=Health.BAD), 32.0)
+    scene.apply(Ended("p", used=True, health=HealthSignal.BAD), 32.0)
     assert scene.state.shut("op"), "a 5xx says nothing about the account"
     scene.ask("q", 33.0, probe=True)
-    scene.apply(Ended("q", used=True, health=Health.GOOD), 34.0)
+    scene.apply(Ended("q", used=True, health=HealthSignal.GOOD), 34.0)
     assert not scene.state.shut("op")
 
 
 RECORDS: list[LogRecord] = [
-    Asked("i-1", ("a", "b"), 90.0, "session.create", 2, probe=True, mark=Mark("r", "c", "f", "t[0]", 2**62, 1)),
+    Asked("i-1", ("a", "b"), 90.0, "session.create", 2, probe=True, identity=CallIdentity("r", "c", "f", "t[0]", 2**62, 1)),
     Asked("i-2", ("a",), 90.0, "session.list"),
-    Ended("i-1", used=True, acted=True, health=Health.ACCOUNT),
-    Failed("i-1", Health.BAD),
+    Ended("i-1", used=True, acted=True, health=HealthSignal.ACCOUNT),
+    Failed("i-1", HealthSignal.BAD),
     Paused("a", 1.5, counts=False),
-    Asked("x-2", ("a",), 90.0, "op", mark=Mark("r", "c", "f", "t[0]", 5, 1), announced=True),
+    Asked("x-2", ("a",), 90.0, "op", identity=CallIdentity("r", "c", "f", "t[0]", 5, 1), announced=True),
     Begun("x-2"),
     Alive("c", "pod", {"a": 600}, {"a": 60.0}, {"session.create": 3}, lost=True),
     Alive("c", "pod", {"a": 600}, {"a": 60.0}, {}, log_name="01234567"),

@@ -12,18 +12,18 @@ from typing import Any
 
 import aiohttp
 import pytest
-from operating import NOW_MS, TOKEN, Memory, full, letter, operating
+from operating import NOW_MS, TOKEN, Memory, dead_letter, full, operating
 from structlog.testing import capture_logs
 
 from processor.console import server
 from processor.contract.records import Source
-from processor.repair.model import Journey, JourneyStep, Standing
+from processor.repair.model import DeadLetterStatus, HistoryEntry, RequestHistory
 
 PATHS = ("/", "/waiting", "/dead-letters", "/dead-letters/redrive", "/dead-letters/discard", "/request", "/page/page.css", "/page/page.js")
 ODD = ("Null", "No", "<script>alert(1)</script>", "  two  spaces ", "'\"&<b>")
 
 
-class Visitor:
+class PageUser:
     """A browser without a script."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
@@ -62,7 +62,7 @@ def fields_of(page: str, action: str) -> list[tuple[str, str]]:
 
 async def test_on_loopback_everybody_of_this_machine_gets_in_and_no_other_name_does() -> None:
     async with operating(full()) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         port = url.rpartition(":")[2]
         for host in (f"127.0.0.1:{port}", f"localhost:{port}", "localhost", f"[::1]:{port}"):
             assert (await visitor.get("/", Host=host))[0] == 200
@@ -75,7 +75,7 @@ async def test_on_loopback_everybody_of_this_machine_gets_in_and_no_other_name_d
 
 async def test_elsewhere_nobody_gets_in_without_a_token() -> None:
     async with operating(full(), host="0.0.0.0") as url, open_visitor() as session:  # noqa: S104 - what is tested
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         for path in PATHS[:6]:
             status, text = await visitor.get(path)
             assert status == 403
@@ -92,7 +92,7 @@ async def test_a_page_that_is_off_has_no_routes() -> None:
 
 async def test_signing_in_and_out() -> None:
     async with operating(full(), token=TOKEN) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         status, text = await visitor.get("/dead-letters?reason=exhausted")
         assert status == 401
         assert 'name="back" value="/dead-letters?reason=exhausted"' in text
@@ -123,7 +123,7 @@ async def test_a_session_ends_with_its_token(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(TOKEN + "\n")
     async with operating(full(), token_file=file) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         assert (await visitor.post("/sign-in", {"token": TOKEN}))[0] == 303
         assert (await visitor.get("/"))[0] == 200
         file.write_text("another-token-of-enough-length")
@@ -137,7 +137,7 @@ async def test_a_session_ends_with_its_token(tmp_path: Path) -> None:
 
 async def test_wrong_tokens_are_few_and_their_text_is_nowhere() -> None:
     async with operating(full(), token=TOKEN) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         with capture_logs() as logs:
             found = [(await visitor.post("/sign-in", {"token": f"guess-number-{n}-of-many"})) for n in range(8)]
         assert [status for status, _ in found] == [401] * 5 + [429] * 3
@@ -149,14 +149,14 @@ async def test_wrong_tokens_are_few_and_their_text_is_nowhere() -> None:
 async def test_a_wrong_header_is_one_try() -> None:
     async with operating(full(), token=TOKEN) as url, aiohttp.ClientSession() as session:
         with capture_logs() as logs:
-            found = [(await Visitor(url, session).get("/", Authorization="Bearer wrong-but-long-enough"))[0] for _ in range(7)]
+            found = [(await PageUser(url, session).get("/", Authorization="Bearer wrong-but-long-enough"))[0] for _ in range(7)]
         assert found == [401] * 5 + [429] * 2
         assert [entry["event"] for entry in logs] == ["page_refused"] * 5
 
 
 async def test_scripts_use_a_header() -> None:
     async with operating(full(), token=TOKEN) as url, aiohttp.ClientSession() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         assert (await visitor.get("/dead-letters", Authorization=f"Bearer {TOKEN}"))[0] == 200
         assert (await visitor.get("/dead-letters", Authorization="Bearer wrong-but-long-enough"))[0] == 401
         assert (await visitor.get("/dead-letters", Authorization=f"Basic {TOKEN}"))[0] == 401
@@ -164,7 +164,7 @@ async def test_scripts_use_a_header() -> None:
 
 async def test_every_answer_carries_the_headers() -> None:
     async with operating(full()) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         for path in PATHS:
             assert (await visitor.get(path))[0] == 200
         assert (await visitor.get("/dead-letters?since=soon"))[0] == 400
@@ -176,17 +176,17 @@ async def test_every_answer_carries_the_headers() -> None:
 async def test_no_page_has_inline_script_or_style() -> None:
     async with operating(full()) as url, open_visitor() as session:
         for path in (*PATHS[:6], "/request?id=x", "/dead-letters?since=x"):
-            _, text = await Visitor(url, session).get(path)
+            _, text = await PageUser(url, session).get(path)
             assert not re.findall(r"<style|\sstyle=|\son[a-z]+=|javascript:", text)
             assert re.findall(r"<script[^>]*>", text) == ['<script src="/page/page.js" defer>']
 
 
 async def test_request_ids_are_printed_verbatim_and_harmless() -> None:
     memory = full()
-    memory.letters = [letter(n, odd) for n, odd in enumerate(ODD)]
-    memory.journeys = {odd: Journey(odd, (JourneyStep(NOW_MS, "requested", "t[0]@1", "Came in.", {"code": odd}),)) for odd in ODD}
+    memory.letters = [dead_letter(n, odd) for n, odd in enumerate(ODD)]
+    memory.journeys = {odd: RequestHistory(odd, (HistoryEntry(NOW_MS, "requested", "t[0]@1", "Came in.", {"code": odd}),)) for odd in ODD}
     async with operating(memory) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         _, text = await visitor.get("/dead-letters")
         assert [html.unescape(found) for found in re.findall(r'<a class="id"[^>]*><bdi>(.*?)</bdi>', text)] == list(ODD)
         assert "<script>alert" not in text
@@ -200,7 +200,7 @@ async def test_request_ids_are_printed_verbatim_and_harmless() -> None:
 
 async def test_filters_narrow_the_list_and_are_kept() -> None:
     async with operating(full()) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         _, text = await visitor.get("/dead-letters?reason=in_doubt&operation=id_verification&since=1h")
         assert "9 open dead letters</strong> match the filter" in text
         assert '<option value="in_doubt" selected>' in text
@@ -232,7 +232,7 @@ async def test_filters_narrow_the_list_and_are_kept() -> None:
 )
 async def test_wrong_input_is_answered_with_what_is_wrong(path: str, says: str) -> None:
     async with operating(full()) as url, open_visitor() as session:
-        status, text = await Visitor(url, session).get(path)
+        status, text = await PageUser(url, session).get(path)
         assert status == 400
         assert says in html.unescape(text)
 
@@ -240,47 +240,47 @@ async def test_wrong_input_is_answered_with_what_is_wrong(path: str, says: str) 
 async def test_a_redrive_does_what_its_dry_run_has_shown_and_only_once() -> None:
     memory = full()
     async with operating(memory) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         _, text = await visitor.get("/dead-letters/redrive?reason=exhausted&reason=in_doubt")
-        assert memory.acts == []
+        assert memory.actions == []
         many = int(re.findall(r"Redrive (\d+) now", text)[0])
         assert "a billed call may have taken place" in text
         assert "redriven too often already" in text
         form = [*fields_of(text, "/dead-letters/redrive"), ("by", "Zoë")]
-        memory.letters.append(replace(letter(500), failed_ms=NOW_MS + 60_000))  # it fails after the dry run
+        memory.letters.append(replace(dead_letter(500), failed_ms=NOW_MS + 60_000))  # it fails after the dry run
         memory.now_ms += 120_000
         with capture_logs() as logs:
             status, text = await visitor.post("/dead-letters/redrive", form)
         assert status == 200
         assert f"{many} dead letters redriven" in text
-        ((_, selection, by),) = memory.acts
+        ((_, selection, by),) = memory.actions
         assert (by, selection.count_max) == ("Zoë", many)
-        assert memory.letters[-1].standing == "open", "only what was shown"
-        assert [{k: e[k] for k in ("event", "act", "count")} for e in logs] == [{"event": "page_acted", "act": "redrive", "count": many}]
+        assert memory.letters[-1].status == "open", "only what was shown"
+        assert [{k: e[k] for k in ("event", "action", "count")} for e in logs] == [{"event": "page_acted", "action": "redrive", "count": many}]
         assert "Zoë" not in str(logs)
         again = await visitor.post("/dead-letters/redrive", form)
         assert again == (200, text)
-        assert len(memory.acts) == 1
+        assert len(memory.actions) == 1
 
 
 async def test_a_ticked_one_is_taken_also_if_the_clock_of_its_replica_is_ahead() -> None:
     memory = full()
-    memory.letters = [replace(letter(n), failed_ms=at_ms) for n, at_ms in enumerate((NOW_MS + 3_600_000, 2**53, NOW_MS - 5))]
+    memory.letters = [replace(dead_letter(n), failed_ms=at_ms) for n, at_ms in enumerate((NOW_MS + 3_600_000, 2**53, NOW_MS - 5))]
     async with operating(memory) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         for act in ("redrive", "discard"):
             _, text = await visitor.get(f"/dead-letters/{act}?ticked=1&position=0:0&position=1:1")
             form = [*fields_of(text, f"/dead-letters/{act}"), ("by", "Zoë"), ("note", "seen")]
             assert (await visitor.post(f"/dead-letters/{act}", form))[0] == 200
-            assert memory.acts[-1][1].count_max == 2, act
-            memory.letters = [replace(one, standing=Standing.OPEN) for one in memory.letters]
+            assert memory.actions[-1][1].count_max == 2, act
+            memory.letters = [replace(one, status=DeadLetterStatus.OPEN) for one in memory.letters]
         _, text = await visitor.get("/dead-letters/redrive")
         assert ("count_max", "1") in fields_of(text, "/dead-letters/redrive"), "all that match: none that fails from now on"
 
 
 async def test_those_in_doubt_are_redriven_only_by_those_who_insist() -> None:
     async with operating(full()) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         _, text = await visitor.get("/dead-letters/redrive?reason=in_doubt")
         assert "All that match are left out." in text
         link = html.unescape(re.findall(r'href="(/dead-letters/redrive\?[^"]*in_doubt=1[^"]*)"', text)[0])
@@ -292,24 +292,24 @@ async def test_those_in_doubt_are_redriven_only_by_those_who_insist() -> None:
 async def test_a_discard_needs_a_note_and_a_name() -> None:
     memory = full()
     async with operating(memory) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         _, text = await visitor.get("/dead-letters/discard?ticked=1&position=0:3&position=1:4")
         assert "Discard 2 dead letters?" in text
         form = fields_of(text, "/dead-letters/discard")
         for missing in ({"by": "Zoë"}, {"note": "seen"}, {"by": "Zoë", "note": "  "}):
             assert (await visitor.post("/dead-letters/discard", [*form, *missing.items()]))[0] == 400
-        assert memory.acts == []
+        assert memory.actions == []
         status, text = await visitor.post("/dead-letters/discard", [*form, ("by", "Zoë"), ("note", "seen with\nthe caller")])
         assert status == 200
         assert "2 dead letters discarded" in text
-        ((_, selection, by, note),) = memory.acts
+        ((_, selection, by, note),) = memory.actions
         assert (selection.positions, by, note) == ({(0, 3), (1, 4)}, "Zoë", "seen with the caller")
 
 
 async def test_forms_of_others_are_refused() -> None:
     memory = full()
     async with operating(memory) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         _, text = await visitor.get("/dead-letters/redrive")
         form = [*fields_of(text, "/dead-letters/redrive"), ("by", "Zoë")]
         foreign: list[dict[str, str]] = [
@@ -329,7 +329,7 @@ async def test_forms_of_others_are_refused() -> None:
         assert (await visitor.post("/dead-letters/redrive", b"{}", **{"Content-Type": "application/json"}))[0] == 400
         assert (await visitor.post("/dead-letters/redrive", [(n, v) for n, v in form if n not in {"until_ms", "count_max"}]))[0] == 400
         assert (await visitor.post("/dead-letters/redrive", [*form, ("x", "y" * 2_000_000)]))[0] == 400
-        assert memory.acts == []
+        assert memory.actions == []
         for headers in ({"Origin": url}, {"Origin": "null"}, {"Sec-Fetch-Site": "same-origin", "Origin": "null"}):
             assert (await visitor.post("/dead-letters/redrive", form, **headers))[0] == 200
 
@@ -345,9 +345,9 @@ async def test_a_form_that_anybody_may_send_is_read_in_no_time_whatever_it_says_
         for charset, body in bodies.items():
             began = time.process_time()
             kind = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
-            assert (await Visitor(url, session).post("/sign-in", body, **kind))[0] in {400, 401}
+            assert (await PageUser(url, session).post("/sign-in", body, **kind))[0] in {400, 401}
             assert time.process_time() - began < 0.5, charset
-        assert (await Visitor(url, session).post("/sign-in", {"token": TOKEN}))[0] == 303
+        assert (await PageUser(url, session).post("/sign-in", {"token": TOKEN}))[0] == 303
 
 
 async def test_a_form_of_another_session_is_refused() -> None:
@@ -355,19 +355,19 @@ async def test_a_form_of_another_session_is_refused() -> None:
     async with operating(memory, token=TOKEN) as url, open_visitor() as mine, open_visitor() as other:
         pages = []
         for session in (mine, other):
-            assert (await Visitor(url, session).post("/sign-in", {"token": TOKEN}))[0] == 303
-            pages.append((await Visitor(url, session).get("/dead-letters/redrive"))[1])
+            assert (await PageUser(url, session).post("/sign-in", {"token": TOKEN}))[0] == 303
+            pages.append((await PageUser(url, session).get("/dead-letters/redrive"))[1])
         form = [*fields_of(pages[1], "/dead-letters/redrive"), ("by", "Zoë")]
-        assert (await Visitor(url, mine).post("/dead-letters/redrive", form))[0] == 403
+        assert (await PageUser(url, mine).post("/dead-letters/redrive", form))[0] == 403
         script = [(n, v) for n, v in form if n != "csrf"]
-        assert (await Visitor(url, mine).post("/dead-letters/redrive", script, Authorization=f"Bearer {TOKEN}"))[0] == 200
+        assert (await PageUser(url, mine).post("/dead-letters/redrive", script, Authorization=f"Bearer {TOKEN}"))[0] == 200
 
 
 async def test_the_overview_stays_while_kafka_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("processor.console.overview_cache.FRESH_S", 0.0)
     memory = full()
     async with operating(memory, now_ms=NOW_MS + 125_000) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         memory.mood = "away"
         status, text = await visitor.get("/")
         assert (status, "Nothing is known yet" in text) == (503, True)
@@ -389,7 +389,7 @@ async def test_slow_operations_are_given_up(monkeypatch: pytest.MonkeyPatch) -> 
     memory = full()
     memory.mood = "hangs"
     async with operating(memory) as url, open_visitor() as session:
-        found = await asyncio.gather(*(Visitor(url, session).get("/waiting") for _ in range(20)))
+        found = await asyncio.gather(*(PageUser(url, session).get("/waiting") for _ in range(20)))
         assert {status for status, _ in found} == {503}
         assert "No answer in time" in found[0][1]
 
@@ -399,7 +399,7 @@ async def test_a_fault_of_ours_quotes_nothing() -> None:
     memory.mood = "breaks"
     async with operating(memory) as url, open_visitor() as session:
         with capture_logs() as logs:
-            status, text = await Visitor(url, session).get("/waiting")
+            status, text = await PageUser(url, session).get("/waiting")
         assert status == 500
         assert [(e["event"], e["view"], e["error"]) for e in logs] == [("page_failed", "/waiting", "RuntimeError")]
         assert "Zoë" not in text + str(logs)
@@ -407,7 +407,7 @@ async def test_a_fault_of_ours_quotes_nothing() -> None:
 
 async def test_a_refresh_gets_the_inner_part_only() -> None:
     async with operating(full()) as url, open_visitor() as session:
-        status, text = await Visitor(url, session).get("/", **{"X-Part": "1"})
+        status, text = await PageUser(url, session).get("/", **{"X-Part": "1"})
         assert status == 200
         assert "<html" not in text
         assert 'class="verdict bad"' in text
@@ -415,7 +415,7 @@ async def test_a_refresh_gets_the_inner_part_only() -> None:
 
 async def test_empty_pages_say_what_that_means() -> None:
     async with operating(Memory()) as url, open_visitor() as session:
-        visitor = Visitor(url, session)
+        visitor = PageUser(url, session)
         assert "No dead letters. Nothing to do." in (await visitor.get("/"))[1]
         assert "No dead letters. Nothing to do." in (await visitor.get("/dead-letters"))[1]
         assert "Nothing waits." in (await visitor.get("/waiting"))[1]
@@ -426,10 +426,10 @@ async def test_empty_pages_say_what_that_means() -> None:
 
 async def test_a_journey_of_ever_so_many_steps_is_shown_in_part() -> None:
     memory = full()
-    steps = [JourneyStep(NOW_MS + n, "dead-letter", f"t[0]@{n}", "conflict", {"code": "x"}) for n in range(30_000)]
-    memory.journeys = {"r": Journey("r", tuple(steps))}
+    steps = [HistoryEntry(NOW_MS + n, "dead-letter", f"t[0]@{n}", "conflict", {"code": "x"}) for n in range(30_000)]
+    memory.journeys = {"r": RequestHistory("r", tuple(steps))}
     async with operating(memory) as url, open_visitor() as session:
-        _, text = await Visitor(url, session).get("/request?id=r")
+        _, text = await PageUser(url, session).get("/request?id=r")
         assert len(text) < 1_000_000
         assert "t[0]@29999" in text
         assert "of 30\u202f000 steps" in text
@@ -437,10 +437,10 @@ async def test_a_journey_of_ever_so_many_steps_is_shown_in_part() -> None:
 
 async def test_a_journey_shows_no_more_than_it_is_given() -> None:
     memory = full()
-    step = JourneyStep(NOW_MS, "dead-letter", str(Source("t", 0, 1)), "Every attempt failed.", {"code": None, "status": "failed"})
-    memory.journeys = {"r": Journey("r", (step,), {"input": {"name": "***", "at": object()}})}
+    step = HistoryEntry(NOW_MS, "dead-letter", str(Source("t", 0, 1)), "Every attempt failed.", {"code": None, "status": "failed"})
+    memory.journeys = {"r": RequestHistory("r", (step,), {"input": {"name": "***", "at": object()}})}
     async with operating(memory) as url, open_visitor() as session:
-        _, text = await Visitor(url, session).get("/request?id=r")
+        _, text = await PageUser(url, session).get("/request?id=r")
         assert "/dead-letters/redrive?request_id=r" in text
         assert "&#34;at&#34;: &#34;***&#34;" in text, "what is no JSON is masked too"
         assert "None" not in text

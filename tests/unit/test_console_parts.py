@@ -12,11 +12,11 @@ import pytest
 from multidict import MultiDict
 from operating import NOW_MS, Memory, busy, quiet, samples, scope, waits
 
-from processor.budget.view import BudgetView, CircuitView
-from processor.console import actions as acts_module
+from processor.budget.view import BreakerView, BudgetView
+from processor.console import actions as actions_module
 from processor.console import filters
 from processor.console import overview_cache as latest_module
-from processor.console.actions import Acts, new_act_id
+from processor.console.actions import Actions, new_action_id
 from processor.console.auth import Tries, host_of, is_loopback
 from processor.console.chart import bar, usage_chart
 from processor.console.forms import (
@@ -29,13 +29,13 @@ from processor.console.forms import (
     read_selection,
     selection_fields,
 )
-from processor.console.overview_cache import Latest
+from processor.console.overview_cache import OverviewCache
 from processor.console.ports import RefusedError
 from processor.console.summary import Tone, summarize
-from processor.monitoring.delayed_view import waiting_view
+from processor.monitoring.delayed_view import delayed_view
 from processor.monitoring.formatting import duration
 from processor.monitoring.model import DrainView, Overview, PartitionView
-from processor.repair.model import LEFT_OUT, REPLAYS_MAX, Done, Selection
+from processor.repair.model import LEFT_OUT, REPLAYS_MAX, RepairSummary, Selection
 
 THIN = "\u202f"
 
@@ -135,7 +135,7 @@ def test_a_request_id_is_taken_verbatim() -> None:
 
 def test_every_reason_that_the_overview_counts_leads_to_its_records() -> None:
     records = [waits(0, 5.0, reason=None), waits(1, 5.0, reason="http_503")]
-    for word, count in waiting_view(records, NOW_MS).by_reason.items():
+    for word, count in delayed_view(records, NOW_MS).by_reason.items():
         reason = read_reason(MultiDict({"reason": word or "-"}))
         assert len([r for r in records if (r.reason or "") == reason]) == count, word
 
@@ -178,8 +178,8 @@ def test_a_quiet_set_up_is_well() -> None:
         (replace(quiet(), drains=(DrainView("a", 50, float("inf")),)), 1, Tone.BAD, "Stands still"),
         (replace(quiet(), drains=(DrainView("a", 50, 20.0), DrainView("b", 5, 900.0))), 1, Tone.WATCH, "Takes its time"),
         (replace(quiet(), drains=(DrainView("a", 50, 20.0),)), 1, Tone.GOOD, "Drains"),
-        (changed(circuits=(CircuitView("account", 1.0, probing=True),)), 2, Tone.BAD, "Refuses the account"),
-        (changed(circuits=(CircuitView("aml", 1.0, probing=False),)), 2, Tone.BAD, "Fails"),
+        (changed(breakers=(BreakerView("account", 1.0, probing=True),)), 2, Tone.BAD, "Refuses the account"),
+        (changed(breakers=(BreakerView("aml", 1.0, probing=False),)), 2, Tone.BAD, "Fails"),
         (changed(scopes=(scope("a", paused_for_s=30.0),)), 2, Tone.WATCH, "Asked us to wait"),
         (changed(scopes=(scope("a", throttled_lately=2),)), 2, Tone.WATCH, "Throttles"),
         (busy(), 3, Tone.WATCH, "To repair"),
@@ -209,7 +209,7 @@ def test_everything_out_of_the_ordinary_is_told() -> None:
 async def test_open_pages_share_one_question() -> None:
     now = 0.0
     memory = Memory()
-    latest = Latest(memory.overview, clock=lambda: now)
+    latest = OverviewCache(memory.overview, clock=lambda: now)
     seen = await asyncio.gather(*(latest.get() for _ in range(20)))
     assert memory.asked == 1
     assert len({id(s.overview) for s in seen}) == 1
@@ -225,7 +225,7 @@ async def test_the_last_known_overview_is_shown_while_kafka_is_away(monkeypatch:
     monkeypatch.setattr(latest_module, "FRESH_S", 0.0)
     monkeypatch.setattr(latest_module, "PATIENCE_S", 0.05)
     memory = Memory()
-    latest = Latest(memory.overview)
+    latest = OverviewCache(memory.overview)
     first = await latest.get()
     assert first.trouble == ""
     memory.mood = "away"
@@ -249,7 +249,7 @@ async def test_the_last_known_overview_is_shown_while_kafka_is_away(monkeypatch:
 async def test_nothing_is_known_before_the_first_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latest_module, "ASK_S", 0.05)
     memory = Memory(mood="hangs")
-    latest = Latest(memory.overview)
+    latest = OverviewCache(memory.overview)
     seen = await latest.get()
     assert seen.overview is None
     assert seen.trouble.startswith("No answer within")
@@ -257,57 +257,57 @@ async def test_nothing_is_known_before_the_first_answer(monkeypatch: pytest.Monk
 
 
 async def test_an_act_is_done_once_whatever_is_clicked() -> None:
-    acts, done = Acts(), []
+    actions, done = Actions(), []
 
-    async def act() -> Done:
+    async def action() -> RepairSummary:
         await asyncio.sleep(0)
         done.append(1)
-        return Done("run-1", 3)
+        return RepairSummary("run-1", 3)
 
-    act_id = new_act_id()
-    assert await asyncio.gather(*(acts.once(act_id, act) for _ in range(5))) == [Done("run-1", 3)] * 5
+    action_id = new_action_id()
+    assert await asyncio.gather(*(actions.once(action_id, action) for _ in range(5))) == [RepairSummary("run-1", 3)] * 5
     assert len(done) == 1
     with pytest.raises(BadInputError):
-        await acts.once("", act)
-    await acts.close()
+        await actions.once("", action)
+    await actions.close()
 
 
 async def test_a_slow_act_goes_on_and_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acts_module, "ANSWER_S", 0.01)
-    acts, go = Acts(), asyncio.Event()
+    monkeypatch.setattr(actions_module, "ANSWER_S", 0.01)
+    actions, go = Actions(), asyncio.Event()
 
-    async def act() -> Done:
+    async def action() -> RepairSummary:
         await go.wait()
-        return Done("run-1", 1)
+        return RepairSummary("run-1", 1)
 
-    act_id = new_act_id()
-    assert await acts.once(act_id, act) is None
+    action_id = new_action_id()
+    assert await actions.once(action_id, action) is None
     go.set()
     await asyncio.sleep(0)
-    assert await acts.once(act_id, act) == Done("run-1", 1)
-    await acts.close()
+    assert await actions.once(action_id, action) == RepairSummary("run-1", 1)
+    await actions.close()
 
 
 async def test_an_act_that_breaks_off_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acts_module, "ACT_S", 0.01)
-    acts = Acts()
+    monkeypatch.setattr(actions_module, "ACT_S", 0.01)
+    actions = Actions()
     for mood, says in (("hangs", "cut off"), ("away", "brokers cannot be reached")):
         memory = Memory(mood=mood)
         with pytest.raises(RefusedError, match=f"{says}.* a new dry run shows the rest"):
-            await acts.once(new_act_id(), lambda memory=memory: memory.redrive(Selection(), "Zoë"))  # type: ignore[misc]
-    await acts.close()
+            await actions.once(new_action_id(), lambda memory=memory: memory.redrive(Selection(), "Zoë"))  # type: ignore[misc]
+    await actions.close()
 
 
 async def test_acts_under_way_are_bounded_and_end_with_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acts_module, "ANSWER_S", 0.0)
-    monkeypatch.setattr(acts_module, "_HELD_MAX", 2)
-    acts = Acts()
+    monkeypatch.setattr(actions_module, "ANSWER_S", 0.0)
+    monkeypatch.setattr(actions_module, "_HELD_MAX", 2)
+    actions = Actions()
     for _ in range(2):
-        assert await acts.once(new_act_id(), Memory(mood="hangs").go.wait) is None  # type: ignore[arg-type]
+        assert await actions.once(new_action_id(), Memory(mood="hangs").go.wait) is None  # type: ignore[arg-type]
     with pytest.raises(RefusedError, match="under way"):
-        await acts.once(new_act_id(), Memory().go.wait)  # type: ignore[arg-type]
-    await acts.close()
-    assert all(task.done() for task in acts._tasks.values())
+        await actions.once(new_action_id(), Memory().go.wait)  # type: ignore[arg-type]
+    await actions.close()
+    assert all(task.done() for task in actions._tasks.values())
 
 
 def test_tries_are_few_and_come_back() -> None:

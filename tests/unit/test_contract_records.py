@@ -259,7 +259,7 @@ def test_a_retry_carries_the_callers_own_bytes() -> None:
         replay=1,
         doubt_ms=6,
         session_id="11111111-2222-4333-8444-555555555555",
-        looks=3,
+        polls=3,
         settled="approved",
         settled_ms=8,
     )

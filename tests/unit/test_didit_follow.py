@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from processor.contract.records import Hint
-from processor.didit.follow import Settled, expires_in_s, is_settled, judge_decision, judge_hint, next_look_s
+from processor.didit.follow import Settled, expires_in_s, is_settled, judge_decision, judge_hint, next_poll_s
 
 SESSION = "11111111-2222-4333-8444-555555555555"
 AT_S = 1_764_000_000
@@ -77,20 +77,20 @@ def test_any_other_event_is_only_a_reason_to_look(changes: dict[str, Any]) -> No
 
 
 def test_looks_widen_and_go_on() -> None:
-    assert [next_look_s(n, (15, 60, 3600), None, 0.0) for n in range(5)] == [15, 60, 3600, 3600, 3600]
-    assert 13.5 <= next_look_s(0, (15,), None, 0.999) < 15
-    assert next_look_s(2, (15, 60, 3600), 120.0, 0.0) == 120.0, "it is over then, one way or the other"
-    assert next_look_s(0, (15,), 120.0, 0.0) == 15
-    assert next_look_s(0, (15,), -5.0, 0.0) == 15
+    assert [next_poll_s(n, (15, 60, 3600), None, 0.0) for n in range(5)] == [15, 60, 3600, 3600, 3600]
+    assert 13.5 <= next_poll_s(0, (15,), None, 0.999) < 15
+    assert next_poll_s(2, (15, 60, 3600), 120.0, 0.0) == 120.0, "it is over then, one way or the other"
+    assert next_poll_s(0, (15,), 120.0, 0.0) == 15
+    assert next_poll_s(0, (15,), -5.0, 0.0) == 15
 
 
 def test_three_days_of_review_cost_few_looks() -> None:
     """K03."""
-    steps, at_s, looks = (15, 30, 60, 120, 300, 600, 1800, 3600), 0.0, 0
+    steps, at_s, polls = (15, 30, 60, 120, 300, 600, 1800, 3600), 0.0, 0
     while at_s < 3 * 86_400:
-        at_s += next_look_s(looks, steps, None, 0.5)
-        looks += 1
-    assert looks < 300
+        at_s += next_poll_s(polls, steps, None, 0.5)
+        polls += 1
+    assert polls < 300
 
 
 @pytest.mark.parametrize(

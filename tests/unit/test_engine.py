@@ -19,7 +19,7 @@ from processor.budget.permits import (
     DoubtError,
     Ending,
     Fate,
-    Health,
+    HealthSignal,
     NotNowError,
     Permit,
 )
@@ -125,12 +125,12 @@ def run(
     rec: Record,
     budget: OpenBudget | None = None,
     *,
-    unremembered: bool = False,
+    history_truncated: bool = False,
     shelf: Shelf | None = None,
     **settings: Any,
 ) -> list[Output]:
     engine = Engine(load_settings(**settings), api, shelf or Shelf(), budget or OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
-    work = Work(rec, unremembered=unremembered)
+    work = Work(rec, history_truncated=history_truncated)
     outputs = list(asyncio.run(engine.handle(rec, work)))
     assert bool(outputs) != work.completed, "no outputs mean a copy, and only that"
     return outputs
@@ -161,9 +161,9 @@ def test_a_success_is_one_result_and_nothing_else() -> None:
         CallClass.URGENT,
         NOW - 1000,
     )
-    assert ask.mark is not None
-    assert (ask.mark.lane, ask.mark.offset, ask.mark.replay, ask.settled_ms) == ("v.requests[3]", 41, 0, 0)
-    assert budget.endings == [Ending(Fate.ANSWERED, Health.GOOD, acted=True)]
+    assert ask.identity is not None
+    assert (ask.identity.lane, ask.identity.offset, ask.identity.replay, ask.settled_ms) == ("v.requests[3]", 41, 0, 0)
+    assert budget.endings == [Ending(Fate.ANSWERED, HealthSignal.GOOD, acted=True)]
     assert budget.fates == [Fate.ANSWERED]
     sent = orjson.loads(api.calls[0].body or b"")
     assert sent == {"workflow_id": WORKFLOW, "vendor_data": "u", "metadata": {"vp_request_id": "r"}}
@@ -261,8 +261,8 @@ def test_a_request_given_up_in_doubt_says_so() -> None:
 def redriven(outputs: list[Output]) -> Record:
     """The record of a new round, made from the dead letter among outputs."""
     dead = next(o for o in outputs if o.kind is OutputKind.DEAD_LETTER)
-    letter = dead_letter_of(Record(Source("v.dead-letters", 0, 5), dead.key, dead.value, dead.headers, NOW))
-    return Record(Source("v.retry.10s", 0, 9), dead.key, dead.value, hop_headers(redriven_hop(letter, NOW)), NOW)
+    dead_letter = dead_letter_of(Record(Source("v.dead-letters", 0, 5), dead.key, dead.value, dead.headers, NOW))
+    return Record(Source("v.retry.10s", 0, 9), dead.key, dead.value, hop_headers(redriven_hop(dead_letter, NOW)), NOW)
 
 
 def test_a_redriven_request_goes_behind_live_ones_and_has_a_result_of_its_own() -> None:
@@ -270,7 +270,7 @@ def test_a_redriven_request_goes_behind_live_ones_and_has_a_result_of_its_own() 
     budget = OpenBudget()
     again = run(FakeApi(json_reply(200, {"session_id": SESSION, "status": "Approved"})), redriven(first), budget, retry={"attempts_max": 3})
     assert [ask.call_class for ask in budget.asks] == [CallClass.BULK]
-    assert (budget.asks[0].mark.replay if budget.asks[0].mark else None) == 1
+    assert (budget.asks[0].identity.replay if budget.asks[0].identity else None) == 1
     assert (final(again)["status"], final(again)["replay"], final(again)["attempts"]) == ("succeeded", 1, 1)
     assert final(again)["result_id"] != final(first)["result_id"]
     assert "replay" not in final(first)
@@ -323,7 +323,7 @@ def test_an_account_fault_waits_in_place_and_reads_the_key_anew() -> None:
     api, budget = FakeApi(json_reply(403, {"detail": "no"}), json_reply(401, {"detail": "no"}), json_reply(201, CREATED)), OpenBudget()
     result = final(run(api, record(), budget))
     assert (result["status"], result["attempts"]) == ("succeeded", 1)
-    assert [e.health for e in budget.endings] == [Health.ACCOUNT, Health.ACCOUNT, Health.GOOD]
+    assert [e.health for e in budget.endings] == [HealthSignal.ACCOUNT, HealthSignal.ACCOUNT, HealthSignal.GOOD]
     assert api.keys_read == 2
 
 
@@ -379,7 +379,7 @@ def test_a_call_of_a_former_life_is_looked_up_and_adopted() -> None:
     api, budget = FakeApi(*adoption()), OpenBudget(DoubtError(NOW - 500, NOW + 60_000))
     assert final(run(api, record(), budget))["output"]["session_id"] == SESSION
     assert [c.operation.name for c in api.calls] == ["session.list", "session.decision"]
-    assert [a.mark is None for a in budget.asks] == [False, True, True], "lookups are not the request's own calls"
+    assert [a.identity is None for a in budget.asks] == [False, True, True], "lookups are not the request's own calls"
 
 
 def test_a_call_that_left_no_trace_is_made_again_with_the_doubt_settled() -> None:
@@ -420,9 +420,9 @@ def test_a_safe_call_needs_no_lookup() -> None:
 
 def test_what_the_journal_has_lost_is_looked_up_too() -> None:
     api = FakeApi(*adoption())
-    assert final(run(api, record(), unremembered=True))["output"]["session_id"] == SESSION
+    assert final(run(api, record(), history_truncated=True))["output"]["session_id"] == SESSION
     api = FakeApi(json_reply(200, {"session_id": SESSION, "status": "Approved"}))
-    run(api, record(operation="session.decision"), unremembered=True)
+    run(api, record(operation="session.decision"), history_truncated=True)
     assert len(api.calls) == 1
 
 
@@ -447,10 +447,10 @@ def test_the_mark_tells_contents_apart_whatever_the_order_of_members() -> None:
     def content(**extra: Any) -> str:
         budget = OpenBudget()
         run(FakeApi(json_reply(201, CREATED)), record(**extra), budget)
-        mark = budget.asks[0].mark
-        assert mark is not None
-        assert "user" not in str(mark)
-        return mark.content
+        identity = budget.asks[0].identity
+        assert identity is not None
+        assert "user" not in str(identity)
+        return identity.content
 
     one = content(input={"workflow_id": WORKFLOW, "vendor_data": "user", "metadata": {"a": 1, "b": [1.50]}})
     assert one == content(input={"metadata": {"b": [1.50], "a": 1}, "vendor_data": "user", "workflow_id": WORKFLOW}, priority="bulk")
@@ -477,12 +477,12 @@ def test_the_scope_that_tripped_is_found_by_its_limit_else_all_are_paused() -> N
 @pytest.mark.parametrize(
     ("answer", "ending"),
     [
-        (json_reply(201, CREATED), Ending(Fate.ANSWERED, Health.GOOD, acted=True)),
-        (json_reply(400, {"detail": "x"}), Ending(Fate.ANSWERED, Health.GOOD)),
-        (json_reply(500, {"detail": "x"}), Ending(Fate.ANSWERED, Health.BAD, acted=True)),
-        (NoReply(sent=True, code="timeout", open=True), Ending(Fate.UNKNOWN, Health.BAD, acted=True)),
-        (NoReply(sent=True, code="reset"), Ending(Fate.ANSWERED, Health.BAD, acted=True)),
-        (NoReply(sent=False, code="connect_failed"), Ending(Fate.NOT_SENT, Health.BAD)),
+        (json_reply(201, CREATED), Ending(Fate.ANSWERED, HealthSignal.GOOD, acted=True)),
+        (json_reply(400, {"detail": "x"}), Ending(Fate.ANSWERED, HealthSignal.GOOD)),
+        (json_reply(500, {"detail": "x"}), Ending(Fate.ANSWERED, HealthSignal.BAD, acted=True)),
+        (NoReply(sent=True, code="timeout", open=True), Ending(Fate.UNKNOWN, HealthSignal.BAD, acted=True)),
+        (NoReply(sent=True, code="reset"), Ending(Fate.ANSWERED, HealthSignal.BAD, acted=True)),
+        (NoReply(sent=False, code="connect_failed"), Ending(Fate.NOT_SENT, HealthSignal.BAD)),
     ],
 )
 def test_the_log_learns_how_a_call_ended(answer: Answer, ending: Ending) -> None:
@@ -509,7 +509,7 @@ def following(**extra: Any) -> Record:
     return Record(Source("v.retry.10s", 0, 8), retry.key, retry.value, retry.headers, NOW)
 
 
-def look(*answers: Answer, rec: Record | None = None, hint: Hint | None = None, now: int = NOW) -> tuple[list[Output], FakeApi, OpenBudget]:
+def poll(*answers: Answer, rec: Record | None = None, hint: Hint | None = None, now: int = NOW) -> tuple[list[Output], FakeApi, OpenBudget]:
     api, budget = FakeApi(*answers), OpenBudget()
     engine = Engine(load_settings(), api, Shelf(), budget, clock_ms=lambda: now, draw=lambda: 0.5)
     rec = rec or following()
@@ -528,7 +528,7 @@ def test_a_verification_gives_the_link_at_once_and_waits() -> None:
     assert progress["output"] == CREATED
     (retry,) = outputs_of(OutputKind.RETRY, outputs)
     hop = read_hop(Record(Source("v.retry.10s", 0, 8), None, retry.value, retry.headers, NOW))
-    assert (hop.session_id, hop.looks, hop.attempt, hop.doubt_ms) == (SESSION, 0, 1, None)
+    assert (hop.session_id, hop.polls, hop.attempt, hop.doubt_ms) == (SESSION, 0, 1, None)
     assert hop.due_ms is not None
     assert NOW + 13_000 < hop.due_ms <= NOW + 15_000
 
@@ -540,12 +540,12 @@ def test_a_lost_creation_of_a_verification_is_adopted_and_followed() -> None:
 
 @pytest.mark.parametrize("status", ["Not Started", "In Progress", "In Review", "Resubmitted", "Awaiting User", "Something New"])
 def test_while_the_person_is_not_done_we_look_again_later(status: str) -> None:
-    outputs, api, budget = look(decision_reply(status))
+    outputs, api, budget = poll(decision_reply(status))
     assert [c.operation.name for c in api.calls] == ["session.decision"]
     assert [a.call_class for a in budget.asks] == [CallClass.POLL]
     (retry,) = outputs
     hop = read_hop(Record(Source("v.retry.10s", 0, 9), None, retry.value, retry.headers, NOW))
-    assert (hop.looks, hop.session_id, hop.attempt) == (1, SESSION, 1)
+    assert (hop.polls, hop.session_id, hop.attempt) == (1, SESSION, 1)
 
 
 @pytest.mark.parametrize(
@@ -559,7 +559,7 @@ def test_while_the_person_is_not_done_we_look_again_later(status: str) -> None:
     ],
 )
 def test_a_settled_session_is_the_one_final_result(status: str, ended: str, code: str | None) -> None:
-    outputs, _, _ = look(decision_reply(status, warnings=[]))
+    outputs, _, _ = poll(decision_reply(status, warnings=[]))
     result = final(outputs)
     assert (result["status"], result["output"]["status"], result["attempts"]) == (ended, status, 1)
     assert (result["error"]["code"] if result["error"] else None) == code
@@ -570,10 +570,10 @@ def test_a_signed_event_saves_the_look() -> None:
     decision = {"session_id": SESSION, "status": "Approved", "id_verifications": []}
     payload = {"session_id": SESSION, "status": "Approved", "timestamp": NOW // 1000 + 60, "decision": decision}
     event = {"session_id": SESSION, "status": "Approved", "verified_by": "v2", "payload": payload}
-    outputs, api, _ = look(hint=Hint(SESSION, NOW + 61_000, event))
+    outputs, api, _ = poll(hint=Hint(SESSION, NOW + 61_000, event))
     assert api.calls == []
     assert final(outputs)["output"] == decision
-    outputs, api, _ = look(decision_reply("Approved"), hint=Hint(SESSION, NOW, {**event, "verified_by": "simple", "payload": None}))
+    outputs, api, _ = poll(decision_reply("Approved"), hint=Hint(SESSION, NOW, {**event, "verified_by": "simple", "payload": None}))
     assert len(api.calls) == 1, "a weaker one is only a reason to look"
 
 
@@ -587,36 +587,36 @@ def test_a_signed_event_saves_the_look() -> None:
     ],
 )
 def test_a_look_that_fails_uses_no_attempt_up(answer: Answer, code: str) -> None:
-    (retry,), _, _ = look(answer)
+    (retry,), _, _ = poll(answer)
     hop = read_hop(Record(Source("v.retry.10s", 0, 9), None, retry.value, retry.headers, NOW))
-    assert (hop.last_error, hop.attempt, hop.session_id, hop.looks) == (code, 1, SESSION, 0)
+    assert (hop.last_error, hop.attempt, hop.session_id, hop.polls) == (code, 1, SESSION, 0)
 
 
 def test_a_session_that_somebody_deleted_ends_its_verification() -> None:
-    outputs, _, _ = look(json_reply(404, {"detail": "Not found."}))
+    outputs, _, _ = poll(json_reply(404, {"detail": "Not found."}))
     assert (final(outputs)["status"], final(outputs)["error"]["http_status"]) == ("failed", 404)
 
 
 def test_a_person_who_takes_for_ever_and_a_deadline_end_it() -> None:
-    outputs, _, _ = look(decision_reply("In Review"), now=NOW + 31 * 86_400_000)
+    outputs, _, _ = poll(decision_reply("In Review"), now=NOW + 31 * 86_400_000)
     assert final(outputs)["error"]["code"] == "not_settled_in_time"
     rec = following(deadline="2025-11-24T16:00:05Z")
     hop = read_hop(rec)
     assert hop.due_ms == NOW + 5000, "the last look is at the deadline"
-    outputs, _, _ = look(decision_reply("In Progress"), rec=rec, now=NOW + 6000)
+    outputs, _, _ = poll(decision_reply("In Progress"), rec=rec, now=NOW + 6000)
     assert (final(outputs)["status"], final(outputs)["error"]["code"]) == ("expired", "deadline_passed")
 
 
 def test_an_unopened_session_is_looked_at_when_it_expires() -> None:
     rec = following()
-    rec = Record(rec.source, rec.key, rec.value, (*(h for h in rec.headers if h[0] != "vp-looks"), ("vp-looks", b"9")), NOW)
-    (retry,), _, _ = look(decision_reply("Not Started", expires_at="2025-11-24T16:02:00Z"), rec=rec)
+    rec = Record(rec.source, rec.key, rec.value, (*(h for h in rec.headers if h[0] != "vp-polls"), ("vp-polls", b"9")), NOW)
+    (retry,), _, _ = poll(decision_reply("Not Started", expires_at="2025-11-24T16:02:00Z"), rec=rec)
     hop = read_hop(Record(Source("v.retry.10s", 0, 9), None, retry.value, retry.headers, NOW))
     assert hop.due_ms is not None
     assert NOW + 120_000 <= hop.due_ms <= NOW + 126_000
 
 
-def look_on(rec: Record, now: int, *answers: Answer) -> tuple[list[Output], Work]:
+def poll_again(rec: Record, now: int, *answers: Answer) -> tuple[list[Output], Work]:
     """One look where later final results are wished for, for an hour."""
     engine = Engine(
         load_settings(follow={"later_finals_s": 3600}), FakeApi(*answers), Shelf(), OpenBudget(), clock_ms=lambda: now, draw=lambda: 0.5
@@ -632,21 +632,21 @@ def again(outputs: Sequence[Output], now: int) -> Record:
 
 def test_later_final_results_come_only_where_they_are_wished_for_and_each_is_another_one() -> None:
     rec = following(deadline="2025-11-24T16:10:00Z")
-    outputs, _ = look_on(rec, NOW + 20_000, decision_reply("Approved"))
+    outputs, _ = poll_again(rec, NOW + 20_000, decision_reply("Approved"))
     ids = [final(outputs)["result_id"]]
-    same, _ = look_on(again(outputs, NOW), NOW + 900_000, decision_reply("Approved"))
+    same, _ = poll_again(again(outputs, NOW), NOW + 900_000, decision_reply("Approved"))
     assert not outputs_of(OutputKind.RESULT, same), "nothing new, and the deadline was kept"
-    reopened, _ = look_on(again(same, NOW), NOW + 1_000_000, decision_reply("Resubmitted"))
+    reopened, _ = poll_again(again(same, NOW), NOW + 1_000_000, decision_reply("Resubmitted"))
     assert not outputs_of(OutputKind.RESULT, reopened)
-    changed, _ = look_on(again(reopened, NOW), NOW + 1_100_000, decision_reply("Declined"))
+    changed, _ = poll_again(again(reopened, NOW), NOW + 1_100_000, decision_reply("Declined"))
     ids.append(final(changed)["result_id"])
-    copy, _ = look_on(again(reopened, NOW), NOW + 1_100_500, decision_reply("Declined"))
+    copy, _ = poll_again(again(reopened, NOW), NOW + 1_100_500, decision_reply("Declined"))
     assert final(copy)["result_id"] == ids[1], "the same for every copy"
     assert len(set(ids)) == 2
     for late in (decision_reply("Declined"), decision_reply("Resubmitted"), json_reply(404, {"detail": "Not found."})):
-        over, work = look_on(again(changed, NOW), NOW + 4_000_000, late)
+        over, work = poll_again(again(changed, NOW), NOW + 4_000_000, late)
         assert (over, work.completed) == ([], True)
-    outputs, _, _ = look(decision_reply("Approved"))
+    outputs, _, _ = poll(decision_reply("Approved"))
     assert not outputs_of(OutputKind.RETRY, outputs), "by default the first one is the only one"
 
 

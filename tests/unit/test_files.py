@@ -19,8 +19,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from processor.didit.calls import FileContent, FilePart
 from processor.didit.catalog import FileRule
 from processor.files.fetch import FileReader, PublicResolver
-from processor.files.rules import Allowed, FileFault, Place, check_content, content_type, is_public, locate, redirected
-from processor.settings import ImageSettings
+from processor.files.rules import Allowed, FileFault, FileLocation, check_content, content_type, is_public, locate, redirected
+from processor.settings import FileSettings
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 100
 RULE = FileRule(1000, frozenset({"image/png", "image/jpeg"}))
@@ -30,15 +30,15 @@ ALLOWED = Allowed(("/data/people",), ("files.example.com",), ("s3://bucket/peopl
 @pytest.mark.parametrize(
     ("reference", "place", "where"),
     [
-        ("file:///data/people/a.png", Place.DISK, "/data/people/a.png"),
-        ("file:///data/people/%C3%A9/a b.png", Place.DISK, "/data/people/é/a b.png"),
-        ("file://localhost/data/people/a", Place.DISK, "/data/people/a"),
-        ("https://files.example.com/a?sig=1", Place.WEB, "https://files.example.com/a?sig=1"),
-        ("https://FILES.example.com:443/a", Place.WEB, "https://FILES.example.com:443/a"),
-        ("s3://bucket/people/a.png", Place.STORE, "s3://bucket/people/a.png"),
+        ("file:///data/people/a.png", FileLocation.DISK, "/data/people/a.png"),
+        ("file:///data/people/%C3%A9/a b.png", FileLocation.DISK, "/data/people/é/a b.png"),
+        ("file://localhost/data/people/a", FileLocation.DISK, "/data/people/a"),
+        ("https://files.example.com/a?sig=1", FileLocation.WEB, "https://files.example.com/a?sig=1"),
+        ("https://FILES.example.com:443/a", FileLocation.WEB, "https://FILES.example.com:443/a"),
+        ("s3://bucket/people/a.png", FileLocation.STORE, "s3://bucket/people/a.png"),
     ],
 )
-def test_what_lies_within_is_allowed(reference: str, place: Place, where: str) -> None:
+def test_what_lies_within_is_allowed(reference: str, place: FileLocation, where: str) -> None:
     found = locate(reference, ALLOWED)
     assert (found.place, found.where) == (place, where)
 
@@ -94,7 +94,7 @@ def test_nothing_is_allowed_by_default() -> None:
 
 def test_an_address_must_be_public_even_where_somebody_has_allowed_it() -> None:
     opened = Allowed(hosts=("127.0.0.1", "169.254.169.254", "8.8.8.8"))
-    assert locate("https://8.8.8.8/a", opened).place is Place.WEB
+    assert locate("https://8.8.8.8/a", opened).place is FileLocation.WEB
     for host in ("127.0.0.1", "169.254.169.254"):
         with pytest.raises(FileFault):
             locate(f"https://{host}/a", opened)
@@ -171,7 +171,7 @@ def test_a_file_that_didit_would_not_take_is_refused(content: bytes, code: str) 
 
 
 async def fetch(reference: str, options: dict[str, Any] | None = None, **settings: Any) -> FileContent:
-    (found,) = await FileReader(ImageSettings(**settings), options).fetch([FilePart("user_image", reference, RULE)])
+    (found,) = await FileReader(FileSettings(**settings), options).fetch([FilePart("user_image", reference, RULE)])
     return found
 
 
@@ -320,5 +320,5 @@ def test_settings_that_open_too_much_are_refused() -> None:
         {"prefixes": ("s3://bucket",)},
         {"prefixes": ("file:///x/",)},
     ):
-        with pytest.raises(ValueError, match="VP_IMAGES"):
-            ImageSettings(**wrong)
+        with pytest.raises(ValueError, match="VP_FILES"):
+            FileSettings(**wrong)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from processor.budget.view import BudgetView, CircuitView, ScopeView
+from processor.budget.view import BreakerView, BudgetView, ScopeView
 from processor.contract.records import Source
 from processor.monitoring.drain import drains, owed_calls, verdict
-from processor.monitoring.model import DrainView, Overview, PartitionView, ReplicaView, WaitingView
-from processor.repair.model import DeadLetterCounts, WaitingRecord
+from processor.monitoring.model import DelayedView, DrainView, Overview, PartitionView, ReplicaView
+from processor.repair.model import DeadLetterCounts, DelayedRecord
 
 CREATE = ScopeView("session-create", 600, 600, 60.0, 0, 0, 0, 0, 0.0, 0, {})
 WRITE = ScopeView("generic-write", 300, 300, 60.0, 0, 0, 0, 0, 0.0, 0, {})
@@ -24,13 +24,13 @@ WELL = Overview(
     (PartitionView("v.requests", 0, 5, 5, 0, "one"),),
     (ReplicaView("one", 1, heard=True),),
     (DrainView("session-create", 0, 0.0), DrainView("generic-write", 0, 0.0)),
-    WaitingView(0, 0, None, None),
+    DelayedView(0, 0, None, None),
     DeadLetterCounts(0),
 )
 
 
-def waits(reason: str | None, due_ms: int, operation: str | None = "session.create", *, follows: bool = False) -> WaitingRecord:
-    return WaitingRecord("v.retry.1m", 0, 1, due_ms, "r", operation, reason, 1, 0, Source("v.requests", 0, 0), follows)
+def waits(reason: str | None, due_ms: int, operation: str | None = "session.create", *, follows: bool = False) -> DelayedRecord:
+    return DelayedRecord("v.retry.1m", 0, 1, due_ms, "r", operation, reason, 1, 0, Source("v.requests", 0, 0), follows)
 
 
 def test_what_is_owed_counts_in_every_scope_of_its_call() -> None:
@@ -75,7 +75,7 @@ def test_time_to_drain(calls: int, change: dict[str, Any], seconds: float) -> No
 
 
 def test_nothing_drains_while_the_account_is_held() -> None:
-    held = replace(BUDGET, circuits=(CircuitView("account", 5.0, probing=False),))
+    held = replace(BUDGET, breakers=(BreakerView("account", 5.0, probing=False),))
     assert drains({"session-create": 1}, held)[0].drain_s == inf
 
 
@@ -88,8 +88,8 @@ LONG = (DrainView("session-create", 6000, 600.0), DrainView("generic-write", 0, 
         ({}, "All is well: nothing waits"),
         ({"dead_letters": DeadLetterCounts(3)}, "3 dead letter(s) want a decision"),
         ({"drains": (replace(LONG[0], calls=5, drain_s=1.0), LONG[1])}, "within a minute"),
-        ({"budget": replace(BUDGET, circuits=(CircuitView("account", 5.0, probing=False),)), "drains": LONG}, "refuses the account"),
-        ({"budget": replace(BUDGET, circuits=(CircuitView("aml", 5.0, probing=True),))}, "fails on aml"),
+        ({"budget": replace(BUDGET, breakers=(BreakerView("account", 5.0, probing=False),)), "drains": LONG}, "refuses the account"),
+        ({"budget": replace(BUDGET, breakers=(BreakerView("aml", 5.0, probing=True),))}, "fails on aml"),
         ({"replicas": (ReplicaView("one", 1, heard=False),)}, "No replica is heard"),
         ({"group_state": "PreparingRebalance"}, "A rebalance is under way"),
         ({"partitions": (PartitionView("v.requests", 0, 5, 9, 4, None),)}, "1 partition(s) without an owner"),

@@ -13,8 +13,8 @@ from test_budget_state import RULES
 from processor.budget.log import LogUnavailableError
 from processor.budget.state import BudgetState
 from processor.monitoring import factories
-from processor.monitoring.monitor import LookError
-from processor.monitoring.sampler import Surveying
+from processor.monitoring.monitor import MonitorError
+from processor.monitoring.sampler import OverviewSampler
 from processor.settings import load_settings
 
 
@@ -27,16 +27,16 @@ class Looks:
     async def backlog(self) -> Any:
         self.count += 1
         await asyncio.sleep(0)
-        raise [LookError("no brokers"), RuntimeError("Zoë Müller"), ValueError("x")][self.count % 3]
+        raise [MonitorError("no brokers"), RuntimeError("Zoë Müller"), ValueError("x")][self.count % 3]
 
 
 async def test_no_error_ends_the_survey_and_none_is_quoted() -> None:
-    looks = Looks()
-    surveying = Surveying(cast("Any", looks), cast("Any", None), 0.0)
+    polls = Looks()
+    surveying = OverviewSampler(cast("Any", polls), cast("Any", None), 0.0)
     with capture_logs() as logs:
         running = asyncio.create_task(surveying.survey())
         async with asyncio.timeout(5):
-            while looks.count < 7:
+            while polls.count < 7:
                 await asyncio.sleep(0)
         assert not running.done()
         running.cancel()
@@ -49,16 +49,16 @@ async def test_no_error_ends_the_survey_and_none_is_quoted() -> None:
 async def test_while_the_budget_log_is_not_read_nothing_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factories, "_JOIN_S", 0.2)
     budget = cast("Any", SimpleNamespace(is_joined=False, state=BudgetState(RULES, 0.0)))
-    lookout = factories.inside_lookout(load_settings(), budget)
+    monitor = factories.monitor_in_process(load_settings(), budget)
     with pytest.raises(LogUnavailableError):
-        await lookout._budget()
-    surveying = Surveying(lookout, budget, 1.0)
+        await monitor._budget()
+    surveying = OverviewSampler(monitor, budget, 1.0)
     sampling = asyncio.create_task(surveying.sample())
-    asking = asyncio.ensure_future(lookout._budget())
+    asking = asyncio.ensure_future(monitor._budget())
     await asyncio.sleep(0.1)
     assert not surveying.history.samples(), "a gap"
     budget.is_joined = True
     assert [s.scope for s in (await asking).scopes] == sorted(RULES.limits)
     sampling.cancel()
     await asyncio.wait({sampling})
-    await lookout.close()
+    await monitor.close()

@@ -143,9 +143,9 @@ def test_a_redriven_dead_letter_is_linked_to_the_hop_that_gave_up(spans: InMemor
     gave_up = hops(spans)[0]
     assert gave_up.status.status_code is StatusCode.ERROR
     assert (said(gave_up)["vp.outcome"], said(gave_up)["vp.error_code"]) == ("failed", "http_503")
-    letter = next(o for o in ended if o.kind is OutputKind.DEAD_LETTER)
-    assert schemas.faults("dead-letter-headers.v1", {name: (raw or b"").decode() for name, raw in letter.headers}) == []
-    assert told(letter) == {"traceparent": PARENT, "tracestate": f"vp={span_id(gave_up)},other=1"}
+    dead_letter = next(o for o in ended if o.kind is OutputKind.DEAD_LETTER)
+    assert schemas.faults("dead-letter-headers.v1", {name: (raw or b"").decode() for name, raw in dead_letter.headers}) == []
+    assert told(dead_letter) == {"traceparent": PARENT, "tracestate": f"vp={span_id(gave_up)},other=1"}
     run(FakeApi(SEEN), again(ended, OutputKind.DEAD_LETTER))
     assert (parent_id(hops(spans)[1]), linked(hops(spans)[1])) == (CALLER, [span_id(gave_up)])
 

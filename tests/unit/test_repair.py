@@ -12,14 +12,14 @@ import pytest
 from dead_letters import dead_letter
 from rich.console import Console
 
-from processor.cli.render_dead_letters import letters_table, plain
+from processor.cli.render_dead_letters import dead_letters_table, plain
 from processor.client import VerificationResult
 from processor.contract import schemas
 from processor.contract.records import ErrorInfo, Record, Source
 from processor.contract.redaction import masked_request
 from processor.contract.repairs import Repair, RepairKind, Target, read_repair, repair_value
 from processor.repair.dead_letter import call_over_ms, dead_letter_of, redriven_hop
-from processor.repair.model import LEFT_OUT, DeadLetter, Selection, Standing
+from processor.repair.model import LEFT_OUT, DeadLetter, DeadLetterStatus, Selection
 from processor.repair.parsing import read_moment, read_position
 from processor.repair.plan import Pacer, make_plan, select
 
@@ -78,30 +78,30 @@ def test_one_without_a_readable_header_is_listed_with_what_there_is() -> None:
     ],
 )
 def test_a_selection_narrows_by_everything_that_it_names(selection: Selection, numbers: list[int]) -> None:
-    letters = [mail(2), letter(0), mail(1, error=DOUBT)]
-    assert [x.offset for x in select(letters, selection)] == numbers
+    dead_letters = [mail(2), letter(0), mail(1, error=DOUBT)]
+    assert [x.offset for x in select(dead_letters, selection)] == numbers
 
 
 def test_what_must_not_be_redriven_is_left_out_and_counted() -> None:
     late = replace(mail(5), deadline_ms=NOW)
-    letters = [
+    dead_letters = [
         mail(0),
         mail(1, error=DOUBT),
         mail(2, replay=3),
         replace(mail(3), cut=True),
         mail(4, error=ErrorInfo("conflict", "request_id_reused", "no")),
         late,
-        replace(mail(6), standing=Standing.REDRIVEN),
+        replace(mail(6), status=DeadLetterStatus.REDRIVEN),
         mail(7, doubt_ms=5),
         mail(8, error=ErrorInfo("output_too_large", "output_too_large", "it was answered")),
     ]
-    plan = make_plan(letters, Selection(), LIMITS, now_ms=NOW)
+    plan = make_plan(dead_letters, Selection(), LIMITS, now_ms=NOW)
     assert [x.offset for x in plan.chosen] == [0]
     assert plan.left_out == {"in_doubt": 3, "replayed": 1, "cut": 1, "conflict": 1, "late": 1}
     assert set(plan.left_out) <= set(LEFT_OUT)
-    insisted = make_plan(letters, Selection(in_doubt=True, replays_max=9), LIMITS, now_ms=NOW)
+    insisted = make_plan(dead_letters, Selection(in_doubt=True, replays_max=9), LIMITS, now_ms=NOW)
     assert [x.offset for x in insisted.chosen] == [0, 1, 2, 7, 8]
-    assert [x.offset for x in make_plan(letters, Selection(in_doubt=True, count_max=2), LIMITS, now_ms=NOW).chosen] == [0, 1]
+    assert [x.offset for x in make_plan(dead_letters, Selection(in_doubt=True, count_max=2), LIMITS, now_ms=NOW).chosen] == [0, 1]
 
 
 def test_one_whose_reason_cannot_be_read_may_have_been_billed() -> None:
@@ -119,8 +119,8 @@ def body_of(operation: str, given: dict[str, str]) -> dict[str, object]:
 
 
 def test_a_doubt_that_the_redrive_itself_can_settle_needs_nobody_to_insist() -> None:
-    letters = [create(0, error=DOUBT), letter(1, error=DOUBT), letter(2, operation="session.list", given={}, error=DOUBT)]
-    assert len(make_plan(letters, Selection(), LIMITS, now_ms=NOW).chosen) == 3
+    dead_letters = [create(0, error=DOUBT), letter(1, error=DOUBT), letter(2, operation="session.list", given={}, error=DOUBT)]
+    assert len(make_plan(dead_letters, Selection(), LIMITS, now_ms=NOW).chosen) == 3
 
 
 def test_a_late_verification_that_has_its_session_is_still_looked_at() -> None:
@@ -129,10 +129,10 @@ def test_a_late_verification_that_has_its_session_is_still_looked_at() -> None:
 
 
 def test_a_new_round_keeps_what_led_here_and_counts_attempts_anew() -> None:
-    found = letter(0, operation="verification", given=CREATE, session_id=SESSION, looks=4, replay=1, first_failure_ms=9)
+    found = letter(0, operation="verification", given=CREATE, session_id=SESSION, polls=4, replay=1, first_failure_ms=9)
     hop = redriven_hop(found, NOW + 5)
     assert (hop.replay, hop.attempt, hop.due_ms, hop.hop, hop.last_error) == (2, 0, NOW + 5, found.hop.hop + 1, "redriven")
-    assert (hop.first, hop.first_ms, hop.session_id, hop.looks, hop.first_failure_ms) == (
+    assert (hop.first, hop.first_ms, hop.session_id, hop.polls, hop.first_failure_ms) == (
         found.hop.first,
         found.hop.first_ms,
         SESSION,
@@ -244,7 +244,7 @@ def test_a_document_with_ever_so_many_names_is_masked_in_no_time() -> None:
 def test_names_that_look_like_nothing_or_like_orders_are_shown_as_they_are() -> None:
     names = ["Null", "No", "~", "null", "[red]x[/red]", ":warning:", "  two  "]
     console = Console(width=240, file=io.StringIO(), markup=False, emoji=False)
-    console.print(letters_table([replace(letter(n), request_id=name) for n, name in enumerate(names)], of=99, complete=False))
+    console.print(dead_letters_table([replace(letter(n), request_id=name) for n, name in enumerate(names)], of=99, complete=False))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(name in text for name in names)
     assert "7 of 99 shown" in text

@@ -12,9 +12,9 @@ import pytest
 from processor.cli.render_retry import as_json, as_table, due_words, meaning, outcome, shown, span_words, summary
 from processor.contract.headers import hop_headers
 from processor.contract.records import Headers, Hop, Record, Source
-from processor.monitoring.delayed_view import waiting_view
-from processor.repair.delayed import WaitingRecords, WaitingSelection, progress_of, select, waiting_record
-from processor.repair.model import WaitingRecord
+from processor.monitoring.delayed_view import delayed_view
+from processor.repair.delayed import DelayedRecords, DelayedSelection, delayed_record, progress_of, select
+from processor.repair.model import DelayedRecord
 from processor.repair.release import releases_of
 from processor.stream.offsets import Finished, finished_of
 from processor.stream.releases import OFFSETS_MAX
@@ -24,8 +24,8 @@ FIRST = Source("verification.requests", 3, 7)
 SESSION = "11111111-2222-4333-8444-555555555555"
 
 
-def entry(offset: int = 0, due_ms: int = NOW, **more: Any) -> WaitingRecord:
-    base = WaitingRecord("v.retry.10m", 0, offset, due_ms, f"r-{offset}", "aml", "http_503", 1, 0, Source("v.requests", 0, offset))
+def entry(offset: int = 0, due_ms: int = NOW, **more: Any) -> DelayedRecord:
+    base = DelayedRecord("v.retry.10m", 0, offset, due_ms, f"r-{offset}", "aml", "http_503", 1, 0, Source("v.requests", 0, offset))
     return replace(base, **more)
 
 
@@ -55,7 +55,7 @@ AML = {"request_id": "Null", "operation": "aml", "input": {"full_name": "No"}}
 def test_an_entry_names_what_can_be_read(
     record: Record, request_id: str | None, operation: str | None, reason: str | None, due_ms: int, first: Source
 ) -> None:
-    found = waiting_record(record)
+    found = delayed_record(record)
     assert (found.request_id, found.operation, found.reason, found.due_ms, found.first) == (request_id, operation, reason, due_ms, first)
     assert (found.topic, found.partition, found.offset) == ("v.retry.10m", 2, 5)
     assert found.follows == any(name == "vp-session-id" for name, _ in record.headers)
@@ -67,7 +67,7 @@ def test_a_foreign_commit_says_no_more_than_its_offset() -> None:
 
 
 def test_entries_are_bounded_and_leave_when_they_are_done() -> None:
-    records = WaitingRecords(3)
+    records = DelayedRecords(3)
     records.deliver([raw(AML, offset=n) for n in range(4)], Finished(0, frozenset({1})))
     assert (len(records), records.room) == (3, 0)
     records.settle({("v.retry.10m", 2): Finished(1, frozenset({2})), ("v.retry.1m", 0): Finished(99)})
@@ -81,17 +81,17 @@ def test_entries_are_bounded_and_leave_when_they_are_done() -> None:
 @pytest.mark.parametrize(
     ("wanted", "offsets"),
     [
-        (WaitingSelection(), [2, 0, 1, 3]),
-        (WaitingSelection(reasons=frozenset({"http_503"})), [0, 3]),
-        (WaitingSelection(reasons=frozenset({"following", "throttled"})), [2, 1]),
-        (WaitingSelection(operations=frozenset({"verification"})), [1]),
-        (WaitingSelection(request_ids=frozenset({"r-0", "r-1"}), reasons=frozenset({"http_503"})), [0]),
-        (WaitingSelection(request_ids=frozenset({"R-0", "None", "-"})), []),
-        (WaitingSelection(due_within_s=0.0), [2, 0]),
-        (WaitingSelection(due_within_s=60.0, count_max=2), [2, 0]),
+        (DelayedSelection(), [2, 0, 1, 3]),
+        (DelayedSelection(reasons=frozenset({"http_503"})), [0, 3]),
+        (DelayedSelection(reasons=frozenset({"following", "throttled"})), [2, 1]),
+        (DelayedSelection(operations=frozenset({"verification"})), [1]),
+        (DelayedSelection(request_ids=frozenset({"r-0", "r-1"}), reasons=frozenset({"http_503"})), [0]),
+        (DelayedSelection(request_ids=frozenset({"R-0", "None", "-"})), []),
+        (DelayedSelection(due_within_s=0.0), [2, 0]),
+        (DelayedSelection(due_within_s=60.0, count_max=2), [2, 0]),
     ],
 )
-def test_a_selection_narrows_and_begins_with_what_is_due_first(wanted: WaitingSelection, offsets: list[int]) -> None:
+def test_a_selection_narrows_and_begins_with_what_is_due_first(wanted: DelayedSelection, offsets: list[int]) -> None:
     records = [
         entry(0, NOW),
         entry(1, NOW + 60_000, reason=None, operation="verification"),
@@ -103,7 +103,7 @@ def test_a_selection_narrows_and_begins_with_what_is_due_first(wanted: WaitingSe
 
 def test_a_view_counts_each_once() -> None:
     ahead = (-5000, 0, 1, 60_000, 60_001, 3_600_000, 21_600_000, 21_600_001)
-    view = waiting_view([entry(n, NOW + ms, reason=None if n == 1 else "http_503") for n, ms in enumerate(ahead)], NOW, complete=False)
+    view = delayed_view([entry(n, NOW + ms, reason=None if n == 1 else "http_503") for n, ms in enumerate(ahead)], NOW, complete=False)
     assert dict(view.by_due) == {"due": 2, "1 min": 2, "10 min": 1, "1 h": 1, "6 h": 1, "later": 1}
     assert (view.count, view.due_now, view.oldest_due_ms, view.next_due_ms) == (8, 2, NOW - 5000, NOW + 1)
     assert view.by_reason == {"http_503": 7, "following": 1}
@@ -119,13 +119,13 @@ def test_releases_are_bounded_and_keep_the_order() -> None:
 
 
 def test_progress_tells_done_from_waiting_again() -> None:
-    named = [waiting_record(raw(AML, hop_headers(Hop(Source("v.requests", 0, n), NOW, hop=1, due_ms=NOW)), offset=n)) for n in range(4)]
-    records = WaitingRecords(10)
+    named = [delayed_record(raw(AML, hop_headers(Hop(Source("v.requests", 0, n), NOW, hop=1, due_ms=NOW)), offset=n)) for n in range(4)]
+    records = DelayedRecords(10)
     records.deliver([raw(AML, hop_headers(Hop(Source("v.requests", 0, 0), NOW, hop=1, due_ms=NOW)), offset=0)], None)
     anew = [hop_headers(Hop(Source("v.requests", 0, n), NOW, hop=2, due_ms=NOW, last_error="http_503")) for n in (1, 9)]
     records.deliver([raw(AML, headers, offset=90 + n) for n, headers in enumerate(anew)], None)
     found = progress_of(named, records)
-    assert (found.named, found.done, found.left, found.waiting_again) == (4, 3, 1, {"http_503": 1})
+    assert (found.named, found.done, found.left, found.delayed_again) == (4, 3, 1, {"http_503": 1})
     told = outcome(found, 30.0)
     assert told.startswith("3 of 4 are done with after 30 s. Of these, 1 were put off and wait again: http_503 1 (`processor retry list`).")
     assert "The other 1 are at work" in told
@@ -156,8 +156,8 @@ def test_times_in_words(due_ms: int, words: str) -> None:
         ([entry(0, NOW - 300_000)], "due for 5 min: those that are due are at work or wait for the budget (`processor budget`"),
     ],
 )
-def test_what_it_means_in_one_sentence(records: Sequence[WaitingRecord], told: str) -> None:
-    assert told in meaning(waiting_view(records, NOW), NOW)
+def test_what_it_means_in_one_sentence(records: Sequence[DelayedRecord], told: str) -> None:
+    assert told in meaning(delayed_view(records, NOW), NOW)
 
 
 def test_names_are_shown_as_they_are_and_nothing_acts_on_the_terminal() -> None:
@@ -166,13 +166,13 @@ def test_names_are_shown_as_they_are_and_nothing_acts_on_the_terminal() -> None:
     assert shown(None) == "-"
     table = as_table([entry(n, request_id=text) for n, text in enumerate(odd)], NOW)
     assert [str(cell) for cell in table.columns[0]._cells] == [shown(text) for text in odd]
-    found = orjson.loads(as_json(waiting_view([], NOW), [entry(0, request_id="Null"), entry(1, request_id=None)], NOW))
+    found = orjson.loads(as_json(delayed_view([], NOW), [entry(0, request_id="Null"), entry(1, request_id=None)], NOW))
     assert [r["request_id"] for r in found["records"]] == ["Null", None]
 
 
 def test_the_summary_says_when_and_why() -> None:
-    view = waiting_view([entry(0), entry(1, NOW + 5), entry(2, NOW + 10**9, reason=None)], NOW, complete=False)
+    view = delayed_view([entry(0), entry(1, NOW + 5), entry(2, NOW + 10**9, reason=None)], NOW, complete=False)
     assert summary(view) == (
         "3 waiting, 1 of them due. When: due 1, 1 min 1, later 1. Why: http_503 2, following 1. There are more: not everything was read."
     )
-    assert summary(waiting_view([], NOW)) == "0 waiting"
+    assert summary(delayed_view([], NOW)) == "0 waiting"

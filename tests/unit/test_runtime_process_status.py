@@ -12,7 +12,7 @@ from test_budget_state import RULES
 
 from processor.budget.state import BudgetState
 from processor.observe import metrics
-from processor.runtime.process_status import Pulse
+from processor.runtime.process_status import ProcessStatus
 
 LANE = {"unfinished": 3, "end": 9, "next": 5, "overdue_ms": 4000, "delayed": 2, "held_bytes": 70, "ready": 1, "work": 2, "finished": 0}
 
@@ -26,7 +26,7 @@ def value(name: str, **labels: str) -> float | None:
 
 
 def test_a_life_that_is_over_leaves_no_figures_behind() -> None:
-    pulse = Pulse(30.0, 120.0)
+    pulse = ProcessStatus(30.0, 120.0)
     pulse.core = core({TopicPartition("v.retry.1m", 0): LANE, TopicPartition("v.requests", 1): None}, polled_s_ago=50.0)
     pulse.refresh()
     assert value("vp_lag_records", topic="v.retry.1m", partition="0") == 7
@@ -46,13 +46,13 @@ def test_a_life_that_is_over_leaves_no_figures_behind() -> None:
 def test_a_webhook_receiver_has_no_lanes_to_tell_of() -> None:
     for gauge in (metrics.LANES, metrics.LAG):
         gauge.clear()
-    Pulse(30.0, 120.0, worker=False).refresh()
+    ProcessStatus(30.0, 120.0, worker=False).refresh()
     assert value("vp_lanes", state="open") is None
 
 
 def test_an_overrun_after_the_log_was_read_anew_is_counted() -> None:
     """As ``SharedBudget.begin`` makes a state for each reading."""
-    pulse, state = Pulse(30.0, 120.0), BudgetState(RULES, 0.0)
+    pulse, state = ProcessStatus(30.0, 120.0), BudgetState(RULES, 0.0)
     before = value("vp_budget_over_limit_total", scope="a") or 0.0
 
     def overrun(at_ms: int) -> float:

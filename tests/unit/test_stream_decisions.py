@@ -89,13 +89,13 @@ def test_foreign_error_texts_stay_out_of_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("repairs_ms", "letters_ms", "told"), [(60, 30, 0), (30, 30, 1), (20, 30, 1), (20, -1, 1), (-1, -1, 0), (-1, 30, 0)]
+    ("repairs_ms", "dead_letters_ms", "told"), [(60, 30, 0), (30, 30, 1), (20, 30, 1), (20, -1, 1), (-1, -1, 0), (-1, 30, 0)]
 )
-def test_repairs_are_kept_longer_than_their_dead_letters(repairs_ms: int, letters_ms: int, told: int) -> None:
+def test_repairs_are_kept_longer_than_their_dead_letters(repairs_ms: int, dead_letters_ms: int, told: int) -> None:
     settings = load_settings()
     found = {
         "verification.repairs": TopicFound(1, {"retention.ms": str(repairs_ms)}),
-        "verification.dead-letters": TopicFound(1, {"retention.ms": str(letters_ms)}),
+        "verification.dead-letters": TopicFound(1, {"retention.ms": str(dead_letters_ms)}),
     }
     assert len(repair_warnings(settings, found)) == told
     assert not repair_warnings(settings, {}), "what is missing is another fault"

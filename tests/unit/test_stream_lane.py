@@ -15,9 +15,9 @@ from processor.contract.records import Hint, Hop, Output, OutputKind, Record, So
 from processor.settings import LaneSettings
 from processor.stream.handler import Work, WorkAbandonedError
 from processor.stream.lane import Lane
-from processor.stream.offsets import Ledger
+from processor.stream.offsets import OffsetTracker
 from processor.stream.releases import Release, ReleaseFault, Releases, encode_release, read_release
-from processor.stream.wakeups import Hints
+from processor.stream.wakeups import Wakeups
 
 NOW = 1_764_000_000_000
 
@@ -48,7 +48,9 @@ class NoJournal:
     def position(self) -> LogPosition:
         return LogPosition("01234567", 7)
 
-    async def recall(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> tuple[bool, dict[int, LogPosition]]:
+    async def replay_lane(
+        self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
+    ) -> tuple[bool, dict[int, LogPosition]]:
         raise AssertionError((lane, since, unfinished))
 
     def forget(self, lane: str) -> None:
@@ -59,10 +61,10 @@ class Scene:
     def __init__(self, *, undue: bool = True, **settings: Any) -> None:
         self.now_ms, self.failures = NOW, list[BaseException]()
         self.handler = HeldHandler()
-        self.hints = Hints(lambda hint: hint.event["status"] == "Approved")
+        self.hints = Wakeups(lambda hint: hint.event["status"] == "Approved")
         self.lane = Lane(
             TopicPartition("t", 0),
-            Ledger(0),
+            OffsetTracker(0),
             self.handler,
             LaneSettings(**settings),
             clock_ms=lambda: self.now_ms,
@@ -99,7 +101,7 @@ async def test_work_is_bounded_and_the_next_one_starts_when_one_ends() -> None:
     taken = scene.lane.take_finished(10)
     assert [r.source.offset for r, _ in taken] == [1]
     scene.lane.published([r for r, _ in taken])
-    assert scene.lane.ledger.view(log_position=LogPosition("01234567", 0))[0] == 0
+    assert scene.lane.offsets.view(log_position=LogPosition("01234567", 0))[0] == 0
     assert scene.lane.snapshot().items() >= {"floor": 0, "delayed": 0, "ready": 2, "work": 2, "finished": 0, "held_bytes": 44}.items()
     await _stop(scene)
 
@@ -184,7 +186,7 @@ async def test_a_handler_that_cannot_work_at_all_ends_the_life_and_loses_nothing
     await scene.turn()
     assert len(scene.failures) == 1
     assert scene.lane.take_finished(10) == []
-    assert scene.lane.ledger.view(log_position=LogPosition("01234567", 0))[0] == 0
+    assert scene.lane.offsets.view(log_position=LogPosition("01234567", 0))[0] == 0
 
 
 async def test_transactions_are_bounded_by_count_and_bytes() -> None:
@@ -264,7 +266,7 @@ async def test_a_lane_that_has_stopped_is_told_nothing() -> None:
 
 
 def test_hints_are_few_and_short_lived() -> None:
-    hints = Hints(lambda _: True)
+    hints = Wakeups(lambda _: True)
     for n in range(10_050):
         hints.take(hint(f"{n:08x}-2222-4333-8444-555555555555"))
     assert len(hints) == 10_000
@@ -309,7 +311,7 @@ async def test_what_was_released_before_it_is_delivered_starts_at_once_for_15_mi
 
 async def test_a_released_record_that_another_owner_finished_is_passed_over() -> None:
     scene = Scene()
-    scene.lane.ledger = Ledger(0, [1])
+    scene.lane.offsets = OffsetTracker(0, [1])
     scene.hints.releases.take(release(0, 1), NOW)
     scene.lane.deliver([record(0, NOW + 10**9), record(1, NOW + 10**9)])
     await scene.turn()

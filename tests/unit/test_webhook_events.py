@@ -10,7 +10,7 @@ import pytest
 from signing import NOW, SECRET, canonical, delivery, digest, signed
 
 from processor.contract.schemas import schema_folder
-from processor.webhooks.dedup import Memory
+from processor.webhooks.dedup import EventDedup
 from processor.webhooks.events import ENVELOPE_BYTES_MAX, Event, build_event, semantic_key
 from processor.webhooks.signatures import Verified, verify
 
@@ -171,7 +171,7 @@ def test_a_numbers_size_is_no_fault() -> None:
 
 
 def test_the_memory_is_bounded_in_names_and_time() -> None:
-    memory = Memory(names_max=3, keep_s=100)
+    memory = EventDedup(names_max=3, keep_s=100)
     memory.remember(["a", "b"], 0)
     assert memory.knows(["x", "b"], 99)
     assert not memory.knows(["a", "b"], 100)

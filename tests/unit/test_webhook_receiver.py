@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from processor.settings import ConfigurationError, WebhookSettings
 from processor.webhooks import event_writer
 from processor.webhooks import receiver as receiver_module
-from processor.webhooks.event_writer import Writer, Written
+from processor.webhooks.event_writer import EventWriter, WriteOutcome
 from processor.webhooks.events import build_event
 from processor.webhooks.receiver import Counters
 from processor.webhooks.secrets import SecretSource
@@ -226,15 +226,15 @@ def event(**changes: Any) -> Any:
 async def test_what_is_under_way_is_bounded_in_bytes_and_ends_with_the_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
     topic = Topic()
     topic.mood = "hangs"
-    writer = Writer(topic.publish, now=lambda: NOW)
+    writer = EventWriter(topic.publish, now=lambda: NOW)
     monkeypatch.setattr(event_writer, "_UNDER_WAY_BYTES_MAX", len(event().value) + 10)
-    assert await writer.write(event(), within_s=0.01) is Written.LATE
-    assert await writer.write(event(event_id="e-2", status="Declined"), within_s=0.01) is Written.FULL
-    assert await writer.write(event(), within_s=-1.0) is Written.LATE, "it is under way already"
+    assert await writer.write(event(), within_s=0.01) is WriteOutcome.LATE
+    assert await writer.write(event(event_id="e-2", status="Declined"), within_s=0.01) is WriteOutcome.FULL
+    assert await writer.write(event(), within_s=-1.0) is WriteOutcome.LATE, "it is under way already"
     await writer.close()
     await asyncio.sleep(0)
     topic.mood = "ok"
-    assert await writer.write(event(), within_s=1.0) is Written.PUBLISHED
+    assert await writer.write(event(), within_s=1.0) is WriteOutcome.PUBLISHED
     assert topic.calls == 2
 
 
@@ -242,8 +242,8 @@ async def test_an_attempt_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(event_writer, "_ATTEMPT_S", 0.05)
     topic = Topic()
     topic.mood = "hangs"
-    writer = Writer(topic.publish, now=lambda: NOW)
-    assert await writer.write(event(), within_s=5.0) is Written.FAILED
+    writer = EventWriter(topic.publish, now=lambda: NOW)
+    assert await writer.write(event(), within_s=5.0) is WriteOutcome.FAILED
 
 
 def test_secrets_of_a_file_are_read_again_when_it_changes(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from signing import NOW, SECRET, canonical, delivery, digest, signed
 
 from processor.webhooks.canonical import canonical_forms, script_number, server_number
-from processor.webhooks.signatures import Refused, Verified, verify
+from processor.webhooks.signatures import SignatureRefused, Verified, verify
 
 VECTOR_SECRET = b"whsec_example_secret_0123456789abcdefghijkl"
 VECTOR = (
@@ -27,7 +27,7 @@ VARIANTS = {"X-Signature-V2": "v2", "X-Signature": "raw", "X-Signature-Simple": 
 
 def judge(
     body: bytes, headers: dict[str, str], secrets: tuple[str, ...] = (SECRET,), now_s: float = NOW, size_bytes_max: int = 1 << 20
-) -> Verified | Refused:
+) -> Verified | SignatureRefused:
     return verify(body, headers, [s.encode() for s in secrets], now_s, tolerance_s=300.0, size_bytes_max=size_bytes_max)
 
 
@@ -39,7 +39,7 @@ def verified(body: bytes, headers: dict[str, str], **options: Any) -> Verified:
 
 def reason(body: bytes, headers: dict[str, str], **options: Any) -> str:
     found = judge(body, headers, **options)
-    assert isinstance(found, Refused), found
+    assert isinstance(found, SignatureRefused), found
     return found.reason
 
 
@@ -88,7 +88,7 @@ def test_several_secrets_the_newest_first_and_a_foreign_one_never() -> None:
 def test_the_window_is_judged_on_the_signed_time(age_s: int, expected: str | None, only: str) -> None:
     body, headers = signed(delivery(timestamp=NOW - age_s), only=only)
     found = judge(body, headers | {"X-Timestamp": str(NOW)})
-    assert (found.reason if isinstance(found, Refused) else None) == expected
+    assert (found.reason if isinstance(found, SignatureRefused) else None) == expected
 
 
 @pytest.mark.parametrize("timestamp", [..., None, "now", "1764040000", True, [NOW], NOW + 0.5, -1, 10**400, 10**20, 1e300])
@@ -119,7 +119,7 @@ def test_a_time_that_is_a_whole_float_is_taken() -> None:
 )
 def test_what_is_no_strict_object_is_refused_even_if_it_is_signed(body: bytes, expected: str, code: str | None) -> None:
     found = judge(body, {"X-Signature": digest(body)})
-    assert isinstance(found, Refused)
+    assert isinstance(found, SignatureRefused)
     assert (found.reason, found.code) == (expected, code)
 
 
