@@ -102,7 +102,7 @@ def test_the_security_page_knows_how_long_each_topic_keeps_what() -> None:
 
 
 def _events() -> set[str]:
-    logged = r"log\.(?:info|warning|error|critical)\(\s*\"([a-z_]+)\"|Notice\(\"[a-z]+\", \"([a-z_]+)\""
+    logged = r"log\.(?:info|warning|error|critical)\(\s*\"([a-z_]+)\"|AlertEvent\(\"[a-z]+\", \"([a-z_]+)\""
     return {name for text in SOURCES.values() for found in re.findall(logged, text) for name in found if name}
 
 

@@ -88,7 +88,7 @@ def test_every_alert_is_tested_firing_and_silent(fires: bool) -> None:
 def test_runbooks_name_events_and_settings_that_exist() -> None:
     code = "".join(path.read_text() for path in (ROOT / "processor").rglob("*.py"))
     events = set(re.findall(r"log\.(?:info|warning|error|critical)\(\s*\"([a-z_]+)\"", code))
-    events |= set(re.findall(r"Notice\(\"\w+\", \"([a-z_]+)\"", code))
+    events |= set(re.findall(r"AlertEvent\(\"\w+\", \"([a-z_]+)\"", code))
     settings = set(re.findall(r"`(VP_[A-Z]+__[A-Z_]+)`", (ROOT / "docs" / "configuration.md").read_text()))
     for path in RUNBOOKS.glob("Verification*.md"):
         text = path.read_text()
