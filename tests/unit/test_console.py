@@ -256,7 +256,9 @@ async def test_a_redrive_does_what_its_dry_run_has_shown_and_only_once() -> None
         ((_, selection, by),) = memory.actions
         assert (by, selection.count_max) == ("Zoë", many)
         assert memory.letters[-1].status == "open", "only what was shown"
-        assert [{k: e[k] for k in ("event", "action", "count")} for e in logs] == [{"event": "page_acted", "action": "redrive", "count": many}]
+        assert [{k: e[k] for k in ("event", "action", "count")} for e in logs] == [
+            {"event": "page_acted", "action": "redrive", "count": many}
+        ]
         assert "Zoë" not in str(logs)
         again = await visitor.post("/dead-letters/redrive", form)
         assert again == (200, text)
