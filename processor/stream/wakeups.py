@@ -17,7 +17,7 @@ KEPT_MS = 15 * 60_000
 
 
 class Wakeups:
-    """Hints of the last minutes that ``wakes`` finds worth waking somebody for. ``listeners`` are told of each new one."""
+    """Wake-ups of the last minutes that ``wakes`` finds worth waking somebody for. ``listeners`` are told of each new one."""
 
     def __init__(self, wakes: Callable[[Hint], bool]) -> None:
         self.listeners: set[Callable[[Hint], None]] = set()

@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from typer.main import get_command
 
+import processor
 from processor.cli.app import app
 from processor.repair.model import LEFT_OUT
 from processor.settings import load_settings
@@ -153,6 +154,21 @@ def test_every_reason_to_leave_out_or_to_refuse_is_documented() -> None:
     receiver = (ROOT / "processor" / "webhooks" / "receiver.py").read_text()
     for reason in [*get_args(RefusedReason), *re.findall(r"_RefusedError\(\d+, \"([a-z_]+)\"", receiver)]:
         assert f"`{reason}`" in DOCS["webhooks.md"], reason
+
+
+def test_every_module_that_a_page_names_exists() -> None:
+    for name, page in [*DOCS.items(), ("README.md", README)]:
+        for path in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|json|yaml))`", page):
+            assert any((ROOT / folder / path).exists() for folder in ("", "processor", "tests", "deploy")), f"{name} names {path}"
+
+
+def test_package_and_architecture_page_show_the_same_rooms() -> None:
+    rooms = {path.stem for path in (ROOT / "processor").iterdir() if not path.name.startswith(("_", "py."))}
+    tree = re.findall(r"^    (\w+)/? +\S", processor.__doc__ or "", re.MULTILINE)
+    page = DOCS["architecture.md"]
+    described = re.findall(r"^\| `(\w+)/?` \|", page.split("## Rooms", 1)[1].split("## Who imports whom", 1)[0], re.MULTILINE)
+    assert set(tree) == set(described) == rooms
+    assert tree == described, "in one order"
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
