@@ -17,6 +17,10 @@ from processor.didit.catalog import FileRule
 
 _HTTPS_PORT = 443
 _CONTROL = frozenset(chr(n) for n in range(32)) | {"\x7f", "\\"}
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291, 2.4: all that is assigned; NAT64, mapped and translated ones lie outside
+# public by number, and not by use: protocol assignments with a cloud's metadata in them (RFC 6890), Azure's WireServer, 6to4 relays
+_NOT_PUBLIC = tuple(ipaddress.ip_network(n) for n in ("192.0.0.0/24", "168.63.129.16/32", "192.88.99.0/24", "2001::/23", "2002::/16"))
+_CHAIN = "::"  # fsspec reads "a::b" as a file within a file, wherever b is
 
 
 class FileFault(Exception):  # noqa: N818 - a fault of the input, not an error of ours
@@ -59,7 +63,7 @@ def locate(reference: str, allowed: Allowed) -> Located:
     Raises:
         FileFault: ``file_not_allowed`` if it is none that may be read.
     """
-    if any(char in _CONTROL for char in reference):
+    if any(char in _CONTROL for char in reference) or reference != reference.strip():  # urlsplit() would drop blanks in silence
         raise _not_allowed()
     try:
         url = urlsplit(reference)
@@ -88,13 +92,18 @@ def redirected(url: str, location: str, allowed: Allowed) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the internet at large: no loopback, private, link-local, shared or reserved one (RFC 6890)."""
+    """Whether an IP address is one of the internet at large.
+
+    No loopback, private, link-local, shared or reserved one (RFC 6890), none that carries an IPv4 address inside an IPv6 one
+    (NAT64, RFC 6052; mapped, compatible and translated ones, RFC 4291 and 2765; 6to4; Teredo), and no cloud's metadata service.
+    """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    mapped = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
-    return found.is_global and not found.is_multicast and (mapped is None or is_public(str(mapped)))
+    if isinstance(found, ipaddress.IPv6Address) and found not in _GLOBAL_UNICAST:
+        return False
+    return found.is_global and not found.is_multicast and not any(found in network for network in _NOT_PUBLIC)
 
 
 def check_content(content: bytes, rule: FileRule) -> str:
@@ -175,7 +184,9 @@ def _is_address(host: str) -> bool:
 
 def _below(reference: str, prefix: str) -> bool:
     rest = reference.removeprefix(prefix)
-    return rest != reference and prefix.endswith("/") and bool(rest) and ".." not in unquote(rest).split("/")
+    return (
+        rest != reference and prefix.endswith("/") and bool(rest) and ".." not in unquote(rest).split("/") and _CHAIN not in unquote(rest)
+    )
 
 
 def _not_allowed() -> FileFault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import socket
 import ssl
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
+from hypothesis import given
+from hypothesis import strategies as st
 
 from processor.didit.calls import FileContent, FilePart
 from processor.didit.catalog import FileRule
@@ -71,6 +74,12 @@ def test_what_lies_within_is_allowed(reference: str, place: FileLocation, where:
         "s3://bucket/people/",
         "s3://bucket/people/../other/a",
         "s3://bucket/people/%2e%2e/other",
+        "s3://bucket/people/x::https://files.example.com/a",
+        "s3://bucket/people/x%3a%3ahttps://files.example.com/a",
+        "zip://a::s3://bucket/people/a.zip",
+        " https://files.example.com/a",
+        "https://files.example.com/a ",
+        "\u2003s3://bucket/people/a",
         "s3://bucket/peopleother/a",
         "s3://other/people/a",
         "gs://bucket/people/a",
@@ -129,12 +138,32 @@ def test_a_redirect_is_held_to_the_same_rules() -> None:
         ("::ffff:127.0.0.1", False),
         ("::ffff:10.0.0.1", False),
         ("2002:7f00:1::", False),
+        ("2002:808:808::", False),
+        ("2001:0:53aa:64c::1", False),  # Teredo
+        ("2001:db8::1", False),
+        ("64:ff9b::a9fe:a9fe", False),  # NAT64 of 169.254.169.254
+        ("64:ff9b::808:808", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("::127.0.0.1", False),  # IPv4-compatible
+        ("::8.8.8.8", False),
+        ("::ffff:0:7f00:1", False),  # IPv4-translated
+        ("::ffff:8.8.8.8", False),
+        ("fd00:ec2::254", False),  # metadata of AWS, Oracle, Azure, Alibaba
+        ("192.0.0.192", False),
+        ("168.63.129.16", False),
+        ("100.100.100.200", False),
+        ("192.88.99.1", False),
         ("ff02::1", False),
         ("not an address", False),
     ],
 )
 def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+@given(st.ip_addresses())
+def test_nothing_is_public_that_python_does_not_call_global(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    assert not is_public(str(address)) or address.is_global
 
 
 async def test_a_name_that_leads_into_our_own_network_is_not_resolved() -> None:
