@@ -185,8 +185,12 @@ def _is_address(host: str) -> bool:
 def _below(reference: str, prefix: str) -> bool:
     rest = reference.removeprefix(prefix)
     return (
-        rest != reference and prefix.endswith("/") and bool(rest) and ".." not in unquote(rest).split("/") and _CHAIN not in unquote(rest)
+        rest != reference and prefix.endswith("/") and bool(rest) and not _leads_out(unquote(rest))
     )
+
+
+def _leads_out(path: str) -> bool:
+    return ".." in path.split("/") or _CHAIN in path
 
 
 def _not_allowed() -> FileFault:
