@@ -15,6 +15,7 @@ from processor.contract.strict_json import JsonFault
 VALUE_BYTES_MAX = 1_048_588  # what a record of the requests topic can be
 KEY_BYTES_MAX = 16_384
 DEPTH_MAX = 32
+TOKENS_MAX = 5000  # values of a request; no operation takes a hundredth of it, and reading more would hold the event loop
 
 _REQUEST_SCHEMA = "request.v1"
 _INPUT_SCHEMAS = {name: f"input.{name}.v1" for name in schemas.operations()}
@@ -27,6 +28,7 @@ _KNOWN_PREFIXES = (
 )
 _PRIORITIES = {str(p): p for p in Priority}
 _ON_DOUBT = {str(d): d for d in OnDoubt}
+_PAST_SALVAGE = frozenset({"too_large", "too_many_values", "not_utf8"})  # reading on would cost more than it could give
 _FRAME_BYTES = 5  # a zero byte and a schema id
 
 
@@ -54,7 +56,8 @@ def decode(record: Record) -> Accepted | Rejected:
     try:
         value = _read_value(record)
     except JsonFault as fault:
-        known = _identity(strict_json.salvage_members(record.value or b"", ("request_id", "operation")))
+        members = {} if fault.code in _PAST_SALVAGE else strict_json.salvage_members(record.value or b"", ("request_id", "operation"))
+        known = _identity(members)
         return Rejected(_error(fault.code, fault.message, fault.path), *known, hop)
     request_id, operation = _identity(value)
     error = header_error or _schema_error(value)
@@ -107,7 +110,7 @@ def _read_value(record: Record) -> dict[str, Any]:
     for prefix, code, message in _KNOWN_PREFIXES:
         if raw.startswith(prefix):
             raise JsonFault(code, message)
-    value = strict_json.loads(raw, depth_max=DEPTH_MAX)
+    value = strict_json.loads(raw, depth_max=DEPTH_MAX, tokens_max=TOKENS_MAX)
     if not isinstance(value, dict):
         raise JsonFault("not_an_object", "the value is JSON but no object; a request is a JSON object")
     return value

