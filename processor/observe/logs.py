@@ -6,6 +6,7 @@ name could hold personal data or a secret is masked, and long texts are cut.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 import structlog
 
+from processor.observe.log_thinning import LogThinner
 from processor.settings import LogSettings
 
 _TEXT_MAX = 500
@@ -38,13 +40,22 @@ def _render(_logger: object, _method: str, event: MutableMapping[str, Any]) -> s
     return orjson.dumps(event, default=lambda value: type(value).__name__).decode()
 
 
-def configure_logs(settings: LogSettings) -> None:
-    """Set up structlog and route the standard library's loggers (aiokafka, aiohttp, asyncio) through it."""
+def configure_logs(settings: LogSettings) -> LogThinner:
+    """Set up structlog and route the standard library's loggers (aiokafka, aiohttp, asyncio) through it.
+
+    Returns what counts repeated lines; its ``flush`` is to be called now and then, e.g. each second.
+    """
     level = logging.getLevelNamesMapping()[settings.level.upper()]
-    shared: list[Any] = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), redact]
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     renderer: Any = _render if settings.format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+
+    def write(line: dict[str, Any]) -> None:
+        print(renderer(None, "", line), file=sys.stderr, flush=True)  # noqa: T201 - the logger itself would count it once more
+
+    thinner = LogThinner(write)
+    shared: list[Any] = [structlog.stdlib.add_log_level, stamp, redact]
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[*shared, thinner, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -55,6 +66,9 @@ def configure_logs(settings: LogSettings) -> None:
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
     handler.setFormatter(formatter)
+    handler.addFilter(thinner)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING))
+    atexit.register(thinner.flush, everything=True)
+    return thinner

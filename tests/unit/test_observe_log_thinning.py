@@ -1,0 +1,87 @@
+"""A flood of equal lines becomes the first ones, a count, and the last one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.observe.log_thinning import LogThinner, Thinning
+from processor.observe.logs import configure_logs
+from processor.settings import LogSettings
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def written(lines: list[dict[str, Any]], clock: Clock, **options: Any) -> LogThinner:
+    return LogThinner(lines.append, thinning=Thinning(**options), clock=clock)
+
+
+def passes(thinner: LogThinner, **event: Any) -> bool:
+    try:
+        thinner(None, "warning", event)
+    except structlog.DropEvent:
+        return False
+    return True
+
+
+def test_a_flood_is_the_first_lines_a_count_and_the_last_line() -> None:
+    lines: list[dict[str, Any]] = []
+    clock = Clock()
+    thinner = written(lines, clock, pass_max=3, window_s=60)
+    assert [passes(thinner, event="rejected", code="not_json", source=n) for n in range(100)] == [True] * 3 + [False] * 97
+    assert passes(thinner, event="rejected", code="empty", source=1), "another code is another kind"
+    assert lines == []
+    clock.now = 60.0
+    thinner.flush()
+    assert lines == [{"event": "rejected", "code": "not_json", "source": 99, "repeated": 97}]
+    assert passes(thinner, event="rejected", code="not_json", source=100), "a new window"
+
+
+def test_lines_of_libraries_are_thinned_by_their_template() -> None:
+    lines: list[dict[str, Any]] = []
+    thinner = written(lines, Clock(), pass_max=2)
+
+    def record(node: int) -> logging.LogRecord:
+        return logging.LogRecord("aiokafka", logging.ERROR, "", 0, "Unable to connect to node %s", (node,), None)
+
+    assert [thinner.filter(record(n)) for n in range(5)] == [True, True, False, False, False]
+    thinner.flush(everything=True)
+    assert lines == [{"event": "Unable to connect to node 4", "logger": "aiokafka", "level": "error", "repeated": 3}]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0, 50)), max_size=200), st.integers(1, 5))
+def test_no_line_is_lost_uncounted_and_memory_is_bounded(steps: list[tuple[str, float]], pass_max: int) -> None:
+    thinning = Thinning(pass_max=pass_max, window_s=60, kinds_max=3)
+    now, shown, counted = 0.0, 0, 0
+    for kind, later_s in steps:
+        now += later_s
+        counted += sum(line["repeated"] for line in thinning.due(now))
+        shown += thinning.admits((kind,), {}, now)
+        assert len(thinning._windows) <= 4
+    counted += sum(line["repeated"] for line in thinning.due(float("inf")))
+    assert shown + counted == len(steps)
+
+
+def test_a_hundred_thousand_poison_records_cost_little(capsys: pytest.CaptureFixture[str]) -> None:
+    thinner = configure_logs(LogSettings(level="info", format="json"))
+    try:
+        log = structlog.get_logger("lane")
+        for n in range(100_000):
+            log.warning("rejected", source=f"verification.requests[{n % 8}]@{n}", code="not_json")
+        thinner.flush(everything=True)
+        size_bytes = len(capsys.readouterr().err)
+    finally:
+        structlog.reset_defaults()
+        logging.getLogger().handlers = []
+    assert 0 < size_bytes < 1_000_000
