@@ -178,8 +178,8 @@ def check_origin(request: web.Request) -> None:
     Raises:
         DeniedError: if another site sends it.
     """
-    page_context, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "null")
-    foreign = page_context != "same-origin" if page_context is not None else origin != "null" and origin.partition("://")[2] != request.host
+    fetch_site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "null")
+    foreign = fetch_site != "same-origin" if fetch_site is not None else origin != "null" and origin.partition("://")[2] != request.host
     if foreign:
         raise DeniedError(403, "This form was sent by another web site. Open the page itself and send it from there.")
 
