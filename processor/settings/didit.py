@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
-from processor.settings.base import Group, Seconds, secret
+from processor.settings.base import Group, Seconds, header_fault, secret
 
 
 class DiditSettings(Group):
@@ -33,8 +33,11 @@ class DiditSettings(Group):
             faults.append("VP_DIDIT__BASE_URL must be https (http only on loopback)")
         if not url.hostname or url.path.strip("/") or url.query or url.fragment or url.username:
             faults.append("VP_DIDIT__BASE_URL must be scheme://host[:port] and nothing else")
+        name = "VP_DIDIT__API_KEY" if self.api_key is not None else "VP_DIDIT__API_KEY_FILE"
         if self.api_key_file and not self.api_key_file.is_file():
             faults.append("VP_DIDIT__API_KEY_FILE cannot be read")
+        elif (key := self.key()) is not None and (fault := header_fault(key)):
+            faults.append(f"{name} {fault}")
         if faults:
             raise ValueError("; ".join(faults))
         return self

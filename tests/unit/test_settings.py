@@ -108,3 +108,21 @@ def test_webhook_secrets_are_masked_several_and_never_empty(monkeypatch: pytest.
 def test_a_webhook_path_is_a_plain_path(path: str) -> None:
     with pytest.raises(ConfigurationError, match="VP_WEBHOOKS__PATH"):
         load_settings(webhooks={"path": path})
+
+
+@pytest.mark.parametrize("around", ["", "\n", "\r\n", "  ", "\t\n\n"])
+def test_blanks_and_line_breaks_around_a_key_are_no_part_of_it(around: str, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{around}sim-key{around}")
+    assert load_settings(didit={"api_key": f"{around}sim-key{around}"}).didit.key() == "sim-key"
+    assert load_settings(didit={"api_key_file": file}).didit.key() == "sim-key"
+
+
+@pytest.mark.parametrize("key", ["", "\n", "one\ntwo", "one two", "k\u00e9y", "k\x00y"])
+@pytest.mark.parametrize("from_file", [False, True])
+def test_a_key_that_no_header_can_carry_stops_the_start(key: str, from_file: bool, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(key)
+    with pytest.raises(ConfigurationError, match="VP_DIDIT") as caught:
+        load_settings(didit={"api_key_file": file} if from_file else {"api_key": key})
+    assert "one" not in str(caught.value)
