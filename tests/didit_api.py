@@ -12,9 +12,9 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from processor.simulator.app import Simulator
 from processor.simulator.config import Config, Hooks, Limit
 from processor.simulator.server import running
+from processor.simulator.simulator import Simulator
 
 WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
 UNKNOWN = "11111111-2222-4333-8444-555555555555"

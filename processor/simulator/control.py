@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from processor.simulator.app import Simulator
 from processor.simulator.config import SimulatorOptionError, faults_from_json
 from processor.simulator.options import hooks_from_json
 from processor.simulator.session import Session
+from processor.simulator.simulator import Simulator
 from processor.simulator.statuses import IllegalTransitionError
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from processor.simulator.app import Simulator, build_app
+from processor.simulator.app import build_app
 from processor.simulator.config import Config
+from processor.simulator.simulator import Simulator
 
 _SHUTDOWN_S = 1.0
 

@@ -252,8 +252,8 @@ async def test_3_without_a_key_the_first_forwarded_address_is_the_caller() -> No
 async def test_11_9_limits_that_are_not_named_stay_documented() -> None:
     async with running(Config(limits={"session-create": Limit(1)})) as (simulator, _):
         assert simulator.state.sessions is simulator.sessions
-        assert simulator._limits["session-generate-pdf"] == Limit(50)
-        assert simulator._limits["session-create"] == Limit(1)
+        assert simulator.limits["session-generate-pdf"] == Limit(50)
+        assert simulator.limits["session-create"] == Limit(1)
 
 
 async def test_11_9_a_throttle_of_a_route_without_a_scope_names_no_limit() -> None:

@@ -15,9 +15,9 @@ from typer.main import get_command
 
 from processor.cli.app import app
 from processor.devkit.processes import SimulatorProcess
-from processor.simulator.app import Simulator
 from processor.simulator.config import FAULT_NAMES, Config, Hooks
 from processor.simulator.control import control_routes
+from processor.simulator.simulator import Simulator
 
 
 async def test_users_act_webhooks_leave_and_sigterm_ends_it_at_once(tmp_path: Path) -> None:
