@@ -8,15 +8,15 @@ from dataclasses import replace
 import orjson
 from aiohttp import web
 
-from processor.simulator import answers
+from processor.simulator import responses
 from processor.simulator.control import control_routes
-from processor.simulator.exchange import Asked, Told
 from processor.simulator.ledger import Call, key_digest
 from processor.simulator.limits import Windows
+from processor.simulator.messages import Asked, Told
 from processor.simulator.multipart import MultipartError, boundary_of, read_form
 from processor.simulator.routes import Route, find_route, needs_slash, scopes_of, uuid_of
 from processor.simulator.simulator import Simulator
-from processor.simulator.stamps import iso
+from processor.simulator.timestamps import iso
 from processor.simulator.validation import is_uuid
 
 _BODY_BYTES_MAX = 40 * 1024 * 1024  # two images of an identity document, and room
@@ -48,10 +48,10 @@ class _Api:
             return web.Response(status=301, headers={"Location": f"{path}/{query}"})
         found = find_route(request.method, path)
         if found is None:
-            return answers.not_found()
+            return responses.not_found()
         route, match = found
         if (named := uuid_of(route, match)) is not None and not is_uuid(named):
-            return answers.not_found()
+            return responses.not_found()
         body = await request.read()
         address = request.headers.get("X-Forwarded-For", "").split(",")[0].strip() or request.remote or ""
         scopes = scopes_of(route, match.groupdict().get("version") or "v3", self._sim.config.switches)
@@ -91,12 +91,12 @@ class _Api:
         fault = ordered.fault if ordered is not None else self._sim.faults.drawn(route.name)
         call.fault = fault if fault is not None else ("scripted" if ordered is not None else None)
         if ordered is not None and ordered.fault is None:
-            return answers.scripted(call, ordered)
+            return responses.scripted(call, ordered)
         if fault in {"throttle_429", "throttle_429_bare"}:
             return self._throttle(call, bare=fault == "throttle_429_bare")
         refused = self._admit(request, route, call, asked)
         if refused is not None:
-            return answers.told(call, refused)
+            return responses.told(call, refused)
         try:
             await asyncio.sleep(self._sim.faults.latency_s(route.name))
             if fault in _BEFORE_ACT:
@@ -106,12 +106,12 @@ class _Api:
         finally:
             self._sim.state.checks.end(asked)
         if fault == "lost_reply":
-            return answers.reset(request, call)
+            return responses.reset(request, call)
         if fault == "late_reply":
             await asyncio.sleep(self._sim.faults.plan.hang_s)
         if self._sim.config.switches.headers_on_success:
             told = replace(told, headers={**self._windows.standing(call.key, tuple(call.scopes), call.at), **(told.headers or {})})
-        return await answers.send(request, call, told, fault)
+        return await responses.send(request, call, told, fault)
 
     def _admit(self, request: web.Request, route: Route, call: Call, asked: Asked) -> Told | None:
         """None if the call may act: session, then key, then limits, then what was said before under the same idempotency key."""
@@ -147,23 +147,23 @@ class _Api:
 
     def _throttle(self, call: Call, *, bare: bool) -> web.StreamResponse:
         if bare:
-            return answers.answer(call, 429, None)
+            return responses.answer(call, 429, None)
         wait_s = self._sim.faults.plan.retry_after_s
         headers = {"Retry-After": str(wait_s)}
         if call.scopes:
             headers["X-RateLimit-Limit"] = str(self._sim.limits[call.scopes[0]].limit)
             headers["X-RateLimit-Remaining"] = "0"
             headers["X-RateLimit-Reset"] = str(int(call.at) + wait_s)
-        return answers.answer(call, 429, {"detail": f"Request was throttled. Expected available in {wait_s} seconds."}, headers)
+        return responses.answer(call, 429, {"detail": f"Request was throttled. Expected available in {wait_s} seconds."}, headers)
 
     async def _fail(self, request: web.Request, call: Call, fault: str) -> web.StreamResponse:
         if fault == "error_500_html":
-            return answers.broken(call)
+            return responses.broken(call)
         if fault in {"error_502", "error_503"}:
-            return answers.answer(call, int(fault[-3:]), {"detail": "The service is temporarily unavailable."})
+            return responses.answer(call, int(fault[-3:]), {"detail": "The service is temporarily unavailable."})
         if fault == "hang":
             await asyncio.sleep(self._sim.faults.plan.hang_s)
-        return answers.reset(request, call)
+        return responses.reset(request, call)
 
 
 def _read(request: web.Request, route: Route, asked: Asked) -> Told | None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from processor.simulator import features
 from processor.simulator.session import Session
-from processor.simulator.stamps import iso
 from processor.simulator.statuses import SETTLED
+from processor.simulator.timestamps import iso
 
 _ARRAYS = (
     "id_verifications",

@@ -7,12 +7,12 @@ import random
 import time
 from collections.abc import Callable
 
-from processor.simulator.alarm import Alarm
 from processor.simulator.config import DOCUMENTED_LIMITS, Config, Limit
 from processor.simulator.faults import Faults
 from processor.simulator.ledger import Ledger
-from processor.simulator.sender import Sender
 from processor.simulator.state import State
+from processor.simulator.timer import Alarm
+from processor.simulator.webhook_sender import Sender
 
 
 class Simulator:

@@ -6,7 +6,7 @@ import random
 
 from processor.simulator.accounts import Accounts
 from processor.simulator.applications import Directory
-from processor.simulator.checks.desk import Desk
+from processor.simulator.checks.service import Desk
 from processor.simulator.config import Config
 from processor.simulator.endpoints import (
     AccountEndpoints,
@@ -18,8 +18,8 @@ from processor.simulator.endpoints import (
     SessionEndpoints,
     SharingEndpoints,
 )
-from processor.simulator.exchange import Handler
 from processor.simulator.ledger import Ledger
+from processor.simulator.messages import Handler
 from processor.simulator.sessions import Sessions
 
 

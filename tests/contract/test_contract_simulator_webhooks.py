@@ -293,7 +293,7 @@ async def test_the_destination_can_be_set_while_it_runs() -> None:
 
 
 async def test_what_waits_is_bounded_and_all_of_it_ends_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("processor.simulator.sender._WAITING_MAX", 3)
+    monkeypatch.setattr("processor.simulator.webhook_sender._WAITING_MAX", 3)
     config = Config(hooks=Hooks(url="http://127.0.0.1:1/hook", jitter_s=500.0))
     async with running(config) as (simulator, _):
         application = simulator.state.directory.live

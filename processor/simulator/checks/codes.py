@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from processor.simulator.applications import Application
-from processor.simulator.checks.found import REQUIRED, Checked, action_fault, choice_fault, first
+from processor.simulator.checks.model import REQUIRED, Checked, action_fault, choice_fault, first
 from processor.simulator.checks.screening import EMAIL, email_facts, phone_facts, phone_fault
 from processor.simulator.features import warning
 from processor.simulator.session import Finding
-from processor.simulator.stamps import iso
+from processor.simulator.timestamps import iso
 
 SANDBOX_CODE = "123456"
 _CODE_S = 300.0

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from processor.simulator.checks.found import REQUIRED, Check, Inputs
+from processor.simulator.checks.model import REQUIRED, Check, Inputs
 from processor.simulator.features import warning
 
 _ALPHA3 = re.compile(r"[A-Z]{3}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from processor.simulator.checks.found import Check, Inputs, action_fault, file_fault, first, number_fault
+from processor.simulator.checks.model import Check, Inputs, action_fault, file_fault, first, number_fault
 from processor.simulator.features import warning
 
 _ID_MB, _DOCUMENT_MB = 10, 15

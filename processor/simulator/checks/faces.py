@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from processor.simulator.checks.found import Check, Inputs, choice_fault, file_fault, first, number_fault
+from processor.simulator.checks.model import Check, Inputs, choice_fault, file_fault, first, number_fault
 from processor.simulator.features import warning
 
 _IMAGE_MB = 5

@@ -10,7 +10,7 @@ import ipaddress
 import re
 from typing import Any
 
-from processor.simulator.checks.found import REQUIRED, Check, Inputs, choice_fault, first, number_fault
+from processor.simulator.checks.model import REQUIRED, Check, Inputs, choice_fault, first, number_fault
 from processor.simulator.features import warning
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")

@@ -8,7 +8,7 @@ from typing import Any
 
 from processor.simulator.accounts import Accounts, password_fault, unreachable
 from processor.simulator.applications import Application, Organization
-from processor.simulator.exchange import Asked, Handler, Told
+from processor.simulator.messages import Asked, Handler, Told
 from processor.simulator.tokens import claims_of, signed
 
 _TOKEN_S = 86_400

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from processor.simulator.checks.desk import CHECKS, Desk
-from processor.simulator.checks.found import Checked
-from processor.simulator.exchange import Asked, Handler, Told
+from processor.simulator.checks.model import Checked
+from processor.simulator.checks.service import CHECKS, Desk
 from processor.simulator.ledger import Ledger
+from processor.simulator.messages import Asked, Handler, Told
 from processor.simulator.sessions import Sessions
 from processor.simulator.validation import SUSPENDED
 

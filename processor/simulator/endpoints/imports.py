@@ -10,9 +10,9 @@ import uuid
 from typing import Any
 
 from processor.simulator.config import Switches
-from processor.simulator.exchange import Asked, Handler, Told
+from processor.simulator.messages import Asked, Handler, Told
 from processor.simulator.multipart import Form
-from processor.simulator.stamps import iso
+from processor.simulator.timestamps import iso
 
 _FILE_BYTES_MAX = 25 * 1024 * 1024
 _ROW_S = 0.1

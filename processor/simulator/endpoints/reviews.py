@@ -10,11 +10,11 @@ from typing import Any
 
 from processor.simulator.config import Switches
 from processor.simulator.decisions import decision
-from processor.simulator.exchange import Asked, Handler, Told
+from processor.simulator.messages import Asked, Handler, Told
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
-from processor.simulator.stamps import iso
 from processor.simulator.statuses import UPDATABLE
+from processor.simulator.timestamps import iso
 from processor.simulator.validation import update_fault
 
 _COOLDOWN_S = 30.0

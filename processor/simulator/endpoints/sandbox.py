@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processor.simulator.exchange import Asked, Handler, Told
+from processor.simulator.messages import Asked, Handler, Told
 from processor.simulator.scenarios import catalogue, scenario_fault
 from processor.simulator.sessions import Sessions
 

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from processor.simulator.config import Config
 from processor.simulator.decisions import country_of, decision, list_row, session_type
-from processor.simulator.exchange import Asked, Handler, Told
 from processor.simulator.ledger import Ledger
+from processor.simulator.messages import Asked, Handler, Told
 from processor.simulator.report import pdf
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions

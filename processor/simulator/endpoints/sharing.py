@@ -7,7 +7,7 @@ from typing import Any
 
 from processor.simulator.applications import Directory
 from processor.simulator.decisions import decision
-from processor.simulator.exchange import Asked, Handler, Told
+from processor.simulator.messages import Asked, Handler, Told
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
 from processor.simulator.tokens import claims_of, signed

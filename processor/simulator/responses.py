@@ -7,9 +7,9 @@ import asyncio
 import orjson
 from aiohttp import web
 
-from processor.simulator.exchange import Told
 from processor.simulator.faults import Scripted
 from processor.simulator.ledger import Call
+from processor.simulator.messages import Told
 
 _JSON = "application/json"
 _HTML_404 = b"<!doctype html><html lang='en'><head><title>Not Found</title></head><body><h1>Not Found</h1></body></html>"

@@ -16,11 +16,11 @@ import orjson
 from processor.simulator.applications import Application
 from processor.simulator.checks import databases, documents, faces, screening
 from processor.simulator.checks.codes import Codes
-from processor.simulator.checks.found import Check, Checked, Inputs
+from processor.simulator.checks.model import Check, Checked, Inputs
 from processor.simulator.multipart import Form
 from processor.simulator.scenarios import scenario_fault
 from processor.simulator.session import Finding
-from processor.simulator.stamps import iso
+from processor.simulator.timestamps import iso
 from processor.simulator.validation import NO_CREDITS
 
 CHECKS = {check.name: check for check in (*faces.CHECKS, *documents.CHECKS, *databases.CHECKS, *screening.CHECKS)}

@@ -12,10 +12,10 @@ from typing import Any
 
 import aiohttp
 
-from processor.simulator.alarm import Alarm
 from processor.simulator.config import Hooks, Switches
 from processor.simulator.ledger import Ledger
 from processor.simulator.session import Session
+from processor.simulator.timer import Alarm
 from processor.simulator.webhooks import Outcome, addressed, envelope, headers, next_attempt_at, wire
 
 _WORKERS = 16
