@@ -1,4 +1,4 @@
-"""One admitted call, and the answer to it, as endpoints see them."""
+"""One admitted API call, and the response to it, as endpoints see them."""
 
 from __future__ import annotations
 
@@ -12,53 +12,56 @@ from processor.simulator.session import Session
 
 
 @dataclass(slots=True)
-class Asked:
-    """One admitted call. ``body`` is bytes until the call acts: then JSON (None if it is none), or a form."""
+class ApiRequest:
+    """One admitted call.
 
-    match: re.Match[str]
+    ``body`` is bytes until the endpoint runs; then parsed JSON (None if it is not JSON), or a form.
+    """
+
+    match: re.Match[str]  # of the path
     query: Mapping[str, str]
     body: Any
-    now: float
+    now: float  # epoch seconds
     base_url: str
-    key: str  # digest of the caller's key
+    key: str  # digest of the caller's API key
     session: Session | None
-    reference: str | None
-    idempotency_key: str | None  # None where the route takes none
-    address: str  # the caller's, for limits by address
+    reference: str | None  # X-Request-Id
+    idempotency_key: str | None  # None on routes without idempotency
+    address: str  # of the caller, for limits per address
     session_token: str
     bearer: str
     application: Application | None = None
 
     @property
     def caller(self) -> Application:
-        """The application of a call that needs a key."""
+        """The application that the API key belongs to; on routes with a key only."""
         if self.application is None:
-            raise LookupError("the application of a call is found before it acts")
+            raise LookupError("the application is looked up at admission")
         return self.application
 
     @property
-    def known(self) -> Session:
-        """The session of a call that names one."""
+    def target_session(self) -> Session:
+        """The session that the path names; on routes with a session id only."""
         if self.session is None:
-            raise LookupError("sessions are looked up before a call is admitted")
+            raise LookupError("the session is looked up at admission")
         return self.session
 
     @property
-    def document(self) -> dict[str, Any]:
-        """The body of a call whose route has been told that it is an object; else an empty one."""
+    def json_body(self) -> dict[str, Any]:
+        """The body if it is a JSON object, else an empty object."""
         return self.body if isinstance(self.body, dict) else {}
 
 
 @dataclass(slots=True)
-class Told:
-    """The answer; ``body`` None has none, bytes go out as they are."""
+class ApiResponse:
+    """What an endpoint responds with. ``body``: None for no body, bytes are sent unchanged, anything else as JSON."""
 
     status: int
     body: Any
     session_id: str | None = None
-    acted: bool = False
+    acted: bool = False  # the call changed something
     headers: dict[str, str] | None = None
     content_type: str = "application/json"
 
 
-Handler = Callable[[Asked], Told]
+EndpointHandler = Callable[[ApiRequest], ApiResponse]

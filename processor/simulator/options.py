@@ -1,4 +1,4 @@
-"""Options of ``processor simulate`` as JSON text. Pure."""
+"""Options of the command line. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, get_args, get_type_hints
 from processor.simulator.config import (
     Behaviour,
     Config,
-    Hooks,
     SimulatorOptionError,
     Switches,
+    WebhookOptions,
     faults_from_json,
     limits_from_json,
-    mapping_of,
+    parse_object,
 )
 
 
@@ -23,35 +23,35 @@ def behaviour_from_json(text: str | None) -> Behaviour:
     Raises:
         SimulatorOptionError: if it is not of this form.
     """
-    found = mapping_of(text, "behaviour")
+    document = parse_object(text, "behaviour")
     try:
-        odds = {str(outcome): float(weight) for outcome, weight in found.get("odds", {}).items()}
-        made = Behaviour(float(found.get("after_s", 0)), odds)
+        odds = {str(outcome): float(weight) for outcome, weight in document.get("odds", {}).items()}
+        behaviour = Behaviour(float(document.get("after_s", 0)), odds)
     except (AttributeError, TypeError, ValueError) as exc:
         raise SimulatorOptionError(f"behaviour: after_s must be a number, odds an object of outcomes and weights: {exc}") from None
-    if unknown := sorted(set(found) - {"after_s", "odds"}):
+    if unknown := sorted(set(document) - {"after_s", "odds"}):
         raise SimulatorOptionError(f"behaviour: unknown {', '.join(unknown)}")
-    if odds and (min(odds.values()) < 0 or sum(odds.values()) <= 0 or made.after_s < 0):
+    if odds and (min(odds.values()) < 0 or sum(odds.values()) <= 0 or behaviour.after_s < 0):
         raise SimulatorOptionError("behaviour: weights and times must not be negative, and one weight must be above 0")
-    return made
+    return behaviour
 
 
-def hooks_from_json(text: str | None, hooks: Hooks = Hooks()) -> Hooks:  # noqa: B008 - frozen
-    """``hooks`` with other members, e.g. ``{"lost": 0.1, "jitter_s": 2, "event_id": "stable"}``.
+def webhook_options_from_json(text: str | None, webhooks: WebhookOptions = WebhookOptions()) -> WebhookOptions:  # noqa: B008 - frozen
+    """``webhooks`` with some members replaced, e.g. ``{"lost": 0.1, "jitter_s": 2, "event_id": "stable"}``.
 
     Raises:
-        SimulatorOptionError: if a member is unknown or of a wrong type.
+        SimulatorOptionError: if a member is unknown or has the wrong type.
     """
-    return replace(hooks, **_members(Hooks, mapping_of(text, "webhooks"), "webhooks"))
+    return replace(webhooks, **_members(WebhookOptions, parse_object(text, "webhooks"), "webhooks"))
 
 
 def switches_from_json(text: str | None) -> Switches:
-    """The switches, e.g. ``{"auth_status": 401}``.
+    """Switches, e.g. ``{"auth_status": 401}``.
 
     Raises:
         SimulatorOptionError: if a switch or its value is unknown.
     """
-    return Switches(**_members(Switches, mapping_of(text, "switches"), "switches"))
+    return Switches(**_members(Switches, parse_object(text, "switches"), "switches"))
 
 
 def config_of(
@@ -67,21 +67,21 @@ def config_of(
     webhook_retry_s: str | None = None,
     webhook_faults: str | None = None,
 ) -> Config:
-    """A configuration from the command line.
+    """The configuration that options describe.
 
     Raises:
-        SimulatorOptionError: if an option is not usable.
+        SimulatorOptionError: if an option cannot be used.
     """
-    hooks = hooks_from_json(webhook_faults, Hooks(url=webhook_url, secret=webhook_secret or Hooks().secret))
+    webhooks = webhook_options_from_json(webhook_faults, WebhookOptions(url=webhook_url, secret=webhook_secret or WebhookOptions().secret))
     if webhook_retry_s is not None:
-        hooks = replace(hooks, retry_s=_waits(webhook_retry_s))
+        webhooks = replace(webhooks, retry_s=_waits(webhook_retry_s))
     return Config(
         seed=seed,
         limits=limits_from_json(limits),
         faults=faults_from_json(faults),
         behaviour=behaviour_from_json(behaviour),
         switches=switches_from_json(switches),
-        hooks=hooks,
+        webhooks=webhooks,
         ledger_path=ledger,
     )
 
@@ -96,16 +96,16 @@ def _waits(text: str) -> tuple[float, ...]:
     return waits
 
 
-def _members(kind: type, found: dict[str, Any], option: str) -> dict[str, Any]:
+def _members(kind: type, document: dict[str, Any], option: str) -> dict[str, Any]:
     hints = get_type_hints(kind)
     known = {field.name for field in fields(kind)}
-    if unknown := sorted(set(found) - known):
+    if unknown := sorted(set(document) - known):
         raise SimulatorOptionError(f"{option}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    return {name: _value(hints[name], value, f"{option}: {name}") for name, value in found.items()}
+    return {name: _value(hints[name], value, f"{option}: {name}") for name, value in document.items()}
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """A JSON value as the field wants it."""
+    """Convert a JSON value to the type of a field."""
     choices = get_args(hint)
     if hint is bool and isinstance(value, bool):
         return value
@@ -119,5 +119,5 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return tuple(_value(choices[0], entry, where) for entry in value)
     if choices and value in choices and type(value) in {type(choice) for choice in choices}:
         return value
-    wanted = f"one of {', '.join(map(str, choices))}" if choices else getattr(hint, "__name__", "text")
-    raise SimulatorOptionError(f"{where} must be {wanted}")
+    expected = f"one of {', '.join(map(str, choices))}" if choices else getattr(hint, "__name__", "text")
+    raise SimulatorOptionError(f"{where} must be {expected}")

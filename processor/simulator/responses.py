@@ -1,4 +1,4 @@
-"""Answers on the wire: JSON, literal bytes, broken ones."""
+"""HTTP responses: JSON, literal bytes, and broken ones."""
 
 from __future__ import annotations
 
@@ -7,78 +7,73 @@ import asyncio
 import orjson
 from aiohttp import web
 
-from processor.simulator.faults import Scripted
-from processor.simulator.ledger import Call
-from processor.simulator.messages import Told
+from processor.simulator.faults import ScriptedResponse
+from processor.simulator.ledger import RecordedCall
+from processor.simulator.messages import ApiResponse
 
-_JSON = "application/json"
 _HTML_404 = b"<!doctype html><html lang='en'><head><title>Not Found</title></head><body><h1>Not Found</h1></body></html>"
 _HTML_500 = b"<html>\n<head><title>500 Internal Server Error</title></head>\n<body><h1>Internal Server Error</h1></body>\n</html>\n"
-_TRICKLE_PARTS = 5
+_SLOW_BODY_PARTS = 5
+_SLOW_BODY_PAUSE_S = 0.05
 
 
 def not_found() -> web.Response:
-    """What never reaches a view."""
+    """A 404 in HTML, as for a path without a route."""
     return web.Response(status=404, body=_HTML_404, content_type="text/html")
 
 
-def broken(call: Call) -> web.Response:
-    """A 500 that is not JSON."""
+def server_error(call: RecordedCall) -> web.Response:
+    """A 500 in HTML."""
     call.status = 500
     return web.Response(status=500, body=_HTML_500, content_type="text/html")
 
 
-def answer(call: Call, status: int, body: object, headers: dict[str, str] | None = None) -> web.Response:
-    """A JSON answer, or one without a body."""
-    return told(call, Told(status, body, headers=headers))
+def to_http(call: RecordedCall, response: ApiResponse) -> web.Response:
+    """An endpoint's response."""
+    call.status = response.status
+    content_type = None if response.body is None else response.content_type
+    return web.Response(status=response.status, body=_body_bytes(response), headers=response.headers, content_type=content_type)
 
 
-def told(call: Call, found: Told) -> web.Response:
-    """What an endpoint says."""
-    call.status = found.status
-    return web.Response(
-        status=found.status, body=_raw(found), headers=found.headers, content_type=None if found.body is None else found.content_type
-    )
-
-
-def scripted(call: Call, ordered: Scripted) -> web.Response:
-    """A literal answer."""
-    call.status = ordered.status
-    response = web.Response(status=ordered.status, body=ordered.body)
-    for name, value in ordered.headers:
+def scripted(call: RecordedCall, script: ScriptedResponse) -> web.Response:
+    """A literal response."""
+    call.status = script.status
+    response = web.Response(status=script.status, body=script.body)
+    for name, value in script.headers:
         response.headers[name] = value
     return response
 
 
-def reset(request: web.Request, call: Call, response: web.StreamResponse | None = None) -> web.StreamResponse:
-    """Close the connection with RST; the returned response never reaches anybody."""
-    if response is None:
+def reset_connection(http_request: web.Request, call: RecordedCall, started: web.StreamResponse | None = None) -> web.StreamResponse:
+    """Close the connection with RST. What is returned satisfies aiohttp and is never sent; ``started`` has sent a part of its body."""
+    if started is None:
         call.status = 0
-    if request.transport is not None:
-        request.transport.abort()
-    return response if response is not None else web.Response()
+    if http_request.transport is not None:
+        http_request.transport.abort()
+    return started if started is not None else web.Response()
 
 
-async def send(request: web.Request, call: Call, found: Told, fault: str | None) -> web.StreamResponse:
-    """What an endpoint says, as the fault lets it through."""
+async def send(http_request: web.Request, call: RecordedCall, response: ApiResponse, fault: str | None) -> web.StreamResponse:
+    """An endpoint's response; with the fault ``slow_body`` in parts, with ``truncated`` half of its body and a reset."""
     if fault not in {"slow_body", "truncated"}:
-        return told(call, found)
-    call.status = found.status
-    raw = _raw(found) or b""
-    response = web.StreamResponse(status=found.status, headers={"Content-Type": found.content_type, "Content-Length": str(len(raw))})
-    await response.prepare(request)
+        return to_http(call, response)
+    call.status = response.status
+    raw = _body_bytes(response) or b""
+    headers = {"Content-Type": response.content_type, "Content-Length": str(len(raw))}
+    stream = web.StreamResponse(status=response.status, headers=headers)
+    await stream.prepare(http_request)
     if fault == "truncated":
-        await response.write(raw[: len(raw) // 2])
-        return reset(request, call, response)
-    size = max(1, len(raw) // _TRICKLE_PARTS)
+        await stream.write(raw[: len(raw) // 2])
+        return reset_connection(http_request, call, stream)
+    size = max(1, len(raw) // _SLOW_BODY_PARTS)
     for begin in range(0, len(raw), size):
-        await response.write(raw[begin : begin + size])
-        await asyncio.sleep(0.05)
-    await response.write_eof()
-    return response
+        await stream.write(raw[begin : begin + size])
+        await asyncio.sleep(_SLOW_BODY_PAUSE_S)
+    await stream.write_eof()
+    return stream
 
 
-def _raw(found: Told) -> bytes | None:
-    if found.body is None or isinstance(found.body, bytes):
-        return found.body
-    return orjson.dumps(found.body)
+def _body_bytes(response: ApiResponse) -> bytes | None:
+    if response.body is None or isinstance(response.body, bytes):
+        return response.body
+    return orjson.dumps(response.body)

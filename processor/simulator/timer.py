@@ -1,4 +1,4 @@
-"""Wait until a time that may change meanwhile."""
+"""A timer whose due time may change while it is waited for."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-_LOOK_AGAIN_S = 3600.0
+_WAIT_S_MAX = 3600.0
 
 
-class Alarm:
-    """One waiter; whoever moves the time forward rings."""
+class ResettableTimer:
+    """For one waiting task."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._rung = asyncio.Event()
+        self._woken = asyncio.Event()
         self._due: float | None = None
 
-    async def until(self, due: float | None) -> None:
-        """Wait for ``due`` (of the given clock, seconds; None: for ever) or for a ring."""
+    async def wait_until(self, due: float | None) -> None:
+        """Wait until ``due`` (seconds of the given clock; None: no due time), until ``wake``, or for an hour."""
         self._due = due
-        wait_s = _LOOK_AGAIN_S if due is None else min(_LOOK_AGAIN_S, due - self._now())
+        wait_s = _WAIT_S_MAX if due is None else min(_WAIT_S_MAX, due - self._now())
         if wait_s > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
-                    await self._rung.wait()
+                    await self._woken.wait()
         else:
             await asyncio.sleep(0)
-        self._rung.clear()
+        self._woken.clear()
 
-    def ring(self, due: float | None = None) -> None:
-        """End the wait, unless ``due`` is later than what is waited for anyway."""
+    def wake(self, due: float | None = None) -> None:
+        """End the wait; with ``due`` only if the task waits for something later."""
         if due is None or self._due is None or due < self._due:
-            self._rung.set()
+            self._woken.set()

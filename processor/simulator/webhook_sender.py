@@ -1,4 +1,4 @@
-"""Sends webhooks: a bounded store of what is due, a fixed number of workers, and a ledger line for every attempt."""
+"""Sends webhooks: a bounded heap of deliveries by due time, a fixed number of workers, and one ledger entry for each attempt."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import aiohttp
 
-from processor.simulator.config import Hooks, Switches
+from processor.simulator.config import Switches, WebhookOptions
 from processor.simulator.ledger import Ledger
 from processor.simulator.session import Session
-from processor.simulator.timer import Alarm
-from processor.simulator.webhooks import Outcome, addressed, envelope, headers, next_attempt_at, wire
+from processor.simulator.timer import ResettableTimer
+from processor.simulator.webhooks import DeliveryOutcome, envelope, headers, next_attempt_at, wire, with_attempt
 
 _WORKERS = 16
 _WAITING_MAX = 100_000
@@ -24,112 +24,123 @@ _WAITING_MAX = 100_000
 
 @dataclass(slots=True)
 class _Delivery:
-    """An event on its way; ``at`` is when it happened, by the clock of sessions."""
+    """An event to be sent; ``timestamp`` (epoch seconds) is signed."""
 
     body: dict[str, Any]
     event_id: str
     timestamp: int
     attempt: int = 1
     test: bool = False
-    sent_at: float = 0.0  # epoch seconds
+    sent_at: float = 0.0  # epoch seconds, of the latest attempt
 
 
-class Sender:
-    """All webhooks of a simulator. ``now`` is the clock of sessions, ``wall`` that of the machine: signatures carry the latter."""
+class WebhookSender:
+    """All webhooks of a simulator. Deliveries are due by ``session_now``; signatures carry ``wall_now``. Both are epoch seconds."""
 
     def __init__(
-        self, hooks: Hooks, switches: Switches, ledger: Ledger, rng: random.Random, now: Callable[[], float], wall: Callable[[], float]
+        self,
+        options: WebhookOptions,
+        switches: Switches,
+        ledger: Ledger,
+        rng: random.Random,
+        *,
+        session_now: Callable[[], float],
+        wall_now: Callable[[], float],
     ) -> None:
-        self.hooks = hooks
+        self.options = options
         self._empty = switches.absent_features == "empty"
-        self._ledger, self._rng, self._now, self._wall = ledger, rng, now, wall
-        self._waiting: list[tuple[float, int, _Delivery]] = []
-        self._number = 0
-        self._alarm = Alarm(now)
+        self._ledger = ledger
+        self._rng = rng
+        self._session_now = session_now
+        self._wall_now = wall_now
+        self._waiting: list[tuple[float, int, _Delivery]] = []  # due time, sequence number
+        self._sequence = 0
+        self._timer = ResettableTimer(session_now)
         self._due: asyncio.Queue[_Delivery] = asyncio.Queue(maxsize=_WORKERS)
 
-    def changed(self, session: Session, webhook_type: str, at: float, *, test: bool = False) -> None:
-        """Something happened to a session: send it, unless it is one of those that get lost."""
-        if self.hooks.url is None:
+    def enqueue(self, session: Session, webhook_type: str, at: float, *, test: bool = False) -> None:
+        """Send an event of a session, unless it is drawn as lost; ``at`` is when it happened, by ``session_now``."""
+        if self.options.url is None:
             return
-        body = envelope(session, webhook_type, at, self.hooks.version, empty=self._empty)
-        first = _Delivery(body, self._uuid(), int(self._wall()), test=test)
-        if self._drawn(self.hooks.lost):
-            self._note(first, "lost", attempt=0)
+        body = envelope(session, webhook_type, at, self.options.version, empty=self._empty)
+        first = _Delivery(body, self._uuid(), int(self._wall_now()), test=test)
+        if self._draw(self.options.lost):
+            self._record(first, "lost", attempt=0)
             return
-        for _ in range(2 if self._drawn(self.hooks.doubled) else 1):
+        for _ in range(2 if self._draw(self.options.doubled) else 1):
             copy = _Delivery(body, first.event_id, first.timestamp, test=test)
-            self._wait(at + self._rng.uniform(0, self.hooks.jitter_s), copy)
+            self._schedule(at + self._rng.uniform(0, self.options.jitter_s), copy)
 
-    def clock_moved(self) -> None:
-        """The clock of sessions was put forward."""
-        self._alarm.ring()
+    def wake(self) -> None:
+        """To be called after ``session_now`` was set ahead."""
+        self._timer.wake()
 
     async def run(self) -> None:
         """Send until cancelled."""
-        # a connection for each attempt: one that the receiver closed while idle would look like a failure of the receiver
+        # a new connection for each attempt: one that the receiver has closed meanwhile would look like a failure of the receiver
         connector = aiohttp.TCPConnector(limit=_WORKERS, force_close=True)
         async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as group:
             workers = [group.create_task(self._work(http)) for _ in range(_WORKERS)]
             while not any(worker.done() for worker in workers):
-                await self._hand_out()
+                await self._dispatch_due()
 
-    async def _hand_out(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._now():
+    async def _dispatch_due(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._session_now():
             await self._due.put(heapq.heappop(self._waiting)[2])
-        await self._alarm.until(self._waiting[0][0] if self._waiting else None)
+        await self._timer.wait_until(self._waiting[0][0] if self._waiting else None)
 
     async def _work(self, http: aiohttp.ClientSession) -> None:
         while True:
             delivery = await self._due.get()
-            hooks = self.hooks
-            if hooks.url is None:
+            options = self.options
+            if options.url is None:
                 continue
-            outcome = await self._send(http, hooks, hooks.url, delivery)
-            self._note(delivery, outcome, attempt=delivery.attempt)
-            due = next_attempt_at(delivery.attempt, outcome, self._now(), hooks.retry_s)
+            outcome = await self._send(http, options, options.url, delivery)
+            self._record(delivery, outcome, attempt=delivery.attempt)
+            due = next_attempt_at(delivery.attempt, outcome, self._session_now(), options.retry_s)
             if due is not None:
                 delivery.attempt += 1
-                self._wait(due, delivery)
+                self._schedule(due, delivery)
 
-    async def _send(self, http: aiohttp.ClientSession, hooks: Hooks, url: str, delivery: _Delivery) -> Outcome:
-        if hooks.event_id == "per_attempt":
+    async def _send(self, http: aiohttp.ClientSession, options: WebhookOptions, url: str, delivery: _Delivery) -> DeliveryOutcome:
+        if options.event_id == "per_attempt":
             delivery.event_id = self._uuid()
-        if hooks.timestamp == "per_attempt":
-            delivery.timestamp = int(self._wall())
-        delivery.sent_at = self._wall()
-        document = addressed(delivery.body, delivery.event_id, delivery.timestamp)
-        lost = {name.lower() for name in hooks.drop_headers} if self._drawn(hooks.drop_rate) else set()
-        kept = {name: value for name, value in headers(document, hooks.secret, test=delivery.test).items() if name.lower() not in lost}
+        if options.timestamp == "per_attempt":
+            delivery.timestamp = int(self._wall_now())
+        delivery.sent_at = self._wall_now()
+        document = with_attempt(delivery.body, delivery.event_id, delivery.timestamp)
+        dropped = {name.lower() for name in options.drop_headers} if self._draw(options.drop_rate) else set()
+        signed = headers(document, options.secret, test=delivery.test)
+        sent = {name: value for name, value in signed.items() if name.lower() not in dropped}
         try:
-            timeout = aiohttp.ClientTimeout(total=hooks.timeout_s)
-            async with http.post(url, data=wire(document), headers=kept, timeout=timeout, allow_redirects=False) as response:
+            timeout = aiohttp.ClientTimeout(total=options.timeout_s)
+            async with http.post(url, data=wire(document), headers=sent, timeout=timeout, allow_redirects=False) as response:
                 return response.status
         except TimeoutError:
             return "timeout"
         except (aiohttp.ClientError, OSError, ValueError):
             return "connection_error"
 
-    def _wait(self, due: float, delivery: _Delivery) -> None:
+    def _schedule(self, due: float, delivery: _Delivery) -> None:
         if len(self._waiting) >= _WAITING_MAX:
-            self._note(delivery, "no_room", attempt=0)
+            self._record(delivery, "no_room", attempt=0)
             return
-        self._number += 1
-        heapq.heappush(self._waiting, (due, self._number, delivery))
-        self._alarm.ring(due)
+        self._sequence += 1
+        heapq.heappush(self._waiting, (due, self._sequence, delivery))
+        self._timer.wake(due)
 
-    def _note(self, delivery: _Delivery, answer: Outcome | str, *, attempt: int) -> None:
-        self._ledger.hooked(
+    def _record(self, delivery: _Delivery, outcome: DeliveryOutcome | str, *, attempt: int) -> None:
+        self._ledger.add_webhook_attempt(
             {
-                "at": delivery.sent_at or self._wall(),
+                "at": delivery.sent_at or self._wall_now(),
                 "attempt": attempt,
                 "event_id": delivery.event_id,
-                "answer": answer,
+                "answer": outcome,
                 **{name: delivery.body[name] for name in ("session_id", "status", "webhook_type", "created_at")},
             }
         )
 
-    def _drawn(self, rate: float) -> bool:
+    def _draw(self, rate: float) -> bool:
         return rate > 0 and self._rng.random() < rate
 
     def _uuid(self) -> str:

@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from processor.cli.app import app
 from processor.devkit.processes import SimulatorProcess
-from processor.simulator.config import FAULT_NAMES, Config, Hooks
+from processor.simulator.config import FAULT_NAMES, Config, WebhookOptions
 from processor.simulator.control import control_routes
 from processor.simulator.simulator import Simulator
 
@@ -70,7 +70,7 @@ def test_the_document_names_every_option_fault_and_control_route() -> None:
     text = (Path(__file__).parent.parent.parent / "docs" / "simulator.md").read_text()
     for name in FAULT_NAMES:
         assert f"`{name}`" in text, name
-    for field in fields(Hooks):
+    for field in fields(WebhookOptions):
         assert field.name in {"url", "secret", "retry_s", "timeout_s"} or f"`{field.name}`" in text, field.name
     simulate = get_command(app).commands["simulate"]  # type: ignore[attr-defined]
     for option in simulate.params:
