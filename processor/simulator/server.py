@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -33,7 +34,7 @@ async def running(
 
 
 async def serve(config: Config, host: str, port: int, port_file: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. The port that it listens on is written to ``port_file``.
+    """Serve until SIGTERM or SIGINT. The address goes to stderr, the port to ``port_file``.
 
     Raises:
         SimulatorOptionError: if it cannot listen there.
@@ -43,6 +44,7 @@ async def serve(config: Config, host: str, port: int, port_file: Path | None = N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with _listening(Simulator(config), host, port) as (_, url, background):
+        sys.stderr.write(f"Didit simulator on {url}\n")
         if port_file is not None:
             temporary = port_file.with_suffix(".tmp")
             temporary.write_text(url.rsplit(":", 1)[1])

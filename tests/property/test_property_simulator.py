@@ -30,7 +30,7 @@ from processor.simulator.config import (
 from processor.simulator.ledger import Ledger, RecordedCall
 from processor.simulator.limits import RateLimiter, max_in_window
 from processor.simulator.multipart import MultipartError, boundary_of, read_form
-from processor.simulator.options import behaviour_from_json, config_of, switches_from_json, webhook_options_from_json
+from processor.simulator.options import SimulatorOptions, behaviour_from_json, config_of, switches_from_json, webhook_options_from_json
 from processor.simulator.routes import ROUTES, scopes_of
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
@@ -289,13 +289,15 @@ def test_a_token_says_what_was_signed_and_nothing_else_does(claims: dict[str, An
 
 def test_options_of_the_command_line_become_a_configuration() -> None:
     config = config_of(
-        seed=7,
-        behaviour='{"after_s": 2, "odds": {"Approved": 3, "In Review > Declined": 1}}',
-        switches='{"auth_status": 401, "headers_on_success": true}',
-        webhook_url="http://localhost:9/hook",
-        webhook_secret="s",
-        webhook_retry_s="1,2.5",
-        webhook_faults='{"lost": 0.1, "doubled": 1, "drop_headers": ["X-Timestamp"], "event_id": "stable"}',
+        SimulatorOptions(
+            seed=7,
+            behaviour='{"after_s": 2, "odds": {"Approved": 3, "In Review > Declined": 1}}',
+            switches='{"auth_status": 401, "headers_on_success": true}',
+            webhook_url="http://localhost:9/hook",
+            webhook_secret="s",
+            webhook_retry_s="1,2.5",
+            webhook_faults='{"lost": 0.1, "doubled": 1, "drop_headers": ["X-Timestamp"], "event_id": "stable"}',
+        )
     )
     assert config.behaviour == Behaviour(2.0, {"Approved": 3.0, "In Review > Declined": 1.0})
     assert (config.switches.auth_status, config.switches.headers_on_success, config.switches.delete_status) == (401, True, 200)
@@ -309,8 +311,8 @@ def test_options_of_the_command_line_become_a_configuration() -> None:
         drop_headers=("X-Timestamp",),
     )
     assert config.webhooks == expected
-    assert config_of(seed=1) == Config(seed=1)
-    assert config_of(seed=1, webhook_retry_s="").webhooks.retry_s == ()
+    assert config_of(SimulatorOptions()) == Config()
+    assert config_of(SimulatorOptions(webhook_retry_s="")).webhooks.retry_s == ()
 
 
 @pytest.mark.parametrize(
@@ -326,4 +328,7 @@ def test_options_that_make_no_sense_are_refused(read: Any, texts: tuple[str, ...
         with pytest.raises(SimulatorOptionError):
             read(text)
     with pytest.raises(SimulatorOptionError):
-        config_of(seed=1, webhook_retry_s="soon")
+        config_of(SimulatorOptions(webhook_retry_s="soon"))
+    for port in (-1, 65_536):
+        with pytest.raises(SimulatorOptionError, match="port"):
+            SimulatorOptions(port=port)
