@@ -12,15 +12,15 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from processor.simulator.app import Simulator
-from processor.simulator.config import Config, Hooks, Limit
+from processor.simulator.config import Config, RateLimit, WebhookOptions
 from processor.simulator.server import running
+from processor.simulator.simulator import Simulator
 
 WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 KEY, SANDBOX_KEY = "sim-key", "sim-sandbox-key"
 SECRET = "whsec_example_secret_0123456789abcdefghijkl"
-WIDE = {name: Limit(100_000) for name in ("session-create", "session-decision", "generic-write", "generic-get")}
+WIDE = {name: RateLimit(100_000) for name in ("session-create", "session-decision", "generic-write", "generic-get")}
 
 Answer = tuple[int, Any, Any]  # status, document or bytes, headers
 
@@ -138,11 +138,11 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @asynccontextmanager
-async def hooked(hooks: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[tuple[Api, Receiver]]:
+async def hooked(webhooks: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[tuple[Api, Receiver]]:
     """A simulator whose webhooks go to a receiver."""
     async with receiver() as found:
-        told = Hooks(**{"url": found.url, "secret": SECRET, **(hooks or {})})
-        async with api(hooks=told, **options) as a:
+        told = WebhookOptions(**{"url": found.url, "secret": SECRET, **(webhooks or {})})
+        async with api(webhooks=told, **options) as a:
             yield a, found
 
 

@@ -13,6 +13,7 @@ import typer
 from processor.cli.batch import batch, fail, register, settings_or_fail
 from processor.cli.dead_letters import deadletters_app, find
 from processor.cli.retry import retry_app
+from processor.cli.simulate import simulate
 from processor.cli.status import lag, status, top
 from processor.settings import ConfigurationError, Settings
 
@@ -27,6 +28,7 @@ app.command()(register)
 app.command()(status)
 app.command()(top)
 app.command()(lag)
+app.command()(simulate)
 app.add_typer(deadletters_app, name="deadletters")
 results_app = typer.Typer(invoke_without_command=True)
 results_app.command("find")(find)
@@ -187,49 +189,6 @@ def budget(
         sys.stdout.buffer.write(render_budget.as_json(view) + b"\n")
     else:
         Console().print(render_budget.as_table(view))
-
-
-@app.command()
-def simulate(
-    *,
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes a free one")] = 8080,
-    seed: Annotated[int, typer.Option(help="faults and latencies are drawn from it")] = 1,
-    limits: Annotated[str | None, typer.Option(help='JSON, e.g. {"session-create": {"limit": 30, "window_s": 10}}')] = None,
-    faults: Annotated[str | None, typer.Option(help='JSON, e.g. {"rates": {"lost_reply": 0.02}}')] = None,
-    ledger: Annotated[Path | None, typer.Option(help="also write calls and sessions to this file, as JSON lines")] = None,
-    behaviour: Annotated[
-        str | None, typer.Option(help='JSON, what users do, e.g. {"after_s": 5, "odds": {"Approved": 9, "In Review > Declined": 1}}')
-    ] = None,
-    switches: Annotated[str | None, typer.Option(help='JSON, readings of contradictory documents, e.g. {"auth_status": 401}')] = None,
-    webhook_url: Annotated[str | None, typer.Option(help="send webhooks there")] = None,
-    webhook_secret: Annotated[str | None, typer.Option(help="sign them with this secret")] = None,
-    webhook_retry_s: Annotated[str, typer.Option(help="waits after the first and the second failed attempt, in seconds")] = "60,240",
-    webhook_faults: Annotated[str | None, typer.Option(help='JSON, e.g. {"lost": 0.1, "doubled": 0.1, "jitter_s": 2}')] = None,
-    port_file: Annotated[Path | None, typer.Option(help="write the port to this file once it listens")] = None,
-) -> None:
-    """Run the Didit simulator (docs/simulator.md); its ledger is at /_sim/ledger, its keys are `sim-key` and `sim-sandbox-key`."""
-    from processor.simulator.config import SimulatorOptionError  # noqa: PLC0415
-    from processor.simulator.options import config_of  # noqa: PLC0415
-    from processor.simulator.server import serve  # noqa: PLC0415
-
-    try:
-        config = config_of(
-            seed=seed,
-            limits=limits,
-            faults=faults,
-            ledger=str(ledger) if ledger else None,
-            behaviour=behaviour,
-            switches=switches,
-            webhook_url=webhook_url,
-            webhook_secret=webhook_secret,
-            webhook_retry_s=webhook_retry_s,
-            webhook_faults=webhook_faults,
-        )
-    except SimulatorOptionError as exc:
-        fail(str(exc))
-    typer.echo(f"Didit simulator on http://{host}:{port or '(free port)'}", err=True)
-    asyncio.run(serve(config, host, port, port_file))
 
 
 @app.command()

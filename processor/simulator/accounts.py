@@ -1,4 +1,6 @@
-"""Accounts that register themselves: passwords, mailed codes, lock-outs. Pure but for its own state; ``now`` and draws go in.
+"""Accounts made by programmatic registration: passwords, mailed codes, lockouts. ``now`` is epoch seconds.
+
+Pure but for its own state.
 
 Sources: Didit, "Register", "Verify email", "Resend OTP", "Login" of the Auth API.
 """
@@ -13,13 +15,13 @@ import uuid
 from collections import deque
 from dataclasses import dataclass, field
 
-from processor.simulator.applications import Application, Directory, Organization
+from processor.simulator.applications import Application, ApplicationDirectory, Organization
 from processor.simulator.config import Config
 
 _HOUR_S = 3600.0
-_REGISTRATIONS_MAX = 5  # an hour, of one address
+_REGISTRATIONS_MAX = 5  # per hour and caller address
 _RESEND_S = 60.0
-_LOCKS_S = {5: 900.0, 10: _HOUR_S, 20: 24 * _HOUR_S}  # failed logins, and for how long nobody gets in then
+_LOCKS_S = {5: 900.0, 10: _HOUR_S, 20: 24 * _HOUR_S}  # lockout after this many failed logins
 _CODE_CHARS = string.ascii_uppercase + string.digits
 _RESERVED = re.compile(r"(^|\.)(example\.(com|org|net)|test|example|invalid)$")
 _RULES = (
@@ -33,7 +35,7 @@ _RULES = (
 
 @dataclass(slots=True)
 class Account:
-    """Somebody who has registered; an organization exists once the address is verified."""
+    """One registration; ``organization`` is None until the email address is verified."""
 
     email: str
     password_digest: bytes
@@ -49,13 +51,13 @@ class Accounts:
     """All accounts."""
 
     config: Config
-    directory: Directory
+    directory: ApplicationDirectory
     rng: random.Random
     by_email: dict[str, Account] = field(default_factory=dict)
     registrations: dict[str, deque[float]] = field(default_factory=dict)
 
-    def too_many(self, address: str, now: float) -> bool:
-        """Whether an address has had its registrations of this hour; if not, this is one."""
+    def registration_limited(self, address: str, now: float) -> bool:
+        """Whether the address has used up its registrations of the past hour; if not, count this one."""
         made = self.registrations.setdefault(address, deque())
         while made and made[0] <= now - _HOUR_S:
             made.popleft()
@@ -65,15 +67,15 @@ class Accounts:
         return False
 
     def register(self, email: str, password: str, now: float) -> bool:
-        """Mail a code to somebody new, or to somebody who has not verified yet; false if the account exists already."""
+        """Make an account and mail it a code; replaces one that was never verified. Returns false if a verified account exists."""
         known = self.by_email.get(email.lower())
         if known is not None and known.organization is not None:
             return False
-        self.by_email[email.lower()] = Account(email, digest(password), self._code(), now)
+        self.by_email[email.lower()] = Account(email, password_digest(password), self._code(), now)
         return True
 
-    def resend_wait_s(self, account: Account, now: float) -> float:
-        """How long until a code may be mailed again; 0: it has been."""
+    def resend_code(self, account: Account, now: float) -> float:
+        """Mail a new code. Returns 0 if it was sent, else the seconds to wait."""
         wait_s = account.code_at + _RESEND_S - now
         if wait_s > 0:
             return wait_s
@@ -81,64 +83,67 @@ class Accounts:
         return 0.0
 
     def verify(self, account: Account, code: str, now: float) -> Organization | None:
-        """The organization of an account whose code is right, with a live and a sandbox application; None if it is not."""
-        alive = now < account.code_at + self.config.account_code_s
-        if not alive or not account.code or code.upper() != account.code:
+        """Make the organization of an account, with a live and a sandbox application. Returns None if the code is wrong or expired."""
+        valid = now < account.code_at + self.config.account_code_s
+        if not valid or not account.code or code.upper() != account.code:
             return None
         account.code = ""
         name = account.email.partition("@")[0]
         account.organization = Organization(self.uuid(), name, self.config.account_credits, topped_up=False)
         for sandbox in (False, True):
-            self.open_application(account.organization, f"{name} sandbox" if sandbox else name, sandbox=sandbox)
+            self.add_application(account.organization, f"{name} sandbox" if sandbox else name, sandbox=sandbox)
         return account.organization
 
-    def open_application(self, organization: Organization, name: str, *, sandbox: bool) -> Application:
-        """An application with a key of its own."""
+    def add_application(self, organization: Organization, name: str, *, sandbox: bool) -> Application:
+        """Make an application with a new API key."""
         key = f"{'sk_sandbox' if sandbox else 'sk_live'}_{self.text(32)}"
         made = Application(self.uuid(), name, self.text(22), key, sandbox, organization)
         self.directory.add(made)
         return made
 
     def login(self, account: Account | None, password: str, now: float) -> float | None:
-        """None if the password is right; else how long the account is locked, 0 if it is not. Each lock is longer."""
+        """Check a password, and lock the account after too many failures.
+
+        Returns None if the login succeeds, 0 if the password is wrong, else the seconds until the lock ends.
+        """
         if account is None:
             return 0.0
         if now < account.locked_until:
             return account.locked_until - now
-        if account.password_digest == digest(password):
+        if account.password_digest == password_digest(password):
             account.failed_logins = 0
             return None
         account.failed_logins += 1
         account.locked_until = now + _LOCKS_S.get(min(account.failed_logins, max(_LOCKS_S)), 0.0)
         return 0.0
 
-    def shown(self) -> list[dict[str, object]]:
-        """Every mailed code that waits, as its addressee would see it."""
-        waiting = (account for account in self.by_email.values() if account.code)
-        return [{"kind": "account", "to": account.email, "code": account.code, "sent_at": account.code_at} for account in waiting]
+    def pending_codes(self) -> list[dict[str, object]]:
+        """Every mailed code that is not yet used, for the control routes."""
+        pending = (account for account in self.by_email.values() if account.code)
+        return [{"kind": "account", "to": account.email, "code": account.code, "sent_at": account.code_at} for account in pending]
 
     def uuid(self) -> str:
-        """A new one."""
+        """A new UUID."""
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
 
     def text(self, size: int) -> str:
-        """Letters and digits."""
+        """Random letters and digits."""
         return "".join(self.rng.choices(string.ascii_letters + string.digits, k=size))
 
     def _code(self) -> str:
         return "".join(self.rng.choices(_CODE_CHARS, k=6))
 
 
-def password_fault(password: str) -> str | None:
-    """The first rule that a password breaks; they are looked at one after the other."""
+def password_error(password: str) -> str | None:
+    """The message of the first rule that a password breaks; None if it breaks none."""
     return next((text for rule, text in _RULES if rule.search(password) is None), None)
 
 
-def unreachable(email: str) -> bool:
-    """Whether mail to an address cannot be delivered: reserved domains make the call fail."""
+def is_undeliverable(email: str) -> bool:
+    """Whether the domain of an address is reserved (RFC 2606), so that mail to it fails."""
     return _RESERVED.search(email.rpartition("@")[2].lower()) is not None
 
 
-def digest(password: str) -> bytes:
-    """Passwords are not kept as they are."""
+def password_digest(password: str) -> bytes:
+    """What is kept of a password."""
     return hashlib.sha256(password.encode()).digest()

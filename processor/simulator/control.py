@@ -1,4 +1,4 @@
-"""Control routes under ``/_sim/``: for tests and the demo. They count in no scope and stand in no ledger."""
+"""Control routes under ``/_sim/``, for tests and the demo. They count in no rate limit and are not in the ledger."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from processor.simulator.app import Simulator
 from processor.simulator.config import SimulatorOptionError, faults_from_json
-from processor.simulator.options import hooks_from_json
+from processor.simulator.options import webhook_options_from_json
 from processor.simulator.session import Session
+from processor.simulator.simulator import Simulator
 from processor.simulator.statuses import IllegalTransitionError
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def control_routes(simulator: Simulator) -> list[web.RouteDef]:
     """All control routes of a simulator."""
-    control = _Control(simulator)
+    control = _ControlRoutes(simulator)
     posts = {
         "faults": control.faults,
         "script": control.script,
@@ -39,53 +39,56 @@ def control_routes(simulator: Simulator) -> list[web.RouteDef]:
     return [
         web.get("/_sim/ledger", control.ledger),
         web.get("/_sim/codes", control.codes),
-        *(web.post(f"/_sim/{path}", _guarded(handler, simulator)) for path, handler in posts.items()),
+        *(web.post(f"/_sim/{path}", _with_json(handler, simulator)) for path, handler in posts.items()),
     ]
 
 
-def _guarded(handler: Callable[[web.Request, Any], dict[str, Any]], simulator: Simulator) -> _Handler:
-    async def guarded(request: web.Request) -> web.Response:
+def _with_json(handler: Callable[[web.Request, Any], dict[str, Any]], simulator: Simulator) -> _WebHandler:
+    """A POST handler: parses the JSON body, and turns errors into 400 and 409."""
+
+    async def handle(request: web.Request) -> web.Response:
         try:
-            answer = handler(request, orjson.loads(await request.read() or b"{}"))
+            document = handler(request, orjson.loads(await request.read() or b"{}"))
         except (SimulatorOptionError, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
-            return _reply(400, {"detail": f"{type(exc).__name__}: {exc}"})
+            return _json(400, {"detail": f"{type(exc).__name__}: {exc}"})
         except IllegalTransitionError as exc:
-            return _reply(409, {"detail": f"no such step: {exc}"})
-        simulator.touched()
-        return _reply(200, answer)
+            return _json(409, {"detail": f"no such step: {exc}"})
+        simulator.reschedule()
+        return _json(200, document)
 
-    return guarded
+    return handle
 
 
-def _reply(status: int, body: dict[str, Any]) -> web.Response:
+def _json(status: int, body: dict[str, Any]) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
 
 
-class _Control:
+class _ControlRoutes:
     def __init__(self, simulator: Simulator) -> None:
-        self._sim, self._state = simulator, simulator.state
+        self._sim = simulator
+        self._state = simulator.state
 
     async def ledger(self, request: web.Request) -> web.Response:
         since = request.query.get("since", "0")
-        return _reply(200, self._sim.ledger.document(int(since) if since.isdigit() else 0))
+        return _json(200, self._sim.ledger.document(int(since) if since.isdigit() else 0))
 
     async def codes(self, _request: web.Request) -> web.Response:
-        return _reply(200, {"codes": [*self._state.checks.desk.codes.shown(), *self._state.accounts.shown()]})
+        return _json(200, {"codes": [*self._state.check_endpoints.service.codes.pending(), *self._state.accounts.pending_codes()]})
 
     def faults(self, _request: web.Request, body: Any) -> dict[str, Any]:
         self._sim.faults.plan = faults_from_json(orjson.dumps(body).decode())
         return {"rates": dict(self._sim.faults.plan.rates)}
 
     def script(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        return {"waiting": self._sim.faults.order(body["route"], body["answers"])}
+        return {"waiting": self._sim.faults.add_script(body["route"], body["answers"])}
 
     def status(self, request: web.Request, body: Any) -> dict[str, Any]:
         session = self._session(request)
-        self._sim.sessions.move(session, body["status"], self._sim.time())
+        self._sim.sessions.change_status(session, body["status"], self._sim.session_now())
         return {"status": session.status}
 
     def finish(self, request: web.Request, _body: Any) -> dict[str, Any]:
-        return {"status": self._sim.sessions.finish(self._session(request), self._sim.time())}
+        return {"status": self._sim.sessions.finish(self._session(request), self._sim.session_now())}
 
     def hold(self, request: web.Request, body: Any) -> dict[str, Any]:
         session = self._session(request)
@@ -94,12 +97,12 @@ class _Control:
 
     def webhook(self, request: web.Request, body: Any) -> dict[str, Any]:
         session = self._session(request)
-        self._sim.sender.changed(session, "status.updated", self._sim.time(), test=bool(body.get("test", False)))
+        self._sim.webhook_sender.enqueue(session, "status.updated", self._sim.session_now(), test=bool(body.get("test", False)))
         return {"status": session.status}
 
     def clock(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        self._sim.put_forward(float(body["advance_s"]))
-        return {"ahead_s": self._sim.ahead_s}
+        self._sim.advance_clock(float(body["advance_s"]))
+        return {"ahead_s": self._sim.clock_offset_s}
 
     def credits(self, _request: web.Request, body: Any) -> dict[str, Any]:
         organization = self._state.directory.organization
@@ -109,32 +112,33 @@ class _Control:
         return {"credits": organization.credits, "topped_up": organization.topped_up, "suspended": organization.suspended}
 
     def api_keys(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        return {"accepted": self._state.directory.accept(body["keys"])}
+        return {"accepted": self._state.directory.replace_live_keys(body["keys"])}
 
     def workflows(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        known = body["known"]
-        self._state.hosted.workflows = frozenset(map(str, known)) if known is not None else None
+        known = body["known"]  # null: every UUID
+        self._state.session_endpoints.workflows = frozenset(map(str, known)) if known is not None else None
         return {"known": known}
 
     def publish(self, request: web.Request, _body: Any) -> dict[str, Any]:
         return {"workflow_version": self._sim.sessions.publish_workflow(request.match_info["id"])}
 
     def block(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        self._sim.sessions.blocked.add(str(body["vendor_data"]))
-        return {"blocked": len(self._sim.sessions.blocked)}
+        self._sim.sessions.blocked_users.add(str(body["vendor_data"]))
+        return {"blocked": len(self._sim.sessions.blocked_users)}
 
     def webhooks(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        self._sim.sender.hooks = hooks_from_json(orjson.dumps(body).decode(), self._sim.sender.hooks)
-        return {"url": self._sim.sender.hooks.url}
+        sender = self._sim.webhook_sender
+        sender.options = webhook_options_from_json(orjson.dumps(body).decode(), sender.options)
+        return {"url": sender.options.url}
 
     def pay(self, request: web.Request, _body: Any) -> dict[str, Any]:
-        organization, dollars = self._state.records.checkouts.pop(request.match_info["id"])
+        organization, dollars = self._state.record_endpoints.checkouts.pop(request.match_info["id"])
         organization.credits += dollars
         organization.topped_up = True
         return {"credits": organization.credits}
 
     def _session(self, request: web.Request) -> Session:
-        session = self._sim.sessions.get(request.match_info["id"], self._sim.time())
+        session = self._sim.sessions.get(request.match_info["id"], self._sim.session_now())
         if session is None:
             raise KeyError("no such session")
         return session

@@ -1,4 +1,4 @@
-"""The documents that a session is read as. Pure (Didit, "Retrieve session", "List sessions")."""
+"""The JSON documents of a session: decision and list row. Pure (Didit, "Retrieve session", "List sessions")."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from processor.simulator import features
 from processor.simulator.session import Session
-from processor.simulator.stamps import iso
 from processor.simulator.statuses import SETTLED
+from processor.simulator.timestamps import iso
 
 _ARRAYS = (
     "id_verifications",
@@ -23,7 +23,7 @@ _ARRAYS = (
     "document_ai_documents",
     "questionnaire_responses",
 )
-# v2 has single objects, v1 fewer and other names
+# v2 has one object instead of each array, v1 fewer of them and under other names
 _SINGULAR = {
     "id_verifications": "id_verification",
     "nfc_verifications": "nfc",
@@ -40,10 +40,13 @@ _V1 = {"id_verifications": "kyc", "aml_screenings": "aml", "face_matches": "face
 
 
 def decision(session: Session, version: str, *, events: bool = False, empty: bool = False) -> dict[str, Any]:
-    """The decision document of API ``version`` (``v1``, ``v2``, ``v3``); features that have not run are null, or empty lists."""
+    """The decision document of API ``version`` (``v1``, ``v2``, ``v3``).
+
+    Arrays of features that have not run are null, or empty lists with ``empty``. ``events`` as with ``include=events``.
+    """
     arrays: dict[str, Any] = {name: [] if empty else None for name in _ARRAYS}
     if session.status in SETTLED:
-        arrays |= features.found(session)
+        arrays |= features.decision_arrays(session)
     document = _head(session)
     if version != "v3":
         singular = _V1 if version == "v1" else _SINGULAR
@@ -63,7 +66,7 @@ def _head(session: Session) -> dict[str, Any]:
         "status": session.status,
         "environment": session.application.environment,
         "workflow_id": session.workflow_id,
-        "features": features.names(session),
+        "features": features.feature_names(session),
         "vendor_data": session.vendor_data,
         "metadata": session.metadata,
         "expected_details": session.expected_details,
@@ -76,7 +79,7 @@ def _head(session: Session) -> dict[str, Any]:
 
 
 def _events(session: Session) -> dict[str, Any]:
-    """The members that ``include=events`` adds, or shows in another way."""
+    """The members that ``include=events`` adds or replaces."""
     return {
         "events": [],
         "activity_reviews": session.reviews,
@@ -85,19 +88,19 @@ def _events(session: Session) -> dict[str, Any]:
         "blocklisted": False,
         "cost_breakdown": None,
         "workflow_version": session.workflow_version,
-        "features": [{"feature": name, "node_id": f"node-{number}"} for number, name in enumerate(features.names(session))],
+        "features": [{"feature": name, "node_id": f"node-{number}"} for number, name in enumerate(features.feature_names(session))],
     }
 
 
 def session_type(session: Session) -> str:
-    """How a session came to be."""
+    """``HOSTED``, or ``API`` for a standalone check."""
     return "HOSTED" if session.service is None else "API"
 
 
 def list_row(session: Session) -> dict[str, Any]:
-    """A row of the list: no workflow, no metadata; the token only inside the url."""
+    """A row of the session list: without workflow and metadata; the token only as part of the url."""
     status = session.status if session.status in SETTLED else "Not Finished"
-    document = (features.found(session).get("id_verifications") or [{}])[0] if session.status in SETTLED else {}
+    document = (features.decision_arrays(session).get("id_verifications") or [{}])[0] if session.status in SETTLED else {}
     return {
         "session_id": session.session_id,
         "session_kind": "user",
@@ -111,7 +114,7 @@ def list_row(session: Session) -> dict[str, Any]:
         "vendor_data": session.vendor_data,
         "didit_internal_id": None,
         "created_at": iso(session.created_at),
-        "features": [{"feature": name, "status": status} for name in features.names(session)],
+        "features": [{"feature": name, "status": status} for name in features.feature_names(session)],
         "phone_number": None,
         "email_address": None,
         "additional_details": None,
@@ -119,6 +122,6 @@ def list_row(session: Session) -> dict[str, Any]:
 
 
 def country_of(session: Session) -> str | None:
-    """The state that issued the document, once there is one."""
-    found: str | None = list_row(session)["country"]
-    return found
+    """The state that issued the document; None until the session is settled."""
+    country: str | None = list_row(session)["country"]
+    return country

@@ -1,4 +1,4 @@
-"""Which fault meets a call: scripted ones first, then drawn ones. Pure but for its own seeded generator."""
+"""Chooses the fault of each call: scripted responses first, then faults drawn by rate. Pure but for its own seeded generator."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _SCRIPTED_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Scripted:
-    """One answer that was ordered: a literal response, or a named fault."""
+class ScriptedResponse:
+    """One response of a script: a named fault, or, with ``fault`` None, a literal response."""
 
     fault: str | None = None
     status: int = 200
@@ -23,23 +23,24 @@ class Scripted:
     body: bytes = b""
 
 
-class Faults:
-    """Draws for each call what is to go wrong with it."""
+class FaultInjector:
+    """Scripts by route, and random faults by a plan."""
 
     def __init__(self, plan: FaultPlan, rng: random.Random) -> None:
-        self.plan, self._rng = plan, rng
-        self._scripts: dict[str, deque[Scripted]] = {}
+        self.plan = plan
+        self._rng = rng
+        self._scripts: dict[str, deque[ScriptedResponse]] = {}
 
-    def scripted(self, route: str) -> Scripted | None:
-        """The next ordered answer of a route (or of ``*``), used up by this."""
+    def next_scripted(self, route: str) -> ScriptedResponse | None:
+        """Take the next scripted response of a route, or of ``*``."""
         for name in (route, "*"):
             queue = self._scripts.get(name)
             if queue:
                 return queue.popleft()
         return None
 
-    def drawn(self, route: str) -> str | None:
-        """A fault by its rate; at most one."""
+    def draw(self, route: str) -> str | None:
+        """Draw at most one fault by the rates of the plan."""
         if not self.plan.rates or (self.plan.routes and route not in self.plan.routes):
             return None
         point = self._rng.random()
@@ -50,30 +51,30 @@ class Faults:
         return None
 
     def latency_s(self, route: str) -> float:
-        """Time until the answer."""
+        """Draw the time until the response."""
         latency = self.plan.latency
         if latency.median_s <= 0 or (self.plan.routes and route not in self.plan.routes):
             return 0.0
         return min(latency.max_s, latency.median_s * math.exp(self._rng.gauss(0, latency.sigma)))
 
-    def order(self, route: str, answers: list[Any]) -> int:
-        """Queue answers for a route; how many wait now.
+    def add_script(self, route: str, entries: list[Any]) -> int:
+        """Queue responses for a route. Returns how many are queued now.
 
         Raises:
-            SimulatorOptionError: if an entry is no answer.
+            SimulatorOptionError: if an entry is neither a fault nor a literal response.
         """
         queue = self._scripts.setdefault(route, deque(maxlen=_SCRIPTED_MAX))
-        queue.extend(_scripted(entry) for entry in answers)
+        queue.extend(_scripted(entry) for entry in entries)
         return len(queue)
 
 
-def _scripted(entry: Any) -> Scripted:
+def _scripted(entry: Any) -> ScriptedResponse:
     if isinstance(entry, dict) and "fault" in entry:
         if entry["fault"] not in FAULT_NAMES and entry["fault"] is not None:
             raise SimulatorOptionError(f"script: unknown fault; known are {', '.join(FAULT_NAMES)}")
-        return Scripted(fault=entry["fault"] or "none")
+        return ScriptedResponse(fault=entry["fault"] or "none")
     try:
         headers = tuple((str(name), str(value)) for name, value in entry.get("headers", ()))
-        return Scripted(None, int(entry["status"]), headers, str(entry.get("body", "")).encode())
+        return ScriptedResponse(None, int(entry["status"]), headers, str(entry.get("body", "")).encode())
     except (AttributeError, KeyError, TypeError, ValueError):
         raise SimulatorOptionError('script: an entry is {"fault": name} or {"status": 429, "headers": [[n, v]], "body": text}') from None

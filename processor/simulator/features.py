@@ -1,6 +1,6 @@
-"""What the features of a hosted flow have found, as the arrays of a decision. Pure (Didit, "Data models").
+"""Results of the features of a hosted flow, as the arrays of a decision. Pure (Didit, "Data models").
 
-Scores are whole floats in places: on the wire ``97.0``, in the canonical form of a signature ``97``.
+Some scores are whole floats on purpose: ``97.0`` on the wire is ``97`` in the canonical form that is signed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NODES = {"id_verifications": "node-0", "liveness_checks": "node-1", "face_match
 
 
 def warning(feature: str, risk: str, log_type: str, node_id: str | None) -> dict[str, Any]:
-    """A warning; ``error`` declines the feature."""
+    """A warning of a decision; the ``log_type`` ``error`` means that the feature is declined."""
     words = risk.replace("_", " ").capitalize()
     return {
         "feature": feature,
@@ -29,7 +29,7 @@ def warning(feature: str, risk: str, log_type: str, node_id: str | None) -> dict
     }
 
 
-def names(session: Session) -> list[str]:
+def feature_names(session: Session) -> list[str]:
     """The features of a session's workflow."""
     if session.service is not None:
         return [session.service]
@@ -38,10 +38,10 @@ def names(session: Session) -> list[str]:
     return [*_NAMES.values(), *extra]
 
 
-def found(session: Session) -> dict[str, list[dict[str, Any]]]:
-    """The arrays of a settled session."""
-    if session.features is not None:
-        return session.features
+def decision_arrays(session: Session) -> dict[str, list[dict[str, Any]]]:
+    """The arrays of a settled session: array name -> results."""
+    if session.check_arrays is not None:
+        return session.check_arrays
     cause = cause_of(session.scenario, session.status)
     arrays: dict[str, list[dict[str, Any]]] = {}
     for array in dict.fromkeys((*_BASE, *([cause.array] if cause.array else []))):

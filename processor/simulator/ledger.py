@@ -1,4 +1,4 @@
-"""What was asked of the simulator: every call, every session. The judge of tests and of the demo."""
+"""The ledger: every call, session, check and webhook attempt. Tests and the demo are judged by it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from processor.simulator.config import Limit
+from processor.simulator.config import RateLimit
 from processor.simulator.limits import max_in_window
 
 
 @dataclass(slots=True)
-class Call:
-    """One call; ``at`` is its arrival, epoch seconds. ``status`` 0: no answer was sent."""
+class RecordedCall:
+    """One call. ``at`` (arrival) and ``answered_at`` are epoch seconds; ``status`` 0: no response was sent."""
 
     at: float
     key: str
@@ -34,15 +34,15 @@ class Call:
 
 
 def key_digest(api_key: str) -> str:
-    """A key as it may be shown."""
+    """A short digest that stands for an API key in the ledger."""
     return hashlib.sha256(api_key.encode()).hexdigest()[:12]
 
 
 class Ledger:
-    """Calls in order of arrival, created sessions, checks and webhooks; all also as JSON lines in a file, if one is given."""
+    """All entries in memory, and as JSON lines in the file ``path`` if one is given. Calls are in order of arrival."""
 
-    def __init__(self, limits: Mapping[str, Limit], path: str | None = None) -> None:
-        self.calls: list[Call] = []
+    def __init__(self, limits: Mapping[str, RateLimit], path: str | None = None) -> None:
+        self.calls: list[RecordedCall] = []
         self.sessions: list[dict[str, Any]] = []
         self.reused: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
@@ -50,61 +50,61 @@ class Ledger:
         self._limits = limits
         self._file: BinaryIO | None = Path(path).open("ab", buffering=0) if path else None  # noqa: SIM115 - open for the life of the ledger
 
-    def arrived(self, call: Call) -> None:
-        """Note a call at its arrival."""
+    def add_call(self, call: RecordedCall) -> None:
+        """Add a call at its arrival."""
         self.calls.append(call)
 
-    def answered(self, call: Call) -> None:
-        """Note how it ended."""
+    def finish_call(self, call: RecordedCall) -> None:
+        """Write a call to the file when it has ended."""
         self._write("call", asdict(call))
 
-    def created(self, session: dict[str, Any]) -> None:
-        """Note a created session; it is billed, unless it is of a sandbox."""
+    def add_session(self, session: dict[str, Any]) -> None:
+        """Add a created session; it is billed, unless it is in a sandbox."""
         self.sessions.append(session)
         self._write("session", session)
 
-    def returned(self, session: dict[str, Any]) -> None:
-        """Note a create that was answered with an unfinished session."""
+    def add_reused_session(self, session: dict[str, Any]) -> None:
+        """Add a create call that returned an unfinished session instead of a new one."""
         self.reused.append(session)
         self._write("reused", session)
 
-    def checked(self, check: dict[str, Any]) -> None:
-        """Note a standalone check that acted, with the credits it was billed."""
+    def add_check(self, check: dict[str, Any]) -> None:
+        """Add a standalone check that ran, with the credits billed."""
         self.checks.append(check)
         self._write("check", check)
 
-    def hooked(self, attempt: dict[str, Any]) -> None:
-        """Note an attempt to deliver a webhook; attempt 0 was never made."""
+    def add_webhook_attempt(self, attempt: dict[str, Any]) -> None:
+        """Add an attempt to deliver a webhook; number 0 stands for an event that was never sent."""
         self.webhooks.append(attempt)
         self._write("webhook", attempt)
 
-    def scopes(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Key digest -> scope -> limit, window, counted calls, and the most of any window."""
+    def scope_usage(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Key digest -> scope -> ``limit``, ``window_s``, counted ``calls``, and ``max_in_window``: the most calls in any window."""
         times: dict[tuple[str, str], list[float]] = {}
         for call in self.calls:
             if call.counted:
                 for scope in call.scopes:
                     times.setdefault((call.key, scope), []).append(call.at)
-        found: dict[str, dict[str, dict[str, float]]] = {}
+        usage: dict[str, dict[str, dict[str, float]]] = {}
         for (key, scope), at in times.items():
             limit = self._limits[scope]
-            found.setdefault(key, {})[scope] = {
+            usage.setdefault(key, {})[scope] = {
                 "limit": limit.limit,
                 "window_s": limit.window_s,
                 "calls": len(at),
                 "max_in_window": max_in_window(at, limit.window_s),
             }
-        return found
+        return usage
 
     def document(self, since: int = 0) -> dict[str, Any]:
-        """Everything; of the calls only those from index ``since`` on."""
+        """The response of ``GET /_sim/ledger``; of the calls only those from index ``since`` on."""
         return {
             "calls": [asdict(call) for call in self.calls[since:]],
             "sessions": self.sessions,
             "reused": self.reused,
             "checks": self.checks,
             "webhooks": self.webhooks,
-            "scopes": self.scopes(),
+            "scopes": self.scope_usage(),
         }
 
     def close(self) -> None:

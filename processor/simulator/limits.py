@@ -1,6 +1,6 @@
-"""Rate limits: a sliding window for each key and scope, exact. Pure (Didit, "Rate limiting").
+"""Rate limits: an exact sliding window for each key and scope. Pure (Didit, "Rate limiting").
 
-A call counts in every scope that applies; the first one that is used up answers.
+A call counts in every scope that applies; the first scope that is used up rejects it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from processor.simulator.config import Limit
+from processor.simulator.config import RateLimit
 
 _TEXTS = {
     "session-create": "Session creation rate limit exceeded. You can make up to {limit} requests per minute.",
@@ -26,8 +26,8 @@ _TEXTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A 429: which scope, and when it has room again."""
+class TooManyRequests:
+    """A rejection by a rate limit: which scope, and when it admits calls again."""
 
     scope: str
     limit: int
@@ -36,7 +36,7 @@ class Refusal:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The documented headers, present on a 429 only."""
+        """The documented headers of a 429."""
         return {
             "Retry-After": str(self.retry_after_s),
             "X-RateLimit-Limit": str(self.limit),
@@ -46,27 +46,28 @@ class Refusal:
 
     @property
     def body(self) -> dict[str, str]:
-        """The body: documented for the generic scopes, creates and transactions; the others are worded alike."""
+        """The body; documented for the generic scopes, creates and transactions, the other texts follow their pattern."""
         return {"detail": _TEXTS[self.scope].format(limit=self.limit, wait_s=self.retry_after_s)}
 
 
-class Windows:
-    """All counters."""
+class RateLimiter:
+    """The windows of all keys and scopes. ``rejected_count``: rejected calls count too."""
 
-    def __init__(self, limits: Mapping[str, Limit], *, rejected_count: bool) -> None:
-        self._limits, self._rejected_count = limits, rejected_count
+    def __init__(self, limits: Mapping[str, RateLimit], *, rejected_count: bool) -> None:
+        self._limits = limits
+        self._rejected_count = rejected_count
         self._calls: dict[tuple[str, str], deque[float]] = {}
 
-    def admit(self, key: str, scopes: tuple[str, ...], now: float) -> Refusal | None:
-        """Count a call of ``key`` at ``now`` in all scopes, or refuse it. ``now`` never goes back."""
-        refusal = next((r for scope in scopes if (r := self._refusal(key, scope, now))), None)
-        if refusal is None or self._rejected_count:
+    def admit(self, key: str, scopes: tuple[str, ...], now: float) -> TooManyRequests | None:
+        """Count a call of ``key`` at ``now`` (epoch seconds, never going back) in all scopes. Returns None if it is admitted."""
+        rejection = next((r for scope in scopes if (r := self._rejection(key, scope, now))), None)
+        if rejection is None or self._rejected_count:
             for scope in scopes:
                 self._calls[key, scope].append(now)
-        return refusal
+        return rejection
 
-    def standing(self, key: str, scopes: tuple[str, ...], now: float) -> dict[str, str]:
-        """The headers of a success, where the switch wants them: of the scope that has the least room."""
+    def quota_headers(self, key: str, scopes: tuple[str, ...], now: float) -> dict[str, str]:
+        """Rate headers of an admitted call: those of the scope with the fewest calls left."""
         if not scopes:
             return {}
         for scope in scopes:
@@ -85,17 +86,17 @@ class Windows:
             calls.popleft()
         return calls
 
-    def _refusal(self, key: str, scope: str, now: float) -> Refusal | None:
+    def _rejection(self, key: str, scope: str, now: float) -> TooManyRequests | None:
         limit = self._limits[scope]
         calls = self._expire(key, scope, now)
         if len(calls) < limit.limit:
             return None
         reset_at = calls[len(calls) - limit.limit] + limit.window_s
-        return Refusal(scope, limit.limit, reset_at, max(1, math.ceil(reset_at - now)))
+        return TooManyRequests(scope, limit.limit, reset_at, max(1, math.ceil(reset_at - now)))
 
 
 def max_in_window(times: list[float], window_s: float) -> int:
-    """The most calls in any window of this length; a call leaves a window exactly ``window_s`` later."""
+    """The most calls in any window of this length; ``times`` ascend. A call at ``t`` is outside at ``t + window_s``."""
     most = first = 0
     for last, time in enumerate(times):
         while times[first] <= time - window_s:

@@ -1,4 +1,4 @@
-"""Forms with files, ``multipart/form-data``, read whole. Pure (RFC 7578)."""
+"""Parser for ``multipart/form-data`` bodies that are in memory. Pure (RFC 7578)."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ _PARTS_MAX = 100
 
 
 class MultipartError(ValueError):
-    """The body is no form."""
+    """The body cannot be parsed as a form."""
 
 
 @dataclass(slots=True)
-class Form:
-    """Fields as text, files as bytes; of a name that comes twice the last counts."""
+class MultipartForm:
+    """Fields as text, files as bytes; of two parts with one name the later one counts."""
 
     fields: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
 
 
 def boundary_of(content_type: str) -> bytes | None:
-    """The boundary that a Content-Type names; None if it is no multipart form."""
+    """The boundary in a Content-Type; None if that is not a multipart form."""
     if content_type.split(";", 1)[0].strip().lower() != "multipart/form-data":
         return None
     found = _BOUNDARY.search(content_type)
     return (found[1] or found[2]).encode() if found is not None else None
 
 
-def read_form(boundary: bytes, body: bytes) -> Form:
-    """A form.
+def read_form(boundary: bytes, body: bytes) -> MultipartForm:
+    """Parse a body.
 
     Raises:
-        MultipartError: if the body is none, or has too many parts.
+        MultipartError: if the body is malformed, or has too many parts.
     """
     delimiter = b"\r\n--" + boundary
     parts = (b"\r\n" + body).split(delimiter)
-    if len(parts) < 2 or len(parts) > _PARTS_MAX or not parts[-1].startswith(b"--"):  # noqa: PLR2004 - the end has a part of its own
+    if len(parts) < 2 or len(parts) > _PARTS_MAX or not parts[-1].startswith(b"--"):  # noqa: PLR2004 - text before the first boundary, and after the last
         raise MultipartError("no closing boundary, or too many parts")
-    form = Form()
+    form = MultipartForm()
     for part in parts[1:-1]:
         head, separator, content = part.partition(b"\r\n\r\n")
         named = _NAME.search(head)

@@ -1,12 +1,12 @@
-"""A PDF of a few lines. Pure (PDF 1.4: objects, their places, a trailer)."""
+"""A PDF of a few lines. Pure (PDF 1.4: objects, their offsets, a trailer)."""
 
 from __future__ import annotations
 
 
 def pdf(lines: list[str]) -> bytes:
     """One page with these lines; characters outside Latin-1 become question marks."""
-    shown = [line.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)").encode("latin-1", "replace") for line in lines]
-    text = b"BT /F1 12 Tf 50 780 Td 18 TL " + b" ".join(b"(" + line + b") Tj T*" for line in shown) + b" ET"
+    escaped = [line.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)").encode("latin-1", "replace") for line in lines]
+    text = b"BT /F1 12 Tf 50 780 Td 18 TL " + b" ".join(b"(" + line + b") Tj T*" for line in escaped) + b" ET"
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
@@ -14,11 +14,11 @@ def pdf(lines: list[str]) -> bytes:
         b"<< /Length %d >>\nstream\n%b\nendstream" % (len(text), text),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
-    out, places = bytearray(b"%PDF-1.4\n"), []
+    out, offsets = bytearray(b"%PDF-1.4\n"), []
     for number, content in enumerate(objects, 1):
-        places.append(len(out))
+        offsets.append(len(out))
         out += b"%d 0 obj\n%b\nendobj\n" % (number, content)
     start = len(out)
     out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    out += b"".join(b"%010d 00000 n \n" % place for place in places)
+    out += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
     return bytes(out + b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, start))

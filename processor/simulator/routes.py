@@ -1,4 +1,4 @@
-"""The routes that exist, who may call them, and how each one counts. Adding an endpoint is one row and one function. Pure."""
+"""The table of routes: authentication, body format and rate limits of each. A new endpoint is one row and one function. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 
 from processor.simulator.config import Switches
 
-Form = Literal["no", "also", "only"]  # whether the body is multipart instead of JSON
-Auth = Literal["key", "bearer", "token", "none"]  # x-api-key, Authorization, Session-Token
+BodyForm = Literal["no", "also", "only"]  # whether the body may or must be multipart instead of JSON
+AuthScheme = Literal["key", "bearer", "token", "none"]  # x-api-key, Authorization, Session-Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,12 @@ class Route:
     name: str
     method: str
     pattern: re.Pattern[str]
-    by_session: bool = False  # the owner of the id is looked up before the credentials
-    keyed: bool = False  # takes an Idempotency-Key
-    auth: Auth = "key"
-    form: Form = "no"
-    scope: str | None = None  # the endpoint's own rate limit, beside the generic one
-    refusal: int | None = None  # status of a wrong key, where it is documented apart
+    has_session_id: bool = False  # the session is looked up before the credentials are checked
+    idempotent: bool = False  # takes an Idempotency-Key
+    auth: AuthScheme = "key"
+    form: BodyForm = "no"
+    scope: str | None = None  # the endpoint's own rate limit, besides the generic one
+    wrong_key_status: int | None = None  # where it differs from the other routes
 
 
 def _row(
@@ -32,19 +32,19 @@ def _row(
     method: str,
     pattern: str,
     *,
-    keyed: bool = False,
-    auth: Auth = "key",
-    form: Form = "no",
+    idempotent: bool = False,
+    auth: AuthScheme = "key",
+    form: BodyForm = "no",
     scope: str | None = None,
-    refusal: int | None = None,
+    wrong_key_status: int | None = None,
 ) -> Route:
-    by_session = "{id}" in pattern
+    has_session_id = "{id}" in pattern
     text = pattern.replace("{id}", r"(?P<id>[^/]+)").replace("{name}", r"(?P<name>[^/]+)")
-    return Route(name, method, re.compile(text), by_session, keyed, auth, form, scope, refusal)
+    return Route(name, method, re.compile(text), has_session_id, idempotent, auth, form, scope, wrong_key_status)
 
 
 ROUTES = (
-    # the busiest first
+    # the most frequent first: they are matched in this order
     _row("session.create", "POST", r"/(?P<version>v2|v3)/session/", scope="session-create"),
     _row("session.decision", "GET", r"/(?P<version>v1|v2|v3)/session/{id}/decision/", scope="session-decision"),
     _row("session.list", "GET", r"/v3/sessions/"),
@@ -52,7 +52,7 @@ ROUTES = (
     _row("session.delete", "DELETE", r"/v3/session/{id}/delete/"),
     _row("sessions.delete", "POST", r"/v3/sessions/delete/"),
     _row("session.pdf", "GET", r"/(?P<version>v1|v3)/session/{id}/generate-pdf/", scope="session-generate-pdf"),
-    _row("session.share", "POST", r"/v3/session/{id}/share/", refusal=401),
+    _row("session.share", "POST", r"/v3/session/{id}/share/", wrong_key_status=401),
     _row("session.import_shared", "POST", r"/v3/session/import-shared/"),
     _row("session.update_data", "PATCH", r"/v3/session/{id}/update-data/", scope="session-update-kyc"),
     _row("session.update_poa", "PATCH", r"/v3/session/{id}/update-poa-data/", scope="session-update-poa"),
@@ -71,7 +71,7 @@ ROUTES = (
     _row("age_estimation", "POST", r"/v3/age-estimation/", form="only"),
     _row("poa", "POST", r"/v3/poa/", form="only"),
     _row("document_ai", "POST", r"/v3/document-ai/", form="only"),
-    _row("aml", "POST", r"/v3/aml/", keyed=True),
+    _row("aml", "POST", r"/v3/aml/", idempotent=True),
     _row("database_validation", "POST", r"/v3/database-validation/", form="also"),
     _row("email.send", "POST", r"/v3/email/send/"),
     _row("email.check", "POST", r"/v3/email/check/"),
@@ -99,7 +99,7 @@ _UUID_NAMES = frozenset({"imports.get", "imports.errors", "transaction.get"})
 
 
 def find_route(method: str, path: str) -> tuple[Route, re.Match[str]] | None:
-    """The route of a call."""
+    """The route of a call and the match of its path; None if there is no such route."""
     for route in ROUTES:
         if route.method == method and (match := route.pattern.fullmatch(path)) is not None:
             return route, match
@@ -108,23 +108,23 @@ def find_route(method: str, path: str) -> tuple[Route, re.Match[str]] | None:
 
 def uuid_of(route: Route, match: re.Match[str]) -> str | None:
     """The path segment that must be a UUID, if the route has one."""
-    found = match.groupdict()
-    return found.get("id", found["name"] if route.name in _UUID_NAMES else None)
+    groups = match.groupdict()
+    return groups.get("id", groups["name"] if route.name in _UUID_NAMES else None)
 
 
 def needs_slash(path: str) -> bool:
-    """Whether the path would be a route with a slash at its end: Didit redirects such a call."""
+    """Whether the path lacks only the slash at its end: Didit redirects such a call."""
     return not path.endswith("/") and any(route.pattern.fullmatch(path + "/") for route in ROUTES)
 
 
 def scopes_of(route: Route, version: str, switches: Switches) -> tuple[str, ...]:
-    """Every scope that a call counts in, the endpoint's own first; none without a key."""
+    """Every rate limit scope that a call counts in, the endpoint's own first; none on routes without an API key."""
     if route.auth != "key":
         return ()
     generic = "generic-get" if route.method == "GET" else "generic-write"
     if route.scope is None:
         return (generic,)
-    if route.scope == "ingest-write":  # instead of generic-write, says the newest page
+    if route.scope == "ingest-write":  # instead of generic-write, according to the newest page
         return (route.scope,)
     if route.name == "session.create" and not switches.create_counts_in_generic_write:
         return (route.scope,)

@@ -1,6 +1,6 @@
-"""Sandbox scenarios: what the flow ends with once somebody completes it. Pure (Didit, "Sandbox testing").
+"""Sandbox scenarios: the outcome of a flow once it is completed. Pure (Didit, "Sandbox testing").
 
-What the newer ``lookup_`` and ``wallet_`` scenarios end with is not documented; a wallet that fails leaves the user in the middle.
+The outcomes of the newer ``lookup_`` and ``wallet_`` scenarios are not documented; here a failed wallet leaves the session in progress.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """The outcome, and the feature and risk that cause it."""
+    """The final status, and the feature and risk that cause it; ``array`` is where a decision shows them."""
 
     outcome: str
     array: str = ""
@@ -44,7 +44,7 @@ SCENARIOS = {
     "wallet_timeout": Scenario("In Progress"),
     "wallet_provider_error": Scenario("In Progress"),
 }
-_USUAL = {
+_DEFAULT_CAUSES = {
     "Approved": Scenario("Approved"),
     "Declined": Scenario("Declined", _FACE, "FACE_MATCH", "LOW_FACE_MATCH_SIMILARITY"),
     "In Review": Scenario("In Review", _FACE, "FACE_MATCH", "LOW_FACE_MATCH_SIMILARITY"),
@@ -52,18 +52,18 @@ _USUAL = {
 
 
 def outcome_of(slug: str | None) -> str | None:
-    """The status that a scenario ends with; None without one."""
+    """The final status of a scenario; None without a scenario."""
     return SCENARIOS[slug].outcome if slug is not None else None
 
 
 def cause_of(slug: str | None, status: str) -> Scenario:
-    """Why a settled session has its status: its scenario, if that leads there, else a face that does not fit."""
+    """The cause of the status of a settled session: its scenario if that has this outcome, else a face match."""
     armed = SCENARIOS.get(slug or "")
-    return armed if armed is not None and armed.outcome == status else _USUAL.get(status, _USUAL["Approved"])
+    return armed if armed is not None and armed.outcome == status else _DEFAULT_CAUSES.get(status, _DEFAULT_CAUSES["Approved"])
 
 
 def catalogue() -> dict[str, Any]:
-    """The body of the list of scenarios."""
+    """The response body of the list of scenarios."""
     rows = [
         {"slug": slug, "expected_status": scenario.outcome, "feature": scenario.feature or None, "risk": scenario.risk or None}
         for slug, scenario in SCENARIOS.items()
@@ -71,6 +71,6 @@ def catalogue() -> dict[str, Any]:
     return {"count": len(rows), "scenarios": rows}
 
 
-def scenario_fault(slug: Any) -> list[str] | None:
-    """What is said of a scenario that does not exist."""
+def scenario_error(slug: Any) -> list[str] | None:
+    """The error messages for an unknown scenario; None if it exists."""
     return None if isinstance(slug, str) and slug in SCENARIOS else [f"Unknown sandbox scenario: '{slug}'."]

@@ -10,17 +10,17 @@ from processor.simulator.behaviour import Steps
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What a standalone check has found, as it is kept."""
+class StoredCheck:
+    """The result of a standalone check, as it is kept in a session."""
 
-    service: str  # as "FACE_MATCH"
+    service: str  # such as "FACE_MATCH"
     status: str
     arrays: dict[str, Any]  # of a decision
 
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One verification session; those of standalone checks have a ``service`` and no workflow."""
+    """One verification session; a standalone check is kept as one with a ``service`` and without a workflow. Times are epoch seconds."""
 
     session_id: str
     session_number: int
@@ -37,27 +37,26 @@ class Session:
     expected_details: Any = None
     contact_details: Any = None
     scenario: str | None = None
-    service: str | None = None  # of a standalone check, as "FACE_MATCH"
-    features: dict[str, Any] | None = None  # what a standalone check has found, as arrays of a decision
+    service: str | None = None  # of a standalone check, such as "FACE_MATCH"
+    check_arrays: dict[str, Any] | None = None  # the result of a standalone check, as arrays of a decision
     status: str = "Not Started"
     changed_at: float = 0.0
-    steps: Steps = field(default_factory=list)  # what the user will do
+    steps: Steps = field(default_factory=list)  # what the user will do, in order of time
     reviews: list[dict[str, Any]] = field(default_factory=list)
     resubmit_info: dict[str, Any] | None = None
     backend_resubmit_at: float | None = None
-    corrections: dict[str, Any] = field(default_factory=dict)  # data that an operator has put right
-    shared_from: str | None = None
-    held: bool = False  # cannot be deleted at present
-    wakes: int = 0  # generation of its entry among the timers
+    corrections: dict[str, Any] = field(default_factory=dict)  # data that an operator has corrected
+    held: bool = False  # cannot be deleted now
+    timer_generation: int = 0  # older entries in the heap of timers are stale
 
     @property
     def url(self) -> str:
-        """The hosted flow; the language is part of it only if one was asked for."""
+        """The address of the hosted flow; it contains the language only if the caller chose one."""
         language = f"{self.language}/" if self.language else ""
         return f"https://verify.didit.me/{language}session/{self.token}"
 
-    def created_body(self) -> dict[str, Any]:
-        """The ten members of a 201."""
+    def create_body(self) -> dict[str, Any]:
+        """The response body of a create: ten members."""
         return {
             "session_id": self.session_id,
             "session_number": self.session_number,

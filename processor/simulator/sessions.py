@@ -1,4 +1,4 @@
-"""Sessions: creation, reuse, timers, lists. Pure: ``now`` (epoch seconds) and draws go in, status changes go to a listener.
+"""All sessions: creation, reuse, timers, lists. Pure: ``now`` (epoch seconds) goes in, status changes go to a listener.
 
 Sources: Didit, "Create session", "List sessions", "Verification statuses", "Share session".
 """
@@ -16,41 +16,45 @@ from processor.simulator import behaviour
 from processor.simulator.applications import Application
 from processor.simulator.config import Config
 from processor.simulator.scenarios import outcome_of
-from processor.simulator.session import Finding, Session
+from processor.simulator.session import Session, StoredCheck
 from processor.simulator.statuses import TRANSITIONS, UNFINISHED, IllegalTransitionError
 
 _TOKEN_CHARS = string.ascii_letters + string.digits
 _FIRST_NUMBER = 1000
-_STALE_MAX = 1000  # timers of changed and deleted sessions that may wait for their end
+_STALE_MAX = 1000  # bound for stale timers: those of changed and deleted sessions
 
 
-def _nobody(_session: Session, _kind: str, _at: float) -> None:
-    """The listener until there is one."""
+def _ignore(_session: Session, _kind: str, _at: float) -> None:
+    """The listener until one is set."""
 
 
 class Sessions:
     """All sessions of all applications."""
 
     def __init__(self, config: Config, rng: random.Random) -> None:
-        self._config, self._rng = config, rng
+        self._config = config
+        self._rng = rng
         self._by_id: dict[str, Session] = {}
         self._by_vendor: dict[tuple[str, str], list[Session]] = {}
         self._versions: dict[str, int] = {}
         self._timers: list[tuple[float, int, int, Session]] = []  # due, session number, generation
         self._next_number = _FIRST_NUMBER
-        self.blocked: set[str] = set()
-        self.listener: Callable[[Session, str, float], None] = _nobody  # session, webhook type, epoch seconds
+        self.blocked_users: set[str] = set()
+        self.listener: Callable[[Session, str, float], None] = _ignore  # session, webhook type, time of the change
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def get(self, session_id: str, now: float) -> Session | None:
-        """A session as it is now."""
+        """The session at ``now``; None if there is none."""
         self.advance(now)
         return self._by_id.get(session_id)
 
     def create(self, application: Application, body: dict[str, Any], now: float) -> tuple[Session, bool]:
-        """Make a session, or return an unfinished one of the same person on the workflow's current version; whether it is new."""
+        """Make a session, or return an unfinished one of the same ``vendor_data`` on the current version of the workflow.
+
+        Returns the session, and whether it is new.
+        """
         self.advance(now)
         version = self._versions.setdefault(body["workflow_id"], 1)
         reusable = self._reusable(application, body, version)
@@ -62,16 +66,16 @@ class Sessions:
         session.expected_details, session.contact_details = body.get("expected_details"), body.get("contact_details")
         session.scenario = body.get("sandbox_scenario")
         session.steps = self._plan(session, now)
-        self._keep(session)
-        application.pay()
+        self._add(session)
+        application.charge()
         return session, True
 
-    def store_check(self, application: Application, finding: Finding, body: dict[str, Any], now: float) -> Session:
-        """Keep a standalone check as an API session: its id is the request id, and its status is told by a webhook."""
+    def store_check(self, application: Application, check: StoredCheck, body: dict[str, Any], now: float) -> Session:
+        """Keep a standalone check as a session whose id is the request id, and send its webhook."""
         session = self._new(application, None, None, body, now)
-        session.session_id, session.service = body["request_id"], finding.service
-        session.features, session.status = finding.arrays, finding.status
-        self._keep(session)
+        session.session_id, session.service = body["request_id"], check.service
+        session.check_arrays, session.status = check.arrays, check.status
+        self._add(session)
         self.listener(session, "status.updated", now)
         return session
 
@@ -80,48 +84,48 @@ class Sessions:
         version = self._versions.setdefault(body["workflow_id"], 1)
         session = self._new(application, body["workflow_id"], version, body, now)
         session.status = original.status if body["trust_review"] else "In Review"
-        session.scenario, session.shared_from = original.scenario, original.session_id
+        session.scenario = original.scenario
         session.expected_details, session.corrections = original.expected_details, dict(original.corrections)
-        self._keep(session)
+        self._add(session)
         return session
 
-    def move(self, session: Session, status: str, now: float) -> None:
-        """A step of the status machine, as the user, the service or an operator takes it; what the user had in mind is off.
+    def change_status(self, session: Session, status: str, now: float) -> None:
+        """A transition caused by a user, by Didit or by an operator; the planned steps of the user are dropped.
 
         Raises:
-            IllegalTransitionError: if there is no such step.
+            IllegalTransitionError: if the status machine has no such transition.
         """
         self.advance(now)
         if status not in TRANSITIONS[session.status]:
             raise IllegalTransitionError(f"{session.status} -> {status}")
         session.steps = []
-        self._take(session, status, now)
+        self._set_status(session, status, now)
 
     def review(self, session: Session, status: str, now: float) -> None:
-        """An operator's word on a session that may be updated; a resubmitted user acts again."""
+        """Set the status that an operator chose; with ``Resubmitted`` the user acts again. The caller has checked that it is allowed."""
         session.steps = []
-        self._take(session, status, now)
+        self._set_status(session, status, now)
         if status == "Resubmitted":
             session.steps = self._plan(session, now)
             self._schedule(session)
 
     def arm(self, session: Session, scenario: str, now: float) -> None:
-        """Another scenario; the user, if there is one, will end as it says."""
+        """Set the scenario; it becomes the outcome of the user's steps."""
         session.scenario = scenario
         session.steps = self._plan(session, now)
         self._schedule(session)
 
     def finish(self, session: Session, now: float) -> str:
-        """The user completes the flow at once, as the scenario says; approved without one."""
-        session.steps = behaviour.completion(outcome_of(session.scenario), session.status, now)
+        """Let the user complete the flow now, with the outcome of the scenario, else approved. Returns the new status."""
+        session.steps = behaviour.completion_steps(outcome_of(session.scenario), session.status, now)
         self._schedule(session)
         self.advance(now)
         return session.status
 
     def delete(self, session: Session) -> None:
-        """Remove it for good."""
+        """Delete a session."""
         del self._by_id[session.session_id]
-        session.wakes += 1
+        session.timer_generation += 1
         if session.vendor_data is not None:
             key = (session.application.uuid, session.vendor_data)
             self._by_vendor[key].remove(session)
@@ -129,44 +133,44 @@ class Sessions:
                 del self._by_vendor[key]
 
     def publish_workflow(self, workflow_id: str) -> int:
-        """A new version; unfinished sessions of older ones are not reused any more."""
+        """Publish a new version of a workflow, and return its number. Sessions of older versions are no longer reused."""
         self._versions[workflow_id] = self._versions.get(workflow_id, 1) + 1
         return self._versions[workflow_id]
 
-    def of(self, application: Application, vendor_data: str | None = None) -> Iterable[Session]:
-        """The sessions of an application, or of one person there."""
+    def by_application(self, application: Application, vendor_data: str | None = None) -> Iterable[Session]:
+        """The sessions of an application; with ``vendor_data`` those of one user."""
         if vendor_data is not None:
             return list(self._by_vendor.get((application.uuid, vendor_data), ()))
         return [session for session in self._by_id.values() if session.application is application]
 
-    def listed(self, application: Application, vendor_data: str | None, matches: Callable[[Session], bool], now: float) -> list[Session]:
-        """Newest first, as far as the index has them."""
+    def search(self, application: Application, vendor_data: str | None, matches: Callable[[Session], bool], now: float) -> list[Session]:
+        """The sessions of a list, newest first; new ones are missing for ``list_lag_s``."""
         self.advance(now)
-        visible = now - self._config.list_lag_s
-        found = [s for s in self.of(application, vendor_data) if s.created_at <= visible and matches(s)]
-        return sorted(found, key=lambda s: -s.session_number)
+        created_max = now - self._config.list_lag_s
+        visible = [s for s in self.by_application(application, vendor_data) if s.created_at <= created_max and matches(s)]
+        return sorted(visible, key=lambda s: -s.session_number)
 
     def next_due(self) -> float | None:
-        """When the next session changes by itself, epoch seconds."""
-        while self._timers and self._timers[0][2] != self._timers[0][3].wakes:
+        """When the next planned step or timer is due, epoch seconds; None if there is none."""
+        while self._timers and self._timers[0][2] != self._timers[0][3].timer_generation:
             heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
     def advance(self, now: float) -> None:
-        """What time has done to all sessions, in the order of its doing."""
+        """Apply all steps and timers that are due, in order of their time."""
         while (due := self.next_due()) is not None and due <= now:
             session = heapq.heappop(self._timers)[3]
             if session.steps and session.steps[0][0] <= due:
                 status = session.steps.pop(0)[1]
             else:
-                status, session.steps = _timeout(session), []
+                status, session.steps = _timeout_status(session), []
             if status in TRANSITIONS[session.status]:
-                self._take(session, status, due)
-            else:  # an operator was faster
+                self._set_status(session, status, due)
+            else:  # an operator has changed the status meanwhile
                 session.steps = []
                 self._schedule(session)
 
-    def _take(self, session: Session, status: str, at: float) -> None:
+    def _set_status(self, session: Session, status: str, at: float) -> None:
         session.status, session.changed_at = status, at
         if status != "Resubmitted":
             session.resubmit_info = None
@@ -176,18 +180,18 @@ class Sessions:
         self.listener(session, "status.updated", at)
 
     def _schedule(self, session: Session) -> None:
-        """Its next change by itself replaces the one among the timers."""
-        session.wakes += 1
-        due = self._timer_due(session)
+        """Replace the timer of a session by one for its next step or timeout."""
+        session.timer_generation += 1
+        due = self._timeout_at(session)
         if session.steps:
             due = session.steps[0][0] if due is None else min(due, session.steps[0][0])
         if len(self._timers) > _STALE_MAX + 2 * len(self._by_id):
-            self._timers = [entry for entry in self._timers if entry[2] == entry[3].wakes]
+            self._timers = [entry for entry in self._timers if entry[2] == entry[3].timer_generation]
             heapq.heapify(self._timers)
         if due is not None:
-            heapq.heappush(self._timers, (due, session.session_number, session.wakes, session))
+            heapq.heappush(self._timers, (due, session.session_number, session.timer_generation, session))
 
-    def _timer_due(self, session: Session) -> float | None:
+    def _timeout_at(self, session: Session) -> float | None:
         if session.service is not None:
             return None
         if session.status == "Not Started":
@@ -212,14 +216,14 @@ class Sessions:
             changed_at=now,
         )
 
-    def _keep(self, session: Session) -> None:
+    def _add(self, session: Session) -> None:
         self._by_id[session.session_id] = session
         if session.vendor_data is not None:
             self._by_vendor.setdefault((session.application.uuid, session.vendor_data), []).append(session)
         self._schedule(session)
 
     def _plan(self, session: Session, now: float) -> behaviour.Steps:
-        return behaviour.plan(self._config.behaviour, outcome_of(session.scenario), session.status, now, self._rng)
+        return behaviour.plan_steps(self._config.behaviour, outcome_of(session.scenario), session.status, now, self._rng)
 
     def _reusable(self, application: Application, body: dict[str, Any], version: int) -> Session | None:
         if body.get("vendor_data") is None:
@@ -231,5 +235,5 @@ class Sessions:
         return None
 
 
-def _timeout(session: Session) -> str:
+def _timeout_status(session: Session) -> str:
     return {"Not Started": "Expired", "In Progress": "Abandoned", "Approved": "Kyc Expired"}.get(session.status, "")

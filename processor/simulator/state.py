@@ -1,12 +1,12 @@
-"""Everything that Didit remembers, and the endpoints over it. Pure: draws come from the seed."""
+"""Everything that Didit remembers, and the endpoints over it. Pure: random numbers come from the seed."""
 
 from __future__ import annotations
 
 import random
 
 from processor.simulator.accounts import Accounts
-from processor.simulator.applications import Directory
-from processor.simulator.checks.desk import Desk
+from processor.simulator.applications import ApplicationDirectory
+from processor.simulator.checks.service import CheckService
 from processor.simulator.config import Config
 from processor.simulator.endpoints import (
     AccountEndpoints,
@@ -18,32 +18,32 @@ from processor.simulator.endpoints import (
     SessionEndpoints,
     SharingEndpoints,
 )
-from processor.simulator.exchange import Handler
 from processor.simulator.ledger import Ledger
+from processor.simulator.messages import EndpointHandler
 from processor.simulator.sessions import Sessions
 
 
-class State:
-    """One Didit."""
+class DiditState:
+    """The state of one simulated Didit; ``handlers`` by route name."""
 
     def __init__(self, config: Config, ledger: Ledger) -> None:
-        rng = random.Random(config.seed)  # noqa: S311 - reproducible, no secret
-        other = random.Random(config.seed + 2)  # noqa: S311 - as above; sessions keep a sequence of their own
-        secret = f"simulator-{other.getrandbits(128):032x}"
-        self.directory = Directory(config)
-        self.sessions = Sessions(config, rng)
-        self.accounts = Accounts(config, self.directory, other)
-        self.checks = CheckEndpoints(self.sessions, Desk(other), ledger)
-        self.records = RecordEndpoints(self.sessions, config.switches, other)
-        self.hosted = SessionEndpoints(self.sessions, ledger, config)
-        rooms = (
-            self.hosted,
+        session_rng = random.Random(config.seed)  # noqa: S311 - reproducible, no secret
+        rng = random.Random(config.seed + 2)  # noqa: S311 - as above; other calls do not change what sessions draw
+        secret = f"simulator-{rng.getrandbits(128):032x}"
+        self.directory = ApplicationDirectory(config)
+        self.sessions = Sessions(config, session_rng)
+        self.accounts = Accounts(config, self.directory, rng)
+        self.check_endpoints = CheckEndpoints(self.sessions, CheckService(rng), ledger)
+        self.record_endpoints = RecordEndpoints(self.sessions, config.switches, rng)
+        self.session_endpoints = SessionEndpoints(self.sessions, ledger, config)
+        groups = (
+            self.session_endpoints,
             ReviewEndpoints(self.sessions, config.switches),
-            SharingEndpoints(self.sessions, self.directory, secret, lambda: self.hosted.workflows),
+            SharingEndpoints(self.sessions, self.directory, secret, lambda: self.session_endpoints.workflows),
             SandboxEndpoints(self.sessions),
-            ImportEndpoints(config.switches, other),
-            self.checks,
-            self.records,
+            ImportEndpoints(config.switches, rng),
+            self.check_endpoints,
+            self.record_endpoints,
             AccountEndpoints(self.accounts, secret),
         )
-        self.handlers: dict[str, Handler] = {name: handler for room in rooms for name, handler in room.handlers().items()}
+        self.handlers: dict[str, EndpointHandler] = {name: handler for group in groups for name, handler in group.handlers().items()}

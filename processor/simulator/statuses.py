@@ -1,4 +1,4 @@
-"""The statuses of a session and the steps between them. Pure (Didit, "Verification statuses", "Update status")."""
+"""The statuses of a session and the transitions between them. Pure (Didit, "Verification statuses", "Update status")."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ TRANSITIONS = {
 
 
 class IllegalTransitionError(Exception):
-    """The status machine has no such step."""
+    """The status machine has no such transition."""
 
 
 def user_path(text: str) -> tuple[str, ...]:
-    """The steps from Not Started that a text names: ``Approved``, ``Expired``, ``In Review > Approved``; none for ``Not Started``.
+    """Parse the statuses that a user goes through after Not Started: ``Approved``, ``Expired``, ``In Review > Approved``.
+
+    ``In Progress`` is inserted where it is needed; ``Not Started`` is the empty path.
 
     Raises:
-        ValueError: if the status machine has no such way.
+        ValueError: if the status machine has no such path.
     """
     steps = tuple(part.strip() for part in text.split(">"))
     if steps == ("Not Started",):

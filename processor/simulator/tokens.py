@@ -1,4 +1,4 @@
-"""Signed tokens (JWT, HS256), as share tokens and access tokens are. Pure."""
+"""Signed tokens (JWT, HS256) for sharing and for access. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 import orjson
 
 
-def signed(claims: dict[str, Any], secret: str) -> str:
-    """A token that carries ``claims``."""
+def sign(claims: dict[str, Any], secret: str) -> str:
+    """A token with these claims."""
     head = _text(orjson.dumps({"alg": "HS256", "typ": "JWT"}))
     body = _text(orjson.dumps(claims))
     return f"{head}.{body}.{_text(_mac(f'{head}.{body}', secret))}"
 
 
-def claims_of(token: Any, secret: str) -> dict[str, Any] | None:
-    """What a token says, if it is one of ours; its age is the caller's to judge."""
+def verified_claims(token: Any, secret: str) -> dict[str, Any] | None:
+    """The claims of a token; None if it is malformed or the signature is wrong. Expiry is not checked."""
     parts = token.split(".") if isinstance(token, str) else []
     if len(parts) != 3:  # noqa: PLR2004 - head, body, signature
         return None

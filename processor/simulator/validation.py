@@ -1,4 +1,4 @@
-"""What Didit answers to a body or query that is wrong: documented 400s in their various shapes. Pure."""
+"""Validation of bodies and queries: the documented 400 bodies, each in its own format. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 from processor.simulator.applications import Application
-from processor.simulator.scenarios import scenario_fault
+from processor.simulator.scenarios import scenario_error
 
 _IMAGE_BYTES_MAX = 2 * 1024 * 1024
 _ALPHA3 = re.compile(r"[A-Z]{3}")
@@ -21,8 +21,8 @@ SUSPENDED = {"detail": "Billing of your contract is suspended. Please contact su
 STATUSES = ("Approved", "Declined", "Resubmitted")
 
 
-def create_fault(body: Any, caller: Application, blocked: set[str], workflows: frozenset[str] | None) -> Any:  # noqa: PLR0911 - one return for each documented body
-    """The 400 body of a session create, or None."""
+def create_error(body: Any, caller: Application, blocked: set[str], workflows: frozenset[str] | None) -> Any:  # noqa: PLR0911 - one return for each documented error
+    """The 400 body for an invalid session create; None if it is valid."""
     if not isinstance(body, dict):
         return {"detail": "JSON parse error"}
     if "workflow_id" not in body:
@@ -37,17 +37,17 @@ def create_fault(body: Any, caller: Application, blocked: set[str], workflows: f
     if body.get("callback_method") not in {None, "initiator", "completer", "both"}:
         return {"callback_method": [f'"{body["callback_method"]}" is not a valid choice.']}
     details = body.get("expected_details") or {}
-    if isinstance(details, dict) and (fault := _details_fault(details)):
-        return fault
-    if (fault := _image_fault(body.get("portrait_image"))) is not None:
-        return fault
-    if (fault := _scenario_fault(body.get("sandbox_scenario"), caller)) is not None:
-        return fault
-    return None if caller.paid else {"detail": NO_CREDITS}
+    if isinstance(details, dict) and (error := _details_error(details)):
+        return error
+    if (error := _image_error(body.get("portrait_image"))) is not None:
+        return error
+    if (error := _scenario_error(body.get("sandbox_scenario"), caller)) is not None:
+        return error
+    return None if caller.can_pay else {"detail": NO_CREDITS}
 
 
-def update_fault(body: Any) -> Any:
-    """The 400 body of an update-status, or None."""
+def update_error(body: Any) -> Any:
+    """The 400 body for an invalid update-status; None if it is valid."""
     if not isinstance(body, dict) or "new_status" not in body:
         return {"new_status": ["This field is required."]}
     if body["new_status"] not in STATUSES:
@@ -60,8 +60,8 @@ def update_fault(body: Any) -> Any:
     return None
 
 
-def list_fault(query: Mapping[str, str]) -> Any:
-    """The 400 body of a list, or None."""
+def list_error(query: Mapping[str, str]) -> Any:
+    """The 400 body for an invalid query of a list; None if it is valid."""
     if query.get("session_kind", "user") not in {"user", "business", "all"}:
         return {"session_kind": 'Must be "user", "business", or "all".'}
     for name in ("date_from", "date_to"):
@@ -74,23 +74,23 @@ def list_fault(query: Mapping[str, str]) -> Any:
 
 
 def is_uuid(value: Any) -> bool:
-    """Whether a value is a UUID in text."""
+    """Whether a value is a UUID in its canonical text form."""
     try:
         return isinstance(value, str) and len(value) == 36 and bool(uuid.UUID(value))  # noqa: PLR2004 - the canonical form
     except ValueError:
         return False
 
 
-def _scenario_fault(slug: Any, caller: Application) -> Any:
+def _scenario_error(slug: Any, caller: Application) -> Any:
     if slug is None:
         return None
     if not caller.sandbox:
         return {"sandbox_scenario": ["Scenarios are for sandbox applications only."]}
-    unknown = scenario_fault(slug)
+    unknown = scenario_error(slug)
     return {"sandbox_scenario": unknown} if unknown is not None else None
 
 
-def _details_fault(details: dict[str, Any]) -> Any:
+def _details_error(details: dict[str, Any]) -> Any:
     if "address" in details and not (details.get("country") or details.get("poa_country")):
         return {"expected_details": ["address needs country or poa_country."]}
     for name in ("nationality", "country", "id_country", "poa_country"):
@@ -104,7 +104,7 @@ def _details_fault(details: dict[str, Any]) -> Any:
     return None
 
 
-def _image_fault(image: Any) -> Any:
+def _image_error(image: Any) -> Any:
     if image is None:
         return None
     try:

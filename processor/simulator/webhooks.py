@@ -1,4 +1,4 @@
-"""What a webhook says, how it is signed, and when it is tried again. Pure (Didit, "Webhooks"; signing as in Didit's WordPress plug-in).
+"""Webhooks: body, signatures and retries. Pure (Didit, "Webhooks"; signing as in Didit's WordPress plug-in).
 
 The wire body is compact, key-sorted, ASCII-escaped JSON. ``X-Signature`` is the HMAC of these bytes. ``X-Signature-V2`` is that of
 the same document with Unicode unescaped and whole floats as integers at every depth. ``X-Signature-Simple`` is that of
@@ -15,15 +15,17 @@ from typing import Any, Literal
 from processor.simulator.decisions import decision
 from processor.simulator.session import Session
 
-Outcome = int | Literal["timeout", "connection_error"]  # HTTP status, or why there is none
+DeliveryOutcome = int | Literal["timeout", "connection_error"]  # HTTP status, or why there was no response
 WITH_DECISION = frozenset({"Approved", "Declined", "In Review", "Abandoned"})
 USER_AGENT = "DiditWebhook/2.0 +https://didit.me"
-_SUCCESS = range(200, 300)
 _RETRIED = frozenset({404, *range(500, 600)})
 
 
 def envelope(session: Session, webhook_type: str, at: float, version: str, *, empty: bool = False) -> dict[str, Any]:
-    """An event of a session as it is now; what differs between attempts is added by ``addressed``. ``empty`` as in ``decision``."""
+    """The body of an event of a session, without what differs between attempts (``with_attempt``).
+
+    ``at`` is when it happened, epoch seconds; ``version`` and ``empty`` as in ``decision``.
+    """
     body = {
         "webhook_type": webhook_type,
         "created_at": int(at),
@@ -43,8 +45,8 @@ def envelope(session: Session, webhook_type: str, at: float, version: str, *, em
     return body
 
 
-def addressed(body: dict[str, Any], event_id: str, timestamp: int) -> dict[str, Any]:
-    """The document of one attempt."""
+def with_attempt(body: dict[str, Any], event_id: str, timestamp: int) -> dict[str, Any]:
+    """The body of one attempt."""
     return {**body, "event_id": event_id, "timestamp": timestamp}
 
 
@@ -54,14 +56,14 @@ def wire(document: dict[str, Any]) -> bytes:
 
 
 def canonical(document: Any) -> bytes:
-    """The form that the V2 signature covers."""
-    return json.dumps(_shortened(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    """The bytes that the V2 signature covers."""
+    return json.dumps(_with_short_floats(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def headers(document: dict[str, Any], secret: str, *, test: bool = False) -> dict[str, str]:
     """All headers of an attempt."""
     simple = ":".join(str(document[name]) for name in ("timestamp", "session_id", "status", "webhook_type"))
-    found = {
+    signed = {
         "Content-Type": "application/json",
         "User-Agent": USER_AGENT,
         "X-Timestamp": str(document["timestamp"]),
@@ -69,28 +71,23 @@ def headers(document: dict[str, Any], secret: str, *, test: bool = False) -> dic
         "X-Signature-V2": _mac(canonical(document), secret),
         "X-Signature-Simple": _mac(simple.encode(), secret),
     }
-    return found | {"X-Didit-Test-Webhook": "true"} if test else found
+    return signed | {"X-Didit-Test-Webhook": "true"} if test else signed
 
 
-def delivered(outcome: Outcome) -> bool:
-    """Whether the receiver has it: any 2xx."""
-    return isinstance(outcome, int) and outcome in _SUCCESS
+def next_attempt_at(attempt: int, outcome: DeliveryOutcome, now: float, retry_s: tuple[float, ...]) -> float | None:
+    """When to try again after attempt number ``attempt`` (from 1), epoch seconds; None: delivered, rejected, or given up.
 
-
-def next_attempt_at(attempt: int, outcome: Outcome, now: float, retry_s: tuple[float, ...]) -> float | None:
-    """When the attempt after number ``attempt`` (from 1) starts; None: the event is delivered, refused for good, or given up.
-
-    Tried again: 5xx, 404, a timeout, a connection error. Not: other 4xx and 3xx.
+    Retried are 5xx, 404, timeouts and connection errors; not other 4xx, and not 3xx.
     """
-    again = outcome in _RETRIED if isinstance(outcome, int) else True
-    return now + retry_s[attempt - 1] if again and attempt <= len(retry_s) else None
+    retried = outcome in _RETRIED if isinstance(outcome, int) else True
+    return now + retry_s[attempt - 1] if retried and attempt <= len(retry_s) else None
 
 
-def _shortened(value: Any) -> Any:
+def _with_short_floats(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _shortened(entry) for name, entry in value.items()}
+        return {name: _with_short_floats(entry) for name, entry in value.items()}
     if isinstance(value, list):
-        return [_shortened(entry) for entry in value]
+        return [_with_short_floats(entry) for entry in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

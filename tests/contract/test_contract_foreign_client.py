@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from didit_api import KEY, SECRET, WORKFLOW, Api, Receiver, hooked, until
 
-from processor.simulator.config import Behaviour, Limit, Switches
+from processor.simulator.config import Behaviour, RateLimit, Switches
 
 try:
     didit: Any = importlib.import_module("didit")
@@ -69,7 +69,7 @@ async def test_it_polls_a_session_to_its_end() -> None:
 
 
 async def test_it_knows_our_errors() -> None:
-    async with hooked(limits={"generic-get": Limit(2, 30.0)}) as (a, _), client(a) as c, client(a, "wrong") as stranger:
+    async with hooked(limits={"generic-get": RateLimit(2, 30.0)}) as (a, _), client(a) as c, client(a, "wrong") as stranger:
         with pytest.raises(didit.DiditNotFoundError):
             await c.sessions.get_decision("11111111-2222-4333-8444-555555555555")
         with pytest.raises(didit.DiditPermissionError):

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from didit_api import KEY, SANDBOX_KEY, UNKNOWN, WIDE, WORKFLOW, api
 
-from processor.simulator.config import DOCUMENTED_LIMITS, Config, FaultPlan, Limit, Switches
+from processor.simulator.config import DOCUMENTED_LIMITS, Config, FaultPlan, RateLimit, Switches
 from processor.simulator.routes import ROUTES, scopes_of
 from processor.simulator.server import running
 
@@ -58,7 +58,7 @@ async def test_1_the_healthcheck_is_public() -> None:
 
 
 async def test_3_the_429_has_the_documented_headers_and_text_and_only_it_has_them() -> None:
-    async with api(limits={**WIDE, "session-create": Limit(2, 30.0)}) as a:
+    async with api(limits={**WIDE, "session-create": RateLimit(2, 30.0)}) as a:
         for n in range(2):
             status, _, headers = await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW, "vendor_data": f"u{n}"})
             assert status == 201
@@ -69,12 +69,12 @@ async def test_3_the_429_has_the_documented_headers_and_text_and_only_it_has_the
         assert 1 <= int(headers["Retry-After"]) <= 30
         assert (headers["X-RateLimit-Limit"], headers["X-RateLimit-Remaining"]) == ("2", "0")
         assert int(headers["X-RateLimit-Reset"]) > 1_700_000_000
-        scopes = next(iter(a.sim.ledger.scopes().values()))
+        scopes = next(iter(a.sim.ledger.scope_usage().values()))
         assert scopes["session-create"]["max_in_window"] == 3, "a rejected call counts, in the stricter reading"
 
 
 async def test_3_a_create_counts_in_generic_write_too_and_keys_are_counted_apart() -> None:
-    limits = {**WIDE, "generic-write": Limit(1, 30.0)}
+    limits = {**WIDE, "generic-write": RateLimit(1, 30.0)}
     async with api(limits=limits, api_keys=("one", "two")) as a:
         assert (await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}, key="one"))[0] == 201
         status, document, _ = await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}, key="one")
@@ -86,7 +86,7 @@ async def test_3_a_create_counts_in_generic_write_too_and_keys_are_counted_apart
 
 
 async def test_3_decisions_of_v3_count_in_the_decision_scope_unless_switched() -> None:
-    limits = {**WIDE, "session-decision": Limit(1, 30.0)}
+    limits = {**WIDE, "session-decision": RateLimit(1, 30.0)}
     for strict, expected in ((True, [200, 429]), (False, [200, 200])):
         async with api(limits=limits, switches=Switches(v3_decision_counts_in_decision_scope=strict)) as a:
             session_id = (await a.create())["session_id"]
@@ -199,7 +199,7 @@ def test_3_each_route_counts_in_its_own_scope_and_the_generic_one() -> None:
     ],
 )
 async def test_3_the_endpoint_scopes_refuse_with_the_documented_headers(scope: str, method: str, path: str, words: str) -> None:
-    async with api(limits={**WIDE, scope: Limit(1, 30.0)}) as a:
+    async with api(limits={**WIDE, scope: RateLimit(1, 30.0)}) as a:
         path = path.replace("{id}", await a.settled("In Progress", "Approved"))
         assert (await a.call(method, path, {} if method != "GET" else None))[0] in {200, 400}
         status, document, headers = await a.call(method, path, {} if method != "GET" else None)
@@ -210,7 +210,7 @@ async def test_3_the_endpoint_scopes_refuse_with_the_documented_headers(scope: s
 
 
 async def test_3_successes_have_rate_headers_only_by_the_switch() -> None:
-    limits = {**WIDE, "session-create": Limit(5, 30.0)}
+    limits = {**WIDE, "session-create": RateLimit(5, 30.0)}
     async with api(limits=limits, switches=Switches(headers_on_success=True)) as a:
         seen = []
         for n in range(2):
@@ -250,10 +250,10 @@ async def test_3_without_a_key_the_first_forwarded_address_is_the_caller() -> No
 
 
 async def test_11_9_limits_that_are_not_named_stay_documented() -> None:
-    async with running(Config(limits={"session-create": Limit(1)})) as (simulator, _):
+    async with running(Config(limits={"session-create": RateLimit(1)})) as (simulator, _):
         assert simulator.state.sessions is simulator.sessions
-        assert simulator._limits["session-generate-pdf"] == Limit(50)
-        assert simulator._limits["session-create"] == Limit(1)
+        assert simulator.limits["session-generate-pdf"] == RateLimit(50)
+        assert simulator.limits["session-create"] == RateLimit(1)
 
 
 async def test_11_9_a_throttle_of_a_route_without_a_scope_names_no_limit() -> None:
@@ -286,7 +286,7 @@ async def test_the_background_ends_with_the_server_and_its_failure_is_not_swallo
     async def break_it() -> None:
         async with running(Config()) as (simulator, _):
             simulator.sessions.advance = broken  # type: ignore[assignment, method-assign]
-            simulator.put_forward(1)
+            simulator.advance_clock(1)
             await asyncio.sleep(0.05)
 
     with pytest.raises(ExceptionGroup):

@@ -246,7 +246,7 @@ async def test_sessions_that_are_gone_leave_nothing_behind() -> None:
     async with api() as a:
         live = a.sim.state.directory.live
         for n in range(5000):
-            session, _ = a.sim.sessions.create(live, {"workflow_id": "w", "vendor_data": str(n)}, a.sim.time())
+            session, _ = a.sim.sessions.create(live, {"workflow_id": "w", "vendor_data": str(n)}, a.sim.session_now())
             a.sim.sessions.delete(session)
         assert len(a.sim.sessions._timers) <= 1001
         assert a.sim.sessions._by_vendor == {}

@@ -1,4 +1,4 @@
-"""Webhooks: when they leave, what they say, how they are signed, tried again, lost and doubled. Numbers are sections of the facts."""
+"""Webhooks: when they leave, what they say, how they are sign, tried again, lost and doubled. Numbers are sections of the facts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from didit_api import SANDBOX_KEY, SECRET, Api, Receiver, api, hooked, until
 
 from processor.simulator.applications import LIVE_APPLICATION, SANDBOX_APPLICATION
-from processor.simulator.config import Behaviour, Config, Hooks
+from processor.simulator.config import Behaviour, Config, WebhookOptions
 from processor.simulator.server import running
 from processor.simulator.webhooks import canonical, headers, wire
 
@@ -214,14 +214,14 @@ async def test_5_3_timeouts_and_broken_connections_are_tried_again() -> None:
         await a.settled("In Progress")
         await until(lambda: len(a.sim.ledger.webhooks) == 2, "a second attempt")
         assert await answers(a) == [(1, "timeout"), (2, 200)]
-    async with api(hooks=Hooks(url="http://127.0.0.1:1/hook", retry_s=(0.05, 0.05))) as a:
+    async with api(webhooks=WebhookOptions(url="http://127.0.0.1:1/hook", retry_s=(0.05, 0.05))) as a:
         await a.settled("In Progress")
         await until(lambda: len(a.sim.ledger.webhooks) == 3, "three attempts")
         assert await answers(a) == [(n, "connection_error") for n in (1, 2, 3)]
 
 
 def test_5_3_the_documented_waits_and_timeout_are_the_defaults() -> None:
-    assert (Hooks().retry_s, Hooks().timeout_s) == ((60.0, 240.0), 5.0)
+    assert (WebhookOptions().retry_s, WebhookOptions().timeout_s) == ((60.0, 240.0), 5.0)
 
 
 @pytest.mark.parametrize(("mode", "count"), [("per_attempt", 2), ("stable", 1)])
@@ -293,13 +293,13 @@ async def test_the_destination_can_be_set_while_it_runs() -> None:
 
 
 async def test_what_waits_is_bounded_and_all_of_it_ends_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("processor.simulator.sender._WAITING_MAX", 3)
-    config = Config(hooks=Hooks(url="http://127.0.0.1:1/hook", jitter_s=500.0))
+    monkeypatch.setattr("processor.simulator.webhook_sender._WAITING_MAX", 3)
+    config = Config(webhooks=WebhookOptions(url="http://127.0.0.1:1/hook", jitter_s=500.0))
     async with running(config) as (simulator, _):
         application = simulator.state.directory.live
         for n in range(5):
-            session, _ = simulator.sessions.create(application, {"workflow_id": "w", "vendor_data": str(n)}, simulator.time())
-            simulator.sessions.move(session, "In Progress", simulator.time())
+            session, _ = simulator.sessions.create(application, {"workflow_id": "w", "vendor_data": str(n)}, simulator.session_now())
+            simulator.sessions.change_status(session, "In Progress", simulator.session_now())
         assert [hook["answer"] for hook in simulator.ledger.webhooks] == ["no_room"] * 2
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert left == []

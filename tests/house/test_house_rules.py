@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ PURE = [
     "simulator/checks",
     "simulator/decisions.py",
     "simulator/endpoints",
-    "simulator/exchange.py",
+    "simulator/messages.py",
     "simulator/features.py",
     "simulator/limits.py",
     "simulator/multipart.py",
@@ -102,7 +103,7 @@ PURE = [
     "simulator/scenarios.py",
     "simulator/session.py",
     "simulator/sessions.py",
-    "simulator/stamps.py",
+    "simulator/timestamps.py",
     "simulator/state.py",
     "simulator/statuses.py",
     "simulator/tokens.py",
@@ -132,6 +133,41 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _modules_imported(source: str, known: set[str]) -> set[str]:
+    """Modules of ours that a module imports: at its top, in a function, or for types alone."""
+    imported = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                below = f"{node.module}.{alias.name}"
+                imported.add(below if below in known else node.module)
+    return imported & known
+
+
+def find_cycle(graph: Mapping[str, set[str]]) -> list[str] | None:
+    """One cycle of a graph, its first node repeated at its end; None if there is none."""
+    done: set[str] = set()
+
+    def search(node: str, path: list[str]) -> list[str] | None:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node not in done:
+            for target in sorted(graph.get(node, ())):
+                if (cycle := search(target, [*path, node])) is not None:
+                    return cycle
+            done.add(node)
+        return None
+
+    return next((cycle for node in sorted(graph) if (cycle := search(node, [])) is not None), None)
+
+
 LAYER_OF = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 
 
@@ -141,6 +177,39 @@ def test_imports_go_downwards_only(path: Path) -> None:
     for other in _imports(path) - {room}:
         assert LAYER_OF[other] < LAYER_OF[room], f"{path} ({room}) imports {other}, which is not below it"
         assert not {"*", other} & set(MUST_NOT_KNOW.get(room, ())), f"{path}: {room} must not know {other}"
+
+
+@pytest.mark.parametrize("room", sorted(LAYER_OF))
+def test_no_module_is_part_of_an_import_cycle(room: str) -> None:
+    """Between rooms the layers hold it. An import inside a function counts: it hides a cycle, and does not remove it."""
+    inside = {_module(path): path for path in MODULES if _room(path) == room}
+    cycle = find_cycle({name: _modules_imported(path.read_text(), set(inside)) for name, path in inside.items()})
+    assert cycle is None, f"import cycle: {' -> '.join(cycle or [])}"
+
+
+@pytest.mark.parametrize(
+    ("graph", "cycle"),
+    [
+        ({"a": {"b", "c"}, "b": {"c"}, "c": set()}, None),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c", "b"]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a"}}, ["a", "b", "c", "a"]),
+    ],
+)
+def test_a_cycle_is_found_wherever_it_is(graph: dict[str, set[str]], cycle: list[str] | None) -> None:
+    assert find_cycle(graph) == cycle
+
+
+def test_an_import_inside_a_function_counts() -> None:
+    known = {"processor.clock", "processor.retry", "processor.retry.policy", "processor.files.fetch"}
+    source = """
+import processor.clock
+from processor.retry import policy
+
+def late():
+    from processor.files.fetch import fetch
+    import json
+"""
+    assert _modules_imported(source, known) == {"processor.clock", "processor.retry.policy", "processor.files.fetch"}
 
 
 def test_the_root_holds_rooms_and_nothing_else() -> None:
@@ -158,6 +227,16 @@ def test_modules_and_functions_are_short(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno + 1 <= 70, f"{path}:{node.lineno} {node.name}"
     assert path.stem not in BANNED_NAMES
+
+
+def _classes(paths: Iterable[Path]) -> set[str]:
+    return {node.name for path in paths for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)}
+
+
+def test_a_class_of_the_simulator_shares_its_name_with_no_other_class() -> None:
+    """Both are read side by side in tests and in the demo. ``Ledger`` is the simulator's; the other one is being renamed."""
+    inside = [path for path in MODULES if _room(path) == "simulator"]
+    assert _classes(inside) & _classes(set(MODULES) - set(inside)) <= {"Ledger"}
 
 
 def test_pure_modules_have_no_clock_no_draw_and_no_io() -> None:

@@ -1,1 +1,1 @@
-"""Standalone checks: answered at once, without a user. Sources: Didit, the pages of "Standalone APIs"."""
+"""Standalone checks: one call, one result, no user. Sources: Didit, the pages of "Standalone APIs"."""

@@ -1,7 +1,7 @@
-"""Database validation: personal data against registers of states. Pure; words in the data decide (docs/simulator.md).
+"""Database validation: personal data against government databases. Pure; words in the data choose the result (docs/simulator.md).
 
-Source: Didit, "Database Validation" among the standalone APIs: JSON, or a form where a service wants a selfie. A check that
-could not be run is not billed: the input was refused (400, final), or no service gave a usable answer (502, worth another try).
+Source: Didit, "Database Validation" among the standalone APIs: JSON, or a form for services that need a selfie. A check that
+could not run is not billed: the input was rejected (400, not retryable), or no service gave a usable response (502, retryable).
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from typing import Any
 
 import orjson
 
-from processor.simulator.checks.found import REQUIRED, Check, Inputs
+from processor.simulator.checks.model import REQUIRED, CheckDefinition, CheckInputs
 from processor.simulator.features import warning
 
 _ALPHA3 = re.compile(r"[A-Z]{3}")
 _IDS = ("identification_number", "id_number", "personal_number", "document_number", "tax_number")
 
 
-def _services(inputs: Inputs) -> Any:
-    """The services asked for; in a form they are JSON text."""
-    told = inputs.fields.get("services", [])
-    if isinstance(told, str) and inputs.form:
+def _services(inputs: CheckInputs) -> Any:
+    """The requested services; in a form they are JSON text."""
+    services = inputs.fields.get("services", [])
+    if isinstance(services, str) and inputs.form:
         try:
-            return orjson.loads(told)
+            return orjson.loads(services)
         except orjson.JSONDecodeError:
-            return told
-    return told
+            return services
+    return services
 
 
-def _fault(inputs: Inputs) -> Any:
+def _validate(inputs: CheckInputs) -> Any:
     fields, services = inputs.fields, _services(inputs)
     if "issuing_state" not in fields:
         return {"issuing_state": REQUIRED}
@@ -44,29 +44,29 @@ def _fault(inputs: Inputs) -> Any:
     return None
 
 
-def _failure(inputs: Inputs) -> tuple[int, Any] | None:
-    """``REJECTED`` in any text: the register refuses the input; ``PROVIDERDOWN``: none gave a usable answer."""
-    if inputs.says("REJECTED"):
-        return 400, _failed(inputs, "provider_rejected_input", retryable=False)
-    return (502, _failed(inputs, "empty_provider_response", retryable=True)) if inputs.says("PROVIDERDOWN") else None
+def _fail(inputs: CheckInputs) -> tuple[int, Any] | None:
+    """``REJECTED`` in any text: the provider rejects the input. ``PROVIDERDOWN``: no provider gives a usable response."""
+    if inputs.has_word("REJECTED"):
+        return 400, _failure_body(inputs, "provider_rejected_input", retryable=False)
+    return (502, _failure_body(inputs, "empty_provider_response", retryable=True)) if inputs.has_word("PROVIDERDOWN") else None
 
 
-def _failed(inputs: Inputs, code: str, *, retryable: bool) -> dict[str, Any]:
-    errors = [_error(service, code, retryable=retryable) for service in _services(inputs) or ["default"]]
+def _failure_body(inputs: CheckInputs, code: str, *, retryable: bool) -> dict[str, Any]:
+    errors = [_service_error(service, code, retryable=retryable) for service in _services(inputs) or ["default"]]
     return {"detail": "No service returned a usable result.", "code": code, "retryable": retryable, "validation_errors": errors}
 
 
-def _error(service: str, code: str, *, retryable: bool) -> dict[str, Any]:
+def _service_error(service: str, code: str, *, retryable: bool) -> dict[str, Any]:
     return {"service_id": service, "code": code, "retryable": retryable, "message": code.replace("_", " ")}
 
 
-def _find(inputs: Inputs) -> dict[str, Any]:
-    """``NOMATCH`` and ``PARTIAL`` in any text, else a full match. Services with ``down`` in their name do not answer."""
-    match = "no_match" if inputs.says("NOMATCH") else "partial_match" if inputs.says("PARTIAL") else "full_match"
+def _evaluate(inputs: CheckInputs) -> dict[str, Any]:
+    """No match with ``NOMATCH`` in any text, a partial one with ``PARTIAL``, else a full one. Services with ``down`` in their name fail."""
+    match = "no_match" if inputs.has_word("NOMATCH") else "partial_match" if inputs.has_word("PARTIAL") else "full_match"
     status = {"no_match": "Declined", "partial_match": "In Review"}.get(match, "Approved")
     services = _services(inputs) or ["default"]
     risk = f"DATABASE_VALIDATION_{match.upper()}"
-    found = {
+    result = {
         "status": status,
         "issuing_state": inputs.fields["issuing_state"],
         "validation_type": "one_by_one",
@@ -77,10 +77,12 @@ def _find(inputs: Inputs) -> dict[str, Any]:
         if status == "Approved"
         else [warning("DATABASE_VALIDATION", risk, "error" if status == "Declined" else "warning", None)],
     }
-    errors = [_error(service, "empty_provider_response", retryable=True) for service in services if "down" in service]
-    return {**found, "errors": errors} if errors else found
+    errors = [_service_error(service, "empty_provider_response", retryable=True) for service in services if "down" in service]
+    return {**result, "errors": errors} if errors else result
 
 
 CHECKS = (
-    Check("database_validation", "database_validation", "DATABASE_VALIDATION", "database_validations", _fault, _find, failure=_failure),
+    CheckDefinition(
+        "database_validation", "database_validation", "DATABASE_VALIDATION", "database_validations", _validate, _evaluate, fail=_fail
+    ),
 )

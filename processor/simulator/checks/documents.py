@@ -1,4 +1,4 @@
-"""Checks of a document: identity, proof of address, any other. Pure; markers in the bytes decide (docs/simulator.md).
+"""Checks of a document: identity, proof of address, any other. Pure; markers in the bytes choose the result (docs/simulator.md).
 
 Sources: Didit, "ID Verification", "Proof of Address", "Document AI" among the standalone APIs.
 """
@@ -9,37 +9,37 @@ from typing import Any
 
 import orjson
 
-from processor.simulator.checks.found import Check, Inputs, action_fault, file_fault, first, number_fault
+from processor.simulator.checks.model import CheckDefinition, CheckInputs, action_error, file_error, first_error, number_error
 from processor.simulator.features import warning
 
 _ID_MB, _DOCUMENT_MB = 10, 15
 
 
-def _unreadable(inputs: Inputs) -> tuple[int, Any] | None:
-    return (400, {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"}) if inputs.marked(b"UNREADABLE") else None
+def _unreadable(inputs: CheckInputs) -> tuple[int, Any] | None:
+    return (400, {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"}) if inputs.has_marker(b"UNREADABLE") else None
 
 
-def _id_fault(inputs: Inputs) -> Any:
-    return first(
-        file_fault(inputs, "front_image", _ID_MB),
-        file_fault(inputs, "back_image", _ID_MB, required=False),
-        number_fault(inputs.fields, "minimum_age", 1, 120),
-        action_fault(inputs.fields),
+def _id_error(inputs: CheckInputs) -> Any:
+    return first_error(
+        file_error(inputs, "front_image", _ID_MB),
+        file_error(inputs, "back_image", _ID_MB, required=False),
+        number_error(inputs.fields, "minimum_age", 1, 120),
+        action_error(inputs.fields),
     )
 
 
-def _id(inputs: Inputs) -> dict[str, Any]:
+def _id(inputs: CheckInputs) -> dict[str, Any]:
     age = inputs.age("front_image")
-    warnings = [warning("ID_VERIFICATION", "DOCUMENT_EXPIRED", "error", None)] if inputs.marked(b"DECLINE") else []
+    warnings = [warning("ID_VERIFICATION", "DOCUMENT_EXPIRED", "error", None)] if inputs.has_marker(b"DECLINE") else []
     if age < inputs.number("minimum_age", 0):
         warnings.append(warning("ID_VERIFICATION", "MINIMUM_AGE_NOT_MET", "error", None))
-    if str(inputs.fields.get("perform_document_liveness", "")).lower() == "true" and inputs.marked(b"SCREEN"):
+    if str(inputs.fields.get("perform_document_liveness", "")).lower() == "true" and inputs.has_marker(b"SCREEN"):
         warnings.append(warning("ID_VERIFICATION", "SCREEN_CAPTURE_DETECTED", "error", None))
     for risk in inputs.risks():
         declines = inputs.fields.get(f"{risk}_action") == "DECLINE"
         warnings.append(warning("ID_VERIFICATION", risk.upper(), "error" if declines else "information", None))
     return {
-        "status": "Declined" if any(found["log_type"] == "error" for found in warnings) else "Approved",
+        "status": "Declined" if any(entry["log_type"] == "error" for entry in warnings) else "Approved",
         "document_type": "Identity Card",
         "document_number": "SIM123456",
         "first_name": "Simulated",
@@ -57,19 +57,19 @@ def _id(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _poa_fault(inputs: Inputs) -> Any:
-    return first(file_fault(inputs, "document", _DOCUMENT_MB), action_fault(inputs.fields))
+def _poa_error(inputs: CheckInputs) -> Any:
+    return first_error(file_error(inputs, "document", _DOCUMENT_MB), action_error(inputs.fields))
 
 
-def _poa(inputs: Inputs) -> dict[str, Any]:
-    """A mismatch only counts against what was expected: ``MISMATCH`` in the bytes and an ``expected_...`` field."""
+def _poa(inputs: CheckInputs) -> dict[str, Any]:
+    """``MISMATCH`` in the bytes has an effect only with an ``expected_...`` field to compare with."""
     expected = any(name.startswith("expected_") for name in inputs.fields)
     risk, log_type = "", "information"
-    if inputs.marked(b"DECLINE"):
+    if inputs.has_marker(b"DECLINE"):
         risk, log_type = "ISSUE_DATE_TOO_OLD", "error"
-    elif inputs.marked(b"MISMATCH") and expected:
+    elif inputs.has_marker(b"MISMATCH") and expected:
         risk, log_type = "ADDRESS_MISMATCH_WITH_PROVIDED", "error"
-    elif inputs.marked(b"REVIEW"):
+    elif inputs.has_marker(b"REVIEW"):
         risk, log_type = "NAME_MISMATCH_ID_VERIFICATION", "warning"
     return {
         "status": _status(log_type),
@@ -87,11 +87,11 @@ def _poa(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _ai_fault(inputs: Inputs) -> Any:
-    return first(file_fault(inputs, "document", _DOCUMENT_MB), _fields_fault(inputs.fields.get("fields", "[]")))
+def _ai_error(inputs: CheckInputs) -> Any:
+    return first_error(file_error(inputs, "document", _DOCUMENT_MB), _fields_error(inputs.fields.get("fields", "[]")))
 
 
-def _fields_fault(text: str) -> Any:
+def _fields_error(text: str) -> Any:
     try:
         fields = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -99,18 +99,18 @@ def _fields_fault(text: str) -> Any:
     return None if isinstance(fields, list | dict) else {"fields": ["Expected a list of fields."]}
 
 
-def _wanted(inputs: Inputs) -> dict[str, str]:
-    """Name and type of each field to read: a list of objects with a ``key``, or an object."""
+def _requested_fields(inputs: CheckInputs) -> dict[str, str]:
+    """Field name -> type. The input is a list of objects with a ``key``, or an object by field name."""
     fields = orjson.loads(inputs.fields.get("fields", "[]"))
     if isinstance(fields, dict):
-        fields = [{"key": name, **(wanted if isinstance(wanted, dict) else {})} for name, wanted in fields.items()]
+        fields = [{"key": name, **(options if isinstance(options, dict) else {})} for name, options in fields.items()]
     return {str(entry["key"]): str(entry.get("type", "text")) for entry in fields if isinstance(entry, dict) and "key" in entry}
 
 
-def _ai(inputs: Inputs) -> dict[str, Any]:
-    log_type = "error" if inputs.marked(b"DECLINE") else "warning" if inputs.marked(b"REVIEW") else "information"
+def _ai(inputs: CheckInputs) -> dict[str, Any]:
+    log_type = "error" if inputs.has_marker(b"DECLINE") else "warning" if inputs.has_marker(b"REVIEW") else "information"
     examples = {"number": 7, "date": "2026-09-01"}
-    extracted = {name: examples.get(kind, "simulated") for name, kind in _wanted(inputs).items()}
+    extracted = {name: examples.get(kind, "simulated") for name, kind in _requested_fields(inputs).items()}
     warnings = [warning("DOCUMENT_AI", "DOCUMENT_NOT_AUTHENTIC", log_type, None)] if log_type != "information" else []
     return {"status": _status(log_type), "extracted_fields": extracted, "document_metadata": {}, "warnings": warnings}
 
@@ -120,7 +120,7 @@ def _status(log_type: str) -> str:
 
 
 CHECKS = (
-    Check("id_verification", "id_verification", "ID_VERIFICATION", "id_verifications", _id_fault, _id, failure=_unreadable),
-    Check("poa", "poa", "POA", "poa_verifications", _poa_fault, _poa, failure=_unreadable),
-    Check("document_ai", "document_ai", "DOCUMENT_AI", "document_ai_documents", _ai_fault, _ai, failure=_unreadable),
+    CheckDefinition("id_verification", "id_verification", "ID_VERIFICATION", "id_verifications", _id_error, _id, fail=_unreadable),
+    CheckDefinition("poa", "poa", "POA", "poa_verifications", _poa_error, _poa, fail=_unreadable),
+    CheckDefinition("document_ai", "document_ai", "DOCUMENT_AI", "document_ai_documents", _ai_error, _ai, fail=_unreadable),
 )

@@ -1,41 +1,42 @@
-"""Checks of a face: liveness, match, search, age. Pure; markers in the bytes decide (docs/simulator.md).
+"""Checks of a face: liveness, match, search, age. Pure; markers in the bytes choose the result (docs/simulator.md).
 
 Sources: Didit, "Passive Liveness", "Face Match", "Face Search", "Age Estimation". Images are at most 5 MB.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from processor.simulator.checks.found import Check, Inputs, choice_fault, file_fault, first, number_fault
+from processor.simulator.checks.model import CheckDefinition, CheckInputs, choice_error, file_error, first_error, number_error
 from processor.simulator.features import warning
 
 _IMAGE_MB = 5
 _MATCHES_MAX = 5
 
 
-def _one_image(threshold: str) -> Any:
-    def fault(inputs: Inputs) -> Any:
-        return first(file_fault(inputs, "user_image", _IMAGE_MB), number_fault(inputs.fields, threshold, 0, 100))
+def _validate_one_image(threshold: str) -> Callable[[CheckInputs], Any]:
+    def validate(inputs: CheckInputs) -> Any:
+        return first_error(file_error(inputs, "user_image", _IMAGE_MB), number_error(inputs.fields, threshold, 0, 100))
 
-    return fault
+    return validate
 
 
-def _face(inputs: Inputs, file: str) -> dict[str, Any]:
-    if inputs.marked(b"NOFACE", file):
+def _face(inputs: CheckInputs, file: str) -> dict[str, Any]:
+    if inputs.has_marker(b"NOFACE", file):
         return {"entities": [], "best_angle": 0}
     return {"entities": [{"age": inputs.age(file), "bbox": [40, 40, 120, 120], "confidence": 0.95, "gender": "female"}], "best_angle": 0}
 
 
-def _liveness(inputs: Inputs) -> dict[str, Any]:
+def _liveness(inputs: CheckInputs) -> dict[str, Any]:
     return _live(inputs, "face_liveness_score_decline_threshold", 30.0)
 
 
-def _live(inputs: Inputs, threshold: str | None, default: float) -> dict[str, Any]:
+def _live(inputs: CheckInputs, threshold: str | None, default: float) -> dict[str, Any]:
     base = {"method": "PASSIVE", "user_image": _face(inputs, "user_image")}
-    if inputs.marked(b"NOFACE"):
-        nobody = warning("LIVENESS", "NO_FACE_DETECTED", "error", None)
-        return base | {"status": "Declined", "score": None, "face_quality": None, "face_luminance": None, "warnings": [nobody]}
+    if inputs.has_marker(b"NOFACE"):
+        no_face = warning("LIVENESS", "NO_FACE_DETECTED", "error", None)
+        return base | {"status": "Declined", "score": None, "face_quality": None, "face_luminance": None, "warnings": [no_face]}
     score = inputs.score("user_image")
     low = score < (inputs.number(threshold, default) if threshold else default)
     warnings = [warning("LIVENESS", "LOW_LIVENESS_SCORE", "error", None)] if low else []
@@ -48,42 +49,42 @@ def _live(inputs: Inputs, threshold: str | None, default: float) -> dict[str, An
     }
 
 
-def _age(inputs: Inputs) -> dict[str, Any]:
-    """A liveness check too; too young is a decline."""
-    found = _live(inputs, None, 30.0)
-    if found["score"] is None:
-        return found | {"age_estimation": None}
+def _age(inputs: CheckInputs) -> dict[str, Any]:
+    """Also a liveness check; an age below the threshold is a decline."""
+    result = _live(inputs, None, 30.0)
+    if result["score"] is None:
+        return result | {"age_estimation": None}
     age = inputs.age("user_image")
     if age < inputs.number("age_estimation_decline_threshold", 18):
-        found |= {"status": "Declined", "warnings": [*found["warnings"], warning("LIVENESS", "AGE_BELOW_MINIMUM", "error", None)]}
-    return found | {"age_estimation": age, "reference_image": None, "video_url": None}
+        result |= {"status": "Declined", "warnings": [*result["warnings"], warning("LIVENESS", "AGE_BELOW_MINIMUM", "error", None)]}
+    return result | {"age_estimation": age, "reference_image": None, "video_url": None}
 
 
-def _match_fault(inputs: Inputs) -> Any:
-    files = (file_fault(inputs, name, _IMAGE_MB) for name in ("user_image", "ref_image"))
-    return first(*files, number_fault(inputs.fields, "face_match_score_decline_threshold", 0, 100))
+def _match_error(inputs: CheckInputs) -> Any:
+    files = (file_error(inputs, name, _IMAGE_MB) for name in ("user_image", "ref_image"))
+    return first_error(*files, number_error(inputs.fields, "face_match_score_decline_threshold", 0, 100))
 
 
-def _match(inputs: Inputs) -> dict[str, Any]:
+def _match(inputs: CheckInputs) -> dict[str, Any]:
     """Approved only strictly above the threshold."""
     faces = {name: _face(inputs, name) for name in ("user_image", "ref_image")}
-    if inputs.marked(b"NOFACE"):
-        nobody = warning("FACE_MATCH", "NO_FACE_DETECTED", "error", None)
-        return {"status": "Declined", "score": None, **faces, "warnings": [nobody]}
+    if inputs.has_marker(b"NOFACE"):
+        no_face = warning("FACE_MATCH", "NO_FACE_DETECTED", "error", None)
+        return {"status": "Declined", "score": None, **faces, "warnings": [no_face]}
     score = min(inputs.score("user_image"), inputs.score("ref_image"))
     alike = score > inputs.number("face_match_score_decline_threshold", 30)
     warnings = [] if alike else [warning("FACE_MATCH", "LOW_FACE_MATCH_SIMILARITY", "error", None)]
     return {"status": "Approved" if alike else "Declined", "score": score, **faces, "warnings": warnings}
 
 
-def _search_fault(inputs: Inputs) -> Any:
+def _search_error(inputs: CheckInputs) -> Any:
     kinds = ("most_similar", "blocklisted_or_approved")
-    return first(file_fault(inputs, "user_image", _IMAGE_MB), choice_fault(inputs.fields, "search_type", kinds))
+    return first_error(file_error(inputs, "user_image", _IMAGE_MB), choice_error(inputs.fields, "search_type", kinds))
 
 
-def _search(inputs: Inputs) -> dict[str, Any]:
-    """``MATCH`` once for each face that is known already, ``BLOCKLISTED`` for one on the blocklist."""
-    listed = inputs.marked(b"BLOCKLISTED")
+def _search(inputs: CheckInputs) -> dict[str, Any]:
+    """One match for each ``MATCH`` in the bytes; with ``BLOCKLISTED`` one more, which is on the blocklist."""
+    listed = inputs.has_marker(b"BLOCKLISTED")
     count = 0 if inputs.sandbox else min(_MATCHES_MAX, inputs.files["user_image"].count(b"MATCH") + listed)
     matches = [
         {
@@ -102,15 +103,22 @@ def _search(inputs: Inputs) -> dict[str, Any]:
 
 
 CHECKS = (
-    Check(
+    CheckDefinition(
         "passive_liveness",
         "liveness",
         "PASSIVE_LIVENESS",
         "liveness_checks",
-        _one_image("face_liveness_score_decline_threshold"),
+        _validate_one_image("face_liveness_score_decline_threshold"),
         _liveness,
     ),
-    Check("face_match", "face_match", "FACE_MATCH", "face_matches", _match_fault, _match),
-    Check("face_search", "face_search", "FACE_SEARCH", "face_searches", _search_fault, _search),
-    Check("age_estimation", "age_estimation", "AGE_ESTIMATION", "liveness_checks", _one_image("age_estimation_decline_threshold"), _age),
+    CheckDefinition("face_match", "face_match", "FACE_MATCH", "face_matches", _match_error, _match),
+    CheckDefinition("face_search", "face_search", "FACE_SEARCH", "face_searches", _search_error, _search),
+    CheckDefinition(
+        "age_estimation",
+        "age_estimation",
+        "AGE_ESTIMATION",
+        "liveness_checks",
+        _validate_one_image("age_estimation_decline_threshold"),
+        _age,
+    ),
 )

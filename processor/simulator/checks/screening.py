@@ -1,7 +1,7 @@
-"""Checks of data alone: AML lists, and the risk of an address, a number or an IP. Pure.
+"""Checks of text data: AML lists, and the risk of an email address, phone number or IP address. Pure.
 
 Sources: Didit, "AML Screening", "Email Risk", "Phone Risk", "IP Risk" among the standalone APIs.
-What decides are words in the data (docs/simulator.md).
+Words in the data choose the result (docs/simulator.md).
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import ipaddress
 import re
 from typing import Any
 
-from processor.simulator.checks.found import REQUIRED, Check, Inputs, choice_fault, first, number_fault
+from processor.simulator.checks.model import REQUIRED, CheckDefinition, CheckInputs, choice_error, first_error, number_error
 from processor.simulator.features import warning
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 PHONE = re.compile(r"\+[1-9]\d{6,14}")
 _WEIGHTS = {"aml_name_weight": ("name", 60), "aml_dob_weight": ("dob", 25), "aml_country_weight": ("country", 15)}
 _HIT_SCORE = 90
-_DATACENTER = ipaddress.ip_network("198.51.100.0/24")  # RFC 5737: addresses for documents
+_DATACENTER = ipaddress.ip_network("198.51.100.0/24")  # RFC 5737: addresses for documentation
 
 
-def _aml_fault(inputs: Inputs) -> Any:
+def _aml_error(inputs: CheckInputs) -> Any:
     fields = inputs.fields
     name = fields.get("full_name")
     if not isinstance(name, str) or len(name) < 2:  # noqa: PLR2004 - as documented
         return {"full_name": REQUIRED if "full_name" not in fields else ["Ensure this field has at least 2 characters."]}
-    if (fault := choice_fault(fields, "entity_type", ("person", "company"))) is not None:
-        return fault
+    if (error := choice_error(fields, "entity_type", ("person", "company"))) is not None:
+        return error
     thresholds = ("aml_score_approve_threshold", "aml_score_review_threshold", "aml_match_score_threshold", *_WEIGHTS)
-    if (fault := first(*(number_fault(fields, threshold, 0, 100) for threshold in thresholds))) is not None:
-        return fault
+    if (error := first_error(*(number_error(fields, threshold, 0, 100) for threshold in thresholds))) is not None:
+        return error
     weights = {short: round(inputs.number(long, default)) for long, (short, default) in _WEIGHTS.items()}
     if sum(weights.values()) != 100:  # noqa: PLR2004 - as documented
         parts = ", ".join(f"{short}: {weight}" for short, weight in weights.items())
@@ -39,8 +39,8 @@ def _aml_fault(inputs: Inputs) -> Any:
     return None
 
 
-def _aml(inputs: Inputs) -> dict[str, Any]:
-    """A name with the word Hit has a hit with a risk score of 90. In a sandbox the scenario decides."""
+def _aml(inputs: CheckInputs) -> dict[str, Any]:
+    """A name that contains ``Hit`` has one hit with a risk score of 90. In a sandbox the scenario decides."""
     fields = inputs.fields
     scenario = fields.get("sandbox_scenario") if inputs.sandbox else None
     hit = scenario in {"decline_aml_hit", "review_aml_possible_match"} or (not inputs.sandbox and "Hit" in fields["full_name"])
@@ -63,7 +63,7 @@ def _aml(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _email_fault(inputs: Inputs) -> Any:
+def _email_error(inputs: CheckInputs) -> Any:
     email = inputs.fields.get("email")
     if not isinstance(email, str) or not EMAIL.fullmatch(email):
         return {"email": REQUIRED if "email" not in inputs.fields else ["Enter a valid email address."]}
@@ -71,7 +71,7 @@ def _email_fault(inputs: Inputs) -> Any:
 
 
 def email_facts(email: str) -> dict[str, Any]:
-    """What is known of an address: ``breached``, ``disposable`` in it, or the domain ``.invalid``."""
+    """Facts about an email address: by ``breached`` or ``disposable`` in it, or the domain ``.invalid``."""
     return {
         "email": email,
         "is_breached": "breached" in email,
@@ -81,25 +81,25 @@ def email_facts(email: str) -> dict[str, Any]:
     }
 
 
-def _email(inputs: Inputs) -> dict[str, Any]:
+def _email(inputs: CheckInputs) -> dict[str, Any]:
     facts = email_facts(inputs.fields["email"])
     return _risk(inputs, facts, bad=facts["is_disposable"], doubtful=facts["is_breached"], feature="EMAIL_VERIFICATION")
 
 
-def _phone_fault(inputs: Inputs) -> Any:
-    return phone_fault(inputs.fields)
+def _phone_error(inputs: CheckInputs) -> Any:
+    return phone_error(inputs.fields)
 
 
-def phone_fault(fields: Any) -> Any:
-    """The 400 of a number that is not E.164."""
+def phone_error(fields: Any) -> Any:
+    """The 400 body for a missing number, or one that is not E.164; None if it is valid."""
     if "phone_number" not in fields:
         return {"phone_number": REQUIRED}
-    right = isinstance(fields["phone_number"], str) and PHONE.fullmatch(fields["phone_number"])
-    return None if right else {"phone_number": ["Enter a valid phone number in E.164 format."]}
+    valid = isinstance(fields["phone_number"], str) and PHONE.fullmatch(fields["phone_number"])
+    return None if valid else {"phone_number": ["Enter a valid phone number in E.164 format."]}
 
 
 def phone_facts(number: str) -> dict[str, Any]:
-    """What is known of a number: disposable if it ends with 0001, of a VoIP carrier with 0002."""
+    """Facts about a phone number: disposable if it ends with 0001, VoIP if it ends with 0002."""
     prefix = number[:2] if number.startswith("+1") else number[:3]
     return {
         "phone_number_prefix": prefix,
@@ -113,12 +113,12 @@ def phone_facts(number: str) -> dict[str, Any]:
     }
 
 
-def _phone(inputs: Inputs) -> dict[str, Any]:
+def _phone(inputs: CheckInputs) -> dict[str, Any]:
     facts = phone_facts(inputs.fields["phone_number"])
     return _risk(inputs, facts, bad=facts["is_disposable"], doubtful=facts["is_virtual"], feature="PHONE")
 
 
-def _ip_fault(inputs: Inputs) -> Any:
+def _ip_error(inputs: CheckInputs) -> Any:
     if "ip_address" not in inputs.fields:
         return {"ip_address": REQUIRED}
     try:
@@ -128,8 +128,8 @@ def _ip_fault(inputs: Inputs) -> Any:
     return None
 
 
-def _ip(inputs: Inputs) -> dict[str, Any]:
-    """All addresses are in Spain; those of 198.51.100.0/24 belong to a data centre."""
+def _ip(inputs: CheckInputs) -> dict[str, Any]:
+    """Every address is in Spain; 198.51.100.0/24 is a data centre."""
     claimed = inputs.fields.get("claimed_country")
     datacenter = not inputs.sandbox and ipaddress.ip_address(inputs.fields["ip_address"]) in _DATACENTER
     mismatch = claimed not in {None, "ESP", "ES"} and not inputs.sandbox
@@ -146,7 +146,7 @@ def _ip(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _risk(inputs: Inputs, facts: dict[str, Any], *, bad: bool, doubtful: bool, feature: str) -> dict[str, Any]:
+def _risk(inputs: CheckInputs, facts: dict[str, Any], *, bad: bool, doubtful: bool, feature: str) -> dict[str, Any]:
     status = "Approved"
     if not inputs.sandbox and (bad or doubtful):
         status = "Declined" if bad else "In Review"
@@ -158,8 +158,8 @@ def _risk(inputs: Inputs, facts: dict[str, Any], *, bad: bool, doubtful: bool, f
 
 
 CHECKS = (
-    Check("aml", "aml", "AML", "aml_screenings", _aml_fault, _aml),
-    Check("email.risk", "email", "EMAIL_RISK", "email_verifications", _email_fault, _email, risk=True),
-    Check("phone.risk", "phone", "PHONE_RISK", "phone_verifications", _phone_fault, _phone, risk=True),
-    Check("ip.risk", "ip", "IP_RISK", "ip_analyses", _ip_fault, _ip, risk=True),
+    CheckDefinition("aml", "aml", "AML", "aml_screenings", _aml_error, _aml),
+    CheckDefinition("email.risk", "email", "EMAIL_RISK", "email_verifications", _email_error, _email, risk=True),
+    CheckDefinition("phone.risk", "phone", "PHONE_RISK", "phone_verifications", _phone_error, _phone, risk=True),
+    CheckDefinition("ip.risk", "ip", "IP_RISK", "ip_analyses", _ip_error, _ip, risk=True),
 )

@@ -1,4 +1,4 @@
-"""What each route does once it is admitted: status, body, and the session it touched."""
+"""What each route does with an admitted call."""
 
 from __future__ import annotations
 

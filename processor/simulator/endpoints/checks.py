@@ -1,11 +1,11 @@
-"""Standalone checks: what the desk says, billed in the ledger and kept as a session. Pure but for the state it is given."""
+"""Standalone checks: run by the check service, billed in the ledger, kept as sessions. Pure but for the state given."""
 
 from __future__ import annotations
 
-from processor.simulator.checks.desk import CHECKS, Desk
-from processor.simulator.checks.found import Checked
-from processor.simulator.exchange import Asked, Handler, Told
+from processor.simulator.checks.model import CheckResponse
+from processor.simulator.checks.service import CHECKS, CheckService
 from processor.simulator.ledger import Ledger
+from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.sessions import Sessions
 from processor.simulator.validation import SUSPENDED
 
@@ -15,50 +15,51 @@ _CODE_ROUTES = ("email.send", "email.check", "phone.send", "phone.check")
 class CheckEndpoints:
     """The routes of standalone checks."""
 
-    def __init__(self, sessions: Sessions, desk: Desk, ledger: Ledger) -> None:
-        self.desk = desk
-        self._sessions, self._ledger = sessions, ledger
+    def __init__(self, sessions: Sessions, service: CheckService, ledger: Ledger) -> None:
+        self.service = service
+        self._sessions = sessions
+        self._ledger = ledger
 
-    def handlers(self) -> dict[str, Handler]:
-        """By route."""
+    def handlers(self) -> dict[str, EndpointHandler]:
+        """Handlers by route name."""
         return {name: self._handler(name) for name in (*CHECKS, *_CODE_ROUTES)}
 
-    def begin(self, asked: Asked) -> Told | None:
-        """An admitted call begins; an answer if it is not to be made."""
-        found = self.desk.begin_keyed(asked.key, asked.idempotency_key, asked.body)
-        return _told(found) if found is not None else None
+    def begin(self, request: ApiRequest) -> ApiResponse | None:
+        """Begin an admitted call. Returns None if it may run, else the response under its idempotency key."""
+        response = self.service.begin_idempotent(request.key, request.idempotency_key, request.body)
+        return _to_api_response(response) if response is not None else None
 
-    def end(self, asked: Asked) -> None:
-        """A call that has begun is over, whatever became of it."""
-        self.desk.end_keyed(asked.key, asked.idempotency_key)
+    def end(self, request: ApiRequest) -> None:
+        """End a call that has begun, whether it succeeded or not."""
+        self.service.end_idempotent(request.key, request.idempotency_key)
 
-    def _handler(self, name: str) -> Handler:
-        def handle(asked: Asked) -> Told:
-            caller = asked.caller
+    def _handler(self, name: str) -> EndpointHandler:
+        def handle(request: ApiRequest) -> ApiResponse:
+            caller = request.caller
             if caller.organization.suspended:
-                return Told(403, SUSPENDED)
-            found = self.desk.run(name, caller, asked.body, asked.now)
-            if not found.acted:
-                return _told(found)
-            self.desk.keep(asked.key, asked.idempotency_key, found.body)
-            paid = 0 if caller.sandbox else found.credit_count
-            caller.pay(paid)
+                return ApiResponse(403, SUSPENDED)
+            result = self.service.run(name, caller, request.body, request.now)
+            if not result.acted:
+                return _to_api_response(result)
+            self.service.store_response(request.key, request.idempotency_key, result.body)
+            paid = 0 if caller.sandbox else result.credit_count
+            caller.charge(paid)
             entry = {
                 "operation": name,
-                "at": asked.now,
-                "reference": asked.reference,
-                "key": asked.key,
-                "request_id": found.body["request_id"],
+                "at": request.now,
+                "reference": request.reference,
+                "key": request.key,
+                "request_id": result.body["request_id"],
             }
-            self._ledger.checked({**entry, "credits": paid, "environment": caller.environment})
-            told = _told(found)
-            if found.stored is not None and not caller.sandbox:
-                told.session_id = self._sessions.store_check(caller, found.stored, found.body, asked.now).session_id
-            return told
+            self._ledger.add_check({**entry, "credits": paid, "environment": caller.environment})
+            response = _to_api_response(result)
+            if result.stored is not None and not caller.sandbox:
+                response.session_id = self._sessions.store_check(caller, result.stored, result.body, request.now).session_id
+            return response
 
         return handle
 
 
-def _told(found: Checked) -> Told:
-    headers = {"Retry-After": str(found.retry_after_s)} if found.retry_after_s is not None else None
-    return Told(found.status, found.body, acted=found.acted, headers=headers)
+def _to_api_response(response: CheckResponse) -> ApiResponse:
+    headers = {"Retry-After": str(response.retry_after_s)} if response.retry_after_s is not None else None
+    return ApiResponse(response.status, response.body, acted=response.acted, headers=headers)

@@ -1,6 +1,6 @@
-"""Bulk imports of sessions made elsewhere. Pure but for the state it is given (Didit, "Import sessions").
+"""Bulk imports of sessions from other systems. Pure but for the state given (Didit, "Import sessions").
 
-Off unless Didit turns them on; one job at a time. A job takes as long as its rows: a tenth of a second each.
+Disabled unless Didit enables them; one job at a time. A job takes a tenth of a second for each row.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import uuid
 from typing import Any
 
 from processor.simulator.config import Switches
-from processor.simulator.exchange import Asked, Handler, Told
-from processor.simulator.multipart import Form
-from processor.simulator.stamps import iso
+from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.multipart import MultipartForm
+from processor.simulator.timestamps import iso
 
 _FILE_BYTES_MAX = 25 * 1024 * 1024
 _ROW_S = 0.1
@@ -25,69 +25,72 @@ class ImportEndpoints:
     """The routes of import jobs."""
 
     def __init__(self, switches: Switches, rng: random.Random) -> None:
-        self._switches, self._rng = switches, rng
+        self._switches = switches
+        self._rng = rng
         self._jobs: dict[str, dict[str, Any]] = {}
 
-    def handlers(self) -> dict[str, Handler]:
-        """By route."""
-        handlers: dict[str, Handler] = {
+    def handlers(self) -> dict[str, EndpointHandler]:
+        """Handlers by route name."""
+        handlers: dict[str, EndpointHandler] = {
             "imports.create": self._create,
-            "imports.template": lambda _: Told(200, _COLUMNS, content_type="text/csv"),
+            "imports.template": lambda _: ApiResponse(200, _COLUMNS, content_type="text/csv"),
             "imports.get": self._get,
             "imports.errors": self._errors,
         }
         return {name: self._if_enabled(handler) for name, handler in handlers.items()}
 
-    def _if_enabled(self, handler: Handler) -> Handler:
-        refused = Told(403, {"detail": "You do not have permission to perform this action."})
-        return lambda asked: handler(asked) if self._switches.imports_enabled else refused
+    def _if_enabled(self, handler: EndpointHandler) -> EndpointHandler:
+        disabled = ApiResponse(403, {"detail": "You do not have permission to perform this action."})
+        return lambda request: handler(request) if self._switches.imports_enabled else disabled
 
-    def _create(self, asked: Asked) -> Told:
-        form = asked.body if isinstance(asked.body, Form) else Form({k: str(v) for k, v in asked.document.items()})
+    def _create(self, request: ApiRequest) -> ApiResponse:
+        form = request.body if isinstance(request.body, MultipartForm) else MultipartForm({k: str(v) for k, v in request.json_body.items()})
         kind, raw = form.fields.get("import_type"), form.files.get("file")
         if kind not in _TYPES:
-            return Told(400, {"import_type": [f'"{kind}" is not a valid choice.'] if kind is not None else ["This field is required."]})
+            message = f'"{kind}" is not a valid choice.' if kind is not None else "This field is required."
+            return ApiResponse(400, {"import_type": [message]})
         if raw is None and not form.fields.get("source_file_url"):
-            return Told(400, {"file": ["Provide a file or a source_file_url."]})
+            return ApiResponse(400, {"file": ["Provide a file or a source_file_url."]})
         if raw is not None and len(raw) > _FILE_BYTES_MAX:
-            return Told(400, {"file": ["File size exceeds 25MB."]})
-        if any(self._shown(job, asked.now)["status"] == "PROCESSING" for job in self._jobs.values() if job["owner"] == asked.caller.uuid):
-            return Told(429, {"detail": _BUSY})
+            return ApiResponse(400, {"file": ["File size exceeds 25MB."]})
+        own_jobs = (job for job in self._jobs.values() if job["owner"] == request.caller.uuid)
+        if any(_job_document(job, request.now)["status"] == "PROCESSING" for job in own_jobs):
+            return ApiResponse(429, {"detail": _BUSY})
         rows = max(0, raw.count(b"\n") - 1) if raw is not None else 0
         job_id = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
         source = form.fields.get("source_format", "csv")
-        self._jobs[job_id] = {"uuid": job_id, "owner": asked.caller.uuid, "kind": kind, "format": source, "rows": rows, "at": asked.now}
-        return Told(201, self._shown(self._jobs[job_id], asked.now), acted=True)
+        self._jobs[job_id] = {"uuid": job_id, "owner": request.caller.uuid, "kind": kind, "format": source, "rows": rows, "at": request.now}
+        return ApiResponse(201, _job_document(self._jobs[job_id], request.now), acted=True)
 
-    def _get(self, asked: Asked) -> Told:
-        job = self._of(asked)
-        return Told(200, self._shown(job, asked.now)) if job is not None else Told(404, {"detail": "Not found."})
+    def _get(self, request: ApiRequest) -> ApiResponse:
+        job = self._job(request)
+        return ApiResponse(200, _job_document(job, request.now)) if job is not None else ApiResponse(404, {"detail": "Not found."})
 
-    def _errors(self, asked: Asked) -> Told:
-        if self._of(asked) is None:
-            return Told(404, {"detail": "Not found."})
-        return Told(200, {"count": 0, "next": None, "previous": None, "results": []})
+    def _errors(self, request: ApiRequest) -> ApiResponse:
+        if self._job(request) is None:
+            return ApiResponse(404, {"detail": "Not found."})
+        return ApiResponse(200, {"count": 0, "next": None, "previous": None, "results": []})
 
-    def _of(self, asked: Asked) -> dict[str, Any] | None:
-        job = self._jobs.get(asked.match["name"])
-        return job if job is not None and job["owner"] == asked.caller.uuid else None
+    def _job(self, request: ApiRequest) -> dict[str, Any] | None:
+        job = self._jobs.get(request.match["name"])
+        return job if job is not None and job["owner"] == request.caller.uuid else None
 
-    @staticmethod
-    def _shown(job: dict[str, Any], now: float) -> dict[str, Any]:
-        end = job["at"] + max(1, job["rows"]) * _ROW_S
-        done = job["rows"] if now >= end else int((now - job["at"]) / _ROW_S)
-        return {
-            "uuid": job["uuid"],
-            "status": "COMPLETED" if now >= end else "PROCESSING",
-            "import_type": job["kind"],
-            "source_format": job["format"],
-            "source_filename": f"import.{job['format']}",
-            "total_rows": job["rows"],
-            "processed_rows": done,
-            "created_count": done,
-            "failed_count": 0,
-            "created_at": iso(job["at"]),
-            "updated_at": iso(min(now, end)),
-            "started_at": iso(job["at"]),
-            "completed_at": iso(end) if now >= end else None,
-        }
+
+def _job_document(job: dict[str, Any], now: float) -> dict[str, Any]:
+    end = job["at"] + max(1, job["rows"]) * _ROW_S
+    done = job["rows"] if now >= end else int((now - job["at"]) / _ROW_S)
+    return {
+        "uuid": job["uuid"],
+        "status": "COMPLETED" if now >= end else "PROCESSING",
+        "import_type": job["kind"],
+        "source_format": job["format"],
+        "source_filename": f"import.{job['format']}",
+        "total_rows": job["rows"],
+        "processed_rows": done,
+        "created_count": done,
+        "failed_count": 0,
+        "created_at": iso(job["at"]),
+        "updated_at": iso(min(now, end)),
+        "started_at": iso(job["at"]),
+        "completed_at": iso(end) if now >= end else None,
+    }

@@ -1,4 +1,4 @@
-"""Beside sessions: transactions, users, money. Pure but for the state it is given.
+"""Transactions, users and billing. Pure but for the state given.
 
 Sources: Didit, "Transactions", "Users", "Billing".
 """
@@ -10,9 +10,9 @@ import uuid
 from typing import Any
 
 from processor.simulator.config import Switches
-from processor.simulator.exchange import Asked, Handler, Told
+from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.sessions import Sessions
-from processor.simulator.stamps import iso
+from processor.simulator.timestamps import iso
 
 _CATEGORIES = (
     "finance",
@@ -32,19 +32,21 @@ _CHECKOUTS_MAX = 10_000
 
 
 class RecordEndpoints:
-    """The routes over transactions, users and money."""
+    """The routes of transactions, users and billing."""
 
     def __init__(self, sessions: Sessions, switches: Switches, rng: random.Random) -> None:
-        self._sessions, self._switches, self._rng = sessions, switches, rng
+        self._sessions = sessions
+        self._switches = switches
+        self._rng = rng
         self._transactions: dict[tuple[str, str], dict[str, Any]] = {}  # by application and the caller's id
         self._flagged: set[str] = set()
-        self.checkouts: dict[str, tuple[Any, int]] = {}  # organization and dollars, by checkout; paid by a control route
+        self.checkouts: dict[str, tuple[Any, int]] = {}  # checkout id -> organization and dollars; a control route pays it
 
-    def handlers(self) -> dict[str, Handler]:
-        """By route."""
+    def handlers(self) -> dict[str, EndpointHandler]:
+        """Handlers by route name."""
         return {
-            "transaction.create": self._transact,
-            "transaction.list": self._transactions_of,
+            "transaction.create": self._create_transaction,
+            "transaction.list": self._list_transactions,
             "transaction.get": self._transaction,
             "user.get": self._user,
             "user.update_status": self._update_user,
@@ -52,20 +54,20 @@ class RecordEndpoints:
             "billing.top_up": self._top_up,
         }
 
-    def _transact(self, asked: Asked) -> Told:
-        """A duplicate is a 400, or the first one, as the switch says. An amount of 10 000 and more is reviewed."""
-        fault = _transaction_fault(asked.body)
-        if fault is not None:
-            return Told(400, fault)
-        caller, body = asked.caller, asked.document
+    def _create_transaction(self, request: ApiRequest) -> ApiResponse:
+        """A duplicate is a 400, or by a switch the existing one. Amounts from 10 000 are reviewed."""
+        error = _transaction_error(request.body)
+        if error is not None:
+            return ApiResponse(400, error)
+        caller, body = request.caller, request.json_body
         key = (caller.uuid, body["transaction_id"])
-        known = self._transactions.get(key)
-        if known is not None:
+        existing = self._transactions.get(key)
+        if existing is not None:
             if self._switches.transaction_duplicate == 400:  # noqa: PLR2004 - a switch
-                return Told(400, {"transaction_id": ["A transaction with this transaction_id already exists."]})
-            return Told(201, known)
+                return ApiResponse(400, {"transaction_id": ["A transaction with this transaction_id already exists."]})
+            return ApiResponse(201, existing)
         large = not caller.sandbox and _amount(body) >= 10_000  # noqa: PLR2004 - docs/simulator.md
-        answer = {
+        document = {
             "uuid": self._uuid(),
             "environment": caller.environment,
             "transaction_number": len(self._transactions) + 1,
@@ -76,70 +78,70 @@ class RecordEndpoints:
             "decision_reason_code": "AMOUNT_ABOVE_LIMIT" if large else None,
             "rule_runs": [],
             "provider_results": [],
-            "created_at": iso(asked.now),
+            "created_at": iso(request.now),
         }
-        self._transactions[key] = answer
-        return Told(201, answer, acted=True)
+        self._transactions[key] = document
+        return ApiResponse(201, document, acted=True)
 
-    def _transactions_of(self, asked: Asked) -> Told:
-        rows = [row for (application, _), row in self._transactions.items() if application == asked.caller.uuid]
-        return Told(200, {"count": len(rows), "next": None, "previous": None, "results": rows[::-1]})
+    def _list_transactions(self, request: ApiRequest) -> ApiResponse:
+        rows = [row for (application, _), row in self._transactions.items() if application == request.caller.uuid]
+        return ApiResponse(200, {"count": len(rows), "next": None, "previous": None, "results": rows[::-1]})
 
-    def _transaction(self, asked: Asked) -> Told:
+    def _transaction(self, request: ApiRequest) -> ApiResponse:
         for (application, _), row in self._transactions.items():
-            if application == asked.caller.uuid and row["uuid"] == asked.match["name"]:
-                return Told(200, row)
-        return Told(404, {"detail": "Not found."})
+            if application == request.caller.uuid and row["uuid"] == request.match["name"]:
+                return ApiResponse(200, row)
+        return ApiResponse(404, {"detail": "Not found."})
 
-    def _user(self, asked: Asked) -> Told:
-        vendor_data = asked.match["name"]
-        sessions = list(self._sessions.of(asked.caller, vendor_data))
-        if not sessions and vendor_data not in self._sessions.blocked | self._flagged:
-            return Told(404, {"detail": "Not found."})
-        return Told(200, {"vendor_data": vendor_data, "status": self._status_of(vendor_data), "session_count": len(sessions)})
+    def _user(self, request: ApiRequest) -> ApiResponse:
+        vendor_data = request.match["name"]
+        sessions = list(self._sessions.by_application(request.caller, vendor_data))
+        if not sessions and vendor_data not in self._sessions.blocked_users | self._flagged:
+            return ApiResponse(404, {"detail": "Not found."})
+        return ApiResponse(200, {"vendor_data": vendor_data, "status": self._user_status(vendor_data), "session_count": len(sessions)})
 
-    def _update_user(self, asked: Asked) -> Told:
-        """Who is blocked gets no session any more."""
-        vendor_data, status = asked.match["name"], asked.document.get("status")
+    def _update_user(self, request: ApiRequest) -> ApiResponse:
+        """Blocked users cannot get new sessions."""
+        vendor_data, status = request.match["name"], request.json_body.get("status")
         if status not in _USER_STATUSES:
-            return Told(400, {"status": [f'"{status}" is not a valid choice.'] if status is not None else _REQUIRED})
-        for named, kept in (("BLOCKED", self._sessions.blocked), ("FLAGGED", self._flagged)):
-            (kept.add if status == named else kept.discard)(vendor_data)
-        return Told(200, {"vendor_data": vendor_data, "status": status}, acted=True)
+            return ApiResponse(400, {"status": [f'"{status}" is not a valid choice.'] if status is not None else _REQUIRED})
+        for name, users in (("BLOCKED", self._sessions.blocked_users), ("FLAGGED", self._flagged)):
+            (users.add if status == name else users.discard)(vendor_data)
+        return ApiResponse(200, {"vendor_data": vendor_data, "status": status}, acted=True)
 
-    def _status_of(self, vendor_data: str) -> str:
-        if vendor_data in self._sessions.blocked:
+    def _user_status(self, vendor_data: str) -> str:
+        if vendor_data in self._sessions.blocked_users:
             return "BLOCKED"
         return "FLAGGED" if vendor_data in self._flagged else "ACTIVE"
 
-    def _balance(self, asked: Asked) -> Told:
-        answer = {
-            "balance": f"{asked.caller.organization.credits:.4f}",
+    def _balance(self, request: ApiRequest) -> ApiResponse:
+        document = {
+            "balance": f"{request.caller.organization.credits:.4f}",
             "auto_refill_enabled": False,
             "auto_refill_amount": None,
             "auto_refill_threshold": None,
         }
-        return Told(200, answer)
+        return ApiResponse(200, document)
 
-    def _top_up(self, asked: Asked) -> Told:
-        """A place to pay; the money arrives when a control route pays."""
-        amount = asked.document.get("amount_in_dollars")
+    def _top_up(self, request: ApiRequest) -> ApiResponse:
+        """Make a checkout; the credits arrive when a control route pays it."""
+        amount = request.json_body.get("amount_in_dollars")
         if not isinstance(amount, int | float) or isinstance(amount, bool):
-            return Told(400, ["amount_in_dollars is required and must be a number."])
+            return ApiResponse(400, ["amount_in_dollars is required and must be a number."])
         if amount < _TOP_UP_MIN:
-            return Told(400, [f"The minimum top up amount is ${_TOP_UP_MIN}."])
+            return ApiResponse(400, [f"The minimum top up amount is ${_TOP_UP_MIN}."])
         if len(self.checkouts) >= _CHECKOUTS_MAX:
-            return Told(500, {"detail": "The simulator holds as many checkouts as it may."})
+            return ApiResponse(500, {"detail": "The simulator holds as many checkouts as it may."})
         checkout = f"cs_sim_{self._uuid()}"
-        self.checkouts[checkout] = (asked.caller.organization, int(amount))
-        answer = {"checkout_session_id": checkout, "checkout_session_url": f"https://checkout.stripe.com/c/pay/{checkout}"}
-        return Told(200, answer, acted=True)
+        self.checkouts[checkout] = (request.caller.organization, int(amount))
+        document = {"checkout_session_id": checkout, "checkout_session_url": f"https://checkout.stripe.com/c/pay/{checkout}"}
+        return ApiResponse(200, document, acted=True)
 
     def _uuid(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
 
-def _transaction_fault(body: Any) -> Any:
+def _transaction_error(body: Any) -> Any:
     if not isinstance(body, dict):
         return {"detail": "JSON parse error"}
     missing = {
@@ -159,7 +161,7 @@ def _transaction_fault(body: Any) -> Any:
 
 
 def _amount(body: dict[str, Any]) -> float:
-    """Of the transaction; -1 if it is no number."""
+    """The amount of a transaction; -1 if it is not a number."""
     try:
         return float(body["transaction_details"].get("amount", 0))
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What operators do to sessions by the API: a new status, a note, corrected data. Pure but for the state it is given.
+"""What operators change on sessions: the status, notes, corrected data. Pure but for the state given.
 
 Sources: Didit, "Update status", "Create review", "Update session data".
 """
@@ -10,25 +10,26 @@ from typing import Any
 
 from processor.simulator.config import Switches
 from processor.simulator.decisions import decision
-from processor.simulator.exchange import Asked, Handler, Told
+from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
-from processor.simulator.stamps import iso
 from processor.simulator.statuses import UPDATABLE
-from processor.simulator.validation import update_fault
+from processor.simulator.timestamps import iso
+from processor.simulator.validation import update_error
 
 _COOLDOWN_S = 30.0
 _BACKEND = frozenset({"AML", "IP_ANALYSIS", "DATABASE_VALIDATION"})  # checks that need no user
 
 
 class ReviewEndpoints:
-    """The routes of operators."""
+    """The routes for operators."""
 
     def __init__(self, sessions: Sessions, switches: Switches) -> None:
-        self._sessions, self._switches = sessions, switches
+        self._sessions = sessions
+        self._switches = switches
 
-    def handlers(self) -> dict[str, Handler]:
-        """By route."""
+    def handlers(self) -> dict[str, EndpointHandler]:
+        """Handlers by route name."""
         return {
             "session.update_status": self._update_status,
             "session.update_data": self._update_data,
@@ -37,74 +38,74 @@ class ReviewEndpoints:
             "session.review": self._review,
         }
 
-    def _update_status(self, asked: Asked) -> Told:
-        """The present status is looked at before the body."""
-        session = asked.known
+    def _update_status(self, request: ApiRequest) -> ApiResponse:
+        """The current status is checked before the body."""
+        session = request.target_session
         if session.status not in UPDATABLE:
             allowed = "Approved, Declined, In Review, Kyc Expired, Abandoned or Resubmitted"
-            return Told(400, {"detail": f"Only sessions with status {allowed} can be updated. Current status: {session.status}"})
-        fault = update_fault(asked.body)
-        if fault is not None:
-            return Told(400, fault)
-        status = asked.body["new_status"]
-        if status == "Resubmitted" and (refused := _resubmit_refusal(session, asked.body, asked.now)) is not None:
-            return refused
+            return ApiResponse(400, {"detail": f"Only sessions with status {allowed} can be updated. Current status: {session.status}"})
+        error = update_error(request.body)
+        if error is not None:
+            return ApiResponse(400, error)
+        status = request.body["new_status"]
+        if status == "Resubmitted" and (rejection := _reject_resubmission(session, request.body, request.now)) is not None:
+            return rejection
         if status == session.status:
             if self._switches.same_status_update == 400:  # noqa: PLR2004 - a switch
-                return Told(400, ["The new status is the same as the current status."])
-            return Told(200, {"session_id": session.session_id}, session.session_id)
-        session.reviews.append(_note("api", status, asked.body.get("comment"), asked.now))
+                return ApiResponse(400, ["The new status is the same as the current status."])
+            return ApiResponse(200, {"session_id": session.session_id}, session.session_id)
+        session.reviews.append(_note("api", status, request.body.get("comment"), request.now))
         if status == "Resubmitted":
-            session.resubmit_info = {"nodes_to_resubmit": _nodes(session, asked.body), "reasons": {}}
-        self._sessions.review(session, status, asked.now)
-        return Told(200, {"session_id": session.session_id}, session.session_id, acted=True)
+            session.resubmit_info = {"nodes_to_resubmit": _nodes(session, request.body), "reasons": {}}
+        self._sessions.review(session, status, request.now)
+        return ApiResponse(200, {"session_id": session.session_id}, session.session_id, acted=True)
 
-    def _update_data(self, asked: Asked) -> Told:
-        """Corrected data of the document; told by ``data.updated``."""
-        return self._correct(asked, "id_verifications")
+    def _update_data(self, request: ApiRequest) -> ApiResponse:
+        """Correct the data of the document; sends a ``data.updated`` webhook."""
+        return self._correct(request, "id_verifications")
 
-    def _update_poa(self, asked: Asked) -> Told:
-        return self._correct(asked, "poa_verifications")
+    def _update_poa(self, request: ApiRequest) -> ApiResponse:
+        return self._correct(request, "poa_verifications")
 
-    def _correct(self, asked: Asked, array: str) -> Told:
-        session = asked.known
-        if not isinstance(asked.body, dict) or not asked.body:
-            return Told(400, {"detail": "No data to update."})
+    def _correct(self, request: ApiRequest, array: str) -> ApiResponse:
+        session = request.target_session
+        if not isinstance(request.body, dict) or not request.body:
+            return ApiResponse(400, {"detail": "No data to update."})
         if not decision(session, "v3").get(array):
-            return Told(400, {"detail": "The session has no such data to update."})
-        session.corrections |= asked.body
-        self._sessions.listener(session, "data.updated", asked.now)
-        return Told(200, {"session_id": session.session_id}, session.session_id, acted=True)
+            return ApiResponse(400, {"detail": "The session has no such data to update."})
+        session.corrections |= request.body
+        self._sessions.listener(session, "data.updated", request.now)
+        return ApiResponse(200, {"session_id": session.session_id}, session.session_id, acted=True)
 
-    def _reviews(self, asked: Asked) -> Told:
-        return Told(200, asked.known.reviews, asked.known.session_id)
+    def _reviews(self, request: ApiRequest) -> ApiResponse:
+        return ApiResponse(200, request.target_session.reviews, request.target_session.session_id)
 
-    def _review(self, asked: Asked) -> Told:
-        """A note; it never changes the status."""
-        note = _note("api", None, asked.document.get("comment"), asked.now)
-        asked.known.reviews.append(note)
-        return Told(201, note, asked.known.session_id, acted=True)
+    def _review(self, request: ApiRequest) -> ApiResponse:
+        """Add a note; it does not change the status."""
+        note = _note("api", None, request.json_body.get("comment"), request.now)
+        request.target_session.reviews.append(note)
+        return ApiResponse(201, note, request.target_session.session_id, acted=True)
 
 
 def _note(user: str, status: str | None, comment: Any, now: float) -> dict[str, Any]:
     return {"user": user, "new_status": status, "comment": comment, "created_at": iso(now)}
 
 
-def _resubmit_refusal(session: Session, body: dict[str, Any], now: float) -> Told | None:
+def _reject_resubmission(session: Session, body: dict[str, Any], now: float) -> ApiResponse | None:
     nodes = _nodes(session, body)
     if not nodes:
-        return Told(400, {"detail": "No features found that need resubmission"})
+        return ApiResponse(400, {"detail": "No features found that need resubmission"})
     if all(node.get("feature") in _BACKEND for node in nodes):
         last, session.backend_resubmit_at = session.backend_resubmit_at, now
         if last is not None and now < last + _COOLDOWN_S:
             session.backend_resubmit_at = last
             wait_s = math.ceil(last + _COOLDOWN_S - now)
-            return Told(429, {"detail": f"Resubmission was already requested. Please wait {wait_s} seconds."})
+            return ApiResponse(429, {"detail": f"Resubmission was already requested. Please wait {wait_s} seconds."})
     return None
 
 
 def _nodes(session: Session, body: dict[str, Any]) -> list[dict[str, Any]]:
-    """The nodes to do again: those named, else those of features that were not approved."""
+    """The nodes to resubmit: those in the body, else those of features that were not approved."""
     if body.get("nodes_to_resubmit"):
         return list(body["nodes_to_resubmit"])
     arrays = [items for items in decision(session, "v3").values() if isinstance(items, list)]

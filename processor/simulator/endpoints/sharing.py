@@ -1,16 +1,16 @@
-"""Sessions handed from one application to another. Pure but for the state it is given (Didit, "Share session", "Import shared session")."""
+"""Sharing sessions between applications. Pure but for the state given (Didit, "Share session", "Import shared session")."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from processor.simulator.applications import Directory
+from processor.simulator.applications import ApplicationDirectory
 from processor.simulator.decisions import decision
-from processor.simulator.exchange import Asked, Handler, Told
+from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
-from processor.simulator.tokens import claims_of, signed
+from processor.simulator.tokens import sign, verified_claims
 from processor.simulator.validation import is_uuid
 
 _FINISHED = frozenset({"Approved", "Declined", "In Review"})
@@ -19,35 +19,40 @@ _REQUIRED = ["This field is required."]
 
 
 class SharingEndpoints:
-    """Both ends of sharing."""
+    """The routes of sharing and importing. ``workflows`` returns the known workflow ids; None: every UUID."""
 
-    def __init__(self, sessions: Sessions, directory: Directory, secret: str, workflows: Callable[[], frozenset[str] | None]) -> None:
-        self._sessions, self._directory, self._secret, self._workflows = sessions, directory, secret, workflows
-        self._imported: set[tuple[str, str]] = set()  # session and application it was shared with
+    def __init__(
+        self, sessions: Sessions, directory: ApplicationDirectory, secret: str, workflows: Callable[[], frozenset[str] | None]
+    ) -> None:
+        self._sessions = sessions
+        self._directory = directory
+        self._secret = secret
+        self._workflows = workflows
+        self._imported: set[tuple[str, str]] = set()  # session id and the application that imported it
 
-    def handlers(self) -> dict[str, Handler]:
-        """By route."""
+    def handlers(self) -> dict[str, EndpointHandler]:
+        """Handlers by route name."""
         return {"session.share": self._share, "session.import_shared": self._import}
 
-    def _share(self, asked: Asked) -> Told:
-        session, body = asked.known, asked.document
+    def _share(self, request: ApiRequest) -> ApiResponse:
+        session, body = request.target_session, request.json_body
         if session.status not in _FINISHED:
-            return Told(400, {"detail": ['Only finished sessions ("Approved", "Declined", "In Review") can be shared.']})
+            return ApiResponse(400, {"detail": ['Only finished sessions ("Approved", "Declined", "In Review") can be shared.']})
         target, ttl_s = body.get("for_application_id"), body.get("ttl_in_seconds", _TTL_S)
-        fault = self._share_fault(asked.caller.uuid, target, ttl_s)
-        if fault is not None:
-            return Told(400, fault)
+        error = self._share_error(request.caller.uuid, target, ttl_s)
+        if error is not None:
+            return ApiResponse(400, error)
         claims = {
             "session_id": session.session_id,
-            "from_application_id": asked.caller.uuid,
+            "from_application_id": request.caller.uuid,
             "for_application_id": target,
-            "iat": int(asked.now),
-            "exp": int(asked.now) + ttl_s,
+            "iat": int(request.now),
+            "exp": int(request.now) + ttl_s,
         }
-        answer = {"share_token": signed(claims, self._secret), "for_application_id": target, "session_kind": "user"}
-        return Told(200, answer, session.session_id, acted=True)
+        document = {"share_token": sign(claims, self._secret), "for_application_id": target, "session_kind": "user"}
+        return ApiResponse(200, document, session.session_id, acted=True)
 
-    def _share_fault(self, own: str, target: Any, ttl_s: Any) -> Any:
+    def _share_error(self, own: str, target: Any, ttl_s: Any) -> Any:
         if target is None:
             return {"for_application_id": _REQUIRED}
         if target == own:
@@ -60,40 +65,40 @@ class SharingEndpoints:
             return {"ttl_in_seconds": [f"Ensure this value is greater than or equal to {_TTL_S_MIN}."]}
         return {"ttl_in_seconds": [f"Ensure this value is less than or equal to {_TTL_S_MAX}."]} if ttl_s > _TTL_S_MAX else None
 
-    def _import(self, asked: Asked) -> Told:
-        body, caller = asked.document, asked.caller
-        fault = self._import_fault(body, caller.uuid, asked.now)
-        if fault is not None:
-            return Told(400, fault)
-        original = self._original(body["share_token"], asked.now)
+    def _import(self, request: ApiRequest) -> ApiResponse:
+        body, caller = request.json_body, request.caller
+        error = self._import_error(body, caller.uuid, request.now)
+        if error is not None:
+            return ApiResponse(400, error)
+        original = self._original(body["share_token"], request.now)
         if original is None:
-            return Told(400, {"share_token": ["Original session does not exist."]})
+            return ApiResponse(400, {"share_token": ["Original session does not exist."]})
         known = self._workflows()
         if not is_uuid(body["workflow_id"]) or (known is not None and body["workflow_id"] not in known):
-            return Told(404, {"detail": "Workflow does not exist for this application."})
+            return ApiResponse(404, {"detail": "Workflow does not exist for this application."})
         pair = (original.session_id, caller.uuid)
         if pair in self._imported:
-            return Told(403, {"detail": "This session has already been shared with your application."})
+            return ApiResponse(403, {"detail": "This session has already been shared with your application."})
         self._imported.add(pair)
-        session = self._sessions.store_import(caller, original, body, asked.now)
-        answer = {**decision(session, "v3"), "shared_from_session": original.session_id}
-        return Told(201, answer, session.session_id, acted=True)
+        session = self._sessions.store_import(caller, original, body, request.now)
+        document = {**decision(session, "v3"), "shared_from_session": original.session_id}
+        return ApiResponse(201, document, session.session_id, acted=True)
 
-    def _import_fault(self, body: dict[str, Any], own: str, now: float) -> Any:
+    def _import_error(self, body: dict[str, Any], own: str, now: float) -> Any:
         missing = {name: _REQUIRED for name in ("share_token", "trust_review", "workflow_id") if name not in body}
         if missing:
             return missing
         if not isinstance(body["trust_review"], bool):
             return {"trust_review": ["Must be a valid boolean."]}
-        fault = _token_fault(claims_of(body["share_token"], self._secret), own, now)
-        return {"share_token": [fault]} if fault is not None else None
+        error = _token_error(verified_claims(body["share_token"], self._secret), own, now)
+        return {"share_token": [error]} if error is not None else None
 
     def _original(self, token: str, now: float) -> Session | None:
-        claims = claims_of(token, self._secret)
+        claims = verified_claims(token, self._secret)
         return self._sessions.get(claims["session_id"], now) if claims is not None else None
 
 
-def _token_fault(claims: dict[str, Any] | None, own: str, now: float) -> str | None:
+def _token_error(claims: dict[str, Any] | None, own: str, now: float) -> str | None:
     if claims is None or not isinstance(claims.get("session_id"), str):
         return "Invalid share token."
     if claims.get("exp", 0) <= now:

@@ -1,0 +1,147 @@
+"""Sends webhooks: a bounded heap of deliveries by due time, a fixed number of workers, and one ledger entry for each attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from processor.simulator.config import Switches, WebhookOptions
+from processor.simulator.ledger import Ledger
+from processor.simulator.session import Session
+from processor.simulator.timer import ResettableTimer
+from processor.simulator.webhooks import DeliveryOutcome, envelope, headers, next_attempt_at, wire, with_attempt
+
+_WORKERS = 16
+_WAITING_MAX = 100_000
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """An event to be sent; ``timestamp`` (epoch seconds) is signed."""
+
+    body: dict[str, Any]
+    event_id: str
+    timestamp: int
+    attempt: int = 1
+    test: bool = False
+    sent_at: float = 0.0  # epoch seconds, of the latest attempt
+
+
+class WebhookSender:
+    """All webhooks of a simulator. Deliveries are due by ``session_now``; signatures carry ``wall_now``. Both are epoch seconds."""
+
+    def __init__(
+        self,
+        options: WebhookOptions,
+        switches: Switches,
+        ledger: Ledger,
+        rng: random.Random,
+        *,
+        session_now: Callable[[], float],
+        wall_now: Callable[[], float],
+    ) -> None:
+        self.options = options
+        self._empty = switches.absent_features == "empty"
+        self._ledger = ledger
+        self._rng = rng
+        self._session_now = session_now
+        self._wall_now = wall_now
+        self._waiting: list[tuple[float, int, _Delivery]] = []  # due time, sequence number
+        self._sequence = 0
+        self._timer = ResettableTimer(session_now)
+        self._due: asyncio.Queue[_Delivery] = asyncio.Queue(maxsize=_WORKERS)
+
+    def enqueue(self, session: Session, webhook_type: str, at: float, *, test: bool = False) -> None:
+        """Send an event of a session, unless it is drawn as lost; ``at`` is when it happened, by ``session_now``."""
+        if self.options.url is None:
+            return
+        body = envelope(session, webhook_type, at, self.options.version, empty=self._empty)
+        first = _Delivery(body, self._uuid(), int(self._wall_now()), test=test)
+        if self._draw(self.options.lost):
+            self._record(first, "lost", attempt=0)
+            return
+        for _ in range(2 if self._draw(self.options.doubled) else 1):
+            copy = _Delivery(body, first.event_id, first.timestamp, test=test)
+            self._schedule(at + self._rng.uniform(0, self.options.jitter_s), copy)
+
+    def wake(self) -> None:
+        """To be called after ``session_now`` was set ahead."""
+        self._timer.wake()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        # a new connection for each attempt: one that the receiver has closed meanwhile would look like a failure of the receiver
+        connector = aiohttp.TCPConnector(limit=_WORKERS, force_close=True)
+        async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as group:
+            workers = [group.create_task(self._work(http)) for _ in range(_WORKERS)]
+            while not any(worker.done() for worker in workers):
+                await self._dispatch_due()
+
+    async def _dispatch_due(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._session_now():
+            await self._due.put(heapq.heappop(self._waiting)[2])
+        await self._timer.wait_until(self._waiting[0][0] if self._waiting else None)
+
+    async def _work(self, http: aiohttp.ClientSession) -> None:
+        while True:
+            delivery = await self._due.get()
+            options = self.options
+            if options.url is None:
+                continue
+            outcome = await self._send(http, options, options.url, delivery)
+            self._record(delivery, outcome, attempt=delivery.attempt)
+            due = next_attempt_at(delivery.attempt, outcome, self._session_now(), options.retry_s)
+            if due is not None:
+                delivery.attempt += 1
+                self._schedule(due, delivery)
+
+    async def _send(self, http: aiohttp.ClientSession, options: WebhookOptions, url: str, delivery: _Delivery) -> DeliveryOutcome:
+        if options.event_id == "per_attempt":
+            delivery.event_id = self._uuid()
+        if options.timestamp == "per_attempt":
+            delivery.timestamp = int(self._wall_now())
+        delivery.sent_at = self._wall_now()
+        document = with_attempt(delivery.body, delivery.event_id, delivery.timestamp)
+        dropped = {name.lower() for name in options.drop_headers} if self._draw(options.drop_rate) else set()
+        signed = headers(document, options.secret, test=delivery.test)
+        sent = {name: value for name, value in signed.items() if name.lower() not in dropped}
+        try:
+            timeout = aiohttp.ClientTimeout(total=options.timeout_s)
+            async with http.post(url, data=wire(document), headers=sent, timeout=timeout, allow_redirects=False) as response:
+                return response.status
+        except TimeoutError:
+            return "timeout"
+        except (aiohttp.ClientError, OSError, ValueError):
+            return "connection_error"
+
+    def _schedule(self, due: float, delivery: _Delivery) -> None:
+        if len(self._waiting) >= _WAITING_MAX:
+            self._record(delivery, "no_room", attempt=0)
+            return
+        self._sequence += 1
+        heapq.heappush(self._waiting, (due, self._sequence, delivery))
+        self._timer.wake(due)
+
+    def _record(self, delivery: _Delivery, outcome: DeliveryOutcome | str, *, attempt: int) -> None:
+        self._ledger.add_webhook_attempt(
+            {
+                "at": delivery.sent_at or self._wall_now(),
+                "attempt": attempt,
+                "event_id": delivery.event_id,
+                "answer": outcome,
+                **{name: delivery.body[name] for name in ("session_id", "status", "webhook_type", "created_at")},
+            }
+        )
+
+    def _draw(self, rate: float) -> bool:
+        return rate > 0 and self._rng.random() < rate
+
+    def _uuid(self) -> str:
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
