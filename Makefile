@@ -6,6 +6,8 @@ ARGS ?=
 NAME ?= throughput
 IMAGE ?= verification-processor:local
 IMAGE_ARGS ?=
+# tests are rewritten and compiled once, not at each run, also where a machine is set up otherwise
+export PYTHONDONTWRITEBYTECODE :=
 
 # the newest Python that runs; a pyenv shim that stands for no installed version is passed over
 PY ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -20,11 +22,12 @@ AUDIT := $(VENV)-audit
 AUDIT_STAMP := $(AUDIT)/.stamp
 OVERLAYS := local prod prod-keda
 
-.PHONY: help demo test check lint types fix bench lock docs deploy-check deploy-files image image-check sbom audit clean
+.PHONY: help demo test test-fast check lint types fix bench lock docs deploy-check deploy-files image image-check sbom audit clean
 
 help:
 	@echo "make demo   show it: a real Kafka, the Didit simulator, three processors, one killed (ARGS=\"--requests 300 --json\")"
-	@echo "make test   all tests, on a real Kafka"
+	@echo "make test   all tests, on a real Kafka; some minutes (one of them: ARGS=\"-n 0 tests/unit/test_engine.py -k doubt\")"
+	@echo "make test-fast     all that needs no Kafka and no browser; under a minute"
 	@echo "make check  lint, types, deployment files (each alone: make lint, make types, make deploy-check)"
 	@echo "make fix    what the linter and the formatter can mend by themselves"
 	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing|tracing)"
@@ -50,6 +53,10 @@ $(STAMP): requirements-dev.lock pyproject.toml processor/__init__.py
 
 demo: $(STAMP)
 	@$(RUN) -m processor demo $(ARGS)
+
+# what needs no Kafka and no browser, and a tenth of each story of chance (tests/effort.py)
+test-fast: $(STAMP)
+	@$(RUN) -m pytest -n auto -m "not broker and not slow" --hypothesis-profile=fast $(ARGS)
 
 # most of a test's time is waiting; three workers, each with a Kafka of its own, suit two cores
 test: $(STAMP)

@@ -210,11 +210,11 @@ def test_brackets_inside_strings_are_not_depth() -> None:
 @pytest.mark.parametrize("last", [b'"270f":1', b'"request_id":1,' * 100_000 + b'"request_id":1'], ids=["one key", "all keys"])
 def test_a_repeated_key_among_very_many_is_found_in_no_time(last: bytes) -> None:
     text = b"{" + b",".join(b'"%x":1' % n for n in range(100_000)) + b"," + last + b"}"
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(JsonFault, match="twice"):
         strict_json.loads(text)
     assert strict_json.salvage_members(text, ("request_id",)) == {}
-    assert time.perf_counter() - begin < 10.0, "comparing every key with every other takes minutes, and the whole process waits"
+    assert time.process_time() - begin < 10.0, "comparing every key with every other takes minutes, and the whole process waits"
 
 
 def document(result: Result) -> dict[str, Any]:
