@@ -9,7 +9,7 @@ RUN python -m venv /opt/app \
  && /opt/app/bin/pip install -q --require-hashes -r requirements.lock \
  && python -m venv /opt/build \
  && /opt/build/bin/pip install -q --require-hashes -r requirements-build.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY processor ./processor
 COPY schemas ./schemas
 RUN /opt/build/bin/pip wheel -q --no-deps --no-build-isolation -w /dist . \

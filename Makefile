@@ -6,6 +6,8 @@ ARGS ?=
 NAME ?= throughput
 IMAGE ?= verification-processor:local
 IMAGE_ARGS ?=
+# tests are rewritten and compiled once, not at each run, also where a machine is set up otherwise
+export PYTHONDONTWRITEBYTECODE :=
 
 # the newest Python that runs; a pyenv shim that stands for no installed version is passed over
 PY ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -20,12 +22,14 @@ AUDIT := $(VENV)-audit
 AUDIT_STAMP := $(AUDIT)/.stamp
 OVERLAYS := local prod prod-keda
 
-.PHONY: help demo test check bench lock docs deploy-check deploy-files image image-check sbom audit clean
+.PHONY: help demo test test-fast check lint types fix bench lock docs deploy-check deploy-files image image-check sbom audit clean
 
 help:
 	@echo "make demo   show it: a real Kafka, the Didit simulator, three processors, one killed (ARGS=\"--requests 300 --json\")"
-	@echo "make test   all tests, on a real Kafka"
-	@echo "make check  lint, types, locks, deployment files"
+	@echo "make test   all tests, on a real Kafka; some minutes (one of them: ARGS=\"-n 0 tests/unit/test_engine.py -k doubt\")"
+	@echo "make test-fast     all that needs no Kafka and no browser; under a minute"
+	@echo "make check  lint, types, deployment files (each alone: make lint, make types, make deploy-check)"
+	@echo "make fix    what the linter and the formatter can mend by themselves"
 	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing|tracing)"
 	@echo "make docs   write the generated pages anew"
 	@echo "make lock   write the lock files anew"
@@ -37,7 +41,8 @@ help:
 	@echo "make clean  remove what was installed and cached here"
 
 # set-up speaks on stderr only: stdout belongs to the job
-$(STAMP): requirements-dev.lock pyproject.toml
+# processor/__init__.py: the version, which the installed metadata repeats
+$(STAMP): requirements-dev.lock pyproject.toml processor/__init__.py
 	@{ test -n "$(PY)" || { echo "Python 3.11 or newer, with venv, is needed"; exit 1; }; \
 	  test -x $(RUN) || "$(PY)" -m venv $(VENV); \
 	  test -x $(UV) || $(RUN) -m pip install -q --disable-pip-version-check "uv==$(UV_VERSION)"; \
@@ -49,14 +54,26 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP)
 	@$(RUN) -m processor demo $(ARGS)
 
+# what needs no Kafka and no browser, and a tenth of each story of chance (tests/effort.py)
+test-fast: $(STAMP)
+	@$(RUN) -m pytest -n auto -m "not broker and not slow" --hypothesis-profile=fast $(ARGS)
+
 # most of a test's time is waiting; three workers, each with a Kafka of its own, suit two cores
 test: $(STAMP)
 	@$(RUN) -m pytest -n 3 $(ARGS)
 
-check: $(STAMP) deploy-check
+check: lint types deploy-check
+
+lint: $(STAMP)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+
+types: $(STAMP)
 	$(VENV)/bin/mypy
+
+fix: $(STAMP)
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
 
 # hadolint's wheel is large: it stays out of the development lock and comes with the first check
 $(DEPLOY_STAMP): requirements-deploy.lock $(STAMP)
@@ -96,10 +113,11 @@ $(AUDIT_STAMP): requirements-audit.lock requirements.lock $(STAMP)
 	  $(UV) pip install -q --python $(AUDIT)/tools/bin/python --require-hashes -r requirements-audit.lock; \
 	  $(UV) pip install -q --python $(AUDIT)/image/bin/python --require-hashes -r requirements.lock; touch $@; } >&2
 
-# from an environment like the image's, so that licences and what needs what are in it
+# from an environment like the image's, so that licences and what needs what are in it. The tool knows no dynamic version: it gets ours
 sbom: $(AUDIT_STAMP)
 	@mkdir -p dist
-	@$(AUDIT)/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible --of JSON \
+	@sed "s/^dynamic = .*/version = \"$$($(RUN) -m hatchling version)\"/" pyproject.toml > dist/pyproject.toml
+	@$(AUDIT)/tools/bin/cyclonedx-py environment --pyproject dist/pyproject.toml --mc-type application --output-reproducible --of JSON \
 	  -o dist/sbom.json $(AUDIT)/image/bin/python
 	@echo "dist/sbom.json"
 

@@ -22,13 +22,14 @@ BY_PROMETHEUS = {"up"}  # made by Prometheus itself
 BY_PROCESS = {"process_resident_memory_bytes"}  # the Prometheus client's own
 METRIC = re.compile(r"\b(?:vp|process)_[a-z0-9_]+")
 SELECTOR = re.compile(r"\b((?:vp|process)_[a-z0-9_]+)\{([^}]*)\}")
+HOW_TO_GET = {"promtool": "from the package prometheus", "docker-compose": "apt-get install docker-compose"}  # of others: the lock
 BY_SCRAPE = {"job", "instance", "namespace", "pod", "le"}  # labels that Prometheus and histograms add
 
 
 def _missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is needed in CI")
-    pytest.skip(f"{what} is not here")
+    pytest.skip(f"{what} is not here ({HOW_TO_GET.get(what, '`make deploy-check` installs it')})")
 
 
 def tool(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from processor import __version__
 from processor.cli.batch import batch, fail, register, settings_or_fail
 from processor.cli.dead_letters import deadletters_app, find
 from processor.cli.retry import retry_app
@@ -17,9 +18,7 @@ from processor.cli.simulate import simulate
 from processor.cli.status import lag, status, top
 from processor.settings import ConfigurationError, Settings
 
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_show_locals=False, help="Pushes identity verifications from Kafka through Didit's API."
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(retry_app, name="retry")
@@ -33,6 +32,20 @@ app.add_typer(deadletters_app, name="deadletters")
 results_app = typer.Typer(invoke_without_command=True)
 results_app.command("find")(find)
 app.add_typer(results_app, name="results")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"verification-processor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    *,
+    _version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version, and end")] = False,
+) -> None:
+    """Pushes identity verifications from Kafka through Didit's API."""
 
 
 @app.command()

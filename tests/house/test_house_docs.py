@@ -24,8 +24,9 @@ from tools.docs.metrics import metrics_page
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
-README = (ROOT / "README.md").read_text()
-EVERYTHING = "\n".join([README, (ROOT / "CHANGELOG.md").read_text(), *DOCS.values()])
+AT_ROOT = {path.name: path.read_text() for path in ROOT.glob("*.md")}
+README = AT_ROOT["README.md"]
+EVERYTHING = "\n".join([*AT_ROOT.values(), *DOCS.values()])
 SOURCES = {path: path.read_text() for path in (ROOT / "processor").rglob("*.py")}
 PROMISES = [f"G{number}" for number in range(1, 9)]
 GONE = {"VP_BUDGET__SHARE"}  # named to say that it is gone
@@ -172,7 +173,7 @@ def test_package_and_architecture_page_show_the_same_rooms() -> None:
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
-    for where, text in [(ROOT, README), (ROOT, (ROOT / "CHANGELOG.md").read_text()), *((ROOT / "docs", text) for text in DOCS.values())]:
+    for where, text in [*((ROOT, text) for text in AT_ROOT.values()), *((ROOT / "docs", text) for text in DOCS.values())]:
         for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", text):
             page = (where / target).read_text() if target.endswith(".md") else text
             assert (where / target).exists(), target

@@ -257,6 +257,7 @@ def test_keda_scales_by_fresh_requests_only_and_fixes_no_count() -> None:
     assert scaled["spec"]["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "verification-processor"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [None, {"maxReplicaCount": "many"}])
 def test_keda_would_take_the_scaled_object(fault: dict[str, Any] | None) -> None:
     tool("kubectl")

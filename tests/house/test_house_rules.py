@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,11 @@ IMPURE_CALLS = re.compile(
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def _room(path: Path) -> str:
     first = path.relative_to(ROOT / "processor").with_suffix("").parts[0]
     return "" if first == "__init__" else first
@@ -125,7 +131,7 @@ def _room(path: Path) -> str:
 
 def _imports(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_tree(path)):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "processor":
             names = [node.module]
@@ -223,7 +229,7 @@ def test_the_root_holds_rooms_and_nothing_else() -> None:
 def test_modules_and_functions_are_short(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= 400
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno + 1 <= 70, f"{path}:{node.lineno} {node.name}"
     assert path.stem not in BANNED_NAMES
@@ -251,7 +257,7 @@ def test_pure_modules_have_no_clock_no_draw_and_no_io() -> None:
 
 def test_no_task_is_fired_and_forgotten() -> None:
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
                 called = ast.unparse(node.value.func)
                 assert not called.endswith(("create_task", "ensure_future")), f"{path}:{node.lineno}"

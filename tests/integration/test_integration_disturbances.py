@@ -174,7 +174,7 @@ def own_kafka() -> Iterator[LocalKafka]:
     """A broker that a test may kill."""
     with LocalKafka() as cluster:
         if cluster.external:
-            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours to kill")
+            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours (unset it, and a local one is started)")
         yield cluster
 
 

@@ -40,7 +40,7 @@ async def produce(bootstrap: str, topic: str, value: bytes) -> int:
 async def test_a_killed_broker_keeps_ports_and_data_and_a_frozen_one_answers_nothing() -> None:
     with LocalKafka() as kafka:
         if kafka.external:
-            pytest.skip("KAFKA_BOOTSTRAP is set")
+            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours (unset it, and a local one is started)")
         broker = kafka.brokers[0]
         await make_topic(kafka.bootstrap, "t")
         assert await produce(kafka.bootstrap, "t", b"one") == 0
@@ -62,7 +62,7 @@ async def test_a_killed_broker_keeps_ports_and_data_and_a_frozen_one_answers_not
 async def test_three_brokers_are_one_cluster() -> None:
     with LocalKafka(brokers=3) as kafka:
         if kafka.external:
-            pytest.skip("KAFKA_BOOTSTRAP is set")
+            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours (unset it, and a local one is started)")
         admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
         await admin.start()
         await admin.create_topics([NewTopic("t", 3, 3)])

@@ -52,7 +52,8 @@ CONTRAST = """() => {
   return bad;
 }"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="needs Chromium (set CHROMIUM to its path)")
+MISSING = "Chromium is not here (apt-get install chromium, or CHROMIUM=path)"
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason=MISSING)]
 
 
 class Watched:

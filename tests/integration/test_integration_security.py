@@ -38,9 +38,9 @@ def certificates(folder: Path) -> None:
 @pytest.fixture
 def secured(tmp_path: Path) -> Iterator[LocalKafka]:
     if os.environ.get("KAFKA_BOOTSTRAP"):
-        pytest.skip("KAFKA_BOOTSTRAP is set")
+        pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours (unset it, and a local one is started)")
     if shutil.which("openssl") is None:
-        pytest.skip("openssl is not here")
+        pytest.skip("openssl is not here (apt-get install openssl)")
     certificates(tmp_path)
     overrides = {
         "listener.security.protocol.map": "PLAINTEXT:SASL_SSL,CONTROLLER:PLAINTEXT,CHAOS:PLAINTEXT",

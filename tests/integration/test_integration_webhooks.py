@@ -83,7 +83,7 @@ def own_kafka() -> Iterator[LocalKafka]:
     """A broker that a test may stop."""
     with LocalKafka() as cluster:
         if cluster.external:
-            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours to stop")
+            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours (unset it, and a local one is started)")
         yield cluster
 
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
+from effort import full
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from memory_log import MemoryLog, MemoryTopic
@@ -110,7 +111,7 @@ def acting(story: Story) -> int:
     return sum(1 for _, fate in story.calls if fate != "void")
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=full(50), deadline=None, derandomize=True)
 @given(owners=owners, announced=st.booleans())
 @example(owners=[Owner(0, 30, 0.7, 0, "answered", 1), Owner(0.1, 30, 0, 0, "answered", 2)], announced=True)
 def test_a_call_that_may_have_acted_is_never_followed_by_another(owners: list[Owner], announced: bool) -> None:
@@ -119,7 +120,7 @@ def test_a_call_that_may_have_acted_is_never_followed_by_another(owners: list[Ow
     assert acting(story) <= 1, story
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=full(20), deadline=None, derandomize=True)
 @given(owners=owners, lag_s=st.sampled_from((0.0, 0.05)))
 def test_whoever_lives_on_makes_the_call_or_knows_of_a_doubt(owners: list[Owner], lag_s: float) -> None:
     last = Owner(60, 60, lag_s, 0, "answered", 1)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+from effort import full
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_log import MemoryLog, MemoryTopic
@@ -182,7 +183,7 @@ stalls = st.lists(st.tuples(st.floats(0, 80), st.floats(1, 5)).map(lambda s: (s[
 lives = st.lists(st.one_of(st.just([100.0]), st.floats(5, 95).map(lambda s: [s, 100 - s])), min_size=1, max_size=3)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=full(25), deadline=None, derandomize=True)
 @given(limits=limits, seed=st.integers(0, 2**32), stalls=stalls, lives_s=lives)
 def test_stalls_losses_cancellations_joins_and_kills(
     limits: dict[str, int], seed: int, stalls: list[tuple[float, float]], lives_s: list[list[float]]
@@ -190,13 +191,20 @@ def test_stalls_losses_cancellations_joins_and_kills(
     assert World(limits, seed, lives_s, stalls).over() == {}
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=full(8), deadline=None, derandomize=True)
 @given(limits=limits, seed=st.integers(0, 2**32), lives_s=st.lists(st.floats(0.1, 6), min_size=5, max_size=15))
 def test_a_crash_loop(limits: dict[str, int], seed: int, lives_s: list[float]) -> None:
     assert World(limits, seed, [lives_s, [60.0]]).over() == {}
 
 
-@pytest.mark.parametrize(("limit", "latency_s", "replicas"), [(40, 0.1, 1), (100, 0.1, 3), (100, None, 2)])
+@pytest.mark.parametrize(
+    ("limit", "latency_s", "replicas"),
+    [
+        (40, 0.1, 1),
+        pytest.param(100, 0.1, 3, marks=pytest.mark.slow),
+        pytest.param(100, None, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_the_limit_is_reached_and_not_passed_while_work_waits(limit: int, latency_s: float | None, replicas: int) -> None:
     world = World(dict.fromkeys(SCOPES, limit), 7, [[300.0]] * replicas, unkind=False, callers=20, latency_s=latency_s)
     server = world.play()
@@ -236,15 +244,15 @@ def restless(seed: int) -> World:
     return World(dict.fromkeys(SCOPES, 20), seed, [[25.0, 25.0, 25.0, 25.0], [17.0, 30.0, 40.0]], callers=20)
 
 
-def seen(worlds: int = 5) -> int:
-    return sum(restless(seed).over() != {} for seed in range(worlds))
+def seen(worlds: int = 5) -> bool:
+    return any(restless(seed).over() for seed in range(worlds))
 
 
 def test_the_judge_sees_a_newcomer_that_does_not_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert seen() == 0
+    assert not seen(full(5))
     monkeypatch.setattr(Rules, "replay_s", 0.0)
     monkeypatch.setattr(log_reader, "_LEAST_REPLAYED", 0)
-    assert seen() > 0
+    assert seen()
 
 
 def test_the_judge_sees_an_end_that_is_said_before_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,4 +269,4 @@ def test_the_judge_sees_an_end_that_is_said_before_the_answer(monkeypatch: pytes
 
 def test_the_judge_sees_a_promise_that_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rules, "promise_s", 0.5)
-    assert seen() > 0
+    assert seen()

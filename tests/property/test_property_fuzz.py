@@ -6,13 +6,15 @@ import json
 import random
 from pathlib import Path
 
+from effort import full
+
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.headers import hop_headers
 from processor.contract.records import Headers, Hop, Record, Source
 from processor.didit.calls import build_call
 from processor.didit.catalog import OPERATIONS
 
-COUNT = 100_000
+COUNT = full(100_000)
 SEEDS = (Path(__file__).parent.parent / "contract" / "fixtures" / "requests.v1.jsonl").read_bytes().splitlines()
 PIECES = (
     *(b'"', b"\\", b"\\u0000", b"\\ud800", b"\\udc00", b"{", b"}", b"[", b"]", b",", b":", b"null", b"true", b"NaN", b"Infinity", b"-"),

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from aiokafka import TopicPartition
 from dead_letters import dead_letter
+from effort import full
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +33,7 @@ VALUES = st.one_of(
 HEADERS = st.lists(st.tuples(st.sampled_from([*OURS, "vp-value-size-bytes", "vp-due-ms", "vp-?", "x"]), VALUES), max_size=12)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=full(300), deadline=None, derandomize=True)
 @given(HEADERS, st.one_of(st.none(), st.binary(max_size=60)), st.one_of(st.none(), st.binary(max_size=9)), st.integers(-5, 2**53))
 def test_any_record_of_the_topic_is_a_dead_letter_that_can_be_listed_and_redriven(
     headers: list[tuple[str, bytes | None]], value: bytes | None, key: bytes | None, stamp_ms: int
@@ -48,7 +49,7 @@ def test_any_record_of_the_topic_is_a_dead_letter_that_can_be_listed_and_redrive
         assert read_hop(Record(Source("v.retry.10s", 0, 1), key, value, hop_headers(hop), NOW)) == hop, "a lane takes it"
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=full(100), deadline=None, derandomize=True)
 @given(st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.text()), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
 def test_any_value_of_the_repairs_and_results_topics_is_passed_over_or_read(document: Any) -> None:
     try:
@@ -60,7 +61,7 @@ def test_any_value_of_the_repairs_and_results_topics_is_passed_over_or_read(docu
     masked_request(value)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=full(100), deadline=None, derandomize=True)
 @given(st.text(min_size=1, max_size=30).filter(lambda text: "secret" not in text), st.sampled_from(sorted(OPERATIONS)))
 def test_nothing_of_an_input_is_shown(secret: str, operation: str) -> None:
     marked = f"secret{secret}secret"
@@ -73,7 +74,7 @@ def test_nothing_of_an_input_is_shown(secret: str, operation: str) -> None:
     assert b"secret" not in orjson.dumps(masked_request(orjson.dumps(document)))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=full(60), deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(st.sampled_from([*sorted(OPERATIONS), "verification"]), st.integers(0, 5000)), max_size=80),
     st.floats(0.01, 1.0),
@@ -101,7 +102,7 @@ def test_in_no_window_does_a_scope_get_more_than_its_share(
             assert bisect.bisect_left(sorted(times), begin + int(window_s * 1000)) - bisect.bisect_left(sorted(times), begin) <= most
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=full(200), deadline=None, derandomize=True)
 @given(st.lists(st.integers(0, 500), max_size=12), st.integers(1, 400))
 def test_the_newest_of_all_partitions_are_about_as_many_as_are_kept(sizes: list[int], total_max: int) -> None:
     room = newest({TopicPartition("t", n): size for n, size in enumerate(sizes)}, total_max)
@@ -110,7 +111,7 @@ def test_the_newest_of_all_partitions_are_about_as_many_as_are_kept(sizes: list[
     assert taken >= min(sum(sizes), total_max)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=full(100), deadline=None, derandomize=True)
 @given(st.integers(0, 2**53), st.one_of(st.none(), st.sampled_from(["http_503", "redriven"])))
 def test_a_waiting_record_is_described_whatever_its_times(due_ms: int, error: str | None) -> None:
     record = Record(Source("v.retry.10s", 0, 1), None, b"{}", (), 5)

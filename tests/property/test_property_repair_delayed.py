@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from effort import full
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ HERE = LogPosition("01234567", 0)
 PLACE = ("v.retry.1m", 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=full(200), deadline=None)
 @given(st.data())
 def test_entries_are_what_was_delivered_less_what_is_done(data: st.DataObject) -> None:
     draw = data.draw(st.randoms(use_true_random=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from effort import full
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ def at(offset: int, log: str = "01234567") -> LogPosition:
 HERE = at(0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=full(300), deadline=None)
 @given(st.data())
 def test_no_owner_repeats_or_passes_over_a_record(data: st.DataObject) -> None:
     draw = data.draw(st.randoms(use_true_random=False))

@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema_rs
 import orjson
 import pytest
+from effort import full
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signing import NOW, SECRET, canonical, delivery, digest, signed, simple
@@ -96,7 +97,7 @@ def node() -> Iterator[Node]:
     if command is None:
         if os.environ.get("CI"):
             pytest.fail("node is needed in CI: it is the second opinion on the canonical form")
-        pytest.skip("node is not here: the canonical form is not compared with JavaScript's")
+        pytest.skip("node is not here (apt-get install nodejs): the canonical form is not compared with JavaScript's")
     found = Node(command)
     yield found
     found.close()
@@ -106,19 +107,19 @@ def forms(text: str) -> list[bytes]:
     return list(canonical_forms(loads(text.encode(), depth_max=64), size_bytes_max=SIZE_MAX))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=full(500), deadline=None)
 @given(written)
 def test_the_last_form_is_javascripts(node: Node, text: str) -> None:
     assert forms(text)[-1] == node.form(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=full(300), deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**25), 10**25))
 def test_every_number_is_printed_as_javascript_prints_it(node: Node, number: float) -> None:
     assert script_number(number).encode() == node.form(repr(number))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=full(500), deadline=None)
 @given(written)
 def test_the_first_form_is_that_of_didits_server(text: str) -> None:
     found = forms(text)
@@ -155,7 +156,7 @@ def judged(body: bytes, headers: dict[str, str]) -> Verified | SignatureRefused:
     return found
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=full(1000), deadline=None)
 @given(st.lists(places, max_size=3), headers_given)
 def test_damaged_bytes_and_headers_never_raise_and_never_pass_for_something_else(edits: list[tuple[int, int, bytes]], headers: Any) -> None:
     body = WIRE
@@ -165,7 +166,7 @@ def test_damaged_bytes_and_headers_never_raise_and_never_pass_for_something_else
     judged(body, HEADERS)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=full(500), deadline=None)
 @given(
     st.dictionaries(st.sampled_from([*SAFE, "extra", "decision"]), written.map(json.loads), min_size=1, max_size=3),
     headers_given,
@@ -181,7 +182,7 @@ def test_changed_members_are_never_believed(changes: dict[str, Any], headers: di
         assert canonical(dict(members)) in COVERED
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=full(500), deadline=None)
 @given(written, headers_given, st.booleans())
 def test_whatever_is_signed_becomes_an_event_or_is_refused(text: str, headers: dict[str, str], whole: bool) -> None:
     body = text.encode() if whole else dumps(SAFE | {"decision": json.loads(text)})
@@ -200,7 +201,7 @@ def test_whatever_is_signed_becomes_an_event_or_is_refused(text: str, headers: d
         assert isinstance(found, Verified) is not whole
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=full(500), deadline=None)
 @given(st.binary(max_size=200), headers_given)
 def test_any_bytes_at_all_are_refused(body: bytes, headers: dict[str, str]) -> None:
     assert isinstance(judged(body, headers), SignatureRefused)
@@ -209,7 +210,8 @@ def test_any_bytes_at_all_are_refused(body: bytes, headers: dict[str, str]) -> N
 def test_a_hundred_thousand_damaged_deliveries_are_refused_or_believed_as_signed() -> None:
     rng = random.Random(20_261_125)
     passed = 0
-    for _ in range(100_000):
+    count = full(100_000)
+    for _ in range(count):
         body = bytearray(WIRE)
         for _ in range(rng.randint(1, 3)):
             at = rng.randrange(len(body))
@@ -223,4 +225,4 @@ def test_a_hundred_thousand_damaged_deliveries_are_refused_or_believed_as_signed
                 case _:
                     body[at:at] = body[(begin := rng.randrange(len(body))) : begin + rng.randint(1, 30)]
         passed += isinstance(judged(bytes(body), HEADERS), Verified)
-    assert 0 < passed < 100_000, "some damage leaves the four fields of the Simple signature whole"
+    assert 0 < passed < count, "some damage leaves the four fields of the Simple signature whole"

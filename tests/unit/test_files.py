@@ -311,13 +311,14 @@ FAULTS = {
 
 async def test_the_web_gives_files_and_faults(certificate: tuple[Path, Path]) -> None:
     seen: list[tuple[str, dict[str, str]]] = []
+    end = asyncio.Event()
 
     async def handler(request: web.Request) -> web.StreamResponse:
         seen.append((request.path, dict(request.headers)))
         if request.path in HOPS:
             return web.Response(status=302, headers={"Location": HOPS[request.path]})
         if request.path == "/slow":
-            await asyncio.sleep(5)
+            await end.wait()
         status, body = ANSWERS.get(request.path, (200, b"<html>"))
         return web.Response(status=status, body=body, headers={"Set-Cookie": "a=b"})
 
@@ -330,6 +331,7 @@ async def test_the_web_gives_files_and_faults(certificate: tuple[Path, Path]) ->
             assert await code_of(base + path, options, **opened) == (*fault, "user_image"), path
         assert not any({"cookie", "x-api-key"} & {h.lower() for h in headers} for _, headers in seen)
         assert sum(path == "/loop" for path, _ in seen) == 4
+        end.set()
 
 
 async def test_without_a_trusted_certificate_nothing_is_read(certificate: tuple[Path, Path]) -> None:
