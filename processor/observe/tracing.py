@@ -109,6 +109,11 @@ class CallSpan(_Spanned):
         if self._span is not None:
             self._span.add_event("permit")
 
+    def refused(self, answer: str) -> None:
+        """There is no permit, so no call is made: the name of the answer's type."""
+        if self._span is not None:
+            self._span.set_attribute("vp.ended_by", answer)
+
     def answered(self, status: int | None) -> None:
         """An answer has come; None: there was none."""
         if self._span is not None and status is not None:
