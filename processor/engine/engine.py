@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from math import inf
 from typing import assert_never
@@ -12,6 +13,7 @@ import structlog
 from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplicate, InDoubt, Parked
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.records import OnDoubt, Record, call_reference
+from processor.contract.trace_context import carry_span
 from processor.didit.calls import build_call, detail_call, list_call
 from processor.didit.catalog import OPERATIONS, Idempotency, Operation
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
@@ -62,9 +64,16 @@ class Engine:
         Raises:
             WorkAbandonedError: if the budget is closed.
         """
-        with hop_span(record, decode(record)) as span:
-            outcome = await self._complete(record, span.decoded, work)
-            span.note(outcome.records if isinstance(outcome, Outputs) else ())
+        decoded = decode(record)
+        with hop_span(record, decoded) as span:
+            outcome = await self._complete(record, replace(decoded, hop=carry_span(decoded.hop, span.ids)), work)
+            match outcome:
+                case Outputs(outputs):
+                    span.ended_with(outputs)
+                case NothingToPublish(reason):
+                    span.ended_without(reason)
+                case _:
+                    assert_never(outcome)
         return outcome
 
     async def _complete(self, record: Record, decoded: Accepted | Rejected, work: Work) -> Outcome:

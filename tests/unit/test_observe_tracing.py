@@ -202,7 +202,7 @@ def test_no_permit_is_no_error(spans: InMemorySpanExporter) -> None:
     run(FakeApi(), record(), OpenBudget(Parked("queue_full", 3.0)))
     run(FakeApi(), record(), OpenBudget(Duplicate()))
     assert [said(s)["vp.ended_by"] for s in calls(spans)] == ["Parked", "Duplicate"]
-    assert [said(s)["vp.outcome"] for s in hops(spans)] == ["retry", "none"]
+    assert [said(s)["vp.outcome"] for s in hops(spans)] == ["retry", "duplicate"]
     assert all(s.status.status_code is StatusCode.UNSET and not s.events for s in spans.get_finished_spans())
 
 
