@@ -133,7 +133,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
               (("60 * sum by (reason, counted) (rate(vp_retries_total[5m]))", "{{reason}} counted: {{counted}}"),), stacked=True),
         Graph("Dead letters", "in five minutes, by reason", "short",
               (("sum by (reason) (increase(vp_dead_letters_total[5m]))", "{{reason}}"),), stacked=True),
-        Graph("In doubt, copies, conflicts", "in five minutes", "short",
+        Graph("In doubt, duplicates, conflicts", "in five minutes", "short",
               (('sum by (operation) (increase(vp_results_total{status="in_doubt"}[5m]))', "in doubt {{operation}}"),
                ("sum by (kind) (increase(vp_duplicates_total[5m]))", "{{kind}}"))),
         Graph("Attempts of a request", "p50 and p99 at its final result", "short",

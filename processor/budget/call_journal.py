@@ -1,7 +1,7 @@
 """Who has called for which request, as the log tells. Pure.
 
 Every ask names its request by digests. So whoever asks later sees whether a call may have been made already: by a former life
-of the same record (then its fate is in *doubt*), or for another record with the same request id (then this one is a *copy*).
+of the same record (then its fate is in *doubt*), or for another record with the same request id (then this one is a *duplicate*).
 The order of the log decides who was first; no two replicas can both think it was them.
 """
 
@@ -24,7 +24,7 @@ class CallState(Enum):
     OPEN = "open"  # perhaps made, not answered
     ACTED = "acted"  # answered, and it may have done something
     VOID = "void"  # answered, without effect
-    NEVER = "never"  # not made: withdrawn, or the ask of a copy
+    NEVER = "never"  # not made: withdrawn, or the ask of a duplicate
 
 
 _IN_DOUBT = frozenset({CallState.OPEN, CallState.ACTED})
@@ -58,7 +58,7 @@ class PriorCalls:
     """What earlier asks mean for a later one: at most one of these is set."""
 
     conflict: bool = False
-    copy: bool = False
+    duplicate: bool = False
     doubt_ms: int | None = None  # a moment before the first call in doubt, epoch ms
     over_ms: int = 0  # when the last of them is over, epoch ms
 
@@ -197,7 +197,7 @@ class CallJournal:
         """An ask for a request's own call was read."""
         self._expire(call.at)
         prior_calls = self.prior_calls(call.identity, call.offset)
-        if prior_calls.copy or prior_calls.conflict:
+        if prior_calls.duplicate or prior_calls.conflict:
             call.state = CallState.NEVER  # its holder has read all that is before it, and sees the same
         if self._index.add(asked.id, call):
             self._order.append((call.at, asked.id))
@@ -231,7 +231,7 @@ class CallJournal:
             owner is not None and owner.identity.first != identity.first and identity.replay == 0
         ):  # a redrive is a new round, whoever asked before
             same = owner.identity.content == identity.content
-            return PriorCalls(copy=same, conflict=not same)
+            return PriorCalls(duplicate=same, conflict=not same)
         doubtful = [c for c in calls if c.state in _IN_DOUBT and (c.identity.first, c.identity.replay) == (identity.first, identity.replay)]
         if not doubtful:
             return CLEAR

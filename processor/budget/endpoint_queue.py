@@ -5,25 +5,35 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from aiolimiter import AsyncLimiter
 
 from processor.budget.fair_queue import FairQueue
-from processor.budget.permits import Ask, CallClass, NotNowError
+from processor.budget.permits import Ask, CallClass, Parked
 
 _OUTSTANDING_S = 0.5  # so much budget is asked for ahead: it hides the log's latency, and a killed replica leaks no more
 _EARLY_PART = 0.5
 
 Limits = Mapping[str, tuple[int, float]]  # scope -> calls, window
-Turn = asyncio.Future[bool]  # whether as a probe
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The right to make one ask, freely or as a probe; it is given back when the ask has started or ended."""
+
+    probe: bool = False
+
+
+Waiter = asyncio.Future[Turn | Parked | None]  # what ends a wait; None: the budget has closed
 
 
 class EndpointQueue:
-    """A queue in front of an endpoint. A *turn* is the right to make one ask; it is given back when the ask has started or ended."""
+    """A queue in front of an endpoint."""
 
     def __init__(self, endpoint: str, scopes: tuple[str, ...], pacers: Sequence[AsyncLimiter], rate_per_s: float, asks_max: int) -> None:
         self.endpoint, self.scopes, self.pacers = endpoint, scopes, pacers
-        self.queue: FairQueue[Turn] = FairQueue()
+        self.queue: FairQueue[Waiter] = FairQueue()
         self.changed = asyncio.Event()  # something that a dispatcher may wait for has happened
         self.outstanding = 0
         self.probing = 0  # of those, probes
@@ -55,60 +65,59 @@ class EndpointQueue:
         for pacer in self.pacers:
             await pacer.acquire()
 
-    async def turn(self, ask: Ask) -> bool:
-        """Wait in the queue; whether the turn is a probe's.
+    async def turn(self, ask: Ask) -> Turn | Parked | None:
+        """Wait in the queue.
 
-        Raises:
-            NotNowError, BudgetClosedError: if everybody is turned away.
+        Returns:
+            The turn, to be given back; ``Parked`` if the request shall come back later; None if the budget has closed.
         """
-        turn: Turn = asyncio.get_running_loop().create_future()
-        ticket = self.queue.push(ask.call_class, ask.since_ms, turn)
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        ticket = self.queue.push(ask.call_class, ask.since_ms, waiter)
         self.changed.set()
         try:
-            return await turn
+            return await waiter
         except asyncio.CancelledError:
             self.queue.remove(ask.call_class, ticket)
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.give_back(probe=turn.result())  # it came in the very turn of the loop in which the wait was cancelled
+            if waiter.done() and not waiter.cancelled() and isinstance(turn := waiter.result(), Turn):
+                self.give_back(turn)  # it came in the very turn of the loop in which the wait was cancelled
             raise
 
-    def take(self, *, probe: bool) -> None:
+    def open_turn(self, turn: Turn) -> Turn:
         """Count a turn as outstanding."""
         self.outstanding += 1
-        self.probing += probe
+        self.probing += turn.probe
+        return turn
 
-    def give_back(self, *, probe: bool) -> None:
+    def give_back(self, turn: Turn) -> None:
         """A turn is over."""
         self.outstanding -= 1
-        self.probing -= probe
+        self.probing -= turn.probe
         self.changed.set()
 
-    def hand_over(self, *, probe: bool) -> bool:
+    def hand_over(self, turn: Turn) -> bool:
         """Give a turn to the waiter who comes first; False if nobody waits."""
-        while (turn := self.queue.pop()) is not None:
-            if not turn.done():
-                self.take(probe=probe)
-                turn.set_result(probe)
+        while (waiter := self.queue.pop()) is not None:
+            if not waiter.done():
+                waiter.set_result(self.open_turn(turn))
                 return True
         return False
 
-    def turn_away(self, reason: Exception) -> None:
+    def end_waits(self, answer: Parked | None) -> None:
         """End the wait of everybody."""
-        for turn in self.queue.clear():
-            if not turn.done():
-                turn.set_exception(reason)
+        for waiter in self.queue.clear():
+            if not waiter.done():
+                waiter.set_result(answer)
 
-    def make_room(self, newcomer: Ask) -> NotNowError | None:
-        """Somebody has to come back later, the newcomer or the last in the queue: an error for the newcomer, or None."""
+    def make_room(self, newcomer: Ask) -> Parked | None:
+        """Somebody has to come back later, the newcomer or the last in the queue: the answer for the newcomer, or None if it may stay."""
         self._away += 1
         # Half of the time until its turn: whoever is early is sent away again, but budget that nobody is there to use is lost.
-        wait_s = _EARLY_PART * (len(self.queue) + self._away) * self._replicas / self._rate_per_s
-        away = NotNowError("queue_full", wait_s)
+        parked = Parked("queue_full", _EARLY_PART * (len(self.queue) + self._away) * self._replicas / self._rate_per_s)
         last = self.queue.pop_last((CallClass(newcomer.call_class), newcomer.since_ms))
         if last is None:
-            return away
+            return parked
         if not last.done():
-            last.set_exception(away)
+            last.set_result(parked)
         return None
 
     def welcome(self, ask: Ask) -> None:

@@ -95,59 +95,80 @@ class BudgetClosedError(Exception):
     """The budget is closed or has failed; the process is stopping, or must."""
 
 
-class NotNowError(Exception):
-    """The request is not worth holding here: it shall come back later.
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The request is not worth holding here: it shall come back later."""
 
-    Attributes:
-        code: why, ``scope_paused`` or ``queue_full``.
-        wait_s: when its turn is expected.
-    """
-
-    def __init__(self, code: str, wait_s: float) -> None:
-        super().__init__(f"{code}: {wait_s:.1f} s")
-        self.code, self.wait_s = code, wait_s
+    code: str  # ``scope_paused`` or ``queue_full``
+    wait_s: float  # until its turn is expected
 
 
-class DoubtError(Exception):
-    """An earlier call of this request may have been made, and its outcome is not known.
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """An earlier call of this request may have been made, and its outcome is not known."""
 
-    Attributes:
-        since_ms: a moment before that call, epoch ms.
-        over_ms: from then on it is done or never will be, epoch ms; a lookup before says nothing if it finds nothing.
-    """
-
-    def __init__(self, since_ms: int, over_ms: int) -> None:
-        super().__init__("an earlier call may have been made")
-        self.since_ms, self.over_ms = since_ms, over_ms
+    since_ms: int  # a moment before that call, epoch ms
+    over_ms: int  # from then on it is done or never will be, epoch ms; a lookup before says nothing if it finds nothing
 
 
-class CopyError(Exception):
-    """The same request has been asked for from another position: this record is a copy, and makes no call."""
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The same request has been asked for from another position: this record makes no call."""
 
 
-class ConflictError(Exception):
+@dataclass(frozen=True, slots=True)
+class Conflict:
     """The same request id has been asked for with another content."""
+
+
+NoPermit = Parked | InDoubt | Duplicate | Conflict
+Acquired = Permit | NoPermit
 
 
 class Budget(Protocol):
     """Keeps the limits of all scopes over all replicas, and remembers who has called."""
 
-    async def acquire(self, ask: Ask) -> Permit:
-        """Wait for a permit in all scopes at once; it holds a call slot of the process until it is released.
+    async def acquire(self, ask: Ask) -> Acquired:
+        """Wait until one call may be made, in all scopes of the ask at once, or until it is known that it may not.
 
-        May be cancelled at any moment without loss.
+        It has no deadline of its own: a permit may be hours away while no scope is paused for long. Cancel it to stop waiting,
+        at any moment, also that in which the permit comes: nothing is lost or kept then. Waiting holds no call slot.
+
+        Args:
+            ask: the call, with its scopes and whose it is. An ask without ``identity`` is never in doubt, a duplicate or in conflict.
+
+        Returns:
+            ``Permit``: make one call now. It holds a call slot of this process, and weight in every scope on all replicas, until
+            ``release`` gives it back. Every other answer holds nothing:
+            ``Parked``: a scope is or becomes paused for longer than ``VP_BUDGET__PAUSE_PARK_S``, or more than
+            ``VP_BUDGET__QUEUE_MAX`` wait while requests for other endpoints may stand behind them; ask again in ``wait_s``.
+            ``InDoubt``: an earlier call of the same request may have been made, and was not over by ``ask.settled_ms``; look it up.
+            ``Duplicate``, ``Conflict``: another record has asked for this request id before, with the same content or another one.
 
         Raises:
-            NotNowError: if a scope is or becomes paused for long, or too many wait while others' work may stand behind them.
-            DoubtError: if an earlier call of the request may have been made, and was not over by ``ask.settled_ms``.
-            CopyError, ConflictError: if another record has asked for the same request id.
-            BudgetClosedError: if the budget is closed or fails meanwhile.
-            KeyError: for a scope without a limit.
+            BudgetClosedError: the budget is closed or fails meanwhile: the process is stopping, or must.
+            KeyError: a scope has no limit; a fault of the caller.
+
+        Example::
+
+            match await budget.acquire(ask):
+                case Permit() as permit:
+                    ending = Ending(Fate.UNKNOWN)  # what holds if the call is cut short
+                    try:
+                        ending = await make_the_call()
+                    finally:
+                        budget.release(permit, ending)
+                case Parked(code, wait_s):
+                    ...
         """
         ...
 
     def release(self, permit: Permit, ending: Ending) -> None:
-        """Give a permit back."""
+        """Give a permit back.
+
+        Raises:
+            ValueError: if it was given back before.
+        """
         ...
 
     def pause(self, scope: str, wait_s: float) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from processor.budget.call_journal import CLEAR, PriorCalls
 from processor.budget.log_records import Asked, Begun, Ended, Failed
 from processor.budget.log_writer import LogWriter
-from processor.budget.permits import Ask, BudgetClosedError, ConflictError, CopyError, DoubtError, Ending, Fate, HealthSignal, Permit
+from processor.budget.permits import Acquired, Ask, Conflict, Duplicate, Ending, Fate, HealthSignal, InDoubt, NoPermit, Parked, Permit
 from processor.budget.state import BudgetState, Rules
 
 _LOOK_S_MAX = 1.0  # the loop's clock stands still while the machine sleeps: look again, whatever it says
@@ -21,12 +21,12 @@ _LOOK_S_MAX = 1.0  # the loop's clock stands still while the machine sleeps: loo
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """An ask that has not started. ``started`` becomes True, or False for: ask again."""
+    """An ask that has not started. ``answer`` becomes True once it may, or False for: ask again."""
 
     ask: Ask
     asked: Asked
     deadline: float
-    started: asyncio.Future[bool]
+    answer: asyncio.Future[bool | NoPermit]
     placed: bool = False  # read back
     begins: bool = False  # its turn has come and its slot is taken; the beginning is said, and to be read back
     begun: bool = False
@@ -53,14 +53,10 @@ class Reservations:
         """A new life: the asks of an earlier one are not ours to end, they may be in flight."""
         self.state, self._client = state, client
 
-    async def ask(self, ask: Ask, *, probe: bool) -> Permit | None:
-        """Ask and wait; None if it was given up and is to be asked again.
-
-        Raises:
-            DoubtError, CopyError, ConflictError, NotNowError, BudgetClosedError: see ``permits.Budget.acquire``.
-        """
+    async def ask(self, ask: Ask, *, probe: bool) -> Acquired | None:
+        """Ask and wait; None if it was given up and is to be asked again, unless the budget has closed."""
         if self.closed:
-            raise BudgetClosedError
+            return None
         ask_id, promise_s = f"{self._client}-{next(self._numbers)}", self._rules.promise_of(ask.timeout_s)
         announced = ask.announced and ask.identity is not None
         asked = Asked(ask_id, ask.scopes, promise_s, ask.endpoint, probe=probe, identity=ask.identity, announced=announced)
@@ -70,20 +66,17 @@ class Reservations:
         self._outbox.post(asked, on_lost=lambda: self._settle(waiting))
         self.start_soon(self._rules.wait_s)
         try:
-            started = await waiting.started
+            answer = await waiting.answer
         except asyncio.CancelledError:
-            if (
-                waiting.started.done()
-                and not waiting.started.cancelled()
-                and waiting.started.exception() is None
-                and waiting.started.result()
-            ):
+            if waiting.answer.done() and not waiting.answer.cancelled() and waiting.answer.result() is True:
                 self.slots += 1  # it came in the very turn of the loop in which the wait was cancelled
                 self._post_end(Ended(asked.id, used=False))
             else:
                 self._settle(waiting)
             raise
-        return Permit(asked.id, ask, probe=probe) if started else None
+        if isinstance(answer, bool):
+            return Permit(asked.id, ask, probe=probe) if answer else None
+        return answer
 
     def release(self, permit: Permit, ending: Ending) -> None:
         """See ``permits.Budget.release``."""
@@ -103,8 +96,8 @@ class Reservations:
         if waiting is not None:
             waiting.placed = True
             prior_calls = CLEAR if record.identity is None else self.state.journal.prior_calls(record.identity, offset)
-            if (error := _obstacle(prior_calls, waiting.ask)) is not None:
-                self._settle(waiting, error)
+            if (obstacle := _obstacle(prior_calls, waiting.ask)) is not None:
+                self._settle(waiting, obstacle)
         elif record.id.startswith(f"{self._client}-"):  # given up before it showed up
             self._post_end(Ended(record.id, used=False))
 
@@ -146,16 +139,16 @@ class Reservations:
         self._is_ready = when
         self._timer = loop.call_at(when, self._timed_start)
 
-    def give_up(self, endpoint: str | None = None, error: Exception | None = None) -> None:
-        """End the wait of all asks, or of those for one endpoint; without an error they are made again."""
+    def give_up(self, endpoint: str | None = None, answer: Parked | None = None) -> None:
+        """End the wait of all asks, or of those for one endpoint; without an answer they are made again."""
         for waiting in list(self._waiting.values()):
             if endpoint is None or waiting.ask.endpoint == endpoint:
-                self._settle(waiting, error)
+                self._settle(waiting, answer or False)
 
     def close(self) -> None:
         """Nothing is asked any more."""
         self.closed = True
-        self.give_up(error=BudgetClosedError())
+        self.give_up()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -166,38 +159,34 @@ class Reservations:
 
     def _start(self, waiting: _Waiting) -> None:
         if not waiting.asked.announced or waiting.begun:
-            self._settle(waiting, started=True)
+            self._settle(waiting, answer=True)
         elif not waiting.begins:
             waiting.begins = True
             self.slots -= 1
             self._outbox.post(Begun(waiting.asked.id), on_lost=lambda: self._settle(waiting))
 
-    def _settle(self, waiting: _Waiting, error: Exception | None = None, *, started: bool = False) -> None:
+    def _settle(self, waiting: _Waiting, answer: bool | NoPermit = False) -> None:
         """End the wait of an ask, and its hold unless its call starts."""
         if self._waiting.pop(waiting.asked.id, None) is None:
             return
         self.state.forget(waiting.asked.id)
-        if started and not waiting.started.done():  # else the wait was cancelled a moment ago, and its task does not know yet
+        if answer is True and not waiting.answer.done():  # else the wait was cancelled a moment ago, and its task does not know yet
             self.slots -= not waiting.begins
         else:  # also when it was not read back yet: its end comes behind it
             self.slots += waiting.begins
             self._post_end(Ended(waiting.asked.id, used=False))
-        if waiting.started.done():
-            return
-        if error is not None:
-            waiting.started.set_exception(error)
-        else:
-            waiting.started.set_result(started)
+        if not waiting.answer.done():
+            waiting.answer.set_result(answer)
 
     def _post_end(self, record: Ended | Failed) -> None:
         self._outbox.post(record, for_s=self._rules.horizon_s)
 
 
-def _obstacle(prior_calls: PriorCalls, ask: Ask) -> Exception | None:
+def _obstacle(prior_calls: PriorCalls, ask: Ask) -> NoPermit | None:
     if prior_calls.conflict:
-        return ConflictError()
-    if prior_calls.copy:
-        return CopyError()
+        return Conflict()
+    if prior_calls.duplicate:
+        return Duplicate()
     if prior_calls.doubt_ms is not None and prior_calls.over_ms > ask.settled_ms:
-        return DoubtError(prior_calls.doubt_ms, prior_calls.over_ms)
+        return InDoubt(prior_calls.doubt_ms, prior_calls.over_ms)
     return None

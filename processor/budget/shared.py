@@ -16,12 +16,12 @@ import structlog
 from aiolimiter import AsyncLimiter
 
 from processor.budget.alerts import AlertTracker
-from processor.budget.endpoint_queue import EndpointQueue, endpoint_queue
+from processor.budget.endpoint_queue import EndpointQueue, Turn, endpoint_queue
 from processor.budget.log import BudgetLog
 from processor.budget.log_reader import LogReader
 from processor.budget.log_records import Alive, Asked, Begun, LogRecord, Paused
 from processor.budget.log_writer import LogWriter
-from processor.budget.permits import Ask, BudgetClosedError, Ending, LogPosition, NotNowError, Permit
+from processor.budget.permits import Acquired, Ask, BudgetClosedError, Ending, LogPosition, Parked, Permit
 from processor.budget.replay import replay_lane
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.reservations import Reservations
@@ -87,24 +87,24 @@ class SharedBudget:
 
     # ---- for those who call
 
-    async def acquire(self, ask: Ask) -> Permit:
+    async def acquire(self, ask: Ask) -> Acquired:
         """See ``permits.Budget.acquire``."""
         line = self._lines.get(ask.endpoint) or self._line(ask)
         line.welcome(ask)
         while True:
-            self._admit(line, ask)
-            if not line.queue and self._askable(line) and not self.state.shut(line.endpoint) and line.paced():
-                await line.pace()  # does not wait
-                line.take(probe=False)
-                probe = False
-            else:
-                probe = await line.turn(ask)
+            if (parked := self._admit(line, ask)) is not None:
+                return parked
+            turn = await self._turn(line, ask)
+            if isinstance(turn, Parked):
+                return turn
+            if turn is None:
+                continue  # the budget has closed
             try:
-                permit = await self._asks.ask(ask, probe=probe)
+                answer = await self._asks.ask(ask, probe=turn.probe)
             finally:
-                line.give_back(probe=probe)
-            if permit is not None:
-                return permit
+                line.give_back(turn)
+            if answer is not None:
+                return answer
 
     def release(self, permit: Permit, ending: Ending) -> None:
         """See ``permits.Budget.release``.
@@ -223,17 +223,22 @@ class SharedBudget:
 
     # ---- lines
 
-    def _admit(self, line: EndpointQueue, ask: Ask) -> None:
+    def _admit(self, line: EndpointQueue, ask: Ask) -> Parked | None:
         if self._asks.closed:
             raise BudgetClosedError
         now = self._clock()
         paused_s = self.state.paused_for_s(ask.scopes, now)
         if paused_s > self._replica_limits.park_s:
-            raise NotNowError("scope_paused", paused_s)
+            return Parked("scope_paused", paused_s)
         if len(line.queue) >= self._replica_limits.queue_max and self.state.others_wanted(line.endpoint, now):
-            away = line.make_room(ask)
-            if away is not None:
-                raise away
+            return line.make_room(ask)
+        return None
+
+    async def _turn(self, line: EndpointQueue, ask: Ask) -> Turn | Parked | None:
+        if line.queue or not self._askable(line) or self.state.shut(line.endpoint) or not line.paced():
+            return await line.turn(ask)
+        await line.pace()  # does not wait
+        return line.open_turn(Turn())
 
     def _askable(self, line: EndpointQueue) -> bool:
         now = self._clock()
@@ -250,8 +255,8 @@ class SharedBudget:
         for line in self._lines.values():
             paused_s = self.state.paused_for_s(line.scopes, now)
             if paused_s > self._replica_limits.park_s:
-                line.turn_away(NotNowError("scope_paused", paused_s))
-                self._asks.give_up(line.endpoint, NotNowError("scope_paused", paused_s))
+                line.end_waits(Parked("scope_paused", paused_s))
+                self._asks.give_up(line.endpoint, Parked("scope_paused", paused_s))
             if line.queue:
                 line.changed.set()
 
@@ -271,7 +276,7 @@ class SharedBudget:
                 continue
             await line.pace()
             if self._askable(line):
-                line.hand_over(probe=self.state.shut(line.endpoint))
+                line.hand_over(Turn(probe=self.state.shut(line.endpoint)))
 
     # ---- signs of life
 
@@ -296,7 +301,7 @@ class SharedBudget:
     def _refuse(self) -> None:
         self._asks.close()
         for line in self._lines.values():
-            line.turn_away(BudgetClosedError())
+            line.end_waits(None)
             line.changed.set()
 
     def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:

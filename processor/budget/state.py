@@ -183,7 +183,7 @@ class BudgetState:
     def _asked(self, asked: Asked, offset: int, at: float, stamp_ms: int, *, mine: bool) -> bool:
         self._expire_asks(at)
         if asked.id in self._open or any(asked.id in w.live for w in self.windows.values()):
-            return False  # a repeated copy: the first one counts
+            return False  # appended twice by a producer's retry: the first one counts
         for scope in asked.scopes:
             if scope in self.windows:
                 self.windows[scope].ask(asked.id, offset, asked.weight, asked.promise_s, at, mine=mine)

@@ -7,6 +7,7 @@ last hop of the request that has a span. A caller's own entries are passed on, n
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 
 from processor.contract.records import Headers, Hop
 
@@ -20,6 +21,16 @@ _SAMPLED = 1
 _PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _SPAN_ID = re.compile(r"(?!0{16})[0-9a-f]{16}")
 _ENTRY = re.compile(r"([a-z0-9][a-z0-9_\-*/@]{0,255})=([\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e])")
+
+
+@dataclass(frozen=True, slots=True)
+class SpanIds:
+    """A span of ours, as later hops refer to it."""
+
+    trace_id: int
+    span_id: int
+    flags: int
+    exported: bool  # recorded and sampled: it is there for others to be linked to
 
 
 def read_trace(headers: Headers, *, fresh: bool) -> tuple[str | None, str | None]:
@@ -47,11 +58,22 @@ def last_span(hop: Hop) -> str | None:
     return _entries(hop.tracestate).get(OUR_KEY) if hop.tracestate is not None else None
 
 
-def with_span(tracestate: str | None, span_id: str) -> str:
-    """``tracestate`` with our entry in front, as a new or changed one must be."""
-    entries = _entries(tracestate or "")
+def carry_span(hop: Hop, span: SpanIds | None) -> Hop:
+    """The trace context that the outputs of a hop carry on: under the same parent, with the hop's own span noted.
+
+    Args:
+        hop: as it was read from the record.
+        span: the hop's own; None if it has none, and the context is passed on unchanged.
+    """
+    if span is None:
+        return hop
+    if hop.traceparent is None:  # a trace begins here; also where it is not sampled, for later hops must not decide again
+        hop = replace(hop, traceparent=format_traceparent(span.trace_id, span.span_id, span.flags))
+    if not span.exported:
+        return hop
+    entries = _entries(hop.tracestate or "")
     entries.pop(OUR_KEY, None)
-    return _joined({OUR_KEY: span_id, **entries}) or ""
+    return replace(hop, tracestate=_joined({OUR_KEY: f"{span.span_id:016x}", **entries}))  # a changed entry moves to the front
 
 
 def format_traceparent(trace_id: int, span_id: int, flags: int) -> str:

@@ -99,7 +99,8 @@ class OurFault:
     http_status: int
 
 
-Verdict = Success | Throttled | Deferred | Transient | Ambiguous | Refused | Unfit | AccountFault | OurFault
+Failure = Throttled | Deferred | Transient | Ambiguous | Refused | Unfit | AccountFault | OurFault
+Verdict = Success | Failure
 
 
 class _Seen:

@@ -6,10 +6,24 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from processor.budget.permits import NOT_SENT, Ask, Budget, CallClass, CallIdentity, Ending, Fate, HealthSignal, Permit
+from processor.budget.permits import (
+    NOT_SENT,
+    Acquired,
+    Ask,
+    Budget,
+    CallClass,
+    CallIdentity,
+    Ending,
+    Fate,
+    HealthSignal,
+    NoPermit,
+    Parked,
+    Permit,
+)
 from processor.contract.digests import content_digest, request_digest, source_digest
 from processor.contract.records import Priority, Source
 from processor.didit.answers import Answer, NoReply, Reply
@@ -24,7 +38,7 @@ from processor.stream.handler import Work
 
 _CLASSES = {Priority.URGENT: CallClass.URGENT, Priority.NORMAL: CallClass.NORMAL, Priority.BULK: CallClass.BULK}
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
-QUEUE_FULL = "queue_full"  # see ``permits.NotNowError``
+QUEUE_FULL = "queue_full"  # see ``permits.Parked``
 _SERVER_FAULT = 500  # RFC 9110, 15.6
 _SERVER_TIMEOUTS = frozenset({408, 425})
 
@@ -58,8 +72,20 @@ class ReadsFiles(Protocol):
         ...
 
 
-class DeadlinePassedError(Exception):
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
     """The caller's deadline came while the request waited for a permit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a call came to."""
+
+    called_ms: int  # a moment before it left, epoch ms
+    verdict: Verdict
+
+
+NotCalled = DeadlinePassed | NoPermit
 
 
 class DiditCaller:
@@ -68,35 +94,42 @@ class DiditCaller:
     def __init__(self, client: CallsDidit, files: ReadsFiles, budget: Budget, clock_ms: Callable[[], int]) -> None:
         self._client, self._files, self._budget, self._clock_ms = client, files, budget, clock_ms
 
-    async def call(
-        self, call: HttpCall, job: Job, work: Work, *, own: bool, settled_ms: float = inf, call_class: CallClass | None = None
-    ) -> tuple[int, Verdict]:
-        """Wait for a permit, call, and judge the answer. Also returns a moment before the call, epoch ms.
+    async def call(self, call: HttpCall, job: Job, work: Work, *, settled_ms: float) -> Judged | NotCalled:
+        """Wait for a permit, make the request's own call, and judge the answer. The journal notes it.
 
         Args:
             call: what to send.
             job: for whom.
             work: told when an interruption would leave the fate of the call unknown.
-            own: it is the request's own call, not a lookup: the journal notes it.
-            settled_ms: earlier calls of unknown fate that were over by then are no obstacle.
+            settled_ms: earlier calls of unknown fate that were over by then (epoch ms) are no obstacle.
+
+        Raises:
+            BudgetClosedError: no call was made.
+        """
+        return await self._call(call, self._ask(call, job, _class_of(job), _identity(job), settled_ms), job, work)
+
+    async def look_up(
+        self, call: HttpCall, job: Job, work: Work, *, call_class: CallClass | None = None
+    ) -> Judged | DeadlinePassed | Parked:
+        """The same for a call that only reads, so that the journal need not know of it.
+
+        Args:
+            call: what to send.
+            job: for whom.
+            work: told when an interruption would leave the fate of the call unknown.
             call_class: for the order of asks; None for the one of the request.
 
         Raises:
-            DeadlinePassedError, NotNowError, DoubtError, CopyError, ConflictError, BudgetClosedError: no call was made.
+            BudgetClosedError: no call was made.
         """
-        with call_span(call.operation.name, call.operation.method, call.operation.path) as span:
-            called_ms, verdict = await self._make(call, job, work, span, own=own, settled_ms=settled_ms, call_class=call_class)
-            span.judged(type(verdict).__name__, good=isinstance(verdict, Success))
-        return called_ms, verdict
+        called = await self._call(call, self._ask(call, job, call_class or _class_of(job), None, inf), job, work)
+        if isinstance(called, Judged | DeadlinePassed | Parked):
+            return called
+        raise TypeError(f"a call without an identity cannot be a {type(called).__name__}")
 
-    async def _make(
-        self, call: HttpCall, job: Job, work: Work, span: CallSpan, *, own: bool, settled_ms: float, call_class: CallClass | None
-    ) -> tuple[int, Verdict]:
-        if call_class is None:
-            call_class = _class_of(job)
-        identity = _identity(job) if own else None
+    def _ask(self, call: HttpCall, job: Job, call_class: CallClass, identity: CallIdentity | None, settled_ms: float) -> Ask:
         operation = call.operation
-        ask = Ask(
+        return Ask(
             operation.name,
             operation.scopes,
             call_class,
@@ -107,24 +140,37 @@ class DiditCaller:
             announced=operation.idempotency is Idempotency.SINGLE,
             settled_ms=settled_ms,
         )
-        permit = await self._permit(ask, job, work)
-        span.permitted()
+
+    async def _call(self, call: HttpCall, ask: Ask, job: Job, work: Work) -> Judged | NotCalled:
+        operation = call.operation
+        with call_span(operation.name, operation.method, operation.path) as span:
+            permit = await self._permit(ask, job, work)
+            if not isinstance(permit, Permit):
+                span.refused(type(permit).__name__)
+                return permit
+            span.permitted()
+            judged = await self._call_once(call, permit, work, span)
+            span.judged(type(judged.verdict).__name__, good=isinstance(judged.verdict, Success))
+        _count(operation.name, judged.verdict)
+        return judged
+
+    async def _call_once(self, call: HttpCall, permit: Permit, work: Work, span: CallSpan) -> Judged:
         ending, called_ms = NOT_SENT, self._clock_ms()
+        verdict: Verdict
         try:
             files = await self._files.fetch(call.files) if call.files else ()
             work.before_wait()
             ending, work.calling = Ending(Fate.UNKNOWN), True
-            answer = await self._send(call, files, ask)
+            answer = await self._send(call, files, permit.ask)
             span.answered(answer.status if isinstance(answer, Reply) else None)
-            verdict = classify(operation, answer)
+            verdict = classify(call.operation, answer)
             ending = _ending(answer, verdict)
         except FileFault as fault:
             verdict = Unfit(fault.code, f"input.{fault.field}", fault.hint) if fault.lasting else Transient(fault.code, None, None)
         finally:
             work.calling = False
             self._budget.release(permit, ending)
-        _count(operation.name, verdict)
-        return called_ms, verdict
+        return Judged(called_ms, verdict)
 
     async def _send(self, call: HttpCall, files: Sequence[FileContent], ask: Ask) -> Answer:
         for scope in ask.scopes:
@@ -135,22 +181,22 @@ class DiditCaller:
         metrics.CALL_TIME.labels(ask.endpoint).observe(time.monotonic() - began)
         return answer
 
-    async def _permit(self, ask: Ask, job: Job, work: Work) -> Permit:
+    async def _permit(self, ask: Ask, job: Job, work: Work) -> Acquired | DeadlinePassed:
         with metrics.PERMIT_WAIT.labels(ask.call_class.name.lower()).time():
             return await self._wait_permit(ask, job, work)
 
-    async def _wait_permit(self, ask: Ask, job: Job, work: Work) -> Permit:
+    async def _wait_permit(self, ask: Ask, job: Job, work: Work) -> Acquired | DeadlinePassed:
         work.before_wait()
         if job.request.deadline_ms is None:
             return await self._budget.acquire(ask)
         left_s = (job.request.deadline_ms - self._clock_ms()) / 1000
         if left_s <= 0:
-            raise DeadlinePassedError
+            return DeadlinePassed()
         try:
             async with asyncio.timeout(left_s):
                 return await self._budget.acquire(ask)
         except TimeoutError:
-            raise DeadlinePassedError from None
+            return DeadlinePassed()
 
 
 def _count(operation: str, verdict: Verdict) -> None:

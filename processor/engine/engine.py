@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from math import inf
+from typing import assert_never
 
 import structlog
 
-from processor.budget.permits import Budget, BudgetClosedError, ConflictError, CopyError, DoubtError, NotNowError
+from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplicate, InDoubt, Parked
 from processor.contract.decode import Accepted, Rejected, decode
-from processor.contract.records import OnDoubt, Output, Record, call_reference
+from processor.contract.records import OnDoubt, Record, call_reference
+from processor.contract.trace_context import carry_span
 from processor.didit.calls import build_call, detail_call, list_call
 from processor.didit.catalog import OPERATIONS, Idempotency, Operation
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
-from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Verdict
-from processor.engine.calls import CallsDidit, DeadlinePassedError, DiditCaller, ReadsFiles
+from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Unfit, Verdict
+from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.session_polling import SessionPolling
 from processor.observe import metrics
 from processor.observe.tracing import hop_span
 from processor.retry.policy import Again
 from processor.settings import Settings
-from processor.stream.handler import Work, WorkAbandonedError
+from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 
 log = structlog.get_logger(__name__)
 
@@ -55,140 +58,162 @@ class Engine:
         self._outputs = OutputBuilder(settings.lanes, settings.retry)
         self._polling = SessionPolling(settings.follow, self._caller, self._outputs, clock_ms, draw)
 
-    async def handle(self, record: Record, work: Work) -> Sequence[Output]:
-        """The outputs that complete a record: a final result, a retry record, or a final result with a dead letter.
+    async def handle(self, record: Record, work: Work) -> Outcome:
+        """What completes a record: a final result (with a dead letter if it failed), a retry record, or nothing for a duplicate.
 
-        None for a copy, which is completed by what the first record of its request id comes to.
+        Raises:
+            WorkAbandonedError: if the budget is closed.
         """
-        with hop_span(record, decode(record)) as span:
-            outputs = await self._complete(record, span.decoded, work)
-            span.note(outputs)
-        return outputs
+        decoded = decode(record)
+        with hop_span(record, decoded) as span:
+            outcome = await self._complete(record, replace(decoded, hop=carry_span(decoded.hop, span.ids)), work)
+            match outcome:
+                case Outputs(outputs):
+                    span.ended_with(outputs)
+                case NothingToPublish(reason):
+                    span.ended_without(reason)
+                case _:
+                    assert_never(outcome)
+        return outcome
 
-    async def _complete(self, record: Record, decoded: Accepted | Rejected, work: Work) -> Sequence[Output]:
+    async def _complete(self, record: Record, decoded: Accepted | Rejected, work: Work) -> Outcome:
         if isinstance(decoded, Rejected):
             log.warning("rejected", source=str(record.source), code=decoded.error.code)
-            return self._outputs.rejected(record, decoded, self._clock_ms())
+            return Outputs(self._outputs.rejected(record, decoded, self._clock_ms()))
         job = Job(record, decoded.request, decoded.hop)
         self._warn_once(job)
         try:
-            return await self._take_up(job, work)
+            if job.request.operation != VERIFICATION:
+                return await self._serve(job, OPERATIONS[job.request.operation], work)
+            if job.hop.session_id is None:
+                return await self._serve(job, OPERATIONS["session.create"], work)
+            return await self._poll(job, job.hop.session_id, work)
         except BudgetClosedError as exc:
             raise WorkAbandonedError("the budget is closed") from exc
-        except DeadlinePassedError:
-            return self._outputs.expired(job, self._clock_ms())
-        except NotNowError as wait:  # do not stand in the way of others
-            outputs, again = self._outputs.deferred(job, wait.code, wait.wait_s, self._clock_ms(), self._draw())
-            self._log_retry(job, again)
-            return outputs
-        except CopyError:
-            metrics.DUPLICATES.labels("copy").inc()
-            log.info("copy", reference=_reference(job), source=str(record.source), first=str(job.hop.first))
-            work.completed = True
-            return ()
-        except ConflictError:
-            metrics.DUPLICATES.labels("conflict").inc()
-            log.warning("conflict", reference=_reference(job), source=str(record.source))
-            return self._outputs.conflict(job, self._clock_ms())
 
-    def broken(self, record: Record, reason: str) -> Sequence[Output]:
-        """See ``stream.work.Handler``."""
-        return self._outputs.broken(record, reason, self._clock_ms())
+    def broken(self, record: Record, reason: str) -> Outputs:
+        """See ``stream.handler.Handler``."""
+        return Outputs(self._outputs.broken(record, reason, self._clock_ms()))
 
-    async def _take_up(self, job: Job, work: Work) -> Sequence[Output]:
-        if job.request.operation != VERIFICATION:
-            return await self._serve(job, OPERATIONS[job.request.operation], work)
-        if job.hop.session_id is None:
-            return await self._serve(job, OPERATIONS["session.create"], work)
-        return await self._follow(job, job.hop.session_id, work)
-
-    async def _serve(self, job: Job, operation: Operation, work: Work) -> Sequence[Output]:
+    async def _serve(self, job: Job, operation: Operation, work: Work) -> Outcome:
+        """Make the request's own call, until there is something to publish."""
         over_ms = 0  # a call of unknown fate may go on until then
         if work.history_truncated and job.hop.doubt_ms is None and operation.idempotency not in _HARMLESS:
             job = job.doubting(job.record.timestamp_ms)  # a former owner may have called, and nobody knows
             over_ms = self._clock_ms() + self._promise_ms
         while True:
-            try:
-                called_ms, verdict = await self._attempt(job, operation, work, over_ms)
-            except DoubtError as doubt:
-                log.info("doubt", reference=_reference(job), since_ms=doubt.since_ms)
-                job, over_ms = job.doubting(doubt.since_ms), max(over_ms, doubt.over_ms)
-                continue
-            if isinstance(verdict, AccountFault):
-                self._log_account_fault(verdict)
-                continue  # nothing was done; the request waits with all others until a probe succeeds
-            if isinstance(verdict, Throttled):
-                self._pause(verdict)
-            if isinstance(verdict, Success) and job.request.operation == VERIFICATION:
-                return self._polling.begin(job, verdict)
-            outputs, again = self._outputs.judged(
-                job,
-                operation,
-                verdict,
-                called_ms=called_ms,
-                now_ms=self._clock_ms(),
-                draw=self._draw(),
-                down=self._budget.is_down(operation.name),
-            )
-            self._log_retry(job, again)
-            return outputs
+            answer = await self._attempt(job, operation, work, over_ms)
+            match answer:
+                case Judged(_, AccountFault() as fault):
+                    self._log_account_fault(fault)  # nothing was done; the request waits with all others until a probe succeeds
+                case Judged():
+                    return self._conclude(job, operation, answer)
+                case InDoubt(since_ms, doubt_over_ms):
+                    log.info("doubt", reference=_reference(job), since_ms=since_ms)
+                    job, over_ms = job.doubting(since_ms), max(over_ms, doubt_over_ms)
+                case DeadlinePassed() | Parked() | Duplicate() | Conflict():
+                    return self._without_call(job, answer)
+                case _:
+                    assert_never(answer)
 
-    async def _follow(self, job: Job, session_id: str, work: Work) -> Sequence[Output]:
-        """Look at a verification's session. A look that fails costs nothing and is made again, for as long as the person may take."""
+    async def _poll(self, job: Job, session_id: str, work: Work) -> Outcome:
+        """Poll a verification's session. A poll that fails costs nothing and is made again, for as long as the person may take."""
         if job.hop.settled is not None:
             job = job.lasting
         while True:
-            verdict, outputs = await self._polling.poll(job, session_id, work)
-            match verdict:
-                case None:
-                    return outputs
+            answer = await self._polling.poll(job, session_id, work)
+            match answer:
+                case Outputs() | NothingToPublish():
+                    return answer
+                case DeadlinePassed() | Parked():
+                    return self._without_call(job, answer)
                 case AccountFault():
-                    self._log_account_fault(verdict)
-                    continue
+                    self._log_account_fault(answer)
                 case Throttled(_, wait_s):
-                    self._pause(verdict)
-                    found = self._outputs.deferred(job, "throttled", wait_s, self._clock_ms(), self._draw())
+                    self._pause(answer)
+                    return self._defer(job, "throttled", wait_s)
                 case Deferred(code, wait_s) | Transient(code, _, wait_s) | Ambiguous(code, _, wait_s):
-                    found = self._outputs.deferred(job, code, wait_s, self._clock_ms(), self._draw())
-                case _ if job.hop.settled is not None:  # it was deleted; what it came to is published
-                    work.completed = True
-                    return ()
-                case _:  # the session is gone, or we call wrongly
-                    now_ms = self._clock_ms()
-                    decision = OPERATIONS["session.decision"]
-                    found = self._outputs.judged(job, decision, verdict, called_ms=now_ms, now_ms=now_ms, draw=self._draw())
-            self._log_retry(job, found[1])
-            return found[0]
+                    return self._defer(job, code, wait_s)
+                case Refused() | Unfit() | OurFault():  # the session is gone, or we call wrongly
+                    if job.hop.settled is not None:
+                        return NothingToPublish("published_before")  # it was deleted since
+                    return self._conclude(job, OPERATIONS["session.decision"], Judged(self._clock_ms(), answer))
+                case _:
+                    assert_never(answer)
 
-    async def _attempt(self, job: Job, operation: Operation, work: Work, over_ms: int) -> tuple[int, Verdict]:
-        """One attempt, and a moment before its call. An unsettled doubt is settled first, where the API gives a way."""
+    def _conclude(self, job: Job, operation: Operation, judged: Judged) -> Outputs:
+        """What an answer comes to; not for an account fault, which is not the request's."""
+        verdict = judged.verdict
+        if isinstance(verdict, Throttled):
+            self._pause(verdict)
+        if isinstance(verdict, Success) and job.request.operation == VERIFICATION:
+            return self._polling.begin(job, verdict)
+        now_ms, down = self._clock_ms(), self._budget.is_down(operation.name)
+        outputs, again = self._outputs.judged(
+            job, operation, verdict, called_ms=judged.called_ms, now_ms=now_ms, draw=self._draw(), down=down
+        )
+        self._log_retry(job, again)
+        return Outputs(outputs)
+
+    def _without_call(self, job: Job, answer: DeadlinePassed | Parked | Duplicate | Conflict) -> Outcome:
+        """What a request comes to that gets no permit."""
+        match answer:
+            case DeadlinePassed():
+                return Outputs(self._outputs.expired(job, self._clock_ms()))
+            case Parked(code, wait_s):
+                return self._defer(job, code, wait_s)
+            case Duplicate():
+                metrics.DUPLICATES.labels("duplicate").inc()
+                log.info("duplicate", reference=_reference(job), source=str(job.record.source), first=str(job.hop.first))
+                return NothingToPublish("duplicate")
+            case Conflict():
+                metrics.DUPLICATES.labels("conflict").inc()
+                log.warning("conflict", reference=_reference(job), source=str(job.record.source))
+                return Outputs(self._outputs.conflict(job, self._clock_ms()))
+            case _:
+                assert_never(answer)
+
+    def _defer(self, job: Job, code: str, wait_s: float | None) -> Outputs:
+        """Put off without counting an attempt."""
+        outputs, again = self._outputs.deferred(job, code, wait_s, self._clock_ms(), self._draw())
+        self._log_retry(job, again)
+        return Outputs(outputs)
+
+    async def _attempt(self, job: Job, operation: Operation, work: Work, over_ms: int) -> Judged | NotCalled:
+        """One attempt. An unsettled doubt is settled first, where the API gives a way."""
         settled_ms = inf if operation.idempotency in _HARMLESS else 0.0
         if job.hop.doubt_ms is not None and operation.idempotency is Idempotency.RECONCILABLE:
             settled_ms = self._clock_ms()
             found = await self._reconcile(job, work)
+            if isinstance(found, DeadlinePassed | Parked):
+                return found
             if found is None and settled_ms < over_ms:  # it may still come about
                 found = Deferred("doubt_settling", (over_ms - settled_ms) / 1000)
             if found is not None:
-                return job.hop.doubt_ms, found
+                return Judged(job.hop.doubt_ms, found)
         elif job.hop.doubt_ms is not None and operation.idempotency is Idempotency.SINGLE:
             if job.request.on_doubt is OnDoubt.FAIL:
-                return job.hop.doubt_ms, Ambiguous("call_unanswered", None, None)
+                return Judged(job.hop.doubt_ms, Ambiguous("call_unanswered", None, None))
             settled_ms = inf
-        return await self._caller.call(build_call(operation, job.request, job.hop), job, work, own=True, settled_ms=settled_ms)
+        return await self._caller.call(build_call(operation, job.request, job.hop), job, work, settled_ms=settled_ms)
 
-    async def _reconcile(self, job: Job, work: Work) -> Verdict | None:
+    async def _reconcile(self, job: Job, work: Work) -> Verdict | DeadlinePassed | Parked | None:
         """A verdict that settles the doubt, or None if the call has left no trace and may be made again."""
-        _, listed = await self._caller.call(list_call(job.request, job.hop), job, work, own=False)
-        if not isinstance(listed, Success):
-            return _of_lookup(listed)
-        finding = review_list(listed.output, job.request, job.hop)
+        listed = await self._caller.look_up(list_call(job.request, job.hop), job, work)
+        if not isinstance(listed, Judged):
+            return listed
+        if not isinstance(listed.verdict, Success):
+            return _of_lookup(listed.verdict)
+        finding = review_list(listed.verdict.output, job.request, job.hop)
         for session_id in finding.session_ids if isinstance(finding, Inspect) else ():
-            _, detail = await self._caller.call(detail_call(session_id, job.request, job.hop), job, work, own=False)
-            if isinstance(detail, Refused) and detail.http_status == HTTPStatus.NOT_FOUND:
+            detail = await self._caller.look_up(detail_call(session_id, job.request, job.hop), job, work)
+            if not isinstance(detail, Judged):
+                return detail
+            if isinstance(detail.verdict, Refused) and detail.verdict.http_status == HTTPStatus.NOT_FOUND:
                 continue  # deleted since it was listed
-            if not isinstance(detail, Success):
-                return _of_lookup(detail)
-            finding = adopt_inspected(detail.output, job.request) or finding
+            if not isinstance(detail.verdict, Success):
+                return _of_lookup(detail.verdict)
+            finding = adopt_inspected(detail.verdict.output, job.request) or finding
             if isinstance(finding, Adopt):
                 break
         if isinstance(finding, Adopt):

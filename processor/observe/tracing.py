@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from opentelemetry.context import Context, attach, detach
@@ -16,7 +16,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 
 from processor.contract.decode import Accepted, Rejected
 from processor.contract.records import Hop, Output, Record, Status
-from processor.contract.trace_context import format_traceparent, last_span, parse_traceparent, with_span
+from processor.contract.trace_context import SpanIds, last_span, parse_traceparent
 
 _FAILED = frozenset({Status.FAILED, Status.IN_DOUBT})
 _NOWHERE = Context()
@@ -71,27 +71,34 @@ class _Spanned:
 
 
 class HopSpan(_Spanned):
-    """One hop. ``decoded`` is what was read, with a hop from which outputs get their trace headers."""
+    """One hop."""
 
-    __slots__ = ("decoded",)
+    __slots__ = ()
 
-    def __init__(self, span: Span | None, decoded: Accepted | Rejected) -> None:
-        super().__init__(span)
-        self.decoded = decoded
+    @property
+    def ids(self) -> SpanIds | None:
+        """What later hops need to know of this one; None if it has no span."""
+        own = self._span.get_span_context() if self._span is not None else None
+        if self._span is None or own is None or not own.is_valid:
+            return None
+        exported = self._span.is_recording() and own.trace_flags.sampled
+        return SpanIds(own.trace_id, own.span_id, own.trace_flags, exported)
 
-    def note(self, outputs: Sequence[Output]) -> None:
-        """How the hop ended."""
+    def ended_with(self, outputs: Sequence[Output]) -> None:
+        """The hop ends with these outputs, at least one."""
         if self._span is None or not self._span.is_recording():
             return
-        told = next((o for o in outputs if o.about.status), outputs[0] if outputs else None)
-        if told is None:
-            self._span.set_attribute("vp.outcome", "none")
-            return
+        told = next((o for o in outputs if o.about.status), outputs[0])
         self._span.set_attribute("vp.outcome", told.about.status or str(told.kind))
         if told.about.code is not None:
             self._span.set_attribute("vp.error_code", told.about.code)
         if told.about.status in _FAILED:
             self._fail(told.about.code or told.about.status)
+
+    def ended_without(self, reason: str) -> None:
+        """The hop ends, and there is nothing to publish."""
+        if self._span is not None:
+            self._span.set_attribute("vp.outcome", reason)
 
 
 class CallSpan(_Spanned):
@@ -108,6 +115,11 @@ class CallSpan(_Spanned):
         self._permitted = True
         if self._span is not None:
             self._span.add_event("permit")
+
+    def refused(self, answer: str) -> None:
+        """There is no permit, so no call is made: the name of the answer's type."""
+        if self._span is not None:
+            self._span.set_attribute("vp.ended_by", answer)
 
     def answered(self, status: int | None) -> None:
         """An answer has come; None: there was none."""
@@ -128,12 +140,12 @@ class CallSpan(_Spanned):
 def hop_span(record: Record, decoded: Accepted | Rejected) -> HopSpan:
     """The span of a hop: a child of the caller's span, linked to the hop before."""
     if _PLACE.tracer is None:
-        return HopSpan(None, decoded)
+        return HopSpan(None)
     hop = decoded.hop
     context, links = _origin(hop)
     operation = decoded.request.operation if isinstance(decoded, Accepted) else decoded.operation
-    span = _start(_PLACE.tracer, "verification.process", SpanKind.CONSUMER, _hop_attributes(record, hop, operation), context, links)
-    return HopSpan(span, replace(decoded, hop=_onward(hop, span)))
+    attributes = _hop_attributes(record, hop, operation)
+    return HopSpan(_start(_PLACE.tracer, "verification.process", SpanKind.CONSUMER, attributes, context, links))
 
 
 def call_span(operation: str, method: str, template: str) -> CallSpan:
@@ -160,16 +172,6 @@ def _origin(hop: Hop) -> tuple[Context, Sequence[Link]]:
     sampled = TraceFlags(TraceFlags.SAMPLED)
     links = (Link(SpanContext(trace_id, int(before, 16), is_remote=True, trace_flags=sampled)),) if before is not None else ()
     return set_span_in_context(NonRecordingSpan(parent), _NOWHERE), links
-
-
-def _onward(hop: Hop, span: Span) -> Hop:
-    """The hop with its own span noted, under the same parent; a trace that begins here goes on from this span."""
-    own = span.get_span_context()
-    if hop.traceparent is None and own.is_valid:  # also where it is not sampled: later hops must not decide anew
-        hop = replace(hop, traceparent=format_traceparent(own.trace_id, own.span_id, own.trace_flags))
-    if span.is_recording() and own.trace_flags.sampled:
-        return replace(hop, tracestate=with_span(hop.tracestate, f"{own.span_id:016x}"))
-    return hop
 
 
 def _hop_attributes(record: Record, hop: Hop, operation: str | None) -> dict[str, str | int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from processor.budget.permits import LogPosition
 from processor.contract.records import Hint, Output, Record
@@ -12,6 +13,31 @@ from processor.contract.records import Hint, Output, Record
 
 class WorkAbandonedError(Exception):
     """The handler cannot work at all any more: the record is left to the next life, and this life ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What completes a record: published in one transaction with its offset.
+
+    Raises:
+        ValueError: without any output; to complete a record with nothing, say why with ``NothingToPublish``.
+    """
+
+    records: Sequence[Output]  # each at most ``output_bytes_max`` long
+
+    def __post_init__(self) -> None:
+        if not self.records:
+            raise ValueError("no outputs")  # an outcome of nothing would be a silent loss
+
+
+@dataclass(frozen=True, slots=True)
+class NothingToPublish:
+    """The record is complete, and nothing is to be published for it."""
+
+    reason: Literal["duplicate", "published_before"]  # the outcome is that of another record, or stands in the results already
+
+
+Outcome = Outputs | NothingToPublish
 
 
 class CallHistory(Protocol):
@@ -47,13 +73,12 @@ class CallHistory(Protocol):
 class Work:
     """One record at work. Waiting work ends at once when the lane stops; a call in flight is given time to end."""
 
-    __slots__ = ("calling", "completed", "hint", "history_truncated", "record", "stopping", "task")
+    __slots__ = ("calling", "hint", "history_truncated", "record", "stopping", "task")
 
     def __init__(self, record: Record, *, history_truncated: bool = False, hint: Hint | None = None) -> None:
         self.record = record
         self.hint = hint  # what has happened meanwhile to what it waits for
         self.history_truncated = history_truncated  # the journal does not reach back to what a former owner may have called
-        self.completed = False  # nothing is to be published: the outcome is that of another record
         self.calling = False  # set while an interruption would leave the fate of a call unknown
         self.stopping = False
         self.task: asyncio.Task[None] | None = None
@@ -77,10 +102,14 @@ class Work:
 class Handler(Protocol):
     """What a lane does with its records."""
 
-    async def handle(self, record: Record, work: Work) -> Sequence[Output]:
-        """The outputs that complete this record, each at most ``output_bytes_max`` long: at least one, or none and ``work.completed``."""
+    async def handle(self, record: Record, work: Work) -> Outcome:
+        """Work on a record until its outcome is known. May be cancelled; the record is handled again by the next owner then.
+
+        Raises:
+            WorkAbandonedError: nothing can be worked on any more. Any other exception completes the record by ``broken``.
+        """
         ...
 
-    def broken(self, record: Record, reason: str) -> Sequence[Output]:
-        """The outputs that complete a record on which ``handle`` failed in an unforeseen way. Must not raise."""
+    def broken(self, record: Record, reason: str) -> Outputs:
+        """What completes a record on which ``handle`` failed in an unforeseen way. Must not raise."""
         ...

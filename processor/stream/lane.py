@@ -20,7 +20,7 @@ from processor.observe import metrics
 from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
 from processor.stream.errors import place
-from processor.stream.handler import CallHistory, Handler, Work, WorkAbandonedError
+from processor.stream.handler import CallHistory, Handler, Outputs, Work, WorkAbandonedError
 from processor.stream.offsets import OffsetTracker
 from processor.stream.releases import Release
 from processor.stream.wakeups import Wakeups
@@ -169,18 +169,17 @@ class Lane:
 
     async def _run(self, work: Work) -> None:
         try:
-            outputs = await self._handler.handle(work.record, work)
-            if not outputs and not work.completed:
-                raise ValueError("no outputs")  # noqa: TRY301 - an outcome of nothing would be a silent loss
+            outcome = await self._handler.handle(work.record, work)
         except WorkAbandonedError as exc:
             self._on_failed(exc)
             return
         except Exception as exc:  # noqa: BLE001 - no record may stop a lane
             log.error("handler_failed", source=str(work.record.source), error=type(exc).__name__, at=place(exc))
-            outputs = self._handler.broken(work.record, type(exc).__name__)
+            outcome = self._handler.broken(work.record, type(exc).__name__)
+        outputs = outcome.records if isinstance(outcome, Outputs) else ()
         if any(o.size_bytes > self._settings.output_bytes_max for o in outputs):
             # a refusal by the broker would poison the producer
-            outputs = self._handler.broken(work.record, "OutputTooLarge")
+            outputs = self._handler.broken(work.record, "OutputTooLarge").records
         self._finished.append((work.record, outputs))
         self.wake.set()
 

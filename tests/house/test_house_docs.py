@@ -39,8 +39,8 @@ CODES = {  # where a code of ours is made, and how that looks
     "engine/session_polling.py": r"Settled\(decision, \"([a-z_]+)\"",
     "engine/engine.py": r"(?:Deferred|Ambiguous|Transient)\(\"([a-z_]+)\"|deferred\(job, \"([a-z_]+)\"",
     "engine/outputs.py": r"_error\(\"[a-z_]+\", \"([a-z_]+)\"|Deferred\(\"([a-z_]+)\"|code = .*else \"([a-z_]+)\"",
-    "budget/endpoint_queue.py": r"NotNowError\(\"([a-z_]+)\"",
-    "budget/shared.py": r"NotNowError\(\"([a-z_]+)\"",
+    "budget/endpoint_queue.py": r"Parked\(\"([a-z_]+)\"",
+    "budget/shared.py": r"Parked\(\"([a-z_]+)\"",
     "repair/dead_letter.py": r"^REDRIVEN = \"([a-z_]+)\"",
 }
 

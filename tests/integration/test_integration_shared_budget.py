@@ -103,10 +103,10 @@ async def test_copies_make_no_call_and_another_content_is_a_conflict(kafka: Loca
         ]
         assert len({f["result_id"] for f in rig.finals}) == 4
         assert len(await rig.records("dead-letters")) == 2
-        assert sum(len(list(p.events("copy"))) for p in rig.processors) == 11
+        assert sum(len(list(p.events("duplicate"))) for p in rig.processors) == 11
         for topic in ("requests",):
             committed = {tp: offset for tp, offset in (await rig.committed()).items() if tp.topic.endswith(topic)}
-            assert sum(committed.values()) >= 15, "copies are completed"
+            assert sum(committed.values()) >= 15, "duplicates are completed"
 
 
 @pytest.mark.parametrize("memory_s", ["3600", "1"], ids=["remembered", "recalled from the log"])

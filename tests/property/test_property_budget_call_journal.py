@@ -19,11 +19,12 @@ from processor.budget.permits import (
     BudgetClosedError,
     CallClass,
     CallIdentity,
-    DoubtError,
     Ending,
     Fate,
     HealthSignal,
+    InDoubt,
     LogPosition,
+    Permit,
 )
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
@@ -76,11 +77,12 @@ class Story:
         try:
             await budget.replay_lane("t[0]", LogPosition("", 0), lambda _: True)
             permit = await budget.acquire(ask)
-        except DoubtError:
-            self.doubts += 1
-            return
         except BudgetClosedError:
             return
+        if isinstance(permit, InDoubt):
+            self.doubts += 1
+            return
+        assert isinstance(permit, Permit), permit
         await asyncio.sleep(owner.frozen_s)
         if owner.fate == "not_sent":
             budget.release(permit, NOT_SENT)

@@ -17,7 +17,7 @@ from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
 from processor.budget import log_reader
-from processor.budget.permits import Ask, BudgetClosedError, CallClass, CallIdentity, Ending, Fate, HealthSignal, NotNowError, Permit
+from processor.budget.permits import Ask, BudgetClosedError, CallClass, CallIdentity, Ending, Fate, HealthSignal, Permit
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
@@ -149,7 +149,9 @@ class World:
             try:
                 async with asyncio.timeout(draw.choice((0.001, 0.5, 5.0, 60.0)) if self.unkind else None):
                     permit = await budget.acquire(ask)
-            except (TimeoutError, NotNowError, BudgetClosedError):
+            except (TimeoutError, BudgetClosedError):
+                permit = None
+            if not isinstance(permit, Permit):
                 await asyncio.sleep(0.05)
                 continue
             await self._use(budget, permit, server, draw)

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from processor.contract.headers import hop_headers, read_hop
 from processor.contract.records import Headers, Hop, Record, Source
-from processor.contract.trace_context import format_traceparent, last_span, parse_traceparent, read_trace, result_trace, with_span
+from processor.contract.trace_context import (
+    SpanIds,
+    carry_span,
+    format_traceparent,
+    last_span,
+    parse_traceparent,
+    read_trace,
+    result_trace,
+)
 
 trace_ids, span_ids, flags = st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 255)
 parents = st.builds(format_traceparent, trace_ids, span_ids, flags)
@@ -35,6 +43,21 @@ def headers(parent: str, state: str | None) -> Headers:
 def hop_of(found: Headers, **fields: int) -> Hop:
     parent, state = read_trace(found, fresh=False)
     return Hop(Source("t", 0, 1), 5, traceparent=parent, tracestate=state, **fields)  # type: ignore[arg-type]
+
+
+def with_span(state: str | None, span: str) -> str:
+    """``tracestate`` after a hop whose span is ``span``."""
+    hop = Hop(Source("t", 0, 1), 5, traceparent=format_traceparent(1, 2, 1), tracestate=state)
+    return carry_span(hop, SpanIds(1, int(span, 16), 1, exported=True)).tracestate or ""
+
+
+@given(parents | st.none(), st.builds(SpanIds, trace_ids, span_ids, flags, st.booleans()))
+def test_a_hop_keeps_its_parent_and_only_a_span_that_is_exported_is_noted(parent: str | None, span: SpanIds) -> None:
+    hop = Hop(Source("t", 0, 1), 5, traceparent=parent, tracestate="a=1" if parent else None)
+    carried = carry_span(hop, span)
+    assert carried.traceparent == (parent or format_traceparent(span.trace_id, span.span_id, span.flags)), "a trace begins here"
+    assert last_span(carried) == (f"{span.span_id:016x}" if span.exported else None)
+    assert carry_span(hop, None) == hop
 
 
 @given(trace_ids, span_ids, flags)

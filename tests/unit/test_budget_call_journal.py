@@ -1,4 +1,4 @@
-"""Who has called for which request: copies, conflicts and doubts, also after a restart and from long ago."""
+"""Who has called for which request: duplicates, conflicts and doubts, also after a restart and from long ago."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_another_position_with_the_same_id_is_a_copy_and_with_another_content_a_
     scene.ask("x")
     if ended:
         scene.journal.ended(ended)
-    assert scene.prior_calls(replace(MARK, first="elsewhere")) == PriorCalls(copy=True)
+    assert scene.prior_calls(replace(MARK, first="elsewhere")) == PriorCalls(duplicate=True)
     assert scene.prior_calls(replace(MARK, first="elsewhere", content="else")) == PriorCalls(conflict=True)
 
 
@@ -99,10 +99,10 @@ def test_the_first_one_stays_the_first_whoever_asks_after_it() -> None:
     for first, content in (("second", "content"), ("third", "else")):
         scene.ask(first, replace(MARK, first=first, content=content))  # their holders die before they can withdraw
         assert scene.prior_calls(replace(MARK, lane="retry[0]")) == CLEAR
-    assert scene.prior_calls(replace(MARK, first="second")).copy
+    assert scene.prior_calls(replace(MARK, first="second")).duplicate
     scene.ask("late", replace(MARK, first="second"), at=3500.0)
     scene.ask("w", replace(MARK, request="w"), at=3700.0)
-    assert scene.prior_calls() == CLEAR, "the ask of a copy does not take over when the first one is forgotten"
+    assert scene.prior_calls() == CLEAR, "the ask of a duplicate does not take over when the first one is forgotten"
 
 
 def test_an_ask_that_was_withdrawn_claims_nothing() -> None:
@@ -119,7 +119,7 @@ def test_a_redrive_is_a_new_round() -> None:
     assert scene.prior_calls(replace(MARK, first="elsewhere", replay=1)) == CLEAR
     scene.ask("y", replace(MARK, replay=1))
     assert scene.prior_calls(replace(MARK, replay=1)).doubt_ms == 7
-    assert scene.prior_calls(replace(MARK, first="elsewhere")).copy, "a copy stays a copy"
+    assert scene.prior_calls(replace(MARK, first="elsewhere")).duplicate, "a duplicate stays a duplicate"
 
 
 def test_memory_ends_and_says_from_where_it_is_whole() -> None:
@@ -202,7 +202,7 @@ def test_an_announced_ask_leaves_a_doubt_from_its_beginning_on() -> None:
     scene = Scene()
     scene.ask("x", announced=True)
     assert scene.prior_calls() == CLEAR, "nothing was called"
-    assert scene.prior_calls(replace(MARK, first="elsewhere")).copy, "it claims the request all the same"
+    assert scene.prior_calls(replace(MARK, first="elsewhere")).duplicate, "it claims the request all the same"
     assert scene.begin("x")
     assert scene.begin("x"), "the same record sent twice"
     assert scene.prior_calls().doubt_ms == 7
@@ -223,7 +223,7 @@ def test_a_beginning_after_a_later_ask_for_the_same_request_does_not_count() -> 
     assert scene.prior_calls().doubt_ms == 7
 
 
-@pytest.mark.parametrize("identity", [replace(MARK, first="copy"), replace(MARK, replay=1)])
+@pytest.mark.parametrize("identity", [replace(MARK, first="duplicate"), replace(MARK, replay=1)])
 def test_a_copy_or_another_round_does_not_overtake(identity: CallIdentity) -> None:
     scene = Scene()
     scene.ask("x", announced=True)

@@ -11,16 +11,18 @@ import orjson
 import pytest
 
 from processor.budget.permits import (
+    Acquired,
     Ask,
     BudgetClosedError,
     CallClass,
-    ConflictError,
-    CopyError,
-    DoubtError,
+    Conflict,
+    Duplicate,
     Ending,
     Fate,
     HealthSignal,
-    NotNowError,
+    InDoubt,
+    NoPermit,
+    Parked,
     Permit,
 )
 from processor.contract.headers import hop_headers, read_hop
@@ -31,7 +33,7 @@ from processor.engine.engine import Engine
 from processor.files.rules import FileFault
 from processor.repair.dead_letter import dead_letter_of, redriven_hop
 from processor.settings import load_settings
-from processor.stream.handler import Work, WorkAbandonedError
+from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 
 NOW = 1_764_000_000_000
 WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
@@ -78,9 +80,9 @@ class Shelf:
 
 
 class OpenBudget:
-    """Grants at once and notes what it was told. ``refusals`` come first, one for each ask."""
+    """Grants at once and notes what it was told. ``refusals`` come first, one for each ask; an error is raised."""
 
-    def __init__(self, *refusals: Exception | None, down: bool = False) -> None:
+    def __init__(self, *refusals: NoPermit | Exception | None, down: bool = False) -> None:
         self.asks: list[Ask] = []
         self.endings: list[Ending] = []
         self.pauses: list[tuple[str, float]] = []
@@ -90,12 +92,12 @@ class OpenBudget:
     def fates(self) -> list[Fate]:
         return [ending.fate for ending in self.endings]
 
-    async def acquire(self, ask: Ask) -> Permit:
+    async def acquire(self, ask: Ask) -> Acquired:
         self.asks.append(ask)
         refusal = self.refusals.pop(0) if self.refusals else None
-        if refusal is not None:
+        if isinstance(refusal, Exception):
             raise refusal
-        return Permit(str(len(self.asks)), ask)
+        return refusal or Permit(str(len(self.asks)), ask)
 
     def release(self, permit: Permit, ending: Ending) -> None:
         assert not permit.released
@@ -130,10 +132,11 @@ def run(
     **settings: Any,
 ) -> list[Output]:
     engine = Engine(load_settings(**settings), api, shelf or Shelf(), budget or OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
-    work = Work(rec, history_truncated=history_truncated)
-    outputs = list(asyncio.run(engine.handle(rec, work)))
-    assert bool(outputs) != work.completed, "no outputs mean a copy, and only that"
-    return outputs
+    return records(asyncio.run(engine.handle(rec, Work(rec, history_truncated=history_truncated))))
+
+
+def records(outcome: Outcome) -> list[Output]:
+    return list(outcome.records) if isinstance(outcome, Outputs) else []
 
 
 def final(outputs: Sequence[Output]) -> dict[str, Any]:
@@ -311,7 +314,7 @@ def test_a_rate_limit_pauses_its_scope_and_is_capped() -> None:
 
 
 def test_a_paused_scope_sends_the_request_to_wait_without_a_call() -> None:
-    budget = OpenBudget(NotNowError("scope_paused", 60.0))
+    budget = OpenBudget(Parked("scope_paused", 60.0))
     api = FakeApi()
     outputs = run(api, record(), budget)
     assert api.calls == []
@@ -355,7 +358,7 @@ def test_work_that_is_stopping_never_waits_again() -> None:
 def test_a_record_on_which_we_fail_still_ends_once(reason: str) -> None:
     engine = Engine(load_settings(), FakeApi(), Shelf(), OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
     for rec in (record(), Record(Source("v.requests", 0, 1), None, b"\xff", (), NOW)):
-        outputs = engine.broken(rec, reason)
+        outputs = engine.broken(rec, reason).records
         assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
         assert final(outputs)["error"]["type"] in {"output_too_large", "internal"}
 
@@ -376,20 +379,20 @@ def adoption() -> tuple[Answer, Answer]:
 
 
 def test_a_call_of_a_former_life_is_looked_up_and_adopted() -> None:
-    api, budget = FakeApi(*adoption()), OpenBudget(DoubtError(NOW - 500, NOW + 60_000))
+    api, budget = FakeApi(*adoption()), OpenBudget(InDoubt(NOW - 500, NOW + 60_000))
     assert final(run(api, record(), budget))["output"]["session_id"] == SESSION
     assert [c.operation.name for c in api.calls] == ["session.list", "session.decision"]
     assert [a.identity is None for a in budget.asks] == [False, True, True], "lookups are not the request's own calls"
 
 
 def test_a_call_that_left_no_trace_is_made_again_with_the_doubt_settled() -> None:
-    api, budget = FakeApi(json_reply(200, {"results": []}), json_reply(201, CREATED)), OpenBudget(DoubtError(NOW - 90_000, NOW))
+    api, budget = FakeApi(json_reply(200, {"results": []}), json_reply(201, CREATED)), OpenBudget(InDoubt(NOW - 90_000, NOW))
     assert final(run(api, record(), budget))["output"] == CREATED
     assert [(a.endpoint, a.settled_ms) for a in budget.asks] == [("session.create", 0), ("session.list", inf), ("session.create", NOW)]
 
 
 def test_a_call_that_may_still_come_about_is_waited_for_before_it_is_made_again() -> None:
-    api, budget = FakeApi(json_reply(200, {"results": []})), OpenBudget(DoubtError(NOW - 500, NOW + 60_000))
+    api, budget = FakeApi(json_reply(200, {"results": []})), OpenBudget(InDoubt(NOW - 500, NOW + 60_000))
     (retry,) = run(api, record(), budget)
     hop = read_hop(Record(Source("v.retry.1m", 0, 8), None, retry.value, retry.headers, NOW))
     assert (hop.last_error, hop.attempt, hop.doubt_ms) == ("doubt_settling", 0, NOW - 500)
@@ -401,14 +404,14 @@ def test_a_call_that_may_still_come_about_is_waited_for_before_it_is_made_again(
 
 
 def test_a_newer_call_in_doubt_is_seen_although_an_older_doubt_was_looked_up() -> None:
-    budget = OpenBudget(None, DoubtError(NOW - 200_000, NOW + 5_000))
+    budget = OpenBudget(None, InDoubt(NOW - 200_000, NOW + 5_000))
     api = FakeApi(json_reply(200, {"results": []}), json_reply(200, {"results": []}))
     (retry,) = run(api, _in_doubt(), budget)
     assert read_hop(Record(Source("v.retry.1m", 0, 8), None, retry.value, retry.headers, NOW)).last_error == "doubt_settling"
 
 
 def test_a_doubt_from_the_journal_goes_on_in_the_headers() -> None:
-    outputs = run(FakeApi(json_reply(503, {"detail": "x"})), record(), OpenBudget(DoubtError(NOW - 500, NOW)))
+    outputs = run(FakeApi(json_reply(503, {"detail": "x"})), record(), OpenBudget(InDoubt(NOW - 500, NOW)))
     assert read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW)).doubt_ms == NOW - 500
 
 
@@ -426,15 +429,16 @@ def test_what_the_journal_has_lost_is_looked_up_too() -> None:
     assert len(api.calls) == 1
 
 
-def test_a_copy_is_completed_without_a_call_or_an_output() -> None:
-    api = FakeApi()
-    assert run(api, record(), OpenBudget(CopyError())) == []
+def test_a_duplicate_is_completed_without_a_call_or_an_output() -> None:
+    api, rec = FakeApi(), record()
+    engine = Engine(load_settings(), api, Shelf(), OpenBudget(Duplicate()), clock_ms=lambda: NOW, draw=lambda: 0.5)
+    assert asyncio.run(engine.handle(rec, Work(rec))) == NothingToPublish("duplicate")
     assert api.calls == []
 
 
 def test_another_content_under_the_same_id_is_a_conflict_under_its_own_key() -> None:
     api = FakeApi()
-    outputs = run(api, record(), OpenBudget(ConflictError()))
+    outputs = run(api, record(), OpenBudget(Conflict()))
     assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
     result = final(outputs)
     assert (result["status"], result["request_id"], result["error"]["code"]) == ("conflict", "r", "request_id_reused")
@@ -513,7 +517,7 @@ def poll(*answers: Answer, rec: Record | None = None, hint: Hint | None = None, 
     api, budget = FakeApi(*answers), OpenBudget()
     engine = Engine(load_settings(), api, Shelf(), budget, clock_ms=lambda: now, draw=lambda: 0.5)
     rec = rec or following()
-    return list(asyncio.run(engine.handle(rec, Work(rec, hint=hint)))), api, budget
+    return records(asyncio.run(engine.handle(rec, Work(rec, hint=hint)))), api, budget
 
 
 def decision_reply(status: str, **extra: Any) -> Reply:
@@ -534,7 +538,7 @@ def test_a_verification_gives_the_link_at_once_and_waits() -> None:
 
 
 def test_a_lost_creation_of_a_verification_is_adopted_and_followed() -> None:
-    outputs = run(FakeApi(*adoption()), verification(), OpenBudget(DoubtError(NOW - 500, NOW + 60_000)))
+    outputs = run(FakeApi(*adoption()), verification(), OpenBudget(InDoubt(NOW - 500, NOW + 60_000)))
     assert len(outputs_of(OutputKind.RESULT, outputs)) == len(outputs_of(OutputKind.RETRY, outputs)) == 1
 
 
@@ -616,13 +620,12 @@ def test_an_unopened_session_is_looked_at_when_it_expires() -> None:
     assert NOW + 120_000 <= hop.due_ms <= NOW + 126_000
 
 
-def poll_again(rec: Record, now: int, *answers: Answer) -> tuple[list[Output], Work]:
+def poll_again(rec: Record, now: int, *answers: Answer) -> Outcome:
     """One look where later final results are wished for, for an hour."""
     engine = Engine(
         load_settings(follow={"later_finals_s": 3600}), FakeApi(*answers), Shelf(), OpenBudget(), clock_ms=lambda: now, draw=lambda: 0.5
     )
-    work = Work(rec)
-    return list(asyncio.run(engine.handle(rec, work))), work
+    return asyncio.run(engine.handle(rec, Work(rec)))
 
 
 def again(outputs: Sequence[Output], now: int) -> Record:
@@ -632,20 +635,19 @@ def again(outputs: Sequence[Output], now: int) -> Record:
 
 def test_later_final_results_come_only_where_they_are_wished_for_and_each_is_another_one() -> None:
     rec = following(deadline="2025-11-24T16:10:00Z")
-    outputs, _ = poll_again(rec, NOW + 20_000, decision_reply("Approved"))
+    outputs = records(poll_again(rec, NOW + 20_000, decision_reply("Approved")))
     ids = [final(outputs)["result_id"]]
-    same, _ = poll_again(again(outputs, NOW), NOW + 900_000, decision_reply("Approved"))
+    same = records(poll_again(again(outputs, NOW), NOW + 900_000, decision_reply("Approved")))
     assert not outputs_of(OutputKind.RESULT, same), "nothing new, and the deadline was kept"
-    reopened, _ = poll_again(again(same, NOW), NOW + 1_000_000, decision_reply("Resubmitted"))
+    reopened = records(poll_again(again(same, NOW), NOW + 1_000_000, decision_reply("Resubmitted")))
     assert not outputs_of(OutputKind.RESULT, reopened)
-    changed, _ = poll_again(again(reopened, NOW), NOW + 1_100_000, decision_reply("Declined"))
+    changed = records(poll_again(again(reopened, NOW), NOW + 1_100_000, decision_reply("Declined")))
     ids.append(final(changed)["result_id"])
-    copy, _ = poll_again(again(reopened, NOW), NOW + 1_100_500, decision_reply("Declined"))
-    assert final(copy)["result_id"] == ids[1], "the same for every copy"
+    repeated = records(poll_again(again(reopened, NOW), NOW + 1_100_500, decision_reply("Declined")))
+    assert final(repeated)["result_id"] == ids[1], "the same for every copy"
     assert len(set(ids)) == 2
     for late in (decision_reply("Declined"), decision_reply("Resubmitted"), json_reply(404, {"detail": "Not found."})):
-        over, work = poll_again(again(changed, NOW), NOW + 4_000_000, late)
-        assert (over, work.completed) == ([], True)
+        assert poll_again(again(changed, NOW), NOW + 4_000_000, late) == NothingToPublish("published_before")
     outputs, _, _ = poll(decision_reply("Approved"))
     assert not outputs_of(OutputKind.RETRY, outputs), "by default the first one is the only one"
 

@@ -18,7 +18,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from structlog.testing import capture_logs
 from test_engine import CREATED, NOW, SESSION, WORKFLOW, FakeApi, OpenBudget, Shelf, final, json_reply, record, run
 
-from processor.budget.permits import Ask, BudgetClosedError, CopyError, NotNowError, Permit
+from processor.budget.permits import Ask, BudgetClosedError, Duplicate, Parked, Permit
 from processor.contract import schemas
 from processor.contract.records import Output, OutputKind, Record, Source
 from processor.didit.answers import NoReply
@@ -199,10 +199,10 @@ def test_a_bad_answer_is_an_error_of_the_call_and_a_refusal_one_of_the_hop(spans
 
 
 def test_no_permit_is_no_error(spans: InMemorySpanExporter) -> None:
-    run(FakeApi(), record(), OpenBudget(NotNowError("queue_full", 3.0)))
-    run(FakeApi(), record(), OpenBudget(CopyError()))
-    assert [said(s)["vp.ended_by"] for s in calls(spans)] == ["NotNowError", "CopyError"]
-    assert [said(s)["vp.outcome"] for s in hops(spans)] == ["retry", "none"]
+    run(FakeApi(), record(), OpenBudget(Parked("queue_full", 3.0)))
+    run(FakeApi(), record(), OpenBudget(Duplicate()))
+    assert [said(s)["vp.ended_by"] for s in calls(spans)] == ["Parked", "Duplicate"]
+    assert [said(s)["vp.outcome"] for s in hops(spans)] == ["retry", "duplicate"]
     assert all(s.status.status_code is StatusCode.UNSET and not s.events for s in spans.get_finished_spans())
 
 

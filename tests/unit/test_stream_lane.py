@@ -13,7 +13,7 @@ from processor.budget.permits import LogPosition
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source
 from processor.settings import LaneSettings
-from processor.stream.handler import Work, WorkAbandonedError
+from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 from processor.stream.lane import Lane
 from processor.stream.offsets import OffsetTracker
 from processor.stream.releases import Release, ReleaseFault, Releases, encode_release, read_release
@@ -26,22 +26,23 @@ class HeldHandler:
     """Ends a record when the test says so."""
 
     def __init__(self) -> None:
-        self.at_work: dict[int, asyncio.Future[Sequence[Output]]] = {}
+        self.at_work: dict[int, asyncio.Future[Sequence[Output] | NothingToPublish]] = {}
         self.calling: set[int] = set()
         self.broken_reasons: list[str] = []
 
-    async def handle(self, record: Record, work: Work) -> Sequence[Output]:
+    async def handle(self, record: Record, work: Work) -> Outcome:
         offset = record.source.offset
         self.at_work[offset] = asyncio.get_running_loop().create_future()
         work.calling = offset in self.calling
         try:
-            return await self.at_work[offset]
+            ended = await self.at_work[offset]
+            return ended if isinstance(ended, NothingToPublish) else Outputs(ended)
         finally:
             work.calling = False
 
-    def broken(self, record: Record, reason: str) -> Sequence[Output]:
+    def broken(self, record: Record, reason: str) -> Outputs:
         self.broken_reasons.append(reason)
-        return [Output(OutputKind.RESULT, b"k", record.value)]
+        return Outputs([Output(OutputKind.RESULT, b"k", record.value)])
 
 
 class NoJournal:
@@ -176,6 +177,18 @@ async def test_a_handler_that_fails_still_completes_its_record(outcome: Any, rea
     await scene.turn()
     assert scene.handler.broken_reasons == [reason]
     assert len(scene.lane.take_finished(10)) == 1
+
+
+async def test_a_record_with_nothing_to_publish_is_finished_all_the_same() -> None:
+    scene = Scene()
+    scene.lane.deliver([record(0)])
+    await scene.turn()
+    scene.handler.at_work[0].set_result(NothingToPublish("duplicate"))
+    await scene.turn()
+    (finished,) = scene.lane.take_finished(10)
+    assert (finished[0].source.offset, list(finished[1]), scene.handler.broken_reasons) == (0, [], [])
+    scene.lane.published([finished[0]])
+    assert scene.lane.idle
 
 
 async def test_a_handler_that_cannot_work_at_all_ends_the_life_and_loses_nothing() -> None:
