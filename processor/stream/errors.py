@@ -1,43 +1,200 @@
-"""What to do about an error of a Kafka client. Pure.
+"""The one border to Kafka's errors: what an error of aiokafka means, in our types, with the text that people read.
 
-Nothing is retried in place: an unexpected error ends this *life* of the core, and the supervisor builds the next one on
-the same path as at the start. Some errors no restart can cure: they end the process.
+Everything in this room that talks to Kafka does so inside ``with kafka_errors(settings)``. So no other room sees an error of aiokafka,
+and what to do about brokers that do not answer, about a login and about rights that are missing is said here and nowhere else.
+
+What the program does about an error is decided here too. Nothing is retried in place: an unexpected error ends this *life* of the
+group member, and the supervisor builds the next one on the same path as at the start. Some errors no restart can cure: they end the
+process.
 """
 
 from __future__ import annotations
 
+import re
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from aiokafka import errors
+from aiokafka import TopicPartition, errors
 
+from processor.settings import Settings
 from processor.stream.start_offset import MissingOffsetsError
 
-_FATAL = (
+_TEXT_MAX = 500
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # of a topic, a group or a transactional id of ours; a sentence of aiokafka is none
+
+_UNAVAILABLE = (
+    errors.KafkaConnectionError,
+    errors.KafkaTimeoutError,
+    errors.KafkaUnavailableError,
+    errors.NodeNotReadyError,
+    errors.NoBrokersAvailable,
+    errors.MetadataEmptyBrokerList,
+    errors.RequestTimedOutError,
+    errors.BrokerNotAvailableError,
+    errors.LeaderNotAvailableError,
+    errors.ReplicaNotAvailableError,
+    errors.NotLeaderForPartitionError,
+    errors.NotEnoughReplicasError,
+    errors.NotEnoughReplicasAfterAppendError,
+    errors.CoordinatorNotAvailableError,
+    errors.CoordinatorLoadInProgressError,
+    errors.NotCoordinatorError,
+    errors.NotControllerError,
+    errors.KafkaStorageError,
+    errors.StaleMetadata,
+    errors.Cancelled,
+    TimeoutError,  # a deadline of ours
+    OSError,
+)
+_LOGIN = (
+    errors.SaslAuthenticationFailed,
+    errors.AuthenticationFailedError,
+    errors.AuthenticationMethodNotSupported,
+    errors.UnsupportedSaslMechanismError,
+    errors.IllegalSaslStateError,
+)
+_UNSUPPORTED = (errors.IncompatibleBrokerVersion, errors.UnrecognizedBrokerVersion, errors.UnsupportedVersionError)
+# raw errors of clients that are not behind the border yet
+_FATAL_RAW = (
     errors.TopicAuthorizationFailedError,
     errors.GroupAuthorizationFailedError,
     errors.TransactionalIdAuthorizationFailed,
     errors.ClusterAuthorizationFailedError,
-    errors.IncompatibleBrokerVersion,
-    errors.UnsupportedVersionError,
     errors.AuthenticationFailedError,
     errors.IllegalSaslStateError,
-    MissingOffsetsError,
+    *_UNSUPPORTED,
 )
+_FENCED = (errors.ProducerFenced, errors.InvalidProducerEpoch)
+# the connection ended during the handshake; that says nothing about certificates
+_TLS_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class KafkaFailedError(Exception):
+    """Kafka did not do what it was asked for. The text names the brokers, what was wrong and what to do; it holds no secret, no record."""
+
+
+class KafkaUnavailableError(KafkaFailedError):
+    """No broker answers, or none that could do it now. Trying again may help."""
+
+
+class AuthenticationError(KafkaFailedError):
+    """The brokers do not accept who we say that we are, or no TLS connection comes about."""
+
+
+class NotAuthorizedError(KafkaFailedError):
+    """The brokers know us, and do not let us.
+
+    Attributes:
+        resource: what must be granted, e.g. ``topic verification.results``.
+    """
+
+    def __init__(self, text: str, resource: str) -> None:
+        super().__init__(text)
+        self.resource = resource
+
+
+class TopicMissingError(KafkaFailedError):
+    """A topic does not exist."""
+
+
+class ProducerFencedError(KafkaFailedError):
+    """Another producer has begun under the same transactional id; whatever this one had not committed is void."""
+
+
+class UnsupportedBrokerError(KafkaFailedError):
+    """The brokers speak no version of a request that we need."""
+
+
+class KafkaRequestError(KafkaFailedError):
+    """Kafka answered with another error.
+
+    Attributes:
+        name: of aiokafka's class, e.g. ``MessageSizeTooLargeError``.
+    """
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.name = name
 
 
 class StallError(Exception):
     """A wait that must come back did not."""
 
 
+@contextmanager
+def kafka_errors(settings: Settings) -> Iterator[None]:
+    """Translate the errors of aiokafka, of sockets and of deadlines. For calls to Kafka alone: an ``OSError`` of a file would be misread.
+
+    Raises:
+        KafkaFailedError: instead of them.
+    """
+    try:
+        yield
+    except (errors.KafkaError, OSError) as exc:  # a TimeoutError is an OSError
+        raise failure_of(exc, settings) from exc
+
+
+def failure_of(error: BaseException, settings: Settings) -> KafkaFailedError:
+    """What an error of aiokafka, a socket or a deadline means."""
+    where, name = f"Kafka at {settings.kafka.bootstrap}", type(error).__name__
+    if is_login_refusal(error):
+        return AuthenticationError(_login_text(error, where, settings))
+    if (resource := _refused_resource(error, settings)) is not None:
+        text = f"{where} does not allow this user to use {resource} ({name}). Grant the right; docs/deploy.md lists what each part needs."
+        return NotAuthorizedError(text, resource)
+    if isinstance(error, errors.UnknownTopicOrPartitionError):
+        return missing_topic(next(iter(_names(error)), None), settings)
+    return _other_failure(error, where)
+
+
+def _other_failure(error: BaseException, where: str) -> KafkaFailedError:
+    name = type(error).__name__
+    if isinstance(error, _FENCED):
+        return ProducerFencedError(
+            f"{where}: another producer has begun under the same transactional id, or the transaction took too long."
+        )
+    if isinstance(error, _UNSUPPORTED):
+        return UnsupportedBrokerError(
+            f"{where} speaks no version of a request that is needed ({name}). docs/upgrading.md names the brokers."
+        )
+    if isinstance(error, _UNAVAILABLE):
+        return KafkaUnavailableError(
+            f"{where} does not answer ({_cause_name(error)}). Check that the brokers are up and can be reached from here, and that "
+            "VP_KAFKA__BOOTSTRAP and VP_KAFKA__SECURITY_PROTOCOL are right."
+        )
+    return KafkaRequestError(f"{where} has failed a request: {' '.join(str(error).split())[:_TEXT_MAX].rstrip('.')}.", name)
+
+
+def missing_topic(topic: str | None, settings: Settings) -> TopicMissingError:
+    """The error for a topic that does not exist; None if its name is not known."""
+    what = f"{topic} does not exist" if topic is not None else "a topic does not exist (`processor topics check` says which)"
+    return TopicMissingError(
+        f"Kafka at {settings.kafka.bootstrap}: {what}. If VP_KAFKA__TOPIC_PREFIX and VP_RETRY__DELAYS_S are as the processors have "
+        "them, create the topics with `processor topics apply`."
+    )
+
+
+def is_login_refusal(error: BaseException) -> bool:
+    """Whether a connection failed because of who we are or what we trust, not because nobody answered."""
+    return isinstance(error, _LOGIN) or is_tls_refusal(error)
+
+
+def is_tls_refusal(error: BaseException) -> bool:
+    """Whether a TLS handshake was refused, by either side."""
+    return isinstance(error, ssl.SSLError) and not isinstance(error, _TLS_CUT)
+
+
 def is_fatal(error: BaseException) -> bool:
     """Whether a new life cannot help, so that the process should end and a person look."""
-    return isinstance(error, _FATAL)
+    return isinstance(error, (NotAuthorizedError, AuthenticationError, UnsupportedBrokerError, MissingOffsetsError, *_FATAL_RAW))
 
 
 def describe(error: BaseException) -> str:
-    """One line for the log: the type, and for our own and Kafka's errors the text. Foreign texts may quote records."""
-    if isinstance(error, errors.KafkaError | MissingOffsetsError | StallError):
-        return f"{type(error).__name__}: {error}"[:500]
+    """One line for the log: the type, and for our own errors about Kafka the text. Foreign texts may quote records."""
+    if isinstance(error, KafkaFailedError | errors.KafkaError | MissingOffsetsError | StallError):
+        return f"{type(error).__name__}: {error}"[:_TEXT_MAX]
     return type(error).__name__
 
 
@@ -47,3 +204,46 @@ def place(error: BaseException) -> str:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     return f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame is not None else "unknown"
+
+
+def _login_text(error: BaseException, where: str, settings: Settings) -> str:
+    if isinstance(error, ssl.SSLError):
+        reason = getattr(error, "reason", None) or type(error).__name__
+        return (
+            f"no TLS connection to {where} ({reason}). Check VP_KAFKA__SSL_CA_FILE, the client's "
+            "VP_KAFKA__SSL_CERTIFICATE_FILE and VP_KAFKA__SSL_KEY_FILE, and that the listener speaks TLS."
+        )
+    return (
+        f"{where} refuses the login with {settings.kafka.sasl_mechanism} ({type(error).__name__}). Check VP_KAFKA__SASL_USERNAME, "
+        "VP_KAFKA__SASL_PASSWORD (or its _FILE) and VP_KAFKA__SASL_MECHANISM."
+    )
+
+
+def _refused_resource(error: BaseException, settings: Settings) -> str | None:
+    """What the brokers do not let us use, as exactly as aiokafka tells; None if that is not what the error says."""
+    names, kafka = ", ".join(_names(error)), settings.kafka
+    match error:
+        case errors.TopicAuthorizationFailedError():
+            return f"topic {names or f'{kafka.topic_prefix}.*'}"
+        case errors.GroupAuthorizationFailedError():
+            return f"group {names or kafka.group}"
+        case errors.TransactionalIdAuthorizationFailed():
+            return f"transactional id {names or f'{kafka.group}-*'}"
+        case errors.ClusterAuthorizationFailedError():
+            return "the cluster (an idempotent producer needs Write on a topic, or IdempotentWrite; creating topics needs Create)"
+    return None
+
+
+def _names(error: BaseException) -> list[str]:
+    """Topics, groups and the like among the arguments of an error: one, or a set of them."""
+    given = error.args[0] if error.args else ()
+    if isinstance(given, TopicPartition):
+        given = given.topic
+    several = [given] if isinstance(given, str) else given if isinstance(given, set | frozenset | list | tuple) else ()
+    return sorted(name for name in several if isinstance(name, str) and _NAME.fullmatch(name))
+
+
+def _cause_name(error: BaseException) -> str:
+    """The name of what is behind an error: a connection that was refused, a host that is not known, silence."""
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    return "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
