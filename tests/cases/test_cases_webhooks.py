@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from receiving import Post, receiving
 
-from processor.webhooks.receiver import Limits
+from processor.webhooks.receiver import ReceiverLimits
 
 DATA = Path(__file__).parent / "data"
 
@@ -107,7 +107,7 @@ async def test_e09_nothing_is_acknowledged_while_the_broker_is_away() -> None:
 
 async def test_e09_nothing_is_acknowledged_while_the_broker_hangs() -> None:
     found = case("E09")
-    assert Limits().answer_s <= 4, "Didit gives up after 5 s; here it is shorter, so that nobody waits for it"
+    assert ReceiverLimits().answer_s <= 4, "Didit gives up after 5 s; here it is shorter, so that nobody waits for it"
     async with receiving(now=lambda: found["clock"], secrets=tuple(found["secrets"]), answer_s=0.3) as post:
         post.topic.mood = "hangs"
         await play(post, found["steps"][0])
