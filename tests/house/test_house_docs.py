@@ -29,7 +29,7 @@ README = AT_ROOT["README.md"]
 EVERYTHING = "\n".join([*AT_ROOT.values(), *DOCS.values()])
 SOURCES = {path: path.read_text() for path in (ROOT / "processor").rglob("*.py")}
 PROMISES = [f"G{number}" for number in range(1, 9)]
-GONE = {"VP_BUDGET__SHARE"}  # named to say that it is gone
+GONE = {"VP_BUDGET__SHARE", "VP_IMAGES__ROOTS"}  # named to say that it is gone
 CODES = {  # where a code of ours is made, and how that looks
     "didit/verdicts.py": r"(?:_unclear|_deferred|_refused_as|_account|OurFault|Transient|Refused)\(\"([a-z_]+)\"",
     "didit/client.py": r"code=\"([a-z_]+)\"|\"([a-z_]+)\" if sent else \"([a-z_]+)\"",
