@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,8 +39,8 @@ class Api:
             return await _read(response)
 
     async def post(self, path: str, body: Any, idempotency_key: str | None = None, key: str = KEY) -> Answer:
-        told = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
-        return await self.call("POST", path, body, key, headers={"X-Request-Id": "ref.0", **told})
+        extra = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
+        return await self.call("POST", path, body, key, headers={"X-Request-Id": "ref.0", **extra})
 
     async def form(self, path: str, fields: dict[str, str] | None = None, key: str = KEY, /, **files: bytes) -> Answer:
         form = aiohttp.FormData(default_to_multipart=True)
@@ -65,10 +66,21 @@ class Api:
         return session_id
 
     async def move(self, session_id: str, *steps: str) -> int:
+        """Change a status step by step, the webhook of each one sent before the next."""
         status = 200
         for step in steps:
             status, _, _ = await self.control(f"sessions/{session_id}/status", {"status": step})
+            await self.idle()
         return status
+
+    async def advance(self, by_s: float) -> None:
+        """Set the clock of sessions ahead, and let be sent what is due then."""
+        assert (await self.control("clock", {"advance_s": by_s}))[0] == 200
+        await self.idle()
+
+    async def idle(self) -> None:
+        """Wait until no webhook is due or being sent: what has not arrived by then is not on its way."""
+        await until(lambda: not self.sim.webhook_sender.busy, "no webhook is due or being sent")
 
     async def decision(self, session_id: str, version: str = "v3", key: str = KEY) -> dict[str, Any]:
         status, document, _ = await self.call("GET", f"/{version}/session/{session_id}/decision/", key=key)
@@ -94,10 +106,20 @@ async def _read(response: aiohttp.ClientResponse) -> Answer:
     return response.status, document, response.headers
 
 
+class FrozenClock:
+    """Epoch seconds that pass when a test says so: what a simulator does then depends on no machine's load."""
+
+    def __init__(self, now_s: float = 1_800_000_000.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 @asynccontextmanager
-async def api(**options: Any) -> AsyncIterator[Api]:
+async def api(*, clock: Callable[[], float] = time.time, **options: Any) -> AsyncIterator[Api]:
     config = Config(**{"limits": WIDE, **options})
-    async with running(config) as (simulator, url), aiohttp.ClientSession() as session:
+    async with running(config, clock=clock) as (simulator, url), aiohttp.ClientSession() as session:
         yield Api(session, url, simulator)
 
 
@@ -141,14 +163,16 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def hooked(webhooks: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[tuple[Api, Receiver]]:
     """A simulator whose webhooks go to a receiver."""
     async with receiver() as found:
-        told = WebhookOptions(**{"url": found.url, "secret": SECRET, **(webhooks or {})})
-        async with api(webhooks=told, **options) as a:
+        given = {"url": found.url, "secret": SECRET, "timeout_s": 60.0, **(webhooks or {})}
+        async with api(webhooks=WebhookOptions(**given), **options) as a:
             yield a, found
 
 
-async def until(condition: Callable[[], bool], what: str, within_s: float = 10.0) -> None:
-    """Wait for something that other tasks bring about."""
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.01)
-    assert condition(), what
+async def until(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
+    """Wait for a named event; the bound is for what never happens, so it is generous."""
+    try:
+        async with asyncio.timeout(within_s):
+            while not condition():
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        raise AssertionError(f"not within {within_s:g} s: {what}") from None

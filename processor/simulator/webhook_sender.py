@@ -57,6 +57,13 @@ class WebhookSender:
         self._sequence = 0
         self._timer = ResettableTimer(session_now)
         self._due: asyncio.Queue[_Delivery] = asyncio.Queue(maxsize=_WORKERS)
+        self._sending = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a delivery is due or being sent. Once this is false nothing is sent before a later due time, or another event."""
+        next_is_due = bool(self._waiting) and self._waiting[0][0] <= self._session_now()
+        return next_is_due or not self._due.empty() or self._sending > 0
 
     def enqueue(self, session: Session, webhook_type: str, at: float, *, test: bool = False) -> None:
         """Send an event of a session, unless it is drawn as lost; ``at`` is when it happened, by ``session_now``."""
@@ -92,15 +99,20 @@ class WebhookSender:
     async def _work(self, http: aiohttp.ClientSession) -> None:
         while True:
             delivery = await self._due.get()
-            options = self.options
-            if options.url is None:
-                continue
-            outcome = await self._send(http, options, options.url, delivery)
-            self._record(delivery, outcome, attempt=delivery.attempt)
-            due = next_attempt_at(delivery.attempt, outcome, self._session_now(), options.retry_s)
-            if due is not None:
-                delivery.attempt += 1
-                self._schedule(due, delivery)
+            self._sending += 1
+            await self._attempt(http, delivery)
+            self._sending -= 1
+
+    async def _attempt(self, http: aiohttp.ClientSession, delivery: _Delivery) -> None:
+        options = self.options
+        if options.url is None:
+            return
+        outcome = await self._send(http, options, options.url, delivery)
+        self._record(delivery, outcome, attempt=delivery.attempt)
+        due = next_attempt_at(delivery.attempt, outcome, self._session_now(), options.retry_s)
+        if due is not None:
+            delivery.attempt += 1
+            self._schedule(due, delivery)
 
     async def _send(self, http: aiohttp.ClientSession, options: WebhookOptions, url: str, delivery: _Delivery) -> DeliveryOutcome:
         if options.event_id == "per_attempt":

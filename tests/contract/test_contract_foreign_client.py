@@ -1,4 +1,4 @@
-"""A client that nobody here wrote, the unofficial ``didit-sdk`` 0.4.0, against the simulator: session calls, webhooks, risks, imports.
+"""A client from another project, the unofficial ``didit-sdk`` 0.4.0, against the simulator: session calls, webhooks, risks, imports.
 
 Its decision model takes lists only, where Didit documents null for features that have not run, hence the switch.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from didit_api import KEY, SECRET, WORKFLOW, Api, Receiver, hooked, until
+from didit_api import KEY, SECRET, WORKFLOW, Api, FrozenClock, Receiver, hooked
 
 from processor.simulator.config import Behaviour, RateLimit, Switches
 
@@ -62,9 +63,9 @@ async def test_its_session_calls_work_from_create_to_report() -> None:
 
 
 async def test_it_polls_a_session_to_its_end() -> None:
-    async with hooked(switches=LISTS, behaviour=Behaviour(after_s=0.3, odds={"Approved": 1.0})) as (a, _), client(a) as c:
+    async with hooked(switches=LISTS, behaviour=Behaviour(after_s=0.05, odds={"Approved": 1.0})) as (a, _), client(a) as c:
         created = await c.sessions.create(vendor_data="u", workflow_id=WORKFLOW)
-        decision = await c.sessions.poll_decision(created.session_id, timeout=10.0, interval=0.05)
+        decision = await c.sessions.poll_decision(created.session_id, timeout=60.0, interval=0.01)
         assert decision.status == didit.SessionStatus.APPROVED
 
 
@@ -104,10 +105,12 @@ def read(found: Receiver, number: int, drop: str | None = None) -> Any:
 
 async def test_it_verifies_our_webhooks_by_either_signature_and_no_forged_one() -> None:
     odds = {"In Review > Resubmitted > Approved": 1.0}
-    async with hooked(switches=LISTS, behaviour=Behaviour(after_s=0.05, odds=odds)) as (a, found):
+    async with hooked(switches=LISTS, behaviour=Behaviour(after_s=50, odds=odds), clock=FrozenClock(time.time())) as (a, found):
         metadata = {"whole": 1.0, "half": 0.5, "deep": [{"é": 2.0, "name": "Zoë 👩‍💻 \u2028"}]}
         created = await a.create("user-é-1", metadata=metadata)
-        await until(lambda: len(found.arrived) == 4, "four events")
+        for _ in range(25):  # of the 150 to 225 s of the user
+            await a.advance(10)
+        assert len(found.arrived) == 4
         events = [read(found, number) for number in range(4)]
         assert [event.status.value for event in events] == ["In Progress", "In Review", "Resubmitted", "Approved"]
         for number, event in enumerate(events):

@@ -54,7 +54,7 @@ async def test_1_1_two_calls_and_there_is_a_key_that_works() -> None:
         ("NoSpecial11", "special"),
     ],
 )
-async def test_1_1_the_first_broken_rule_of_a_password_is_told(password: str, words: str) -> None:
+async def test_1_1_the_first_broken_rule_of_a_password_is_named(password: str, words: str) -> None:
     async with api() as a:
         status, document = await auth(a, "register", email=MAIL, password=password)
         assert status == 400

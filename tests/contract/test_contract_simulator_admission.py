@@ -93,7 +93,8 @@ async def test_3_decisions_of_v3_count_in_the_decision_scope_unless_switched() -
             assert [(await a.call("GET", f"/v3/session/{session_id}/decision/"))[0] for _ in range(2)] == expected
 
 
-async def test_11_9_every_fault_really_happens() -> None:
+async def test_11_9_every_fault_really_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processor.simulator.server._SHUTDOWN_S", 0.01)  # it is not this test that waits for the call that hangs
     async with api(faults=FaultPlan(hang_s=30)) as a:
 
         async def order(*faults: str) -> None:
@@ -113,7 +114,7 @@ async def test_11_9_every_fault_really_happens() -> None:
             await a.call("POST", "/v3/session/", body)
         await order("hang")
         with pytest.raises(asyncio.TimeoutError):
-            await a.call("POST", "/v3/session/", body, timeout=aiohttp.ClientTimeout(total=0.2))
+            await a.call("POST", "/v3/session/", body, timeout=aiohttp.ClientTimeout(total=0.1))
         await order("error_500_html", "error_502", "error_503", "throttle_429", "throttle_429_bare", "slow_body")
         answers = [await a.call("POST", "/v3/session/", body) for _ in range(6)]
         assert [status for status, _, _ in answers] == [500, 502, 503, 429, 429, 201]
@@ -222,11 +223,11 @@ async def test_3_successes_have_rate_headers_only_by_the_switch() -> None:
 
 
 async def test_11_2_an_answer_can_come_long_after_the_act() -> None:
-    async with api(faults=FaultPlan(hang_s=0.5)) as a:
+    async with api(faults=FaultPlan(hang_s=0.2)) as a:
         await a.control("script", {"route": "session.create", "answers": [{"fault": "late_reply"}]})
         body = {"workflow_id": WORKFLOW, "vendor_data": "u"}
         with pytest.raises(asyncio.TimeoutError):
-            await a.call("POST", "/v3/session/", body, timeout=aiohttp.ClientTimeout(total=0.2))
+            await a.call("POST", "/v3/session/", body, timeout=aiohttp.ClientTimeout(total=0.1))
         assert len(a.sim.sessions) == 1
         await a.control("script", {"route": "session.create", "answers": [{"fault": "late_reply"}]})
         assert (await a.call("POST", "/v3/session/", body))[0] == 201
@@ -286,8 +287,9 @@ async def test_the_background_ends_with_the_server_and_its_failure_is_not_swallo
     async def break_it() -> None:
         async with running(Config()) as (simulator, _):
             simulator.sessions.advance = broken  # type: ignore[assignment, method-assign]
+            (background,) = (task for task in asyncio.all_tasks() if task.get_name() == "simulator")
             simulator.advance_clock(1)
-            await asyncio.sleep(0.05)
+            await asyncio.wait([background], timeout=60)
 
     with pytest.raises(ExceptionGroup):
         await break_it()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
-from didit_api import SANDBOX_KEY, Api, api
-
-from processor.simulator.config import FaultPlan, Latency
+from didit_api import SANDBOX_KEY, Api, api, until
 
 GOOD = b"\xff\xd8\xff image"
 MB = 1024 * 1024
@@ -160,7 +159,7 @@ async def test_2_5_document_ai_reads_the_fields_asked_for() -> None:
 
 
 @pytest.mark.parametrize("save", [None, "true", "false"])
-async def test_2_5_a_check_is_kept_as_an_api_session_unless_told_otherwise(save: str | None) -> None:
+async def test_2_5_a_check_is_kept_as_a_session_unless_the_caller_says_no(save: str | None) -> None:
     async with api() as a:
         fields = {"vendor_data": "u", **({"save_api_request": save} if save else {})}
         document = (await a.form(PATHS["face_match"], fields, user_image=b"DECLINE", ref_image=GOOD))[1]
@@ -179,8 +178,8 @@ async def test_2_5_a_check_is_kept_as_an_api_session_unless_told_otherwise(save:
 
 
 async def database(a: Api, **body: Any) -> tuple[int, Any]:
-    told = {"issuing_state": "ESP", "identification_number": "12345678Z", **body}
-    return (await a.post("/v3/database-validation/", {name: value for name, value in told.items() if value is not None}))[:2]
+    members = {"issuing_state": "ESP", "identification_number": "12345678Z", **body}
+    return (await a.post("/v3/database-validation/", {name: value for name, value in members.items() if value is not None}))[:2]
 
 
 async def test_2_5_a_database_validation_matches_wholly_partly_or_not() -> None:
@@ -325,13 +324,19 @@ async def test_6_6_an_idempotency_key_is_answered_from_the_first_call_and_billed
         assert a.sim.ledger.checks[0]["reference"] == "ref.0"
 
 
-async def test_6_6_a_key_whose_call_is_running_is_a_409_with_retry_after() -> None:
-    async with api(faults=FaultPlan(latency=Latency(0.5, 0.0, 1.0))) as a:
+async def test_6_6_a_key_whose_call_is_running_is_a_409_with_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = asyncio.Event()
+
+    async def latency(_delay_s: float) -> None:
+        await answered.wait()
+
+    async with api() as a:
+        monkeypatch.setattr("processor.simulator.app.asyncio", SimpleNamespace(sleep=latency))  # the latency ends when the test says so
         running_call = asyncio.create_task(a.post("/v3/aml/", {"full_name": "Ann"}, "k"))
-        while not a.sim.ledger.calls:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(a.sim.ledger.calls) == 1, "the first call")
         status, _, headers = await a.post("/v3/aml/", {"full_name": "Ann"}, "k")
         assert (status, headers["Retry-After"]) == (409, "2")
+        answered.set()
         assert (await running_call)[0] == 200
         assert (await a.post("/v3/aml/", {"full_name": "Ann"}, "k"))[0] == 200
         assert len(a.sim.ledger.checks) == 1

@@ -26,7 +26,7 @@ async def checked(a: Api, kind: str, to: str, code: str, key: str = KEY, **extra
 BOTH = pytest.mark.parametrize(("kind", "to"), [("email", MAIL), ("phone", PHONE)])
 
 
-async def test_2_5_an_email_code_is_sent_twice_and_then_anew_and_never_to_nobody() -> None:
+async def test_2_5_an_email_code_is_sent_twice_then_replaced_and_not_to_an_undeliverable_address() -> None:
     async with api() as a:
         sent = [(await a.post("/v3/email/send/", {"email": "a@example.com"}))[1] for _ in range(3)]
         assert [s["status"] for s in sent] == ["Success", "Retry", "Success"]
@@ -154,7 +154,7 @@ async def test_2_5_a_phone_provider_that_is_down_is_a_502_with_a_code_and_nothin
         assert (await send(a, "email", MAIL))[0] == 200, "of phone.send alone"
 
 
-async def test_2_5_a_blocked_number_is_told_in_a_200_and_costs_nothing() -> None:
+async def test_2_5_a_blocked_number_is_a_200_and_costs_nothing() -> None:
     async with api() as a:
         assert (await send(a, "phone", "+34600000666"))[1]["status"] == "Blocked"
         assert a.sim.ledger.checks == []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -52,9 +52,9 @@ async def test_users_act_webhooks_leave_and_sigterm_ends_it_at_once(tmp_path: Pa
             async with http.get(f"{simulator.url}/v3/sessions/", headers={"x-api-key": "wrong"}) as answer:
                 assert answer.status == 401
             await until(lambda: len({body["session_id"] for body in found.bodies if "decision" in body}) == 20, "all users")
-            begun = time.monotonic()
-        assert time.monotonic() - begun < 5, "retries that wait do not hold it up"
-        assert simulator.child.exit_status == 0, simulator.child.log_tail()
+            simulator.child.terminate()
+            status = await asyncio.to_thread(simulator.child.wait, 60.0)
+            assert status == 0, f"retries that are due in ten minutes do not hold it up: {simulator.child.log_tail()}"
     kinds = {orjson.loads(line)["kind"] for line in (tmp_path / "ledger.jsonl").read_bytes().splitlines()}
     assert kinds == {"call", "session", "webhook"}
 

@@ -299,7 +299,7 @@ async def test_2_4_a_report_is_a_pdf_of_settled_sessions_only() -> None:
             assert headers["Content-Type"] == "application/pdf"
             assert f"session_{session_id}.pdf" in headers["Content-Disposition"]
             assert int(raw.rsplit(b"startxref\n", 1)[1].split()[0]) == raw.index(b"xref\n"), "its table is where it says"
-        assert zlib.crc32(raw) == zlib.crc32((await a.call("GET", f"/v3/session/{session_id}/generate-pdf/"))[1]), "rendered anew, alike"
+        assert zlib.crc32(raw) == zlib.crc32((await a.call("GET", f"/v3/session/{session_id}/generate-pdf/"))[1]), "the same bytes again"
 
 
 async def shared(a: Api, session_id: str, **extra: Any) -> str:
@@ -387,13 +387,18 @@ async def test_2_4_imports_are_refused_as_documented() -> None:
 )
 async def test_4_users_end_as_their_odds_say_by_themselves(outcome: str, status: str) -> None:
     async with api(behaviour=Behaviour(after_s=0.05, odds={outcome: 1.0})) as a:
-        session_id = (await a.create())["session_id"]
         seen: list[str] = []
-        a.sim.sessions.listener = lambda session, _kind, _at: seen.append(session.status)
-        steps = {"Not Started": 0, "Expired": 1}.get(status, 2 + outcome.count(">"))
-        await until(lambda: len(seen) == steps, f"{steps} changes without anybody looking")
-        assert (await a.decision(session_id))["status"] == status
-        assert (["Not Started", *seen])[-1] == status
+        a.sim.sessions.listener = lambda session, _kind, _at: seen.append(session.status)  # before there is anything to miss
+        created = await a.create()
+        path = outcome.split(" > ")
+        expected = {"Not Started": [], "Expired": path}.get(status, ["In Progress", *path])
+        await until(lambda: len(seen) >= len(expected), f"{expected} without a call")
+        assert seen == expected
+        assert (await a.decision(created["session_id"]))["status"] == status
+        if status == "Not Started":
+            session = a.sim.sessions.get(created["session_id"], a.sim.session_now())
+            assert session is not None
+            assert a.sim.sessions.next_due() == session.expires_at, "the user will do nothing"
 
 
 async def test_4_a_user_comes_after_the_timer() -> None:
@@ -407,7 +412,7 @@ async def test_4_a_user_comes_after_the_timer() -> None:
         assert (await a.decision(session_id))["status"] == "Abandoned", "an operator alone can save it"
 
 
-async def test_4_who_finishes_at_once_ends_as_told() -> None:
+async def test_4_a_user_who_completes_the_flow_now_is_approved() -> None:
     async with api() as a:
         session_id = (await a.create())["session_id"]
         assert (await a.control(f"sessions/{session_id}/finish", {}))[1] == {"status": "Approved"}
