@@ -11,6 +11,7 @@ import pytest
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Record, Source
 from processor.contract.repairs import read_repair
+from processor.contract.schemas import operations
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SCHEMAS = Path(__file__).parent.parent.parent / "schemas"
@@ -22,6 +23,11 @@ SCHEMAS = Path(__file__).parent.parent.parent / "schemas"
 def test_a_request_of_version_1_is_accepted(line: bytes) -> None:
     found = decode(Record(Source("t", 0, 0), None, line, (), 0))
     assert isinstance(found, Accepted), found
+
+
+def test_every_operation_has_a_request_that_stays_valid() -> None:
+    named = {orjson.loads(line)["operation"] for line in (FIXTURES / "requests.v1.jsonl").read_bytes().splitlines()}
+    assert named == set(operations()), "add a request of each operation to the fixtures"
 
 
 @pytest.mark.parametrize("line", (FIXTURES / "results.v1.jsonl").read_bytes().splitlines(), ids=lambda raw: orjson.loads(raw)["status"])

@@ -15,6 +15,7 @@ from typer.main import get_command
 
 import processor
 from processor.cli.app import app
+from processor.contract.schemas import operations
 from processor.repair.model import LEFT_OUT
 from processor.settings import load_settings
 from processor.stream.topics import topic_specs
@@ -101,6 +102,12 @@ def test_the_security_page_knows_how_long_each_topic_keeps_what() -> None:
         tail = "retry.*" if ".retry." in spec.name else spec.name.removeprefix("verification.")
         days = int(spec.configs["retention.ms"]) // 86_400_000
         assert any(f"`{tail}`" in row and f"{days} days" in row for row in rows), (tail, days)
+
+
+def test_every_operation_is_documented() -> None:
+    table = DOCS["contract.md"].split("\n## Operations\n", 1)[1].split("\n##", 1)[0]
+    for name in operations():
+        assert f"`{name}`" in table, f"{name} is not in docs/contract.md, Operations"
 
 
 def _events() -> set[str]:
@@ -221,5 +228,6 @@ def test_the_asyncapi_document_refers_to_files_that_exist() -> None:
     text = (ROOT / "schemas" / "asyncapi.yaml").read_text()
     for name in re.findall(r"\./([\w.-]+\.json)", text):
         assert (ROOT / "schemas" / name).exists(), name
-    for tail in ("requests", "results", "events", "retry.{delay}", "dead-letters", "repairs"):
-        assert f"address: verification.{tail}\n" in text
+    for spec in topic_specs(load_settings(), partitions=1, replication=1):
+        name = re.sub(r"\.retry\..*", ".retry.{delay}", spec.name)
+        assert f"address: {name}\n" in text or spec.is_log, f"{name} is not in schemas/asyncapi.yaml"

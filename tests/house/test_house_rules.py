@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from processor.settings import Settings
+
 ROOT = Path(__file__).parent.parent.parent
 MODULES = sorted((ROOT / "processor").rglob("*.py"))
 # lowest first: a room may import the rooms of the lines above it, and no other. Rooms of one line do not know each other
@@ -261,6 +263,17 @@ def test_no_task_is_fired_and_forgotten() -> None:
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
                 called = ast.unparse(node.value.func)
                 assert not called.endswith(("create_task", "ensure_future")), f"{path}:{node.lineno}"
+
+
+def test_every_metric_is_set_and_every_setting_is_read() -> None:
+    texts = {path: path.read_text() for path in MODULES}
+    table = ROOT / "processor" / "observe" / "metrics.py"
+    outside = "".join(text for path, text in texts.items() if path != table)
+    for name in re.findall(r"^([A-Z_]+) = _(?:counter|gauge|histogram)\(", texts[table], re.MULTILINE):
+        assert re.search(rf"\b{name}\b", outside), f"nothing sets the metric {name} of {table.name}"
+    for group, field in Settings.model_fields.items():
+        for name in getattr(field.annotation, "model_fields", {}):
+            assert re.search(rf"\.{name}\b", "".join(texts.values())), f"nothing reads VP_{group.upper()}__{name.upper()}"
 
 
 def _tracked() -> list[Path]:
