@@ -10,7 +10,7 @@ import time
 from bench.harness import Bench, bench, contender, emit, requests
 from processor.client.topics import request_producer
 from processor.contract.encode import retry_output
-from processor.contract.records import Hop, Record, Source, call_reference
+from processor.contract.records import Hop, Output, Record, Source, call_reference
 from processor.devkit.processes import SimulatorProcess
 from processor.devkit.verifier import percentile
 from processor.stream.topics import topic_names
@@ -29,16 +29,16 @@ async def measure(b: Bench, count: int) -> dict[str, object]:
         now_ms = int(time.time() * 1000)
         due_ms = {}
         async with request_producer(settings) as producer:
-            sent = []
+            sent: list[Output] = []
             for n, (key, value) in enumerate(requests(count)):
                 due = now_ms + LEAD_S * 1000 + rng.randrange(SPREAD_S * 1000)
                 due_ms[call_reference(f"b-{n:07d}", 1)] = due
                 hop = Hop(Source(topic_names(settings).requests, 0, n), now_ms, hop=1, attempt=1, due_ms=due, last_error="bench")
                 output = retry_output(Record(Source("bench", 0, n), key, value), hop, DELAY_S)
-                sent.append(
-                    await producer.send(topic_names(settings).retry(DELAY_S), output.value, output.key, headers=list(output.headers))
-                )
-            await asyncio.gather(*sent)
+                sent.append(output)
+            topic = topic_names(settings).retry(DELAY_S)
+            for at in range(0, count, 200):
+                await asyncio.gather(*(producer.send_and_wait(topic, o.value, o.key, headers=o.headers) for o in sent[at : at + 200]))
         child = contender("processor", environment, b.folder, 100)
         child.start()
         end = time.monotonic() + LEAD_S + SPREAD_S + 30

@@ -93,7 +93,7 @@ async def wait_results(settings: Settings, count: int, child: ChildProcess, with
         while len(found) < count:
             if time.monotonic() > end or not child.alive:
                 raise RuntimeError(f"{len(found)} of {count} results\n{child.log_tail()}")
-            found += [r.timestamp / 1000 for r in await read_topics(consumer, wait_s=0.2)]
+            found += [r.timestamp_ms / 1000 for r in await read_topics(consumer, wait_s=0.2)]
     return found
 
 

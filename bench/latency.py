@@ -30,7 +30,7 @@ async def measure(b: Bench, count: int, per_s: float) -> dict[str, float]:
             async with topic_reader(settings, [topic_names(settings).results]) as consumer:
                 while len(seen) < count:
                     for record in await read_topics(consumer, wait_s=0.5):
-                        seen[orjson.loads(record.value)["request_id"]] = time.time()
+                        seen[orjson.loads(record.value or b"")["request_id"]] = time.time()
 
         reader = asyncio.create_task(read())
         async with request_producer(settings) as producer:

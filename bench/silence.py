@@ -43,8 +43,7 @@ class Traffic:
     async def publish(self) -> None:
         async with request_producer(self._settings) as producer:
             while not self._enough.is_set():
-                for key, value in requests(10, self.published):
-                    await producer.send(topic_names(self._settings).requests, value, key)
+                await producer.send_all(topic_names(self._settings).requests, requests(10, self.published), 30.0)
                 self.published += 10
                 await asyncio.sleep(10 / self._per_s)
 
@@ -53,7 +52,7 @@ class Traffic:
             while not self._stop.is_set():
                 records = await read_topics(consumer, wait_s=0.1)
                 now = time.monotonic()
-                for result in (orjson.loads(record.value) for record in records):
+                for result in (orjson.loads(record.value or b"") for record in records):
                     self.seen.append((now, result["source"]["partition"]))
                     self.ids.append(result["request_id"])
 

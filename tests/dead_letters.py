@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaProducer
 from rig import Rig
 
 from processor.contract.encode import dead_letter_output
@@ -84,11 +84,11 @@ async def cli(rig: Rig, *arguments: str) -> Told:
     return await end_cli(await begin_cli(rig, *arguments))
 
 
-async def delayed_records(rig: Rig) -> list[ConsumerRecord]:
+async def delayed_records(rig: Rig) -> list[Record]:
     """Everything in the delay topics."""
     delays = [topic.removeprefix(f"{rig.prefix}.") for topic in rig.watch._names.inputs[1:]]
     return [record for topic in delays for record in await rig.records(topic)]
 
 
-def headers_of(record: ConsumerRecord) -> dict[str, str]:
-    return {name: raw.decode() for name, raw in record.headers}
+def headers_of(record: Record) -> dict[str, str]:
+    return {name: (raw or b"").decode() for name, raw in record.headers}

@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 import orjson
 from aiohttp import web
-from aiokafka import errors
 from signing import NOW, SECRET
 
 from processor.runtime.http_server import listening
+from processor.stream.errors import KafkaUnavailableError
 from processor.webhooks.receiver import RECEIVER, Counters, ReceiverLimits, build_receiver
 
 
@@ -29,7 +29,7 @@ class Topic:
     async def publish(self, key: bytes | None, value: bytes) -> None:
         self.calls += 1
         if self.mood == "fails":
-            raise errors.NotEnoughReplicasError
+            raise KafkaUnavailableError("no broker")
         if self.mood == "raises":
             raise ValueError("Zoë Müller")
         if self.mood == "hangs":

@@ -18,10 +18,12 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from processor.client.topics import publish_requests, topic_reader
+from processor.client.topics import publish_requests, read_topics, topic_reader
+from processor.contract.records import Record
 from processor.devkit.processes import ProcessorProcess, SimulatorProcess, processor_environment, settings_of
 from processor.devkit.topic_watch import TopicWatch
 from processor.devkit.verifier import Judgement, judge
+from processor.settings import Settings
 from processor.stream.topics_admin import apply_topics
 
 WORKFLOW_ID = "9f9b1234-0000-4000-8000-1234567890ab"
@@ -129,14 +131,7 @@ class Rig:
 
     async def records(self, topic: str) -> list[Any]:
         """All records of a topic (read_committed)."""
-        found: list[Any] = []
-        async with topic_reader(self.settings, [f"{self.prefix}.{topic}"]) as consumer:
-            ends = await consumer.end_offsets(consumer.assignment())
-            async with asyncio.timeout(60):
-                while not all([await consumer.position(tp) >= end for tp, end in ends.items()]):
-                    for batch in (await consumer.getmany(timeout_ms=200)).values():
-                        found.extend(batch)
-        return found
+        return await read_whole(self.settings, f"{self.prefix}.{topic}")
 
     async def committed(self) -> dict[TopicPartition, int]:
         """The group's committed offsets."""
@@ -158,6 +153,16 @@ class Rig:
 
     async def __aexit__(self, *_: object) -> None:
         await self.read_rest()
+
+
+async def read_whole(settings: Settings, topic: str) -> list[Record]:
+    """All records of a topic (read_committed)."""
+    found: list[Record] = []
+    async with topic_reader(settings, [topic]) as reader, asyncio.timeout(60):
+        bounds = await reader.bounds(reader.assigned)
+        while not all((reader.position(tp) or 0) >= end for tp, (_, end) in bounds.items()):
+            found += await read_topics(reader, wait_s=0.2)
+    return found
 
 
 @asynccontextmanager

@@ -84,12 +84,13 @@ def topics_apply(
     replication: Annotated[int, typer.Option(min=1, help="copies of each partition; 3 in production")] = 3,
 ) -> None:
     """Create the topics that are missing, then check all. Changes nothing that exists."""
-    from processor.stream.topics_admin import TopicsError, apply_topics  # noqa: PLC0415
+    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
+    from processor.stream.topics_admin import apply_topics  # noqa: PLC0415
 
     settings = settings_or_fail()
     try:
         applied = asyncio.run(apply_topics(settings, partitions=partitions, replication=replication))
-    except TopicsError as exc:
+    except KafkaFailedError as exc:
         fail(str(exc), 1)
     for name in applied.created:
         typer.echo(f"created {name}")
@@ -102,11 +103,12 @@ def topics_apply(
 @topics_app.command("check")
 def topics_check() -> None:
     """Say what is wrong with the topics; exit status 2 if anything is."""
-    from processor.stream.topics_admin import TopicsError, check_topics  # noqa: PLC0415
+    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
+    from processor.stream.topics_admin import check_topics  # noqa: PLC0415
 
     try:
         checked = asyncio.run(check_topics(settings_or_fail()))
-    except TopicsError as exc:
+    except KafkaFailedError as exc:
         fail(str(exc), 1)
     if found := [*checked.faults, *checked.warnings, *checked.unread]:
         fail("\n".join(found))
@@ -118,11 +120,11 @@ def publish(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="JSON Lines: one request a line")],
 ) -> None:
     """Publish requests from a file. Every line is checked first; if one is bad, nothing is published."""
-    from aiokafka.errors import KafkaError  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
     from processor.client.topics import RequestsFileError, publish_requests, read_requests  # noqa: PLC0415
+    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
 
     settings = settings_or_fail()
     try:
@@ -133,12 +135,8 @@ def publish(
         task = progress.add_task("publishing", total=len(requests))
         try:
             asyncio.run(publish_requests(settings, requests, on_acked=lambda count: progress.advance(task, count)))
-        except (KafkaError, TimeoutError) as exc:
-            fail(
-                f"not everything was acknowledged by {settings.kafka.bootstrap}: {type(exc).__name__}. Publish the file again: "
-                "readers drop copies by result_id",
-                1,
-            )
+        except KafkaFailedError as exc:
+            fail(f"not everything was acknowledged. {exc} Then publish the file again: readers drop copies by result_id", 1)
     typer.echo(f"published {len(requests)} requests to {settings.kafka.topic_prefix}.requests")
 
 
@@ -152,17 +150,13 @@ def results(
     """Print results, one JSON object a line (read_committed); or find everything about one request."""
     if context.invoked_subcommand is not None:
         return
-    from aiokafka.errors import KafkaError  # noqa: PLC0415
-
-    from processor.client.topics import TopicMissingError  # noqa: PLC0415
+    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
 
     settings = settings_or_fail()
     try:
         asyncio.run(_print_results(settings, follow=follow, from_end=from_end))
-    except TopicMissingError as exc:
+    except KafkaFailedError as exc:
         fail(str(exc), 1)
-    except (KafkaError, TimeoutError) as exc:
-        fail(f"{settings.kafka.bootstrap} does not answer: {type(exc).__name__}", 1)
     except KeyboardInterrupt:
         raise typer.Exit from None
 
@@ -171,13 +165,13 @@ async def _print_results(settings: Settings, *, follow: bool, from_end: bool) ->
     from processor.client.topics import read_topics, topic_reader  # noqa: PLC0415
     from processor.stream.topics import topic_names  # noqa: PLC0415
 
-    async with topic_reader(settings, [topic_names(settings).results], from_end=from_end) as consumer:
-        ends = await consumer.end_offsets(consumer.assignment())
+    async with topic_reader(settings, [topic_names(settings).results], from_end=from_end) as reader:
+        bounds = await reader.bounds(reader.assigned)
         while True:
-            for record in await read_topics(consumer, wait_s=0.5):
+            for record in await read_topics(reader, wait_s=0.5):
                 sys.stdout.buffer.write((record.value or b"null") + b"\n")
             sys.stdout.buffer.flush()
-            if not follow and all([await consumer.position(tp) >= end for tp, end in ends.items()]):
+            if not follow and all((reader.position(tp) or 0) >= end for tp, (_, end) in bounds.items()):
                 return
 
 
@@ -189,15 +183,15 @@ def budget(
     """Show the shared budget: per scope its limit, what is in use, who waits, pauses, breakers, and foreign traffic on the key."""
     from rich.console import Console  # noqa: PLC0415
 
-    from processor.budget.log import LogBrokenError, LogUnavailableError  # noqa: PLC0415
     from processor.cli import render_budget  # noqa: PLC0415
     from processor.monitoring.factories import read_budget  # noqa: PLC0415
+    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
 
     settings = settings_or_fail()
     try:
         view = asyncio.run(read_budget(settings))
-    except (LogUnavailableError, LogBrokenError) as exc:
-        fail(f"the budget log cannot be read: {exc}. Is {settings.kafka.bootstrap} up, and does `processor topics check` pass?", 1)
+    except KafkaFailedError as exc:
+        fail(str(exc), 1)
     if as_json:
         sys.stdout.buffer.write(render_budget.as_json(view) + b"\n")
     else:

@@ -44,10 +44,9 @@ def batch(
 
     Exit status: 0 if all succeeded, 1 if some did not, 2 if nothing was begun, 130 if it was interrupted.
     """
-    from aiokafka.errors import KafkaError  # noqa: PLC0415
-
     from processor.client.batch import Batch, BatchError, read_batch  # noqa: PLC0415
-    from processor.client.topics import RequestsFileError, TopicMissingError  # noqa: PLC0415
+    from processor.client.topics import RequestsFileError  # noqa: PLC0415
+    from processor.stream.errors import KafkaFailedError, TopicMissingError  # noqa: PLC0415
 
     settings = settings_or_fail()
     try:
@@ -60,8 +59,8 @@ def batch(
         ended = _run_shown(settings, Batch(settings, source, target, items))
     except (BatchError, TopicMissingError) as exc:
         fail(str(exc))
-    except (KafkaError, TimeoutError) as exc:
-        fail(f"{settings.kafka.bootstrap}: {type(exc).__name__}; run the same command again to go on", _EXIT_NOT_ALL)
+    except KafkaFailedError as exc:
+        fail(f"{exc} Then run the same command again to go on", _EXIT_NOT_ALL)
     except KeyboardInterrupt:
         fail(f"interrupted; run the same command again to go on with {target}", _EXIT_INTERRUPTED)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(ended.done.items()))

@@ -63,7 +63,7 @@ def list_dead_letters(
 
     settings = settings_or_fail()
     selection = read_selection(reason, operation, request_id, key, at, since, until, limit)
-    with told(settings):
+    with told():
         index = asyncio.run(read_index(settings))
     statuses = {DeadLetterStatus.REDRIVEN, DeadLetterStatus.DISCARDED} if handled else {DeadLetterStatus.OPEN}
     found = select(index.dead_letters, replace(selection, count_max=None), statuses=statuses)
@@ -96,7 +96,7 @@ def show(
 
     settings = settings_or_fail()
     ((partition, offset),) = read_selection(at=[position]).positions
-    with told(settings):
+    with told():
         found = asyncio.run(read_dead_letter(settings, partition, offset))
     if found is None:
         fail(f"there is no dead letter at {position} (any more); `processor deadletters list` shows those that are there", FAILED)
@@ -143,7 +143,7 @@ def redrive(
 
     settings, named = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
     check_narrow(named, everything=everything)
-    with told(settings):
+    with told():
         index = asyncio.run(read_index(settings))
     selection = replace(named, in_doubt=in_doubt, replays_max=replays_max)
     plan = make_plan(
@@ -160,7 +160,7 @@ def redrive(
     if dry_run or not plan.chosen:
         return
     confirm(f"Redrive {len(plan.chosen)}?", yes=yes)
-    with told(settings), bar("redriving", len(plan.chosen)) as advance:
+    with told(), bar("redriving", len(plan.chosen)) as advance:
         done = asyncio.run(action(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
     print_summary(done, "redriven")
     if done.last_due_ms is not None:
@@ -192,14 +192,14 @@ def discard(
 
     settings, selection = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
     check_narrow(selection, everything=everything)
-    with told(settings):
+    with told():
         index = asyncio.run(read_index(settings))
     chosen = select(index.dead_letters, selection, statuses={DeadLetterStatus.OPEN})
     typer.echo(f"{len(chosen)} to discard")
     if dry_run or not chosen:
         return
     confirm(f"Discard {len(chosen)}?", yes=yes)
-    with told(settings), bar("discarding", len(chosen)) as advance:
+    with told(), bar("discarding", len(chosen)) as advance:
         done = asyncio.run(action(settings, chosen, by=by or login(), note=note, on_progress=advance))
     print_summary(done, "discarded")
 
@@ -221,7 +221,7 @@ def find(
     if read_request_id(request_id) is None or any("\ud800" <= char <= "\udfff" for char in request_id):  # bytes that are no UTF-8
         fail("that cannot be a request_id: it has 1 to 128 characters, none of them a control character or half of a character")
     settings = settings_or_fail()
-    with told(settings):
+    with told():
         found = asyncio.run(request_history(settings, request_id))
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(asdict(found)) + b"\n")

@@ -91,20 +91,19 @@ async def read_index(settings: Settings) -> DeadLetterIndex:
 
 
 @contextmanager
-def told(settings: Settings) -> Iterator[None]:
+def told() -> Iterator[None]:
     """Errors as people need them: ours, once, instead of the clients' own."""
-    from aiokafka.errors import KafkaError  # noqa: PLC0415
-
-    from processor.repair.topic_reader import RepairError  # noqa: PLC0415
+    from processor.repair.redrive import RepairFencedError  # noqa: PLC0415
+    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
 
     for noisy in ("aiokafka", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
         yield
-    except RepairError as exc:
+    except RepairFencedError as exc:
         fail(str(exc), FAILED)
-    except (KafkaError, TimeoutError) as exc:
-        fail(f"{settings.kafka.bootstrap}: {type(exc).__name__}; run the same command again: it goes on where it stopped", FAILED)
+    except KafkaFailedError as exc:
+        fail(f"{exc} Then run the same command again: it goes on where it stopped", FAILED)
     except KeyboardInterrupt:
         fail("interrupted; run the same command again to go on", _INTERRUPTED)
 

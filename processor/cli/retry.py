@@ -124,7 +124,8 @@ def _ask(count: int) -> None:
 
 def _look(settings: Settings, wanted: DelayedSelection) -> tuple[DelayedIndex, list[DelayedRecord]]:
     from processor.repair.delayed import select  # noqa: PLC0415
-    from processor.repair.delayed_index import DelayedIndex, DelayedUnreadableError  # noqa: PLC0415
+    from processor.repair.delayed_index import DelayedIndex  # noqa: PLC0415
+    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
 
     async def look() -> DelayedIndex:
         index = DelayedIndex(settings)
@@ -136,7 +137,7 @@ def _look(settings: Settings, wanted: DelayedSelection) -> tuple[DelayedIndex, l
 
     try:
         index = asyncio.run(look())
-    except DelayedUnreadableError as exc:
+    except KafkaFailedError as exc:
         fail(str(exc), _NOT_ALL)
     except KeyboardInterrupt:
         _interrupted("nothing was done")
@@ -147,24 +148,25 @@ def _release(settings: Settings, index: DelayedIndex, found: list[DelayedRecord]
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress as Bar  # noqa: PLC0415
 
-    from processor.repair.delayed_index import DelayedUnreadableError  # noqa: PLC0415
-    from processor.repair.release import ReleaseError, follow, publish_releases, releases_of  # noqa: PLC0415
+    from processor.repair.release import follow, publish_releases, releases_of  # noqa: PLC0415
+    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
 
     async def release(bar: Bar) -> DelayedProgress:
         task = bar.add_task("done with", total=len(found))
-        await publish_releases(settings, releases_of(found, str(uuid.uuid4())), by=login()[:_BY_MAX], at_ms=clock_ms())
+        try:
+            await publish_releases(settings, releases_of(found, str(uuid.uuid4())), by=login()[:_BY_MAX], at_ms=clock_ms())
+        except KafkaFailedError as exc:
+            fail(f"not every release was acknowledged. {exc} Then run it again: what is done by then is not released twice", _NOT_ALL)
         try:
             return await follow(found, index, within_s, lambda progress: bar.update(task, completed=progress.done))
+        except KafkaFailedError as exc:
+            fail(f"the release is written, but what becomes of it cannot be seen. {exc}", _NOT_ALL)
         finally:
             await index.close()
 
     try:
         with Bar(console=Console(stderr=True), transient=True) as bar:
             return asyncio.run(release(bar))
-    except ReleaseError as exc:
-        fail(str(exc), _NOT_ALL)
-    except DelayedUnreadableError as exc:
-        fail(f"the release is written, but what becomes of it cannot be seen: {exc}", _NOT_ALL)
     except KeyboardInterrupt:
         _interrupted("what was released goes on by itself; `processor retry list` shows what waits")
 

@@ -60,12 +60,12 @@ def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds
     from rich.text import Text  # noqa: PLC0415
 
     from processor.cli import render_status  # noqa: PLC0415
-    from processor.monitoring.monitor import MonitorError  # noqa: PLC0415
+    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
 
     async def look(monitor: GroupMonitor) -> RenderableType:
         try:
             return render_status.screen(await monitor.overview())
-        except MonitorError as exc:  # the brokers may come back
+        except KafkaFailedError as exc:  # the brokers may come back
             return Text(str(exc), "bold red")
 
     async def show(monitor: GroupMonitor) -> None:
@@ -84,7 +84,7 @@ def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds
 
 def _look(show: Callable[[GroupMonitor], Awaitable[None]]) -> None:
     from processor.monitoring.factories import monitor_for_command  # noqa: PLC0415
-    from processor.monitoring.monitor import MonitorError  # noqa: PLC0415
+    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
 
     async def look() -> None:
         async with monitor_for_command(settings) as monitor:
@@ -94,7 +94,7 @@ def _look(show: Callable[[GroupMonitor], Awaitable[None]]) -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what does not answer is said once, in our words
     try:
         asyncio.run(look())
-    except MonitorError as exc:
+    except KafkaFailedError as exc:
         fail(str(exc), 1)
     except KeyboardInterrupt:
         raise typer.Exit from None

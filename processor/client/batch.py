@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from processor.client.topics import RequestsFileError, line_fault, publish_requests, read_topics, record_key, topic_reader
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import ID_NAMESPACE, Record, Source
 from processor.didit.catalog import OPERATIONS
 from processor.settings import Settings
+from processor.stream.partitions import TopicPartition
+from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
 
 _CHUNK = 500
@@ -127,22 +128,22 @@ class Batch:
 
         Raises:
             BatchError: if the target belongs to another file.
-            TopicMissingError, KafkaError, TimeoutError: run it again when Kafka is back.
+            KafkaFailedError: run it again when Kafka is back.
         """
         self._on_progress, state = on_progress, self._resume()
-        async with topic_reader(self._settings, [self._topic], from_end=True) as consumer:
+        async with topic_reader(self._settings, [self._topic], from_end=True) as reader:
             if state is None:
-                positions = {tp.partition: await consumer.position(tp) for tp in consumer.assignment()}
+                positions = {tp.partition: reader.position(tp) for tp in reader.assigned}
                 state = {"input_sha256": self._digest, "published": 0, "positions": {str(p): at for p, at in positions.items()}}
                 self._save(state)
             for partition, offset in state["positions"].items():
-                consumer.seek(TopicPartition(self._topic, int(partition)), offset)
+                reader.seek(TopicPartition(self._topic, int(partition)), offset)
             self.progress.published = state["published"]
             self._on_progress(self.progress)
             publishing = asyncio.get_running_loop().create_task(self._publish(state))
             try:
                 with self._target.open("ab") as out:
-                    await self._collect(consumer, publishing, out)
+                    await self._collect(reader, publishing, out)
             finally:
                 publishing.cancel()
                 await asyncio.wait({publishing})
@@ -173,11 +174,11 @@ class Batch:
             self.progress.published = state["published"]
             self._on_progress(self.progress)
 
-    async def _collect(self, consumer: AIOKafkaConsumer, publishing: asyncio.Task[None], out: BinaryIO) -> None:
+    async def _collect(self, reader: PartitionReader, publishing: asyncio.Task[None], out: BinaryIO) -> None:
         while self._left:
             if publishing.done():
                 publishing.result()  # an error ends the batch; it goes on when it is run again
-            for record in await read_topics(consumer, wait_s=0.5):
+            for record in await read_topics(reader, wait_s=0.5):
                 result = orjson.loads(record.value or b"null")
                 if isinstance(result, dict) and result.get("kind") == "final" and result.get("request_id") in self._left:
                     out.write((record.value or b"") + b"\n")

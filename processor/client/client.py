@@ -19,14 +19,15 @@ from types import TracebackType
 from typing import Any, Self
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from processor.client.topics import read_topics, record_key, request_producer, topic_reader
 from processor.contract.decode import Rejected, decode
 from processor.contract.records import Record, Source
 from processor.settings import Settings, load_settings
+from processor.stream.errors import KafkaFailedError, kafka_deadline
+from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
+from processor.stream.writer import RecordWriter
 
 _ACK_S = 30.0
 _WAITING_MAX = 100_000
@@ -120,7 +121,7 @@ class VerificationClient:
 
     Raises:
         TopicMissingError: on entering, if the results topic does not exist.
-        KafkaError, TimeoutError: on entering, if the brokers cannot be reached.
+        KafkaFailedError: on entering, if the brokers cannot be reached or do not let us in; see ``processor.stream.errors``.
     """
 
     def __init__(self, bootstrap: str | None = None, prefix: str | None = None, *, settings: Settings | None = None) -> None:
@@ -129,18 +130,16 @@ class VerificationClient:
         self._settings = base.model_copy(update={"kafka": base.kafka.model_copy(update=changes)})
         self._names = topic_names(self._settings)
         self._stack = AsyncExitStack()
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: RecordWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._waiting: dict[str, list[_Waiter]] = {}
         self._streams: set[asyncio.Queue[VerificationResult]] = set()
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     async def __aenter__(self) -> Self:
-        consumer = await self._stack.enter_async_context(topic_reader(self._settings, [self._names.results], from_end=True))
-        for partition in consumer.assignment():
-            await consumer.position(partition)  # from here on nothing is missed
+        reader = await self._stack.enter_async_context(topic_reader(self._settings, [self._names.results], from_end=True))
         self._producer = await self._stack.enter_async_context(request_producer(self._settings))
-        self._reading = asyncio.get_running_loop().create_task(self._read(consumer), name="verification results")
+        self._reading = asyncio.get_running_loop().create_task(self._read(reader), name="verification results")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -174,7 +173,7 @@ class VerificationClient:
 
         Raises:
             InvalidRequestError: if it breaks the contract.
-            KafkaError, TimeoutError: if it was not acknowledged; submit it again under the same id.
+            KafkaFailedError: if it was not acknowledged; submit it again under the same id.
             ClientClosedError: outside of the context.
         """
         chosen = request_id if request_id is not None else str(uuid.uuid4())
@@ -243,7 +242,7 @@ class VerificationClient:
         if isinstance(found, Rejected):
             raise InvalidRequestError(found.error.code, found.error.field, found.error.message)
         chosen_key = key.encode() if key else record_key(found.request)
-        async with asyncio.timeout(_ACK_S):
+        async with kafka_deadline(self._settings, _ACK_S):
             done = await self._producer.send_and_wait(self._names.requests, value, chosen_key)
         for waiter in self._waiting.get(body["request_id"], ()):
             if waiter.source is None:
@@ -251,12 +250,12 @@ class VerificationClient:
                 for conflict in waiter.conflicts:
                     waiter.take(conflict)
 
-    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+    async def _read(self, reader: PartitionReader) -> None:
         while True:
             try:
-                for record in await read_topics(consumer, wait_s=_READ_S):
+                for record in await read_topics(reader, wait_s=_READ_S):
                     await self._hand_out(record.value)
-            except KafkaError:
+            except KafkaFailedError:
                 await asyncio.sleep(_AGAIN_S)  # the client goes on where it was
 
     async def _hand_out(self, value: bytes | None) -> None:

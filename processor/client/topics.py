@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import ErrorInfo, Record, Request, Source
 from processor.settings import Settings
-from processor.stream.clients import partitions_of, stop_client
+from processor.stream.errors import TopicMissingError
+from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
+from processor.stream.writer import RecordWriter
+
+__all__ = [
+    "RequestsFileError",
+    "TopicMissingError",
+    "line_fault",
+    "publish_requests",
+    "read_requests",
+    "read_topics",
+    "record_key",
+    "request_producer",
+    "topic_reader",
+]
 
 _FLIGHT_MAX = 500
 _PRODUCE_S = 30.0
@@ -60,20 +71,19 @@ def line_fault(number: int, error: ErrorInfo) -> str:
     return f"line {number}: {error.code}{where}: {error.message}"
 
 
-class TopicMissingError(Exception):
-    """A topic does not exist; the text says which and what to do."""
-
-
 @asynccontextmanager
-async def request_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
-    """An idempotent producer for the requests topic."""
-    producer = AIOKafkaProducer(**settings.kafka.client_options(), acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=131_072)
+async def request_producer(settings: Settings) -> AsyncIterator[RecordWriter]:
+    """An idempotent producer for the requests topic.
+
+    Raises:
+        KafkaFailedError: if the brokers cannot be reached, or do not let us in.
+    """
+    writer = RecordWriter.of_requests(settings)
     try:
-        async with asyncio.timeout(_PRODUCE_S):
-            await producer.start()
-        yield producer
+        await writer.start(_PRODUCE_S)
+        yield writer
     finally:
-        await stop_client(producer, _CLOSE_S)
+        await writer.close(_CLOSE_S)
 
 
 async def publish_requests(
@@ -82,51 +92,40 @@ async def publish_requests(
     """Publish and wait until the brokers have everything.
 
     Raises:
-        KafkaError, TimeoutError: if a record was not acknowledged.
+        KafkaFailedError: if a record was not acknowledged.
     """
     topic = topic_names(settings).requests
     async with request_producer(settings) as producer:
         for begin in range(0, len(requests), _FLIGHT_MAX):
             chunk = requests[begin : begin + _FLIGHT_MAX]
-            async with asyncio.timeout(_PRODUCE_S):
-                sent = [await producer.send(topic, value, key) for key, value in chunk]
-                await asyncio.gather(*sent)
+            await producer.send_all(topic, chunk, _PRODUCE_S)
             if on_acked is not None:
                 on_acked(len(chunk))
 
 
 @asynccontextmanager
-async def topic_reader(settings: Settings, topics: Iterable[str], *, from_end: bool = False) -> AsyncIterator[AIOKafkaConsumer]:
-    """A read_committed consumer of all partitions of some topics, without a group.
+async def topic_reader(settings: Settings, topics: Iterable[str], *, from_end: bool = False) -> AsyncIterator[PartitionReader]:
+    """A reader of all partitions of some topics, from their beginning or from their end on. Nothing that comes later is missed.
 
     Raises:
         TopicMissingError: if one of them does not exist.
+        KafkaFailedError: if the brokers cannot be reached, or do not let us in.
     """
-    consumer = AIOKafkaConsumer(
-        **settings.kafka.client_options(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest"
-    )
+    reader = PartitionReader(settings)
     try:
-        async with asyncio.timeout(_PRODUCE_S):
-            await consumer.start()
-            partitions = await _partitions(consumer, list(topics))
-            consumer.assign(partitions)
-            await (consumer.seek_to_end() if from_end else consumer.seek_to_beginning())
-        yield consumer
+        await reader.start()
+        bounds = await reader.bounds(await reader.partitions(*topics))
+        reader.assign({tp: end if from_end else begin for tp, (begin, end) in bounds.items()})
+        yield reader
     finally:
-        await stop_client(consumer, _CLOSE_S)
+        await reader.close(_CLOSE_S)
 
 
-async def read_topics(consumer: AIOKafkaConsumer, *, wait_s: float) -> list[ConsumerRecord]:
-    """The next records, at most ``wait_s`` later; empty if there were none."""
-    batches = await consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=1000)
+async def read_topics(reader: PartitionReader, *, wait_s: float) -> list[Record]:
+    """The next records, at most ``wait_s`` later; empty if there were none.
+
+    Raises:
+        KafkaFailedError: if the brokers refuse; the next call goes on.
+    """
+    batches = await reader.poll(wait_ms=int(wait_s * 1000))
     return [record for batch in batches.values() for record in batch]
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topics: list[str]) -> list[TopicPartition]:
-    found: list[TopicPartition] = []
-    for topic in topics:
-        partitions = await partitions_of(consumer, topic)
-        if not partitions:
-            raise TopicMissingError(f"{topic} does not exist; create the topics with `processor topics apply`")
-        found += partitions
-    return found

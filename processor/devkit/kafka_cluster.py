@@ -15,12 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
 from processor.devkit.broker import Broker, BrokerError, Ports
 from processor.devkit.jars import JarsError, ensure_jars
 from processor.devkit.java import JavaError, find_java
+from processor.stream.admin import broker_ids
 
 _READY_S = 60.0
 
@@ -171,26 +169,12 @@ def _in_thread(bootstrap: str, options: Mapping[str, Any]) -> set[int]:
     found: set[int] = set()
 
     def ask() -> None:
-        found.update(asyncio.run(_broker_ids(bootstrap, options)))
+        found.update(asyncio.run(broker_ids({"bootstrap_servers": bootstrap, **options}, 5.0)))
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(10.0)
     return set(found)
-
-
-async def _broker_ids(bootstrap: str, options: Mapping[str, Any]) -> set[int]:
-    try:
-        async with asyncio.timeout(5.0):
-            admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=4000, **options)
-            try:
-                await admin.start()
-                described = await admin.describe_cluster()
-                return {broker["node_id"] for broker in described["brokers"]}
-            finally:
-                await admin.close()
-    except (KafkaError, OSError, TimeoutError):
-        return set()
 
 
 def _free_ports(count: int) -> list[int]:

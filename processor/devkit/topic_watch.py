@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 
-from processor.client.topics import TopicMissingError, read_topics, topic_reader
+from processor.client.topics import read_topics, topic_reader
 from processor.contract.decode import Accepted, decode
+from processor.contract.records import Record
 from processor.devkit.verifier import FinalSeen, RetrySeen
 from processor.settings import Settings
-from processor.stream.clients import record_of
+from processor.stream.errors import KafkaFailedError
+from processor.stream.partitions import TopicPartition
+from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
 
 _PATIENCE_S = 10.0  # a consumer that hears nothing for so long is replaced: it may have lost its broker for good
@@ -50,42 +51,42 @@ class TopicWatch:
         topics = [self._names.results, self._names.dead_letters, *self._names.inputs[1:]]
         while not stop.is_set():
             try:
-                async with topic_reader(self._settings, topics) as consumer:
-                    await self._read(consumer, stop)
-            except (TopicMissingError, KafkaError, TimeoutError):
+                async with topic_reader(self._settings, topics) as reader:
+                    await self._read(reader, stop)
+            except (KafkaFailedError, TimeoutError):
                 await asyncio.sleep(0.2)  # nothing is there to be read yet, or a broker is away
 
-    async def _read(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
-        self._seek(consumer)
+    async def _read(self, reader: PartitionReader, stop: asyncio.Event) -> None:
+        self._seek(reader)
         heard_at = time.monotonic()
         while not stop.is_set() and time.monotonic() - heard_at < _PATIENCE_S:
-            records = await read_topics(consumer, wait_s=0.2)
+            records = await read_topics(reader, wait_s=0.2)
             if records:
                 heard_at = time.monotonic()
                 self._take(records)
         if stop.is_set():
-            await self._read_rest(consumer)
+            await self._read_rest(reader)
 
-    def _seek(self, consumer: AIOKafkaConsumer) -> None:
-        for partition in consumer.assignment():
+    def _seek(self, reader: PartitionReader) -> None:
+        for partition in reader.assigned:
             if partition in self._next:
-                consumer.seek(partition, self._next[partition])
+                reader.seek(partition, self._next[partition])
 
-    async def _read_rest(self, consumer: AIOKafkaConsumer) -> None:
-        ends = await consumer.end_offsets(consumer.assignment())
+    async def _read_rest(self, reader: PartitionReader) -> None:
+        bounds = await reader.bounds(reader.assigned)
         async with asyncio.timeout(30):
-            while not all([await consumer.position(tp) >= end for tp, end in ends.items()]):
-                self._take(await read_topics(consumer, wait_s=0.2))
+            while not all((reader.position(tp) or 0) >= end for tp, (_, end) in bounds.items()):
+                self._take(await read_topics(reader, wait_s=0.2))
 
-    def _take(self, records: list[ConsumerRecord]) -> None:
+    def _take(self, records: list[Record]) -> None:
         for r in records:
-            partition = TopicPartition(r.topic, r.partition)
-            if r.offset < self._next.get(partition, 0):
+            partition = TopicPartition(r.source.topic, r.source.partition)
+            if r.source.offset < self._next.get(partition, 0):
                 continue  # read before: a consumer may go back when a broker was lost; the log holds it once
-            self._next[partition] = r.offset + 1
-            if r.topic == self._names.results:
-                self._take_result(orjson.loads(r.value))
-            elif r.topic == self._names.dead_letters:
+            self._next[partition] = r.source.offset + 1
+            if partition.topic == self._names.results:
+                self._take_result(orjson.loads(r.value or b"null"))
+            elif partition.topic == self._names.dead_letters:
                 self.seen.dead_letters += 1
             else:
                 self._take_retry(r)
@@ -98,8 +99,8 @@ class TopicWatch:
             if self._on_final is not None:
                 self._on_final(result)
 
-    def _take_retry(self, r: ConsumerRecord) -> None:
-        decoded = decode(record_of(r))
+    def _take_retry(self, r: Record) -> None:
+        decoded = decode(r)
         if isinstance(decoded, Accepted) and decoded.hop.due_ms is not None:
             self.seen.retries.append(
                 RetrySeen(decoded.request.request_id, decoded.hop.hop, decoded.hop.due_ms, decoded.hop.session_id is not None)

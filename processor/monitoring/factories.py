@@ -1,4 +1,4 @@
-"""Lookouts: one for a command, which reads the budget log itself, and one for a replica, which has it at hand."""
+"""Group monitors: one for a command, which reads the budget log itself, and one for a replica, which has it at hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from processor.budget.log import LogUnavailableError
+from processor.budget.log import LogBrokenError, LogUnavailableError
 from processor.budget.log_snapshot import SnapshotReader
 from processor.budget.rules import budget_rules
 from processor.budget.shared import SharedBudget
@@ -17,20 +17,32 @@ from processor.didit.catalog import SCOPES_OF
 from processor.monitoring.monitor import GroupMonitor
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
+from processor.stream.errors import KafkaFailedError
 
 _JOIN_S, _LOOK_S = 5.0, 0.05
+
+
+class BudgetUnreadableError(KafkaFailedError):
+    """The budget log cannot be read. The text says why, and what to do."""
+
+    def __init__(self, error: LogUnavailableError | LogBrokenError) -> None:
+        told = isinstance(error.__cause__, KafkaFailedError)  # then the text says what to do
+        super().__init__(f"the budget log cannot be read: {error}" + ("" if told else ". Does `processor topics check` pass?"))
 
 
 @asynccontextmanager
 async def budget_reader(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[BudgetView]]]:
     """Looks at the budget log from outside.
 
-    What it gives raises LogUnavailableError or LogBrokenError if the log cannot be read.
+    What it gives raises BudgetUnreadableError if the log cannot be read.
     """
     observer = SnapshotReader(KafkaBudgetLog(settings), budget_rules(settings), now_ms=clock_ms)
 
     async def read_view() -> BudgetView:
-        state, now = await observer.read()
+        try:
+            state, now = await observer.read()
+        except (LogUnavailableError, LogBrokenError) as exc:
+            raise BudgetUnreadableError(exc) from exc
         return budget_view(state, SCOPES_OF, now)
 
     try:
@@ -64,12 +76,12 @@ async def _joined(budget: SharedBudget) -> None:
     """Wait a moment for the log to be read: before, it seems that no replica lives and nothing is used.
 
     Raises:
-        LogUnavailableError: if it takes longer.
+        BudgetUnreadableError: if it takes longer.
     """
     until = time.monotonic() + _JOIN_S
     while not budget.is_joined:
         if time.monotonic() >= until:
-            raise LogUnavailableError("this replica has not read it yet, or lost it")
+            raise BudgetUnreadableError(LogUnavailableError("this replica has not read it yet, or lost it"))
         await asyncio.sleep(_LOOK_S)
 
 
@@ -77,7 +89,7 @@ async def read_budget(settings: Settings) -> BudgetView:
     """The shared budget as its log shows it now.
 
     Raises:
-        LogUnavailableError, LogBrokenError: if the log cannot be read.
+        BudgetUnreadableError: if the log cannot be read.
     """
     async with budget_reader(settings) as read_view:
         return await read_view()

@@ -6,25 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
-from aiokafka.errors import KafkaError
-
-from processor.budget.log import LogBrokenError, LogUnavailableError
 from processor.budget.view import BudgetView
 from processor.monitoring.delayed_view import delayed_view
 from processor.monitoring.drain import drains, owed_calls, verdict
-from processor.monitoring.group_inspector import GroupInspector, InspectionError
+from processor.monitoring.group_inspector import GroupInspector
 from processor.monitoring.model import DelayedView, Overview, ReplicaView, Survey
 from processor.repair.dead_letter_index import DeadLetterIndex
-from processor.repair.delayed_index import DelayedIndex, DelayedUnreadableError
-from processor.repair.topic_reader import RepairError
+from processor.repair.delayed_index import DelayedIndex
 from processor.settings import Settings
-from processor.stream.errors import describe
 
 LookAtBudget = Callable[[], Awaitable[BudgetView]]
-
-
-class MonitorError(Exception):
-    """Something cannot be read. The text says what, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +42,18 @@ class GroupMonitor:
         """What the brokers say.
 
         Raises:
-            LookError: if they do not answer.
+            KafkaFailedError: if they do not answer.
         """
-        try:
-            return await self._surveyor.survey()
-        except InspectionError as exc:
-            raise MonitorError(str(exc)) from exc
+        return await self._surveyor.survey()
 
     async def backlog(self) -> Backlog:
         """What is left to do.
 
         Raises:
-            LookError: if it cannot be known.
+            KafkaFailedError: if it cannot be known.
         """
-        try:
-            survey, budget = await self.survey(), await self._budget()
-            await self.waiting.refresh()
-        except (LogUnavailableError, LogBrokenError) as exc:
-            raise MonitorError(f"the budget log cannot be read: {exc}. Does `processor topics check` pass?") from exc
-        except DelayedUnreadableError as exc:
-            raise MonitorError(str(exc)) from exc
+        survey, budget = await self.survey(), await self._budget()
+        await self.waiting.refresh()
         now_ms = self._now_ms()
         owed = owed_calls(survey.asked_for, self.waiting.records, now_ms)
         return Backlog(survey, budget, owed, delayed_view(self.waiting.records, now_ms, complete=self.waiting.complete))
@@ -79,7 +62,7 @@ class GroupMonitor:
         """Everything.
 
         Raises:
-            LookError: if it cannot be known.
+            KafkaFailedError: if it cannot be known.
         """
         found = await self.backlog()
         await self.refresh_dead_letters()
@@ -102,15 +85,10 @@ class GroupMonitor:
         """Read what is new.
 
         Raises:
-            LookError: if it cannot be read.
+            KafkaFailedError: if it cannot be read.
         """
-        try:
-            await self.dead_letters.start()
-            await self.dead_letters.refresh()
-        except RepairError as exc:
-            raise MonitorError(str(exc)) from exc
-        except (KafkaError, TimeoutError, OSError) as exc:
-            raise MonitorError(f"the dead letters cannot be read: {describe(exc)}. Are the brokers up?") from exc
+        await self.dead_letters.start()
+        await self.dead_letters.refresh()
 
     async def close(self) -> None:
         """Let go of the brokers."""

@@ -13,9 +13,9 @@ from processor.clock import clock_ms
 from processor.monitoring.drain import drains
 from processor.monitoring.factories import view_of
 from processor.monitoring.history import EVERY_MS, History
-from processor.monitoring.monitor import GroupMonitor, MonitorError
+from processor.monitoring.monitor import GroupMonitor
 from processor.observe import metrics
-from processor.stream.errors import place
+from processor.stream.errors import KafkaFailedError, place
 
 _HINT = "work goes on; vp_survey_age_seconds tells how old the figures are"
 
@@ -35,7 +35,7 @@ class OverviewSampler:
         while True:
             try:
                 found = await self._lookout.backlog()
-            except MonitorError as exc:
+            except KafkaFailedError as exc:
                 log.warning("survey_failed", detail=str(exc), hint=_HINT)
             except Exception as exc:  # noqa: BLE001 - a fault of ours; its text may quote a record
                 log.warning(

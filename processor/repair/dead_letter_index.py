@@ -7,14 +7,14 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from aiokafka import TopicPartition
-
 from processor.contract.records import Record
 from processor.contract.repairs import Repair, RepairKind, read_repair
 from processor.repair.dead_letter import dead_letter_of
 from processor.repair.model import DeadLetter, DeadLetterCounts, DeadLetterStatus
 from processor.repair.topic_reader import TopicReader
 from processor.settings import Settings
+from processor.stream.errors import kafka_deadline
+from processor.stream.partitions import TopicPartition
 from processor.stream.topics import topic_names
 
 KEPT_MAX = 100_000
@@ -38,7 +38,7 @@ class RepairsLog:
         """Read what is new. ``to_the_last``: everything that is there, or it raises.
 
         Raises:
-            KafkaError, TimeoutError, RepairError: it is read again from there by the next call.
+            KafkaFailedError: it is read again from there by the next call.
         """
         bounds = await reader.bounds(await reader.partitions(self._topic))
         found: list[Repair] = []
@@ -85,7 +85,7 @@ class DeadLetterIndex:
         names = topic_names(settings)
         self.complete = True  # false: there are older ones that are not remembered
         self.repairs = RepairsLog(names.repairs, names.dead_letters)
-        self._topic, self._kept_max = names.dead_letters, kept_max
+        self._settings, self._topic, self._kept_max = settings, names.dead_letters, kept_max
         self._reader = TopicReader(settings)
         self._refreshing = asyncio.Lock()
         self._started = False
@@ -97,7 +97,7 @@ class DeadLetterIndex:
         """Connect, once; whoever comes meanwhile waits.
 
         Raises:
-            KafkaError, TimeoutError: if the brokers cannot be reached.
+            KafkaFailedError: if the brokers cannot be reached.
         """
         async with self._refreshing:
             if not self._started:
@@ -112,9 +112,9 @@ class DeadLetterIndex:
         """Read what is new up to now. What was read stays when it fails.
 
         Raises:
-            KafkaError, TimeoutError, RepairError: the next call goes on.
+            KafkaFailedError: the next call goes on.
         """
-        async with self._refreshing, asyncio.timeout(_REFRESH_S):
+        async with self._refreshing, kafka_deadline(self._settings, _REFRESH_S):
             await self._read_dead_letters()
             for repair in await self.repairs.refresh(self._reader):
                 self._note((repair.target.partition, repair.target.offset))
@@ -149,9 +149,9 @@ class DeadLetterIndex:
         """Their records with the bytes, by position; those that the topic keeps no more are absent.
 
         Raises:
-            KafkaError, TimeoutError, RepairError: if they cannot be read.
+            KafkaFailedError: if they cannot be read.
         """
-        async with self._refreshing, asyncio.timeout(_REFRESH_S):
+        async with self._refreshing, kafka_deadline(self._settings, _REFRESH_S):
             return await fetch_dead_letters(self._reader, self._topic, dead_letters)
 
     async def _read_dead_letters(self) -> None:
@@ -201,11 +201,11 @@ async def read_dead_letter(settings: Settings, partition: int, offset: int) -> t
     """The dead letter at a position, with its bytes; None if there is none (any more).
 
     Raises:
-        KafkaError, TimeoutError, RepairError: if it cannot be read.
+        KafkaFailedError: if it cannot be read.
     """
     names = topic_names(settings)
     tp, repairs = TopicPartition(names.dead_letters, partition), RepairsLog(names.repairs, names.dead_letters)
-    async with TopicReader(settings) as reader, asyncio.timeout(_REFRESH_S):
+    async with TopicReader(settings) as reader, kafka_deadline(settings, _REFRESH_S):
         if tp not in await reader.partitions(names.dead_letters):
             return None
         record = (await reader.fetch([(tp, offset)])).get((tp, offset))

@@ -8,15 +8,12 @@ anywhere, or two at once, does nothing twice, and running it again goes on.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
-
-from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
 from processor.clock import clock_ms
 from processor.contract.encode import retry_output
@@ -26,23 +23,23 @@ from processor.repair.dead_letter import call_over_ms, redriven_hop
 from processor.repair.dead_letter_index import RepairsLog, fetch_dead_letters
 from processor.repair.model import DeadLetter, RepairSummary
 from processor.repair.plan import SHARE, Limits, Pacer
-from processor.repair.topic_reader import RepairError, TopicReader
+from processor.repair.topic_reader import TopicReader
 from processor.retry.policy import delay_topic_s
 from processor.settings import Settings
-from processor.stream.clients import REPAIR_TRANSACTION_S, build_repair_producer, drop_producer
+from processor.stream.errors import ProducerFencedError, kafka_deadline
 from processor.stream.topics import topic_names
+from processor.stream.transactions import RepairWriter
 
 _CHUNK = 200
 _CHUNK_BYTES = 8 * 1024 * 1024
 _START_S = 60.0
 _READ_S = 300.0
 _CLOSE_S = 5.0
-_FENCED = (ProducerFenced, InvalidProducerEpoch)
 
 OnProgress = Callable[[int, int], None]  # done, of
 
 
-class RepairFencedError(RepairError):
+class RepairFencedError(Exception):
     """Another repair began; what this one had committed stays."""
 
     def __init__(self) -> None:
@@ -53,23 +50,23 @@ class RepairLine:
     """The one writer of repairs. Use as an async context manager; afterwards ``log`` holds everything that was done so far.
 
     Raises:
-        RepairError: on entering, if a topic is missing, or somebody holds a transaction open.
-        KafkaError, TimeoutError: on entering, if the brokers cannot be reached.
+        RepairFencedError: on entering, if another repair began at the same moment.
+        TopicMissingError: on entering, if a topic is missing.
+        KafkaFailedError: on entering, if the brokers cannot be reached, or somebody holds a transaction open.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._names = topic_names(settings)
+        self._settings, self._names = settings, topic_names(settings)
         self.log = RepairsLog(self._names.repairs, self._names.dead_letters)
         self.reader = TopicReader(settings)
-        self._producer = build_repair_producer(settings)
+        self._writer = RepairWriter(settings, self._names)
 
     async def __aenter__(self) -> Self:
         try:
             await self.reader.start()
             await self.reader.partitions(self._names.repairs)
-            async with asyncio.timeout(_START_S):
-                await self._producer.start()  # fences, and completes or aborts what was open
-            async with asyncio.timeout(_READ_S):
+            await self._writer.start(_START_S)  # fences, and completes or aborts what was open
+            async with kafka_deadline(self._settings, _READ_S):
                 await self.log.refresh(self.reader, to_the_last=True)
         except BaseException:
             await self._close()
@@ -84,33 +81,17 @@ class RepairLine:
 
         Raises:
             RepairFencedError: if another repair began; nothing of it is visible.
-            TimeoutError: the fate of the transaction is unknown; a new line knows.
-            KafkaError: if anything failed; nothing of it is visible.
+            KafkaUnavailableError: the fate of the transaction is unknown; a new line knows.
+            KafkaFailedError: if anything failed; nothing of it is visible.
         """
-        producer, sent = self._producer, list[asyncio.Future[object]]()
         try:
-            async with asyncio.timeout(REPAIR_TRANSACTION_S):
-                await producer.begin_transaction()
-                for o in outputs:
-                    sent.append(await producer.send(self._names.of(o), o.value, o.key, headers=list(o.headers)))
-                for r in repairs:
-                    sent.append(await producer.send(self._names.repairs, repair_value(r)))
-                await asyncio.gather(*sent)
-                await producer.commit_transaction()
-        except _FENCED:
+            await self._writer.commit(outputs, [repair_value(r) for r in repairs])
+        except ProducerFencedError:
             raise RepairFencedError from None
-        finally:
-            for future in sent:
-                future.add_done_callback(_look_at)  # of those that fail with the transaction, one error is enough
 
     async def _close(self) -> None:
-        await drop_producer(self._producer, _CLOSE_S)  # a fenced one would wait for what can never be sent
+        await self._writer.drop(_CLOSE_S)
         await self.reader.close()
-
-
-def _look_at(future: asyncio.Future[object]) -> None:
-    if not future.cancelled():
-        future.exception()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +150,7 @@ async def redrive(
 
     Raises:
         ValueError: for a share that is none.
-        RepairError, KafkaError, TimeoutError: what was committed stays; run it again to go on.
+        RepairFencedError, KafkaFailedError: what was committed stays; run it again to go on.
     """
     names, action, bytes_max = topic_names(settings), _Action(str(uuid.uuid4()), by, note), settings.lanes.output_bytes_max
     left_out: Counter[str] = Counter()
@@ -214,7 +195,7 @@ async def discard(
     """Note that dead letters need nothing more. The topic keeps them; they are only listed no more.
 
     Raises:
-        RepairError, KafkaError, TimeoutError: what was committed stays; run it again to go on.
+        RepairFencedError, KafkaFailedError: what was committed stays; run it again to go on.
     """
     names, action = topic_names(settings), _Action(str(uuid.uuid4()), by, note)
     count = handled = 0

@@ -9,24 +9,18 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from aiokafka.errors import KafkaError
-
 from processor.repair.delayed import DelayedProgress, progress_of
 from processor.repair.delayed_index import DelayedIndex
 from processor.repair.model import DelayedRecord
 from processor.settings import Settings
-from processor.stream.clients import build_event_producer, stop_client
 from processor.stream.releases import OFFSETS_MAX, Release, encode_release
 from processor.stream.topics import topic_names
+from processor.stream.writer import RecordWriter
 
 _START_S = 15.0
 _WRITE_S = 30.0
 _CLOSE_S = 3.0
 _LOOK_S = 0.5
-
-
-class ReleaseError(Exception):
-    """A release could not be written. The text says what is certain and what to do."""
 
 
 def releases_of(records: Sequence[DelayedRecord], run_id: str) -> list[Release]:
@@ -45,23 +39,15 @@ async def publish_releases(settings: Settings, releases: Sequence[Release], *, b
     """Write releases and wait until the brokers have them. Written twice they do no harm.
 
     Raises:
-        ReleaseError: if one was not acknowledged.
+        KafkaFailedError: if one was not acknowledged.
     """
-    topic = topic_names(settings).repairs
-    producer = build_event_producer(settings)
+    writer = RecordWriter.of_events(settings)
     try:
-        async with asyncio.timeout(_START_S):
-            await producer.start()
-        async with asyncio.timeout(_WRITE_S):
-            sent = [await producer.send(topic, encode_release(release, at_ms=at_ms, by=by)) for release in releases]
-            await asyncio.gather(*sent)
-    except (KafkaError, TimeoutError, OSError) as exc:
-        raise ReleaseError(
-            f"not every release was acknowledged by {settings.kafka.bootstrap}: {type(exc).__name__}. Run the same command again: "
-            "what is done by then is not released twice"
-        ) from exc
+        await writer.start(_START_S)
+        values = [(None, encode_release(release, at_ms=at_ms, by=by)) for release in releases]
+        await writer.send_all(topic_names(settings).repairs, values, _WRITE_S)
     finally:
-        await stop_client(producer, _CLOSE_S)
+        await writer.close(_CLOSE_S)
 
 
 async def follow(
@@ -70,7 +56,7 @@ async def follow(
     """Look until all are done with, for ``within_s`` at most; ``notify`` hears of each look.
 
     Raises:
-        WaitingUnreadableError: if the brokers do not answer.
+        KafkaFailedError: if the brokers do not answer.
     """
     until = time.monotonic() + within_s
     while True:

@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
 
-from aiokafka import TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
-
 from processor.contract.records import Record, Source
 from processor.contract.redaction import masked_request
 from processor.repair import history_steps
@@ -19,6 +16,7 @@ from processor.repair.model import DeadLetter, DeadLetterStatus, HistoryEntry, R
 from processor.repair.topic_reader import TopicReader
 from processor.settings import Settings
 from processor.stream.offsets import Finished
+from processor.stream.partitions import TopicPartition, partition_of_key
 from processor.stream.topics import topic_names
 
 _READ_S = 60.0
@@ -29,7 +27,7 @@ async def request_history(settings: Settings, request_id: str) -> RequestHistory
     """What is known of a request, from the topics.
 
     Raises:
-        KafkaError, TimeoutError, RepairError: if they cannot be read.
+        KafkaFailedError: if they cannot be read.
     """
     search = _Search(settings, request_id)
     async with TopicReader(settings) as reader:
@@ -58,7 +56,7 @@ class _Search:
         inputs = {topic: await reader.partitions(topic) for topic in names.inputs}
         self._finished = await read_finished(self._settings, [tp for found in inputs.values() for tp in found])
         results = await reader.partitions(names.results)
-        own = results[DefaultPartitioner()(self._id.encode(), list(range(len(results))), None)]
+        own = partition_of_key(self._id.encode(), results)
         for topic, partitions in (inputs | {names.results: [own], names.dead_letters: await reader.partitions(names.dead_letters)}).items():
             ranges |= self._newest(topic, await reader.bounds(partitions))
         until = asyncio.get_running_loop().time() + _READ_S

@@ -2,7 +2,6 @@ r"""Header names that are not UTF-8 must not stop a partition.
 
 Kafka lets anybody store them; aiokafka's record parser then raises UnicodeDecodeError out of getmany(), for this batch and
 for ever. Here such a batch is parsed once more with the bad bytes written as ``\\xNN``. All other batches go the quick way.
-Pinned to aiokafka 0.14 by tests/integration/test_integration_bad_input.py.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, SupportsIndex
 
-from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -73,8 +71,3 @@ class LenientMemoryRecords:
         raw = self._data[self._at : self._at + _LENGTH_END + length]
         self._at += _LENGTH_END + length
         return _Batch(batch, raw) if batch is not None else None
-
-
-def install() -> None:
-    """Let every consumer of this process read with it."""
-    fetcher.MemoryRecords = LenientMemoryRecords

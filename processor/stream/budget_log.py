@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -12,7 +13,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from processor.budget.log import Appended, Entry, LogBrokenError, LogUnavailableError
 from processor.settings import Settings
 from processor.stream.clients import build_log_consumer, build_log_producer, stop_client
-from processor.stream.errors import describe
+from processor.stream.errors import KafkaFailedError, kafka_errors
 from processor.stream.topics import topic_names
 
 _START_S = 20.0
@@ -38,26 +39,28 @@ class KafkaBudgetLog:
     async def open(self) -> None:
         """See ``BudgetLog.open``."""
         await self.close()
-        try:
+        with _log_errors(self._settings):
             async with asyncio.timeout(_START_S):
                 self._producer = await self._started_producer()
                 self._consumer = build_log_consumer(self._settings)
                 await self._consumer.start()
                 self._consumer.assign([self._partition])
-        except (KafkaError, TimeoutError) as exc:
-            raise LogUnavailableError(describe(exc)) from exc
 
     async def append(self, value: bytes) -> Appended:
         """See ``BudgetLog.append``."""
         producer = self._producer
         if producer is None:
             raise LogUnavailableError("not connected")
-        try:
-            async with asyncio.timeout(_APPEND_S):
-                done = await producer.send_and_wait(self._partition.topic, value, partition=0)
-        except (KafkaError, TimeoutError, RuntimeError) as exc:  # RuntimeError: it was closed meanwhile
-            await self._cure(producer, exc)
-            raise LogUnavailableError(describe(exc)) from exc
+        with _log_errors(self._settings):
+            try:
+                async with asyncio.timeout(_APPEND_S):
+                    done = await producer.send_and_wait(self._partition.topic, value, partition=0)
+            except (KafkaError, TimeoutError) as exc:
+                await self._cure(producer, exc)
+                raise
+            except RuntimeError as exc:
+                await self._cure(producer, exc)
+                raise LogUnavailableError("the producer was closed meanwhile") from exc
         self._failed = 0
         return Appended(done.offset, done.timestamp)
 
@@ -83,8 +86,9 @@ class KafkaBudgetLog:
         consumer = build_log_consumer(self._settings)
         silent = 0
         try:
-            async with asyncio.timeout(_START_S):
-                await consumer.start()
+            with _log_errors(self._settings):
+                async with asyncio.timeout(_START_S):
+                    await consumer.start()
             consumer.assign([self._partition])
             consumer.seek(self._partition, start)
             following = start
@@ -96,8 +100,6 @@ class KafkaBudgetLog:
                 if records:
                     following = records[-1].offset + 1
                     yield [_entry(r) for r in records if r.offset < stop]
-        except (KafkaError, TimeoutError) as exc:
-            raise LogUnavailableError(describe(exc)) from exc
         finally:
             await stop_client(consumer, 3.0)
 
@@ -108,12 +110,11 @@ class KafkaBudgetLog:
         await asyncio.gather(*(stop_client(c, 3.0) for c in clients))
 
     async def _records(self, consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
-        try:
-            batches = await consumer.getmany(self._partition, timeout_ms=_READ_MS, max_records=_READ_RECORDS_MAX)
-        except OffsetOutOfRangeError as exc:
-            raise LogBrokenError("the next offset is not there any more; was the topic purged or created anew?") from exc
-        except KafkaError as exc:
-            raise LogUnavailableError(describe(exc)) from exc
+        with _log_errors(self._settings):
+            try:
+                batches = await consumer.getmany(self._partition, timeout_ms=_READ_MS, max_records=_READ_RECORDS_MAX)
+            except OffsetOutOfRangeError as exc:
+                raise LogBrokenError("the next offset is not there any more; was the topic purged or created again?") from exc
         records: list[ConsumerRecord] = batches.get(self._partition, [])
         if records and records[0].timestamp_type != _LOG_APPEND_TIME:
             raise LogUnavailableError(f"{self._partition.topic} has no LogAppendTime; `processor topics check` says what it must be like")
@@ -130,7 +131,7 @@ class KafkaBudgetLog:
             try:
                 async with asyncio.timeout(_START_S):
                     fresh = await self._started_producer()
-            except (KafkaError, TimeoutError):
+            except (KafkaError, OSError):
                 return  # the next failure tries again
             self._producer, self._failed = fresh, 0
             await stop_client(broken, 3.0)
@@ -150,12 +151,20 @@ class KafkaBudgetLog:
         return self._consumer
 
     async def _bounded(self, question: Awaitable[dict[TopicPartition, Any]]) -> Any:
-        try:
+        with _log_errors(self._settings):
             async with asyncio.timeout(_START_S):
                 return (await question)[self._partition]
-        except (KafkaError, TimeoutError) as exc:
-            raise LogUnavailableError(describe(exc)) from exc
 
 
 def _entry(record: ConsumerRecord) -> Entry:
     return Entry(record.offset, record.timestamp, record.value)
+
+
+@contextmanager
+def _log_errors(settings: Settings) -> Iterator[None]:
+    """The border's text in the port's own error: the budget knows no Kafka."""
+    try:
+        with kafka_errors(settings):
+            yield
+    except KafkaFailedError as exc:
+        raise LogUnavailableError(str(exc)) from exc

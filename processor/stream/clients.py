@@ -1,4 +1,4 @@
-"""aiokafka clients as we need them, and their end. The only place that touches aiokafka's private attributes.
+"""aiokafka clients as we need them, and their end. aiokafka's private attributes are touched here and in the modules ``aiokafka_*``.
 
 Pinned to aiokafka 0.14: tests/integration/test_integration_clients.py fails if one of these attributes is gone.
 """
@@ -23,10 +23,8 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from processor.contract.records import Record, Source
 from processor.settings import Settings
-from processor.stream import aiokafka_headers, aiokafka_metadata
+from processor.stream.aiokafka_clients import AdminClient, Consumer, Producer
 from processor.stream.start_offset import Committed
-
-aiokafka_metadata.install()  # whatever client is built, here or elsewhere
 
 _REQUEST_TIMEOUT_MS = 10_000
 _LOG_TIMEOUT_MS = 5_000  # a leader that hangs keeps its connections open: only this finds the new one
@@ -37,8 +35,7 @@ _BROKER_MARGIN_S = 15.0  # the broker aborts a transaction later than our own de
 def build_consumer(settings: Settings) -> AIOKafkaConsumer:
     """The group member of this process: static, manual offsets, only committed records."""
     lanes = settings.lanes
-    aiokafka_headers.install()
-    return AIOKafkaConsumer(
+    return Consumer(
         **settings.kafka.client_options(),
         group_id=settings.kafka.group,
         group_instance_id=settings.kafka.instance_id,
@@ -64,8 +61,7 @@ def build_reader(settings: Settings, *, if_gone: Literal["latest", "earliest"] =
         if_gone: where it goes on when a position was deleted.
         wait_ms: a broker without news answers after so long; a reader that is moved to other partitions waits for that answer.
     """
-    aiokafka_headers.install()
-    return AIOKafkaConsumer(
+    return Consumer(
         **settings.kafka.client_options(),
         group_id=None,
         enable_auto_commit=False,
@@ -79,8 +75,7 @@ def build_reader(settings: Settings, *, if_gone: Literal["latest", "earliest"] =
 
 def build_onlooker(settings: Settings) -> AIOKafkaConsumer:
     """A reader that can see what the group has committed and never joins it; partitions are assigned by hand."""
-    aiokafka_headers.install()
-    return AIOKafkaConsumer(
+    return Consumer(
         **settings.kafka.client_options(),
         group_id=settings.kafka.group,
         enable_auto_commit=False,
@@ -95,7 +90,7 @@ def build_onlooker(settings: Settings) -> AIOKafkaConsumer:
 def build_lane_producer(settings: Settings, partition: TopicPartition) -> AIOKafkaProducer:
     """The transactional producer of one lane; its id is the fence between owners of the partition."""
     lanes = settings.lanes
-    return AIOKafkaProducer(
+    return Producer(
         **settings.kafka.client_options(),
         transactional_id=f"{settings.kafka.group}-{partition.topic}-{partition.partition}",
         acks="all",
@@ -112,7 +107,7 @@ def build_repair_producer(settings: Settings) -> AIOKafkaProducer:
 
     A transaction that was left open holds up the delay topics, so the broker ends it soon.
     """
-    return AIOKafkaProducer(
+    return Producer(
         **settings.kafka.client_options(),
         transactional_id=f"{settings.kafka.group}-repairs",
         acks="all",
@@ -126,7 +121,7 @@ def build_repair_producer(settings: Settings) -> AIOKafkaProducer:
 
 def build_log_consumer(settings: Settings) -> AIOKafkaConsumer:
     """A reader of the budget log: no group, no jump over what is missing."""
-    return AIOKafkaConsumer(
+    return Consumer(
         **settings.kafka.client_options(),
         enable_auto_commit=False,
         auto_offset_reset="none",
@@ -137,23 +132,45 @@ def build_log_consumer(settings: Settings) -> AIOKafkaConsumer:
 
 def build_log_producer(settings: Settings) -> AIOKafkaProducer:
     """A writer of the budget log. Idempotent, because it then finds the new leader sooner; the budget needs no idempotence."""
-    return AIOKafkaProducer(
-        **settings.kafka.client_options(), acks="all", linger_ms=0, enable_idempotence=True, request_timeout_ms=_LOG_TIMEOUT_MS
-    )
+    return Producer(**settings.kafka.client_options(), acks="all", linger_ms=0, enable_idempotence=True, request_timeout_ms=_LOG_TIMEOUT_MS)
+
+
+def build_request_producer(settings: Settings) -> AIOKafkaProducer:
+    """A writer of the requests topic, for many records."""
+    return Producer(**settings.kafka.client_options(), acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=131_072)
+
+
+def build_group_consumer(settings: Settings) -> AIOKafkaConsumer:
+    """A client that can commit offsets of the group while nobody is a member of it."""
+    return Consumer(**settings.kafka.client_options(), group_id=settings.kafka.group, enable_auto_commit=False)
+
+
+def build_admin(settings: Settings, answer_s: float) -> AdminClient:
+    """An admin client. ``answer_s``: a broker must answer within."""
+    admin: AdminClient = AdminClient(**settings.kafka.client_options(), request_timeout_ms=_ms(answer_s))
+    return admin
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """All partitions of a topic, in order; none if it does not exist."""
+    """All partitions of a topic, in order; none if it does not exist.
+
+    Raises:
+        TopicAuthorizationFailedError, KafkaConnectionError: if that cannot be known.
+    """
+    client = consumer._client  # noqa: SLF001 - no public way without a subscription
     numbers = consumer.partitions_for_topic(topic)
     if numbers is None:  # not in the consumer's metadata yet
-        await consumer._client.add_topic(topic)  # noqa: SLF001 - no public way without a subscription
+        if not await client.add_topic(topic):
+            raise errors.KafkaConnectionError("no broker gives its metadata")
         numbers = consumer.partitions_for_topic(topic)
+    if numbers is None and topic in client.cluster.unauthorized_topics:
+        raise errors.TopicAuthorizationFailedError(topic)
     return [TopicPartition(topic, number) for number in sorted(numbers or ())]
 
 
 def build_event_producer(settings: Settings) -> AIOKafkaProducer:
     """A writer of the events topic. Idempotent: one that waits out a broker's absence writes its record once."""
-    return AIOKafkaProducer(
+    return Producer(
         **settings.kafka.client_options(),
         acks="all",
         enable_idempotence=True,

@@ -10,10 +10,11 @@ process.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from aiokafka import TopicPartition, errors
@@ -134,6 +135,19 @@ def kafka_errors(settings: Settings) -> Iterator[None]:
         yield
     except (errors.KafkaError, OSError) as exc:  # a TimeoutError is an OSError
         raise failure_of(exc, settings) from exc
+
+
+@asynccontextmanager
+async def kafka_deadline(settings: Settings, within_s: float) -> AsyncIterator[None]:
+    """The same, with an end to waiting.
+
+    Raises:
+        KafkaUnavailableError: if it takes longer.
+        KafkaFailedError: as ``kafka_errors``.
+    """
+    with kafka_errors(settings):
+        async with asyncio.timeout(within_s):
+            yield
 
 
 def failure_of(error: BaseException, settings: Settings) -> KafkaFailedError:

@@ -17,12 +17,12 @@ from typing import Any
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError, ProducerFenced
+from aiokafka.errors import NoOffsetForPartitionError
 
 from processor.observe import metrics
 from processor.settings import Settings
 from processor.stream import clients
-from processor.stream.errors import StallError, describe
+from processor.stream.errors import ProducerFencedError, StallError, describe, kafka_deadline, kafka_errors
 from processor.stream.handler import CallHistory, Handler
 from processor.stream.lane import Lane
 from processor.stream.publisher import publish
@@ -71,11 +71,11 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         """Work until ``stop`` is set, then drain, publish and leave the group.
 
         Raises:
-            KafkaError, TimeoutError, StallError, MissingOffsetsError: what ended this life.
+            KafkaFailedError, TimeoutError, StallError, MissingOffsetsError: what ended this life.
         """
         clients.listen(self._consumer, list(self._names.inputs), self)
         try:
-            async with asyncio.timeout(self._lanes.start_s):
+            async with kafka_deadline(self._settings, self._lanes.start_s):
                 await self._start_consumer()
             self.last_poll = time.monotonic()
             self._spawn(self._poll(), "poll")
@@ -143,7 +143,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _own(self, owned: _Owned) -> None:
         began = time.monotonic()
-        async with asyncio.timeout(self._lanes.restore_s):
+        async with kafka_deadline(self._settings, self._lanes.restore_s):
             await owned.writer.start()
             start, saved_floor, end = await find_start(self._consumer, owned.partition, self._settings.kafka.on_missing_offsets)
         if owned.closing:
@@ -190,10 +190,11 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._room.clear()
                 await self._wait_room()
                 continue
-            try:
-                batches = await self._consumer.getmany(*wanting, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS_MAX)
-            except NoOffsetForPartitionError:
-                continue  # raised for the time before our seek
+            with kafka_errors(self._settings):
+                try:
+                    batches = await self._consumer.getmany(*wanting, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS_MAX)
+                except NoOffsetForPartitionError:
+                    continue  # raised for the time before our seek
             for tp, batch in batches.items():
                 owned = self._owned.get(tp)
                 if owned is not None and owned.lane is not None and owned.lane.open:  # else revoked meanwhile
@@ -261,7 +262,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            metrics.FENCES.inc(isinstance(error, ProducerFenced))
+            metrics.FENCES.inc(isinstance(error, ProducerFencedError))
             log.error("life_failed", task=task.get_name(), error=describe(error))
             self._fail(error)
 

@@ -27,7 +27,7 @@ async def publish(lane: Lane, writer: LaneWriter, settings: LaneSettings, saved_
         on_published: told how many records each transaction completed.
 
     Raises:
-        KafkaError, TimeoutError: if a transaction failed; the life of the core ends then.
+        KafkaFailedError: if a transaction failed; the life of the core ends then.
     """
     while True:
         renew = not await _woken(lane.wake)

@@ -78,7 +78,7 @@ async def find_start(
 
     Raises:
         MissingOffsetsError: if a person has to decide.
-        KafkaError: if the brokers cannot be asked.
+        KafkaError: of aiokafka, to be translated by the caller.
     """
     saved = (await committed_offsets(consumer, [partition])).get(partition)
     begin = (await consumer.beginning_offsets([partition]))[partition]

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from processor.settings import Settings
-from processor.stream.clients import stop_client
+from processor.stream.admin import admin_client
+from processor.stream.aiokafka_clients import AdminClient
+from processor.stream.clients import build_group_consumer, stop_client
+from processor.stream.errors import KafkaFailedError, NotAuthorizedError, failure_of, kafka_deadline
 from processor.stream.topics import TopicFound, TopicSpec, all_faults, memory_warnings, repair_warnings, topic_specs, unread_topics
 
 _DEADLINE_S = 60.0
 
 
-class TopicsError(Exception):
-    """The topics are not usable. The text lists every fault, one a line."""
+class TopicsRefusedError(KafkaFailedError):
+    """The brokers refuse to create topics. The text lists every one, one a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicsApplied:
-    """What ``apply_topics`` did and what it could not mend."""
+    """What ``apply_topics`` did and what it could not fix."""
 
     created: tuple[str, ...]
     faults: tuple[str, ...]
@@ -45,11 +46,11 @@ async def check_topics(settings: Settings, *, only: str | None = None) -> Topics
     """What the topics are like, all of them or one.
 
     Raises:
-        TopicsError: if the brokers cannot be asked.
+        KafkaFailedError: if the brokers cannot be asked.
     """
     specs = tuple(spec for spec in topic_specs(settings, partitions=1, replication=1) if only is None or spec.name == only)
-    async with _admin(settings) as admin:
-        found = await _find(admin, specs)
+    async with admin_client(settings, _DEADLINE_S) as admin:
+        found = await _find(settings, admin, specs)
         if only is not None:
             return TopicsReport(all_faults(specs, found), [], [])
         existing = await admin.list_topics()
@@ -62,13 +63,13 @@ async def apply_topics(settings: Settings, *, partitions: int, replication: int)
     The group's offsets on a created topic are set to its beginning, so that the first start has nothing to guess.
 
     Raises:
-        TopicsError: if the brokers cannot be asked, or refuse.
+        KafkaFailedError: if the brokers cannot be asked, or refuse.
     """
     specs = topic_specs(settings, partitions=partitions, replication=replication)
-    async with _admin(settings) as admin:
-        missing = [spec for spec in specs if spec.name not in await _find(admin, specs)]
-        await _create(admin, missing, replication)
-        found = await _wait_found(admin, specs)
+    async with admin_client(settings, _DEADLINE_S) as admin:
+        missing = [spec for spec in specs if spec.name not in await _find(settings, admin, specs)]
+        await _create(settings, admin, missing, replication)
+        found = await _wait_found(settings, admin, specs)
     await _commit_beginnings(settings, [spec for spec in missing if not spec.is_log])
     return TopicsApplied(tuple(spec.name for spec in missing), (*all_faults(specs, found), *_warnings(settings, found)))
 
@@ -77,24 +78,11 @@ def _warnings(settings: Settings, found: dict[str, TopicFound]) -> list[str]:
     return [*memory_warnings(settings, found), *repair_warnings(settings, found)]
 
 
-@asynccontextmanager
-async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**settings.kafka.client_options(), request_timeout_ms=15_000)
-    try:
-        async with asyncio.timeout(_DEADLINE_S):
-            await admin.start()
-            yield admin
-    except TimeoutError:
-        raise TopicsError(f"no answer from {settings.kafka.bootstrap} within {_DEADLINE_S:.0f} s") from None
-    except KafkaError as exc:
-        raise TopicsError(f"{settings.kafka.bootstrap}: {exc}") from exc
-    finally:
-        await asyncio.wait({asyncio.ensure_future(admin.close())}, timeout=5.0)
-
-
-async def _find(admin: AIOKafkaAdminClient, specs: tuple[TopicSpec, ...]) -> dict[str, TopicFound]:
-    names = [spec.name for spec in specs]
-    topics = {t["topic"]: t["partitions"] for t in await admin.describe_topics(names) if t["error_code"] == 0}
+async def _find(settings: Settings, admin: AdminClient, specs: tuple[TopicSpec, ...]) -> dict[str, TopicFound]:
+    described = await admin.describe_topics([spec.name for spec in specs])
+    for t in described:
+        _check_right(settings, t["error_code"], t["topic"])
+    topics = {t["topic"]: t["partitions"] for t in described if t["error_code"] == 0}
     counts = {name: (len(partitions), min((len(p["replicas"]) for p in partitions), default=0)) for name, partitions in topics.items()}
     if not counts:
         return {}
@@ -102,12 +90,20 @@ async def _find(admin: AIOKafkaAdminClient, specs: tuple[TopicSpec, ...]) -> dic
     configs: dict[str, dict[str, str]] = {}
     for response in await admin.describe_configs(resources):
         for error_code, _message, _type, name, entries in response.resources:
+            _check_right(settings, error_code, name)
             if error_code == 0:
                 configs[name] = {entry[0]: entry[1] for entry in entries}
     return {name: TopicFound(count, configs.get(name, {}), replication) for name, (count, replication) in counts.items()}
 
 
-async def _create(admin: AIOKafkaAdminClient, specs: list[TopicSpec], replication: int) -> None:
+def _check_right(settings: Settings, code: int, topic: str) -> None:
+    """What we may not see must not seem to be missing, or to have Kafka's defaults."""
+    failure = failure_of(for_code(code)(topic), settings)
+    if isinstance(failure, NotAuthorizedError):
+        raise failure
+
+
+async def _create(settings: Settings, admin: AdminClient, specs: list[TopicSpec], replication: int) -> None:
     if not specs:
         return
     new = [NewTopic(s.name, s.partitions, replication, topic_configs=dict(s.configs)) for s in specs]
@@ -115,15 +111,16 @@ async def _create(admin: AIOKafkaAdminClient, specs: list[TopicSpec], replicatio
     refused = []
     for name, code, *message in response.topic_errors:
         if code and for_code(code) is not TopicAlreadyExistsError:  # another apply may run beside us
+            _check_right(settings, code, name)
             refused.append(f"{name}: {message[0] if message and message[0] else for_code(code).__name__}")
     if refused:
-        raise TopicsError("the broker refused to create topics:\n  " + "\n  ".join(refused))
+        raise TopicsRefusedError("the broker refused to create topics:\n  " + "\n  ".join(refused))
 
 
-async def _wait_found(admin: AIOKafkaAdminClient, specs: tuple[TopicSpec, ...]) -> dict[str, TopicFound]:
-    # a created topic is known to every broker only some moments later; bounded by the deadline of _admin
+async def _wait_found(settings: Settings, admin: AdminClient, specs: tuple[TopicSpec, ...]) -> dict[str, TopicFound]:
+    # a created topic is known to every broker only some moments later; bounded by the deadline of the client
     while True:
-        found = await _find(admin, specs)
+        found = await _find(settings, admin, specs)
         if all(spec.name in found and found[spec.name].partitions for spec in specs):
             return found
         await asyncio.sleep(0.1)
@@ -132,14 +129,14 @@ async def _wait_found(admin: AIOKafkaAdminClient, specs: tuple[TopicSpec, ...]) 
 async def _commit_beginnings(settings: Settings, created: list[TopicSpec]) -> None:
     if not created:
         return
-    consumer = AIOKafkaConsumer(**settings.kafka.client_options(), group_id=settings.kafka.group, enable_auto_commit=False)
+    consumer = build_group_consumer(settings)
     offsets = {TopicPartition(spec.name, p): 0 for spec in created for p in range(spec.partitions)}
     try:
-        async with asyncio.timeout(_DEADLINE_S):
+        async with kafka_deadline(settings, _DEADLINE_S):
             await consumer.start()
             consumer.assign(list(offsets))
             await consumer.commit(offsets)
-    except (KafkaError, TimeoutError):
+    except KafkaFailedError:
         return  # an active group refuses it; its lanes begin an empty partition at its start anyway
     finally:
         await stop_client(consumer, 5.0)

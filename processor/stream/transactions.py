@@ -1,15 +1,16 @@
-"""Publishes outcomes: outputs, input offset and gap map of one lane in one Kafka transaction."""
+"""Transactions: outputs, input offset and gap map of one lane; or what a repair does together with the record that says so."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer, OffsetAndMetadata, TopicPartition
 
 from processor.contract.records import Output
 from processor.settings import Settings
-from processor.stream.clients import build_lane_producer, stop_client
+from processor.stream.clients import REPAIR_TRANSACTION_S, build_lane_producer, build_repair_producer, drop_producer, stop_client
+from processor.stream.errors import kafka_deadline, kafka_errors
 from processor.stream.topics import TopicNames
 
 
@@ -17,34 +18,93 @@ class LaneWriter:
     """The one writer of a partition's outcomes. Starting it fences every former one; after any error it is finished."""
 
     def __init__(self, settings: Settings, partition: TopicPartition, names: TopicNames) -> None:
-        self._partition, self._names = partition, names
+        self._settings, self._partition, self._names = settings, partition, names
         self._group, self._deadline_s = settings.kafka.group, settings.lanes.transaction_s
         self._producer: AIOKafkaProducer = build_lane_producer(settings, partition)
 
     async def start(self) -> None:
-        """Fence the former owner: its open transaction is aborted, a finished one is complete when this returns."""
-        await self._producer.start()
+        """Fence the former owner: its open transaction is aborted, a finished one is complete when this returns.
+
+        Raises:
+            KafkaFailedError: if it cannot be done.
+        """
+        with kafka_errors(self._settings):
+            await self._producer.start()
 
     async def commit(self, outputs: Iterable[Output], floor: int, metadata: str) -> None:
         """One transaction.
 
         Raises:
-            TimeoutError: after the deadline; the fate of the transaction is unknown.
-            KafkaError: if anything failed; nothing of it is visible to read_committed readers.
+            KafkaUnavailableError: after the deadline; the fate of the transaction is unknown.
+            KafkaFailedError: if anything failed; nothing of it is visible to read_committed readers.
         """
-        producer = self._producer
-        async with asyncio.timeout(self._deadline_s):
-            await producer.begin_transaction()
-            sent = [
-                await producer.send(
-                    self._names.of(o), o.value, o.key, headers=list(o.headers)
-                )  # awaited one by one: concurrent sends are quadratic
-                for o in outputs
-            ]
-            await producer.send_offsets_to_transaction({self._partition: OffsetAndMetadata(floor, metadata)}, self._group)
-            await asyncio.gather(*sent)  # commit_transaction() would hide a failed send
-            await producer.commit_transaction()
+        offsets = {self._partition: OffsetAndMetadata(floor, metadata)}
+        async with kafka_deadline(self._settings, self._deadline_s):
+            await _commit(self._producer, self._names, outputs, offsets=offsets, group=self._group)
 
     async def stop(self, deadline_s: float) -> None:
         """Close the producer; an open transaction is left to the next owner, which aborts it."""
         await stop_client(self._producer, deadline_s)
+
+
+class RepairWriter:
+    """The one writer of repairs. Starting it fences every other one."""
+
+    def __init__(self, settings: Settings, names: TopicNames) -> None:
+        self._settings, self._names = settings, names
+        self._producer: AIOKafkaProducer = build_repair_producer(settings)
+
+    async def start(self, within_s: float) -> None:
+        """Fence every earlier repair: its transaction is completed or aborted when this returns.
+
+        Raises:
+            KafkaFailedError: if it cannot be done.
+        """
+        async with kafka_deadline(self._settings, within_s):
+            await self._producer.start()
+
+    async def commit(self, outputs: Iterable[Output], repairs: Sequence[bytes]) -> None:
+        """Outputs and the records of the repairs topic that say so, in one transaction.
+
+        Raises:
+            ProducerFencedError: if another repair began; nothing of it is visible.
+            KafkaUnavailableError: after the deadline; the fate of the transaction is unknown.
+            KafkaFailedError: if anything failed; nothing of it is visible.
+        """
+        async with kafka_deadline(self._settings, REPAIR_TRANSACTION_S):
+            await _commit(self._producer, self._names, outputs, repairs=repairs)
+
+    async def drop(self, within_s: float) -> None:
+        """End it; a fenced one would wait for what can never be sent."""
+        await drop_producer(self._producer, within_s)
+
+
+async def _commit(
+    producer: AIOKafkaProducer,
+    names: TopicNames,
+    outputs: Iterable[Output],
+    *,
+    repairs: Sequence[bytes] = (),
+    offsets: Mapping[TopicPartition, OffsetAndMetadata] | None = None,
+    group: str = "",
+) -> None:
+    sent: list[asyncio.Future[object]] = []
+    try:
+        await producer.begin_transaction()
+        for o in outputs:  # awaited one by one: concurrent sends are quadratic
+            sent.append(await producer.send(names.of(o), o.value, o.key, headers=list(o.headers)))  # noqa: PERF401 - those before an error count
+        for value in repairs:
+            sent.append(await producer.send(names.repairs, value))  # noqa: PERF401 - as above
+        if offsets is not None:
+            await producer.send_offsets_to_transaction(offsets, group)
+        await asyncio.gather(*sent)  # commit_transaction() would hide a failed send
+        await producer.commit_transaction()
+    except BaseException:
+        for future in sent:
+            future.add_done_callback(_look_at)  # of those that fail with the transaction, one error is enough
+        raise
+
+
+def _look_at(future: asyncio.Future[object]) -> None:
+    if not future.cancelled():
+        future.exception()

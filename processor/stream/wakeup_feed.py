@@ -7,22 +7,19 @@ import time
 
 import orjson
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from processor.contract.records import Hint
+from processor.contract.records import Hint, Record
 from processor.settings import Settings
-from processor.stream.clients import build_reader, partitions_of, stop_client
 from processor.stream.errors import describe
+from processor.stream.reader import PartitionReader
 from processor.stream.releases import ReleaseFault, read_release
 from processor.stream.topics import topic_names
 from processor.stream.wakeups import KEPT_MS, Wakeups
 
 log = structlog.get_logger(__name__)
 
-_START_S = 30.0
 _AGAIN_S = 5.0
 _READ_MS = 1000
-_CLOSE_S = 3.0
 _WARN_S = 60.0
 _UNREADABLE = "requests go on by looking at their sessions, and what is released waits until it is due"
 
@@ -38,61 +35,53 @@ class WakeupFeed:
     async def run(self) -> None:
         """Read until cancelled."""
         while True:
-            consumer = build_reader(self._settings)
+            reader = PartitionReader(self._settings, if_gone="latest")
             try:
-                async with asyncio.timeout(_START_S):
-                    await self._start(consumer)
+                await self._start(reader)
                 while True:
-                    for records in (await consumer.getmany(timeout_ms=_READ_MS, max_records=500)).values():
+                    for records in (await reader.poll(wait_ms=_READ_MS, records_max=500)).values():
                         for record in records:
                             self.take(record)
             except Exception as exc:  # noqa: BLE001 - nobody waits for this task: it must not end unseen
                 log.warning("events_unreadable", detail=describe(exc), hint=_UNREADABLE)
             finally:
-                await stop_client(consumer, _CLOSE_S)
+                await reader.close()
             await asyncio.sleep(_AGAIN_S)
 
-    def take(self, record: ConsumerRecord) -> None:
-        """A record of either topic; one that is nothing of ours is passed over."""
-        if record.topic == self._names.repairs:
+    def take(self, record: Record) -> None:
+        """A record of either topic; one that is nothing of ours is skipped."""
+        if record.source.topic == self._names.repairs:
             self._take_release(record)
         elif (hint := read_hint(record)) is not None:
             self._hints.take(hint)
 
-    def _take_release(self, record: ConsumerRecord) -> None:
+    def _take_release(self, record: Record) -> None:
         try:
             release = read_release(record.value)
         except ReleaseFault as fault:
             if time.monotonic() >= self._warn_at:
                 self._warn_at = time.monotonic() + _WARN_S
-                source = f"{record.topic}[{record.partition}]@{record.offset}"
-                log.warning("repair_malformed", source=source, detail=str(fault), hint="something else writes to the topic; restrict it")
+                log.warning(
+                    "repair_malformed", source=str(record.source), detail=str(fault), hint="something else writes to the topic; restrict it"
+                )
             return
         if release is not None and release.topic in self._names.inputs[1:]:  # nothing waits in the requests topic
             self._hints.releases.take(release, int(time.time() * 1000))
 
-    async def _start(self, consumer: AIOKafkaConsumer) -> None:
-        await consumer.start()
-        partitions = []
-        for topic in (self._names.events, self._names.repairs):
-            found = await partitions_of(consumer, topic)
-            if not found:
-                raise TimeoutError(f"{topic} does not exist; create it with `processor topics apply`")
-            partitions += found
-        consumer.assign(partitions)
+    async def _start(self, reader: PartitionReader) -> None:
+        await reader.start()
+        partitions = await reader.partitions(self._names.events, self._names.repairs)
         since_ms = int(time.time() * 1000) - KEPT_MS  # what came while we were away
-        begins = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
-        ends = await consumer.end_offsets(partitions)
-        for partition in partitions:
-            at = begins.get(partition)
-            consumer.seek(partition, ends[partition] if at is None else at.offset)
+        begins = await reader.offsets_at(partitions, since_ms)
+        bounds = await reader.bounds(partitions)
+        reader.assign({tp: bounds[tp][1] if (at := begins[tp]) is None else at for tp in partitions})
 
 
-def read_hint(record: ConsumerRecord) -> Hint | None:
+def read_hint(record: Record) -> Hint | None:
     """What a record of the events topic says; None for anything that is no event of ours."""
     try:
         event = orjson.loads(record.value or b"")
     except orjson.JSONDecodeError:
         return None
     session_id = event.get("session_id") if isinstance(event, dict) else None
-    return Hint(session_id, record.timestamp, event) if isinstance(session_id, str) else None
+    return Hint(session_id, record.timestamp_ms, event) if isinstance(session_id, str) else None

@@ -1,14 +1,12 @@
-"""The Kafka side of the receiver: one idempotent producer, built when it is needed and built anew after an error."""
+"""The Kafka side of the receiver: one idempotent producer, built when it is needed and built again after an error."""
 
 from __future__ import annotations
 
 import asyncio
 
-from aiokafka import AIOKafkaProducer
-
 from processor.settings import Settings
-from processor.stream.clients import build_event_producer, drop_producer
 from processor.stream.topics import topic_names
+from processor.stream.writer import RecordWriter
 
 _START_S = 10.0
 _DROP_S = 2.0
@@ -20,50 +18,48 @@ class EventProducer:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._topic = settings, topic_names(settings).events
         self._lock = asyncio.Lock()
-        self._producer: AIOKafkaProducer | None = None
-        self._broken: AIOKafkaProducer | None = None
+        self._writer: RecordWriter | None = None
+        self._broken: RecordWriter | None = None
 
     async def publish(self, key: bytes | None, value: bytes) -> None:
         """Write one record; returns when every in-sync replica has it.
 
         Raises:
-            KafkaError, OSError, TimeoutError: if it is not written; whatever was begun is dropped before the next record.
+            KafkaFailedError: if it is not written; whatever was begun is dropped before the next record.
         """
-        producer = await self._started()
+        writer = await self._started()
         try:
-            await producer.send_and_wait(self._topic, value, key)
+            await writer.send_and_wait(self._topic, value, key)
         except BaseException:
             # After an error an idempotent producer may have a gap in its numbers, and a record given up here could still be sent.
-            self._broken = producer
+            self._broken = writer
             raise
 
     async def connect(self) -> None:
         """Be ready before the first event comes.
 
         Raises:
-            KafkaError, OSError, TimeoutError: if the brokers or the topic cannot be reached.
+            KafkaFailedError: if the brokers or the topic cannot be reached.
         """
-        producer = await self._started()
-        async with asyncio.timeout(_START_S):
-            await producer.partitions_for(self._topic)
+        writer = await self._started()
+        await writer.check_topic(self._topic, _START_S)
 
     async def close(self) -> None:
         """End the producer within some seconds; what is not acknowledged by now was not promised to anybody."""
-        if self._producer is not None:
-            await drop_producer(self._producer, _DROP_S)
-            self._producer = None
+        if self._writer is not None:
+            await self._writer.drop(_DROP_S)
+            self._writer = None
 
-    async def _started(self) -> AIOKafkaProducer:
+    async def _started(self) -> RecordWriter:
         async with self._lock:
-            if self._producer is not None and self._producer is not self._broken:
-                return self._producer
+            if self._writer is not None and self._writer is not self._broken:
+                return self._writer
             await self.close()
-            producer = build_event_producer(self._settings)
+            writer = RecordWriter.of_events(self._settings)
             try:
-                async with asyncio.timeout(_START_S):
-                    await producer.start()
+                await writer.start(_START_S)
             except BaseException:
-                await drop_producer(producer, _DROP_S)
+                await writer.drop(_DROP_S)
                 raise
-            self._producer = producer
-            return producer
+            self._writer = writer
+            return writer

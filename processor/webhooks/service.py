@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import structlog
-from aiokafka.errors import KafkaError
 
 from processor.observe.health import Phase
 from processor.runtime.http_server import listening
@@ -13,9 +12,9 @@ from processor.runtime.monitoring_server import CannotListenError, watched
 from processor.runtime.process_status import ProcessStatus
 from processor.runtime.shutdown import stop_on_signals
 from processor.settings import Settings
-from processor.stream.errors import describe
+from processor.stream.errors import KafkaFailedError
 from processor.stream.topics import topic_names
-from processor.stream.topics_admin import TopicsError, check_topics
+from processor.stream.topics_admin import check_topics
 from processor.webhooks.producer import EventProducer
 from processor.webhooks.receiver import ReceiverLimits, build_receiver
 from processor.webhooks.secrets import SecretSource
@@ -74,11 +73,10 @@ async def _watch_topic(settings: Settings, producer: EventProducer, pulse: Proce
             if pulse is not None:
                 pulse.enter(Phase.WORKING)
             await asyncio.Event().wait()  # all is well, for as long as we run
-        except (TopicsError, KafkaError, OSError) as exc:
-            detail = str(exc) if isinstance(exc, TopicsError) else describe(exc)
+        except KafkaFailedError as exc:
             if pulse is not None:
-                pulse.enter(Phase.WAITING_FOR_KAFKA, detail)
-            log.error("kafka_unreachable", detail=detail, hint="waiting; is VP_KAFKA__BOOTSTRAP right?")
+                pulse.enter(Phase.WAITING_FOR_KAFKA, str(exc))
+            log.error("kafka_unreachable", detail=str(exc), hint="waiting, and asking again every two seconds")
             await asyncio.sleep(_PAUSE_S)
 
 

@@ -6,21 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from aiokafka.errors import KafkaError
-
 from processor.clock import clock_ms
 from processor.console.ports import LETTERS_A_PAGE, WAITING_MAX, ListedDeadLetters, ListedWaiting, RefusedError, UnavailableError
 from processor.monitoring.history import History, Sample
 from processor.monitoring.model import Overview
-from processor.monitoring.monitor import GroupMonitor, MonitorError
+from processor.monitoring.monitor import GroupMonitor
 from processor.repair import redrive
-from processor.repair.delayed_index import DelayedUnreadableError
 from processor.repair.model import DeadLetterStatus, Plan, RepairSummary, RequestHistory, Selection
 from processor.repair.plan import make_plan, select
 from processor.repair.request_history import request_history
-from processor.repair.topic_reader import RepairError
 from processor.settings import Settings
-from processor.stream.errors import describe
+from processor.stream.errors import KafkaFailedError
 
 
 class KafkaOperations:
@@ -43,10 +39,8 @@ class KafkaOperations:
 
     async def overview(self) -> Overview:
         """See ``Operations.overview``."""
-        try:
+        with _translated():
             return await self._lookout.overview()
-        except MonitorError as exc:
-            raise UnavailableError(str(exc)) from exc
 
     def history(self) -> Mapping[str, Sequence[Sample]]:
         """See ``Operations.history``."""
@@ -80,7 +74,7 @@ class KafkaOperations:
     async def redrive(self, selection: Selection, by: str) -> RepairSummary:
         """See ``Operations.redrive``."""
         plan = await self.plan(selection)
-        with self._translated(RefusedError):
+        with _translated():
             done = await redrive.redrive(self._settings, plan.chosen, by=by)
         return replace(done, left_out={**plan.left_out, **done.left_out})
 
@@ -88,37 +82,34 @@ class KafkaOperations:
         """See ``Operations.discard``."""
         await self._refresh()
         chosen = select(self._lookout.dead_letters.dead_letters, selection, statuses={DeadLetterStatus.OPEN})
-        with self._translated(RefusedError):
+        with _translated():
             return await redrive.discard(self._settings, chosen, by=by, note=note)
 
     async def waiting(self, *, reason: str | None = None) -> ListedWaiting:
         """See ``Operations.waiting``."""
         index = self._lookout.waiting
-        try:
+        with _translated():
             await index.refresh()
-        except DelayedUnreadableError as exc:
-            raise UnavailableError(str(exc)) from exc
         records = list(index.records)
         found = sorted((r for r in records if reason is None or (r.reason or "") == reason), key=lambda r: r.due_ms)
         return ListedWaiting(tuple(found[:WAITING_MAX]), len(found), tuple(sorted({r.reason or "" for r in records})), index.complete)
 
     async def request_history(self, request_id: str) -> RequestHistory:
         """See ``Operations.request_history``."""
-        with self._translated(UnavailableError):
+        with _translated():
             return await request_history(self._settings, request_id)
 
     async def _refresh(self) -> None:
-        try:
+        with _translated():
             await self._lookout.refresh_dead_letters()
-        except MonitorError as exc:
-            raise UnavailableError(str(exc)) from exc
 
-    @contextmanager
-    def _translated(self, ours: type[RefusedError | UnavailableError]) -> Iterator[None]:
-        """Errors as the page shows them; ``ours`` for those that say themselves what to do."""
-        try:
-            yield
-        except RepairError as exc:
-            raise ours(str(exc)) from exc
-        except (KafkaError, TimeoutError, OSError) as exc:
-            raise UnavailableError(f"{self._settings.kafka.bootstrap}: {describe(exc)}. Are the brokers up?") from exc
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Errors as the page shows them: with the text that Kafka's border has given them."""
+    try:
+        yield
+    except redrive.RepairFencedError as exc:
+        raise RefusedError(str(exc)) from exc
+    except KafkaFailedError as exc:
+        raise UnavailableError(str(exc)) from exc

@@ -26,8 +26,9 @@ from processor.runtime.process_status import ProcessStatus
 from processor.runtime.shutdown import stop_on_signals
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
+from processor.stream.errors import KafkaFailedError
 from processor.stream.group_member import GroupMember
-from processor.stream.topics_admin import TopicsError, check_topics
+from processor.stream.topics_admin import check_topics
 from processor.stream.wakeup_feed import WakeupFeed
 from processor.stream.wakeups import Wakeups
 from processor.webhooks.secrets import SecretSource
@@ -122,9 +123,9 @@ async def _wait_topics(settings: Settings, term: asyncio.Event, pulse: ProcessSt
     while not term.is_set():
         try:
             checked = await check_topics(settings)
-        except TopicsError as exc:
+        except KafkaFailedError as exc:
             pulse.enter(Phase.WAITING_FOR_KAFKA, str(exc))
-            log.error("kafka_unreachable", detail=str(exc), hint="waiting; is VP_KAFKA__BOOTSTRAP right?")
+            log.error("kafka_unreachable", detail=str(exc), hint="waiting, and asking again every two seconds")
             await pause(term, 2.0)
             continue
         for warning in checked.warnings:

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
-from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError
 
 from processor.budget.shared import SharedBudget
 from processor.observe import metrics
 from processor.observe.health import Phase
 from processor.runtime.process_status import ProcessStatus
-from processor.stream.errors import describe, is_fatal
+from processor.stream.errors import KafkaUnavailableError, describe, is_fatal
 from processor.stream.group_member import GroupMember
 
 log = structlog.get_logger(__name__)
@@ -24,7 +23,7 @@ _BARREN_LIVES_MAX = 5
 _BACKOFF_S = 1.0
 _BACKOFF_S_MAX = 10.0
 _LOOK_S = 0.2
-_UNREACHABLE = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, TimeoutError)
+_UNREACHABLE = (KafkaUnavailableError, TimeoutError)  # the latter: the journal does not answer
 
 
 class Supervisor:

@@ -220,6 +220,31 @@ def late():
     assert _modules_imported(source, known) == {"processor.clock", "processor.retry.policy", "processor.files.fetch"}
 
 
+# module: why it imports aiokafka outside of stream/. Meant to stay empty
+MAY_IMPORT_AIOKAFKA: dict[str, str] = {}
+
+
+def test_aiokafka_is_imported_in_the_stream_only() -> None:
+    """So that its errors have one border, and its clients one place where they are built."""
+    found = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            if any(name.split(".")[0] == "aiokafka" for name in names) and _room(path) != "stream":
+                found.add(str(path.relative_to(ROOT / "processor")))
+    assert found == set(MAY_IMPORT_AIOKAFKA)
+
+
+def test_only_one_module_subclasses_or_calls_the_client_classes_of_aiokafka() -> None:
+    """Whoever builds one of aiokafka's own would make topics by asking, and stop at a header name that is not UTF-8."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            assert called.rsplit(".", 1)[-1] not in {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "AIOKafkaClient"}, path
+
+
 def test_the_root_holds_rooms_and_nothing_else() -> None:
     assert {p.name for p in (ROOT / "processor").glob("*.py")} == {"__init__.py", "__main__.py", "clock.py"}
     assert set(LAYER_OF) - {""} == {

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import ProducerFenced
 from aiokafka.partitioner import DefaultPartitioner
 from dead_letters import begin_cli, cli, dead_letter, delayed_records, end_cli, headers_of, write_dead_letters
 from rig import Rig, running
@@ -29,7 +29,7 @@ from processor.monitoring.factories import monitor_for_command
 from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.model import DeadLetter
 from processor.repair.redrive import RepairFencedError, RepairLine, discard, redrive
-from processor.repair.topic_reader import RepairError
+from processor.stream.errors import KafkaFailedError
 from processor.stream.topics_admin import apply_topics, check_topics
 
 pytestmark = pytest.mark.broker
@@ -97,7 +97,7 @@ async def test_a_redriven_request_gets_one_more_final_result_under_its_own_key(k
         for record in redriven:
             assert headers_of(record)["vp-replay"] == "1"
             assert headers_of(record)["vp-first-topic"] == f"{rig.prefix}.requests"
-            assert record.partition == DefaultPartitioner()(record.key, [0, 1], None), "its own key, not the dead letter's partition"
+            assert record.source.partition == DefaultPartitioner()(record.key, [0, 1], None), "its own key, not the dead letter's partition"
         assert {r.key for r in redriven} == {request(name)[0] for name in names}
         again = await cli(rig, "deadletters", "redrive", "--all", "--yes")
         assert (again.status, "0 to redrive" in again.text) == (0, True)
@@ -203,13 +203,13 @@ async def test_who_begins_a_repair_knows_all_that_is_done_and_stops_everybody_el
             first, second = index.dead_letters
             async with RepairLine(rig.settings) as earlier:
                 await earlier.commit((), [repair_of(rig, first)])
-                await earlier._producer.begin_transaction()  # and there it stops, its records sent and not committed
-                await earlier._producer.send_and_wait(f"{rig.prefix}.repairs", repair_value(repair_of(rig, second)))
+                await earlier._writer._producer.begin_transaction()  # and there it stops, its records sent and not committed
+                await earlier._writer._producer.send_and_wait(f"{rig.prefix}.repairs", repair_value(repair_of(rig, second)))
                 async with RepairLine(rig.settings) as later:
                     assert later.log.done_to(first) is not None
                     assert later.log.done_to(second) is None, "what was not committed was not done"
                     with pytest.raises(ProducerFenced):
-                        await earlier._producer.commit_transaction()
+                        await earlier._writer._producer.commit_transaction()
                     await later.commit((), [repair_of(rig, second)])
                     async with RepairLine(rig.settings):
                         with pytest.raises(RepairFencedError, match="run this one again"):
@@ -283,7 +283,7 @@ async def test_readers_that_come_at_once_share_one_client_and_leave_nothing_behi
             await asyncio.gather(*(monitor.refresh_dead_letters() for _ in range(4)))
             assert monitor.dead_letters.counts.open == 300
             assert fetchers() == before + 1
-            reader = monitor.dead_letters._reader._consumer
+            reader = monitor.dead_letters._reader._reader._consumer
             assert reader.paused() == reader.assignment() != frozenset(), "between two looks nothing is fetched"
         assert fetchers() == before
 
@@ -315,7 +315,7 @@ async def test_what_the_topic_keeps_no_more_is_not_open_and_a_topic_made_anew_is
             await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(20, 23)])
             async with asyncio.timeout(30):
                 while [x.request_id for x in index.dead_letters] != ["dead-00020", "dead-00021", "dead-00022"]:
-                    with suppress(RepairError, KafkaError):
+                    with suppress(KafkaFailedError):
                         await index.refresh()
             assert (await discard(rig.settings, index.dead_letters[:1], by="tester")).count == 1
             await index.refresh()

@@ -72,7 +72,7 @@ async def test_two_hundred_wait_are_listed_and_come_within_seconds_when_released
         found = await listed(rig)
         in_topic = await rig.records("retry.10m")
         assert found["count"] == len(in_topic) == 200
-        assert {(r["partition"], r["offset"]) for r in found["records"]} == {(r.partition, r.offset) for r in in_topic}
+        assert {(r["partition"], r["offset"]) for r in found["records"]} == {(r.source.partition, r.source.offset) for r in in_topic}
         assert {r["request_id"] for r in found["records"]} == set(ids(200))
         assert found["by_reason"] == {"http_503": 200}
         assert found["by_due"] == {"due": 0, "1 min": 0, "10 min": 0, "1 h": 200, "6 h": 0, "later": 0}
@@ -128,7 +128,7 @@ async def test_a_release_of_what_is_done_or_elsewhere_does_nothing(kafka: LocalK
         assert (await retry(rig, "release", "--request-id", "r-000001", "--yes")).returncode == 0
         await rig.wait_finals(1)
         calls = len(rig.simulator.ledger()["calls"])
-        offsets = {r.key: r.offset for r in await rig.records("retry.10m")}
+        offsets = {r.key: r.source.offset for r in await rig.records("retry.10m")}
         done, waiting = offsets[b"user-000001"], offsets[b"user-000002"]
         again = [Release(delay, 0, (done, done, 10**12), RUN), Release(requests, 0, (0, 1, 2), RUN), Release("elsewhere", 7, (0,), RUN)]
         await publish_releases(rig.settings, again, by="test", at_ms=1)

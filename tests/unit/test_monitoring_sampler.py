@@ -10,12 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 from test_budget_state import RULES
 
-from processor.budget.log import LogUnavailableError
 from processor.budget.state import BudgetState
 from processor.monitoring import factories
-from processor.monitoring.monitor import MonitorError
 from processor.monitoring.sampler import OverviewSampler
 from processor.settings import load_settings
+from processor.stream.errors import KafkaUnavailableError
 
 
 class Looks:
@@ -27,7 +26,7 @@ class Looks:
     async def backlog(self) -> Any:
         self.count += 1
         await asyncio.sleep(0)
-        raise [MonitorError("no brokers"), RuntimeError("Zoë Müller"), ValueError("x")][self.count % 3]
+        raise [KafkaUnavailableError("no brokers"), RuntimeError("Zoë Müller"), ValueError("x")][self.count % 3]
 
 
 async def test_no_error_ends_the_survey_and_none_is_quoted() -> None:
@@ -50,7 +49,7 @@ async def test_while_the_budget_log_is_not_read_nothing_is_told_of_it(monkeypatc
     monkeypatch.setattr(factories, "_JOIN_S", 0.2)
     budget = cast("Any", SimpleNamespace(is_joined=False, state=BudgetState(RULES, 0.0)))
     monitor = factories.monitor_in_process(load_settings(), budget)
-    with pytest.raises(LogUnavailableError):
+    with pytest.raises(factories.BudgetUnreadableError, match="has not read it yet"):
         await monitor._budget()
     surveying = OverviewSampler(monitor, budget, 1.0)
     sampling = asyncio.create_task(surveying.sample())

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from aiokafka import errors
 
 from processor.contract.records import Output, OutputKind
 from processor.settings import load_settings
-from processor.stream.errors import StallError, describe, is_fatal
+from processor.stream.errors import KafkaUnavailableError, NotAuthorizedError, ProducerFencedError, StallError, describe, is_fatal
 from processor.stream.start_offset import Committed, MissingOffsetsError, Start, starting_point
 from processor.stream.topics import TopicFound, TopicNames, delay_name, repair_warnings, topic_faults, topic_specs, unread_topics
 
@@ -78,8 +77,9 @@ def test_topics_as_created_have_no_faults_and_every_wrong_one_is_named() -> None
 
 
 def test_errors_that_a_new_life_cannot_cure_end_the_process() -> None:
-    assert is_fatal(errors.TopicAuthorizationFailedError())
-    assert not is_fatal(errors.ProducerFenced())
+    assert is_fatal(NotAuthorizedError("x", "topic t"))
+    assert not is_fatal(ProducerFencedError("x"))
+    assert not is_fatal(KafkaUnavailableError("x"))
     assert not is_fatal(StallError("x"))
 
 

@@ -1,0 +1,100 @@
+"""aiokafka's clients with three of its names replaced, for our clients alone.
+
+aiokafka finds its classes as names of its modules. To replace one there would change every client of the process, also those of a
+service that only imports ours. So a function that uses such a name is taken over as it is, with that name standing for something else:
+its code stays aiokafka's, and its modules stay as they are. Pinned to aiokafka 0.14 by tests/integration/test_integration_clients.py and
+tests/integration/test_integration_bad_input.py.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from types import FunctionType
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import create_conn
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from processor.stream.aiokafka_headers import LenientMemoryRecords
+from processor.stream.aiokafka_metadata import AskingRequest
+from processor.stream.errors import is_login_refusal
+
+_FAILED: ContextVar[list[Exception]] = ContextVar("failed_connections")
+
+
+def with_names(function: Any, **names: Any) -> Any:
+    """A function of aiokafka in which some global names stand for something else.
+
+    Raises:
+        AttributeError: if it does not use such a name: another version of aiokafka works in another way.
+    """
+    if unused := set(names) - set(function.__code__.co_names):
+        raise AttributeError(f"{function.__qualname__} of this aiokafka does not use {', '.join(sorted(unused))}")
+    changed = FunctionType(
+        function.__code__, {**function.__globals__, **names}, function.__name__, function.__defaults__, function.__closure__
+    )
+    changed.__kwdefaults__ = function.__kwdefaults__
+    return changed
+
+
+async def _create_conn(*args: Any, **options: Any) -> Any:
+    try:
+        return await create_conn(*args, **options)
+    except (KafkaError, OSError) as exc:
+        _FAILED.get().append(exc)
+        raise
+
+
+class _Client(AIOKafkaClient):  # type: ignore[misc]
+    """Asks for topics without making them; says why it could not connect."""
+
+    _metadata_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=AskingRequest)  # noqa: SLF001 - what is replaced
+    _bootstrap = with_names(AIOKafkaClient.bootstrap, MetadataRequest=AskingRequest, create_conn=_create_conn)
+
+    async def bootstrap(self) -> None:
+        """Connect. aiokafka writes the reason to its log and raises the same error for all of them.
+
+        Raises:
+            KafkaConnectionError: if nobody answers; its cause says why.
+            KafkaError, SSLError: if a broker has refused the login.
+        """
+        failed: list[Exception] = []
+        before = _FAILED.set(failed)
+        try:
+            await self._bootstrap()
+        except KafkaConnectionError as exc:
+            if (refusal := next(filter(is_login_refusal, failed), None)) is not None:
+                raise refusal from exc
+            raise exc from (failed[-1] if failed else None)
+        finally:
+            _FAILED.reset(before)
+
+
+class _Fetcher(Fetcher):  # type: ignore[misc]
+    """Reads header names that are not UTF-8."""
+
+    _proc_fetch_request = with_names(Fetcher._proc_fetch_request, MemoryRecords=LenientMemoryRecords)  # noqa: SLF001 - what is replaced
+
+
+class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """aiokafka's consumer."""
+
+    __init__ = with_names(AIOKafkaConsumer.__init__, AIOKafkaClient=_Client)
+    start = with_names(AIOKafkaConsumer.start, Fetcher=_Fetcher)
+
+
+class Producer(AIOKafkaProducer):  # type: ignore[misc]
+    """aiokafka's producer."""
+
+    __init__ = with_names(AIOKafkaProducer.__init__, AIOKafkaClient=_Client)
+
+
+class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]
+    """aiokafka's admin client."""
+
+    __init__ = with_names(AIOKafkaAdminClient.__init__, AIOKafkaClient=_Client)
+    _get_cluster_metadata = with_names(AIOKafkaAdminClient._get_cluster_metadata, MetadataRequest=AskingRequest)  # noqa: SLF001 - what is replaced

@@ -1,0 +1,143 @@
+"""Reads partitions that it is told to read, without joining a group. Every wait has a deadline, every error is one of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import TracebackType
+from typing import Literal, Self
+
+from processor.contract.records import Record
+from processor.settings import Settings
+from processor.stream.clients import (
+    build_onlooker,
+    build_reader,
+    committed_offsets,
+    partitions_of,
+    read_position,
+    record_of,
+    stop_client,
+)
+from processor.stream.errors import kafka_deadline, missing_topic
+from processor.stream.partitions import TopicPartition
+from processor.stream.start_offset import Committed
+
+START_S = 30.0
+ANSWER_S = 20.0
+_CLOSE_S = 3.0
+
+
+class PartitionReader:
+    """A read_committed consumer. Use as an async context manager, or ``start`` and ``close``. Not for two tasks at a time.
+
+    Every method that is awaited raises KafkaFailedError.
+
+    Args:
+        settings: how to reach Kafka.
+        wait_ms: a broker without news answers after so long; a reader that is moved to other partitions waits for that answer.
+        if_gone: where it goes on when a position was deleted.
+        of_group: it can see what the group has committed.
+    """
+
+    def __init__(
+        self, settings: Settings, *, wait_ms: int = 500, if_gone: Literal["latest", "earliest"] = "earliest", of_group: bool = False
+    ) -> None:
+        self._settings = settings
+        self._consumer = build_onlooker(settings) if of_group else build_reader(settings, if_gone=if_gone, wait_ms=wait_ms)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def start(self, within_s: float = START_S) -> None:
+        """Connect.
+
+        Raises:
+            KafkaFailedError: if the brokers cannot be reached, or do not let us in.
+        """
+        async with kafka_deadline(self._settings, within_s):
+            await self._consumer.start()
+
+    async def close(self, within_s: float = _CLOSE_S) -> None:
+        """End the client, within seconds."""
+        await stop_client(self._consumer, within_s)
+
+    async def partitions(self, *topics: str) -> list[TopicPartition]:
+        """All partitions of some topics, in order.
+
+        Raises:
+            TopicMissingError: if one of them does not exist.
+        """
+        found: list[TopicPartition] = []
+        for topic in topics:
+            async with kafka_deadline(self._settings, ANSWER_S):
+                partitions = await partitions_of(self._consumer, topic)
+            if not partitions:
+                raise missing_topic(topic, self._settings)
+            found += partitions
+        return found
+
+    async def bounds(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """First offset, and offset after the last readable record, of each partition; an open transaction is not waited for."""
+        async with kafka_deadline(self._settings, ANSWER_S):
+            begins = await self._consumer.beginning_offsets(list(partitions))
+            ends = await self._consumer.end_offsets(list(partitions))
+        return {tp: (begins[tp], ends[tp]) for tp in partitions}
+
+    async def offsets_at(self, partitions: Collection[TopicPartition], at_ms: int) -> dict[TopicPartition, int | None]:
+        """The first offset with a timestamp at or after ``at_ms``; None where there is none."""
+        async with kafka_deadline(self._settings, ANSWER_S):
+            found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, at_ms))
+        return {tp: None if (at := found.get(tp)) is None else int(at.offset) for tp in partitions}
+
+    async def committed(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Committed]:
+        """What the group has committed; partitions without an offset are absent. Only for a reader ``of_group``."""
+        async with kafka_deadline(self._settings, ANSWER_S):
+            return await committed_offsets(self._consumer, partitions)
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions and no others, each from its offset on; none is paused."""
+        self._consumer.assign(list(positions))
+        for tp, offset in positions.items():
+            self._consumer.seek(tp, offset)
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        """Go on elsewhere in a partition that is read."""
+        self._consumer.seek(tp, offset)
+
+    @property
+    def assigned(self) -> set[TopicPartition]:
+        """The partitions that are read."""
+        return set(self._consumer.assignment())
+
+    def position(self, tp: TopicPartition) -> int | None:
+        """The next offset to read, beyond transaction markers; None while it is not known."""
+        return read_position(self._consumer, tp)
+
+    def high_water(self, tp: TopicPartition) -> int | None:
+        """The end of a partition with what is not committed yet, as the last answer told it; None before the first one."""
+        return None if (high := self._consumer.highwater(tp)) is None else int(high)
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        """Fetch nothing of these."""
+        self._consumer.pause(*partitions)
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        """Fetch them again."""
+        self._consumer.resume(*partitions)
+
+    async def poll(self, *partitions: TopicPartition, wait_ms: int, records_max: int = 1000) -> dict[TopicPartition, list[Record]]:
+        """The next records of some partitions, or of all that are assigned; empty if there are none for ``wait_ms``.
+
+        Raises:
+            KafkaFailedError: if the brokers refuse; a reader goes on where it was.
+        """
+        async with kafka_deadline(self._settings, wait_ms / 1000 + ANSWER_S):
+            batches = await self._consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=records_max)
+        return {tp: [record_of(r) for r in batch] for tp, batch in batches.items()}

@@ -1,0 +1,78 @@
+"""Writes records outside of transactions: one idempotent producer, with a deadline for every wait and errors of ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaProducer
+
+from processor.contract.records import Source
+from processor.settings import Settings
+from processor.stream.clients import build_event_producer, build_request_producer, drop_producer, stop_client
+from processor.stream.errors import kafka_deadline, kafka_errors
+
+
+class RecordWriter:
+    """An idempotent producer. After an error it may refuse everything: it is dropped then, and another one built."""
+
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
+        self._settings, self._producer = settings, producer
+
+    @classmethod
+    def of_requests(cls, settings: Settings) -> RecordWriter:
+        """For many records: batches, and a few ms to fill them."""
+        return cls(settings, build_request_producer(settings))
+
+    @classmethod
+    def of_events(cls, settings: Settings) -> RecordWriter:
+        """For records one by one, each sent at once."""
+        return cls(settings, build_event_producer(settings))
+
+    async def start(self, within_s: float) -> None:
+        """Connect.
+
+        Raises:
+            KafkaFailedError: if the brokers cannot be reached, or do not let us in.
+        """
+        async with kafka_deadline(self._settings, within_s):
+            await self._producer.start()
+
+    async def check_topic(self, topic: str, within_s: float) -> None:
+        """See whether a topic can be written to.
+
+        Raises:
+            KafkaFailedError: if its partitions cannot be found.
+        """
+        async with kafka_deadline(self._settings, within_s):
+            await self._producer.partitions_for(topic)
+
+    async def send_and_wait(
+        self, topic: str, value: bytes | None, key: bytes | None = None, *, headers: Sequence[tuple[str, bytes | None]] = ()
+    ) -> Source:
+        """Write one record; where it stands, once every in-sync replica has it. Without a deadline: a broker may be away for long.
+
+        Raises:
+            KafkaFailedError: if it was not acknowledged; it may be there all the same.
+        """
+        with kafka_errors(self._settings):
+            done = await self._producer.send_and_wait(topic, value, key, headers=list(headers))
+        return Source(done.topic, done.partition, done.offset)
+
+    async def send_all(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]], within_s: float) -> None:
+        """Write records, given as key and value, and wait until the brokers have them all.
+
+        Raises:
+            KafkaFailedError: if one was not acknowledged.
+        """
+        async with kafka_deadline(self._settings, within_s):
+            sent = [await self._producer.send(topic, value, key) for key, value in records]
+            await asyncio.gather(*sent)
+
+    async def close(self, within_s: float) -> None:
+        """Send what is on its way, and end."""
+        await stop_client(self._producer, within_s)
+
+    async def drop(self, within_s: float) -> None:
+        """End, and forget what is on its way."""
+        await drop_producer(self._producer, within_s)

@@ -1,0 +1,106 @@
+"""Our clients differ from aiokafka's; aiokafka itself stays as it is, for everybody else in the process."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError
+
+from processor.settings import load_settings
+from processor.stream import clients
+from processor.stream.aiokafka_clients import with_names
+from processor.stream.partitions import TopicPartition
+
+# every module of aiokafka, before and after: each attribute, also of its classes, must be the very same object
+CHECK = """
+import asyncio, importlib, inspect, pkgutil, sys
+import aiokafka
+
+modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(aiokafka.__path__, "aiokafka.")]
+
+def seen():
+    found = {}
+    for module in [aiokafka, *modules]:
+        for name, value in list(vars(module).items()):
+            if name in ("__warningregistry__", "__builtins__"):
+                continue
+            found[module.__name__, name] = value
+            if inspect.isclass(value) and value.__module__.startswith("aiokafka"):
+                found |= {(module.__name__, name, k): v for k, v in vars(value).items() if k not in COUNTERS}
+    return found
+
+COUNTERS = ("_PRODUCER_CLIENT_ID_SEQUENCE", "__abstractmethods__", "_abc_impl", "__doc__")
+before = seen()
+__ACT__
+after = seen()
+changed = [k for k in before.keys() | after.keys() if k not in before or k not in after or before[k] is not after[k]]
+assert len(before) > 1000, len(before)
+sys.exit(f"changed: {changed}" if changed else 0)
+"""
+BUILD = """
+from processor.settings import load_settings
+from processor.stream import clients
+
+async def build():
+    s = load_settings()
+    made = [clients.build_consumer(s), clients.build_reader(s), clients.build_event_producer(s), clients.build_admin(s, 1)]
+    await asyncio.gather(*(client.close() if hasattr(client, "close") else client.stop() for client in made))
+
+asyncio.run(build())
+"""
+
+
+@pytest.mark.parametrize(
+    "act",
+    ["import processor.client", "import processor.stream.clients", "import processor.cli.app, processor.worker.service", BUILD],
+    ids=["client", "clients", "everything", "built"],
+)
+def test_aiokafka_is_the_same_before_and_after(act: str) -> None:
+    done = subprocess.run([sys.executable, "-c", CHECK.replace("__ACT__", act)], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_name_that_aiokafka_does_not_use_is_told() -> None:
+    with pytest.raises(AttributeError, match="bootstrap of this aiokafka does not use Elsewhere"):
+        with_names(AIOKafkaClient.bootstrap, Elsewhere=object)
+
+
+async def test_every_client_of_ours_asks_without_making_topics() -> None:
+    settings = load_settings(kafka={"bootstrap": "127.0.0.1:1"})
+    consumers = [
+        clients.build_consumer,
+        clients.build_reader,
+        clients.build_onlooker,
+        clients.build_log_consumer,
+        clients.build_group_consumer,
+    ]
+    producers: list[Any] = [
+        clients.build_repair_producer,
+        clients.build_log_producer,
+        clients.build_event_producer,
+        clients.build_request_producer,
+    ]
+    made: list[Any] = [*(build(settings) for build in consumers), *(build(settings) for build in producers)]
+    made += [clients.build_lane_producer(settings, TopicPartition("t", 0)), clients.build_admin(settings, 1.0)]
+    try:
+        for client in made:
+            inner = client.client if hasattr(client, "client") else client._client
+            request = type(inner)._metadata_update.__globals__["MetadataRequest"](["t"])
+            assert request._allow_auto_topic_creation is False, client
+    finally:
+        await asyncio.gather(*(client.close() if hasattr(client, "close") else client.stop() for client in made))
+
+
+async def test_a_client_that_finds_nobody_says_why() -> None:
+    reader = clients.build_reader(load_settings(kafka={"bootstrap": "127.0.0.1:1"}))
+    try:
+        with pytest.raises(KafkaConnectionError) as raised:
+            await reader.start()
+        assert isinstance(raised.value.__cause__, ConnectionRefusedError)
+    finally:
+        await clients.stop_client(reader, 3.0)
