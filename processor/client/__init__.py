@@ -5,7 +5,7 @@ What ``__all__`` names is public and keeps its meaning; everything else, this pa
 
 from processor.client.client import VerificationClient
 from processor.client.errors import (
-    BrokerError,
+    BrokersUnavailableError,
     ClientClosedError,
     ClientError,
     InvalidRequestError,
@@ -18,7 +18,7 @@ from processor.contract.records import ErrorInfo, OnDoubt, Priority, ResultKind,
 from processor.settings import KafkaSettings
 
 __all__ = [
-    "BrokerError",
+    "BrokersUnavailableError",
     "ClientClosedError",
     "ClientError",
     "ErrorInfo",

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from processor.client.errors import (
-    BrokerError,
+    BrokersUnavailableError,
     ClientClosedError,
     InvalidRequestError,
     InvalidSettingsError,
@@ -67,7 +67,7 @@ class VerificationClient:
 
     Raises:
         InvalidSettingsError: if the client cannot be built with these.
-        BrokerError: on opening, if Kafka does not answer within 30 s, or refuses, or has no results topic.
+        BrokersUnavailableError: on opening, if Kafka does not answer within 30 s, or refuses, or has no results topic.
     """
 
     def __init__(self, bootstrap: str | None = None, topic_prefix: str | None = None, *, kafka: KafkaSettings | None = None) -> None:
@@ -128,7 +128,7 @@ class VerificationClient:
 
         Raises:
             InvalidRequestError: if it breaks the contract; nothing was published.
-            BrokerError: if it was not acknowledged; submit it again under ``error.request_id``.
+            BrokersUnavailableError: if it was not acknowledged; submit it again under ``error.request_id``.
             ClientClosedError: if the client is not open.
         """
         request = build_request(
@@ -164,7 +164,7 @@ class VerificationClient:
         Raises:
             ResultTimeoutError: if none came in time; the request goes on.
             InvalidRequestError: if it breaks the contract, or its id is in use with another content; nothing was published.
-            BrokerError: if it was not acknowledged within the time, or 30 s; ask again under ``error.request_id``.
+            BrokersUnavailableError: if it was not acknowledged within the time, or 30 s; ask again under ``error.request_id``.
             TooManyWaitingError: if 100 000 requests of this client wait already; nothing was published.
             ClientClosedError: if the client is not open, or was closed before the result came; the request goes on.
         """
@@ -250,13 +250,13 @@ class VerificationClient:
         except MessageSizeTooLargeError:
             raise
         except TopicMissingError as exc:
-            raise BrokerError(str(exc)) from exc
+            raise BrokersUnavailableError(str(exc)) from exc
         except (KafkaError, TimeoutError) as exc:
             what = (
                 f"request {request_id} was not acknowledged; submit it again under this id" if request_id else "the client was not opened"
             )
             text = f"{self._settings.kafka.bootstrap} does not answer, or refuses ({type(exc).__name__}): {what}"
-            raise BrokerError(text, request_id) from exc
+            raise BrokersUnavailableError(text, request_id) from exc
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         try:

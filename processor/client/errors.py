@@ -25,7 +25,7 @@ class InvalidRequestError(ClientError, ValueError):
         self.field = field
 
 
-class BrokerError(ClientError):
+class BrokersUnavailableError(ClientError):
     """Kafka did not do what it was asked: nobody answers in time, a login or a right is refused, a topic is missing. The text says which.
 
     Attributes:

@@ -12,7 +12,7 @@ from page_examples import examples
 from rig import WORKFLOW_ID, running
 
 from processor.client import (
-    BrokerError,
+    BrokersUnavailableError,
     ClientClosedError,
     InvalidRequestError,
     Priority,
@@ -116,6 +116,6 @@ async def test_closing_ends_every_wait(kafka: LocalKafka, tmp_path: Path) -> Non
 
 async def test_a_client_without_its_topic_does_not_open(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path, apply=False) as rig:
-        with pytest.raises(BrokerError, match="processor topics apply"):
+        with pytest.raises(BrokersUnavailableError, match="processor topics apply"):
             async with VerificationClient(kafka=rig.settings.kafka):
                 pass

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_never, assert_type
 
 from processor.client import (
-    BrokerError,
+    BrokersUnavailableError,
     ClientError,
     ErrorInfo,
     InvalidRequestError,
@@ -108,7 +108,7 @@ def caught(error: Exception) -> str | None:
     if isinstance(error, InvalidRequestError):
         assert_type(error.code, str)
         return error.field
-    if isinstance(error, BrokerError):
+    if isinstance(error, BrokersUnavailableError):
         return error.request_id
     if isinstance(error, ResultTimeoutError):
         late: TimeoutError = error

@@ -14,7 +14,7 @@ import pytest
 
 import processor.client
 from processor.client import (
-    BrokerError,
+    BrokersUnavailableError,
     ClientClosedError,
     ClientError,
     ErrorInfo,
@@ -286,7 +286,7 @@ async def test_reading_that_fails_is_told_to_those_who_wait() -> None:
 
 async def test_a_kafka_that_cannot_be_reached_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VP_KAFKA__BOOTSTRAP", "127.0.0.1:1")
-    with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1 does not answer") as caught:
+    with pytest.raises(BrokersUnavailableError, match=r"127\.0\.0\.1:1 does not answer") as caught:
         async with VerificationClient():
             pass
     assert caught.value.request_id is None
