@@ -1,5 +1,37 @@
-"""For callers: ask and wait for answers. This room is public; every other one may change at any time."""
+"""For Python services that ask for verifications: publish requests, wait for results (docs/clients.md).
 
-from processor.client.client import ClientClosedError, InvalidRequestError, ResultTimeoutError, VerificationClient, VerificationResult
+What ``__all__`` names is public and keeps its meaning; everything else, this package's modules included, may change at any time.
+"""
 
-__all__ = ["ClientClosedError", "InvalidRequestError", "ResultTimeoutError", "VerificationClient", "VerificationResult"]
+from processor.client.client import VerificationClient
+from processor.client.errors import (
+    BrokersUnavailableError,
+    ClientClosedError,
+    ClientError,
+    InvalidRequestError,
+    InvalidSettingsError,
+    ResultTimeoutError,
+    TooManyWaitingError,
+)
+from processor.client.results import VerificationResult
+from processor.contract.records import ErrorInfo, OnDoubt, Priority, ResultKind, Source, Status
+from processor.settings import KafkaSettings
+
+__all__ = [
+    "BrokersUnavailableError",
+    "ClientClosedError",
+    "ClientError",
+    "ErrorInfo",
+    "InvalidRequestError",
+    "InvalidSettingsError",
+    "KafkaSettings",
+    "OnDoubt",
+    "Priority",
+    "ResultKind",
+    "ResultTimeoutError",
+    "Source",
+    "Status",
+    "TooManyWaitingError",
+    "VerificationClient",
+    "VerificationResult",
+]

@@ -1,4 +1,4 @@
-"""A file of requests in, a file of results out: for people. Goes on where it was when it is run again."""
+"""A file of requests in, a file of results out, for `processor batch`. Run again after an interruption, it goes on where it was."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import orjson
 
 from processor.client.topics import RequestsFileError, line_fault, publish_requests, read_topics, record_key, topic_reader
 from processor.contract.decode import Accepted, decode
-from processor.contract.records import ID_NAMESPACE, Record, Source
+from processor.contract.records import ID_NAMESPACE, Record, ResultKind, Source, Status
 from processor.didit.catalog import OPERATIONS
 from processor.settings import Settings
 from processor.stream.partitions import TopicPartition
@@ -31,7 +31,7 @@ _SENT_AS = {"verification": "session.create"}  # the call that a composite opera
 
 
 class BatchError(Exception):
-    """The batch cannot be begun; the text says why and what to do. Nothing was published."""
+    """The batch cannot start; the text says why and what to do. Nothing was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class BatchProgress:
 
     @property
     def all_succeeded(self) -> bool:
-        """Whether every request has a result that says so."""
-        return self.done["succeeded"] == self.total
+        """Whether every request has succeeded."""
+        return self.done[Status.SUCCEEDED] == self.total
 
 
 def read_batch(path: Path, operation: str | None) -> list[Item]:
@@ -107,10 +107,15 @@ def time_left_s(operations: Mapping[str, int], limits: Mapping[str, tuple[int, f
 
 
 class Batch:
-    """One run."""
+    """One run of a file: publishes its requests and writes their final results to ``target``, one a line, as they come.
+
+    Beside the target, ``<target>.state`` says how far the run is, for the next one; it is removed at the end.
+    """
 
     def __init__(self, settings: Settings, source: Path, target: Path, items: Sequence[Item]) -> None:
-        self._settings, self._target, self._items = settings, target, items
+        self._settings = settings
+        self._target = target
+        self._items = items
         self._on_progress: Callable[[BatchProgress], None] = lambda _: None
         self._topic = topic_names(settings).results
         self._state_path = target.with_name(target.name + ".state")
@@ -124,7 +129,7 @@ class Batch:
         return Counter(self._left.values())
 
     async def run(self, on_progress: Callable[[BatchProgress], None]) -> BatchProgress:
-        """Publish what is not published, and write results until all are there; ``on_progress`` is told of every step.
+        """Publish what is not published, and write results until all are there; ``on_progress`` is called at every step.
 
         Raises:
             BatchError: if the target belongs to another file.
@@ -180,7 +185,7 @@ class Batch:
                 publishing.result()  # an error ends the batch; it goes on when it is run again
             for record in await read_topics(reader, wait_s=0.5):
                 result = orjson.loads(record.value or b"null")
-                if isinstance(result, dict) and result.get("kind") == "final" and result.get("request_id") in self._left:
+                if isinstance(result, dict) and result.get("kind") == ResultKind.FINAL and result.get("request_id") in self._left:
                     out.write((record.value or b"") + b"\n")
                     self._note(result)
             out.flush()

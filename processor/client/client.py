@@ -1,144 +1,90 @@
-"""For Python services that ask for verifications: publish requests, wait for results.
-
-    async with VerificationClient(bootstrap="kafka:9092") as client:
-        result = await client.request("aml", {"full_name": "Ann Example"}, timeout_s=120)
-
-One client for a whole process; it is for one event loop and safe to share between tasks.
-"""
+"""The client: publishes requests, reads all results, and gives each task its own."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
-
-from processor.client.topics import read_topics, record_key, request_producer, topic_reader
-from processor.contract.decode import Rejected, decode
-from processor.contract.records import Record, Source
-from processor.settings import Settings, load_settings
-from processor.stream.errors import KafkaFailedError, kafka_deadline
+from processor.client.errors import (
+    BrokersUnavailableError,
+    ClientClosedError,
+    InvalidRequestError,
+    InvalidSettingsError,
+    ResultTimeoutError,
+)
+from processor.client.requests import OutgoingRequest, build_request
+from processor.client.result_router import ResultRouter
+from processor.client.results import VerificationResult
+from processor.client.topics import read_topics, request_producer, topic_reader
+from processor.contract.records import OnDoubt, Priority, Source
+from processor.settings import ConfigurationError, KafkaSettings, Settings, load_settings
+from processor.stream.errors import KafkaFailedError, KafkaRequestError, kafka_deadline
 from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
 from processor.stream.writer import RecordWriter
 
 _ACK_S = 30.0
-_WAITING_MAX = 100_000
-_KEPT_MAX = 10_000  # results that nobody has taken yet; then reading stops until somebody does
-_SEEN_MAX = 100_000
 _READ_S = 1.0
 _AGAIN_S = 1.0
-
-
-class InvalidRequestError(ValueError):
-    """The request breaks the contract; nothing was published.
-
-    Attributes:
-        code: stable, e.g. ``missing_field``.
-        field: path, e.g. ``input.workflow_id``; None if the whole is wrong.
-    """
-
-    def __init__(self, code: str, field: str | None, message: str) -> None:
-        super().__init__(f"{field or 'request'}: {message}")
-        self.code, self.field = code, field
-
-
-class ResultTimeoutError(TimeoutError):
-    """No final result came in time. It will still come: read it from the results topic by its ``request_id``."""
-
-
-class ClientClosedError(Exception):
-    """The client is closed, or was never opened."""
-
-
-@dataclass(frozen=True, slots=True)
-class VerificationResult:
-    """One record of the results topic, see docs/contract.md."""
-
-    result_id: str
-    request_id: str | None
-    operation: str | None
-    kind: str  # progress | final
-    status: str  # waiting | succeeded | rejected | failed | expired | in_doubt | conflict
-    output: Any
-    error: Mapping[str, Any] | None
-    attempts: int
-    source: Mapping[str, Any]
-    replay: int = 0  # times that its request was redriven before
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether Didit has answered; the answer may be a decline."""
-        return self.status == "succeeded"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing more comes for this request."""
-        return self.kind == "final"
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> VerificationResult:
-        """From the JSON of a record.
-
-        Raises:
-            KeyError: if it is no result.
-        """
-        return cls(**{name: document[name] for name in cls.__slots__ if name != "replay"}, replay=document.get("replay", 0))
-
-
-class _Waiter:
-    """Who waits for the results of one request."""
-
-    def __init__(self) -> None:
-        self.results: asyncio.Queue[VerificationResult] = asyncio.Queue()  # one progress and one final result at most
-        self.source: tuple[str, int, int] | None = None
-        self.conflicts: list[VerificationResult] = []  # read before the position of our own record was known
-
-    def take(self, result: VerificationResult) -> None:
-        """A result of this request id. A conflict is that of another record, unless it stands where ours does."""
-        if result.status != "conflict":
-            self.results.put_nowait(result)
-        elif self.source is None:
-            self.conflicts.append(result)
-        elif self.source == (result.source["topic"], result.source["partition"], result.source["offset"]):
-            self.results.put_nowait(result)
+_CLOSE_S = 5.0
 
 
 class VerificationClient:
-    """Publishes requests and hands out their results. Use as an async context manager.
+    """Publishes requests and waits for their results; an async context manager.
+
+    Example::
+
+        async with VerificationClient("kafka:9092") as client:
+            result = await client.request("aml", {"full_name": "Ann Example"}, timeout_s=120)
+
+    Make one for the whole process and keep it open: it reads every result of the topic, whoever has asked, and holds one consumer without
+    a group and one producer. Any number of tasks of one event loop may use it at once; it is not for several threads or loops, and cannot
+    be opened again once it is closed.
+
+    **What it promises.** A request is checked before it is published, by the same schemas as a processor's. Once ``submit`` has returned,
+    the brokers have the request, and it ends in exactly one final result (docs/guarantees.md), whether or not anybody waits for it. Only
+    committed results are read. From opening to closing no result is missed, except in partitions that are added to the results topic
+    meanwhile.
+
+    **Time.** ``timeout_s`` is in seconds, from the call to the final result. When it is over, ``ResultTimeoutError`` is raised and nothing
+    is taken back: the request goes on. Cancelling the task has the same effect. To have a request end, give it a ``deadline``.
+
+    **One id, one content.** Requests with the same ``request_id`` and content are one request: one call is made, one final result comes,
+    and every task that waits for it gets that one. If it came before a task began to wait, that task gets none: read it from the topic.
+    The same id with another content ends as ``Status.CONFLICT``, or raises ``InvalidRequestError`` while this client waits for the first.
+    If another process uses the id at the same time, its result may arrive instead: ``result.source`` says which record it answers.
 
     Args:
-        bootstrap: host:port of the brokers; default as in ``VP_KAFKA__BOOTSTRAP``.
-        prefix: of the topics; default as in ``VP_KAFKA__TOPIC_PREFIX``.
-        settings: everything else, e.g. how to log in; default from the environment.
+        bootstrap: comma-separated host:port of the brokers; default ``VP_KAFKA__BOOTSTRAP``.
+        topic_prefix: begins the topics' names; default ``VP_KAFKA__TOPIC_PREFIX``.
+        kafka: everything about the connection, e.g. how to log in, instead of the two and of all ``VP_KAFKA__`` variables.
 
     Raises:
-        TopicMissingError: on entering, if the results topic does not exist.
-        KafkaFailedError: on entering, if the brokers cannot be reached or do not let us in; see ``processor.stream.errors``.
+        InvalidSettingsError: if the client cannot be built with these.
+        BrokersUnavailableError: on opening, if Kafka does not answer within 30 s, or refuses, or has no results topic.
     """
 
-    def __init__(self, bootstrap: str | None = None, prefix: str | None = None, *, settings: Settings | None = None) -> None:
-        base = settings or load_settings()
-        changes = {name: value for name, value in (("bootstrap", bootstrap), ("topic_prefix", prefix)) if value is not None}
-        self._settings = base.model_copy(update={"kafka": base.kafka.model_copy(update=changes)})
+    def __init__(self, bootstrap: str | None = None, topic_prefix: str | None = None, *, kafka: KafkaSettings | None = None) -> None:
+        self._settings = _settings(bootstrap, topic_prefix, kafka)
         self._names = topic_names(self._settings)
+        self._router = ResultRouter()
         self._stack = AsyncExitStack()
         self._producer: RecordWriter | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._waiting: dict[str, list[_Waiter]] = {}
-        self._streams: set[asyncio.Queue[VerificationResult]] = set()
-        self._seen: OrderedDict[str, None] = OrderedDict()
 
     async def __aenter__(self) -> Self:
-        reader = await self._stack.enter_async_context(topic_reader(self._settings, [self._names.results], from_end=True))
-        self._producer = await self._stack.enter_async_context(request_producer(self._settings))
+        if self._reading is not None:
+            raise ClientClosedError("a client is opened once; make another one")
+        async with AsyncExitStack() as stack:
+            with self._kafka_errors():
+                reader = await stack.enter_async_context(topic_reader(self._settings, [self._names.results], from_end=True))
+                self._producer = await stack.enter_async_context(request_producer(self._settings))
+            self._stack = stack.pop_all()
         self._reading = asyncio.get_running_loop().create_task(self._read(reader), name="verification results")
         return self
 
@@ -146,129 +92,191 @@ class VerificationClient:
         self._producer = None
         if self._reading is not None:
             self._reading.cancel()
-            await asyncio.wait({self._reading})
+            await asyncio.wait({self._reading}, timeout=_CLOSE_S)
+        self._router.close("the client is closed")
         await self._stack.aclose()
 
     async def submit(
         self,
         operation: str,
-        given: Mapping[str, Any],
+        request_input: Mapping[str, Any],
         *,
         request_id: str | None = None,
         key: str | None = None,
-        priority: str | None = None,
+        priority: Priority | None = None,
         deadline: datetime | None = None,
-        on_doubt: str | None = None,
+        on_doubt: OnDoubt | None = None,
     ) -> str:
-        """Publish a request and wait until the brokers have it; its id.
+        """Publish a request, and wait until the brokers have it, for 30 s at most. Does not wait for its result.
 
         Args:
-            operation: e.g. ``verification``.
-            given: the ``input`` of the request.
-            request_id: one of a kind; the same one again, with the same content, is not called again. Default a fresh UUID.
-            key: of the record, e.g. the user; default ``vendor_data``, else the request id.
-            priority: ``urgent``, ``normal`` or ``bulk``.
-            deadline: an aware time.
-            on_doubt: ``fail`` or ``repeat``.
+            operation: one of docs/contract.md, e.g. ``verification``.
+            request_input: the request's ``input``; its schema is ``schemas/input.<operation>.v1.json``.
+            request_id: unique, 1 to 128 characters, no personal data; default a new UUID. Choose it yourself where the request has to
+                survive your process: the same id again makes no second call.
+            key: of the Kafka record; default the input's ``vendor_data``, else the request id.
+            priority: who goes first when the budget is short; default ``Priority.NORMAL``.
+            deadline: with its time zone; afterwards the request ends as ``Status.EXPIRED``. Default none.
+            on_doubt: what to do if nobody can know whether a billed call took place; default ``OnDoubt.FAIL``.
+
+        Returns:
+            The request id.
 
         Raises:
-            InvalidRequestError: if it breaks the contract.
-            KafkaFailedError: if it was not acknowledged; submit it again under the same id.
-            ClientClosedError: outside of the context.
+            InvalidRequestError: if it breaks the contract; nothing was published.
+            BrokersUnavailableError: if it was not acknowledged; submit it again under ``error.request_id``.
+            ClientClosedError: if the client is not open.
         """
-        chosen = request_id if request_id is not None else str(uuid.uuid4())
-        extras = {"priority": priority, "on_doubt": on_doubt, "deadline": deadline.isoformat() if deadline is not None else None}
-        body = {"request_id": chosen, "operation": operation, "input": dict(given)}
-        await self._publish(body | {name: value for name, value in extras.items() if value is not None}, key)
-        return chosen
+        request = build_request(
+            operation, request_input, request_id=_chosen(request_id), key=key, priority=priority, deadline=deadline, on_doubt=on_doubt
+        )
+        await self._publish(request, _ACK_S)
+        return request.request_id
 
-    async def request(self, operation: str, given: Mapping[str, Any], *, timeout_s: float, **options: Any) -> VerificationResult:
-        """Publish a request and wait for its final result, whatever it says. ``options`` are those of ``submit``.
+    async def request(
+        self,
+        operation: str,
+        request_input: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        request_id: str | None = None,
+        key: str | None = None,
+        priority: Priority | None = None,
+        deadline: datetime | None = None,
+        on_doubt: OnDoubt | None = None,
+    ) -> VerificationResult:
+        """Publish a request and wait for its final result, whatever it says: look at ``status``, then at ``output`` or ``error``.
+
+        Args:
+            operation: as all the others, see ``submit``.
+            request_input: see ``submit``.
+            timeout_s: how long to wait for the final result, in seconds.
+            request_id: see ``submit``.
+            key: see ``submit``.
+            priority: see ``submit``.
+            deadline: see ``submit``.
+            on_doubt: see ``submit``.
 
         Raises:
             ResultTimeoutError: if none came in time; the request goes on.
-            Exception: as ``submit``.
+            InvalidRequestError: if it breaks the contract, or its id is in use with another content; nothing was published.
+            BrokersUnavailableError: if it was not acknowledged within the time, or 30 s; ask again under ``error.request_id``.
+            TooManyWaitingError: if 100 000 requests of this client wait already; nothing was published.
+            ClientClosedError: if the client is not open, or was closed before the result came; the request goes on.
         """
-        async for result in self.follow(operation, given, timeout_s=timeout_s, **options):
-            if result.is_final:
-                return result
-        raise ClientClosedError("the client was closed")
+        results = self.follow(
+            operation,
+            request_input,
+            timeout_s=timeout_s,
+            request_id=request_id,
+            key=key,
+            priority=priority,
+            deadline=deadline,
+            on_doubt=on_doubt,
+        )
+        async with aclosing(results):
+            return [result async for result in results][-1]
 
     async def follow(
-        self, operation: str, given: Mapping[str, Any], *, timeout_s: float, **options: Any
+        self,
+        operation: str,
+        request_input: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        request_id: str | None = None,
+        key: str | None = None,
+        priority: Priority | None = None,
+        deadline: datetime | None = None,
+        on_doubt: OnDoubt | None = None,
     ) -> AsyncGenerator[VerificationResult, None]:
-        """Publish a request; its results as they come: for ``verification`` the link first. Ends with the final one.
+        """Publish a request at the first step; then its results as they come, the final one last.
 
-        Raises:
-            ResultTimeoutError, Exception: as ``request``.
+        For ``verification`` the first result is ``Status.WAITING`` with the link in ``output["url"]``; other operations have only the final
+        one. ``timeout_s`` runs from the first step and counts the time between the steps. Arguments and errors are those of ``request``.
         """
-        chosen = options.pop("request_id", None) or str(uuid.uuid4())
-        if sum(map(len, self._waiting.values())) >= _WAITING_MAX:
-            raise ClientClosedError(f"{_WAITING_MAX} requests wait already")
-        waiter = _Waiter()
-        self._waiting.setdefault(chosen, []).append(waiter)  # before it is published: the result may be quick
+        request = build_request(
+            operation, request_input, request_id=_chosen(request_id), key=key, priority=priority, deadline=deadline, on_doubt=on_doubt
+        )
         until = asyncio.get_running_loop().time() + timeout_s
-        try:
-            await self.submit(operation, given, request_id=chosen, **options)
+        with self._router.waiting(request) as waiter:
+            waiter.published(await self._publish(request, min(_ACK_S, timeout_s)))
             while True:
                 try:
                     async with asyncio.timeout_at(until):
-                        result = await waiter.results.get()
+                        result = await waiter.next()
                 except TimeoutError:
-                    raise ResultTimeoutError(f"no final result of {chosen} within {timeout_s:g} s") from None
+                    raise ResultTimeoutError(request.request_id, timeout_s) from None
                 yield result
                 if result.is_final:
                     return
-        finally:
-            self._waiting[chosen].remove(waiter)
-            if not self._waiting[chosen]:
-                del self._waiting[chosen]
 
     async def results(self) -> AsyncGenerator[VerificationResult, None]:
-        """All results that come from now on, of everybody's requests, each once. Whoever takes them too slowly holds up the others."""
-        stream: asyncio.Queue[VerificationResult] = asyncio.Queue(_KEPT_MAX)
-        self._streams.add(stream)
-        try:
-            while True:
-                yield await stream.get()
-        finally:
-            self._streams.discard(stream)
+        """All results that come from the first step on, whoever has asked, each once. Ends when the client is closed.
 
-    async def _publish(self, body: dict[str, Any], key: str | None) -> None:
+        Take them as fast as they come: once 10 000 are untaken, the client reads no more, and everybody else who waits on it waits too.
+
+        Raises:
+            ClientClosedError: if the client is not open.
+        """
+        self._open_producer()
+        async with aclosing(self._router.stream()) as stream:
+            async for result in stream:
+                yield result
+
+    async def _publish(self, request: OutgoingRequest, timeout_s: float) -> Source:
+        producer = self._open_producer()
+        with self._kafka_errors(request):
+            async with kafka_deadline(self._settings, timeout_s):
+                return await producer.send_and_wait(self._names.requests, request.value, request.key)
+
+    def _open_producer(self) -> RecordWriter:
         if self._producer is None:
-            raise ClientClosedError("use the client inside `async with`")
-        value = orjson.dumps(body)
-        found = decode(Record(Source(self._names.requests, 0, 0), None, value))
-        if isinstance(found, Rejected):
-            raise InvalidRequestError(found.error.code, found.error.field, found.error.message)
-        chosen_key = key.encode() if key else record_key(found.request)
-        async with kafka_deadline(self._settings, _ACK_S):
-            done = await self._producer.send_and_wait(self._names.requests, value, chosen_key)
-        for waiter in self._waiting.get(body["request_id"], ()):
-            if waiter.source is None:
-                waiter.source = (done.topic, done.partition, done.offset)
-                for conflict in waiter.conflicts:
-                    waiter.take(conflict)
+            raise ClientClosedError("the client is not open: use it inside `async with`")
+        return self._producer
+
+    @contextmanager
+    def _kafka_errors(self, request: OutgoingRequest | None = None) -> Iterator[None]:
+        """What Kafka says, as errors of ours."""
+        try:
+            yield
+        except KafkaFailedError as exc:
+            if request is None:
+                raise BrokersUnavailableError(f"the client was not opened: {exc}") from exc
+            if isinstance(exc, KafkaRequestError) and exc.name == "MessageSizeTooLargeError":
+                raise InvalidRequestError("too_large", None, f"{len(request.value)} bytes are more than a record may have") from exc
+            text = f"request {request.request_id} was not acknowledged; submit it again under this id: {exc}"
+            raise BrokersUnavailableError(text, request.request_id) from exc
 
     async def _read(self, reader: PartitionReader) -> None:
-        while True:
-            try:
-                for record in await read_topics(reader, wait_s=_READ_S):
+        try:
+            while True:
+                try:
+                    records = await read_topics(reader, wait_s=_READ_S)
+                except KafkaFailedError:
+                    await asyncio.sleep(_AGAIN_S)  # the reader goes on where it was
+                    continue
+                for record in records:
                     await self._hand_out(record.value)
-            except KafkaFailedError:
-                await asyncio.sleep(_AGAIN_S)  # the client goes on where it was
+        except Exception as exc:  # noqa: BLE001 - all who wait are told, and nobody waits for what cannot come
+            self._router.close(f"results can be read no more ({type(exc).__name__}); make another client", exc)
 
     async def _hand_out(self, value: bytes | None) -> None:
         try:
-            result = VerificationResult.of(orjson.loads(value or b""))
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            return  # not ours
-        if result.result_id in self._seen:
-            return
-        self._seen[result.result_id] = None
-        if len(self._seen) > _SEEN_MAX:
-            self._seen.popitem(last=False)
-        for waiter in self._waiting.get(result.request_id or "", ()):
-            waiter.take(result)
-        for stream in list(self._streams):
-            await stream.put(result)
+            result = VerificationResult.parse(value)
+        except ValueError:
+            return  # of another version, or nobody's
+        await self._router.hand_out(result)
+
+
+def _chosen(request_id: str | None) -> str:
+    return request_id if request_id is not None else str(uuid.uuid4())
+
+
+def _settings(bootstrap: str | None, topic_prefix: str | None, kafka: KafkaSettings | None) -> Settings:
+    named = {name: value for name, value in (("bootstrap", bootstrap), ("topic_prefix", topic_prefix)) if value is not None}
+    if named and kafka is not None:
+        raise InvalidSettingsError(f"`kafka` holds {' and '.join(named)} already: give one or the other")
+    try:
+        return load_settings(kafka=kafka if kafka is not None else named)
+    except ConfigurationError as exc:
+        raise InvalidSettingsError(str(exc)) from None

@@ -1,4 +1,4 @@
-"""What a caller does: publish requests, read results. Used by the CLI, the demo and the tests."""
+"""Publishing requests and reading topics, for the client, the commands, the demo and the tests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RequestsFileError(Exception):
 
 
 def read_requests(path: Path) -> list[tuple[bytes, bytes]]:
-    """Key and value of each line of a JSON Lines file; blank lines are passed over.
+    """Key and value of each line of a JSON Lines file; blank lines are skipped.
 
     The key is the request's ``vendor_data``, so that one user's requests stay in one partition, else its ``request_id``.
 

@@ -25,7 +25,7 @@ def result_output(result: Result, headers: Headers = ()) -> Output:
         "result_id": result.result_id,
         "request_id": result.request_id,
         "operation": result.operation,
-        "kind": result.kind,
+        "kind": result.kind.value,
         "status": result.status.value,
         "output": result.output,
         "error": asdict(result.error) if result.error is not None else None,

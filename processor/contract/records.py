@@ -41,6 +41,13 @@ class Status(StrEnum):
     IN_DOUBT = "in_doubt"  # a billed call may have taken place and there is no way to know
 
 
+class ResultKind(StrEnum):
+    """Whether a result is the request's last one."""
+
+    PROGRESS = "progress"
+    FINAL = "final"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Source:
     """Where a record stands in Kafka."""
@@ -135,7 +142,7 @@ class Result:
     finished_ms: int  # epoch ms
     output: Any = None  # Didit's answer
     error: ErrorInfo | None = None
-    kind: str = "final"  # or "progress"
+    kind: ResultKind = ResultKind.FINAL
     version: int = 0  # of a later final result, where the operators have asked for such
     replay: int = 0  # times that its request was redriven before
 

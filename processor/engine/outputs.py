@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.encode import dead_letter_output, result_output, retry_output
-from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, Status
+from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, ResultKind, Status
 from processor.contract.trace_context import result_trace
 from processor.didit.catalog import Idempotency, Operation
 from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Unfit, Verdict
@@ -129,7 +129,7 @@ class OutputBuilder:
     def begun(self, job: Job, output: dict[str, Any], wait_s: float, now_ms: int) -> list[Output]:
         """A session was created: its link for the caller at once, and a record that waits for the person."""
         hop = replace(job.hop, attempt=job.hop.attempt + 1, session_id=str(output["session_id"]), doubt_ms=None, first_failure_ms=None)
-        progress = self._final(replace(job, hop=hop), Status.WAITING, None, now_ms, output=output, kind="progress")
+        progress = self._final(replace(job, hop=hop), Status.WAITING, None, now_ms, output=output, kind=ResultKind.PROGRESS)
         if progress.size_bytes > self._output_bytes_max:
             return self._ended(job, Status.FAILED, _error("output_too_large", "output_too_large"), now_ms, called=1)
         return [progress, self._poll_later(replace(job, hop=hop), wait_s, now_ms)]
@@ -233,7 +233,7 @@ class OutputBuilder:
         *,
         called: int = 0,
         output: object = None,
-        kind: str = "final",
+        kind: ResultKind = ResultKind.FINAL,
         version: int = 0,
     ) -> Output:
         hop, request = job.hop, job.request

@@ -15,9 +15,11 @@ from processor.settings.base import Group, secret
 class KafkaSettings(Group):
     """How to reach Kafka, and under which names."""
 
-    bootstrap: str = Field("127.0.0.1:9092", min_length=1, description="comma-separated host:port of the brokers")
-    group: str = Field("verification-processor", min_length=1, max_length=200, description="consumer group; begins the transactional ids")
-    topic_prefix: str = Field("verification", pattern=r"^[a-zA-Z0-9._-]{1,100}$", description="all topic names begin with it")
+    bootstrap: str = Field(default="127.0.0.1:9092", min_length=1, description="comma-separated host:port of the brokers")
+    group: str = Field(
+        default="verification-processor", min_length=1, max_length=200, description="consumer group; begins the transactional ids"
+    )
+    topic_prefix: str = Field(default="verification", pattern=r"^[a-zA-Z0-9._-]{1,100}$", description="all topic names begin with it")
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[a-zA-Z0-9._-]{1,200}$",
@@ -28,17 +30,19 @@ class KafkaSettings(Group):
         description="leave the group at SIGTERM, so that others take over at once. False where replicas come back under their name at "
         "once (a rolling restart): nothing moves, and their partitions wait for them, for VP_LANES__SESSION_TIMEOUT_S at most",
     )
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field("PLAINTEXT", description="as in Kafka's clients")
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("SCRAM-SHA-512", description="used with SASL_*")
-    sasl_username: str | None = Field(None, description="used with SASL_*")
-    sasl_password: SecretStr | None = Field(None, description="used with SASL_*")
-    sasl_password_file: Path | None = Field(None, description="file that holds the SASL password; instead of the variable")
-    ssl_ca_file: Path | None = Field(None, description="PEM file of the certificate authorities; default the system's")
-    ssl_certificate_file: Path | None = Field(None, description="PEM client certificate, for mTLS")
-    ssl_key_file: Path | None = Field(None, description="PEM key of the client certificate")
-    ssl_key_password: SecretStr | None = Field(None, description="password of that key")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="as in Kafka's clients"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(default="SCRAM-SHA-512", description="used with SASL_*")
+    sasl_username: str | None = Field(default=None, description="used with SASL_*")
+    sasl_password: SecretStr | None = Field(default=None, description="used with SASL_*")
+    sasl_password_file: Path | None = Field(default=None, description="file that holds the SASL password; instead of the variable")
+    ssl_ca_file: Path | None = Field(default=None, description="PEM file of the certificate authorities; default the system's")
+    ssl_certificate_file: Path | None = Field(default=None, description="PEM client certificate, for mTLS")
+    ssl_key_file: Path | None = Field(default=None, description="PEM key of the client certificate")
+    ssl_key_password: SecretStr | None = Field(default=None, description="password of that key")
     on_missing_offsets: Literal["stop", "earliest", "latest"] = Field(
-        "stop",
+        default="stop",
         description="no offsets on a topic with history, or offsets that no longer exist: a decision for a person",
     )
 

@@ -1,60 +1,121 @@
-"""The helper for callers, on a real broker."""
+"""The client for Python services, on a real broker."""
 
 from __future__ import annotations
 
 import asyncio
+import types
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from page_examples import examples
 from rig import WORKFLOW_ID, running
 
-from processor.client import ClientClosedError, InvalidRequestError, ResultTimeoutError, VerificationClient
+from processor.client import (
+    BrokersUnavailableError,
+    ClientClosedError,
+    InvalidRequestError,
+    Priority,
+    ResultKind,
+    ResultTimeoutError,
+    Status,
+    VerificationClient,
+)
 from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
+ANN = {"full_name": "Ann Example"}
 
 
 async def test_a_service_asks_and_gets_its_answers(kafka: LocalKafka, tmp_path: Path) -> None:
-    async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1]") as rig, VerificationClient(settings=rig.settings) as client:
+    async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1]") as rig, VerificationClient(kafka=rig.settings.kafka) as client:
         await rig.start("a", "b")
         found = await asyncio.gather(*(client.request("aml", {"full_name": f"Ann {n}"}, timeout_s=60) for n in range(20)))
         assert all(r.succeeded and r.is_final and r.output["aml"]["status"] == "Approved" for r in found)
         assert len({r.output["request_id"] for r in found}) == 20
 
         given = {"workflow_id": WORKFLOW_ID, "vendor_data": "user-1"}
-        statuses = []
+        seen = []
         async for result in client.follow("verification", given, timeout_s=60):
-            statuses.append(result.status)
-            if result.status == "waiting":
+            seen.append((result.kind, result.status))
+            if result.status is Status.WAITING:
                 for step in ("In Progress", "Approved"):
                     rig.simulator.post(f"/_sim/sessions/{result.output['session_id']}/status", {"status": step})
-        assert statuses == ["waiting", "succeeded"]
+        assert seen == [(ResultKind.PROGRESS, Status.WAITING), (ResultKind.FINAL, Status.SUCCEEDED)]
 
         everything = client.results()
         first = asyncio.ensure_future(anext(everything))
         await asyncio.sleep(0)
         chosen = await client.submit(
-            "email.send", {"email": "a@example.com"}, priority="urgent", deadline=datetime.now(UTC) + timedelta(minutes=5)
+            "email.send", {"email": "a@example.com"}, priority=Priority.URGENT, deadline=datetime.now(UTC) + timedelta(minutes=5)
         )
         assert (await asyncio.wait_for(first, 60)).request_id == chosen
         await everything.aclose()
 
         other = await client.request("aml", {"full_name": "Someone Else"}, timeout_s=60, request_id=chosen)
-        assert (other.status, other.error and other.error["code"]) == ("conflict", "request_id_reused")
+        assert (other.status, other.error and other.error.code) == (Status.CONFLICT, "request_id_reused")
 
         with pytest.raises(InvalidRequestError, match=r"input\.full_name") as caught:
             await client.submit("aml", {})
         assert caught.value.code == "missing_field"
+        with pytest.raises(InvalidRequestError, match="bytes are more than a record may have") as caught:
+            await client.submit("session.create", given | {"metadata": {"note": "x" * 1_048_380}})
+        assert caught.value.code == "too_large"
+
+
+async def test_the_examples_of_the_page_do_what_they_say(kafka: LocalKafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = types.ModuleType("clients_0")
+    exec(examples()["clients_0"], page.__dict__)  # noqa: S102 - our own page
+    async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1]") as rig, VerificationClient(kafka=rig.settings.kafka) as client:
+        everything = client.results()
+        first = asyncio.ensure_future(anext(everything))
+        await rig.start("a")
+        assert await page.screen(client, "Ann Example", "user-17") == "screened: Approved"
+        await first
+        verified = asyncio.ensure_future(page.verify(client, WORKFLOW_ID, "user-17"))
+        waiting = await asyncio.wait_for(anext(everything), 60)
+        assert waiting.status is Status.WAITING
+        for step in ("In Progress", "Declined"):
+            rig.simulator.post(f"/_sim/sessions/{waiting.output['session_id']}/status", {"status": step})
+        assert await asyncio.wait_for(verified, 60) == "Declined"
+        assert capsys.readouterr().out == f"send this link to user-17: {waiting.output['url']}\n"
 
 
 async def test_what_takes_too_long_says_so_and_goes_on(kafka: LocalKafka, tmp_path: Path) -> None:
-    async with running(kafka, tmp_path) as rig, VerificationClient(settings=rig.settings) as client:
-        with pytest.raises(ResultTimeoutError, match="r-1"):
-            await client.request("aml", {"full_name": "Ann"}, timeout_s=0.5, request_id="r-1")
-        again = asyncio.ensure_future(client.request("aml", {"full_name": "Ann"}, timeout_s=60, request_id="r-1"))
+    async with running(kafka, tmp_path) as rig, VerificationClient(kafka=rig.settings.kafka) as client:
+        with pytest.raises(ResultTimeoutError, match="r-1") as caught:
+            await client.request("aml", ANN, timeout_s=0.5, request_id="r-1")
+        assert caught.value.request_id == "r-1"
+        again = [asyncio.ensure_future(client.request("aml", ANN, timeout_s=60, request_id="r-1")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(InvalidRequestError, match="its own id"):
+            await client.request("aml", {"full_name": "Someone Else"}, timeout_s=60, request_id="r-1")
         await rig.start("a")
-        assert (await again).succeeded, "both records end; one call was made"
+        one, other = await asyncio.gather(*again)
+        assert one.succeeded, "all three records end; one call was made"
+        assert one == other, "whoever waits for the request gets its result"
         assert len(rig.simulator.ledger()["checks"]) == 1
-    with pytest.raises(ClientClosedError):
-        await client.submit("aml", {"full_name": "Ann"})
+        with pytest.raises(ResultTimeoutError):
+            await client.request("aml", ANN, timeout_s=1, request_id="r-1")  # a copy has no result of its own
+
+
+async def test_closing_ends_every_wait(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path) as rig:
+        async with VerificationClient(kafka=rig.settings.kafka) as client:
+            everything = client.results()
+            wait, stream = asyncio.ensure_future(client.request("aml", ANN, timeout_s=600)), asyncio.ensure_future(anext(everything, None))
+            await client.submit("aml", ANN)  # one producer, in order: the first one is published, too
+        with pytest.raises(ClientClosedError, match="is closed"):
+            await asyncio.wait_for(wait, 1)
+        assert await asyncio.wait_for(stream, 1) is None
+        with pytest.raises(ClientClosedError):
+            await client.submit("aml", ANN)
+        with pytest.raises(ClientClosedError, match="opened once"):
+            await client.__aenter__()
+
+
+async def test_a_client_without_its_topic_does_not_open(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, apply=False) as rig:
+        with pytest.raises(BrokersUnavailableError, match="processor topics apply"):
+            async with VerificationClient(kafka=rig.settings.kafka):
+                pass

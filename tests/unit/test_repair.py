@@ -13,7 +13,6 @@ from dead_letters import dead_letter
 from rich.console import Console
 
 from processor.cli.render_dead_letters import dead_letters_table, plain
-from processor.client import VerificationResult
 from processor.contract import schemas
 from processor.contract.records import ErrorInfo, Record, Source
 from processor.contract.redaction import masked_request
@@ -249,9 +248,3 @@ def test_names_that_look_like_nothing_or_like_orders_are_shown_as_they_are() -> 
     assert all(name in text for name in names)
     assert "7 of 99 shown" in text
     assert plain("a\x1b[2J\x9bé").plain == "a\\u001b[2J\\u009bé"
-
-
-def test_a_client_sees_which_round_a_result_belongs_to() -> None:
-    document = {name: None for name in VerificationResult.__slots__ if name != "replay"}
-    assert VerificationResult.of(document).replay == 0
-    assert VerificationResult.of({**document, "replay": 2}).replay == 2

@@ -1,0 +1,75 @@
+"""What callers publish: a checked request as a record. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from processor.client.errors import InvalidRequestError
+from processor.client.topics import record_key
+from processor.contract.decode import Rejected, decode
+from processor.contract.digests import content_digest
+from processor.contract.records import OnDoubt, Priority, Record, Source
+from processor.contract.strict_json import dumps
+
+_NOT_PUBLISHED = Source("requests", 0, 0)  # a record has a position; this one has none yet, and nothing looks at it
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRequest:
+    """A request that fulfils the contract.
+
+    Attributes:
+        request_id: stands for one content.
+        content: digest of operation and input: equal for copies.
+        key: of the record.
+        value: of the record.
+    """
+
+    request_id: str
+    content: str
+    key: bytes
+    value: bytes
+
+
+def build_request(
+    operation: str,
+    request_input: Mapping[str, Any],
+    *,
+    request_id: str,
+    key: str | None = None,
+    priority: Priority | None = None,
+    deadline: datetime | None = None,
+    on_doubt: OnDoubt | None = None,
+) -> OutgoingRequest:
+    """A request, judged as a processor will judge it.
+
+    Raises:
+        InvalidRequestError: if it breaks the contract.
+    """
+    document = {
+        "request_id": request_id,
+        "operation": operation,
+        "input": dict(request_input),
+        "priority": priority,
+        "deadline": deadline.isoformat() if deadline is not None else None,
+        "on_doubt": on_doubt,
+    }
+    try:
+        value = dumps({name: member for name, member in document.items() if member is not None})
+        chosen_key = key.encode() if key is not None else None
+    except (TypeError, UnicodeEncodeError) as exc:
+        raise InvalidRequestError("not_json", None, f"it holds what cannot be written as JSON in UTF-8: {_told(exc)}") from None
+    decoded = decode(Record(_NOT_PUBLISHED, chosen_key, value))
+    if isinstance(decoded, Rejected):
+        raise InvalidRequestError(decoded.error.code, decoded.error.field, decoded.error.message)
+    return OutgoingRequest(
+        request_id, content_digest(decoded.request), record_key(decoded.request) if chosen_key is None else chosen_key, value
+    )
+
+
+def _told(exc: TypeError | UnicodeEncodeError) -> str:
+    """What the writer says; it names types, and no value. The text of an encoding error would quote the input."""
+    return "half of a surrogate pair" if isinstance(exc, UnicodeEncodeError) else str(exc)

@@ -1,0 +1,151 @@
+"""Hands each result to the tasks that wait for it. For one event loop; reads and publishes nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+
+from processor.client.errors import ClientClosedError, InvalidRequestError, TooManyWaitingError
+from processor.client.requests import OutgoingRequest
+from processor.client.results import VerificationResult
+from processor.contract.records import Source, Status
+
+WAITING_MAX = 100_000
+KEPT_MAX = 10_000  # results in a stream that nobody has taken yet; then reading stops until one is taken
+_SEEN_MAX = 100_000
+
+
+class Waiter:
+    """The results of one request, for the task that waits for them.
+
+    A conflict answers one record and no other one with its request id: it is ours only if it names the position of our record.
+    """
+
+    def __init__(self, request: OutgoingRequest) -> None:
+        self.content = request.content
+        self._results: asyncio.Queue[VerificationResult | ClientClosedError] = asyncio.Queue()  # a progress and a final result, as a rule
+        self._source: Source | None = None
+        self._conflicts: list[VerificationResult] = []  # read before the position of our own record was known
+
+    def published(self, source: Source) -> None:
+        """Our record is at ``source``."""
+        self._source = source
+        for conflict in self._conflicts:
+            self.take(conflict)
+        self._conflicts.clear()
+
+    def take(self, result: VerificationResult) -> None:
+        """A result of our request id."""
+        if result.status is not Status.CONFLICT or result.source == self._source:
+            self._results.put_nowait(result)
+        elif self._source is None:
+            self._conflicts.append(result)
+
+    def close(self, error: ClientClosedError) -> None:
+        """Nothing more comes."""
+        self._results.put_nowait(error)
+
+    async def next(self) -> VerificationResult:
+        """The next result.
+
+        Raises:
+            ClientClosedError: if no more can come.
+        """
+        found = await self._results.get()
+        if isinstance(found, ClientClosedError):
+            raise found
+        return found
+
+
+class ResultRouter:
+    """Who waits for which results."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[Waiter]] = {}
+        self._count = 0
+        self._streams: set[asyncio.Queue[VerificationResult | None]] = set()
+        self._seen: OrderedDict[str, None] = OrderedDict()  # result ids that the streams have had
+        self._ended: tuple[str, BaseException | None] | None = None
+
+    @contextmanager
+    def waiting(self, request: OutgoingRequest) -> Iterator[Waiter]:
+        """Take up the results of a request, from now on. Begin before it is published: its result may be quick.
+
+        Raises:
+            ClientClosedError: if no results come any more.
+            InvalidRequestError: if another content is being waited for under its id: the results could not be told apart.
+            TooManyWaitingError: if ``WAITING_MAX`` wait already.
+        """
+        self._raise_if_ended()
+        others = self._waiting.get(request.request_id, [])
+        if any(other.content != request.content for other in others):
+            raise InvalidRequestError(
+                "request_id_reused", "request_id", "is being waited for with another content; give this one its own id"
+            )
+        if self._count >= WAITING_MAX:
+            raise TooManyWaitingError(f"{WAITING_MAX} requests wait for their results already; wait for some of them first")
+        waiter = Waiter(request)
+        others = self._waiting.setdefault(request.request_id, others)
+        others.append(waiter)
+        self._count += 1
+        try:
+            yield waiter
+        finally:
+            self._count -= 1
+            others.remove(waiter)
+            if not others:
+                del self._waiting[request.request_id]
+
+    async def stream(self) -> AsyncGenerator[VerificationResult, None]:
+        """All results from the first step on, each once; ends when no more come.
+
+        Raises:
+            ClientClosedError: at the first step, if none come any more.
+        """
+        self._raise_if_ended()
+        queue: asyncio.Queue[VerificationResult | None] = asyncio.Queue(KEPT_MAX)
+        self._streams.add(queue)
+        try:
+            while (self._ended is None or not queue.empty()) and (result := await queue.get()) is not None:
+                yield result
+        finally:
+            self._streams.discard(queue)
+            while not queue.empty():  # reading may wait for room in it
+                queue.get_nowait()
+
+    async def hand_out(self, result: VerificationResult) -> None:
+        """Give a result to all who wait for it. Waits for the slowest stream, once ``KEPT_MAX`` results are untaken there."""
+        for waiter in self._waiting.get(result.request_id or "", ()):
+            waiter.take(result)
+        if result.result_id in self._seen:
+            return
+        self._seen[result.result_id] = None
+        if len(self._seen) > _SEEN_MAX:
+            self._seen.popitem(last=False)
+        for queue in list(self._streams):
+            await queue.put(result)
+
+    def close(self, why: str, cause: BaseException | None = None) -> None:
+        """No more results come: every wait ends, now and later. Only the first reason is kept."""
+        if self._ended is not None:
+            return
+        self._ended = (why, cause)
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                waiter.close(self._error())
+        for queue in self._streams:
+            if not queue.full():  # else its reader waits for nothing, and will see that it has ended
+                queue.put_nowait(None)
+
+    def _raise_if_ended(self) -> None:
+        if self._ended is not None:
+            raise self._error()
+
+    def _error(self) -> ClientClosedError:
+        """A fresh one for each task: a traceback is written into it."""
+        why, cause = self._ended or ("", None)
+        error = ClientClosedError(why)
+        error.__cause__ = cause
+        return error

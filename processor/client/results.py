@@ -1,0 +1,85 @@
+"""What callers read: one record of the results topic, with types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+import orjson
+
+from processor.contract.records import ErrorInfo, ResultKind, Source, Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationResult:
+    """One record of the results topic (``schemas/result.v1.json``, docs/contract.md).
+
+    Attributes:
+        result_id: the same for every copy of this result.
+        request_id: of the request; None where none could be read.
+        operation: of the request, e.g. ``aml``; None where none could be read.
+        kind: ``FINAL`` once for each request and once more for each redrive; ``PROGRESS`` before it, with status ``WAITING``.
+        status: how the request stands. A decline is ``SUCCEEDED``, and the output says ``Declined``.
+        output: Didit's answer as it came, also that of a refusal; None if there is none. An integer beyond 64 bits is a float.
+        error: why it did not succeed; None if it did.
+        attempts: attempts of this round that counted; waiting for the budget does not.
+        received_at: Kafka's time of the request.
+        finished_at: when this result was made.
+        source: where the request's record is.
+        replay: times that the request was redriven before; the newest round counts.
+    """
+
+    result_id: str
+    request_id: str | None
+    operation: str | None
+    kind: ResultKind
+    status: Status
+    output: Any
+    error: ErrorInfo | None
+    attempts: int
+    received_at: datetime
+    finished_at: datetime
+    source: Source
+    replay: int = 0
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether Didit has answered; the answer may be a decline."""
+        return self.status is Status.SUCCEEDED
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more comes for this request, unless an operator redrives it."""
+        return self.kind is ResultKind.FINAL
+
+    @classmethod
+    def parse(cls, value: bytes | None) -> Self:
+        """From the value of a record of the results topic. Members that are not known here are ignored.
+
+        Raises:
+            ValueError: if it is no result of this version of the contract.
+        """
+        try:
+            return cls._of(orjson.loads(value or b""))
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise ValueError(f"the record is no result of version 1 ({type(exc).__name__})") from None
+
+    @classmethod
+    def _of(cls, document: Mapping[str, Any]) -> Self:
+        error, source = document["error"], document["source"]
+        return cls(
+            result_id=document["result_id"],
+            request_id=document["request_id"],
+            operation=document["operation"],
+            kind=ResultKind(document["kind"]),
+            status=Status(document["status"]),
+            output=document["output"],
+            error=error and ErrorInfo(error["type"], error["code"], error["message"], error["http_status"], error["field"]),
+            attempts=document["attempts"],
+            received_at=datetime.fromisoformat(document["received_at"]),
+            finished_at=datetime.fromisoformat(document["finished_at"]),
+            source=Source(source["topic"], source["partition"], source["offset"]),
+            replay=document.get("replay", 0),
+        )
