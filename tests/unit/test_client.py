@@ -268,10 +268,13 @@ async def test_a_client_is_open_only_inside_of_its_context() -> None:
             await ask
 
 
-class Broken:
-    """A consumer with a fault that no restart of the brokers cures."""
+class Broken(PartitionReader):
+    """A reader with a fault that no restart of the brokers cures."""
 
-    async def getmany(self, **_options: Any) -> None:
+    def __init__(self) -> None:
+        pass
+
+    async def poll(self, *_options: Any, **_more: Any) -> Any:
         raise RuntimeError("broken")
 
 
