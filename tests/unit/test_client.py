@@ -36,6 +36,7 @@ from processor.client.requests import OutgoingRequest, build_request
 from processor.client.result_router import ResultRouter
 from processor.contract.encode import result_output
 from processor.contract.records import Result
+from processor.stream.reader import PartitionReader
 
 HERE, ELSEWHERE = Source("verification.requests", 3, 42), Source("verification.requests", 3, 7)
 
