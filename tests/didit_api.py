@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
 from aiohttp import web
 
+from processor.devkit.child_process import ChildProcess
 from processor.simulator.config import Config, RateLimit, WebhookOptions
 from processor.simulator.server import running
 from processor.simulator.simulator import Simulator
@@ -166,6 +169,27 @@ async def hooked(webhooks: dict[str, Any] | None = None, **options: Any) -> Asyn
         given = {"url": found.url, "secret": SECRET, "timeout_s": 60.0, **(webhooks or {})}
         async with api(webhooks=WebhookOptions(**given), **options) as a:
             yield a, found
+
+
+@asynccontextmanager
+async def started(folder: Path, *argv: str) -> AsyncIterator[tuple[ChildProcess, str]]:
+    """A simulator as a child process, and its URL; ``argv`` is what follows the interpreter."""
+    port_file = folder / "port"
+    options = ["--port", "0", "--port-file", str(port_file)]
+    child = ChildProcess("simulator", [sys.executable, *argv, *options], {}, folder / "simulator.log")
+    child.start()
+    try:
+        await until(lambda: port_file.is_file() or not child.alive, "the simulator listens")
+        assert child.alive, child.log_tail()
+        yield child, f"http://127.0.0.1:{port_file.read_text()}"
+    finally:
+        child.kill()
+
+
+async def ended(child: ChildProcess) -> int:
+    """SIGTERM, and the exit status."""
+    child.terminate()
+    return await asyncio.to_thread(child.wait, 60.0)
 
 
 async def until(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> None:

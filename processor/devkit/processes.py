@@ -28,7 +28,7 @@ class SimulatorProcess:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self._port_file = folder / "simulator.port"
-        argv = [sys.executable, "-m", "processor", "simulate", "--port", "0", "--port-file", str(self._port_file), *options]
+        argv = [sys.executable, "-m", "processor.simulator", "--port", "0", "--port-file", str(self._port_file), *options]
         self.child = ChildProcess("simulator", argv, {}, folder / "simulator.log")
         self.url = ""
 

@@ -51,7 +51,7 @@ class SimulatorOptions:
 
 @dataclass(frozen=True, slots=True)
 class OptionRow:
-    """One row of the table. ``kind`` is ``str``, ``int`` or ``Path``; with a default of None the option may be left out."""
+    """One row of the table. ``kind`` is ``str``, ``int`` or ``Path``; an option whose default is None has no value unless it is given."""
 
     name: str
     kind: type

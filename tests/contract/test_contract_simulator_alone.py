@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -14,9 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from didit_api import KEY, WORKFLOW, until
-
-from processor.devkit.child_process import ChildProcess
+from didit_api import KEY, WORKFLOW, ended, started
 
 ROOT = Path(__file__).parent.parent.parent
 OWN = {"aiohttp", "orjson"}  # distributions; docs/simulator.md names them
@@ -103,15 +100,8 @@ def test_the_guard_hides_what_the_project_needs_and_the_simulator_does_not() -> 
 
 
 async def test_it_starts_and_serves_with_its_own_dependencies_only(tmp_path: Path) -> None:
-    port_file = tmp_path / "port"
     allowed = json.dumps(sorted(modules_of(needed(OWN))))
-    options = ["--port", "0", "--port-file", str(port_file), "--ledger", str(tmp_path / "ledger.jsonl")]
-    child = ChildProcess("simulator", [sys.executable, "-c", START, allowed, *options], {}, tmp_path / "simulator.log")
-    child.start()
-    try:
-        await until(lambda: port_file.is_file() or not child.alive, "it listens")
-        assert child.alive, child.log_tail()
-        url = f"http://127.0.0.1:{port_file.read_text()}"
+    async with started(tmp_path, "-c", START, allowed, "--ledger", str(tmp_path / "ledger.jsonl")) as (child, url):
         async with aiohttp.ClientSession() as http:
             body = {"workflow_id": WORKFLOW, "vendor_data": "u"}
             async with http.post(f"{url}/v3/session/", json=body, headers={"x-api-key": KEY}) as response:
@@ -121,12 +111,8 @@ async def test_it_starts_and_serves_with_its_own_dependencies_only(tmp_path: Pat
                 ledger: dict[str, Any] = await response.json()
         assert [entry["session_id"] for entry in ledger["sessions"]] == [created["session_id"]]
         assert [(call["route"], call["status"]) for call in ledger["calls"]] == [("session.create", 201)]
-        child.signal(signal.SIGTERM)
-        await until(lambda: not child.alive, "it ends")
-        assert child.exit_status == 0, child.log_tail()
+        assert await ended(child) == 0, child.log_tail()
         assert f"Didit simulator on {url}" in child.log_tail()
-    finally:
-        child.kill()
 
 
 @pytest.mark.parametrize("name", ["processor", "processor.simulator"])

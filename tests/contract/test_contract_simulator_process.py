@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import subprocess
 import sys
@@ -12,12 +11,11 @@ from pathlib import Path
 import aiohttp
 import orjson
 import pytest
-from didit_api import KEY, SECRET, WORKFLOW, receiver, until
+from didit_api import KEY, SECRET, WORKFLOW, ended, receiver, started, until
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from processor.cli.app import app
-from processor.devkit.processes import SimulatorProcess
 from processor.simulator.command import main, parse
 from processor.simulator.config import FAULT_NAMES, Config, WebhookOptions
 from processor.simulator.control import control_routes
@@ -44,17 +42,15 @@ async def test_users_act_webhooks_leave_and_sigterm_ends_it_at_once(tmp_path: Pa
             str(tmp_path / "ledger.jsonl"),
         )
         found.answers = [500] * 400
-        with SimulatorProcess(tmp_path, *options) as simulator:
+        async with started(tmp_path, "-m", "processor", "simulate", *options) as (child, url):
             for n in range(20):
                 body = {"workflow_id": WORKFLOW, "vendor_data": f"u{n}"}
-                async with http.post(f"{simulator.url}/v3/session/", json=body, headers={"x-api-key": KEY}) as answer:
+                async with http.post(f"{url}/v3/session/", json=body, headers={"x-api-key": KEY}) as answer:
                     assert answer.status == 201
-            async with http.get(f"{simulator.url}/v3/sessions/", headers={"x-api-key": "wrong"}) as answer:
+            async with http.get(f"{url}/v3/sessions/", headers={"x-api-key": "wrong"}) as answer:
                 assert answer.status == 401
             await until(lambda: len({body["session_id"] for body in found.bodies if "decision" in body}) == 20, "all users")
-            simulator.child.terminate()
-            status = await asyncio.to_thread(simulator.child.wait, 60.0)
-            assert status == 0, f"retries that are due in ten minutes do not hold it up: {simulator.child.log_tail()}"
+            assert await ended(child) == 0, f"retries that are due in ten minutes do not hold it up: {child.log_tail()}"
     kinds = {orjson.loads(line)["kind"] for line in (tmp_path / "ledger.jsonl").read_bytes().splitlines()}
     assert kinds == {"call", "session", "webhook"}
 

@@ -267,13 +267,13 @@ def test_modules_and_functions_are_short(path: Path) -> None:
 
 
 def _classes(paths: Iterable[Path]) -> set[str]:
-    return {node.name for path in paths for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)}
+    return {node.name for path in paths for node in ast.walk(_tree(path)) if isinstance(node, ast.ClassDef)}
 
 
 def test_a_class_of_the_simulator_shares_its_name_with_no_other_class() -> None:
-    """Both are read side by side in tests and in the demo. ``Ledger`` is the simulator's; the other one is being renamed."""
+    """Both are read side by side in tests and in the demo."""
     inside = [path for path in MODULES if _room(path) == "simulator"]
-    assert _classes(inside) & _classes(set(MODULES) - set(inside)) <= {"Ledger"}
+    assert _classes(inside) & _classes(set(MODULES) - set(inside)) == set()
 
 
 def test_pure_modules_have_no_clock_no_draw_and_no_io() -> None:
