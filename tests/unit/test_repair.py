@@ -237,7 +237,7 @@ def test_a_document_with_ever_so_many_names_is_masked_in_no_time() -> None:
     for document in (many, {"operation": "aml", "input": many}, {"input": {"list": [many]}}):
         began = time.process_time()
         assert masked_request(orjson.dumps(document)) is not None
-        assert time.process_time() - began < 1.0
+        assert time.process_time() - began < 5.0, "in a quadratic time it takes minutes"
 
 
 def test_names_that_look_like_nothing_or_like_orders_are_shown_as_they_are() -> None:
