@@ -348,7 +348,7 @@ async def test_a_form_that_anybody_may_send_is_read_in_no_time_whatever_it_says_
             began = time.process_time()
             kind = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
             assert (await PageUser(url, session).post("/sign-in", body, **kind))[0] in {400, 401}
-            assert time.process_time() - began < 0.5, charset
+            assert time.process_time() - began < 2.0, charset
         assert (await PageUser(url, session).post("/sign-in", {"token": TOKEN}))[0] == 303
 
 
