@@ -133,6 +133,7 @@ bench: $(STAMP)
 docs: $(STAMP)
 	@$(RUN) -m tools.docs.configuration > docs/configuration.md
 	@$(RUN) -m tools.docs.metrics > docs/metrics.md
+	@$(RUN) -m tools.docs.codes
 
 lock: $(STAMP)
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --extra otel -o requirements.lock

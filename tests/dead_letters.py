@@ -15,10 +15,11 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from rig import Rig
 
+from processor.contract.codes import ErrorType, http_code
 from processor.contract.encode import dead_letter_output
 from processor.contract.records import ErrorInfo, Hop, Output, Record, Source
 
-EXHAUSTED = ErrorInfo("exhausted", "http_503", "every attempt failed", 503)
+EXHAUSTED = ErrorInfo(ErrorType.EXHAUSTED, http_code(503), "every attempt failed", 503)
 
 
 def dead_letter(

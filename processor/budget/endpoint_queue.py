@@ -11,6 +11,7 @@ from aiolimiter import AsyncLimiter
 
 from processor.budget.fair_queue import FairQueue
 from processor.budget.permits import Ask, CallClass, Parked
+from processor.contract.codes import ErrorCode
 
 _OUTSTANDING_S = 0.5  # so much budget is asked for ahead: it hides the log's latency, and a killed replica leaks no more
 _EARLY_PART = 0.5
@@ -112,7 +113,7 @@ class EndpointQueue:
         """Somebody has to come back later, the newcomer or the last in the queue: the answer for the newcomer, or None if it may stay."""
         self._away += 1
         # Half of the time until its turn: whoever is early is sent away again, but budget that nobody is there to use is lost.
-        parked = Parked("queue_full", _EARLY_PART * (len(self.queue) + self._away) * self._replicas / self._rate_per_s)
+        parked = Parked(ErrorCode.QUEUE_FULL, _EARLY_PART * (len(self.queue) + self._away) * self._replicas / self._rate_per_s)
         last = self.queue.pop_last((CallClass(newcomer.call_class), newcomer.since_ms))
         if last is None:
             return parked

@@ -7,6 +7,8 @@ from enum import Enum, IntEnum
 from math import inf
 from typing import NamedTuple, Protocol
 
+from processor.contract.codes import ErrorCode
+
 
 class CallClass(IntEnum):
     """What a call is, for the order in which permits are asked for; lower is served more often, none starves."""
@@ -99,7 +101,7 @@ class BudgetClosedError(Exception):
 class Parked:
     """The request is not worth holding here: it shall come back later."""
 
-    code: str  # ``scope_paused`` or ``queue_full``
+    code: ErrorCode  # ``SCOPE_PAUSED`` or ``QUEUE_FULL``
     wait_s: float  # until its turn is expected
 
 

@@ -27,6 +27,7 @@ from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.reservations import Reservations
 from processor.budget.state import ALIVE_EVERY_S, BudgetState, Rules
 from processor.clock import boot_clock
+from processor.contract.codes import ErrorCode
 
 log = structlog.get_logger(__name__)
 
@@ -229,7 +230,7 @@ class SharedBudget:
         now = self._clock()
         paused_s = self.state.paused_for_s(ask.scopes, now)
         if paused_s > self._replica_limits.park_s:
-            return Parked("scope_paused", paused_s)
+            return Parked(ErrorCode.SCOPE_PAUSED, paused_s)
         if len(line.queue) >= self._replica_limits.queue_max and self.state.others_wanted(line.endpoint, now):
             return line.make_room(ask)
         return None
@@ -255,8 +256,8 @@ class SharedBudget:
         for line in self._lines.values():
             paused_s = self.state.paused_for_s(line.scopes, now)
             if paused_s > self._replica_limits.park_s:
-                line.end_waits(Parked("scope_paused", paused_s))
-                self._asks.give_up(line.endpoint, Parked("scope_paused", paused_s))
+                line.end_waits(Parked(ErrorCode.SCOPE_PAUSED, paused_s))
+                self._asks.give_up(line.endpoint, Parked(ErrorCode.SCOPE_PAUSED, paused_s))
             if line.queue:
                 line.changed.set()
 

@@ -14,6 +14,7 @@ from processor.client.errors import (
     TooManyWaitingError,
 )
 from processor.client.results import VerificationResult
+from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.records import ErrorInfo, OnDoubt, Priority, ResultKind, Source, Status
 from processor.settings import KafkaSettings
 
@@ -21,7 +22,9 @@ __all__ = [
     "BrokersUnavailableError",
     "ClientClosedError",
     "ClientError",
+    "ErrorCode",
     "ErrorInfo",
+    "ErrorType",
     "InvalidRequestError",
     "InvalidSettingsError",
     "KafkaSettings",

@@ -18,7 +18,7 @@ import orjson
 from processor.client.topics import RequestsFileError, line_fault, publish_requests, read_topics, record_key, topic_reader
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import ID_NAMESPACE, Record, ResultKind, Source, Status
-from processor.didit.catalog import OPERATIONS
+from processor.didit.catalog import first_call
 from processor.settings import Settings
 from processor.stream.partitions import TopicPartition
 from processor.stream.reader import PartitionReader
@@ -27,7 +27,6 @@ from processor.stream.topics import topic_names
 _CHUNK = 500
 _JSON_COLUMN = ":json"
 _INPUT_COLUMN = "input."
-_SENT_AS = {"verification": "session.create"}  # the call that a composite operation begins with
 
 
 class BatchError(Exception):
@@ -101,7 +100,7 @@ def time_left_s(operations: Mapping[str, int], limits: Mapping[str, tuple[int, f
     """
     calls: Counter[str] = Counter()
     for name, count in operations.items():
-        for scope in OPERATIONS[_SENT_AS.get(name, name)].scopes:
+        for scope in first_call(name).scopes:
             calls[scope] += count
     return max((count * limits[scope][1] / limits[scope][0] for scope, count in calls.items()), default=0.0)
 

@@ -21,6 +21,7 @@ from processor.client.requests import OutgoingRequest, build_request
 from processor.client.result_router import ResultRouter
 from processor.client.results import VerificationResult
 from processor.client.topics import read_topics, request_producer, topic_reader
+from processor.contract.codes import ErrorCode
 from processor.contract.records import OnDoubt, Priority, Source
 from processor.settings import ConfigurationError, KafkaSettings, Settings, load_settings
 from processor.stream.errors import KafkaFailedError, KafkaRequestError, kafka_deadline
@@ -243,7 +244,7 @@ class VerificationClient:
             if request is None:
                 raise BrokersUnavailableError(f"the client was not opened: {exc}") from exc
             if isinstance(exc, KafkaRequestError) and exc.name == "MessageSizeTooLargeError":
-                raise InvalidRequestError("too_large", None, f"{len(request.value)} bytes are more than a record may have") from exc
+                raise InvalidRequestError(ErrorCode.TOO_LARGE, None, f"{len(request.value)} bytes are more than a record may have") from exc
             text = f"request {request.request_id} was not acknowledged; submit it again under this id: {exc}"
             raise BrokersUnavailableError(text, request.request_id) from exc
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from processor.client.errors import InvalidRequestError
 from processor.client.topics import record_key
+from processor.contract.codes import ErrorCode
 from processor.contract.decode import Rejected, decode
 from processor.contract.digests import content_digest
 from processor.contract.records import OnDoubt, Priority, Record, Source
@@ -61,7 +62,7 @@ def build_request(
         value = dumps({name: member for name, member in document.items() if member is not None})
         chosen_key = key.encode() if key is not None else None
     except (TypeError, UnicodeEncodeError) as exc:
-        raise InvalidRequestError("not_json", None, f"it holds what cannot be written as JSON in UTF-8: {_told(exc)}") from None
+        raise InvalidRequestError(ErrorCode.NOT_JSON, None, f"it holds what cannot be written as JSON in UTF-8: {_told(exc)}") from None
     decoded = decode(Record(_NOT_PUBLISHED, chosen_key, value))
     if isinstance(decoded, Rejected):
         raise InvalidRequestError(decoded.error.code, decoded.error.field, decoded.error.message)

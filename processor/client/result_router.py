@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from processor.client.errors import ClientClosedError, InvalidRequestError, TooManyWaitingError
 from processor.client.requests import OutgoingRequest
 from processor.client.results import VerificationResult
+from processor.contract.codes import ErrorCode
 from processor.contract.records import Source, Status
 
 WAITING_MAX = 100_000
@@ -82,7 +83,7 @@ class ResultRouter:
         others = self._waiting.get(request.request_id, [])
         if any(other.content != request.content for other in others):
             raise InvalidRequestError(
-                "request_id_reused", "request_id", "is being waited for with another content; give this one its own id"
+                ErrorCode.REQUEST_ID_REUSED, "request_id", "is being waited for with another content; give this one its own id"
             )
         if self._count >= WAITING_MAX:
             raise TooManyWaitingError(f"{WAITING_MAX} requests wait for their results already; wait for some of them first")

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import orjson
 
+from processor.contract.codes import ErrorType, read_code
 from processor.contract.records import ErrorInfo, ResultKind, Source, Status
 
 
@@ -76,10 +77,14 @@ class VerificationResult:
             kind=ResultKind(document["kind"]),
             status=Status(document["status"]),
             output=document["output"],
-            error=error and ErrorInfo(error["type"], error["code"], error["message"], error["http_status"], error["field"]),
+            error=_error(error) if error else None,
             attempts=document["attempts"],
             received_at=datetime.fromisoformat(document["received_at"]),
             finished_at=datetime.fromisoformat(document["finished_at"]),
             source=Source(source["topic"], source["partition"], source["offset"]),
             replay=document.get("replay", 0),
         )
+
+
+def _error(found: Mapping[str, Any]) -> ErrorInfo:
+    return ErrorInfo(ErrorType(found["type"]), read_code(found["code"]), found["message"], found["http_status"], found["field"])

@@ -5,21 +5,12 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from processor.repair.model import REASONS, SAME_AGAIN
+
 _THIN = "\u202f"  # narrow no-break space: 1 234
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _TIME_MS_MAX = 253_402_300_799_000  # the year 9999
 
-_REASONS = {
-    "invalid_request": "breaks the contract",
-    "request_refused": "refused by Didit",
-    "exhausted": "every attempt failed",
-    "in_doubt": "a billed call may have taken place",
-    "conflict": "the request id stands for another content",
-    "our_fault": "a fault of the processor",
-    "internal": "the processor failed on it",
-    "output_too_large": "the answer does not fit a record",
-    "expired": "its time was over",
-}
 _LEFT_OUT = {
     "in_doubt": "a billed call may have taken place: made again, it may be paid twice",
     "replayed": "redriven too often already: the cause is still there",
@@ -89,13 +80,13 @@ def size(size_bytes: int) -> str:
 
 def reason(kind: str) -> str:
     """What a reason type means; empty for one that says it itself."""
-    return _REASONS.get(kind, "")
+    return REASONS.get(kind, "")
 
 
 def hopeless(kind: str) -> str:
     """What to consider before a redrive of this reason type; empty where nothing speaks against it."""
     same = "the same bytes get the same answer, unless what refused them was changed"
-    return same if kind in {"invalid_request", "request_refused", "conflict"} else ""
+    return same if kind in SAME_AGAIN else ""
 
 
 def left_out(why: str) -> str:

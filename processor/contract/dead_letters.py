@@ -6,11 +6,11 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 
+from processor.contract.codes import CODE_FORM
 from processor.contract.decode import Accepted, decode
 from processor.contract.headers import salvage_hop
 from processor.contract.records import Hop, Record, Source
 
-_WORD = re.compile(r"[a-z0-9_]{1,64}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -96,7 +96,7 @@ def _texts(record: Record) -> dict[str, str]:
 
 
 def _word(text: str | None) -> str:
-    return text if text is not None and _WORD.fullmatch(text) else UNKNOWN
+    return text if text is not None and CODE_FORM.fullmatch(text) else UNKNOWN
 
 
 def _number(text: str | None) -> int | None:

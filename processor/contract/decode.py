@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from processor.contract import schemas, strict_json
+from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.headers import HeaderFault, fresh_hop, peek_due_ms, read_hop
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Priority, Record, Request
 from processor.contract.strict_json import JsonFault
@@ -22,13 +23,15 @@ _INPUT_SCHEMAS = {name: f"input.{name}.v1" for name in schemas.operations()}
 _REQUEST_ID = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})")
 _KNOWN_PREFIXES = (
-    (b"\x1f\x8b", "compressed", "the value is gzip; send plain JSON and let Kafka's producer compress"),
-    (b"\xff\xfe", "not_utf8", "the value is UTF-16; send UTF-8"),
-    (b"\xfe\xff", "not_utf8", "the value is UTF-16; send UTF-8"),
+    (b"\x1f\x8b", ErrorCode.COMPRESSED, "the value is gzip; send plain JSON and let Kafka's producer compress"),
+    (b"\xff\xfe", ErrorCode.NOT_UTF8, "the value is UTF-16; send UTF-8"),
+    (b"\xfe\xff", ErrorCode.NOT_UTF8, "the value is UTF-16; send UTF-8"),
 )
 _PRIORITIES = {str(p): p for p in Priority}
 _ON_DOUBT = {str(d): d for d in OnDoubt}
-_PAST_SALVAGE = frozenset({"too_large", "too_many_values", "not_utf8"})  # reading on would cost more than it could give
+_PAST_SALVAGE = frozenset(
+    {ErrorCode.TOO_LARGE, ErrorCode.TOO_MANY_VALUES, ErrorCode.NOT_UTF8}
+)  # reading on would cost more than it could give
 _FRAME_BYTES = 5  # a zero byte and a schema id
 
 
@@ -65,7 +68,7 @@ def decode(record: Record) -> Accepted | Rejected:
     if error is None and "deadline" in value:
         deadline_ms = parse_deadline(value["deadline"])
         if deadline_ms is None:
-            error = _error("wrong_form", "deadline must be an RFC 3339 time with its offset, e.g. 2027-01-31T12:00:00Z", "deadline")
+            error = _error(ErrorCode.WRONG_FORM, "deadline must be an RFC 3339 time with its offset, e.g. 2027-01-31T12:00:00Z", "deadline")
     if error is not None:
         return Rejected(error, request_id, operation, hop)
     return Accepted(_request(value, deadline_ms), hop)
@@ -98,21 +101,21 @@ def _read_headers(record: Record) -> tuple[Hop, ErrorInfo | None]:
 def _read_value(record: Record) -> dict[str, Any]:
     raw = record.value
     if raw is None:
-        raise JsonFault("tombstone", "the record has no value; a request is a JSON object")
+        raise JsonFault(ErrorCode.TOMBSTONE, "the record has no value; a request is a JSON object")
     if not raw.strip():
-        raise JsonFault("empty", "the value is empty; a request is a JSON object")
+        raise JsonFault(ErrorCode.EMPTY, "the value is empty; a request is a JSON object")
     if len(raw) > VALUE_BYTES_MAX:
-        raise JsonFault("too_large", f"the value is {len(raw)} bytes long; at most {VALUE_BYTES_MAX} are read")
+        raise JsonFault(ErrorCode.TOO_LARGE, f"the value is {len(raw)} bytes long; at most {VALUE_BYTES_MAX} are read")
     if record.key is not None and len(record.key) > KEY_BYTES_MAX:
-        raise JsonFault("key_too_large", f"the key is {len(record.key)} bytes long; at most {KEY_BYTES_MAX} are read")
+        raise JsonFault(ErrorCode.KEY_TOO_LARGE, f"the key is {len(record.key)} bytes long; at most {KEY_BYTES_MAX} are read")
     if raw[0] == 0 and len(raw) > _FRAME_BYTES:
-        raise JsonFault("framed", "the value is framed by a schema registry's serialiser; send plain JSON without the five bytes")
+        raise JsonFault(ErrorCode.FRAMED, "the value is framed by a schema registry's serialiser; send plain JSON without the five bytes")
     for prefix, code, message in _KNOWN_PREFIXES:
         if raw.startswith(prefix):
             raise JsonFault(code, message)
     value = strict_json.loads(raw, depth_max=DEPTH_MAX, tokens_max=TOKENS_MAX)
     if not isinstance(value, dict):
-        raise JsonFault("not_an_object", "the value is JSON but no object; a request is a JSON object")
+        raise JsonFault(ErrorCode.NOT_AN_OBJECT, "the value is JSON but no object; a request is a JSON object")
     return value
 
 
@@ -133,7 +136,7 @@ def _schema_error(value: dict[str, Any]) -> ErrorInfo | None:
     return _error(code, f"{message}{more}", path or None)
 
 
-def _input_faults(value: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _input_faults(value: dict[str, Any]) -> list[schemas.Fault]:
     return schemas.faults(_INPUT_SCHEMAS[value["operation"]], value["input"])
 
 
@@ -148,8 +151,8 @@ def _request(value: dict[str, Any], deadline_ms: int | None) -> Request:
     )
 
 
-def _error(code: str, message: str, field: str | None) -> ErrorInfo:
-    return ErrorInfo("invalid_request", code, message, field=field)
+def _error(code: ErrorCode, message: str, field: str | None) -> ErrorInfo:
+    return ErrorInfo(ErrorType.INVALID_REQUEST, code, message, field=field)
 
 
 __all__ = ["Accepted", "Rejected", "decode", "parse_deadline", "peek_due_ms", "read_request_id"]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from processor.contract.codes import CODE_FORM, ErrorCode
 from processor.contract.records import Headers, Hop, Record, Source
 from processor.contract.trace_context import read_trace
 
@@ -20,7 +21,6 @@ _OFFSET_MAX = 2**63 - 1
 _VALUE_BYTES_MAX = 300
 _DUE_AHEAD_MS_MAX = 366 * 86_400_000
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-_CODE = re.compile(r"[a-z0-9_]{1,64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -28,7 +28,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 class HeaderFault(ValueError):  # noqa: N818 - a fault of the input, not an error of ours
     """A ``vp-`` header is not as it must be. ``name`` is safe to show."""
 
-    def __init__(self, code: str, name: str, message: str) -> None:
+    def __init__(self, code: ErrorCode, name: str, message: str) -> None:
         super().__init__(message)
         self.code, self.name, self.message = code, name, message
 
@@ -59,12 +59,12 @@ _FIELDS = {
     "vp-first-offset": _Field("offset", _number(_OFFSET_MAX)),
     "vp-first-ms": _Field("first_ms", _number(_TIME_MS_MAX)),
     "vp-first-failure-ms": _Field("first_failure_ms", _number(_TIME_MS_MAX)),
-    "vp-last-error": _Field("last_error", _matching(_CODE)),
+    "vp-last-error": _Field("last_error", _matching(CODE_FORM)),
     "vp-replay": _Field("replay", _number(_COUNT_MAX)),
     "vp-doubt-ms": _Field("doubt_ms", _number(_TIME_MS_MAX)),
     "vp-session-id": _Field("session_id", _matching(_UUID)),
     "vp-polls": _Field("polls", _number(_COUNT_MAX)),
-    "vp-settled": _Field("settled", _matching(_CODE)),
+    "vp-settled": _Field("settled", _matching(CODE_FORM)),
     "vp-settled-ms": _Field("settled_ms", _number(_TIME_MS_MAX)),
 }
 _FIRST = ("topic", "partition", "offset", "first_ms")
@@ -89,7 +89,7 @@ def read_hop(record: Record) -> Hop:
         if name.startswith(PREFIX):
             attribute, value = _read(name, raw)
             if attribute in found:
-                raise HeaderFault("header_repeated", name, f"{name} is there more than once")
+                raise HeaderFault(ErrorCode.HEADER_REPEATED, name, f"{name} is there more than once")
             found[attribute] = value
     return _build(record, found) if found else fresh_hop(record)
 
@@ -157,12 +157,12 @@ def _read(name: str, raw: bytes | None) -> tuple[str, int | str]:
     field = _FIELDS.get(name)
     if field is None:
         shown = name if name.isascii() and name.isprintable() and len(name) <= 64 else PREFIX + "..."  # noqa: PLR2004 - a sane length
-        raise HeaderFault("header_unknown", shown, f"{PREFIX}... headers belong to the processor; this one is not known; remove it")
+        raise HeaderFault(ErrorCode.HEADER_UNKNOWN, shown, f"{PREFIX}... headers belong to the processor; this one is not known; remove it")
     if raw is None or len(raw) > _VALUE_BYTES_MAX or not raw.isascii():
-        raise HeaderFault("header_invalid", name, f"{name} is empty, too long or not ASCII")
+        raise HeaderFault(ErrorCode.HEADER_INVALID, name, f"{name} is empty, too long or not ASCII")
     value = field.parse(raw.decode())
     if value is None:
-        raise HeaderFault("header_invalid", name, f"{name} does not have its form or is out of range")
+        raise HeaderFault(ErrorCode.HEADER_INVALID, name, f"{name} does not have its form or is out of range")
     return field.attribute, value
 
 
@@ -171,13 +171,13 @@ def _build(record: Record, found: dict[str, int | str]) -> Hop:
     if given and len(given) != len(_FIRST):
         missing = next(name for name in _FIRST if name not in found)
         header = next(h for h, field in _FIELDS.items() if field.attribute == missing)
-        raise HeaderFault("header_incomplete", header, f"{header} is missing beside its companions")
+        raise HeaderFault(ErrorCode.HEADER_INCOMPLETE, header, f"{header} is missing beside its companions")
     first, first_ms = record.source, max(0, record.timestamp_ms)
     if given:
         first = Source(str(found.pop("topic")), int(found.pop("partition")), int(found.pop("offset")))
         first_ms = int(found.pop("first_ms"))
     due_ms = found.get("due_ms")
     if isinstance(due_ms, int) and due_ms > max(first_ms, record.timestamp_ms) + _DUE_AHEAD_MS_MAX:
-        raise HeaderFault("header_invalid", "vp-due-ms", "vp-due-ms is more than a year ahead")
+        raise HeaderFault(ErrorCode.HEADER_INVALID, "vp-due-ms", "vp-due-ms is more than a year ahead")
     traceparent, tracestate = read_trace(record.headers, fresh=False)
     return Hop(first=first, first_ms=first_ms, traceparent=traceparent, tracestate=tracestate, **found)  # type: ignore[arg-type]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from processor.contract.codes import Code, ErrorType
+
 Headers = tuple[tuple[str, bytes | None], ...]
 
 # Namespace of every id that we derive; fixed for ever, or copies of a result would stop being equal.
@@ -86,7 +88,7 @@ class Hop:
     attempt: int = 0  # attempts that counted so far; throttling and pauses do not count
     due_ms: int | None = None  # not before, epoch ms
     first_failure_ms: int | None = None
-    last_error: str | None = None  # an error code of ours, never text from outside
+    last_error: str | None = None  # a code, see ``contract.codes``; one that was read may be of a later version
     replay: int = 0  # times it was redriven from the dead-letter topic
     doubt_ms: int | None = None  # a call whose fate is unknown was made at or after this moment, epoch ms
     session_id: str | None = None  # it has been created, and is followed
@@ -122,8 +124,8 @@ class Request:
 class ErrorInfo:
     """Why a request did not succeed. ``message`` is our own text: no input, no body, no personal data."""
 
-    type: str  # invalid_request | request_refused | account | exhausted | expired | in_doubt | output_too_large | internal
-    code: str  # stable, machine readable, e.g. "unknown_field" or "http_404"
+    type: ErrorType
+    code: Code
     message: str  # what was wrong and what to do
     http_status: int | None = None
     field: str | None = None  # path such as "input.workflow_id" or "headers.vp-attempt"

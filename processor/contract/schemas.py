@@ -9,11 +9,14 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
+from processor.contract.codes import ErrorCode
 from processor.contract.strict_json import plain_name
 
 _PACKAGED = Path(__file__).parent.parent / "_schemas"
 _SOURCE = Path(__file__).parent.parent.parent / "schemas"
 _SHOWN_MAX = 3
+
+Fault = tuple[ErrorCode, str, str]  # code, path, message
 
 
 def schema_folder() -> Path:
@@ -42,8 +45,8 @@ def validator(name: str) -> Any:
     return jsonschema_rs.validator_for(schema, validate_formats=True, mask="the value")
 
 
-def faults(name: str, value: Any) -> list[tuple[str, str, str]]:
-    """What a schema has against a value: ``(code, path, message)`` each, the most telling first. Empty if nothing."""
+def faults(name: str, value: Any) -> list[Fault]:
+    """What a schema has against a value: the most telling first. Empty if nothing."""
     compiled = validator(name)
     if compiled.is_valid(value):
         return []
@@ -52,27 +55,27 @@ def faults(name: str, value: Any) -> list[tuple[str, str, str]]:
 
 
 _CODES = {
-    "additionalProperties": "unknown_field",
-    "unevaluatedProperties": "unknown_field",
-    "required": "missing_field",
-    "type": "wrong_type",
-    "maxLength": "too_long",
-    "minLength": "too_short",
-    "maxItems": "too_long",
-    "maxProperties": "too_long",
-    "enum": "not_allowed",
-    "const": "not_allowed",
-    "not": "not_allowed",
-    "pattern": "wrong_form",
-    "format": "wrong_form",
+    "additionalProperties": ErrorCode.UNKNOWN_FIELD,
+    "unevaluatedProperties": ErrorCode.UNKNOWN_FIELD,
+    "required": ErrorCode.MISSING_FIELD,
+    "type": ErrorCode.WRONG_TYPE,
+    "maxLength": ErrorCode.TOO_LONG,
+    "minLength": ErrorCode.TOO_SHORT,
+    "maxItems": ErrorCode.TOO_LONG,
+    "maxProperties": ErrorCode.TOO_LONG,
+    "enum": ErrorCode.NOT_ALLOWED,
+    "const": ErrorCode.NOT_ALLOWED,
+    "not": ErrorCode.NOT_ALLOWED,
+    "pattern": ErrorCode.WRONG_FORM,
+    "format": ErrorCode.WRONG_FORM,
 }
-_RANK = {code: rank for rank, code in enumerate(("missing_field", "wrong_type", "unknown_field"))}
+_RANK = {code: rank for rank, code in enumerate((ErrorCode.MISSING_FIELD, ErrorCode.WRONG_TYPE, ErrorCode.UNKNOWN_FIELD))}
 
 
-def _fault(error: Any) -> tuple[str, str, str]:
+def _fault(error: Any) -> Fault:
     name = error.kind.name
     path = path_text(error.instance_path)
-    code = _CODES.get(name, "invalid")
+    code = _CODES.get(name, ErrorCode.INVALID)
     if name in {"additionalProperties", "unevaluatedProperties"}:
         unexpected = sorted(plain_name(field) for field in error.kind.unexpected)
         shown = ", ".join(unexpected[:_SHOWN_MAX]) + (" ..." if len(unexpected) > _SHOWN_MAX else "")

@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 
 import orjson
 
+from processor.contract.codes import ErrorCode
+
 _NUMBER_CHARS_MAX = 1000
 _LONGEST_DOUBLE = 25  # characters: sign, 17 digits, point and exponent; a longer number is kept as it is without a look
 _LONG_DIGITS = 300  # a shorter integer is no Infinity to anybody
@@ -42,7 +44,7 @@ class JsonFault(ValueError):  # noqa: N818 - a fault of the input, not an error 
         path: where, e.g. ``input.items[2].x``; None if the place cannot be named.
     """
 
-    def __init__(self, code: str, message: str, path: str | None = None) -> None:
+    def __init__(self, code: ErrorCode, message: str, path: str | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.path = code, message, path
 
@@ -72,27 +74,27 @@ def loads(data: bytes, *, depth_max: int = 32, size_bytes_max: int | None = None
         JsonFault: if it is refused.
     """
     if size_bytes_max is not None and len(data) > size_bytes_max:
-        raise JsonFault("too_large", f"the text is {len(data)} bytes long; at most {size_bytes_max} are read")
+        raise JsonFault(ErrorCode.TOO_LARGE, f"the text is {len(data)} bytes long; at most {size_bytes_max} are read")
     if data.startswith(b"\xef\xbb\xbf"):
-        raise JsonFault("byte_order_mark", "the text begins with a byte order mark; send UTF-8 without one")
+        raise JsonFault(ErrorCode.BYTE_ORDER_MARK, "the text begins with a byte order mark; send UTF-8 without one")
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:
-        raise JsonFault("not_utf8", f"not UTF-8 at byte {exc.start}; send UTF-8") from None
+        raise JsonFault(ErrorCode.NOT_UTF8, f"not UTF-8 at byte {exc.start}; send UTF-8") from None
     text = text.strip(_WHITE)
     tokens = _check_shape(text, depth_max, tokens_max)
     try:
         value, end = _SCAN(text, 0)
         if end != len(text):
-            raise JsonFault("not_json", f"not JSON: more data at character {end} after the end of the text")
+            raise JsonFault(ErrorCode.NOT_JSON, f"not JSON: more data at character {end} after the end of the text")
     except StopIteration as exc:
-        raise JsonFault("not_json", f"not JSON: expecting a value at character {exc.value}") from None
+        raise JsonFault(ErrorCode.NOT_JSON, f"not JSON: expecting a value at character {exc.value}") from None
     except json.JSONDecodeError as exc:
-        raise JsonFault("not_json", f"not JSON at character {exc.pos}: {exc.msg}") from None
+        raise JsonFault(ErrorCode.NOT_JSON, f"not JSON at character {exc.pos}: {exc.msg}") from None
     except _DuplicateKey:
-        _raise_fault(text, tokens, JsonFault("duplicate_key", "a key stands twice in one object; keep one"))
+        _raise_fault(text, tokens, JsonFault(ErrorCode.DUPLICATE_KEY, "a key stands twice in one object; keep one"))
     except _BadNumber:
-        _raise_fault(text, tokens, JsonFault("not_finite", "a number cannot be read as one; send a string or null"))
+        _raise_fault(text, tokens, JsonFault(ErrorCode.NOT_FINITE, "a number cannot be read as one; send a string or null"))
     if "\\u" in text:  # only an escape can bring half a surrogate into valid UTF-8
         _check_surrogates(text, value)
     return value
@@ -131,16 +133,16 @@ def _check_shape(text: str, depth_max: int, tokens_max: int) -> int:
     if brackets <= depth_max and tokens <= tokens_max:
         return tokens
     if tokens > tokens_max and text.count('"') > 2 * tokens_max:  # at least so many strings, or so many quotes within one
-        raise JsonFault("too_many_values", f"the text holds more than {tokens_max} values")
+        raise JsonFault(ErrorCode.TOO_MANY_VALUES, f"the text holds more than {tokens_max} values")
     bare = _STRINGS.sub("", text)
     tokens = sum(bare.count(char) for char in "[{,:")
     if tokens > tokens_max:
-        raise JsonFault("too_many_values", f"the text holds more than {tokens_max} values")
+        raise JsonFault(ErrorCode.TOO_MANY_VALUES, f"the text holds more than {tokens_max} values")
     depth = 0
     for match in _BRACKETS.finditer(bare):
         depth += 1 if match[0] in "[{" else -1
         if depth > depth_max:
-            raise JsonFault("too_deep", f"nested deeper than {depth_max} levels")
+            raise JsonFault(ErrorCode.TOO_DEEP, f"nested deeper than {depth_max} levels")
     return tokens
 
 
@@ -193,16 +195,16 @@ def _raise_fault(text: str, tokens: int, placeless: JsonFault) -> NoReturn:
     try:
         pairs = searcher.decode(text)
     except json.JSONDecodeError as exc:  # the first reader stopped before it came to this
-        raise JsonFault("not_json", f"not JSON at character {exc.pos}: {exc.msg}") from None
+        raise JsonFault(ErrorCode.NOT_JSON, f"not JSON at character {exc.pos}: {exc.msg}") from None
     for path, node in _walk(pairs, ""):
         if isinstance(node, _Pairs):
             times = Counter(name for name, _ in node)
             twice = next((name for name, count in times.items() if count > 1), None)
             if twice is not None:
-                raise JsonFault("duplicate_key", "a key stands twice in one object; keep one", _join(path, twice))
+                raise JsonFault(ErrorCode.DUPLICATE_KEY, "a key stands twice in one object; keep one", _join(path, twice))
         elif isinstance(node, _Literal):
             _check_number(node, path or None)
-    raise JsonFault("not_json", "not JSON")
+    raise JsonFault(ErrorCode.NOT_JSON, "not JSON")
 
 
 class _Literal(str):
@@ -211,13 +213,13 @@ class _Literal(str):
 
 def _check_number(literal: str, path: str | None) -> None:
     if literal.endswith(("NaN", "Infinity")):
-        raise JsonFault("not_finite", "NaN and Infinity are not JSON; send a number, a string or null", path)
+        raise JsonFault(ErrorCode.NOT_FINITE, "NaN and Infinity are not JSON; send a number, a string or null", path)
     if len(literal) > _NUMBER_CHARS_MAX:
-        raise JsonFault("number_too_long", f"a number has more than {_NUMBER_CHARS_MAX} characters", path)
+        raise JsonFault(ErrorCode.NUMBER_TOO_LONG, f"a number has more than {_NUMBER_CHARS_MAX} characters", path)
     if not _is_number(literal):
-        raise JsonFault("number_too_large", "the exponent of a number is beyond any arithmetic; send a string", path)
+        raise JsonFault(ErrorCode.NUMBER_TOO_LARGE, "the exponent of a number is beyond any arithmetic; send a string", path)
     if math.isinf(float(literal)):
-        raise JsonFault("not_finite", "a number is too large for a double, which reads it as Infinity; send a string", path)
+        raise JsonFault(ErrorCode.NOT_FINITE, "a number is too large for a double, which reads it as Infinity; send a string", path)
 
 
 def _is_number(literal: str) -> bool:
@@ -238,7 +240,7 @@ def _check_surrogates(text: str, value: Any) -> None:
             names = [name for name, _ in node] if isinstance(node, _Pairs) else []
             if any(map(_has_surrogate, names)) or (isinstance(node, str) and _has_surrogate(node)):
                 raise JsonFault(
-                    "lone_surrogate", "a \\u escape is half of a surrogate pair and stands for no character", path or None
+                    ErrorCode.LONE_SURROGATE, "a \\u escape is half of a surrogate pair and stands for no character", path or None
                 ) from None
         raise
 

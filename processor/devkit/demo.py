@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import orjson
 
 from processor.client.topics import request_producer
+from processor.contract.records import Status
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.devkit.processes import API_KEY, ProcessorProcess, SimulatorProcess, processor_environment
 from processor.devkit.topic_watch import TopicWatch
@@ -32,6 +33,7 @@ _END_S = 240.0  # the run is judged as it is then
 _RESTART_S = 0.5
 _REPLICAS = ("processor-1", "processor-2", "processor-3")
 _DELAYS_S = (1, 5, 10)
+_SHOWN = (Status.SUCCEEDED, Status.REJECTED, Status.FAILED, Status.EXPIRED, Status.IN_DOUBT)
 _FAULTS = {
     "latency_s": {"median": 0.08, "sigma": 0.6, "max": 1.0},
     "rates": {"lost_reply": 0.02, "reset": 0.01, "error_500_html": 0.02, "error_503": 0.02, "throttle_429": 0.01},
@@ -78,11 +80,7 @@ class Report:
                 "finals": j.finals,
                 "missing": len(j.missing),
                 "duplicated": len(j.duplicated),
-                "succeeded": j.by_status.get("succeeded", 0),
-                "rejected": j.by_status.get("rejected", 0),
-                "failed": j.by_status.get("failed", 0),
-                "expired": j.by_status.get("expired", 0),
-                "in_doubt": j.by_status.get("in_doubt", 0),
+                **{status.value: j.by_status.get(status.value, 0) for status in _SHOWN},
                 "retries": j.retries,
                 "early_retries": j.early_retries,
                 "late_retry_p99_ms": j.late_retry_p99_ms,
@@ -167,7 +165,7 @@ class Demo:
         return Report(judgement, self._killed, duration_s)
 
     def _take_final(self, result: dict[str, Any]) -> None:
-        if result["operation"] == "session.create" and result["status"] == "succeeded":
+        if result["operation"] == "session.create" and result["status"] == Status.SUCCEEDED:
             self._sessions.put_nowait(result["output"]["session_id"])
 
     async def _publish(self, settings: Settings) -> None:

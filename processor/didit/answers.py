@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from processor.contract.codes import ErrorCode
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -21,7 +23,7 @@ class NoReply:
     """No response. ``sent`` is False only if provably nothing of the request has left."""
 
     sent: bool
-    code: str  # timeout | reset | connect_failed | ...
+    code: ErrorCode
     open: bool = False  # the server may still be at work on it
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from processor.contract.codes import ForeignCode, didit_code
 from processor.contract.strict_json import JsonFault, loads
 from processor.didit.answers import Reply
 
@@ -34,10 +35,9 @@ def error_text(body: Any) -> str:
     return " ".join(found).lower()[:_TEXT_CHARS_MAX]
 
 
-def error_code(body: Any) -> str | None:
+def error_code(body: Any) -> ForeignCode | None:
     """Didit's own stable ``code``, where there is one."""
-    code = body.get("code") if isinstance(body, dict) else None
-    return code if isinstance(code, str) and _FIELD.fullmatch(code) else None
+    return didit_code(body.get("code")) if isinstance(body, dict) else None
 
 
 def error_field(body: Any) -> str | None:

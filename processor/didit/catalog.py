@@ -51,7 +51,6 @@ class Operation:
     unbilled: frozenset[int] = frozenset()  # answers after which nothing was done or billed, by its reference page
     versioned: bool = False  # a v2 path exists beside that of v3
     content_type: str = "application/json"  # of the answer
-    for_callers: bool = True
 
     @property
     def path_fields(self) -> tuple[str, ...]:
@@ -210,6 +209,49 @@ _CHECKS = (
 )
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType({row.name: row for row in (*_SESSIONS, *_CHECKS)})
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """An operation that is more than one call: one begins it, another one polls what that has begun until it is settled."""
+
+    name: str
+    first_call: Operation
+    poll_call: Operation
+
+
+_COMPOSITES = (Composite("verification", OPERATIONS["session.create"], OPERATIONS["session.decision"]),)
+COMPOSITES: Mapping[str, Composite] = MappingProxyType({row.name: row for row in _COMPOSITES})
+
+REQUESTABLE = frozenset({*OPERATIONS, *COMPOSITES})
+"""What a request may name as its operation."""
+
+
+def first_call(name: str) -> Operation:
+    """The call that a request of this operation begins with.
+
+    Raises:
+        KeyError: if there is no such operation.
+    """
+    return COMPOSITES[name].first_call if name in COMPOSITES else OPERATIONS[name]
+
+
+def is_polled(name: str) -> bool:
+    """Whether the operation goes on after its first call, and is polled."""
+    return name in COMPOSITES
+
+
+def next_call(name: str | None, *, polled: bool) -> Operation | None:
+    """The call that a request makes next; None if the operation is not known, so that no call is made.
+
+    Args:
+        name: its operation, if that could be read.
+        polled: the first call was made: its session is there.
+    """
+    if name not in REQUESTABLE:
+        return None
+    return COMPOSITES[name].poll_call if polled and name in COMPOSITES else first_call(name)
+
 
 SCOPES_OF: Mapping[str, tuple[str, ...]] = MappingProxyType({name: row.scopes for name, row in OPERATIONS.items()})
 """The scopes that a call of each operation counts in."""

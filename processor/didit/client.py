@@ -10,6 +10,7 @@ import aiohttp
 from yarl import URL
 
 from processor import __version__
+from processor.contract.codes import ErrorCode
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, HttpCall
 from processor.settings import DiditSettings
@@ -74,15 +75,15 @@ class DiditClient:
                     return Reply(response.status, response.headers, body, truncated)
         except TimeoutError as exc:
             sent = not isinstance(exc, aiohttp.ConnectionTimeoutError)
-            return NoReply(sent=sent, code="timeout" if sent else "connect_failed", open=sent)
+            return NoReply(sent=sent, code=ErrorCode.TIMEOUT if sent else ErrorCode.CONNECT_FAILED, open=sent)
         except aiohttp.ClientConnectorError:
-            return NoReply(sent=False, code="connect_failed")
+            return NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)
         except aiohttp.ClientPayloadError:
-            return NoReply(sent=True, code="reset")
+            return NoReply(sent=True, code=ErrorCode.RESET)
         except (aiohttp.ClientError, OSError):
-            return NoReply(sent=True, code="reset")
+            return NoReply(sent=True, code=ErrorCode.RESET)
         except ValueError:  # a response that is no HTTP
-            return NoReply(sent=True, code="reset")
+            return NoReply(sent=True, code=ErrorCode.RESET)
 
     async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
         size_max = self._settings.response_bytes_max

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from processor.contract.codes import ErrorCode
 from processor.contract.records import Hint
 
 _JITTER_PART = 0.1
@@ -19,8 +20,14 @@ _AFTER_EXPIRY_S = 5.0
 _SECOND_MS = 1000
 
 # how a settled session ends its request: None is a success, else the code of its error
-_ENDS: Mapping[str, str | None] = MappingProxyType(
-    {"Approved": None, "Declined": None, "Kyc Expired": None, "Expired": "session_expired", "Abandoned": "session_abandoned"}
+_ENDS: Mapping[str, ErrorCode | None] = MappingProxyType(
+    {
+        "Approved": None,
+        "Declined": None,
+        "Kyc Expired": None,
+        "Expired": ErrorCode.SESSION_EXPIRED,
+        "Abandoned": ErrorCode.SESSION_ABANDONED,
+    }
 )
 _BELIEVED = frozenset({"v2", "raw"})  # signatures over the whole body
 
@@ -30,7 +37,7 @@ class Settled:
     """The person is done, or never will be. ``code`` is None for a decision."""
 
     output: Any
-    code: str | None
+    code: ErrorCode | None
 
     @property
     def name(self) -> str:

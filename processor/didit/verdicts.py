@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from processor.contract.codes import Code, ErrorCode, http_code
 from processor.didit import bodies, retry_after
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.catalog import Idempotency, Operation
@@ -41,7 +42,7 @@ class Throttled:
 class Deferred:
     """Not done: something that only this request needs is busy."""
 
-    code: str
+    code: Code
     wait_s: float | None
 
 
@@ -49,7 +50,7 @@ class Deferred:
 class Transient:
     """Not done, or done without harm; worth another attempt."""
 
-    code: str
+    code: Code
     http_status: int | None
     wait_s: float | None
 
@@ -58,7 +59,7 @@ class Transient:
 class Ambiguous:
     """It may have been done, and billed."""
 
-    code: str
+    code: Code
     http_status: int | None
     wait_s: float | None
 
@@ -67,7 +68,7 @@ class Ambiguous:
 class Refused:
     """The request's own fault; another attempt would end the same."""
 
-    code: str
+    code: Code
     http_status: int
     output: Any
     field: str | None
@@ -78,7 +79,7 @@ class Refused:
 class Unfit:
     """Not called: what the request names cannot be sent. ``field`` is its path, ``hint`` ours to show."""
 
-    code: str
+    code: ErrorCode
     field: str
     hint: str
 
@@ -87,7 +88,7 @@ class Unfit:
 class AccountFault:
     """Key, permission, credits or contract: every request would end like this one."""
 
-    code: str
+    code: ErrorCode
     http_status: int
 
 
@@ -95,7 +96,7 @@ class AccountFault:
 class OurFault:
     """The answer shows that this program calls wrongly."""
 
-    code: str
+    code: ErrorCode
     http_status: int
 
 
@@ -127,7 +128,7 @@ def classify(operation: Operation, answer: Answer) -> Verdict:
     return next(make(seen) for _, fits, make in _TABLE if fits(seen))
 
 
-def _doubtful(operation: Operation, code: str, status: int | None, wait_s: float | None) -> Verdict:
+def _doubtful(operation: Operation, code: Code, status: int | None, wait_s: float | None) -> Verdict:
     if operation.idempotency is Idempotency.SAFE:
         return Transient(code, status, wait_s)
     return Ambiguous(code, status, wait_s)
@@ -210,32 +211,32 @@ def _hinted_limit(seen: _Seen) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None  # noqa: PLR2004 - a sane number
 
 
-def _deferred(code: str) -> Callable[[_Seen], Verdict]:
+def _deferred(code: ErrorCode) -> Callable[[_Seen], Verdict]:
     return lambda seen: Deferred(code, seen.wait_s if seen.wait_s is not None else _RESOURCE_WAIT_S)
 
 
-def _refused_as(code: str) -> Callable[[_Seen], Verdict]:
+def _refused_as(code: ErrorCode) -> Callable[[_Seen], Verdict]:
     return lambda seen: Refused(code, seen.status, bodies.kept(seen.body, seen.reply), None)
 
 
 def _refused(seen: _Seen) -> Verdict:
-    code = bodies.error_code(seen.body) or f"http_{seen.status}"
+    code = bodies.error_code(seen.body) or http_code(seen.status)
     return Refused(code, seen.status, bodies.kept(seen.body, seen.reply), bodies.error_field(seen.body))
 
 
 def _blocked(seen: _Seen) -> Verdict:
-    return Refused("vendor_data_blocked", seen.status, bodies.kept(seen.body, seen.reply), "input.vendor_data", dead_letter=False)
+    return Refused(ErrorCode.VENDOR_DATA_BLOCKED, seen.status, bodies.kept(seen.body, seen.reply), "input.vendor_data", dead_letter=False)
 
 
-def _account(code: str) -> Callable[[_Seen], Verdict]:
+def _account(code: ErrorCode) -> Callable[[_Seen], Verdict]:
     return lambda seen: AccountFault(code, seen.status)
 
 
 def _not_done(seen: _Seen) -> Verdict:
-    return Transient(bodies.error_code(seen.body) or f"http_{seen.status}", seen.status, seen.wait_s)
+    return Transient(bodies.error_code(seen.body) or http_code(seen.status), seen.status, seen.wait_s)
 
 
-def _unclear(code: str) -> Callable[[_Seen], Verdict]:
+def _unclear(code: ErrorCode) -> Callable[[_Seen], Verdict]:
     return lambda seen: _doubtful(seen.operation, code, seen.status, seen.wait_s)
 
 
@@ -243,14 +244,14 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
     ("success", _is_success, lambda seen: Success(seen.body)),
     ("file", _is_file, _file),
     ("no content", _is_empty_success, lambda _: Success(None)),
-    ("2xx that is no success", lambda seen: 200 <= seen.status < 300, _unclear("unreadable_answer")),  # noqa: PLR2004 - RFC 9110
-    ("redirect", lambda seen: 300 <= seen.status < 400, lambda seen: OurFault("redirected", seen.status)),  # noqa: PLR2004 - RFC 9110
-    ("409 of a key whose call is running", _key_in_use, _deferred("key_in_use")),
-    ("409 of a key", _keyed_conflict, lambda seen: Transient("key_conflict", seen.status, None)),
-    ("429 of one phone number", _all(_at(429), _matches("phone number", "verification attempts")), _deferred("phone_attempts")),
-    ("429 of an import job", _all(_at(429), _matches("import job")), _deferred("import_running")),
-    ("429 of the sandbox quota", _all(_at(429), _matches("sandbox session quota")), _deferred("sandbox_quota")),
-    ("429 of a cooldown", _all(_at(429), _matches("cooldown", "resubmi")), _deferred("cooldown")),
+    ("2xx that is no success", lambda seen: 200 <= seen.status < 300, _unclear(ErrorCode.UNREADABLE_ANSWER)),  # noqa: PLR2004 - RFC 9110
+    ("redirect", lambda seen: 300 <= seen.status < 400, lambda seen: OurFault(ErrorCode.REDIRECTED, seen.status)),  # noqa: PLR2004 - RFC 9110
+    ("409 of a key whose call is running", _key_in_use, _deferred(ErrorCode.KEY_IN_USE)),
+    ("409 of a key", _keyed_conflict, lambda seen: Transient(ErrorCode.KEY_CONFLICT, seen.status, None)),
+    ("429 of one phone number", _all(_at(429), _matches("phone number", "verification attempts")), _deferred(ErrorCode.PHONE_ATTEMPTS)),
+    ("429 of an import job", _all(_at(429), _matches("import job")), _deferred(ErrorCode.IMPORT_RUNNING)),
+    ("429 of the sandbox quota", _all(_at(429), _matches("sandbox session quota")), _deferred(ErrorCode.SANDBOX_QUOTA)),
+    ("429 of a cooldown", _all(_at(429), _matches("cooldown", "resubmi")), _deferred(ErrorCode.COOLDOWN)),
     ("429 rate limit", _is_rate_limit, _throttled),
     ("429 bare", _at(429), lambda seen: Throttled((), seen.wait_s)),
     (
@@ -258,22 +259,22 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
         _all(_of("session.update_status"), _at(400), _matches("same as the current")),
         lambda seen: Success(seen.body),
     ),
-    ("no PDF yet", _all(_of("session.pdf"), _at(403), _matches("only generate a pdf")), _refused_as("session_not_settled")),
-    ("shared before", _all(_of("session.import_shared"), _at(403), _matches("already been shared")), _refused_as("already_shared")),
+    ("no PDF yet", _all(_of("session.pdf"), _at(403), _matches("only generate a pdf")), _refused_as(ErrorCode.SESSION_NOT_SETTLED)),
+    ("shared before", _all(_of("session.import_shared"), _at(403), _matches("already been shared")), _refused_as(ErrorCode.ALREADY_SHARED)),
     ("no service answered", _all(_of("database_validation"), _at(502), _retryable), _not_done),
     (
         "services failed",
         _all(_of("database_validation"), _at(502), lambda seen: isinstance(seen.body, dict)),
-        _refused_as("services_failed"),
+        _refused_as(ErrorCode.SERVICES_FAILED),
     ),
     ("nothing done", lambda seen: seen.status in seen.operation.unbilled, _not_done),
-    ("no credits", _all(_at(400, 402, 403), _matches("enough credits", "top up")), _account("no_credits")),
-    ("402", _at(402), _account("payment_required")),
-    ("contract", _matches("contract_billing_suspended"), _account("contract_suspended")),
-    ("key", _at(401, 403), _account("key_refused")),
+    ("no credits", _all(_at(400, 402, 403), _matches("enough credits", "top up")), _account(ErrorCode.NO_CREDITS)),
+    ("402", _at(402), _account(ErrorCode.PAYMENT_REQUIRED)),
+    ("contract", _matches("contract_billing_suspended"), _account(ErrorCode.CONTRACT_SUSPENDED)),
+    ("key", _at(401, 403), _account(ErrorCode.KEY_REFUSED)),
     ("blocked", _all(_at(400), _matches("has been blocked")), _blocked),
-    ("timeouts of the server", _at(408, 425), _unclear("server_timeout")),
+    ("timeouts of the server", _at(408, 425), _unclear(ErrorCode.SERVER_TIMEOUT)),
     ("other 4xx", lambda seen: 400 <= seen.status < 500, _refused),  # noqa: PLR2004 - RFC 9110
-    ("5xx", lambda seen: seen.status >= 500, lambda seen: _doubtful(seen.operation, f"http_{seen.status}", seen.status, seen.wait_s)),  # noqa: PLR2004 - RFC 9110
-    ("anything else", lambda _: True, _unclear("unreadable_answer")),
+    ("5xx", lambda seen: seen.status >= 500, lambda seen: _doubtful(seen.operation, http_code(seen.status), seen.status, seen.wait_s)),  # noqa: PLR2004 - RFC 9110
+    ("anything else", lambda _: True, _unclear(ErrorCode.UNREADABLE_ANSWER)),
 )

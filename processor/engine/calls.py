@@ -24,6 +24,7 @@ from processor.budget.permits import (
     Parked,
     Permit,
 )
+from processor.contract.codes import ErrorCode
 from processor.contract.digests import content_digest, request_digest, source_digest
 from processor.contract.records import Priority, Source
 from processor.didit.answers import Answer, NoReply, Reply
@@ -38,7 +39,6 @@ from processor.stream.handler import Work
 
 _CLASSES = {Priority.URGENT: CallClass.URGENT, Priority.NORMAL: CallClass.NORMAL, Priority.BULK: CallClass.BULK}
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
-QUEUE_FULL = "queue_full"  # see ``permits.Parked``
 _SERVER_FAULT = 500  # RFC 9110, 15.6
 _SERVER_TIMEOUTS = frozenset({408, 425})
 
@@ -136,7 +136,7 @@ class DiditCaller:
             job.hop.first_ms,
             identity,
             operation.timeout_s + len(call.files) * self._files.longest_s,
-            returning=job.hop.last_error == QUEUE_FULL,
+            returning=job.hop.last_error == ErrorCode.QUEUE_FULL,
             announced=operation.idempotency is Idempotency.SINGLE,
             settled_ms=settled_ms,
         )

@@ -11,11 +11,12 @@ from typing import assert_never
 import structlog
 
 from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplicate, InDoubt, Parked
+from processor.contract.codes import Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.records import OnDoubt, Record, call_reference
 from processor.contract.trace_context import carry_span
 from processor.didit.calls import build_call, detail_call, list_call
-from processor.didit.catalog import OPERATIONS, Idempotency, Operation
+from processor.didit.catalog import COMPOSITES, OPERATIONS, Idempotency, Operation, first_call, is_polled
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
 from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Unfit, Verdict
 from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles
@@ -30,8 +31,6 @@ from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, W
 log = structlog.get_logger(__name__)
 
 _BARE_THROTTLE_S = 5.0  # a rate-limit 429 that names no time still holds its scope up
-VERIFICATION = "verification"  # the one operation that is more than a call
-_CREATES = frozenset({"session.create", VERIFICATION})
 _HARMLESS = frozenset({Idempotency.SAFE, Idempotency.KEYED})  # calling once more does no harm, whatever became of an earlier call
 
 
@@ -83,11 +82,9 @@ class Engine:
         job = Job(record, decoded.request, decoded.hop)
         self._warn_once(job)
         try:
-            if job.request.operation != VERIFICATION:
-                return await self._serve(job, OPERATIONS[job.request.operation], work)
-            if job.hop.session_id is None:
-                return await self._serve(job, OPERATIONS["session.create"], work)
-            return await self._poll(job, job.hop.session_id, work)
+            if job.hop.session_id is not None and is_polled(job.request.operation):
+                return await self._poll(job, job.hop.session_id, work)
+            return await self._serve(job, first_call(job.request.operation), work)
         except BudgetClosedError as exc:
             raise WorkAbandonedError("the budget is closed") from exc
 
@@ -131,13 +128,13 @@ class Engine:
                     self._log_account_fault(answer)
                 case Throttled(_, wait_s):
                     self._pause(answer)
-                    return self._defer(job, "throttled", wait_s)
+                    return self._defer(job, ErrorCode.THROTTLED, wait_s)
                 case Deferred(code, wait_s) | Transient(code, _, wait_s) | Ambiguous(code, _, wait_s):
                     return self._defer(job, code, wait_s)
                 case Refused() | Unfit() | OurFault():  # the session is gone, or we call wrongly
                     if job.hop.settled is not None:
                         return NothingToPublish("published_before")  # it was deleted since
-                    return self._conclude(job, OPERATIONS["session.decision"], Judged(self._clock_ms(), answer))
+                    return self._conclude(job, COMPOSITES[job.request.operation].poll_call, Judged(self._clock_ms(), answer))
                 case _:
                     assert_never(answer)
 
@@ -146,7 +143,7 @@ class Engine:
         verdict = judged.verdict
         if isinstance(verdict, Throttled):
             self._pause(verdict)
-        if isinstance(verdict, Success) and job.request.operation == VERIFICATION:
+        if isinstance(verdict, Success) and is_polled(job.request.operation):
             return self._polling.begin(job, verdict)
         now_ms, down = self._clock_ms(), self._budget.is_down(operation.name)
         outputs, again = self._outputs.judged(
@@ -173,7 +170,7 @@ class Engine:
             case _:
                 assert_never(answer)
 
-    def _defer(self, job: Job, code: str, wait_s: float | None) -> Outputs:
+    def _defer(self, job: Job, code: Code, wait_s: float | None) -> Outputs:
         """Put off without counting an attempt."""
         outputs, again = self._outputs.deferred(job, code, wait_s, self._clock_ms(), self._draw())
         self._log_retry(job, again)
@@ -188,12 +185,12 @@ class Engine:
             if isinstance(found, DeadlinePassed | Parked):
                 return found
             if found is None and settled_ms < over_ms:  # it may still come about
-                found = Deferred("doubt_settling", (over_ms - settled_ms) / 1000)
+                found = Deferred(ErrorCode.DOUBT_SETTLING, (over_ms - settled_ms) / 1000)
             if found is not None:
                 return Judged(job.hop.doubt_ms, found)
         elif job.hop.doubt_ms is not None and operation.idempotency is Idempotency.SINGLE:
             if job.request.on_doubt is OnDoubt.FAIL:
-                return Judged(job.hop.doubt_ms, Ambiguous("call_unanswered", None, None))
+                return Judged(job.hop.doubt_ms, Ambiguous(ErrorCode.CALL_UNANSWERED, None, None))
             settled_ms = inf
         return await self._caller.call(build_call(operation, job.request, job.hop), job, work, settled_ms=settled_ms)
 
@@ -240,7 +237,11 @@ class Engine:
             )
 
     def _warn_once(self, job: Job) -> None:
-        if not self._warned and job.request.operation in _CREATES and not job.request.input.get("vendor_data"):
+        if (
+            not self._warned
+            and first_call(job.request.operation) is OPERATIONS["session.create"]
+            and not job.request.input.get("vendor_data")
+        ):
             self._warned = True
             log.warning("vendor_data_missing", hint="Didit sees a new user for each such request; give the id of the person")
 
@@ -274,5 +275,5 @@ def _reference(job: Job) -> str:
 def _of_lookup(verdict: Verdict) -> Verdict:
     """A lookup that is refused says nothing of the create: the doubt stays, and is looked into again."""
     if isinstance(verdict, Refused | OurFault):
-        return Transient("lookup_refused", verdict.http_status, None)
+        return Transient(ErrorCode.LOOKUP_REFUSED, verdict.http_status, None)
     return verdict

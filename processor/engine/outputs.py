@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, assert_never
 
+from processor.contract.codes import Code, ErrorCode, ErrorType
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.encode import dead_letter_output, result_output, retry_output
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, ResultKind, Status
@@ -16,18 +17,6 @@ from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault
 from processor.retry.policy import Again, delay_topic_s, next_attempt
 from processor.settings import LaneSettings, RetrySettings
 
-# what a caller or operator is told; codes are stable, texts are not
-_HINTS = {
-    "request_refused": "Didit refused the request; its answer is in `output`. Correct the request and publish it under a new request_id.",
-    "exhausted": "every attempt failed; redrive the dead letter once the cause is gone.",
-    "expired": "the deadline of the request passed before it could be completed.",
-    "session_over": "the session has ended without a decision: the person did not finish it in time; ask for a new verification.",
-    "in_doubt": "a billed call may have taken place and there is no way to know; look in Didit's console before repeating it.",
-    "conflict": "another record with this request_id has asked for something else, and that one counts; publish this one under its own id.",
-    "our_fault": "the answer means that this program called wrongly (a redirect is never followed); report it.",
-    "output_too_large": "the answer is larger than a record may be; raise VP_LANES__OUTPUT_BYTES_MAX and the topics' max.message.bytes.",
-    "internal": "the processor failed on this record; report it with the source position, then redrive the dead letter.",
-}
 _KEY_AND_HEADERS_BYTES = 98_304
 
 
@@ -74,14 +63,14 @@ class OutputBuilder:
     def expired(self, job: Job, now_ms: int) -> list[Output]:
         """The caller's deadline passed: a final result, and nothing to redrive; unless an earlier call may have acted."""
         if job.hop.doubt_ms is not None:
-            return self._ended(job, Status.IN_DOUBT, _error("in_doubt", "deadline_passed"), now_ms)
-        return [self._final(job, Status.EXPIRED, _error("expired", "deadline_passed"), now_ms)]
+            return self._ended(job, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, ErrorCode.DEADLINE_PASSED), now_ms)
+        return [self._final(job, Status.EXPIRED, _expired(ErrorCode.DEADLINE_PASSED), now_ms)]
 
     def conflict(self, job: Job, now_ms: int) -> list[Output]:
         """Another record has asked for the same request id with another content: said under this record's own position."""
-        return self._ended(job, Status.CONFLICT, _error("conflict", "request_id_reused", field="request_id"), now_ms)
+        return self._ended(job, Status.CONFLICT, _error(ErrorType.CONFLICT, ErrorCode.REQUEST_ID_REUSED, field="request_id"), now_ms)
 
-    def deferred(self, job: Job, code: str, floor_s: float | None, now_ms: int, draw: float) -> tuple[list[Output], Again | None]:
+    def deferred(self, job: Job, code: Code, floor_s: float | None, now_ms: int, draw: float) -> tuple[list[Output], Again | None]:
         """Put off without counting an attempt; also says how, for the log."""
         return self._again(job, code, now_ms, draw, counted=False, floor_s=floor_s, doubt_ms=None, http_status=None)
 
@@ -112,15 +101,15 @@ class OutputBuilder:
             case Ambiguous(code, status, wait_s):
                 if operation.idempotency is Idempotency.SINGLE and job.request.on_doubt is OnDoubt.FAIL:
                     doubtful = job.doubting(called_ms)
-                    return self._ended(doubtful, Status.IN_DOUBT, _error("in_doubt", code, status), now_ms, called=1), None
+                    return self._ended(doubtful, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, code, status), now_ms, called=1), None
                 return self._again(job, code, now_ms, draw, counted=not down, floor_s=wait_s, doubt_ms=called_ms, http_status=status)
             case Refused(code, status, output, field, dead_letter):
-                error = _error("request_refused", code, status, field)
+                error = _error(ErrorType.REQUEST_REFUSED, code, status, field)
                 return self._ended(job, Status.FAILED, error, now_ms, called=1, output=output, dead_letter=dead_letter), None
             case Unfit(code, field, hint):
-                return self._ended(job, Status.REJECTED, ErrorInfo("invalid_request", code, hint, None, field), now_ms), None
+                return self._ended(job, Status.REJECTED, ErrorInfo(ErrorType.INVALID_REQUEST, code, hint, None, field), now_ms), None
             case OurFault(code, status):
-                return self._ended(job, Status.FAILED, _error("our_fault", code, status), now_ms, called=1), None
+                return self._ended(job, Status.FAILED, _error(ErrorType.OUR_FAULT, code, status), now_ms, called=1), None
             case AccountFault() | Throttled():
                 raise ValueError("an account fault is not the request's")
             case _:
@@ -131,20 +120,19 @@ class OutputBuilder:
         hop = replace(job.hop, attempt=job.hop.attempt + 1, session_id=str(output["session_id"]), doubt_ms=None, first_failure_ms=None)
         progress = self._final(replace(job, hop=hop), Status.WAITING, None, now_ms, output=output, kind=ResultKind.PROGRESS)
         if progress.size_bytes > self._output_bytes_max:
-            return self._ended(job, Status.FAILED, _error("output_too_large", "output_too_large"), now_ms, called=1)
+            return self._ended(job, Status.FAILED, _TOO_LARGE, now_ms, called=1)
         return [progress, self._poll_later(replace(job, hop=hop), wait_s, now_ms)]
 
     def polled(self, job: Job, wait_s: float, now_ms: int) -> list[Output]:
         """The person is not done; look again later."""
         return [self._poll_later(replace(job, hop=replace(job.hop, polls=job.hop.polls + 1)), wait_s, now_ms)]
 
-    def settled(self, job: Job, output: Any, code: str | None, now_ms: int) -> list[Output]:
+    def settled(self, job: Job, output: Any, code: ErrorCode | None, now_ms: int) -> list[Output]:
         """The person is done, or out of time: the final result of a verification. ``code`` is None for a decision."""
         version = job.hop.polls if job.hop.settled is not None else 0
         if code is None:
             return self._succeeded(job, output, now_ms, called=0, version=version)
-        error = ErrorInfo("expired", code, _HINTS["session_over"])
-        return [self._final(job, Status.EXPIRED, error, now_ms, output=output, version=version)]
+        return [self._final(job, Status.EXPIRED, _expired(code), now_ms, output=output, version=version)]
 
     def poll_again(self, job: Job, settled: str, wait_s: float, now_ms: int) -> Output:
         """It is settled, and may change: look again later."""
@@ -161,8 +149,7 @@ class OutputBuilder:
 
     def broken(self, record: Record, reason: str, now_ms: int) -> list[Output]:
         """A record on which the processor itself failed: still one final result and a dead letter."""
-        code = "output_too_large" if reason == "OutputTooLarge" else "internal_error"
-        error = _error("output_too_large" if reason == "OutputTooLarge" else "internal", code)
+        error = _TOO_LARGE if reason == "OutputTooLarge" else _error(ErrorType.INTERNAL, ErrorCode.INTERNAL_ERROR)
         decoded = decode(record)
         if isinstance(decoded, Accepted):
             return self._ended(Job(record, decoded.request, decoded.hop), Status.FAILED, error, now_ms)
@@ -171,13 +158,13 @@ class OutputBuilder:
     def _succeeded(self, job: Job, output: object, now_ms: int, called: int = 1, version: int = 0) -> list[Output]:
         out = self._final(job, Status.SUCCEEDED, None, now_ms, called=called, output=output, version=version)
         if out.size_bytes > self._output_bytes_max:
-            return self._ended(job, Status.FAILED, _error("output_too_large", "output_too_large"), now_ms, called=called)
+            return self._ended(job, Status.FAILED, _TOO_LARGE, now_ms, called=called)
         return [out]
 
     def _again(
         self,
         job: Job,
-        code: str,
+        code: Code,
         now_ms: int,
         draw: float,
         *,
@@ -203,10 +190,10 @@ class OutputBuilder:
         if doubt_ms is not None:
             job = job.doubting(doubt_ms)  # the dead letter says so too: who redrives it looks the call up first
         if job.hop.doubt_ms is not None:
-            return self._ended(job, Status.IN_DOUBT, _error("in_doubt", code, http_status), now_ms, called=called), None
-        if step.code == "deadline_passed":
+            return self._ended(job, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, code, http_status), now_ms, called=called), None
+        if step.deadline_passed:
             return self.expired(job, now_ms), None
-        return self._ended(job, Status.FAILED, _error("exhausted", code, http_status), now_ms, called=called), None
+        return self._ended(job, Status.FAILED, _error(ErrorType.EXHAUSTED, code, http_status), now_ms, called=called), None
 
     def _ended(
         self,
@@ -260,12 +247,19 @@ class OutputBuilder:
 def _of_this_request(job: Job, operation: Operation, verdict: Verdict) -> Verdict:
     """What a verdict means for this request alone."""
     if isinstance(verdict, Throttled):
-        return Deferred("throttled", verdict.wait_s)
+        return Deferred(ErrorCode.THROTTLED, verdict.wait_s)
     gone = operation.name == "session.delete" and isinstance(verdict, Refused) and verdict.http_status == HTTPStatus.NOT_FOUND
     if gone and job.hop.attempt:  # an earlier attempt has deleted it, and its answer was lost
         return Success(None)
     return verdict
 
 
-def _error(kind: str, code: str, http_status: int | None = None, field: str | None = None) -> ErrorInfo:
-    return ErrorInfo(kind, code, _HINTS[kind], http_status, field)
+def _error(kind: ErrorType, code: Code, http_status: int | None = None, field: str | None = None) -> ErrorInfo:
+    return ErrorInfo(kind, code, kind.message, http_status, field)
+
+
+def _expired(code: ErrorCode) -> ErrorInfo:
+    return ErrorInfo(ErrorType.EXPIRED, code, code.message)
+
+
+_TOO_LARGE = _error(ErrorType.OUTPUT_TOO_LARGE, ErrorCode.OUTPUT_TOO_LARGE)

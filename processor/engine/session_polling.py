@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from processor.budget.permits import CallClass, Parked
+from processor.contract.codes import ErrorCode
 from processor.didit.calls import detail_call
 from processor.didit.follow import Settled, expires_in_s, judge_decision, judge_hint, next_poll_s
 from processor.didit.verdicts import Failure, Success
@@ -56,9 +57,9 @@ class SessionPolling:
         if job.hop.settled is not None:
             return None  # it was settled in time, and is open again
         if now_ms >= job.hop.first_ms + int(1000 * self._settings.longest_s):
-            return Settled(decision, "not_settled_in_time")
+            return Settled(decision, ErrorCode.NOT_SETTLED_IN_TIME)
         if job.request.deadline_ms is not None and now_ms >= job.request.deadline_ms:
-            return Settled(decision, "deadline_passed")
+            return Settled(decision, ErrorCode.DEADLINE_PASSED)
         return None
 
     def _settle(self, job: Job, settled: Settled) -> Outcome:

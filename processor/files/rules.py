@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urljoin, urlsplit
 
+from processor.contract.codes import ErrorCode
 from processor.didit.catalog import FileRule
 
 _HTTPS_PORT = 443
@@ -24,9 +25,9 @@ _CHAIN = "::"  # fsspec reads "a::b" as a file within a file, wherever b is
 
 
 class FileFault(Exception):  # noqa: N818 - a fault of the input, not an error of ours
-    """A file cannot be sent. ``code`` is stable; ``lasting`` if another attempt would end the same."""
+    """A file cannot be sent. ``lasting`` if another attempt would end the same."""
 
-    def __init__(self, code: str, hint: str, *, lasting: bool = True) -> None:
+    def __init__(self, code: ErrorCode, hint: str, *, lasting: bool = True) -> None:
         super().__init__(hint)
         self.code, self.hint, self.lasting = code, hint, lasting
         self.field = ""  # the member of the input that names the file
@@ -113,13 +114,13 @@ def check_content(content: bytes, rule: FileRule) -> str:
         FileFault: ``file_empty``, ``file_too_large`` or ``file_type``.
     """
     if not content:
-        raise FileFault("file_empty", "the file is empty")
+        raise FileFault(ErrorCode.FILE_EMPTY, "the file is empty")
     if len(content) > rule.size_bytes_max:
         raise too_large(rule)
     found = content_type(content)
     if found not in rule.content_types:
         kinds = ", ".join(sorted(rule.content_types))
-        raise FileFault("file_type", f"the file does not begin like one of {kinds}")
+        raise FileFault(ErrorCode.FILE_TYPE, f"the file does not begin like one of {kinds}")
     return found
 
 
@@ -132,7 +133,7 @@ def content_type(content: bytes) -> str | None:
 
 def too_large(rule: FileRule) -> FileFault:
     """More bytes than Didit takes."""
-    return FileFault("file_too_large", f"the file is longer than {rule.size_bytes_max} bytes")
+    return FileFault(ErrorCode.FILE_TOO_LARGE, f"the file is longer than {rule.size_bytes_max} bytes")
 
 
 _STARTS = (
@@ -192,4 +193,4 @@ def _leads_out(path: str) -> bool:
 
 
 def _not_allowed() -> FileFault:
-    return FileFault("file_not_allowed", "the reference is not within VP_FILES__ROOTS, __HOSTS or __PREFIXES")
+    return FileFault(ErrorCode.FILE_NOT_ALLOWED, "the reference is not within VP_FILES__ROOTS, __HOSTS or __PREFIXES")

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping
 from math import inf
 
 from processor.budget.view import BudgetView, ScopeView
-from processor.didit.catalog import OPERATIONS
+from processor.contract.codes import ErrorCode
+from processor.didit.catalog import OPERATIONS, next_call
 from processor.monitoring.formatting import duration
 from processor.monitoring.model import DrainView, Overview
-from processor.repair.dead_letter import called_operation
 from processor.repair.model import DelayedRecord
 
-BUDGET_REASONS = frozenset({"queue_full", "scope_paused", "throttled"})  # parked for want of budget: backlog, whatever their due time
+BUDGET_REASONS = frozenset(
+    {ErrorCode.QUEUE_FULL, ErrorCode.SCOPE_PAUSED, ErrorCode.THROTTLED}
+)  # parked for want of budget: backlog, whatever their due time
 _SHORT_S = 60.0
 _FULL_PART = 0.85
 
@@ -29,7 +31,7 @@ def owed_calls(asked_for: Mapping[str, float], waiting: Iterable[DelayedRecord],
             calls[key] = calls.get(key, 0.0) + 1
     owed = dict.fromkeys((scope for operation in OPERATIONS.values() for scope in operation.scopes), 0.0)
     for (name, follows), count in calls.items():
-        operation = called_operation(name, follows=follows)
+        operation = next_call(name, polled=follows)
         for scope in operation.scopes if operation is not None else ():  # what cannot be read is rejected without a call
             owed[scope] += count
     return {scope: round(count) for scope, count in owed.items()}

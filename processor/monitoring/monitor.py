@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from processor.budget.view import BudgetView
+from processor.didit.catalog import REQUESTABLE
 from processor.monitoring.delayed_view import delayed_view
 from processor.monitoring.drain import drains, owed_calls, verdict
 from processor.monitoring.group_inspector import GroupInspector
@@ -36,7 +37,7 @@ class GroupMonitor:
     ) -> None:
         self.waiting, self.dead_letters = DelayedIndex(settings), DeadLetterIndex(settings)
         self._settings, self._budget, self._scopes_of, self._now_ms = settings, budget, scopes_of, now_ms
-        self._surveyor = GroupInspector(settings, {*scopes_of, "verification"}, now_ms=now_ms)
+        self._surveyor = GroupInspector(settings, REQUESTABLE, now_ms=now_ms)
 
     async def survey(self) -> Survey:
         """What the brokers say.

@@ -174,8 +174,3 @@ WEBHOOKS_UNFAMILIAR = _counter(
 
 _GROUP[0] = "Process"
 BUILD = _gauge("build_info", "1, with the versions", "version", "python", "aiokafka", unit="bool")
-
-
-def bounded(value: str | None, known: Iterable[str]) -> str:
-    """``value`` if it is known beforehand, else ``other``: the number of series must not depend on the input."""
-    return value if value is not None and value in known else OTHER

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.dead_letters import UNKNOWN, read_hop_left, read_identity, read_reason
 from processor.contract.records import Hop, Record
-from processor.didit.catalog import OPERATIONS, Idempotency, Operation
+from processor.didit.catalog import Idempotency, Operation, next_call
 from processor.repair.model import DeadLetter
 
-REDRIVEN = "redriven"  # the code of a redriven record's wait
-VERIFICATION = "verification"
-_AFTER_A_CALL = frozenset({"in_doubt", "output_too_large", "internal", UNKNOWN})  # the answer had come, or may have
+_AFTER_A_CALL = frozenset({ErrorType.IN_DOUBT, ErrorType.OUTPUT_TOO_LARGE, ErrorType.INTERNAL, UNKNOWN})  # the answer had come, or may have
 
 
 def dead_letter_of(record: Record) -> DeadLetter:
@@ -37,16 +36,9 @@ def dead_letter_of(record: Record) -> DeadLetter:
     )
 
 
-def called_operation(operation: str | None, *, follows: bool) -> Operation | None:
-    """The call that a round begins with; None if no operation is known, and so no call is made. ``follows``: its session is there."""
-    if operation == VERIFICATION:
-        return OPERATIONS["session.decision" if follows else "session.create"]
-    return OPERATIONS.get(operation or "")
-
-
 def call_of(dead_letter: DeadLetter) -> Operation | None:
     """The call that a redrive of this dead letter begins with, if any."""
-    return called_operation(dead_letter.operation, follows=dead_letter.hop.session_id is not None)
+    return next_call(dead_letter.operation, polled=dead_letter.hop.session_id is not None)
 
 
 def may_be_billed_again(dead_letter: DeadLetter) -> bool:
@@ -71,7 +63,7 @@ def redriven_hop(dead_letter: DeadLetter, due_ms: int) -> Hop:
         doubt_ms = None
     elif operation is not None and operation.idempotency is Idempotency.RECONCILABLE and doubt_ms is None and _may_have_acted(dead_letter):
         doubt_ms = hop.first_ms
-    return replace(hop, hop=hop.hop + 1, attempt=0, replay=hop.replay + 1, due_ms=due_ms, last_error=REDRIVEN, doubt_ms=doubt_ms)
+    return replace(hop, hop=hop.hop + 1, attempt=0, replay=hop.replay + 1, due_ms=due_ms, last_error=ErrorCode.REDRIVEN, doubt_ms=doubt_ms)
 
 
 def call_over_ms(dead_letter: DeadLetter, now_ms: int, promise_ms: int) -> int:

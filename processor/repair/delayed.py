@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from processor.contract.codes import ErrorCode
 from processor.contract.decode import Rejected, decode
 from processor.contract.headers import peek_due_ms
 from processor.contract.records import Record
 from processor.repair.model import DelayedRecord
 from processor.stream.offsets import Finished
 
-FOLLOWING = "following"  # stands for the reason of one that follows a session: nothing went wrong
+FOLLOWING = str(ErrorCode.FOLLOWING)  # stands for the reason of one that follows a session: nothing went wrong
 _SECOND_MS = 1000
 
 RecordPosition = tuple[str, int]  # topic, partition
@@ -119,7 +120,7 @@ def delayed_record(record: Record) -> DelayedRecord:
 
 
 def _shared(text: str | None) -> str | None:
-    return None if text is None else sys.intern(text)  # a hundred thousand entries have a few operations and codes
+    return None if text is None else sys.intern(str(text))  # a hundred thousand entries have a few operations and codes
 
 
 def select(records: Iterable[DelayedRecord], wanted: DelayedSelection, now_ms: int) -> list[DelayedRecord]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
+from processor.contract.codes import ErrorCode
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Hop, Record, Source
 from processor.contract.repairs import Repair
-from processor.repair.dead_letter import REDRIVEN
 from processor.repair.model import DeadLetter, DeadLetterStatus, HistoryEntry
 
 _TOPIC_CHARS_MAX = 249
@@ -35,7 +35,7 @@ def input_step(record: Record, hop: Hop, *, waits: bool) -> HistoryEntry:
     if not waits:
         return HistoryEntry(record.timestamp_ms, "queued", str(record.source), "it is not done: in line for its turn", detail)
     start = f"until {moment(hop.due_ms)}" if hop.due_ms is not None else "for its turn"
-    after = ", redriven" if hop.last_error == REDRIVEN else f" after {hop.last_error}"
+    after = ", redriven" if hop.last_error == ErrorCode.REDRIVEN else f" after {hop.last_error}"
     why = after if hop.last_error else " for the person" if hop.session_id else ""
     return HistoryEntry(record.timestamp_ms, "waiting", str(record.source), f"waits {start}{why}", detail)
 

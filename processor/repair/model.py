@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from processor.contract.codes import ErrorType
 from processor.contract.records import Hop, Source
+
+REASONS: Mapping[str, str] = MappingProxyType({str(kind): kind.meaning for kind in ErrorType})
+"""What the reason types of dead letters mean."""
+
+SAME_AGAIN = frozenset({ErrorType.INVALID_REQUEST, ErrorType.REQUEST_REFUSED, ErrorType.CONFLICT})
+"""Reason types after which a redrive ends the same, unless what refused the request has changed."""
 
 REPLAYS_MAX = 3  # a dead letter that was redriven so often is left alone unless somebody insists
 

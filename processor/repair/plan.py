@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from math import inf
 
+from processor.contract.codes import ErrorType
 from processor.contract.dead_letters import key_digest
-from processor.repair.dead_letter import call_of, called_operation, may_be_billed_again
+from processor.didit.catalog import next_call
+from processor.repair.dead_letter import call_of, may_be_billed_again
 from processor.repair.model import DeadLetter, DeadLetterStatus, Plan, Selection
 
 SHARE = 0.5  # of every scope's limit
 HORIZON_S = 86_400.0  # what starts later is not redriven yet: the delay topics keep records for a day more than their longest wait
-_CONFLICT = "conflict"
 
 Limits = Mapping[str, tuple[int, float]]  # scope -> calls, seconds
 
@@ -32,7 +33,7 @@ class Pacer:
         self._interval_ms = {scope: -(-int(window_s * 1000) // max(1, int(limit * share))) for scope, (limit, window_s) in limits.items()}
         self._next_ms: dict[str, int] = {}
         for operation, due_ms in (busy or {}).items():
-            called = called_operation(operation, follows=False)
+            called = next_call(operation, polled=False)
             self._take(called.scopes if called is not None else (), due_ms)
 
     def slot(self, dead_letter: DeadLetter, now_ms: int, until_ms: float = inf) -> int | None:
@@ -99,7 +100,7 @@ def why_not(dead_letter: DeadLetter, selection: Selection, now_ms: int) -> str |
     """Why an open dead letter is not redriven (a key of ``model.LEFT_OUT``); None if it may be."""
     if dead_letter.cut:
         return "cut"
-    if dead_letter.reason_type == _CONFLICT:
+    if dead_letter.reason_type == ErrorType.CONFLICT:
         return "conflict"
     if dead_letter.hop.replay >= selection.replays_max:
         return "replayed"

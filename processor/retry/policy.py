@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from processor.contract.codes import Code
 from processor.contract.records import Hop
 from processor.settings import RetrySettings
 
@@ -30,9 +31,9 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """No further attempt: ``attempts_exhausted`` or ``deadline_passed``."""
+    """No further attempt: all are used up, or the deadline comes first."""
 
-    code: str
+    deadline_passed: bool
 
 
 def backoff_step_s(attempt: int, base_s: float, max_s: float) -> float:
@@ -48,7 +49,7 @@ def delay_topic_s(wait_s: float, delays_s: tuple[int, ...]) -> int:
 def next_attempt(
     hop: Hop,
     *,
-    error_code: str,
+    error_code: Code,
     counted: bool,
     floor_s: float | None,
     doubt_ms: int | None,
@@ -61,7 +62,7 @@ def next_attempt(
 
     Args:
         hop: what the attempt was made under.
-        error_code: code of ours, for the header.
+        error_code: for the header.
         counted: whether the attempt counts (a throttled or deferred one does not).
         floor_s: ``Retry-After``, or another wait that must not be undercut.
         doubt_ms: a moment before the call, if its fate is unknown.
@@ -72,13 +73,13 @@ def next_attempt(
     """
     attempt = hop.attempt + 1 if counted else hop.attempt
     if counted and attempt >= policy.attempts_max:
-        return GiveUp("attempts_exhausted")
+        return GiveUp(deadline_passed=False)
     cut = floor_s is not None and floor_s > policy.retry_after_max_s
     floor = None if floor_s is None else min(max(floor_s, 0.0), policy.retry_after_max_s)
     wait_s = _counted_wait_s(attempt, floor or 0.0, draw, policy) if counted else _uncounted_wait_s(hop.hop, floor, draw)
     due_ms = now_ms + math.ceil(wait_s * 1000)
     if deadline_ms is not None and due_ms >= deadline_ms:
-        return GiveUp("deadline_passed")
+        return GiveUp(deadline_passed=True)
     following = replace(
         hop,
         hop=hop.hop + 1,

@@ -16,10 +16,12 @@ import orjson
 import structlog
 from aiohttp import web
 
+from processor.contract.codes import ErrorCode
 from processor.observe import metrics
 from processor.stream.errors import place
 from processor.webhooks.event_writer import EventWriter, Publish, WriteOutcome
 from processor.webhooks.events import Event, build_event
+from processor.webhooks.refusals import RefusedReason
 from processor.webhooks.signatures import SignatureRefused, Verified, verify
 
 _ANSWER_S = 4.0  # Didit waits 5; the rest is for the way there and back
@@ -50,7 +52,7 @@ class Counters:
     by_variant: Counter[str] = field(default_factory=Counter)
     unfamiliar: Counter[str] = field(default_factory=Counter)
 
-    def refuse(self, reason: str) -> int:
+    def refuse(self, reason: RefusedReason) -> int:
         """Count a refusal; how many there were for this reason."""
         metrics.WEBHOOKS_REFUSED.labels(reason).inc()
         self.refused[reason] += 1
@@ -90,9 +92,9 @@ class ReceiverLimits:
 class _RefusedError(Exception):
     """Ends a delivery with an answer. Its texts hold nothing of the body."""
 
-    def __init__(self, status: int, reason: str, advice: str, code: str | None = None) -> None:
+    def __init__(self, reason: RefusedReason, advice: str | None = None, code: ErrorCode | None = None) -> None:
         super().__init__(reason)
-        self.status, self.reason, self.advice, self.code = status, reason, advice, code
+        self.reason, self.advice, self.code = reason, advice or reason.advice, code
 
 
 class Receiver:
@@ -115,8 +117,8 @@ class Receiver:
             return self._refuse(refused)
         except Exception as exc:  # noqa: BLE001 - a fault of ours must not become a verdict on the delivery, nor a traceback that quotes it
             log.error("webhook_failed", error=type(exc).__name__, at=place(exc))
-            self.counters.refuse("internal")
-            return _json(503, {"error": "internal", "message": "a fault of the receiver; send it again"})
+            self.counters.refuse(RefusedReason.INTERNAL)
+            return _json(RefusedReason.INTERNAL.status, {"error": RefusedReason.INTERNAL, "message": RefusedReason.INTERNAL.advice})
         finally:
             self._in_hand -= 1
 
@@ -128,13 +130,13 @@ class Receiver:
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._limits.answer_s
         if self._in_hand > _IN_HAND_MAX:
-            raise _RefusedError(503, "busy", f"{_IN_HAND_MAX} deliveries are in hand; send it again")
+            raise _RefusedError(RefusedReason.BUSY)
         try:
             async with asyncio.timeout_at(ends):
                 body = await self._body(request)
                 verified = await self._verified(body, request)
         except TimeoutError:
-            raise _RefusedError(503, "slow", "the body did not come in time; send it again") from None
+            raise _RefusedError(RefusedReason.SLOW) from None
         event = build_event(verified)
         self.counters.verify(verified, tuple(event.unfamiliar))
         outcome = "test" if _is_test(request) else await self._writer.write(event, within_s=ends - loop.time())
@@ -142,16 +144,15 @@ class Receiver:
 
     async def _body(self, request: web.Request) -> bytes:
         if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-            raise _RefusedError(415, "compressed", "send the body as it was signed, without Content-Encoding")
-        too_large = _RefusedError(413, "too_large", f"a body may have {self._limits.body_bytes_max} bytes (VP_WEBHOOKS__BODY_BYTES_MAX)")
+            raise _RefusedError(RefusedReason.COMPRESSED)
         if (request.content_length or 0) > self._limits.body_bytes_max:
-            raise too_large
+            raise _RefusedError(RefusedReason.TOO_LARGE)
         try:
             return await request.read()
         except web.HTTPRequestEntityTooLarge:
-            raise too_large from None
+            raise _RefusedError(RefusedReason.TOO_LARGE) from None
         except (web.RequestPayloadError, ConnectionError):
-            raise _RefusedError(400, "incomplete", "the body broke off") from None
+            raise _RefusedError(RefusedReason.INCOMPLETE) from None
 
     async def _verified(self, body: bytes, request: web.Request) -> Verified:
         secrets = self._secrets()
@@ -162,7 +163,7 @@ class Receiver:
 
         found = judge() if len(body) <= _INLINE_BYTES else await asyncio.to_thread(judge)
         if isinstance(found, SignatureRefused):
-            raise _RefusedError(400 if found.reason in {"not_json", "not_object"} else 401, found.reason, found.advice, found.code)
+            raise _RefusedError(found.reason, found.advice, found.code)
         return found
 
     def _send_response(self, verified: Verified, event: Event, outcome: WriteOutcome | str) -> web.Response:
@@ -177,8 +178,8 @@ class Receiver:
         now = time.monotonic()
         if now >= self._quiet_until.get(refused.reason, now):  # anybody can send nonsense; it must not fill the disk
             self._quiet_until[refused.reason] = now + _QUIET_S
-            log.warning("webhook_refused", reason=refused.reason, code=refused.code, status=refused.status, count=count)
-        return _json(refused.status, {"error": refused.reason, "code": refused.code, "message": refused.advice})
+            log.warning("webhook_refused", reason=refused.reason, code=refused.code, status=refused.reason.status, count=count)
+        return _json(refused.reason.status, {"error": refused.reason, "code": refused.code, "message": refused.advice})
 
 
 RECEIVER: web.AppKey[Receiver] = web.AppKey("receiver", Receiver)

@@ -16,11 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from processor.contract.codes import ErrorCode
 from processor.contract.strict_json import JsonFault, loads
 from processor.webhooks.canonical import canonical_forms
+from processor.webhooks.refusals import RefusedReason
 
 Variant = Literal["v2", "raw", "simple"]
-RefusedReason = Literal["not_json", "not_object", "unsigned", "bad_signature", "no_time", "stale", "early"]
 
 _HEADERS: tuple[tuple[Variant, str], ...] = (("v2", "X-Signature-V2"), ("raw", "X-Signature"), ("simple", "X-Signature-Simple"))
 _SIMPLE_FIELDS = ("timestamp", "session_id", "status", "webhook_type")
@@ -28,14 +29,6 @@ _DEPTH_MAX = 64  # metadata is the caller's own and may be deep
 _HEX_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 _SECONDS = re.compile(r"[0-9]{1,15}")
 _SECONDS_MAX = 10**15
-_ADVICE: dict[RefusedReason, str] = {
-    "not_object": "the body is no JSON object",
-    "unsigned": "no X-Signature-V2, X-Signature or X-Signature-Simple of 64 hexadecimal digits; does a proxy drop these headers?",
-    "bad_signature": "no signature fits any secret; compare VP_WEBHOOKS__SECRETS with the destination's secret in Didit's console",
-    "no_time": "the body has no timestamp in whole seconds that the signature covers",
-    "stale": "the signed timestamp is too old: a replay, or this machine's clock is ahead",
-    "early": "the signed timestamp is in the future: this machine's clock is behind",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +56,7 @@ class SignatureRefused:
 
     reason: RefusedReason
     advice: str
-    code: str | None = None
+    code: ErrorCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +82,17 @@ def verify(
     try:
         value = loads(body, depth_max=_DEPTH_MAX, size_bytes_max=size_bytes_max)
     except JsonFault as fault:
-        return SignatureRefused("not_json", fault.message, fault.code)
+        return SignatureRefused(RefusedReason.NOT_JSON, fault.message, fault.code)
     if not isinstance(value, dict):
-        return _refused("not_object")
+        return _refused(RefusedReason.NOT_OBJECT)
     given = {variant: bytes.fromhex(text) for variant, name in _HEADERS if _HEX_DIGEST.fullmatch(text := headers.get(name, "").strip())}
     if not given:
-        return _refused("unsigned")
+        return _refused(RefusedReason.UNSIGNED)
     for candidate in _candidates(body, value, given, size_bytes_max):
         for rotation, secret in enumerate(secrets):
             if hmac.compare_digest(hmac.digest(secret, candidate.covered, "sha256"), candidate.given):
                 return _fresh(candidate, rotation, now_s, tolerance_s)
-    return _refused("bad_signature")
+    return _refused(RefusedReason.BAD_SIGNATURE)
 
 
 def _candidates(body: bytes, value: dict[str, Any], given: Mapping[Variant, bytes], size_bytes_max: int) -> Iterator[_Candidate]:
@@ -133,9 +126,9 @@ def _fresh(candidate: _Candidate, rotation: int, now_s: float, tolerance_s: floa
     members = _simple_members(candidate.covered) if candidate.variant == "simple" else loads(candidate.covered, depth_max=_DEPTH_MAX)
     timestamp_s = _whole_seconds(members.get("timestamp"))
     if timestamp_s is None:
-        return _refused("no_time")
+        return _refused(RefusedReason.NO_TIME)
     if abs(now_s - timestamp_s) > tolerance_s:
-        return _refused("stale" if timestamp_s < now_s else "early")
+        return _refused(RefusedReason.STALE if timestamp_s < now_s else RefusedReason.EARLY)
     text = candidate.covered if candidate.variant != "simple" else None
     return Verified(candidate.variant, rotation, timestamp_s, members, text)
 
@@ -156,4 +149,4 @@ def _whole_seconds(timestamp: object) -> int | None:
 
 
 def _refused(reason: RefusedReason) -> SignatureRefused:
-    return SignatureRefused(reason, _ADVICE[reason])
+    return SignatureRefused(reason, reason.advice)

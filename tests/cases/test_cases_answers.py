@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from processor.contract.codes import ErrorCode
 from processor.didit.answers import Reply
 from processor.didit.catalog import OPERATIONS
 from processor.didit.verdicts import Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, classify
@@ -33,7 +34,7 @@ def test_k07_answers_of_a_strange_shape(reply: Reply, expected: dict[str, Any]) 
 @pytest.mark.parametrize(("reply", "expected"), replies("K12"))
 def test_k12_a_redirect_is_our_fault(reply: Reply, expected: dict[str, Any]) -> None:
     assert expected
-    assert classify(OPERATIONS["session.create"], reply) == OurFault("redirected", reply.status)
+    assert classify(OPERATIONS["session.create"], reply) == OurFault(ErrorCode.REDIRECTED, reply.status)
 
 
 def test_r07_a_429_that_is_not_about_the_rate_pauses_no_scope() -> None:

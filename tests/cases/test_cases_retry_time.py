@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from processor.contract.codes import ErrorCode
 from processor.contract.records import Hop, Source
 from processor.didit.answers import Reply
 from processor.didit.catalog import OPERATIONS
@@ -41,7 +42,7 @@ def throttled(case_: dict[str, Any], response: dict[str, Any]) -> Throttled:
 def after(verdict: Throttled, hop: Hop, draw: float) -> Again:
     step = next_attempt(
         hop,
-        error_code="throttled",
+        error_code=ErrorCode.THROTTLED,
         counted=False,
         floor_s=verdict.wait_s,
         doubt_ms=None,

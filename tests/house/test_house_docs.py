@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jsonschema_rs
 import orjson
@@ -15,11 +16,14 @@ from typer.main import get_command
 
 import processor
 from processor.cli.app import app
+from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.schemas import operations
 from processor.repair.model import LEFT_OUT
 from processor.settings import load_settings
 from processor.stream.topics import topic_specs
-from processor.webhooks.signatures import RefusedReason
+from processor.webhooks.event_writer import WriteOutcome
+from processor.webhooks.refusals import RefusedReason
+from tools.docs.codes import contract_page
 from tools.docs.configuration import configuration_page
 from tools.docs.metrics import metrics_page
 
@@ -28,22 +32,9 @@ DOCS = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
 AT_ROOT = {path.name: path.read_text() for path in ROOT.glob("*.md")}
 README = AT_ROOT["README.md"]
 EVERYTHING = "\n".join([*AT_ROOT.values(), *DOCS.values()])
-SOURCES = {path: path.read_text() for path in (ROOT / "processor").rglob("*.py")}
+TREES = [ast.parse(path.read_text()) for path in (ROOT / "processor").rglob("*.py")]
 PROMISES = [f"G{number}" for number in range(1, 9)]
 GONE = {"VP_BUDGET__SHARE", "VP_IMAGES__ROOTS"}  # named to say that it is gone
-CODES = {  # where a code of ours is made, and how that looks
-    "didit/verdicts.py": r"(?:_unclear|_deferred|_refused_as|_account|OurFault|Transient|Refused)\(\"([a-z_]+)\"",
-    "didit/client.py": r"code=\"([a-z_]+)\"|\"([a-z_]+)\" if sent else \"([a-z_]+)\"",
-    "didit/follow.py": r": \"([a-z]+_[a-z_]+)\"[,}]",
-    "files/rules.py": r"(?:FileFault)\(\"([a-z_]+)\"",
-    "files/fetch.py": r"(?:FileFault)\(\"([a-z_]+)\"",
-    "engine/session_polling.py": r"Settled\(decision, \"([a-z_]+)\"",
-    "engine/engine.py": r"(?:Deferred|Ambiguous|Transient)\(\"([a-z_]+)\"|deferred\(job, \"([a-z_]+)\"",
-    "engine/outputs.py": r"_error\(\"[a-z_]+\", \"([a-z_]+)\"|Deferred\(\"([a-z_]+)\"|code = .*else \"([a-z_]+)\"",
-    "budget/endpoint_queue.py": r"Parked\(\"([a-z_]+)\"",
-    "budget/shared.py": r"Parked\(\"([a-z_]+)\"",
-    "repair/dead_letter.py": r"^REDRIVEN = \"([a-z_]+)\"",
-}
 
 
 def test_the_configuration_page_is_the_code() -> None:
@@ -52,6 +43,17 @@ def test_the_configuration_page_is_the_code() -> None:
 
 def test_the_metrics_page_is_the_code() -> None:
     assert DOCS["metrics.md"] == metrics_page(), "run `make docs`"
+
+
+def test_the_tables_of_codes_are_the_code() -> None:
+    assert DOCS["contract.md"] == contract_page(DOCS["contract.md"]), "run `make docs`"
+    for word in [*ErrorType, *ErrorCode]:
+        assert f"| `{word}` |" in DOCS["contract.md"], word
+
+
+def test_a_table_of_codes_that_is_not_there_is_missed() -> None:
+    with pytest.raises(ValueError, match="has the tables"):
+        contract_page(DOCS["contract.md"].replace("<!-- codes: wait -->", ""))
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -110,43 +112,29 @@ def test_every_operation_is_documented() -> None:
         assert f"`{name}`" in table, f"{name} is not in docs/contract.md, Operations"
 
 
-def _events() -> set[str]:
-    logged = r"log\.(?:info|warning|error|critical)\(\s*\"([a-z_]+)\"|AlertEvent\(\"[a-z]+\", \"([a-z_]+)\""
-    return {name for text in SOURCES.values() for found in re.findall(logged, text) for name in found if name}
+LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 
-def test_every_log_event_is_documented() -> None:
-    for event in _events():
-        assert f"`{event}`" in DOCS["operations.md"], event
+def _strings(node: ast.AST) -> set[str]:
+    return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
 
-def test_every_log_event_that_is_documented_exists() -> None:
+def _logged(call: ast.Call) -> set[str]:
+    """The event that a call logs, or hands to whom logs it."""
+    if isinstance(call.func, ast.Attribute) and call.func.attr in LEVELS and ast.unparse(call.func.value) in {"log", "self._log"}:
+        return _strings(call.args[0])
+    if isinstance(call.func, ast.Name) and call.func.id == "AlertEvent":
+        return _strings(call.args[1])
+    return set()
+
+
+EVENTS = {event for tree in TREES for node in ast.walk(tree) if isinstance(node, ast.Call) for event in _logged(node)}
+
+
+def test_every_log_event_is_documented_and_every_one_that_is_exists() -> None:
     table = DOCS["operations.md"].split("## Log events", 1)[1].split("\n## ", 1)[0]
-    whole = "".join(SOURCES.values())
-    for cell in re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|", table, re.MULTILINE):
-        for event in re.findall(r"`([a-z_]+)`", cell):
-            assert event in _events() or f'"{event}"' in whole, event
-
-
-def test_every_error_code_of_the_contract_is_documented() -> None:
-    for name in ("decode.py", "headers.py", "strict_json.py", "schemas.py"):
-        text = (ROOT / "processor" / "contract" / name).read_text()
-        codes = re.findall(r"(?:JsonFault|HeaderFault|_error)\(\s*\"([a-z_]+)\"", text)
-        codes += re.findall(r"^    \"[a-zA-Z]+\": \"([a-z_]+)\",$", text, re.MULTILINE) if name == "schemas.py" else []
-        for code in codes:
-            assert f"`{code}`" in DOCS["contract.md"], code
-
-
-@pytest.mark.parametrize("name", CODES)
-def test_every_code_of_a_call_is_documented(name: str) -> None:
-    found = {code for groups in re.findall(CODES[name], (ROOT / "processor" / name).read_text(), re.MULTILINE) for code in _flat(groups)}
-    assert found, "the pattern finds nothing: has the code moved?"
-    for code in found:
-        assert f"`{code}`" in DOCS["contract.md"], code
-
-
-def _flat(groups: str | tuple[str, ...]) -> list[str]:
-    return [groups] if isinstance(groups, str) else [group for group in groups if group]
+    cells = re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|", table, re.MULTILINE)
+    assert {event for cell in cells for event in re.findall(r"`([a-z_]+)`", cell)} == EVENTS
 
 
 def test_every_type_and_status_of_a_result_is_documented() -> None:
@@ -156,12 +144,28 @@ def test_every_type_and_status_of_a_result_is_documented() -> None:
         assert f"`{word}`" in DOCS["contract.md"] or word == "schema_version", word
 
 
-def test_every_reason_to_leave_out_or_to_refuse_is_documented() -> None:
-    for reason in LEFT_OUT:
-        assert f"`{reason}`" in DOCS["repair.md"], reason
-    receiver = (ROOT / "processor" / "webhooks" / "receiver.py").read_text()
-    for reason in [*get_args(RefusedReason), *re.findall(r"_RefusedError\(\d+, \"([a-z_]+)\"", receiver)]:
-        assert f"`{reason}`" in DOCS["webhooks.md"], reason
+def _first_cells(page: str, title: str) -> set[str]:
+    """The words in code in the first column of the first table of a section."""
+    table = DOCS[page].split(f"\n## {title}\n", 1)[1].split("\n| ", 1)[1].split("\n\n", 1)[0]
+    return {word for line in table.splitlines()[2:] for word in re.findall(r"`([a-z0-9_]+)`", line.split(" | ", 1)[0])}
+
+
+def test_every_reason_of_a_dead_letter_and_to_leave_it_out_is_documented() -> None:
+    assert _first_cells("repair.md", "Decide") == set(ErrorType) - {ErrorType.EXPIRED}, "what expired is no dead letter"
+    assert _first_cells("repair.md", "Redrive") == set(LEFT_OUT)
+
+
+def test_the_page_on_waiting_names_reasons_that_exist() -> None:
+    named = _first_cells("waiting.md", "What waits where, and why") - {"http_503", ErrorCode.HEADER_UNKNOWN}
+    assert named <= {code for code in ErrorCode if code.waits}
+
+
+def test_every_answer_to_a_webhook_is_documented_under_its_status() -> None:
+    section = DOCS["webhooks.md"].split("## What is answered", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| (\d{3}) \| (.+) \|$", section, re.MULTILINE)
+    said = {(int(status), word) for status, rest in rows for word in re.findall(r"`([a-z_]+)`", rest)}
+    not_written = set(WriteOutcome) - {WriteOutcome.PUBLISHED, WriteOutcome.DUPLICATE}
+    assert said == {(reason.status, str(reason)) for reason in RefusedReason} | {(503, str(outcome)) for outcome in not_written}
 
 
 def test_every_module_that_a_page_names_exists() -> None:

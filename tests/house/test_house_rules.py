@@ -93,6 +93,7 @@ PURE = [
     "webhooks/canonical.py",
     "webhooks/events.py",
     "webhooks/dedup.py",
+    "webhooks/refusals.py",
     "webhooks/signatures.py",
     "simulator/accounts.py",
     "simulator/applications.py",

@@ -22,6 +22,7 @@ from rig import Rig, running
 
 from processor.client.topics import read_topics, topic_reader
 from processor.contract import schemas
+from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.records import ErrorInfo
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
 from processor.devkit.kafka_cluster import LocalKafka
@@ -373,14 +374,14 @@ async def test_nothing_is_redriven_to_topics_that_nobody_reads(kafka: LocalKafka
 
 async def test_dead_letters_of_every_kind_are_listed_and_only_the_sound_ones_redriven(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path) as rig:
-        doubt = ErrorInfo("in_doubt", "call_unanswered", "look in the console")
+        doubt = ErrorInfo(ErrorType.IN_DOUBT, ErrorCode.CALL_UNANSWERED, "look in the console")
         await write_dead_letters(
             rig,
             [
                 dead_letter(rig.prefix, 0),
                 dead_letter(rig.prefix, 1, operation="email.send", given={"email": "a@example.org"}, error=doubt, doubt_ms=5),
                 dead_letter(rig.prefix, 2, replay=3),
-                dead_letter(rig.prefix, 3, error=ErrorInfo("conflict", "request_id_reused", "no", field="request_id")),
+                dead_letter(rig.prefix, 3, error=ErrorInfo(ErrorType.CONFLICT, ErrorCode.REQUEST_ID_REUSED, "no", field="request_id")),
             ],
         )
         told = await cli(rig, "deadletters", "redrive", "--all", "--dry-run")

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.contract import strict_json
+from processor.contract.codes import ErrorType, http_code
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.encode import dead_letter_output, result_output
 from processor.contract.headers import hop_headers, read_hop
@@ -94,7 +95,7 @@ def test_hops_survive_their_headers(hop: Hop) -> None:
 
 @given(texts, texts)
 def test_error_texts_never_break_a_dead_letter(message: str, field: str) -> None:
-    error = ErrorInfo("t", "c", message, None, field)
+    error = ErrorInfo(ErrorType.EXHAUSTED, http_code(503), message, None, field)
     output = dead_letter_output(Record(Source("t", 0, 0), None, b"v"), Hop(Source("t", 0, 0), 0), error, failed_ms=0, value_bytes_max=9)
     assert sum(len(v or b"") for _, v in output.headers) < 2000
 

@@ -12,7 +12,9 @@ from typing import Any, assert_never, assert_type
 from processor.client import (
     BrokersUnavailableError,
     ClientError,
+    ErrorCode,
     ErrorInfo,
+    ErrorType,
     InvalidRequestError,
     KafkaSettings,
     OnDoubt,
@@ -90,6 +92,12 @@ def read(result: VerificationResult, value: bytes | None) -> None:
     result.error.code  # type: ignore[union-attr]  # noqa: B018 - it may be None
     result.status = Status.FAILED  # type: ignore[misc]
     result.no_such_field  # type: ignore[attr-defined]  # noqa: B018 - the error is the point
+
+
+def asked_too_late(error: ErrorInfo) -> bool:
+    assert_type(error.type, ErrorType)
+    assert_type(error.code.upper(), str)
+    return error.type is ErrorType.EXPIRED or error.code in {ErrorCode.DEADLINE_PASSED, "http_410"} or error.code == "http_404"
 
 
 def every_status(status: Status) -> str:

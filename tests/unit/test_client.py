@@ -34,6 +34,7 @@ from processor.client import (
 from processor.client import result_router as routing
 from processor.client.requests import OutgoingRequest, build_request
 from processor.client.result_router import ResultRouter
+from processor.contract.codes import ErrorCode, ErrorType, http_code
 from processor.contract.encode import result_output
 from processor.contract.records import Result
 from processor.stream.reader import PartitionReader
@@ -111,7 +112,7 @@ def test_numbers_of_any_size_keep_their_value() -> None:
 
 
 def test_a_result_has_types() -> None:
-    error = ErrorInfo("request_refused", "http_400", "Didit refused it", 400, "input.full_name")
+    error = ErrorInfo(ErrorType.REQUEST_REFUSED, http_code(400), "Didit refused it", 400, "input.full_name")
     found = result(status=Status.FAILED, output={"detail": "no"}, error=error, replay=2)
     assert (found.kind, found.status, found.is_final, found.succeeded) == (ResultKind.FINAL, Status.FAILED, True, False)
     assert (found.error, found.output, found.source, found.replay) == (error, {"detail": "no"}, HERE, 2)
@@ -119,6 +120,11 @@ def test_a_result_has_types() -> None:
     assert (found.finished_at - found.received_at).total_seconds() == 1.5
     first = result()
     assert (first.error, first.replay, first.succeeded) == (None, 0, True)
+    late = result(status=Status.EXPIRED, error=ErrorInfo(ErrorType.EXPIRED, ErrorCode.DEADLINE_PASSED, "")).error
+    assert late is not None
+    assert (late.type, late.code) == (ErrorType.EXPIRED, ErrorCode.DEADLINE_PASSED)
+    assert late.type is ErrorType.EXPIRED
+    assert late.code is ErrorCode.DEADLINE_PASSED
 
 
 def test_a_result_of_a_newer_processor_may_say_more() -> None:
@@ -152,7 +158,7 @@ async def test_a_conflict_is_for_the_record_that_it_names(published_first: bool)
         if published_first:
             waiter.published(HERE)
         theirs, ours = (
-            result(status=Status.CONFLICT, source=source, error=ErrorInfo("conflict", "request_id_reused", ""))
+            result(status=Status.CONFLICT, source=source, error=ErrorInfo(ErrorType.CONFLICT, ErrorCode.REQUEST_ID_REUSED, ""))
             for source in (ELSEWHERE, HERE)
         )
         await router.hand_out(theirs)

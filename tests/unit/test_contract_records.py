@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from processor.contract import schemas, strict_json
+from processor.contract.codes import ErrorCode, ErrorType, http_code
 from processor.contract.decode import Accepted, Rejected, decode, parse_deadline, peek_due_ms
 from processor.contract.encode import dead_letter_output, result_output, retry_output
 from processor.contract.headers import hop_headers
@@ -234,7 +235,7 @@ def document(result: Result) -> dict[str, Any]:
 
 
 def test_results_fulfil_their_schema_in_every_status() -> None:
-    error = ErrorInfo("exhausted", "http_503", "text", 503, "input.x")
+    error = ErrorInfo(ErrorType.EXHAUSTED, http_code(503), "text", 503, "input.x")
     for status in Status:
         failed = status not in {Status.SUCCEEDED, Status.WAITING}
         found = document(
@@ -277,7 +278,7 @@ def test_a_retry_carries_the_callers_own_bytes() -> None:
 
 
 def test_a_dead_letter_keeps_the_bytes_and_says_why_without_them() -> None:
-    error = ErrorInfo("invalid_request", "unknown_field", "Mitteilung für Ada", None, "input.ñ")
+    error = ErrorInfo(ErrorType.INVALID_REQUEST, ErrorCode.UNKNOWN_FIELD, "Mitteilung für Ada", None, "input.ñ")
     output = dead_letter_output(rec(b"x" * 100), Hop(SOURCE, 5), error, failed_ms=9, value_bytes_max=100)
     headers = {name: (value or b"").decode("ascii") for name, value in output.headers}
     assert output.value == b"x" * 100
@@ -290,7 +291,9 @@ def test_a_dead_letter_keeps_the_bytes_and_says_why_without_them() -> None:
 
 
 def test_an_absent_value_stays_absent() -> None:
-    output = dead_letter_output(rec(None), Hop(SOURCE, 5), ErrorInfo("t", "c", "m"), failed_ms=9, value_bytes_max=100)
+    output = dead_letter_output(
+        rec(None), Hop(SOURCE, 5), ErrorInfo(ErrorType.INTERNAL, ErrorCode.INTERNAL_ERROR, "m"), failed_ms=9, value_bytes_max=100
+    )
     assert output.value is None
 
 

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from processor.contract.schemas import operations, schema_folder
-from processor.didit.catalog import OPERATIONS, Idempotency
+from processor.didit.catalog import OPERATIONS, REQUESTABLE, Idempotency, first_call, is_polled, next_call
 from processor.settings import load_settings
 from processor.simulator.routes import find_route
 
@@ -14,7 +14,26 @@ SESSION = "11111111-2222-4333-8444-555555555555"
 
 
 def test_every_operation_of_the_contract_is_in_the_catalogue_and_none_is_missing() -> None:
-    assert set(operations()) == {*OPERATIONS, "verification"}
+    assert set(operations()) == REQUESTABLE
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_a_single_call_is_the_first_and_the_last(name: str) -> None:
+    assert first_call(name) is next_call(name, polled=False) is next_call(name, polled=True) is OPERATIONS[name]
+    assert not is_polled(name)
+
+
+def test_a_verification_is_created_and_then_polled() -> None:
+    assert is_polled("verification")
+    assert first_call("verification").name == "session.create"
+    found = [next_call("verification", polled=polled) for polled in (False, True)]
+    assert [call and call.name for call in found] == ["session.create", "session.decision"]
+
+
+@pytest.mark.parametrize("name", [None, "", "unread", "aml.v2"])
+def test_what_is_no_operation_makes_no_call(name: str | None) -> None:
+    assert next_call(name, polled=False) is None
+    assert not is_polled(name or "")
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from processor.contract.codes import ErrorCode
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import OPERATIONS
@@ -148,7 +149,7 @@ async def test_a_reset_after_the_request_is_in_doubt_and_never_repeated() -> Non
 
     for call in (POST, GET):
         async with server(reset) as raw:
-            assert await send(raw.url, call) == [NoReply(sent=True, code="reset")]
+            assert await send(raw.url, call) == [NoReply(sent=True, code=ErrorCode.RESET)]
             assert len(raw.requests) == 1
 
 
@@ -162,7 +163,7 @@ async def test_a_kept_connection_that_closes_is_not_tried_again_by_the_library()
     async with server(once) as raw:
         first, second = await send(raw.url, GET, times=2)
         assert isinstance(first, Reply)
-        assert second == NoReply(sent=True, code="reset")
+        assert second == NoReply(sent=True, code=ErrorCode.RESET)
         assert len(raw.requests) == 2, "aiohttp would repeat an idempotent call here: a second call on one permit"
 
 
@@ -170,7 +171,7 @@ async def test_nothing_listens() -> None:
     async with server(answer(b"")) as raw:
         pass
     (reply,) = await send(raw.url)
-    assert reply == NoReply(sent=False, code="connect_failed")
+    assert reply == NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)
 
 
 async def test_a_hanging_answer_ends_at_the_deadline() -> None:
@@ -178,13 +179,13 @@ async def test_a_hanging_answer_ends_at_the_deadline() -> None:
         await asyncio.sleep(30)
 
     async with server(hang) as raw:
-        assert await send(raw.url, timeout_s=0.2) == [NoReply(sent=True, code="timeout", open=True)]
+        assert await send(raw.url, timeout_s=0.2) == [NoReply(sent=True, code=ErrorCode.TIMEOUT, open=True)]
 
 
 async def test_a_body_that_never_ends_ends_at_the_deadline() -> None:
     async with server(answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")) as raw:
         (reply,) = await send(raw.url, timeout_s=0.2)
-    assert reply == NoReply(sent=True, code="timeout", open=True)
+    assert reply == NoReply(sent=True, code=ErrorCode.TIMEOUT, open=True)
 
 
 async def test_a_cut_body_is_in_doubt() -> None:
@@ -194,7 +195,7 @@ async def test_a_cut_body_is_in_doubt() -> None:
         writer.close()
 
     async with server(cut) as raw:
-        assert await send(raw.url) == [NoReply(sent=True, code="reset")]
+        assert await send(raw.url) == [NoReply(sent=True, code=ErrorCode.RESET)]
 
 
 @pytest.mark.parametrize("chunked", [True, False])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from processor.contract.codes import ErrorCode
 from processor.contract.records import Hint
 from processor.didit.follow import Settled, expires_in_s, is_settled, judge_decision, judge_hint, next_poll_s
 
@@ -16,9 +17,15 @@ SINCE_MS = AT_S * 1000
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [("Approved", None), ("Declined", None), ("Kyc Expired", None), ("Expired", "session_expired"), ("Abandoned", "session_abandoned")],
+    [
+        ("Approved", None),
+        ("Declined", None),
+        ("Kyc Expired", None),
+        ("Expired", ErrorCode.SESSION_EXPIRED),
+        ("Abandoned", ErrorCode.SESSION_ABANDONED),
+    ],
 )
-def test_what_ends_a_verification(status: str, code: str | None) -> None:
+def test_what_ends_a_verification(status: str, code: ErrorCode | None) -> None:
     decision: dict[str, Any] = {"session_id": SESSION, "status": status}
     assert judge_decision(decision) == Settled(decision, code)
     assert is_settled(status)

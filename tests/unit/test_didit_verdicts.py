@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processor.contract.codes import ErrorCode, ForeignCode, http_code
 from processor.didit.answers import NoReply, Reply
 from processor.didit.catalog import OPERATIONS, Idempotency
 from processor.didit.verdicts import (
@@ -37,25 +38,29 @@ def reply(status: int, body: Any = None, **headers: str) -> Reply:
 ROWS: list[tuple[str, Reply, Verdict]] = [
     ("created", reply(201, CREATED), Success(CREATED)),
     ("created, with more", reply(201, {**CREATED, "n": 1}), Success({**CREATED, "n": 1})),
-    ("a challenge page", reply(200, b"<html>"), Ambiguous("unreadable_answer", 200, None)),
-    ("cut JSON", reply(201, b'{"session_id":"1'), Ambiguous("unreadable_answer", 201, None)),
-    ("no session id", reply(201, {"url": "u"}), Ambiguous("unreadable_answer", 201, None)),
-    ("session id of another type", reply(201, {**CREATED, "session_id": 7}), Ambiguous("unreadable_answer", 201, None)),
-    ("null", reply(201, b"null"), Ambiguous("unreadable_answer", 201, None)),
-    ("accepted is no success", reply(202, CREATED), Ambiguous("unreadable_answer", 202, None)),
-    ("no content", reply(204), Ambiguous("unreadable_answer", 204, None)),
-    ("moved", reply(301, None, location="/x"), OurFault("redirected", 301)),
-    ("permanently", reply(308), OurFault("redirected", 308)),
+    ("a challenge page", reply(200, b"<html>"), Ambiguous(ErrorCode.UNREADABLE_ANSWER, 200, None)),
+    ("cut JSON", reply(201, b'{"session_id":"1'), Ambiguous(ErrorCode.UNREADABLE_ANSWER, 201, None)),
+    ("no session id", reply(201, {"url": "u"}), Ambiguous(ErrorCode.UNREADABLE_ANSWER, 201, None)),
+    ("session id of another type", reply(201, {**CREATED, "session_id": 7}), Ambiguous(ErrorCode.UNREADABLE_ANSWER, 201, None)),
+    ("null", reply(201, b"null"), Ambiguous(ErrorCode.UNREADABLE_ANSWER, 201, None)),
+    ("accepted is no success", reply(202, CREATED), Ambiguous(ErrorCode.UNREADABLE_ANSWER, 202, None)),
+    ("no content", reply(204), Ambiguous(ErrorCode.UNREADABLE_ANSWER, 204, None)),
+    ("moved", reply(301, None, location="/x"), OurFault(ErrorCode.REDIRECTED, 301)),
+    ("permanently", reply(308), OurFault(ErrorCode.REDIRECTED, 308)),
     (
         "one phone number",
         reply(429, {"detail": "Maximum verification attempts reached for this phone number. Only 4 ..."}),
-        Deferred("phone_attempts", 60.0),
+        Deferred(ErrorCode.PHONE_ATTEMPTS, 60.0),
     ),
-    ("an import job", reply(429, {"detail": "This application already has an active import job."}), Deferred("import_running", 60.0)),
+    (
+        "an import job",
+        reply(429, {"detail": "This application already has an active import job."}),
+        Deferred(ErrorCode.IMPORT_RUNNING, 60.0),
+    ),
     (
         "the sandbox quota",
         reply(429, {"detail": "Sandbox session quota exceeded (500 sessions per 24h)."}, retry_after="3600"),
-        Deferred("sandbox_quota", 3600.0),
+        Deferred(ErrorCode.SANDBOX_QUOTA, 3600.0),
     ),
     (
         "creation limit",
@@ -77,41 +82,45 @@ ROWS: list[tuple[str, Reply, Verdict]] = [
     (
         "no credits at 400",
         reply(400, {"detail": "You don't have enough credits to perform this request."}),
-        AccountFault("no_credits", 400),
+        AccountFault(ErrorCode.NO_CREDITS, 400),
     ),
-    ("no credits at 403", reply(403, {"error": "You don't have enough credits to perform this request."}), AccountFault("no_credits", 403)),
-    ("payment", reply(402, {}), AccountFault("payment_required", 402)),
-    ("contract", reply(403, {"detail": "x", "code": "contract_billing_suspended"}), AccountFault("contract_suspended", 403)),
-    ("key", reply(401, {"detail": "x"}), AccountFault("key_refused", 401)),
-    ("permission", reply(403, {"detail": "You do not have permission to perform this action."}), AccountFault("key_refused", 403)),
+    (
+        "no credits at 403",
+        reply(403, {"error": "You don't have enough credits to perform this request."}),
+        AccountFault(ErrorCode.NO_CREDITS, 403),
+    ),
+    ("payment", reply(402, {}), AccountFault(ErrorCode.PAYMENT_REQUIRED, 402)),
+    ("contract", reply(403, {"detail": "x", "code": "contract_billing_suspended"}), AccountFault(ErrorCode.CONTRACT_SUSPENDED, 403)),
+    ("key", reply(401, {"detail": "x"}), AccountFault(ErrorCode.KEY_REFUSED, 401)),
+    ("permission", reply(403, {"detail": "You do not have permission to perform this action."}), AccountFault(ErrorCode.KEY_REFUSED, 403)),
     (
         "a blocked person",
         reply(400, {"vendor_data": "This user or business has been blocked and cannot create new verification sessions."}),
         Refused(
-            "vendor_data_blocked",
+            ErrorCode.VENDOR_DATA_BLOCKED,
             400,
             {"vendor_data": "This user or business has been blocked and cannot create new verification sessions."},
             "input.vendor_data",
             dead_letter=False,
         ),
     ),
-    ("a field", reply(400, {"workflow_id": ["x"]}), Refused("http_400", 400, {"workflow_id": ["x"]}, "input.workflow_id")),
-    ("an array", reply(400, ["same status"]), Refused("http_400", 400, ["same status"], None)),
-    ("details", reply(400, {"detail": ["one", "two"]}), Refused("http_400", 400, {"detail": ["one", "two"]}, None)),
-    ("a nested error", reply(400, {"error": {"code": 7}}), Refused("http_400", 400, {"error": {"code": 7}}, None)),
+    ("a field", reply(400, {"workflow_id": ["x"]}), Refused(http_code(400), 400, {"workflow_id": ["x"]}, "input.workflow_id")),
+    ("an array", reply(400, ["same status"]), Refused(http_code(400), 400, ["same status"], None)),
+    ("details", reply(400, {"detail": ["one", "two"]}), Refused(http_code(400), 400, {"detail": ["one", "two"]}, None)),
+    ("a nested error", reply(400, {"error": {"code": 7}}), Refused(http_code(400), 400, {"error": {"code": 7}}, None)),
     (
         "Didit's own code",
         reply(409, {"detail": "x", "code": "application_deleted"}),
-        Refused("application_deleted", 409, {"detail": "x", "code": "application_deleted"}, None),
+        Refused(ForeignCode("application_deleted"), 409, {"detail": "x", "code": "application_deleted"}, None),
     ),
-    ("HTML 404", reply(404, b"<h1>Not Found</h1>"), Refused("http_404", 404, None, None)),
-    ("a field name that is data", reply(400, {"ada@example.org": ["x"]}), Refused("http_400", 400, {"ada@example.org": ["x"]}, None)),
-    ("server timeout", reply(408), Ambiguous("server_timeout", 408, None)),
-    ("too early", reply(425), Ambiguous("server_timeout", 425, None)),
-    ("500 in HTML", reply(500, b"<html>"), Ambiguous("http_500", 500, None)),
-    ("503 with a time", reply(503, {"detail": "x"}, retry_after="9"), Ambiguous("http_503", 503, 9.0)),
-    ("599", reply(599), Ambiguous("http_599", 599, None)),
-    ("1xx", reply(102), Ambiguous("unreadable_answer", 102, None)),
+    ("HTML 404", reply(404, b"<h1>Not Found</h1>"), Refused(http_code(404), 404, None, None)),
+    ("a field name that is data", reply(400, {"ada@example.org": ["x"]}), Refused(http_code(400), 400, {"ada@example.org": ["x"]}, None)),
+    ("server timeout", reply(408), Ambiguous(ErrorCode.SERVER_TIMEOUT, 408, None)),
+    ("too early", reply(425), Ambiguous(ErrorCode.SERVER_TIMEOUT, 425, None)),
+    ("500 in HTML", reply(500, b"<html>"), Ambiguous(http_code(500), 500, None)),
+    ("503 with a time", reply(503, {"detail": "x"}, retry_after="9"), Ambiguous(http_code(503), 503, 9.0)),
+    ("599", reply(599), Ambiguous(http_code(599), 599, None)),
+    ("1xx", reply(102), Ambiguous(ErrorCode.UNREADABLE_ANSWER, 102, None)),
 ]
 
 
@@ -125,17 +134,17 @@ def test_what_is_ambiguous_for_a_create_is_transient_for_a_read() -> None:
     for _, answer, verdict in ROWS:
         if isinstance(verdict, Ambiguous):
             assert classify(DECISION, answer) == Transient(verdict.code, verdict.http_status, verdict.wait_s)
-    assert classify(DECISION, NoReply(sent=True, code="timeout", open=True)) == Transient("timeout", None, None)
+    assert classify(DECISION, NoReply(sent=True, code=ErrorCode.TIMEOUT, open=True)) == Transient(ErrorCode.TIMEOUT, None, None)
 
 
 def test_no_reply_is_in_doubt_only_if_something_left() -> None:
-    assert classify(CREATE, NoReply(sent=True, code="reset")) == Ambiguous("reset", None, None)
-    assert classify(CREATE, NoReply(sent=False, code="connect_failed")) == Transient("connect_failed", None, None)
+    assert classify(CREATE, NoReply(sent=True, code=ErrorCode.RESET)) == Ambiguous(ErrorCode.RESET, None, None)
+    assert classify(CREATE, NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)) == Transient(ErrorCode.CONNECT_FAILED, None, None)
 
 
 def test_a_cut_answer_is_no_success() -> None:
     whole = reply(201, CREATED)
-    assert classify(CREATE, Reply(201, {}, whole.body, truncated=True)) == Ambiguous("unreadable_answer", 201, None)
+    assert classify(CREATE, Reply(201, {}, whole.body, truncated=True)) == Ambiguous(ErrorCode.UNREADABLE_ANSWER, 201, None)
 
 
 def test_large_error_bodies_are_not_kept() -> None:
@@ -171,16 +180,19 @@ AML, EMAIL = OPERATIONS["aml"], OPERATIONS["email.send"]
     ("answer", "verdict"),
     [
         (reply(200, {"request_id": "q", "aml": {"status": "Declined"}}), Success({"request_id": "q", "aml": {"status": "Declined"}})),
-        (reply(409, {"detail": "x"}, retry_after="3"), Deferred("key_in_use", 3.0)),
-        (reply(409, {"detail": "The first request is still running"}), Deferred("key_in_use", 60.0)),
-        (reply(409, {"detail": "another body"}), Transient("key_conflict", 409, None)),
-        (reply(403, {"error": "You don't have enough credits to perform this request. Please top up"}), AccountFault("no_credits", 403)),
+        (reply(409, {"detail": "x"}, retry_after="3"), Deferred(ErrorCode.KEY_IN_USE, 3.0)),
+        (reply(409, {"detail": "The first request is still running"}), Deferred(ErrorCode.KEY_IN_USE, 60.0)),
+        (reply(409, {"detail": "another body"}), Transient(ErrorCode.KEY_CONFLICT, 409, None)),
+        (
+            reply(403, {"error": "You don't have enough credits to perform this request. Please top up"}),
+            AccountFault(ErrorCode.NO_CREDITS, 403),
+        ),
         (
             reply(400, {"error": ["AML weights must sum to 100."]}),
-            Refused("http_400", 400, {"error": ["AML weights must sum to 100."]}, None),
+            Refused(http_code(400), 400, {"error": ["AML weights must sum to 100."]}, None),
         ),
-        (reply(502), Ambiguous("http_502", 502, None)),
-        (NoReply(sent=True, code="reset"), Ambiguous("reset", None, None)),
+        (reply(502), Ambiguous(http_code(502), 502, None)),
+        (NoReply(sent=True, code=ErrorCode.RESET), Ambiguous(ErrorCode.RESET, None, None)),
     ],
 )
 def test_answers_of_a_keyed_check(answer: Any, verdict: Verdict) -> None:
@@ -209,9 +221,9 @@ def test_every_status_of_an_email_is_a_success(status: str) -> None:
         (
             "session.pdf",
             reply(403, {"detail": "You can only generate a PDF for sessions in review"}),
-            Refused("session_not_settled", 403, {"detail": "You can only generate a PDF for sessions in review"}, None),
+            Refused(ErrorCode.SESSION_NOT_SETTLED, 403, {"detail": "You can only generate a PDF for sessions in review"}, None),
         ),
-        ("session.pdf", reply(200, {"x": 1}), Transient("unreadable_answer", 200, None)),
+        ("session.pdf", reply(200, {"x": 1}), Transient(ErrorCode.UNREADABLE_ANSWER, 200, None)),
         (
             "session.pdf",
             reply(200, b"%PDF-1.4", content_type="application/pdf; x=1"),
@@ -227,32 +239,32 @@ def test_every_status_of_an_email_is_a_success(status: str) -> None:
         (
             "session.import_shared",
             reply(403, {"detail": "This session has already been shared with your application."}),
-            Refused("already_shared", 403, {"detail": "This session has already been shared with your application."}, None),
+            Refused(ErrorCode.ALREADY_SHARED, 403, {"detail": "This session has already been shared with your application."}, None),
         ),
-        ("database_validation", reply(502, {"errors": ["x"]}), Refused("services_failed", 502, {"errors": ["x"]}, None)),
+        ("database_validation", reply(502, {"errors": ["x"]}), Refused(ErrorCode.SERVICES_FAILED, 502, {"errors": ["x"]}, None)),
         (
             "database_validation",
             reply(502, {"code": "empty_provider_response", "retryable": True}),
-            Transient("empty_provider_response", 502, None),
+            Transient(ForeignCode("empty_provider_response"), 502, None),
         ),
-        ("database_validation", reply(502, b"<html>"), Ambiguous("http_502", 502, None)),
+        ("database_validation", reply(502, b"<html>"), Ambiguous(http_code(502), 502, None)),
         (
             "phone.send",
             reply(502, {"detail": "x", "code": "phone_provider_unavailable"}),
-            Transient("phone_provider_unavailable", 502, None),
+            Transient(ForeignCode("phone_provider_unavailable"), 502, None),
         ),
-        ("phone.send", reply(500, {"detail": "Error creating phone verification"}), Ambiguous("http_500", 500, None)),
+        ("phone.send", reply(500, {"detail": "Error creating phone verification"}), Ambiguous(http_code(500), 500, None)),
         (
             "id_verification",
             reply(400, {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"}),
-            Refused("http_400", 400, {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"}, None),
+            Refused(http_code(400), 400, {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"}, None),
         ),
         (
             "face_match",
             reply(200, {"request_id": "q", "face_match": {"status": "Declined"}}),
             Success({"request_id": "q", "face_match": {"status": "Declined"}}),
         ),
-        ("face_match", reply(503), Ambiguous("http_503", 503, None)),
+        ("face_match", reply(503), Ambiguous(http_code(503), 503, None)),
         ("email.check", reply(200, {"status": "Expired or Not Found"}), Success({"status": "Expired or Not Found"})),
     ],
 )

@@ -25,6 +25,7 @@ from processor.budget.permits import (
     Parked,
     Permit,
 )
+from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.headers import hop_headers, read_hop
 from processor.contract.records import Hint, Output, OutputKind, Record, Source
 from processor.didit.answers import Answer, NoReply, Reply
@@ -132,11 +133,24 @@ def run(
     **settings: Any,
 ) -> list[Output]:
     engine = Engine(load_settings(**settings), api, shelf or Shelf(), budget or OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
-    return records(asyncio.run(engine.handle(rec, Work(rec, history_truncated=history_truncated))))
+    outputs = records(asyncio.run(engine.handle(rec, Work(rec, history_truncated=history_truncated))))
+    for output in outputs:
+        keeps_the_table_of_codes(output)
+    return outputs
 
 
 def records(outcome: Outcome) -> list[Output]:
     return list(outcome.records) if isinstance(outcome, Outputs) else []
+
+
+def keeps_the_table_of_codes(output: Output) -> None:
+    """Each code comes as its row says: with one of its types, and in a delay topic only if it waits."""
+    code = next((c for c in ErrorCode if c == output.about.code), None)
+    if output.kind is OutputKind.RESULT and output.about.code is not None:
+        kind = orjson.loads(output.value or b"")["error"]["type"]
+        assert kind in (tuple(ErrorType) if code is None else code.types), (code, kind)
+    elif output.kind is OutputKind.RETRY and code is not None:
+        assert code.waits, code
 
 
 def final(outputs: Sequence[Output]) -> dict[str, Any]:
@@ -173,7 +187,7 @@ def test_a_success_is_one_result_and_nothing_else() -> None:
 
 
 def test_a_retry_waits_in_its_own_class_and_keeps_the_first_position() -> None:
-    outputs = run(FakeApi(NoReply(sent=False, code="connect_failed")), record())
+    outputs = run(FakeApi(NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)), record())
     assert kinds(outputs) == [OutputKind.RETRY]
     again = Record(Source("v.retry.10s", 0, 7), outputs[0].key, outputs[0].value, outputs[0].headers, NOW)
     hop = read_hop(again)
@@ -187,9 +201,9 @@ def test_a_retry_waits_in_its_own_class_and_keeps_the_first_position() -> None:
 @pytest.mark.parametrize(
     ("answer", "fate"),
     [
-        (NoReply(sent=True, code="timeout", open=True), Fate.UNKNOWN),
-        (NoReply(sent=True, code="reset"), Fate.ANSWERED),
-        (NoReply(sent=False, code="connect_failed"), Fate.NOT_SENT),
+        (NoReply(sent=True, code=ErrorCode.TIMEOUT, open=True), Fate.UNKNOWN),
+        (NoReply(sent=True, code=ErrorCode.RESET), Fate.ANSWERED),
+        (NoReply(sent=False, code=ErrorCode.CONNECT_FAILED), Fate.NOT_SENT),
     ],
 )
 def test_the_budget_learns_what_is_known_of_a_call(answer: Answer, fate: Fate) -> None:
@@ -199,7 +213,7 @@ def test_the_budget_learns_what_is_known_of_a_call(answer: Answer, fate: Fate) -
 
 
 def _in_doubt() -> Record:
-    outputs = run(FakeApi(NoReply(sent=True, code="reset")), record())
+    outputs = run(FakeApi(NoReply(sent=True, code=ErrorCode.RESET)), record())
     return Record(Source("v.retry.10s", 0, 7), outputs[0].key, outputs[0].value, outputs[0].headers, NOW)
 
 
@@ -254,7 +268,7 @@ def test_a_deadline_that_passes_in_doubt_is_no_plain_expiry() -> None:
 
 
 def test_a_request_given_up_in_doubt_says_so() -> None:
-    outputs = run(FakeApi(NoReply(sent=True, code="reset")), record(), retry={"attempts_max": 1})
+    outputs = run(FakeApi(NoReply(sent=True, code=ErrorCode.RESET)), record(), retry={"attempts_max": 1})
     assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
     assert final(outputs)["status"] == "in_doubt"
     assert outputs[1].value == record().value
@@ -280,7 +294,7 @@ def test_a_redriven_request_goes_behind_live_ones_and_has_a_result_of_its_own() 
 
 
 def test_a_redriven_check_in_doubt_is_called_again_because_the_operator_has_decided() -> None:
-    first = run(FakeApi(NoReply(sent=True, code="reset")), record(operation="email.send", input={"email": "a@example.org"}))
+    first = run(FakeApi(NoReply(sent=True, code=ErrorCode.RESET)), record(operation="email.send", input={"email": "a@example.org"}))
     assert final(first)["status"] == "in_doubt"
     api = FakeApi(json_reply(200, {"status": "Success"}))
     again = run(api, redriven(first))
@@ -288,7 +302,7 @@ def test_a_redriven_check_in_doubt_is_called_again_because_the_operator_has_deci
 
 
 def test_a_redriven_creation_in_doubt_is_looked_up_first() -> None:
-    first = run(FakeApi(NoReply(sent=True, code="reset")), record(), retry={"attempts_max": 1})
+    first = run(FakeApi(NoReply(sent=True, code=ErrorCode.RESET)), record(), retry={"attempts_max": 1})
     api = FakeApi(json_reply(200, {"results": []}), json_reply(201, CREATED))
     again = run(api, redriven(first))
     assert [c.operation.name for c in api.calls] == ["session.list", "session.create"]
@@ -314,7 +328,7 @@ def test_a_rate_limit_pauses_its_scope_and_is_capped() -> None:
 
 
 def test_a_paused_scope_sends_the_request_to_wait_without_a_call() -> None:
-    budget = OpenBudget(Parked("scope_paused", 60.0))
+    budget = OpenBudget(Parked(ErrorCode.SCOPE_PAUSED, 60.0))
     api = FakeApi()
     outputs = run(api, record(), budget)
     assert api.calls == []
@@ -462,7 +476,7 @@ def test_the_mark_tells_contents_apart_whatever_the_order_of_members() -> None:
     assert one != content(request_id="r2", input={"workflow_id": WORKFLOW, "vendor_data": "user", "metadata": {"a": 1, "b": [1.50]}})
 
 
-@pytest.mark.parametrize("answer", [json_reply(503, {"detail": "x"}), NoReply(sent=False, code="connect_failed")])
+@pytest.mark.parametrize("answer", [json_reply(503, {"detail": "x"}), NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)])
 def test_a_dead_endpoint_burns_no_attempts(answer: Answer) -> None:
     for down, attempts in ((True, 0), (False, 1)):
         outputs = run(FakeApi(answer), record(), OpenBudget(down=down), retry={"attempts_max": 2})
@@ -484,9 +498,9 @@ def test_the_scope_that_tripped_is_found_by_its_limit_else_all_are_paused() -> N
         (json_reply(201, CREATED), Ending(Fate.ANSWERED, HealthSignal.GOOD, acted=True)),
         (json_reply(400, {"detail": "x"}), Ending(Fate.ANSWERED, HealthSignal.GOOD)),
         (json_reply(500, {"detail": "x"}), Ending(Fate.ANSWERED, HealthSignal.BAD, acted=True)),
-        (NoReply(sent=True, code="timeout", open=True), Ending(Fate.UNKNOWN, HealthSignal.BAD, acted=True)),
-        (NoReply(sent=True, code="reset"), Ending(Fate.ANSWERED, HealthSignal.BAD, acted=True)),
-        (NoReply(sent=False, code="connect_failed"), Ending(Fate.NOT_SENT, HealthSignal.BAD)),
+        (NoReply(sent=True, code=ErrorCode.TIMEOUT, open=True), Ending(Fate.UNKNOWN, HealthSignal.BAD, acted=True)),
+        (NoReply(sent=True, code=ErrorCode.RESET), Ending(Fate.ANSWERED, HealthSignal.BAD, acted=True)),
+        (NoReply(sent=False, code=ErrorCode.CONNECT_FAILED), Ending(Fate.NOT_SENT, HealthSignal.BAD)),
     ],
 )
 def test_the_log_learns_how_a_call_ended(answer: Answer, ending: Ending) -> None:
@@ -585,7 +599,7 @@ def test_a_signed_event_saves_the_look() -> None:
     ("answer", "code"),
     [
         (json_reply(503, {"detail": "x"}), "http_503"),
-        (NoReply(sent=True, code="reset"), "reset"),
+        (NoReply(sent=True, code=ErrorCode.RESET), "reset"),
         (json_reply(429, {"detail": "x"}, retry_after="7", x_ratelimit_limit="100"), "throttled"),
         (json_reply(200, {"unknown": 1}), "unreadable_answer"),
     ],
@@ -673,7 +687,9 @@ def test_files_go_out_with_the_call_and_their_names_do_not() -> None:
 
 def test_a_file_that_cannot_be_sent_is_rejected_and_costs_no_call() -> None:
     api, budget = FakeApi(), OpenBudget()
-    outputs = run(api, check_record(), budget, shelf=Shelf(user_image=b"A", ref_image=FileFault("file_missing", "there is no such file")))
+    outputs = run(
+        api, check_record(), budget, shelf=Shelf(user_image=b"A", ref_image=FileFault(ErrorCode.FILE_MISSING, "there is no such file"))
+    )
     result = final(outputs)
     assert (result["status"], result["error"]["code"], result["error"]["field"]) == ("rejected", "file_missing", "input.ref_image")
     assert len(outputs_of(OutputKind.DEAD_LETTER, outputs)) == 1
@@ -681,6 +697,6 @@ def test_a_file_that_cannot_be_sent_is_rejected_and_costs_no_call() -> None:
 
 
 def test_a_file_that_cannot_be_had_now_is_tried_again() -> None:
-    outputs = run(FakeApi(), check_record(), shelf=Shelf(user_image=FileFault("file_unavailable", "later", lasting=False)))
+    outputs = run(FakeApi(), check_record(), shelf=Shelf(user_image=FileFault(ErrorCode.FILE_UNAVAILABLE, "later", lasting=False)))
     (retry,) = outputs_of(OutputKind.RETRY, outputs)
     assert dict(retry.headers)["vp-last-error"] == b"file_unavailable"

@@ -9,7 +9,6 @@ import pytest
 from processor.contract.records import OutputKind
 from processor.observe import metrics
 from processor.observe.health import Phase, Vitals, live, ready, started
-from processor.stream import counters
 
 WELL = Vitals(Phase.WORKING, 100.0, "", 0.5, 30.0, member=True, lanes_open=4, poll_s=0.1, budget_joined=True, budget_silence_s=3.0)
 
@@ -63,21 +62,6 @@ def test_a_receiver_needs_no_partitions() -> None:
     receiver = Vitals(Phase.WORKING, 1.0, "", 0.1, 30.0, worker=False)
     assert ready(receiver).ok
     assert live(receiver).ok
-
-
-@pytest.mark.parametrize(
-    ("code", "label"),
-    [
-        ("http_503", "http_5xx"),
-        ("http_429", "http_4xx"),
-        ("throttled", "throttled"),
-        ("http_9zz", "other"),
-        ("Zoë", "other"),
-        ("", "other"),
-    ],
-)
-def test_reasons_of_retries_are_bounded(code: str, label: str) -> None:
-    assert counters.reason_of(code) == label
 
 
 def test_names_and_units_agree() -> None:

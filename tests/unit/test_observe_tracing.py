@@ -20,6 +20,7 @@ from test_engine import CREATED, NOW, SESSION, WORKFLOW, FakeApi, OpenBudget, Sh
 
 from processor.budget.permits import Ask, BudgetClosedError, Duplicate, Parked, Permit
 from processor.contract import schemas
+from processor.contract.codes import ErrorCode
 from processor.contract.records import Output, OutputKind, Record, Source
 from processor.didit.answers import NoReply
 from processor.engine.engine import Engine
@@ -185,7 +186,7 @@ def test_what_a_hop_and_a_call_say(spans: InMemorySpanExporter) -> None:
 
 
 def test_a_bad_answer_is_an_error_of_the_call_and_a_refusal_one_of_the_hop(spans: InMemorySpanExporter) -> None:
-    run(FakeApi(NoReply(sent=False, code="connect_failed")), record())
+    run(FakeApi(NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)), record())
     run(FakeApi(json_reply(400, {"detail": "no"})), record())
     run(FakeApi(), record(nickname="x"))
     lost, refused = calls(spans)
@@ -199,7 +200,7 @@ def test_a_bad_answer_is_an_error_of_the_call_and_a_refusal_one_of_the_hop(spans
 
 
 def test_no_permit_is_no_error(spans: InMemorySpanExporter) -> None:
-    run(FakeApi(), record(), OpenBudget(Parked("queue_full", 3.0)))
+    run(FakeApi(), record(), OpenBudget(Parked(ErrorCode.QUEUE_FULL, 3.0)))
     run(FakeApi(), record(), OpenBudget(Duplicate()))
     assert [said(s)["vp.ended_by"] for s in calls(spans)] == ["Parked", "Duplicate"]
     assert [said(s)["vp.outcome"] for s in hops(spans)] == ["retry", "duplicate"]

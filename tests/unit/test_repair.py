@@ -14,6 +14,7 @@ from rich.console import Console
 
 from processor.cli.render_dead_letters import dead_letters_table, plain
 from processor.contract import schemas
+from processor.contract.codes import ErrorCode, ErrorType, http_code
 from processor.contract.records import ErrorInfo, Record, Source
 from processor.contract.redaction import masked_request
 from processor.contract.repairs import Repair, RepairKind, Target, read_repair, repair_value
@@ -27,7 +28,7 @@ SESSION = "11111111-2222-4333-8444-555555555555"
 LIMITS = {"generic-write": (60, 60.0), "session-create": (600, 60.0), "session-decision": (100, 60.0), "generic-get": (600, 60.0)}
 CREATE = {"workflow_id": "9f9b1234-0000-4000-8000-1234567890ab"}
 MAIL = {"email": "a@example.org"}
-DOUBT = ErrorInfo("in_doubt", "http_500", "look in the console", 500)
+DOUBT = ErrorInfo(ErrorType.IN_DOUBT, http_code(500), "look in the console", 500)
 
 
 def letter(number: int = 0, *, offset: int | None = None, **more: Any) -> DeadLetter:
@@ -88,11 +89,11 @@ def test_what_must_not_be_redriven_is_left_out_and_counted() -> None:
         mail(1, error=DOUBT),
         mail(2, replay=3),
         replace(mail(3), cut=True),
-        mail(4, error=ErrorInfo("conflict", "request_id_reused", "no")),
+        mail(4, error=ErrorInfo(ErrorType.CONFLICT, ErrorCode.REQUEST_ID_REUSED, "no")),
         late,
         replace(mail(6), status=DeadLetterStatus.REDRIVEN),
         mail(7, doubt_ms=5),
-        mail(8, error=ErrorInfo("output_too_large", "output_too_large", "it was answered")),
+        mail(8, error=ErrorInfo(ErrorType.OUTPUT_TOO_LARGE, ErrorCode.OUTPUT_TOO_LARGE, "it was answered")),
     ]
     plan = make_plan(dead_letters, Selection(), LIMITS, now_ms=NOW)
     assert [x.offset for x in plan.chosen] == [0]

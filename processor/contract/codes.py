@@ -1,0 +1,317 @@
+"""Every stable word that says why something did not succeed: types of errors, and their codes. One row each.
+
+A code stands in ``error.code`` of a result, in ``vp-reason-code`` of a dead letter, in ``vp-last-error`` of a delayed record, in logs, and
+as a label of metrics. Its row is the only place where it is spelled; docs/contract.md is written from here by ``make docs``. To add one,
+add a row. To rename or remove one breaks callers who branch on it.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, StrEnum
+from typing import NewType, Self, TypeAlias
+
+
+class ErrorType(StrEnum):
+    """``error.type`` of a result and ``vp-reason-type`` of a dead letter; metrics count dead letters by it.
+
+    Attributes:
+        meaning: what happened.
+        remedy: what to do about it.
+    """
+
+    meaning: str
+    remedy: str
+
+    def __new__(cls, name: str, meaning: str = "", remedy: str = "") -> Self:
+        """One row; the defaults are for looking one up by its name."""
+        member = str.__new__(cls, name)
+        member._value_, member.meaning, member.remedy = name, meaning, remedy
+        return member
+
+    @property
+    def message(self) -> str:
+        """For ``error.message``, where there is nothing more exact to say. Texts are not stable; types and codes are."""
+        return f"{self.meaning}; {self.remedy}."
+
+    INVALID_REQUEST = (
+        "invalid_request",
+        "the record breaks the contract",
+        "correct it, `field` says where, and publish it under a new request_id",
+    )
+    REQUEST_REFUSED = (
+        "request_refused",
+        "Didit refused the request",
+        "its answer is in `output`: correct the request and publish it under a new request_id",
+    )
+    EXHAUSTED = "exhausted", "every attempt failed", "redrive the dead letter once the cause is gone"
+    EXPIRED = "expired", "the deadline passed, or the person did not finish in time", "ask again under a new request_id"
+    IN_DOUBT = (
+        "in_doubt",
+        "a billed call may have taken place and there is no way to know",
+        "look in Didit's console before repeating it",
+    )
+    CONFLICT = (
+        "conflict",
+        "another record with this request_id has asked for something else, and that one counts",
+        "publish this one under its own id",
+    )
+    OUR_FAULT = "our_fault", "the answer means that this program called wrongly", "report it"
+    OUTPUT_TOO_LARGE = (
+        "output_too_large",
+        "the answer is larger than a record may be",
+        "raise VP_LANES__OUTPUT_BYTES_MAX and the topics' max.message.bytes",
+    )
+    INTERNAL = (
+        "internal",
+        "the processor failed on this record",
+        "report it with the source position, then redrive the dead letter",
+    )
+
+
+_T = ErrorType
+
+
+class CodeKind(Enum):
+    """What the codes of one kind have in common.
+
+    Attributes:
+        types: ``error.type`` of a result that carries such a code, unless the code's own row says otherwise.
+        waits: a record in a delay topic can have it as its reason; metrics then count it under its own name.
+        about: for the reader of docs/contract.md.
+    """
+
+    types: tuple[ErrorType, ...]
+    waits: bool
+    about: str
+
+    def __init__(self, types: tuple[ErrorType, ...], waits: bool, about: str) -> None:
+        self.types, self.waits, self.about = types, waits, about
+
+    CONTRACT = (_T.INVALID_REQUEST,), False, "The record cannot be read, or the schema is broken. No call is made."
+    FILE = (_T.INVALID_REQUEST,), False, "A file that the input names cannot be sent. No call is made."
+    WAIT = (
+        (_T.IN_DOUBT,),
+        True,
+        "The request waits, and goes on by itself. No attempt is counted. It ends so only if its deadline comes while a call is in doubt.",
+    )
+    FAILURE = (
+        (_T.EXHAUSTED, _T.IN_DOUBT),
+        True,
+        "The attempt is made again, up to `VP_RETRY__ATTEMPTS_MAX` times; not counted while the operation is down, or for a poll.",
+    )
+    REFUSAL = (_T.REQUEST_REFUSED,), False, "Another attempt would end the same, so none is made."
+    END = (), False, "Other ends of a request."
+    ACCOUNT = (), False, "Every call would end so: all are held, the log says why (`account_fault`), no request ends. It goes on by itself."
+
+
+_CONTRACT, _FILE, _WAIT, _FAILURE, _REFUSAL, _END, _ACCOUNT = CodeKind
+_NEW_VERIFICATION = "ask for a new verification"
+_OBJECT = "send a JSON object"
+_HEADERS = "leave `vp-` headers to the processor"
+
+
+class ErrorCode(StrEnum):
+    """A code of ours.
+
+    Attributes:
+        kind: what it has in common with others.
+        meaning: what happened, in a sentence for a caller.
+        remedy: what to do about it; empty if nothing has to be done.
+        types: ``error.type`` of the results that carry it; empty if none does.
+    """
+
+    kind: CodeKind
+    meaning: str
+    remedy: str
+    types: tuple[ErrorType, ...]
+
+    def __new__(cls, name: str, kind: CodeKind, meaning: str, remedy: str = "", types: tuple[ErrorType, ...] | None = None) -> Self:
+        """One row."""
+        member = str.__new__(cls, name)
+        member._value_, member.kind, member.meaning, member.remedy = name, kind, meaning, remedy
+        member.types = kind.types if types is None else types
+        return member
+
+    @property
+    def message(self) -> str:
+        """For ``error.message``, where the code says more than its type."""
+        return f"{self.meaning}; {self.remedy}." if self.remedy else f"{self.meaning}."
+
+    @property
+    def waits(self) -> bool:
+        """Whether a record in a delay topic can have it as its reason."""
+        return self.kind.waits
+
+    TOMBSTONE = "tombstone", _CONTRACT, "the record has no value", _OBJECT
+    EMPTY = "empty", _CONTRACT, "the value is empty, or white space", _OBJECT
+    TOO_LARGE = "too_large", _CONTRACT, "the value is longer than 1 048 588 bytes", "name files by reference instead of carrying them"
+    KEY_TOO_LARGE = "key_too_large", _CONTRACT, "the key is longer than 16 384 bytes", "use a short key, e.g. the id of the user"
+    FRAMED = "framed", _CONTRACT, "a schema registry's serialiser put five bytes before the JSON", "send plain JSON"
+    COMPRESSED = "compressed", _CONTRACT, "the value itself is gzip", "send plain JSON and let the producer compress"
+    NOT_UTF8 = "not_utf8", _CONTRACT, "the value is not UTF-8", "send UTF-8"
+    BYTE_ORDER_MARK = "byte_order_mark", _CONTRACT, "the value begins with a byte order mark", "send UTF-8 without one"
+    NOT_JSON = "not_json", _CONTRACT, "the value is not one JSON text", "send JSON; the message says where reading stopped"
+    NOT_AN_OBJECT = "not_an_object", _CONTRACT, "the value is JSON, but not an object", _OBJECT
+    DUPLICATE_KEY = "duplicate_key", _CONTRACT, "a key stands twice in one object", "keep one of them"
+    NOT_FINITE = (
+        "not_finite",
+        _CONTRACT,
+        "NaN, Infinity, or a number that a double reads as Infinity (`1e400`)",
+        "send a smaller number, text or null",
+    )
+    NUMBER_TOO_LONG = "number_too_long", _CONTRACT, "a number has more than 1000 characters", "send it as text"
+    NUMBER_TOO_LARGE = "number_too_large", _CONTRACT, "the exponent of a number has nineteen digits or more", "send it as text"
+    LONE_SURROGATE = "lone_surrogate", _CONTRACT, "half of a surrogate pair in a `\\u` escape", "send the whole character"
+    TOO_DEEP = "too_deep", _CONTRACT, "nested deeper than 32 levels", "send a flatter document"
+    TOO_MANY_VALUES = "too_many_values", _CONTRACT, "more than 5000 values, members and brackets", "send a smaller document"
+    MISSING_FIELD = "missing_field", _CONTRACT, "a required field is missing", "add it"
+    UNKNOWN_FIELD = "unknown_field", _CONTRACT, "the schema does not know a field", "remove it"
+    WRONG_TYPE = "wrong_type", _CONTRACT, "a value is not of the type that the schema asks for", "send that type"
+    TOO_LONG = "too_long", _CONTRACT, "a text, list or object is longer than the schema allows", "shorten it"
+    TOO_SHORT = "too_short", _CONTRACT, "a text is shorter than the schema allows", "send at least so much"
+    NOT_ALLOWED = "not_allowed", _CONTRACT, "a value, or a combination of fields, that the schema does not allow", "see the schema"
+    WRONG_FORM = "wrong_form", _CONTRACT, "a text does not have its form, e.g. that of an id or a time", "see the schema"
+    INVALID = "invalid", _CONTRACT, "another rule of the schema is broken", "see the schema"
+    HEADER_UNKNOWN = "header_unknown", _CONTRACT, "a `vp-` header that the processor does not know", _HEADERS
+    HEADER_REPEATED = "header_repeated", _CONTRACT, "a `vp-` header stands twice", _HEADERS
+    HEADER_INVALID = "header_invalid", _CONTRACT, "a `vp-` header does not have its form, or is out of range", _HEADERS
+    HEADER_INCOMPLETE = "header_incomplete", _CONTRACT, "a `vp-` header stands without those that belong to it", _HEADERS
+
+    FILE_NOT_ALLOWED = (
+        "file_not_allowed",
+        _FILE,
+        "the reference is outside of what is allowed",
+        "see VP_FILES__ROOTS, VP_FILES__HOSTS and VP_FILES__PREFIXES",
+    )
+    FILE_MISSING = "file_missing", _FILE, "there is no such file, or it may not be read", "put it there first"
+    FILE_EMPTY = "file_empty", _FILE, "the file is empty", "send another one"
+    FILE_TOO_LARGE = "file_too_large", _FILE, "the file is longer than Didit takes", "send a smaller one"
+    FILE_TYPE = "file_type", _FILE, "the file is, by its first bytes, of a type that Didit does not take", "send another one"
+
+    THROTTLED = (
+        "throttled",
+        _WAIT,
+        "Didit answered 429: its scope pauses on all replicas, the request for as long",
+        "if it lasts, look for other users of the API key",
+    )
+    SCOPE_PAUSED = "scope_paused", _WAIT, "a scope of the budget is paused for long; the request made room for others"
+    QUEUE_FULL = "queue_full", _WAIT, "too many wait for the budget; the request comes back when its turn is expected"
+    PHONE_ATTEMPTS = "phone_attempts", _WAIT, "Didit takes no more attempts for this phone number for now"
+    IMPORT_RUNNING = "import_running", _WAIT, "an import job of this application is under way at Didit"
+    SANDBOX_QUOTA = "sandbox_quota", _WAIT, "the quota of sandbox sessions is used up for now"
+    COOLDOWN = "cooldown", _WAIT, "Didit asks to wait before this is done once more"
+    KEY_IN_USE = "key_in_use", _WAIT, "an earlier call with the same `Idempotency-Key` is still running at Didit"
+    DOUBT_SETTLING = "doubt_settling", _WAIT, "an earlier call may still be under way; it is looked up when it can be no more"
+    REDRIVEN = "redriven", _WAIT, "an operator gave the request another round, and its start is not due", "", ()
+    FOLLOWING = "following", _WAIT, "no error: the session of a verification is polled until the person is done", "", ()
+
+    TIMEOUT = "timeout", _FAILURE, "no answer came in time"
+    RESET = "reset", _FAILURE, "the connection broke before the answer was there"
+    CONNECT_FAILED = "connect_failed", _FAILURE, "no connection could be made, so nothing was sent"
+    SERVER_TIMEOUT = "server_timeout", _FAILURE, "Didit answered 408 or 425"
+    UNREADABLE_ANSWER = "unreadable_answer", _FAILURE, "the answer is cut, packed, or not what it must be"
+    KEY_CONFLICT = "key_conflict", _FAILURE, "Didit says that the `Idempotency-Key` stands for another body", "report it"
+    LOOKUP_REFUSED = "lookup_refused", _FAILURE, "Didit refused to say whether an earlier call was made", "", (_T.IN_DOUBT,)
+    FILE_UNAVAILABLE = "file_unavailable", _FAILURE, "a file could not be read now", "see that its host answers"
+
+    VENDOR_DATA_BLOCKED = "vendor_data_blocked", _REFUSAL, "Didit has blocked this person; there is no dead letter", "unblock at Didit"
+    SESSION_NOT_SETTLED = "session_not_settled", _REFUSAL, "`session.pdf` of a session without a decision", "ask when it has one"
+    ALREADY_SHARED = "already_shared", _REFUSAL, "`session.import_shared` of a session that was imported before"
+    SERVICES_FAILED = "services_failed", _REFUSAL, "no service of `database_validation` gave an answer", "see `output`"
+
+    SESSION_EXPIRED = "session_expired", _END, "the session expired before the person finished it", _NEW_VERIFICATION, (_T.EXPIRED,)
+    SESSION_ABANDONED = "session_abandoned", _END, "the person left the session unfinished", _NEW_VERIFICATION, (_T.EXPIRED,)
+    NOT_SETTLED_IN_TIME = (
+        "not_settled_in_time",
+        _END,
+        "the session came to no decision within VP_FOLLOW__LONGEST_S",
+        _NEW_VERIFICATION,
+        (_T.EXPIRED,),
+    )
+    DEADLINE_PASSED = (
+        "deadline_passed",
+        _END,
+        "the deadline of the request passed before it could be completed",
+        "ask again under a new request_id",
+        (_T.EXPIRED, _T.IN_DOUBT),
+    )
+    CALL_UNANSWERED = (
+        "call_unanswered",
+        _END,
+        "a process died, or was cut off, while a billed call was under way",
+        "look in Didit's console",
+        (_T.IN_DOUBT,),
+    )
+    REQUEST_ID_REUSED = (
+        "request_id_reused",
+        _END,
+        "the `request_id` stands for another content, which has its own result",
+        "use an id of its own",
+        (_T.CONFLICT,),
+    )
+    REDIRECTED = "redirected", _END, "Didit answered with a redirect, which is never followed", "report it", (_T.OUR_FAULT,)
+    OUTPUT_TOO_LARGE = (
+        "output_too_large",
+        _END,
+        "the answer does not fit a record",
+        "raise VP_LANES__OUTPUT_BYTES_MAX and the topics' max.message.bytes",
+        (_T.OUTPUT_TOO_LARGE,),
+    )
+    INTERNAL_ERROR = "internal_error", _END, "the processor failed on this record", "report it", (_T.INTERNAL,)
+
+    NO_CREDITS = "no_credits", _ACCOUNT, "the account has not enough credits", "top up"
+    PAYMENT_REQUIRED = "payment_required", _ACCOUNT, "Didit answered 402", "see the billing pages of Didit's console"
+    CONTRACT_SUSPENDED = "contract_suspended", _ACCOUNT, "Didit has suspended the billing of the contract", "talk to Didit"
+    KEY_REFUSED = "key_refused", _ACCOUNT, "Didit does not take the API key, or it lacks a permission", "see VP_DIDIT__API_KEY"
+
+
+ForeignCode = NewType("ForeignCode", str)
+"""A code that is not a member: of the family ``http_<status>``, or one that Didit named. See ``FAMILIES``."""
+
+Code: TypeAlias = ErrorCode | ForeignCode
+
+CODE_FORM = re.compile(r"[a-z0-9_]{1,64}")
+"""What every code matches, ours or not; the schemas say the same."""
+
+_OF_DIDIT = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_OF_STATUS = re.compile(r"http_([2-5])[0-9]{2}")
+_BY_NAME = {str(code): code for code in ErrorCode}
+_COUNTED = {str(code): str(code) for code in ErrorCode if code.waits}
+
+FAMILIES = (
+    ("`http_<status>`", "Didit's answer has this status and names no code", "see `output` and `http_status`"),
+    (
+        "a code of Didit's own",
+        (
+            "the member `code` of Didit's answer, as it came, if it is a lower-case letter and up to 63 of `a-z`, `0-9` and `_`; "
+            "anything else counts as none. `error.type` tells it from one of ours that is spelled alike"
+        ),
+        "see Didit's page of the endpoint",
+    ),
+)
+"""How it is written, what it means, what to do: codes that are made, not listed."""
+
+
+def read_code(text: str) -> Code:
+    """A code as it was read: the member if it is one."""
+    return _BY_NAME.get(text) or ForeignCode(text)
+
+
+def http_code(status: int) -> ForeignCode:
+    """The code of an answer that names none, e.g. ``http_503``."""
+    return ForeignCode(f"http_{status}")
+
+
+def didit_code(named: object) -> ForeignCode | None:
+    """A code that Didit's answer names, bounded in length and letters so that no text of theirs passes; None if it is none."""
+    return ForeignCode(named) if isinstance(named, str) and _OF_DIDIT.fullmatch(named) else None
+
+
+def counted_as(code: str) -> str | None:
+    """The label under which metrics count a waiting record with this reason; None for what is not known beforehand.
+
+    Ours stand for themselves, ``http_503`` and the like are counted as ``http_5xx``.
+    """
+    found = _OF_STATUS.fullmatch(code)
+    return f"http_{found[1]}xx" if found is not None else _COUNTED.get(code)
