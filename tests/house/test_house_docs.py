@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from typer.main import get_command
 
 import processor
-from processor.cli.app import app
+from processor.cli.app import LazyCommand, app
 from processor.contract.schemas import operations
 from processor.repair.model import LEFT_OUT
 from processor.settings import load_settings
@@ -55,7 +55,8 @@ def test_the_metrics_page_is_the_code() -> None:
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, below in getattr(command, "commands", {}).items():
+    loaded = command.load() if isinstance(command, LazyCommand) else command
+    for name, below in getattr(loaded, "commands", {}).items():
         yield (*path, name)
         yield from _commands(below, (*path, name))
 
