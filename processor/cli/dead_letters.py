@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import asdict, replace
 from typing import Annotated
 
+import orjson
 import typer
 
-from processor.cli.batch import fail, settings_or_fail
-from processor.cli.options import (
+from processor.cli import render_dead_letters
+from processor.cli.dead_letter_options import (
     FAILED,
     AsJson,
     At,
@@ -27,20 +29,27 @@ from processor.cli.options import (
     bar,
     check_narrow,
     confirm,
-    login,
     print_summary,
     read_index,
     read_selection,
     told,
 )
+from processor.cli.options import fail, login, settings_or_fail
 from processor.clock import clock_ms
+from processor.contract.decode import read_request_id
+from processor.contract.redaction import masked_request
+from processor.repair import redrive as actions
+from processor.repair.dead_letter_index import read_dead_letter
+from processor.repair.model import DeadLetterStatus
+from processor.repair.plan import make_plan, select
+from processor.repair.request_history import request_history
 
 _LISTED = 100
 
-deadletters_app = typer.Typer(no_args_is_help=True, help="Look at dead letters, redrive or discard them (docs/repair.md).")
+app = typer.Typer(no_args_is_help=True, help="Look at dead letters, redrive or discard them (docs/repair.md).")
 
 
-@deadletters_app.command("list")
+@app.command("list")
 def list_dead_letters(
     *,
     reason: Reasons = None,
@@ -55,12 +64,6 @@ def list_dead_letters(
     as_json: AsJson = False,
 ) -> None:
     """List open dead letters, the oldest first, and how many there are of each reason. With --json one a line, all of them."""
-    from dataclasses import replace  # noqa: PLC0415
-
-    from processor.cli import render_dead_letters  # noqa: PLC0415
-    from processor.repair.model import DeadLetterStatus  # noqa: PLC0415
-    from processor.repair.plan import select  # noqa: PLC0415
-
     settings = settings_or_fail()
     selection = read_selection(reason, operation, request_id, key, at, since, until, limit)
     with told():
@@ -80,7 +83,7 @@ def list_dead_letters(
         console.print(f"no {'handled' if handled else 'open'} dead letter fits")
 
 
-@deadletters_app.command()
+@app.command()
 def show(
     position: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="as listed")],
     *,
@@ -88,12 +91,6 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter: why it failed, where it came from, and its document with every value masked."""
-    import orjson  # noqa: PLC0415
-
-    from processor.cli import render_dead_letters  # noqa: PLC0415
-    from processor.contract.redaction import masked_request  # noqa: PLC0415
-    from processor.repair.dead_letter_index import read_dead_letter  # noqa: PLC0415
-
     settings = settings_or_fail()
     ((partition, offset),) = read_selection(at=[position]).positions
     with told():
@@ -110,7 +107,7 @@ def show(
         render_dead_letters.console().print(render_dead_letters.render_dead_letter(dead_letter, masked_request(record.value)))
 
 
-@deadletters_app.command()
+@app.command()
 def redrive(
     *,
     reason: Reasons = None,
@@ -134,13 +131,6 @@ def redrive(
 
     Exit status: 0 if it is done, 1 if it failed or another repair took over (run it again), 2 if it cannot be begun.
     """
-    from dataclasses import replace  # noqa: PLC0415
-
-    from processor.cli import render_dead_letters  # noqa: PLC0415
-    from processor.repair.plan import make_plan  # noqa: PLC0415
-    from processor.repair.redrive import horizon_s, limits_of  # noqa: PLC0415
-    from processor.repair.redrive import redrive as action  # noqa: PLC0415
-
     settings, named = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
     check_narrow(named, everything=everything)
     with told():
@@ -149,11 +139,11 @@ def redrive(
     plan = make_plan(
         index.dead_letters,
         selection,
-        limits_of(settings),
+        actions.limits_of(settings),
         now_ms=clock_ms(),
         share=share,
         busy=index.repairs.busy_ms,
-        horizon_s=horizon_s(settings),
+        horizon_s=actions.horizon_s(settings),
     )
     console = render_dead_letters.console()
     console.print(render_dead_letters.plan_page(plan))
@@ -161,14 +151,14 @@ def redrive(
         return
     confirm(f"Redrive {len(plan.chosen)}?", yes=yes)
     with told(), bar("redriving", len(plan.chosen)) as advance:
-        done = asyncio.run(action(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
+        done = asyncio.run(actions.redrive(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
     print_summary(done, "redriven")
     if done.last_due_ms is not None:
         left = render_dead_letters.length(max(0.0, (done.last_due_ms - clock_ms()) / 1000))
         typer.echo(f"the last one starts in {left}; follow them with `processor results --follow` and `processor retry list`")
 
 
-@deadletters_app.command()
+@app.command()
 def discard(
     *,
     reason: Reasons = None,
@@ -186,10 +176,6 @@ def discard(
     by: By = None,
 ) -> None:
     """Note that dead letters need nothing more: they are listed no more. The topic keeps them as long as any other."""
-    from processor.repair.model import DeadLetterStatus  # noqa: PLC0415
-    from processor.repair.plan import select  # noqa: PLC0415
-    from processor.repair.redrive import discard as action  # noqa: PLC0415
-
     settings, selection = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
     check_narrow(selection, everything=everything)
     with told():
@@ -200,7 +186,7 @@ def discard(
         return
     confirm(f"Discard {len(chosen)}?", yes=yes)
     with told(), bar("discarding", len(chosen)) as advance:
-        done = asyncio.run(action(settings, chosen, by=by or login(), note=note, on_progress=advance))
+        done = asyncio.run(actions.discard(settings, chosen, by=by or login(), note=note, on_progress=advance))
     print_summary(done, "discarded")
 
 
@@ -210,14 +196,6 @@ def find(
     as_json: AsJson = False,
 ) -> None:
     """Show everything about one request: its record, where it waits, its results, dead letters, and what was done about them."""
-    from dataclasses import asdict  # noqa: PLC0415
-
-    import orjson  # noqa: PLC0415
-
-    from processor.cli import render_dead_letters  # noqa: PLC0415
-    from processor.contract.decode import read_request_id  # noqa: PLC0415
-    from processor.repair.request_history import request_history  # noqa: PLC0415
-
     if read_request_id(request_id) is None or any("\ud800" <= char <= "\udfff" for char in request_id):  # bytes that are no UTF-8
         fail("that cannot be a request_id: it has 1 to 128 characters, none of them a control character or half of a character")
     settings = settings_or_fail()

@@ -1,143 +1,31 @@
-"""What the commands about dead letters are told, and how they speak."""
+"""What every command needs: the settings or the end, and who types."""
 
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import NoReturn
 
 import typer
 
-from processor.cli.batch import fail
-from processor.clock import clock_ms
-from processor.settings import Settings
+from processor.settings import ConfigurationError, Settings, load_settings
 
-if TYPE_CHECKING:
-    from processor.repair.dead_letter_index import DeadLetterIndex
-    from processor.repair.model import RepairSummary, Selection
-
-FAILED = 1
-_INTERRUPTED = 130
-
-Reasons = Annotated[list[str] | None, typer.Option("--reason", help="type or code of the reason; may be given again")]
-Operations = Annotated[list[str] | None, typer.Option("--operation", help="may be given again")]
-RequestIds = Annotated[list[str] | None, typer.Option("--request-id", help="may be given again")]
-Key = Annotated[str | None, typer.Option(help="the record's Kafka key")]
-At = Annotated[list[str] | None, typer.Option("--at", metavar="PARTITION:OFFSET", help="position as listed; may be given again")]
-Since = Annotated[str | None, typer.Option(help="failed at or after: RFC 3339, or so long ago (2h, 3d)")]
-Until = Annotated[str | None, typer.Option(help="failed before: RFC 3339, or so long ago (2h, 3d)")]
-Limit = Annotated[int | None, typer.Option(min=1, help="at most so many, the oldest")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of tables")]
-Everything = Annotated[bool, typer.Option("--all", help="where nothing else narrows")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
-By = Annotated[str | None, typer.Option(help="who does it, for the audit; default login name and host")]
-Note = Annotated[str | None, typer.Option(help="why, for the audit; no personal data")]
+_UNUSABLE = 2
 
 
-def read_selection(
-    reason: list[str] | None = None,
-    operation: list[str] | None = None,
-    request_id: list[str] | None = None,
-    key: str | None = None,
-    at: list[str] | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    limit: int | None = None,
-) -> Selection:
-    """The dead letters that options name; ends where one cannot be read."""
-    from processor.repair.model import Selection  # noqa: PLC0415
-    from processor.repair.parsing import read_moment, read_position  # noqa: PLC0415
+def fail(text: str, status: int = _UNUSABLE) -> NoReturn:
+    """Say why, and end with a status."""
+    typer.echo(text, err=True)
+    raise typer.Exit(status)
 
-    at_ms = clock_ms()
+
+def settings_or_fail() -> Settings:
+    """The settings, or the end."""
     try:
-        return Selection(
-            frozenset(reason or ()),
-            frozenset(operation or ()),
-            frozenset(request_id or ()),
-            frozenset(read_position(text) for text in at or ()),
-            read_moment(since, at_ms) if since else None,
-            read_moment(until, at_ms) if until else None,
-            os.fsencode(key) if key is not None else None,
-            limit,
-        )
-    except ValueError as exc:
+        return load_settings()
+    except ConfigurationError as exc:
         fail(str(exc))
-
-
-def check_narrow(s: Selection, *, everything: bool) -> None:
-    """An act on everything has to be asked for."""
-    narrow = (
-        s.reasons or s.operations or s.request_ids or s.positions or s.since_ms is not None or s.until_ms is not None or s.key is not None
-    )
-    if not narrow and not everything:
-        fail("say which: --reason, --operation, --request-id, --key, --at, --since, --until; or --all")
-
-
-async def read_index(settings: Settings) -> DeadLetterIndex:
-    """All dead letters as they stand now."""
-    from processor.repair.dead_letter_index import DeadLetterIndex  # noqa: PLC0415
-
-    index = DeadLetterIndex(settings)
-    try:
-        await index.start()
-        await index.refresh()
-    finally:
-        await index.close()
-    return index
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Errors as people need them: ours, once, instead of the clients' own."""
-    from processor.repair.redrive import RepairFencedError  # noqa: PLC0415
-    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
-
-    for noisy in ("aiokafka", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    try:
-        yield
-    except RepairFencedError as exc:
-        fail(str(exc), FAILED)
-    except KafkaFailedError as exc:
-        fail(f"{exc} Then run the same command again: it goes on where it stopped", FAILED)
-    except KeyboardInterrupt:
-        fail("interrupted; run the same command again to go on", _INTERRUPTED)
-
-
-@contextmanager
-def bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; what it yields is told how many of all are done."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda done, of: progress.update(task, completed=done, total=of)
-
-
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask, and end where the answer is not yes."""
-    if yes:
-        return
-    try:
-        agreed = typer.confirm(question)
-    except typer.Abort:
-        fail("nothing was done: nobody answered; --yes does it without asking")
-    if not agreed:
-        fail("nothing was done", FAILED)
-
-
-def print_summary(done: RepairSummary, what: str) -> None:
-    """How many, and why not the others."""
-    from processor.repair.model import LEFT_OUT  # noqa: PLC0415
-
-    typer.echo(f"{done.count} {what} (run {done.run_id})")
-    for why, count in sorted(done.left_out.items()):
-        typer.echo(f"{count} left out ({why}): {LEFT_OUT[why]}")
 
 
 def login() -> str:

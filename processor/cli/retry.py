@@ -6,21 +6,25 @@ import asyncio
 import re
 import sys
 import uuid
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
-from processor.cli.batch import fail, settings_or_fail
-from processor.cli.options import login
+from processor.cli import render_retry
+from processor.cli.options import fail, login, settings_or_fail
 from processor.clock import clock_ms
+from processor.contract.schemas import operations as known
+from processor.monitoring.delayed_view import delayed_view
+from processor.repair.delayed import DelayedProgress, DelayedSelection, select
+from processor.repair.delayed_index import DelayedIndex
+from processor.repair.model import DelayedRecord
+from processor.repair.release import follow, publish_releases, releases_of
 from processor.settings import Settings
+from processor.stream.errors import KafkaFailedError
 
-if TYPE_CHECKING:
-    from processor.repair.delayed import DelayedProgress, DelayedSelection
-    from processor.repair.delayed_index import DelayedIndex
-    from processor.repair.model import DelayedRecord
-
-retry_app = typer.Typer(no_args_is_help=True, help="Look at requests that wait for a later attempt, and start them now.")
+app = typer.Typer(no_args_is_help=True, help="Look at requests that wait for a later attempt, and start them now.")
 
 _NOT_ALL = 1
 _TIME = re.compile(r"([0-9]{1,6})(s|m|h|d)")
@@ -34,7 +38,7 @@ RequestIds = Annotated[list[str] | None, typer.Option("--request-id", help="exac
 DueWithin = Annotated[str | None, typer.Option(help="due by now or within this time: 30s, 10m, 2h, 1d")]
 
 
-@retry_app.command("list")
+@app.command("list")
 def retry_list(
     *,
     reason: Reasons = None,
@@ -48,11 +52,6 @@ def retry_list(
 
     Exit status: 0, also if nothing waits; 1 if Kafka cannot be asked; 2 if the configuration or an option is wrong.
     """
-    from rich.console import Console  # noqa: PLC0415
-
-    from processor.cli import render_retry  # noqa: PLC0415
-    from processor.monitoring.delayed_view import delayed_view  # noqa: PLC0415
-
     settings = settings_or_fail()
     index, found = _look(settings, _selection(reason, operation, request_id, due_within, None))
     now_ms = clock_ms()
@@ -69,7 +68,7 @@ def retry_list(
     typer.echo(render_retry.meaning(view, now_ms) if found or not len(index.records) else _none_selected(index))
 
 
-@retry_app.command("release")
+@app.command("release")
 def retry_release(
     *,
     reason: Reasons = None,
@@ -87,9 +86,6 @@ def retry_release(
     Exit status: 0 if all named are done with, or there were none; 1 if some are not yet, or Kafka cannot be asked; 2 if nothing was
     begun because the configuration or an option is wrong.
     """
-    from processor.cli import render_retry  # noqa: PLC0415
-    from processor.monitoring.delayed_view import delayed_view  # noqa: PLC0415
-
     settings = settings_or_fail()
     wanted = _selection(reason, operation, request_id, due_within, limit)
     if everything and wanted.narrows:
@@ -123,9 +119,6 @@ def _ask(count: int) -> None:
 
 
 def _look(settings: Settings, wanted: DelayedSelection) -> tuple[DelayedIndex, list[DelayedRecord]]:
-    from processor.repair.delayed import select  # noqa: PLC0415
-    from processor.repair.delayed_index import DelayedIndex  # noqa: PLC0415
-    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
 
     async def look() -> DelayedIndex:
         index = DelayedIndex(settings)
@@ -145,13 +138,8 @@ def _look(settings: Settings, wanted: DelayedSelection) -> tuple[DelayedIndex, l
 
 
 def _release(settings: Settings, index: DelayedIndex, found: list[DelayedRecord], within_s: float) -> DelayedProgress:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress as Bar  # noqa: PLC0415
 
-    from processor.repair.release import follow, publish_releases, releases_of  # noqa: PLC0415
-    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
-
-    async def release(bar: Bar) -> DelayedProgress:
+    async def release(bar: Progress) -> DelayedProgress:
         task = bar.add_task("done with", total=len(found))
         try:
             await publish_releases(settings, releases_of(found, str(uuid.uuid4())), by=login()[:_BY_MAX], at_ms=clock_ms())
@@ -165,7 +153,7 @@ def _release(settings: Settings, index: DelayedIndex, found: list[DelayedRecord]
             await index.close()
 
     try:
-        with Bar(console=Console(stderr=True), transient=True) as bar:
+        with Progress(console=Console(stderr=True), transient=True) as bar:
             return asyncio.run(release(bar))
     except KeyboardInterrupt:
         _interrupted("what was released goes on by itself; `processor retry list` shows what waits")
@@ -174,8 +162,6 @@ def _release(settings: Settings, index: DelayedIndex, found: list[DelayedRecord]
 def _selection(
     reasons: list[str] | None, operations: list[str] | None, request_ids: list[str] | None, due_within: str | None, limit: int | None
 ) -> DelayedSelection:
-    from processor.contract.schemas import operations as known  # noqa: PLC0415
-    from processor.repair.delayed import DelayedSelection  # noqa: PLC0415
 
     unknown = sorted(set(operations or ()) - set(known()))
     if unknown:
@@ -190,14 +176,12 @@ def _selection(
 
 
 def _none_selected(index: DelayedIndex) -> str:
-    from processor.cli.render_retry import counted  # noqa: PLC0415
-    from processor.monitoring.delayed_view import delayed_view  # noqa: PLC0415
 
     view = delayed_view(index.records, clock_ms(), complete=index.complete)
     if not view.count:
         return "nothing waits in the delay topics; nothing is to be done"
     more = "" if view.complete else "; not everything was read"
-    return f"none of the {view.count} that wait is selected; they wait for: {counted(view.by_reason)}{more}"
+    return f"none of the {view.count} that wait is selected; they wait for: {render_retry.counted(view.by_reason)}{more}"
 
 
 def _interrupted(text: str) -> NoReturn:

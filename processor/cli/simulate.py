@@ -7,15 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from processor.cli.batch import fail
+from processor.cli.options import fail
+from processor.simulator.command import run
 from processor.simulator.config import SimulatorOptionError
 from processor.simulator.options import OptionRow, SimulatorOptions, option_rows
 
 
 def simulate(**options: Any) -> None:
-    """Run the Didit simulator (docs/simulator.md); its ledger is at /_sim/ledger, its keys are `sim-key` and `sim-sandbox-key`."""
-    from processor.simulator.command import run  # noqa: PLC0415
-
+    """Run the Didit simulator (docs/simulator.md). Its ledger is at /_sim/ledger, its keys are `sim-key` and `sim-sandbox-key`."""
     try:
         run(SimulatorOptions(**options))
     except SimulatorOptionError as exc:
@@ -28,3 +27,6 @@ def _parameter(row: OptionRow) -> Parameter:
 
 
 simulate.__signature__ = Signature([_parameter(row) for row in option_rows()])  # type: ignore[attr-defined]
+
+app = typer.Typer()
+app.command()(simulate)

@@ -1,4 +1,4 @@
-"""Commands that look at everything: `processor status`, `top`, `lag`. They join no group and change nothing."""
+"""Commands that show everything: `processor status`, `top`, `lag`. They join no group and change nothing."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import orjson
 import typer
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
 
-from processor.cli.batch import fail, settings_or_fail
+from processor.cli import render_status
+from processor.cli.options import fail, settings_or_fail
+from processor.monitoring.factories import monitor_for_command
+from processor.monitoring.monitor import GroupMonitor
+from processor.stream.errors import KafkaFailedError
 
-if TYPE_CHECKING:
-    from processor.monitoring.monitor import GroupMonitor
-
+app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object instead of a screen")]
 
 
+@app.command()
 def status(*, as_json: AsJson = False) -> None:
     """One screen: what holds things up, budgets, backlog and its time to drain, replicas, what waits, dead letters."""
-    from rich.console import Console  # noqa: PLC0415
-
-    from processor.cli import render_status  # noqa: PLC0415
 
     async def show(monitor: GroupMonitor) -> None:
         seen = await monitor.overview()
@@ -34,17 +38,13 @@ def status(*, as_json: AsJson = False) -> None:
     _look(show)
 
 
+@app.command()
 def lag(*, as_json: AsJson = False) -> None:
     """Unfinished records of every input partition, and who owns it."""
-    from rich.console import Console  # noqa: PLC0415
-
-    from processor.cli import render_status  # noqa: PLC0415
 
     async def show(monitor: GroupMonitor) -> None:
         partitions = (await monitor.survey()).partitions
         if as_json:
-            import orjson  # noqa: PLC0415
-
             sys.stdout.buffer.write(orjson.dumps({"partitions": partitions}) + b"\n")
         else:
             Console().print(render_status.lag_table(partitions))
@@ -53,14 +53,9 @@ def lag(*, as_json: AsJson = False) -> None:
     _look(show)
 
 
+@app.command()
 def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds between two looks")] = 2.0) -> None:
     """The screen of `processor status`, live, until interrupted."""
-    from rich.console import Console, RenderableType  # noqa: PLC0415
-    from rich.live import Live  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    from processor.cli import render_status  # noqa: PLC0415
-    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
 
     async def look(monitor: GroupMonitor) -> RenderableType:
         try:
@@ -83,8 +78,6 @@ def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds
 
 
 def _look(show: Callable[[GroupMonitor], Awaitable[None]]) -> None:
-    from processor.monitoring.factories import monitor_for_command  # noqa: PLC0415
-    from processor.stream.errors import KafkaFailedError  # noqa: PLC0415
 
     async def look() -> None:
         async with monitor_for_command(settings) as monitor:

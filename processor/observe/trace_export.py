@@ -64,10 +64,10 @@ def start_traces(settings: Settings) -> Callable[[], None]:
 
 def _start_sdk(settings: Settings) -> Callable[[], None]:
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-        from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - the extra [otel]
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415 - the extra [otel]
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the extra [otel]
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the extra [otel]
     except ImportError:
         raise ConfigurationError(
             "VP_OBSERVE__TRACES is true, and what sends traces is not installed: pip install verification-processor[otel]"

@@ -88,7 +88,7 @@ def test_a_process_of_either_command_ends_with_2_and_without_a_traceback() -> No
 
 
 def test_both_commands_have_the_options_of_the_table() -> None:
-    simulate = get_command(app).commands["simulate"]  # type: ignore[attr-defined]
+    simulate = get_command(app).commands["simulate"].load()  # type: ignore[attr-defined]
     expected = {f"--{row.name.replace('_', '-')}": row.default for row in option_rows()}
     assert {option.opts[0]: option.default for option in simulate.params} == expected
     parsed = parse(["--limits", "{}", "--ledger", "calls.jsonl", "--port", "0"])

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from typer.main import get_command
 
 import processor
-from processor.cli.app import app
+from processor.cli.app import LazyCommand, app
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.schemas import operations
 from processor.repair.model import LEFT_OUT
@@ -57,7 +57,8 @@ def test_a_table_of_codes_that_is_not_there_is_missed() -> None:
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, below in getattr(command, "commands", {}).items():
+    loaded = command.load() if isinstance(command, LazyCommand) else command
+    for name, below in getattr(loaded, "commands", {}).items():
         yield (*path, name)
         yield from _commands(below, (*path, name))
 

@@ -1,0 +1,34 @@
+"""`processor budget`: the shared budget as it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from processor.cli import render_budget
+from processor.cli.options import fail, settings_or_fail
+from processor.monitoring.factories import read_budget
+from processor.stream.errors import KafkaFailedError
+
+app = typer.Typer()
+
+
+@app.command()
+def budget(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
+) -> None:
+    """Show the shared budget. Per scope: its limit, what is in use, who waits, pauses, breakers, and foreign traffic on the key."""
+    settings = settings_or_fail()
+    try:
+        view = asyncio.run(read_budget(settings))
+    except KafkaFailedError as exc:
+        fail(str(exc), 1)
+    if as_json:
+        sys.stdout.buffer.write(render_budget.as_json(view) + b"\n")
+    else:
+        Console().print(render_budget.as_table(view))
