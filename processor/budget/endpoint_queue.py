@@ -1,4 +1,4 @@
-"""Those who wait for the same endpoint: in order of class and age, a few asks outstanding, at the pace of the slowest scope."""
+"""Requests that wait for the same endpoint: in order of class and age, a few asks outstanding, at the pace of the slowest scope."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EndpointQueue:
 
     def __init__(self, endpoint: str, scopes: tuple[str, ...], pacers: Sequence[AsyncLimiter], rate_per_s: float, asks_max: int) -> None:
         self.endpoint, self.scopes, self.pacers = endpoint, scopes, pacers
-        self.queue: FairQueue[Waiter] = FairQueue()
+        self.waiters: FairQueue[Waiter] = FairQueue()
         self.changed = asyncio.Event()  # something that a dispatcher may wait for has happened
         self.outstanding = 0
         self.probing = 0  # of those, probes
@@ -66,19 +66,19 @@ class EndpointQueue:
         for pacer in self.pacers:
             await pacer.acquire()
 
-    async def turn(self, ask: Ask) -> Turn | Parked | None:
+    async def wait_turn(self, ask: Ask) -> Turn | Parked | None:
         """Wait in the queue.
 
         Returns:
             The turn, to be given back; ``Parked`` if the request shall come back later; None if the budget has closed.
         """
         waiter: Waiter = asyncio.get_running_loop().create_future()
-        ticket = self.queue.push(ask.call_class, ask.since_ms, waiter)
+        ticket = self.waiters.push(ask.call_class, ask.since_ms, waiter)
         self.changed.set()
         try:
             return await waiter
         except asyncio.CancelledError:
-            self.queue.remove(ask.call_class, ticket)
+            self.waiters.remove(ask.call_class, ticket)
             if waiter.done() and not waiter.cancelled() and isinstance(turn := waiter.result(), Turn):
                 self.give_back(turn)  # it came in the very turn of the loop in which the wait was cancelled
             raise
@@ -95,9 +95,9 @@ class EndpointQueue:
         self.probing -= turn.probe
         self.changed.set()
 
-    def hand_over(self, turn: Turn) -> bool:
+    def give_turn(self, turn: Turn) -> bool:
         """Give a turn to the waiter who comes first; False if nobody waits."""
-        while (waiter := self.queue.pop()) is not None:
+        while (waiter := self.waiters.pop()) is not None:
             if not waiter.done():
                 waiter.set_result(self.open_turn(turn))
                 return True
@@ -105,30 +105,30 @@ class EndpointQueue:
 
     def end_waits(self, answer: Parked | None) -> None:
         """End the wait of everybody."""
-        for waiter in self.queue.clear():
+        for waiter in self.waiters.clear():
             if not waiter.done():
                 waiter.set_result(answer)
 
-    def make_room(self, newcomer: Ask) -> Parked | None:
+    def shed(self, newcomer: Ask) -> Parked | None:
         """Somebody has to come back later, the newcomer or the last in the queue: the answer for the newcomer, or None if it may stay."""
         self._away += 1
         # Half of the time until its turn: whoever is early is sent away again, but budget that nobody is there to use is lost.
-        parked = Parked(ErrorCode.QUEUE_FULL, _EARLY_PART * (len(self.queue) + self._away) * self._replicas / self._rate_per_s)
-        last = self.queue.pop_last((CallClass(newcomer.call_class), newcomer.since_ms))
+        parked = Parked(ErrorCode.QUEUE_FULL, _EARLY_PART * (len(self.waiters) + self._away) * self._replicas / self._rate_per_s)
+        last = self.waiters.pop_last((CallClass(newcomer.call_class), newcomer.since_ms))
         if last is None:
             return parked
         if not last.done():
             last.set_result(parked)
         return None
 
-    def welcome(self, ask: Ask) -> None:
-        """Somebody comes; one who was sent away, here or by another replica, is back."""
+    def note_return(self, ask: Ask) -> None:
+        """A request comes; one that was sent away, here or by another replica, is back."""
         if ask.returning:
             self._away = max(0, self._away - 1)
 
 
 def endpoint_queue(ask: Ask, limits: Limits, pacers: Mapping[str, AsyncLimiter], asks_max: int) -> EndpointQueue:
-    """The line of an ask's endpoint."""
+    """The queue of an ask's endpoint."""
     rates = {scope: limits[scope][0] / limits[scope][1] for scope in ask.scopes}
     # the slowest scope first, so that a place in a quick one is not used up by waiting for the slow one
     ordered = sorted(ask.scopes, key=lambda scope: (rates[scope], scope))

@@ -1,4 +1,4 @@
-"""Follows the log: joins it by reading back, then applies what comes, and joins anew after whatever goes wrong."""
+"""Follows the log: joins it by reading back, then passes on what comes, and joins again after whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _AGAIN_S = 1.0
 class LogListener(Protocol):
     """Who wants to know what the log says."""
 
-    def begin(self, *, lost: bool) -> Alive:
-        """A new life begins: forget all that the log has said. ``lost``: records are missing. Returns what to say first."""
+    def joining(self, *, lost: bool) -> Alive:
+        """The log is read from some place on: forget all that it has said. ``lost``: records are missing. Returns what to say first."""
         ...
 
-    def take(self, record: LogRecord, offset: int, at: float, stamp_ms: int) -> None:
+    def apply_record(self, record: LogRecord, offset: int, at: float, stamp_ms: int) -> None:
         """A record, in order. ``at``: when it was received, own clock."""
         ...
 
@@ -35,7 +35,7 @@ class LogListener(Protocol):
         ...
 
     def caught_up(self) -> None:
-        """A number of records was taken, or a second has passed."""
+        """A number of records was applied, or a second has passed."""
         ...
 
     def left(self) -> None:
@@ -48,7 +48,7 @@ class LogReader:
 
     def __init__(self, budget_log: BudgetLog, rules: Rules, listener: LogListener, clock: Callable[[], float]) -> None:
         self._log, self._rules, self._listener, self._clock = budget_log, rules, listener, clock
-        self.next = 0  # everything before this offset has been taken
+        self.next = 0  # everything before this offset has been applied
         self.malformed = 0
         self.heard_at = clock()  # when the log last gave something
         self._silent = 0  # reads in a row that brought nothing
@@ -76,7 +76,7 @@ class LogReader:
             entries = await self._read()
             now = self._clock()
             for entry in entries:
-                self._take(entry, now)
+                self._apply_entry(entry, now)
             self._listener.caught_up()
 
     async def _read(self) -> list[Entry]:
@@ -90,7 +90,7 @@ class LogReader:
     async def _join(self, *, trusted: bool, lost: bool) -> None:
         """Read back, dating the past by the broker's clock relative to our own first record."""
         self._silent = 0
-        hello = await self._log.append(encode(self._listener.begin(lost=lost)))
+        hello = await self._log.append(encode(self._listener.joining(lost=lost)))
         acked = self._clock()
         begin = await self._log.begin()
         since = await self._log.offset_at(max(0, hello.stamp_ms - int(1000 * self._rules.replay_s)))
@@ -112,10 +112,10 @@ class LogReader:
                 if entry.offset <= hello.offset:
                     at = min(acked, acked - (hello.stamp_ms - entry.stamp_ms) / 1000 + self._rules.skew_s)
                 first_at = at if entry.offset == start else first_at
-                self._take(entry, at)
+                self._apply_entry(entry, at)
         return first_at
 
-    def _take(self, entry: Entry, at: float) -> None:
+    def _apply_entry(self, entry: Entry, at: float) -> None:
         if entry.offset != self.next:
             raise LogBrokenError(f"expected offset {self.next}, got {entry.offset}")
         self.next += 1
@@ -124,4 +124,4 @@ class LogReader:
             self.malformed += 1
             log.error("budget_record_malformed", offset=entry.offset, hint="something else writes to the budget topic; restrict it")
             return
-        self._listener.take(record, entry.offset, at, entry.stamp_ms)
+        self._listener.apply_record(record, entry.offset, at, entry.stamp_ms)

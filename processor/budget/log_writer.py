@@ -17,24 +17,24 @@ _CLOSE_S = 2.0
 
 
 class LogWriter:
-    """Records on their way; as many as there are calls and asks."""
+    """Records on their way; as many as there are calls and asks.
 
-    def __init__(self, budget_log: BudgetLog, clock: Callable[[], float]) -> None:
-        self._log, self._clock = budget_log, clock
+    Args:
+        budget_log: where to.
+        clock: seconds.
+        on_lost: called with each record that was given up.
+    """
+
+    def __init__(self, budget_log: BudgetLog, clock: Callable[[], float], on_lost: Callable[[LogRecord], None]) -> None:
+        self._log, self._clock, self._on_lost = budget_log, clock, on_lost
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def post(self, record: LogRecord, *, for_s: float = 0.0, on_lost: Callable[[], None] | None = None) -> None:
-        """Append a record.
-
-        Args:
-            record: what to say.
-            for_s: try again for so long; a record that comes later is of no use.
-            on_lost: called when it was given up.
-        """
-        task = asyncio.get_running_loop().create_task(self._send(record, self._clock() + for_s, on_lost))
+    def post(self, record: LogRecord, *, for_s: float = 0.0) -> None:
+        """Append a record, and try again for ``for_s`` seconds; a record that comes later is of no use."""
+        task = asyncio.get_running_loop().create_task(self._send(record, self._clock() + for_s))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -45,7 +45,7 @@ class LogWriter:
         for task in list(self._tasks):
             task.cancel()
 
-    async def _send(self, record: LogRecord, until: float, on_lost: Callable[[], None] | None) -> None:
+    async def _send(self, record: LogRecord, until: float) -> None:
         value = encode(record)
         while True:
             try:
@@ -53,8 +53,7 @@ class LogWriter:
             except LogUnavailableError as exc:
                 if self._clock() >= until:
                     log.warning("budget_record_lost", kind=type(record).__name__, detail=str(exc))
-                    if on_lost is not None:
-                        on_lost()
+                    self._on_lost(record)
                     return
             else:
                 return

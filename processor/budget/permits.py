@@ -83,14 +83,13 @@ class Ending:
 NOT_SENT = Ending(Fate.NOT_SENT)
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, slots=True)
 class Permit:
     """The right to make one call now. Give it back exactly once."""
 
     id: str
     ask: Ask
     probe: bool = False  # the one call that finds out whether an endpoint or the account works again
-    released: bool = False
 
 
 class BudgetClosedError(Exception):

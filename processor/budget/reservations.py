@@ -1,6 +1,6 @@
-"""This replica's own asks, from their sending to the start of their calls.
+"""This replica's own asks, from their sending to their end (``ask_states``), and the call slots of the process.
 
-All decisions are taken in ``start_ready``, after each batch of records and when a time has come; ``state`` decides, this module acts.
+``state`` says what may start, the driver (``shared``) when to look; what this module decides it sends to the log.
 """
 
 from __future__ import annotations
@@ -10,176 +10,188 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from processor.budget.ask_states import HOLDS_SLOT, AskState, checked
 from processor.budget.call_journal import CLEAR, PriorCalls
 from processor.budget.log_records import Asked, Begun, Ended, Failed
 from processor.budget.log_writer import LogWriter
-from processor.budget.permits import Acquired, Ask, Conflict, Duplicate, Ending, Fate, HealthSignal, InDoubt, NoPermit, Parked, Permit
+from processor.budget.permits import (
+    NOT_SENT,
+    Acquired,
+    Ask,
+    Conflict,
+    Duplicate,
+    Ending,
+    Fate,
+    HealthSignal,
+    InDoubt,
+    NoPermit,
+    Parked,
+    Permit,
+)
 from processor.budget.state import BudgetState, Rules
-
-_LOOK_S_MAX = 1.0  # the loop's clock stands still while the machine sleeps: look again, whatever it says
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting:
-    """An ask that has not started. ``answer`` becomes True once it may, or False for: ask again."""
+class Reservation:
+    """An own ask. ``answer`` becomes what ``acquire`` returns, or None: it was withdrawn, and is to be asked for again."""
 
     ask: Ask
     asked: Asked
     deadline: float
-    answer: asyncio.Future[bool | NoPermit]
-    placed: bool = False  # read back
-    begins: bool = False  # its turn has come and its slot is taken; the beginning is said, and to be read back
-    begun: bool = False
+    answer: asyncio.Future[Acquired | None]
+    state: AskState = AskState.REQUESTED
 
 
 class Reservations:
-    """Asks on their way, and the call slots of the process."""
+    """Asks on their way and calls in flight, by id.
 
-    def __init__(self, rules: Rules, outbox: LogWriter, slots: int, clock: Callable[[], float], on_checked: Callable[[], None]) -> None:
-        self._rules, self._outbox, self._clock, self._on_checked = rules, outbox, clock, on_checked
+    Args:
+        rules: limits and times.
+        writer: sends records to the log.
+        slots: calls of this process that may be in flight at once.
+        clock: seconds, the clock by which records are dated.
+    """
+
+    def __init__(self, rules: Rules, writer: LogWriter, slots: int, clock: Callable[[], float]) -> None:
+        self._rules, self._writer, self._clock = rules, writer, clock
         self.state = BudgetState(rules, 0.0)
         self.open_at = float("inf")  # no start before; infinite while the log is not followed
-        self.closed = False
         self.slots = slots
         self._client, self._numbers = "", itertools.count()
-        self._waiting: dict[str, _Waiting] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_ready = 0.0
+        self._waiting: dict[str, Reservation] = {}
+        self._started: dict[str, Reservation] = {}
 
     def __len__(self) -> int:
+        """Asks that wait to start."""
         return len(self._waiting)
 
-    def begin(self, state: BudgetState, client: str) -> None:
-        """A new life: the asks of an earlier one are not ours to end, they may be in flight."""
+    def __contains__(self, ask_id: str) -> bool:
+        """Whether an ask waits to start."""
+        return ask_id in self._waiting
+
+    def follow(self, state: BudgetState, client: str) -> None:
+        """The log is read again, under another name: the asks of the earlier one are not ours to end, they may be in flight."""
         self.state, self._client = state, client
 
-    async def ask(self, ask: Ask, *, probe: bool) -> Acquired | None:
-        """Ask and wait; None if it was given up and is to be asked again, unless the budget has closed."""
-        if self.closed:
-            return None
+    def request(self, ask: Ask, *, probe: bool) -> Reservation:
+        """Send an ask to the log."""
         ask_id, promise_s = f"{self._client}-{next(self._numbers)}", self._rules.promise_of(ask.timeout_s)
         announced = ask.announced and ask.identity is not None
         asked = Asked(ask_id, ask.scopes, promise_s, ask.endpoint, probe=probe, identity=ask.identity, announced=announced)
         # the deadline counts from before the sending: the record cannot be older than that
-        waiting = _Waiting(ask, asked, self._clock() + self._rules.wait_s, asyncio.get_running_loop().create_future())
-        self._waiting[asked.id] = waiting
-        self._outbox.post(asked, on_lost=lambda: self._settle(waiting))
-        self.start_soon(self._rules.wait_s)
-        try:
-            answer = await waiting.answer
-        except asyncio.CancelledError:
-            if waiting.answer.done() and not waiting.answer.cancelled() and waiting.answer.result() is True:
-                self.slots += 1  # it came in the very turn of the loop in which the wait was cancelled
-                self._post_end(Ended(asked.id, used=False))
-            else:
-                self._settle(waiting)
-            raise
-        if isinstance(answer, bool):
-            return Permit(asked.id, ask, probe=probe) if answer else None
-        return answer
+        deadline = self._clock() + self._rules.wait_s
+        reservation = self._waiting[ask_id] = Reservation(ask, asked, deadline, asyncio.get_running_loop().create_future())
+        self._writer.post(asked)
+        return reservation
+
+    def ask_read(self, record: Asked, offset: int) -> None:
+        """An ask of anybody was read, for the first time."""
+        reservation = self._waiting.get(record.id)
+        if reservation is None:
+            if record.id.startswith(f"{self._client}-") and record.id not in self._started:  # withdrawn before it showed up
+                self._post_end(Ended(record.id, used=False))
+        elif reservation.state is AskState.REQUESTED:
+            self._enter(reservation, AskState.PLACED)
+            prior_calls = CLEAR if record.identity is None else self.state.journal.prior_calls(record.identity, offset)
+            if (obstacle := _obstacle(prior_calls, reservation.ask)) is not None:
+                self._withdraw(reservation, obstacle)
+
+    def begin_read(self, record: Begun, *, may_call: bool) -> None:
+        """A beginning of anybody was read."""
+        reservation = self._waiting.get(record.id)
+        if reservation is None or reservation.state is not AskState.ANNOUNCED:
+            return  # not ours, or appended twice
+        if may_call:
+            self._enter(reservation, AskState.BEGUN)
+        else:  # a later owner of the request has asked; to be asked for again, which shows its call
+            self._withdraw(reservation)
+
+    def start_ready(self) -> float:
+        """Start what may start, withdraw what never will; the time (own clock) to do so again if no record comes before."""
+        now = self._clock()
+        next_at = float("inf")
+        for reservation in list(self._waiting.values()):
+            placed = reservation.state is not AskState.REQUESTED
+            if now >= reservation.deadline or (placed and self.state.is_obsolete(reservation.asked)):
+                self._withdraw(reservation)
+                continue
+            next_at = min(next_at, reservation.deadline)
+            if reservation.state is AskState.BEGUN or (reservation.state is AskState.PLACED and self.slots > 0):
+                start_at = max(self.open_at, self.state.start_at(reservation.asked, now))
+                if start_at <= now:
+                    self._proceed(reservation)
+                else:
+                    next_at = min(next_at, start_at)
+        return next_at
 
     def release(self, permit: Permit, ending: Ending) -> None:
-        """See ``permits.Budget.release``."""
-        self.slots += 1
-        if ending.fate is not Fate.UNKNOWN:
-            self._post_end(Ended(permit.id, used=ending.fate is Fate.ANSWERED, acted=ending.acted, health=ending.health))
-        elif ending.health is not HealthSignal.NEUTRAL:
-            self._post_end(Failed(permit.id, ending.health))  # the hold stays until the call can be counted no more
-        if self._waiting:
-            self.start_soon(0.0)
+        """A permit is given back.
 
-    def take(self, record: Asked, offset: int, at: float, stamp_ms: int) -> None:
-        """An ask of anybody was read."""
-        waiting = self._waiting.get(record.id)
-        if not self.state.apply(record, offset, at, stamp_ms, mine=waiting is not None):
-            return
-        if waiting is not None:
-            waiting.placed = True
-            prior_calls = CLEAR if record.identity is None else self.state.journal.prior_calls(record.identity, offset)
-            if (obstacle := _obstacle(prior_calls, waiting.ask)) is not None:
-                self._settle(waiting, obstacle)
-        elif record.id.startswith(f"{self._client}-"):  # given up before it showed up
-            self._post_end(Ended(record.id, used=False))
+        Raises:
+            ValueError: if it was given back before.
+        """
+        reservation = self._started.get(permit.id)
+        if reservation is None:
+            raise ValueError("a permit was released twice")
+        self._end(reservation, ending)
 
-    def begun(self, record: Begun, *, may_call: bool) -> None:
-        """A beginning was read, of anybody."""
-        waiting = self._waiting.get(record.id)
-        if waiting is not None and may_call:
-            waiting.begun = True
-        elif waiting is not None:
-            self._settle(waiting)  # a later owner of the request has asked; to be asked again, which shows its call
+    def cancel(self, reservation: Reservation) -> None:
+        """Whoever waited for an ask does no more."""
+        if reservation.state is AskState.STARTED:  # it came in the very turn of the loop in which the wait was cancelled
+            self._end(reservation, NOT_SENT)
+        else:
+            self._withdraw(reservation)
 
-    def start_ready(self) -> None:
-        """Start or give up what can be, and look again when a time has come."""
-        now = self._clock()
-        next_at = now + _LOOK_S_MAX
-        for waiting in list(self._waiting.values()):
-            if now >= waiting.deadline or (waiting.placed and self.state.is_obsolete(waiting.asked)):
-                self._settle(waiting)
-                continue
-            next_at = min(next_at, waiting.deadline)
-            if waiting.placed and (self.slots > 0 or waiting.begins):
-                at = max(self.open_at, self.state.start_at(waiting.asked, now))
-                if at <= now:
-                    self._start(waiting)
-                else:
-                    next_at = min(next_at, at)
-        self._on_checked()
-        if self._waiting:
-            self.start_soon(next_at - now)
+    def lost(self, ask_id: str) -> None:
+        """A record of this ask could not be appended: it waits for nothing."""
+        if (reservation := self._waiting.get(ask_id)) is not None:
+            self._withdraw(reservation)
 
-    def start_soon(self, delay_s: float) -> None:
-        """Look when so much time has passed, or before."""
-        loop = asyncio.get_running_loop()
-        when = loop.time() + max(0.0, min(delay_s, _LOOK_S_MAX))
-        if self._timer is not None:
-            if self._is_ready <= when:
-                return
-            self._timer.cancel()
-        self._is_ready = when
-        self._timer = loop.call_at(when, self._timed_start)
-
-    def give_up(self, endpoint: str | None = None, answer: Parked | None = None) -> None:
+    def withdraw_all(self, endpoint: str | None = None, answer: Parked | None = None) -> None:
         """End the wait of all asks, or of those for one endpoint; without an answer they are made again."""
-        for waiting in list(self._waiting.values()):
-            if endpoint is None or waiting.ask.endpoint == endpoint:
-                self._settle(waiting, answer or False)
+        for reservation in list(self._waiting.values()):
+            if endpoint is None or reservation.ask.endpoint == endpoint:
+                self._withdraw(reservation, answer)
 
-    def close(self) -> None:
-        """Nothing is asked any more."""
-        self.closed = True
-        self.give_up()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _proceed(self, reservation: Reservation) -> None:
+        if reservation.answer.done():  # the wait was cancelled a moment ago, and its task does not know yet
+            self._withdraw(reservation)
+        elif reservation.asked.announced and reservation.state is AskState.PLACED:
+            self._enter(reservation, AskState.ANNOUNCED)
+            self._writer.post(Begun(reservation.asked.id))
+        else:
+            self._leave_wait(reservation, AskState.STARTED)
+            self._started[reservation.asked.id] = reservation
+            reservation.answer.set_result(Permit(reservation.asked.id, reservation.ask, probe=reservation.asked.probe))
 
-    def _timed_start(self) -> None:
-        self._timer = None
-        self.start_ready()
-
-    def _start(self, waiting: _Waiting) -> None:
-        if not waiting.asked.announced or waiting.begun:
-            self._settle(waiting, answer=True)
-        elif not waiting.begins:
-            waiting.begins = True
-            self.slots -= 1
-            self._outbox.post(Begun(waiting.asked.id), on_lost=lambda: self._settle(waiting))
-
-    def _settle(self, waiting: _Waiting, answer: bool | NoPermit = False) -> None:
-        """End the wait of an ask, and its hold unless its call starts."""
-        if self._waiting.pop(waiting.asked.id, None) is None:
+    def _withdraw(self, reservation: Reservation, answer: NoPermit | None = None) -> None:
+        if reservation.asked.id not in self._waiting:
             return
-        self.state.forget(waiting.asked.id)
-        if answer is True and not waiting.answer.done():  # else the wait was cancelled a moment ago, and its task does not know yet
-            self.slots -= not waiting.begins
-        else:  # also when it was not read back yet: its end comes behind it
-            self.slots += waiting.begins
-            self._post_end(Ended(waiting.asked.id, used=False))
-        if not waiting.answer.done():
-            waiting.answer.set_result(answer)
+        self._leave_wait(reservation, AskState.WITHDRAWN)
+        self._post_end(Ended(reservation.asked.id, used=False))  # also if it was not read back yet: its end comes behind it
+        if not reservation.answer.done():
+            reservation.answer.set_result(answer)
+
+    def _end(self, reservation: Reservation, ending: Ending) -> None:
+        ask_id = reservation.asked.id
+        del self._started[ask_id]
+        self._enter(reservation, AskState.ENDED)
+        if ending.fate is not Fate.UNKNOWN:
+            self._post_end(Ended(ask_id, used=ending.fate is Fate.ANSWERED, acted=ending.acted, health=ending.health))
+        elif ending.health is not HealthSignal.NEUTRAL:
+            self._post_end(Failed(ask_id, ending.health))  # the hold stays until the call can be counted no more
+
+    def _leave_wait(self, reservation: Reservation, state: AskState) -> None:
+        del self._waiting[reservation.asked.id]
+        self.state.forget(reservation.asked.id)
+        self._enter(reservation, state)
+
+    def _enter(self, reservation: Reservation, state: AskState) -> None:
+        before, reservation.state = reservation.state, checked(reservation.state, state)
+        self.slots += (before in HOLDS_SLOT) - (state in HOLDS_SLOT)
 
     def _post_end(self, record: Ended | Failed) -> None:
-        self._outbox.post(record, for_s=self._rules.horizon_s)
+        self._writer.post(record, for_s=self._rules.horizon_s)
 
 
 def _obstacle(prior_calls: PriorCalls, ask: Ask) -> NoPermit | None:

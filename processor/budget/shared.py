@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 _CLOSE_S = 1.0
 _PACER_BURST = 2  # with 1, all time by which a timer is late is lost
 _DISPATCH_S = 1.0
+_START_S_MAX = 1.0  # the loop's clock stands still while the machine sleeps: look again, whatever it says
 _NAMING_S = 20.0
 
 
@@ -50,21 +51,23 @@ class SharedBudget:
         clock: Callable[[], float] = boot_clock,
     ) -> None:
         self._log, self._rules, self._replica_limits, self._draw, self._clock = budget_log, rules, replica_limits, draw, clock
-        self._outbox = LogWriter(budget_log, clock)
-        self._asks = Reservations(rules, self._outbox, replica_limits.calls_max, clock, self._wake_lines)
-        self._follower = LogReader(budget_log, rules, self, clock)
+        self._writer = LogWriter(budget_log, clock, self._record_lost)
+        self._reader = LogReader(budget_log, rules, self, clock)
+        self._reservations = Reservations(rules, self._writer, replica_limits.calls_max, clock)
         self._alerts = AlertTracker()
         self._pacers = {s: AsyncLimiter(_PACER_BURST, _PACER_BURST * window_s / limit) for s, (limit, window_s) in rules.limits.items()}
-        self._lines: dict[str, EndpointQueue] = {}
+        self._queues: dict[str, EndpointQueue] = {}
         self._reading = False  # the past is read
         self._joined = asyncio.Event()  # and the log has a name
+        self._closed = False
         self._client = ""  # our name in the log, a new one each time that we join it
+        self._timer: asyncio.TimerHandle | None = None  # for ``_start_ready``
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def state(self) -> BudgetState:
         """What the log says."""
-        return self._asks.state
+        return self._reservations.state
 
     @property
     def is_joined(self) -> bool:
@@ -79,49 +82,43 @@ class SharedBudget:
     @property
     def silence_s(self) -> float:
         """Since the log last gave something; we write to it every ten seconds ourselves."""
-        return self._clock() - self._follower.heard_at
+        return self._clock() - self._reader.heard_at
 
     @property
     def waiting(self) -> dict[str, int]:
         """Requests of this process that wait to start, by endpoint."""
-        return {line.endpoint: len(line.queue) + line.outstanding for line in self._lines.values()}
+        return {q.endpoint: len(q.waiters) + q.outstanding for q in self._queues.values()}
 
     # ---- for those who call
 
     async def acquire(self, ask: Ask) -> Acquired:
         """See ``permits.Budget.acquire``."""
-        line = self._lines.get(ask.endpoint) or self._line(ask)
-        line.welcome(ask)
+        queue = self._queues.get(ask.endpoint) or self._add_queue(ask)
+        queue.note_return(ask)
         while True:
-            if (parked := self._admit(line, ask)) is not None:
+            if (parked := self._admit(queue, ask)) is not None:
                 return parked
-            turn = await self._turn(line, ask)
+            turn = await self._turn(queue, ask)
             if isinstance(turn, Parked):
                 return turn
             if turn is None:
                 continue  # the budget has closed
             try:
-                answer = await self._asks.ask(ask, probe=turn.probe)
+                answer = await self._reserve(ask, turn)
             finally:
-                line.give_back(turn)
+                queue.give_back(turn)
             if answer is not None:
                 return answer
 
     def release(self, permit: Permit, ending: Ending) -> None:
-        """See ``permits.Budget.release``.
-
-        Raises:
-            ValueError: if it was released before.
-        """
-        if permit.released:
-            raise ValueError("a permit was released twice")
-        permit.released = True
-        self._asks.release(permit, ending)
+        """See ``permits.Budget.release``."""
+        self._reservations.release(permit, ending)
+        self._start_soon(0.0)
 
     def pause(self, scope: str, wait_s: float) -> None:
         """See ``permits.Budget.pause``."""
         self.state.windows[scope].hold_back(wait_s, self._clock())
-        self._outbox.post(Paused(scope, wait_s), for_s=wait_s)
+        self._writer.post(Paused(scope, wait_s), for_s=wait_s)
 
     def is_down(self, endpoint: str) -> bool:
         """See ``permits.Budget.is_down``."""
@@ -131,7 +128,7 @@ class SharedBudget:
 
     def position(self) -> LogPosition:
         """See ``stream.work.CallJournal.position``."""
-        return LogPosition(self.state.log_name, self._follower.next)
+        return LogPosition(self.state.log_name, self._reader.next)
 
     async def replay_lane(
         self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
@@ -158,7 +155,7 @@ class SharedBudget:
         """
         self._spawn(self._send_heartbeats(), "budget alive")
         try:
-            await self._follower.run()
+            await self._reader.run()
         finally:
             self._refuse()
 
@@ -169,141 +166,186 @@ class SharedBudget:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CLOSE_S)
-        await self._outbox.close()
+        await self._writer.close()
         await self._log.close()
 
-    # ---- the follower's listener
+    # ---- what the log says, see ``log_reader.LogListener``
 
-    def begin(self, *, lost: bool) -> Alive:
-        """See ``follower.LogListener.begin``."""
+    def joining(self, *, lost: bool) -> Alive:
+        """See ``log_reader.LogListener.joining``."""
         state = BudgetState(self._rules, self._draw())
         state.follow_on(self.state, self._client)
         if lost:
             for replayed in state.journal.replayed_calls.values():
                 replayed.outlive_log()
         self._client = uuid.uuid4().hex[:10]
-        self._asks.begin(state, self._client)
+        self._reservations.follow(state, self._client)
         return self._alive(lost=lost)
 
-    def take(self, record: LogRecord, offset: int, at: float, stamp_ms: int) -> None:
-        """See ``follower.LogListener.take``."""
-        if isinstance(record, Asked):
-            self._asks.take(record, offset, at, stamp_ms)
-        elif isinstance(record, Begun):
-            self._asks.begun(record, may_call=self.state.apply(record, offset, at, stamp_ms))
-        elif (
-            self.state.apply(record, offset, at, stamp_ms)
-            and self._reading
-            and getattr(record, "instance", "") == self._replica_limits.instance
-        ):
-            self._outbox.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken
+    def apply_record(self, record: LogRecord, offset: int, at: float, stamp_ms: int) -> None:
+        """See ``log_reader.LogListener.apply_record``."""
+        own = isinstance(record, Asked) and record.id in self._reservations
+        news = self.state.apply(record, offset, at, stamp_ms, mine=own)
+        match record:
+            case Asked() if news:
+                self._reservations.ask_read(record, offset)
+            case Begun():
+                self._reservations.begin_read(record, may_call=news)
+            case Alive() if news and self._reading and record.instance == self._replica_limits.instance:
+                self._writer.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken
+            case _:
+                pass
 
     def joined(self, start: int, open_at: float) -> None:
-        """See ``follower.LogListener.joined``."""
+        """See ``log_reader.LogListener.joined``."""
         self.state.journal.floor = max(start, self.state.journal.floor)
-        self._asks.open_at = open_at
+        self._reservations.open_at = open_at
         self._reading = True
         if not self.state.log_name:  # a new log; of several names that are given it at once the first one counts
-            self._outbox.post(self._alive(lost=False, log_name=uuid.uuid4().hex[:8]), for_s=_NAMING_S)
+            self._writer.post(self._alive(lost=False, log_name=uuid.uuid4().hex[:8]), for_s=_NAMING_S)
         self.caught_up()
 
     def caught_up(self) -> None:
-        """See ``follower.LogListener.caught_up``."""
+        """See ``log_reader.LogListener.caught_up``."""
         if self._reading and self.state.log_name:
             self._joined.set()
-        self._asks.start_ready()
-        for notice in self._alerts.changes(self.state, self._clock()):
-            getattr(log, notice.level)(notice.event, **notice.fields)
+        self._start_ready()
+        for alert in self._alerts.changes(self.state, self._clock()):
+            getattr(log, alert.level)(alert.event, **alert.fields)
 
     def left(self) -> None:
-        """See ``follower.LogListener.left``."""
+        """See ``log_reader.LogListener.left``."""
         self._joined.clear()
         self._reading = False
-        self._asks.open_at = float("inf")
-        self._asks.give_up()
+        self._reservations.open_at = float("inf")
+        self._reservations.withdraw_all()
 
-    # ---- lines
+    # ---- from the queue to the log
 
-    def _admit(self, line: EndpointQueue, ask: Ask) -> Parked | None:
-        if self._asks.closed:
+    def _admit(self, queue: EndpointQueue, ask: Ask) -> Parked | None:
+        if self._closed:
             raise BudgetClosedError
         now = self._clock()
         paused_s = self.state.paused_for_s(ask.scopes, now)
         if paused_s > self._replica_limits.park_s:
             return Parked(ErrorCode.SCOPE_PAUSED, paused_s)
-        if len(line.queue) >= self._replica_limits.queue_max and self.state.others_wanted(line.endpoint, now):
-            return line.make_room(ask)
+        if len(queue.waiters) >= self._replica_limits.queue_max and self.state.others_wanted(queue.endpoint, now):
+            return queue.shed(ask)
         return None
 
-    async def _turn(self, line: EndpointQueue, ask: Ask) -> Turn | Parked | None:
-        if line.queue or not self._askable(line) or self.state.shut(line.endpoint) or not line.paced():
-            return await line.turn(ask)
-        await line.pace()  # does not wait
-        return line.open_turn(Turn())
+    async def _turn(self, queue: EndpointQueue, ask: Ask) -> Turn | Parked | None:
+        if queue.waiters or not self._askable(queue) or self.state.shut(queue.endpoint) or not queue.paced():
+            return await queue.wait_turn(ask)
+        await queue.pace()  # does not wait
+        return queue.open_turn(Turn())
 
-    def _askable(self, line: EndpointQueue) -> bool:
+    async def _reserve(self, ask: Ask, turn: Turn) -> Acquired | None:
+        """Send an ask and wait for its answer; None if it was withdrawn, and is to be asked for again."""
+        if self._closed:
+            return None
+        reservation = self._reservations.request(ask, probe=turn.probe)
+        self._start_soon(self._rules.wait_s)
+        try:
+            return await reservation.answer
+        except asyncio.CancelledError:
+            self._reservations.cancel(reservation)
+            raise
+
+    def _askable(self, queue: EndpointQueue) -> bool:
         now = self._clock()
         return (
-            now >= self._asks.open_at
-            and not line.full
-            and self.state.passable(line.endpoint, now)
-            and not (self.state.shut(line.endpoint) and any(other.probing for other in self._lines.values()))
-            and self.state.paused_for_s(line.scopes, now) <= 0
+            now >= self._reservations.open_at
+            and not queue.full
+            and self.state.passable(queue.endpoint, now)
+            and not (self.state.shut(queue.endpoint) and any(other.probing for other in self._queues.values()))
+            and self.state.paused_for_s(queue.scopes, now) <= 0
         )
 
-    def _wake_lines(self) -> None:
-        now = self._clock()
-        for line in self._lines.values():
-            paused_s = self.state.paused_for_s(line.scopes, now)
-            if paused_s > self._replica_limits.park_s:
-                line.end_waits(Parked(ErrorCode.SCOPE_PAUSED, paused_s))
-                self._asks.give_up(line.endpoint, Parked(ErrorCode.SCOPE_PAUSED, paused_s))
-            if line.queue:
-                line.changed.set()
+    def _add_queue(self, ask: Ask) -> EndpointQueue:
+        queue = self._queues[ask.endpoint] = endpoint_queue(ask, self._rules.limits, self._pacers, self._replica_limits.calls_max)
+        self._spawn(self._dispatch(queue), f"budget {ask.endpoint}")
+        return queue
 
-    def _line(self, ask: Ask) -> EndpointQueue:
-        line = self._lines[ask.endpoint] = endpoint_queue(ask, self._rules.limits, self._pacers, self._replica_limits.calls_max)
-        self._spawn(self._dispatch(line), f"budget {ask.endpoint}")
-        return line
-
-    async def _dispatch(self, line: EndpointQueue) -> None:
+    async def _dispatch(self, queue: EndpointQueue) -> None:
         """Give turns to those who wait, while asking is of use."""
-        while not self._asks.closed:
-            line.changed.clear()
-            if not line.queue or not self._askable(line):
+        while not self._closed:
+            queue.changed.clear()
+            if not queue.waiters or not self._askable(queue):
                 with suppress(TimeoutError):  # a pause may be over, or a probe due
-                    async with asyncio.timeout(_DISPATCH_S if line.queue else None):
-                        await line.changed.wait()
+                    async with asyncio.timeout(_DISPATCH_S if queue.waiters else None):
+                        await queue.changed.wait()
                 continue
-            await line.pace()
-            if self._askable(line):
-                line.hand_over(Turn(probe=self.state.shut(line.endpoint)))
+            await queue.pace()
+            if self._askable(queue):
+                queue.give_turn(Turn(probe=self.state.shut(queue.endpoint)))
+
+    # ---- from the log to the call
+
+    def _start_ready(self) -> None:
+        """Start what may start: after each batch of records, and when a time has come."""
+        next_at = self._reservations.start_ready()
+        self._wake_queues()
+        self._start_soon(next_at - self._clock())
+
+    def _start_soon(self, delay_s: float) -> None:
+        """Start what may start when so much time has passed, or before."""
+        if not self._reservations or self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        when = loop.time() + max(0.0, min(delay_s, _START_S_MAX))
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self._start_in_time)
+
+    def _start_in_time(self) -> None:
+        self._timer = None
+        self._start_ready()
+
+    def _wake_queues(self) -> None:
+        now = self._clock()
+        for queue in self._queues.values():
+            paused_s = self.state.paused_for_s(queue.scopes, now)
+            if paused_s > self._replica_limits.park_s:
+                queue.end_waits(Parked(ErrorCode.SCOPE_PAUSED, paused_s))
+                self._reservations.withdraw_all(queue.endpoint, Parked(ErrorCode.SCOPE_PAUSED, paused_s))
+            if queue.waiters:
+                queue.changed.set()
+
+    def _record_lost(self, record: LogRecord) -> None:
+        if isinstance(record, Asked | Begun):
+            self._reservations.lost(record.id)
 
     # ---- signs of life
 
     async def _send_heartbeats(self) -> None:
         """Say that we are here, and say long pauses again for those who join later."""
-        while not self._asks.closed:
+        while not self._closed:
             await asyncio.sleep(ALIVE_EVERY_S)
             if not self._joined.is_set():
                 continue
-            self._outbox.post(self._alive(lost=False))
+            self._writer.post(self._alive(lost=False))
             now, again_s = self._clock(), self._rules.memory_s / 4 * (1 + self._draw())
-            for line in self._lines.values():
-                line.share_with(max(1, self.state.wanting(line.endpoint, now)))
+            for queue in self._queues.values():
+                queue.share_with(max(1, self.state.wanting(queue.endpoint, now)))
             for scope, window in self.state.windows.items():
                 if window.paused_until > now and now - window.pause_sent_at > again_s:
-                    self._outbox.post(Paused(scope, window.paused_until - now, counts=False))
+                    self._writer.post(Paused(scope, window.paused_until - now, counts=False))
 
     def _alive(self, *, lost: bool, log_name: str = "") -> Alive:
         r, name = self._rules, self.state.log_name or log_name
         return Alive(self._client, self._replica_limits.instance, r.counts, r.windows_s, self.waiting, lost=lost, log_name=name)
 
     def _refuse(self) -> None:
-        self._asks.close()
-        for line in self._lines.values():
-            line.end_waits(None)
-            line.changed.set()
+        self._closed = True
+        self._reservations.withdraw_all()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for queue in self._queues.values():
+            queue.end_waits(None)
+            queue.changed.set()
 
     def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(coro, name=name)

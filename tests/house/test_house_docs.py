@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from typer.main import get_command
 
 import processor
+from processor.budget.ask_states import TRANSITIONS
 from processor.cli.app import LazyCommand, app
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.schemas import operations
@@ -136,6 +137,13 @@ def test_every_log_event_is_documented_and_every_one_that_is_exists() -> None:
     table = DOCS["operations.md"].split("## Log events", 1)[1].split("\n## ", 1)[0]
     cells = re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|", table, re.MULTILINE)
     assert {event for cell in cells for event in re.findall(r"`([a-z_]+)`", cell)} == EVENTS
+
+
+def test_the_page_on_pacing_knows_every_state_of_an_ask() -> None:
+    rows = re.findall(r"^\| \*(\w+)\* \|([^|]*)\|", DOCS["pacing.md"], re.MULTILINE)
+    assert {name: set(re.findall(r"\*(\w+)\*", then)) - {"single"} for name, then in rows} == {
+        before: set(afters) - {"withdrawn"} for before, afters in TRANSITIONS.items()
+    }
 
 
 def test_every_type_and_status_of_a_result_is_documented() -> None:

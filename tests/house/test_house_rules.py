@@ -53,6 +53,7 @@ PURE = [
     "didit/reconcile.py",
     "didit/retry_after.py",
     "didit/verdicts.py",
+    "budget/ask_states.py",
     "budget/fair_queue.py",
     "budget/circuit_breaker.py",
     "budget/call_journal.py",

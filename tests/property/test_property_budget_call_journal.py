@@ -66,7 +66,7 @@ class Story:
         budget = SharedBudget(memory_log, RULES, place, draw=random.Random(owner.seed).random, clock=asyncio.get_running_loop().time)
         tasks = [asyncio.create_task(budget.run()), asyncio.create_task(self._serve(number, owner, budget))]
         await asyncio.sleep(owner.lives_s)
-        budget._outbox.post = lambda *_, **__: None  # type: ignore[method-assign]  # a kill: nothing is told to anybody
+        budget._writer.post = lambda *_, **__: None  # type: ignore[method-assign]  # a kill: nothing is told to anybody
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -128,7 +128,7 @@ class World:
             if not self.unkind:  # a broker's clock that is stepped may raise a false alarm
                 assert not budget.state.overrun.counts, "the second opinion, from the log alone"
             # a kill: nothing is told to anybody, what was sent is on its way
-            budget._outbox.post = lambda *_, **__: None  # type: ignore[method-assign]
+            budget._writer.post = lambda *_, **__: None  # type: ignore[method-assign]
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)

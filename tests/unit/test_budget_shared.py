@@ -307,7 +307,7 @@ async def test_a_fault_of_our_own_closes_the_budget() -> None:
         await asyncio.sleep(0.1)
         blocked = [await s.waiting(ask(scopes=("few",))) for _ in range(4)]
         await asyncio.sleep(31)
-        s.budget.take = lambda *_: 1 / 0  # type: ignore[method-assign,assignment]
+        s.budget.apply_record = lambda *_: 1 / 0  # type: ignore[method-assign,assignment]
         s.topic.put(encode(Paused("a", 1.0)))
         await asyncio.sleep(1)
         assert s.task.done()

@@ -88,6 +88,7 @@ class OpenBudget:
         self.endings: list[Ending] = []
         self.pauses: list[tuple[str, float]] = []
         self.refusals, self.down = list(refusals), down
+        self.held: set[str] = set()
 
     @property
     def fates(self) -> list[Fate]:
@@ -98,11 +99,13 @@ class OpenBudget:
         refusal = self.refusals.pop(0) if self.refusals else None
         if isinstance(refusal, Exception):
             raise refusal
-        return refusal or Permit(str(len(self.asks)), ask)
+        if refusal is not None:
+            return refusal
+        self.held.add(str(len(self.asks)))
+        return Permit(str(len(self.asks)), ask)
 
     def release(self, permit: Permit, ending: Ending) -> None:
-        assert not permit.released
-        permit.released = True
+        self.held.remove(permit.id)  # each once
         self.endings.append(ending)
 
     def pause(self, scope: str, wait_s: float) -> None:
