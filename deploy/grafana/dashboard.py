@@ -89,10 +89,11 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
         Graph("Pauses", "until a scope may be called again", "s",
               (("max by (scope) (vp_budget_paused_seconds)", "{{scope}}"),
                ("max(vp_budget_blocked_seconds)", "budget log was lost"))),
-        Graph("429s, foreign traffic, over the limit", "the last one must stay 0", "short",
+        Graph("429s, foreign traffic, over the limit", "the last two must stay 0", "short",
               (("sum by (kind, scope) (increase(vp_throttled_total[5m]))", "429 {{kind}} {{scope}}"),
                ("max by (scope) (vp_budget_foreign_traffic)", "foreign {{scope}}"),
-               ("sum by (scope) (increase(vp_budget_over_limit_total[5m]))", "over {{scope}}"))),
+               ("sum by (scope) (increase(vp_budget_over_limit_total[5m]))", "over {{scope}}"),
+               ("sum(increase(vp_budget_malformed_records_total[5m]))", "malformed records of the budget topic"))),
     )),
     ("Didit", (
         Graph("Calls a minute", "permits used, by scope and class", "short",

@@ -49,7 +49,7 @@ class LogReader:
     def __init__(self, budget_log: BudgetLog, rules: Rules, listener: LogListener, clock: Callable[[], float]) -> None:
         self._log, self._rules, self._listener, self._clock = budget_log, rules, listener, clock
         self.next = 0  # everything before this offset has been applied
-        self.malformed = 0
+        self.malformed_count = 0
         self.heard_at = clock()  # when the log last gave something
         self._silent = 0  # reads in a row that brought nothing
 
@@ -121,7 +121,7 @@ class LogReader:
         self.next += 1
         record = decode(entry.value)
         if record is None:
-            self.malformed += 1
+            self.malformed_count += 1
             log.error("budget_record_malformed", offset=entry.offset, hint="something else writes to the budget topic; restrict it")
             return
         self._listener.apply_record(record, entry.offset, at, entry.stamp_ms)

@@ -85,6 +85,11 @@ class SharedBudget:
         return self._clock() - self._reader.heard_at
 
     @property
+    def malformed_count(self) -> int:
+        """Records of the log that were skipped, because they could not be read."""
+        return self._reader.malformed_count
+
+    @property
     def waiting(self) -> dict[str, int]:
         """Requests of this process that wait to start, by endpoint."""
         return {q.endpoint: len(q.waiters) + q.outstanding for q in self._queues.values()}
@@ -124,16 +129,16 @@ class SharedBudget:
         """See ``permits.Budget.is_down``."""
         return self.state.breaker(endpoint).open
 
-    # ---- for lanes, see ``stream.work.CallJournal``
+    # ---- for lanes, see ``stream.handler.CallHistory``
 
     def position(self) -> LogPosition:
-        """See ``stream.work.CallJournal.position``."""
+        """See ``stream.handler.CallHistory.position``."""
         return LogPosition(self.state.log_name, self._reader.next)
 
     async def replay_lane(
         self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
     ) -> tuple[bool, dict[int, LogPosition]]:
-        """See ``stream.work.CallJournal.replay_lane``."""
+        """See ``stream.handler.CallHistory.replay_lane``."""
         await self._joined.wait()
         name, read_to = self.position()
         known = since is None or since.log == name
@@ -142,7 +147,7 @@ class SharedBudget:
         return known and reaches, {record: LogPosition(name, at) for record, at in first_calls.items()}
 
     def forget(self, lane: str) -> None:
-        """See ``stream.work.CallJournal.forget``."""
+        """See ``stream.handler.CallHistory.forget``."""
         self.state.journal.replayed_calls.pop(lane, None)
 
     # ---- life

@@ -101,6 +101,9 @@ BUDGET_LIVE = _gauge(
 BUDGET_PAUSED = _gauge("budget_paused_seconds", "until the scope's pause is over; 0 if it is not paused", "scope", unit="seconds")
 BUDGET_FOREIGN = _gauge("budget_foreign_traffic", "1 while 429s show that somebody else uses the key", "scope", unit="bool")
 OVER_LIMIT = _counter("budget_over_limit", "answered calls beyond the highest limit that any replica has named; must stay 0", "scope")
+BUDGET_MALFORMED = _counter(
+    "budget_malformed_records", "records of the budget topic that were skipped, because they are none of ours; must stay 0", unit="records"
+)
 BUDGET_BLOCKED = _gauge("budget_blocked_seconds", "until calls may start after the budget log was lost", unit="seconds")
 BUDGET_JOINED = _gauge("budget_joined", "1 once the budget log is read to its end", unit="bool")
 BUDGET_SILENCE = _gauge("budget_silence_seconds", "since the budget log was last heard; each replica writes every 10 s", unit="seconds")

@@ -36,6 +36,7 @@ class ProcessStatus:
     _detail: str = ""
     _tick: float = field(default_factory=time.monotonic)
     _over_limit: dict[str, int] = field(default_factory=dict)
+    _malformed_count: int = 0
 
     @classmethod
     def of(cls, settings: Settings, *, worker: bool = True) -> ProcessStatus:
@@ -87,6 +88,8 @@ class ProcessStatus:
             for scope, count in self.budget.state.overrun.counts.items():
                 metrics.OVER_LIMIT.labels(scope).inc(max(0, count - self._over_limit.get(scope, 0)))
                 self._over_limit[scope] = count
+            metrics.BUDGET_MALFORMED.inc(self.budget.malformed_count - self._malformed_count)
+            self._malformed_count = self.budget.malformed_count
         for also in self.on_refresh:
             also()
 

@@ -292,13 +292,14 @@ async def test_a_newcomer_knows_what_was_called_before_and_cannot_burst() -> Non
 
 
 @virtual
-async def test_malformed_records_are_passed_over() -> None:
+async def test_malformed_records_are_skipped_and_counted() -> None:
     topic = MemoryTopic()
     async with scene(topic) as s:
         await asyncio.sleep(0.1)
         for value in (b"", None, b"{}", b'{"t":"ask"}', b"\xff"):
             topic.put(value)
         await s.permit(ask())
+        assert s.budget.malformed_count == 5
 
 
 @virtual

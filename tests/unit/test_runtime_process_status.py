@@ -51,14 +51,14 @@ def test_a_webhook_receiver_has_no_lanes_to_tell_of() -> None:
 
 
 def test_an_overrun_after_the_log_was_read_anew_is_counted() -> None:
-    """As ``SharedBudget.begin`` makes a state for each reading."""
+    """As ``SharedBudget.joining`` makes a state for each reading."""
     pulse, state = ProcessStatus(30.0, 120.0), BudgetState(RULES, 0.0)
     before = value("vp_budget_over_limit_total", scope="a") or 0.0
 
     def overrun(at_ms: int) -> float:
         for _ in range(1 + RULES.limits["a"][0]):
             state.overrun.answered("a", 1, at_ms)
-        budget = SimpleNamespace(state=state, waiting={}, is_joined=True, silence_s=0.0)
+        budget = SimpleNamespace(state=state, waiting={}, is_joined=True, silence_s=0.0, malformed_count=0)
         pulse.budget = cast("Any", budget)
         pulse.refresh()
         return (value("vp_budget_over_limit_total", scope="a") or 0.0) - before
@@ -69,3 +69,12 @@ def test_an_overrun_after_the_log_was_read_anew_is_counted() -> None:
     anew.follow_on(state, "mine")
     state = anew
     assert overrun(9_000_000) == 3
+
+
+def test_records_of_the_budget_topic_that_are_none_of_ours_are_counted_once() -> None:
+    pulse, before = ProcessStatus(30.0, 120.0), value("vp_budget_malformed_records_total") or 0.0
+    for count in (0, 2, 2, 5):
+        budget = SimpleNamespace(state=BudgetState(RULES, 0.0), waiting={}, is_joined=True, silence_s=0.0, malformed_count=count)
+        pulse.budget = cast("Any", budget)
+        pulse.refresh()
+        assert (value("vp_budget_malformed_records_total") or 0.0) - before == count
