@@ -136,30 +136,30 @@ class ReplayedCalls:
 
     def __init__(self, lane: str, since_offset: int, unfinished: Callable[[int], bool]) -> None:
         self.lane, self.since_offset, self._unfinished = lane, since_offset, unfinished
-        self.book = CallIndex()
+        self.index = CallIndex()
         self._early: dict[str, Ended] = {}  # ends read before their ask, by the reader that runs ahead
         self._early_begun: dict[str, int] = {}  # and beginnings, with their offsets
 
-    def take(self, ask_id: str, call: JournaledCall) -> None:
-        """Take an ask of this lane for a record that is not finished; others are passed over."""
+    def add(self, ask_id: str, call: JournaledCall) -> None:
+        """Note an ask of this lane for a record that is not finished; others are skipped."""
         if call.identity.lane != self.lane or call.offset < self.since_offset or not self._unfinished(call.identity.offset):
             return
-        self.book.add(ask_id, call)
+        self.index.add(ask_id, call)
         if (begun := self._early_begun.pop(ask_id, None)) is not None:
-            self.book.begin(ask_id, begun)
+            self.index.begin(ask_id, begun)
         if (ended := self._early.pop(ask_id, None)) is not None:
-            self.book.end(ended)
+            self.index.end(ended)
 
     def ended(self, ended: Ended, *, replaying: bool) -> None:
-        """Take an end. While older records are still being read it may come before its ask."""
-        if not self.book.end(ended) and replaying:
+        """Note an end. While older records are still being read it may come before its ask."""
+        if not self.index.end(ended) and replaying:
             self._early[ended.id] = ended
 
     def begun(self, ask_id: str, offset: int, *, replaying: bool) -> None:
-        """Take a beginning; it, too, may come before its ask."""
+        """Note a beginning; it, too, may come before its ask."""
         if replaying:
             self._early_begun[ask_id] = offset
-        self.book.begin(ask_id, offset)
+        self.index.begin(ask_id, offset)
 
     def replay_done(self) -> None:
         """All that is older has been read."""
@@ -169,13 +169,13 @@ class ReplayedCalls:
     def first_calls(self) -> dict[int, int]:
         """For each unfinished record, by its offset, where in the log it was first asked for."""
         found: dict[int, int] = {}
-        for call in self.book.calls():
+        for call in self.index.calls():
             found[call.identity.offset] = min(call.offset, found.get(call.identity.offset, call.offset))
         return found
 
     def outlive_log(self) -> None:
         """The log begins anew: what is recalled is before everything in it."""
-        for call in self.book.calls():
+        for call in self.index.calls():
             call.offset = -1
 
 
@@ -218,14 +218,14 @@ class CallJournal:
         """Begin what a restored lane keeps, with what is remembered; older records are to be fed to it."""
         found = self.replayed_calls[lane] = ReplayedCalls(lane, since_offset, unfinished)
         for asked, call in self._index.since(since_offset):
-            found.take(asked, replace(call))
+            found.add(asked, replace(call))
         return found
 
     def prior_calls(self, identity: CallIdentity, before_offset: int) -> PriorCalls:
         """What the asks before an offset mean for this one."""
         replayed = self.replayed_calls.get(identity.lane)
         calls = [c for c in self._index.of(identity.request) if c.offset < before_offset]
-        calls += [c for c in (replayed.book.of(identity.request) if replayed else ()) if c.offset < before_offset]
+        calls += [c for c in (replayed.index.of(identity.request) if replayed else ()) if c.offset < before_offset]
         owner = min((c for c in calls if c.state is not CallState.NEVER), key=lambda c: c.offset, default=None)
         if (
             owner is not None and owner.identity.first != identity.first and identity.replay == 0

@@ -39,7 +39,7 @@ async def replay_lane(
             for entry in entries:
                 record = decode(entry.value)
                 if isinstance(record, Asked) and record.identity is not None:
-                    replayed.take(record.id, JournaledCall.asked(record, record.identity, entry.offset, float("-inf"), entry.stamp_ms))
+                    replayed.add(record.id, JournaledCall.asked(record, record.identity, entry.offset, float("-inf"), entry.stamp_ms))
                 elif isinstance(record, Begun):
                     replayed.begun(record.id, entry.offset, replaying=False)
                 elif isinstance(record, Ended):

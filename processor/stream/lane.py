@@ -57,11 +57,11 @@ class Lane:
         self._on_failed, self._journal, self._unremembered_below = on_failed, journal, unremembered_below
         # only a delay topic may hold records back: a due time that a caller sends would otherwise stop its partition
         self._holds_undue = holds_undue
-        self._delayed: DelayQueue[Record] = DelayQueue(count_max=settings.ahead_max, bytes_max=settings.ahead_bytes_max)
+        self._delayed: DelayQueue[Record] = DelayQueue()
         self._following: dict[str, list[int]] = {}  # offsets of delayed records, by the session that they follow
         self._hints = hints
-        hints.listeners.add(self.hint)
-        hints.releases.listeners.add(self.release)
+        hints.listeners.add(self.wake_session)
+        hints.releases.listeners.add(self.start_released)
         self._ready: deque[Record] = deque()
         self._work: set[Work] = set()
         self._finished: list[tuple[Record, Sequence[Output]]] = []
@@ -104,17 +104,17 @@ class Lane:
         self._start_ready()
         self.wake.set()  # passed-over records may have moved the floor
 
-    def hint(self, hint: Hint) -> None:
-        """Something has happened to a session: whoever follows it need not wait longer."""
-        woken = [self._delayed.take(offset) for offset in self._following.pop(hint.session_id, ())]
+    def wake_session(self, hint: Hint) -> None:
+        """Something has happened to a session: records that wait for it are ready."""
+        woken = [self._delayed.remove(offset) for offset in self._following.pop(hint.session_id, ())]
         self._ready.extend(record for record in woken if record is not None)
         self._start_ready()
 
-    def release(self, release: Release) -> None:
-        """Somebody wants these records worked on now: those that are held back here are ready, as if they were due."""
+    def start_released(self, release: Release) -> None:
+        """These records are to be worked on now: those that are held back here are ready, as if they were due."""
         if (release.topic, release.partition) != (self.partition.topic, self.partition.partition):
             return
-        woken = [record for offset in release.offsets if (record := self._delayed.take(offset)) is not None]
+        woken = [record for offset in release.offsets if (record := self._delayed.remove(offset)) is not None]
         if woken:
             log.info("released", partition=f"{release.topic}[{release.partition}]", count=len(woken), run=release.run_id)
         self._ready.extend(woken)
@@ -123,7 +123,7 @@ class Lane:
         self._start_ready()
 
     def _delay(self, due_ms: int, record: Record) -> None:
-        self._delayed.push(due_ms, record.source.offset, record, record.size_bytes)
+        self._delayed.push(due_ms, record.source.offset, record)
         if (session_id := peek_session(record)) is not None:
             self._following.setdefault(session_id, []).append(record.source.offset)
 
@@ -220,8 +220,8 @@ class Lane:
     def stop_dispatch(self) -> set[asyncio.Task[None]]:
         """Start nothing more, drop what waits. Returns the tasks that still call."""
         self.open = False
-        self._hints.listeners.discard(self.hint)
-        self._hints.releases.listeners.discard(self.release)
+        self._hints.listeners.discard(self.wake_session)
+        self._hints.releases.listeners.discard(self.start_released)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -47,7 +47,7 @@ class Releases:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def take(self, release: Release, now_ms: int) -> None:
+    def note_release(self, release: Release, now_ms: int) -> None:
         """A release was read at ``now_ms``."""
         for offset in release.offsets:
             key = (release.topic, release.partition, offset)

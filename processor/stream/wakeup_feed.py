@@ -41,21 +41,21 @@ class WakeupFeed:
                 while True:
                     for records in (await reader.poll(wait_ms=_READ_MS, records_max=500)).values():
                         for record in records:
-                            self.take(record)
+                            self.apply_record(record)
             except Exception as exc:  # noqa: BLE001 - nobody waits for this task: it must not end unseen
                 log.warning("events_unreadable", detail=describe(exc), hint=_UNREADABLE)
             finally:
                 await reader.close()
             await asyncio.sleep(_AGAIN_S)
 
-    def take(self, record: Record) -> None:
-        """A record of either topic; one that is nothing of ours is skipped."""
+    def apply_record(self, record: Record) -> None:
+        """A record of either topic was read; one that is nothing of ours is skipped."""
         if record.source.topic == self._names.repairs:
-            self._take_release(record)
+            self._apply_release(record)
         elif (hint := read_hint(record)) is not None:
-            self._hints.take(hint)
+            self._hints.note_event(hint)
 
-    def _take_release(self, record: Record) -> None:
+    def _apply_release(self, record: Record) -> None:
         try:
             release = read_release(record.value)
         except ReleaseFault as fault:
@@ -66,7 +66,7 @@ class WakeupFeed:
                 )
             return
         if release is not None and release.topic in self._names.inputs[1:]:  # nothing waits in the requests topic
-            self._hints.releases.take(release, int(time.time() * 1000))
+            self._hints.releases.note_release(release, int(time.time() * 1000))
 
     async def _start(self, reader: PartitionReader) -> None:
         await reader.start()

@@ -28,7 +28,7 @@ class Wakeups:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def take(self, hint: Hint) -> None:
+    def note_event(self, hint: Hint) -> None:
         """An event was read."""
         if not self._wakes(hint):
             return

@@ -119,22 +119,28 @@ def test_a_longer_floor_or_a_later_attempt_never_comes_earlier(draw: float, low:
 
 @given(
     st.lists(
-        st.tuples(st.just("push"), st.integers(0, 50), st.integers(0, 100))
+        st.tuples(st.just("push"), st.integers(0, 50), st.just(0))
         | st.tuples(st.just("pop"), st.integers(0, 60), st.integers(0, 10))
+        | st.tuples(st.just("remove"), st.integers(0, 60), st.just(0))
         | st.tuples(st.just("clear"), st.just(0), st.just(0)),
         max_size=60,
     )
 )
-def test_the_delay_queue_is_a_sorted_list_with_bounds(steps: list[tuple[str, int, int]]) -> None:
-    queue: DelayQueue[int] = DelayQueue(count_max=10, bytes_max=500)
-    model: list[tuple[int, int, int]] = []  # due, sequence, size
+def test_the_delay_queue_is_a_sorted_list(steps: list[tuple[str, int, int]]) -> None:
+    queue: DelayQueue[int] = DelayQueue()
+    model: list[tuple[int, int]] = []  # due, sequence
     for sequence, (what, first, second) in enumerate(steps):
         if what == "push":
-            queue.push(first, sequence, sequence, second)
-            heapq.heappush(model, (first, sequence, second))
+            queue.push(first, sequence, sequence)
+            heapq.heappush(model, (first, sequence))
         elif what == "clear":
             queue.clear()
             model.clear()
+        elif what == "remove":
+            held = [m for m in model if m[1] == first]
+            assert queue.holds(first) == bool(held)
+            assert queue.remove(first) == (first if held else None)
+            model = sorted(m for m in model if m[1] != first)
         else:
             due = sorted(m for m in model if m[0] <= first)[:second]
             assert queue.pop_due(first, second) == [m[1] for m in due]
@@ -142,5 +148,3 @@ def test_the_delay_queue_is_a_sorted_list_with_bounds(steps: list[tuple[str, int
             heapq.heapify(model)
         assert len(queue) == len(model)
         assert queue.next_due_ms == (model[0][0] if model else None)
-        assert queue.held_bytes == sum(m[2] for m in model)
-        assert queue.room == (len(model) < 10 and sum(m[2] for m in model) < 500)

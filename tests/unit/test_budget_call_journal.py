@@ -249,9 +249,9 @@ def test_a_beginning_is_recalled_in_whatever_order_it_is_read(begun: bool, early
     asked = Asked("x", ("a",), 90.0, "op", identity=MARK, announced=True)
     call = JournaledCall.asked(asked, MARK, 3, 0.0, 7)
     if not early:
-        replayed.take("x", call)
+        replayed.add("x", call)
     if begun:
         journal.begun("x", 12)
     if early:
-        replayed.take("x", call)
+        replayed.add("x", call)
     assert journal.prior_calls(MARK, 20).doubt_ms == (7 if begun else None)

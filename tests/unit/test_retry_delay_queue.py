@@ -4,9 +4,9 @@ from processor.retry.delay_queue import DelayQueue
 
 
 def test_items_leave_by_due_time_and_in_order_of_arrival() -> None:
-    queue: DelayQueue[str] = DelayQueue(count_max=10, bytes_max=1000)
+    queue: DelayQueue[str] = DelayQueue()
     for ticket, (due_ms, item) in enumerate(((20, "c"), (10, "a"), (20, "d"), (10, "b"), (30, "e"))):
-        queue.push(due_ms, ticket, item, 1)
+        queue.push(due_ms, ticket, item)
     assert queue.next_due_ms == 10
     assert queue.pop_due(9, 10) == []
     assert queue.pop_due(20, 3) == ["a", "b", "c"]
@@ -14,21 +14,16 @@ def test_items_leave_by_due_time_and_in_order_of_arrival() -> None:
     assert len(queue) == 1
 
 
-def test_count_and_bytes_bound_the_room() -> None:
-    by_count: DelayQueue[str] = DelayQueue(count_max=2, bytes_max=1000)
-    by_count.push(1, 1, "a", 1)
-    assert by_count.room
-    by_count.push(1, 2, "b", 1)
-    assert not by_count.room
-    by_bytes: DelayQueue[str] = DelayQueue(count_max=10, bytes_max=100)
-    by_bytes.push(1, 1, "a", 100)
-    assert not by_bytes.room
-    by_bytes.pop_due(1, 1)
-    assert by_bytes.room
+def test_an_item_that_was_removed_does_not_leave_again() -> None:
+    queue: DelayQueue[str] = DelayQueue()
+    for ticket, due_ms in enumerate((10, 20, 10)):
+        queue.push(due_ms, ticket, f"{ticket}")
+    assert (queue.remove(0), queue.remove(0), queue.holds(0), queue.holds(1)) == ("0", None, False, True)
+    assert (queue.next_due_ms, queue.pop_due(30, 10)) == (10, ["2", "1"])
 
 
 def test_clear_forgets_everything() -> None:
-    queue: DelayQueue[str] = DelayQueue(count_max=1, bytes_max=1)
-    queue.push(5, 1, "a", 10)
+    queue: DelayQueue[str] = DelayQueue()
+    queue.push(5, 1, "a")
     queue.clear()
-    assert (len(queue), queue.held_bytes, queue.next_due_ms, queue.room) == (0, 0, None, True)
+    assert (len(queue), queue.next_due_ms) == (0, None)

@@ -234,11 +234,11 @@ async def test_a_hint_wakes_whoever_follows_its_session_and_nobody_else() -> Non
     scene.lane.deliver(
         [record(0, later, session_id=SESSION), record(1, later, session_id=OTHER), record(2, later), record(3, later, session_id=SESSION)]
     )
-    scene.hints.take(hint(status="In Progress"))
+    scene.hints.note_event(hint(status="In Progress"))
     await scene.turn()
     assert not scene.handler.at_work
-    scene.hints.take(hint())
-    scene.hints.take(hint())
+    scene.hints.note_event(hint())
+    scene.hints.note_event(hint())
     await scene.turn()
     assert sorted(scene.handler.at_work) == [0, 3]
     scene.now_ms = later
@@ -254,7 +254,7 @@ async def test_one_that_was_due_leaves_the_others_of_its_session_to_be_woken() -
     scene.lane._wake_due()
     await scene.turn()
     assert list(scene.handler.at_work) == [0]
-    scene.hints.take(hint())
+    scene.hints.note_event(hint())
     await scene.turn()
     assert sorted(scene.handler.at_work) == [0, 1]
 
@@ -262,7 +262,7 @@ async def test_one_that_was_due_leaves_the_others_of_its_session_to_be_woken() -
 @pytest.mark.parametrize(("at_ms", "woken"), [(NOW + 1, True), (NOW, True), (NOW - 1, False)])
 async def test_an_event_that_came_before_its_follower_was_read_counts_if_it_is_newer(at_ms: int, woken: bool) -> None:
     scene = Scene()
-    scene.hints.take(hint(at_ms=at_ms))
+    scene.hints.note_event(hint(at_ms=at_ms))
     scene.lane.deliver([record(0, NOW + 60_000, session_id=SESSION)])
     await scene.turn()
     assert bool(scene.handler.at_work) is woken, "a look that was made after the event has seen it"
@@ -272,7 +272,7 @@ async def test_a_lane_that_has_stopped_is_told_nothing() -> None:
     scene = Scene()
     scene.lane.deliver([record(0, NOW + 60_000, session_id=SESSION)])
     scene.lane.stop_dispatch()
-    scene.hints.take(hint())
+    scene.hints.note_event(hint())
     await scene.turn()
     assert not scene.handler.at_work
     assert not scene.hints.listeners
@@ -281,9 +281,9 @@ async def test_a_lane_that_has_stopped_is_told_nothing() -> None:
 def test_hints_are_few_and_short_lived() -> None:
     hints = Wakeups(lambda _: True)
     for n in range(10_050):
-        hints.take(hint(f"{n:08x}-2222-4333-8444-555555555555"))
+        hints.note_event(hint(f"{n:08x}-2222-4333-8444-555555555555"))
     assert len(hints) == 10_000
-    hints.take(hint(at_ms=NOW + 16 * 60_000))
+    hints.note_event(hint(at_ms=NOW + 16 * 60_000))
     assert len(hints) == 1
 
 
@@ -297,10 +297,10 @@ def release(*offsets: int, topic: str = "t", partition: int = 0) -> Release:
 async def test_a_release_starts_what_it_names_each_once_and_nothing_else() -> None:
     scene = Scene()
     scene.lane.deliver([record(n, NOW + 60_000 + n) for n in range(5)])
-    scene.hints.releases.take(release(3, 1, 3, 99), NOW)
-    scene.hints.releases.take(release(1, 3), NOW)
-    scene.hints.releases.take(release(0, topic="u"), NOW)
-    scene.hints.releases.take(release(0, partition=1), NOW)
+    scene.hints.releases.note_release(release(3, 1, 3, 99), NOW)
+    scene.hints.releases.note_release(release(1, 3), NOW)
+    scene.hints.releases.note_release(release(0, topic="u"), NOW)
+    scene.hints.releases.note_release(release(0, partition=1), NOW)
     await scene.turn()
     assert list(scene.handler.at_work) == [3, 1], "in the order of the release"
     scene.now_ms = NOW + 70_000
@@ -311,7 +311,7 @@ async def test_a_release_starts_what_it_names_each_once_and_nothing_else() -> No
 
 async def test_what_was_released_before_it_is_delivered_starts_at_once_for_15_minutes() -> None:
     scene = Scene()
-    scene.hints.releases.take(release(0, 2), NOW)
+    scene.hints.releases.note_release(release(0, 2), NOW)
     scene.now_ms = NOW + 14 * 60_000
     scene.lane.deliver([record(0, NOW + 10**9), record(1, NOW + 10**9)])
     await scene.turn()
@@ -325,7 +325,7 @@ async def test_what_was_released_before_it_is_delivered_starts_at_once_for_15_mi
 async def test_a_released_record_that_another_owner_finished_is_passed_over() -> None:
     scene = Scene()
     scene.lane.offsets = OffsetTracker(0, [1])
-    scene.hints.releases.take(release(0, 1), NOW)
+    scene.hints.releases.note_release(release(0, 1), NOW)
     scene.lane.deliver([record(0, NOW + 10**9), record(1, NOW + 10**9)])
     await scene.turn()
     assert list(scene.handler.at_work) == [0]
@@ -334,7 +334,7 @@ async def test_a_released_record_that_another_owner_finished_is_passed_over() ->
 async def test_releases_wait_for_room_at_work_as_all_do() -> None:
     scene = Scene(work_max=2)
     scene.lane.deliver([record(n, NOW + 60_000) for n in range(4)])
-    scene.hints.releases.take(release(0, 1, 2, 3), NOW)
+    scene.hints.releases.note_release(release(0, 1, 2, 3), NOW)
     await scene.turn()
     assert list(scene.handler.at_work) == [0, 1]
     assert not scene.lane.wants_records
@@ -344,10 +344,10 @@ async def test_releases_wait_for_room_at_work_as_all_do() -> None:
 async def test_a_released_follower_is_not_woken_again_by_its_event() -> None:
     scene = Scene()
     scene.lane.deliver([record(n, NOW + 60_000, session_id=SESSION) for n in range(2)])
-    scene.hints.releases.take(release(0), NOW)
+    scene.hints.releases.note_release(release(0), NOW)
     await scene.turn()
     assert list(scene.handler.at_work) == [0]
-    scene.hints.take(hint())
+    scene.hints.note_event(hint())
     await scene.turn()
     assert list(scene.handler.at_work) == [0, 1]
     assert not scene.lane._following
@@ -357,7 +357,7 @@ async def test_a_lane_that_has_stopped_is_told_of_no_release() -> None:
     scene = Scene()
     scene.lane.deliver([record(0, NOW + 60_000)])
     scene.lane.stop_dispatch()
-    scene.hints.releases.take(release(0), NOW)
+    scene.hints.releases.note_release(release(0), NOW)
     await scene.turn()
     assert not scene.handler.at_work
     assert not scene.hints.releases.listeners
@@ -366,11 +366,11 @@ async def test_a_lane_that_has_stopped_is_told_of_no_release() -> None:
 def test_releases_are_few_and_short_lived() -> None:
     releases = Releases()
     for n in range(201):
-        releases.take(release(*range(500 * n, 500 * (n + 1))), NOW)
+        releases.note_release(release(*range(500 * n, 500 * (n + 1))), NOW)
     assert len(releases) == 100_000
     assert not releases.names(Source("t", 0, 0), NOW)
     assert releases.names(Source("t", 0, 100_499), NOW)
-    releases.take(release(7), NOW + 16 * 60_000)
+    releases.note_release(release(7), NOW + 16 * 60_000)
     assert len(releases) == 1
 
 
