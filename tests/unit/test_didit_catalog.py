@@ -8,7 +8,9 @@ import pytest
 from processor.contract.schemas import operations, schema_folder
 from processor.didit.catalog import OPERATIONS, REQUESTABLE, Idempotency, first_call, is_polled, next_call
 from processor.settings import load_settings
-from processor.simulator.routes import find_route
+from processor.simulator.config import Config
+from processor.simulator.routes import ROUTES, find_route
+from processor.simulator.simulator import Simulator
 
 SESSION = "11111111-2222-4333-8444-555555555555"
 
@@ -55,3 +57,7 @@ def test_a_row_fits_its_schema_its_budget_and_the_simulator(name: str) -> None:
     assert found[0].name in {name, name.replace("_shared", "")} or name.startswith("session."), found[0].name
     if row.versioned:
         assert find_route(row.method, row.path.format(session_id=SESSION).replace("/v3/", "/v2/")) is not None
+
+
+def test_the_simulator_answers_every_route_that_it_has() -> None:
+    assert {route.name for route in ROUTES} == set(Simulator(Config()).state.handlers), "a standalone check needs its row in CHECKS too"
