@@ -24,6 +24,25 @@ import processor.client
 found = {m for m in set(sys.modules) - before if "site-packages" in str(getattr(sys.modules[m], "__spec__", None))}
 print(json.dumps(sorted({m.partition(".")[0] for m in found})))
 """
+PATCHED = """
+import importlib, pkgutil, sys
+import aiokafka
+for module in pkgutil.walk_packages(aiokafka.__path__, "aiokafka."):
+    try:
+        importlib.import_module(module.name)
+    except ImportError:
+        pass  # it needs an extra
+
+def held():
+    spaces = {name: dict(vars(module)) for name, module in sys.modules.items() if name.partition(".")[0] == "aiokafka"}
+    classes = {value for names in spaces.values() for value in names.values() if isinstance(value, type)}
+    spaces |= {f"{cls.__module__}.{cls.__qualname__}": dict(vars(cls)) for cls in classes}
+    return {f"{space}.{name}": value for space, names in spaces.items() for name, value in names.items()}
+
+before = held()
+import processor.client
+print(*(name for name, value in held().items() if before.get(name) is not value))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +88,7 @@ def test_importing_the_client_brings_only_what_it_needs(installed: Path) -> None
     found = set(json.loads(python(installed, IMPORTED))) - {"processor"}
     assert found >= NEEDED, "the list is out of date"
     assert found <= NEEDED | NEEDED_BY_THOSE, "the client has become heavier"
+
+
+def test_importing_the_client_changes_nothing_of_aiokafka(installed: Path) -> None:
+    assert python(installed, PATCHED).split() == [], "a service that imports the client would get another Kafka client than it has chosen"
