@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from processor.settings import ConfigurationError, Settings, load_settings
+from processor.times import duration
 
 if TYPE_CHECKING:
     from processor.client.batch import Batch
@@ -81,8 +81,8 @@ def _run_shown(settings: Settings, run: Batch) -> Counts:
         task = bar.add_task("results", total=run.progress.total, left="")
 
         def show(progress: Counts) -> None:
-            left = timedelta(seconds=round(time_left_s(run.left, limits)))
-            bar.update(task, completed=progress.finished, left=f"{progress.published} published, at least {left} by the budget")
+            left = duration(time_left_s(run.left, limits))
+            bar.update(task, completed=progress.finished, left=f"{progress.published} published; the budget makes it last {left} at least")
 
         return asyncio.run(run.run(show))
 

@@ -34,6 +34,7 @@ from processor.cli.options import (
     told,
 )
 from processor.clock import clock_ms
+from processor.times import duration
 
 _LISTED = 100
 
@@ -164,7 +165,7 @@ def redrive(
         done = asyncio.run(action(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
     print_summary(done, "redriven")
     if done.last_due_ms is not None:
-        left = render_dead_letters.length(max(0.0, (done.last_due_ms - clock_ms()) / 1000))
+        left = duration(max(0.0, (done.last_due_ms - clock_ms()) / 1000))
         typer.echo(f"the last one starts in {left}; follow them with `processor results --follow` and `processor retry list`")
 
 

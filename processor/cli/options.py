@@ -15,6 +15,7 @@ import typer
 from processor.cli.batch import fail
 from processor.clock import clock_ms
 from processor.settings import Settings
+from processor.times import DURATION_FORM
 
 if TYPE_CHECKING:
     from processor.repair.dead_letter_index import DeadLetterIndex
@@ -28,8 +29,8 @@ Operations = Annotated[list[str] | None, typer.Option("--operation", help="may b
 RequestIds = Annotated[list[str] | None, typer.Option("--request-id", help="may be given again")]
 Key = Annotated[str | None, typer.Option(help="the record's Kafka key")]
 At = Annotated[list[str] | None, typer.Option("--at", metavar="PARTITION:OFFSET", help="position as listed; may be given again")]
-Since = Annotated[str | None, typer.Option(help="failed at or after: RFC 3339, or so long ago (2h, 3d)")]
-Until = Annotated[str | None, typer.Option(help="failed before: RFC 3339, or so long ago (2h, 3d)")]
+Since = Annotated[str | None, typer.Option(help=f"failed at or after: RFC 3339, or how long ago as {DURATION_FORM}")]
+Until = Annotated[str | None, typer.Option(help=f"failed before: RFC 3339, or how long ago as {DURATION_FORM}")]
 Limit = Annotated[int | None, typer.Option(min=1, help="at most so many, the oldest")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of tables")]
 Everything = Annotated[bool, typer.Option("--all", help="where nothing else narrows")]
@@ -133,11 +134,11 @@ def confirm(question: str, *, yes: bool) -> None:
 
 def print_summary(done: RepairSummary, what: str) -> None:
     """How many, and why not the others."""
-    from processor.repair.model import LEFT_OUT  # noqa: PLC0415
+    from processor.cli.render_dead_letters import left_out_lines  # noqa: PLC0415
 
     typer.echo(f"{done.count} {what} (run {done.run_id})")
-    for why, count in sorted(done.left_out.items()):
-        typer.echo(f"{count} left out ({why}): {LEFT_OUT[why]}")
+    for line in left_out_lines(done.left_out):
+        typer.echo(line.plain)
 
 
 def login() -> str:

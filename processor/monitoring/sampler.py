@@ -27,14 +27,14 @@ class OverviewSampler:
 
     def __init__(self, monitor: GroupMonitor, budget: SharedBudget, every_s: float) -> None:
         self.history = History()
-        self._lookout, self._budget, self._every_s = monitor, budget, every_s
+        self._monitor, self._budget, self._every_s = monitor, budget, every_s
         self._done_at: float | None = None
 
     async def survey(self) -> None:
         """Look at the backlog again and again."""
         while True:
             try:
-                found = await self._lookout.backlog()
+                found = await self._monitor.backlog()
             except KafkaFailedError as exc:
                 log.warning("survey_failed", detail=str(exc), hint=_HINT)
             except Exception as exc:  # noqa: BLE001 - a fault of ours; its text may quote a record

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 MODULES = sorted((ROOT / "processor").rglob("*.py"))
 # lowest first: a room may import the rooms of the lines above it, and no other. Rooms of one line do not know each other
 LAYERS = [
-    ["", "clock", "settings"],  # "" is the package itself: its version
+    ["", "clock", "times", "settings"],  # "" is the package itself: its version
     ["contract"],
     ["observe", "didit", "budget", "retry"],
     ["files"],
@@ -65,7 +65,10 @@ PURE = [
     "monitoring/history.py",
     "monitoring/model.py",
     "monitoring/formatting.py",
+    "times.py",
     "monitoring/drain.py",
+    "monitoring/diagnosis.py",
+    "monitoring/diagnosis_text.py",
     "repair/parsing.py",
     "repair/dead_letter.py",
     "console/chart.py",
@@ -251,7 +254,7 @@ def test_only_one_module_subclasses_or_calls_the_client_classes_of_aiokafka() ->
 
 
 def test_the_root_holds_rooms_and_nothing_else() -> None:
-    assert {p.name for p in (ROOT / "processor").glob("*.py")} == {"__init__.py", "__main__.py", "clock.py"}
+    assert {p.name for p in (ROOT / "processor").glob("*.py")} == {"__init__.py", "__main__.py", "clock.py", "times.py"}
     assert set(LAYER_OF) - {""} == {
         p.stem for p in (ROOT / "processor").iterdir() if p.name not in ("__init__.py", "__pycache__", "py.typed")
     }
