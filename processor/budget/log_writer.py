@@ -17,10 +17,10 @@ _CLOSE_S = 2.0
 
 
 class LogWriter:
-    """Records on their way; as many as there are calls and asks."""
+    """Records on their way; as many as there are calls and asks. ``on_failed`` gets what is no fault of the log's."""
 
-    def __init__(self, budget_log: BudgetLog, clock: Callable[[], float]) -> None:
-        self._log, self._clock = budget_log, clock
+    def __init__(self, budget_log: BudgetLog, clock: Callable[[], float], on_failed: Callable[[BaseException], None]) -> None:
+        self._log, self._clock, self._on_failed = budget_log, clock, on_failed
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -36,7 +36,7 @@ class LogWriter:
         """
         task = asyncio.get_running_loop().create_task(self._send(record, self._clock() + for_s, on_lost))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Wait a moment for what is on its way."""
@@ -44,6 +44,11 @@ class LogWriter:
             await asyncio.wait(self._tasks, timeout=_CLOSE_S)
         for task in list(self._tasks):
             task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failed(error)
 
     async def _send(self, record: LogRecord, until: float, on_lost: Callable[[], None] | None) -> None:
         value = encode(record)
