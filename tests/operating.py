@@ -24,6 +24,7 @@ from processor.repair.model import (
     DeadLetterStatus,
     DelayedRecord,
     HistoryEntry,
+    LeftOut,
     Plan,
     RepairSummary,
     RequestHistory,
@@ -78,7 +79,6 @@ def quiet() -> Overview:
         (),
         DelayedView(0, 0, None, None),
         DeadLetterCounts(0),
-        verdict="Nothing waits: every request is done.",
     )
 
 
@@ -108,7 +108,6 @@ def busy() -> Overview:
         (DrainView("generic-write", 2900, 725.0), DrainView("session-create", 1240, 124.0), DrainView("session-decision", 210, 161.0)),
         DelayedView(364, 3, NOW_MS - 4000, NOW_MS + 2000, {"http_503": 212, "": 118, "timeout": 34}, by_due),
         DeadLetterCounts(312, {"exhausted": 240, "request_refused": 51, "invalid_request": 17, "in_doubt": 4}, 1200, 9),
-        verdict="The budget of generic-write is the bottleneck: 2 900 calls are owed, and the last is made in about 12 minutes.",
     )
 
 
@@ -171,12 +170,12 @@ class Memory:
 
     async def plan(self, selection: Selection) -> Plan:
         await self._mood()
-        chosen, left = [], {"in_doubt": 0, "replayed": 0}
+        chosen, left = [], {LeftOut.IN_DOUBT: 0, LeftOut.REPLAYED: 0}
         for one in self._chosen(selection):
             if one.reason_type == "in_doubt" and not selection.in_doubt:
-                left["in_doubt"] += 1
+                left[LeftOut.IN_DOUBT] += 1
             elif one.hop.replay >= selection.replays_max:
-                left["replayed"] += 1
+                left[LeftOut.REPLAYED] += 1
             else:
                 chosen.append(one)
         return Plan(tuple(chosen[: selection.count_max]), {k: v for k, v in left.items() if v}, len(chosen) * 0.8)

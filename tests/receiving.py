@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import orjson
-from aiohttp import web
 from signing import NOW, SECRET
 
+from processor.observe.metrics import REGISTRY
 from processor.runtime.http_server import listening
 from processor.stream.errors import KafkaUnavailableError
-from processor.webhooks.receiver import RECEIVER, Counters, ReceiverLimits, build_receiver
+from processor.webhooks.receiver import ReceiverLimits, build_receiver
 
 
 class Topic:
@@ -38,12 +39,15 @@ class Topic:
 
 
 class Post:
-    def __init__(self, topic: Topic, app: web.Application, url: str, session: aiohttp.ClientSession) -> None:
-        self.topic, self.app, self.url, self.session = topic, app, url, session
+    """A client of the receiver."""
 
-    @property
-    def counters(self) -> Counters:
-        return self.app[RECEIVER].counters
+    def __init__(self, topic: Topic, url: str, session: aiohttp.ClientSession) -> None:
+        self.topic, self.url, self.session = topic, url, session
+        self._before = _counted()
+
+    def counted(self, metric: str) -> dict[str, int]:
+        """What ``vp_<metric>_total`` has counted since the start, by its label; what it has not counted is left out."""
+        return {label: count for (name, label), count in (_counted() - self._before).items() if name == f"vp_{metric}_total"}
 
     async def __call__(self, body: Any, headers: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any]]:
         async with self.session.post(self.url, data=body, headers=headers) as answer:
@@ -51,9 +55,14 @@ class Post:
             return answer.status, await answer.json()
 
 
+def _counted() -> Counter[tuple[str, str]]:
+    samples = (sample for metric in REGISTRY.collect() for sample in metric.samples)
+    return Counter({(s.name, "".join(s.labels.values())): int(s.value) for s in samples if s.name.startswith("vp_webhook")})
+
+
 @asynccontextmanager
 async def receiving(*, now: Callable[[], float] = lambda: NOW, secrets: tuple[str, ...] = (SECRET,), **limits: Any) -> AsyncIterator[Post]:
     topic = Topic()
     app = build_receiver(topic.publish, lambda: tuple(s.encode() for s in secrets), limits=ReceiverLimits(**limits), now=now)
     async with listening(app, "127.0.0.1", 0) as port, aiohttp.ClientSession() as session:
-        yield Post(topic, app, f"http://127.0.0.1:{port}/webhooks/didit", session)
+        yield Post(topic, f"http://127.0.0.1:{port}/webhooks/didit", session)

@@ -23,10 +23,18 @@ class LogWriter:
         budget_log: where to.
         clock: seconds.
         on_lost: called with each record that was given up.
+        on_failed: called with an error that is no fault of the log's.
     """
 
-    def __init__(self, budget_log: BudgetLog, clock: Callable[[], float], on_lost: Callable[[LogRecord], None]) -> None:
-        self._log, self._clock, self._on_lost = budget_log, clock, on_lost
+    def __init__(
+        self,
+        budget_log: BudgetLog,
+        clock: Callable[[], float],
+        on_lost: Callable[[LogRecord], None],
+        on_failed: Callable[[BaseException], None],
+    ) -> None:
+        self._log, self._clock = budget_log, clock
+        self._on_lost, self._on_failed = on_lost, on_failed
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -36,7 +44,7 @@ class LogWriter:
         """Append a record, and try again for ``for_s`` seconds; a record that comes later is of no use."""
         task = asyncio.get_running_loop().create_task(self._send(record, self._clock() + for_s))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Wait a moment for what is on its way."""
@@ -44,6 +52,11 @@ class LogWriter:
             await asyncio.wait(self._tasks, timeout=_CLOSE_S)
         for task in list(self._tasks):
             task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failed(error)
 
     async def _send(self, record: LogRecord, until: float) -> None:
         value = encode(record)

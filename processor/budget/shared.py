@@ -51,7 +51,7 @@ class SharedBudget:
         clock: Callable[[], float] = boot_clock,
     ) -> None:
         self._log, self._rules, self._replica_limits, self._draw, self._clock = budget_log, rules, replica_limits, draw, clock
-        self._writer = LogWriter(budget_log, clock, self._record_lost)
+        self._writer = LogWriter(budget_log, clock, self._record_lost, self._fail)
         self._reader = LogReader(budget_log, rules, self, clock)
         self._reservations = Reservations(rules, self._writer, replica_limits.calls_max, clock)
         self._alerts = AlertTracker()
@@ -63,6 +63,7 @@ class SharedBudget:
         self._client = ""  # our name in the log, a new one each time that we join it
         self._timer: asyncio.TimerHandle | None = None  # for ``_start_ready``
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # a task of ours has raised
 
     @property
     def state(self) -> BudgetState:
@@ -158,11 +159,14 @@ class SharedBudget:
         Raises:
             Exception: a fault of this program, not of the log; the budget is closed then.
         """
-        self._spawn(self._send_heartbeats(), "budget alive")
+        reader = self._spawn(self._reader.run(), "budget log reader")
+        self._spawn(self._send_heartbeats(), "budget heartbeat")
         try:
-            await self._reader.run()
+            await self._failed
         finally:
             self._refuse()
+            reader.cancel()
+            await asyncio.wait({reader}, timeout=_CLOSE_S)
 
     async def close(self) -> None:
         """End everything; whoever waits gets ``BudgetClosedError``. May be called twice."""
@@ -352,13 +356,20 @@ class SharedBudget:
             queue.end_waits(None)
             queue.changed.set()
 
-    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coro, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
+        return task
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("budget_failed", task=task.get_name(), error=type(error).__name__)
-            self._refuse()  # nobody may wait for a task that is gone
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """``run`` raises it, and nobody waits any more for a task that is gone."""
+        self._refuse()
+        if not self._failed.done():
+            self._failed.set_exception(error)
+            self._failed.exception()  # if nobody runs us, it is not reported as lost

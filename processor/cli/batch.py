@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from processor.cli.options import fail, settings_or_fail
 from processor.client.batch import Batch, BatchError, BatchProgress, read_batch, time_left_s
 from processor.client.topics import RequestsFileError
+from processor.contract.times import duration
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError, TopicMissingError
 
@@ -63,7 +63,7 @@ def _run_shown(settings: Settings, run: Batch) -> BatchProgress:
         task = bar.add_task("results", total=run.progress.total, left="")
 
         def show(progress: BatchProgress) -> None:
-            left = timedelta(seconds=round(time_left_s(run.left, limits)))
-            bar.update(task, completed=progress.finished, left=f"{progress.published} published, at least {left} by the budget")
+            left = duration(time_left_s(run.left, limits))
+            bar.update(task, completed=progress.finished, left=f"{progress.published} published; the budget makes it last {left} at least")
 
         return asyncio.run(run.run(show))

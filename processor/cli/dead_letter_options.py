@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from processor.cli.options import fail
+from processor.cli.render_dead_letters import left_out_lines
 from processor.clock import clock_ms
+from processor.contract.times import DURATION_FORM
 from processor.repair.dead_letter_index import DeadLetterIndex
-from processor.repair.model import LEFT_OUT, RepairSummary, Selection
+from processor.repair.model import RepairSummary, Selection
 from processor.repair.parsing import read_moment, read_position
 from processor.repair.redrive import RepairFencedError
 from processor.settings import Settings
@@ -29,8 +31,8 @@ Operations = Annotated[list[str] | None, typer.Option("--operation", help="may b
 RequestIds = Annotated[list[str] | None, typer.Option("--request-id", help="may be given again")]
 Key = Annotated[str | None, typer.Option(help="the record's Kafka key")]
 At = Annotated[list[str] | None, typer.Option("--at", metavar="PARTITION:OFFSET", help="position as listed; may be given again")]
-Since = Annotated[str | None, typer.Option(help="failed at or after: RFC 3339, or so long ago (2h, 3d)")]
-Until = Annotated[str | None, typer.Option(help="failed before: RFC 3339, or so long ago (2h, 3d)")]
+Since = Annotated[str | None, typer.Option(help=f"failed at or after: RFC 3339, or how long ago as {DURATION_FORM}")]
+Until = Annotated[str | None, typer.Option(help=f"failed before: RFC 3339, or how long ago as {DURATION_FORM}")]
 Limit = Annotated[int | None, typer.Option(min=1, help="at most so many, the oldest")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of tables")]
 Everything = Annotated[bool, typer.Option("--all", help="where nothing else narrows")]
@@ -124,5 +126,5 @@ def confirm(question: str, *, yes: bool) -> None:
 def print_summary(done: RepairSummary, what: str) -> None:
     """How many, and why not the others."""
     typer.echo(f"{done.count} {what} (run {done.run_id})")
-    for why, count in sorted(done.left_out.items()):
-        typer.echo(f"{count} left out ({why}): {LEFT_OUT[why]}")
+    for line in left_out_lines(done.left_out):
+        typer.echo(line.plain)

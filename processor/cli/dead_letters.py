@@ -38,6 +38,7 @@ from processor.cli.options import fail, login, settings_or_fail
 from processor.clock import clock_ms
 from processor.contract.decode import read_request_id
 from processor.contract.redaction import masked_request
+from processor.contract.times import duration
 from processor.repair import redrive as actions
 from processor.repair.dead_letter_index import read_dead_letter
 from processor.repair.model import DeadLetterStatus
@@ -154,7 +155,7 @@ def redrive(
         done = asyncio.run(actions.redrive(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
     print_summary(done, "redriven")
     if done.last_due_ms is not None:
-        left = render_dead_letters.length(max(0.0, (done.last_due_ms - clock_ms()) / 1000))
+        left = duration(max(0.0, (done.last_due_ms - clock_ms()) / 1000))
         typer.echo(f"the last one starts in {left}; follow them with `processor results --follow` and `processor retry list`")
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from processor.budget.view import BudgetView, ScopeView
+from processor.contract.times import duration
 
 
 def as_json(view: BudgetView) -> bytes:
@@ -28,16 +29,16 @@ def as_table(view: BudgetView) -> RenderableType:
     for scope in view.scopes:
         table.add_row(*_row(scope))
     notes = [
-        Text(f"{c.name}: breaker open, {'a probe is on its way' if c.probing else f'next probe in {c.probe_in_s:.0f} s'}", "bold red")
+        Text(f"{c.name}: breaker open, {'a probe is on its way' if c.probing else f'next probe in {duration(c.probe_in_s)}'}", "bold red")
         for c in view.breakers
     ]
     if view.blocked_for_s:
-        notes.append(Text(f"the log was lost: no call starts for {view.blocked_for_s:.0f} s", "bold red"))
+        notes.append(Text(f"the log was lost: no call starts for {duration(view.blocked_for_s)}", "bold red"))
     return Group(table, *notes)
 
 
 def _row(s: ScopeView) -> tuple[str | Text, ...]:
-    limit = f"{s.limit} / {s.window_s:.0f} s" if s.limit == s.configured else f"{s.limit} of {s.configured} / {s.window_s:.0f} s"
+    limit = f"{s.limit} / {duration(s.window_s)}" if s.limit == s.configured else f"{s.limit} of {s.configured} / {duration(s.window_s)}"
     foreign = Text(f"yes ({s.throttled_lately} x 429)" if s.foreign else "no", "bold red" if s.foreign else "")
     return (
         s.scope,
@@ -45,7 +46,7 @@ def _row(s: ScopeView) -> tuple[str | Text, ...]:
         f"{s.used} ({s.used / s.configured:.0%})",
         str(s.live),
         str(s.waiting),
-        f"{s.paused_for_s:.0f} s" if s.paused_for_s else "-",
+        duration(s.paused_for_s) if s.paused_for_s else "-",
         foreign,
         ", ".join(f"{name} {count}" for name, count in sorted(s.holders.items())) or "-",
     )

@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -15,11 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from processor.contract.redaction import as_text
+from processor.contract.times import duration, utc
 from processor.monitoring.formatting import verbatim
-from processor.repair.history_steps import moment
-from processor.repair.model import LEFT_OUT, DeadLetter, DeadLetterStatus, Plan, RequestHistory
+from processor.repair.model import DeadLetter, DeadLetterStatus, LeftOut, Plan, RequestHistory
 
 _WIDTH = 240  # where nobody looks: a line is not cut for a screen that is not there
+_INSIST = {LeftOut.IN_DOUBT: " (--in-doubt)", LeftOut.REPLAYED: " (--replays-max)"}
 _MANY = 20_000  # so many waiting records fill what lanes look ahead
 
 
@@ -46,7 +46,7 @@ def dead_letters_table(dead_letters: Sequence[DeadLetter], *, of: int, complete:
     for x in dead_letters:
         table.add_row(
             x.position,
-            moment(x.failed_ms),
+            utc(x.failed_ms),
             plain(x.request_id),
             plain(x.operation),
             plain(f"{x.reason_type}: {x.reason_code}"),
@@ -81,7 +81,7 @@ def render_dead_letter(dead_letter: DeadLetter, document: Mapping[str, Any] | No
     rows: dict[str, Text] = {
         "at": Text(dead_letter.position),
         "status": _status(dead_letter),
-        "failed": Text(moment(dead_letter.failed_ms)),
+        "failed": Text(utc(dead_letter.failed_ms)),
         "reason": plain(f"{dead_letter.reason_type}: {dead_letter.reason_code}"),
         "": plain(dead_letter.reason_message),
         "field": plain(dead_letter.reason_field),
@@ -90,7 +90,7 @@ def render_dead_letter(dead_letter: DeadLetter, document: Mapping[str, Any] | No
         "operation": plain(dead_letter.operation),
         "attempts": Text(f"{hop.attempt}, and {hop.replay} times redriven before"),
         "came from": plain(str(dead_letter.came_from)),
-        "caller's record": plain(f"{hop.first}, {moment(hop.first_ms)}"),
+        "caller's record": plain(f"{hop.first}, {utc(hop.first_ms)}"),
         "size": Text(f"{dead_letter.size_bytes} bytes{', cut here' if dead_letter.cut else ''}"),
     }
     for name, shown in rows.items():
@@ -100,16 +100,16 @@ def render_dead_letter(dead_letter: DeadLetter, document: Mapping[str, Any] | No
 
 def plan_page(plan: Plan) -> RenderableType:
     """What a redrive would do."""
-    notes = [Text(f"{len(plan.chosen)} to redrive; the last one starts in {length(plan.last_start_s)}", "bold")]
+    notes = [Text(f"{len(plan.chosen)} to redrive; the last one starts in {duration(plan.last_start_s)}", "bold")]
     if len(plan.chosen) > _MANY:
         notes.append(Text(f"that is much at once: long waits of other requests may start late; portions of --limit {_MANY} avoid it"))
     notes += left_out_lines(plan.left_out)
     return Group(*notes)
 
 
-def left_out_lines(left_out: Mapping[str, int]) -> list[Text]:
+def left_out_lines(left_out: Mapping[LeftOut, int]) -> list[Text]:
     """Why some are not redriven, and what to do about it."""
-    return [Text(f"{count} left out ({why}): {LEFT_OUT.get(why, '')}") for why, count in sorted(left_out.items())]
+    return [Text(f"{count} left out ({why}): {why.text}{_INSIST.get(why, '')}") for why, count in sorted(left_out.items())]
 
 
 def render_request_history(request_history: RequestHistory) -> RenderableType:
@@ -118,16 +118,11 @@ def render_request_history(request_history: RequestHistory) -> RenderableType:
     for header in ("when", "what", "where", ""):
         table.add_column(header, overflow="fold")
     for step in request_history.steps:
-        table.add_row(moment(step.at_ms), step.what, plain(step.where), plain(step.text))
+        table.add_row(utc(step.at_ms), step.what, plain(step.where), plain(step.text))
     parts: list[RenderableType] = [table] if request_history.steps else []
     if request_history.steps:
         parts.append(_document(request_history.request))
     return Group(*parts, *(plain(note) for note in request_history.notes))
-
-
-def length(seconds: float) -> str:
-    """A span of time."""
-    return str(timedelta(seconds=round(seconds)))
 
 
 def _document(document: Mapping[str, Any] | None) -> RenderableType:
@@ -144,4 +139,4 @@ def plain_lines(text: str) -> RenderableType:
 def _status(dead_letter: DeadLetter) -> Text:
     if dead_letter.status is DeadLetterStatus.OPEN:
         return Text("open")
-    return plain(f"{dead_letter.status.value} {moment(dead_letter.handled_ms)} by {dead_letter.handled_by}")
+    return plain(f"{dead_letter.status.value} {utc(dead_letter.handled_ms)} by {dead_letter.handled_by}")

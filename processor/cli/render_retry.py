@@ -9,13 +9,12 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
+from processor.contract.times import duration, relative
 from processor.monitoring.formatting import verbatim
 from processor.monitoring.model import DelayedView
 from processor.repair.delayed import FOLLOWING, DelayedProgress
 from processor.repair.model import DelayedRecord
 
-_SECOND_MS = 1000
-_UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 _LATE_MS = 60_000  # what is due for longer waits for more than its turn
 
 
@@ -31,7 +30,7 @@ def as_table(records: Sequence[DelayedRecord], now_ms: int) -> Table:
         table.add_column(header, justify="right" if header == "attempts" else "left", overflow="fold")
     for r in records:
         where = f"{r.topic}[{r.partition}]@{r.offset}"
-        cells = (shown(r.request_id), shown(r.operation), due_words(r.due_ms, now_ms), r.reason or FOLLOWING, str(r.attempt), where)
+        cells = (shown(r.request_id), shown(r.operation), relative(r.due_ms, now_ms), r.reason or FOLLOWING, str(r.attempt), where)
         table.add_row(*(Text(cell) for cell in cells))
     return table
 
@@ -50,14 +49,14 @@ def meaning(view: DelayedView, now_ms: int) -> str:
     if not view.count:
         return "No request waits for a later attempt; nothing is to be done."
     if view.oldest_due_ms is not None and now_ms - view.oldest_due_ms > _LATE_MS:
-        late = span_words(now_ms - view.oldest_due_ms)
+        late = duration((now_ms - view.oldest_due_ms) / 1000)
         return (
             f"The oldest has been due for {late}: those that are due are at work or wait for the budget (`processor budget` shows pauses), "
             "or no processor runs."
         )
     if view.due_now:
         return "Those that are due are about to start or at work; nothing is to be done."
-    wait = span_words((view.next_due_ms or now_ms) - now_ms)
+    wait = duration(((view.next_due_ms or now_ms) - now_ms) / 1000)
     return f"None is due; the next one starts in {wait}. `processor retry release` starts them now, e.g. once the cause is gone."
 
 
@@ -70,8 +69,8 @@ def outcome(progress: DelayedProgress, within_s: float) -> str:
     if not progress.left:
         return f"All {progress.named} have been taken up and are done with.{again}"
     return (
-        f"{progress.done} of {progress.named} are done with after {within_s:.0f} s.{again} The other {progress.left} are at work or wait "
-        "for the budget, which a release does not override (`processor budget` shows pauses); or no processor runs. They go on by "
+        f"{progress.done} of {progress.named} are done with after {duration(within_s)}.{again} The other {progress.left} are at work or "
+        "wait for the budget, which a release does not override (`processor budget` shows pauses); or no processor runs. They go on by "
         "themselves: look with `processor retry list`, and release again what is not due and still waits after 15 minutes."
     )
 
@@ -79,20 +78,6 @@ def outcome(progress: DelayedProgress, within_s: float) -> str:
 def counted(counts: Mapping[str, int]) -> str:
     """``http_503 12, throttled 3``."""
     return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def due_words(due_ms: int, now_ms: int) -> str:
-    """``in 4 min``, ``now``, ``2 h ago``."""
-    left_ms = due_ms - now_ms
-    if abs(left_ms) < _SECOND_MS:
-        return "now"
-    return f"in {span_words(left_ms)}" if left_ms > 0 else f"{span_words(-left_ms)} ago"
-
-
-def span_words(span_ms: int) -> str:
-    """A length of time in the largest unit of which it has two."""
-    seconds = max(0, span_ms) // _SECOND_MS
-    return next((f"{seconds // size_s} {unit}" for unit, size_s in _UNITS if seconds >= 2 * size_s), f"{seconds} s")
 
 
 def shown(text: str | None) -> str:

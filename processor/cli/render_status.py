@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import groupby
+from typing import Any
 
 import orjson
 from rich.console import Group, RenderableType
@@ -11,26 +12,35 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from processor.monitoring.formatting import duration
+from processor.contract.times import duration
+from processor.monitoring.diagnosis import Diagnosis, Tone, diagnose
+from processor.monitoring.diagnosis_text import headline, statement, verdict
 from processor.monitoring.model import Overview, PartitionView
 
 _BAR = 10
-_CALM = ("All is well",)
+_STYLES = {Tone.GOOD: "bold green", Tone.WATCH: "bold yellow", Tone.BAD: "bold red"}
 
 
 def as_json(o: Overview) -> bytes:
-    """One JSON object: seconds, calls, records and epoch ms; an endless time is null."""
-    found = asdict(o)
+    """One JSON object: seconds, calls, records and epoch ms; an endless time is null. ``diagnosis`` is what it comes to."""
+    found = asdict(o) | {"diagnosis": _diagnosis(diagnose(o))}
     for scope, seen in zip(found["budget"]["scopes"], o.budget.scopes, strict=True):
         scope["foreign"] = seen.foreign
     return orjson.dumps(found)
 
 
+def _diagnosis(found: Diagnosis) -> dict[str, Any]:
+    findings = [{"kind": f.kind, "tone": f.tone, "area": f.area, "subject": f.subject, "figures": f.figures} for f in found.findings]
+    return {"tone": found.tone, "headline": headline(found), "verdict": verdict(found), "findings": findings}
+
+
 def screen(o: Overview) -> RenderableType:
-    """One screen: the verdict, then budget, replicas, backlog, what waits, what is dead."""
-    calm = o.verdict.startswith(_CALM)
-    head = Panel(Text(o.verdict, "bold green" if calm else "bold yellow"), title=o.group, subtitle=f"group {o.group_state}")
-    return Group(head, _scopes(o), _replicas(o), lag_table(o.partitions, by_topic=True), _waiting(o), _dead(o))
+    """One screen: the verdict and what else is not well, then budget, replicas, backlog, what waits, what is dead."""
+    diagnosis = diagnose(o)
+    text = Text(f"{headline(diagnosis)}. {verdict(diagnosis)}", _STYLES[diagnosis.tone])
+    head = Panel(text, title=o.group, subtitle=f"group {o.group_state}")
+    others = [Text(statement(f), _STYLES[f.tone]) for f in diagnosis.complaints[1:]]
+    return Group(head, *others, _scopes(o, diagnosis), _replicas(o), lag_table(o.partitions, by_topic=True), _waiting(o), _dead(o))
 
 
 def lag_table(partitions: tuple[PartitionView, ...], *, by_topic: bool = False) -> RenderableType:
@@ -53,25 +63,22 @@ def lag_table(partitions: tuple[PartitionView, ...], *, by_topic: bool = False) 
     return table
 
 
-def _scopes(o: Overview) -> RenderableType:
+def _scopes(o: Overview, diagnosis: Diagnosis) -> RenderableType:
     table = Table(title="budget", title_justify="left")
     table.add_column("scope", no_wrap=True)
     table.add_column("used of limit", no_wrap=True, justify="right")
     table.add_column("", no_wrap=True, max_width=_BAR, overflow="crop")
     for header in ("waiting", "owed calls", "done in"):
         table.add_column(header, justify="right")
-    drains, notes = {d.scope: d for d in o.drains}, list[Text]()
+    drains = {d.scope: d for d in o.drains}
     for s in o.budget.scopes:
         drain = drains[s.scope]
         filled = min(_BAR, round(_BAR * s.used / s.limit))
-        remarks = [f"paused for {duration(s.paused_for_s)}"] if s.paused_for_s else []
-        remarks += [f"lowered from {s.configured}: foreign traffic"] if s.foreign else []
-        notes += [Text(f"{s.scope}: {', '.join(remarks)}", "bold red")] if remarks else []
-        bar = Text("█" * filled + "░" * (_BAR - filled), "yellow" if filled == _BAR else "cyan")
+        finding = diagnosis.of_scope(s.scope)
+        bar = Text("█" * filled + "░" * (_BAR - filled), "cyan" if finding is None else _STYLES[finding.tone])
         done_in = duration(drain.drain_s) if drain.calls else "-"
         table.add_row(s.scope, f"{s.used} of {s.limit}", bar, str(s.waiting), str(drain.calls), done_in)
-    notes += [Text(f"{c.name}: breaker open, next probe in {duration(c.probe_in_s)}", "bold red") for c in o.budget.breakers]
-    return Group(table, *notes)
+    return table
 
 
 def _replicas(o: Overview) -> RenderableType:

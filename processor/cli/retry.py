@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 import uuid
 from typing import Annotated, NoReturn
@@ -16,6 +15,7 @@ from processor.cli import render_retry
 from processor.cli.options import fail, login, settings_or_fail
 from processor.clock import clock_ms
 from processor.contract.schemas import operations as known
+from processor.contract.times import DURATION_FORM, parse_duration
 from processor.monitoring.delayed_view import delayed_view
 from processor.repair.delayed import DelayedProgress, DelayedSelection, select
 from processor.repair.delayed_index import DelayedIndex
@@ -27,15 +27,13 @@ from processor.stream.errors import KafkaFailedError
 app = typer.Typer(no_args_is_help=True, help="Look at requests that wait for a later attempt, and start them now.")
 
 _NOT_ALL = 1
-_TIME = re.compile(r"([0-9]{1,6})(s|m|h|d)")
-_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _WIDTH = 200  # of a table that nobody sees on a terminal
 _BY_MAX = 200
 
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="an error code as listed, or `following` (a session); may be repeated")]
 Operations = Annotated[list[str] | None, typer.Option("--operation", help="may be repeated")]
 RequestIds = Annotated[list[str] | None, typer.Option("--request-id", help="exactly as the caller wrote it; may be repeated")]
-DueWithin = Annotated[str | None, typer.Option(help="due by now or within this time: 30s, 10m, 2h, 1d")]
+DueWithin = Annotated[str | None, typer.Option(help=f"due by now or within this time: {DURATION_FORM}")]
 
 
 @app.command("list")
@@ -166,12 +164,10 @@ def _selection(
     unknown = sorted(set(operations or ()) - set(known()))
     if unknown:
         fail(f"--operation {unknown[0]!r}: there is no such operation; known are {', '.join(known())}")
-    within_s = None
-    if due_within is not None:
-        match = _TIME.fullmatch(due_within)
-        if match is None:
-            fail(f"--due-within {due_within!r} is no time; write e.g. 30s, 10m, 2h or 1d")
-        within_s = float(int(match[1]) * _UNIT_S[match[2]])
+    try:
+        within_s = None if due_within is None else float(parse_duration(due_within))
+    except ValueError as exc:
+        fail(f"--due-within {due_within!r} is no length of time; {exc}")
     return DelayedSelection(frozenset(reasons or ()), frozenset(operations or ()), frozenset(request_ids or ()), within_s, limit)
 
 

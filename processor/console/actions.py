@@ -7,6 +7,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
+from processor.console.faults import LoggedFaultError, log_fault
 from processor.console.forms import BadInputError
 from processor.console.ports import RefusedError, UnavailableError
 from processor.repair.model import RepairSummary
@@ -69,9 +70,14 @@ class Actions:
             raise RefusedError(f"It was cut off after {ACT_S / 60:.0f} minutes. {_REST}") from None
         except UnavailableError as exc:
             raise RefusedError(f"{exc} {_REST}") from None
+        except (RefusedError, BadInputError):
+            raise
+        except Exception as exc:  # noqa: BLE001 - the page may be gone; the text could quote a record
+            log_fault("action", exc)
+            raise LoggedFaultError from None
 
 
 def _consume_error(task: asyncio.Task[RepairSummary]) -> None:
-    """Nobody may come back to ask; an exception that nobody saw would be printed with its text."""
+    """Nobody may come back to ask; all that is a fault is in the log."""
     if not task.cancelled():
         task.exception()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from processor.console.filters import number
+from processor.monitoring.formatting import number
 from processor.monitoring.history import SPAN_MS, Sample
 
 WIDTH, HEIGHT = 900, 100

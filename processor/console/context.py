@@ -11,28 +11,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from multidict import MultiMapping
 
-from processor.console import filters
 from processor.console.actions import Actions
 from processor.console.auth import Access, PageUser
 from processor.console.chart import bar
+from processor.console.filters import hopeless, reason, within
 from processor.console.overview_cache import OverviewCache
 from processor.console.ports import Operations
-from processor.monitoring.formatting import duration
-
-_WORDS = (
-    "number",
-    "count",
-    "percent",
-    "relative",
-    "utc",
-    "clock",
-    "machine",
-    "size",
-    "reason",
-    "hopeless",
-    "left_out",
-    "within",
-)
+from processor.contract.times import duration, iso, relative, time_of_day, utc
+from processor.monitoring.formatting import count, number, percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +26,7 @@ class PageRequest:
     """One request to the page."""
 
     http: web.Request
-    user: PageUser | None  # None before he has signed in
+    user: PageUser | None  # None before signing in
     fields: MultiMapping[str]  # of the query, or of the form
     now_ms: int
 
@@ -90,6 +76,22 @@ def breakable(name: str) -> Markup:
     return escape(name).replace(".", Markup(".<wbr>")).replace("[", Markup("<wbr>["))
 
 
+_FILTERS: tuple[Callable[..., str], ...] = (
+    number,
+    count,
+    percent,
+    duration,
+    relative,
+    utc,
+    time_of_day,
+    iso,
+    reason,
+    hopeless,
+    within,
+    breakable,
+)
+
+
 def _templates(group: str) -> Environment:
     found = Environment(
         loader=PackageLoader("processor.console"),
@@ -99,7 +101,6 @@ def _templates(group: str) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    found.filters |= {"duration": duration} | {name: getattr(filters, name) for name in _WORDS}
-    found.filters["breakable"] = breakable
+    found.filters |= {shown.__name__: shown for shown in _FILTERS}
     found.globals |= {"bar": bar, "group": group}
     return found

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 
 from multidict import MultiMapping
 
+from processor.contract.times import DURATION_FORM, duration, is_duration, parse_duration
 from processor.repair.delayed import FOLLOWING
 from processor.repair.model import REPLAYS_MAX, Selection
+from processor.repair.parsing import read_position
 
-_SPAN = re.compile(r"([1-9][0-9]{0,3})([mhd])")
-_SPAN_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
-_POSITION = re.compile(r"(0|[1-9][0-9]{0,9}):(0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 _VALUES_MAX = 500
 _REQUEST_ID_MAX = 128
@@ -21,7 +20,7 @@ _NAME_MAX, _NOTE_MAX = 60, 500
 _ANY_REPLAYS = 1_000_000
 _NEVER_MS = 10**16 - 1
 
-SPANS = (("", "any time"), ("15m", "15 minutes"), ("1h", "1 hour"), ("6h", "6 hours"), ("1d", "1 day"), ("7d", "7 days"))
+SPANS = (("", "any time"), *((text, duration(parse_duration(text))) for text in ("15m", "1h", "6h", "1d", "7d")))
 
 
 class BadInputError(ValueError):
@@ -140,20 +139,16 @@ def _since(fields: MultiMapping[str], now_ms: int) -> tuple[str, int | None]:
     text = _one(fields, "since")
     if not text:
         return "", _number(fields, "since_ms")
-    found = _SPAN.fullmatch(text)
-    if found is None:
-        raise BadInputError("since is a length of time such as 15m, 6h or 7d; leave it out for any time.")
-    return text, now_ms - int(found[1]) * _SPAN_MS[found[2]]
+    if not is_duration(text):
+        raise BadInputError(f"since is a length of time, {DURATION_FORM}; leave it out for any time.")
+    return text, now_ms - parse_duration(text) * 1000
 
 
 def _positions(fields: MultiMapping[str]) -> frozenset[tuple[int, int]]:
-    found = set()
-    for text in _many(fields, "position"):
-        match = _POSITION.fullmatch(text)
-        if match is None:
-            raise BadInputError("position is partition:offset of the dead-letter topic, such as 3:1042.")
-        found.add((int(match[1]), int(match[2])))
-    return frozenset(found)
+    try:
+        return frozenset(read_position(text) for text in _many(fields, "position"))
+    except ValueError:  # its text quotes what was given
+        raise BadInputError("position is partition:offset of the dead-letter topic, such as 3:1042.") from None
 
 
 def _words(fields: MultiMapping[str], name: str) -> frozenset[str]:

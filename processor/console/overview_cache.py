@@ -7,16 +7,13 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import structlog
-
+from processor.console.faults import log_fault
 from processor.console.ports import UnavailableError
 from processor.monitoring.model import Overview
 
 FRESH_S = 2.0  # younger than this it is given out again
 PATIENCE_S = 2.5  # whoever can be shown an older one waits no longer
 ASK_S = 10.0  # an answer that takes longer is given up
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +63,5 @@ class OverviewCache:
         except TimeoutError:
             self._trouble = f"No answer within {ASK_S:.0f} seconds."
         except Exception as exc:  # noqa: BLE001 - the page must go on showing what it knows; the text could quote a record
-            log.error("page_failed", view="overview", error=type(exc).__name__)
+            log_fault("overview", exc)
             self._trouble = "A fault of the processor; its log says page_failed."

@@ -64,7 +64,7 @@ class Operations(Protocol):
         """What ``redrive`` would do; changes nothing. ``count_max`` counts those that are chosen, not those that are left out."""
 
     async def redrive(self, selection: Selection, by: str) -> RepairSummary:
-        """Publish the selected open dead letters to their requests topic again, once.
+        """Publish each of the selected open dead letters again, to a delay topic, so that it starts as the budget allows; once.
 
         The page asks for one act at a time. It cancels the call after five minutes, and when the process stops.
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-import structlog
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
 
@@ -17,6 +15,7 @@ from processor.console import dead_letters, views
 from processor.console.actions import Actions
 from processor.console.auth import Access, DeniedError, PageUser, check_origin
 from processor.console.context import PageContext, PageRequest, PageView, message
+from processor.console.faults import LoggedFaultError, log_fault
 from processor.console.forms import BadInputError
 from processor.console.login import sign_in, sign_out
 from processor.console.overview_cache import OverviewCache
@@ -38,7 +37,6 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-log = structlog.get_logger(__name__)
 View = Callable[[PageContext, PageRequest], Awaitable[PageView]]
 
 
@@ -48,7 +46,7 @@ def add_page(
     """Add the page's routes to an application that is not running yet; ``/`` is the overview.
 
     Args:
-        app: that of the port for those who watch. Its other answers get the page's headers too, where they have none of their own.
+        app: that of the monitoring port. Its other answers get the page's headers too, where they have none of their own.
         operations: what the page reads and does.
         access: who may; ``Access(settings.observe)``. Adds nothing where the page is off.
         now: epoch seconds.
@@ -159,8 +157,8 @@ def _problem(exc: Exception, request: web.Request) -> tuple[int, str, str]:
             return 503, "Kafka does not answer", f"{exc} Reload the page to try again; calls and retries go on without it."
         case TimeoutError():
             return 503, "No answer in time", f"It took longer than {ANSWER_S:.0f} seconds. Narrow the search, or try again later."
-    at = traceback.extract_tb(exc.__traceback__)[-1]
-    log.error("page_failed", view=request.path, error=type(exc).__name__, at=f"{Path(at.filename).name}:{at.lineno}")
+    if not isinstance(exc, LoggedFaultError):
+        log_fault(request.path, exc)
     return 500, "A fault of the processor", "Its log says where, as page_failed. Report it. Requests are not concerned."
 
 

@@ -13,7 +13,7 @@ _WORKFLOW_ID = "9f9b1234-0000-4000-8000-1234567890ab"
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One record to publish. ``result_key`` is the request id that its final result will carry."""
+    """One record to publish. ``request_id`` is the one that its final result will carry."""
 
     request_id: str
     key: bytes

@@ -1,30 +1,29 @@
-"""Lengths of time for people. Pure."""
+"""Numbers and foreign text for people. Pure. Durations and times are in ``times``."""
 
 from __future__ import annotations
 
 import math
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-_MANY_MINUTES = 10  # from here on seconds say nothing
+_THIN = "\u202f"  # narrow no-break space: 1 234
 
 
-def duration(seconds: float) -> str:
-    """``2 min 5 s``, ``3 h 10 min``; two units at most."""
-    if not math.isfinite(seconds):
-        return "without end"
-    whole = max(0, round(seconds))
-    if whole < 1:
-        return "less than 1 s"
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        minutes, rest = divmod(whole, _MINUTE)
-        return f"{minutes} min" + (f" {rest} s" if rest and minutes < _MANY_MINUTES else "")
-    if whole < _DAY:
-        hours, rest = divmod(whole, _HOUR)
-        return f"{hours} h" + (f" {rest // _MINUTE} min" if rest >= _MINUTE else "")
-    days, rest = divmod(whole, _DAY)
-    return f"{days} d" + (f" {rest // _HOUR} h" if rest >= _HOUR else "")
+def number(value: float) -> str:
+    """``1 234``: whole, in groups of three."""
+    return f"{value:,.0f}".replace(",", _THIN)
+
+
+def count(value: int, one: str, many: str | None = None) -> str:
+    """``1 record``, ``20 records``."""
+    return f"{number(value)} {one if value == 1 else many or one + 's'}"
+
+
+def percent(part: float, whole: float) -> str:
+    """``98 %``; never 100 % before it is full, never 0 % of something."""
+    if whole <= 0:
+        return "0" + _THIN + "%"
+    share = 100.0 * part / whole
+    shown = math.floor(share) if share >= 1 else math.ceil(share)
+    return f"{shown}{_THIN}%"
 
 
 def verbatim(text: str) -> str:

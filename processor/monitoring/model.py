@@ -76,4 +76,3 @@ class Overview:
     waiting: DelayedView
     dead_letters: DeadLetterCounts
     group_state: str = "Stable"
-    verdict: str = ""  # one sentence: what the bottleneck is now, and what to do

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from processor.budget.view import BudgetView
 from processor.didit.catalog import REQUESTABLE
 from processor.monitoring.delayed_view import delayed_view
-from processor.monitoring.drain import drains, owed_calls, verdict
+from processor.monitoring.drain import drains, owed_calls
 from processor.monitoring.group_inspector import GroupInspector
 from processor.monitoring.model import DelayedView, Overview, ReplicaView, Survey
 from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.delayed_index import DelayedIndex
 from processor.settings import Settings
 
-LookAtBudget = Callable[[], Awaitable[BudgetView]]
+ReadBudget = Callable[[], Awaitable[BudgetView]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,9 @@ class Backlog:
 class GroupMonitor:
     """Looks as often as it is asked; what was read once is not read again. To be closed."""
 
-    def __init__(
-        self, settings: Settings, budget: LookAtBudget, scopes_of: Mapping[str, tuple[str, ...]], *, now_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, settings: Settings, budget: ReadBudget, *, now_ms: Callable[[], int]) -> None:
         self.waiting, self.dead_letters = DelayedIndex(settings), DeadLetterIndex(settings)
-        self._settings, self._budget, self._scopes_of, self._now_ms = settings, budget, scopes_of, now_ms
+        self._settings, self._budget, self._now_ms = settings, budget, now_ms
         self._surveyor = GroupInspector(settings, REQUESTABLE, now_ms=now_ms)
 
     async def survey(self) -> Survey:
@@ -69,7 +67,7 @@ class GroupMonitor:
         await self.refresh_dead_letters()
         survey, heard = found.survey, set(found.budget.replicas)
         owned = {name: sum(1 for p in survey.partitions if p.owner == name) for name in {*survey.members, *heard}}
-        seen = Overview(
+        return Overview(
             survey.at_ms,
             self._settings.kafka.group,
             found.budget,
@@ -80,7 +78,6 @@ class GroupMonitor:
             self.dead_letters.counts,
             survey.group_state,
         )
-        return replace(seen, verdict=verdict(seen))
 
     async def refresh_dead_letters(self) -> None:
         """Read what is new.

@@ -15,7 +15,7 @@ from processor.monitoring.factories import view_of
 from processor.monitoring.history import EVERY_MS, History
 from processor.monitoring.monitor import GroupMonitor
 from processor.observe import metrics
-from processor.stream.errors import KafkaFailedError, place
+from processor.stream.errors import KafkaFailedError
 
 _HINT = "work goes on; vp_survey_age_seconds tells how old the figures are"
 
@@ -23,24 +23,20 @@ log = structlog.get_logger(__name__)
 
 
 class OverviewSampler:
-    """Runs until cancelled; no error of it ends anything."""
+    """Runs until cancelled. A backlog that cannot be read is tried again; any other error is for those who run it."""
 
     def __init__(self, monitor: GroupMonitor, budget: SharedBudget, every_s: float) -> None:
         self.history = History()
-        self._lookout, self._budget, self._every_s = monitor, budget, every_s
+        self._monitor, self._budget, self._every_s = monitor, budget, every_s
         self._done_at: float | None = None
 
     async def survey(self) -> None:
         """Look at the backlog again and again."""
         while True:
             try:
-                found = await self._lookout.backlog()
+                found = await self._monitor.backlog()
             except KafkaFailedError as exc:
                 log.warning("survey_failed", detail=str(exc), hint=_HINT)
-            except Exception as exc:  # noqa: BLE001 - a fault of ours; its text may quote a record
-                log.warning(
-                    "survey_failed", detail=f"a fault of the processor: {type(exc).__name__} at {place(exc)}; report it", hint=_HINT
-                )
             else:
                 lag = Counter[str]()
                 for p in found.survey.partitions:

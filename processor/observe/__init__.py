@@ -1,1 +1,1 @@
-"""What operators see: logs (metrics, tracing and the page come with a later issue)."""
+"""What operators see of a process: logs, metrics, health and traces."""

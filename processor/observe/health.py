@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from processor.contract.times import duration
+
 _POLL_MARGIN_S = 60.0
 _SILENCE_S = 25.0  # two signs of life of our own were missed; after 30 s the log is given up, and read anew
 
@@ -42,6 +44,7 @@ class Vitals:
     budget_joined: bool = False
     budget_silence_s: float = 0.0
     paused: Mapping[str, float] = field(default_factory=dict)  # scopes, seconds left
+    restarting: tuple[str, ...] = ()  # tasks that failed and are about to be started again
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +60,25 @@ def live(v: Vitals) -> HealthReport:
     """Whether a restart is needed."""
     reasons = []
     if v.tick_s > v.stall_s:
-        reasons.append(f"the event loop has stood still for {v.tick_s:.0f} s")
+        reasons.append(f"the event loop has stood still for {duration(v.tick_s)}")
     if v.phase is Phase.WORKING and v.poll_s is not None and v.poll_s > v.poll_stall_s + _POLL_MARGIN_S:
-        reasons.append(f"no poll for {v.poll_s:.0f} s, and the watch over it did not act")
+        reasons.append(f"no poll for {duration(v.poll_s)}, and the watch over it did not act")
     return HealthReport(not reasons, tuple(reasons))
 
 
 def ready(v: Vitals) -> HealthReport:
     """Whether requests are worked on now."""
-    notes = tuple(f"{scope} is paused for {left_s:.0f} s" for scope, left_s in sorted(v.paused.items()))
+    pauses = (f"{scope} is paused for {duration(left_s)}" for scope, left_s in sorted(v.paused.items()))
+    notes = (*pauses, *(f"the task {name!r} failed and is started again" for name in v.restarting))
     if v.phase is not Phase.WORKING:
-        return HealthReport(ok=False, reasons=(f"{v.phase} for {v.phase_s:.0f} s{f': {v.detail}' if v.detail else ''}",), notes=notes)
+        return HealthReport(ok=False, reasons=(f"{v.phase} for {duration(v.phase_s)}{f': {v.detail}' if v.detail else ''}",), notes=notes)
     if not v.worker:
-        return HealthReport(ok=True)
+        return HealthReport(ok=True, notes=notes)
     reasons = []
     if not v.budget_joined:
         reasons.append("the budget log is not joined: no call may start")
     elif v.budget_silence_s > _SILENCE_S:
-        reasons.append(f"the budget log was not heard for {v.budget_silence_s:.0f} s: are the brokers there?")
+        reasons.append(f"the budget log was not heard for {duration(v.budget_silence_s)}: are the brokers there?")
     if not v.member:
         reasons.append("no partitions are assigned: joining the group, or a rebalance")
     elif v.lanes_restoring:
@@ -84,5 +88,5 @@ def ready(v: Vitals) -> HealthReport:
 
 def started(v: Vitals) -> HealthReport:
     """Whether the start is over. It does not depend on brokers: waiting for them is work like any other."""
-    waiting = (f"waiting for Kafka for {v.phase_s:.0f} s: {v.detail}",) if v.phase is Phase.WAITING_FOR_KAFKA else ()
+    waiting = (f"waiting for Kafka for {duration(v.phase_s)}: {v.detail}",) if v.phase is Phase.WAITING_FOR_KAFKA else ()
     return HealthReport(v.phase is not Phase.STARTING, () if v.phase is not Phase.STARTING else ("starting",), waiting)

@@ -1,6 +1,7 @@
 """Every metric, once: name, kind, unit, labels and meaning. The only place where one is made.
 
-A module that does something counts it here; what can be read off at any moment is set at each scrape by ``figures``. Labels
+A module that does something counts it here; what can be read off at any moment is set at each scrape by
+``runtime.process_status``. Labels
 have few values that are known beforehand: scopes, operations, topics, partitions, codes of ours. Never an id, never a text from
 outside. docs/metrics.md is generated from ``TABLE``.
 """
@@ -176,4 +177,8 @@ WEBHOOKS_UNFAMILIAR = _counter(
 )
 
 _GROUP[0] = "Process"
+TASK_UP = _gauge(
+    "task_up", "1 while a task of the process runs, 0 once it has ended or while it waits to be started again", "task", unit="bool"
+)
+TASK_FAILURES = _counter("task_failures", "tasks that raised or returned unasked; the log says why, as `task_failed`", "task")
 BUILD = _gauge("build_info", "1, with the versions", "version", "python", "aiokafka", unit="bool")

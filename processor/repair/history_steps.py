@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -11,6 +10,7 @@ from processor.contract.codes import ErrorCode
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Hop, Record, Source
 from processor.contract.repairs import Repair
+from processor.contract.times import utc
 from processor.repair.model import DeadLetter, DeadLetterStatus, HistoryEntry
 
 _TOPIC_CHARS_MAX = 249
@@ -34,7 +34,7 @@ def input_step(record: Record, hop: Hop, *, waits: bool) -> HistoryEntry:
     detail: dict[str, str | int | None] = {"attempt": hop.attempt, "replay": hop.replay, "due_ms": hop.due_ms, "reason": hop.last_error}
     if not waits:
         return HistoryEntry(record.timestamp_ms, "queued", str(record.source), "it is not done: in line for its turn", detail)
-    start = f"until {moment(hop.due_ms)}" if hop.due_ms is not None else "for its turn"
+    start = f"until {utc(hop.due_ms)}" if hop.due_ms is not None else "for its turn"
     after = ", redriven" if hop.last_error == ErrorCode.REDRIVEN else f" after {hop.last_error}"
     why = after if hop.last_error else " for the person" if hop.session_id else ""
     return HistoryEntry(record.timestamp_ms, "waiting", str(record.source), f"waits {start}{why}", detail)
@@ -82,7 +82,7 @@ def dead_letter_entry(dead_letter: DeadLetter, topic: str, status: DeadLetterSta
 def repair_step(repair: Repair) -> HistoryEntry:
     """What was done to a dead letter."""
     at = repair.target
-    start = f", starts {moment(repair.due_ms)}" if repair.due_ms is not None else ""
+    start = f", starts {utc(repair.due_ms)}" if repair.due_ms is not None else ""
     detail: dict[str, str | int | None] = {
         "run_id": repair.run_id,
         "by": repair.by,
@@ -92,14 +92,6 @@ def repair_step(repair: Repair) -> HistoryEntry:
     }
     where = str(Source(at.topic, at.partition, at.offset))
     return HistoryEntry(repair.at_ms, repair.kind.value, where, f"{repair.kind.value} by {repair.by}{start}", detail)
-
-
-def moment(epoch_ms: int | None) -> str:
-    """A time as people read it, in UTC."""
-    try:
-        return datetime.fromtimestamp((epoch_ms or 0) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):  # a header may hold anything
-        return "never"
 
 
 def _source(found: Any) -> Source | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Self
 
 from processor.contract.codes import ErrorType
 from processor.contract.records import Hop, Source
@@ -19,20 +20,37 @@ SAME_AGAIN = frozenset({ErrorType.INVALID_REQUEST, ErrorType.REQUEST_REFUSED, Er
 REPLAYS_MAX = 3  # a dead letter that was redriven so often is left alone unless somebody insists
 
 
-# why a dead letter that a selection names is not redriven, and what to do about it
-LEFT_OUT: Mapping[str, str] = MappingProxyType(
-    {
-        "in_doubt": "a billed call may have been made: look in Didit's console first, then insist (--in-doubt)",
-        "replayed": "redriven often enough in vain: mend the cause, then insist (--replays-max)",
-        "cut": "the value or key is not whole here: publish the caller's own record again",
-        "conflict": "its request_id stands for another content: publish it under its own id",
-        "late": "its deadline has passed: ask again under a new request_id, or discard it",
-        "later": "the budget does not reach for them yet: run it again when those before them have started",
-        "too_large": "longer than a record may be: raise VP_LANES__OUTPUT_BYTES_MAX, and max.message.bytes of the topics",
-        "handled": "somebody has dealt with it meanwhile",
-        "gone": "the topic keeps it no more",
-    }
-)
+class LeftOut(StrEnum):
+    """Why a dead letter that a selection names is not redriven. Commands, page and docs/repair.md show the texts of this table.
+
+    Attributes:
+        meaning: what speaks against it.
+        remedy: what to do about it.
+    """
+
+    meaning: str
+    remedy: str
+
+    def __new__(cls, name: str, meaning: str, remedy: str) -> Self:
+        """One row."""
+        member = str.__new__(cls, name)
+        member._value_, member.meaning, member.remedy = name, meaning, remedy
+        return member
+
+    @property
+    def text(self) -> str:
+        """Both, in one sentence without its full stop."""
+        return f"{self.meaning}: {self.remedy}"
+
+    IN_DOUBT = "in_doubt", "a billed call may have taken place and would be paid twice", "look in Didit's console first, then insist"
+    REPLAYED = "replayed", "redriven too often in vain", "remove the cause, then insist"
+    CUT = "cut", "the value or key is not whole in the dead-letter topic", "publish the caller's own record again"
+    CONFLICT = "conflict", "its request_id stands for another content", "publish it under its own request_id"
+    LATE = "late", "its deadline has passed, and it would end as expired", "ask again under a new request_id, or discard it"
+    LATER = "later", "the budget does not reach for it yet", "redrive again when those before it have started"
+    TOO_LARGE = "too_large", "longer than a record may be", "raise VP_LANES__OUTPUT_BYTES_MAX, and max.message.bytes of the topics"
+    HANDLED = "handled", "somebody has dealt with it since it was listed", "nothing is to be done"
+    GONE = "gone", "the dead-letter topic no longer keeps it", "nothing can be done"
 
 
 class DeadLetterStatus(StrEnum):
@@ -94,7 +112,7 @@ class Plan:
     """What a redrive would do."""
 
     chosen: tuple[DeadLetter, ...]
-    left_out: Mapping[str, int] = field(default_factory=dict)  # why (see LEFT_OUT) -> how many that the selection names
+    left_out: Mapping[LeftOut, int] = field(default_factory=dict)  # how many that the selection names
     last_start_s: float = 0.0  # when the last of them starts, at the given share of the budget
 
 
@@ -104,7 +122,7 @@ class RepairSummary:
 
     run_id: str
     count: int
-    left_out: Mapping[str, int] = field(default_factory=dict)  # why (handled, gone, too_large, later) -> how many of the plan
+    left_out: Mapping[LeftOut, int] = field(default_factory=dict)  # how many of the plan
     last_due_ms: int | None = None  # when the last one redriven starts, epoch ms
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 from processor.contract.decode import parse_deadline
+from processor.contract.times import DURATION_FORM, is_duration, parse_duration
 
-_AGO = re.compile(r"([0-9]{1,6})([smhd])")
-_UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _POSITION = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
 
 
@@ -17,12 +16,11 @@ def read_moment(text: str, now_ms: int) -> int:
     Raises:
         ValueError: for anything else, with how to write it.
     """
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return now_ms - int(ago[1]) * _UNITS_MS[ago[2]]
+    if is_duration(text):
+        return now_ms - parse_duration(text) * 1000
     found = parse_deadline(text)
     if found is None:
-        raise ValueError(f"{text!r} is no time: write e.g. 2h, 3d or 2027-01-31T12:00:00Z")
+        raise ValueError(f"{text!r} is no time: write 2027-01-31T12:00:00Z, or how long ago as {DURATION_FORM}")
     return found
 
 

@@ -11,7 +11,7 @@ from processor.contract.codes import ErrorType
 from processor.contract.dead_letters import key_digest
 from processor.didit.catalog import next_call
 from processor.repair.dead_letter import call_of, may_be_billed_again
-from processor.repair.model import DeadLetter, DeadLetterStatus, Plan, Selection
+from processor.repair.model import DeadLetter, DeadLetterStatus, LeftOut, Plan, Selection
 
 SHARE = 0.5  # of every scope's limit
 HORIZON_S = 86_400.0  # what starts later is not redriven yet: the delay topics keep records for a day more than their longest wait
@@ -80,7 +80,7 @@ def make_plan(
     """
     pacer = Pacer(limits, share, busy)
     chosen: list[DeadLetter] = []
-    left_out: Counter[str] = Counter()
+    left_out: Counter[LeftOut] = Counter()
     last_ms = now_ms
     for dead_letter in select(dead_letters, replace(selection, count_max=None), statuses={DeadLetterStatus.OPEN}):
         why = why_not(dead_letter, selection, now_ms)
@@ -89,26 +89,26 @@ def make_plan(
         elif selection.count_max is not None and len(chosen) >= selection.count_max:
             continue
         elif (due_ms := pacer.slot(dead_letter, now_ms, now_ms + horizon_s * 1000)) is None:
-            left_out["later"] += 1
+            left_out[LeftOut.LATER] += 1
         else:
             chosen.append(dead_letter)
             last_ms = max(last_ms, due_ms)
     return Plan(tuple(chosen), dict(left_out), (last_ms - now_ms) / 1000)
 
 
-def why_not(dead_letter: DeadLetter, selection: Selection, now_ms: int) -> str | None:
-    """Why an open dead letter is not redriven (a key of ``model.LEFT_OUT``); None if it may be."""
+def why_not(dead_letter: DeadLetter, selection: Selection, now_ms: int) -> LeftOut | None:
+    """Why an open dead letter is not redriven; None if it may be."""
     if dead_letter.cut:
-        return "cut"
+        return LeftOut.CUT
     if dead_letter.reason_type == ErrorType.CONFLICT:
-        return "conflict"
+        return LeftOut.CONFLICT
     if dead_letter.hop.replay >= selection.replays_max:
-        return "replayed"
+        return LeftOut.REPLAYED
     if may_be_billed_again(dead_letter) and not selection.in_doubt:
-        return "in_doubt"
+        return LeftOut.IN_DOUBT
     # a session may have been settled in time; whatever else is late ends as expired without a call
     if dead_letter.deadline_ms is not None and dead_letter.deadline_ms <= now_ms and dead_letter.hop.session_id is None:
-        return "late"
+        return LeftOut.LATE
     return None
 
 

@@ -21,7 +21,7 @@ from processor.contract.records import Output, Record
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
 from processor.repair.dead_letter import call_over_ms, redriven_hop
 from processor.repair.dead_letter_index import RepairsLog, fetch_dead_letters
-from processor.repair.model import DeadLetter, RepairSummary
+from processor.repair.model import DeadLetter, LeftOut, RepairSummary
 from processor.repair.plan import SHARE, Limits, Pacer
 from processor.repair.topic_reader import TopicReader
 from processor.retry.policy import delay_topic_s
@@ -153,7 +153,7 @@ async def redrive(
         RepairFencedError, KafkaFailedError: what was committed stays; run it again to go on.
     """
     names, action, bytes_max = topic_names(settings), _Action(str(uuid.uuid4()), by, note), settings.lanes.output_bytes_max
-    left_out: Counter[str] = Counter()
+    left_out: Counter[LeftOut] = Counter()
     count, last_ms = 0, None
     promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
     Pacer({}, share)  # a share that is none is refused before anything begins
@@ -173,8 +173,10 @@ async def redrive(
             fit = [(x, record) for x, record in there if _redriven(settings, x, record, now_ms, now_ms).size_bytes <= bytes_max]
             slots = [(x, record, pacer.slot(x, max(now_ms, call_over_ms(x, now_ms, promise_ms)), until_ms)) for x, record in fit]
             due = [(x, record, due_ms) for x, record, due_ms in slots if due_ms is not None]
-            left_out.update(handled=len(chunk) - len(open_ones), gone=len(open_ones) - len(there))
-            left_out.update(too_large=len(there) - len(fit), later=len(fit) - len(due))
+            left_out[LeftOut.HANDLED] += len(chunk) - len(open_ones)
+            left_out[LeftOut.GONE] += len(open_ones) - len(there)
+            left_out[LeftOut.TOO_LARGE] += len(there) - len(fit)
+            left_out[LeftOut.LATER] += len(fit) - len(due)
             if due:
                 outputs = [_redriven(settings, dead_letter, record, due_ms, now_ms) for dead_letter, record, due_ms in due]
                 await line.commit(outputs, [action.redriven(names.dead_letters, dead_letter, due_ms) for dead_letter, _, due_ms in due])
@@ -206,7 +208,7 @@ async def discard(
                 await line.commit((), [action.discarded(names.dead_letters, dead_letter) for dead_letter in open_ones])
             count, handled = count + len(open_ones), handled + len(chunk) - len(open_ones)
             on_progress(count + handled, len(chosen))
-    return RepairSummary(action.run_id, count, {"handled": handled} if handled else {})
+    return RepairSummary(action.run_id, count, {LeftOut.HANDLED: handled} if handled else {})
 
 
 def _redriven(settings: Settings, dead_letter: DeadLetter, record: Record, due_ms: int, now_ms: int) -> Output:

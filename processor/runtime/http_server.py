@@ -10,6 +10,7 @@ from aiohttp import web
 
 _LINGER_S = 1.0  # reads this long on from somebody whom it has answered before the end of the body
 _STOP_S = 5.0
+CLOSE_S = _LINGER_S + _STOP_S + 1.0  # deadline of the end
 
 
 @asynccontextmanager

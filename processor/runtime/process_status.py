@@ -31,6 +31,7 @@ class ProcessStatus:
     core: GroupMember | None = None
     budget: SharedBudget | None = None
     on_refresh: list[Callable[[], None]] = field(default_factory=list)  # sets further gauges
+    restarting: set[str] = field(default_factory=set)  # tasks that failed and wait to be started again
     _phase: Phase = Phase.STARTING
     _since: float = field(default_factory=time.monotonic)
     _detail: str = ""
@@ -76,6 +77,7 @@ class ProcessStatus:
             worker=self.worker,
             budget_joined=budget is not None and budget.is_joined,
             budget_silence_s=0.0 if budget is None else budget.silence_s,
+            restarting=tuple(sorted(self.restarting)),
             paused={} if budget is None else {s.scope: s.paused_for_s for s in view_of(budget).scopes if s.paused_for_s > 0},
         )
 

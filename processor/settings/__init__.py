@@ -1,4 +1,4 @@
-"""All settings, from the environment, checked at once. No other module reads the environment.
+"""All settings, from the environment, checked at once. Only the local Kafka (``devkit``) reads more of it: where Java and its jars are.
 
 Names are ``VP_<GROUP>__<NAME>``, e.g. ``VP_KAFKA__BOOTSTRAP``. Secrets may come from a file (``..._FILE``) and are masked
 wherever settings are printed. docs/configuration.md is generated from this file.

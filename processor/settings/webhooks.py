@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr, model_validator
 
 from processor.settings.base import Group, Seconds
 
+ENVELOPE_BYTES_MAX = 65_536  # of everything in an event but the payload: six bounded texts, each character escaped
+
 
 class WebhookSettings(Group):
     """The receiver of Didit's webhooks (`processor webhooks`); docs/webhooks.md."""
@@ -38,4 +40,4 @@ class WebhookSettings(Group):
     @property
     def event_bytes_max(self) -> int:
         """The largest record of the events topic: a body and its envelope."""
-        return self.body_bytes_max + 65_536
+        return self.body_bytes_max + ENVELOPE_BYTES_MAX

@@ -229,16 +229,20 @@ async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer, deadline_s: f
     """Stop a client within ``deadline_s``, whatever it does: stop() may hang or raise a CancelledError of its own."""
     task = asyncio.ensure_future(client.stop())
     done, _ = await asyncio.wait({task}, timeout=deadline_s)
-    if not done:
-        task.cancel()
-        await asyncio.wait({task}, timeout=1.0)
-    if task.done() and not task.cancelled():
-        task.exception()  # looked at, so that it is not reported as lost
-        if done:
-            return
+    await end_task(task, 1.0)
+    if done and not task.cancelled():
+        return
     inner: Any = client._client if isinstance(client, AIOKafkaConsumer) else client.client  # noqa: SLF001 - stop() did not reach its own close()
     with contextlib.suppress(Exception):
         await asyncio.wait_for(inner.close(), 1.0)
+
+
+async def end_task(task: asyncio.Future[Any], within_s: float) -> None:
+    """Cancel a task that is not needed any more, and wait for its end for ``within_s`` at most; what it raises is of no interest."""
+    task.cancel()
+    await asyncio.wait({task}, timeout=within_s)
+    if task.done() and not task.cancelled():
+        task.exception()  # read, so that it is not reported as lost
 
 
 async def drop_producer(producer: AIOKafkaProducer, deadline_s: float) -> None:

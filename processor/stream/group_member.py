@@ -5,7 +5,7 @@ which fences the former owner and finishes its transaction, and only then reads 
 transaction holds the outputs of some records and the offset and gap map that say these records are done. So outputs and
 "done" become visible together, in one line of owners, whatever the group, the clocks or a frozen process do.
 
-Any unexpected error ends this life; ``service`` builds the next one.
+Any unexpected error ends this life; ``worker.supervisor`` builds the next one.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             if start.done():
                 start.result()
         finally:
-            start.cancel()
-            stop.cancel()
+            await clients.end_task(start, self._lanes.close_s)
+            await clients.end_task(stop, self._lanes.close_s)
 
     async def _watch(self) -> None:
         while not self.stop.is_set():

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from processor.contract.records import Output, OutputKind
+from processor.contract.times import is_duration, short_duration
 from processor.settings import Settings
 
 _DAY_S = 86_400
-_UNITS_S = (("d", _DAY_S), ("h", 3600), ("m", 60), ("s", 1))
 _REQUEST_BYTES_MAX = 1_048_588  # Kafka's default of max.message.bytes
 _DEAD_LETTER_RETENTION_S = 30 * _DAY_S
 _DEAD_LETTER_RETENTION_S_MIN = 3 * _DAY_S  # somebody must be able to look after a weekend
@@ -52,7 +51,7 @@ class TopicNames:
 
     def retry(self, delay_s: int) -> str:
         """The delay topic of a tier."""
-        return f"{self.prefix}.retry.{delay_name(delay_s)}"
+        return f"{self.prefix}.retry.{short_duration(delay_s)}"
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -78,11 +77,6 @@ def topic_names(settings: Settings) -> TopicNames:
     """The names under these settings."""
     prefix = settings.kafka.topic_prefix
     return TopicNames(prefix, settings.retry.delays_s, settings.budget.topic or f"{prefix}.budget")
-
-
-def delay_name(delay_s: int) -> str:
-    """``90`` -> ``90s``, ``600`` -> ``10m``, ``3600`` -> ``1h``: the largest unit that fits without a rest."""
-    return next(f"{delay_s // size_s}{unit}" for unit, size_s in _UNITS_S if delay_s % size_s == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +174,12 @@ def repair_warnings(settings: Settings, found: Mapping[str, TopicFound]) -> list
 def unread_topics(settings: Settings, existing: Iterable[str]) -> list[str]:
     """Delay topics of ours that exist and are not configured: what still waits in them is read by nobody."""
     names = topic_names(settings)
-    retired = re.compile(re.escape(f"{names.prefix}.retry.") + r"[1-9][0-9]*[dhms]")
+    prefix = f"{names.prefix}.retry."
     return [
         f"{name}: is a delay topic that VP_RETRY__DELAYS_S does not name: what waits in it is read by nobody. Name it again until it is "
         "empty, then delete it; docs/upgrading.md says how"
         for name in sorted(existing)
-        if retired.fullmatch(name) and name not in names.inputs
+        if name.startswith(prefix) and is_duration(name.removeprefix(prefix)) and name not in names.inputs
     ]
 
 

@@ -10,7 +10,7 @@ import structlog
 
 from processor.contract.records import Hint, Record
 from processor.settings import Settings
-from processor.stream.errors import describe
+from processor.stream.errors import KafkaFailedError, describe
 from processor.stream.reader import PartitionReader
 from processor.stream.releases import ReleaseFault, read_release
 from processor.stream.topics import topic_names
@@ -25,7 +25,7 @@ _UNREADABLE = "requests go on by looking at their sessions, and what is released
 
 
 class WakeupFeed:
-    """One reader without a group. What it misses starts when it is due, so no error of it ends anything."""
+    """One reader without a group. What it misses starts when it is due."""
 
     def __init__(self, settings: Settings, hints: Wakeups) -> None:
         self._settings, self._hints = settings, hints
@@ -33,7 +33,7 @@ class WakeupFeed:
         self._warn_at = 0.0
 
     async def run(self) -> None:
-        """Read until cancelled."""
+        """Read until cancelled; while Kafka cannot be read, try again."""
         while True:
             reader = PartitionReader(self._settings, if_gone="latest")
             try:
@@ -42,7 +42,7 @@ class WakeupFeed:
                     for records in (await reader.poll(wait_ms=_READ_MS, records_max=500)).values():
                         for record in records:
                             self.apply_record(record)
-            except Exception as exc:  # noqa: BLE001 - nobody waits for this task: it must not end unseen
+            except KafkaFailedError as exc:
                 log.warning("events_unreadable", detail=describe(exc), hint=_UNREADABLE)
             finally:
                 await reader.close()

@@ -19,7 +19,6 @@ from processor.webhooks.signatures import Verified
 
 _TEXT_CHARS_MAX = 1024
 _REQUEST_ID_CHARS_MAX = 128
-ENVELOPE_BYTES_MAX = 65_536  # of everything but the payload: six texts of the length above, each character escaped
 _SESSION_TYPES = frozenset({"status.updated", "data.updated"})
 _STATUS_TYPE = "status.updated"
 _PER_ATTEMPT = frozenset({"event_id", "timestamp"})  # Didit may send these anew with each attempt

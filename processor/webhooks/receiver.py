@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import orjson
 import structlog
@@ -30,48 +30,6 @@ _INLINE_BYTES = 64 * 1024  # a longer body is judged in a thread, so that nonsen
 _QUIET_S = 1.0
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened since the start.
-
-    Attributes:
-        received: deliveries, whatever became of them.
-        outcomes: verified deliveries by ``WriteOutcome``, and ``test``.
-        refused: the others, by reason.
-        by_rotation: verified deliveries by secret; 0 is the newest, so the others show what an old secret is still used for.
-        by_variant: verified deliveries by signature.
-        unfamiliar: verified deliveries with a ``status`` or ``webhook_type`` that no table of Didit's names.
-    """
-
-    received: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    by_rotation: Counter[int] = field(default_factory=Counter)
-    by_variant: Counter[str] = field(default_factory=Counter)
-    unfamiliar: Counter[str] = field(default_factory=Counter)
-
-    def refuse(self, reason: RefusedReason) -> int:
-        """Count a refusal; how many there were for this reason."""
-        metrics.WEBHOOKS_REFUSED.labels(reason).inc()
-        self.refused[reason] += 1
-        return self.refused[reason]
-
-    def verify(self, verified: Verified, unfamiliar: Sequence[str]) -> None:
-        """Count a signed delivery."""
-        metrics.WEBHOOK_SECRETS.labels(str(verified.rotation)).inc()
-        metrics.WEBHOOK_VARIANTS.labels(verified.variant).inc()
-        self.by_rotation[verified.rotation] += 1
-        self.by_variant[verified.variant] += 1
-        for name in unfamiliar:
-            metrics.WEBHOOKS_UNFAMILIAR.labels(name).inc()
-        self.unfamiliar.update(unfamiliar)
-
-    def end(self, outcome: str) -> None:
-        """Count what became of it."""
-        metrics.WEBHOOKS.labels(outcome).inc()
-        self.outcomes[outcome] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +59,14 @@ class Receiver:
     """Judges deliveries and has them written."""
 
     def __init__(self, publish: Publish, secrets: Callable[[], Sequence[bytes]], limits: ReceiverLimits, now: Callable[[], float]) -> None:
-        self.counters = Counters()
         self._secrets, self._limits, self._now = secrets, limits, now
         self._writer = EventWriter(publish, now=now)
         self._in_hand = 0
         self._quiet_until: dict[str, float] = {}
+        self._refused: Counter[RefusedReason] = Counter()  # since the start, by reason
 
     async def handle(self, request: web.Request) -> web.Response:
         """One delivery."""
-        self.counters.received += 1
         self._in_hand += 1
         try:
             return await self._answer(request)
@@ -117,7 +74,7 @@ class Receiver:
             return self._refuse(refused)
         except Exception as exc:  # noqa: BLE001 - a fault of ours must not become a verdict on the delivery, nor a traceback that quotes it
             log.error("webhook_failed", error=type(exc).__name__, at=place(exc))
-            self.counters.refuse(RefusedReason.INTERNAL)
+            self._count_refusal(RefusedReason.INTERNAL)
             return _json(RefusedReason.INTERNAL.status, {"error": RefusedReason.INTERNAL, "message": RefusedReason.INTERNAL.advice})
         finally:
             self._in_hand -= 1
@@ -138,7 +95,7 @@ class Receiver:
         except TimeoutError:
             raise _RefusedError(RefusedReason.SLOW) from None
         event = build_event(verified)
-        self.counters.verify(verified, tuple(event.unfamiliar))
+        _count_verified(verified, event)
         outcome = "test" if _is_test(request) else await self._writer.write(event, within_s=ends - loop.time())
         return self._send_response(verified, event, outcome)
 
@@ -167,22 +124,24 @@ class Receiver:
         return found
 
     def _send_response(self, verified: Verified, event: Event, outcome: WriteOutcome | str) -> web.Response:
-        self.counters.end(str(outcome))
+        metrics.WEBHOOKS.labels(str(outcome)).inc()
         log.info("webhook_received", outcome=str(outcome), session=event.session, variant=verified.variant, rotation=verified.rotation)
         if outcome in {WriteOutcome.PUBLISHED, WriteOutcome.DUPLICATE, "test"}:
             return _json(200, {"outcome": str(outcome)})
         return _json(503, {"error": str(outcome), "message": "not written yet; send it again"})
 
     def _refuse(self, refused: _RefusedError) -> web.Response:
-        count = self.counters.refuse(refused.reason)
+        count = self._count_refusal(refused.reason)
         now = time.monotonic()
         if now >= self._quiet_until.get(refused.reason, now):  # anybody can send nonsense; it must not fill the disk
             self._quiet_until[refused.reason] = now + _QUIET_S
             log.warning("webhook_refused", reason=refused.reason, code=refused.code, status=refused.reason.status, count=count)
         return _json(refused.reason.status, {"error": refused.reason, "code": refused.code, "message": refused.advice})
 
-
-RECEIVER: web.AppKey[Receiver] = web.AppKey("receiver", Receiver)
+    def _count_refusal(self, reason: RefusedReason) -> int:
+        metrics.WEBHOOKS_REFUSED.labels(reason).inc()
+        self._refused[reason] += 1
+        return self._refused[reason]
 
 
 def build_receiver(
@@ -193,7 +152,7 @@ def build_receiver(
     limits: ReceiverLimits | None = None,
     now: Callable[[], float] = time.time,
 ) -> web.Application:
-    """The application; ``app[RECEIVER].counters`` tells what it did.
+    """The application.
 
     Args:
         publish: writes one record of the events topic, see ``Publish``.
@@ -205,14 +164,20 @@ def build_receiver(
     limits = limits or ReceiverLimits()
     receiver = Receiver(publish, secrets, limits, now)
     app = web.Application(client_max_size=limits.body_bytes_max)
-    app[RECEIVER] = receiver
     app.router.add_post(path, receiver.handle)
     app.on_cleanup.append(receiver.close)
     return app
 
 
+def _count_verified(verified: Verified, event: Event) -> None:
+    metrics.WEBHOOK_SECRETS.labels(str(verified.rotation)).inc()
+    metrics.WEBHOOK_VARIANTS.labels(verified.variant).inc()
+    for name in event.unfamiliar:
+        metrics.WEBHOOKS_UNFAMILIAR.labels(name).inc()
+
+
 def _is_test(request: web.Request) -> bool:
-    # not signed, but whoever could add this header to a delivery could as well keep the delivery to himself
+    # not signed, but whoever could add this header to a delivery could as well keep the delivery
     return request.headers.get("X-Didit-Test-Webhook", "").strip().lower() == "true"
 
 

@@ -1,4 +1,4 @@
-"""What the operators' page reads and does, on the real topics. See ``page.ports``."""
+"""What the operators' page reads and does, on the real topics. See ``console.ports``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from processor.stream.errors import KafkaFailedError
 
 
 class KafkaOperations:
-    """See ``page.ports.Operations``. The port is open before the brokers are found: until ``begin`` nothing can be asked."""
+    """See ``console.ports.Operations``. The port is open before the brokers are found: until ``begin`` nothing can be asked."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -32,7 +32,7 @@ class KafkaOperations:
         self._found, self._history = monitor, history
 
     @property
-    def _lookout(self) -> GroupMonitor:
+    def _monitor(self) -> GroupMonitor:
         if self._found is None:
             raise UnavailableError("this replica is starting: it waits for the brokers, or reads the budget log")
         return self._found
@@ -40,7 +40,7 @@ class KafkaOperations:
     async def overview(self) -> Overview:
         """See ``Operations.overview``."""
         with _translated():
-            return await self._lookout.overview()
+            return await self._monitor.overview()
 
     def history(self) -> Mapping[str, Sequence[Sample]]:
         """See ``Operations.history``."""
@@ -49,7 +49,7 @@ class KafkaOperations:
     async def dead_letters(self, selection: Selection, *, page: int) -> ListedDeadLetters:
         """See ``Operations.dead_letters``."""
         await self._refresh()
-        index = self._lookout.dead_letters
+        index = self._monitor.dead_letters
         open_ones = [dead_letter for dead_letter in index.dead_letters if dead_letter.status is DeadLetterStatus.OPEN]
         found = select(open_ones, selection)[::-1]
         pages = max(1, -(-len(found) // LETTERS_A_PAGE))
@@ -67,7 +67,7 @@ class KafkaOperations:
     async def plan(self, selection: Selection) -> Plan:
         """See ``Operations.plan``."""
         await self._refresh()
-        index = self._lookout.dead_letters
+        index = self._monitor.dead_letters
         limits, horizon_s = redrive.limits_of(self._settings), redrive.horizon_s(self._settings)
         return make_plan(index.dead_letters, selection, limits, now_ms=clock_ms(), busy=index.repairs.busy_ms, horizon_s=horizon_s)
 
@@ -81,13 +81,13 @@ class KafkaOperations:
     async def discard(self, selection: Selection, by: str, note: str) -> RepairSummary:
         """See ``Operations.discard``."""
         await self._refresh()
-        chosen = select(self._lookout.dead_letters.dead_letters, selection, statuses={DeadLetterStatus.OPEN})
+        chosen = select(self._monitor.dead_letters.dead_letters, selection, statuses={DeadLetterStatus.OPEN})
         with _translated():
             return await redrive.discard(self._settings, chosen, by=by, note=note)
 
     async def waiting(self, *, reason: str | None = None) -> ListedWaiting:
         """See ``Operations.waiting``."""
-        index = self._lookout.waiting
+        index = self._monitor.waiting
         with _translated():
             await index.refresh()
         records = list(index.records)
@@ -101,7 +101,7 @@ class KafkaOperations:
 
     async def _refresh(self) -> None:
         with _translated():
-            await self._lookout.refresh_dead_letters()
+            await self._monitor.refresh_dead_letters()
 
 
 @contextmanager

@@ -1,13 +1,17 @@
-"""The life of the process: start, lives of the core one after the other, signals, drain, exit status."""
+"""The processor as a process: its parts, the order in which they start, signals, exit status."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
+import uvloop
 
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.rules import budget_rules
@@ -21,9 +25,10 @@ from processor.monitoring.factories import monitor_in_process
 from processor.monitoring.sampler import OverviewSampler
 from processor.observe.health import Phase
 from processor.observe.trace_export import start_traces
-from processor.runtime.monitoring_server import CannotListenError, watched
+from processor.runtime.monitoring_server import CannotListenError, start_monitoring
 from processor.runtime.process_status import ProcessStatus
-from processor.runtime.shutdown import stop_on_signals
+from processor.runtime.process_tasks import EXIT_UNUSABLE, ProcessTasks
+from processor.runtime.shutdown import limit_stop, stop_on_signals
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
 from processor.stream.errors import KafkaFailedError
@@ -32,99 +37,131 @@ from processor.stream.topics_admin import check_topics
 from processor.stream.wakeup_feed import WakeupFeed
 from processor.stream.wakeups import Wakeups
 from processor.webhooks.secrets import SecretSource
-from processor.webhooks.service import serve as receive_webhooks
+from processor.webhooks.service import start_receiver
 from processor.worker.operations import KafkaOperations
-from processor.worker.supervisor import EXIT_STOPPED, Supervisor, pause
+from processor.worker.supervisor import Supervisor, pause
+
+_AFTER_DRAIN_S = 3.0  # of the hard limit, for what is closed after the lanes
+_CLOSE_S = 5.0
 
 log = structlog.get_logger(__name__)
-
-EXIT_UNUSABLE = 2  # configuration or topics must be mended first
 
 
 def run(settings: Settings) -> int:
     """Run a processor until SIGTERM or SIGINT; the exit status for the process.
 
     Raises:
-        ConfigurationError: if what the settings ask for is not installed.
+        ConfigurationError: if what the settings ask for is not installed, or webhooks are to be received and there is no secret.
     """
     # every record makes some hundred short-lived objects and none of them is part of a cycle: collecting each 700
     # allocations costs a fifth of the processing time and frees nothing
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    secrets = SecretSource(settings.webhooks) if settings.webhooks.in_run else None
     stop_traces = start_traces(settings)
     try:
-        return _runner()(_serve_until_signal(settings))
+        return uvloop.run(_run_until_signal(settings, secrets))
     finally:
         stop_traces()
 
 
-async def serve(settings: Settings, term: asyncio.Event) -> int:
-    """Work until ``term`` is set; the exit status.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerParts:
+    """What works on requests, in the order of its start. Without the budget, the receiver and the lanes the process is of no use.
+
+    The other three only watch or speed up: a request that the wake-up feed does not wake starts when it is due, and the survey and the
+    history are figures for people. They are started again.
+    """
+
+    budget: Callable[[], Coroutine[Any, Any, None]]
+    close_budget: Callable[[], Awaitable[None]]
+    close_monitor: Callable[[], Awaitable[None]]
+    survey: Callable[[], Coroutine[Any, Any, None]]
+    history: Callable[[], Coroutine[Any, Any, None]]
+    feed: Callable[[], Coroutine[Any, Any, None]]
+    receiver: Callable[[ProcessTasks], Awaitable[None]] | None
+    client: AbstractAsyncContextManager[DiditClient]
+    lanes: Callable[[DiditClient, asyncio.Event], Coroutine[Any, Any, int]]
+
+
+async def start_worker(tasks: ProcessTasks, parts: WorkerParts, *, drain_s: float) -> None:
+    """Start every part; the stop goes backwards, the lanes first.
 
     Raises:
-        ConfigurationError: if webhooks are to be received and there is no secret.
+        CannotListenError: if the receiver cannot have its address.
     """
-    pulse = ProcessStatus.of(settings)
-    secrets = SecretSource(settings.webhooks) if settings.webhooks.in_run else None
-    try:
-        operations = KafkaOperations(settings)
-        async with watched(settings, pulse, term, operations):
-            unusable = await _wait_topics(settings, term, pulse)
-            if unusable is not None or term.is_set():
-                return unusable or EXIT_STOPPED
-            return await _work(settings, term, pulse, secrets, operations)
-    except CannotListenError:
-        return EXIT_UNUSABLE
+    tasks.close_later("budget log", parts.close_budget, within_s=_CLOSE_S)
+    tasks.start("budget", parts.budget())
+    tasks.close_later("monitor", parts.close_monitor, within_s=_CLOSE_S)
+    tasks.start_restarting("survey", parts.survey)
+    tasks.start_restarting("budget history", parts.history)
+    tasks.start_restarting("wake-up feed", parts.feed)
+    if parts.receiver is not None:
+        await parts.receiver(tasks)
+    client = await tasks.open("Didit client", parts.client, close_s=_CLOSE_S)
+    tasks.start("lanes", parts.lanes(client, tasks.term), drain_s=drain_s)
 
 
-async def _work(
-    settings: Settings, term: asyncio.Event, pulse: ProcessStatus, secrets: SecretSource | None, operations: KafkaOperations
-) -> int:
-    place = ReplicaLimits(settings.kafka.instance_id, settings.didit.calls_max, settings.budget.queue_max, settings.budget.pause_park_s)
-    budget = pulse.budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), place, draw=random.random)
+async def _run_until_signal(settings: Settings, secrets: SecretSource | None) -> int:
+    term, status = asyncio.Event(), ProcessStatus.of(settings)
+    stop_on_signals(term)
+    log.info("started", group=settings.kafka.group, instance=settings.kafka.instance_id, prefix=settings.kafka.topic_prefix)
+    async with ProcessTasks(term, status) as tasks:
+        tasks.start("stop limit", limit_stop(term, settings.lanes.shutdown_s))
+        try:
+            await _start(tasks, settings, status, secrets)
+        except CannotListenError:
+            tasks.end(EXIT_UNUSABLE)
+        await term.wait()
+    log.info("stopped", status=tasks.exit_status)
+    return tasks.exit_status
+
+
+async def _start(tasks: ProcessTasks, settings: Settings, status: ProcessStatus, secrets: SecretSource | None) -> None:
+    operations = KafkaOperations(settings)
+    await start_monitoring(tasks, settings, status, operations)
+    if not await _topics_will_do(settings, tasks.term, status):
+        tasks.end(EXIT_UNUSABLE)
+    if not tasks.term.is_set():
+        parts = _worker_parts(settings, status, secrets, operations)
+        await start_worker(tasks, parts, drain_s=settings.lanes.shutdown_s - _AFTER_DRAIN_S)
+
+
+def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSource | None, operations: KafkaOperations) -> WorkerParts:
+    k, d, b = settings.kafka, settings.didit, settings.budget
+    replica_limits = ReplicaLimits(k.instance_id, d.calls_max, b.queue_max, b.pause_park_s)
+    budget = status.budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), replica_limits, draw=random.random)
     monitor = monitor_in_process(settings, budget)
-    surveying = OverviewSampler(monitor, budget, settings.observe.survey_s)
-    operations.begin(monitor, surveying.history)
-    pulse.on_refresh.append(surveying.refresh)
-    loop = asyncio.get_running_loop()
-    polling = loop.create_task(budget.run(), name="budget")
-    hints = Wakeups(lambda hint: is_settled(hint.event.get("status")))
-    feeding = loop.create_task(WakeupFeed(settings, hints).run(), name="events")
-    receiving = loop.create_task(_receive(settings, secrets, term), name="webhooks")
-    looking = {loop.create_task(surveying.survey(), name="survey"), loop.create_task(surveying.sample(), name="samples")}
-    try:
-        async with DiditClient(settings.didit) as client:
-            engine = Engine(settings, client, FileReader(settings.files), budget, clock_ms=clock_ms, draw=random.random)
-            supervisor = Supervisor(lambda: GroupMember(settings, engine, budget, hints, clock_ms), budget, polling, pulse, place.instance)
-            status = await supervisor.run(term)
-            return (await receiving if term.is_set() else 0) or status
-    finally:
-        pulse.enter(Phase.STOPPING)
-        tasks = {polling, feeding, receiving, *looking}
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        await budget.close()
-        await monitor.close()
+    sampler = OverviewSampler(monitor, budget, settings.observe.survey_s)
+    operations.begin(monitor, sampler.history)
+    status.on_refresh.append(sampler.refresh)
+    wakeups = Wakeups(lambda hint: is_settled(hint.event.get("status")))
+
+    def lanes(client: DiditClient, term: asyncio.Event) -> Coroutine[Any, Any, int]:
+        engine = Engine(settings, client, FileReader(settings.files), budget, clock_ms=clock_ms, draw=random.random)
+        return Supervisor(lambda: GroupMember(settings, engine, budget, wakeups, clock_ms), budget, status, k.instance_id).run(term)
+
+    return WorkerParts(
+        budget=budget.run,
+        close_budget=budget.close,
+        close_monitor=monitor.close,
+        survey=sampler.survey,
+        history=sampler.sample,
+        feed=WakeupFeed(settings, wakeups).run,
+        receiver=None if secrets is None else lambda tasks: start_receiver(tasks, settings, secrets),
+        client=DiditClient(d),
+        lanes=lanes,
+    )
 
 
-async def _receive(settings: Settings, secrets: SecretSource | None, term: asyncio.Event) -> int:
-    """Receive webhooks where that is wished for; if it cannot be done, the process stops and says so."""
-    if secrets is None:
-        return EXIT_STOPPED
-    status = await receive_webhooks(settings, secrets, term)
-    term.set()
-    return status
-
-
-async def _wait_topics(settings: Settings, term: asyncio.Event, pulse: ProcessStatus) -> int | None:
-    """None when the topics will do. Waits for brokers that cannot be reached, and says so."""
-    pulse.enter(Phase.WAITING_FOR_KAFKA, "asking for the topics")
+async def _topics_will_do(settings: Settings, term: asyncio.Event, status: ProcessStatus) -> bool:
+    """Whether the topics are as they must be. Waits for brokers that cannot be reached, and says so; true if asked to stop meanwhile."""
+    status.enter(Phase.WAITING_FOR_KAFKA, "asking for the topics")
     while not term.is_set():
         try:
             checked = await check_topics(settings)
         except KafkaFailedError as exc:
-            pulse.enter(Phase.WAITING_FOR_KAFKA, str(exc))
+            status.enter(Phase.WAITING_FOR_KAFKA, str(exc))
             log.error("kafka_unreachable", detail=str(exc), hint="waiting, and asking again every two seconds")
             await pause(term, 2.0)
             continue
@@ -134,22 +171,5 @@ async def _wait_topics(settings: Settings, term: asyncio.Event, pulse: ProcessSt
             log.error("topic_unread", detail=detail)
         for fault in checked.faults:
             log.critical("topic_unusable", detail=fault)
-        return EXIT_UNUSABLE if checked.faults else None
-    return None
-
-
-async def _serve_until_signal(settings: Settings) -> int:
-    term = asyncio.Event()
-    stop_on_signals(term, settings.lanes.shutdown_s)
-    log.info("started", group=settings.kafka.group, instance=settings.kafka.instance_id, prefix=settings.kafka.topic_prefix)
-    status = await serve(settings, term)
-    log.info("stopped", status=status)
-    return status
-
-
-def _runner() -> Callable[..., int]:
-    try:
-        import uvloop  # noqa: PLC0415 - absent on Windows
-    except ImportError:
-        return asyncio.run
-    return uvloop.run
+        return not checked.faults
+    return True

@@ -11,13 +11,11 @@ from processor.budget.shared import SharedBudget
 from processor.observe import metrics
 from processor.observe.health import Phase
 from processor.runtime.process_status import ProcessStatus
+from processor.runtime.process_tasks import EXIT_FAILED, EXIT_STOPPED
 from processor.stream.errors import KafkaUnavailableError, describe, is_fatal
 from processor.stream.group_member import GroupMember
 
 log = structlog.get_logger(__name__)
-
-EXIT_STOPPED = 0  # asked to stop, everything at hand is published
-EXIT_GAVE_UP = 1  # an error that a restart of the core cannot cure
 
 _BARREN_LIVES_MAX = 5
 _BACKOFF_S = 1.0
@@ -29,36 +27,31 @@ _UNREACHABLE = (KafkaUnavailableError, TimeoutError)  # the latter: the journal 
 class Supervisor:
     """Builds a life, watches it, builds the next one."""
 
-    def __init__(
-        self, make: Callable[[], GroupMember], budget: SharedBudget, polling: asyncio.Task[None], pulse: ProcessStatus, instance: str
-    ) -> None:
-        self._make, self._budget, self._following, self._pulse, self._instance = make, budget, polling, pulse, instance
+    def __init__(self, make: Callable[[], GroupMember], budget: SharedBudget, status: ProcessStatus, instance: str) -> None:
+        self._make = make
+        self._budget = budget
+        self._status = status
+        self._instance = instance
         self._barren = 0  # lives in a row that published nothing
 
     async def run(self, term: asyncio.Event) -> int:
-        """Until ``term``, the end of the budget's task, or until another life cannot help; the exit status."""
+        """Until ``term``, or until another life cannot help; the exit status."""
         while not term.is_set():
-            if self._following.done():
-                error = None if self._following.cancelled() else self._following.exception()
-                log.critical("gave_up", error=describe(error) if error else "the budget ended")
-                return EXIT_GAVE_UP
             if self._budget.has_senior:
                 await self._stand_by(term)
                 continue
-            core = self._pulse.core = self._make()
-            self._pulse.enter(Phase.WORKING)
-            watch = asyncio.get_running_loop().create_task(self._end_life(term, core))
+            core = self._status.core = self._make()
+            self._status.enter(Phase.WORKING)
             try:
-                await core.run()
+                await self._live(term, core)
                 metrics.LIVES.labels("stopped").inc()
             except Exception as exc:  # noqa: BLE001 - whatever ended a life, the next one decides
                 metrics.LIVES.labels("failed").inc()
                 if self._is_last(exc, core):
-                    return EXIT_GAVE_UP
+                    return EXIT_FAILED
                 await pause(term, min(_BACKOFF_S * (1 + self._barren), _BACKOFF_S_MAX))
             finally:
-                watch.cancel()
-                self._pulse.core = None
+                self._status.core = None
         return EXIT_STOPPED
 
     def _is_last(self, exc: Exception, core: GroupMember) -> bool:
@@ -76,16 +69,28 @@ class Supervisor:
         """Another process has our instance id. Both would only fence each other, so the one that came later waits."""
         hint = "another process uses this VP_KAFKA__INSTANCE_ID; give each replica its own. This one works once the other is gone"
         log.critical("instance_id_taken", instance=self._instance, hint=hint)
-        self._pulse.enter(Phase.STANDING_BY, hint)
+        self._status.enter(Phase.STANDING_BY, hint)
         while self._budget.has_senior and not term.is_set():
             await pause(term, _LOOK_S)
         log.info("instance_id_free", instance=self._instance)
         self._barren = 0
 
+    async def _live(self, term: asyncio.Event, core: GroupMember) -> None:
+        watch = asyncio.get_running_loop().create_task(self._end_life(term, core), name="end of life")
+        try:
+            await core.run()
+        finally:
+            watch.cancel()
+            await asyncio.wait({watch})
+            if not watch.cancelled():
+                watch.result()
+
     async def _end_life(self, term: asyncio.Event, core: GroupMember) -> None:
-        while not term.is_set() and not self._budget.has_senior:
-            await pause(term, _LOOK_S)
-        core.stop.set()
+        try:
+            while not term.is_set() and not self._budget.has_senior:
+                await pause(term, _LOOK_S)
+        finally:
+            core.stop.set()
 
 
 async def pause(term: asyncio.Event, wait_s: float) -> None:

@@ -61,7 +61,7 @@ async def test_w04_empty_maps_and_lists_stay_what_they_are() -> None:
 async def test_w07_a_fresh_header_freshens_no_body_and_the_window_has_two_edges() -> None:
     post, _ = await replay("W07")
     assert [event["timestamp"] for _, event in post.topic.written] == [1764039710]
-    assert post.counters.refused == {"stale": 2, "early": 1}
+    assert post.counted("webhooks_refused") == {"stale": 2, "early": 1}
 
 
 async def test_w08_the_signed_time_is_enough() -> None:
@@ -72,14 +72,14 @@ async def test_w08_the_signed_time_is_enough() -> None:
 async def test_w12_bytes_that_are_no_text_are_no_event() -> None:
     post, _ = await replay("W12")
     assert post.topic.written == []
-    assert sum(post.counters.refused.values()) == 3
-    assert set(post.counters.refused) == {"not_json"}
+    assert sum(post.counted("webhooks_refused").values()) == 3
+    assert set(post.counted("webhooks_refused")) == {"not_json"}
 
 
 async def test_w13_both_secrets_of_a_rotation_pass_and_are_counted() -> None:
     post, _ = await replay("W13")
-    assert post.counters.by_rotation == {0: 1, 1: 1}
-    assert post.counters.refused == {"bad_signature": 1}
+    assert post.counted("webhook_secrets") == {"0": 1, "1": 1}
+    assert post.counted("webhooks_refused") == {"bad_signature": 1}
 
 
 async def test_w15_nothing_is_unpacked() -> None:
@@ -87,12 +87,12 @@ async def test_w15_nothing_is_unpacked() -> None:
     before = _resident_bytes()
     post, _ = await replay("W15")
     assert _resident_bytes() - before < 16 * 2**20
-    assert post.counters.refused == {"compressed": 2}
+    assert post.counted("webhooks_refused") == {"compressed": 2}
 
 
 async def test_e05_events_of_strange_sessions_are_taken_and_told_once() -> None:
     post, events = await replay("E05")
-    assert post.counters.outcomes == {"published": 1, "duplicate": 2}, "three deliveries of one happening, each with its own event_id"
+    assert post.counted("webhooks") == {"published": 1, "duplicate": 2}, "three deliveries of one happening, each with its own event_id"
     assert [event["request_id"] for event in events] == [None] * 3
 
 
@@ -121,7 +121,7 @@ async def test_e10_what_no_table_knows_passes_as_it_is() -> None:
     sent = [json.loads(step["input"]["body"]) for step in case("E10")["steps"]]
     assert [(e["webhook_type"], e["status"]) for e in events] == [(b["webhook_type"], b["status"]) for b in sent]
     assert len(post.topic.written) == len(sent)
-    assert post.counters.unfamiliar == {"status": 2, "webhook_type": 1}
+    assert post.counted("webhooks_unfamiliar") == {"status": 2, "webhook_type": 1}
 
 
 def _resident_bytes() -> int:

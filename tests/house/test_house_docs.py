@@ -19,7 +19,7 @@ from processor.budget.ask_states import TRANSITIONS
 from processor.cli.app import LazyCommand, app
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.schemas import operations
-from processor.repair.model import LEFT_OUT
+from processor.repair.model import LeftOut
 from processor.settings import load_settings
 from processor.stream.topics import topic_specs
 from processor.webhooks.event_writer import WriteOutcome
@@ -161,7 +161,9 @@ def _first_cells(page: str, title: str) -> set[str]:
 
 def test_every_reason_of_a_dead_letter_and_to_leave_it_out_is_documented() -> None:
     assert _first_cells("repair.md", "Decide") == set(ErrorType) - {ErrorType.EXPIRED}, "what expired is no dead letter"
-    assert _first_cells("repair.md", "Redrive") == set(LEFT_OUT)
+    assert _first_cells("repair.md", "Redrive") == set(LeftOut)
+    for why in LeftOut:
+        assert f"| `{why}` | {why.meaning} | {why.remedy}" in DOCS["repair.md"], why
 
 
 def test_the_page_on_waiting_names_reasons_that_exist() -> None:

@@ -36,7 +36,7 @@ LAYERS = [
 MUST_NOT_KNOW = {
     "stream": ["didit", "files"],
     "engine": ["client", "repair"],
-    "console": ["stream", "didit", "engine", "client", "contract"],
+    "console": ["stream", "didit", "engine", "client"],
     "webhooks": ["didit", "budget", "engine", "repair", "monitoring", "console"],
     "devkit": ["worker", "webhooks", "engine", "budget", "didit"],
     "simulator": ["*"],  # it stands alone
@@ -67,6 +67,8 @@ PURE = [
     "monitoring/model.py",
     "monitoring/formatting.py",
     "monitoring/drain.py",
+    "monitoring/diagnosis.py",
+    "monitoring/diagnosis_text.py",
     "repair/parsing.py",
     "repair/dead_letter.py",
     "console/chart.py",

@@ -57,7 +57,7 @@ async def agree(rig: Rig, replicas: list[ProcessorProcess], requested: int) -> N
     assert total(samples, "vp_calls_total", scope="session-create") == len(calls)
     assert total(samples, "vp_budget_over_limit_total") == 0
     page = await asyncio.to_thread(OperatorPage(replicas[0]).get, "/")
-    assert seen["verdict"].split(":")[0] in page, page[:500]
+    assert seen["diagnosis"]["headline"] in page, page[:500]
 
 
 async def test_operators_see_the_truth_and_mend_each_dead_letter_once(kafka: LocalKafka, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ async def outage(rig: Rig, replicas: list[ProcessorProcess], page: OperatorPage)
     rig.simulator.post("/_sim/faults", {"rates": {"error_503": 1.0}, "routes": ["session.create"]})
     await rig.publish([create_request(n) for n in range(BACKLOG, BACKLOG + 100)])
     await rig.until(lambda: total(scrape(*replicas), "vp_breaker_open", operation="session.create") == 3, "open breakers", 60.0)
-    assert "Didit fails on session.create" in (await overview(rig))["verdict"]
+    assert "Didit fails on session.create" in (await overview(rig))["diagnosis"]["verdict"]
     assert "Didit fails on session.create" in await asyncio.to_thread(page.get, "/")
     assert (await command(rig, "status")).decode().count("breaker open") == 1
     rig.simulator.post("/_sim/faults", {"rates": {}})

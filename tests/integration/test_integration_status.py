@@ -34,6 +34,11 @@ async def overview(rig: Rig) -> dict[str, Any]:
     return found
 
 
+def kinds(seen: dict[str, Any]) -> list[str]:
+    """Of what the diagnosis has found, the most urgent first."""
+    return [finding["kind"] for finding in seen["diagnosis"]["findings"]]
+
+
 async def test_status_tells_the_truth_in_good_and_bad_times(kafka: LocalKafka, tmp_path: Any) -> None:
     limits = {
         scope: {"limit": 1_000_000, "window_s": 60.0}
@@ -42,11 +47,17 @@ async def test_status_tells_the_truth_in_good_and_bad_times(kafka: LocalKafka, t
     options = ("--limits", json.dumps(limits))
     async with running(kafka, tmp_path, simulator_options=options, BUDGET__LIMITS=json.dumps(limits), OBSERVE__SURVEY_S="0.5") as rig:
         empty = await overview(rig)
-        assert "No replica is heard" in empty["verdict"]
+        assert kinds(empty) == ["no_replica", "backlog_empty"]
+        assert (empty["diagnosis"]["tone"], empty["diagnosis"]["headline"]) == ("bad", "Needs somebody")
         replicas = await rig.start("one", "two", "three")
         await until_ready(rig, *replicas)
         calm = await overview(rig)
-        assert calm["verdict"].startswith("All is well: nothing waits")
+        assert calm["diagnosis"] | {"findings": []} == {
+            "tone": "good",
+            "headline": "All is well",
+            "verdict": "Nothing waits for budget.",
+            "findings": [],
+        }
         assert {r["instance"] for r in calm["replicas"]} == {"one", "two", "three"}
         assert sum(r["partitions"] for r in calm["replicas"]) == len(calm["partitions"]) == 4 + 3 * 2
         assert all(p["owner"] in {"one", "two", "three"} for p in calm["partitions"])
@@ -58,7 +69,11 @@ async def test_status_tells_the_truth_in_good_and_bad_times(kafka: LocalKafka, t
         done = len({f["request_id"] for f in rig.finals})
         assert 0.7 * (400 - done) <= drain["calls"] <= 400, (drain, done)
         assert 40 <= drain["drain_s"] <= 110
-        assert "The budget is the bottleneck" in busy["verdict"] or "wait, and only" in busy["verdict"], busy["verdict"]
+        async with asyncio.timeout(60):
+            while "budget_full" not in kinds(busy):  # the window fills
+                busy = await overview(rig)
+        assert (busy["diagnosis"]["tone"], kinds(busy)[0]) == ("watch", "budget_full"), busy["diagnosis"]
+        assert "The budget is the bottleneck in session-create" in busy["diagnosis"]["verdict"]
         await rig.until(lambda: total(scrape(replicas[0]), "vp_backlog_calls", scope="session-create") > 0, "a survey")
         seen = total(scrape(replicas[0]), "vp_backlog_calls", scope="session-create")
         again = next(d["calls"] for d in (await overview(rig))["drains"] if d["scope"] == "session-create")
@@ -66,7 +81,15 @@ async def test_status_tells_the_truth_in_good_and_bad_times(kafka: LocalKafka, t
         assert max(total(scrape(r), "vp_budget_used", scope="session-create") for r in replicas) <= 40
 
         screen = (await command(rig, "status")).decode()
-        for word in ("session-create", "owed calls", "replicas", "one (", "waiting:", "dead letters: none open"):
+        for word in (
+            "Worth a look. The budget is the bottleneck",
+            "session-create",
+            "owed calls",
+            "replicas",
+            "one (",
+            "waiting:",
+            "dead letters: none open",
+        ):
             assert word in screen, screen
         lag = json.loads(await command(rig, "lag", "--json"))
         assert sum(p["unfinished"] for p in lag["partitions"]) > 0

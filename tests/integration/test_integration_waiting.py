@@ -250,7 +250,7 @@ async def test_the_commands_say_what_to_do(kafka: LocalKafka, tmp_path: Path) ->
         for wrong, told in (
             (("release",), "say what to release"),
             (("release", "--all", "--reason", "x"), "leave one of them out"),
-            (("list", "--due-within", "10"), "write e.g. 30s, 10m, 2h or 1d"),
+            (("list", "--due-within", "10"), "such as 30s, 15m, 6h or 2d"),
             (("list", "--operation", "nope"), "known are"),
         ):
             done = await retry(rig, *wrong)

@@ -16,10 +16,11 @@ from processor.contract.headers import hop_headers, read_hop
 from processor.contract.records import Hop, Record, Source
 from processor.contract.redaction import masked_request
 from processor.contract.repairs import read_repair
+from processor.contract.times import utc
 from processor.didit.catalog import OPERATIONS
 from processor.repair.dead_letter import call_over_ms, dead_letter_of, redriven_hop
 from processor.repair.dead_letter_index import newest
-from processor.repair.history_steps import dead_letter_entry, input_step, moment, result_step
+from processor.repair.history_steps import dead_letter_entry, input_step, result_step
 from processor.repair.model import Selection
 from processor.repair.plan import Pacer, make_plan
 from processor.settings import load_settings
@@ -42,7 +43,7 @@ def test_any_record_of_the_topic_is_a_dead_letter_that_can_be_listed_and_redrive
     plan = make_plan([found], Selection(in_doubt=True, replays_max=2**31), LIMITS, now_ms=NOW)
     assert len(plan.chosen) + sum(plan.left_out.values()) == 1
     assert call_over_ms(found, NOW, 180_000) <= NOW + 180_000
-    moment(found.failed_ms)
+    utc(found.failed_ms)
     dead_letter_entry(found, "v.dead-letters", found.status)
     hop = redriven_hop(found, NOW)
     if hop.replay < 1_000_000 and hop.hop < 1_000_000 and hop.first_ms <= NOW:

@@ -14,7 +14,6 @@ from operating import NOW_MS, Memory, busy, quiet, samples, scope, waits
 
 from processor.budget.view import BreakerView, BudgetView
 from processor.console import actions as actions_module
-from processor.console import filters
 from processor.console import overview_cache as latest_module
 from processor.console.actions import Actions, new_action_id
 from processor.console.auth import Tries, host_of, is_loopback
@@ -31,35 +30,20 @@ from processor.console.forms import (
 )
 from processor.console.overview_cache import OverviewCache
 from processor.console.ports import RefusedError
-from processor.console.summary import Tone, summarize
+from processor.console.summary import summarize
 from processor.monitoring.delayed_view import delayed_view
-from processor.monitoring.formatting import duration
+from processor.monitoring.diagnosis import Tone
+from processor.monitoring.formatting import count, number, percent
 from processor.monitoring.model import DrainView, Overview, PartitionView
-from processor.repair.model import LEFT_OUT, REPLAYS_MAX, RepairSummary, Selection
+from processor.repair.model import REPLAYS_MAX, RepairSummary, Selection
 
 THIN = "\u202f"
 
 
-def test_numbers_and_lengths_are_as_people_read_them() -> None:
-    assert [filters.number(n) for n in (0, 999, 1234, 1_234_567)] == ["0", "999", f"1{THIN}234", f"1{THIN}234{THIN}567"]
-    assert [filters.count(n, "record") for n in (0, 1, 2)] == ["0 records", "1 record", "2 records"]
-    lengths = {0.2: "less than 1 s", 5: "5 s", 59.6: "1 min", 125: "2 min 5 s", 725: "12 min", 11_400: "3 h 10 min", 180_000: "2 d 2 h"}
-    assert {s: duration(s) for s in lengths} == lengths
-    assert duration(float("inf")) == "without end"
-    assert [filters.percent(a, 300).replace(THIN, " ") for a in (0, 1, 299, 300, 330)] == ["0 %", "1 %", "99 %", "100 %", "110 %"]
-
-
-def test_times_are_utc_and_relative() -> None:
-    assert filters.utc(NOW_MS) == "2025-11-25 12:03:05"
-    assert filters.clock(NOW_MS) == "12:03:05"
-    away = {0: "now", 5_000: "in 5 s", 185_000: "in 3 min", -7_300_000: "2 h ago", -200_000_000: "2 d ago"}
-    assert {ms: filters.relative(NOW_MS + ms, NOW_MS) for ms in away} == away
-    assert filters.utc(-5) == "1970-01-01 00:00:00"
-    assert filters.utc(10**18).startswith("9999"), "nonsense in a record is no fault of the page"
-
-
-def test_whatever_is_left_out_is_explained() -> None:
-    assert all(len(filters.left_out(why)) > 20 for why in LEFT_OUT)
+def test_numbers_are_as_people_read_them() -> None:
+    assert [number(n) for n in (0, 999, 1234, 1_234_567)] == ["0", "999", f"1{THIN}234", f"1{THIN}234{THIN}567"]
+    assert [count(n, "record") for n in (0, 1, 2)] == ["0 records", "1 record", "2 records"]
+    assert [percent(a, 300).replace(THIN, " ") for a in (0, 1, 299, 300, 330)] == ["0 %", "1 %", "99 %", "100 %", "110 %"]
 
 
 def test_a_selection_survives_its_fields() -> None:
@@ -81,6 +65,7 @@ def test_a_selection_survives_its_fields() -> None:
 
 
 def test_since_is_a_length_of_time_and_until_freezes_a_selection() -> None:
+    assert read_selection(MultiDict({"since": "30s"}), NOW_MS).selection.since_ms == NOW_MS - 30_000, "as commands take it"
     asked = read_selection(MultiDict({"since": "6h"}), NOW_MS)
     assert (asked.since, asked.selection.since_ms) == ("6h", NOW_MS - 21_600_000)
     held = frozen(asked.selection, NOW_MS)
@@ -135,9 +120,9 @@ def test_a_request_id_is_taken_verbatim() -> None:
 
 def test_every_reason_that_the_overview_counts_leads_to_its_records() -> None:
     records = [waits(0, 5.0, reason=None), waits(1, 5.0, reason="http_503")]
-    for word, count in delayed_view(records, NOW_MS).by_reason.items():
+    for word, many in delayed_view(records, NOW_MS).by_reason.items():
         reason = read_reason(MultiDict({"reason": word or "-"}))
-        assert len([r for r in records if (r.reason or "") == reason]) == count, word
+        assert len([r for r in records if (r.reason or "") == reason]) == many, word
 
 
 def test_a_chart_says_in_words_what_it_draws_and_breaks_at_silence() -> None:
@@ -164,7 +149,7 @@ def changed(**budget: Any) -> Overview:
 def test_a_quiet_set_up_is_well() -> None:
     found = summarize(quiet())
     assert (found.tone, found.notices) == (Tone.GOOD, ())
-    assert [t.name for t in found.tiles] == ["Budget", "Backlog", "Didit", "Dead letters"]
+    assert [t.name for t in found.tiles] == ["Budget", "Backlog", "Replicas", "Didit", "Dead letters"]
 
 
 @pytest.mark.parametrize(
@@ -174,15 +159,18 @@ def test_a_quiet_set_up_is_well() -> None:
         (changed(scopes=(scope("a", used=290, live=300, waiting=9),)), 0, Tone.WATCH, "Sets the pace"),
         (changed(scopes=(scope("a", limit=200, used=3),)), 0, Tone.WATCH, "Lowered"),
         (changed(scopes=(scope("a", used=290, live=300),)), 0, Tone.GOOD, "Has room"),
-        (replace(quiet(), partitions=(PartitionView("r", 0, 1, 9, 8, None),)), 1, Tone.BAD, "Not worked on"),
+        (replace(quiet(), partitions=(PartitionView("r", 0, 1, 9, 8, None),)), 2, Tone.BAD, "Not enough"),
+        (replace(quiet(), group_state="Empty"), 2, Tone.BAD, "None"),
+        (replace(quiet(), group_state="PreparingRebalance"), 2, Tone.WATCH, "Rebalancing"),
         (replace(quiet(), drains=(DrainView("a", 50, float("inf")),)), 1, Tone.BAD, "Stands still"),
-        (replace(quiet(), drains=(DrainView("a", 50, 20.0), DrainView("b", 5, 900.0))), 1, Tone.WATCH, "Takes its time"),
+        (replace(quiet(), drains=(DrainView("generic-get", 50, 20.0), DrainView("generic-write", 5, 900.0))), 1, Tone.WATCH, "Too slow"),
+        (replace(busy(), drains=(DrainView("generic-write", 5, 900.0),)), 1, Tone.WATCH, "Takes its time"),
         (replace(quiet(), drains=(DrainView("a", 50, 20.0),)), 1, Tone.GOOD, "Drains"),
-        (changed(breakers=(BreakerView("account", 1.0, probing=True),)), 2, Tone.BAD, "Refuses the account"),
-        (changed(breakers=(BreakerView("aml", 1.0, probing=False),)), 2, Tone.BAD, "Fails"),
-        (changed(scopes=(scope("a", paused_for_s=30.0),)), 2, Tone.WATCH, "Asked us to wait"),
-        (changed(scopes=(scope("a", throttled_lately=2),)), 2, Tone.WATCH, "Throttles"),
-        (busy(), 3, Tone.WATCH, "To repair"),
+        (changed(breakers=(BreakerView("account", 1.0, probing=True),)), 3, Tone.BAD, "Refuses the account"),
+        (changed(breakers=(BreakerView("aml", 1.0, probing=False),)), 3, Tone.BAD, "Fails"),
+        (changed(scopes=(scope("a", paused_for_s=30.0),)), 3, Tone.WATCH, "Asked us to wait"),
+        (changed(scopes=(scope("a", throttled_lately=2),)), 3, Tone.WATCH, "Throttles"),
+        (busy(), 4, Tone.WATCH, "To repair"),
     ],
 )
 def test_the_tiles_name_the_bottleneck(seen: Overview, tile: int, tone: Tone, state: str) -> None:
@@ -191,19 +179,21 @@ def test_the_tiles_name_the_bottleneck(seen: Overview, tile: int, tone: Tone, st
     assert (found.tone is Tone.GOOD) == (tone is Tone.GOOD)
 
 
-def test_everything_out_of_the_ordinary_is_told() -> None:
-    told = [n.title for n in summarize(busy()).notices]
-    assert told == [
-        "aml fails at Didit",
-        "Somebody else seems to use generic-write",
-        "session-decision is paused",
+def test_everything_that_is_not_well_is_told_once() -> None:
+    found = summarize(busy())
+    assert (found.headline, found.title) == ("Needs somebody", "Didit fails on aml")
+    assert [n.title for n in found.notices] == [
+        "Somebody else uses the API key in generic-write",
+        "Didit asked to wait in session-decision",
         "vp-2 has not been heard for 45 s",
+        "The budget is the bottleneck in generic-write",
+        "The budget is the bottleneck in session-decision",
+        "The backlog of generic-write takes 12 min",
+        "Dead letters that want a decision: 312",
     ]
-    assert [n.title for n in summarize(replace(quiet(), group_state="Empty")).notices] == ["No replica is in the group"]
-    rebalancing = replace(quiet(), group_state="PreparingRebalance", partitions=(PartitionView("r", 0, 1, 9, 8, None),))
-    assert [(n.tone, n.title) for n in summarize(rebalancing).notices] == [(Tone.WATCH, "The group is rebalancing")]
+    assert summarize(replace(quiet(), group_state="Empty")).notices == (), "the verdict says it"
     nothing = Overview(0, "g", BudgetView((), (), (), 0.0), (), (), (), quiet().waiting, quiet().dead_letters)
-    assert summarize(nothing).tiles[0].state == "Unused"
+    assert summarize(nothing).tiles[0].text == "no call has been asked for yet"
 
 
 async def test_open_pages_share_one_question() -> None:

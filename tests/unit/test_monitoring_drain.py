@@ -1,4 +1,4 @@
-"""What is owed, how long it takes, and the sentence that says what holds things up."""
+"""What is owed, and how long it takes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,12 @@ import pytest
 
 from processor.budget.view import BreakerView, BudgetView, ScopeView
 from processor.contract.records import Source
-from processor.monitoring.drain import drains, owed_calls, verdict
-from processor.monitoring.model import DelayedView, DrainView, Overview, PartitionView, ReplicaView
-from processor.repair.model import DeadLetterCounts, DelayedRecord
+from processor.monitoring.drain import drains, owed_calls
+from processor.repair.model import DelayedRecord
 
 CREATE = ScopeView("session-create", 600, 600, 60.0, 0, 0, 0, 0, 0.0, 0, {})
 WRITE = ScopeView("generic-write", 300, 300, 60.0, 0, 0, 0, 0, 0.0, 0, {})
 BUDGET = BudgetView((CREATE, WRITE), (), ("one",), 0.0)
-WELL = Overview(
-    1000,
-    "g",
-    BUDGET,
-    (PartitionView("v.requests", 0, 5, 5, 0, "one"),),
-    (ReplicaView("one", 1, heard=True),),
-    (DrainView("session-create", 0, 0.0), DrainView("generic-write", 0, 0.0)),
-    DelayedView(0, 0, None, None),
-    DeadLetterCounts(0),
-)
 
 
 def waits(reason: str | None, due_ms: int, operation: str | None = "session.create", *, follows: bool = False) -> DelayedRecord:
@@ -77,31 +66,3 @@ def test_time_to_drain(calls: int, change: dict[str, Any], seconds: float) -> No
 def test_nothing_drains_while_the_account_is_held() -> None:
     held = replace(BUDGET, breakers=(BreakerView("account", 5.0, probing=False),))
     assert drains({"session-create": 1}, held)[0].drain_s == inf
-
-
-LONG = (DrainView("session-create", 6000, 600.0), DrainView("generic-write", 0, 0.0))
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({}, "All is well: nothing waits"),
-        ({"dead_letters": DeadLetterCounts(3)}, "3 dead letter(s) want a decision"),
-        ({"drains": (replace(LONG[0], calls=5, drain_s=1.0), LONG[1])}, "within a minute"),
-        ({"budget": replace(BUDGET, breakers=(BreakerView("account", 5.0, probing=False),)), "drains": LONG}, "refuses the account"),
-        ({"budget": replace(BUDGET, breakers=(BreakerView("aml", 5.0, probing=True),))}, "fails on aml"),
-        ({"replicas": (ReplicaView("one", 1, heard=False),)}, "No replica is heard"),
-        ({"group_state": "PreparingRebalance"}, "A rebalance is under way"),
-        ({"partitions": (PartitionView("v.requests", 0, 5, 9, 4, None),)}, "1 partition(s) without an owner"),
-        ({"budget": replace(BUDGET, blocked_for_s=90.0)}, "budget log was lost"),
-        ({"budget": replace(BUDGET, scopes=(replace(CREATE, limit=540), WRITE))}, "Somebody else uses the API key"),
-        ({"budget": replace(BUDGET, scopes=(replace(CREATE, paused_for_s=30.0), WRITE)), "drains": LONG}, "Didit asked to wait"),
-        (
-            {"budget": replace(BUDGET, scopes=(replace(CREATE, used=590), WRITE)), "drains": LONG},
-            "The budget is the bottleneck: 6000",
-        ),
-        ({"budget": replace(BUDGET, scopes=(replace(CREATE, used=100), WRITE)), "drains": LONG}, "only 100 of 600 are used"),
-    ],
-)
-def test_the_verdict_names_what_holds_things_up(change: dict[str, Any], words: str) -> None:
-    assert words in verdict(replace(WELL, **change))

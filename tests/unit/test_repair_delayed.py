@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from processor.cli.render_retry import as_json, as_table, due_words, meaning, outcome, shown, span_words, summary
+from processor.cli.render_retry import as_json, as_table, meaning, outcome, shown, summary
 from processor.contract.headers import hop_headers
 from processor.contract.records import Headers, Hop, Record, Source
 from processor.monitoring.delayed_view import delayed_view
@@ -129,22 +129,6 @@ def test_progress_tells_done_from_waiting_again() -> None:
     told = outcome(found, 30.0)
     assert told.startswith("3 of 4 are done with after 30 s. Of these, 1 were put off and wait again: http_503 1 (`processor retry list`).")
     assert "The other 1 are at work" in told
-
-
-@pytest.mark.parametrize(
-    ("due_ms", "words"),
-    [
-        (NOW, "now"),
-        (NOW - 999, "now"),
-        (NOW + 90_500, "in 90 s"),
-        (NOW + 120_000, "in 2 min"),
-        (NOW - 7_200_000, "2 h ago"),
-        (NOW + 3 * 86_400_000, "in 3 d"),
-    ],
-)
-def test_times_in_words(due_ms: int, words: str) -> None:
-    assert due_words(due_ms, NOW) == words
-    assert span_words(-5) == "0 s"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from processor.contract.records import Output, OutputKind
 from processor.settings import load_settings
 from processor.stream.errors import KafkaUnavailableError, NotAuthorizedError, ProducerFencedError, StallError, describe, is_fatal
 from processor.stream.start_offset import Committed, MissingOffsetsError, Start, starting_point
-from processor.stream.topics import TopicFound, TopicNames, delay_name, repair_warnings, topic_faults, topic_specs, unread_topics
+from processor.stream.topics import TopicFound, TopicNames, repair_warnings, topic_faults, topic_specs, unread_topics
 
 P = "t[0]"
 
@@ -34,13 +34,6 @@ def test_every_doubtful_position_needs_a_person(saved: Committed | None) -> None
     assert earliest.metadata == latest.metadata == ""
     assert earliest.warning
     assert latest.warning
-
-
-@pytest.mark.parametrize(
-    ("delay_s", "name"), [(10, "10s"), (60, "1m"), (90, "90s"), (600, "10m"), (3600, "1h"), (86_400, "1d"), (7200, "2h")]
-)
-def test_delay_names(delay_s: int, name: str) -> None:
-    assert delay_name(delay_s) == name
 
 
 def test_outputs_find_their_topic_and_an_unknown_delay_is_an_error() -> None:

@@ -10,8 +10,9 @@ import pytest
 from signing import NOW, SECRET, canonical, delivery, digest, signed
 
 from processor.contract.schemas import schema_folder
+from processor.settings.webhooks import ENVELOPE_BYTES_MAX
 from processor.webhooks.dedup import EventDedup
-from processor.webhooks.events import ENVELOPE_BYTES_MAX, Event, build_event, semantic_key
+from processor.webhooks.events import Event, build_event, semantic_key
 from processor.webhooks.signatures import SignatureRefused, Verified, verify
 
 SCHEMA = orjson.loads((schema_folder() / "event.v1.json").read_bytes())

@@ -1,0 +1,214 @@
+"""What holds the work up: an overview as findings, each with its tone and figures. Pure.
+
+There is one diagnosis. The page's headline, tiles, cards and colours, `processor status`, `top` and `--json` are renderings of it, so
+they cannot contradict each other. ``diagnosis_text`` has the words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import isfinite
+from typing import Self
+
+from processor.budget.view import ScopeView
+from processor.monitoring.model import DrainView, Overview
+
+FULL_SHARE = 0.85  # from this share of its limit on, a budget with somebody waiting sets the pace
+LONG_BACKLOG_S = 300.0  # a backlog that lasts longer is worth a look
+
+_REBALANCING = frozenset({"PreparingRebalance", "CompletingRebalance"})  # as Kafka names the states of a group
+_NO_MEMBERS = frozenset({"Empty", "Dead"})
+
+
+class Tone(StrEnum):
+    """How much it needs a person, least first."""
+
+    GOOD = "good"
+    WATCH = "watch"
+    BAD = "bad"
+
+    @property
+    def weight(self) -> int:
+        """0 for the least."""
+        return list(Tone).index(self)
+
+
+class Area(StrEnum):
+    """What a finding is about; the page has a tile for each."""
+
+    BUDGET = "budget"
+    BACKLOG = "backlog"
+    REPLICAS = "replicas"
+    DIDIT = "didit"
+    DEAD_LETTERS = "dead_letters"
+
+
+class FindingKind(StrEnum):
+    """What may be found. Of several with one tone the first one in this order leads.
+
+    Attributes:
+        area: what it is about.
+        tone: how much it needs a person, always the same for one kind.
+    """
+
+    area: Area
+    tone: Tone
+
+    def __new__(cls, name: str, area: Area, tone: Tone) -> Self:
+        """One row."""
+        member = str.__new__(cls, name)
+        member._value_, member.area, member.tone = name, area, tone
+        return member
+
+    ACCOUNT_REFUSED = "account_refused", Area.DIDIT, Tone.BAD
+    OPERATION_FAILING = "operation_failing", Area.DIDIT, Tone.BAD
+    NO_REPLICA = "no_replica", Area.REPLICAS, Tone.BAD
+    PARTITIONS_UNOWNED = "partitions_unowned", Area.REPLICAS, Tone.BAD
+    BUDGET_LOG_LOST = "budget_log_lost", Area.BUDGET, Tone.BAD
+    BACKLOG_STUCK = "backlog_stuck", Area.BACKLOG, Tone.BAD
+    REBALANCING = "rebalancing", Area.REPLICAS, Tone.WATCH
+    LIMIT_LOWERED = "limit_lowered", Area.BUDGET, Tone.WATCH
+    SCOPE_PAUSED = "scope_paused", Area.DIDIT, Tone.WATCH
+    REPLICA_SILENT = "replica_silent", Area.REPLICAS, Tone.WATCH
+    BUDGET_UNUSED = "budget_unused", Area.BACKLOG, Tone.WATCH
+    BUDGET_FULL = "budget_full", Area.BUDGET, Tone.WATCH
+    BACKLOG_LONG = "backlog_long", Area.BACKLOG, Tone.WATCH
+    THROTTLED = "throttled", Area.DIDIT, Tone.WATCH
+    DEAD_LETTERS_OPEN = "dead_letters_open", Area.DEAD_LETTERS, Tone.WATCH
+    BACKLOG_DRAINS = "backlog_drains", Area.BACKLOG, Tone.GOOD
+    BACKLOG_EMPTY = "backlog_empty", Area.BACKLOG, Tone.GOOD
+
+    @property
+    def urgency(self) -> tuple[int, int]:
+        """Sorts the most urgent kind first."""
+        return -self.tone.weight, list(FindingKind).index(self)
+
+
+_K = FindingKind
+# what explains by itself that calls wait although the budget is not used
+_HELD = frozenset({_K.ACCOUNT_REFUSED, _K.OPERATION_FAILING, _K.NO_REPLICA, _K.PARTITIONS_UNOWNED, _K.BUDGET_LOG_LOST, _K.REBALANCING})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found."""
+
+    kind: FindingKind
+    subject: str = ""  # the scope, operation or replica that is meant
+    figures: Mapping[str, float] = field(default_factory=dict)  # by name, units last: calls, drain_s, used, limit, ...
+
+    @property
+    def tone(self) -> Tone:
+        """How much it needs a person."""
+        return self.kind.tone
+
+    @property
+    def area(self) -> Area:
+        """What it is about."""
+        return self.kind.area
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Everything that was found, the most urgent first; there is always something about the backlog."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def leading(self) -> Finding:
+        """What the headline says."""
+        return self.findings[0]
+
+    @property
+    def tone(self) -> Tone:
+        """That of the whole."""
+        return self.leading.tone
+
+    @property
+    def complaints(self) -> tuple[Finding, ...]:
+        """What is not well."""
+        return tuple(f for f in self.findings if f.tone is not Tone.GOOD)
+
+    def of_area(self, area: Area) -> Finding | None:
+        """The most urgent finding of an area."""
+        return next((f for f in self.findings if f.area is area), None)
+
+    def of_scope(self, scope: str) -> Finding | None:
+        """The most urgent finding that concerns a scope; one about the whole budget log concerns each."""
+        return next((f for f in self.findings if f.subject == scope or f.kind is _K.BUDGET_LOG_LOST), None)
+
+
+def diagnose(o: Overview) -> Diagnosis:
+    """What an overview comes to."""
+    found = [*_of_didit(o), *_of_replicas(o), *_of_budget(o)]
+    found.append(_of_backlog(o, found))
+    if o.dead_letters.open:
+        found.append(Finding(_K.DEAD_LETTERS_OPEN, figures={"open": o.dead_letters.open}))
+    found.sort(key=lambda f: (f.kind.urgency, -f.figures.get("drain_s", 0.0), f.subject))
+    return Diagnosis(tuple(found))
+
+
+def _of_didit(o: Overview) -> Iterator[Finding]:
+    for breaker in o.budget.breakers:
+        figures = {"probe_in_s": 0.0 if breaker.probing else breaker.probe_in_s}
+        if breaker.name == "account":
+            yield Finding(_K.ACCOUNT_REFUSED, figures=figures)
+        else:
+            yield Finding(_K.OPERATION_FAILING, breaker.name, figures)
+    for scope in o.budget.scopes:
+        if scope.paused_for_s > 0:
+            yield Finding(_K.SCOPE_PAUSED, scope.scope, {"paused_s": scope.paused_for_s, "calls": _drain(o, scope).calls})
+        if scope.throttled_lately and scope.limit >= scope.configured:
+            yield Finding(_K.THROTTLED, scope.scope, {"throttled": scope.throttled_lately})
+
+
+def _of_replicas(o: Overview) -> Iterator[Finding]:
+    silent = [replica.instance for replica in o.replicas if not replica.heard]
+    if len(silent) == len(o.replicas) or o.group_state in _NO_MEMBERS:
+        yield Finding(_K.NO_REPLICA, figures={"unfinished": sum(p.unfinished for p in o.partitions)})
+        return
+    yield from (Finding(_K.REPLICA_SILENT, instance) for instance in silent)
+    unowned = sum(1 for p in o.partitions if p.owner is None)
+    if o.group_state in _REBALANCING:
+        yield Finding(_K.REBALANCING)
+    elif unowned:
+        yield Finding(_K.PARTITIONS_UNOWNED, figures={"partitions": unowned})
+
+
+def _of_budget(o: Overview) -> Iterator[Finding]:
+    if o.budget.blocked_for_s > 0:
+        yield Finding(_K.BUDGET_LOG_LOST, figures={"blocked_s": o.budget.blocked_for_s})
+    for scope in o.budget.scopes:
+        if scope.limit < scope.configured:
+            yield Finding(_K.LIMIT_LOWERED, scope.scope, {"limit": scope.limit, "configured": scope.configured})
+        drain = _drain(o, scope)
+        if _is_full(scope) and (scope.waiting or drain.calls):
+            yield Finding(_K.BUDGET_FULL, scope.scope, _use(scope, drain))
+
+
+def _of_backlog(o: Overview, others: list[Finding]) -> Finding:
+    longest = max((d for d in o.drains if d.calls), key=lambda d: (d.drain_s, d.calls), default=None)
+    if longest is None:
+        return Finding(_K.BACKLOG_EMPTY)
+    scope = next((s for s in o.budget.scopes if s.scope == longest.scope), None)
+    figures = {"calls": longest.calls, "drain_s": longest.drain_s} if scope is None else _use(scope, longest)
+    if not isfinite(longest.drain_s):
+        return Finding(_K.BACKLOG_STUCK, longest.scope, figures)
+    if longest.drain_s <= LONG_BACKLOG_S:
+        return Finding(_K.BACKLOG_DRAINS, longest.scope, figures)
+    held = any(f.kind in _HELD for f in others) or scope is None or scope.paused_for_s > 0 or _is_full(scope)
+    return Finding(_K.BACKLOG_LONG if held else _K.BUDGET_UNUSED, longest.scope, figures)
+
+
+def _is_full(scope: ScopeView) -> bool:
+    return max(scope.used, scope.live) >= FULL_SHARE * scope.limit
+
+
+def _use(scope: ScopeView, drain: DrainView) -> dict[str, float]:
+    return {"calls": drain.calls, "drain_s": drain.drain_s, "used": scope.used, "limit": scope.limit}
+
+
+def _drain(o: Overview, scope: ScopeView) -> DrainView:
+    return next((d for d in o.drains if d.scope == scope.scope), DrainView(scope.scope, 0, 0.0))

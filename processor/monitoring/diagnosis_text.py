@@ -1,0 +1,99 @@
+"""The words for a diagnosis, the same for commands and page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from processor.contract.times import duration
+from processor.monitoring.diagnosis import Diagnosis, Finding, FindingKind, Tone
+
+HEADLINES = MappingProxyType({Tone.GOOD: "All is well", Tone.WATCH: "Worth a look", Tone.BAD: "Needs somebody"})
+
+# what was found, and what it means or what to do; in braces the subject and the figures
+_TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
+    {
+        FindingKind.ACCOUNT_REFUSED: (
+            "Didit refuses the account",
+            "Key, credits or contract: all calls are held but a probe, the next in {probe_in_s}. Correct it there; work resumes by itself.",
+        ),
+        FindingKind.OPERATION_FAILING: (
+            "Didit fails on {subject}",
+            "Its calls are held but a probe, the next in {probe_in_s}, and use up no attempts. They resume by themselves; others go on.",
+        ),
+        FindingKind.NO_REPLICA: ("No replica is heard", "{unfinished} records wait. Start `processor run`, or look at its logs."),
+        FindingKind.PARTITIONS_UNOWNED: (
+            "Partitions without an owner: {partitions}",
+            "Their records wait. A replica that joins takes them over; if it lasts, look at the replicas' logs.",
+        ),
+        FindingKind.BUDGET_LOG_LOST: (
+            "The budget log was lost",
+            "No call starts for {blocked_s}, so that no budget is overrun; then work resumes by itself.",
+        ),
+        FindingKind.BACKLOG_STUCK: ("No call of {subject} may pass", "{calls} calls are owed there."),
+        FindingKind.REBALANCING: (
+            "A rebalance is under way",
+            "Partitions are handed over. If it lasts, look for two replicas with one instance id.",
+        ),
+        FindingKind.LIMIT_LOWERED: (
+            "Somebody else uses the API key in {subject}",
+            "Its limit is {limit} of {configured} for now. Find what else uses the key, or set VP_BUDGET__LIMITS to what Didit grants.",
+        ),
+        FindingKind.SCOPE_PAUSED: (
+            "Didit asked to wait in {subject}",
+            "Calls go on in {paused_s} by themselves, on every replica; {calls} are owed there.",
+        ),
+        FindingKind.REPLICA_SILENT: (
+            "{subject} has not been heard for 45 s",
+            "It is in the group, but says nothing in the budget log. Look at its log.",
+        ),
+        FindingKind.BUDGET_UNUSED: (
+            "{calls} calls of {subject} wait, and only {used} of {limit} are used",
+            "The replicas or Didit's answers are the bottleneck. Look at the latency of calls and at the lanes.",
+        ),
+        FindingKind.BUDGET_FULL: (
+            "The budget is the bottleneck in {subject}",
+            "The {calls} calls that are owed there take {drain_s}. More replicas would not help; more budget would.",
+        ),
+        FindingKind.BACKLOG_LONG: ("The backlog of {subject} takes {drain_s}", "{calls} calls are owed there."),
+        FindingKind.THROTTLED: (
+            "Didit answered with 429 in {subject}",
+            "In ten minutes: {throttled}. The limit is as configured; if it goes on, find what else uses the API key.",
+        ),
+        FindingKind.DEAD_LETTERS_OPEN: (
+            "Dead letters that want a decision: {open}",
+            "Work goes on. See `processor deadletters list`, or the page.",
+        ),
+        FindingKind.BACKLOG_DRAINS: ("The backlog drains in {drain_s}", ""),
+        FindingKind.BACKLOG_EMPTY: ("Nothing waits for budget", ""),
+    }
+)
+
+
+def headline(diagnosis: Diagnosis) -> str:
+    """Two or three words for the whole."""
+    return HEADLINES[diagnosis.tone]
+
+
+def verdict(diagnosis: Diagnosis) -> str:
+    """What the bottleneck is, and what to do."""
+    return statement(diagnosis.leading)
+
+
+def statement(finding: Finding) -> str:
+    """Title and advice, in whole sentences."""
+    return f"{title_of(finding)}. {advice_of(finding)}".rstrip()
+
+
+def title_of(finding: Finding) -> str:
+    """What was found, without a full stop."""
+    return _TEXTS[finding.kind][0].format(subject=finding.subject, **_figures(finding))
+
+
+def advice_of(finding: Finding) -> str:
+    """What it means and what to do; empty where nothing is to be done."""
+    return _TEXTS[finding.kind][1].format(subject=finding.subject, **_figures(finding))
+
+
+def _figures(finding: Finding) -> dict[str, str]:
+    return {name: duration(value) if name.endswith("_s") else f"{value:.0f}" for name, value in finding.figures.items()}

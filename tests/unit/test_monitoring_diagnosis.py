@@ -1,0 +1,116 @@
+"""The diagnosis: what holds things up, which of it leads, and the words for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from processor.budget.view import BreakerView, BudgetView, ScopeView
+from processor.console.summary import STATES, summarize
+from processor.monitoring.diagnosis import Area, Finding, FindingKind, Tone, diagnose
+from processor.monitoring.diagnosis_text import headline, verdict
+from processor.monitoring.drain import drains
+from processor.monitoring.model import DelayedView, DrainView, Overview, PartitionView, ReplicaView
+from processor.repair.model import DeadLetterCounts
+
+CREATE = ScopeView("session-create", 600, 600, 60.0, 0, 0, 0, 0, 0.0, 0, {})
+WRITE = ScopeView("generic-write", 300, 300, 60.0, 0, 0, 0, 0, 0.0, 0, {})
+BUDGET = BudgetView((CREATE, WRITE), (), ("one",), 0.0)
+WELL = Overview(
+    1000,
+    "g",
+    BUDGET,
+    (PartitionView("v.requests", 0, 5, 5, 0, "one"),),
+    (ReplicaView("one", 1, heard=True),),
+    (DrainView("session-create", 0, 0.0), DrainView("generic-write", 0, 0.0)),
+    DelayedView(0, 0, None, None),
+    DeadLetterCounts(0),
+)
+LONG = (DrainView("session-create", 6000, 600.0), DrainView("generic-write", 0, 0.0))
+SHORT = (replace(LONG[0], calls=5, drain_s=1.0), LONG[1])
+UNOWNED = (PartitionView("v.requests", 0, 5, 9, 4, None),)
+HELD = (BreakerView("account", 5.0, probing=False),)
+
+
+def budget(create: ScopeView = CREATE, **changes: Any) -> BudgetView:
+    return replace(BUDGET, scopes=(create, WRITE), **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ({}, "backlog_empty", "Nothing waits for budget."),
+        ({"dead_letters": DeadLetterCounts(3)}, "dead_letters_open", "Dead letters that want a decision: 3. Work goes on."),
+        ({"drains": SHORT}, "backlog_drains", "The backlog drains in 1 s."),
+        ({"budget": budget(breakers=HELD), "drains": LONG}, "account_refused", "Didit refuses the account. Key, credits or contract"),
+        ({"budget": budget(breakers=(BreakerView("aml", 5.0, probing=False),))}, "operation_failing", "Didit fails on aml."),
+        ({"replicas": (ReplicaView("one", 1, heard=False),)}, "no_replica", "No replica is heard. 0 records wait."),
+        ({"replicas": ()}, "no_replica", "No replica is heard."),
+        ({"group_state": "Empty", "partitions": UNOWNED}, "no_replica", "No replica is heard. 4 records wait."),
+        ({"group_state": "PreparingRebalance", "partitions": UNOWNED}, "rebalancing", "A rebalance is under way."),
+        ({"partitions": UNOWNED}, "partitions_unowned", "Partitions without an owner: 1."),
+        ({"replicas": (*WELL.replicas, ReplicaView("two", 1, heard=False))}, "replica_silent", "two has not been heard for 45 s."),
+        ({"budget": budget(blocked_for_s=90.0)}, "budget_log_lost", "The budget log was lost. No call starts for 1 min 30 s"),
+        ({"budget": budget(replace(CREATE, limit=540))}, "limit_lowered", "Its limit is 540 of 600 for now."),
+        ({"budget": budget(replace(CREATE, throttled_lately=1))}, "throttled", "In ten minutes: 1. The limit is as configured"),
+        ({"budget": budget(replace(CREATE, paused_for_s=30.0)), "drains": LONG}, "scope_paused", "Calls go on in 30 s by themselves"),
+        ({"budget": budget(replace(CREATE, used=590)), "drains": LONG}, "budget_full", "6000 calls that are owed there take 10 min."),
+        ({"budget": budget(replace(CREATE, live=590, waiting=1))}, "budget_full", "The budget is the bottleneck in session-create."),
+        ({"budget": budget(replace(CREATE, used=590))}, "backlog_empty", "Nothing waits for budget."),
+        ({"budget": budget(replace(CREATE, used=100)), "drains": LONG}, "budget_unused", "only 100 of 600 are used."),
+        ({"drains": (replace(LONG[0], drain_s=float("inf")), LONG[1])}, "backlog_stuck", "No call of session-create may pass."),
+    ],
+)
+def test_the_verdict_names_what_holds_things_up(change: dict[str, Any], kind: str, words: str) -> None:
+    found = diagnose(replace(WELL, **change))
+    assert found.leading.kind == kind
+    assert words in verdict(found)
+
+
+def test_what_is_worse_leads_whatever_comes_first() -> None:
+    everything = replace(
+        WELL,
+        budget=budget(replace(CREATE, limit=500, used=500, waiting=3, paused_for_s=9.0), breakers=(BreakerView("aml", 5.0, probing=True),)),
+        drains=LONG,
+        dead_letters=DeadLetterCounts(1),
+    )
+    assert [f.kind for f in diagnose(everything).findings] == [
+        "operation_failing",
+        "limit_lowered",
+        "scope_paused",
+        "budget_full",
+        "backlog_long",
+        "dead_letters_open",
+    ]
+
+
+def test_unused_budget_is_not_blamed_on_the_replicas_when_something_else_holds_the_calls() -> None:
+    for change in (
+        {"budget": budget(replace(CREATE, paused_for_s=400.0))},
+        {"budget": budget(breakers=(BreakerView("aml", 5.0, probing=False),))},
+        {"budget": budget(blocked_for_s=90.0)},
+        {"group_state": "PreparingRebalance"},
+    ):
+        assert diagnose(replace(WELL, drains=LONG, **change)).of_area(Area.BACKLOG) == Finding(
+            FindingKind.BACKLOG_LONG, "session-create", {"calls": 6000, "drain_s": 600.0, "used": 0, "limit": 600}
+        )
+
+
+def test_the_headline_never_contradicts_the_sentence_below_it() -> None:
+    """258 of 300 used and 900 calls owed was "All is well" over "The budget is the bottleneck"."""
+    write = replace(WRITE, live=262, used=258, open=4, waiting=40)
+    view = BudgetView((write,), (), ("one",), 0.0)
+    seen = replace(WELL, budget=view, drains=drains({"generic-write": 900}, view))
+    found = diagnose(seen)
+    assert (headline(found), found.leading.kind) == ("Worth a look", "budget_full")
+    assert [(t.name, t.tone, t.state) for t in summarize(seen).tiles[:2]] == [
+        ("Budget", Tone.WATCH, "Sets the pace"),
+        ("Backlog", Tone.GOOD, "Drains"),
+    ]
+
+
+def test_every_kind_has_its_words() -> None:
+    assert STATES.keys() == set(FindingKind)
+    assert {kind.area for kind in FindingKind} == set(Area)
