@@ -16,6 +16,7 @@ from processor.budget.log_writer import LogWriter
 from processor.budget.permits import NOT_SENT, Ask, CallClass, CallIdentity, Ending, Fate, HealthSignal, Parked, Permit
 from processor.budget.reservations import Reservation, Reservations
 from processor.budget.state import BudgetState, Rules
+from processor.contract.codes import ErrorCode
 
 RULES = Rules({"a": (1, 60.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 86_400.0, 3, 15.0, 30.0)
 MARK = CallIdentity("r", "c", "f", "t[0]", 5)
@@ -115,7 +116,7 @@ EVENTS: dict[str, Callable[[Story], object]] = {
     "record is lost": lambda story: story.reservations.lost(story.reservation.asked.id),
     "caller gives up": Story.cancel,
     "caller is about to give up": lambda story: story.reservation.answer.cancel(),
-    "all are withdrawn": lambda story: story.reservations.withdraw_all(answer=Parked("scope_paused", 5.0)),
+    "all are withdrawn": lambda story: story.reservations.withdraw_all(answer=Parked(ErrorCode.SCOPE_PAUSED, 5.0)),
     "call ends": lambda story: story.release(Ending(Fate.ANSWERED, HealthSignal.GOOD, acted=True)),
     "call ends, and nobody knows how": lambda story: story.release(Ending(Fate.UNKNOWN, HealthSignal.BAD)),
 }
