@@ -1,7 +1,7 @@
 """The budget of all replicas: asks through the log, and starts a call when the log as read says so.
 
-``acquire`` waits in a line for a turn, appends the ask, waits until it is read back and may start, and takes a call slot of
-the process. Waiting holds no slot and ends at once on cancellation.
+``acquire`` waits in a queue for a turn, sends the ask, and waits until it is read back and may start (``ask_states``). This is the
+driver: ``log_reader`` tells it what the log says, ``state`` and ``reservations`` decide, it waits, wakes and logs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,31 @@ _NAMING_S = 20.0
 
 
 class SharedBudget:
-    """See ``permits.Budget``. To be made inside a running loop; ``run`` follows the log until it is cancelled."""
+    """Keeps the limits of an API key together with every other process that reads and writes the same log.
+
+    It is ``permits.Budget`` for the engine and ``stream.handler.CallHistory`` for the lanes. What it promises, under which
+    assumptions: docs/pacing.md and docs/guarantees.md. Nothing starts before the log is read to its end (``is_joined``) nor while
+    it cannot be read; ``acquire`` waits meanwhile. Errors of the log are logged and survived, in ``run``.
+
+    To be made inside a running loop, and to be used in it only. Memory grows with the calls of ``rules.memory_s`` seconds.
+
+    Args:
+        budget_log: the log that all processes of the API key share; it is opened by ``run`` and closed by ``close``.
+        rules: what all of them agree on: limits, windows, times in seconds.
+        replica_limits: the name of this process and its own bounds.
+        draw: a random number, 0 <= draw() < 1, that spreads the replicas after a pause.
+        clock: seconds; never set back, and counting while the machine is suspended.
+
+    Example::
+
+        budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), replica_limits, draw=random.random)
+        task = asyncio.create_task(budget.run())
+        try:
+            answer = await budget.acquire(ask)  # see ``permits.Budget.acquire``
+        finally:
+            task.cancel()
+            await budget.close()
+    """
 
     def __init__(
         self,
@@ -151,7 +175,7 @@ class SharedBudget:
         """See ``stream.handler.CallHistory.forget``."""
         self.state.journal.replayed_calls.pop(lane, None)
 
-    # ---- life
+    # ---- start and end
 
     async def run(self) -> None:
         """Follow the log until cancelled.

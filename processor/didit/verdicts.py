@@ -121,7 +121,29 @@ class _Seen:
 
 
 def classify(operation: Operation, answer: Answer) -> Verdict:
-    """The meaning of an answer."""
+    """What the answer to a call means, or that there was none. Never raises, whatever came back; nothing is logged.
+
+    A reply is judged by the first row of ``_TABLE`` that fits; the last row fits everything. What cannot be understood counts as
+    perhaps done: ``Transient`` where calling again does no harm (``Idempotency.SAFE``), else ``Ambiguous``.
+
+    Args:
+        operation: what was called; its row of the catalogue says which statuses and members make a success.
+        answer: the whole reply, or why there is none and whether any of the call may have left.
+
+    Returns:
+        One verdict. ``wait_s`` is the time in seconds that Didit asks us to wait, None if it names none (a ``Deferred`` has 60
+        then). ``output`` of a ``Success`` or ``Refused`` is Didit's body as parsed; it holds personal data.
+
+    Example:
+        >>> from processor.didit.catalog import OPERATIONS
+        >>> create = OPERATIONS["session.create"]
+        >>> classify(create, Reply(429, {"retry-after": "7"}, b'{"detail": "Write request rate limit exceeded."}'))
+        Throttled(scopes=('generic-write',), wait_s=7.0, limit=None)
+        >>> classify(create, NoReply(sent=True, code=ErrorCode.TIMEOUT))
+        Ambiguous(code=<ErrorCode.TIMEOUT: 'timeout'>, http_status=None, wait_s=None)
+        >>> classify(create, NoReply(sent=False, code=ErrorCode.CONNECT_FAILED))
+        Transient(code=<ErrorCode.CONNECT_FAILED: 'connect_failed'>, http_status=None, wait_s=None)
+    """
     if isinstance(answer, NoReply):
         return Transient(answer.code, None, None) if not answer.sent else _doubtful(operation, answer.code, None, None)
     seen = _Seen(operation, answer)

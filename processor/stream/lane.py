@@ -32,7 +32,30 @@ _TRANSACTION_BYTES_MAX = 4 * 1024 * 1024
 
 
 class Lane:
-    """Records in, finished outcomes out; ``publisher`` takes them from here."""
+    """The work on one assigned partition: records in, finished outcomes out.
+
+    Promises: every delivered record that no earlier owner has finished is handled once, in no order, and comes out of
+    ``take_finished`` once, whatever the handler does (one that fails is completed by ``Handler.broken``); or the lane stops before,
+    and the next owner handles it. At most ``work_max`` tasks, ``ahead_max`` offsets and ``ahead_bytes_max`` bytes are held, the
+    latter two but for one fetch: read on only while ``wants_records``.
+
+    Its life: ``deliver`` and ``take_finished`` with ``published`` in turn; then ``stop_dispatch`` (nothing starts, what waits
+    ends), ``close`` (the publisher ends when all is published), ``abandon`` (what is left is cancelled). To be used in one event
+    loop; no method blocks, and none but ``wake`` is waited for.
+
+    Args:
+        partition: of the requests topic or a delay topic.
+        offsets: what is done already; the lane notes deliveries, starts and publications in it.
+        handler: what is done with a record.
+        settings: the bounds.
+        clock_ms: the wall clock, epoch ms; due times are compared with it.
+        on_room: called when more records may be read.
+        on_failed: called with the error after which this life of the group member must end (``WorkAbandonedError``).
+        holds_undue: whether records wait for the due time in their headers (delay topics); if not they start at once.
+        journal: the calls of all replicas; asked for its position when a record starts, and for each commit.
+        hints: what wakes a record before its due time.
+        unremembered_below: of records below this offset the journal may not know all calls; 0 if it reaches back far enough.
+    """
 
     def __init__(
         self,

@@ -27,7 +27,32 @@ class GapMapError(ValueError):
 
 
 class OffsetTracker:
-    """The done offsets of one assignment of one partition."""
+    """Which offsets of one partition are done, during one assignment.
+
+    Promises: ``floor`` never falls, and never passes an offset that was delivered and not finished. So a commit of ``view``
+    loses nothing, and with its metadata a later owner repeats nothing. Offsets that were never delivered although later ones
+    were (transaction markers, compacted records) count as done.
+
+    The metadata can describe ``GAP_MAP_BITS`` offsets: deliver only while ``span`` is below that, finish only what ``fits``.
+
+    Args:
+        floor: the committed offset; everything below it is done.
+        done: offsets at or above it that are done all the same, from the metadata of the commit; lower ones are ignored.
+
+    Example:
+        >>> tracker = OffsetTracker(10, done=[12])
+        >>> [tracker.deliver(offset) for offset in (10, 11, 12, 14)]  # 12 was finished by an earlier owner, 13 is a marker
+        [True, True, False, True]
+        >>> tracker.finish([11, 14])
+        >>> tracker.floor, tracker.unfinished_count, tracker.is_unfinished(13)
+        (10, 1, True)
+        >>> floor, metadata = tracker.view(log_position=LogPosition("0a1b2c3d", 500))
+        >>> floor, decode_metadata(floor, metadata).done
+        (10, (11, 12, 14))
+        >>> tracker.finish([10])
+        >>> tracker.floor
+        15
+    """
 
     def __init__(self, floor: int, done: Iterable[int] = ()) -> None:
         self.floor = floor  # everything below is done

@@ -15,7 +15,27 @@ from processor.stream.topics import TopicNames
 
 
 class LaneWriter:
-    """The one writer of a partition's outcomes. Starting it fences every former one; after any error it is finished."""
+    """Publishes the outcomes of one input partition, together with its offset.
+
+    Promises: what ``commit`` returned from is visible to read_committed readers as a whole, once, and counts in the group's
+    offset. Of a commit that raised, all or nothing is: the next owner's ``start`` decides which. Only one writer of a partition
+    can commit: its transactional id is made of group, topic and partition, so a later ``start``, on whatever machine, fences every
+    earlier writer, also one that was frozen (KIP-98, KIP-447).
+
+    One transaction at a time. After any error it cannot be used again: stop it, and let a new one start.
+
+    Args:
+        settings: brokers, group, and the deadline of one transaction (``VP_LANES__TRANSACTION_S``).
+        partition: the input partition.
+        names: the topics that outputs go to.
+
+    Example::
+
+        writer = LaneWriter(settings, partition, names)
+        await writer.start()  # only now is the committed offset final
+        await writer.commit(outputs, *tracker.view(finished, log_position=position))
+        await writer.stop(settings.lanes.close_s)
+    """
 
     def __init__(self, settings: Settings, partition: TopicPartition, names: TopicNames) -> None:
         self._settings, self._partition, self._names = settings, partition, names
@@ -32,7 +52,13 @@ class LaneWriter:
             await self._producer.start()
 
     async def commit(self, outputs: Iterable[Output], floor: int, metadata: str) -> None:
-        """One transaction.
+        """Publish outputs, and commit the offset with its metadata, in one transaction.
+
+        Args:
+            outputs: in the order in which they are to stand in their topics; none to commit the offset alone. Each is to be
+                smaller than its topic allows: a refusal by the broker ends this writer.
+            floor: everything below this offset of the input partition is done.
+            metadata: what is done beyond it, as ``OffsetTracker.view`` gives it; at most 4096 characters.
 
         Raises:
             KafkaUnavailableError: after the deadline; the fate of the transaction is unknown.

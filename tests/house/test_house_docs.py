@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +139,12 @@ def test_every_log_event_is_documented_and_every_one_that_is_exists() -> None:
     table = DOCS["operations.md"].split("## Log events", 1)[1].split("\n## ", 1)[0]
     cells = re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|", table, re.MULTILINE)
     assert {event for cell in cells for event in re.findall(r"`([a-z_]+)`", cell)} == EVENTS
+
+
+@pytest.mark.parametrize("path", [p for p in (ROOT / "processor").rglob("*.py") if ">>> " in p.read_text()], ids=lambda p: p.stem)
+def test_examples_in_docstrings_are_true(path: Path) -> None:
+    found = doctest.testmod(importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts)))
+    assert (found.failed, found.attempted > 0) == (0, True)
 
 
 def test_the_page_on_pacing_knows_every_state_of_an_ask() -> None:
