@@ -120,7 +120,7 @@ async def delayed(settings: Settings) -> None:
 
 
 async def release(settings: Settings) -> None:
-    await publish_releases(settings, [Release("v.retry.10m", 0, (1,), "run")], by="test", at_ms=1)
+    await publish_releases(settings, [Release("v.retry.10m", 0, (1,), "0189f7e4-6f6e-7b6e-8000-000000000000")], by="test", at_ms=1)
 
 
 async def repair(settings: Settings) -> None:
@@ -141,9 +141,7 @@ async def budget(settings: Settings) -> None:
     try:
         await log.open()
     except LogUnavailableError as exc:
-        assert isinstance(exc.__cause__, KafkaFailedError)
-        assert str(exc) == str(exc.__cause__), "the budget's own error says the border's text"
-        raise exc.__cause__ from None
+        raise same_text(exc) from None
     finally:
         await log.close()
 
@@ -153,14 +151,20 @@ async def client(settings: Settings) -> None:
         async with VerificationClient(kafka=settings.kafka):
             pass
     except BrokersUnavailableError as exc:
-        assert isinstance(exc.__cause__, KafkaFailedError)
-        assert str(exc.__cause__) in str(exc)
-        raise exc.__cause__ from None
+        raise same_text(exc) from None
+
+
+def same_text(error: Exception) -> KafkaFailedError:
+    """An error of a room that knows no Kafka says the border's text."""
+    cause = error.__cause__
+    assert isinstance(cause, KafkaFailedError)
+    assert str(cause) in str(error)
+    return cause
 
 
 PARTS: dict[Callable[[Settings], Awaitable[None]], str] = {
-    check: "topic v.budget",
-    apply: "topic v.budget",
+    check: "topic v.",  # any of them, as the broker lists them
+    apply: "topic v.",
     read: "topic v.results",
     describe: "group v-group",
     inspect: "topic v.requests",
@@ -242,8 +246,8 @@ async def test_a_processor_that_is_not_known_waits_and_says_so(guarded: LocalKaf
     for process, text in ((wrong, NOT_KNOWN), (guest, NOT_ALLOWED)):
         process.start()
         try:
-            told = await asyncio.to_thread(process.wait_event, "kafka_unreachable")
-            assert text in told["detail"]
+            await asyncio.to_thread(process.wait_event, "kafka_unreachable")
+            assert text in next(iter(process.events("kafka_unreachable")))["detail"]
             assert process.child.alive
         finally:
             await asyncio.to_thread(process.child.stop, 20.0)
