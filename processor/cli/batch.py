@@ -10,12 +10,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import fail, settings_or_fail
 from processor.client.batch import Batch, BatchError, BatchProgress, read_batch, time_left_s
 from processor.client.topics import RequestsFileError
 from processor.contract.times import duration
 from processor.settings import Settings
-from processor.stream.errors import KafkaFailedError, TopicMissingError
+from processor.stream.errors import TopicMissingError
 
 _EXIT_NOT_ALL = 1
 _EXIT_INTERRUPTED = 130
@@ -42,14 +43,13 @@ def batch(
         fail(f"{source} has lines that are no valid requests; nothing was published:\n{exc}")
     except UnicodeDecodeError:
         fail(f"{source} is not UTF-8; save it as UTF-8")
-    try:
-        ended = _run_shown(settings, Batch(settings, source, target, items))
-    except (BatchError, TopicMissingError) as exc:
-        fail(str(exc))
-    except KafkaFailedError as exc:
-        fail(f"{exc} Then run the same command again to go on", _EXIT_NOT_ALL)
-    except KeyboardInterrupt:
-        fail(f"interrupted; run the same command again to go on with {target}", _EXIT_INTERRUPTED)
+    with kafka_or_fail(then="Then run the same command again to go on."):
+        try:
+            ended = _run_shown(settings, Batch(settings, source, target, items))
+        except (BatchError, TopicMissingError) as exc:
+            fail(str(exc))
+        except KeyboardInterrupt:
+            fail(f"interrupted; run the same command again to go on with {target}", _EXIT_INTERRUPTED)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(ended.done.items()))
     typer.echo(f"{ended.finished} of {ended.total} requests: {counts or 'none'}; results are in {target}", err=True)
     raise typer.Exit(0 if ended.all_succeeded else _EXIT_NOT_ALL)

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from processor.cli import render_budget
-from processor.cli.options import fail, settings_or_fail
+from processor.cli.kafka import kafka_or_fail
+from processor.cli.options import settings_or_fail
 from processor.monitoring.factories import read_budget
-from processor.stream.errors import KafkaFailedError
 
 app = typer.Typer()
 
@@ -24,10 +24,8 @@ def budget(
 ) -> None:
     """Show the shared budget. Per scope: its limit, what is in use, who waits, pauses, breakers, and foreign traffic on the key."""
     settings = settings_or_fail()
-    try:
+    with kafka_or_fail():
         view = asyncio.run(read_budget(settings))
-    except KafkaFailedError as exc:
-        fail(str(exc), 1)
     if as_json:
         sys.stdout.buffer.write(render_budget.as_json(view) + b"\n")
     else:

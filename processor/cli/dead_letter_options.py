@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from processor.cli.kafka import FAILED, kafka_or_fail
 from processor.cli.options import fail
 from processor.cli.render_dead_letters import left_out_lines
 from processor.clock import clock_ms
@@ -21,9 +21,7 @@ from processor.repair.model import RepairSummary, Selection
 from processor.repair.parsing import read_moment, read_position
 from processor.repair.redrive import RepairFencedError
 from processor.settings import Settings
-from processor.stream.errors import KafkaFailedError
 
-FAILED = 1
 _INTERRUPTED = 130
 
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="type or code of the reason; may be given again")]
@@ -91,14 +89,11 @@ async def read_index(settings: Settings) -> DeadLetterIndex:
 @contextmanager
 def told() -> Iterator[None]:
     """Errors as people need them: ours, once, instead of the clients' own."""
-    for noisy in ("aiokafka", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
-        yield
+        with kafka_or_fail(then="Then run the same command again: it goes on where it stopped."):
+            yield
     except RepairFencedError as exc:
         fail(str(exc), FAILED)
-    except KafkaFailedError as exc:
-        fail(f"{exc} Then run the same command again: it goes on where it stopped", FAILED)
     except KeyboardInterrupt:
         fail("interrupted; run the same command again to go on", _INTERRUPTED)
 

@@ -12,7 +12,6 @@ import typer
 
 from processor.cli import render_dead_letters
 from processor.cli.dead_letter_options import (
-    FAILED,
     AsJson,
     At,
     By,
@@ -34,6 +33,7 @@ from processor.cli.dead_letter_options import (
     read_selection,
     told,
 )
+from processor.cli.kafka import FAILED
 from processor.cli.options import fail, login, settings_or_fail
 from processor.clock import clock_ms
 from processor.contract.decode import read_request_id

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from processor.cli.kafka import quiet_clients
 from processor.cli.options import fail
 from processor.devkit.demo import run_demo
 from processor.devkit.display import Screen, proof_table
@@ -27,7 +27,7 @@ def demo(
     stay: Annotated[bool, typer.Option("--stay", help="leave everything up for the page and the commands, until Ctrl-C")] = False,
 ) -> None:
     """Show it: real Kafka, simulator with faults, three processors, one killed half-way. Exit status 1 if a promise broke."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is being started refuses connections
+    quiet_clients()  # a broker that is being started refuses connections
     try:
         with Screen() as screen:
             report = asyncio.run(run_demo(requests, seed, screen, stay=stay))

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import fail, settings_or_fail
 from processor.client.topics import RequestsFileError, publish_requests, read_requests
-from processor.stream.errors import KafkaFailedError
 
 app = typer.Typer()
 
@@ -29,8 +29,6 @@ def publish(
         fail(f"{file} has lines that are no valid requests; nothing was published:\n{exc}", 1)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("publishing", total=len(requests))
-        try:
+        with kafka_or_fail("Not everything was acknowledged.", "Then publish the file again: readers drop copies by result_id."):
             asyncio.run(publish_requests(settings, requests, on_acked=lambda count: progress.advance(task, count)))
-        except KafkaFailedError as exc:
-            fail(f"not everything was acknowledged. {exc} Then publish the file again: readers drop copies by result_id", 1)
     typer.echo(f"published {len(requests)} requests to {settings.kafka.topic_prefix}.requests")

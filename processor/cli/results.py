@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from processor.cli.dead_letters import find
-from processor.cli.options import fail, settings_or_fail
+from processor.cli.kafka import audible_clients, kafka_or_fail
+from processor.cli.options import settings_or_fail
 from processor.client.topics import read_topics, topic_reader
 from processor.settings import Settings
-from processor.stream.errors import KafkaFailedError
 from processor.stream.topics import topic_names
 
 app = typer.Typer(invoke_without_command=True)
@@ -32,9 +32,8 @@ def results(
 
     settings = settings_or_fail()
     try:
-        asyncio.run(_print_results(settings, follow=follow, from_end=from_end))
-    except KafkaFailedError as exc:
-        fail(str(exc), 1)
+        with kafka_or_fail():
+            asyncio.run(_print_results(settings, follow=follow, from_end=from_end))
     except KeyboardInterrupt:
         raise typer.Exit from None
 
@@ -43,6 +42,7 @@ async def _print_results(settings: Settings, *, follow: bool, from_end: bool) ->
 
     async with topic_reader(settings, [topic_names(settings).results], from_end=from_end) as reader:
         bounds = await reader.bounds(reader.assigned)
+        audible_clients()
         while True:
             for record in await read_topics(reader, wait_s=0.5):
                 sys.stdout.buffer.write((record.value or b"null") + b"\n")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from processor.cli import render_retry
+from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import fail, login, settings_or_fail
 from processor.clock import clock_ms
 from processor.contract.schemas import operations as known
@@ -22,7 +23,6 @@ from processor.repair.delayed_index import DelayedIndex
 from processor.repair.model import DelayedRecord
 from processor.repair.release import follow, publish_releases, releases_of
 from processor.settings import Settings
-from processor.stream.errors import KafkaFailedError
 
 app = typer.Typer(no_args_is_help=True, help="Look at requests that wait for a later attempt, and start them now.")
 
@@ -127,9 +127,8 @@ def _look(settings: Settings, wanted: DelayedSelection) -> tuple[DelayedIndex, l
         return index
 
     try:
-        index = asyncio.run(look())
-    except KafkaFailedError as exc:
-        fail(str(exc), _NOT_ALL)
+        with kafka_or_fail():
+            index = asyncio.run(look())
     except KeyboardInterrupt:
         _interrupted("nothing was done")
     return index, select(index.records, wanted, clock_ms())
@@ -139,14 +138,12 @@ def _release(settings: Settings, index: DelayedIndex, found: list[DelayedRecord]
 
     async def release(bar: Progress) -> DelayedProgress:
         task = bar.add_task("done with", total=len(found))
+        releases = releases_of(found, str(uuid.uuid4()))
+        with kafka_or_fail("Not every release was acknowledged.", "Then run it again: what is done by then is not released twice."):
+            await publish_releases(settings, releases, by=login()[:_BY_MAX], at_ms=clock_ms())
         try:
-            await publish_releases(settings, releases_of(found, str(uuid.uuid4())), by=login()[:_BY_MAX], at_ms=clock_ms())
-        except KafkaFailedError as exc:
-            fail(f"not every release was acknowledged. {exc} Then run it again: what is done by then is not released twice", _NOT_ALL)
-        try:
-            return await follow(found, index, within_s, lambda progress: bar.update(task, completed=progress.done))
-        except KafkaFailedError as exc:
-            fail(f"the release is written, but what becomes of it cannot be seen. {exc}", _NOT_ALL)
+            with kafka_or_fail("The release is written, but what becomes of it cannot be seen."):
+                return await follow(found, index, within_s, lambda progress: bar.update(task, completed=progress.done))
         finally:
             await index.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -15,7 +14,8 @@ from rich.live import Live
 from rich.text import Text
 
 from processor.cli import render_status
-from processor.cli.options import fail, settings_or_fail
+from processor.cli.kafka import kafka_or_fail
+from processor.cli.options import settings_or_fail
 from processor.monitoring.factories import monitor_for_command
 from processor.monitoring.monitor import GroupMonitor
 from processor.stream.errors import KafkaFailedError
@@ -84,10 +84,8 @@ def _look(show: Callable[[GroupMonitor], Awaitable[None]]) -> None:
             await show(monitor)
 
     settings = settings_or_fail()
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what does not answer is said once, in our words
     try:
-        asyncio.run(look())
-    except KafkaFailedError as exc:
-        fail(str(exc), 1)
+        with kafka_or_fail():
+            asyncio.run(look())
     except KeyboardInterrupt:
         raise typer.Exit from None

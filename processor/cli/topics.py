@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import fail, settings_or_fail
-from processor.stream.errors import KafkaFailedError
 from processor.stream.topics_admin import apply_topics, check_topics
 
 app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
@@ -21,10 +21,8 @@ def topics_apply(
 ) -> None:
     """Create the topics that are missing, then check all. Changes nothing that exists."""
     settings = settings_or_fail()
-    try:
+    with kafka_or_fail():
         applied = asyncio.run(apply_topics(settings, partitions=partitions, replication=replication))
-    except KafkaFailedError as exc:
-        fail(str(exc), 1)
     for name in applied.created:
         typer.echo(f"created {name}")
     if not applied.created:
@@ -36,10 +34,9 @@ def topics_apply(
 @app.command("check")
 def topics_check() -> None:
     """Say what is wrong with the topics; exit status 2 if anything is."""
-    try:
-        checked = asyncio.run(check_topics(settings_or_fail()))
-    except KafkaFailedError as exc:
-        fail(str(exc), 1)
+    settings = settings_or_fail()
+    with kafka_or_fail():
+        checked = asyncio.run(check_topics(settings))
     if found := [*checked.faults, *checked.warnings, *checked.unread]:
         fail("\n".join(found))
     typer.echo("all topics are as they must be")

@@ -8,6 +8,7 @@ tests/integration/test_integration_bad_input.py.
 
 from __future__ import annotations
 
+import logging
 from contextvars import ContextVar
 from types import FunctionType
 from typing import Any
@@ -24,6 +25,8 @@ from processor.stream.aiokafka_metadata import AskingRequest
 from processor.stream.errors import is_login_refusal
 
 _FAILED: ContextVar[list[Exception]] = ContextVar("failed_connections")
+_QUIET = logging.getLogger(f"{__name__}.bootstrap")  # the error that is raised says what aiokafka would log
+_QUIET.setLevel(logging.CRITICAL)
 
 
 def with_names(function: Any, **names: Any) -> Any:
@@ -53,7 +56,7 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
     """Asks for topics without making them; says why it could not connect."""
 
     _metadata_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=AskingRequest)  # noqa: SLF001 - what is replaced
-    _bootstrap = with_names(AIOKafkaClient.bootstrap, MetadataRequest=AskingRequest, create_conn=_create_conn)
+    _bootstrap = with_names(AIOKafkaClient.bootstrap, MetadataRequest=AskingRequest, create_conn=_create_conn, log=_QUIET)
 
     async def bootstrap(self) -> None:
         """Connect. aiokafka writes the reason to its log and raises the same error for all of them.

@@ -22,7 +22,8 @@ from aiokafka import TopicPartition, errors
 from processor.settings import Settings
 from processor.stream.start_offset import MissingOffsetsError
 
-_TEXT_MAX = 500
+_LINE_MAX = 500  # of the log
+_FOREIGN_MAX = 300  # of a text of aiokafka
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # of a topic, a group or a transactional id of ours; a sentence of aiokafka is none
 
 _UNAVAILABLE = (
@@ -57,16 +58,6 @@ _LOGIN = (
     errors.IllegalSaslStateError,
 )
 _UNSUPPORTED = (errors.IncompatibleBrokerVersion, errors.UnrecognizedBrokerVersion, errors.UnsupportedVersionError)
-# raw errors of clients that are not behind the border yet
-_FATAL_RAW = (
-    errors.TopicAuthorizationFailedError,
-    errors.GroupAuthorizationFailedError,
-    errors.TransactionalIdAuthorizationFailed,
-    errors.ClusterAuthorizationFailedError,
-    errors.AuthenticationFailedError,
-    errors.IllegalSaslStateError,
-    *_UNSUPPORTED,
-)
 _FENCED = (errors.ProducerFenced, errors.InvalidProducerEpoch)
 # the connection ended during the handshake; that says nothing about certificates
 _TLS_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -178,7 +169,7 @@ def _other_failure(error: BaseException, where: str) -> KafkaFailedError:
             f"{where} does not answer ({_cause_name(error)}). Check that the brokers are up and can be reached from here, and that "
             "VP_KAFKA__BOOTSTRAP and VP_KAFKA__SECURITY_PROTOCOL are right."
         )
-    return KafkaRequestError(f"{where} has failed a request: {' '.join(str(error).split())[:_TEXT_MAX].rstrip('.')}.", name)
+    return KafkaRequestError(f"{where} has failed a request: {' '.join(str(error).split())[:_FOREIGN_MAX].rstrip('.')}.", name)
 
 
 def missing_topic(topic: str | None, settings: Settings) -> TopicMissingError:
@@ -202,13 +193,13 @@ def is_tls_refusal(error: BaseException) -> bool:
 
 def is_fatal(error: BaseException) -> bool:
     """Whether a new life cannot help, so that the process should end and a person look."""
-    return isinstance(error, (NotAuthorizedError, AuthenticationError, UnsupportedBrokerError, MissingOffsetsError, *_FATAL_RAW))
+    return isinstance(error, NotAuthorizedError | AuthenticationError | UnsupportedBrokerError | MissingOffsetsError)
 
 
 def describe(error: BaseException) -> str:
     """One line for the log: the type, and for our own errors about Kafka the text. Foreign texts may quote records."""
-    if isinstance(error, KafkaFailedError | errors.KafkaError | MissingOffsetsError | StallError):
-        return f"{type(error).__name__}: {error}"[:_TEXT_MAX]
+    if isinstance(error, KafkaFailedError | MissingOffsetsError | StallError):
+        return f"{type(error).__name__}: {error}"[:_LINE_MAX]
     return type(error).__name__
 
 

@@ -103,7 +103,7 @@ async def test_a_redriven_request_gets_one_more_final_result_under_its_own_key(k
         again = await cli(rig, "deadletters", "redrive", "--all", "--yes")
         assert (again.status, "0 to redrive" in again.text) == (0, True)
         handled = await cli(rig, "deadletters", "list", "--handled", "--json")
-        assert {(line["standing"], line["handled_by"]) for line in handled.lines} == {("redriven", "tester")}
+        assert {(line["status"], line["handled_by"]) for line in handled.lines} == {("redriven", "tester")}
 
 
 async def test_the_journey_of_a_request_and_what_is_shown_of_a_dead_letter(kafka: LocalKafka, tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ async def test_dead_letters_of_every_kind_are_listed_and_only_the_sound_ones_red
         rest = await cli(rig, "deadletters", "list", "--json", "--since", "2h")
         assert {line["reason_type"] for line in rest.lines} == {"exhausted", "in_doubt"}
         (kept,) = (await cli(rig, "deadletters", "list", "--json", "--handled")).lines
-        assert (kept["standing"], kept["request_id"]) == ("discarded", "dead-00003")
+        assert (kept["status"], kept["request_id"]) == ("discarded", "dead-00003")
 
 
 async def test_an_operator_who_insists_gets_a_call_for_a_request_in_doubt(kafka: LocalKafka, tmp_path: Path) -> None:
