@@ -18,6 +18,7 @@ from rig import Rig
 from processor.contract.codes import ErrorType, http_code
 from processor.contract.encode import dead_letter_output
 from processor.contract.records import ErrorInfo, Hop, Output, Record, Source
+from processor.stream.topics import topic_names
 
 EXHAUSTED = ErrorInfo(ErrorType.EXHAUSTED, http_code(503), "every attempt failed", 503)
 
@@ -87,7 +88,7 @@ async def cli(rig: Rig, *arguments: str) -> Told:
 
 async def delayed_records(rig: Rig) -> list[Record]:
     """Everything in the delay topics."""
-    delays = [topic.removeprefix(f"{rig.prefix}.") for topic in rig.watch._names.inputs[1:]]
+    delays = [topic.removeprefix(f"{rig.prefix}.") for topic in topic_names(rig.settings).inputs[1:]]
     return [record for topic in delays for record in await rig.records(topic)]
 
 
