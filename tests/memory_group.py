@@ -96,14 +96,14 @@ class MemoryConsumer:
         group = self._group
         assert partitions, "a poll without partitions means all of them"
         assert set(partitions) <= group.resumed, "a poll of what is not resumed"
-        taken = {tp: [group.records[tp].pop(0) for _ in group.records[tp][:count_max]] for tp in partitions if group.records.get(tp)}
-        if not taken:
-            await asyncio.sleep(wait_ms / 1000)
-        if gate := group.gates.get("poll"):
+        if gate := group.gates.get("poll"):  # what comes back then may be of partitions that were revoked meanwhile
             group.did.append("poll")
             await gate.wait()
         if error := group.fails.get("poll"):
             raise error
+        taken = {tp: [group.records[tp].pop(0) for _ in group.records[tp][:count_max]] for tp in partitions if group.records.get(tp)}
+        if not taken:
+            await asyncio.sleep(wait_ms / 1000)
         return taken
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:

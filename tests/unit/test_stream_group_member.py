@@ -288,7 +288,8 @@ def test_group_member_ends_with_the_error_of_a_poll_and_names_the_task() -> None
     run_virtual(main())
 
 
-def test_group_member_drops_records_of_revoked_partitions() -> None:
+@pytest.mark.parametrize("again", [True, False])
+def test_group_member_drops_records_of_revoked_partitions(again: bool) -> None:  # noqa: FBT001 - both cases
     async def main() -> None:
         async with joined() as scene:
             await scene.own(A)
@@ -298,10 +299,12 @@ def test_group_member_drops_records_of_revoked_partitions() -> None:
             assert "poll" in scene.group.did
             await scene.group.revoke()
             scene.group.hold("fence")
-            await scene.group.assign(A)  # ours again, and not restored yet
+            if again:
+                await scene.group.assign(A)  # ours again, and not restored yet
             del scene.group.gates["poll"]
             gate.set()
             await asyncio.sleep(1)
+            assert scene.group.records[A] == [], "it was delivered by the poll"
             assert scene.handler.works == {}
 
     run_virtual(main())
@@ -321,6 +324,8 @@ def test_group_member_delivers_nothing_to_a_lane_that_drains() -> None:
             del scene.group.gates["poll"]
             gate.set()
             await asyncio.sleep(1)
+            assert scene.group.records[A] == [], "it was delivered by the poll"
+            assert (scene.member.snapshot()[A] or {})["next"] == 1
             scene.handler.finish(0)
             await revoking
             assert list(scene.handler.works) == [0]
