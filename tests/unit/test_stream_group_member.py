@@ -289,7 +289,7 @@ def test_group_member_ends_with_the_error_of_a_poll_and_names_the_task() -> None
 
 
 @pytest.mark.parametrize("again", [True, False])
-def test_group_member_drops_records_of_revoked_partitions(again: bool) -> None:  # noqa: FBT001 - both cases
+def test_group_member_drops_records_of_revoked_partitions(again: bool) -> None:
     async def main() -> None:
         async with joined() as scene:
             await scene.own(A)
