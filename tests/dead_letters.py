@@ -18,7 +18,14 @@ from rig import Rig
 from processor.contract.codes import ErrorType, http_code
 from processor.contract.encode import dead_letter_output
 from processor.contract.records import ErrorInfo, Hop, Output, Record, Source
+from processor.repair.dead_letter import dead_letter_of
+from processor.repair.model import DeadLetter
+from processor.stream.topics import topic_names
 
+NOW = 1_764_000_000_000
+CREATE = {"workflow_id": "9f9b1234-0000-4000-8000-1234567890ab"}
+MAIL = {"email": "a@example.org"}
+DOUBT = ErrorInfo(ErrorType.IN_DOUBT, http_code(500), "look in the console", 500)
 EXHAUSTED = ErrorInfo(ErrorType.EXHAUSTED, http_code(503), "every attempt failed", 503)
 
 
@@ -39,6 +46,21 @@ def dead_letter(
     now_ms = int(time.time() * 1000)
     kept = Hop(first, now_ms - 60_000, **{"hop": 5, "attempt": 6, "last_error": error.code, **hop})
     return dead_letter_output(record, kept, error, failed_ms=failed_ms or now_ms - 30_000 + number, value_bytes_max=1_000_000)
+
+
+def letter(number: int = 0, *, offset: int | None = None, **more: Any) -> DeadLetter:
+    """One as it is read back, at 2:<offset>; ``more`` as of ``dead_letter``."""
+    output = dead_letter("v", number, failed_ms=more.pop("failed_ms", NOW - 1000 + number), **more)
+    at = number if offset is None else offset
+    return dead_letter_of(Record(Source("v.dead-letters", 2, at), output.key, output.value, output.headers, NOW))
+
+
+def mail(number: int = 0, **more: Any) -> DeadLetter:
+    return letter(number, operation="email.send", given=MAIL, **more)
+
+
+def create(number: int = 0, **more: Any) -> DeadLetter:
+    return letter(number, operation="session.create", given=CREATE, **more)
 
 
 async def write_dead_letters(rig: Rig, dead_letters: Sequence[Output]) -> None:
@@ -87,7 +109,7 @@ async def cli(rig: Rig, *arguments: str) -> Told:
 
 async def delayed_records(rig: Rig) -> list[Record]:
     """Everything in the delay topics."""
-    delays = [topic.removeprefix(f"{rig.prefix}.") for topic in rig.watch._names.inputs[1:]]
+    delays = [topic.removeprefix(f"{rig.prefix}.") for topic in topic_names(rig.settings).inputs[1:]]
     return [record for topic in delays for record in await rig.records(topic)]
 
 

@@ -50,11 +50,14 @@ class MemoryLog:
         self.topic, self.position = topic, 0
         self.lag_s = 0.0
         self.opened = self.sections = 0
+        self.cut = False  # nothing that is appended from now on gets out; what is on its way does
 
     async def open(self) -> None:
         self.opened += 1
 
     async def append(self, value: bytes) -> Appended:
+        if self.cut:
+            raise LogUnavailableError("cut off")
         await asyncio.sleep(self.topic.delay_s())
         if self.topic.refuses > 0:
             self.topic.refuses -= 1

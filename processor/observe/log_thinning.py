@@ -38,6 +38,11 @@ class Thinning:
         self._pass_max, self._window_s, self._kinds_max = pass_max, window_s, kinds_max
         self._windows: OrderedDict[tuple[Any, ...], _Window] = OrderedDict()  # in the order of their ends
 
+    @property
+    def kinds_held(self) -> int:
+        """Kinds of lines that are counted now; bounded."""
+        return len(self._windows)
+
     def admits(self, kind: tuple[Any, ...], line: Mapping[str, Any], now: float) -> bool:
         """Whether a line passes. Call ``due`` first, or an old window goes on counting."""
         window = self._windows.get(kind)

@@ -11,24 +11,22 @@ Any unexpected error ends this life; ``worker.supervisor`` builds the next one.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError
 
 from processor.observe import metrics
 from processor.settings import Settings
-from processor.stream import clients
+from processor.stream.clients import end_task
 from processor.stream.errors import ProducerFencedError, StallError, describe, kafka_deadline, kafka_errors
 from processor.stream.handler import CallHistory, Handler
 from processor.stream.lane import Lane
+from processor.stream.ports import KAFKA_PORTS, MemberPorts, OutcomeWriter
 from processor.stream.publisher import publish
-from processor.stream.recovery import find_start, lane_name, restore_lane
+from processor.stream.recovery import lane_name, restore_lane
 from processor.stream.topics import topic_names
-from processor.stream.transactions import LaneWriter
 from processor.stream.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
@@ -42,7 +40,7 @@ _SKIP_MARKERS_S = 5.0
 class _Owned:
     """What belongs to one assigned partition, from the moment of assignment on."""
 
-    def __init__(self, partition: TopicPartition, writer: LaneWriter) -> None:
+    def __init__(self, partition: TopicPartition, writer: OutcomeWriter) -> None:
         self.partition, self.writer = partition, writer
         self.lane: Lane | None = None  # None until the former owner is fenced and the offset is read
         self.task: asyncio.Task[None] | None = None
@@ -52,20 +50,28 @@ class _Owned:
 class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     """One life; ``run`` returns when ``stop`` is set, and raises when something failed."""
 
-    def __init__(self, settings: Settings, handler: Handler, journal: CallHistory, hints: Wakeups, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        handler: Handler,
+        journal: CallHistory,
+        hints: Wakeups,
+        clock_ms: Callable[[], int],
+        ports: MemberPorts = KAFKA_PORTS,
+    ) -> None:
         self.stop = asyncio.Event()
         self.published = 0  # records completed in this life
         self.assigned = False  # the group has told what is ours; what is told is taken over lane by lane
-        self.last_poll = time.monotonic()
+        self.last_poll = ports.monotonic()
         self._settings, self._lanes, self._handler, self._clock_ms = settings, settings.lanes, handler, clock_ms
-        self._journal, self._hints = journal, hints
+        self._journal, self._hints, self._ports = journal, hints, ports
         self._names = topic_names(settings)
         self._owned: dict[TopicPartition, _Owned] = {}
         self._membership: tuple[int, str] = (-1, "")
         self._error: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
-        self._consumer = clients.build_consumer(settings)
+        self._consumer = ports.consumer(settings)
 
     async def run(self) -> None:
         """Work until ``stop`` is set, then drain, publish and leave the group.
@@ -73,27 +79,28 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         Raises:
             KafkaFailedError, TimeoutError, StallError, MissingOffsetsError: what ended this life.
         """
-        clients.listen(self._consumer, list(self._names.inputs), self)
+        self._consumer.subscribe(self._names.inputs, self)
         try:
             async with kafka_deadline(self._settings, self._lanes.start_s):
                 await self._start_consumer()
-            self.last_poll = time.monotonic()
+            self.last_poll = self._ports.monotonic()
             self._spawn(self._poll(), "poll")
             await self._watch()
             if self._error is None:
                 await self._close(drain=True)
                 if self._settings.kafka.leave_on_stop:
-                    clients.leave_on_stop(self._consumer)
+                    self._consumer.leave_on_stop()
         finally:
+            self.stop.set()  # after a stall too: partitions that are assigned from now on are another life's
             await self._close(drain=False)
             await self._cancel_tasks()
-            await clients.stop_client(self._consumer, self._lanes.close_s)
+            await self._consumer.stop(self._lanes.close_s)
         if self._error is not None:
             raise self._error
 
     def snapshot(self) -> dict[TopicPartition, dict[str, int] | None]:
         """Lanes by partition, with their ends; None for one that is being restored."""
-        ends = {tp: clients.known_end(self._consumer, tp) for tp in self._owned}
+        ends = {tp: self._consumer.known_end(tp) for tp in self._owned}
         return {tp: o.lane.snapshot() | {"end": ends[tp]} if o.lane else None for tp, o in self._owned.items()}
 
     async def _start_consumer(self) -> None:
@@ -104,8 +111,8 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             if start.done():
                 start.result()
         finally:
-            await clients.end_task(start, self._lanes.close_s)
-            await clients.end_task(stop, self._lanes.close_s)
+            await end_task(start, self._lanes.close_s)
+            await end_task(stop, self._lanes.close_s)
 
     async def _watch(self) -> None:
         while not self.stop.is_set():
@@ -113,7 +120,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 async with asyncio.timeout(_WATCH_S):
                     await self.stop.wait()
             except TimeoutError:
-                silence_s = time.monotonic() - self.last_poll  # getmany() has no deadline of its own during a rebalance
+                silence_s = self._ports.monotonic() - self.last_poll  # a poll has no deadline of its own during a rebalance
                 if silence_s > self._lanes.stall_s:
                     raise StallError(f"no poll came back for {silence_s:.0f} s") from None
 
@@ -123,14 +130,14 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         """Take partitions over. Returns at once: there are no heartbeats during this callback."""
         partitions = list(assigned)
         if partitions:
-            self._consumer.pause(*partitions)  # first of all: nothing may be delivered before the lane is restored
+            self._consumer.pause(partitions)  # first of all: nothing may be delivered before the lane is restored
         if self.stop.is_set():
             return
         self.assigned = True
         metrics.REBALANCES.inc()
-        self._membership = clients.membership(self._consumer)
+        self._membership = self._consumer.membership()
         log.info("partitions_assigned", count=len(partitions), generation=self._membership[0])
-        self._owned = {tp: _Owned(tp, LaneWriter(self._settings, tp, self._names)) for tp in partitions}
+        self._owned = {tp: _Owned(tp, self._ports.writer(self._settings, tp, self._names)) for tp in partitions}
         for owned in self._owned.values():
             owned.task = self._spawn(self._own(owned), f"lane {lane_name(owned.partition)}")
 
@@ -138,14 +145,14 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         """Give every partition back, with all that can be finished in time."""
         del revoked  # the eager protocol revokes everything
         self.assigned = False
-        expelled = clients.membership(self._consumer) != self._membership
+        expelled = self._consumer.membership() != self._membership
         await self._close(drain=not expelled)
 
     async def _own(self, owned: _Owned) -> None:
-        began = time.monotonic()
+        began = self._ports.monotonic()
         async with kafka_deadline(self._settings, self._lanes.restore_s):
             await owned.writer.start()
-            start, saved_floor, end = await find_start(self._consumer, owned.partition, self._settings.kafka.on_missing_offsets)
+            start, saved_floor, end = await self._consumer.find_start(owned.partition)
         if owned.closing:
             return
         restored = await restore_lane(self._journal, lane_name(owned.partition), start)
@@ -168,11 +175,10 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             await owned.writer.commit((), *lane.view(()))
         if owned.closing:
             return
-        self._consumer.seek(owned.partition, start.offset)
-        self._consumer.resume(owned.partition)
+        self._consumer.resume_at(owned.partition, start.offset)
         owned.lane = lane
         metrics.RECOVERIES.inc()
-        metrics.RECOVERY_TIME.observe(time.monotonic() - began)
+        metrics.RECOVERY_TIME.observe(self._ports.monotonic() - began)
         self._room.set()
         await publish(lane, owned.writer, self._lanes, start.offset, self._note_published)
 
@@ -182,28 +188,25 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     # ---- records
 
     async def _poll(self) -> None:
-        skip_at = time.monotonic()
+        skip_at = self._ports.monotonic()
         while True:
-            self.last_poll = time.monotonic()
+            self.last_poll = self._ports.monotonic()
             wanting = [tp for tp, o in self._owned.items() if o.lane is not None and o.lane.wants_records]
-            if not wanting:  # getmany() without a partition would mean all of them
+            if not wanting:  # a poll without a partition would mean all of them
                 self._room.clear()
                 await self._wait_room()
                 continue
             with kafka_errors(self._settings):
-                try:
-                    batches = await self._consumer.getmany(*wanting, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS_MAX)
-                except NoOffsetForPartitionError:
-                    continue  # raised for the time before our seek
+                batches = await self._consumer.poll(wanting, _POLL_MS, _POLL_RECORDS_MAX)
             for tp, batch in batches.items():
                 owned = self._owned.get(tp)
                 if owned is not None and owned.lane is not None and owned.lane.open:  # else revoked meanwhile
-                    owned.lane.deliver(clients.record_of(r) for r in batch)
-            if time.monotonic() - skip_at > _SKIP_MARKERS_S:
-                skip_at = time.monotonic()
+                    owned.lane.deliver(batch)
+            if self._ports.monotonic() - skip_at > _SKIP_MARKERS_S:
+                skip_at = self._ports.monotonic()
                 self._skip_markers()
             if batches:
-                await asyncio.sleep(0)  # a full buffer never makes getmany() wait: let the work run
+                await asyncio.sleep(0)  # a full buffer never makes a poll wait: let the work run
 
     async def _wait_room(self) -> None:
         try:
@@ -217,7 +220,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         # and to have lost records once retention removes the markers
         for tp, owned in self._owned.items():
             if owned.lane is not None and owned.lane.open and owned.lane.idle:
-                position = clients.read_position(self._consumer, tp)
+                position = self._consumer.read_position(tp)
                 if position is not None and position > owned.lane.offsets.next:
                     owned.lane.offsets.skip_to(position)
                     owned.lane.wake.set()

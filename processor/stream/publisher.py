@@ -9,14 +9,14 @@ from collections.abc import Callable
 from processor.settings import LaneSettings
 from processor.stream.counters import count_published, count_unpublished
 from processor.stream.lane import Lane
-from processor.stream.transactions import LaneWriter
+from processor.stream.ports import OutcomeWriter
 
 # An idle lane commits now and then: the broker forgets a transactional id that is idle for a week, and the position of the
 # journal that a new owner has to read back to must not fall behind what every replica remembers anyway.
 _RENEW_S = 20 * 60.0
 
 
-async def publish(lane: Lane, writer: LaneWriter, settings: LaneSettings, saved_floor: int, on_published: Callable[[int], None]) -> None:
+async def publish(lane: Lane, writer: OutcomeWriter, settings: LaneSettings, saved_floor: int, on_published: Callable[[int], None]) -> None:
     """Run until ``lane.closing`` and nothing is left to publish.
 
     Args:

@@ -114,8 +114,8 @@ async def test_an_account_fault_holds_everything_and_dead_letters_nothing(kafka:
     key_file = tmp_path / "key"
     key_file.write_text("old-key")
     async with running(kafka, tmp_path, LOG__LEVEL="info") as rig:
-        (a,) = [rig.processor("a", DIDIT__API_KEY_FILE=str(key_file))]
-        del a.child._environment["VP_DIDIT__API_KEY"]
+        del rig.environment["VP_DIDIT__API_KEY"]
+        a = rig.processor("a", DIDIT__API_KEY_FILE=str(key_file))
         a.start()
         await rig.publish([create_request(n) for n in range(50)])
         await asyncio.to_thread(a.wait_event, "account_fault", count=3)

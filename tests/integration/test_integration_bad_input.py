@@ -155,7 +155,7 @@ async def _produce_raw_header(rig: Rig, name: bytes, value: bytes) -> None:
     await producer.start()
     try:
         client = producer.client
-        await client._wait_on_metadata(topic)
+        await producer.partitions_for(topic)
         leader = client.cluster.leader_for_partition(TopicPartition(topic, 0))
         request = ProduceRequest(transactional_id=None, required_acks=-1, timeout=10_000, topics=[(topic, [(0, bytes(raw))])])
         response = await client.send(leader, request)

@@ -30,6 +30,7 @@ from processor.monitoring.factories import monitor_for_command
 from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.model import DeadLetter
 from processor.repair.redrive import RepairFencedError, RepairLine, discard, redrive
+from processor.stream.clients import build_repair_producer
 from processor.stream.errors import KafkaFailedError
 from processor.stream.topics_admin import apply_topics, check_topics
 
@@ -202,15 +203,16 @@ async def test_who_begins_a_repair_knows_all_that_is_done_and_stops_everybody_el
             await index.refresh()
             assert {x.request_id for x in index.dead_letters} == {"dead-00003", "dead-00004"}
             first, second = index.dead_letters
-            async with RepairLine(rig.settings) as earlier:
-                await earlier.commit((), [repair_of(rig, first)])
-                await earlier._writer._producer.begin_transaction()  # and there it stops, its records sent and not committed
-                await earlier._writer._producer.send_and_wait(f"{rig.prefix}.repairs", repair_value(repair_of(rig, second)))
+            async with RepairLine(rig.settings) as line:
+                await line.commit((), [repair_of(rig, first)])
+            async with build_repair_producer(rig.settings) as earlier:
+                await earlier.begin_transaction()  # and there it stops, its records sent and not committed
+                await earlier.send_and_wait(f"{rig.prefix}.repairs", repair_value(repair_of(rig, second)))
                 async with RepairLine(rig.settings) as later:
                     assert later.log.done_to(first) is not None
                     assert later.log.done_to(second) is None, "what was not committed was not done"
                     with pytest.raises(ProducerFenced):
-                        await earlier._writer._producer.commit_transaction()
+                        await earlier.commit_transaction()
                     await later.commit((), [repair_of(rig, second)])
                     async with RepairLine(rig.settings):
                         with pytest.raises(RepairFencedError, match="run this one again"):
@@ -284,7 +286,7 @@ async def test_readers_that_come_at_once_share_one_client_and_leave_nothing_behi
             await asyncio.gather(*(monitor.refresh_dead_letters() for _ in range(4)))
             assert monitor.dead_letters.counts.open == 300
             assert fetchers() == before + 1
-            reader = monitor.dead_letters._reader._reader._consumer
+            reader = monitor.dead_letters._reader._reader._consumer  # noqa: SLF001 - what a consumer has paused is told nowhere else
             assert reader.paused() == reader.assignment() != frozenset(), "between two looks nothing is fetched"
         assert fetchers() == before
 

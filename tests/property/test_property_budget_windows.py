@@ -120,26 +120,25 @@ class World:
             log = MemoryLog(topic)
             log.lag_s = draw.choice((0.0, 0.01, 0.3)) if self.unkind else 0.0
             place = ReplicaLimits("replica", calls_max=50, queue_max=100, park_s=2.0)
-            budget = SharedBudget(log, self._rules(), place, draw=draw.random, clock=asyncio.get_running_loop().time)
+            budget = SharedBudget(log, self.rules_now(), place, draw=draw.random, clock=asyncio.get_running_loop().time)
             tasks = [asyncio.create_task(budget.run())]
-            tasks += [asyncio.create_task(self._call(budget, server, draw, e)) for e in LINES for _ in range(self.callers)]
+            tasks += [asyncio.create_task(self.call(budget, server, draw, e)) for e in LINES for _ in range(self.callers)]
             tasks += [asyncio.create_task(self._disturb(budget, log, draw))] if self.unkind else []
             await asyncio.sleep(life_s)
             if not self.unkind:  # a broker's clock that is stepped may raise a false alarm
                 assert not budget.state.overrun.counts, "the second opinion, from the log alone"
-            # a kill: nothing is told to anybody, what was sent is on its way
-            budget._writer.post = lambda *_, **__: None  # type: ignore[method-assign]
+            log.cut = True  # a kill: nothing more is told to anybody, what was sent is on its way
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
             assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
             await budget.close()
 
-    def _rules(self) -> Rules:
+    def rules_now(self) -> Rules:
         limits = {s: (limit, WINDOW_S) for s, limit in self.limits.items()}
         return self.rules(Rules(limits, 8.0, TIMEOUT_S + LATE_S, LATE_S, 0.1, SKEW_S, 60.0, 3600.0, 10, 5.0, 1.0))
 
-    async def _call(self, budget: SharedBudget, server: Server, draw: random.Random, endpoint: str) -> None:
+    async def call(self, budget: SharedBudget, server: Server, draw: random.Random, endpoint: str) -> None:
         loop = asyncio.get_running_loop()
         while True:
             number = int(draw.random() * 1e9)
@@ -224,9 +223,9 @@ def test_all_of_the_budget_goes_to_the_one_who_has_work() -> None:
         server = Server(draw, losses=False, latency_s=0.05)
         place = ReplicaLimits("replica", calls_max=50, queue_max=100, park_s=2.0)
         clock = asyncio.get_running_loop().time
-        budgets = [SharedBudget(MemoryLog(topic), world._rules(), place, draw=draw.random, clock=clock) for _ in range(6)]
+        budgets = [SharedBudget(MemoryLog(topic), world.rules_now(), place, draw=draw.random, clock=clock) for _ in range(6)]
         tasks = [asyncio.create_task(b.run()) for b in budgets]
-        tasks += [asyncio.create_task(world._call(budgets[0], server, draw, "create")) for _ in range(30)]
+        tasks += [asyncio.create_task(world.call(budgets[0], server, draw, "create")) for _ in range(30)]
         await asyncio.sleep(200)
         for task in tasks:
             task.cancel()

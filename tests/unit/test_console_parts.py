@@ -291,13 +291,13 @@ async def test_an_act_that_breaks_off_says_what_to_do(monkeypatch: pytest.Monkey
 async def test_acts_under_way_are_bounded_and_end_with_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actions_module, "ANSWER_S", 0.0)
     monkeypatch.setattr(actions_module, "_HELD_MAX", 2)
-    actions = Actions()
+    actions, before = Actions(), asyncio.all_tasks()
     for _ in range(2):
         assert await actions.once(new_action_id(), Memory(mood="hangs").go.wait) is None  # type: ignore[arg-type]
     with pytest.raises(RefusedError, match="under way"):
         await actions.once(new_action_id(), Memory().go.wait)  # type: ignore[arg-type]
     await actions.close()
-    assert all(task.done() for task in actions._tasks.values())
+    assert asyncio.all_tasks() == before
 
 
 def test_tries_are_few_and_come_back() -> None:
@@ -311,9 +311,13 @@ def test_tries_are_few_and_come_back() -> None:
     assert tries.allowed("b"), "one address does not lock another out"
     now = 1.0
     assert tries.allowed("a")
-    for n in range(1000):
+    tries.failed("a")
+    assert not tries.allowed("a")
+    for n in range(255):
         tries.failed(str(n))
-    assert len(tries._left) <= 256
+    assert not tries.allowed("a"), "the last 256 addresses are known"
+    tries.failed("one more")
+    assert tries.allowed("a"), "and no more: memory is bounded"
 
 
 def test_loopback_names() -> None:

@@ -68,7 +68,7 @@ def test_no_line_is_lost_uncounted_and_memory_is_bounded(steps: list[tuple[str, 
         now += later_s
         counted += sum(line["repeated"] for line in thinning.due(now))
         shown += thinning.admits((kind,), {}, now)
-        assert len(thinning._windows) <= 4
+        assert thinning.kinds_held <= 4
     counted += sum(line["repeated"] for line in thinning.due(float("inf")))
     assert shown + counted == len(steps)
 

@@ -17,6 +17,7 @@ from processor.stream.errors import (
     KafkaUnavailableError,
     NotAuthorizedError,
     ProducerFencedError,
+    StallError,
     TopicMissingError,
     UnsupportedBrokerError,
     describe,
@@ -185,3 +186,15 @@ def test_what_is_no_error_of_kafka_is_left_alone(error: Any) -> None:
 
 def test_the_log_shows_our_text() -> None:
     assert describe(failure_of(TimeoutError(), SETTINGS)).startswith("KafkaUnavailableError: Kafka at kafka.example:9092 does not answer")
+
+
+def test_errors_that_a_new_life_cannot_cure_end_the_process() -> None:
+    assert is_fatal(NotAuthorizedError("x", "topic t"))
+    assert not is_fatal(ProducerFencedError("x"))
+    assert not is_fatal(KafkaUnavailableError("x"))
+    assert not is_fatal(StallError("x"))
+
+
+def test_foreign_error_texts_stay_out_of_the_log() -> None:
+    assert describe(ValueError("Ada Example")) == "ValueError"
+    assert "no poll" in describe(StallError("no poll"))

@@ -242,7 +242,7 @@ async def test_a_hint_wakes_whoever_follows_its_session_and_nobody_else() -> Non
     await scene.turn()
     assert sorted(scene.handler.at_work) == [0, 3]
     scene.now_ms = later
-    scene.lane._wake_due()
+    scene.lane.deliver([])  # its timer is set by the clock as it is now
     await scene.turn()
     assert sorted(scene.handler.at_work) == [0, 1, 2, 3], "each once"
 
@@ -251,7 +251,7 @@ async def test_one_that_was_due_leaves_the_others_of_its_session_to_be_woken() -
     scene = Scene()
     scene.lane.deliver([record(0, NOW + 10, session_id=SESSION), record(1, NOW + 60_000, session_id=SESSION)])
     scene.now_ms = NOW + 10
-    scene.lane._wake_due()
+    scene.lane.deliver([])  # its timer is set by the clock as it is now
     await scene.turn()
     assert list(scene.handler.at_work) == [0]
     scene.hints.note_event(hint())
@@ -304,7 +304,7 @@ async def test_a_release_starts_what_it_names_each_once_and_nothing_else() -> No
     await scene.turn()
     assert list(scene.handler.at_work) == [3, 1], "in the order of the release"
     scene.now_ms = NOW + 70_000
-    scene.lane._wake_due()
+    scene.lane.deliver([])  # its timer is set by the clock as it is now
     await scene.turn()
     assert list(scene.handler.at_work) == [3, 1, 0, 2, 4], "the others by their due times, and none twice"
 
@@ -350,7 +350,7 @@ async def test_a_released_follower_is_not_woken_again_by_its_event() -> None:
     scene.hints.note_event(hint())
     await scene.turn()
     assert list(scene.handler.at_work) == [0, 1]
-    assert not scene.lane._following
+    assert not scene.lane._following  # noqa: SLF001 - memory of what is woken is seen nowhere else
 
 
 async def test_a_lane_that_has_stopped_is_told_of_no_release() -> None:

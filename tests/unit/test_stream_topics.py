@@ -1,4 +1,4 @@
-"""Pure decisions of the stream: where to begin, what topics must be like, which errors end what."""
+"""What topics must be like, and where outputs go."""
 
 from __future__ import annotations
 
@@ -6,34 +6,7 @@ import pytest
 
 from processor.contract.records import Output, OutputKind
 from processor.settings import load_settings
-from processor.stream.errors import KafkaUnavailableError, NotAuthorizedError, ProducerFencedError, StallError, describe, is_fatal
-from processor.stream.start_offset import Committed, MissingOffsetsError, Start, starting_point
 from processor.stream.topics import TopicFound, TopicNames, repair_warnings, topic_faults, topic_specs, unread_topics
-
-P = "t[0]"
-
-
-def test_a_committed_offset_that_exists_is_taken_with_its_gap_map() -> None:
-    assert starting_point(P, Committed(5, "1:AQ=="), 5, 9, siblings_committed=False, policy="stop") == Start(5, "1:AQ==")
-    assert starting_point(P, Committed(9, ""), 5, 9, siblings_committed=False, policy="stop") == Start(9, "")
-
-
-@pytest.mark.parametrize(("begin", "end", "siblings"), [(0, 0, False), (7, 7, False), (0, 50, True)])
-def test_nothing_to_decide_for_an_empty_or_a_new_partition(begin: int, end: int, siblings: bool) -> None:
-    assert starting_point(P, None, begin, end, siblings_committed=siblings, policy="stop") == Start(begin, "")
-
-
-@pytest.mark.parametrize("saved", [None, Committed(2, ""), Committed(99, "1:AQ==")])
-def test_every_doubtful_position_needs_a_person(saved: Committed | None) -> None:
-    with pytest.raises(MissingOffsetsError, match="VP_KAFKA__ON_MISSING_OFFSETS") as raised:
-        starting_point(P, saved, 5, 20, siblings_committed=False, policy="stop")
-    assert is_fatal(raised.value)
-    earliest = starting_point(P, saved, 5, 20, siblings_committed=False, policy="earliest")
-    latest = starting_point(P, saved, 5, 20, siblings_committed=False, policy="latest")
-    assert (earliest.offset, latest.offset) == (5, 20)
-    assert earliest.metadata == latest.metadata == ""
-    assert earliest.warning
-    assert latest.warning
 
 
 def test_outputs_find_their_topic_and_an_unknown_delay_is_an_error() -> None:
@@ -67,18 +40,6 @@ def test_topics_as_created_have_no_faults_and_every_wrong_one_is_named() -> None
     assert topic_faults(retry, TopicFound(1, dict(retry.configs) | {"retention.ms": "60000"}))
     results = specs["verification.results"]
     assert topic_faults(results, TopicFound(1, dict(results.configs) | {"cleanup.policy": "compact"})) == []
-
-
-def test_errors_that_a_new_life_cannot_cure_end_the_process() -> None:
-    assert is_fatal(NotAuthorizedError("x", "topic t"))
-    assert not is_fatal(ProducerFencedError("x"))
-    assert not is_fatal(KafkaUnavailableError("x"))
-    assert not is_fatal(StallError("x"))
-
-
-def test_foreign_error_texts_stay_out_of_the_log() -> None:
-    assert describe(ValueError("Ada Example")) == "ValueError"
-    assert "no poll" in describe(StallError("no poll"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,159 @@
+"""What a group member asks of Kafka. The real Kafka is the default; tests give a consumer and writers in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import NoOffsetForPartitionError
+
+from processor.contract.records import Output, Record
+from processor.settings import Settings
+from processor.stream import clients, recovery
+from processor.stream.start_offset import Start
+from processor.stream.topics import TopicNames
+from processor.stream.transactions import LaneWriter
+
+
+class GroupConsumer(Protocol):
+    """The consumer of one life. Errors of aiokafka pass through: the member translates them, and has the deadlines."""
+
+    def subscribe(self, topics: Sequence[str], listener: ConsumerRebalanceListener) -> None:
+        """Say what to read and who is told of assignments; before ``start``."""
+        ...
+
+    async def start(self) -> None:
+        """Join the group. Waits without a bound."""
+        ...
+
+    async def stop(self, deadline_s: float) -> None:
+        """End within the deadline, whatever happens."""
+        ...
+
+    def leave_on_stop(self) -> None:
+        """Let ``stop`` leave the group although the member is static."""
+        ...
+
+    def membership(self) -> tuple[int, str]:
+        """Generation and member id."""
+        ...
+
+    async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
+        """Where to begin; also the committed offset, if it is the same, and the partition's end. As ``recovery.find_start``."""
+        ...
+
+    async def poll(self, partitions: Sequence[TopicPartition], wait_ms: int, count_max: int) -> Mapping[TopicPartition, Sequence[Record]]:
+        """The next records of these partitions (at least one). Has no deadline of its own during a rebalance."""
+        ...
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Deliver nothing of them."""
+        ...
+
+    def resume_at(self, partition: TopicPartition, offset: int) -> None:
+        """Deliver from this offset on."""
+        ...
+
+    def read_position(self, partition: TopicPartition) -> int | None:
+        """The next offset to fetch, beyond transaction markers; None while it is not known."""
+        ...
+
+    def known_end(self, partition: TopicPartition) -> int:
+        """The partition's end as the last fetch told it; 0 before the first one."""
+        ...
+
+
+class OutcomeWriter(Protocol):
+    """The one writer of a partition's outcomes, see ``transactions.LaneWriter``."""
+
+    async def start(self) -> None:
+        """Fence the former owner.
+
+        Raises:
+            KafkaFailedError: if it cannot be done.
+        """
+        ...
+
+    async def commit(self, outputs: Iterable[Output], floor: int, metadata: str) -> None:
+        """One transaction.
+
+        Raises:
+            KafkaFailedError: if anything failed.
+        """
+        ...
+
+    async def stop(self, deadline_s: float) -> None:
+        """Close the producer within the deadline."""
+        ...
+
+
+class KafkaGroupConsumer:
+    """The real ``GroupConsumer``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._policy = settings.kafka.on_missing_offsets
+        self._consumer = clients.build_consumer(settings)
+
+    def subscribe(self, topics: Sequence[str], listener: ConsumerRebalanceListener) -> None:
+        """See ``GroupConsumer``."""
+        clients.listen(self._consumer, list(topics), listener)
+
+    async def start(self) -> None:
+        """See ``GroupConsumer``."""
+        await self._consumer.start()
+
+    async def stop(self, deadline_s: float) -> None:
+        """See ``GroupConsumer``."""
+        await clients.stop_client(self._consumer, deadline_s)
+
+    def leave_on_stop(self) -> None:
+        """See ``GroupConsumer``."""
+        clients.leave_on_stop(self._consumer)
+
+    def membership(self) -> tuple[int, str]:
+        """See ``GroupConsumer``."""
+        return clients.membership(self._consumer)
+
+    async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
+        """See ``GroupConsumer``."""
+        return await recovery.find_start(self._consumer, partition, self._policy)
+
+    async def poll(self, partitions: Sequence[TopicPartition], wait_ms: int, count_max: int) -> Mapping[TopicPartition, Sequence[Record]]:
+        """See ``GroupConsumer``."""
+        try:
+            found = await self._consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=count_max)
+        except NoOffsetForPartitionError:
+            return {}  # raised for the time before our seek
+        return {tp: [clients.record_of(r) for r in batch] for tp, batch in found.items()}
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """See ``GroupConsumer``."""
+        self._consumer.pause(*partitions)
+
+    def resume_at(self, partition: TopicPartition, offset: int) -> None:
+        """See ``GroupConsumer``."""
+        self._consumer.seek(partition, offset)
+        self._consumer.resume(partition)
+
+    def read_position(self, partition: TopicPartition) -> int | None:
+        """See ``GroupConsumer``."""
+        return clients.read_position(self._consumer, partition)
+
+    def known_end(self, partition: TopicPartition) -> int:
+        """See ``GroupConsumer``."""
+        return clients.known_end(self._consumer, partition)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberPorts:
+    """What a group member reaches beyond itself by."""
+
+    consumer: Callable[[Settings], GroupConsumer] = KafkaGroupConsumer
+    writer: Callable[[Settings, TopicPartition, TopicNames], OutcomeWriter] = LaneWriter
+    monotonic: Callable[[], float] = time.monotonic  # seconds
+
+
+KAFKA_PORTS = MemberPorts()

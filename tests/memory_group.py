@@ -1,0 +1,198 @@
+"""A group's broker in memory, for ``GroupMember``: a consumer, lane writers and a call journal that note what is asked of them.
+
+What a member must never do fails at once: a poll without partitions or of one that is not resumed, a position that is read before the
+fence, a commit without a fence or after the close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+
+from processor.budget.permits import LogPosition
+from processor.contract.records import Output, OutputKind, Record
+from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work
+from processor.stream.ports import MemberPorts
+from processor.stream.recovery import lane_name
+from processor.stream.start_offset import Start
+
+
+class MemoryGroup:
+    """The broker's side. Every step is noted in ``did``; steps by their first word can be held up or made to fail."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.gates: dict[str, asyncio.Event] = {}  # a step of this name waits for it
+        self.fails: dict[str, Exception] = {}
+        self.starts: dict[TopicPartition, tuple[Start, int | None, int]] = {}
+        self.records: dict[TopicPartition, list[Record]] = {}
+        self.positions: dict[TopicPartition, int] = {}
+        self.ends: dict[TopicPartition, int] = {}
+        self.member = (1, "member")
+        self.journal_reaches = True
+        self.committed: list[tuple[TopicPartition, list[bytes | None], int]] = []
+        self.listener: ConsumerRebalanceListener | None = None
+        self.fenced: set[TopicPartition] = set()
+        self.resumed: set[TopicPartition] = set()
+
+    def ports(self) -> MemberPorts:
+        return MemberPorts(lambda _: MemoryConsumer(self), lambda _, tp, __: MemoryWriter(self, tp), asyncio.get_running_loop().time)
+
+    def hold(self, name: str) -> asyncio.Event:
+        self.gates[name] = asyncio.Event()
+        return self.gates[name]
+
+    async def step(self, name: str, about: object = "") -> None:
+        self.did.append(f"{name} {about}".strip())
+        if (gate := self.gates.get(name)) is not None:
+            await gate.wait()
+        if (error := self.fails.get(name)) is not None:
+            raise error
+
+    def steps(self, *names: str) -> list[str]:
+        return [step for step in self.did if step.split()[0] in names]
+
+    async def assign(self, *partitions: TopicPartition) -> None:
+        assert self.listener is not None
+        await self.listener.on_partitions_assigned(list(partitions))
+
+    async def revoke(self) -> None:
+        assert self.listener is not None
+        await self.listener.on_partitions_revoked(list(self.fenced))
+
+
+class MemoryConsumer:
+    """See ``ports.GroupConsumer``."""
+
+    def __init__(self, group: MemoryGroup) -> None:
+        self._group = group
+
+    def subscribe(self, topics: Sequence[str], listener: ConsumerRebalanceListener) -> None:
+        assert topics
+        self._group.listener = listener
+
+    async def start(self) -> None:
+        assert self._group.listener is not None, "started before it is subscribed"
+        await self._group.step("start")
+
+    async def stop(self, deadline_s: float) -> None:
+        assert deadline_s > 0
+        self._group.did.append("stop")
+
+    def leave_on_stop(self) -> None:
+        self._group.did.append("leave")
+
+    def membership(self) -> tuple[int, str]:
+        return self._group.member
+
+    async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
+        assert partition in self._group.fenced, "the offset is read before the former owner is fenced"
+        await self._group.step("find_start", lane_name(partition))
+        return self._group.starts.get(partition, (Start(0, ""), None, 0))
+
+    async def poll(self, partitions: Sequence[TopicPartition], wait_ms: int, count_max: int) -> Mapping[TopicPartition, Sequence[Record]]:
+        group = self._group
+        assert partitions, "a poll without partitions means all of them"
+        assert set(partitions) <= group.resumed, "a poll of what is not resumed"
+        if gate := group.gates.get("poll"):  # what comes back then may be of partitions that were revoked meanwhile
+            group.did.append("poll")
+            await gate.wait()
+        if error := group.fails.get("poll"):
+            raise error
+        taken = {tp: [group.records[tp].pop(0) for _ in group.records[tp][:count_max]] for tp in partitions if group.records.get(tp)}
+        if not taken:
+            await asyncio.sleep(wait_ms / 1000)
+        return taken
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            self._group.did.append(f"pause {lane_name(partition)}")
+            self._group.resumed.discard(partition)
+
+    def resume_at(self, partition: TopicPartition, offset: int) -> None:
+        self._group.did.append(f"resume {lane_name(partition)} at {offset}")
+        self._group.resumed.add(partition)
+
+    def read_position(self, partition: TopicPartition) -> int | None:
+        return self._group.positions.get(partition)
+
+    def known_end(self, partition: TopicPartition) -> int:
+        return self._group.ends.get(partition, 0)
+
+
+class MemoryWriter:
+    """See ``ports.OutcomeWriter``."""
+
+    def __init__(self, group: MemoryGroup, partition: TopicPartition) -> None:
+        self._group, self._partition = group, partition
+        self._open = False
+
+    async def start(self) -> None:
+        await self._group.step("fence", lane_name(self._partition))
+        self._group.fenced.add(self._partition)
+        self._open = True
+
+    async def commit(self, outputs: Iterable[Output], floor: int, metadata: str) -> None:
+        assert self._open, "a commit without a fence, or after the close"
+        assert metadata.startswith("2:")
+        await self._group.step("commit", f"{lane_name(self._partition)} {floor}")
+        self._group.committed.append((self._partition, [output.value for output in outputs], floor))
+
+    async def stop(self, deadline_s: float) -> None:
+        assert deadline_s > 0
+        self._open = False
+        await self._group.step("close", lane_name(self._partition))
+
+
+class MemoryHistory:
+    """See ``handler.CallHistory``."""
+
+    def __init__(self, group: MemoryGroup) -> None:
+        self._group = group
+
+    def position(self) -> LogPosition:
+        return LogPosition("01234567", 7)
+
+    async def replay_lane(
+        self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
+    ) -> tuple[bool, dict[int, LogPosition]]:
+        del since, unfinished
+        await self._group.step("replay", lane)
+        return self._group.journal_reaches, {}
+
+    def forget(self, lane: str) -> None:
+        self._group.did.append(f"forget {lane}")
+
+
+class HeldHandler:
+    """Ends a record when the test says so; ``calling``: offsets whose work must not be interrupted."""
+
+    def __init__(self) -> None:
+        self.at_work: dict[int, asyncio.Future[Sequence[Output] | NothingToPublish]] = {}
+        self.works: dict[int, Work] = {}
+        self.calling: set[int] = set()
+        self.cancelled: list[int] = []
+
+    async def handle(self, record: Record, work: Work) -> Outcome:
+        offset = record.source.offset
+        assert offset not in self.at_work, "handled twice at once"
+        self.at_work[offset] = asyncio.get_running_loop().create_future()
+        self.works[offset] = work
+        work.calling = offset in self.calling
+        try:
+            ended = await self.at_work[offset]
+            return ended if isinstance(ended, NothingToPublish) else Outputs(ended)
+        except asyncio.CancelledError:
+            self.cancelled.append(offset)
+            raise
+        finally:
+            work.calling = False
+            del self.at_work[offset]
+
+    def finish(self, offset: int) -> None:
+        self.at_work[offset].set_result([Output(OutputKind.RESULT, b"k", f"done {offset}".encode())])
+
+    def broken(self, record: Record, reason: str) -> Outputs:
+        raise AssertionError((record.source, reason))

@@ -1,0 +1,491 @@
+"""A group member without Kafka, in virtual time: takeover, polling, giving back, and how a life ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition, errors
+from memory_group import HeldHandler, MemoryGroup, MemoryHistory
+from structlog.testing import capture_logs
+from virtual_time import run_virtual
+
+from processor.contract.headers import hop_headers
+from processor.contract.records import Hop, Record, Source
+from processor.settings import load_settings
+from processor.stream.errors import KafkaUnavailableError, NotAuthorizedError, ProducerFencedError, StallError
+from processor.stream.group_member import GroupMember
+from processor.stream.handler import WorkAbandonedError
+from processor.stream.start_offset import MissingOffsetsError, Start
+from processor.stream.wakeups import Wakeups
+
+A = TopicPartition("verification.requests", 0)
+B = TopicPartition("verification.requests", 1)
+DELAYED = TopicPartition("verification.retry.10s", 0)
+NAME = "verification.requests[0]"
+TAKEOVER = [f"pause {NAME}", f"fence {NAME}", f"find_start {NAME}", f"replay {NAME}", f"commit {NAME} 0", f"resume {NAME} at 0"]
+
+
+class Scene:
+    """One life that has joined the group and owns nothing yet."""
+
+    def __init__(self, *, leave_on_stop: bool = False, **lanes: Any) -> None:
+        self.group, self.handler = MemoryGroup(), HeldHandler()
+        settings = load_settings(lanes=lanes, kafka={"leave_on_stop": leave_on_stop})
+        self.lanes, self.loop = settings.lanes, asyncio.get_running_loop()
+        self.member = GroupMember(
+            settings,
+            self.handler,
+            MemoryHistory(self.group),
+            Wakeups(lambda _: False),
+            lambda: int(self.loop.time() * 1000),
+            self.group.ports(),
+        )
+        self.life = asyncio.ensure_future(self.member.run())
+
+    def send(self, *offsets: int, partition: TopicPartition = A, due_in_s: float | None = None) -> None:
+        for offset in offsets:
+            source, now_ms = Source(partition.topic, partition.partition, offset), int(self.loop.time() * 1000)
+            headers = () if due_in_s is None else hop_headers(Hop(source, now_ms, due_ms=now_ms + int(due_in_s * 1000)))
+            self.group.records.setdefault(partition, []).append(Record(source, b"k", b"v", headers, now_ms))
+
+    async def own(self, *partitions: TopicPartition) -> None:
+        await self.group.assign(*partitions)
+        await asyncio.sleep(0.5)
+        assert set(partitions) <= self.group.resumed
+
+    async def ends(self) -> BaseException | None:
+        """Wait for the end of the life; its error."""
+        await asyncio.wait({self.life})
+        return self.life.exception()
+
+    async def elapsed(self, waiting: Coroutine[Any, Any, object]) -> float:
+        began = self.loop.time()
+        await waiting
+        return self.loop.time() - began
+
+
+@asynccontextmanager
+async def joined(**settings: Any) -> AsyncIterator[Scene]:
+    """A life that is expected to go on until it is stopped, and to leave nothing behind whatever happened."""
+    scene = Scene(**settings)
+    await asyncio.sleep(0.1)
+    yield scene
+    scene.member.stop.set()
+    error = await scene.ends()
+    assert error is None, error
+    _assert_left_nothing(scene)
+
+
+def _assert_left_nothing(scene: Scene) -> None:
+    assert scene.group.did[-1] == "stop"
+    assert len(scene.group.steps("close")) == len(scene.group.steps("forget"))
+    assert {s.split()[1] for s in scene.group.steps("fence")} <= {s.split()[1] for s in scene.group.steps("close")}
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+# ---- takeover
+
+
+def test_group_member_pauses_at_once_and_resumes_after_fence_restore_and_first_commit() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            await scene.group.assign(A)
+            assert scene.group.did == ["start", TAKEOVER[0]], "more than a pause inside the callback: there are no heartbeats meanwhile"
+            await asyncio.sleep(0.5)
+            assert scene.group.did[1:] == TAKEOVER
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("step", ["fence", "find_start", "replay", "commit"])
+def test_group_member_resumes_nothing_while_a_step_of_the_takeover_waits(step: str) -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            gate = scene.group.hold(step)
+            scene.group.ends[A] = 9
+            scene.send(0)
+            await scene.group.assign(A)
+            await asyncio.sleep(5)
+            assert scene.group.did[1:] == TAKEOVER[: 1 + next(n for n, did in enumerate(TAKEOVER) if did.startswith(step))]
+            assert scene.member.snapshot() == {A: None}
+            assert scene.handler.at_work == {}
+            gate.set()
+            await asyncio.sleep(0.5)
+            assert list(scene.handler.at_work) == [0]
+            assert (scene.member.snapshot()[A] or {}).items() >= {"floor": 0, "work": 1, "end": 9}.items()
+
+    run_virtual(main())
+
+
+def test_group_member_goes_on_at_the_committed_offset_and_its_gap_map() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.group.starts[A] = (Start(5, "2:01234567@3:Ag=="), 5, 8)  # 6 is done
+            scene.send(5, 6, 7)
+            await scene.own(A)
+            assert scene.group.steps("commit") == [], "the commit that is there says all that a first one would"
+            assert scene.group.steps("resume") == [f"resume {NAME} at 5"]
+            assert sorted(scene.handler.at_work) == [5, 7]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("reaches", [True, False])
+def test_group_member_says_which_records_a_truncated_call_history_is_missing_for(reaches: bool) -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.group.journal_reaches = reaches
+            scene.group.starts[A] = (Start(0, ""), None, 1)
+            scene.send(0, 1)
+            await scene.own(A)
+            truncated = {offset: work.history_truncated for offset, work in scene.handler.works.items()}
+            assert truncated == {0: not reaches, 1: False}, "the second record came after the takeover"
+
+    run_virtual(main())
+
+
+def test_group_member_lets_only_delay_topics_hold_records_back() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.send(1, due_in_s=60)
+            scene.send(2, partition=DELAYED, due_in_s=60)
+            await scene.own(A, DELAYED)
+            assert list(scene.handler.at_work) == [1]
+            await asyncio.sleep(60)
+            assert list(scene.handler.at_work) == [1, 2]
+
+    run_virtual(main())
+
+
+TAKEOVER_FAULTS: list[tuple[str, Exception, type[Exception]]] = [
+    ("fence", ProducerFencedError("fenced"), ProducerFencedError),
+    ("find_start", errors.GroupAuthorizationFailedError("g"), NotAuthorizedError),
+    ("find_start", MissingOffsetsError("decide"), MissingOffsetsError),
+    ("replay", TimeoutError(), TimeoutError),
+    ("commit", KafkaUnavailableError("late"), KafkaUnavailableError),
+]
+
+
+@pytest.mark.parametrize(("step", "error", "raised"), TAKEOVER_FAULTS)
+def test_group_member_ends_with_the_error_of_a_failing_takeover(step: str, error: Exception, raised: type[Exception]) -> None:
+    async def main() -> None:
+        scene = Scene(leave_on_stop=True)
+        await asyncio.sleep(0.1)
+        scene.group.fails[step] = error
+        with capture_logs() as logs:
+            await scene.group.assign(A)
+            assert isinstance(await scene.ends(), raised)
+        assert [entry["task"] for entry in logs if entry["event"] == "life_failed"] == [f"lane {NAME}"]
+        assert scene.group.steps("resume", "leave") == []
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("step", ["fence", "find_start"])
+def test_group_member_ends_a_takeover_that_hangs_at_its_deadline(step: str) -> None:
+    async def main() -> None:
+        scene = Scene(restore_s=7)
+        await asyncio.sleep(0.1)
+        scene.group.hold(step)
+        await scene.group.assign(A)
+        assert 7 <= await scene.elapsed(scene.ends()) < 8
+        assert isinstance(await scene.ends(), KafkaUnavailableError)
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
+def test_group_member_ends_a_start_that_hangs_at_its_deadline() -> None:
+    async def main() -> None:
+        scene = Scene(start_s=9)
+        scene.group.hold("start")
+        assert 9 <= await scene.elapsed(scene.ends()) < 10
+        assert isinstance(await scene.ends(), KafkaUnavailableError)
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
+def test_group_member_that_is_stopped_while_it_joins_does_not_wait_for_the_group() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            pass
+        assert scene.group.steps("start") == ["start"]
+        hanging = Scene()
+        hanging.group.hold("start")
+        await asyncio.sleep(0.1)
+        hanging.member.stop.set()
+        assert await hanging.elapsed(hanging.ends()) < 1
+        assert await hanging.ends() is None
+
+    run_virtual(main())
+
+
+# ---- polling
+
+
+def test_group_member_never_polls_without_partitions() -> None:
+    async def main() -> None:
+        async with joined(work_max=1) as scene:  # the consumer in memory refuses such a poll
+            await asyncio.sleep(10)
+            await scene.group.assign()
+            await asyncio.sleep(10)
+            scene.send(0)
+            await scene.own(A)
+            assert list(scene.handler.at_work) == [0]
+            scene.send(1)
+            await asyncio.sleep(10)
+            assert list(scene.handler.at_work) == [0], "the lane has no room"
+            scene.handler.finish(0)
+            await asyncio.sleep(0.15)
+            assert list(scene.handler.at_work) == [1], "room ends the wait for it"
+
+    run_virtual(main())
+
+
+def test_group_member_is_alive_while_no_lane_has_room() -> None:
+    async def main() -> None:
+        async with joined(work_max=1, stall_s=5) as scene:
+            scene.send(0)
+            await scene.own(A)
+            await asyncio.sleep(60)
+            assert scene.loop.time() - scene.member.last_poll < 2
+
+    run_virtual(main())
+
+
+def test_group_member_whose_poll_does_not_come_back_ends_as_stalled() -> None:
+    async def main() -> None:
+        scene = Scene(stall_s=30)
+        await asyncio.sleep(0.1)
+        await scene.own(A)
+        scene.group.hold("poll")
+        assert 29 <= await scene.elapsed(scene.ends()) < 33
+        assert isinstance(await scene.ends(), StallError)
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
+def test_group_member_ends_with_the_error_of_a_poll_and_names_the_task() -> None:
+    async def main() -> None:
+        scene = Scene()
+        await asyncio.sleep(0.1)
+        scene.group.fails["poll"] = errors.TopicAuthorizationFailedError(A.topic)
+        with capture_logs() as logs:
+            await scene.group.assign(A)
+            error = await scene.ends()
+        assert isinstance(error, NotAuthorizedError)
+        assert A.topic in error.resource
+        assert [entry["task"] for entry in logs if entry["event"] == "life_failed"] == ["poll"]
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_group_member_drops_records_of_revoked_partitions(again: bool) -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            await scene.own(A)
+            gate = scene.group.hold("poll")
+            scene.send(0)
+            await asyncio.sleep(1)
+            assert "poll" in scene.group.did
+            await scene.group.revoke()
+            scene.group.hold("fence")
+            if again:
+                await scene.group.assign(A)  # ours again, and not restored yet
+            del scene.group.gates["poll"]
+            gate.set()
+            await asyncio.sleep(1)
+            assert scene.group.records[A] == [], "it was delivered by the poll"
+            assert scene.handler.works == {}
+
+    run_virtual(main())
+
+
+def test_group_member_delivers_nothing_to_a_lane_that_drains() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.handler.calling = {0}
+            scene.send(0)
+            await scene.own(A)
+            gate = scene.group.hold("poll")
+            scene.send(1)
+            await asyncio.sleep(1)
+            revoking = asyncio.ensure_future(scene.group.revoke())
+            await asyncio.sleep(1)
+            del scene.group.gates["poll"]
+            gate.set()
+            await asyncio.sleep(1)
+            assert scene.group.records[A] == [], "it was delivered by the poll"
+            assert (scene.member.snapshot()[A] or {})["next"] == 1
+            scene.handler.finish(0)
+            await revoking
+            assert list(scene.handler.works) == [0]
+            assert scene.group.committed[-1] == (A, [b"done 0"], 1), "the second record is not finished"
+
+    run_virtual(main())
+
+
+def test_group_member_skips_transaction_markers_only_on_idle_lanes() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.send(0)
+            await scene.own(A)
+            scene.group.positions[A] = 10
+            await asyncio.sleep(12)
+            assert scene.member.snapshot()[A] is not None
+            assert (scene.member.snapshot()[A] or {})["next"] == 1, "a lane with work may have records on their way"
+            scene.handler.finish(0)
+            await asyncio.sleep(12)
+            assert [floor for _, _, floor in scene.group.committed] == [0, 1, 10]
+
+    run_virtual(main())
+
+
+# ---- giving back
+
+
+def test_group_member_drains_flushes_closes_and_forgets_at_a_revoke() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.handler.calling = {0}
+            scene.send(0, 1)
+            await scene.own(A)
+            before = len(scene.group.did)
+            revoking = asyncio.ensure_future(scene.group.revoke())
+            await asyncio.sleep(2)
+            assert not scene.member.assigned
+            assert scene.handler.cancelled == [1], "waiting work ends at once"
+            assert not revoking.done(), "a call in flight is given time"
+            scene.handler.finish(0)
+            await revoking
+            assert scene.group.did[before:] == [f"commit {NAME} 1", f"close {NAME}", f"forget {NAME}"]
+            assert scene.group.committed[-1] == (A, [b"done 0"], 1)
+            assert scene.member.snapshot() == {}
+            assert scene.member.published == 1
+
+    run_virtual(main())
+
+
+def test_group_member_gives_a_call_that_does_not_end_only_the_drain_time() -> None:
+    async def main() -> None:
+        async with joined(drain_s=4, flush_s=3) as scene:
+            scene.handler.calling = {0}
+            scene.send(0)
+            await scene.own(A)
+            assert 4 <= await scene.elapsed(scene.group.revoke()) < 5
+            assert scene.handler.cancelled == [0]
+            assert [floor for _, _, floor in scene.group.committed] == [0]
+
+    run_virtual(main())
+
+
+def test_group_member_gives_a_last_transaction_only_the_flush_time() -> None:
+    async def main() -> None:
+        async with joined(drain_s=4, flush_s=3) as scene:
+            scene.send(0)
+            await scene.own(A)
+            scene.group.hold("commit")
+            scene.handler.finish(0)
+            await asyncio.sleep(1)
+            assert 3 <= await scene.elapsed(scene.group.revoke()) < 4
+            assert scene.group.did[-2:] == [f"close {NAME}", f"forget {NAME}"]
+            assert [floor for _, _, floor in scene.group.committed] == [0]
+
+    run_virtual(main())
+
+
+def test_group_member_gives_back_a_partition_whose_takeover_has_not_ended() -> None:
+    async def main() -> None:
+        async with joined(flush_s=3) as scene:
+            gate = scene.group.hold("fence")
+            await scene.group.assign(A)
+            await asyncio.sleep(1)
+            revoking = asyncio.ensure_future(scene.group.revoke())
+            await asyncio.sleep(1)
+            gate.set()
+            await revoking
+            assert scene.group.did[1:] == [*TAKEOVER[:3], f"close {NAME}", f"forget {NAME}"]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("member", [(2, "member"), (1, "another"), (-1, "")])
+def test_group_member_that_was_expelled_does_not_drain(member: tuple[int, str]) -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.handler.calling = {0}
+            scene.send(0, 1)
+            await scene.own(A)
+            scene.group.member = member
+            assert await scene.elapsed(scene.group.revoke()) < 1, "the next owner works on the records already"
+            assert sorted(scene.handler.cancelled) == [0, 1]
+            assert [floor for _, _, floor in scene.group.committed] == [0]
+
+    run_virtual(main())
+
+
+# ---- the end of a life
+
+
+@pytest.mark.parametrize("leave", [True, False])
+def test_group_member_leaves_the_group_at_a_stop_only_when_told(leave: bool) -> None:
+    async def main() -> None:
+        async with joined(leave_on_stop=leave) as scene:
+            scene.handler.calling = {0}
+            scene.send(0)
+            await scene.own(A)
+            scene.member.stop.set()
+            await asyncio.sleep(1)
+            scene.handler.finish(0)
+            assert await scene.ends() is None
+            assert scene.group.committed[-1] == (A, [b"done 0"], 1), "a stop drains as a revoke does"
+            assert scene.group.steps("forget", "leave", "stop") == [f"forget {NAME}", *(["leave"] if leave else []), "stop"]
+
+    run_virtual(main())
+
+
+def test_group_member_ends_all_lanes_without_draining_when_one_fails() -> None:
+    async def main() -> None:
+        scene = Scene(leave_on_stop=True)
+        await asyncio.sleep(0.1)
+        scene.handler.calling = {0, 1}
+        scene.send(0)
+        scene.send(1, partition=B)
+        await scene.own(A, B)
+        scene.handler.at_work[0].set_exception(WorkAbandonedError("no journal"))
+        assert await scene.elapsed(scene.ends()) < 2
+        assert isinstance(await scene.ends(), WorkAbandonedError)
+        assert scene.handler.cancelled == [1]
+        assert scene.group.steps("leave") == []
+        assert [values for _, values, _ in scene.group.committed if values] == []
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
+def test_group_member_that_ends_takes_nothing_over_any_more() -> None:
+    async def main() -> None:
+        scene = Scene(stall_s=30)
+        await asyncio.sleep(0.1)
+        await scene.own(A)
+        scene.group.hold("poll")
+        closing = scene.group.hold("close")
+        await asyncio.sleep(40)
+        assert f"close {NAME}" in scene.group.did, "it has stalled, and ends"
+        await scene.group.assign(B)
+        closing.set()
+        assert isinstance(await scene.ends(), StallError)
+        assert scene.group.steps("pause")[-1] == "pause verification.requests[1]", "paused, so that nothing is delivered"
+        assert len(scene.group.steps("fence")) == 1
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
