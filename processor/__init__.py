@@ -3,6 +3,7 @@
 Rooms, lowest first; a room imports only what stands above it here (``LAYERS`` in tests/house/test_house_rules.py)::
 
     clock        the wall clock and the budget's clock
+    times        durations and times as people write and read them
     settings/    every setting, one module a group, read from the environment once
     contract/    what crosses topics: records, headers, schemas, codes, digests
     observe/     metrics, health, traces, logs

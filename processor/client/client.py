@@ -24,6 +24,7 @@ from processor.client.topics import read_topics, request_producer, topic_reader
 from processor.contract.codes import ErrorCode
 from processor.contract.records import OnDoubt, Priority, Source
 from processor.settings import ConfigurationError, KafkaSettings, Settings, load_settings
+from processor.stream.clients import end_task
 from processor.stream.errors import KafkaFailedError, KafkaRequestError, kafka_deadline
 from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
@@ -92,8 +93,7 @@ class VerificationClient:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._producer = None
         if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading}, timeout=_CLOSE_S)
+            await end_task(self._reading, _CLOSE_S)
         self._router.close("the client is closed")
         await self._stack.aclose()
 

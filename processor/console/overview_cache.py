@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from processor.console.faults import log_fault
 from processor.console.ports import UnavailableError
 from processor.monitoring.model import Overview
+from processor.times import duration
 
 FRESH_S = 2.0  # younger than this it is given out again
 PATIENCE_S = 2.5  # whoever can be shown an older one waits no longer
@@ -44,7 +45,8 @@ class OverviewCache:
             patience = PATIENCE_S if self._overview else ASK_S + 1.0
             await asyncio.wait({self._task}, timeout=max(0.0, self._asked_at + patience - self._clock()))
             if not self._task.done():
-                return CachedOverview(self._overview, f"No answer for {PATIENCE_S:.0f} seconds.")
+                return CachedOverview(self._overview, f"No answer for {duration(PATIENCE_S)}.")
+            self._task.result()  # it has kept what it found; it raises only what is no Exception
         return CachedOverview(self._overview, self._trouble)
 
     async def close(self) -> None:
@@ -61,7 +63,7 @@ class OverviewCache:
         except UnavailableError as exc:
             self._trouble = str(exc)
         except TimeoutError:
-            self._trouble = f"No answer within {ASK_S:.0f} seconds."
+            self._trouble = f"No answer within {duration(ASK_S)}."
         except Exception as exc:  # noqa: BLE001 - the page must go on showing what it knows; the text could quote a record
             log_fault("overview", exc)
             self._trouble = "A fault of the processor; its log says page_failed."

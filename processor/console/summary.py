@@ -24,12 +24,12 @@ STATES: Mapping[FindingKind, str] = MappingProxyType(
         FindingKind.BACKLOG_STUCK: "Stands still",
         FindingKind.REBALANCING: "Rebalancing",
         FindingKind.LIMIT_LOWERED: "Lowered",
-        FindingKind.SCOPE_PAUSED: "Asked us to wait",
+        FindingKind.ASKED_TO_WAIT: "Asked us to wait",
         FindingKind.REPLICA_SILENT: "Silent",
         FindingKind.BUDGET_UNUSED: "Too slow",
         FindingKind.BUDGET_FULL: "Sets the pace",
         FindingKind.BACKLOG_LONG: "Takes its time",
-        FindingKind.THROTTLED: "Throttles",
+        FindingKind.RATE_LIMITED: "Throttles",
         FindingKind.DEAD_LETTERS_OPEN: "To repair",
         FindingKind.BACKLOG_DRAINS: "Drains",
         FindingKind.BACKLOG_EMPTY: "Empty",
@@ -139,10 +139,10 @@ def _didit(o: Overview, finding: Finding | None) -> tuple[str, str]:
         case FindingKind.OPERATION_FAILING:
             names = [c.name for c in o.budget.breakers]
             return count(len(names), "operation"), f"held until a probe succeeds: {', '.join(names[:3])}"
-        case FindingKind.SCOPE_PAUSED:
+        case FindingKind.ASKED_TO_WAIT:
             return duration(finding.figures["paused_s"]), f"until calls in {finding.subject} go on"
         case _:
-            return number(finding.figures["throttled"]), f"answers with 429 in {finding.subject} in ten minutes"
+            return number(finding.figures["answers"]), f"answers with 429 in {finding.subject} in ten minutes"
 
 
 def _dead_letters(o: Overview, _finding: Finding | None) -> tuple[str, str]:

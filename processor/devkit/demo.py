@@ -23,6 +23,7 @@ from processor.devkit.topic_watch import TopicWatch
 from processor.devkit.verifier import Judgement, judge
 from processor.devkit.workload import Planned, Workload, decision_of, plan_load
 from processor.settings import Settings, load_settings
+from processor.stream.clients import end_task
 from processor.stream.topics_admin import apply_topics
 
 _PREFIX = "demo"
@@ -127,9 +128,11 @@ class Demo:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="processor-demo-")))
             self._progress.report("starting a real Kafka (the first time its jars are fetched, about half a minute)")
             painter = asyncio.create_task(self._paint(None, None))
-            kafka = await asyncio.to_thread(stack.enter_context, LocalKafka(brokers=1))
-            simulator = await asyncio.to_thread(stack.enter_context, self._simulator(folder))
-            painter.cancel()
+            try:
+                kafka = await asyncio.to_thread(stack.enter_context, LocalKafka(brokers=1))
+                simulator = await asyncio.to_thread(stack.enter_context, self._simulator(folder))
+            finally:
+                await end_task(painter, 1.0)
             settings = self._settings(kafka.bootstrap, simulator.url)
             await apply_topics(settings, partitions=8, replication=1)
             self._progress.report("topics are there")

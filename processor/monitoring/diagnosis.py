@@ -70,12 +70,12 @@ class FindingKind(StrEnum):
     BACKLOG_STUCK = "backlog_stuck", Area.BACKLOG, Tone.BAD
     REBALANCING = "rebalancing", Area.REPLICAS, Tone.WATCH
     LIMIT_LOWERED = "limit_lowered", Area.BUDGET, Tone.WATCH
-    SCOPE_PAUSED = "scope_paused", Area.DIDIT, Tone.WATCH
+    ASKED_TO_WAIT = "asked_to_wait", Area.DIDIT, Tone.WATCH
     REPLICA_SILENT = "replica_silent", Area.REPLICAS, Tone.WATCH
     BUDGET_UNUSED = "budget_unused", Area.BACKLOG, Tone.WATCH
     BUDGET_FULL = "budget_full", Area.BUDGET, Tone.WATCH
     BACKLOG_LONG = "backlog_long", Area.BACKLOG, Tone.WATCH
-    THROTTLED = "throttled", Area.DIDIT, Tone.WATCH
+    RATE_LIMITED = "rate_limited", Area.DIDIT, Tone.WATCH
     DEAD_LETTERS_OPEN = "dead_letters_open", Area.DEAD_LETTERS, Tone.WATCH
     BACKLOG_DRAINS = "backlog_drains", Area.BACKLOG, Tone.GOOD
     BACKLOG_EMPTY = "backlog_empty", Area.BACKLOG, Tone.GOOD
@@ -159,9 +159,9 @@ def _of_didit(o: Overview) -> Iterator[Finding]:
             yield Finding(_K.OPERATION_FAILING, breaker.name, figures)
     for scope in o.budget.scopes:
         if scope.paused_for_s > 0:
-            yield Finding(_K.SCOPE_PAUSED, scope.scope, {"paused_s": scope.paused_for_s, "calls": _drain(o, scope).calls})
+            yield Finding(_K.ASKED_TO_WAIT, scope.scope, {"paused_s": scope.paused_for_s, "calls": _drain(o, scope).calls})
         if scope.throttled_lately and scope.limit >= scope.configured:
-            yield Finding(_K.THROTTLED, scope.scope, {"throttled": scope.throttled_lately})
+            yield Finding(_K.RATE_LIMITED, scope.scope, {"answers": scope.throttled_lately})
 
 
 def _of_replicas(o: Overview) -> Iterator[Finding]:

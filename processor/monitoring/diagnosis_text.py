@@ -39,7 +39,7 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "Somebody else uses the API key in {subject}",
             "Its limit is {limit} of {configured} for now. Find what else uses the key, or set VP_BUDGET__LIMITS to what Didit grants.",
         ),
-        FindingKind.SCOPE_PAUSED: (
+        FindingKind.ASKED_TO_WAIT: (
             "Didit asked to wait in {subject}",
             "Calls go on in {paused_s} by themselves, on every replica; {calls} are owed there.",
         ),
@@ -56,9 +56,9 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "The {calls} calls that are owed there take {drain_s}. More replicas would not help; more budget would.",
         ),
         FindingKind.BACKLOG_LONG: ("The backlog of {subject} takes {drain_s}", "{calls} calls are owed there."),
-        FindingKind.THROTTLED: (
+        FindingKind.RATE_LIMITED: (
             "Didit answered with 429 in {subject}",
-            "In ten minutes: {throttled}. The limit is as configured; if it goes on, find what else uses the API key.",
+            "In ten minutes: {answers}. The limit is as configured; if it goes on, find what else uses the API key.",
         ),
         FindingKind.DEAD_LETTERS_OPEN: (
             "Dead letters that want a decision: {open}",

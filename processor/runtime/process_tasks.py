@@ -64,6 +64,7 @@ class ProcessTasks:
         task = asyncio.get_running_loop().create_task(run, name=name)
         task.add_done_callback(self._ended)
         metrics.TASK_UP.labels(name).set(1)
+        metrics.TASK_FAILURES.labels(name)  # so that the first failure is an increase
         self._steps.append(lambda: _stop_task(task, drain_s))
 
     def start_restarting(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:

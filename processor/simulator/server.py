@@ -49,9 +49,10 @@ async def serve(config: Config, host: str, port: int, port_file: Path | None = N
             temporary = port_file.with_suffix(".tmp")
             temporary.write_text(url.rsplit(":", 1)[1])
             temporary.replace(port_file)
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopping, background}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        async with asyncio.TaskGroup() as group:
+            stopping = group.create_task(stop.wait())
+            await asyncio.wait({stopping, background}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError, NoError, for_code
 
 from processor.settings import Settings
 from processor.stream.aiokafka_clients import AdminClient
-from processor.stream.clients import build_admin
+from processor.stream.clients import build_admin, end_task
 from processor.stream.errors import failure_of, kafka_deadline
 from processor.stream.partitions import TopicPartition
 
@@ -99,7 +99,9 @@ async def broker_ids(options: Mapping[str, Any], within_s: float) -> set[int]:
 
 async def close_admin(admin: AdminClient) -> None:
     """End an admin client, within seconds."""
-    await asyncio.wait({asyncio.ensure_future(admin.close())}, timeout=_CLOSE_S)
+    closing = asyncio.ensure_future(admin.close())
+    await asyncio.wait({closing}, timeout=_CLOSE_S)
+    await end_task(closing, 1.0)
 
 
 def _description(state: str, members: list[Any]) -> GroupDescription:

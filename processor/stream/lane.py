@@ -178,7 +178,13 @@ class Lane:
             self._timer = None
         if next_ms is not None and self.open:
             delay_s = max(0.0, (next_ms - self._clock_ms()) / 1000)
-            self._timer = asyncio.get_running_loop().call_later(min(delay_s, 3600.0), self._wake_due)
+            self._timer = asyncio.get_running_loop().call_later(min(delay_s, 3600.0), self._on_timer)
+
+    def _on_timer(self) -> None:
+        try:
+            self._wake_due()
+        except Exception as exc:  # noqa: BLE001 - the loop would only note it, and nothing that is due would start any more
+            self._on_failed(exc)
 
     def _wake_due(self) -> None:
         self._timer = None
@@ -208,6 +214,8 @@ class Lane:
 
     def _ended(self, work: Work) -> None:
         self._work.discard(work)
+        if work.task is not None and not work.task.cancelled() and (error := work.task.exception()) is not None:
+            self._on_failed(error)  # the record is neither finished nor at work: only another life takes it up
         if self.open:
             self._start_ready()
             self._on_room()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from functools import partial
 
 import structlog
 
-from processor.stream.errors import describe
+from processor.stream.errors import describe, place
 from processor.webhooks.dedup import EventDedup
 from processor.webhooks.events import Event
 
@@ -56,7 +57,7 @@ class EventWriter:
         done, _ = await asyncio.wait({attempt}, timeout=within_s)
         if not done:
             return WriteOutcome.LATE
-        if attempt.cancelled() or not attempt.result():
+        if attempt.cancelled() or attempt.exception() is not None or not attempt.result():
             return WriteOutcome.FAILED
         return WriteOutcome.PUBLISHED if found is None else WriteOutcome.DUPLICATE
 
@@ -72,10 +73,12 @@ class EventWriter:
         attempt = asyncio.get_running_loop().create_task(self._try(event), name="webhook-event")
         self._under_way_bytes += len(event.value)
         self._attempts.update(dict.fromkeys(event.identities, attempt))
-        attempt.add_done_callback(lambda _: self._end(event))
+        attempt.add_done_callback(partial(self._end, event))
         return attempt
 
-    def _end(self, event: Event) -> None:
+    def _end(self, event: Event, attempt: asyncio.Task[bool]) -> None:
+        if not attempt.cancelled() and (error := attempt.exception()) is not None:
+            log.error("webhook_failed", error=type(error).__name__, at=place(error))
         self._under_way_bytes -= len(event.value)
         for name in event.identities:
             self._attempts.pop(name, None)

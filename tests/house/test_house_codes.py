@@ -24,8 +24,6 @@ ALLOWED = {
     "contract/records.py": ({"expired", "conflict", "in_doubt"}, "statuses of a result"),
     "contract/repairs.py": ({"redriven"}, "what was done to a dead letter"),
     "repair/model.py": ({"redriven", "in_doubt", "conflict", "too_large"}, "status of a dead letter; why a redrive leaves it out"),
-    "repair/plan.py": ({"in_doubt", "conflict"}, "why a redrive leaves a dead letter out"),
-    "console/filters.py": ({"in_doubt", "conflict", "too_large"}, "why a redrive leaves a dead letter out"),
     "console/views.py": ({"redriven"}, "a step in the history of a request"),
     "cli/dead_letters.py": ({"redriven"}, "what a command says that it did"),
     "observe/metrics.py": ({"throttled"}, "a part of the name vp_throttled_total"),

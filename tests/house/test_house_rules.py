@@ -290,12 +290,138 @@ def test_pure_modules_have_no_clock_no_draw_and_no_io() -> None:
             assert not IMPURE_CALLS.search(path.read_text()), path
 
 
+STARTS = ("create_task", "ensure_future")
+
+
+def _last(node: ast.AST) -> str:
+    """``task`` of ``task``, ``self.task``, ``work.task``, ``self.tasks[name]``; else empty."""
+    if isinstance(node, ast.Subscript):
+        return _last(node.value)
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+Functions = Mapping[str, ast.FunctionDef | ast.AsyncFunctionDef]
+
+
+def _reads_outcome(scope: ast.AST, names: set[str], functions: Functions) -> bool:
+    """Whether what a task of these names came to is read: awaited, asked for, or looked at by a callback."""
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Await) and _last(node.value) in names:
+            return True
+        if isinstance(node, ast.Attribute) and node.attr in {"result", "exception"} and _last(node.value) in names:
+            return True
+        if isinstance(node, ast.Call) and _call_reads(node, names, functions):
+            return True
+    return False
+
+
+def _call_reads(call: ast.Call, names: set[str], functions: Functions) -> bool:
+    """Whether a call looks at the outcome: a callback, or a function of the same module that is given the task."""
+    name = _last(call.func)
+    if name == "add_done_callback":
+        called = [functions[_last(part)] for part in ast.walk(call.args[0]) if _last(part) in functions]
+        read = any(isinstance(n, ast.Attribute) and n.attr in {"result", "exception"} for f in called for n in ast.walk(f))
+        return read and _last(getattr(call.func, "value", call)) in names
+    given = [number for number, argument in enumerate(call.args) if _last(argument) in names]
+    if not given or name == "end_task":  # that of ``stream.clients``
+        return bool(given)
+    taken = [a.arg for a in functions[name].args.args if a.arg != "self"] if name in functions else []
+    return any(_reads_outcome(functions[name], {taken[number]}, functions) for number in given if number < len(taken))
+
+
+def _unwatched(source: str) -> list[int]:
+    """Lines that start a task whose error nobody would see. One of a TaskGroup is watched by it."""
+    tree = ast.parse(source)
+    parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
+    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    groups = {
+        _last(item.optional_vars)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AsyncWith)
+        for item in node.items
+        if item.optional_vars is not None and ast.unparse(item.context_expr).endswith("TaskGroup()")
+    }
+    found = []
+    for node in ast.walk(tree):
+        if (
+            not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith(STARTS))
+            or _last(getattr(node.func, "value", node)) in groups
+        ):
+            continue
+        bound = parents[node]
+        targets = bound.targets if isinstance(bound, ast.Assign) else [bound.target] if isinstance(bound, ast.AnnAssign) else []
+        scope: ast.AST = bound
+        kept = any(isinstance(target, ast.Attribute | ast.Subscript) for target in targets)
+        while not isinstance(scope, ast.Module | (ast.ClassDef if kept else ast.FunctionDef | ast.AsyncFunctionDef)):
+            scope = parents[scope]
+        if not _reads_outcome(scope, {_last(target) for target in targets} - {""}, functions):
+            found.append(node.lineno)
+    return found
+
+
 def test_no_task_is_fired_and_forgotten() -> None:
     for path in MODULES:
-        for node in ast.walk(_tree(path)):
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-                called = ast.unparse(node.value.func)
-                assert not called.endswith(("create_task", "ensure_future")), f"{path}:{node.lineno}"
+        assert not _unwatched(path.read_text()), f"{path}: nobody would see that these tasks fail: await them, or read their outcome"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "async def f():\n    create_task(g())",
+        "async def f():\n    tasks = {create_task(g())}\n    await asyncio.wait(tasks)",
+        "async def f():\n    await asyncio.wait({ensure_future(g())}, timeout=3)",
+        "async def f():\n    task = create_task(g())\n    tasks.add(task)\n    task.add_done_callback(tasks.discard)",
+        "async def f():\n    task = create_task(g())\n    task.cancel()\n    await asyncio.wait({task})",
+        (
+            "class C:\n"
+            "    def f(self):\n"
+            "        self.t = create_task(g())\n"
+            "        self.t.add_done_callback(self.h)\n"
+            "    def h(self, t):\n"
+            "        self.n += 1"
+        ),
+        (
+            "class C:\n"
+            "    async def f(self):\n"
+            "        t = create_task(g())\n"
+            "        await self.h(t)\n"
+            "    async def h(self, t):\n"
+            "        await wait({t})"
+        ),
+        "async def f():\n    return create_task(g())",
+    ],
+)
+def test_a_task_that_nobody_watches_is_found(source: str) -> None:
+    assert _unwatched(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "async def f():\n    async with asyncio.TaskGroup() as group:\n        group.create_task(g())",
+        "async def f():\n    task = create_task(g())\n    await task",
+        "async def f():\n    task = create_task(g())\n    await asyncio.wait({task})\n    return task.result()",
+        "async def f():\n    task = create_task(g())\n    await clients.end_task(task, 1.0)",
+        (
+            "class C:\n"
+            "    def f(self):\n"
+            "        t = create_task(g())\n"
+            "        t.add_done_callback(lambda t: self.h(t))\n"
+            "    def h(self, t):\n"
+            "        t.exception()"
+        ),
+        (
+            "class C:\n"
+            "    async def f(self):\n"
+            "        t = create_task(g())\n"
+            "        await self.h(1, t)\n"
+            "    async def h(self, n, t):\n"
+            "        t.result()"
+        ),
+    ],
+)
+def test_a_task_that_somebody_watches_is_not(source: str) -> None:
+    assert not _unwatched(source)
 
 
 def test_every_metric_is_set_and_every_setting_is_read() -> None:

@@ -320,6 +320,31 @@ async def test_a_fault_of_our_own_closes_the_budget() -> None:
                 await task
 
 
+@pytest.mark.parametrize("part", ["writer", "reader", "dispatcher"])
+@virtual
+async def test_a_fault_in_any_of_its_tasks_ends_the_budget(part: str) -> None:
+    """One whose error nobody reads would leave the rest waiting for it."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    async with scene() as s:
+        await asyncio.sleep(0.1)
+        queued = [await s.waiting(ask(scopes=("few",))) for _ in range(4)][2:]
+        match part:
+            case "writer":
+                s.log.append = broken  # type: ignore[method-assign]
+            case "reader":
+                s.budget._alerts.changes = broken  # type: ignore[method-assign]
+            case _:
+                s.budget.state.passable = broken  # type: ignore[method-assign]
+        await asyncio.sleep(31)
+        assert s.task.done()
+        assert isinstance(s.task.exception(), ZeroDivisionError)
+        for task in queued:
+            assert isinstance(task.exception(), BudgetClosedError)
+
+
 @virtual
 async def test_a_silent_log_is_joined_anew() -> None:
     async with scene() as s:

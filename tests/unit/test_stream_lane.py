@@ -87,6 +87,10 @@ def record(offset: int, due_ms: int | None = None, size: int = 10, session_id: s
     return Record(source, b"k", b"v" * size, headers, NOW)
 
 
+def broken(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError
+
+
 DONE = [Output(OutputKind.RESULT, b"k", b"v")]
 
 
@@ -189,6 +193,29 @@ async def test_a_record_with_nothing_to_publish_is_finished_all_the_same() -> No
     assert (finished[0].source.offset, list(finished[1]), scene.handler.broken_reasons) == (0, [], [])
     scene.lane.published([finished[0]])
     assert scene.lane.idle
+
+
+async def test_a_record_that_not_even_its_broken_outcome_ends_is_no_silent_loss() -> None:
+    scene = Scene()
+    scene.handler.broken = broken  # type: ignore[method-assign]
+    scene.lane.deliver([record(0)])
+    await scene.turn()
+    scene.handler.at_work[0].set_exception(RuntimeError())
+    await scene.turn()
+    assert [type(error) for error in scene.failures] == [ZeroDivisionError]
+    assert scene.lane.take_finished(10) == []
+
+
+async def test_a_timer_that_fails_ends_the_life() -> None:
+    scene = Scene()
+    scene.lane.deliver([record(0, due_ms=NOW + 5)])
+    scene.lane._journal.position = broken  # type: ignore[method-assign]
+    scene.now_ms = NOW + 10
+    async with asyncio.timeout(5):
+        while not scene.failures:
+            await asyncio.sleep(0)
+    assert [type(error) for error in scene.failures] == [ZeroDivisionError]
+    await _stop(scene)
 
 
 async def test_a_handler_that_cannot_work_at_all_ends_the_life_and_loses_nothing() -> None:
