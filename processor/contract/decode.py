@@ -9,9 +9,9 @@ from typing import Any
 
 from processor.contract import schemas, strict_json
 from processor.contract.codes import ErrorCode, ErrorType
-from processor.contract.headers import HeaderFault, fresh_hop, peek_due_ms, read_hop
+from processor.contract.headers import HeaderError, fresh_hop, peek_due_ms, read_hop
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Priority, Record, Request
-from processor.contract.strict_json import JsonFault
+from processor.contract.strict_json import JsonError
 
 VALUE_BYTES_MAX = 1_048_588  # what a record of the requests topic can be
 KEY_BYTES_MAX = 16_384
@@ -58,7 +58,7 @@ def decode(record: Record) -> Accepted | Rejected:
     hop, header_error = _read_headers(record)
     try:
         value = _read_value(record)
-    except JsonFault as fault:
+    except JsonError as fault:
         members = {} if fault.code in _PAST_SALVAGE else strict_json.salvage_members(record.value or b"", ("request_id", "operation"))
         known = _identity(members)
         return Rejected(_error(fault.code, fault.message, fault.path), *known, hop)
@@ -94,28 +94,28 @@ def parse_deadline(text: str) -> int | None:
 def _read_headers(record: Record) -> tuple[Hop, ErrorInfo | None]:
     try:
         return read_hop(record), None
-    except HeaderFault as fault:
+    except HeaderError as fault:
         return fresh_hop(record), _error(fault.code, fault.message, f"headers.{fault.name}")
 
 
 def _read_value(record: Record) -> dict[str, Any]:
     raw = record.value
     if raw is None:
-        raise JsonFault(ErrorCode.TOMBSTONE, "the record has no value; a request is a JSON object")
+        raise JsonError(ErrorCode.TOMBSTONE, "the record has no value; a request is a JSON object")
     if not raw.strip():
-        raise JsonFault(ErrorCode.EMPTY, "the value is empty; a request is a JSON object")
+        raise JsonError(ErrorCode.EMPTY, "the value is empty; a request is a JSON object")
     if len(raw) > VALUE_BYTES_MAX:
-        raise JsonFault(ErrorCode.TOO_LARGE, f"the value is {len(raw)} bytes long; at most {VALUE_BYTES_MAX} are read")
+        raise JsonError(ErrorCode.TOO_LARGE, f"the value is {len(raw)} bytes long; at most {VALUE_BYTES_MAX} are read")
     if record.key is not None and len(record.key) > KEY_BYTES_MAX:
-        raise JsonFault(ErrorCode.KEY_TOO_LARGE, f"the key is {len(record.key)} bytes long; at most {KEY_BYTES_MAX} are read")
+        raise JsonError(ErrorCode.KEY_TOO_LARGE, f"the key is {len(record.key)} bytes long; at most {KEY_BYTES_MAX} are read")
     if raw[0] == 0 and len(raw) > _FRAME_BYTES:
-        raise JsonFault(ErrorCode.FRAMED, "the value is framed by a schema registry's serialiser; send plain JSON without the five bytes")
+        raise JsonError(ErrorCode.FRAMED, "the value is framed by a schema registry's serialiser; send plain JSON without the five bytes")
     for prefix, code, message in _KNOWN_PREFIXES:
         if raw.startswith(prefix):
-            raise JsonFault(code, message)
+            raise JsonError(code, message)
     value = strict_json.loads(raw, depth_max=DEPTH_MAX, tokens_max=TOKENS_MAX)
     if not isinstance(value, dict):
-        raise JsonFault(ErrorCode.NOT_AN_OBJECT, "the value is JSON but no object; a request is a JSON object")
+        raise JsonError(ErrorCode.NOT_AN_OBJECT, "the value is JSON but no object; a request is a JSON object")
     return value
 
 

@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-class HeaderFault(ValueError):  # noqa: N818 - a fault of the input, not an error of ours
+class HeaderError(ValueError):
     """A ``vp-`` header is not as it must be. ``name`` is safe to show."""
 
     def __init__(self, code: ErrorCode, name: str, message: str) -> None:
@@ -80,7 +80,7 @@ def read_hop(record: Record) -> Hop:
     """The hop of a record, from its headers.
 
     Raises:
-        HeaderFault: if a header of ours is unknown, repeated, malformed, out of range, or lacks its companions.
+        HeaderError: if a header of ours is unknown, repeated, malformed, out of range, or lacks its companions.
     """
     if not record.headers:
         return fresh_hop(record)
@@ -89,7 +89,7 @@ def read_hop(record: Record) -> Hop:
         if name.startswith(PREFIX):
             attribute, value = _read(name, raw)
             if attribute in found:
-                raise HeaderFault(ErrorCode.HEADER_REPEATED, name, f"{name} is there more than once")
+                raise HeaderError(ErrorCode.HEADER_REPEATED, name, f"{name} is there more than once")
             found[attribute] = value
     return _build(record, found) if found else fresh_hop(record)
 
@@ -157,12 +157,12 @@ def _read(name: str, raw: bytes | None) -> tuple[str, int | str]:
     field = _FIELDS.get(name)
     if field is None:
         shown = name if name.isascii() and name.isprintable() and len(name) <= 64 else PREFIX + "..."  # noqa: PLR2004 - a sane length
-        raise HeaderFault(ErrorCode.HEADER_UNKNOWN, shown, f"{PREFIX}... headers belong to the processor; this one is not known; remove it")
+        raise HeaderError(ErrorCode.HEADER_UNKNOWN, shown, f"{PREFIX}... headers belong to the processor; this one is not known; remove it")
     if raw is None or len(raw) > _VALUE_BYTES_MAX or not raw.isascii():
-        raise HeaderFault(ErrorCode.HEADER_INVALID, name, f"{name} is empty, too long or not ASCII")
+        raise HeaderError(ErrorCode.HEADER_INVALID, name, f"{name} is empty, too long or not ASCII")
     value = field.parse(raw.decode())
     if value is None:
-        raise HeaderFault(ErrorCode.HEADER_INVALID, name, f"{name} does not have its form or is out of range")
+        raise HeaderError(ErrorCode.HEADER_INVALID, name, f"{name} does not have its form or is out of range")
     return field.attribute, value
 
 
@@ -171,13 +171,13 @@ def _build(record: Record, found: dict[str, int | str]) -> Hop:
     if given and len(given) != len(_FIRST):
         missing = next(name for name in _FIRST if name not in found)
         header = next(h for h, field in _FIELDS.items() if field.attribute == missing)
-        raise HeaderFault(ErrorCode.HEADER_INCOMPLETE, header, f"{header} is missing beside its companions")
+        raise HeaderError(ErrorCode.HEADER_INCOMPLETE, header, f"{header} is missing beside its companions")
     first, first_ms = record.source, max(0, record.timestamp_ms)
     if given:
         first = Source(str(found.pop("topic")), int(found.pop("partition")), int(found.pop("offset")))
         first_ms = int(found.pop("first_ms"))
     due_ms = found.get("due_ms")
     if isinstance(due_ms, int) and due_ms > max(first_ms, record.timestamp_ms) + _DUE_AHEAD_MS_MAX:
-        raise HeaderFault(ErrorCode.HEADER_INVALID, "vp-due-ms", "vp-due-ms is more than a year ahead")
+        raise HeaderError(ErrorCode.HEADER_INVALID, "vp-due-ms", "vp-due-ms is more than a year ahead")
     traceparent, tracestate = read_trace(record.headers, fresh=False)
     return Hop(first=first, first_ms=first_ms, traceparent=traceparent, tracestate=tracestate, **found)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from processor.contract import strict_json
 from processor.contract.decode import DEPTH_MAX, TOKENS_MAX, VALUE_BYTES_MAX, parse_deadline, read_request_id
 from processor.contract.records import OnDoubt, Priority
 from processor.contract.schemas import input_schema, operations
-from processor.contract.strict_json import JsonFault
+from processor.contract.strict_json import JsonError
 
 MASK = "***"
 _ITEMS_MAX = 100
@@ -26,7 +26,7 @@ def masked_request(value: bytes | None) -> dict[str, Any] | None:
         return None
     try:
         document = strict_json.loads(value, depth_max=DEPTH_MAX, tokens_max=TOKENS_MAX)
-    except JsonFault:
+    except JsonError:
         return None
     if not isinstance(document, dict):
         return None

@@ -35,7 +35,7 @@ _BRACKETS = re.compile(r"[\[\]{}]")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-class JsonFault(ValueError):  # noqa: N818 - a fault of the input, not an error of ours
+class JsonError(ValueError):
     """Why a text is refused.
 
     Attributes:
@@ -53,11 +53,11 @@ class _Pairs(list[tuple[str, Any]]):
     """An object as it was written, for the search of a fault."""
 
 
-class _DuplicateKey(Exception):  # noqa: N818 - never leaves this module
+class _DuplicateKeyError(Exception):
     pass
 
 
-class _BadNumber(Exception):  # noqa: N818 - never leaves this module
+class _BadNumberError(Exception):
     pass
 
 
@@ -71,30 +71,30 @@ def loads(data: bytes, *, depth_max: int = 32, size_bytes_max: int | None = None
         tokens_max: commas, colons and opening brackets outside of strings, which bounds the time that reading takes.
 
     Raises:
-        JsonFault: if it is refused.
+        JsonError: if it is refused.
     """
     if size_bytes_max is not None and len(data) > size_bytes_max:
-        raise JsonFault(ErrorCode.TOO_LARGE, f"the text is {len(data)} bytes long; at most {size_bytes_max} are read")
+        raise JsonError(ErrorCode.TOO_LARGE, f"the text is {len(data)} bytes long; at most {size_bytes_max} are read")
     if data.startswith(b"\xef\xbb\xbf"):
-        raise JsonFault(ErrorCode.BYTE_ORDER_MARK, "the text begins with a byte order mark; send UTF-8 without one")
+        raise JsonError(ErrorCode.BYTE_ORDER_MARK, "the text begins with a byte order mark; send UTF-8 without one")
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:
-        raise JsonFault(ErrorCode.NOT_UTF8, f"not UTF-8 at byte {exc.start}; send UTF-8") from None
+        raise JsonError(ErrorCode.NOT_UTF8, f"not UTF-8 at byte {exc.start}; send UTF-8") from None
     text = text.strip(_WHITE)
     tokens = _check_shape(text, depth_max, tokens_max)
     try:
         value, end = _SCAN(text, 0)
         if end != len(text):
-            raise JsonFault(ErrorCode.NOT_JSON, f"not JSON: more data at character {end} after the end of the text")
+            raise JsonError(ErrorCode.NOT_JSON, f"not JSON: more data at character {end} after the end of the text")
     except StopIteration as exc:
-        raise JsonFault(ErrorCode.NOT_JSON, f"not JSON: expecting a value at character {exc.value}") from None
+        raise JsonError(ErrorCode.NOT_JSON, f"not JSON: expecting a value at character {exc.value}") from None
     except json.JSONDecodeError as exc:
-        raise JsonFault(ErrorCode.NOT_JSON, f"not JSON at character {exc.pos}: {exc.msg}") from None
-    except _DuplicateKey:
-        _raise_fault(text, tokens, JsonFault(ErrorCode.DUPLICATE_KEY, "a key stands twice in one object; keep one"))
-    except _BadNumber:
-        _raise_fault(text, tokens, JsonFault(ErrorCode.NOT_FINITE, "a number cannot be read as one; send a string or null"))
+        raise JsonError(ErrorCode.NOT_JSON, f"not JSON at character {exc.pos}: {exc.msg}") from None
+    except _DuplicateKeyError:
+        _raise_fault(text, tokens, JsonError(ErrorCode.DUPLICATE_KEY, "a key stands twice in one object; keep one"))
+    except _BadNumberError:
+        _raise_fault(text, tokens, JsonError(ErrorCode.NOT_FINITE, "a number cannot be read as one; send a string or null"))
     if "\\u" in text:  # only an escape can bring half a surrogate into valid UTF-8
         _check_surrogates(text, value)
     return value
@@ -133,23 +133,23 @@ def _check_shape(text: str, depth_max: int, tokens_max: int) -> int:
     if brackets <= depth_max and tokens <= tokens_max:
         return tokens
     if tokens > tokens_max and text.count('"') > 2 * tokens_max:  # at least so many strings, or so many quotes within one
-        raise JsonFault(ErrorCode.TOO_MANY_VALUES, f"the text holds more than {tokens_max} values")
+        raise JsonError(ErrorCode.TOO_MANY_VALUES, f"the text holds more than {tokens_max} values")
     bare = _STRINGS.sub("", text)
     tokens = sum(bare.count(char) for char in "[{,:")
     if tokens > tokens_max:
-        raise JsonFault(ErrorCode.TOO_MANY_VALUES, f"the text holds more than {tokens_max} values")
+        raise JsonError(ErrorCode.TOO_MANY_VALUES, f"the text holds more than {tokens_max} values")
     depth = 0
     for match in _BRACKETS.finditer(bare):
         depth += 1 if match[0] in "[{" else -1
         if depth > depth_max:
-            raise JsonFault(ErrorCode.TOO_DEEP, f"nested deeper than {depth_max} levels")
+            raise JsonError(ErrorCode.TOO_DEEP, f"nested deeper than {depth_max} levels")
     return tokens
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _DuplicateKey
+        raise _DuplicateKeyError
     return found
 
 
@@ -157,37 +157,37 @@ def _int(literal: str) -> int:
     if len(literal) <= _LONG_DIGITS:
         return int(literal)
     if len(literal) > _NUMBER_CHARS_MAX or math.isinf(float(literal)):
-        raise _BadNumber
+        raise _BadNumberError
     return int(literal)
 
 
 def _float(literal: str) -> float | Decimal:
     if len(literal) > _NUMBER_CHARS_MAX:
-        raise _BadNumber
+        raise _BadNumberError
     number = float(literal)
     written = repr(number)
     if written == literal:
         return number
     if math.isinf(number):
-        raise _BadNumber
+        raise _BadNumberError
     try:
         exact = Decimal(literal)
     except InvalidOperation:  # its exponent has more digits than any arithmetic takes
-        raise _BadNumber from None
+        raise _BadNumberError from None
     if len(literal) > _LONGEST_DOUBLE:
         return exact
     return number if Decimal(written) == exact else exact
 
 
 def _constant(_literal: str) -> NoReturn:
-    raise _BadNumber
+    raise _BadNumberError
 
 
 # the scanner alone: ``decode`` looks for white space twice with a regular expression
 _SCAN = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant).scan_once  # type: ignore[attr-defined]  # documented in the source only
 
 
-def _raise_fault(text: str, tokens: int, placeless: JsonFault) -> NoReturn:
+def _raise_fault(text: str, tokens: int, placeless: JsonError) -> NoReturn:
     """Read again, slowly, to name the place; not where that would take long."""
     if tokens > _NAMED_TOKENS_MAX:
         raise placeless from None
@@ -195,16 +195,16 @@ def _raise_fault(text: str, tokens: int, placeless: JsonFault) -> NoReturn:
     try:
         pairs = searcher.decode(text)
     except json.JSONDecodeError as exc:  # the first reader stopped before it came to this
-        raise JsonFault(ErrorCode.NOT_JSON, f"not JSON at character {exc.pos}: {exc.msg}") from None
+        raise JsonError(ErrorCode.NOT_JSON, f"not JSON at character {exc.pos}: {exc.msg}") from None
     for path, node in _walk(pairs, ""):
         if isinstance(node, _Pairs):
             times = Counter(name for name, _ in node)
             twice = next((name for name, count in times.items() if count > 1), None)
             if twice is not None:
-                raise JsonFault(ErrorCode.DUPLICATE_KEY, "a key stands twice in one object; keep one", _join(path, twice))
+                raise JsonError(ErrorCode.DUPLICATE_KEY, "a key stands twice in one object; keep one", _join(path, twice))
         elif isinstance(node, _Literal):
             _check_number(node, path or None)
-    raise JsonFault(ErrorCode.NOT_JSON, "not JSON")
+    raise JsonError(ErrorCode.NOT_JSON, "not JSON")
 
 
 class _Literal(str):
@@ -213,13 +213,13 @@ class _Literal(str):
 
 def _check_number(literal: str, path: str | None) -> None:
     if literal.endswith(("NaN", "Infinity")):
-        raise JsonFault(ErrorCode.NOT_FINITE, "NaN and Infinity are not JSON; send a number, a string or null", path)
+        raise JsonError(ErrorCode.NOT_FINITE, "NaN and Infinity are not JSON; send a number, a string or null", path)
     if len(literal) > _NUMBER_CHARS_MAX:
-        raise JsonFault(ErrorCode.NUMBER_TOO_LONG, f"a number has more than {_NUMBER_CHARS_MAX} characters", path)
+        raise JsonError(ErrorCode.NUMBER_TOO_LONG, f"a number has more than {_NUMBER_CHARS_MAX} characters", path)
     if not _is_number(literal):
-        raise JsonFault(ErrorCode.NUMBER_TOO_LARGE, "the exponent of a number is beyond any arithmetic; send a string", path)
+        raise JsonError(ErrorCode.NUMBER_TOO_LARGE, "the exponent of a number is beyond any arithmetic; send a string", path)
     if math.isinf(float(literal)):
-        raise JsonFault(ErrorCode.NOT_FINITE, "a number is too large for a double, which reads it as Infinity; send a string", path)
+        raise JsonError(ErrorCode.NOT_FINITE, "a number is too large for a double, which reads it as Infinity; send a string", path)
 
 
 def _is_number(literal: str) -> bool:
@@ -239,7 +239,7 @@ def _check_surrogates(text: str, value: Any) -> None:
         for path, node in _walk(pairs, ""):
             names = [name for name, _ in node] if isinstance(node, _Pairs) else []
             if any(map(_has_surrogate, names)) or (isinstance(node, str) and _has_surrogate(node)):
-                raise JsonFault(
+                raise JsonError(
                     ErrorCode.LONE_SURROGATE, "a \\u escape is half of a surrogate pair and stands for no character", path or None
                 ) from None
         raise

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from processor.contract.codes import ForeignCode, didit_code
-from processor.contract.strict_json import JsonFault, loads
+from processor.contract.strict_json import JsonError, loads
 from processor.didit.answers import Reply
 
 _DEPTH_MAX = 64
@@ -24,7 +24,7 @@ def parse(reply: Reply) -> Any:
         return UNREADABLE
     try:
         return loads(reply.body, depth_max=_DEPTH_MAX)
-    except JsonFault:
+    except JsonError:
         return UNREADABLE
 
 

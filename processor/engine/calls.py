@@ -32,7 +32,7 @@ from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import Idempotency
 from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, Success, Throttled, Transient, Unfit, Verdict, classify
 from processor.engine.outputs import Job
-from processor.files.rules import FileFault
+from processor.files.rules import FileError
 from processor.observe import metrics
 from processor.observe.tracing import CallSpan, call_span
 from processor.stream.handler import Work
@@ -67,7 +67,7 @@ class ReadsFiles(Protocol):
         """The files of a call.
 
         Raises:
-            FileFault: if one cannot be sent.
+            FileError: if one cannot be sent.
         """
         ...
 
@@ -165,7 +165,7 @@ class DiditCaller:
             span.answered(answer.status if isinstance(answer, Reply) else None)
             verdict = classify(call.operation, answer)
             ending = _ending(answer, verdict)
-        except FileFault as fault:
+        except FileError as fault:
             verdict = Unfit(fault.code, f"input.{fault.field}", fault.hint) if fault.lasting else Transient(fault.code, None, None)
         finally:
             work.calling = False

@@ -17,7 +17,7 @@ from yarl import URL
 
 from processor.contract.codes import ErrorCode
 from processor.didit.calls import FileContent, FilePart
-from processor.files.rules import Allowed, FileFault, FileLocation, Located, check_content, is_public, locate, redirected, too_large
+from processor.files.rules import Allowed, FileError, FileLocation, Located, check_content, is_public, locate, redirected, too_large
 from processor.settings import FileSettings
 
 _REDIRECTS_MAX = 3
@@ -66,7 +66,7 @@ class FileReader:
         """Read all files of a call.
 
         Raises:
-            FileFault: with ``field``, for the first that cannot be sent.
+            FileError: with ``field``, for the first that cannot be sent.
         """
         return [await self._one(part) for part in parts]
 
@@ -79,8 +79,8 @@ class FileReader:
                 raise too_large(part.rule)
             return FileContent(part.name, content, check_content(content, part.rule))
         except TimeoutError:
-            fault = FileFault(ErrorCode.FILE_UNAVAILABLE, "the file could not be read in time", lasting=False)
-        except FileFault as exc:
+            fault = FileError(ErrorCode.FILE_UNAVAILABLE, "the file could not be read in time", lasting=False)
+        except FileError as exc:
             fault = exc
         fault.field = part.name
         raise fault
@@ -106,15 +106,15 @@ class FileReader:
                             return await _body(response, size_max)
                         url = redirected(url, response.headers.get("Location", ""), self._allowed)
             except (aiohttp.ClientError, OSError, ValueError):
-                raise FileFault(ErrorCode.FILE_UNAVAILABLE, "the file's host did not give it", lasting=False) from None
-        raise FileFault(ErrorCode.FILE_NOT_ALLOWED, f"more than {_REDIRECTS_MAX} redirects")
+                raise FileError(ErrorCode.FILE_UNAVAILABLE, "the file's host did not give it", lasting=False) from None
+        raise FileError(ErrorCode.FILE_NOT_ALLOWED, f"more than {_REDIRECTS_MAX} redirects")
 
 
 async def _body(response: aiohttp.ClientResponse, size_max: int) -> bytes | None:
     if response.status in _NOT_THERE:
-        raise FileFault(ErrorCode.FILE_MISSING, f"the file's host answered {response.status}")
+        raise FileError(ErrorCode.FILE_MISSING, f"the file's host answered {response.status}")
     if response.status != 200:  # noqa: PLR2004 - RFC 9110
-        raise FileFault(ErrorCode.FILE_UNAVAILABLE, f"the file's host answered {response.status}", lasting=False)
+        raise FileError(ErrorCode.FILE_UNAVAILABLE, f"the file's host answered {response.status}", lasting=False)
     parts: list[bytes] = []
     size = 0
     async for part in response.content.iter_chunked(_CHUNK_BYTES):
@@ -130,15 +130,15 @@ def _read_disk(path: str, roots: Sequence[str], size_max: int) -> bytes | None:
     try:
         true = Path(path).resolve(strict=True)
         if not any(true.is_relative_to(Path(root).resolve()) for root in roots):
-            raise FileFault(ErrorCode.FILE_NOT_ALLOWED, "a link leads out of VP_FILES__ROOTS")
+            raise FileError(ErrorCode.FILE_NOT_ALLOWED, "a link leads out of VP_FILES__ROOTS")
         descriptor = os.open(true, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not make us wait
     except FileNotFoundError:
-        raise FileFault(ErrorCode.FILE_MISSING, "there is no such file") from None
+        raise FileError(ErrorCode.FILE_MISSING, "there is no such file") from None
     except (OSError, ValueError, RuntimeError):
-        raise FileFault(ErrorCode.FILE_MISSING, "the file cannot be read") from None
+        raise FileError(ErrorCode.FILE_MISSING, "the file cannot be read") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise FileFault(ErrorCode.FILE_MISSING, "it is no regular file")
+        raise FileError(ErrorCode.FILE_MISSING, "it is no regular file")
     with os.fdopen(descriptor, "rb") as file:
         content = file.read(size_max + 1)
     return content if len(content) <= size_max else None
@@ -149,12 +149,12 @@ def _read_store(url: str, _roots: Sequence[str], size_max: int) -> bytes | None:
     try:
         fsspec: Any = importlib.import_module("fsspec")  # an extra
     except ImportError:
-        raise FileFault(ErrorCode.FILE_UNAVAILABLE, "fsspec is not installed: install the extra [s3] or [gs]", lasting=False) from None
+        raise FileError(ErrorCode.FILE_UNAVAILABLE, "fsspec is not installed: install the extra [s3] or [gs]", lasting=False) from None
     try:
         with fsspec.open(url, "rb") as file:
             content: bytes = file.read(size_max + 1)
     except FileNotFoundError:
-        raise FileFault(ErrorCode.FILE_MISSING, "there is no such object") from None
+        raise FileError(ErrorCode.FILE_MISSING, "there is no such object") from None
     except Exception:  # noqa: BLE001 - each store has errors of its own, and their texts may quote the reference
-        raise FileFault(ErrorCode.FILE_UNAVAILABLE, "the store did not give the object", lasting=False) from None
+        raise FileError(ErrorCode.FILE_UNAVAILABLE, "the store did not give the object", lasting=False) from None
     return content if len(content) <= size_max else None

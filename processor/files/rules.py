@@ -24,7 +24,7 @@ _NOT_PUBLIC = tuple(ipaddress.ip_network(n) for n in ("192.0.0.0/24", "168.63.12
 _CHAIN = "::"  # fsspec reads "a::b" as a file within a file, wherever b is
 
 
-class FileFault(Exception):  # noqa: N818 - a fault of the input, not an error of ours
+class FileError(Exception):
     """A file cannot be sent. ``lasting`` if another attempt would end the same."""
 
     def __init__(self, code: ErrorCode, hint: str, *, lasting: bool = True) -> None:
@@ -62,7 +62,7 @@ def locate(reference: str, allowed: Allowed) -> Located:
     """Decide about a reference.
 
     Raises:
-        FileFault: ``file_not_allowed`` if it is none that may be read.
+        FileError: ``file_not_allowed`` if it is none that may be read.
     """
     if any(char in _CONTROL for char in reference) or reference != reference.strip():  # urlsplit() would drop blanks in silence
         raise _not_allowed()
@@ -83,7 +83,7 @@ def redirected(url: str, location: str, allowed: Allowed) -> str:
     """Where a redirect leads, under the same rules as the first hop.
 
     Raises:
-        FileFault: ``file_not_allowed``.
+        FileError: ``file_not_allowed``.
     """
     target = urljoin(url, location)
     found = locate(target, allowed)
@@ -111,16 +111,16 @@ def check_content(content: bytes, rule: FileRule) -> str:
     """The content type of a file, from its first bytes.
 
     Raises:
-        FileFault: ``file_empty``, ``file_too_large`` or ``file_type``.
+        FileError: ``file_empty``, ``file_too_large`` or ``file_type``.
     """
     if not content:
-        raise FileFault(ErrorCode.FILE_EMPTY, "the file is empty")
+        raise FileError(ErrorCode.FILE_EMPTY, "the file is empty")
     if len(content) > rule.size_bytes_max:
         raise too_large(rule)
     found = content_type(content)
     if found not in rule.content_types:
         kinds = ", ".join(sorted(rule.content_types))
-        raise FileFault(ErrorCode.FILE_TYPE, f"the file does not begin like one of {kinds}")
+        raise FileError(ErrorCode.FILE_TYPE, f"the file does not begin like one of {kinds}")
     return found
 
 
@@ -131,9 +131,9 @@ def content_type(content: bytes) -> str | None:
     return next((kind for start, kind in _STARTS if content.startswith(start)), None)
 
 
-def too_large(rule: FileRule) -> FileFault:
+def too_large(rule: FileRule) -> FileError:
     """More bytes than Didit takes."""
-    return FileFault(ErrorCode.FILE_TOO_LARGE, f"the file is longer than {rule.size_bytes_max} bytes")
+    return FileError(ErrorCode.FILE_TOO_LARGE, f"the file is longer than {rule.size_bytes_max} bytes")
 
 
 _STARTS = (
@@ -192,5 +192,5 @@ def _leads_out(path: str) -> bool:
     return ".." in path.split("/") or _CHAIN in path
 
 
-def _not_allowed() -> FileFault:
-    return FileFault(ErrorCode.FILE_NOT_ALLOWED, "the reference is not within VP_FILES__ROOTS, __HOSTS or __PREFIXES")
+def _not_allowed() -> FileError:
+    return FileError(ErrorCode.FILE_NOT_ALLOWED, "the reference is not within VP_FILES__ROOTS, __HOSTS or __PREFIXES")

@@ -23,7 +23,7 @@ _SCHEMA = "release.v1"
 _VALUE_BYTES_MAX = 65_536
 
 
-class ReleaseFault(ValueError):  # noqa: N818 - a fault of the input, not an error of ours
+class ReleaseFormatError(ValueError):
     """A record of the repairs topic cannot be read. The text is safe to show."""
 
 
@@ -89,19 +89,19 @@ def read_release(value: bytes | None) -> Release | None:
     """The release that a record of the repairs topic holds; None for a record of another kind.
 
     Raises:
-        ReleaseFault: if it is neither.
+        ReleaseFormatError: if it is neither.
     """
     if value is None or len(value) > _VALUE_BYTES_MAX:
-        raise ReleaseFault("it has no value" if value is None else f"its value is longer than {_VALUE_BYTES_MAX} bytes")
+        raise ReleaseFormatError("it has no value" if value is None else f"its value is longer than {_VALUE_BYTES_MAX} bytes")
     try:
         found = orjson.loads(value)
     except orjson.JSONDecodeError:
-        raise ReleaseFault("its value is not JSON") from None
+        raise ReleaseFormatError("its value is not JSON") from None
     if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
-        raise ReleaseFault("it has no kind")
+        raise ReleaseFormatError("it has no kind")
     if found["kind"] != KIND:
         return None
     if faults := schemas.faults(_SCHEMA, found):
         code, path, _ = faults[0]
-        raise ReleaseFault(f"{path or 'it'}: {code}")
+        raise ReleaseFormatError(f"{path or 'it'}: {code}")
     return Release(found["topic"], int(found["partition"]), tuple(int(offset) for offset in found["offsets"]), found["run_id"])

@@ -12,7 +12,7 @@ from processor.contract.records import Hint, Record
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError, describe
 from processor.stream.reader import PartitionReader
-from processor.stream.releases import ReleaseFault, read_release
+from processor.stream.releases import ReleaseFormatError, read_release
 from processor.stream.topics import topic_names
 from processor.stream.wakeups import KEPT_MS, Wakeups
 
@@ -58,7 +58,7 @@ class WakeupFeed:
     def _apply_release(self, record: Record) -> None:
         try:
             release = read_release(record.value)
-        except ReleaseFault as fault:
+        except ReleaseFormatError as fault:
             if time.monotonic() >= self._warn_at:
                 self._warn_at = time.monotonic() + _WARN_S
                 log.warning(

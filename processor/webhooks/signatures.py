@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from processor.contract.codes import ErrorCode
-from processor.contract.strict_json import JsonFault, loads
+from processor.contract.strict_json import JsonError, loads
 from processor.webhooks.canonical import canonical_forms
 from processor.webhooks.refusals import RefusedReason
 
@@ -81,7 +81,7 @@ def verify(
     """
     try:
         value = loads(body, depth_max=_DEPTH_MAX, size_bytes_max=size_bytes_max)
-    except JsonFault as fault:
+    except JsonError as fault:
         return SignatureRefused(RefusedReason.NOT_JSON, fault.message, fault.code)
     if not isinstance(value, dict):
         return _refused(RefusedReason.NOT_OBJECT)

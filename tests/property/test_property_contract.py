@@ -16,7 +16,7 @@ from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.encode import dead_letter_output, result_output
 from processor.contract.headers import hop_headers, read_hop
 from processor.contract.records import ErrorInfo, Hop, Record, Result, Source, Status
-from processor.contract.strict_json import JsonFault
+from processor.contract.strict_json import JsonError
 
 texts = st.text(max_size=20).filter(lambda s: not any("\ud800" <= c <= "\udfff" for c in s))
 values = st.recursive(
@@ -58,7 +58,7 @@ def test_the_strict_reader_agrees_with_the_ordinary_one_on_ordinary_json(value: 
 def test_the_strict_reader_takes_nothing_that_the_ordinary_one_refuses(data: bytes) -> None:
     try:
         read = strict_json.loads(data)
-    except JsonFault:
+    except JsonError:
         return
     assert _plain(read) == json.loads(data)
 

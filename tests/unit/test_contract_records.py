@@ -29,7 +29,7 @@ from processor.contract.records import (
     call_reference,
     result_id,
 )
-from processor.contract.strict_json import JsonFault
+from processor.contract.strict_json import JsonError
 
 SOURCE = Source("v.requests", 2, 77)
 WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
@@ -204,7 +204,7 @@ def test_numbers_and_text_keep_their_value(text: bytes, value: Any) -> None:
     ],
 )
 def test_what_two_readers_could_read_differently_is_refused(text: bytes, code: str, path: str | None) -> None:
-    with pytest.raises(JsonFault) as raised:
+    with pytest.raises(JsonError) as raised:
         strict_json.loads(text)
     assert (raised.value.code, raised.value.path) == (code, path)
 
@@ -220,7 +220,7 @@ def test_separators_inside_strings_are_not_values() -> None:
 @pytest.mark.parametrize("last", [b'"270f":1', b'"request_id":1,' * 9000 + b'"request_id":1'], ids=["one key", "all keys"])
 def test_a_repeated_key_among_very_many_is_found(last: bytes) -> None:
     text = b"{" + b",".join(b'"%x":1' % n for n in range(12_000)) + b"," + last + b"}"
-    with pytest.raises(JsonFault, match="twice"):
+    with pytest.raises(JsonError, match="twice"):
         strict_json.loads(text)
     assert strict_json.salvage_members(text, ("request_id",)) == {}
 

@@ -31,7 +31,7 @@ from processor.contract.records import Hint, Output, OutputKind, Record, Source
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.engine.engine import Engine
-from processor.files.rules import FileFault
+from processor.files.rules import FileError
 from processor.repair.dead_letter import dead_letter_of, redriven_hop
 from processor.settings import load_settings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
@@ -66,14 +66,14 @@ class Shelf:
 
     longest_s = 15.0
 
-    def __init__(self, **files: bytes | FileFault) -> None:
+    def __init__(self, **files: bytes | FileError) -> None:
         self.files = files
 
     async def fetch(self, parts: Sequence[FilePart]) -> list[FileContent]:
         found = []
         for part in parts:
             content = self.files[part.name]
-            if isinstance(content, FileFault):
+            if isinstance(content, FileError):
                 content.field = part.name
                 raise content
             found.append(FileContent(part.name, content, "image/png"))
@@ -691,7 +691,7 @@ def test_files_go_out_with_the_call_and_their_names_do_not() -> None:
 def test_a_file_that_cannot_be_sent_is_rejected_and_costs_no_call() -> None:
     api, budget = FakeApi(), OpenBudget()
     outputs = run(
-        api, check_record(), budget, shelf=Shelf(user_image=b"A", ref_image=FileFault(ErrorCode.FILE_MISSING, "there is no such file"))
+        api, check_record(), budget, shelf=Shelf(user_image=b"A", ref_image=FileError(ErrorCode.FILE_MISSING, "there is no such file"))
     )
     result = final(outputs)
     assert (result["status"], result["error"]["code"], result["error"]["field"]) == ("rejected", "file_missing", "input.ref_image")
@@ -700,6 +700,6 @@ def test_a_file_that_cannot_be_sent_is_rejected_and_costs_no_call() -> None:
 
 
 def test_a_file_that_cannot_be_had_now_is_tried_again() -> None:
-    outputs = run(FakeApi(), check_record(), shelf=Shelf(user_image=FileFault(ErrorCode.FILE_UNAVAILABLE, "later", lasting=False)))
+    outputs = run(FakeApi(), check_record(), shelf=Shelf(user_image=FileError(ErrorCode.FILE_UNAVAILABLE, "later", lasting=False)))
     (retry,) = outputs_of(OutputKind.RETRY, outputs)
     assert dict(retry.headers)["vp-last-error"] == b"file_unavailable"

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from processor.didit.calls import FileContent, FilePart
 from processor.didit.catalog import FileRule
 from processor.files.fetch import FileReader, PublicResolver
-from processor.files.rules import Allowed, FileFault, FileLocation, check_content, content_type, is_public, locate, redirected
+from processor.files.rules import Allowed, FileError, FileLocation, check_content, content_type, is_public, locate, redirected
 from processor.settings import FileSettings
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 100
@@ -89,7 +89,7 @@ def test_what_lies_within_is_allowed(reference: str, place: FileLocation, where:
     ],
 )
 def test_everything_else_is_refused_without_showing_it(reference: str) -> None:
-    with pytest.raises(FileFault) as caught:
+    with pytest.raises(FileError) as caught:
         locate(reference, ALLOWED)
     assert (caught.value.code, caught.value.lasting) == ("file_not_allowed", True)
     assert not reference or reference not in str(caught.value)
@@ -97,7 +97,7 @@ def test_everything_else_is_refused_without_showing_it(reference: str) -> None:
 
 def test_nothing_is_allowed_by_default() -> None:
     for reference in ("file:///etc/passwd", "https://files.example.com/a", "s3://bucket/people/a"):
-        with pytest.raises(FileFault):
+        with pytest.raises(FileError):
             locate(reference, Allowed())
 
 
@@ -105,7 +105,7 @@ def test_an_address_must_be_public_even_where_somebody_has_allowed_it() -> None:
     opened = Allowed(hosts=("127.0.0.1", "169.254.169.254", "8.8.8.8"))
     assert locate("https://8.8.8.8/a", opened).place is FileLocation.WEB
     for host in ("127.0.0.1", "169.254.169.254"):
-        with pytest.raises(FileFault):
+        with pytest.raises(FileError):
             locate(f"https://{host}/a", opened)
 
 
@@ -113,7 +113,7 @@ def test_a_redirect_is_held_to_the_same_rules() -> None:
     assert redirected("https://files.example.com/a", "/b", ALLOWED) == "https://files.example.com/b"
     for location in ("https://evil.example/", "http://files.example.com/a", "file:///data/people/a", "//169.254.169.254/", ""):
         if location:
-            with pytest.raises(FileFault):
+            with pytest.raises(FileError):
                 redirected("https://files.example.com/a", location, ALLOWED)
 
 
@@ -194,7 +194,7 @@ def test_types_are_told_by_content(content: bytes, kind: str | None) -> None:
     ("content", "code"), [(b"", "file_empty"), (PNG * 10, "file_too_large"), (b"%PDF-1.7", "file_type"), (b"<html>", "file_type")]
 )
 def test_a_file_that_didit_would_not_take_is_refused(content: bytes, code: str) -> None:
-    with pytest.raises(FileFault) as caught:
+    with pytest.raises(FileError) as caught:
         check_content(content, RULE)
     assert caught.value.code == code
 
@@ -205,7 +205,7 @@ async def fetch(reference: str, options: dict[str, Any] | None = None, **setting
 
 
 async def code_of(reference: str, options: dict[str, Any] | None = None, **settings: Any) -> tuple[str, bool, str]:
-    with pytest.raises(FileFault) as caught:
+    with pytest.raises(FileError) as caught:
         await fetch(reference, options, **settings)
     return caught.value.code, caught.value.lasting, caught.value.field
 

@@ -16,7 +16,7 @@ from processor.settings import LaneSettings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 from processor.stream.lane import Lane
 from processor.stream.offsets import OffsetTracker
-from processor.stream.releases import Release, ReleaseFault, Releases, encode_release, read_release
+from processor.stream.releases import Release, ReleaseFormatError, Releases, encode_release, read_release
 from processor.stream.wakeups import Wakeups
 
 NOW = 1_764_000_000_000
@@ -432,6 +432,6 @@ def test_a_release_is_read_as_it_was_written() -> None:
     ],
 )
 def test_anything_else_is_a_fault_that_quotes_nothing(value: bytes | None) -> None:
-    with pytest.raises(ReleaseFault) as told:
+    with pytest.raises(ReleaseFormatError) as told:
         read_release(value)
     assert len(str(told.value)) < 80
