@@ -335,7 +335,7 @@ async def test_a_fault_in_any_of_its_tasks_ends_the_budget(part: str) -> None:
             case "writer":
                 s.log.append = broken  # type: ignore[method-assign]
             case "reader":
-                s.budget._alerts.changes = broken  # type: ignore[method-assign]
+                s.budget._alerts.changes = broken  # type: ignore[method-assign]  # noqa: SLF001 - a fault of ours that nothing brings about
             case _:
                 s.budget.state.passable = broken  # type: ignore[method-assign]
         await asyncio.sleep(31)

@@ -209,7 +209,7 @@ async def test_a_record_that_not_even_its_broken_outcome_ends_is_no_silent_loss(
 async def test_a_timer_that_fails_ends_the_life() -> None:
     scene = Scene()
     scene.lane.deliver([record(0, due_ms=NOW + 5)])
-    scene.lane._journal.position = broken  # type: ignore[method-assign]
+    scene.lane._journal.position = broken  # type: ignore[method-assign]  # noqa: SLF001 - a fault of ours that nothing brings about
     scene.now_ms = NOW + 10
     async with asyncio.timeout(5):
         while not scene.failures:
