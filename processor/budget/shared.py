@@ -86,6 +86,7 @@ class SharedBudget:
         self._closed = False
         self._client = ""  # our name in the log, a new one each time that we join it
         self._timer: asyncio.TimerHandle | None = None  # for ``_start_ready``
+        self._timer_at = 0.0  # when it is due; uvloop's handle of a timer that is due at once does not say
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # a task of ours has raised
 
@@ -327,9 +328,10 @@ class SharedBudget:
         loop = asyncio.get_running_loop()
         when = loop.time() + max(0.0, min(delay_s, _START_S_MAX))
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._timer_at <= when:
                 return
             self._timer.cancel()
+        self._timer_at = when
         self._timer = loop.call_at(when, self._start_in_time)
 
     def _start_in_time(self) -> None:

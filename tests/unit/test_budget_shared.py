@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
@@ -371,6 +372,20 @@ async def test_calls_are_bounded_and_a_released_slot_lets_the_next_one_start() -
         s.budget.release(permits[0], ANSWERED)
         await asyncio.sleep(0.2)
         assert third.done()
+
+
+def test_two_permits_given_back_in_one_turn_of_the_loop_start_the_next_calls_on_uvloop_too() -> None:
+    """A timer of uvloop that is due at once is another object than one that is due later; ``run`` uses uvloop."""
+
+    async def play() -> None:
+        async with scene(calls_max=2) as s, asyncio.timeout(10):
+            held = [await s.permit(ask()) for _ in range(2)]
+            waiting = [await s.waiting(ask()) for _ in range(2)]
+            for permit in held:
+                s.budget.release(permit, ANSWERED)
+            assert {type(answer) for answer in await asyncio.gather(*waiting)} == {Permit}
+
+    uvloop.run(play())
 
 
 @virtual
