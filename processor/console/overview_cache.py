@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from processor.console.faults import log_fault
 from processor.console.ports import UnavailableError
-from processor.monitoring.model import Overview
 from processor.contract.times import duration
+from processor.monitoring.model import Overview
 
 FRESH_S = 2.0  # younger than this it is given out again
 PATIENCE_S = 2.5  # whoever can be shown an older one waits no longer
