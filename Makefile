@@ -9,7 +9,7 @@ IMAGE_ARGS ?=
 # tests are rewritten and compiled once, not at each run, also where a machine is set up otherwise
 export PYTHONDONTWRITEBYTECODE :=
 
-# the newest Python that runs; a pyenv shim that stands for no installed version is passed over
+# the newest Python that runs; a pyenv shim that stands for no installed version is skipped
 PY ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
   "$$p" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 UV_VERSION := 0.13.9
@@ -29,13 +29,13 @@ help:
 	@echo "make test   all tests, on a real Kafka; some minutes (one of them: ARGS=\"-n 0 tests/unit/test_engine.py -k doubt\")"
 	@echo "make test-fast     all that needs no Kafka and no browser; under a minute"
 	@echo "make check  lint, types, deployment files (each alone: make lint, make types, make deploy-check)"
-	@echo "make fix    what the linter and the formatter can mend by themselves"
+	@echo "make fix    what the linter and the formatter can repair by themselves"
 	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing|tracing)"
-	@echo "make docs   write the generated pages anew"
-	@echo "make lock   write the lock files anew"
+	@echo "make docs   write the generated pages again"
+	@echo "make lock   write the lock files again"
 	@echo "make image  build the image with docker, podman or buildah (IMAGE=name:tag, IMAGE_ARGS=\"--build-arg ...\")"
 	@echo "make image-check   build it without an engine, start it read-only, stop it (root, buildah, debootstrap)"
-	@echo "make deploy-files  write the dashboard and the PrometheusRule anew"
+	@echo "make deploy-files  write the dashboard and the PrometheusRule again"
 	@echo "make sbom   list what the image holds, as CycloneDX JSON (dist/sbom.json)"
 	@echo "make audit  ask the vulnerability database about what the image holds"
 	@echo "make clean  remove what was installed and cached here"

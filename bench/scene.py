@@ -89,7 +89,7 @@ class Scene:
         return await asyncio.to_thread(self.simulator.ledger)
 
     async def recreate_budget(self) -> None:
-        """Delete the budget topic and apply the topics anew."""
+        """Delete the budget topic and apply the topics again."""
         name = topic_names(self.settings).budget
         admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap)
         await admin.start()

@@ -3,9 +3,8 @@
 Rooms, lowest first; a room imports only what stands above it here (``LAYERS`` in tests/house/test_house_rules.py)::
 
     clock        the wall clock and the budget's clock
-    times        durations and times as people write and read them
     settings/    every setting, one module a group, read from the environment once
-    contract/    what crosses topics: records, headers, schemas, codes, digests
+    contract/    what crosses topics: records, headers, schemas, codes, digests; how times are written
     observe/     metrics, health, traces, logs
     didit/       Didit's operations, calls, answers and what they mean
     budget/      permits over all replicas, the call journal, breakers

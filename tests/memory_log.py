@@ -1,4 +1,4 @@
-"""The budget log in memory: one topic, many clients. Slow, failing, purged or created anew on demand."""
+"""The budget log in memory: one topic, many clients. Slow, failing, purged or created again on demand."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ class ReplayedCalls:
         return found
 
     def outlive_log(self) -> None:
-        """The log begins anew: what is recalled is before everything in it."""
+        """The log begins again: what is recalled is before everything in it."""
         for call in self.index.calls():
             call.offset = -1
 

@@ -2,7 +2,7 @@
 
 Of all answers of one window take the call that was asked for last. The others were asked for before it, and each of them was live
 when it started: else its hold, which lasts a window from when its end was *received*, would have been over, and its answer would
-lie outside of this window. So there are never more than the limit, whoever looks and however late he reads.
+lie outside of this window. So there are never more than the limit, whichever replica looks, and however late it reads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class LimitAudit:
         self._read_ms = self._counted_ms = -1  # the last answer read; up to this one an earlier reading of the log has counted
 
     def follow_on(self, earlier: LimitAudit) -> None:
-        """The log is read anew: what was counted stays, and what is read once more is not counted again."""
+        """The log is read again: what was counted stays, and what is read once more is not counted again."""
         self.counts, self._counted_ms = earlier.counts, max(earlier._read_ms, earlier._counted_ms)
 
     def allow(self, limits: Mapping[str, int]) -> None:

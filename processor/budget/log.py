@@ -12,7 +12,7 @@ class LogUnavailableError(Exception):
 
 
 class LogBrokenError(Exception):
-    """Records are missing: the log was purged or created anew. What is known of it is void."""
+    """Records are missing: the log was purged or created again. What is known of it is void."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class BudgetLog(Protocol):
     """One ordered log that all replicas append to and read. Every method ends within a bounded time."""
 
     async def open(self) -> None:
-        """Connect, or connect anew after an error.
+        """Connect, or connect again after an error.
 
         Raises:
             LogUnavailableError: if that is not possible now.

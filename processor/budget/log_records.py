@@ -1,7 +1,7 @@
 """The records of the budget log, to bytes and back. Pure; what cannot be read is no record.
 
 All replicas of an API key read and write one partition of them. Everybody who may write there can free or fake holds:
-access to the topic is to be restricted. Unknown kinds are passed over, so a later version may add some.
+access to the topic is to be restricted. Unknown kinds are skipped, so a later version may add some.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Alive:
     windows_s: Mapping[str, float] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)  # requests by endpoint
     lost: bool = False  # it has seen the log break: nobody knows who has called lately
-    log_name: str = ""  # what the log is called; the first name in it counts, so a log that was created anew is known by its name
+    log_name: str = ""  # what the log is called; the first name in it counts, so a log that was created again is known by its name
 
 
 LogRecord = Asked | Begun | Ended | Failed | Paused | Alive

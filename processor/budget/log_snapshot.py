@@ -20,7 +20,7 @@ class SnapshotReader:
         """The state at the present end of the log, and the moment to look at it.
 
         Raises:
-            LogUnavailableError, LogBrokenError: if the log cannot be read; the next look begins anew.
+            LogUnavailableError, LogBrokenError: if the log cannot be read; the next look begins again.
         """
         state, self._state = self._state or await self._begin(), None
         if state is None:  # nothing has been said for as long as anything could matter

@@ -50,7 +50,7 @@ class CallIdentity:
 
 
 class LogPosition(NamedTuple):
-    """A place in the journal: the log's name (a log that is created anew has another one), and an offset in it."""
+    """A place in the journal: the log's name (a log that is created again has another one), and an offset in it."""
 
     log: str
     offset: int

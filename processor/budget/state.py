@@ -17,7 +17,7 @@ ALIVE_EVERY_S = 10.0
 _ALIVE_S = 45.0  # a replica not heard of for so long is gone
 _SENIOR_S = 25.0  # one that has missed two signs of life is gone
 _MIXED_S = 3600.0
-_FORMER_MAX = 20  # names; the log is joined anew once in 20 s at most, so older ones are silent for long
+_FORMER_MAX = 20  # names; the log is joined again once in 20 s at most, so older ones are silent for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class BudgetState:
         self._open_order: deque[tuple[float, str]] = deque()
 
     def follow_on(self, earlier: BudgetState, client: str) -> None:
-        """The log is read anew, under another name than ``client``: keep what it does not say."""
+        """The log is read again, under another name than ``client``: keep what it does not say."""
         self.journal.replayed_calls = earlier.journal.replayed_calls
         self.overrun.follow_on(earlier.overrun)
         self._former = (*earlier._former, client)[-_FORMER_MAX:]

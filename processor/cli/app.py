@@ -18,7 +18,7 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("publish", "publish", "Publish requests from a file."),
     ("results", "results", "Print results, one JSON object a line (read_committed); or find everything about one request."),
     ("batch", "batch", "Run a file of requests and write a file of results."),
-    ("status", "status", "One screen: what holds things up, budgets, backlog and its time to drain, replicas, what waits, dead letters."),
+    ("status", "status", "One screen: what the bottleneck is, budgets, backlog and its time to drain, replicas, what waits, dead letters."),
     ("top", "status", "The screen of `processor status`, live, until interrupted."),
     ("lag", "status", "Unfinished records of every input partition, and who owns it."),
     ("budget", "budget", "Show the shared budget."),

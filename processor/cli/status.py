@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="one JSON object instead of
 
 @app.command()
 def status(*, as_json: AsJson = False) -> None:
-    """One screen: what holds things up, budgets, backlog and its time to drain, replicas, what waits, dead letters."""
+    """One screen: what the bottleneck is, budgets, backlog and its time to drain, replicas, what waits, dead letters."""
 
     async def show(monitor: GroupMonitor) -> None:
         seen = await monitor.overview()

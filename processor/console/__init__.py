@@ -1,1 +1,1 @@
-"""The operators' page: what goes on, what waits, and repairs, on the port for those who watch."""
+"""The operators' page: what goes on, what waits, and repairs, on the monitoring port."""

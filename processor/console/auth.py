@@ -44,8 +44,8 @@ class DeniedError(Exception):
 class PageUser:
     """Somebody who may see the page."""
 
-    csrf: str  # what his forms must carry
-    signed_in: bool  # by the form; he can sign out
+    csrf: str  # what the forms of this user must carry
+    signed_in: bool  # by the form, and can sign out
     by_header: bool = False  # a script: no browser sends this header by itself, so nothing can be forged
 
 
@@ -66,7 +66,7 @@ class Access:
         """Who asks.
 
         Raises:
-            DeniedError: if he may not.
+            DeniedError: if the user may not.
         """
         wanted = self._wanted()
         if wanted is None:

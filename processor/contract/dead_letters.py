@@ -1,4 +1,4 @@
-"""What a record of the dead-letter topic says. Untrusted: whatever is malformed is passed over, and nothing raises. Pure."""
+"""What a record of the dead-letter topic says. Untrusted: whatever is malformed is skipped, and nothing raises. Pure."""
 
 from __future__ import annotations
 

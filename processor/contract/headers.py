@@ -1,7 +1,7 @@
 """Hop data to Kafka headers and back. On read they are untrusted: length, form and range are checked, each at most once.
 
 All names of ours begin with ``vp-``; an unknown one is refused, because a later version may give it a meaning. Foreign
-headers are passed over, whatever they are, except those of ``trace_context`` where they are well formed.
+headers are skipped, whatever they are, except those of ``trace_context`` where they are well formed.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class ProcessorProcess:
         self.child = ChildProcess(name, [sys.executable, "-m", "processor", command], env, self.log_path)
 
     def start(self) -> None:
-        """Start it, or start it anew after its end; the log goes on in the same file."""
+        """Start it, or start it again after its end; the log goes on in the same file."""
         self.child.start()
 
     def events(self, event: str | None = None) -> Iterator[dict[str, Any]]:
@@ -85,7 +85,7 @@ class ProcessorProcess:
                 yield found
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """Ask the port for those who watch; its status and body.
+        """Ask the monitoring port; its status and body.
 
         Raises:
             FleetError: if it does not listen yet.

@@ -49,7 +49,7 @@ class DiditClient:
             await self._session.close()
 
     def refresh_key(self) -> None:
-        """Read the API key anew (a mounted file may have changed)."""
+        """Read the API key again (a mounted file may have changed)."""
         if self._session is not None:
             self._session.headers["x-api-key"] = self._settings.key() or ""  # the session's own headers cost least per call
 

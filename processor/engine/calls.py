@@ -51,7 +51,7 @@ class CallsDidit(Protocol):
         ...
 
     def refresh_key(self) -> None:
-        """Read the API key anew."""
+        """Read the API key again."""
         ...
 
 

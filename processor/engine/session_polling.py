@@ -72,7 +72,7 @@ class SessionPolling:
         return Outputs(outputs) if outputs else NothingToPublish("published_before")
 
     def _goes_on(self, job: Job, now_ms: int) -> bool:
-        """Whether later final results are wished for, and still."""
+        """Whether later final results are enabled, and still."""
         since_ms = now_ms if job.hop.settled_ms is None else job.hop.settled_ms
         return now_ms < since_ms + int(1000 * self._settings.later_finals_s)
 

@@ -37,7 +37,7 @@ class History:
         """Take one sample of every scope.
 
         Returns:
-            False if the last one is younger than ``every_ms``: nothing is taken then. A clock that was set back starts anew.
+            False if the last one is younger than ``every_ms``: nothing is taken then. A clock that was set back starts again.
         """
         if self._last_ms is not None and at_ms < self._last_ms:
             self._scopes.clear()

@@ -13,7 +13,7 @@ from enum import StrEnum
 from processor.contract.times import duration
 
 _POLL_MARGIN_S = 60.0
-_SILENCE_S = 25.0  # two signs of life of our own were missed; after 30 s the log is given up, and read anew
+_SILENCE_S = 25.0  # two signs of life of our own were missed; after 30 s the log is given up, and read again
 
 
 class Phase(StrEnum):
@@ -40,7 +40,7 @@ class Vitals:
     lanes_open: int = 0
     lanes_restoring: int = 0
     poll_s: float | None = None  # since the consumer's last poll came back; None without a consumer
-    poll_stall_s: float = 120.0  # the core builds its clients anew after so long
+    poll_stall_s: float = 120.0  # the core builds its clients again after so long
     budget_joined: bool = False
     budget_silence_s: float = 0.0
     paused: Mapping[str, float] = field(default_factory=dict)  # scopes, seconds left

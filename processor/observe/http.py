@@ -1,4 +1,4 @@
-"""The port for those who watch: metrics for Prometheus, health for Kubernetes. The operators' page is added to the same application."""
+"""The monitoring port: metrics for Prometheus, health for Kubernetes. The operators' page is added to the same application."""
 
 from __future__ import annotations
 

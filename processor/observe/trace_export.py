@@ -1,4 +1,4 @@
-"""Sends spans to a collector over OTLP/HTTP, where that is wished for. The SDK is an extra, and is imported only then.
+"""Sends spans to a collector over OTLP/HTTP, where that is enabled. The SDK is an extra, and is imported only then.
 
 Endpoint, sampling, queue and resource are OpenTelemetry's own variables (OTEL_...). A collector that is slow, or gone, costs spans
 and nothing else: they wait in a bounded queue, a thread sends them, and the end of the process waits for it no longer than two

@@ -52,7 +52,7 @@ def may_be_billed_again(dead_letter: DeadLetter) -> bool:
 
 
 def redriven_hop(dead_letter: DeadLetter, due_ms: int) -> Hop:
-    """The hop of a new round: what led here is kept, attempts begin anew.
+    """The hop of a new round: what led here is kept, attempts begin again.
 
     A doubt is kept where it can be looked up, so that the call of the earlier round is found; where there is no way to know, the
     operator has decided to call again.

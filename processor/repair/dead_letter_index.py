@@ -44,7 +44,7 @@ class RepairsLog:
         found: list[Repair] = []
         self._next = {
             tp: at for tp, at in self._next.items() if at <= bounds.get(tp, (0, at))[1]
-        }  # one made anew is read from its beginning
+        }  # one made again is read from its beginning
         async for batch in reader.read(
             {tp: (max(begin, self._next.get(tp, 0)), end) for tp, (begin, end) in bounds.items()}, to_the_last=to_the_last
         ):
@@ -54,7 +54,7 @@ class RepairsLog:
         return found
 
     def done_to(self, dead_letter: DeadLetter) -> Repair | None:
-        """What was done to a dead letter; one of another time at the same position (a topic created anew) is not meant."""
+        """What was done to a dead letter; one of another time at the same position (a topic created again) is not meant."""
         repair = self._by_position.get((dead_letter.partition, dead_letter.offset))
         return repair if repair is not None and repair.target.failed_ms == dead_letter.failed_ms else None
 
@@ -180,14 +180,14 @@ class DeadLetterIndex:
             self._next[tp] = max(end, self._next.get(tp, 0))
 
     def _drop_gone(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
-        """What the topic keeps no more is not open; of a topic that was made anew everything is read."""
+        """What the topic keeps no more is not open; of a topic that was made again everything is read."""
         for tp, (begin, end) in bounds.items():
-            anew = end < self._next.get(tp, 0)
-            if anew or begin > self._begins.get(tp, begin):
-                for position in [p for p in self._dead_letters if p[0] == tp.partition and (anew or p[1] < begin)]:
+            again = end < self._next.get(tp, 0)
+            if again or begin > self._begins.get(tp, begin):
+                for position in [p for p in self._dead_letters if p[0] == tp.partition and (again or p[1] < begin)]:
                     del self._dead_letters[position]
                     self.repairs.forget(position)
-            if anew:
+            if again:
                 self._next[tp] = self.repairs.floors[tp.partition] = begin
             self._begins[tp] = begin
 

@@ -45,7 +45,7 @@ class DelayedProgress:
 
     named: int
     done: int  # taken up and done with: a result is out, or another record waits in its place
-    delayed_again: Mapping[str, int] = field(default_factory=dict)  # of the done ones, those that wait anew, by reason
+    delayed_again: Mapping[str, int] = field(default_factory=dict)  # of the done ones, those that wait again, by reason
 
     @property
     def left(self) -> int:
@@ -90,7 +90,7 @@ class DelayedRecords:
                 del found[offset]
 
     def forget(self, position: RecordPosition) -> None:
-        """A partition begins anew."""
+        """A partition begins again."""
         self._entries.pop(position, None)
 
 

@@ -62,7 +62,7 @@ async def follow(
     while True:
         await index.refresh()
         if not progress_of(named, index.records).left:
-            await index.refresh()  # the commits are looked at last: what waits anew since the same transaction was not read yet
+            await index.refresh()  # the commits are looked at last: what waits again since the same transaction was not read yet
         progress = progress_of(named, index.records)
         notify(progress)
         if not progress.left or time.monotonic() >= until:

@@ -43,5 +43,5 @@ class DiditSettings(Group):
         return self
 
     def key(self) -> str | None:
-        """The API key from the variable or the file (read anew at each call of this function)."""
+        """The API key from the variable or the file (read again at each call of this function)."""
         return secret(self.api_key, self.api_key_file)

@@ -23,7 +23,7 @@ class KafkaSettings(Group):
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[a-zA-Z0-9._-]{1,200}$",
-        description="group.instance.id: one of a kind and the same after a restart, e.g. the pod name; default the host name",
+        description="group.instance.id: unique and the same after a restart, e.g. the pod name; default the host name",
     )
     leave_on_stop: bool = Field(
         default=True,

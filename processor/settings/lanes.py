@@ -26,7 +26,7 @@ class LaneSettings(Group):
     transaction_s: Seconds = Field(25.0, description="deadline of one transaction; the broker's own is 15 s later")
     restore_s: Seconds = Field(25.0, description="deadline of fencing the former owner and reading its offset")
     start_s: Seconds = Field(60.0, description="deadline of joining the group")
-    stall_s: Seconds = Field(120.0, description="no poll came back for so long: the clients are built anew")
+    stall_s: Seconds = Field(120.0, description="no poll came back for so long: the clients are built again")
 
     @property
     def rebalance_timeout_s(self) -> float:

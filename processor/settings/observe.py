@@ -11,7 +11,7 @@ from processor.settings.base import Group, Seconds
 
 
 class ObserveSettings(Group):
-    """The port for those who watch: `/metrics`, `/livez`, `/readyz`, `/startupz` and the operators' page (docs/operations.md)."""
+    """The monitoring port: `/metrics`, `/livez`, `/readyz`, `/startupz` and the operators' page (docs/operations.md)."""
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 in a container")
     port: int = Field(8070, ge=0, le=65_535, description="port to listen on; 0 takes a free one, and the log says which")

@@ -198,7 +198,7 @@ async def committed_offsets(consumer: AIOKafkaConsumer, partitions: Iterable[Top
 
 
 def read_position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
-    """The next offset to fetch, beyond markers that were passed over; None while it is not known."""
+    """The next offset to fetch, beyond markers that were skipped; None while it is not known."""
     state = _state(consumer, partition)
     return int(state.position) if state is not None and state.has_valid_position else None
 

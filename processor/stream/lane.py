@@ -112,7 +112,7 @@ class Lane:
         return self.offsets.unfinished_count == 0
 
     def deliver(self, records: Iterable[Record]) -> None:
-        """Take records in ascending offset; those that an earlier owner has finished are passed over."""
+        """Take records in ascending offset; those that an earlier owner has finished are skipped."""
         now_ms = self._clock_ms()
         for record in records:
             if not self.offsets.deliver(record.source.offset):

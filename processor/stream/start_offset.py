@@ -58,7 +58,7 @@ def starting_point(
     elif saved.offset < begin:
         fault = f"{partition}: offsets {saved.offset} to {begin - 1} were deleted before they were processed"
     else:
-        fault = f"{partition}: the committed offset {saved.offset} is beyond the end {end}; the topic seems to have been created anew"
+        fault = f"{partition}: the committed offset {saved.offset} is beyond the end {end}; the topic seems to have been created again"
     if policy == "stop":
         raise MissingOffsetsError(
             f"{fault}. Decide: VP_KAFKA__ON_MISSING_OFFSETS=earliest processes everything that is still there, =latest skips it."

@@ -21,7 +21,7 @@ _TEXT_CHARS_MAX = 1024
 _REQUEST_ID_CHARS_MAX = 128
 _SESSION_TYPES = frozenset({"status.updated", "data.updated"})
 _STATUS_TYPE = "status.updated"
-_PER_ATTEMPT = frozenset({"event_id", "timestamp"})  # Didit may send these anew with each attempt
+_PER_ATTEMPT = frozenset({"event_id", "timestamp"})  # Didit may send these again with each attempt
 _TYPES = _SESSION_TYPES | {
     "user.status.updated", "user.data.updated", "business.status.updated", "business.data.updated", "activity.created",
     "transaction.created", "transaction.status.updated", "travel_rule.status.updated",

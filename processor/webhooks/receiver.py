@@ -1,7 +1,7 @@
 """The HTTP side: one route that answers Didit within its 5 seconds, and acknowledges only what the brokers have.
 
 What each answer means to Didit (docs.didit.me/integration/webhooks): 2xx ends the delivery; 5xx, 404 and silence are tried again,
-about 1 and 5 minutes after the first time; any other 4xx ends it for good, so it is kept for what no repetition can mend.
+about 1 and 5 minutes after the first time; any other 4xx ends it for good, so it is kept for what no repetition can repair.
 """
 
 from __future__ import annotations

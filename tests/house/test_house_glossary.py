@@ -29,6 +29,19 @@ RENAMED = {
     "Recollection": "ReplayedCalls",
     "ImageSettings": "FileSettings",
 }
+PLAIN = {  # words of our own dialect -> what an engineer would search for
+    r"anew": "again",
+    r"passed over": "skipped",
+    r"one of a kind": "unique",
+    r"those who watch": "monitoring port",
+    r"mend(s|ed|ing)?": "repair, fix",
+    r"wished for": "enabled",
+    r"he|she|his|her|him": "they, the user",
+}
+TEXTS = {
+    path: path.read_text()
+    for path in [*SOURCES, *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "deploy").rglob("*.y*ml"), ROOT / "Makefile"]
+}
 
 
 @pytest.mark.parametrize("row", TERMS, ids=lambda row: row[0])
@@ -54,3 +67,10 @@ def test_words_that_were_given_up_do_not_come_back() -> None:
     for path, text in SOURCES.items():
         for old, new in RENAMED.items():
             assert not re.search(rf"\b{old}\b", text), f"{path}: {old} is called {new}"
+
+
+@pytest.mark.parametrize("word", PLAIN)
+def test_texts_are_plain_technical_english(word: str) -> None:
+    for path, text in TEXTS.items():
+        found = re.search(rf"\b({word})\b", text)
+        assert not found, f"{path.relative_to(ROOT)}: {found and found[0]!r}; say: {PLAIN[word]}"

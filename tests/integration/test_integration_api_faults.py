@@ -122,7 +122,7 @@ async def test_an_account_fault_holds_everything_and_dead_letters_nothing(kafka:
         ledger = rig.simulator.ledger()
         probes = [c["at"] for c in ledger["calls"]]
         assert not rig.finals
-        key_file.write_text("sim-key")  # mended in place: no restart
+        key_file.write_text("sim-key")  # repaired in place: no restart
         await rig.wait_finals(50)
         judged = await rig.judge([f"r-{n:06d}" for n in range(50)])
         assert judged.ok, judged

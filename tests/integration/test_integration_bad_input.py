@@ -140,7 +140,7 @@ async def test_a_header_name_that_is_not_utf8_does_not_stop_the_partition(kafka:
 
 
 async def _produce_raw_header(rig: Rig, name: bytes, value: bytes) -> None:
-    """aiokafka takes text for header names only: a batch is built with a stand-in, the bytes put in, the checksum made anew."""
+    """aiokafka takes text for header names only: a batch is built with a stand-in, the bytes put in, the checksum made again."""
     topic = f"{rig.prefix}.requests"
     stand_in = "~" * len(name)
     builder = DefaultRecordBatchBuilder(

@@ -68,7 +68,7 @@ async def test_metrics_agree_with_topics_and_ledger(kafka: LocalKafka, tmp_path:
         await rig.publish(requests)
         await rig.wait_finals(201)
         await rig.until(lambda: total(scrape(*replicas), "vp_results_total") == 202, "202 results")
-        await rig.until(lambda: total(scrape(*replicas), "vp_lag_records") == 0, "no lag, with the markers passed over")
+        await rig.until(lambda: total(scrape(*replicas), "vp_lag_records") == 0, "no lag, with the markers skipped")
         samples = scrape(*replicas)
         await rig.read_rest()
         statuses = Counter(result["status"] for result in rig.finals)

@@ -1,5 +1,5 @@
-"""Operators' work on a real set-up of three replicas: what they are told agrees with the topics and the ledger, and what they mend is
-mended once. ``OPERATE_SIZE=10`` runs it with ten times the load."""
+"""Operators' work on a real set-up of three replicas: what they are told agrees with the topics and the ledger, and what they repair is
+repaired once. ``OPERATE_SIZE=10`` runs it with ten times the load."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_operators_see_the_truth_and_mend_each_dead_letter_once(kafka: Loc
         await outage(rig, replicas, page)
         await asked_to_wait(rig, replicas)
         await refusals(rig, replicas, page)
-        await mend(rig, page)
+        await repair(rig, page)
         await rig.read_rest()
         rounds = Counter((f["request_id"], f.get("replay", 0)) for f in rig.finals)
         assert set(rounds.values()) == {1}, "one final result for each round"
@@ -142,7 +142,7 @@ async def refusals(rig: Rig, replicas: list[ProcessorProcess], page: OperatorPag
     assert f"{DEAD}" in await asyncio.to_thread(page.get, "/dead-letters")
 
 
-async def mend(rig: Rig, page: OperatorPage) -> None:
+async def repair(rig: Rig, page: OperatorPage) -> None:
     """Two fifths by the page, the rest by a command that is killed half-way and run again."""
     by_page = 2 * DEAD // 5
     ticked = await asyncio.to_thread(page.positions, by_page)
@@ -155,7 +155,7 @@ async def mend(rig: Rig, page: OperatorPage) -> None:
         await command(rig, "deadletters", "redrive", "--all", "--yes", "--share", "1")
     done = repaired(await rig.records("repairs"))
     assert len(done) == len(set(done)) == DEAD, "each once"
-    await rig.until(lambda: sum(f.get("replay") == 1 for f in rig.finals) >= DEAD, f"{DEAD} mended requests", 120.0)
+    await rig.until(lambda: sum(f.get("replay") == 1 for f in rig.finals) >= DEAD, f"{DEAD} repaired requests", 120.0)
 
 
 def repaired(records: list[Any]) -> list[str]:

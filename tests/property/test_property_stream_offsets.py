@@ -37,7 +37,7 @@ def test_no_owner_repeats_or_passes_over_a_record(data: st.DataObject) -> None:
             if to_read and draw.random() < 0.6:
                 offset = to_read.pop(0)
                 fresh = ledger.deliver(offset)
-                assert fresh == (offset not in done), "a finished record is worked on again, or an unfinished one is passed over"
+                assert fresh == (offset not in done), "a finished record is worked on again, or an unfinished one is skipped"
                 if fresh:
                     at_work.append(offset)
             elif at_work:

@@ -65,7 +65,7 @@ def test_a_name_that_one_had_before_is_nobody_else() -> None:
     state.follow_on(earlier, "mine")
     hello(state, "mine", 0.0)
     hello(state, "mine again", 5.0)
-    hello(state, "mine", 6.0)  # it was on its way when the log was joined anew, and was appended late
+    hello(state, "mine", 6.0)  # it was on its way when the log was joined again, and was appended late
     assert not state.has_senior("mine again", 6.0)
     later = BudgetState(RULES, 0.0)
     later.follow_on(state, "mine again")

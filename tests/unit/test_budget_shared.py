@@ -227,7 +227,7 @@ async def test_an_ask_that_cannot_start_in_time_is_given_up_and_made_again() -> 
         began = asyncio.get_running_loop().time()
         await s.permit(ask(scopes=("few",)))
         assert 30 < asyncio.get_running_loop().time() - began < 61
-        assert len(s.records(Asked)) == 4, "each 30 s anew"
+        assert len(s.records(Asked)) == 4, "each 30 s again"
         assert len({r.id for r in s.records(Asked)}) == 4
 
 

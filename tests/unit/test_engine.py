@@ -638,7 +638,7 @@ def test_an_unopened_session_is_looked_at_when_it_expires() -> None:
 
 
 def poll_again(rec: Record, now: int, *answers: Answer) -> Outcome:
-    """One look where later final results are wished for, for an hour."""
+    """One look where later final results are enabled, for an hour."""
     engine = Engine(
         load_settings(follow={"later_finals_s": 3600}), FakeApi(*answers), Shelf(), OpenBudget(), clock_ms=lambda: now, draw=lambda: 0.5
     )

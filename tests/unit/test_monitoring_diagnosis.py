@@ -1,4 +1,4 @@
-"""The diagnosis: what holds things up, which of it leads, and the words for it."""
+"""The diagnosis: what the bottleneck is, which of it leads, and the words for it."""
 
 from __future__ import annotations
 

@@ -122,8 +122,8 @@ def test_progress_tells_done_from_waiting_again() -> None:
     named = [delayed_record(raw(AML, hop_headers(Hop(Source("v.requests", 0, n), NOW, hop=1, due_ms=NOW)), offset=n)) for n in range(4)]
     records = DelayedRecords(10)
     records.deliver([raw(AML, hop_headers(Hop(Source("v.requests", 0, 0), NOW, hop=1, due_ms=NOW)), offset=0)], None)
-    anew = [hop_headers(Hop(Source("v.requests", 0, n), NOW, hop=2, due_ms=NOW, last_error="http_503")) for n in (1, 9)]
-    records.deliver([raw(AML, headers, offset=90 + n) for n, headers in enumerate(anew)], None)
+    again = [hop_headers(Hop(Source("v.requests", 0, n), NOW, hop=2, due_ms=NOW, last_error="http_503")) for n in (1, 9)]
+    records.deliver([raw(AML, headers, offset=90 + n) for n, headers in enumerate(again)], None)
     found = progress_of(named, records)
     assert (found.named, found.done, found.left, found.delayed_again) == (4, 3, 1, {"http_503": 1})
     told = outcome(found, 30.0)

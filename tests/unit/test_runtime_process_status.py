@@ -1,4 +1,4 @@
-"""The gauges of a scrape tell what is true now, also after a life of the core has ended and after the budget log was read anew."""
+"""The gauges of a scrape tell what is true now, also after a life of the core has ended and after the budget log was read again."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def test_an_overrun_after_the_log_was_read_anew_is_counted() -> None:
 
     assert overrun(1_000) == 1
     assert overrun(1_000_000) == 2
-    anew = BudgetState(RULES, 0.0)
-    anew.follow_on(state, "mine")
-    state = anew
+    again = BudgetState(RULES, 0.0)
+    again.follow_on(state, "mine")
+    state = again
     assert overrun(9_000_000) == 3
 
 

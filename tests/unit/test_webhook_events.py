@@ -132,7 +132,7 @@ def key(only: str | None = None, **changes: Any) -> str:
 
 def test_a_repetition_has_the_same_meaning_under_another_event_id_and_time() -> None:
     assert key() == key(event_id="other", timestamp=NOW + 60) == key(only="X-Signature")
-    assert key() == key(decision={"url": "signed anew at each attempt"}), "a status says nothing but itself"
+    assert key() == key(decision={"url": "signed again at each attempt"}), "a status says nothing but itself"
     data: dict[str, Any] = {"webhook_type": "data.updated", "decision": {"b": 1, "a": 2}}
     assert key(**data) == key(**data, event_id="other", timestamp=NOW + 60)
 

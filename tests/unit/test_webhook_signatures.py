@@ -68,9 +68,9 @@ def test_the_best_variant_that_fits_is_taken_whatever_the_others_say() -> None:
 def test_a_body_written_anew_on_its_way_still_fits_by_v2() -> None:
     members = delivery(decision={"score": 95.4, "limit": 100, "name": "Zoë", "empty": {}, "list": []})
     _, headers = signed(members)
-    anew = json.dumps(dict(reversed(members.items())), indent=2, ensure_ascii=False).encode()
-    assert verified(anew, headers).variant == "v2"
-    assert reason(anew, {"X-Signature": headers["X-Signature"]}) == "bad_signature"
+    again = json.dumps(dict(reversed(members.items())), indent=2, ensure_ascii=False).encode()
+    assert verified(again, headers).variant == "v2"
+    assert reason(again, {"X-Signature": headers["X-Signature"]}) == "bad_signature"
 
 
 def test_several_secrets_the_newest_first_and_a_foreign_one_never() -> None:
