@@ -15,7 +15,7 @@ WAITING_MAX = 200
 
 
 class UnavailableError(Exception):
-    """Kafka cannot be asked now. The text is ours and is shown: what does not answer, in one sentence without personal data."""
+    """Kafka cannot be asked now. The text is ours and is shown: who does not answer or allow it, and what to do; no personal data."""
 
 
 class RefusedError(Exception):

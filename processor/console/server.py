@@ -154,7 +154,7 @@ def _problem(exc: Exception, request: web.Request) -> tuple[int, str, str]:
         case RefusedError():
             return 409, "That is not possible", str(exc)
         case UnavailableError():
-            return 503, "Kafka does not answer", f"{exc} Reload the page to try again; calls and retries go on without it."
+            return 503, "Kafka cannot be asked now", f"{exc} Reload the page to try again; calls and retries go on without it."
         case TimeoutError():
             return 503, "No answer in time", f"It took longer than {ANSWER_S:.0f} seconds. Narrow the search, or try again later."
     if not isinstance(exc, LoggedFaultError):

@@ -383,7 +383,7 @@ async def test_the_overview_stays_while_kafka_is_away(monkeypatch: pytest.Monkey
         for path in ("/waiting", "/dead-letters", "/dead-letters/redrive", "/request?id=x"):
             status, text = await visitor.get(path)
             assert status == 503
-            assert "Kafka does not answer" in text
+            assert "Kafka cannot be asked now" in text
 
 
 async def test_slow_operations_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
