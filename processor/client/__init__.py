@@ -12,6 +12,7 @@ from processor.client.errors import (
     InvalidSettingsError,
     ResultTimeoutError,
     TooManyWaitingError,
+    UnreadableResultError,
 )
 from processor.client.results import VerificationResult
 from processor.contract.codes import ErrorCode, ErrorType
@@ -35,6 +36,7 @@ __all__ = [
     "Source",
     "Status",
     "TooManyWaitingError",
+    "UnreadableResultError",
     "VerificationClient",
     "VerificationResult",
 ]

@@ -162,6 +162,7 @@ class VerificationClient:
             ResultTimeoutError: if none came in time; the request goes on.
             InvalidRequestError: if it breaks the contract, or its id is in use with another content; nothing was published.
             BrokersUnavailableError: if it was not acknowledged within the time, or 30 s; ask again under ``error.request_id``.
+            UnreadableResultError: if the result is of a newer version than this client; the request is done.
             TooManyWaitingError: if 100 000 requests of this client wait already; nothing was published.
             ClientClosedError: if the client is not open, or was closed before the result came; the request goes on.
         """
@@ -257,16 +258,9 @@ class VerificationClient:
                     await asyncio.sleep(_AGAIN_S)  # the reader goes on where it was
                     continue
                 for record in records:
-                    await self._hand_out(record.value)
+                    await self._router.take(record.value)
         except Exception as exc:  # noqa: BLE001 - all who wait are told, and nobody waits for what cannot come
             self._router.close(f"results can be read no more ({type(exc).__name__}); make another client", exc)
-
-    async def _hand_out(self, value: bytes | None) -> None:
-        try:
-            result = VerificationResult.parse(value)
-        except ValueError:
-            return  # of another version, or nobody's
-        await self._router.hand_out(result)
 
 
 def _chosen(request_id: str | None) -> str:

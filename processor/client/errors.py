@@ -50,6 +50,22 @@ class ResultTimeoutError(ClientError, TimeoutError):
         self.request_id = request_id
 
 
+class UnreadableResultError(ClientError):
+    """A result came that this version of the client cannot read, e.g. one with a new status: install the version of the processors.
+
+    The request is done, and its result is in the results topic.
+
+    Attributes:
+        request_id: what to look for there.
+    """
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"the result of {request_id} is of a newer version; install the client of the processors' version, and read it again"
+        )
+        self.request_id = request_id
+
+
 class ClientClosedError(ClientError):
     """The client is not open, was closed meanwhile, or can read no more results (then ``__cause__`` says why): make another one."""
 

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
-from processor.client.errors import ClientClosedError, InvalidRequestError, TooManyWaitingError
+from processor.client.errors import ClientClosedError, ClientError, InvalidRequestError, TooManyWaitingError, UnreadableResultError
 from processor.client.requests import OutgoingRequest
-from processor.client.results import VerificationResult
+from processor.client.results import VerificationResult, request_id_of
 from processor.contract.codes import ErrorCode
 from processor.contract.records import Source, Status
 
@@ -26,7 +26,7 @@ class Waiter:
 
     def __init__(self, request: OutgoingRequest) -> None:
         self.content = request.content
-        self._results: asyncio.Queue[VerificationResult | ClientClosedError] = asyncio.Queue()  # a progress and a final result, as a rule
+        self._results: asyncio.Queue[VerificationResult | ClientError] = asyncio.Queue()  # a progress and a final result, as a rule
         self._source: Source | None = None
         self._conflicts: list[VerificationResult] = []  # read before the position of our own record was known
 
@@ -44,8 +44,8 @@ class Waiter:
         elif self._source is None:
             self._conflicts.append(result)
 
-    def close(self, error: ClientClosedError) -> None:
-        """Nothing more comes."""
+    def fail(self, error: ClientError) -> None:
+        """Nothing more comes that could be read."""
         self._results.put_nowait(error)
 
     async def next(self) -> VerificationResult:
@@ -53,9 +53,10 @@ class Waiter:
 
         Raises:
             ClientClosedError: if no more can come.
+            UnreadableResultError: if it came, and is of a newer version.
         """
         found = await self._results.get()
-        if isinstance(found, ClientClosedError):
+        if isinstance(found, ClientError):
             raise found
         return found
 
@@ -116,6 +117,17 @@ class ResultRouter:
             while not queue.empty():  # reading may wait for room in it
                 queue.get_nowait()
 
+    async def take(self, value: bytes | None) -> None:
+        """The value of a record of the results topic. One that cannot be read ends the waits for it: no other one will come."""
+        try:
+            result = VerificationResult.parse(value)
+        except ValueError:
+            request_id = request_id_of(value) or ""
+            for waiter in self._waiting.get(request_id, ()):
+                waiter.fail(UnreadableResultError(request_id))
+            return
+        await self.hand_out(result)
+
     async def hand_out(self, result: VerificationResult) -> None:
         """Give a result to all who wait for it. Waits for the slowest stream, once ``KEPT_MAX`` results are untaken there."""
         for waiter in self._waiting.get(result.request_id or "", ()):
@@ -135,7 +147,7 @@ class ResultRouter:
         self._ended = (why, cause)
         for waiters in self._waiting.values():
             for waiter in waiters:
-                waiter.close(self._error())
+                waiter.fail(self._error())
         for queue in self._streams:
             if not queue.full():  # else its reader waits for nothing, and will see that it has ended
                 queue.put_nowait(None)

@@ -86,5 +86,14 @@ class VerificationResult:
         )
 
 
+def request_id_of(value: bytes | None) -> str | None:
+    """The request id in a value that ``VerificationResult.parse`` refuses; None if it has none, and is nobody's result."""
+    try:
+        found = orjson.loads(value or b"")["request_id"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
 def _error(found: Mapping[str, Any]) -> ErrorInfo:
     return ErrorInfo(ErrorType(found["type"]), read_code(found["code"]), found["message"], found["http_status"], found["field"])

@@ -23,6 +23,7 @@ from processor.client import (
     ResultTimeoutError,
     Source,
     Status,
+    UnreadableResultError,
     VerificationClient,
     VerificationResult,
 )
@@ -117,6 +118,8 @@ def caught(error: Exception) -> str | None:
         assert_type(error.code, str)
         return error.field
     if isinstance(error, BrokersUnavailableError):
+        return error.request_id
+    if isinstance(error, UnreadableResultError):
         return error.request_id
     if isinstance(error, ResultTimeoutError):
         late: TimeoutError = error

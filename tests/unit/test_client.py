@@ -28,6 +28,7 @@ from processor.client import (
     Source,
     Status,
     TooManyWaitingError,
+    UnreadableResultError,
     VerificationClient,
     VerificationResult,
 )
@@ -168,6 +169,20 @@ async def test_a_conflict_is_for_the_record_that_it_names(published_first: bool)
         assert await asyncio.wait_for(waiter.next(), 1) == ours
 
 
+@pytest.mark.parametrize("value", [value_of().replace(b'"succeeded"', b'"postponed"'), value_of().replace(b'"final"', b'"partial"')])
+async def test_a_result_of_a_newer_version_ends_the_wait_for_it(value: bytes) -> None:
+    router = ResultRouter()
+    with router.waiting(aml()) as waiter, router.waiting(aml("r-2")) as other:
+        for nobodys in (None, b"{", b"[]", b"{}", b'{"request_id":7}', b'{"request_id":"r-3"}'):
+            await router.take(nobodys)
+        await router.take(value)
+        await router.take(value_of(request_id="r-2"))
+        with pytest.raises(UnreadableResultError, match="newer version") as caught:
+            await asyncio.wait_for(waiter.next(), 1)
+        assert caught.value.request_id == "r-1"
+        assert (await asyncio.wait_for(other.next(), 1)).request_id == "r-2", "the others go on"
+
+
 async def test_two_contents_under_one_id_cannot_be_waited_for_at_once() -> None:
     router = ResultRouter()
     with router.waiting(aml()):
@@ -258,7 +273,7 @@ async def test_the_end_is_told_to_all_who_wait_and_to_those_who_come_later() -> 
 def test_every_error_of_the_client_is_a_client_error() -> None:
     public = [getattr(processor.client, name) for name in processor.client.__all__]
     errors = [found for found in public if inspect.isclass(found) and issubclass(found, BaseException)]
-    assert len(errors) == 7
+    assert len(errors) == 8
     assert all(issubclass(error, ClientError) for error in errors)
     assert issubclass(InvalidRequestError, ValueError)
     assert issubclass(ResultTimeoutError, TimeoutError)
