@@ -147,6 +147,18 @@ class ErrorCode(StrEnum):
     EMPTY = "empty", _CONTRACT, "the value is empty, or white space", _OBJECT
     TOO_LARGE = "too_large", _CONTRACT, "the value is longer than 1 048 588 bytes", "name files by reference instead of carrying them"
     KEY_TOO_LARGE = "key_too_large", _CONTRACT, "the key is longer than 16 384 bytes", "use a short key, e.g. the id of the user"
+    BATCH_TOO_LARGE = (
+        "batch_too_large",
+        _CONTRACT,
+        "the producer's batch unpacks to more than 16 MiB; its records have one answer, under the position of the last",
+        "publish them again in smaller batches (`batch.size`, `max.request.size`); the message names their offsets",
+    )
+    BATCH_UNREADABLE = (
+        "batch_unreadable",
+        _CONTRACT,
+        "the batch, or the rest of it, is broken or of an unknown codec; its records have one answer, under the position of the last",
+        "publish them again; the message names their offsets",
+    )
     FRAMED = "framed", _CONTRACT, "a schema registry's serialiser put five bytes before the JSON", "send plain JSON"
     COMPRESSED = "compressed", _CONTRACT, "the value itself is gzip", "send plain JSON and let the producer compress"
     NOT_UTF8 = "not_utf8", _CONTRACT, "the value is not UTF-8", "send UTF-8"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from processor.contract.codes import Code, ErrorType
+from processor.contract.codes import Code, ErrorCode, ErrorType
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -63,6 +63,17 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """Records that could not be read, as they stand in one batch. ``size_bytes``: of that batch in the log, packed."""
+
+    code: ErrorCode  # BATCH_TOO_LARGE or BATCH_UNREADABLE
+    first: int  # offset
+    last: int  # offset
+    size_bytes: int
+    detail: str  # what is wrong with the batch: "unpacks to more than ..."
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One delivered Kafka record, untouched: ``value`` and ``key`` are the original bytes or ``None``."""
 
@@ -71,6 +82,7 @@ class Record:
     value: bytes | None
     headers: Headers = ()
     timestamp_ms: int = 0
+    unread: Unread | None = None  # it stands for records that cannot be read, at the offset of the last; all else is empty
 
     @property
     def size_bytes(self) -> int:

@@ -160,6 +160,7 @@ FINISHED = _counter("finished_records", "input records completed by a committed 
 RECOVERIES = _counter("lane_recoveries", "partitions taken over, their former owner fenced and their position read")
 RECOVERY_TIME = _histogram("lane_recovery_seconds", "time of such a takeover", buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30, 120, 600))
 FENCES = _counter("fences", "lanes ended because somebody else has taken their partition")
+UNREAD = _counter("unread_batches", "batches that were answered without being read, wholly or in part, by the code of the result", "code")
 REBALANCES = _counter("rebalances", "assignments received")
 LIVES = _counter("lives", "lives of the group member, by how they ended", "end")
 POLL_AGE = _gauge("poll_age_seconds", "since the last poll of the consumer came back; 0 while there is none", unit="seconds")

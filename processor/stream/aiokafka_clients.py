@@ -1,4 +1,4 @@
-"""aiokafka's clients with three of its names replaced, for our clients alone.
+"""aiokafka's clients with some of its names replaced, for our clients alone.
 
 aiokafka finds its classes as names of its modules. To replace one there would change every client of the process, also those of a
 service that only imports ours. So a function that uses such a name is taken over as it is, with that name standing for something else:
@@ -20,8 +20,8 @@ from aiokafka.conn import create_conn
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from processor.stream.aiokafka_headers import LenientMemoryRecords
 from processor.stream.aiokafka_metadata import AskingRequest
+from processor.stream.aiokafka_records import BoundedFetchResult, BoundedMemoryRecords
 from processor.stream.errors import is_login_refusal
 
 _FAILED: ContextVar[list[Exception]] = ContextVar("failed_connections")
@@ -78,9 +78,14 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
 
 
 class _Fetcher(Fetcher):  # type: ignore[misc]
-    """Reads header names that are not UTF-8."""
+    """Reads what can be read of a batch, within bounds, and goes on behind what cannot."""
 
-    _proc_fetch_request = with_names(Fetcher._proc_fetch_request, MemoryRecords=LenientMemoryRecords)  # noqa: SLF001 - what is replaced
+    _proc_fetch_request = with_names(
+        Fetcher._proc_fetch_request,  # noqa: SLF001 - what is replaced
+        MemoryRecords=BoundedMemoryRecords,
+        FetchResult=BoundedFetchResult,
+    )
+    fetched_records = with_names(Fetcher.fetched_records, FetchResult=BoundedFetchResult)
 
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc]

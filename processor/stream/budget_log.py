@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from processor.budget.log import Appended, Entry, LogBrokenError, LogUnavailableError
 from processor.settings import Settings
+from processor.stream.aiokafka_records import UnreadValue
 from processor.stream.clients import build_log_consumer, build_log_producer, stop_client
 from processor.stream.errors import KafkaFailedError, kafka_errors
 from processor.stream.topics import topic_names
@@ -116,6 +117,12 @@ class KafkaBudgetLog:
             except OffsetOutOfRangeError as exc:
                 raise LogBrokenError("the next offset is not there any more; was the topic purged or created again?") from exc
         records: list[ConsumerRecord] = batches.get(self._partition, [])
+        if (unread := next((r.value.unread for r in records if isinstance(r.value, UnreadValue)), None)) is not None:
+            consumer.seek(self._partition, records[0].offset)  # to go on behind it would forget calls
+            raise LogUnavailableError(
+                f"a batch of {self._partition.topic}, offsets {unread.first} to {unread.last}, {unread.detail}; something else writes to "
+                "the topic, or a disk is broken"
+            )
         if records and records[0].timestamp_type != _LOG_APPEND_TIME:
             raise LogUnavailableError(f"{self._partition.topic} has no LogAppendTime; `processor topics check` says what it must be like")
         return records

@@ -24,6 +24,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from processor.contract.records import Record, Source
 from processor.settings import Settings
 from processor.stream.aiokafka_clients import AdminClient, Consumer, Producer
+from processor.stream.aiokafka_records import UnreadValue
 from processor.stream.start_offset import Committed
 
 _REQUEST_TIMEOUT_MS = 10_000
@@ -182,6 +183,8 @@ def build_event_producer(settings: Settings) -> AIOKafkaProducer:
 
 def record_of(r: ConsumerRecord) -> Record:
     """A record as the rest of the program knows it."""
+    if isinstance(r.value, UnreadValue):
+        return Record(Source(r.topic, r.partition, r.offset), None, None, (), r.timestamp, r.value.unread)
     return Record(Source(r.topic, r.partition, r.offset), r.key, r.value, tuple(r.headers), r.timestamp)
 
 

@@ -15,7 +15,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from processor.contract.headers import peek_due_ms, peek_session
-from processor.contract.records import Hint, Output, Record
+from processor.contract.records import Hint, Output, Record, Source, Unread
 from processor.observe import metrics
 from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
@@ -117,6 +117,8 @@ class Lane:
         for record in records:
             if not self.offsets.deliver(record.source.offset):
                 continue
+            if record.unread is not None:
+                _note_unread(record.source, record.unread)
             self._held_bytes += record.size_bytes
             due_ms = peek_due_ms(record) if self._holds_undue else None
             if due_ms is not None and due_ms > now_ms and not self._hints.wake(record, now_ms):
@@ -291,3 +293,8 @@ class Lane:
             "finished": len(self._finished),
             "held_bytes": self._held_bytes,
         }
+
+
+def _note_unread(source: Source, unread: Unread) -> None:
+    metrics.UNREAD.labels(unread.code).inc()
+    log.error("batch_unread", source=str(source), code=unread.code, first=unread.first, last=unread.last, size_bytes=unread.size_bytes)

@@ -13,6 +13,8 @@ _DAY_S = 86_400
 _REQUEST_BYTES_MAX = 1_048_588  # Kafka's default of max.message.bytes
 _DEAD_LETTER_RETENTION_S = 30 * _DAY_S
 _DEAD_LETTER_RETENTION_S_MIN = 3 * _DAY_S  # somebody must be able to look after a weekend
+_CODECS = frozenset({"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"})  # what our readers read
+_CLOCK_MS_MIN = 3_600_000  # Kafka's default of message.timestamp.after.max.ms
 _MARGIN_BYTES = 65_536  # our headers, beside the original record
 
 
@@ -169,6 +171,49 @@ def repair_warnings(settings: Settings, found: Mapping[str, TopicFound]) -> list
         return []
     text = f"{names.repairs}: retention.ms is {repairs_ms}, that of {names.dead_letters} {dead_letters_ms}: a dead letter whose repair is "
     return [f"{text}forgotten could be redriven twice; raise retention.ms of {names.repairs} above that"]
+
+
+def config_warnings(specs: Iterable[TopicSpec], found: Mapping[str, TopicFound]) -> list[str]:
+    """What lets a topic work today and lose, refuse or hide records on a bad day, each with what to do."""
+    return [
+        f"{spec.name}: {text}"
+        for spec in specs
+        if spec.name in found
+        for text in (*_codec_warnings(found[spec.name]), *_clock_warnings(found[spec.name]), *_replica_warnings(spec, found[spec.name]))
+    ]
+
+
+def _codec_warnings(found: TopicFound) -> list[str]:
+    codec = found.configs.get("compression.type", "producer")
+    return [] if codec in _CODECS else [f"compression.type is {codec}, which cannot be read here; set it to producer"]
+
+
+def _clock_warnings(found: TopicFound) -> list[str]:
+    if found.configs.get("message.timestamp.type", "CreateTime") == "LogAppendTime":
+        return []  # the broker's clock stamps, and refuses nothing
+    limits = ((name, found.configs.get(name, "")) for name in ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms"))
+    return [
+        f"{name} is {value}: the broker refuses records of a machine whose clock is off by that; raise it to {_CLOCK_MS_MIN}, or set "
+        "message.timestamp.type to LogAppendTime"
+        for name, value in limits
+        if value.isdecimal() and int(value) < _CLOCK_MS_MIN
+    ]
+
+
+def _replica_warnings(spec: TopicSpec, found: TopicFound) -> list[str]:
+    wanted = int(found.configs.get("min.insync.replicas", "1"))
+    texts = []
+    if wanted > found.replication:
+        texts.append(f"min.insync.replicas is {wanted}, with {found.replication} replicas: nothing can be written; lower it")
+    elif wanted == found.replication > 1:
+        texts.append(f"min.insync.replicas is {wanted}, as many as there are replicas: one broker away stops all writing; lower it by one")
+    if spec.is_log:
+        return texts  # the rest is a fault there
+    if found.replication >= 3 and wanted < 2:  # noqa: PLR2004 - Kafka's usual pair
+        texts.append("min.insync.replicas is 1: the loss of one broker can lose acknowledged records; set it to 2")
+    if found.configs.get("unclean.leader.election.enable", "false") == "true":
+        texts.append("unclean.leader.election.enable is true: a broker that comes back can undo acknowledged records; set it to false")
+    return texts
 
 
 def unread_topics(settings: Settings, existing: Iterable[str]) -> list[str]:

@@ -16,7 +16,16 @@ from processor.stream.admin import admin_client
 from processor.stream.aiokafka_clients import AdminClient
 from processor.stream.clients import build_group_consumer, stop_client
 from processor.stream.errors import KafkaFailedError, NotAuthorizedError, failure_of, kafka_deadline
-from processor.stream.topics import TopicFound, TopicSpec, all_faults, memory_warnings, repair_warnings, topic_specs, unread_topics
+from processor.stream.topics import (
+    TopicFound,
+    TopicSpec,
+    all_faults,
+    config_warnings,
+    memory_warnings,
+    repair_warnings,
+    topic_specs,
+    unread_topics,
+)
 
 _DEADLINE_S = 60.0
 
@@ -54,7 +63,7 @@ async def check_topics(settings: Settings, *, only: str | None = None) -> Topics
         if only is not None:
             return TopicsReport(all_faults(specs, found), [], [])
         existing = await admin.list_topics()
-    return TopicsReport(all_faults(specs, found), _warnings(settings, found), unread_topics(settings, existing))
+    return TopicsReport(all_faults(specs, found), _warnings(settings, specs, found), unread_topics(settings, existing))
 
 
 async def apply_topics(settings: Settings, *, partitions: int, replication: int) -> TopicsApplied:
@@ -71,11 +80,11 @@ async def apply_topics(settings: Settings, *, partitions: int, replication: int)
         await _create(settings, admin, missing, replication)
         found = await _wait_found(settings, admin, specs)
     await _commit_beginnings(settings, [spec for spec in missing if not spec.is_log])
-    return TopicsApplied(tuple(spec.name for spec in missing), (*all_faults(specs, found), *_warnings(settings, found)))
+    return TopicsApplied(tuple(spec.name for spec in missing), (*all_faults(specs, found), *_warnings(settings, specs, found)))
 
 
-def _warnings(settings: Settings, found: dict[str, TopicFound]) -> list[str]:
-    return [*memory_warnings(settings, found), *repair_warnings(settings, found)]
+def _warnings(settings: Settings, specs: tuple[TopicSpec, ...], found: dict[str, TopicFound]) -> list[str]:
+    return [*memory_warnings(settings, found), *repair_warnings(settings, found), *config_warnings(specs, found)]
 
 
 async def _find(settings: Settings, admin: AdminClient, specs: tuple[TopicSpec, ...]) -> dict[str, TopicFound]:

@@ -15,7 +15,7 @@ from page_examples import examples
 
 ROOT = Path(__file__).parent.parent.parent
 # what the client needs: Kafka's client, JSON and its schemas, settings, and what these need themselves
-NEEDED = {"aiokafka", "jsonschema_rs", "orjson", "pydantic", "pydantic_settings"}
+NEEDED = {"aiokafka", "cramjam", "jsonschema_rs", "orjson", "pydantic", "pydantic_settings"}
 NEEDED_BY_THOSE = {"annotated_types", "async_timeout", "dotenv", "packaging", "pydantic_core", "typing_extensions", "typing_inspection"}
 IMPORTED = """
 import json, sys

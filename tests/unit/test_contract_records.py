@@ -277,6 +277,13 @@ def test_a_retry_carries_the_callers_own_bytes() -> None:
     assert schemas.faults("hop-headers.v1", headers) == []
 
 
+def test_a_dead_letter_of_a_record_without_key_and_value_has_its_position_as_key() -> None:
+    """aiokafka's producer sends no record without both: the lane would stop at it for ever."""
+    error = ErrorInfo(ErrorType.INVALID_REQUEST, ErrorCode.TOMBSTONE, "no value")
+    output = dead_letter_output(rec(None, key=None), Hop(SOURCE, 5), error, failed_ms=9, value_bytes_max=100)
+    assert (output.key, output.value) == (str(SOURCE).encode(), None)
+
+
 def test_a_dead_letter_keeps_the_bytes_and_says_why_without_them() -> None:
     error = ErrorInfo(ErrorType.INVALID_REQUEST, ErrorCode.UNKNOWN_FIELD, "Mitteilung für Ada", None, "input.ñ")
     output = dead_letter_output(rec(b"x" * 100), Hop(SOURCE, 5), error, failed_ms=9, value_bytes_max=100)

@@ -6,7 +6,7 @@ import pytest
 
 from processor.contract.records import Output, OutputKind
 from processor.settings import load_settings
-from processor.stream.topics import TopicFound, TopicNames, repair_warnings, topic_faults, topic_specs, unread_topics
+from processor.stream.topics import TopicFound, TopicNames, config_warnings, repair_warnings, topic_faults, topic_specs, unread_topics
 
 
 def test_outputs_find_their_topic_and_an_unknown_delay_is_an_error() -> None:
@@ -70,3 +70,41 @@ def test_a_delay_topic_that_nobody_reads_is_named() -> None:
     (warning,) = unread_topics(settings, existing)
     assert warning.startswith("v.x.retry.1h: ")
     assert unread_topics(settings, []) == []
+
+
+@pytest.mark.parametrize(
+    ("replication", "wrong", "named"),
+    [
+        (3, {"compression.type": "brotli"}, "compression.type is brotli"),
+        (3, {"message.timestamp.before.max.ms": "60000"}, "message.timestamp.before.max.ms is 60000"),
+        (3, {"message.timestamp.after.max.ms": "60000"}, "message.timestamp.after.max.ms is 60000"),
+        (3, {"unclean.leader.election.enable": "true"}, "unclean.leader.election.enable is true"),
+        (3, {"min.insync.replicas": "1"}, "min.insync.replicas is 1"),
+        (3, {"min.insync.replicas": "3"}, "one broker away"),
+        (2, {"min.insync.replicas": "3"}, "nothing can be written"),
+    ],
+)
+def test_configs_that_bite_on_a_bad_day_are_named_for_every_topic(replication: int, wrong: dict[str, str], named: str) -> None:
+    specs = topic_specs(load_settings(), partitions=4, replication=3)
+    as_created = {s.name: TopicFound(s.partitions, s.configs, 3) for s in specs}
+    assert config_warnings(specs, as_created) == []
+    harmless = {"compression.type": "zstd", "message.timestamp.before.max.ms": str(2**63 - 1), "message.timestamp.after.max.ms": "3600000"}
+    assert config_warnings(specs, {s.name: TopicFound(1, {**s.configs, **harmless}, 3) for s in specs}) == []
+    for spec in specs:
+        found = config_warnings(specs, {**as_created, spec.name: TopicFound(1, {**spec.configs, **wrong}, replication)})
+        stamped_by_broker = spec.is_log and "timestamp" in named
+        said_as_fault = spec.is_log and (named.startswith("unclean") or named == "min.insync.replicas is 1")
+        if said_as_fault:
+            assert any(named in text for text in topic_faults(spec, TopicFound(1, {**spec.configs, **wrong}, replication)))
+        if stamped_by_broker or said_as_fault:
+            assert found == []
+        else:
+            (text,) = found
+            assert text.startswith(f"{spec.name}: ")
+            assert named in text
+
+
+def test_a_clock_limit_is_harmless_where_the_broker_stamps() -> None:
+    (spec, *_) = topic_specs(load_settings(), partitions=4, replication=3)
+    configs = {**spec.configs, "message.timestamp.type": "LogAppendTime", "message.timestamp.before.max.ms": "1"}
+    assert config_warnings([spec], {spec.name: TopicFound(4, configs, 3)}) == []

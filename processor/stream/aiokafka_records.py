@@ -1,0 +1,207 @@
+r"""A batch that aiokafka cannot read must not stop a partition, nor one that unpacks to gigabytes the process.
+
+aiokafka unpacks a whole batch, whatever its size, and raises out of getmany() for one that it cannot read: again at each fetch, and what
+was fetched of other partitions is lost with it. Here a batch is unpacked up to a bound. What cannot be read is one *unread* record
+in place of its records, at the last of their offsets: it says why, and the reader goes on behind it.
+
+Header names that are not UTF-8 make aiokafka's parser raise, too. The rest of such a batch is parsed once more with the bad bytes
+written as ``\\xNN``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, SupportsIndex
+
+from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBase, DefaultRecordBatch, _DefaultRecordBatchPy
+from aiokafka.record.memory_records import MemoryRecords
+
+from processor.contract.codes import ErrorCode
+from processor.contract.records import Unread
+from processor.stream.unpacking import UNPACKED_BYTES_MAX, UnpackError, UnpackTooLargeError, unpack
+
+_LENGTH_AT, _LENGTH_END = 8, 12  # of any batch: base offset, then the length of the rest
+_MAGIC_AT, _LEGACY_ATTRIBUTES_AT = 16, 17
+_MAGIC = 2  # of the format since Kafka 0.11
+_HEADER = DefaultRecordBase.HEADER_STRUCT
+_HANDED_BYTES_MAX = 4 * 1024 * 1024  # of one partition, handed over at once
+
+
+class UnreadValue:
+    """The value of an unread record: a class of its own, so that no producer can make one."""
+
+    def __init__(self, unread: Unread) -> None:
+        self.unread = unread
+
+    def __len__(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _UnreadRecord:
+    offset: int
+    timestamp: int
+    value: UnreadValue
+    timestamp_type: int = 0
+    key: None = None
+    checksum: None = None
+    headers: tuple[()] = ()
+
+
+class _LenientBytes(bytearray):
+    """A buffer whose slices decode without an error; aiokafka decodes nothing but header names."""
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        part = super().__getitem__(index)
+        return _LenientBytes(part) if isinstance(part, bytearray) else part
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        del errors
+        return super().decode(encoding, "backslashreplace")
+
+
+class _Batch:
+    """A batch of aiokafka's quick parser, which reads what can be read and says what cannot."""
+
+    def __init__(self, batch: Any, raw: memoryview) -> None:
+        self._batch, self._raw = batch, raw
+        self._intact = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __next__(self) -> Any:
+        return next(self._batch)
+
+    def validate_crc(self) -> bool:
+        """False if nothing can be told of the batch, not even where it ends; one whose header makes sense is answered as unread."""
+        self._intact = bool(self._batch.validate_crc())
+        return self._intact or self._is_bounded()
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._raw[_MAGIC_AT] < _MAGIC:
+            return self._legacy()
+        return self._records()
+
+    def _legacy(self) -> Iterator[Any]:
+        """The formats before Kafka 0.11. A packed one would be unpacked by aiokafka, without a bound."""
+        if not self._intact or self._raw[_LEGACY_ATTRIBUTES_AT] & DefaultRecordBase.CODEC_MASK:
+            offset = int.from_bytes(self._raw[:_LENGTH_AT], "big")
+            yield self._unread(offset, offset, ErrorCode.BATCH_UNREADABLE, "is of a format before Kafka 0.11 and packed, or is broken", 0)
+            return
+        yield from self._batch
+
+    def _records(self) -> Iterator[Any]:
+        base, delta, stamp_ms = self._batch.base_offset, self._batch.last_offset_delta, self._batch.max_timestamp
+        try:
+            plain = self._plain()
+        except UnpackTooLargeError:
+            detail = f"unpacks to more than {UNPACKED_BYTES_MAX} bytes"
+            yield self._unread(base, base + delta, ErrorCode.BATCH_TOO_LARGE, detail, stamp_ms)
+            return
+        except UnpackError as exc:
+            yield self._unread(base, base + delta, ErrorCode.BATCH_UNREADABLE, str(exc), stamp_ms)
+            return
+        following = base
+        try:
+            for record in _read(plain, base, base + delta):
+                following = record.offset + 1
+                yield record
+        except CorruptRecordException:
+            if following <= base + delta:  # else every offset has its record, and bytes are left over
+                yield self._unread(following, base + delta, ErrorCode.BATCH_UNREADABLE, "holds a record that is broken", stamp_ms)
+
+    def _plain(self) -> bytes | memoryview:
+        """The batch as it would be without a codec.
+
+        Raises:
+            UnpackError: if its checksum is wrong, or it cannot be unpacked within the bound.
+        """
+        if not self._intact:
+            raise UnpackError("has a wrong checksum")
+        codec = self._batch.compression_type
+        if not codec:
+            return self._raw
+        header = list(_HEADER.unpack_from(self._raw))
+        header[5] &= ~DefaultRecordBase.CODEC_MASK  # the attributes
+        packed = bytes(self._raw[_HEADER.size :])
+        return b"".join((_HEADER.pack(*header), unpack(codec, packed)))
+
+    def _is_bounded(self) -> bool:
+        if self._raw[_MAGIC_AT] < _MAGIC:
+            return True
+        batch = self._batch
+        count = _HEADER.unpack_from(self._raw)[-1]
+        return not batch.is_control_batch and batch.base_offset >= 0 and count > 0 and batch.last_offset_delta == count - 1
+
+    def _unread(self, first: int, last: int, code: ErrorCode, detail: str, stamp_ms: int) -> _UnreadRecord:
+        return _UnreadRecord(last, stamp_ms, UnreadValue(Unread(code, first, last, len(self._raw), detail)))
+
+
+def _read(plain: bytes | memoryview, first: int, last: int) -> Iterator[Any]:
+    """The records of a batch without a codec.
+
+    Raises:
+        CorruptRecordException: at the first one that is broken, or has an offset that is none of the batch's.
+    """
+    count, following = 0, first
+    try:
+        for record in DefaultRecordBatch(plain):
+            if not following <= record.offset <= last:
+                raise CorruptRecordException
+            count, following = count + 1, record.offset + 1
+            yield record
+    except UnicodeDecodeError:
+        slow = _DefaultRecordBatchPy(bytes(plain))
+        slow._buffer = _LenientBytes(slow._buffer)  # noqa: SLF001 - no public way
+        yield from islice(slow, count, None)
+
+
+class BoundedMemoryRecords:
+    """Stands in for aiokafka's MemoryRecords."""
+
+    def __init__(self, data: bytes) -> None:
+        self._records = MemoryRecords(data)
+        self._data, self._at = memoryview(data), 0
+
+    def has_next(self) -> bool:
+        """Whether another batch is there."""
+        return bool(self._records.has_next())
+
+    def size_in_bytes(self) -> int:
+        """Size of everything."""
+        return int(self._records.size_in_bytes())
+
+    def next_batch(self) -> _Batch | None:
+        """The next batch."""
+        batch = self._records.next_batch()
+        length = int.from_bytes(self._data[self._at + _LENGTH_AT : self._at + _LENGTH_END], "big")
+        raw = self._data[self._at : self._at + _LENGTH_END + length]
+        self._at += _LENGTH_END + length
+        return _Batch(batch, raw) if batch is not None else None
+
+
+class BoundedFetchResult(FetchResult):  # type: ignore[misc]
+    """Stands in for aiokafka's FetchResult: hands over records of so many bytes at once, not only so many records."""
+
+    _partition_records: Any
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """The next records; what is left stays for the next call. An unread batch ends the turn: it has cost enough."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        taken: list[Any] = []
+        size_bytes = 0
+        for record in self._partition_records:
+            taken.append(record)
+            size_bytes += _HANDED_BYTES_MAX if isinstance(record.value, UnreadValue) else len(record.value or b"") + len(record.key or b"")
+            if size_bytes >= _HANDED_BYTES_MAX or len(taken) == max_records:
+                self._update_position()
+                return taken
+        self._update_position()
+        self._partition_records = None
+        return taken

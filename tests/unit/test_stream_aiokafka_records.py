@@ -1,0 +1,177 @@
+"""Batches as a broker hands them over, good and bad: every offset is read, or answered by an unread record that names it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record._crc32c import crc
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
+
+from processor.contract.codes import ErrorCode
+from processor.stream.aiokafka_records import BoundedFetchResult, BoundedMemoryRecords, UnreadValue
+from processor.stream.partitions import TopicPartition
+from processor.stream.unpacking import UNPACKED_BYTES_MAX
+
+TP = TopicPartition("t", 0)
+CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+
+
+def batch(base: int, *values: bytes, codec: int = 0, header: str | None = None) -> bytearray:
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=codec, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=2**31 - 1
+    )
+    for number, value in enumerate(values):
+        builder.append(offset=number, timestamp=1000 + number, key=b"k", value=value, headers=[(header, b"x")] if header else [])
+    raw = bytearray(builder.build())
+    struct.pack_into(">q", raw, 0, base)
+    return raw
+
+
+def stamped(raw: bytearray) -> bytearray:
+    """With the right checksum, after something was changed."""
+    struct.pack_into(">I", raw, 17, crc(bytes(raw[21:])))
+    return raw
+
+
+def read(data: bytes, start: int = 0) -> list[Any]:
+    return list(PartitionRecords(TP, BoundedMemoryRecords(data), [], start, None, None, check_crcs=True, isolation_level=READ_COMMITTED))
+
+
+def seen(data: bytes, start: int = 0) -> list[tuple[int, Any]]:
+    """Offsets, with values or with code, first and last offset of what is unread."""
+    return [
+        (r.offset, (u.code, u.first, u.last) if isinstance(r.value, UnreadValue) and (u := r.value.unread) else r.value)
+        for r in read(data, start)
+    ]
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+def test_every_codec_is_read(codec: int) -> None:
+    data = bytes(batch(10, b"a", b"b", codec=codec) + batch(12, b"c"))
+    assert seen(data, 10) == [(10, b"a"), (11, b"b"), (12, b"c")]
+    assert seen(data, 11) == [(11, b"b"), (12, b"c")], "a fetch may begin in the middle of a batch"
+    assert [r.timestamp for r in read(data, 10)] == [1000, 1001, 1000]
+
+
+@pytest.mark.parametrize("codec", list(CODECS.values())[1:], ids=list(CODECS)[1:])
+def test_a_batch_that_grows_beyond_the_bound_is_answered_at_its_last_offset(codec: int) -> None:
+    bomb = batch(5, *[b" " * (UNPACKED_BYTES_MAX // 3)] * 4, codec=codec)
+    assert seen(bytes(batch(4, b"before") + bomb + batch(9, b"after")), 4) == [
+        (4, b"before"),
+        (8, (ErrorCode.BATCH_TOO_LARGE, 5, 8)),
+        (9, b"after"),
+    ]
+
+
+def _cut(raw: bytearray) -> bytearray:
+    del raw[-20:]
+    struct.pack_into(">i", raw, 8, len(raw) - 12)
+    return stamped(raw)
+
+
+def _unknown_codec(raw: bytearray) -> bytearray:
+    raw[22] |= 7
+    return stamped(raw)
+
+
+def _noise(raw: bytearray) -> bytearray:
+    raw[61:] = bytes(b ^ 0x5A for b in raw[61:])
+    return stamped(raw)
+
+
+def _wrong_checksum(raw: bytearray) -> bytearray:
+    raw[70] ^= 1
+    return raw
+
+
+@pytest.mark.parametrize("codec", list(CODECS.values())[1:], ids=list(CODECS)[1:])
+@pytest.mark.parametrize("spoil", [_cut, _unknown_codec, _noise, _wrong_checksum])
+def test_a_packed_batch_that_cannot_be_read_stops_nothing_but_itself(codec: int, spoil: Callable[[bytearray], bytearray]) -> None:
+    bad = spoil(batch(5, bytes(range(200)), bytes(range(200, 0, -1)), b"c", codec=codec))
+    got = seen(bytes(bad + batch(8, b"after")), 5)
+    assert got[-1] == (8, b"after")
+    offset, (code, first, last) = got[-2]
+    assert (offset, code, last) == (7, ErrorCode.BATCH_UNREADABLE, 7)
+    assert [o for o, _ in got[:-2]] == list(range(5, first)), "what could be read was read, and nothing is missing"
+
+
+def test_a_broken_record_ends_its_batch_and_those_before_it_are_read() -> None:
+    raw = batch(5, b"a" * 50, b"b" * 50, b"c" * 50)
+    at = raw.index(b"b" * 50)
+    raw[at - 1] = 0x7F  # the length of its value
+    assert seen(bytes(stamped(raw) + batch(8, b"after")), 5) == [
+        (5, b"a" * 50),
+        (7, (ErrorCode.BATCH_UNREADABLE, 6, 7)),
+        (8, b"after"),
+    ]
+
+
+def test_a_header_name_that_is_not_utf8_is_read_with_its_bytes_written_out() -> None:
+    raw = batch(0, b"a", b"b", header="~~", codec=0)
+    at = raw.rindex(b"~~")
+    raw[at : at + 2] = b"\xff\xfe"
+    assert [(r.value, r.headers[0][0]) for r in read(bytes(stamped(raw)))] == [(b"a", "~~"), (b"b", "\\xff\\xfe")]
+
+
+def test_a_wrong_checksum_whose_header_makes_no_sense_is_an_error() -> None:
+    """To go on behind it would lose requests that nobody can name."""
+    raw = batch(5, b"a", b"b")
+    struct.pack_into(">i", raw, 23, 7_000_000)  # the last offset delta
+    with pytest.raises(CorruptRecordException):
+        read(bytes(raw + batch(7, b"after")), 5)
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+def test_batches_of_old_formats_are_read_unless_they_are_packed(magic: int) -> None:
+    def legacy(codec: int) -> bytes:
+        builder = LegacyRecordBatchBuilder(magic=magic, compression_type=codec, batch_size=10_000)
+        builder.append(0, timestamp=1, key=None, value=b"old")
+        return bytes(builder.build())
+
+    assert seen(legacy(0)) == [(0, b"old")]
+    assert seen(legacy(1)) == [(0, (ErrorCode.BATCH_UNREADABLE, 0, 0))]
+
+
+class _Assignment:
+    """As much of aiokafka's as a FetchResult asks for."""
+
+    active = True
+
+    def __init__(self, position: int) -> None:
+        self.position, self.paused = position, False
+
+    def state_value(self, tp: TopicPartition) -> _Assignment:
+        assert tp == TP
+        return self
+
+    def consumed_to(self, position: int) -> None:
+        self.position = position
+
+
+def turns(data: bytes, start: int, count_max: int = 500) -> list[list[int]]:
+    assignment = _Assignment(start)
+    records = PartitionRecords(TP, BoundedMemoryRecords(data), [], start, None, None, check_crcs=True, isolation_level=READ_COMMITTED)
+    result = BoundedFetchResult(TP, assignment=assignment, partition_records=records, backoff=0.1)
+    found = []
+    while result.has_more():
+        taken = result.getall(count_max)
+        found.append([r.offset for r in taken])
+        assert not taken or assignment.position > taken[-1].offset
+    return [offsets for offsets in found if offsets]
+
+
+def test_records_are_handed_over_by_count_and_by_bytes() -> None:
+    assert turns(bytes(batch(0, *[b"x"] * 5)), 0, 2) == [[0, 1], [2, 3], [4]]
+    assert turns(bytes(batch(0, *[b" " * 900_000] * 12, codec=1)), 0) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
+def test_each_unread_batch_ends_a_turn() -> None:
+    bomb = [b" " * (UNPACKED_BYTES_MAX + 1)]
+    data = bytes(batch(0, b"a") + batch(1, *bomb, codec=4) + batch(2, *bomb, codec=4) + batch(3, b"b"))
+    assert turns(data, 0) == [[0, 1], [2], [3]]
