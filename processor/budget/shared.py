@@ -31,9 +31,8 @@ from processor.contract.codes import ErrorCode
 
 log = structlog.get_logger(__name__)
 
-_CLOSE_S = 1.0
+_CLOSE_S = _DISPATCH_S = 1.0
 _PACER_BURST = 2  # with 1, all time by which a timer is late is lost
-_DISPATCH_S = 1.0
 _START_S_MAX = 1.0  # the loop's clock stands still while the machine sleeps: look again, whatever it says
 _NAMING_S = 20.0
 

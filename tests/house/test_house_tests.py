@@ -31,7 +31,6 @@ HELD_BY = {
     "repair/topic_reader.py": "test_integration_repair",
     "runtime/monitoring_server.py": "test_integration_observe",
     "stream/admin.py": "test_integration_operations",
-    "stream/aiokafka_headers.py": "test_integration_bad_input",
     "stream/publisher.py": "test_stream_group_member",
     "stream/topics_admin.py": "test_integration_operations",
     "stream/transactions.py": "test_integration_offsets",
