@@ -46,7 +46,14 @@ class ConfigurationError(Exception):
 
 
 class Settings(BaseSettings):
-    """Everything a processor is told."""
+    """Everything that a process of ours is configured with: one frozen group for each part, e.g. ``settings.budget``.
+
+    A value that is built is usable: every group has checked its members and what they mean together. Durations are seconds
+    (``..._s``), sizes bytes (``..._bytes_max``). Secrets are ``SecretStr``; ask the group for the text (``settings.didit.key()``),
+    which reads a mounted file again at each call. Pass a group, not the whole, to what needs only one.
+
+    Build it with ``load_settings``, which names the variable of each fault.
+    """
 
     model_config = SettingsConfigDict(env_prefix="VP_", env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -65,8 +72,16 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment.
 
+    Args:
+        overrides: groups by name, as a mapping or a built group; they go before the environment. For tests and for
+            ``processor.client``; a service is configured by its environment alone.
+
     Raises:
-        ConfigurationError: with every fault, its variable, and no value.
+        ConfigurationError: with every fault at once, one a line, each with its variable and without its value.
+
+    Example:
+        >>> load_settings(kafka={"bootstrap": "kafka:9092"}).kafka.topic_prefix
+        'verification'
     """
     try:
         return Settings(**overrides)
