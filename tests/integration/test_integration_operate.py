@@ -113,7 +113,7 @@ async def outage(rig: Rig, replicas: list[ProcessorProcess], page: OperatorPage)
     await rig.until(lambda: total(scrape(*replicas), "vp_breaker_open", operation="session.create") == 3, "open breakers", 60.0)
     assert "Didit fails on session.create" in (await overview(rig))["diagnosis"]["verdict"]
     assert "Didit fails on session.create" in await asyncio.to_thread(page.get, "/")
-    assert (await command(rig, "status")).decode().count("breaker open") == 1
+    assert "session.create" in (await command(rig, "status")).decode(), "the verdict names what fails"
     rig.simulator.post("/_sim/faults", {"rates": {}})
     await rig.wait_finals(BACKLOG + 100, 120.0)
     await rig.until(lambda: total(scrape(*replicas), "vp_breaker_open") == 0, "closed breakers", 60.0)

@@ -68,7 +68,7 @@ async def test_s08_what_the_provider_repeats_stays_where_it_belongs(kafka: Local
         for path in ("/", "/dead-letters", "/dead-letters/redrive", "/request?id=s08-0", "/request?id=s08-1", "/waiting"):
             seen += (await asyncio.to_thread(page.html, path)).encode()
         dead = await rig.records("dead-letters")
-        position = f"{dead[0].partition}:{dead[0].offset}"
+        position = f"{dead[0].source.partition}:{dead[0].source.offset}"
         for spoken in (
             ("status",),
             ("status", "--json"),
