@@ -168,7 +168,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
         Graph("Memory", "resident, and held by records", "bytes",
               (('process_resident_memory_bytes{job=~"verification-.*"}', "{{job}} {{instance}}"),
                ('vp_lane_bytes{job!~".*webhooks"}', "{{instance}} records"))),
-        Graph("Records in the processes", "by where they are", "short", (("sum by (place) (vp_lane_records)", "{{place}}"),), stacked=True),
+        Graph("Records in the processes", "by where they are", "short", (("sum by (state) (vp_lane_records)", "{{state}}"),), stacked=True),
         Graph("Versions", "processes of each", "short",
               (("count by (version, python) (vp_build_info)", "{{version}}, Python {{python}}"),)),
     )),

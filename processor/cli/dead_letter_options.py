@@ -87,7 +87,7 @@ async def read_index(settings: Settings) -> DeadLetterIndex:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def explain_errors() -> Iterator[None]:
     """Errors as people need them: ours, once, instead of the clients' own."""
     try:
         with kafka_or_fail(then="Then run the same command again: it goes on where it stopped."):

@@ -28,10 +28,10 @@ from processor.cli.dead_letter_options import (
     bar,
     check_narrow,
     confirm,
+    explain_errors,
     print_summary,
     read_index,
     read_selection,
-    told,
 )
 from processor.cli.kafka import FAILED
 from processor.cli.options import fail, login, settings_or_fail
@@ -67,7 +67,7 @@ def list_dead_letters(
     """List open dead letters, the oldest first, and how many there are of each reason. With --json one a line, all of them."""
     settings = settings_or_fail()
     selection = read_selection(reason, operation, request_id, key, at, since, until, limit)
-    with told():
+    with explain_errors():
         index = asyncio.run(read_index(settings))
     statuses = {DeadLetterStatus.REDRIVEN, DeadLetterStatus.DISCARDED} if handled else {DeadLetterStatus.OPEN}
     found = select(index.dead_letters, replace(selection, count_max=None), statuses=statuses)
@@ -94,7 +94,7 @@ def show(
     """Show one dead letter: why it failed, where it came from, and its document with every value masked."""
     settings = settings_or_fail()
     ((partition, offset),) = read_selection(at=[position]).positions
-    with told():
+    with explain_errors():
         found = asyncio.run(read_dead_letter(settings, partition, offset))
     if found is None:
         fail(f"there is no dead letter at {position} (any more); `processor deadletters list` shows those that are there", FAILED)
@@ -134,7 +134,7 @@ def redrive(
     """
     settings, named = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
     check_narrow(named, everything=everything)
-    with told():
+    with explain_errors():
         index = asyncio.run(read_index(settings))
     selection = replace(named, in_doubt=in_doubt, replays_max=replays_max)
     plan = make_plan(
@@ -151,7 +151,7 @@ def redrive(
     if dry_run or not plan.chosen:
         return
     confirm(f"Redrive {len(plan.chosen)}?", yes=yes)
-    with told(), bar("redriving", len(plan.chosen)) as advance:
+    with explain_errors(), bar("redriving", len(plan.chosen)) as advance:
         done = asyncio.run(actions.redrive(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
     print_summary(done, "redriven")
     if done.last_due_ms is not None:
@@ -179,14 +179,14 @@ def discard(
     """Note that dead letters need nothing more: they are listed no more. The topic keeps them as long as any other."""
     settings, selection = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
     check_narrow(selection, everything=everything)
-    with told():
+    with explain_errors():
         index = asyncio.run(read_index(settings))
     chosen = select(index.dead_letters, selection, statuses={DeadLetterStatus.OPEN})
     typer.echo(f"{len(chosen)} to discard")
     if dry_run or not chosen:
         return
     confirm(f"Discard {len(chosen)}?", yes=yes)
-    with told(), bar("discarding", len(chosen)) as advance:
+    with explain_errors(), bar("discarding", len(chosen)) as advance:
         done = asyncio.run(actions.discard(settings, chosen, by=by or login(), note=note, on_progress=advance))
     print_summary(done, "discarded")
 
@@ -200,7 +200,7 @@ def find(
     if read_request_id(request_id) is None or any("\ud800" <= char <= "\udfff" for char in request_id):  # bytes that are no UTF-8
         fail("that cannot be a request_id: it has 1 to 128 characters, none of them a control character or half of a character")
     settings = settings_or_fail()
-    with told():
+    with explain_errors():
         found = asyncio.run(request_history(settings, request_id))
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(asdict(found)) + b"\n")

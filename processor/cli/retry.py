@@ -51,7 +51,7 @@ def retry_list(
     Exit status: 0, also if nothing waits; 1 if Kafka cannot be asked; 2 if the configuration or an option is wrong.
     """
     settings = settings_or_fail()
-    index, found = _look(settings, _selection(reason, operation, request_id, due_within, None))
+    index, found = _find_delayed(settings, _selection(reason, operation, request_id, due_within, None))
     now_ms = clock_ms()
     view = delayed_view(found, now_ms, complete=index.complete)
     if as_json:
@@ -90,7 +90,7 @@ def retry_release(
         fail("--all goes with no filter but --limit; leave one of them out")
     if not everything and not wanted.narrows:
         fail("say what to release: --reason, --operation, --request-id, --due-within, or --all; `processor retry list` shows what waits")
-    index, found = _look(settings, wanted)
+    index, found = _find_delayed(settings, wanted)
     if not found:
         typer.echo(_none_selected(index))
         return
@@ -116,7 +116,7 @@ def _ask(count: int) -> None:
         fail("nothing was released; --yes releases without asking", _NOT_ALL)
 
 
-def _look(settings: Settings, wanted: DelayedSelection) -> tuple[DelayedIndex, list[DelayedRecord]]:
+def _find_delayed(settings: Settings, wanted: DelayedSelection) -> tuple[DelayedIndex, list[DelayedRecord]]:
 
     async def look() -> DelayedIndex:
         index = DelayedIndex(settings)

@@ -35,7 +35,7 @@ def status(*, as_json: AsJson = False) -> None:
         else:
             Console().print(render_status.screen(seen))
 
-    _look(show)
+    _with_monitor(show)
 
 
 @app.command()
@@ -50,14 +50,14 @@ def lag(*, as_json: AsJson = False) -> None:
             Console().print(render_status.lag_table(partitions))
             typer.echo(f"{sum(p.unfinished for p in partitions)} records are not done; `processor status` says how long they take")
 
-    _look(show)
+    _with_monitor(show)
 
 
 @app.command()
 def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds between two looks")] = 2.0) -> None:
     """The screen of `processor status`, live, until interrupted."""
 
-    async def look(monitor: GroupMonitor) -> RenderableType:
+    async def render(monitor: GroupMonitor) -> RenderableType:
         try:
             return render_status.screen(await monitor.overview())
         except KafkaFailedError as exc:  # the brokers may come back
@@ -67,25 +67,25 @@ def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds
         console = Console()
         with Live(Text("looking ..."), console=console, screen=True, auto_refresh=False) as live:
             while True:
-                seen = await look(monitor)
+                seen = await render(monitor)
                 if console.is_terminal:
                     live.update(seen, refresh=True)
                 else:  # a pipe or a file gets one screen after the other
                     console.print(seen)
                 await asyncio.sleep(every_s)
 
-    _look(show)
+    _with_monitor(show)
 
 
-def _look(show: Callable[[GroupMonitor], Awaitable[None]]) -> None:
+def _with_monitor(show: Callable[[GroupMonitor], Awaitable[None]]) -> None:
 
-    async def look() -> None:
+    async def render() -> None:
         async with monitor_for_command(settings) as monitor:
             await show(monitor)
 
     settings = settings_or_fail()
     try:
         with kafka_or_fail():
-            asyncio.run(look())
+            asyncio.run(render())
     except KeyboardInterrupt:
         raise typer.Exit from None

@@ -68,8 +68,8 @@ def judge_hint(hint: Hint, session_id: str, since_ms: int) -> Settled | None:
     payload = event.get("payload")
     if event.get("verified_by") not in _BELIEVED or not isinstance(payload, dict) or payload.get("session_id") != session_id:
         return None
-    told = payload.get("timestamp")
-    if not isinstance(told, int | float) or told * _SECOND_MS < since_ms - _SECOND_MS:  # told in whole seconds
+    stamp_s = payload.get("timestamp")
+    if not isinstance(stamp_s, int | float) or stamp_s * _SECOND_MS < since_ms - _SECOND_MS:  # told in whole seconds
         return None
     decision = payload.get("decision")
     if (

@@ -87,9 +87,9 @@ class FileReader:
 
     async def _read(self, located: Located, size_max: int) -> bytes | None:
         """The content, or None if it is longer."""
-        if located.place is FileLocation.WEB:
+        if located.location is FileLocation.WEB:
             return await self._download(located.where, size_max)
-        read = _read_disk if located.place is FileLocation.DISK else _read_store
+        read = _read_disk if located.location is FileLocation.DISK else _read_store
         return await asyncio.to_thread(read, located.where, self._allowed.roots, size_max)
 
     async def _download(self, url: str, size_max: int) -> bytes | None:

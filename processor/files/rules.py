@@ -54,7 +54,7 @@ class Allowed:
 class Located:
     """A reference that may be read. ``where`` is a path for the disk, else a URL."""
 
-    place: FileLocation
+    location: FileLocation
     where: str
 
 
@@ -87,7 +87,7 @@ def redirected(url: str, location: str, allowed: Allowed) -> str:
     """
     target = urljoin(url, location)
     found = locate(target, allowed)
-    if found.place is not FileLocation.WEB:
+    if found.location is not FileLocation.WEB:
         raise _not_allowed()
     return found.where
 

@@ -88,12 +88,12 @@ class HopSpan(_Spanned):
         """The hop ends with these outputs, at least one."""
         if self._span is None or not self._span.is_recording():
             return
-        told = next((o for o in outputs if o.about.status), outputs[0])
-        self._span.set_attribute("vp.outcome", told.about.status or str(told.kind))
-        if told.about.code is not None:
-            self._span.set_attribute("vp.error_code", told.about.code)
-        if told.about.status in _FAILED:
-            self._fail(told.about.code or told.about.status)
+        outcome = next((o for o in outputs if o.about.status), outputs[0])
+        self._span.set_attribute("vp.outcome", outcome.about.status or str(outcome.kind))
+        if outcome.about.code is not None:
+            self._span.set_attribute("vp.error_code", outcome.about.code)
+        if outcome.about.status in _FAILED:
+            self._fail(outcome.about.code or outcome.about.status)
 
     def ended_without(self, reason: str) -> None:
         """The hop ends, and there is nothing to publish."""

@@ -60,7 +60,7 @@ class DelayedIndex:
             await reader.start()
         partitions = await reader.partitions(*self._topics)
         if not self._done:
-            await self._look_at_commits(reader, partitions)
+            await self._read_commits(reader, partitions)
         bounds = await reader.bounds(partitions)  # of committed records: an open transaction is not waited for
         for tp, (begin, end) in bounds.items():
             self._position(tp, begin, end)
@@ -75,11 +75,11 @@ class DelayedIndex:
         reader.resume(*behind)
         await self._read(reader, behind, ends)
         reader.pause(*partitions)
-        await self._look_at_commits(reader, partitions)
+        await self._read_commits(reader, partitions)
         self.records.settle(self._done)
         self.complete = all(self._next[tp] >= end for tp, end in ends.items())
 
-    async def _look_at_commits(self, reader: PartitionReader, partitions: list[TopicPartition]) -> None:
+    async def _read_commits(self, reader: PartitionReader, partitions: list[TopicPartition]) -> None:
         found = await reader.committed(partitions)
         self._done = {(tp.topic, tp.partition): finished_of(at.offset, at.metadata) for tp, at in found.items()}
 

@@ -106,7 +106,7 @@ def _set_lanes(core: GroupMember | None) -> None:
     lanes = core.snapshot() if core is not None else {}
     for gauge in (metrics.LAG, metrics.DELAYED, metrics.OVERDUE):
         gauge.clear()
-    places = dict.fromkeys(("delayed", "ready", "work", "finished"), 0)
+    states = dict.fromkeys(("delayed", "ready", "work", "finished"), 0)
     held_bytes, overdue_s, delayed = 0, dict[str, float](), dict[str, int]()
     for tp, lane in lanes.items():
         if lane is None:
@@ -115,13 +115,13 @@ def _set_lanes(core: GroupMember | None) -> None:
         overdue_s[tp.topic] = max(overdue_s.get(tp.topic, 0.0), lane["overdue_ms"] / 1000)
         delayed[tp.topic] = delayed.get(tp.topic, 0) + lane["delayed"]
         held_bytes += lane["held_bytes"]
-        for place in places:
-            places[place] += lane[place]
+        for state in states:
+            states[state] += lane[state]
     for topic, late_s in overdue_s.items():
         metrics.OVERDUE.labels(topic).set(late_s)
         metrics.DELAYED.labels(topic).set(delayed[topic])
-    for place, count in places.items():
-        metrics.LANE_RECORDS.labels(place).set(count)
+    for state, count in states.items():
+        metrics.LANE_RECORDS.labels(state).set(count)
     metrics.LANE_BYTES.set(held_bytes)
     restoring = list(lanes.values()).count(None)
     metrics.LANES.labels("open").set(len(lanes) - restoring)

@@ -17,7 +17,7 @@ from processor.contract.times import duration
 from processor.observe import metrics
 from processor.observe.health import Phase
 from processor.runtime.process_status import ProcessStatus
-from processor.stream.errors import describe, place
+from processor.stream.errors import describe, origin
 
 EXIT_STOPPED = 0  # asked to stop, everything at hand is published
 EXIT_FAILED = 1  # a task failed, or gave up
@@ -126,7 +126,7 @@ def restart_wait_s(failures: int) -> float:
 def _failure(name: str, error: BaseException | None) -> dict[str, str]:
     """Count that a task ended unasked, and give how, for the log."""
     metrics.TASK_FAILURES.labels(name).inc()
-    return {"error": "it returned"} if error is None else {"error": describe(error), "at": place(error)}
+    return {"error": "it returned"} if error is None else {"error": describe(error), "at": origin(error)}
 
 
 async def _stop_task(task: asyncio.Task[int | None], drain_s: float) -> None:

@@ -203,7 +203,7 @@ def describe(error: BaseException) -> str:
     return type(error).__name__
 
 
-def place(error: BaseException) -> str:
+def origin(error: BaseException) -> str:
     """Where an error was raised, as ``file:line``; its text may quote a record and is not shown."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:

@@ -19,7 +19,7 @@ from processor.contract.records import Hint, Output, Record, Source, Unread
 from processor.observe import metrics
 from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
-from processor.stream.errors import place
+from processor.stream.errors import origin
 from processor.stream.handler import CallHistory, Handler, Outputs, Work, WorkAbandonedError
 from processor.stream.offsets import OffsetTracker
 from processor.stream.releases import Release
@@ -205,7 +205,7 @@ class Lane:
             self._on_failed(exc)
             return
         except Exception as exc:  # noqa: BLE001 - no record may stop a lane
-            log.error("handler_failed", source=str(work.record.source), error=type(exc).__name__, at=place(exc))
+            log.error("handler_failed", source=str(work.record.source), error=type(exc).__name__, at=origin(exc))
             outcome = self._handler.broken(work.record, type(exc).__name__)
         outputs = outcome.records if isinstance(outcome, Outputs) else ()
         if any(o.size_bytes > self._settings.output_bytes_max for o in outputs):

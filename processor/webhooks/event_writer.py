@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from processor.stream.errors import describe, place
+from processor.stream.errors import describe, origin
 from processor.webhooks.dedup import EventDedup
 from processor.webhooks.events import Event
 
@@ -78,7 +78,7 @@ class EventWriter:
 
     def _end(self, event: Event, attempt: asyncio.Task[bool]) -> None:
         if not attempt.cancelled() and (error := attempt.exception()) is not None:
-            log.error("webhook_failed", error=type(error).__name__, at=place(error))
+            log.error("webhook_failed", error=type(error).__name__, at=origin(error))
         self._under_way_bytes -= len(event.value)
         for name in event.identities:
             self._attempts.pop(name, None)

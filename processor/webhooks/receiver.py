@@ -18,7 +18,7 @@ from aiohttp import web
 
 from processor.contract.codes import ErrorCode
 from processor.observe import metrics
-from processor.stream.errors import place
+from processor.stream.errors import origin
 from processor.webhooks.event_writer import EventWriter, Publish, WriteOutcome
 from processor.webhooks.events import Event, build_event
 from processor.webhooks.refusals import RefusedReason
@@ -73,7 +73,7 @@ class Receiver:
         except _RefusedError as refused:
             return self._refuse(refused)
         except Exception as exc:  # noqa: BLE001 - a fault of ours must not become a verdict on the delivery, nor a traceback that quotes it
-            log.error("webhook_failed", error=type(exc).__name__, at=place(exc))
+            log.error("webhook_failed", error=type(exc).__name__, at=origin(exc))
             self._count_refusal(RefusedReason.INTERNAL)
             return _json(RefusedReason.INTERNAL.status, {"error": RefusedReason.INTERNAL, "message": RefusedReason.INTERNAL.advice})
         finally:

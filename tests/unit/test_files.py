@@ -31,7 +31,7 @@ ALLOWED = Allowed(("/data/people",), ("files.example.com",), ("s3://bucket/peopl
 
 
 @pytest.mark.parametrize(
-    ("reference", "place", "where"),
+    ("reference", "location", "where"),
     [
         ("file:///data/people/a.png", FileLocation.DISK, "/data/people/a.png"),
         ("file:///data/people/%C3%A9/a b.png", FileLocation.DISK, "/data/people/é/a b.png"),
@@ -41,9 +41,9 @@ ALLOWED = Allowed(("/data/people",), ("files.example.com",), ("s3://bucket/peopl
         ("s3://bucket/people/a.png", FileLocation.STORE, "s3://bucket/people/a.png"),
     ],
 )
-def test_what_lies_within_is_allowed(reference: str, place: FileLocation, where: str) -> None:
+def test_what_lies_within_is_allowed(reference: str, location: FileLocation, where: str) -> None:
     found = locate(reference, ALLOWED)
-    assert (found.place, found.where) == (place, where)
+    assert (found.location, found.where) == (location, where)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_nothing_is_allowed_by_default() -> None:
 
 def test_an_address_must_be_public_even_where_somebody_has_allowed_it() -> None:
     opened = Allowed(hosts=("127.0.0.1", "169.254.169.254", "8.8.8.8"))
-    assert locate("https://8.8.8.8/a", opened).place is FileLocation.WEB
+    assert locate("https://8.8.8.8/a", opened).location is FileLocation.WEB
     for host in ("127.0.0.1", "169.254.169.254"):
         with pytest.raises(FileError):
             locate(f"https://{host}/a", opened)

@@ -39,7 +39,7 @@ def test_a_life_that_is_over_leaves_no_figures_behind() -> None:
     assert value("vp_overdue_seconds", topic="v.retry.1m") is None
     assert value("vp_delayed_records", topic="v.retry.1m") is None
     assert [value("vp_lanes", state=state) for state in ("open", "restoring")] == [0, 0]
-    assert [value("vp_lane_records", place=place) for place in ("delayed", "ready", "work", "finished")] == [0] * 4
+    assert [value("vp_lane_records", state=state) for state in ("delayed", "ready", "work", "finished")] == [0] * 4
     assert [value("vp_lane_bytes"), value("vp_poll_age_seconds")] == [0, 0]
 
 
