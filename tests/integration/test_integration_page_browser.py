@@ -86,7 +86,7 @@ async def browsing() -> AsyncIterator[Browser]:
 async def tab(browser: Browser, **options: Any) -> AsyncIterator[Watched]:
     """A tab of its own context; it must have had nothing to complain about."""
     context = await browser.new_context(**options)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)  # ms; a machine that runs everything else meanwhile is slow
     try:
         watched = Watched(await context.new_page())
         yield watched
