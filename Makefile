@@ -27,7 +27,7 @@ OVERLAYS := local prod prod-keda
 help:
 	@echo "make demo   show it: a real Kafka, the Didit simulator, three processors, one killed (ARGS=\"--requests 300 --json\")"
 	@echo "make test   all tests, on a real Kafka; some minutes (one of them: ARGS=\"-n 0 tests/unit/test_engine.py -k doubt\")"
-	@echo "make test-fast     all that needs no Kafka and no browser; under a minute"
+	@echo "make test-fast     all that needs no Kafka and no browser; about a minute"
 	@echo "make check  lint, types, deployment files (each alone: make lint, make types, make deploy-check)"
 	@echo "make fix    what the linter and the formatter can repair by themselves"
 	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing|tracing)"
