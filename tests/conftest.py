@@ -8,8 +8,12 @@ from collections.abc import Iterator
 
 import effort  # noqa: F401 - the Hypothesis profile of `make test-fast` is known before any test is read
 import pytest
+from fork_server import start_forked
 
+from processor.devkit.child_process import ChildProcess
 from processor.devkit.kafka_cluster import LocalKafka
+
+ChildProcess.start_by = start_forked
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaProducer
+from commands import Told, run_command
 from rig import Rig
 
 from processor.contract.codes import ErrorType, http_code
@@ -73,38 +70,9 @@ async def write_dead_letters(rig: Rig, dead_letters: Sequence[Output]) -> None:
         await producer.stop()
 
 
-@dataclass(frozen=True)
-class Told:
-    status: int
-    out: bytes
-    err: str
-
-    @property
-    def text(self) -> str:
-        return self.out.decode()
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-async def begin_cli(rig: Rig, *arguments: str) -> asyncio.subprocess.Process:
-    """A command that goes on by itself."""
-    pipe = asyncio.subprocess.PIPE
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("VP_")} | rig.environment
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "processor", *arguments, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
-    )
-
-
-async def end_cli(child: asyncio.subprocess.Process) -> Told:
-    out, err = await asyncio.wait_for(child.communicate(), 90)
-    assert child.returncode is not None
-    return Told(child.returncode, out, err.decode())
-
-
 async def cli(rig: Rig, *arguments: str) -> Told:
-    return await end_cli(await begin_cli(rig, *arguments))
+    """A command against this set-up."""
+    return await run_command(rig.environment, *arguments)
 
 
 async def delayed_records(rig: Rig) -> list[Record]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run_command
 
 from processor.budget.log import LogUnavailableError
 from processor.client import BrokersUnavailableError, VerificationClient
@@ -207,12 +206,6 @@ async def test_every_part_of_one_that_may_works(guarded: LocalKafka) -> None:
             await part(settings)
 
 
-def command(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("VP_")}
-    argv = [sys.executable, "-m", "processor", *arguments]
-    return subprocess.run(argv, env={**clean, **environment}, capture_output=True, text=True, timeout=60, check=False)
-
-
 def environment_of(settings: Settings) -> dict[str, str]:
     password = settings.kafka.password() or ""
     names: dict[str, Any] = {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SASL_MECHANISM": "SCRAM-SHA-512", "GROUP": "v-group"}
@@ -231,9 +224,9 @@ async def test_a_command_says_which_of_the_three_it_is(guarded: LocalKafka, argu
         NOT_ALLOWED: settings_of(guarded.bootstrap, "guest"),
     }
     for text, settings in cases.items():
-        done = await asyncio.to_thread(command, environment_of(settings), *arguments)
-        assert done.returncode == 1, done.stderr
-        said = " ".join(done.stderr.split())
+        done = await run_command(environment_of(settings), *arguments)
+        assert done.status == 1, done.err
+        said = " ".join(done.err.split())
         assert text in said
         assert said.count(settings.kafka.bootstrap) == 1, said
         assert "Traceback" not in said

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
+from commands import Command
 from operator_page import OperatorPage
 from rig import Rig, create_request, running
 from test_integration_observe import scrape, total, until_ready
@@ -168,11 +168,8 @@ async def redrive_and_kill(rig: Rig) -> None:
     """Begin to redrive everything, and kill the command with the first repair that is seen of it."""
     before = len(await rig.records("repairs"))
     words = ("deadletters", "redrive", "--all", "--yes", "--share", "1")
-    env = {**os.environ, **rig.environment}
-    child = await asyncio.create_subprocess_exec(sys.executable, "-m", "processor", *words, env=env, stderr=asyncio.subprocess.DEVNULL)
+    child = Command(rig.environment, *words)
     async with asyncio.timeout(60):
-        while len(await rig.records("repairs")) == before and child.returncode is None:
+        while len(await rig.records("repairs")) == before and child.alive:
             await asyncio.sleep(0.01)
-        if child.returncode is None:
-            child.kill()
-        await child.wait()
+    await child.kill()

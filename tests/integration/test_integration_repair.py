@@ -17,7 +17,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import ProducerFenced
 from aiokafka.partitioner import DefaultPartitioner
-from dead_letters import begin_cli, cli, dead_letter, delayed_records, end_cli, headers_of, write_dead_letters
+from commands import Command
+from dead_letters import cli, dead_letter, delayed_records, headers_of, write_dead_letters
 from rig import Rig, running
 
 from processor.client.topics import read_topics, topic_reader
@@ -164,10 +165,9 @@ async def test_a_redrive_that_is_killed_goes_on_where_it_was(kafka: LocalKafka, 
     async with running(kafka, tmp_path) as rig:
         count = 3000
         await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(count)])
-        child = await begin_cli(rig, "deadletters", "redrive", "--all", "--yes")
+        child = Command(rig.environment, "deadletters", "redrive", "--all", "--yes")
         await first_repair(rig)
-        child.kill()
-        await child.wait()
+        await child.kill()
         before = len(await delayed_records(rig))
         assert 0 < before < count, "it was killed half-way"
         told = await cli(rig, "deadletters", "redrive", "--all", "--yes")
@@ -179,10 +179,10 @@ async def test_of_two_redrives_at_once_one_stops_and_nothing_is_done_twice(kafka
     async with running(kafka, tmp_path) as rig:
         count = 3000
         await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(count)])
-        first = await begin_cli(rig, "deadletters", "redrive", "--all", "--yes")
+        first = Command(rig.environment, "deadletters", "redrive", "--all", "--yes")
         await first_repair(rig)
-        second = await begin_cli(rig, "deadletters", "redrive", "--all", "--yes")
-        told = [await end_cli(first), await end_cli(second)]
+        second = Command(rig.environment, "deadletters", "redrive", "--all", "--yes")
+        told = [await first.end(), await second.end()]
         assert [t.status for t in told] in ([1, 0], [0, 0]), [t.err for t in told]
         assert all("Traceback" not in t.err for t in told)
         if told[0].status:  # it was not through before the second one began

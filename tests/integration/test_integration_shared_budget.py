@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from commands import run_command
 from rig import WORKFLOW_ID, Rig, create_request, running
 
 from processor.devkit.kafka_cluster import LocalKafka
@@ -347,16 +346,6 @@ async def test_the_budget_command_shows_who_holds_what(kafka: LocalKafka, tmp_pa
 
 
 async def command(rig: Rig, *options: str) -> str:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "processor",
-        "budget",
-        *options,
-        env={**os.environ, **rig.environment, "COLUMNS": "200"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(child.communicate(), 60)
-    assert child.returncode == 0, err.decode()
-    return out.decode()
+    told = await run_command({**rig.environment, "COLUMNS": "200"}, "budget", *options)
+    assert told.status == 0, told.err
+    return told.text

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from typing import Any
 
 import pytest
+from commands import Command, run_command
 from rig import Rig, create_request, running
 from test_integration_observe import scrape, total, until_ready
 
@@ -19,14 +18,9 @@ pytestmark = pytest.mark.broker
 
 async def command(rig: Rig, *words: str, status: int = 0) -> bytes:
     """Run a command of ours as an operator would; its stdout."""
-    env = {**os.environ, **rig.environment, "COLUMNS": "160"}
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "processor", *words, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(60):
-        out, err = await child.communicate()
-    assert child.returncode == status, err.decode()
-    return out
+    told = await run_command({**rig.environment, "COLUMNS": "160"}, *words)
+    assert told.status == status, told.err
+    return told.out
 
 
 async def overview(rig: Rig) -> dict[str, Any]:
@@ -107,26 +101,11 @@ async def test_without_brokers_the_commands_say_so(kafka: LocalKafka, tmp_path: 
 
 async def test_top_shows_the_screen_until_it_is_interrupted(kafka: LocalKafka, tmp_path: Any) -> None:
     async with running(kafka, tmp_path) as rig:
-        env = {**os.environ, **rig.environment, "COLUMNS": "160"}
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "processor",
-            "top",
-            "--every",
-            "1",
-            env=env,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        assert child.stdout is not None
-        shown = b""
+        top = Command({**rig.environment, "COLUMNS": "160"}, "top", "--every", "1")
         try:
-            async with asyncio.timeout(60):
-                while b"dead letters" not in shown:
-                    shown += await child.stdout.read(4096)
+            await rig.until(lambda: b"dead letters" in top.out, "screen")
         finally:
-            child.send_signal(2)
-        async with asyncio.timeout(20):
-            assert await child.wait() == 0
-        assert b"No replica is heard" in shown
+            top.send_signal(2)
+        told = await top.end(20.0)
+        assert told.status == 0, told.err
+        assert b"No replica is heard" in told.out

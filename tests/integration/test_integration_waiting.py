@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from commands import Told, run_command
 from rig import WORKFLOW_ID, Rig, create_request, running
 
 from processor.client.topics import request_producer
@@ -34,24 +32,14 @@ def ids(count: int) -> list[str]:
     return [f"r-{n:06d}" for n in range(count)]
 
 
-async def retry(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("VP_")}
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "processor", "retry", *arguments],
-        env={**clean, **{k: v for k, v in rig.environment.items() if k.startswith("VP_")}},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+async def retry(rig: Rig, *arguments: str) -> Told:
+    return await run_command(rig.environment, "retry", *arguments)
 
 
 async def listed(rig: Rig, *arguments: str) -> dict[str, Any]:
     done = await retry(rig, "list", "--json", *arguments)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = orjson.loads(done.stdout)
+    assert done.status == 0, done.err
+    found: dict[str, Any] = orjson.loads(done.out)
     return found
 
 
@@ -78,17 +66,17 @@ async def test_two_hundred_wait_are_listed_and_come_within_seconds_when_released
         assert found["by_due"] == {"due": 0, "1 min": 0, "10 min": 0, "1 h": 200, "6 h": 0, "later": 0}
         assert found["complete"]
         table = await retry(rig, "list", "--due-within", "2h", "--limit", "3")
-        assert "197 more are not shown" in table.stdout
-        assert "200 waiting, 0 of them due. When: 1 h 200. Why: http_503 200." in table.stdout
-        assert "`processor retry release` starts them now" in table.stdout
+        assert "197 more are not shown" in table.text
+        assert "200 waiting, 0 of them due. When: 1 h 200. Why: http_503 200." in table.text
+        assert "`processor retry release` starts them now" in table.text
         assert (await listed(rig, "--due-within", "10m"))["count"] == 0
 
         tried = await retry(rig, "release", "--all", "--dry-run")
-        assert (tried.returncode, "nothing was released" in tried.stdout) == (0, True)
+        assert (tried.status, "nothing was released" in tried.text) == (0, True)
         begun = time.monotonic()
         done = await retry(rig, "release", "--reason", "http_503", "--yes")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "All 200 have been taken up and are done with." in done.stdout
+        assert done.status == 0, done.text + done.err
+        assert "All 200 have been taken up and are done with." in done.text
         await rig.wait_finals(207)
         assert time.monotonic() - begun < 30
         assert (await listed(rig))["count"] == 0
@@ -109,8 +97,8 @@ async def test_a_release_outlives_a_rebalance_and_junk_beside_it(kafka: LocalKaf
             for junk in (b"{", None, b'{"kind":"released"}', b"[1]", b"x" * 70_000, b'{"kind":"of tomorrow"}'):
                 await producer.send_and_wait(f"{rig.prefix}.repairs", junk, b"k")
         done = await retry(rig, "release", "--all", "--yes", "--wait", "0")
-        assert done.returncode == 1, "not all are done with yet"
-        assert "look with `processor retry list`" in done.stdout
+        assert done.status == 1, "not all are done with yet"
+        assert "look with `processor retry list`" in done.text
         assert len(rig.finals) < 120
         await rig.start("b")
         await rig.wait_finals(120, within_s=45)
@@ -125,7 +113,7 @@ async def test_a_release_of_what_is_done_or_elsewhere_does_nothing(kafka: LocalK
         (a,) = await rig.start("a")
         await let_wait(rig, 3)
         delay, requests = f"{rig.prefix}.retry.10m", f"{rig.prefix}.requests"
-        assert (await retry(rig, "release", "--request-id", "r-000001", "--yes")).returncode == 0
+        assert (await retry(rig, "release", "--request-id", "r-000001", "--yes")).status == 0
         await rig.wait_finals(1)
         calls = len(rig.simulator.ledger()["calls"])
         offsets = {r.key: r.source.offset for r in await rig.records("retry.10m")}
@@ -149,8 +137,8 @@ async def test_a_pause_of_the_budget_holds_what_is_released(kafka: LocalKafka, t
         await rig.publish([create_request(0)])
         await rig.until(lambda: len(rig.watch.seen.retries) >= 1, "a waiting record")
         done = await retry(rig, "release", "--all", "--yes")
-        assert done.returncode == 0, done.stdout
-        assert "Of these, 1 were put off and wait again" in done.stdout
+        assert done.status == 0, done.text
+        assert "Of these, 1 were put off and wait again" in done.text
         assert len(rig.simulator.ledger()["calls"]) == 1, "no call before Retry-After, whoever asks"
         (left,) = (await listed(rig))["records"]
         assert left["request_id"] == "r-000000"
@@ -175,11 +163,11 @@ async def test_a_released_follower_looks_at_once(kafka: LocalKafka, tmp_path: Pa
         assert [r["reason"] for r in found["records"]] == [None, None]
         assert (await listed(rig, "--request-id", "no"))["count"] == 0
         done = await retry(rig, "release", "--request-id", "Null", "--yes")
-        assert (done.returncode, "All 1 have" in done.stdout) == (0, True), done.stdout
+        assert (done.status, "All 1 have" in done.text) == (0, True), done.text
         await rig.wait_finals(1)
         assert [f["request_id"] for f in rig.finals] == ["Null"]
         done = await retry(rig, "release", "--reason", "following", "--operation", "verification", "--yes")
-        assert done.returncode == 0
+        assert done.status == 0
         await rig.wait_finals(4)
         assert Counter(f["output"]["status"] for f in rig.finals) == {"Approved": 4}
 
@@ -194,7 +182,7 @@ async def test_a_release_in_the_middle_of_a_doubt_bills_nothing_twice(kafka: Loc
         await rig.until(lambda: len(rig.watch.seen.retries) >= 5, "5 waiting records")
         rig.simulator.post("/_sim/faults", {"rates": {}})
         for _ in range(3):
-            assert (await retry(rig, "release", "--all", "--yes", "--wait", "5")).returncode in (0, 1)
+            assert (await retry(rig, "release", "--all", "--yes", "--wait", "5")).status in (0, 1)
         await rig.wait_finals(5)
         judged = await rig.judge(ids(5))
         assert (judged.missing, judged.duplicated, judged.billed_twice) == ((), (), 0)
@@ -233,20 +221,20 @@ async def test_the_book_reads_only_what_is_new_and_lists_what_is_malformed(kafka
 async def test_the_commands_say_what_to_do(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path, apply=False, more=LONG) as rig:
         missing = await retry(rig, "list")
-        assert missing.returncode == 1
-        assert "processor topics apply" in missing.stderr
+        assert missing.status == 1
+        assert "processor topics apply" in missing.err
     (tmp_path / "topics").mkdir()
     async with running(kafka, tmp_path / "topics", more=LONG) as rig:
         empty = await retry(rig, "list")
-        assert (empty.returncode, "nothing is to be done" in empty.stdout) == (0, True)
+        assert (empty.status, "nothing is to be done" in empty.text) == (0, True)
         nothing = await retry(rig, "release", "--all", "--yes")
-        assert (nothing.returncode, "nothing waits" in nothing.stdout) == (0, True)
+        assert (nothing.status, "nothing waits" in nothing.text) == (0, True)
         await rig.start("a")
         await let_wait(rig, 2)
         none = await retry(rig, "release", "--reason", "http_500", "--yes")
-        assert (none.returncode, "none of the 2 that wait is selected; they wait for: http_503 2" in none.stdout) == (0, True)
+        assert (none.status, "none of the 2 that wait is selected; they wait for: http_503 2" in none.text) == (0, True)
         unasked = await retry(rig, "release", "--all")
-        assert (unasked.returncode, "--yes" in unasked.stderr) == (1, True)
+        assert (unasked.status, "--yes" in unasked.err) == (1, True)
         for wrong, told in (
             (("release",), "say what to release"),
             (("release", "--all", "--reason", "x"), "leave one of them out"),
@@ -254,15 +242,7 @@ async def test_the_commands_say_what_to_do(kafka: LocalKafka, tmp_path: Path) ->
             (("list", "--operation", "nope"), "known are"),
         ):
             done = await retry(rig, *wrong)
-            assert (done.returncode, told in done.stderr) == (2, True), (wrong, done.stderr)
+            assert (done.status, told in done.err) == (2, True), (wrong, done.err)
         assert (await listed(rig))["count"] == 2, "nothing of this has released anything"
-    away = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "processor", "retry", "list"],
-        env={**os.environ, "VP_KAFKA__BOOTSTRAP": "127.0.0.1:1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (away.returncode, "127.0.0.1:1" in away.stderr, "Traceback" in away.stderr) == (1, True, False)
+    away = await run_command({"VP_KAFKA__BOOTSTRAP": "127.0.0.1:1"}, "retry", "list")
+    assert (away.status, "127.0.0.1:1" in away.err, "Traceback" in away.err) == (1, True, False)
