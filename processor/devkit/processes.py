@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -60,12 +62,40 @@ class SimulatorProcess:
         return found
 
 
+class _LogFile:
+    """JSON lines of a file that grows; each is parsed once, though tests ask many times a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._records: list[dict[str, Any]] = []
+        self._read_bytes = 0
+        self._lock = threading.Lock()
+
+    def records(self) -> list[dict[str, Any]]:
+        with self._lock:
+            if self._path.exists():
+                self._read_on()
+            return list(self._records)
+
+    def _read_on(self) -> None:
+        with self._path.open("rb") as file:
+            file.seek(self._read_bytes)
+            whole, end, _ = file.read().rpartition(b"\n")  # the last line may still be being written
+        self._read_bytes += len(whole) + len(end)
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):  # output of the interpreter
+                found = json.loads(line)
+                if isinstance(found, dict):
+                    self._records.append(found)
+
+
 class ProcessorProcess:
     """One replica, or another command that runs until it is stopped. Its log is JSON lines; tests wait for the events in it."""
 
     def __init__(self, name: str, environment: Mapping[str, str], folder: Path, command: str = "run") -> None:
         self.name, self.log_path = name, folder / f"{name}.log"
         env = {"VP_KAFKA__INSTANCE_ID": name, **environment}
+        self._log = _LogFile(self.log_path)
         self.child = ChildProcess(name, [sys.executable, "-m", "processor", command], env, self.log_path)
 
     def start(self) -> None:
@@ -74,15 +104,7 @@ class ProcessorProcess:
 
     def events(self, event: str | None = None) -> Iterator[dict[str, Any]]:
         """Log records so far, all or those of one kind."""
-        if not self.log_path.exists():
-            return
-        for line in self.log_path.read_bytes().splitlines():
-            try:
-                found = json.loads(line)
-            except ValueError:
-                continue  # a line that is being written, or output of the interpreter
-            if isinstance(found, dict) and (event is None or found.get("event") == event):
-                yield found
+        return iter([record for record in self._log.records() if event is None or record.get("event") == event])
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Ask the monitoring port; its status and body.
