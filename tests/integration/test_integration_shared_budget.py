@@ -266,14 +266,19 @@ async def test_a_lowered_limit_governs_while_the_old_one_still_runs(kafka: Local
     old, new = limits(4.0, session_create=40), limits(4.0, session_create=12)
     async with running(kafka, tmp_path, simulator_options=["--limits", old], BUDGET__LIMITS=old) as rig:
         (a,) = await rig.start("a")
-        await rig.publish([create_request(n) for n in range(130)])
+        await rig.publish([create_request(n) for n in range(400)])
         await rig.wait_finals(40)
         await rig.start("b", BUDGET__LIMITS=new)
         await asyncio.to_thread(a.wait_event, "limit_lowered")
-        since = time.time()
-        await rig.wait_finals(85)
-        calls = [c["at"] for c in creates(rig) if since <= c["at"]]
-        most = max(sum(1 for at in calls if begin <= at < begin + 4.0) for begin in calls if begin > since + 4.0)
+        settled = time.time() + 4.0  # no window that begins later holds a call of before
+        later: list[float] = []
+
+        def two_windows() -> bool:
+            later[:] = [c["at"] for c in creates(rig) if c["at"] > settled]
+            return bool(later) and later[-1] > settled + 8.0
+
+        await rig.until(two_windows, "calls of two windows under the lower limit")
+        most = max(sum(1 for at in later if begin <= at < begin + 4.0) for begin in later)
         assert most <= 12
 
 
