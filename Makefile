@@ -58,9 +58,9 @@ demo: $(STAMP)
 test-fast: $(STAMP)
 	@$(RUN) -m pytest -n auto -m "not broker and not slow" --hypothesis-profile=fast $(ARGS)
 
-# most of a test's time is waiting; three workers, each with a Kafka of its own, suit two cores
+# most of a test's time is waiting; two workers a core, each with a Kafka of its own
 test: $(STAMP)
-	@$(RUN) -m pytest -n 3 $(ARGS)
+	@$(RUN) -m pytest -n 4 $(ARGS)
 
 check: lint types deploy-check
 

@@ -35,7 +35,7 @@ class Started(Protocol):
         """Send a signal if it is running."""
 
 
-class Start(Protocol):
+class StartProcess(Protocol):
     """Starts a process."""
 
     def __call__(self, argv: Sequence[str], environment: Mapping[str, str], log_path: Path) -> Started:
@@ -59,7 +59,7 @@ def start_process(argv: Sequence[str], environment: Mapping[str, str], log_path:
 class ChildProcess:
     """One child; may be started again after its end. ``start_by``: tests put a cheaper way in its place."""
 
-    start_by: ClassVar[Start] = start_process
+    start_by: ClassVar[StartProcess] = start_process
 
     def __init__(self, name: str, argv: Sequence[str], environment: Mapping[str, str], log_path: Path) -> None:
         self.name, self.log_path = name, log_path

@@ -95,29 +95,35 @@ async def tab(browser: Browser, **options: Any) -> AsyncIterator[Watched]:
         await context.close()
 
 
-async def read(watched: Watched, base: str, shots: Path, name: str) -> None:
-    """Every page reads, fits, and has contrast; screenshots are kept."""
+async def shoot(page: Page, name: str) -> None:
+    """A screenshot in the folder PAGE_SHOTS, if somebody wants to see them: half of the time of these tests."""
+    if "PAGE_SHOTS" in os.environ:
+        await page.screenshot(path=Path(os.environ["PAGE_SHOTS"]) / f"{name}.png", full_page=True)
+
+
+async def read(watched: Watched, base: str, name: str) -> None:
+    """Every page reads, fits, and has contrast."""
     for number, path in enumerate(PATHS):
         page = await watched.open(base + path)
         await expect(page.locator("h1")).to_be_visible()
         room = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert room <= 0, f"{path} is {room} px too wide"
         assert await page.evaluate(CONTRAST) == [], path
-        await page.screenshot(path=shots / f"{name}-{number}.png", full_page=True)
+        await shoot(page, f"{name}-{number}")
 
 
-async def test_it_reads_well_on_every_screen(tmp_path: Path) -> None:
+async def test_it_reads_well_on_every_screen() -> None:
     async with browsing() as browser, operating(full(40)) as memory_url:
         base = os.environ.get("PAGE_URL", memory_url).rstrip("/")
         headers = {"Authorization": f"Bearer {os.environ['PAGE_TOKEN']}"} if "PAGE_TOKEN" in os.environ else {}
         for scheme in ("light", "dark"):
             for name, viewport in (("wide", WIDE), ("small", SMALL)):
                 async with tab(browser, viewport=viewport, color_scheme=scheme, extra_http_headers=headers) as watched:
-                    await read(watched, base, tmp_path, f"{name}-{scheme}")
+                    await read(watched, base, f"{name}-{scheme}")
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
-async def test_dead_letters_are_filtered_and_redriven_after_a_dry_run(script: bool, tmp_path: Path) -> None:
+async def test_dead_letters_are_filtered_and_redriven_after_a_dry_run(script: bool) -> None:
     memory = full(40)
     async with browsing() as browser, operating(memory) as url, tab(browser, viewport=WIDE, java_script_enabled=script) as watched:
         page = await watched.open(url)
@@ -129,10 +135,10 @@ async def test_dead_letters_are_filtered_and_redriven_after_a_dry_run(script: bo
         await expect(page.get_by_text("nothing has changed yet")).to_be_visible()
         assert memory.actions == []
         await page.get_by_label("Your name").fill("Zoë")
-        await page.screenshot(path=tmp_path / "dry-run.png", full_page=True)
+        await shoot(page, "dry-run")
         await page.get_by_role("button", name="now").click()
         await expect(page.locator("h1")).to_contain_text("redriven.")
-        await page.screenshot(path=tmp_path / "done.png", full_page=True)
+        await shoot(page, "done")
         assert [(act, by) for act, _, by in memory.actions] == [("redrive", "Zoë")]
 
 
@@ -171,12 +177,12 @@ async def test_it_refreshes_itself_and_says_when_it_cannot() -> None:
         await context.close()
 
 
-async def test_signing_in(tmp_path: Path) -> None:
+async def test_signing_in() -> None:
     async with browsing() as browser, operating(full(40), token=TOKEN) as url:
         context = await browser.new_context(viewport=SMALL)
         page = await context.new_page()
         await page.goto(url + "/dead-letters?reason=exhausted")
-        await page.screenshot(path=tmp_path / "sign-in.png")
+        await shoot(page, "sign-in")
         await page.get_by_label("token").fill(TOKEN)
         await page.get_by_role("button", name="Sign in").click()
         await expect(page).to_have_url(url + "/dead-letters?reason=exhausted")
@@ -200,9 +206,9 @@ async def test_it_works_on_a_real_replica(kafka: LocalKafka, tmp_path: Path) -> 
         await rig.wait_finals(3)
         base = OperatorPage(one).base
         async with tab(browser, viewport=SMALL, color_scheme="dark") as watched:
-            await read(watched, base, tmp_path, "real-small")
+            await read(watched, base, "real-small")
         async with tab(browser, viewport=WIDE) as watched:
-            await read(watched, base, tmp_path, "real-wide")
+            await read(watched, base, "real-wide")
             page = await watched.open(f"{base}/dead-letters")
             await expect(page.locator("table")).to_contain_text("r-000001")
             await page.goto(f"{base}/dead-letters/redrive?request_id=r-000001")
