@@ -176,7 +176,12 @@ class ErrorCode(StrEnum):
     NUMBER_TOO_LARGE = "number_too_large", _CONTRACT, "the exponent of a number has nineteen digits or more", "send it as text"
     LONE_SURROGATE = "lone_surrogate", _CONTRACT, "half of a surrogate pair in a `\\u` escape", "send the whole character"
     TOO_DEEP = "too_deep", _CONTRACT, "nested deeper than 32 levels", "send a flatter document"
-    TOO_MANY_VALUES = "too_many_values", _CONTRACT, "more than 5000 values, members and brackets", "send a smaller document"
+    TOO_MANY_VALUES = (
+        "too_many_values",
+        _CONTRACT,
+        "more than 5000 values, members and brackets, or more than 50 numbers that no double holds",
+        "send a smaller document",
+    )
     MISSING_FIELD = "missing_field", _CONTRACT, "a required field is missing", "add it"
     UNKNOWN_FIELD = "unknown_field", _CONTRACT, "the schema does not know a field", "remove it"
     WRONG_TYPE = "wrong_type", _CONTRACT, "a value is not of the type that the schema asks for", "send that type"

@@ -26,6 +26,7 @@ from processor.contract.codes import ErrorCode
 _NUMBER_CHARS_MAX = 1000
 _LONGEST_DOUBLE = 25  # characters: sign, 17 digits, point and exponent; a longer number is kept as it is without a look
 _LONG_DIGITS = 300  # a shorter integer is no Infinity to anybody
+_WORD_BITS = 64
 _WHITE = " \t\n\r"
 _SALVAGE_DEPTH_MAX = 64
 _NAMED_TOKENS_MAX = 5000  # a text with more values is not read again to name the place of a fault
@@ -98,6 +99,20 @@ def loads(data: bytes, *, depth_max: int = 32, size_bytes_max: int | None = None
     if "\\u" in text:  # only an escape can bring half a surrogate into valid UTF-8
         _check_surrogates(text, value)
     return value
+
+
+def count_exact(value: Any) -> int:
+    """How many numbers of a read value no double and no machine word holds. Reading them is cheap, asking a schema about them is not."""
+    left, count = [value], 0
+    while left:
+        node = left.pop()
+        if isinstance(node, dict):
+            left.extend(node.values())
+        elif isinstance(node, list):
+            left.extend(node)
+        elif isinstance(node, Decimal) or (isinstance(node, int) and node.bit_length() > _WORD_BITS):
+            count += 1
+    return count
 
 
 def dumps(value: Any) -> bytes:

@@ -23,6 +23,7 @@ from processor.stream.clients import end_task
 from processor.stream.errors import ProducerFencedError, StallError, describe, kafka_deadline, kafka_errors
 from processor.stream.handler import CallHistory, Handler
 from processor.stream.lane import Lane
+from processor.stream.loop_turns import LoopTurns
 from processor.stream.ports import KAFKA_PORTS, MemberPorts, OutcomeWriter
 from processor.stream.publisher import publish
 from processor.stream.recovery import lane_name, restore_lane
@@ -71,6 +72,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self._error: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
+        self._turns = LoopTurns(ports.monotonic)
         self._consumer = ports.consumer(settings)
 
     async def run(self) -> None:
@@ -169,6 +171,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             holds_undue=owned.partition.topic != self._names.requests,
             journal=self._journal,
             hints=self._hints,
+            turns=self._turns,
             unremembered_below=0 if restored.remembered else end,
         )
         if saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,36 @@ async def test_the_largest_record_and_one_that_unpacks_to_more(kafka: LocalKafka
         assert dead[0].value == largest
         assert bomb.startswith(dead[1].value)
         assert dict(dead[1].headers)["vp-value-size-bytes"] == str(len(bomb)).encode()
+
+
+async def test_a_hundred_of_the_costliest_records_of_the_largest_size_hold_up_nobody(kafka: LocalKafka, tmp_path: Path) -> None:
+    unit = b',{"b":1}'  # once 1.4 s of CPU for each: the key twice in the last object was looked for in all of them
+    costly = b'{"a":[{}' + unit * (1_040_000 // len(unit)) + b',{"b":1,"b":1}]}'
+    exact = b'{"a":[1' + (b",0." + b"1" * 990) * 1040 + b"]}"
+    async with running(kafka, tmp_path, partitions=1) as rig:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=rig.bootstrap, compression_type="gzip", max_batch_size=12_000_000, max_request_size=12_000_000, linger_ms=500
+        )
+        await producer.start()
+        try:
+            for n in range(100):
+                await producer.send(f"{rig.prefix}.requests", costly if n % 2 else exact, b"k")
+            await producer.flush()
+        finally:
+            await producer.stop()
+        await rig.publish([create_request(n) for n in range(10)])
+        (a,) = await rig.start("a")
+        await rig.wait_finals(110)
+        by_status = Counter(f["status"] for f in rig.finals)
+        assert by_status == {"rejected": 100, "succeeded": 10}
+        assert {f["error"]["code"] for f in rig.finals if f["error"]} == {"too_many_values"}
+        assert len(list(a.events("partitions_assigned"))) == 1, "the session was kept"
+        assert _cpu_s(a.child.pid) < 15, "it was 50 to 140 s"  # CPU time, whatever else the machine does
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def test_a_header_name_that_is_not_utf8_does_not_stop_the_partition(kafka: LocalKafka, tmp_path: Path) -> None:

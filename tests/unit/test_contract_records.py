@@ -209,6 +209,19 @@ def test_what_two_readers_could_read_differently_is_refused(text: bytes, code: s
     assert (raised.value.code, raised.value.path) == (code, path)
 
 
+@pytest.mark.parametrize("number", [b"0." + b"1" * 30, b"1" * 30])
+def test_numbers_that_no_double_holds_are_kept_and_counted(number: bytes) -> None:
+    def judged(count: int) -> Accepted | Rejected:
+        metadata = b",".join([number] * count)
+        head = b'{"request_id":"r","operation":"session.create","input":{"workflow_id":"%s","metadata":{"x":[' % WORKFLOW.encode()
+        return decode(rec(head + metadata + b"]}}}"))
+
+    assert isinstance(judged(50), Accepted)
+    refused = judged(51)
+    assert isinstance(refused, Rejected)
+    assert refused.error.code == "too_many_values"
+
+
 def test_brackets_inside_strings_are_not_depth() -> None:
     assert strict_json.loads(orjson.dumps(["[" * 100, '\\"' + "{" * 100]))
 

@@ -15,6 +15,7 @@ from processor.contract.records import Hint, Hop, Output, OutputKind, Record, So
 from processor.settings import LaneSettings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 from processor.stream.lane import Lane
+from processor.stream.loop_turns import LoopTurns
 from processor.stream.offsets import OffsetTracker
 from processor.stream.releases import Release, ReleaseFormatError, Releases, encode_release, read_release
 from processor.stream.wakeups import Wakeups
@@ -74,6 +75,7 @@ class Scene:
             holds_undue=undue,
             journal=NoJournal(),
             hints=self.hints,
+            turns=LoopTurns(lambda: 0.0),
         )
 
     async def turn(self) -> None:
