@@ -73,6 +73,7 @@ def test_the_wheel_has_types(installed: Path) -> None:
     )
 
 
+@pytest.mark.slow  # a whole run of mypy
 def test_the_examples_and_the_api_are_typed_as_callers_see_them(installed: Path, tmp_path: Path) -> None:
     assert set(examples()) == {"readme_0", "clients_0", "clients_1"}
     for name, text in examples().items():

@@ -21,6 +21,7 @@ def _alerts() -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for rule in _rules() if "alert" in rule}
 
 
+@pytest.mark.slow  # `make deploy-check` does it as well
 def test_promtool_takes_the_rules_and_their_tests_pass() -> None:
     for command in (["check", "rules", RULES], ["test", "rules", "deploy/prometheus/rules_test.yml"]):
         done = run(tool("promtool"), *command)

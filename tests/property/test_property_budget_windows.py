@@ -249,6 +249,7 @@ def seen(worlds: int = 5) -> bool:
     return any(restless(seed).over() for seed in range(worlds))
 
 
+@pytest.mark.slow
 def test_the_judge_sees_a_newcomer_that_does_not_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not seen(full(5))
     monkeypatch.setattr(Rules, "replay_s", 0.0)
@@ -268,6 +269,7 @@ def test_the_judge_sees_an_end_that_is_said_before_the_answer(monkeypatch: pytes
     assert stalled.over() != {}
 
 
+@pytest.mark.slow
 def test_the_judge_sees_a_promise_that_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rules, "promise_s", 0.5)
     assert seen()
