@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,18 @@ class FilePart:
     rule: FileRule
 
 
+EXTENSIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "image/jpeg": "jpg",
+        "image/png": "png",
+        "image/webp": "webp",
+        "image/tiff": "tiff",
+        "application/pdf": "pdf",
+        "application/zip": "zip",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class FileContent:
     """A file as it goes out."""
@@ -33,6 +46,14 @@ class FileContent:
     name: str
     content: bytes
     content_type: str
+
+    @property
+    def file_name(self) -> str:
+        """The field, with the extension by which Didit judges a file (OpenAPI: "File extension ... is not allowed").
+
+        The caller's own name may be personal.
+        """
+        return f"{self.name}.{EXTENSIONS[self.content_type]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class Idempotency(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileRule:
-    """What a file of a multipart body may be (Didit, the pages of the standalone APIs)."""
+    """What a file of a multipart body may be (Didit's OpenAPI 3.0.0, the standalone APIs)."""
 
     size_bytes_max: int
     content_types: frozenset[str]
@@ -61,12 +61,13 @@ class Operation:
 _MB = 1024 * 1024
 _PHOTO = frozenset({"image/jpeg", "image/png", "image/webp", "image/tiff"})
 _DOCUMENT = _PHOTO | {"application/pdf"}
+_ARCHIVE = _DOCUMENT | {"application/zip"}
 _IN_DECISION = ("session-decision", "generic-get")
 _UNBILLED = frozenset({502, 503})
 
 
-def _photo(megabytes: int, *, required: bool = True) -> FileRule:
-    return FileRule(megabytes * _MB, _PHOTO, required)
+def _photo(megabytes: int) -> FileRule:
+    return FileRule(megabytes * _MB, _PHOTO)
 
 
 def _check(name: str, path: str, answer: str, *, timeout_s: float = 30.0, files: Mapping[str, FileRule] = NO_FILES) -> Operation:
@@ -180,14 +181,14 @@ _CHECKS = (
         "/v3/id-verification/",
         "id_verification",
         timeout_s=120.0,
-        files={"front_image": _photo(10), "back_image": _photo(10, required=False)},
+        files={"front_image": FileRule(10 * _MB, _DOCUMENT), "back_image": FileRule(10 * _MB, _DOCUMENT, required=False)},
     ),
     _check("passive_liveness", "/v3/passive-liveness/", "liveness", files={"user_image": _photo(5)}),
     _check("face_match", "/v3/face-match/", "face_match", files={"user_image": _photo(5), "ref_image": _photo(5)}),
     _check("face_search", "/v3/face-search/", "face_search", files={"user_image": _photo(5)}),
     _check("age_estimation", "/v3/age-estimation/", "age_estimation", files={"user_image": _photo(5)}),
     _check("poa", "/v3/poa/", "poa", timeout_s=60.0, files={"document": FileRule(15 * _MB, _DOCUMENT)}),
-    _check("document_ai", "/v3/document-ai/", "document_ai", timeout_s=60.0, files={"document": FileRule(15 * _MB, _DOCUMENT)}),
+    _check("document_ai", "/v3/document-ai/", "document_ai", timeout_s=60.0, files={"document": FileRule(30 * _MB, _ARCHIVE)}),
     _check("database_validation", "/v3/database-validation/", "database_validation"),
     Operation(
         "aml",

@@ -102,10 +102,10 @@ class DiditClient:
 
 
 def _form(call: HttpCall, files: Sequence[FileContent]) -> aiohttp.FormData:
-    """A multipart body (RFC 7578); file names are ours, the caller's may be personal."""
+    """A multipart body (RFC 7578); file names are ours."""
     form = aiohttp.FormData(quote_fields=False)
     for name, text in call.fields:
         form.add_field(name, text)
     for file in files:
-        form.add_field(file.name, file.content, filename=file.name, content_type=file.content_type)
+        form.add_field(file.name, file.content, filename=file.file_name, content_type=file.content_type)
     return form

@@ -142,6 +142,7 @@ _STARTS = (
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
     (b"%PDF-", "application/pdf"),
+    (b"PK\x03\x04", "application/zip"),
 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
 _NAME = re.compile(rb'\bname="((?:[^"\\]|\\.)*)"|\bname=([^;\s"]+)')
 _ESCAPED = re.compile(rb"\\(.)")
-_FILENAME = re.compile(rb"\bfilename\*?=", re.IGNORECASE)
+_FILENAME = re.compile(rb'\bfilename="((?:[^"\\]|\\.)*)"|\bfilename=([^;\s"]+)', re.IGNORECASE)
 _PARTS_MAX = 100
 
 
@@ -18,10 +18,11 @@ class MultipartError(ValueError):
 
 @dataclass(slots=True)
 class MultipartForm:
-    """Fields as text, files as bytes; of two parts with one name the later one counts."""
+    """Fields as text, files as bytes with their file names; of two parts with one name the later one counts."""
 
     fields: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    file_names: dict[str, str] = field(default_factory=dict)
 
 
 def boundary_of(content_type: str) -> bytes | None:
@@ -48,9 +49,14 @@ def read_form(boundary: bytes, body: bytes) -> MultipartForm:
         named = _NAME.search(head)
         if not separator or named is None:
             raise MultipartError("a part without a name")
-        name = _ESCAPED.sub(rb"\1", named[1] if named[1] is not None else named[2]).decode(errors="replace")
-        if _FILENAME.search(head):
-            form.files[name] = content
-        else:
+        name, file_name = _text(named), _FILENAME.search(head)
+        if file_name is None or not _text(file_name):  # to Django a part with an empty file name is no file
             form.fields[name] = content.decode(errors="replace")
+        else:
+            form.files[name], form.file_names[name] = content, _text(file_name)
     return form
+
+
+def _text(quoted: re.Match[bytes]) -> str:
+    """A parameter, quoted or not."""
+    return _ESCAPED.sub(rb"\1", quoted[1] if quoted[1] is not None else quoted[2]).decode(errors="replace")

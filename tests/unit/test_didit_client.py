@@ -127,7 +127,7 @@ async def test_a_file_goes_out_under_our_name_and_a_key_in_its_header() -> None:
     sent = b"".join(raw.requests)
     assert b"Content-Type: multipart/form-data; boundary=" in sent
     assert b"Idempotency-Key: key-1" in sent
-    assert b'name="user_image"; filename="user_image"' in sent
+    assert b'name="user_image"; filename="user_image.png"' in sent
     assert "ü".encode() in sent
     assert b"Ann" not in sent
 

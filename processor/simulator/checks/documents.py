@@ -9,10 +9,12 @@ from typing import Any
 
 import orjson
 
-from processor.simulator.checks.model import CheckDefinition, CheckInputs, action_error, file_error, first_error, number_error
+from processor.simulator.checks.model import IMAGES, CheckDefinition, CheckInputs, action_error, file_error, first_error, number_error
 from processor.simulator.features import warning
 
-_ID_MB, _DOCUMENT_MB = 10, 15
+_ID_MB, _POA_MB, _AI_MB = 10, 15, 30
+_ID_FILES = (*IMAGES, "pdf")
+_POA_FILES = ("tiff", "jpg", "jpeg", "png", "pdf", "webp")
 
 
 def _unreadable(inputs: CheckInputs) -> tuple[int, Any] | None:
@@ -21,8 +23,8 @@ def _unreadable(inputs: CheckInputs) -> tuple[int, Any] | None:
 
 def _id_error(inputs: CheckInputs) -> Any:
     return first_error(
-        file_error(inputs, "front_image", _ID_MB),
-        file_error(inputs, "back_image", _ID_MB, required=False),
+        file_error(inputs, "front_image", _ID_MB, _ID_FILES),
+        file_error(inputs, "back_image", _ID_MB, _ID_FILES, required=False),
         number_error(inputs.fields, "minimum_age", 1, 120),
         action_error(inputs.fields),
     )
@@ -58,7 +60,7 @@ def _id(inputs: CheckInputs) -> dict[str, Any]:
 
 
 def _poa_error(inputs: CheckInputs) -> Any:
-    return first_error(file_error(inputs, "document", _DOCUMENT_MB), action_error(inputs.fields))
+    return first_error(file_error(inputs, "document", _POA_MB, _POA_FILES), action_error(inputs.fields))
 
 
 def _poa(inputs: CheckInputs) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def _poa(inputs: CheckInputs) -> dict[str, Any]:
 
 
 def _ai_error(inputs: CheckInputs) -> Any:
-    return first_error(file_error(inputs, "document", _DOCUMENT_MB), _fields_error(inputs.fields.get("fields", "[]")))
+    return first_error(file_error(inputs, "document", _AI_MB, (*_POA_FILES, "zip")), _fields_error(inputs.fields.get("fields", "[]")))
 
 
 def _fields_error(text: str) -> Any:

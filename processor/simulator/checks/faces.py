@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from processor.simulator.checks.model import CheckDefinition, CheckInputs, choice_error, file_error, first_error, number_error
+from processor.simulator.checks.model import IMAGES, CheckDefinition, CheckInputs, choice_error, file_error, first_error, number_error
 from processor.simulator.features import warning
 
 _IMAGE_MB = 5
@@ -17,7 +17,7 @@ _MATCHES_MAX = 5
 
 def _validate_one_image(threshold: str) -> Callable[[CheckInputs], Any]:
     def validate(inputs: CheckInputs) -> Any:
-        return first_error(file_error(inputs, "user_image", _IMAGE_MB), number_error(inputs.fields, threshold, 0, 100))
+        return first_error(file_error(inputs, "user_image", _IMAGE_MB, IMAGES), number_error(inputs.fields, threshold, 0, 100))
 
     return validate
 
@@ -61,7 +61,7 @@ def _age(inputs: CheckInputs) -> dict[str, Any]:
 
 
 def _match_error(inputs: CheckInputs) -> Any:
-    files = (file_error(inputs, name, _IMAGE_MB) for name in ("user_image", "ref_image"))
+    files = (file_error(inputs, name, _IMAGE_MB, IMAGES) for name in ("user_image", "ref_image"))
     return first_error(*files, number_error(inputs.fields, "face_match_score_decline_threshold", 0, 100))
 
 
@@ -79,7 +79,7 @@ def _match(inputs: CheckInputs) -> dict[str, Any]:
 
 def _search_error(inputs: CheckInputs) -> Any:
     kinds = ("most_similar", "blocklisted_or_approved")
-    return first_error(file_error(inputs, "user_image", _IMAGE_MB), choice_error(inputs.fields, "search_type", kinds))
+    return first_error(file_error(inputs, "user_image", _IMAGE_MB, IMAGES), choice_error(inputs.fields, "search_type", kinds))
 
 
 def _search(inputs: CheckInputs) -> dict[str, Any]:

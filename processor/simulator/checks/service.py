@@ -88,7 +88,7 @@ class CheckService:
             if verb == "check":
                 return self.codes.check(kind, application, body, now)
             return (self.codes.phone_send if kind == "phone" else self.codes.email_send)(application, body, now)
-        inputs = CheckInputs(body.fields, body.files, form=True) if isinstance(body, MultipartForm) else CheckInputs(body)
+        inputs = CheckInputs(body.fields, body.files, body.file_names, form=True) if isinstance(body, MultipartForm) else CheckInputs(body)
         return self._run_check(CHECKS[name], application, inputs, now)
 
     def _run_check(self, check: CheckDefinition, application: Application, inputs: CheckInputs, now: float) -> CheckResponse:
