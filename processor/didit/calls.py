@@ -89,11 +89,11 @@ def build_call(operation: Operation, request: Request, hop: Hop) -> HttpCall:
         operation,
         operation.path.format(**{name: quote(str(given[name]), safe="") for name in operation.path_fields}),
         tuple((name, _query_text(given[name])) for name in operation.query if name in given),
-        dumps(rest) if has_body and not operation.files else None,
+        dumps(rest) if has_body and not files else None,
         call_reference(request.request_id, hop.hop),
         idempotency_key(request.request_id) if operation.idempotency is Idempotency.KEYED else None,
         files,
-        tuple((name, _field_text(value)) for name, value in rest.items()) if operation.files else (),
+        tuple((name, _field_text(value)) for name, value in rest.items()) if files else (),
     )
 
 

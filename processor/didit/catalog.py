@@ -189,7 +189,12 @@ _CHECKS = (
     _check("age_estimation", "/v3/age-estimation/", "age_estimation", files={"user_image": _photo(5)}),
     _check("poa", "/v3/poa/", "poa", timeout_s=60.0, files={"document": FileRule(15 * _MB, _DOCUMENT)}),
     _check("document_ai", "/v3/document-ai/", "document_ai", timeout_s=60.0, files={"document": FileRule(30 * _MB, _ARCHIVE)}),
-    _check("database_validation", "/v3/database-validation/", "database_validation"),
+    _check(
+        "database_validation",
+        "/v3/database-validation/",
+        "database_validation",
+        files={"selfie": FileRule(2 * _MB, _PHOTO - {"image/tiff"}, required=False)},  # JSON without it, a form with it
+    ),
     Operation(
         "aml",
         "POST",

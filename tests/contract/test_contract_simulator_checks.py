@@ -30,12 +30,13 @@ FILES = {
     "poa": ("document",),
     "document_ai": ("document",),
 }
+NEEDED = {"document_ai": {"fields": "[]"}}
 MEMBERS = {"passive_liveness": "liveness"}
 LIMITS_MB = {"id_verification": 10, "poa": 15, "document_ai": 30}
 
 
 async def check(a: Api, name: str, raw: bytes = GOOD, key: str = "sim-key", **fields: str) -> Any:
-    status, document, _ = await a.form(PATHS[name], fields, key, **dict.fromkeys(FILES[name], raw))
+    status, document, _ = await a.form(PATHS[name], NEEDED.get(name, {}) | fields, key, **dict.fromkeys(FILES[name], raw))
     assert status == 200, document
     return document[MEMBERS.get(name, name)]
 
@@ -43,7 +44,7 @@ async def check(a: Api, name: str, raw: bytes = GOOD, key: str = "sim-key", **fi
 @pytest.mark.parametrize("name", PATHS)
 async def test_2_5_a_check_by_files_answers_at_once_in_the_common_envelope(name: str) -> None:
     async with api() as a:
-        fields = {"vendor_data": "u", "metadata": '{"m": [1]}'}
+        fields = {"vendor_data": "u", "metadata": '{"m": [1]}', **NEEDED.get(name, {})}
         status, document, _ = await a.form(PATHS[name], fields, **dict.fromkeys(FILES[name], GOOD))
         assert status == 200
         assert set(document) == {"request_id", MEMBERS.get(name, name), "vendor_data", "metadata", "created_at"}
@@ -58,15 +59,15 @@ async def test_2_5_a_check_by_files_answers_at_once_in_the_common_envelope(name:
 async def test_2_5_files_are_required_and_bounded(name: str) -> None:
     async with api() as a:
         file = FILES[name][-1]
-        others = dict.fromkeys(FILES[name][:-1], GOOD)
-        assert (await a.form(PATHS[name], **others))[:2] == (400, {file: ["No file was submitted."]})
+        others, fields = dict.fromkeys(FILES[name][:-1], GOOD), NEEDED.get(name, {})
+        assert (await a.form(PATHS[name], fields, **others))[:2] == (400, {file: ["No file was submitted."]})
         assert (await a.form(PATHS[name], {file: "text"}, **others))[0] == 400
-        assert (await a.form(PATHS[name], **others, **{file: b""}))[:2] == (400, {file: ["The submitted file is empty."]})
+        assert (await a.form(PATHS[name], fields, **others, **{file: b""}))[:2] == (400, {file: ["The submitted file is empty."]})
         most = LIMITS_MB.get(name, 5)
-        status, document, _ = await a.form(PATHS[name], **others, **{file: b"x" * (most * MB + 1)})
+        status, document, _ = await a.form(PATHS[name], fields, **others, **{file: b"x" * (most * MB + 1)})
         assert (status, list(document)) == (400, [file])
         assert document == {file: [f"File size should not exceed {most} MB"]}
-        assert (await a.form(PATHS[name], **others, **{file: b"x" * (most * MB)}))[0] == 200
+        assert (await a.form(PATHS[name], fields, **others, **{file: b"x" * (most * MB)}))[0] == 200
         assert len(a.sim.ledger.checks) == 1, "a refusal costs nothing"
 
 
@@ -81,7 +82,7 @@ async def test_2_5_a_decline_is_a_200_and_is_billed(name: str, risk: str) -> Non
 @pytest.mark.parametrize("name", ["id_verification", "poa", "document_ai"])
 async def test_2_5_a_document_that_cannot_be_recognized_is_a_400_and_free(name: str) -> None:
     async with api() as a:
-        status, document, _ = await a.form(PATHS[name], **dict.fromkeys(FILES[name], b"..UNREADABLE.."))
+        status, document, _ = await a.form(PATHS[name], NEEDED.get(name, {}), **dict.fromkeys(FILES[name], b"..UNREADABLE.."))
         assert (status, document) == (400, {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"})
         assert a.sim.ledger.checks == []
 
@@ -361,7 +362,7 @@ async def test_2_5_checks_need_credits() -> None:
 async def test_2_5_every_check_needs_credits_and_is_refused_with_a_403() -> None:
     async with api(credits=0) as a:
         for name, path in PATHS.items():
-            status, document, _ = await a.form(path, **dict.fromkeys(FILES[name], GOOD))
+            status, document, _ = await a.form(path, NEEDED.get(name), **dict.fromkeys(FILES[name], GOOD))
             assert (status, list(document)) == (403, ["error"]), name
         assert (await database(a))[0] == 403
         assert (await a.post("/v3/phone/send/", {"phone_number": "+34600000003"}))[0] == 403
@@ -382,7 +383,7 @@ async def test_7_checks_of_a_sandbox_are_approved_free_and_not_kept() -> None:
     async with api(credits=0) as a:
         for name, path in PATHS.items():
             status, document, _ = await a.form(
-                path, None, SANDBOX_KEY, **dict.fromkeys(FILES[name], b"DECLINE NOFACE UNREADABLE AGE=3 SCORE=1")
+                path, NEEDED.get(name), SANDBOX_KEY, **dict.fromkeys(FILES[name], b"DECLINE NOFACE UNREADABLE AGE=3 SCORE=1")
             )
             assert (status, document[MEMBERS.get(name, name)]["status"]) == (200, "Approved"), name
             assert (await a.call("GET", f"/v3/session/{document['request_id']}/decision/", key=SANDBOX_KEY))[0] == 404

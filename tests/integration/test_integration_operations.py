@@ -71,6 +71,7 @@ class Inputs:
             "session.share": session | {"for_application_id": "b0000000-0000-4000-8000-00000000000b"},
             "session.import_shared": {"share_token": "nonsense", "trust_review": True, "workflow_id": WORKFLOW_ID},
             "sandbox.scenarios": {},
+            "document_ai": {"fields": [{"key": "total", "type": "number"}]},
             "database_validation": {"issuing_state": "ESP", "identification_number": f"ID-{n}", "consent": True},
             "aml": {"full_name": f"Ann {n}"},
             "email.send": {"email": mail},
@@ -81,7 +82,7 @@ class Inputs:
             "phone.risk": {"phone_number": phone},
             "ip.risk": {"ip_address": f"203.0.113.{n % 250}"},
         }
-        return given.get(operation, files)
+        return given.get(operation, {}) | files
 
 
 REFUSED_BY_DIDIT = {"session.import_shared", "session.share"}  # need a second application
@@ -151,7 +152,9 @@ async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalK
     async with running(kafka, tmp_path, FILES__ROOTS=json.dumps([str(tmp_path)])) as rig:
         inputs = Inputs(tmp_path, ["11111111-2222-4333-8444-555555555555"] * 9)
         declines = {
-            op: inputs.of(op, "bad") for op, row in OPERATIONS.items() if row.files and op not in {"face_search", "document_ai"}
+            op: inputs.of(op, "bad")
+            for op, row in OPERATIONS.items()
+            if row.files and op not in {"face_search", "document_ai", "database_validation"}
         } | DECLINES
         wrong = {op: inputs.of(op, "unreadable") for op in ("id_verification", "poa")}
         wrong |= {

@@ -48,7 +48,7 @@ def inputs(folder: Path) -> dict[str, dict[str, Any]]:
         "face_search": {"user_image": image, **person},
         "age_estimation": {"user_image": image, **person},
         "poa": {"document": image, "expected_first_name": NAME, **person},
-        "document_ai": {"document": image, **person},
+        "document_ai": {"document": image, "fields": [{"key": "name"}], **person},
         "database_validation": {"issuing_state": "ESP", "identification_number": PASSPORT, "first_name": NAME, **person},
         "aml": {"full_name": f"{NAME} {SURNAME}", "date_of_birth": BORN, "document_number": PASSPORT, **person},
         "email.send": {"email": MAIL, **person},

@@ -11,9 +11,10 @@ from typing import Any
 
 import orjson
 
-from processor.simulator.checks.model import REQUIRED, CheckDefinition, CheckInputs
+from processor.simulator.checks.model import REQUIRED, CheckDefinition, CheckInputs, file_error
 from processor.simulator.features import warning
 
+_SELFIE_MB, _SELFIES = 2, ("jpg", "jpeg", "png", "webp")
 _ALPHA3 = re.compile(r"[A-Z]{3}")
 _IDS = ("identification_number", "id_number", "personal_number", "document_number", "tax_number")
 
@@ -41,7 +42,7 @@ def _validate(inputs: CheckInputs) -> Any:
         return {"identification_number": ["This field is required for the selected services."]}
     if any("consent" in service for service in services) and str(fields.get("consent", "")).lower() != "true":
         return {"consent": ["The selected services need the consent of the user."]}
-    return None
+    return file_error(inputs, "selfie", _SELFIE_MB, _SELFIES, required=False)
 
 
 def _fail(inputs: CheckInputs) -> tuple[int, Any] | None:

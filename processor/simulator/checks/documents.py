@@ -9,7 +9,16 @@ from typing import Any
 
 import orjson
 
-from processor.simulator.checks.model import IMAGES, CheckDefinition, CheckInputs, action_error, file_error, first_error, number_error
+from processor.simulator.checks.model import (
+    IMAGES,
+    REQUIRED,
+    CheckDefinition,
+    CheckInputs,
+    action_error,
+    file_error,
+    first_error,
+    number_error,
+)
 from processor.simulator.features import warning
 
 _ID_MB, _POA_MB, _AI_MB = 10, 15, 30
@@ -90,10 +99,12 @@ def _poa(inputs: CheckInputs) -> dict[str, Any]:
 
 
 def _ai_error(inputs: CheckInputs) -> Any:
-    return first_error(file_error(inputs, "document", _AI_MB, (*_POA_FILES, "zip")), _fields_error(inputs.fields.get("fields", "[]")))
+    return first_error(file_error(inputs, "document", _AI_MB, (*_POA_FILES, "zip")), _fields_error(inputs.fields.get("fields")))
 
 
-def _fields_error(text: str) -> Any:
+def _fields_error(text: str | None) -> Any:
+    if text is None:
+        return {"fields": REQUIRED}
     try:
         fields = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -103,7 +114,7 @@ def _fields_error(text: str) -> Any:
 
 def _requested_fields(inputs: CheckInputs) -> dict[str, str]:
     """Field name -> type. The input is a list of objects with a ``key``, or an object by field name."""
-    fields = orjson.loads(inputs.fields.get("fields", "[]"))
+    fields = orjson.loads(inputs.fields["fields"])
     if isinstance(fields, dict):
         fields = [{"key": name, **(options if isinstance(options, dict) else {})} for name, options in fields.items()]
     return {str(entry["key"]): str(entry.get("type", "text")) for entry in fields if isinstance(entry, dict) and "key" in entry}

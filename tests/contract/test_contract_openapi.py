@@ -1,0 +1,118 @@
+"""Didit's published OpenAPI as the judge of what we accept, what we send, and how we read what comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema_rs
+import openapi
+import orjson
+import pytest
+from multidict import CIMultiDict
+
+from processor.contract import schemas
+from processor.contract.decode import Accepted, decode
+from processor.contract.records import Hop, Record, Request, Source
+from processor.didit.answers import Reply
+from processor.didit.calls import HttpCall, build_call
+from processor.didit.catalog import OPERATIONS, Operation
+from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Unfit, classify
+
+DOCUMENTED = [row for row in OPERATIONS.values() if row.name != "sandbox.scenarios"]  # the only one that stands on another page
+SESSION_ID = "11111111-2222-4333-8444-555555555555"
+JSON_TEXT = {"metadata", "fields"}  # JSON text in a form of Didit's, JSON in our input
+# a part that an example leaves out though the schema requires it
+NEEDED = {"workflow_id": "9f9b1234-0000-4000-8000-1234567890ab", "for_application_id": SESSION_ID, "fields": [{"key": "a"}]}
+NOT_OURS: dict[str, dict[str, str]] = {}  # documented fields that we do not offer, with the reason
+ON_PURPOSE = {  # answers that we read in another way than their status says, with the reason
+    ("session.update_status", 400, "Same Status"): "what was asked for is done: an earlier call of ours may have done it",
+}
+
+
+def as_input(example: openapi.Example) -> dict[str, Any]:
+    """A documented request as callers of ours write it: files by reference, JSON text as JSON, members of the path."""
+    row, given = example.operation, dict(example.body)
+    for name in row.files:
+        if name in given or row.files[name].required:
+            given[name] = "file:///x"
+    if example.kind.startswith("multipart"):
+        given = {name: json.loads(v) if name in JSON_TEXT and isinstance(v, str) else v for name, v in given.items()}
+    schema = orjson.loads((schemas.schema_folder() / f"input.{row.name}.v1.json").read_bytes())
+    needed = {name: NEEDED[name] for name in schema.get("required", ()) if name in NEEDED}
+    return needed | given | dict.fromkeys(row.path_fields, SESSION_ID)
+
+
+def faults_of_call(call: HttpCall) -> list[str]:
+    """What the document has against a call as it goes out."""
+    row = call.operation
+    kind = "multipart/form-data" if call.files else "application/json"
+    schema = openapi.content(row, kind)
+    if not schema:
+        return [f"{row.name} takes no {kind}"] if call.body is not None or call.files else []
+    if not call.files:
+        validator = jsonschema_rs.Draft4Validator(openapi.as_json_schema(schema))
+        return [f"{row.name}: {error.message}" for error in validator.iter_errors(orjson.loads(call.body or b"{}"))]
+    names = {part.name for part in call.files} | {name for name, _ in call.fields}
+    unknown, missing = names - set(schema["properties"]), set(schema.get("required", ())) - names
+    return [f"{row.name}: unknown {unknown}, missing {missing}"] if unknown or missing else []
+
+
+def test_every_documented_request_is_accepted_and_goes_out_as_documented() -> None:
+    faults: list[str] = []
+    examples = openapi.examples()
+    for example in examples:
+        row = example.operation
+        value = orjson.dumps({"request_id": "r-1", "operation": row.name, "input": as_input(example)})
+        judged = decode(Record(Source("t", 0, 0), b"k", value))
+        if not isinstance(judged, Accepted):
+            faults.append(f"{example}: {judged.error.code} {judged.error.field} {judged.error.message}")
+            continue
+        faults += faults_of_call(build_call(row, judged.request, Hop(Source("t", 0, 0), 0)))
+    assert faults == []
+    assert len(examples) > 100
+
+
+@pytest.mark.parametrize("row", DOCUMENTED, ids=lambda row: row.name)
+def test_method_path_and_fields_are_the_documented_ones(row: Operation) -> None:
+    offered = set(orjson.loads((schemas.schema_folder() / f"input.{row.name}.v1.json").read_bytes())["properties"])
+    documented = set(openapi.fields(row))
+    assert documented - offered == set(NOT_OURS.get(row.name, {})), "documented, and not offered"
+    assert offered - documented - set(row.path_fields) == set(), "offered, and not documented"
+    call = build_call(row, Request("r", row.name, dict.fromkeys((*row.path_fields, *row.files), SESSION_ID)), Hop(Source("t", 0, 0), 0))
+    assert call.path.replace(SESSION_ID, "{}") == _plain(openapi.path_of(row) or "")
+
+
+def _plain(path: str) -> str:
+    return "/".join("{}" if part.startswith("{") else part for part in path.split("/"))
+
+
+MEANINGS: Mapping[int, tuple[type, ...]] = {
+    200: (Success,),
+    201: (Success,),
+    204: (Success,),
+    400: (Refused, AccountFault, Unfit, OurFault),  # credits are a 400 of the account
+    401: (AccountFault,),
+    403: (Refused, AccountFault, Deferred, Transient),
+    404: (Refused, Unfit),
+    409: (Refused, Deferred),
+    415: (OurFault,),
+    429: (Throttled, Deferred),
+    500: (Ambiguous, Transient),
+    502: (Ambiguous, Transient, Refused),
+    503: (Ambiguous, Transient, Deferred),
+}
+
+
+def test_every_documented_answer_is_read_as_its_status_means() -> None:
+    wrong, count = [], 0
+    for row in DOCUMENTED:
+        for status, title, body in openapi.answers(row):
+            headers = CIMultiDict({"Content-Type": "application/json"})
+            verdict = classify(row, Reply(status, headers, orjson.dumps(body)))
+            count += 1
+            if not isinstance(verdict, MEANINGS[status]) and (row.name, status, title) not in ON_PURPOSE:
+                wrong.append(f"{row.name} {status} {title}: {type(verdict).__name__}")
+    assert wrong == []
+    assert count > 200

@@ -1,0 +1,163 @@
+"""Didit's own OpenAPI 3.0.0, out of the source distribution of ``didit-sdk`` on the package index: an outside judge, never committed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processor.devkit.jars import cache_folder
+from processor.didit.catalog import OPERATIONS, Operation
+
+_ARCHIVE = "didit_sdk-0.4.0"
+_PINNED = "didit-sdk==0.4.0 --hash=sha256:f6af28b2ef4cb01c2d12492f4ed1165177a7f6f621e0d3819f973dd505865932"
+_FETCH_S = 120.0
+
+
+@cache
+def document() -> Mapping[str, Any]:
+    """The whole document, fetched once for each machine."""
+    archive = cache_folder().parent / f"verification-processor-{_ARCHIVE}.tar.gz"
+    if not archive.exists():
+        _fetch(archive)
+    with tarfile.open(archive) as tar:
+        member = tar.extractfile(f"{_ARCHIVE}/tests/contracts/openapi_v3.json")
+        assert member is not None
+        found: dict[str, Any] = json.load(member)
+    return found
+
+
+def _fetch(archive: Path) -> None:
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        pins = Path(folder) / "pins.txt"
+        pins.write_text(_PINNED + "\n")
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-binary",
+            ":all:",
+        ]
+        done = subprocess.run(
+            [*pip, "--require-hashes", "-d", folder, "-r", str(pins)], check=False, capture_output=True, text=True, timeout=_FETCH_S
+        )
+        if done.returncode != 0:
+            text = f"the package index does not give the source of didit-sdk 0.4.0, which holds Didit's OpenAPI: {done.stderr[-300:]}"
+            if "CI" in os.environ:
+                raise RuntimeError(text)
+            pytest.skip(text)
+        (Path(folder) / archive.name.removeprefix("verification-processor-")).replace(archive)  # atomic
+
+
+def resolved(node: Any) -> Any:
+    """A node, or what it refers to."""
+    while isinstance(node, dict) and "$ref" in node:
+        target: Any = document()
+        for part in node["$ref"].split("/")[1:]:
+            target = target[part]
+        node = target
+    return node
+
+
+def path_of(operation: Operation) -> str | None:
+    """The documented path of an operation; None if it stands elsewhere."""
+    wanted = re.sub(r"\{[^}]+\}", "{}", operation.path)
+    return next((p for p in document()["paths"] if re.sub(r"\{[^}]+\}", "{}", p) == wanted), None)
+
+
+def described(operation: Operation) -> Mapping[str, Any]:
+    """What the document says of an operation.
+
+    Raises:
+        KeyError: if nothing.
+    """
+    path = path_of(operation)
+    if path is None:
+        raise KeyError(operation.name)
+    found: Mapping[str, Any] = document()["paths"][path][operation.method.lower()]
+    return found
+
+
+def content(operation: Operation, kind: str) -> Mapping[str, Any]:
+    """The schema of the body of one content type; empty if it takes none."""
+    found: Mapping[str, Any] = resolved(described(operation).get("requestBody", {}).get("content", {}).get(kind, {}).get("schema", {}))
+    return found
+
+
+def fields(operation: Operation) -> dict[str, Any]:
+    """Every documented field of the request: of all bodies, and of the query."""
+    found: dict[str, Any] = {}
+    for kind in described(operation).get("requestBody", {}).get("content", {}):
+        found |= content(operation, kind).get("properties", {})
+    queried = (resolved(one) for one in described(operation).get("parameters", []))
+    return found | {one["name"]: one["schema"] for one in queried if one["in"] == "query"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A documented request: its title, the content type, and the body."""
+
+    operation: Operation
+    title: str
+    kind: str
+    body: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.operation.name}-{self.kind.partition('/')[2]}-{self.title}"
+
+
+def _examples(operation: Operation) -> Iterator[Example]:
+    for kind, body in described(operation).get("requestBody", {}).get("content", {}).items():
+        schema = resolved(body["schema"])
+        given = {title: resolved(one).get("value") for title, one in body.get("examples", {}).items()}
+        given |= {"example": body.get("example"), "schema": schema.get("example")}
+        members = {name: resolved(one) for name, one in schema.get("properties", {}).items()}
+        known = {name: one["example"] for name, one in members.items() if "example" in one}
+        needed = {name: known[name] for name in schema.get("required", ()) if name in known}
+        given |= {f"member {name}": {**needed, name: value} for name, value in known.items()}
+        yield from (Example(operation, title, kind, value) for title, value in given.items() if isinstance(value, dict))
+
+
+def examples() -> list[Example]:
+    """Every documented request of every operation that we have."""
+    return [example for operation in OPERATIONS.values() if path_of(operation) is not None for example in _examples(operation)]
+
+
+def answers(operation: Operation) -> Iterator[tuple[int, str, Any]]:
+    """Every documented answer: status, title and body."""
+    for status, one in described(operation).get("responses", {}).items():
+        body = resolved(one).get("content", {}).get("application/json", {})
+        given = {title: resolved(found).get("value") for title, found in body.get("examples", {}).items()}
+        if "example" in body:
+            given["example"] = body["example"]
+        yield from ((int(status), title, value) for title, value in given.items())
+
+
+def as_json_schema(node: Any) -> Any:
+    """A schema of OpenAPI 3.0 as JSON Schema: ``nullable`` becomes a type, and references are put in."""
+    node = resolved(node)
+    if isinstance(node, list):
+        return [as_json_schema(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    found = {name: as_json_schema(one) for name, one in node.items() if name not in {"nullable", "example", "discriminator", "xml"}}
+    if not node.get("nullable"):
+        return found
+    return {"anyOf": [found, {"type": "null"}]}
