@@ -59,4 +59,5 @@ def main() -> None:
     emit({"honest_ms": round(honest, 4), **found, "worst_ms": max(found.values())})
 
 
-main()
+if __name__ == "__main__":
+    main()
