@@ -10,7 +10,7 @@ from collections.abc import Callable
 import uvloop
 from aiolimiter import AsyncLimiter
 
-from processor.budget.permits import Ask, Ending, LogPosition, Permit
+from processor.budget.permits import Ask, CallIdentity, Ending, LogPosition, Permit
 from processor.clock import clock_ms
 from processor.didit.client import DiditClient
 from processor.engine.engine import Engine
@@ -37,6 +37,9 @@ class LocalBudget:
             await self._limiters[scope].acquire()
         await self._slots.acquire()
         return Permit("", ask)
+
+    async def claim(self, identity: CallIdentity) -> None:
+        return None
 
     def release(self, permit: Permit, ending: Ending) -> None:
         self._slots.release()

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 from bench.harness import WORKFLOW_ID, emit
-from processor.budget.permits import Ask, Ending, Permit
+from processor.budget.permits import Ask, CallIdentity, Ending, Permit
 from processor.contract.records import Record, Source
 from processor.didit.answers import Answer, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
@@ -54,6 +54,9 @@ class Budget:
 
     async def acquire(self, ask: Ask) -> Permit:
         return Permit("1", ask)
+
+    async def claim(self, identity: CallIdentity) -> None:
+        return None
 
     def release(self, permit: Permit, ending: Ending) -> None: ...
 

@@ -8,7 +8,7 @@ The order of the log decides who was first; no two replicas can both think it wa
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -27,6 +27,7 @@ class CallState(Enum):
     NEVER = "never"  # not made: withdrawn, or the ask of a duplicate
 
 
+CLAIMS_MAX = 20_000  # rejected requests; a flood of them must not fill the memory
 _IN_DOUBT = frozenset({CallState.OPEN, CallState.ACTED})
 _UNENDED = frozenset({CallState.ASKED, CallState.OPEN})
 
@@ -186,6 +187,7 @@ class CallJournal:
         self._memory_s = memory_s
         self._index = CallIndex()
         self._order: deque[tuple[float, str]] = deque()
+        self._claims: OrderedDict[str, JournaledCall] = OrderedDict()  # the first of each request, oldest first
         self.floor = 0  # asks from this offset on are remembered
         self.replayed_calls: dict[str, ReplayedCalls] = {}
         self.replaying: set[str] = set()  # lanes whose older records are being read
@@ -201,6 +203,16 @@ class CallJournal:
             call.state = CallState.NEVER  # its holder has read all that is before it, and sees the same
         if self._index.add(asked.id, call):
             self._order.append((call.at, asked.id))
+
+    def claimed(self, identity: CallIdentity, offset: int, at: float, stamp_ms: int) -> None:
+        """A claim was read: a request that never calls. The first one counts, and only if nobody has asked for the request before."""
+        self._expire(at)
+        prior_calls = self.prior_calls(identity, offset)
+        if identity.request in self._claims or prior_calls.duplicate or prior_calls.conflict:
+            return
+        self._claims[identity.request] = JournaledCall(identity, offset, at, stamp_ms, 0.0, CallState.VOID)
+        if len(self._claims) > CLAIMS_MAX:
+            self._claims.popitem(last=False)
 
     def begun(self, ask_id: str, offset: int) -> bool:
         """A beginning was read; whether the call may be made."""
@@ -225,6 +237,8 @@ class CallJournal:
         """What the asks before an offset mean for this one."""
         replayed = self.replayed_calls.get(identity.lane)
         calls = [c for c in self._index.of(identity.request) if c.offset < before_offset]
+        if (claim := self._claims.get(identity.request)) is not None and claim.offset < before_offset:
+            calls.append(claim)
         calls += [c for c in (replayed.index.of(identity.request) if replayed else ()) if c.offset < before_offset]
         owner = min((c for c in calls if c.state is not CallState.NEVER), key=lambda c: c.offset, default=None)
         if (
@@ -240,3 +254,5 @@ class CallJournal:
     def _expire(self, now: float) -> None:
         while self._order and now - self._order[0][0] > self._memory_s:
             self.floor = max(self.floor, self._index.drop(self._order.popleft()[1]).offset + 1)
+        while self._claims and now - next(iter(self._claims.values())).at > self._memory_s:
+            self._claims.popitem(last=False)

@@ -37,6 +37,14 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """A request that never calls has come, and will be answered: a rejected one. Its copies are duplicates from here on."""
+
+    id: str
+    identity: CallIdentity
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
     """The call of an announced ask is made now, unless somebody has asked for the same request between the two records."""
 
@@ -83,7 +91,7 @@ class Alive:
     log_name: str = ""  # what the log is called; the first name in it counts, so a log that was created again is known by its name
 
 
-LogRecord = Asked | Begun | Ended | Failed | Paused | Alive
+LogRecord = Asked | Claimed | Begun | Ended | Failed | Paused | Alive
 
 
 def encode(record: LogRecord) -> bytes:
@@ -110,8 +118,7 @@ def _write_asked(r: Asked) -> dict[str, Any]:
     if r.announced:
         out["b"] = True
     if r.identity is not None:
-        m = r.identity
-        out["m"] = [m.request, m.content, m.first, m.lane, m.offset, m.replay]
+        out["m"] = _write_identity(r.identity)
     return out
 
 
@@ -119,10 +126,6 @@ def _read_asked(raw: dict[str, Any]) -> Asked:
     scopes = tuple(_text(s) for s in _list(raw["s"], _SCOPES_MAX))
     if not scopes or len(set(scopes)) != len(scopes):
         raise ValueError("scopes")
-    identity = None
-    if "m" in raw:
-        request, content, first, lane, at, replay = _list(raw["m"], 6)
-        identity = CallIdentity(_text(request), _text(content), _text(first), _text(lane), _count(at, 0, _OFFSET_MAX), _count(replay, 0))
     return Asked(
         _text(raw["i"]),
         scopes,
@@ -130,9 +133,18 @@ def _read_asked(raw: dict[str, Any]) -> Asked:
         _text(raw["e"]),
         _count(raw.get("n", 1), 1),
         probe=raw.get("p") is True,
-        identity=identity,
+        identity=_read_identity(raw["m"]) if "m" in raw else None,
         announced=raw.get("b") is True,
     )
+
+
+def _write_identity(m: CallIdentity) -> list[Any]:
+    return [m.request, m.content, m.first, m.lane, m.offset, m.replay]
+
+
+def _read_identity(raw: Any) -> CallIdentity:
+    request, content, first, lane, at, replay = _list(raw, 6)
+    return CallIdentity(_text(request), _text(content), _text(first), _text(lane), _count(at, 0, _OFFSET_MAX), _count(replay, 0))
 
 
 def _write_ended(r: Ended) -> dict[str, Any]:
@@ -201,6 +213,7 @@ def _read_alive(raw: dict[str, Any]) -> Alive:
 
 _WRITERS: dict[type, Any] = {
     Asked: _write_asked,
+    Claimed: lambda r: {"t": "claim", "i": r.id, "m": _write_identity(r.identity)},
     Begun: lambda r: {"t": "begin", "i": r.id},
     Ended: _write_ended,
     Failed: lambda r: {"t": "fail", "i": r.id, "x": r.health.value},
@@ -209,6 +222,7 @@ _WRITERS: dict[type, Any] = {
 }
 _READERS: dict[str, Any] = {
     "ask": _read_asked,
+    "claim": lambda raw: Claimed(_text(raw["i"]), _read_identity(raw["m"])),
     "begin": lambda raw: Begun(_text(raw["i"])),
     "end": _read_ended,
     "fail": lambda raw: Failed(_text(raw["i"]), HealthSignal(raw["x"])),

@@ -164,6 +164,17 @@ class Budget(Protocol):
         """
         ...
 
+    async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | None:
+        """Note a request that is answered without a call, so that its copies are known. Holds no permit and needs no budget.
+
+        Returns:
+            None if no other record has its request id: answer it. ``Duplicate``, ``Conflict``: as for ``acquire``.
+
+        Raises:
+            BudgetClosedError: as ``acquire``.
+        """
+        ...
+
     def release(self, permit: Permit, ending: Ending) -> None:
         """Give a permit back.
 

@@ -16,13 +16,14 @@ import structlog
 from aiolimiter import AsyncLimiter
 
 from processor.budget.alerts import AlertTracker
+from processor.budget.claims import Claims
 from processor.budget.endpoint_queue import EndpointQueue, Turn, endpoint_queue
+from processor.budget.history import LaneHistory
 from processor.budget.log import BudgetLog
 from processor.budget.log_reader import LogReader
-from processor.budget.log_records import Alive, Asked, Begun, LogRecord, Paused
+from processor.budget.log_records import Alive, Asked, Begun, Claimed, LogRecord, Paused
 from processor.budget.log_writer import LogWriter
-from processor.budget.permits import Acquired, Ask, BudgetClosedError, Ending, LogPosition, Parked, Permit
-from processor.budget.replay import replay_lane
+from processor.budget.permits import Acquired, Ask, BudgetClosedError, CallIdentity, Conflict, Duplicate, Ending, Parked, Permit
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.reservations import Reservations
 from processor.budget.state import ALIVE_EVERY_S, BudgetState, Rules
@@ -40,9 +41,9 @@ _NAMING_S = 20.0
 class SharedBudget:
     """Keeps the limits of an API key together with every other process that reads and writes the same log.
 
-    It is ``permits.Budget`` for the engine and ``stream.handler.CallHistory`` for the lanes. What it promises, under which
-    assumptions: docs/pacing.md and docs/guarantees.md. Nothing starts before the log is read to its end (``is_joined``) nor while
-    it cannot be read; ``acquire`` waits meanwhile. Errors of the log are logged and survived, in ``run``.
+    It is ``permits.Budget`` for the engine, and its ``history`` is ``stream.handler.CallHistory`` for the lanes. What it promises,
+    under which assumptions: docs/pacing.md and docs/guarantees.md. Nothing starts before the log is read to its end (``is_joined``)
+    nor while it cannot be read; ``acquire`` waits meanwhile. Errors of the log are logged and survived, in ``run``.
 
     To be made inside a running loop, and to be used in it only. Memory grows with the calls of ``rules.memory_s`` seconds.
 
@@ -77,6 +78,7 @@ class SharedBudget:
         self._writer = LogWriter(budget_log, clock, self._record_lost, self._fail)
         self._reader = LogReader(budget_log, rules, self, clock)
         self._reservations = Reservations(rules, self._writer, replica_limits.calls_max, clock)
+        self._claims = Claims(self._writer)
         self._alerts = AlertTracker()
         self._pacers = {s: AsyncLimiter(_PACER_BURST, _PACER_BURST * window_s / limit) for s, (limit, window_s) in rules.limits.items()}
         self._queues: dict[str, EndpointQueue] = {}
@@ -87,6 +89,7 @@ class SharedBudget:
         self._timer: asyncio.TimerHandle | None = None  # for ``_start_ready``
         self._timer_at = 0.0  # when it is due; uvloop's handle of a timer that is due at once does not say
         self._tasks: set[asyncio.Task[None]] = set()
+        self.history = LaneHistory(budget_log, self._reader, self._joined, lambda: self.state)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # a task of ours has raised
 
     @property
@@ -140,6 +143,10 @@ class SharedBudget:
             if answer is not None:
                 return answer
 
+    async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | None:
+        """See ``permits.Budget.claim``."""
+        return await self._claims.claim(identity)
+
     def release(self, permit: Permit, ending: Ending) -> None:
         """See ``permits.Budget.release``."""
         self._reservations.release(permit, ending)
@@ -153,27 +160,6 @@ class SharedBudget:
     def is_down(self, endpoint: str) -> bool:
         """See ``permits.Budget.is_down``."""
         return self.state.breaker(endpoint).open
-
-    # ---- for lanes, see ``stream.handler.CallHistory``
-
-    def position(self) -> LogPosition:
-        """See ``stream.handler.CallHistory.position``."""
-        return LogPosition(self.state.log_name, self._reader.next)
-
-    async def replay_lane(
-        self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
-    ) -> tuple[bool, dict[int, LogPosition]]:
-        """See ``stream.handler.CallHistory.replay_lane``."""
-        await self._joined.wait()
-        name, read_to = self.position()
-        known = since is None or since.log == name
-        offset = read_to if since is None else since.offset if known else 0
-        reaches, first_calls = await replay_lane(self._log, self.state.journal, lane, offset, read_to, unfinished)
-        return known and reaches, {record: LogPosition(name, at) for record, at in first_calls.items()}
-
-    def forget(self, lane: str) -> None:
-        """See ``stream.handler.CallHistory.forget``."""
-        self.state.journal.replayed_calls.pop(lane, None)
 
     # ---- start and end
 
@@ -213,6 +199,7 @@ class SharedBudget:
                 replayed.outlive_log()
         self._client = uuid.uuid4().hex[:10]
         self._reservations.follow(state, self._client)
+        self._claims.follow(self._client)
         return self._alive(lost=lost)
 
     def apply_record(self, record: LogRecord, offset: int, at: float, stamp_ms: int) -> None:
@@ -224,6 +211,8 @@ class SharedBudget:
                 self._reservations.ask_read(record, offset)
             case Begun():
                 self._reservations.begin_read(record, may_call=news)
+            case Claimed():
+                self._claims.read(record, offset, self.state.journal)
             case Alive() if news and self._reading and record.instance == self._replica_limits.instance:
                 self._writer.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken
             case _:
@@ -252,6 +241,7 @@ class SharedBudget:
         self._reading = False
         self._reservations.open_at = float("inf")
         self._reservations.withdraw_all()
+        self._claims.withdraw_all()
 
     # ---- from the queue to the log
 
@@ -374,6 +364,7 @@ class SharedBudget:
     def _refuse(self) -> None:
         self._closed = True
         self._reservations.withdraw_all()
+        self._claims.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

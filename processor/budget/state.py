@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from processor.budget.call_journal import CallJournal, JournaledCall
 from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker, account_rules, endpoint_rules
 from processor.budget.limit_audit import LimitAudit
-from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused
+from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, Failed, LogRecord, Paused
 from processor.budget.permits import HealthSignal
 from processor.budget.windows import Window
 
@@ -108,14 +108,12 @@ class BudgetState:
         match record:
             case Asked():
                 return self._asked(record, offset, at, stamp_ms, mine=mine)
+            case Claimed():
+                self.journal.claimed(record.identity, offset, at, stamp_ms)
             case Begun():
                 return self.journal.begun(record.id, offset)
             case Ended():
-                for scope, window in self.windows.items():
-                    if weight := window.end(record.id, used=record.used, at=at):
-                        self.overrun.answered(scope, weight, stamp_ms)
-                self.journal.ended(record)
-                self._judge(record.id, offset, record.health, at)
+                self._ended(record, offset, at, stamp_ms)
             case Failed():
                 self._judge(record.id, offset, record.health, at)
             case Paused():
@@ -196,6 +194,13 @@ class BudgetState:
             self.asked_at[asked.endpoint] = at
             self.journal.asked(asked, JournaledCall.asked(asked, asked.identity, offset, at, stamp_ms))
         return True
+
+    def _ended(self, ended: Ended, offset: int, at: float, stamp_ms: int) -> None:
+        for scope, window in self.windows.items():
+            if weight := window.end(ended.id, used=ended.used, at=at):
+                self.overrun.answered(scope, weight, stamp_ms)
+        self.journal.ended(ended)
+        self._judge(ended.id, offset, ended.health, at)
 
     def _judge(self, ask_id: str, offset: int, health: HealthSignal, at: float) -> None:
         found = self._open.pop(ask_id, None)

@@ -22,6 +22,11 @@ def content_digest(request: Request) -> str:
     return _digest(b"content", request.request_id.encode(), request.operation.encode(), dumps(ordered(request.input)))
 
 
+def rejected_digest(request_id: str, value: bytes | None, fault: str) -> str:
+    """Of what a rejected record asks for: its bytes, and what is wrong with it. No accepted content has the same."""
+    return _digest(b"rejected", request_id.encode(), value or b"", fault.encode())
+
+
 def source_digest(source: Source) -> str:
     """Of the position of a caller's record."""
     return _digest(b"source", str(source).encode())

@@ -16,10 +16,10 @@ from processor.contract.trace_context import read_trace
 
 PREFIX = "vp-"
 _COUNT_MAX = 1_000_000
-_TIME_MS_MAX = 2**53
+_TIME_MS_MAX = 253_402_300_799_999  # the last moment of the year 9999: no text has a place for a later one
 _OFFSET_MAX = 2**63 - 1
 _VALUE_BYTES_MAX = 300
-_DUE_AHEAD_MS_MAX = 366 * 86_400_000
+DUE_AHEAD_MS_MAX = 366 * 86_400_000  # nothing waits for longer
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -73,7 +73,7 @@ _FIRST = ("topic", "partition", "offset", "first_ms")
 def fresh_hop(record: Record) -> Hop:
     """The hop of a record that comes from its caller."""
     traceparent, tracestate = read_trace(record.headers, fresh=True) if record.headers else (None, None)
-    return Hop(first=record.source, first_ms=max(0, record.timestamp_ms), traceparent=traceparent, tracestate=tracestate)
+    return Hop(first=record.source, first_ms=_stamp_ms(record), traceparent=traceparent, tracestate=tracestate)
 
 
 def read_hop(record: Record) -> Hop:
@@ -118,6 +118,21 @@ def peek_due_ms(record: Record) -> int | None:
             except ValueError:
                 return None
     return None
+
+
+def parked_until_ms(record: Record, now_ms: int) -> int | None:
+    """Until when a record of a delay topic waits, epoch ms; None if it is to start now.
+
+    So is one whose headers are not as they must be: it is refused at once, not when a due time comes that nobody can trust. And one
+    that would wait for longer than ``DUE_AHEAD_MS_MAX`` from now, whatever its own timestamp says.
+    """
+    due_ms = peek_due_ms(record)
+    if due_ms is None or not now_ms < due_ms <= now_ms + DUE_AHEAD_MS_MAX:
+        return None
+    try:
+        return read_hop(record).due_ms
+    except HeaderError:
+        return None
 
 
 def peek_session(record: Record) -> str | None:
@@ -166,18 +181,22 @@ def _read(name: str, raw: bytes | None) -> tuple[str, int | str]:
     return field.attribute, value
 
 
+def _stamp_ms(record: Record) -> int:
+    return min(max(0, record.timestamp_ms), _TIME_MS_MAX)  # a producer may have stamped anything
+
+
 def _build(record: Record, found: dict[str, int | str]) -> Hop:
     given = [name for name in _FIRST if name in found]
     if given and len(given) != len(_FIRST):
         missing = next(name for name in _FIRST if name not in found)
         header = next(h for h, field in _FIELDS.items() if field.attribute == missing)
         raise HeaderError(ErrorCode.HEADER_INCOMPLETE, header, f"{header} is missing beside its companions")
-    first, first_ms = record.source, max(0, record.timestamp_ms)
+    first, first_ms = record.source, _stamp_ms(record)
     if given:
         first = Source(str(found.pop("topic")), int(found.pop("partition")), int(found.pop("offset")))
         first_ms = int(found.pop("first_ms"))
     due_ms = found.get("due_ms")
-    if isinstance(due_ms, int) and due_ms > max(first_ms, record.timestamp_ms) + _DUE_AHEAD_MS_MAX:
+    if isinstance(due_ms, int) and due_ms > _stamp_ms(record) + DUE_AHEAD_MS_MAX:
         raise HeaderError(ErrorCode.HEADER_INVALID, "vp-due-ms", "vp-due-ms is more than a year ahead")
     traceparent, tracestate = read_trace(record.headers, fresh=False)
     return Hop(first=first, first_ms=first_ms, traceparent=traceparent, tracestate=tracestate, **found)  # type: ignore[arg-type]

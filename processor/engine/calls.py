@@ -25,8 +25,9 @@ from processor.budget.permits import (
     Permit,
 )
 from processor.contract.codes import ErrorCode
-from processor.contract.digests import content_digest, request_digest, source_digest
-from processor.contract.records import Priority, Source
+from processor.contract.decode import Rejected
+from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
+from processor.contract.records import Priority, Record, Source
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import Idempotency
@@ -224,6 +225,14 @@ def _identity(job: Job) -> CallIdentity:
         at.offset,
         job.hop.replay,
     )
+
+
+def rejected_identity(record: Record, bad: Rejected, request_id: str) -> CallIdentity:
+    """Of a request that makes no call, for the journal: its bytes stand for its content."""
+    at = record.source
+    content = rejected_digest(request_id, record.value, f"{bad.error.code} {bad.error.field}")
+    lane = f"{at.topic}[{at.partition}]"
+    return CallIdentity(request_digest(request_id), content, source_digest(bad.hop.first), lane, at.offset, bad.hop.replay)
 
 
 def _ending(answer: Answer, verdict: Verdict) -> Ending:

@@ -13,13 +13,13 @@ import structlog
 from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplicate, InDoubt, Parked
 from processor.contract.codes import Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
-from processor.contract.records import OnDoubt, Record, call_reference
+from processor.contract.records import Hop, OnDoubt, Record, call_reference
 from processor.contract.trace_context import carry_span
 from processor.didit.calls import build_call, detail_call, list_call
 from processor.didit.catalog import COMPOSITES, OPERATIONS, Idempotency, Operation, first_call, is_polled
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
 from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Unfit, Verdict
-from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles
+from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles, rejected_identity
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.session_polling import SessionPolling
 from processor.observe import metrics
@@ -76,17 +76,33 @@ class Engine:
         return outcome
 
     async def _complete(self, record: Record, decoded: Accepted | Rejected, work: Work) -> Outcome:
-        if isinstance(decoded, Rejected):
-            log.warning("rejected", source=str(record.source), code=decoded.error.code)
-            return Outputs(self._outputs.rejected(record, decoded, self._clock_ms()))
-        job = Job(record, decoded.request, decoded.hop)
-        self._warn_once(job)
         try:
+            if isinstance(decoded, Rejected):
+                return await self._reject(record, decoded, work)
+            job = Job(record, decoded.request, decoded.hop)
+            self._warn_once(job)
             if job.hop.session_id is not None and is_polled(job.request.operation):
                 return await self._poll(job, job.hop.session_id, work)
             return await self._serve(job, first_call(job.request.operation), work)
         except BudgetClosedError as exc:
             raise WorkAbandonedError("the budget is closed") from exc
+
+    async def _reject(self, record: Record, bad: Rejected, work: Work) -> Outcome:
+        """Answer a record that breaks the contract, if its request id is not another record's."""
+        if bad.request_id is not None:
+            work.before_wait()
+            prior = await self._budget.claim(rejected_identity(record, bad, bad.request_id))
+            if prior is not None:
+                return self._not_first(record, bad, bad.request_id, prior)
+        log.warning("rejected", source=str(record.source), code=bad.error.code)
+        return Outputs(self._outputs.rejected(record, bad, self._clock_ms()))
+
+    def _not_first(self, record: Record, bad: Rejected, request_id: str, prior: Duplicate | Conflict) -> Outcome:
+        reference = call_reference(request_id, bad.hop.hop)
+        if isinstance(prior, Duplicate):
+            return _duplicate(reference, record, bad.hop)
+        _log_conflict(reference, record)
+        return Outputs(self._outputs.rejected_conflict(record, bad, self._clock_ms()))
 
     def broken(self, record: Record, reason: str) -> Outputs:
         """See ``stream.handler.Handler``."""
@@ -160,12 +176,9 @@ class Engine:
             case Parked(code, wait_s):
                 return self._defer(job, code, wait_s)
             case Duplicate():
-                metrics.DUPLICATES.labels("duplicate").inc()
-                log.info("duplicate", reference=_reference(job), source=str(job.record.source), first=str(job.hop.first))
-                return NothingToPublish("duplicate")
+                return _duplicate(_reference(job), job.record, job.hop)
             case Conflict():
-                metrics.DUPLICATES.labels("conflict").inc()
-                log.warning("conflict", reference=_reference(job), source=str(job.record.source))
+                _log_conflict(_reference(job), job.record)
                 return Outputs(self._outputs.conflict(job, self._clock_ms()))
             case _:
                 assert_never(answer)
@@ -270,6 +283,17 @@ class Engine:
 
 def _reference(job: Job) -> str:
     return call_reference(job.request.request_id, job.hop.hop)
+
+
+def _duplicate(reference: str, record: Record, hop: Hop) -> NothingToPublish:
+    metrics.DUPLICATES.labels("duplicate").inc()
+    log.info("duplicate", reference=reference, source=str(record.source), first=str(hop.first))
+    return NothingToPublish("duplicate")
+
+
+def _log_conflict(reference: str, record: Record) -> None:
+    metrics.DUPLICATES.labels("conflict").inc()
+    log.warning("conflict", reference=reference, source=str(record.source))
 
 
 def _of_lookup(verdict: Verdict) -> Verdict:

@@ -47,18 +47,16 @@ class OutputBuilder:
 
     def rejected(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
         """A record that breaks the contract: final result and dead letter, no call."""
-        result = Result(
-            bad.request_id,
-            bad.operation,
-            Status.REJECTED,
-            bad.hop.first,
-            bad.hop.attempt,
-            bad.hop.first_ms,
-            now_ms,
-            error=bad.error,
-            replay=bad.hop.replay,
-        )
-        return [result_output(result, result_trace(bad.hop)), self._dead_letter(record, bad.hop, bad.error, now_ms)]
+        return self._refused(record, bad, Status.REJECTED, bad.error, now_ms)
+
+    def rejected_conflict(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
+        """The same for one whose request id is another record's: said under its own position, as ``conflict``."""
+        return self._refused(record, bad, Status.CONFLICT, _REUSED, now_ms)
+
+    def _refused(self, record: Record, bad: Rejected, status: Status, error: ErrorInfo, now_ms: int) -> list[Output]:
+        hop = bad.hop
+        result = Result(bad.request_id, bad.operation, status, hop.first, hop.attempt, hop.first_ms, now_ms, error=error, replay=hop.replay)
+        return [result_output(result, result_trace(hop)), self._dead_letter(record, hop, error, now_ms)]
 
     def expired(self, job: Job, now_ms: int) -> list[Output]:
         """The caller's deadline passed: a final result, and nothing to redrive; unless an earlier call may have acted."""
@@ -68,7 +66,7 @@ class OutputBuilder:
 
     def conflict(self, job: Job, now_ms: int) -> list[Output]:
         """Another record has asked for the same request id with another content: said under this record's own position."""
-        return self._ended(job, Status.CONFLICT, _error(ErrorType.CONFLICT, ErrorCode.REQUEST_ID_REUSED, field="request_id"), now_ms)
+        return self._ended(job, Status.CONFLICT, _REUSED, now_ms)
 
     def deferred(self, job: Job, code: Code, floor_s: float | None, now_ms: int, draw: float) -> tuple[list[Output], Again | None]:
         """Put off without counting an attempt; also says how, for the log."""
@@ -262,4 +260,5 @@ def _expired(code: ErrorCode) -> ErrorInfo:
     return ErrorInfo(ErrorType.EXPIRED, code, code.message)
 
 
+_REUSED = _error(ErrorType.CONFLICT, ErrorCode.REQUEST_ID_REUSED, field="request_id")
 _TOO_LARGE = _error(ErrorType.OUTPUT_TOO_LARGE, ErrorCode.OUTPUT_TOO_LARGE)

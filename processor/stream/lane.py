@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 from aiokafka import TopicPartition
 
-from processor.contract.headers import peek_due_ms, peek_session
+from processor.contract.headers import parked_until_ms, peek_due_ms, peek_session
 from processor.contract.records import Hint, Output, Record, Source, Unread
 from processor.observe import metrics
 from processor.retry.delay_queue import DelayQueue
@@ -123,8 +123,8 @@ class Lane:
             if record.unread is not None:
                 _note_unread(record.source, record.unread)
             self._held_bytes += record.size_bytes
-            due_ms = peek_due_ms(record) if self._holds_undue else None
-            if due_ms is not None and due_ms > now_ms and not self._hints.wake(record, now_ms):
+            due_ms = parked_until_ms(record, now_ms) if self._holds_undue else None
+            if due_ms is not None and not self._hints.wake(record, now_ms):
                 self._delay(due_ms, record)
             else:
                 self._ready.append(record)

@@ -139,7 +139,7 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
 
     def lanes(client: DiditClient, term: asyncio.Event) -> Coroutine[Any, Any, int]:
         engine = Engine(settings, client, FileReader(settings.files), budget, clock_ms=clock_ms, draw=random.random)
-        return Supervisor(lambda: GroupMember(settings, engine, budget, wakeups, clock_ms), budget, status, k.instance_id).run(term)
+        return Supervisor(lambda: GroupMember(settings, engine, budget.history, wakeups, clock_ms), budget, status, k.instance_id).run(term)
 
     return WorkerParts(
         budget=budget.run,

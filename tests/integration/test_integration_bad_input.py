@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from rig import WORKFLOW_ID, Rig, create_request, running
 
 from processor.devkit.kafka_cluster import LocalKafka
+from processor.stream.topics import topic_names
 
 pytestmark = pytest.mark.broker
 
@@ -79,12 +81,12 @@ async def test_every_bad_record_gets_its_result_and_its_dead_letter(kafka: Local
         await producer.start()
         try:
             for name, (value, headers, _, _) in BAD.items():
-                sent = await producer.send_and_wait(f"{rig.prefix}.requests", value, name.encode(), headers=headers)
+                sent = await producer.send_and_wait(f"{rig.prefix}.requests", _named(name, value), name.encode(), headers=headers)
                 offsets[name] = sent.offset
             await producer.send_and_wait(f"{rig.prefix}.requests", *reversed(create_request(1)))
         finally:
             await producer.stop()
-        await rig.wait_finals(1 + len({_key(rig, n, offsets) for n in BAD}))
+        await rig.wait_finals(1 + len(BAD))
         await rig.read_rest()
         by_offset = {f["source"]["offset"]: f for f in rig.finals}
         dead = {r.key.decode(): r for r in await rig.records("dead-letters")}
@@ -92,7 +94,7 @@ async def test_every_bad_record_gets_its_result_and_its_dead_letter(kafka: Local
             final = by_offset[offsets[name]]
             assert (final["status"], final["error"]["code"], final["error"]["field"]) == ("rejected", code, field), (name, final)
             assert final["error"]["message"]
-            assert dead[name].value == value, name
+            assert dead[name].value == _named(name, value), name
             reason = dict(dead[name].headers)
             assert reason["vp-reason-code"] == code.encode(), name
             assert reason["vp-from-offset"] == str(offsets[name]).encode(), name
@@ -101,9 +103,48 @@ async def test_every_bad_record_gets_its_result_and_its_dead_letter(kafka: Local
         assert len(rig.simulator.ledger()["calls"]) == 1, "a bad record makes no call"
 
 
-def _key(rig: Rig, name: str, offsets: dict[str, int]) -> str:
-    value = BAD[name][0] or b""
-    return "bad" if b'"bad"' in value and name != "registry frame" else f"{rig.prefix}.requests[0]@{offsets[name]}"
+def _named(name: str, value: bytes | None) -> bytes | None:
+    """Each has a request id of its own: the same one with another content would be a conflict."""
+    return value and value.replace(b'"bad"', orjson.dumps(name))
+
+
+async def test_copies_of_a_rejected_request_have_one_result_and_one_dead_letter(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Whichever lane has them, also in a delay topic, where bad headers are answered at once whatever due time they name."""
+    async with running(kafka, tmp_path, partitions=2) as rig:
+        await rig.start("a", "b")
+        good = create_request(1)[1]
+        in_a_year = str(int(time.time() * 1000) + 300 * 86_400_000).encode()
+        far = [("vp-due-ms", b"253402300800000")]  # the year 10000
+        odd = [("vp-due-ms", in_a_year), ("vp-attempt", b"-1")]
+        retry = topic_names(rig.settings).retry(1)
+        producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap)
+        await producer.start()
+        try:
+            for n in range(3):
+                await producer.send_and_wait(f"{rig.prefix}.requests", _request(request_id="copied", more=1), partition=n % 2)
+                await producer.send_and_wait(retry, _request(request_id="far"), partition=n % 2, headers=far)
+                await producer.send_and_wait(retry, _request(request_id="odd"), partition=n % 2, headers=odd)
+            await producer.send_and_wait(f"{rig.prefix}.requests", _request(request_id="copied"), partition=0)  # corrected: another content
+            await producer.send_and_wait(f"{rig.prefix}.requests", good, partition=1)
+            await producer.send_and_wait(retry, good, partition=0)
+        finally:
+            await producer.stop()
+        await rig.until(lambda: len(rig.finals) >= 5, "five final results")
+        for replica in rig.processors:  # a stop publishes what is finished: nothing more comes
+            await asyncio.to_thread(replica.child.stop, 20.0)
+        await rig.read_rest()
+        ends = sorted((f["request_id"], f["status"], f["error"] and f["error"]["code"]) for f in rig.finals)
+        assert ends == [
+            ("copied", "conflict", "request_id_reused"),
+            ("copied", "rejected", "unknown_field"),
+            ("far", "rejected", "header_invalid"),
+            ("odd", "rejected", "header_invalid"),
+            ("r-000001", "succeeded", None),
+        ]
+        assert len({f["result_id"] for f in rig.finals}) == 5
+        assert len(await rig.records("dead-letters")) == 4
+        assert len(rig.simulator.ledger()["calls"]) == 1
+        assert sum(1 for p in rig.processors for _ in p.events("duplicate")) == 7
 
 
 async def test_the_largest_record_and_one_that_unpacks_to_more(kafka: LocalKafka, tmp_path: Path) -> None:
@@ -123,12 +164,13 @@ async def test_the_largest_record_and_one_that_unpacks_to_more(kafka: LocalKafka
         await rig.publish([create_request(1)])
         await rig.wait_finals(4)
         await rig.read_rest()
-        assert [f["status"] for f in rig.finals] == ["rejected", "rejected", "rejected", "succeeded"]
-        assert [f["error"]["code"] for f in rig.finals[:3]] == ["unknown_field", "too_large", "key_too_large"]
-        dead = await rig.records("dead-letters")
-        assert dead[0].value == largest
-        assert bomb.startswith(dead[1].value)
-        assert dict(dead[1].headers)["vp-value-size-bytes"] == str(len(bomb)).encode()
+        finals = sorted(rig.finals, key=lambda f: int(f["source"]["offset"]))
+        assert [f["status"] for f in finals] == ["rejected", "rejected", "rejected", "succeeded"]
+        assert [f["error"]["code"] for f in finals[:3]] == ["unknown_field", "too_large", "key_too_large"]
+        dead = {r.key: r for r in await rig.records("dead-letters")}
+        assert dead[b"largest"].value == largest
+        assert bomb.startswith(dead[b"bomb"].value)
+        assert dict(dead[b"bomb"].headers)["vp-value-size-bytes"] == str(len(bomb)).encode()
 
 
 async def test_a_hundred_of_the_costliest_records_of_the_largest_size_hold_up_nobody(kafka: LocalKafka, tmp_path: Path) -> None:

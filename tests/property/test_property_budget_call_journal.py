@@ -75,7 +75,7 @@ class Story:
     async def serve(self, number: int, owner: Owner, budget: SharedBudget) -> None:
         ask = Ask("op", ("a",), CallClass.NORMAL, 0, MARK, announced=self.announced, settled_ms=0)
         try:
-            await budget.replay_lane("t[0]", LogPosition("", 0), lambda _: True)
+            await budget.history.replay_lane("t[0]", LogPosition("", 0), lambda _: True)
             permit = await budget.acquire(ask)
         except BudgetClosedError:
             return

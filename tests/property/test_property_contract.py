@@ -74,11 +74,12 @@ def test_integers_of_any_size_come_back_exactly(number: int) -> None:
     assert strict_json.loads(strict_json.dumps({"n": number})) == {"n": number}
 
 
-optional_ms = st.none() | st.integers(0, 2**53)
+YEAR_9999_MS = 253_402_300_799_999
+optional_ms = st.none() | st.integers(0, YEAR_9999_MS)
 hops = st.builds(
     Hop,
     first=st.builds(Source, st.from_regex(r"[a-zA-Z0-9._-]{1,50}", fullmatch=True), st.integers(0, 2**31 - 1), st.integers(0, 2**63 - 1)),
-    first_ms=st.integers(0, 2**53),
+    first_ms=st.integers(0, YEAR_9999_MS),
     hop=st.integers(0, 10**6),
     attempt=st.integers(0, 10**6),
     first_failure_ms=optional_ms,

@@ -9,7 +9,7 @@ import pytest
 from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
-from processor.budget.call_journal import CLEAR, CallJournal, JournaledCall, PriorCalls
+from processor.budget.call_journal import CLAIMS_MAX, CLEAR, CallJournal, JournaledCall, PriorCalls
 from processor.budget.log_records import Asked, Ended, encode
 from processor.budget.permits import CallIdentity
 from processor.budget.replay import replay_lane
@@ -26,6 +26,10 @@ class Scene:
         asked = Asked(name, ("a",), 90.0, "op", identity=identity, announced=announced)
         self.journal.asked(asked, JournaledCall.asked(asked, identity, self.offset, at, int(at * 1000) + 7))
         return self.offset
+
+    def claim(self, identity: CallIdentity, at: float = 0.0) -> None:
+        self.offset += 1
+        self.journal.claimed(identity, self.offset, at, int(at * 1000) + 7)
 
     def begin(self, name: str) -> bool:
         self.offset += 1
@@ -59,6 +63,38 @@ def test_a_former_life_of_the_same_record_leaves_a_doubt_unless_nothing_was_done
     if ended:
         scene.journal.ended(ended)
     assert scene.prior_calls() == prior_calls
+
+
+def test_a_claim_is_remembered_and_leaves_no_doubt() -> None:
+    scene = Scene()
+    scene.claim(MARK)
+    assert scene.prior_calls() == CLEAR, "the same record again: its answer was not published"
+    assert scene.prior_calls(replace(MARK, first="copy")) == PriorCalls(duplicate=True)
+    assert scene.prior_calls(replace(MARK, first="other", content="other")) == PriorCalls(conflict=True)
+    scene.claim(replace(MARK, first="copy"))
+    assert scene.prior_calls() == CLEAR, "a copy takes nothing over"
+    assert scene.prior_calls(replace(MARK, first="copy", replay=1)) == CLEAR, "a redrive is a new round"
+
+
+def test_a_claim_behind_a_call_is_nothing() -> None:
+    scene = Scene()
+    scene.ask("x")
+    scene.claim(replace(MARK, first="copy"))
+    scene.journal.ended(Ended("x", used=False))
+    assert scene.prior_calls() == CLEAR
+
+
+def test_claims_are_bounded_in_number_and_time() -> None:
+    scene = Scene()
+    scene.claim(replace(MARK, request="old"))
+    for n in range(CLAIMS_MAX):
+        scene.claim(replace(MARK, request=str(n)))
+    copy = replace(MARK, first="copy")
+    assert scene.prior_calls(replace(copy, request="old")) == CLEAR
+    assert scene.prior_calls(replace(copy, request="0")).duplicate
+    scene.claim(replace(MARK, request="late"), at=3601.0)
+    assert scene.prior_calls(replace(copy, request="0")) == CLEAR
+    assert scene.prior_calls(replace(copy, request="late")).duplicate
 
 
 def test_the_first_end_counts() -> None:

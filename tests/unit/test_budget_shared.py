@@ -589,18 +589,18 @@ async def test_a_lane_that_is_restored_recalls_after_the_log_is_joined() -> None
     async with scene(topic) as s:
         permit = await s.permit(ask(identity=MARK, settled_ms=0))
         assert permit.ask.identity == MARK
-        position = s.budget.position()
+        position = s.budget.history.position()
     async with scene(topic) as s:
         since = LogPosition(position.log, 0)
-        reaches, first_calls = await s.budget.replay_lane("t[0]", since, lambda _: True)
-        assert s.budget.position().log == position.log
+        reaches, first_calls = await s.budget.history.replay_lane("t[0]", since, lambda _: True)
+        assert s.budget.history.position().log == position.log
         assert (reaches, list(first_calls)) == (True, [5])
-        assert first_calls[5] < position < s.budget.position()
-        reaches, first_calls = await s.budget.replay_lane("t[0]", LogPosition("another1", 0), lambda _: True)
+        assert first_calls[5] < position < s.budget.history.position()
+        reaches, first_calls = await s.budget.history.replay_lane("t[0]", LogPosition("another1", 0), lambda _: True)
         assert (reaches, list(first_calls)) == (False, [5]), "what it was is gone"
         assert isinstance(await s.budget.acquire(ask(identity=MARK, settled_ms=0)), InDoubt)
-        s.budget.forget("t[0]")
-        assert await s.budget.replay_lane("t[0]", None, lambda _: True) == (True, {})
+        s.budget.history.forget("t[0]")
+        assert await s.budget.history.replay_lane("t[0]", None, lambda _: True) == (True, {})
 
 
 @virtual

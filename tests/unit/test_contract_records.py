@@ -14,7 +14,7 @@ from processor.contract import schemas, strict_json
 from processor.contract.codes import ErrorCode, ErrorType, http_code
 from processor.contract.decode import Accepted, Rejected, decode, parse_deadline, peek_due_ms
 from processor.contract.encode import dead_letter_output, result_output, retry_output
-from processor.contract.headers import hop_headers
+from processor.contract.headers import hop_headers, parked_until_ms
 from processor.contract.records import (
     ID_NAMESPACE,
     ErrorInfo,
@@ -152,6 +152,45 @@ def test_the_due_time_is_read_without_decoding() -> None:
     assert peek_due_ms(rec(b"", (("vp-due-ms", b"123"),))) == 123
     for raw in (b"-1", b"x", b"", b"1" * 400, None, b"\xd9\xa1"):
         assert peek_due_ms(rec(b"", (("vp-due-ms", raw),))) is None
+
+
+YEAR_MS = 366 * 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("headers", "ahead_ms"),
+    [
+        ({}, YEAR_MS),
+        ({}, None),
+        ({"vp-due-ms": b"253402300800000"}, None),  # the year 10000
+        ({"vp-due-ms": b"253402300799999"}, None),
+        ({"vp-first-ms": b"253402300799999", "vp-due-ms": b"253402300799999"}, None),  # a year ahead of its own past, it says
+        ({"vp-attempt": b"-1"}, None),
+        ({"vp-more": b"1"}, None),
+    ],
+    ids=["a year", "more than a year", "year 10000", "year 9999", "forged past", "bad header", "unknown header"],
+)
+def test_nothing_waits_for_longer_than_a_year_or_with_headers_that_are_refused(headers: dict[str, bytes], ahead_ms: int | None) -> None:
+    now_ms = 1_764_000_000_123
+    due_ms = now_ms + YEAR_MS + (ahead_ms is None and not headers)
+    if headers and "vp-due-ms" not in headers:
+        due_ms = now_ms + 60_000
+    fine = dict(hop_headers(Hop(SOURCE, now_ms, due_ms=due_ms)))
+    found = rec(body(), tuple((fine | headers).items()))
+    assert parked_until_ms(found, now_ms) == (None if ahead_ms is None else due_ms)
+    assert parked_until_ms(found, due_ms) is None, "it is due"
+    assert isinstance(decode(found), Rejected if ahead_ms is None else Accepted)
+
+
+def test_a_due_time_of_the_year_10000_is_not_parked_whatever_the_record_was_stamped() -> None:
+    """Its headers are fine beside its own timestamp; only the clock can tell."""
+    far_ms = 253_402_300_000_000
+    found = Record(SOURCE, b"k", body(), hop_headers(Hop(SOURCE, far_ms, due_ms=far_ms + 99)), far_ms)
+    assert isinstance(decode(found), Accepted)
+    assert parked_until_ms(found, 1_764_000_000_123) is None
+    stamped = Record(SOURCE, b"k", body(), (), 2**62)
+    again = Record(SOURCE, b"k", body(), hop_headers(decode(stamped).hop), 2**62)
+    assert isinstance(decode(again), Accepted), "what was stamped so can be put off like anything else"
 
 
 @pytest.mark.parametrize(

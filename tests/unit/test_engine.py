@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -15,6 +16,7 @@ from processor.budget.permits import (
     Ask,
     BudgetClosedError,
     CallClass,
+    CallIdentity,
     Conflict,
     Duplicate,
     Ending,
@@ -89,6 +91,8 @@ class OpenBudget:
         self.pauses: list[tuple[str, float]] = []
         self.refusals, self.down = list(refusals), down
         self.held: set[str] = set()
+        self.claims: list[CallIdentity] = []
+        self.prior: Duplicate | Conflict | None = None  # what a claim is told
 
     @property
     def fates(self) -> list[Fate]:
@@ -103,6 +107,10 @@ class OpenBudget:
             return refusal
         self.held.add(str(len(self.asks)))
         return Permit(str(len(self.asks)), ask)
+
+    async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | None:
+        self.claims.append(identity)
+        return self.prior
 
     def release(self, permit: Permit, ending: Ending) -> None:
         self.held.remove(permit.id)  # each once
@@ -317,6 +325,39 @@ def test_a_bad_record_that_is_redriven_is_refused_again_under_another_result_id(
     again = run(FakeApi(), redriven(first))
     assert (final(again)["status"], final(again)["replay"]) == ("rejected", 1)
     assert final(again)["result_id"] != final(first)["result_id"]
+
+
+def test_a_copy_of_a_rejected_request_is_a_duplicate() -> None:
+    budget = OpenBudget()
+    assert final(run(FakeApi(), record(more=1), budget))["status"] == "rejected"
+    budget.prior = Duplicate()
+    copy = replace(record(more=1), source=Source("v.requests", 0, 7))
+    assert run(FakeApi(), copy, budget) == []
+    first, second = budget.claims
+    assert (first.request, first.content, first.replay) == (second.request, second.content, 0)
+    assert first.first != second.first
+    assert not budget.asks
+
+
+def test_what_else_is_rejected_is_claimed_as_another_content_and_what_names_nobody_not_at_all() -> None:
+    budget = OpenBudget()
+    for bad in (record(more=1), record(more=2), record(headers=(("vp-attempt", b"-1"),)), record()):
+        run(FakeApi(json_reply(201, CREATED)), bad, budget)
+    contents = [c.content for c in budget.claims] + [a.identity.content for a in budget.asks if a.identity is not None]
+    assert len(set(contents)) == 4
+    assert final(run(FakeApi(), record(request_id="x" * 129), budget))["request_id"] is None
+    assert len(budget.claims) == 3
+
+
+def test_a_rejected_request_under_the_id_of_another_one_is_a_conflict_under_its_own_position() -> None:
+    budget = OpenBudget()
+    first = final(run(FakeApi(), record(more=1), budget))
+    budget.prior = Conflict()
+    outputs = run(FakeApi(), record(more=2), budget)
+    assert (final(outputs)["status"], final(outputs)["error"]["code"]) == ("conflict", "request_id_reused")
+    assert final(outputs)["result_id"] != first["result_id"]
+    assert [o.kind for o in outputs] == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
+    assert outputs[0].key == b"v.requests[3]@41"
 
 
 def test_a_rate_limit_pauses_its_scope_and_is_capped() -> None:

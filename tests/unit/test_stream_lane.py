@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -122,6 +123,17 @@ async def test_bytes_and_span_are_bounded_too() -> None:
     assert not wide.lane.wants_records
     for scene in (heavy, wide):
         await _stop(scene)
+
+
+async def test_a_record_whose_headers_are_refused_does_not_wait_for_its_due_time() -> None:
+    scene = Scene()
+    bad = record(0, due_ms=NOW + 60_000)
+    bad = replace(bad, headers=(*bad.headers, ("vp-attempt", b"x")))
+    far = replace(record(1), headers=hop_headers(Hop(Source("t", 0, 1), NOW, due_ms=NOW + 367 * 86_400_000)))
+    scene.lane.deliver([bad, far, record(2, due_ms=NOW + 60_000)])
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [0, 1]
+    await _stop(scene)
 
 
 async def test_an_undue_record_starts_when_due_never_before() -> None:
