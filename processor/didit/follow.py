@@ -81,6 +81,19 @@ def judge_hint(hint: Hint, session_id: str, since_ms: int) -> Settled | None:
     return judge_decision(decision)
 
 
+def environment_of(decision: Any) -> str | None:
+    """The application's environment (``live``, ``sandbox``) as a decision tells it; None if it does not."""
+    told = decision.get("environment") if isinstance(decision, dict) else None
+    return told if isinstance(told, str) and told else None
+
+
+def environments_of(hint: Hint) -> frozenset[str]:
+    """The environments that an event names, in its envelope and in its decision; none if Didit did not say (Didit, "Webhooks")."""
+    payload = hint.event.get("payload")
+    decision = payload.get("decision") if isinstance(payload, dict) else None
+    return frozenset(told for part in (payload, decision) if (told := environment_of(part)) is not None)
+
+
 def next_poll_s(polls: int, polls_s: Sequence[int], expires_in_s: float | None, draw: float) -> float:
     """How long to wait before the next look at a session.
 

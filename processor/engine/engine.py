@@ -21,7 +21,7 @@ from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_li
 from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Unfit, Verdict
 from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles, rejected_identity
 from processor.engine.outputs import Job, OutputBuilder
-from processor.engine.session_polling import SessionPolling
+from processor.engine.session_polling import SessionOver, SessionPolling
 from processor.observe import metrics
 from processor.observe.tracing import hop_span
 from processor.retry.policy import Again
@@ -140,19 +140,28 @@ class Engine:
                     return answer
                 case DeadlinePassed() | Parked():
                     return self._without_call(job, answer)
+                case SessionOver():
+                    log.info("session_over", reference=_reference(job))
+                    return await self._serve(job.starting_over, first_call(job.request.operation), work)
                 case AccountFault():
                     self._log_account_fault(answer)
-                case Throttled(_, wait_s):
-                    self._pause(answer)
-                    return self._defer(job, ErrorCode.THROTTLED, wait_s)
-                case Deferred(code, wait_s) | Transient(code, _, wait_s) | Ambiguous(code, _, wait_s):
-                    return self._defer(job, code, wait_s)
-                case Refused() | Unfit() | OurFault():  # the session is gone, or we call wrongly
-                    if job.hop.settled is not None:
-                        return NothingToPublish("published_before")  # it was deleted since
-                    return self._conclude(job, COMPOSITES[job.request.operation].poll_call, Judged(self._clock_ms(), answer))
                 case _:
-                    assert_never(answer)
+                    return self._poll_failed(job, answer)
+
+    def _poll_failed(self, job: Job, verdict: Throttled | Deferred | Transient | Ambiguous | Refused | Unfit | OurFault) -> Outcome:
+        """What a verification comes to whose poll did not tell the state of its session."""
+        match verdict:
+            case Throttled(_, wait_s):
+                self._pause(verdict)
+                return self._defer(job, ErrorCode.THROTTLED, wait_s)
+            case Deferred(code, wait_s) | Transient(code, _, wait_s) | Ambiguous(code, _, wait_s):
+                return self._defer(job, code, wait_s)
+            case Refused() | Unfit() | OurFault():  # the session is gone, or we call wrongly
+                if job.hop.settled is not None:
+                    return NothingToPublish("published_before")  # it was deleted since
+                return self._conclude(job, COMPOSITES[job.request.operation].poll_call, Judged(self._clock_ms(), verdict))
+            case _:
+                assert_never(verdict)
 
     def _conclude(self, job: Job, operation: Operation, judged: Judged) -> Outputs:
         """What an answer comes to; not for an account fault, which is not the request's."""

@@ -34,6 +34,16 @@ class Job:
         return replace(self, hop=replace(self.hop, doubt_ms=doubt_ms))
 
     @property
+    def newly_redriven(self) -> bool:
+        """Whether this is the first step of a round that an operator gave it."""
+        return self.hop.last_error == ErrorCode.REDRIVEN
+
+    @property
+    def starting_over(self) -> Job:
+        """The same, without the session that it had."""
+        return replace(self, hop=replace(self.hop, session_id=None, polls=0, settled=None, settled_ms=None))
+
+    @property
     def lasting(self) -> Job:
         """The same without its deadline, which was kept when its first final result was published."""
         return replace(self, request=replace(self.request, deadline_ms=None))

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import structlog
 
 from processor.budget.permits import CallClass, Parked
 from processor.contract.codes import ErrorCode
+from processor.contract.records import Hint
 from processor.didit.calls import detail_call
-from processor.didit.follow import Settled, expires_in_s, judge_decision, judge_hint, next_poll_s
-from processor.didit.verdicts import Failure, Success
+from processor.didit.follow import Settled, environment_of, environments_of, expires_in_s, judge_decision, judge_hint, next_poll_s
+from processor.didit.verdicts import Failure, Refused, Success
 from processor.engine.calls import DeadlinePassed, DiditCaller, Judged
 from processor.engine.outputs import Job, OutputBuilder
+from processor.observe import metrics
 from processor.settings import FollowSettings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work
+
+log = structlog.get_logger(__name__)
+
+_OVER = (ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_ABANDONED)
+_FOREIGN_HINT = "a webhook destination of another application writes to this events topic; give each application its own prefix"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOver:
+    """The session of a redriven request is over without a decision: nobody can use it any more."""
 
 
 class SessionPolling:
@@ -22,13 +38,14 @@ class SessionPolling:
         self, settings: FollowSettings, caller: DiditCaller, outputs: OutputBuilder, clock_ms: Callable[[], int], draw: Callable[[], float]
     ) -> None:
         self._settings, self._caller, self._outputs, self._clock_ms, self._draw = settings, caller, outputs, clock_ms, draw
+        self._environment: str | None = None  # of the API key, as the last answer that it got told it
 
     def begin(self, job: Job, created: Success) -> Outputs:
         """A session was created (or found)."""
         wait_s = next_poll_s(0, self._settings.polls_s, None, self._draw())
         return Outputs(self._outputs.begun(job, created.output, wait_s, self._clock_ms()))
 
-    async def poll(self, job: Job, session_id: str, work: Work) -> Outcome | Failure | DeadlinePassed | Parked:
+    async def poll(self, job: Job, session_id: str, work: Work) -> Outcome | SessionOver | Failure | DeadlinePassed | Parked:
         """Ask for the session's state, unless an event has brought it.
 
         Returns:
@@ -37,21 +54,33 @@ class SessionPolling:
         Raises:
             BudgetClosedError: no call was made.
         """
-        hinted = judge_hint(work.hint, session_id, job.hop.first_ms) if work.hint is not None else None
+        hinted = self._judge_hint(work.hint, session_id, job.hop.first_ms) if work.hint is not None else None
         if hinted is not None:
             return self._settle(job, hinted)
         found = await self._caller.look_up(detail_call(session_id, job.request, job.hop), job, work, call_class=CallClass.POLL)
         if not isinstance(found, Judged):
             return found
         if not isinstance(found.verdict, Success):
-            return found.verdict
+            gone = isinstance(found.verdict, Refused) and found.verdict.http_status == HTTPStatus.NOT_FOUND
+            return SessionOver() if gone and job.newly_redriven else found.verdict
         now_ms, decision = self._clock_ms(), found.verdict.output
+        self._environment = environment_of(decision) or self._environment
         settled = judge_decision(decision) or self._out_of_time(job, decision, now_ms)
         if settled is not None:
             return self._settle(job, settled)
         if job.hop.settled is not None and not self._goes_on(job, now_ms):
             return NothingToPublish("published_before")
         return Outputs(self._outputs.polled(job, self._wait_s(job, decision, now_ms), now_ms))
+
+    def _judge_hint(self, hint: Hint, session_id: str, since_ms: int) -> Settled | None:
+        """The decision of an event, if it is of the environment of our key. Until that is known, and for any other, we look."""
+        told = environments_of(hint)
+        if not told <= {self._environment}:
+            if self._environment is not None:
+                metrics.FOREIGN_EVENTS.inc()
+                log.warning("event_of_other_environment", environment=self._environment, hint=_FOREIGN_HINT)
+            return None
+        return judge_hint(hint, session_id, since_ms)
 
     def _out_of_time(self, job: Job, decision: object, now_ms: int) -> Settled | None:
         if job.hop.settled is not None:
@@ -62,8 +91,10 @@ class SessionPolling:
             return Settled(decision, ErrorCode.DEADLINE_PASSED)
         return None
 
-    def _settle(self, job: Job, settled: Settled) -> Outcome:
+    def _settle(self, job: Job, settled: Settled) -> Outcome | SessionOver:
         """The final result; where later ones are enabled, only if it is another one, and a further poll."""
+        if job.newly_redriven and settled.code in _OVER:
+            return SessionOver()
         now_ms, hop = self._clock_ms(), job.hop
         name = settled.name
         outputs = [] if name == hop.settled else self._outputs.settled(job, settled.output, settled.code, now_ms)

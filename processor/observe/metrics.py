@@ -171,6 +171,7 @@ LOOP_LAG = _histogram(
 _GROUP[0] = "Webhooks"
 WEBHOOKS = _counter("webhooks", "verified deliveries, by what became of them", "outcome")
 WEBHOOKS_REFUSED = _counter("webhooks_refused", "deliveries that were not taken, by reason", "reason")
+FOREIGN_EVENTS = _counter("foreign_events", "events of another environment than the API key's; each was only a reason to poll its session")
 WEBHOOK_SECRETS = _counter("webhook_secrets", "verified deliveries by the secret they were signed with; 0 is the newest", "rotation")
 WEBHOOK_VARIANTS = _counter("webhook_variants", "verified deliveries by the signature that was checked", "variant")
 WEBHOOKS_UNFAMILIAR = _counter(

@@ -166,7 +166,7 @@ class Lane:
             record = self._ready.popleft()
             self._note_lateness(record)
             self.offsets.started(record.source.offset, self._journal.position())
-            work = Work(record, history_truncated=record.source.offset < self._unremembered_below, hint=self._hints.of(record))
+            work = Work(record, history_truncated=record.source.offset < self._unremembered_below, hint=self._hints.take(record))
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]

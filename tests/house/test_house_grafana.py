@@ -20,6 +20,7 @@ UNSHOWN = {
     "vp_lag_records": "of each partition; `processor lag`",
     "vp_webhook_variants_total": "a detail of webhooks",
     "vp_webhooks_unfamiliar_total": "a detail of webhooks",
+    "vp_foreign_events_total": "a fault of the set-up; the log event event_of_other_environment says what to do",
 }
 
 

@@ -91,6 +91,49 @@ async def test_an_event_ends_a_wait_of_hours(kafka: LocalKafka, tmp_path: Path) 
         assert len(polls) == 1, "only the event that was not signed whole needed a look"
 
 
+def decided(session_id: str, status: str, environment: str) -> dict[str, Any]:
+    decision = {"session_id": session_id, "status": status, "environment": environment, "from": "event"}
+    payload = {"session_id": session_id, "status": status, "timestamp": 4_000_000_000, "environment": environment, "decision": decision}
+    return {"session_id": session_id, "status": status, "verified_by": "v2", "payload": payload}
+
+
+async def test_a_verdict_before_the_answer_of_the_create_ends_it_and_one_of_another_environment_does_not(
+    kafka: LocalKafka, tmp_path: Path
+) -> None:
+    async with running(kafka, tmp_path, FOLLOW__POLLS_S="[3600]", RETRY__DELAYS_S="[1,60]") as rig:
+        rig.simulator.post("/_sim/faults", {"rates": {}, "hang_s": 2})
+        rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [{"fault": "late_reply"}] * 2})
+        (a,) = await rig.start("a")
+        await rig.publish([verification(n) for n in range(2)])
+        await rig.until(lambda: len(rig.simulator.ledger()["sessions"]) >= 2, "2 sessions")
+        assert not rig.watch.seen.retries, "Didit has not answered yet"
+        early, other = (s["session_id"] for s in sorted(rig.simulator.ledger()["sessions"], key=lambda s: s["request_id"]))
+        finish(rig, early, "In Progress", "Approved")
+        finish(rig, other, "In Progress")
+
+        async with request_producer(rig.settings) as producer:
+
+            async def tell(event: dict[str, Any]) -> None:
+                await producer.send_and_wait(f"{rig.prefix}.events", json.dumps(event).encode(), b"k")
+
+            await tell(decided(early, "Approved", "live"))
+            await rig.wait_finals(1, within_s=20)
+            await rig.until(lambda: len(rig.watch.seen.retries) >= 2, "2 waiting records")
+            await tell(decided(other, "Declined", "sandbox"))
+            await asyncio.to_thread(a.wait_event, "event_of_other_environment")
+            await rig.until(lambda: len(rig.watch.seen.retries) >= 3, "a poll that found nobody done")
+            assert {f["request_id"] for f in rig.finals} == {"r-000000"}
+            await tell(decided(other, "Approved", "live"))
+        await rig.wait_finals(2, within_s=20)
+        judged = await rig.judge(ids(2))
+        assert judged.ok, judged
+        assert {f["request_id"]: (f["status"], f["output"]["status"]) for f in rig.finals} == dict.fromkeys(
+            ids(2), ("succeeded", "Approved")
+        )
+        polls = [c for c in rig.simulator.ledger()["calls"] if c["route"] == "session.decision"]
+        assert len(polls) == 2, "one that told the environment of the key, and one for the event of another one"
+
+
 async def test_killed_replicas_follow_on_and_nothing_is_created_twice(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1,2,2,3]") as rig:
         replicas = await rig.start("a", "b")

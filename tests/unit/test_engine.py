@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 
 from processor.budget.permits import (
     Acquired,
@@ -242,6 +243,17 @@ def test_a_doubt_is_settled_by_the_list_before_anything_is_created() -> None:
     assert result["output"]["session_token"] == "tok"
 
 
+@pytest.mark.parametrize("status", ["Expired", "Abandoned", "Kyc Expired"])
+def test_a_session_that_nobody_can_use_is_not_adopted(status: str) -> None:
+    row = {"session_id": SESSION, "vendor_data": "u", "created_at": "2027-01-01T00:00:00Z", "status": status}
+    late = json_reply(200, {"results": [{**row, "status": "Not Started"}]})  # it expires between the list and its details
+    detail = json_reply(200, {**row, "metadata": {"vp_request_id": "r"}})
+    for lookups in ([json_reply(200, {"results": [row]})], [late, detail]):
+        api = FakeApi(*lookups, json_reply(201, CREATED))
+        assert final(run(api, _in_doubt()))["output"] == CREATED
+        assert api.calls[-1].operation.name == "session.create"
+
+
 def test_somebody_elses_session_is_not_adopted() -> None:
     row = {"session_id": SESSION, "vendor_data": "u", "created_at": "2027-01-01T00:00:00Z", "status": "Not Started"}
     detail = json_reply(200, {**row, "metadata": {"vp_request_id": "other"}})
@@ -310,6 +322,38 @@ def test_a_redriven_check_in_doubt_is_called_again_because_the_operator_has_deci
     api = FakeApi(json_reply(200, {"status": "Success"}))
     again = run(api, redriven(first))
     assert (len(api.calls), final(again)["status"], final(again)["replay"]) == (1, "succeeded", 1)
+
+
+def test_a_redriven_creation_whose_session_is_over_makes_a_new_one() -> None:
+    first = run(FakeApi(NoReply(sent=True, code=ErrorCode.RESET)), record(), retry={"attempts_max": 1})
+    row = {"session_id": SESSION, "vendor_data": "u", "created_at": "2027-01-01T00:00:00Z", "status": "Expired"}
+    api = FakeApi(json_reply(200, {"results": [row]}), json_reply(201, CREATED))
+    assert final(run(api, redriven(first)))["output"] == CREATED
+
+
+@pytest.mark.parametrize("status", ["Expired", "Abandoned", None])
+def test_a_redriven_verification_whose_session_is_over_or_gone_makes_a_new_one(status: str | None) -> None:
+    dead, _, _ = poll(json_reply(404, {"detail": "Not found."}))
+    looked = json_reply(404, {"detail": "Not found."}) if status is None else decision_reply(status)
+    fresh = {**CREATED, "session_id": "22222222-2222-4333-8444-555555555555"}
+    outputs, api, budget = poll(looked, json_reply(201, fresh), rec=redriven(dead))
+    assert [c.operation.name for c in api.calls] == ["session.decision", "session.create"]
+    assert [a.identity.replay for a in budget.asks if a.identity is not None] == [1]
+    (retry,) = outputs_of(OutputKind.RETRY, outputs)
+    hop = read_hop(Record(Source("v.retry.10s", 0, 9), None, retry.value, retry.headers, NOW))
+    assert (hop.session_id, hop.polls, hop.replay) == (fresh["session_id"], 0, 1)
+    (result,) = outputs_of(OutputKind.RESULT, outputs)
+    assert orjson.loads(result.value or b"")["output"] == fresh
+
+
+def test_a_redriven_verification_whose_session_lives_or_has_a_decision_goes_on_with_it() -> None:
+    dead, _, _ = poll(json_reply(404, {"detail": "Not found."}))
+    outputs, _, _ = poll(decision_reply("Approved"), rec=redriven(dead))
+    assert (final(outputs)["status"], final(outputs)["replay"]) == ("succeeded", 1)
+    (retry,), _, _ = poll(decision_reply("In Progress"), rec=redriven(dead))
+    later = Record(Source("v.retry.10s", 0, 9), None, retry.value, retry.headers, NOW)
+    outputs, _, _ = poll(decision_reply("Expired"), rec=later)
+    assert final(outputs)["error"]["code"] == "session_expired", "only what was over when the round began is replaced"
 
 
 def test_a_redriven_creation_in_doubt_is_looked_up_first() -> None:
@@ -637,6 +681,37 @@ def test_a_signed_event_saves_the_look() -> None:
     assert final(outputs)["output"] == decision
     outputs, api, _ = poll(decision_reply("Approved"), hint=Hint(SESSION, NOW, {**event, "verified_by": "simple", "payload": None}))
     assert len(api.calls) == 1, "a weaker one is only a reason to look"
+
+
+def signed(environment: str | None, decided: str | None = None) -> Hint:
+    decision = {"session_id": SESSION, "status": "Approved", "from": "event"} | ({"environment": decided} if decided else {})
+    payload = {"session_id": SESSION, "status": "Approved", "timestamp": NOW // 1000 + 60, "decision": decision}
+    payload |= {"environment": environment} if environment else {}
+    return Hint(SESSION, NOW + 61_000, {"session_id": SESSION, "status": "Approved", "verified_by": "v2", "payload": payload})
+
+
+def foreign_events() -> float:
+    return REGISTRY.get_sample_value("vp_foreign_events_total") or 0.0
+
+
+def test_an_event_of_another_environment_than_the_keys_is_only_a_reason_to_look() -> None:
+    api = FakeApi(*(decision_reply("In Progress", environment="live") for _ in range(4)))
+    engine = Engine(load_settings(), api, Shelf(), OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
+
+    def outcome(hint: Hint) -> tuple[OutputKind, int]:
+        rec = following()
+        (output,) = records(asyncio.run(engine.handle(rec, Work(rec, hint=hint))))
+        return output.kind, len(api.calls)
+
+    before = foreign_events()
+    assert outcome(signed("live")) == (OutputKind.RETRY, 1), "nobody knows the environment of the key yet"
+    assert outcome(signed("live")) == (OutputKind.RESULT, 1)
+    assert outcome(signed("live", "live")) == (OutputKind.RESULT, 1)
+    assert outcome(signed(None)) == (OutputKind.RESULT, 1), "it does not say"
+    assert foreign_events() == before
+    assert outcome(signed("sandbox")) == (OutputKind.RETRY, 2)
+    assert outcome(signed("live", "sandbox")) == (OutputKind.RETRY, 3)
+    assert foreign_events() == before + 2
 
 
 @pytest.mark.parametrize(

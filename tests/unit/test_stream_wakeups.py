@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from processor.contract.headers import hop_headers
@@ -14,9 +16,9 @@ SESSION = "11111111-2222-4333-8444-555555555555"
 OTHER = "22222222-2222-4333-8444-555555555555"
 
 
-def delayed(session_id: str | None, written_ms: int) -> Record:
+def delayed(session_id: str | None, written_ms: int, polls: int = 0) -> Record:
     source = Source("t", 0, 0)
-    return Record(source, b"k", b"v", hop_headers(Hop(source, NOW, due_ms=NOW + 10**9, session_id=session_id)), written_ms)
+    return Record(source, b"k", b"v", hop_headers(Hop(source, NOW, due_ms=NOW + 10**9, session_id=session_id, polls=polls)), written_ms)
 
 
 def approved(session_id: str = SESSION, at_ms: int = NOW) -> Hint:
@@ -38,9 +40,38 @@ def test_wakeups_wake_a_record_that_was_written_before_the_event() -> None:
     wakeups.note_event(approved())
     assert wakeups.wake(delayed(SESSION, NOW), NOW)
     assert wakeups.of(delayed(SESSION, NOW - 5)) == approved()
-    assert not wakeups.wake(delayed(SESSION, NOW + 1), NOW), "it was polled after the event"
     assert not wakeups.wake(delayed(OTHER, NOW), NOW)
     assert not wakeups.wake(delayed(None, NOW), NOW)
+
+
+def test_a_verdict_that_comes_before_the_answer_of_the_create_wakes_its_first_record() -> None:
+    wakeups = Wakeups(lambda _: True)
+    wakeups.note_event(approved(at_ms=NOW + 1))
+    assert wakeups.wake(delayed(SESSION, NOW + 300_000), NOW), "the create was looked up for minutes"
+    assert wakeups.of(delayed(SESSION, NOW + 300_000)) == approved(at_ms=NOW + 1), "it knows of no other answer"
+    wakeups.note_event(approved(OTHER, at_ms=NOW - 1))
+    assert not wakeups.wake(delayed(OTHER, NOW + 300_000), NOW), "it is older than the request"
+
+
+def test_a_verdict_between_a_poll_and_its_record_wakes_once_and_is_only_a_reason_to_poll() -> None:
+    wakeups = Wakeups(lambda _: True)
+    wakeups.note_event(approved())
+    assert not wakeups.wake(delayed(SESSION, NOW + 60_001, polls=1), NOW)
+    later = delayed(SESSION, NOW + 5, polls=1)
+    assert wakeups.wake(later, NOW)
+    assert wakeups.take(later) == Hint(SESSION, NOW, {})
+    assert not wakeups.wake(delayed(SESSION, NOW + 9, polls=2), NOW), "its poll was answered, or failed: no second one for it"
+    assert not wakeups.wake(delayed(SESSION, NOW + 9), NOW)
+    wakeups.note_event(approved(at_ms=NOW + 6))
+    assert wakeups.wake(delayed(SESSION, NOW + 9, polls=2), NOW)
+    assert wakeups.wake(delayed(SESSION, NOW + 6, polls=2), NOW)
+
+
+def test_a_record_whose_headers_are_refused_is_woken_by_no_event() -> None:
+    wakeups = Wakeups(lambda _: True)
+    wakeups.note_event(approved(at_ms=NOW + 1))
+    found = delayed(SESSION, NOW + 2)
+    assert wakeups.of(replace(found, headers=(*found.headers, ("vp-more", b"1")))) is None
 
 
 def test_wakeups_keep_the_last_event_of_a_session() -> None:
