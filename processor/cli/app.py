@@ -20,7 +20,7 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("batch", "batch", "Run a file of requests and write a file of results."),
     ("status", "status", "One screen: what the bottleneck is, budgets, backlog and its time to drain, replicas, what waits, dead letters."),
     ("top", "status", "The screen of `processor status`, live, until interrupted."),
-    ("lag", "status", "Unfinished records of every input partition, and who owns it."),
+    ("lag", "status", "Unfinished records of every input partition, who owns it, and what blocks it."),
     ("budget", "budget", "Show the shared budget."),
     ("retry", "retry", "Look at requests that wait for a later attempt, and start them now."),
     ("deadletters", "dead_letters", "Look at dead letters, redrive or discard them (docs/repair.md)."),

@@ -15,7 +15,7 @@ from rich.text import Text
 from processor.contract.times import duration
 from processor.monitoring.diagnosis import Diagnosis, Tone, diagnose
 from processor.monitoring.diagnosis_text import headline, statement, verdict
-from processor.monitoring.model import Overview, PartitionView
+from processor.monitoring.model import BlockedPartition, Overview, PartitionView
 
 _BAR = 10
 _STYLES = {Tone.GOOD: "bold green", Tone.WATCH: "bold yellow", Tone.BAD: "bold red"}
@@ -40,27 +40,57 @@ def screen(o: Overview) -> RenderableType:
     text = Text(f"{headline(diagnosis)}. {verdict(diagnosis)}", _STYLES[diagnosis.tone])
     head = Panel(text, title=o.group, subtitle=f"group {o.group_state}")
     others = [Text(statement(f), _STYLES[f.tone]) for f in diagnosis.complaints[1:]]
-    return Group(head, *others, _scopes(o, diagnosis), _replicas(o), lag_table(o.partitions, by_topic=True), _waiting(o), _dead(o))
+    return Group(
+        head, *others, _scopes(o, diagnosis), _replicas(o), lag_table(o.partitions, o.blocked, by_topic=True), _waiting(o), _dead(o)
+    )
 
 
-def lag_table(partitions: tuple[PartitionView, ...], *, by_topic: bool = False) -> RenderableType:
-    """Unfinished records by partition, or by topic."""
+def lag_table(partitions: tuple[PartitionView, ...], blocked: tuple[BlockedPartition, ...], *, by_topic: bool = False) -> RenderableType:
+    """Unfinished records by partition, or by topic, and what nothing more can be read of."""
     table = Table(
         title="backlog", title_justify="left", caption=None if by_topic else "markers of transactions count until they are passed"
     )
-    for header in ("topic", *(() if by_topic else ("partition", "done below", "end")), "unfinished", "owners" if by_topic else "owner"):
-        table.add_column(header, justify="left" if header in {"topic", "owner", "owners"} else "right")
-    if not by_topic:
-        for p in partitions:
-            owner = Text(p.owner or "nobody", "" if p.owner else "bold red")
-            table.add_row(Text(p.topic), str(p.partition), str(p.floor), str(p.end), str(p.unfinished), owner)
+    for header in (
+        "topic",
+        *(() if by_topic else ("partition", "done below", "end")),
+        "unfinished",
+        "owners" if by_topic else "owner",
+        "blocked",
+    ):
+        table.add_column(header, justify="left" if header in {"topic", "owner", "owners", "blocked"} else "right")
+    if by_topic:
+        _add_topics(table, partitions, blocked)
         return table
+    by_partition = {(b.topic, b.partition): b for b in blocked}
+    for p in partitions:
+        owner = Text(p.owner or "nobody", "" if p.owner else "bold red")
+        cells = (str(p.partition), str(p.floor), str(p.end), str(p.unfinished))
+        table.add_row(Text(p.topic), *cells, owner, _blocked(by_partition.get((p.topic, p.partition))))
+    for b in blocked:
+        if b.partition is None:
+            table.add_row(Text(b.topic), "-", "-", "-", "-", "-", _blocked(b))
+    return table
+
+
+def _add_topics(table: Table, partitions: tuple[PartitionView, ...], blocked: tuple[BlockedPartition, ...]) -> None:
     for topic, found in groupby(partitions, key=lambda p: p.topic):
         views = list(found)
         ownerless = sum(1 for p in views if p.owner is None)
         owners = Text(f"{ownerless} of {len(views)} partitions without" if ownerless else "all", "bold red" if ownerless else "")
-        table.add_row(Text(topic), str(sum(p.unfinished for p in views)), owners)
-    return table
+        stuck = sum(1 for b in blocked if b.topic == topic)
+        table.add_row(
+            Text(topic),
+            str(sum(p.unfinished for p in views)),
+            owners,
+            Text(f"{stuck} of {len(views)}" if stuck else "-", "bold red" if stuck else ""),
+        )
+    for b in blocked:
+        if b.partition is None:
+            table.add_row(Text(b.topic), "-", "-", _blocked(b))
+
+
+def _blocked(b: BlockedPartition | None) -> Text:
+    return Text("-") if b is None else Text(f"{b.cause} at {b.offset}, {duration(b.blocked_s)}", "bold red")
 
 
 def _scopes(o: Overview, diagnosis: Diagnosis) -> RenderableType:

@@ -40,14 +40,15 @@ def status(*, as_json: AsJson = False) -> None:
 
 @app.command()
 def lag(*, as_json: AsJson = False) -> None:
-    """Unfinished records of every input partition, and who owns it."""
+    """Unfinished records of every input partition, who owns it, and what blocks it."""
 
     async def show(monitor: GroupMonitor) -> None:
-        partitions = (await monitor.survey()).partitions
+        survey = await monitor.survey()
+        partitions = survey.partitions
         if as_json:
-            sys.stdout.buffer.write(orjson.dumps({"partitions": partitions}) + b"\n")
+            sys.stdout.buffer.write(orjson.dumps({"partitions": partitions, "blocked": survey.blocked}) + b"\n")
         else:
-            Console().print(render_status.lag_table(partitions))
+            Console().print(render_status.lag_table(partitions, survey.blocked))
             typer.echo(f"{sum(p.unfinished for p in partitions)} records are not done; `processor status` says how long they take")
 
     _with_monitor(show)

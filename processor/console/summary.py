@@ -21,11 +21,18 @@ STATES: Mapping[FindingKind, str] = MappingProxyType(
         FindingKind.NO_REPLICA: "None",
         FindingKind.PARTITIONS_UNOWNED: "Not enough",
         FindingKind.BUDGET_LOG_LOST: "Held",
+        FindingKind.TOPIC_MISSING: "Topic missing",
+        FindingKind.NO_LEADER: "Blocked",
+        FindingKind.OFFSET_BEYOND_END: "Blocked",
+        FindingKind.OPEN_TRANSACTION: "Blocked",
         FindingKind.BACKLOG_STUCK: "Stands still",
         FindingKind.REBALANCING: "Rebalancing",
         FindingKind.LIMIT_LOWERED: "Lowered",
         FindingKind.ASKED_TO_WAIT: "Asked us to wait",
         FindingKind.REPLICA_SILENT: "Silent",
+        FindingKind.PARTITION_IDLE: "Stands still",
+        FindingKind.RETRIES_OVERDUE: "Late",
+        FindingKind.CALLS_IDLE: "Not begun",
         FindingKind.BUDGET_UNUSED: "Too slow",
         FindingKind.BUDGET_FULL: "Sets the pace",
         FindingKind.BACKLOG_LONG: "Takes its time",
@@ -116,6 +123,12 @@ def _backlog(o: Overview, finding: Finding | None) -> tuple[str, str]:
     if finding is None or finding.kind is FindingKind.BACKLOG_EMPTY:
         later = o.waiting.count - o.waiting.due_now
         return "0", f"calls owed; {count(later, 'record')} due later" if later else "calls owed; nothing waits"
+    if "blocked_s" in finding.figures:
+        return duration(finding.figures["blocked_s"]), f"nothing can be read of {finding.subject}"
+    if finding.kind is FindingKind.PARTITION_IDLE:
+        return duration(finding.figures["idle_s"]), f"since a record of {finding.subject} was done"
+    if finding.kind is FindingKind.RETRIES_OVERDUE:
+        return duration(finding.figures["late_s"]), f"late; {count(int(finding.figures['due']), 'record')} due"
     calls, drain_s = int(finding.figures["calls"]), finding.figures["drain_s"]
     if finding.kind is FindingKind.BACKLOG_STUCK:
         return number(calls), f"calls owed in {finding.subject}, and none may pass now"

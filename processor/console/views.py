@@ -29,7 +29,10 @@ async def overview(page_context: PageContext, page_request: PageRequest) -> Page
     found = cached.overview
     summary = summarize(found)
     history = page_context.operations.history()
-    partitions = sorted(found.partitions, key=lambda p: (p.owner is not None, -p.unfinished, p.topic, p.partition))
+    blocked = {(b.topic, b.partition): b.cause.replace("_", " ") for b in found.blocked}
+    partitions = sorted(
+        found.partitions, key=lambda p: ((p.topic, p.partition) not in blocked, p.owner is not None, -p.unfinished, p.topic, p.partition)
+    )
     context = {
         "overview": found,
         "summary": summary,
@@ -37,6 +40,7 @@ async def overview(page_context: PageContext, page_request: PageRequest) -> Page
         "charts": _charts(history, summary, page_request.now_ms if not cached.trouble else found.at_ms),
         "sampled": {scope for scope, samples in history.items() if samples},
         "partitions": partitions[:_PARTITIONS_MAX],
+        "blocked": blocked,
         "partitions_more": len(partitions) - _PARTITIONS_MAX,
     }
     return PageView("overview.html", context)

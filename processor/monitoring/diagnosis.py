@@ -13,10 +13,12 @@ from math import isfinite
 from typing import Self
 
 from processor.budget.view import ScopeView
-from processor.monitoring.model import DrainView, Overview
+from processor.monitoring.model import BlockCause, DrainView, Overview
 
 FULL_SHARE = 0.85  # from this share of its limit on, a budget with somebody waiting sets the pace
 LONG_BACKLOG_S = 300.0  # a backlog that lasts longer is worth a look
+IDLE_S = 60.0  # a partition with work moves at least so often, and what is due starts, unless something else is found
+_NAMED_MAX = 3  # partitions that one finding names
 
 _REBALANCING = frozenset({"PreparingRebalance", "CompletingRebalance"})  # as Kafka names the states of a group
 _NO_MEMBERS = frozenset({"Empty", "Dead"})
@@ -66,12 +68,19 @@ class FindingKind(StrEnum):
     OPERATION_FAILING = "operation_failing", Area.DIDIT, Tone.BAD
     NO_REPLICA = "no_replica", Area.REPLICAS, Tone.BAD
     PARTITIONS_UNOWNED = "partitions_unowned", Area.REPLICAS, Tone.BAD
+    TOPIC_MISSING = "topic_missing", Area.BACKLOG, Tone.BAD
+    NO_LEADER = "no_leader", Area.BACKLOG, Tone.BAD
+    OFFSET_BEYOND_END = "offset_beyond_end", Area.BACKLOG, Tone.BAD
+    OPEN_TRANSACTION = "open_transaction", Area.BACKLOG, Tone.BAD
     BUDGET_LOG_LOST = "budget_log_lost", Area.BUDGET, Tone.BAD
     BACKLOG_STUCK = "backlog_stuck", Area.BACKLOG, Tone.BAD
     REBALANCING = "rebalancing", Area.REPLICAS, Tone.WATCH
     LIMIT_LOWERED = "limit_lowered", Area.BUDGET, Tone.WATCH
     ASKED_TO_WAIT = "asked_to_wait", Area.DIDIT, Tone.WATCH
     REPLICA_SILENT = "replica_silent", Area.REPLICAS, Tone.WATCH
+    PARTITION_IDLE = "partition_idle", Area.BACKLOG, Tone.WATCH
+    RETRIES_OVERDUE = "retries_overdue", Area.BACKLOG, Tone.WATCH
+    CALLS_IDLE = "calls_idle", Area.BACKLOG, Tone.WATCH
     BUDGET_UNUSED = "budget_unused", Area.BACKLOG, Tone.WATCH
     BUDGET_FULL = "budget_full", Area.BUDGET, Tone.WATCH
     BACKLOG_LONG = "backlog_long", Area.BACKLOG, Tone.WATCH
@@ -87,8 +96,15 @@ class FindingKind(StrEnum):
 
 
 _K = FindingKind
+_BLOCKED = {
+    BlockCause.TOPIC_MISSING: _K.TOPIC_MISSING,
+    BlockCause.NO_LEADER: _K.NO_LEADER,
+    BlockCause.OFFSET_BEYOND_END: _K.OFFSET_BEYOND_END,
+    BlockCause.OPEN_TRANSACTION: _K.OPEN_TRANSACTION,
+}
 # what explains by itself that calls wait although the budget is not used
 _HELD = frozenset({_K.ACCOUNT_REFUSED, _K.OPERATION_FAILING, _K.NO_REPLICA, _K.PARTITIONS_UNOWNED, _K.BUDGET_LOG_LOST, _K.REBALANCING})
+_SLOW = frozenset({*_HELD, _K.BUDGET_FULL, _K.ASKED_TO_WAIT})  # and that a single partition stands still
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +158,10 @@ class Diagnosis:
 
 def diagnose(o: Overview) -> Diagnosis:
     """What an overview comes to."""
-    found = [*_of_didit(o), *_of_replicas(o), *_of_budget(o)]
+    found = [*_of_didit(o), *_of_replicas(o), *_of_budget(o), *_of_blocked(o)]
     found.append(_of_backlog(o, found))
+    if not any(f.kind in _SLOW for f in found):
+        found += _of_standstill(o)
     if o.dead_letters.open:
         found.append(Finding(_K.DEAD_LETTERS_OPEN, figures={"open": o.dead_letters.open}))
     found.sort(key=lambda f: (f.kind.urgency, -f.figures.get("drain_s", 0.0), f.subject))
@@ -188,6 +206,31 @@ def _of_budget(o: Overview) -> Iterator[Finding]:
             yield Finding(_K.BUDGET_FULL, scope.scope, _use(scope, drain))
 
 
+def _of_blocked(o: Overview) -> Iterator[Finding]:
+    for cause, kind in _BLOCKED.items():
+        blocked = [b for b in o.blocked if b.cause is cause]
+        if blocked:
+            figures = {"partitions": len(blocked), "hidden": sum(b.hidden for b in blocked), "blocked_s": max(b.blocked_s for b in blocked)}
+            yield Finding(kind, _names([b.name for b in blocked]), figures)
+
+
+def _of_standstill(o: Overview) -> Iterator[Finding]:
+    """What ought to move and does not, although nothing was found that would explain it."""
+    stuck = {(b.topic, b.partition) for b in o.blocked}
+    idle = [p for p in o.partitions if p.idle_s >= IDLE_S and (p.topic, p.partition) not in stuck]
+    if idle:
+        figures = {"unfinished": sum(p.unfinished for p in idle), "idle_s": max(p.idle_s for p in idle)}
+        yield Finding(_K.PARTITION_IDLE, _names([f"{p.topic}[{p.partition}]" for p in idle]), figures)
+    late_s = 0.0 if o.waiting.oldest_due_ms is None else (o.at_ms - o.waiting.oldest_due_ms) / 1000
+    if late_s >= IDLE_S:
+        yield Finding(_K.RETRIES_OVERDUE, figures={"due": o.waiting.due_now, "late_s": late_s})
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    return ", ".join(names[:_NAMED_MAX]) + more
+
+
 def _of_backlog(o: Overview, others: list[Finding]) -> Finding:
     longest = max((d for d in o.drains if d.calls), key=lambda d: (d.drain_s, d.calls), default=None)
     if longest is None:
@@ -196,9 +239,11 @@ def _of_backlog(o: Overview, others: list[Finding]) -> Finding:
     figures = {"calls": longest.calls, "drain_s": longest.drain_s} if scope is None else _use(scope, longest)
     if not isfinite(longest.drain_s):
         return Finding(_K.BACKLOG_STUCK, longest.scope, figures)
-    if longest.drain_s <= LONG_BACKLOG_S:
-        return Finding(_K.BACKLOG_DRAINS, longest.scope, figures)
     held = any(f.kind in _HELD for f in others) or scope is None or scope.paused_for_s > 0 or _is_full(scope)
+    if longest.drain_s <= LONG_BACKLOG_S:
+        if not held and scope is not None and scope.live == 0:
+            return Finding(_K.CALLS_IDLE, longest.scope, figures | {"window_s": scope.window_s})
+        return Finding(_K.BACKLOG_DRAINS, longest.scope, figures)
     return Finding(_K.BACKLOG_LONG if held else _K.BUDGET_UNUSED, longest.scope, figures)
 
 

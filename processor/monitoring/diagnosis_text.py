@@ -30,6 +30,22 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "The budget log was lost",
             "No call starts for {blocked_s}, so that no budget is overrun; then work resumes by itself.",
         ),
+        FindingKind.TOPIC_MISSING: (
+            "{subject} does not exist",
+            "Nothing can be read of it. If the prefix is right it was deleted: `processor topics apply`, then restart the processors.",
+        ),
+        FindingKind.NO_LEADER: (
+            "{subject} has no leader",
+            "No broker gives its records, for {blocked_s} now; they wait there. Bring back a broker that holds a replica of it.",
+        ),
+        FindingKind.OFFSET_BEYOND_END: (
+            "The group's offset on {subject} lies behind its end",
+            "The topic was deleted and created again, or cut. Restart the processors with a decision: VP_KAFKA__ON_MISSING_OFFSETS.",
+        ),
+        FindingKind.OPEN_TRANSACTION: (
+            "An open transaction blocks {subject}",
+            "{hidden} offsets are held back, for {blocked_s} now: a producer does not end what it began. `kafka-transactions.sh` names it.",
+        ),
         FindingKind.BACKLOG_STUCK: ("No call of {subject} may pass", "{calls} calls are owed there."),
         FindingKind.REBALANCING: (
             "A rebalance is under way",
@@ -46,6 +62,18 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
         FindingKind.REPLICA_SILENT: (
             "{subject} has not been heard for 45 s",
             "It is in the group, but says nothing in the budget log. Look at its log.",
+        ),
+        FindingKind.PARTITION_IDLE: (
+            "{subject} stands still",
+            "{unfinished} records are unfinished there, and none was done for {idle_s}. Look at the log of its owner.",
+        ),
+        FindingKind.RETRIES_OVERDUE: (
+            "Retries are late by {late_s}",
+            "{due} records of the delay topics are due and have not begun. Look at the lanes' logs.",
+        ),
+        FindingKind.CALLS_IDLE: (
+            "{calls} calls of {subject} wait, and none was made in the last {window_s}",
+            "Were they published just now? Then look again. Else look at the log of the replicas.",
         ),
         FindingKind.BUDGET_UNUSED: (
             "{calls} calls of {subject} wait, and only {used} of {limit} are used",

@@ -55,7 +55,7 @@ async def budget_reader(settings: Settings) -> AsyncIterator[Callable[[], Awaita
 async def monitor_for_command(settings: Settings) -> AsyncIterator[GroupMonitor]:
     """A monitor for a command."""
     async with budget_reader(settings) as read_view:
-        monitor = GroupMonitor(settings, read_view, now_ms=clock_ms)
+        monitor = GroupMonitor(settings, read_view, now_ms=clock_ms, patient=True)
         try:
             yield monitor
         finally:
@@ -69,7 +69,7 @@ def monitor_in_process(settings: Settings, budget: SharedBudget) -> GroupMonitor
         await _joined(budget)
         return view_of(budget)
 
-    return GroupMonitor(settings, read_view, now_ms=clock_ms)
+    return GroupMonitor(settings, read_view, now_ms=clock_ms, patient=False)
 
 
 async def _joined(budget: SharedBudget) -> None:

@@ -7,26 +7,65 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
-from processor.monitoring.model import PartitionView, Survey
+from processor.monitoring.blocked import BLOCKED_S, Block, Standstill, block_of, blocked_partitions
+from processor.monitoring.model import BlockCause, PartitionView, Survey
 from processor.settings import Settings
 from processor.stream.admin import GroupAdmin
 from processor.stream.offsets import Finished, finished_of
-from processor.stream.partitions import TopicPartition
+from processor.stream.partitions import PartitionEnds, PartitionsFound, TopicPartition
 from processor.stream.reader import PartitionReader
+from processor.stream.start_offset import Committed
 from processor.stream.topics import topic_names
 
 _ANSWER_S = 15.0
 _SAMPLE_MAX = 200  # records of a partition, from the oldest unfinished one on
 _SAMPLE_S = 3.0
+_AGAIN_S = 0.5  # between two looks at what may be blocked
 _OPERATION = re.compile(rb'"operation"\s*:\s*"([a-z_.]{1,64})"')
 
 
-class GroupInspector:
-    """Connected between two surveys. ``operations``: the names that a request may ask for."""
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the brokers say at one moment."""
 
-    def __init__(self, settings: Settings, operations: Iterable[str], *, now_ms: Callable[[], int]) -> None:
-        self._settings, self._operations, self._now_ms = settings, frozenset(operations), now_ms
+    found: PartitionsFound
+    ends: Mapping[TopicPartition, PartitionEnds]  # of those that are led
+    commits: Mapping[TopicPartition, Committed]
+
+    def done(self, tp: TopicPartition) -> Finished:
+        """What is finished of a partition."""
+        if tp in self.commits:
+            return finished_of(self.commits[tp].offset, self.commits[tp].metadata)
+        return Finished(self.ends[tp].begin if tp in self.ends else 0)
+
+    def blocks(self) -> dict[TopicPartition, Block]:
+        """What looks blocked."""
+        partitions = [*self.found.led, *self.found.leaderless]
+        found = {tp: block_of(self.ends.get(tp), self.commits[tp].offset if tp in self.commits else None) for tp in partitions}
+        return {tp: block for tp, block in found.items() if block is not None}
+
+    def places(self) -> dict[TopicPartition, tuple[BlockCause, int]]:
+        """Where it is blocked, without what grows behind it."""
+        return {tp: block.place for tp, block in self.blocks().items()}
+
+
+class GroupInspector:
+    """Connected between two surveys.
+
+    Args:
+        settings: how to reach Kafka.
+        operations: the names that a request may ask for.
+        now_ms: the wall clock.
+        patient: a survey looks again for ``BLOCKED_S``, while something looks blocked; else only the next survey can tell.
+    """
+
+    def __init__(self, settings: Settings, operations: Iterable[str], *, now_ms: Callable[[], int], patient: bool) -> None:
+        self._settings, self._operations, self._now_ms, self._patient = settings, frozenset(operations), now_ms, patient
+        self._blocked: Standstill[TopicPartition, tuple[BlockCause, int]] = Standstill()
+        self._missing: Standstill[str, None] = Standstill()
+        self._idle: Standstill[TopicPartition, int] = Standstill()
         self._names = topic_names(settings)
         self._reader: PartitionReader | None = None
         self._admin: GroupAdmin | None = None
@@ -55,17 +94,40 @@ class GroupInspector:
 
     async def _survey(self) -> Survey:
         reader, admin = await self._connected()
-        partitions = await reader.partitions(*self._names.inputs)
-        bounds = await reader.bounds(partitions)
-        ends = {tp: end for tp, (_, end) in bounds.items()}
-        begins = {tp: begin for tp, (begin, _) in bounds.items()}
-        commits = await reader.committed(partitions)
+        look, seen_s = await self._steady_look(reader)
         group = await admin.describe()
-        done = {tp: finished_of(commits[tp].offset, commits[tp].metadata) if tp in commits else Finished(begins[tp]) for tp in partitions}
+        partitions = sorted((*look.found.led, *look.found.leaderless), key=lambda tp: (self._names.inputs.index(tp.topic), tp.partition))
+        done = {tp: look.done(tp) for tp in partitions}
+        ends = {tp: look.ends[tp].stable if tp in look.ends else done[tp].floor for tp in partitions}
         left = {tp: done[tp].left_before(ends[tp]) for tp in partitions}
-        asked_for = await self._sample(reader, {tp: n for tp, n in left.items() if n and tp.topic == self._names.requests}, done)
-        views = tuple(PartitionView(tp.topic, tp.partition, done[tp].floor, ends[tp], left[tp], group.owners.get(tp)) for tp in partitions)
-        return Survey(self._now_ms(), views, group.state, group.members, asked_for)
+        requests = {tp: n for tp, n in left.items() if n and tp.topic == self._names.requests}
+        idle_s = self._idle.note({tp: ends[tp] - n for tp, n in requests.items()}, time.monotonic())
+        asked_for = await self._sample(reader, requests, done)
+        views = tuple(
+            PartitionView(tp.topic, tp.partition, done[tp].floor, ends[tp], left[tp], group.owners.get(tp), idle_s.get(tp, 0.0))
+            for tp in partitions
+        )
+        missing_s = self._missing.note(dict.fromkeys(look.found.missing), time.monotonic())
+        blocked = blocked_partitions(look.blocks(), missing_s, seen_s)
+        return Survey(self._now_ms(), views, group.state, group.members, asked_for, blocked)
+
+    async def _steady_look(self, reader: PartitionReader) -> tuple[_Look, dict[TopicPartition, float]]:
+        """A look, and for how long what looks blocked has looked so. A patient one repeats it while the same partitions may prove to be."""
+        began = time.monotonic()
+        look = await self._look(reader)
+        seen_s = self._blocked.note(look.places(), began)
+        doubtful = {tp for tp, for_s in seen_s.items() if for_s < BLOCKED_S}
+        while self._patient and doubtful and time.monotonic() - began < 2 * BLOCKED_S:
+            await asyncio.sleep(_AGAIN_S)
+            look, now = await self._look(reader), time.monotonic()
+            seen_s = self._blocked.note(look.places(), now)
+            doubtful = {tp for tp in doubtful if now - began <= seen_s.get(tp, -1.0) < BLOCKED_S}
+        return look, seen_s
+
+    async def _look(self, reader: PartitionReader) -> _Look:
+        found = await reader.find(*self._names.inputs)
+        ends = await reader.ends(found.led)
+        return _Look(found, ends, await reader.committed([*found.led, *found.leaderless]))
 
     async def _connected(self) -> tuple[PartitionReader, GroupAdmin]:
         if self._reader is None or self._admin is None:

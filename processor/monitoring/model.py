@@ -4,9 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from processor.budget.view import BudgetView
 from processor.repair.model import DeadLetterCounts
+
+
+class BlockCause(StrEnum):
+    """Why nothing more can be read of an input partition, the worst first."""
+
+    TOPIC_MISSING = "topic_missing"  # the topic does not exist: never made, or deleted
+    NO_LEADER = "no_leader"  # no broker leads it
+    OFFSET_BEYOND_END = "offset_beyond_end"  # the group's offset lies behind its end: the topic was deleted and created again
+    OPEN_TRANSACTION = "open_transaction"  # a producer has begun a transaction there and neither commits nor aborts it
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedPartition:
+    """An input partition that stands still, whoever owns it."""
+
+    topic: str
+    partition: int | None  # None: every one of the topic
+    cause: BlockCause
+    offset: int  # where it stands; 0 if that is not known
+    hidden: int  # records and markers behind it that the brokers hold and hand out to nobody
+    blocked_s: float  # for how long it has been seen so
+
+    @property
+    def name(self) -> str:
+        """``topic[partition]``, or the topic."""
+        return self.topic if self.partition is None else f"{self.topic}[{self.partition}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +46,7 @@ class PartitionView:
     end: int
     unfinished: int  # records that are not done; an upper bound, because transaction markers take offsets too
     owner: str | None  # instance id of the replica that has it
+    idle_s: float = 0.0  # for how long records have been unfinished and none of them was seen to be done
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +58,7 @@ class Survey:
     group_state: str  # as Kafka names it: Stable, PreparingRebalance, CompletingRebalance, Empty, Dead
     members: tuple[str, ...]  # instance ids
     asked_for: Mapping[str, float]  # unfinished records of the requests topic by operation; a sample, scaled
+    blocked: tuple[BlockedPartition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +105,4 @@ class Overview:
     waiting: DelayedView
     dead_letters: DeadLetterCounts
     group_state: str = "Stable"
+    blocked: tuple[BlockedPartition, ...] = ()  # what nothing more can be read of

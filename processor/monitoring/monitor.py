@@ -11,10 +11,11 @@ from processor.didit.catalog import REQUESTABLE
 from processor.monitoring.delayed_view import delayed_view
 from processor.monitoring.drain import drains, owed_calls
 from processor.monitoring.group_inspector import GroupInspector
-from processor.monitoring.model import DelayedView, Overview, ReplicaView, Survey
+from processor.monitoring.model import BlockCause, DelayedView, Overview, ReplicaView, Survey
 from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.delayed_index import DelayedIndex
 from processor.settings import Settings
+from processor.stream.errors import TopicMissingError
 
 ReadBudget = Callable[[], Awaitable[BudgetView]]
 
@@ -30,12 +31,15 @@ class Backlog:
 
 
 class GroupMonitor:
-    """Looks as often as it is asked; what was read once is not read again. To be closed."""
+    """Looks as often as it is asked; what was read once is not read again. To be closed.
 
-    def __init__(self, settings: Settings, budget: ReadBudget, *, now_ms: Callable[[], int]) -> None:
+    ``patient``: it is asked once, and looks twice where one look cannot tell.
+    """
+
+    def __init__(self, settings: Settings, budget: ReadBudget, *, now_ms: Callable[[], int], patient: bool) -> None:
         self.waiting, self.dead_letters = DelayedIndex(settings), DeadLetterIndex(settings)
         self._settings, self._budget, self._now_ms = settings, budget, now_ms
-        self._surveyor = GroupInspector(settings, REQUESTABLE, now_ms=now_ms)
+        self._surveyor = GroupInspector(settings, REQUESTABLE, now_ms=now_ms, patient=patient)
 
     async def survey(self) -> Survey:
         """What the brokers say.
@@ -52,7 +56,7 @@ class GroupMonitor:
             KafkaFailedError: if it cannot be known.
         """
         survey, budget = await self.survey(), await self._budget()
-        await self.waiting.refresh()
+        await self._refresh_waiting(survey)
         now_ms = self._now_ms()
         owed = owed_calls(survey.asked_for, self.waiting.records, now_ms)
         return Backlog(survey, budget, owed, delayed_view(self.waiting.records, now_ms, complete=self.waiting.complete))
@@ -77,7 +81,15 @@ class GroupMonitor:
             found.waiting,
             self.dead_letters.counts,
             survey.group_state,
+            survey.blocked,
         )
+
+    async def _refresh_waiting(self, survey: Survey) -> None:
+        try:
+            await self.waiting.refresh()
+        except TopicMissingError:
+            if not any(b.cause is BlockCause.TOPIC_MISSING for b in survey.blocked):
+                raise  # else that is told, and what was read before stands
 
     async def refresh_dead_letters(self) -> None:
         """Read what is new.

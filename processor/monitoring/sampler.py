@@ -13,10 +13,12 @@ from processor.clock import clock_ms
 from processor.monitoring.drain import drains
 from processor.monitoring.factories import view_of
 from processor.monitoring.history import EVERY_MS, History
+from processor.monitoring.model import Survey
 from processor.monitoring.monitor import GroupMonitor
 from processor.observe import metrics
 from processor.stream.errors import KafkaFailedError
 
+ALL_PARTITIONS = "all"  # of a topic, as a label
 _HINT = "work goes on; vp_survey_age_seconds tells how old the figures are"
 
 log = structlog.get_logger(__name__)
@@ -38,11 +40,7 @@ class OverviewSampler:
             except KafkaFailedError as exc:
                 log.warning("survey_failed", detail=str(exc), hint=_HINT)
             else:
-                lag = Counter[str]()
-                for p in found.survey.partitions:
-                    lag[p.topic] += p.unfinished
-                for topic, count in lag.items():
-                    metrics.GROUP_LAG.labels(topic).set(count)
+                _set_partitions(found.survey)
                 for drain in drains(found.owed, found.budget):
                     metrics.BACKLOG.labels(drain.scope).set(drain.calls)
                     metrics.DRAIN.labels(drain.scope).set(drain.drain_s)
@@ -59,3 +57,16 @@ class OverviewSampler:
     def refresh(self) -> None:
         """Set the gauge of the survey's age."""
         metrics.SURVEY_AGE.set(float("inf") if self._done_at is None else time.monotonic() - self._done_at)
+
+
+def _set_partitions(survey: Survey) -> None:
+    lag = Counter[str]()
+    for p in survey.partitions:
+        lag[p.topic] += p.unfinished
+    for topic, count in lag.items():
+        metrics.GROUP_LAG.labels(topic).set(count)
+    metrics.BLOCKED.clear()  # one that moves again has no value
+    for b in survey.blocked:
+        partition = ALL_PARTITIONS if b.partition is None else str(b.partition)
+        metrics.BLOCKED.labels(b.topic, partition, b.cause).set(b.blocked_s)
+        log.error("partition_blocked", partition=b.name, cause=b.cause, offset=b.offset, hidden=b.hidden, blocked_s=round(b.blocked_s))

@@ -139,7 +139,15 @@ DRAIN = _gauge(
     "scope",
     unit="seconds",
 )
-SURVEY_AGE = _gauge("survey_age_seconds", "age of the last successful survey, from which the three above are", unit="seconds")
+BLOCKED = _gauge(
+    "partition_blocked_seconds",
+    "for how long nothing more can be read of an input partition, as the surveys have seen it, by its cause; none while all can be read",
+    "topic",
+    "partition",
+    "cause",
+    unit="seconds",
+)
+SURVEY_AGE = _gauge("survey_age_seconds", "age of the last successful survey, from which the four above are", unit="seconds")
 DELAYED = _gauge("delayed_records", "records of this process that are not due yet", "topic", unit="records")
 OVERDUE = _gauge(
     "overdue_seconds", "how long the oldest record of a delay topic has been due and not started, in this process", "topic", unit="seconds"

@@ -7,6 +7,7 @@ import time
 
 from processor.repair.delayed import DelayedRecords, RecordPosition
 from processor.settings import Settings
+from processor.stream.errors import missing_topic
 from processor.stream.offsets import Finished, finished_of
 from processor.stream.partitions import TopicPartition
 from processor.stream.reader import PartitionReader
@@ -21,7 +22,8 @@ _RECORDS_PER_TURN = 100  # decoded in one turn of the loop: about 2 ms
 class DelayedIndex:
     """Everything that waits, as of the last ``refresh``. Each refresh reads only what is new.
 
-    ``complete`` is False while there are records that were not read: more than ``COUNT_MAX`` wait, or there was no time.
+    ``complete`` is False while there are records that were not read: more than ``COUNT_MAX`` wait, there was no time, or nobody leads
+    their partition.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -58,7 +60,10 @@ class DelayedIndex:
         if reader is None:
             reader = self._reader = PartitionReader(self._settings, of_group=True)
             await reader.start()
-        partitions = await reader.partitions(*self._topics)
+        found = await reader.find(*self._topics)
+        if found.missing:
+            raise missing_topic(found.missing[0], self._settings)
+        partitions = list(found.led)
         if not self._done:
             await self._read_commits(reader, partitions)
         bounds = await reader.bounds(partitions)  # of committed records: an open transaction is not waited for
@@ -77,7 +82,7 @@ class DelayedIndex:
         reader.pause(*partitions)
         await self._read_commits(reader, partitions)
         self.records.settle(self._done)
-        self.complete = all(self._next[tp] >= end for tp, end in ends.items())
+        self.complete = not found.leaderless and all(self._next[tp] >= end for tp, end in ends.items())
 
     async def _read_commits(self, reader: PartitionReader, partitions: list[TopicPartition]) -> None:
         found = await reader.committed(partitions)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from copy import copy
 from typing import Any, Literal
 
 from aiokafka import (
@@ -19,6 +20,7 @@ from aiokafka import (
     TopicPartition,
     errors,
 )
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED, OffsetResetStrategy
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from processor.contract.records import Record, Source
@@ -167,6 +169,24 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
     if numbers is None and topic in client.cluster.unauthorized_topics:
         raise errors.TopicAuthorizationFailedError(topic)
     return [TopicPartition(topic, number) for number in sorted(numbers or ())]
+
+
+async def refresh_metadata(consumer: AIOKafkaConsumer) -> None:
+    """Ask the brokers again who leads what."""
+    await consumer._client.force_metadata_update()  # noqa: SLF001 - no public way
+
+
+def is_leaderless(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
+    """Whether the last metadata says that no broker leads a partition; not if it does not know the partition."""
+    return bool(consumer._client.cluster.leader_for_partition(partition) == -1)  # noqa: SLF001 - no public way
+
+
+async def high_watermarks(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """The ends of partitions with what is not committed: as ``end_offsets()`` of a consumer that reads everything."""
+    asking = copy(consumer._fetcher)  # noqa: SLF001 - end_offsets() asks at the consumer's own isolation level
+    asking._isolation_level = READ_UNCOMMITTED  # noqa: SLF001 - of the copy alone
+    found = await asking._retrieve_offsets(dict.fromkeys(partitions, OffsetResetStrategy.LATEST))  # noqa: SLF001 - what end_offsets() calls
+    return {tp: int(offset) for tp, (offset, _) in found.items()}
 
 
 def build_event_producer(settings: Settings) -> AIOKafkaProducer:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-__all__ = ["TopicPartition", "partition_of_key"]
+__all__ = ["PartitionEnds", "PartitionsFound", "TopicPartition", "partition_of_key"]
 
 _PARTITIONER = DefaultPartitioner()
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionEnds:
+    """How far a partition goes, as its leader tells."""
+
+    begin: int  # the first offset that it still has
+    stable: int  # the last stable offset: readers of committed records get what lies below
+    high: int  # the high watermark: what lies below is written, committed or not
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionsFound:
+    """The partitions of some topics, as the brokers' metadata has them."""
+
+    led: tuple[TopicPartition, ...]
+    leaderless: tuple[TopicPartition, ...]
+    missing: tuple[str, ...]  # topics that do not exist
 
 
 def partition_of_key(key: bytes, partitions: Sequence[TopicPartition]) -> TopicPartition:

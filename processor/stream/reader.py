@@ -12,13 +12,16 @@ from processor.stream.clients import (
     build_onlooker,
     build_reader,
     committed_offsets,
+    high_watermarks,
+    is_leaderless,
     partitions_of,
     read_position,
     record_of,
+    refresh_metadata,
     stop_client,
 )
 from processor.stream.errors import kafka_deadline, missing_topic
-from processor.stream.partitions import TopicPartition
+from processor.stream.partitions import PartitionEnds, PartitionsFound, TopicPartition
 from processor.stream.start_offset import Committed
 
 START_S = 30.0
@@ -83,11 +86,38 @@ class PartitionReader:
             found += partitions
         return found
 
+    async def find(self, *topics: str) -> PartitionsFound:
+        """All partitions of some topics, by whether anybody leads them now; the brokers are asked afresh.
+
+        Raises:
+            KafkaFailedError: if they do not answer, or do not let us see.
+        """
+        leaderless: dict[TopicPartition, bool] = {}
+        missing: list[str] = []
+        async with kafka_deadline(self._settings, ANSWER_S):
+            await refresh_metadata(self._consumer)
+            for topic in topics:
+                partitions = await partitions_of(self._consumer, topic)
+                missing += [] if partitions else [topic]
+                leaderless |= {tp: is_leaderless(self._consumer, tp) for tp in partitions}  # at once: a next answer may leave others out
+        led = tuple(tp for tp, alone in leaderless.items() if not alone)
+        return PartitionsFound(led, tuple(tp for tp, alone in leaderless.items() if alone), tuple(missing))
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, PartitionEnds]:
+        """How far partitions go, with what is not committed yet. Each needs a leader: it is waited for."""
+        async with kafka_deadline(self._settings, ANSWER_S):
+            high = await high_watermarks(self._consumer, partitions)
+            bounds = await self._bounds(partitions)  # asked later, so that no end lies behind a high watermark of before
+        return {tp: PartitionEnds(begin, stable, max(high[tp], stable)) for tp, (begin, stable) in bounds.items()}
+
     async def bounds(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """First offset, and offset after the last readable record, of each partition; an open transaction is not waited for."""
         async with kafka_deadline(self._settings, ANSWER_S):
-            begins = await self._consumer.beginning_offsets(list(partitions))
-            ends = await self._consumer.end_offsets(list(partitions))
+            return await self._bounds(partitions)
+
+    async def _bounds(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        begins = await self._consumer.beginning_offsets(list(partitions))
+        ends = await self._consumer.end_offsets(list(partitions))
         return {tp: (begins[tp], ends[tp]) for tp in partitions}
 
     async def offsets_at(self, partitions: Collection[TopicPartition], at_ms: int) -> dict[TopicPartition, int | None]:

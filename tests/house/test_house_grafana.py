@@ -14,7 +14,6 @@ from processor.observe.metrics import TABLE
 BOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 # what a dashboard cannot show in a useful way, or shows under another name
 UNSHOWN = {
-    "vp_unread_batches_total": "rare; the log event batch_unread names partition and offsets",
     "vp_budget_window_seconds": "a constant",
     "vp_budget_live_weight": "the pacer's own view; use and limit are shown",
     "vp_lag_records": "of each partition; `processor lag`",

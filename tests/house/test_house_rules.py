@@ -67,6 +67,7 @@ PURE = [
     "monitoring/model.py",
     "monitoring/formatting.py",
     "monitoring/drain.py",
+    "monitoring/blocked.py",
     "monitoring/diagnosis.py",
     "monitoring/diagnosis_text.py",
     "repair/parsing.py",

@@ -94,7 +94,7 @@ async def describe(settings: Settings) -> None:
 
 
 async def inspect(settings: Settings) -> None:
-    inspector = GroupInspector(settings, ["aml"], now_ms=lambda: 1)
+    inspector = GroupInspector(settings, ["aml"], now_ms=lambda: 1, patient=False)
     try:
         await inspector.survey()
     finally:

@@ -12,7 +12,7 @@ from processor.console.summary import STATES, summarize
 from processor.monitoring.diagnosis import Area, Finding, FindingKind, Tone, diagnose
 from processor.monitoring.diagnosis_text import headline, verdict
 from processor.monitoring.drain import drains
-from processor.monitoring.model import DelayedView, DrainView, Overview, PartitionView, ReplicaView
+from processor.monitoring.model import BlockCause, BlockedPartition, DelayedView, DrainView, Overview, PartitionView, ReplicaView
 from processor.repair.model import DeadLetterCounts
 
 CREATE = ScopeView("session-create", 600, 600, 60.0, 0, 0, 0, 0, 0.0, 0, {})
@@ -31,6 +31,7 @@ WELL = Overview(
 LONG = (DrainView("session-create", 6000, 600.0), DrainView("generic-write", 0, 0.0))
 SHORT = (replace(LONG[0], calls=5, drain_s=1.0), LONG[1])
 UNOWNED = (PartitionView("v.requests", 0, 5, 9, 4, None),)
+TRANSACTION = BlockedPartition("v.requests", 0, BlockCause.OPEN_TRANSACTION, 5, 4, 9.0)
 HELD = (BreakerView("account", 5.0, probing=False),)
 
 
@@ -43,7 +44,16 @@ def budget(create: ScopeView = CREATE, **changes: Any) -> BudgetView:
     [
         ({}, "backlog_empty", "Nothing waits for budget."),
         ({"dead_letters": DeadLetterCounts(3)}, "dead_letters_open", "Dead letters that want a decision: 3. Work goes on."),
-        ({"drains": SHORT}, "backlog_drains", "The backlog drains in 1 s."),
+        ({"drains": SHORT, "budget": budget(replace(CREATE, live=1))}, "backlog_drains", "The backlog drains in 1 s."),
+        ({"drains": SHORT}, "calls_idle", "5 calls of session-create wait, and none was made in the last 1 min."),
+        ({"blocked": (TRANSACTION,)}, "open_transaction", "An open transaction blocks v.requests[0]. 4 offsets are held back, for 9 s now"),
+        ({"blocked": (replace(TRANSACTION, cause=BlockCause.NO_LEADER),)}, "no_leader", "v.requests[0] has no leader."),
+        ({"blocked": (replace(TRANSACTION, cause=BlockCause.OFFSET_BEYOND_END),)}, "offset_beyond_end", "VP_KAFKA__ON_MISSING_OFFSETS"),
+        ({"blocked": (BlockedPartition("v.requests", None, BlockCause.TOPIC_MISSING, 0, 0, 0.0),)}, "topic_missing", "v.requests does not"),
+        ({"blocked": tuple(replace(TRANSACTION, partition=p) for p in range(5))}, "open_transaction", "v.requests[2] and 2 more."),
+        ({"partitions": (replace(WELL.partitions[0], unfinished=2, idle_s=61.0),)}, "partition_idle", "v.requests[0] stands still."),
+        ({"partitions": (replace(WELL.partitions[0], unfinished=2, idle_s=59.0),)}, "backlog_empty", "Nothing waits for budget."),
+        ({"at_ms": 90_000, "waiting": DelayedView(1, 1, 1_000, None)}, "retries_overdue", "Retries are late by 1 min 29 s."),
         ({"budget": budget(breakers=HELD), "drains": LONG}, "account_refused", "Didit refuses the account. Key, credits or contract"),
         ({"budget": budget(breakers=(BreakerView("aml", 5.0, probing=False),))}, "operation_failing", "Didit fails on aml."),
         ({"replicas": (ReplicaView("one", 1, heard=False),)}, "no_replica", "No replica is heard. 0 records wait."),
@@ -109,6 +119,20 @@ def test_the_headline_never_contradicts_the_sentence_below_it() -> None:
         ("Budget", Tone.WATCH, "Sets the pace"),
         ("Backlog", Tone.GOOD, "Drains"),
     ]
+
+
+def test_a_partition_that_stands_still_is_not_told_where_something_else_explains_it() -> None:
+    idle = replace(WELL, partitions=(replace(WELL.partitions[0], unfinished=2, idle_s=300.0),))
+    full = budget(replace(CREATE, used=590, live=590, waiting=3))
+    assert FindingKind.PARTITION_IDLE not in {f.kind for f in diagnose(replace(idle, budget=full)).findings}
+    blocked = diagnose(replace(idle, blocked=(TRANSACTION,))).findings
+    assert [f.kind for f in blocked if f.area is Area.BACKLOG] == ["open_transaction", "backlog_empty"]
+
+
+@pytest.mark.parametrize("cause", BlockCause)
+def test_every_cause_of_a_block_is_told_and_bad(cause: BlockCause) -> None:
+    found = diagnose(replace(WELL, blocked=(replace(TRANSACTION, cause=cause),)))
+    assert (found.tone, found.leading.kind, found.leading.subject) == (Tone.BAD, cause.value, "v.requests[0]")
 
 
 def test_every_kind_has_its_words() -> None:

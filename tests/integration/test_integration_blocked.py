@@ -1,0 +1,104 @@
+"""A partition of which nothing more can be read is named, with its cause, by commands, page and metrics; the others go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from commands import run_command
+from operator_page import OperatorPage
+from rig import Rig, create_request, running
+from test_integration_observe import scrape, total, until_ready
+
+from processor.devkit.kafka_cluster import LocalKafka
+from processor.stream.clients import build_group_consumer
+
+pytestmark = pytest.mark.broker
+
+
+async def _told(rig: Rig, *words: str) -> dict[str, Any]:
+    told = await run_command(rig.environment, *words, "--json")
+    assert told.status == 0, told.err
+    found: dict[str, Any] = json.loads(told.out)
+    return found
+
+
+def _causes(found: dict[str, Any]) -> list[tuple[str, int | None, str, int]]:
+    return [(b["topic"], b["partition"], b["cause"], b["offset"]) for b in found["blocked"]]
+
+
+async def _send(rig: Rig, name: str, partition: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap)
+    await producer.start()
+    try:
+        body = orjson.loads(create_request(1)[1]) | {"request_id": name}
+        await producer.send_and_wait(f"{rig.prefix}.requests", orjson.dumps(body), partition=partition)
+    finally:
+        await producer.stop()
+
+
+async def test_an_open_transaction_of_somebody_else_is_told_until_it_ends(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=2, OBSERVE__SURVEY_S="0.5") as rig:
+        (one,) = await rig.start("one")
+        await until_ready(rig, one)
+        foreign = AIOKafkaProducer(bootstrap_servers=rig.bootstrap, transactional_id=f"{rig.prefix}-foreign", transaction_timeout_ms=60_000)
+        await foreign.start()
+        try:
+            await foreign.begin_transaction()
+            sent = await foreign.send_and_wait(f"{rig.prefix}.requests", b"{}", partition=0)
+            await _send(rig, "behind", 0)
+            await _send(rig, "beside", 1)
+            await rig.wait_finals(1)
+            place = {"topic": f"{rig.prefix}.requests", "partition": "0", "cause": "open_transaction"}
+            status, lag, _ = await asyncio.gather(
+                _told(rig, "status"),
+                _told(rig, "lag"),
+                rig.until(lambda: total(scrape(one), "vp_partition_blocked_seconds", **place) >= 5, "a blocked partition"),
+            )
+            page = await asyncio.to_thread(OperatorPage(one).get, "/")
+            alone = [(f"{rig.prefix}.requests", 0, "open_transaction", sent.offset)]
+            assert _causes(status) == _causes(lag) == alone
+            title = f"An open transaction blocks {rig.prefix}.requests[0]"
+            assert (status["diagnosis"]["headline"], status["diagnosis"]["verdict"].startswith(title)) == ("Needs somebody", True), status
+            assert "Needs somebody" in page
+            assert title in page
+            assert {f["request_id"] for f in rig.finals} == {"beside"}
+            await foreign.abort_transaction()
+        finally:
+            await foreign.stop()
+        await rig.wait_finals(2)
+        await rig.until(lambda: total(scrape(one), "vp_partition_blocked_seconds") == 0, "a partition that moves")
+        status = await _told(rig, "status")
+        assert (status["diagnosis"]["headline"], status["blocked"]) == ("All is well", [])
+        assert {event["cause"] for event in one.events("partition_blocked")} == {"open_transaction"}
+
+
+async def test_topics_that_were_deleted_or_created_again_are_named(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=2) as rig:
+        group = build_group_consumer(rig.settings)
+        await group.start()
+        try:  # as it stands when a topic that was worked on is created again
+            group.assign([TopicPartition(f"{rig.prefix}.requests", 1)])
+            await group.commit({TopicPartition(f"{rig.prefix}.requests", 1): 50})
+        finally:
+            await group.stop()
+        await rig.read_rest()
+        admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_topics([f"{rig.prefix}.retry.2s"])
+        finally:
+            await admin.close()
+        status = await _told(rig, "status")
+        assert _causes(status) == [
+            (f"{rig.prefix}.retry.2s", None, "topic_missing", 0),
+            (f"{rig.prefix}.requests", 1, "offset_beyond_end", 50),
+        ]
+        kinds = [finding["kind"] for finding in status["diagnosis"]["findings"]]
+        assert kinds[:3] == ["no_replica", "topic_missing", "offset_beyond_end"]

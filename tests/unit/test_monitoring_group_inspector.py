@@ -1,0 +1,126 @@
+"""What a survey makes of brokers' answers that no broker of a test gives: here they are given by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from aiokafka.protocol.metadata import MetadataResponse_v5
+
+from processor.monitoring import group_inspector
+from processor.monitoring.group_inspector import GroupInspector
+from processor.monitoring.model import BlockCause
+from processor.settings import Settings, load_settings
+from processor.stream import reader as stream_reader
+from processor.stream.admin import GroupDescription
+from processor.stream.partitions import PartitionEnds, PartitionsFound, TopicPartition
+from processor.stream.reader import PartitionReader
+from processor.stream.topics import topic_names
+
+
+class Answers:
+    """A reader and an admin client whose brokers say the same each time: the requests topic has three partitions, one without a leader."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.requests, *self.others = topic_names(settings).inputs
+        self.asked: list[TopicPartition] = []
+        self.stable = {0: 4, 1: 2}
+        self.looks = 0
+
+    async def find(self, *topics: str) -> PartitionsFound:
+        await asyncio.sleep(0)
+        self.looks += 1
+        assert topics == (self.requests, *self.others)
+        led = [TopicPartition(self.requests, 0), TopicPartition(self.requests, 1), *(TopicPartition(topic, 0) for topic in self.others)]
+        return PartitionsFound(tuple(led), (TopicPartition(self.requests, 2),), ())
+
+    async def ends(self, partitions: Any) -> dict[TopicPartition, PartitionEnds]:
+        await asyncio.sleep(0)
+        self.asked += partitions
+        return {tp: PartitionEnds(0, self.stable.get(tp.partition, 0), 4) for tp in partitions if tp.topic == self.requests} | {
+            tp: PartitionEnds(0, 0, 0) for tp in partitions if tp.topic != self.requests
+        }
+
+    async def committed(self, _partitions: Any) -> dict[TopicPartition, Any]:
+        await asyncio.sleep(0)
+        return {}
+
+    async def poll(self, *_partitions: TopicPartition, **_bounds: int) -> dict[TopicPartition, Any]:
+        await asyncio.sleep(0)
+        return {}
+
+    def assign(self, positions: Any) -> None:
+        del positions
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        del partitions
+
+    async def describe(self) -> GroupDescription:
+        await asyncio.sleep(0)
+        return GroupDescription("Stable", {}, ())
+
+
+def inspector(monkeypatch: pytest.MonkeyPatch, *, patient: bool) -> tuple[GroupInspector, Answers]:
+    settings = load_settings()
+    made, answers = GroupInspector(settings, (), now_ms=lambda: 1_000, patient=patient), Answers(settings)
+    made._reader = made._admin = cast("Any", answers)  # noqa: SLF001 - no brokers
+    monkeypatch.setattr(group_inspector, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(group_inspector, "BLOCKED_S", 0.1)
+    monkeypatch.setattr("processor.monitoring.blocked.BLOCKED_S", 0.1)
+    return made, answers
+
+
+async def test_a_command_looks_again_until_it_can_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, answers = inspector(monkeypatch, patient=True)
+    survey = await made.survey()
+    assert [(b.name, b.cause, b.offset, b.hidden) for b in survey.blocked] == [
+        (f"{answers.requests}[2]", BlockCause.NO_LEADER, 0, 0),
+        (f"{answers.requests}[1]", BlockCause.OPEN_TRANSACTION, 2, 2),
+    ]
+    assert TopicPartition(answers.requests, 2) not in answers.asked, "nobody answers for it"
+    assert [(p.partition, p.end, p.unfinished) for p in survey.partitions if p.topic == answers.requests] == [
+        (0, 4, 4),
+        (1, 2, 2),
+        (2, 0, 0),
+    ]
+
+
+async def test_a_replica_looks_once_and_tells_at_a_later_survey(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, answers = inspector(monkeypatch, patient=False)
+    assert (await made.survey()).blocked == ()
+    assert answers.looks == 1
+    await asyncio.sleep(0.11)
+    found = await made.survey()
+    assert {b.partition for b in found.blocked} == {1, 2}
+    assert all(b.blocked_s >= 0.1 for b in found.blocked)
+    assert {p.partition: p.idle_s > 0 for p in found.partitions if p.topic == answers.requests} == {0: True, 1: True, 2: False}
+
+
+async def test_a_command_does_not_wait_for_transactions_that_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, answers = inspector(monkeypatch, patient=True)
+    find = answers.find
+
+    async def find_moving(*topics: str) -> PartitionsFound:
+        answers.stable[1] = answers.looks % 3
+        found = await find(*topics)
+        return PartitionsFound(found.led, (), ())
+
+    monkeypatch.setattr(answers, "find", find_moving)
+    assert (await made.survey()).blocked == ()
+    assert answers.looks == 2
+
+
+async def test_metadata_tells_who_has_no_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = PartitionReader(load_settings())
+    cluster = reader._consumer._client.cluster  # noqa: SLF001 - what a broker would say
+    led: tuple[Any, ...] = (0, 0, 1, [1], [1], [])
+    alone: tuple[Any, ...] = (5, 1, -1, [2], [2], [])
+    cluster.update_metadata(MetadataResponse_v5(0, [(1, "localhost", 9092, None)], "c", 1, [(0, "t", False, [led, alone])]))
+
+    async def nothing(_consumer: object) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(stream_reader, "refresh_metadata", nothing)
+    assert await reader.find("t") == PartitionsFound((TopicPartition("t", 0),), (TopicPartition("t", 1),), ())
+    await reader.close()
