@@ -87,6 +87,9 @@ class MemoryConsumer:
     def membership(self) -> tuple[int, str]:
         return self._group.member
 
+    async def check_rights(self) -> None:
+        await self._group.step("rights")
+
     async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
         assert partition in self._group.fenced, "the offset is read before the former owner is fenced"
         await self._group.step("find_start", lane_name(partition))

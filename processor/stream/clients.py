@@ -27,6 +27,7 @@ from processor.contract.records import Record, Source
 from processor.settings import Settings
 from processor.stream.aiokafka_clients import AdminClient, Consumer, Producer
 from processor.stream.aiokafka_records import UnreadValue
+from processor.stream.aiokafka_rights import check_rights_by
 from processor.stream.start_offset import Committed
 
 _REQUEST_TIMEOUT_MS = 10_000
@@ -212,6 +213,24 @@ def membership(consumer: AIOKafkaConsumer) -> tuple[int, str]:
     """Generation and member id. Both: a static member that joins again keeps its generation."""
     coordinator = consumer._coordinator  # noqa: SLF001 - no public way
     return getattr(coordinator, "generation", -1), getattr(coordinator, "member_id", "")
+
+
+async def check_member_rights(consumer: AIOKafkaConsumer, settings: Settings) -> None:
+    """See that the brokers let a processor do its work, over the consumer's own connections.
+
+    Raises:
+        RightsMissingError: if not.
+    """
+    await check_rights_by(consumer._client, settings)  # noqa: SLF001 - no public way
+
+
+async def check_admin_rights(admin: AdminClient, settings: Settings) -> None:
+    """The same, by an admin client.
+
+    Raises:
+        RightsMissingError: if not.
+    """
+    await check_rights_by(admin._client, settings)  # noqa: SLF001 - no public way
 
 
 async def committed_offsets(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Committed]:

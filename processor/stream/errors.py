@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -85,6 +85,24 @@ class NotAuthorizedError(KafkaFailedError):
     def __init__(self, text: str, resource: str) -> None:
         super().__init__(text)
         self.resource = resource
+
+
+class RightsMissingError(NotAuthorizedError):
+    """Rights that a processor needs are missing: all of them, found before anything is called.
+
+    Attributes:
+        missing: each as ``Write on topic verification.results``.
+        user: who they are to be granted to, as far as that is known here.
+    """
+
+    def __init__(self, missing: Sequence[str], settings: Settings) -> None:
+        self.user = f"user {settings.kafka.sasl_username}" if settings.kafka.sasl_username else "this user"
+        super().__init__(
+            f"Kafka at {settings.kafka.bootstrap} does not allow {self.user} what a processor needs: {'; '.join(missing)}. Grant it; "
+            "docs/deploy.md lists what each part needs.",
+            "; ".join(missing),
+        )
+        self.missing = tuple(missing)
 
 
 class TopicMissingError(KafkaFailedError):

@@ -140,8 +140,9 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self._membership = self._consumer.membership()
         log.info("partitions_assigned", count=len(partitions), generation=self._membership[0])
         self._owned = {tp: _Owned(tp, self._ports.writer(self._settings, tp, self._names)) for tp in partitions}
+        rights = self._spawn(self._check_rights(), "rights")
         for owned in self._owned.values():
-            owned.task = self._spawn(self._own(owned), f"lane {lane_name(owned.partition)}")
+            owned.task = self._spawn(self._own(owned, rights), f"lane {lane_name(owned.partition)}")
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give every partition back, with all that can be finished in time."""
@@ -150,8 +151,16 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         expelled = self._consumer.membership() != self._membership
         await self._close(drain=not expelled)
 
-    async def _own(self, owned: _Owned) -> None:
+    async def _check_rights(self) -> None:
+        """Once for each assignment: a right that was taken away must stop the work before money is spent on what cannot be published."""
+        async with kafka_deadline(self._settings, self._lanes.restore_s):
+            await self._consumer.check_rights()
+
+    async def _own(self, owned: _Owned, rights: asyncio.Task[None]) -> None:
         began = self._ports.monotonic()
+        await asyncio.wait({rights})
+        if owned.closing or rights.cancelled() or rights.exception() is not None:
+            return  # this life ends
         async with kafka_deadline(self._settings, self._lanes.restore_s):
             await owned.writer.start()
             start, saved_floor, end = await self._consumer.find_start(owned.partition)

@@ -41,6 +41,14 @@ class GroupConsumer(Protocol):
         """Generation and member id."""
         ...
 
+    async def check_rights(self) -> None:
+        """See that the brokers let us do what a processor does.
+
+        Raises:
+            RightsMissingError: if not; it names all that is missing.
+        """
+        ...
+
     async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
         """Where to begin; also the committed offset, if it is the same, and the partition's end. As ``recovery.find_start``."""
         ...
@@ -94,7 +102,7 @@ class KafkaGroupConsumer:
     """The real ``GroupConsumer``."""
 
     def __init__(self, settings: Settings) -> None:
-        self._policy = settings.kafka.on_missing_offsets
+        self._settings, self._policy = settings, settings.kafka.on_missing_offsets
         self._consumer = clients.build_consumer(settings)
 
     def subscribe(self, topics: Sequence[str], listener: ConsumerRebalanceListener) -> None:
@@ -116,6 +124,10 @@ class KafkaGroupConsumer:
     def membership(self) -> tuple[int, str]:
         """See ``GroupConsumer``."""
         return clients.membership(self._consumer)
+
+    async def check_rights(self) -> None:
+        """See ``GroupConsumer``."""
+        await clients.check_member_rights(self._consumer, self._settings)
 
     async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
         """See ``GroupConsumer``."""

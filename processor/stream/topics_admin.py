@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import CommitFailedError, TopicAlreadyExistsError, for_code
 
 from processor.settings import Settings
 from processor.stream.admin import admin_client
 from processor.stream.aiokafka_clients import AdminClient
-from processor.stream.clients import build_group_consumer, stop_client
-from processor.stream.errors import KafkaFailedError, NotAuthorizedError, failure_of, kafka_deadline
+from processor.stream.clients import build_group_consumer, check_admin_rights, committed_offsets, stop_client
+from processor.stream.errors import KafkaFailedError, KafkaRequestError, NotAuthorizedError, failure_of, kafka_deadline
 from processor.stream.topics import (
     TopicFound,
     TopicSpec,
@@ -23,6 +24,7 @@ from processor.stream.topics import (
     config_warnings,
     memory_warnings,
     repair_warnings,
+    topic_names,
     topic_specs,
     unread_topics,
 )
@@ -32,6 +34,10 @@ _DEADLINE_S = 60.0
 
 class TopicsRefusedError(KafkaFailedError):
     """The brokers refuse to create topics. The text lists every one, one a line."""
+
+
+class BeginningsRefusedError(KafkaFailedError):
+    """The topics are there, and the group's offsets on them could not be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,17 @@ class TopicsReport:
     faults: list[str]
     warnings: list[str]
     unread: list[str]
+
+
+async def check_rights(settings: Settings) -> None:
+    """See that a processor with these settings may do all that it will have to do.
+
+    Raises:
+        RightsMissingError: if not; it names all that is missing.
+        KafkaFailedError: if the brokers cannot be asked.
+    """
+    async with admin_client(settings, _DEADLINE_S) as admin:
+        await check_admin_rights(admin, settings)
 
 
 async def check_topics(settings: Settings, *, only: str | None = None) -> TopicsReport:
@@ -69,9 +86,10 @@ async def check_topics(settings: Settings, *, only: str | None = None) -> Topics
 async def apply_topics(settings: Settings, *, partitions: int, replication: int) -> TopicsApplied:
     """Create what is missing, then check everything. Never changes or deletes a topic that exists.
 
-    The group's offsets on a created topic are set to its beginning, so that the first start has nothing to guess.
+    The group's offsets on input topics that never held a record are set to their beginning, so that the first start has nothing to guess.
 
     Raises:
+        BeginningsRefusedError: if the brokers refuse those offsets; what was created stays.
         KafkaFailedError: if the brokers cannot be asked, or refuse.
     """
     specs = topic_specs(settings, partitions=partitions, replication=replication)
@@ -79,7 +97,7 @@ async def apply_topics(settings: Settings, *, partitions: int, replication: int)
         missing = [spec for spec in specs if spec.name not in await _find(settings, admin, specs)]
         await _create(settings, admin, missing, replication)
         found = await _wait_found(settings, admin, specs)
-    await _commit_beginnings(settings, [spec for spec in missing if not spec.is_log])
+    await _commit_beginnings(settings, found, missing)
     return TopicsApplied(tuple(spec.name for spec in missing), (*all_faults(specs, found), *_warnings(settings, specs, found)))
 
 
@@ -135,17 +153,25 @@ async def _wait_found(settings: Settings, admin: AdminClient, specs: tuple[Topic
         await asyncio.sleep(0.1)
 
 
-async def _commit_beginnings(settings: Settings, created: list[TopicSpec]) -> None:
-    if not created:
-        return
+async def _commit_beginnings(settings: Settings, found: Mapping[str, TopicFound], created: Sequence[TopicSpec]) -> None:
+    """Commit the beginning of every input partition that has never held a record, where the group has no offset."""
+    partitions = [TopicPartition(name, p) for name in topic_names(settings).inputs if name in found for p in range(found[name].partitions)]
     consumer = build_group_consumer(settings)
-    offsets = {TopicPartition(spec.name, p): 0 for spec in created for p in range(spec.partitions)}
     try:
         async with kafka_deadline(settings, _DEADLINE_S):
             await consumer.start()
-            consumer.assign(list(offsets))
-            await consumer.commit(offsets)
-    except KafkaFailedError:
-        return  # an active group refuses it; its lanes begin an empty partition at its start anyway
+            consumer.assign(partitions)
+            committed = await committed_offsets(consumer, partitions)
+            ends = await consumer.end_offsets([tp for tp in partitions if tp not in committed])
+            if beginnings := {tp: 0 for tp, end in ends.items() if end == 0}:
+                await consumer.commit(beginnings)
+    except KafkaFailedError as exc:
+        if isinstance(exc, KafkaRequestError) and exc.name == CommitFailedError.__name__:
+            return  # an active group refuses it; its lanes begin an empty partition at its start anyway
+        done = f"created {', '.join(spec.name for spec in created)}" if created else "all topics exist"
+        raise BeginningsRefusedError(
+            f"{done}; but where the group {settings.kafka.group} begins could not be written. {exc} Then run this command again, before "
+            "anything is published: the first start would else refuse to guess where to begin."
+        ) from exc
     finally:
         await stop_client(consumer, 5.0)

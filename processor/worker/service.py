@@ -31,15 +31,15 @@ from processor.runtime.process_tasks import EXIT_UNUSABLE, ProcessTasks
 from processor.runtime.shutdown import limit_stop, stop_on_signals
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
-from processor.stream.errors import KafkaFailedError
+from processor.stream.errors import KafkaFailedError, RightsMissingError
 from processor.stream.group_member import GroupMember
-from processor.stream.topics_admin import check_topics
+from processor.stream.topics_admin import check_rights, check_topics
 from processor.stream.wakeup_feed import WakeupFeed
 from processor.stream.wakeups import Wakeups
 from processor.webhooks.secrets import SecretSource
 from processor.webhooks.service import start_receiver
 from processor.worker.operations import KafkaOperations
-from processor.worker.supervisor import Supervisor, pause
+from processor.worker.supervisor import Supervisor, log_missing_rights, pause
 
 _AFTER_DRAIN_S = 3.0  # of the hard limit, for what is closed after the lanes
 _CLOSE_S = 5.0
@@ -155,11 +155,15 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
 
 
 async def _topics_will_do(settings: Settings, term: asyncio.Event, status: ProcessStatus) -> bool:
-    """Whether the topics are as they must be. Waits for brokers that cannot be reached, and says so; true if asked to stop meanwhile."""
+    """Whether all rights are there, and the topics as they must be. Waits for brokers that do not answer; true if asked to stop then."""
     status.enter(Phase.WAITING_FOR_KAFKA, "asking for the topics")
     while not term.is_set():
         try:
+            await check_rights(settings)
             checked = await check_topics(settings)
+        except RightsMissingError as exc:
+            log_missing_rights(exc)
+            return False
         except KafkaFailedError as exc:
             status.enter(Phase.WAITING_FOR_KAFKA, str(exc))
             log.error("kafka_unreachable", detail=str(exc), hint="waiting, and asking again every two seconds")

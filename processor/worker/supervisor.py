@@ -12,7 +12,7 @@ from processor.observe import metrics
 from processor.observe.health import Phase
 from processor.runtime.process_status import ProcessStatus
 from processor.runtime.process_tasks import EXIT_FAILED, EXIT_STOPPED
-from processor.stream.errors import KafkaUnavailableError, describe, is_fatal
+from processor.stream.errors import KafkaUnavailableError, RightsMissingError, describe, is_fatal
 from processor.stream.group_member import GroupMember
 
 log = structlog.get_logger(__name__)
@@ -55,6 +55,8 @@ class Supervisor:
         return EXIT_STOPPED
 
     def _is_last(self, exc: Exception, core: GroupMember) -> bool:
+        if isinstance(exc, RightsMissingError):
+            log_missing_rights(exc)
         if is_fatal(exc):
             log.critical("gave_up", error=describe(exc))
             return True
@@ -91,6 +93,14 @@ class Supervisor:
                 await pause(term, _LOOK_S)
         finally:
             core.stop.set()
+
+
+def log_missing_rights(error: RightsMissingError) -> None:
+    """A line for each right, and one that says what to do."""
+    for right in error.missing:
+        log.critical("right_missing", detail=f"{right} is not granted to {error.user}")
+    hint = "nothing is called before all of them are granted; docs/deploy.md lists what each part needs"
+    log.critical("rights_missing", count=len(error.missing), hint=hint)
 
 
 async def pause(term: asyncio.Event, wait_s: float) -> None:

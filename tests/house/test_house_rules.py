@@ -47,6 +47,7 @@ PURE = [
     "didit/follow.py",
     "stream/wakeups.py",
     "stream/releases.py",
+    "stream/rights.py",
     "didit/bodies.py",
     "didit/calls.py",
     "didit/catalog.py",

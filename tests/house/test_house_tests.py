@@ -37,6 +37,7 @@ HELD_BY = {
     "stream/wakeup_feed.py": "test_integration_webhooks",
     "stream/writer.py": "test_integration_client",
     "webhooks/producer.py": "test_integration_webhooks",
+    "stream/aiokafka_rights.py": "test_integration_kafka_errors",
     "webhooks/service.py": "test_integration_webhooks",
     "worker/service.py": "test_integration_processor",
     "worker/supervisor.py": "test_integration_disturbances",

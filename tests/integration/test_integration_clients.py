@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
@@ -17,7 +17,7 @@ from processor.devkit.kafka_cluster import LocalKafka
 from processor.settings import Settings, load_settings
 from processor.stream import clients
 from processor.stream.topics import topic_specs
-from processor.stream.topics_admin import apply_topics, check_topics
+from processor.stream.topics_admin import apply_topics, check_rights, check_topics
 
 pytestmark = pytest.mark.broker
 
@@ -134,3 +134,17 @@ async def test_nothing_makes_a_topic_but_apply_also_where_the_broker_would() -> 
         applied = await apply_topics(settings, partitions=2, replication=1)
         assert not applied.faults, "the broker's defaults would not do"
         assert await topics_of(kafka) == set(applied.created)
+
+
+async def test_asking_for_rights_fences_nobody(kafka: LocalKafka) -> None:
+    """Nor any lane: the id that is tried is one that a producer works under here, with a transaction that is open."""
+    async with topic_of(kafka) as (settings, name):
+        writer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=f"{settings.kafka.group}-rights")
+        await writer.start()
+        try:
+            async with writer.transaction():
+                await writer.send_and_wait(name, b"1")
+                await check_rights(settings)
+                await writer.send_and_wait(name, b"2")
+        finally:
+            await writer.stop()

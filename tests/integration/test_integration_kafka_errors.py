@@ -9,13 +9,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from acls import Grant, grant
+from aiokafka.admin import AIOKafkaAdminClient
 from commands import run_command
 
 from processor.budget.log import LogUnavailableError
 from processor.client import BrokersUnavailableError, VerificationClient
+from processor.client.topics import publish_requests
 from processor.devkit.kafka_cluster import LocalKafka
-from processor.devkit.processes import ProcessorProcess, processor_environment
+from processor.devkit.processes import ProcessorProcess, SimulatorProcess, processor_environment
 from processor.monitoring.group_inspector import GroupInspector
 from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.delayed_index import DelayedIndex
@@ -24,15 +28,17 @@ from processor.repair.release import publish_releases
 from processor.settings import Settings, load_settings
 from processor.stream.admin import GroupAdmin
 from processor.stream.budget_log import KafkaBudgetLog
-from processor.stream.errors import AuthenticationError, KafkaFailedError, KafkaUnavailableError, NotAuthorizedError
+from processor.stream.errors import AuthenticationError, KafkaFailedError, KafkaUnavailableError, NotAuthorizedError, RightsMissingError
 from processor.stream.reader import PartitionReader
 from processor.stream.releases import Release
-from processor.stream.topics_admin import apply_topics, check_topics
+from processor.stream.rights import needed_on_topics
+from processor.stream.topics import topic_names
+from processor.stream.topics_admin import apply_topics, check_rights, check_topics
 from processor.webhooks.producer import EventProducer
 
 pytestmark = pytest.mark.broker
 
-PASSWORDS = {"app": "app-secret", "guest": "guest-secret"}
+PASSWORDS = {name: f"{name}-secret" for name in ("app", "guest", "limited", "job")}
 NOT_KNOWN = "refuses the login with SCRAM-SHA-512"
 NOBODY = "does not answer (ConnectionRefusedError)"
 NOT_ALLOWED = "does not allow this user to use"
@@ -40,7 +46,7 @@ NOT_ALLOWED = "does not allow this user to use"
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[LocalKafka]:
-    """A broker with rights: ``app`` may do everything, ``guest`` nothing."""
+    """A broker with rights: ``app`` may do everything, the others nothing until they are granted something."""
     if os.environ.get("KAFKA_BOOTSTRAP"):
         pytest.skip("KAFKA_BOOTSTRAP is set")
     jaas = 'org.apache.kafka.common.security.scram.ScramLoginModule required username="app" password="app-secret";'
@@ -235,12 +241,96 @@ async def test_a_command_says_which_of_the_three_it_is(guarded: LocalKafka, argu
 
 async def test_a_processor_that_is_not_known_waits_and_says_so(guarded: LocalKafka, tmp_path: Path) -> None:
     wrong = ProcessorProcess("wrong", environment_of(settings_of(guarded.bootstrap, "app", "wrong-secret")), tmp_path)
-    guest = ProcessorProcess("guest", environment_of(settings_of(guarded.bootstrap, "guest")), tmp_path)
-    for process, text in ((wrong, NOT_KNOWN), (guest, NOT_ALLOWED)):
-        process.start()
+    wrong.start()
+    try:
+        await asyncio.to_thread(wrong.wait_event, "kafka_unreachable")
+        assert NOT_KNOWN in next(iter(wrong.events("kafka_unreachable")))["detail"]
+        assert wrong.child.alive
+    finally:
+        await asyncio.to_thread(wrong.child.stop, 20.0)
+
+
+async def missing_of(settings: Settings, count: int) -> list[str]:
+    """The rights that are missing, once there are so many: a grant takes effect some moments after its answer."""
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                await check_rights(settings)
+            except RightsMissingError as exc:
+                if len(exc.missing) == count:
+                    return list(exc.missing)
+            else:
+                if not count:
+                    return []
+            await asyncio.sleep(0.1)
+
+
+def grants_of(settings: Settings) -> dict[str, Grant]:
+    """What docs/deploy.md lists for processors, by topic or kind."""
+    found = {name: Grant("topic", name, [o.title for o in operations]) for name, operations in needed_on_topics(settings).items()}
+    found["group"] = Grant("group", settings.kafka.group, ["Read"])
+    found["transactional id"] = Grant("transactional id", f"{settings.kafka.group}-*", ["Write"])
+    return found
+
+
+async def test_a_processor_calls_nothing_before_it_has_every_right(guarded: LocalKafka, tmp_path: Path) -> None:
+    app, limited = settings_of(guarded.bootstrap), settings_of(guarded.bootstrap, "limited")
+    everything = await missing_of(limited, sum(len(g.operations) for g in grants_of(limited).values()) + 1)
+    assert everything[-3:-1] == ["Read on group v-group", "Write on transactional ids that begin with v-group-"]
+    assert everything[-1].startswith("IdempotentWrite on the cluster")
+    grants = grants_of(limited)
+    kept_back = [grants.pop("group"), grants.pop("v.results")._replace(operations=["Write"])]
+    await grant(app, "limited", *grants.values(), Grant("topic", "v.results", ["Describe", "DescribeConfigs"]))
+    named = ["Write on topic v.results", "Read on group v-group"]
+    assert await missing_of(limited, 2) == named
+    body = orjson.dumps({"request_id": "r-1", "operation": "aml", "input": {"full_name": "Zoe Example"}})
+    await publish_requests(app, [(b"k", body)])
+    with SimulatorProcess(tmp_path) as simulator:
+        environment = {**environment_of(limited), "VP_DIDIT__BASE_URL": simulator.url}
+        refused = ProcessorProcess("refused", environment, tmp_path)
+        refused.start()
+        assert await asyncio.to_thread(refused.child.wait, 20.0) == 2
+        assert [e["detail"] for e in refused.events("right_missing")] == [f"{right} is not granted to user limited" for right in named]
+        assert simulator.ledger()["calls"] == []
+        await grant(app, "limited", *kept_back)
+        assert await missing_of(limited, 0) == []
+        allowed = ProcessorProcess("allowed", environment, tmp_path)
+        allowed.start()
         try:
-            await asyncio.to_thread(process.wait_event, "kafka_unreachable")
-            assert text in next(iter(process.events("kafka_unreachable")))["detail"]
-            assert process.child.alive
+            await asyncio.to_thread(allowed.wait_event, "partitions_assigned")
+            async with asyncio.timeout(20):
+                while not simulator.ledger()["calls"]:
+                    await asyncio.sleep(0.1)
         finally:
-            await asyncio.to_thread(process.child.stop, 20.0)
+            await asyncio.to_thread(allowed.child.stop, 20.0)
+
+
+async def test_apply_fails_when_the_beginnings_are_refused(guarded: LocalKafka) -> None:
+    """And what the first run could not write the second one does, once it may."""
+    app, job = settings_of(guarded.bootstrap), settings_of(guarded.bootstrap, "job")
+    job = job.model_copy(update={"kafka": job.kafka.model_copy(update={"topic_prefix": "w", "group": "w-group"})})
+    environment = {**environment_of(job), "VP_KAFKA__TOPIC_PREFIX": "w", "VP_KAFKA__GROUP": "w-group"}
+    await grant(app, "job", Grant("topic", "w.*", ["Create", "Describe", "DescribeConfigs"]), Grant("group", "w-group", ["Read"]))
+    arguments = ("topics", "apply", "--partitions", "1", "--replication", "1")
+    async with asyncio.timeout(30):
+        while "created" not in (refused := await run_command(environment, *arguments)).err:  # until the grant has taken effect
+            assert refused.status == 1, refused
+    assert refused.status == 1
+    said = " ".join(refused.err.split())
+    assert "created w.requests" in said
+    assert (
+        f"where the group w-group begins could not be written. Kafka at {guarded.bootstrap} does not allow this user to use topic w."
+        in said
+    )
+    await grant(app, "job", Grant("topic", "w.requests", ["Read"]), Grant("topic", "w.retry.*", ["Read"]))
+    async with asyncio.timeout(30):
+        while (done := await run_command(environment, *arguments)).status:
+            assert "does not allow" in done.err, done
+    admin = AIOKafkaAdminClient(**app.kafka.client_options())
+    await admin.start()
+    try:
+        committed = await admin.list_consumer_group_offsets("w-group")
+    finally:
+        await admin.close()
+    assert {tp.topic for tp in committed} == set(topic_names(job).inputs)
+    assert {found.offset for found in committed.values()} == {0}

@@ -16,7 +16,7 @@ from virtual_time import run_virtual
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hop, Record, Source
 from processor.settings import load_settings
-from processor.stream.errors import KafkaUnavailableError, NotAuthorizedError, ProducerFencedError, StallError
+from processor.stream.errors import KafkaUnavailableError, NotAuthorizedError, ProducerFencedError, RightsMissingError, StallError
 from processor.stream.group_member import GroupMember
 from processor.stream.handler import WorkAbandonedError
 from processor.stream.start_offset import MissingOffsetsError, Start
@@ -26,7 +26,7 @@ A = TopicPartition("verification.requests", 0)
 B = TopicPartition("verification.requests", 1)
 DELAYED = TopicPartition("verification.retry.10s", 0)
 NAME = "verification.requests[0]"
-TAKEOVER = [f"pause {NAME}", f"fence {NAME}", f"find_start {NAME}", f"replay {NAME}", f"commit {NAME} 0", f"resume {NAME} at 0"]
+TAKEOVER = [f"pause {NAME}", "rights", f"fence {NAME}", f"find_start {NAME}", f"replay {NAME}", f"commit {NAME} 0", f"resume {NAME} at 0"]
 
 
 class Scene:
@@ -186,7 +186,23 @@ def test_group_member_ends_with_the_error_of_a_failing_takeover(step: str, error
     run_virtual(main())
 
 
-@pytest.mark.parametrize("step", ["fence", "find_start"])
+def test_group_member_fences_nobody_while_a_right_is_missing() -> None:
+    async def main() -> None:
+        scene = Scene(leave_on_stop=True)
+        await asyncio.sleep(0.1)
+        scene.group.fails["rights"] = missing = RightsMissingError(["Write on topic verification.results"], load_settings())
+        with capture_logs() as logs:
+            await scene.group.assign(A, B)
+            assert await scene.ends() is missing
+        assert [entry["task"] for entry in logs if entry["event"] == "life_failed"] == ["rights"]
+        assert scene.group.steps("rights") == ["rights"], "once for all partitions"
+        assert scene.group.steps("fence", "find_start", "resume") == []
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("step", ["rights", "fence", "find_start"])
 def test_group_member_ends_a_takeover_that_hangs_at_its_deadline(step: str) -> None:
     async def main() -> None:
         scene = Scene(restore_s=7)
@@ -413,7 +429,7 @@ def test_group_member_gives_back_a_partition_whose_takeover_has_not_ended() -> N
             await asyncio.sleep(1)
             gate.set()
             await revoking
-            assert scene.group.did[1:] == [*TAKEOVER[:3], f"close {NAME}", f"forget {NAME}"]
+            assert scene.group.did[1:] == [*TAKEOVER[:4], f"close {NAME}", f"forget {NAME}"]
 
     run_virtual(main())
 
