@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from processor.devkit.child_process import ChildProcess
@@ -80,6 +81,12 @@ class Broker:
     def stop(self) -> None:
         """An orderly stop; after 15 s a kill."""
         self.process.stop(_STOP_S)
+
+    def move(self, port: int) -> None:
+        """Have another port for clients from the next start on; while it is stopped."""
+        settings = self._properties.read_text()
+        self._properties.write_text(re.sub(rf":{self.ports.client}(?=[,\n])", f":{port}", settings))
+        self.ports = replace(self.ports, client=port)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -18,6 +18,7 @@ import structlog
 
 WINDOW_S = 60.0
 PASS_MAX = 20  # lines of a kind and window
+LIBRARY_PASS_MAX = 1  # the same of libraries: aiokafka says ten times a second, for each of its clients, that a broker is away
 _KINDS_MAX = 500
 _TEMPLATE_CHARS = 80
 _TELLING = ("code", "reason", "error", "kind", "endpoint", "scope", "topic", "task")  # few values each; part of what a line is about
@@ -43,12 +44,12 @@ class Thinning:
         """Kinds of lines that are counted now; bounded."""
         return len(self._windows)
 
-    def admits(self, kind: tuple[Any, ...], line: Mapping[str, Any], now: float) -> bool:
-        """Whether a line passes. Call ``due`` first, or an old window goes on counting."""
+    def admits(self, kind: tuple[Any, ...], line: Mapping[str, Any], now: float, *, pass_max: int | None = None) -> bool:
+        """Whether a line passes; at most ``pass_max`` of its kind. Call ``due`` first, or an old window goes on counting."""
         window = self._windows.get(kind)
         if window is None:
             window = self._windows[kind] = _Window(now + self._window_s)
-        if window.passed < self._pass_max:
+        if window.passed < (self._pass_max if pass_max is None else pass_max):
             window.passed += 1
             return True
         window.repeated += 1
@@ -88,7 +89,8 @@ class LogThinner:
     def filter(self, record: logging.LogRecord) -> bool:
         """A filter for ``logging.Handler.addFilter``; the message's template is what a line is about."""
         kind = (record.levelname, record.name, str(record.msg)[:_TEMPLATE_CHARS])
-        return self._admits(kind, {"event": record.getMessage(), "logger": record.name, "level": record.levelname.lower()})
+        line = {"event": record.getMessage(), "logger": record.name, "level": record.levelname.lower()}
+        return self._admits(kind, line, pass_max=LIBRARY_PASS_MAX)
 
     def flush(self, *, everything: bool = False) -> None:
         """Write what is due; ``everything`` at the end of the process. To be called now and then: a flood may end with silence."""
@@ -97,7 +99,7 @@ class LogThinner:
         for line in due:
             self._write(line)
 
-    def _admits(self, kind: tuple[Any, ...], line: Mapping[str, Any]) -> bool:
+    def _admits(self, kind: tuple[Any, ...], line: Mapping[str, Any], *, pass_max: int | None = None) -> bool:
         self.flush()
         with self._lock:
-            return self._thinning.admits(kind, dict(line), self._clock())
+            return self._thinning.admits(kind, dict(line), self._clock(), pass_max=pass_max)

@@ -9,6 +9,8 @@ tests/integration/test_integration_bad_input.py.
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Iterable
 from contextvars import ContextVar
 from types import FunctionType
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import create_conn
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -27,6 +30,8 @@ from processor.stream.errors import is_login_refusal
 _FAILED: ContextVar[list[Exception]] = ContextVar("failed_connections")
 _QUIET = logging.getLogger(f"{__name__}.bootstrap")  # the error that is raised says what aiokafka would log
 _QUIET.setLevel(logging.CRITICAL)
+_BOOTSTRAP_EVERY_S = 1.0
+log = logging.getLogger(__name__)  # not structlog: callers' services import this with the client
 
 
 def with_names(function: Any, **names: Any) -> Any:
@@ -53,9 +58,40 @@ async def _create_conn(*args: Any, **options: Any) -> Any:
 
 
 class _Client(AIOKafkaClient):  # type: ignore[misc]
-    """Asks for topics without making them; says why it could not connect."""
+    """Asks for topics without making them; says why it could not connect; finds brokers that all have other addresses now.
 
-    _metadata_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=AskingRequest)  # noqa: SLF001 - what is replaced
+    aiokafka looks at the bootstrap servers at its start and never again: where every broker that it knows comes back elsewhere, it
+    knocks at the old addresses for ever (aiokafka issues 456, 459, 703).
+    """
+
+    _known_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=AskingRequest)  # noqa: SLF001 - what is replaced
+    _bootstrap_after = float("-inf")  # monotonic s
+
+    async def _metadata_update(self, cluster_metadata: ClusterMetadata, topics: Iterable[str]) -> bool:
+        if await self._known_update(cluster_metadata, topics):
+            return True
+        return await self._bootstrap_again(topics) and await self._known_update(cluster_metadata, topics)
+
+    async def _bootstrap_again(self, topics: Iterable[str]) -> bool:
+        """None of the brokers that are known answers: ask the bootstrap servers where the brokers are now. At most once a second."""
+        if time.monotonic() < self._bootstrap_after:
+            return False
+        self._bootstrap_after = time.monotonic() + _BOOTSTRAP_EVERY_S
+        asked = list(topics) or None  # all at once: metadata without topics would be taken for topics that are gone
+        bootstrap = with_names(
+            AIOKafkaClient.bootstrap, MetadataRequest=lambda _: AskingRequest(asked), create_conn=_create_conn, log=_QUIET
+        )
+        known, before = self.cluster.brokers(), _FAILED.set([])
+        try:
+            await bootstrap(self)
+        except KafkaConnectionError:
+            return False
+        finally:
+            _FAILED.reset(before)
+        if self.cluster.brokers() != known:
+            log.warning("brokers_moved")  # every client of the process says it, and is thinned to the first one
+        return True
+
     _bootstrap = with_names(AIOKafkaClient.bootstrap, MetadataRequest=AskingRequest, create_conn=_create_conn, log=_QUIET)
 
     async def bootstrap(self) -> None:

@@ -90,7 +90,7 @@ async def test_every_client_of_ours_asks_without_making_topics() -> None:
     try:
         for client in made:
             inner = client.client if hasattr(client, "client") else client._client  # noqa: SLF001 - a consumer has no public one
-            names = type(inner)._metadata_update.__globals__  # noqa: SLF001 - the name that is replaced in aiokafka
+            names = type(inner)._known_update.__globals__  # noqa: SLF001 - the name that is replaced in aiokafka
             request = names["MetadataRequest"](["t"])
             assert request._allow_auto_topic_creation is False, client  # noqa: SLF001 - what goes over the wire
     finally:
