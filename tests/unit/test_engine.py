@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-from prometheus_client import REGISTRY
 
 from processor.budget.permits import (
     Acquired,
@@ -35,6 +34,7 @@ from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.engine.engine import Engine
 from processor.files.rules import FileError
+from processor.observe import metrics
 from processor.repair.dead_letter import dead_letter_of, redriven_hop
 from processor.settings import load_settings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
@@ -691,7 +691,7 @@ def signed(environment: str | None, decided: str | None = None) -> Hint:
 
 
 def foreign_events() -> float:
-    return REGISTRY.get_sample_value("vp_foreign_events_total") or 0.0
+    return metrics.REGISTRY.get_sample_value("vp_foreign_events_total") or 0.0
 
 
 def test_an_event_of_another_environment_than_the_keys_is_only_a_reason_to_look() -> None:
