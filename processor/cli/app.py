@@ -23,6 +23,7 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("lag", "status", "Unfinished records of every input partition, who owns it, and what blocks it."),
     ("budget", "budget", "Show the shared budget."),
     ("retry", "retry", "Look at requests that wait for a later attempt, and start them now."),
+    ("partitions", "partitions", "Let a partition that waits before an unreadable batch go on."),
     ("deadletters", "dead_letters", "Look at dead letters, redrive or discard them (docs/repair.md)."),
     ("register", "register", "Make an account and an application at Didit, and get its API key."),
     ("simulate", "simulate", "Run the Didit simulator (docs/simulator.md)."),

@@ -24,6 +24,7 @@ STATES: Mapping[FindingKind, str] = MappingProxyType(
         FindingKind.TOPIC_MISSING: "Topic missing",
         FindingKind.NO_LEADER: "Blocked",
         FindingKind.OFFSET_BEYOND_END: "Blocked",
+        FindingKind.UNREADABLE_BATCH: "Blocked",
         FindingKind.OPEN_TRANSACTION: "Blocked",
         FindingKind.BACKLOG_STUCK: "Stands still",
         FindingKind.REBALANCING: "Rebalancing",

@@ -71,6 +71,9 @@ class Unread:
     last: int  # offset
     size_bytes: int
     detail: str  # what is wrong with the batch: "unpacks to more than ..."
+    blocks: bool = (
+        False  # not even its end is certain: nothing behind it is read until a person says so; ``last`` is below ``first`` if unknown
+    )
 
 
 @dataclass(frozen=True, slots=True)

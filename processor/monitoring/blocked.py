@@ -10,6 +10,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from processor.contract.records import Unread
 from processor.monitoring.model import BlockCause, BlockedPartition
 from processor.stream.partitions import PartitionEnds, TopicPartition
 
@@ -84,3 +85,13 @@ def blocked_partitions(
         if seen_s[tp] >= BLOCKED_S
     ]
     return (*gone, *sorted(stood, key=lambda b: (list(BlockCause).index(b.cause), b.topic, b.partition)))
+
+
+def unreadable(
+    found: Mapping[TopicPartition, Unread], stood: Standstill[TopicPartition, int], now_s: float
+) -> tuple[BlockedPartition, ...]:
+    """Partitions with a batch that nobody can read on behind: one look is enough."""
+    seen_s = stood.note({tp: unread.first for tp, unread in found.items()}, now_s)
+    return tuple(
+        BlockedPartition(tp.topic, tp.partition, BlockCause.UNREADABLE_BATCH, unread.first, 0, seen_s[tp]) for tp, unread in found.items()
+    )

@@ -71,6 +71,7 @@ class FindingKind(StrEnum):
     TOPIC_MISSING = "topic_missing", Area.BACKLOG, Tone.BAD
     NO_LEADER = "no_leader", Area.BACKLOG, Tone.BAD
     OFFSET_BEYOND_END = "offset_beyond_end", Area.BACKLOG, Tone.BAD
+    UNREADABLE_BATCH = "unreadable_batch", Area.BACKLOG, Tone.BAD
     OPEN_TRANSACTION = "open_transaction", Area.BACKLOG, Tone.BAD
     BUDGET_LOG_LOST = "budget_log_lost", Area.BUDGET, Tone.BAD
     BACKLOG_STUCK = "backlog_stuck", Area.BACKLOG, Tone.BAD
@@ -100,6 +101,7 @@ _BLOCKED = {
     BlockCause.TOPIC_MISSING: _K.TOPIC_MISSING,
     BlockCause.NO_LEADER: _K.NO_LEADER,
     BlockCause.OFFSET_BEYOND_END: _K.OFFSET_BEYOND_END,
+    BlockCause.UNREADABLE_BATCH: _K.UNREADABLE_BATCH,
     BlockCause.OPEN_TRANSACTION: _K.OPEN_TRANSACTION,
 }
 # what explains by itself that calls wait although the budget is not used

@@ -42,6 +42,10 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "The group's offset on {subject} lies behind its end",
             "The topic was deleted and created again, or cut. Restart the processors with a decision: VP_KAFKA__ON_MISSING_OFFSETS.",
         ),
+        FindingKind.UNREADABLE_BATCH: (
+            "A batch of {subject} cannot be read, nor what stands behind it",
+            "The partition waits, because to go on would lose requests that nobody can name. `processor partitions skip` goes on.",
+        ),
         FindingKind.OPEN_TRANSACTION: (
             "An open transaction blocks {subject}",
             "{hidden} offsets are held back, for {blocked_s} now: a producer does not end what it began. `kafka-transactions.sh` names it.",

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from processor.monitoring.blocked import BLOCKED_S, Block, Standstill, block_of, blocked_partitions
+from processor.contract.records import Unread
+from processor.monitoring.blocked import BLOCKED_S, Block, Standstill, block_of, blocked_partitions, unreadable
 from processor.monitoring.model import BlockCause, PartitionView, Survey
 from processor.settings import Settings
 from processor.stream.admin import GroupAdmin
@@ -64,6 +65,7 @@ class GroupInspector:
     def __init__(self, settings: Settings, operations: Iterable[str], *, now_ms: Callable[[], int], patient: bool) -> None:
         self._settings, self._operations, self._now_ms, self._patient = settings, frozenset(operations), now_ms, patient
         self._blocked: Standstill[TopicPartition, tuple[BlockCause, int]] = Standstill()
+        self._broken: Standstill[TopicPartition, int] = Standstill()
         self._missing: Standstill[str, None] = Standstill()
         self._idle: Standstill[TopicPartition, int] = Standstill()
         self._names = topic_names(settings)
@@ -102,13 +104,14 @@ class GroupInspector:
         left = {tp: done[tp].left_before(ends[tp]) for tp in partitions}
         requests = {tp: n for tp, n in left.items() if n and tp.topic == self._names.requests}
         idle_s = self._idle.note({tp: ends[tp] - n for tp, n in requests.items()}, time.monotonic())
-        asked_for = await self._sample(reader, requests, done)
+        blocks: dict[TopicPartition, Unread] = {}
+        asked_for = await self._sample(reader, requests, done, blocks)
         views = tuple(
             PartitionView(tp.topic, tp.partition, done[tp].floor, ends[tp], left[tp], group.owners.get(tp), idle_s.get(tp, 0.0))
             for tp in partitions
         )
         missing_s = self._missing.note(dict.fromkeys(look.found.missing), time.monotonic())
-        blocked = blocked_partitions(look.blocks(), missing_s, seen_s)
+        blocked = (*blocked_partitions(look.blocks(), missing_s, seen_s), *unreadable(blocks, self._broken, time.monotonic()))
         return Survey(self._now_ms(), views, group.state, group.members, asked_for, blocked)
 
     async def _steady_look(self, reader: PartitionReader) -> tuple[_Look, dict[TopicPartition, float]]:
@@ -138,17 +141,27 @@ class GroupInspector:
         return self._reader, self._admin
 
     async def _sample(
-        self, reader: PartitionReader, left: Mapping[TopicPartition, int], done: Mapping[TopicPartition, Finished]
+        self,
+        reader: PartitionReader,
+        left: Mapping[TopicPartition, int],
+        done: Mapping[TopicPartition, Finished],
+        blocks: dict[TopicPartition, Unread],
     ) -> Mapping[str, float]:
-        """What the unfinished requests ask for: the oldest of each partition are read, and stand for the rest of it."""
+        """What the unfinished requests ask for: the oldest of each partition are read, and stand for the rest of it.
+
+        ``blocks`` takes up those that cannot be read on.
+        """
         if not left:
             return {}
         reader.assign({tp: done[tp].floor for tp in left})
         seen: dict[TopicPartition, Counter[str]] = {tp: Counter() for tp in left}
         until = time.monotonic() + _SAMPLE_S
-        while time.monotonic() < until and (more := [tp for tp in left if seen[tp].total() < min(_SAMPLE_MAX, left[tp])]):
-            batches = await reader.poll(*more, wait_ms=300, records_max=_SAMPLE_MAX)
-            if not batches:
+        while time.monotonic() < until and (
+            more := [tp for tp in left if tp not in blocks and seen[tp].total() < min(_SAMPLE_MAX, left[tp])]
+        ):
+            known = len(blocks)
+            batches = await reader.poll(*more, wait_ms=300, records_max=_SAMPLE_MAX, blocks=blocks)
+            if not batches and len(blocks) == known:
                 break  # the rest is markers
             for tp, batch in batches.items():
                 seen[tp].update(self._operation(r.value) for r in batch if not done[tp].holds(r.source.offset))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from processor.budget.view import BudgetView
 from processor.didit.catalog import REQUESTABLE
+from processor.monitoring.blocked import Standstill, unreadable
 from processor.monitoring.delayed_view import delayed_view
 from processor.monitoring.drain import drains, owed_calls
 from processor.monitoring.group_inspector import GroupInspector
@@ -16,6 +18,7 @@ from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.delayed_index import DelayedIndex
 from processor.settings import Settings
 from processor.stream.errors import TopicMissingError
+from processor.stream.partitions import TopicPartition
 
 ReadBudget = Callable[[], Awaitable[BudgetView]]
 
@@ -39,6 +42,7 @@ class GroupMonitor:
     def __init__(self, settings: Settings, budget: ReadBudget, *, now_ms: Callable[[], int], patient: bool) -> None:
         self.waiting, self.dead_letters = DelayedIndex(settings), DeadLetterIndex(settings)
         self._settings, self._budget, self._now_ms = settings, budget, now_ms
+        self._unreadable: Standstill[TopicPartition, int] = Standstill()  # of the delay topics
         self._surveyor = GroupInspector(settings, REQUESTABLE, now_ms=now_ms, patient=patient)
 
     async def survey(self) -> Survey:
@@ -57,6 +61,7 @@ class GroupMonitor:
         """
         survey, budget = await self.survey(), await self._budget()
         await self._refresh_waiting(survey)
+        survey = replace(survey, blocked=(*survey.blocked, *unreadable(self.waiting.blocks, self._unreadable, time.monotonic())))
         now_ms = self._now_ms()
         owed = owed_calls(survey.asked_for, self.waiting.records, now_ms)
         return Backlog(survey, budget, owed, delayed_view(self.waiting.records, now_ms, complete=self.waiting.complete))

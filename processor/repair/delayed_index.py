@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from processor.contract.records import Unread
 from processor.repair.delayed import DelayedRecords, RecordPosition
 from processor.settings import Settings
 from processor.stream.errors import missing_topic
@@ -29,6 +30,7 @@ class DelayedIndex:
     def __init__(self, settings: Settings) -> None:
         self.records = DelayedRecords(COUNT_MAX)
         self.complete = False
+        self.blocks: dict[TopicPartition, Unread] = {}  # partitions that cannot be read on
         self._settings = settings
         self._topics = topic_names(settings).inputs[1:]
         self._next: dict[TopicPartition, int] = {}
@@ -99,8 +101,12 @@ class DelayedIndex:
 
     async def _read(self, reader: PartitionReader, behind: set[TopicPartition], ends: dict[TopicPartition, int]) -> None:
         until = time.monotonic() + _READ_S
+        self.blocks = {}
         while behind and self.records.room and time.monotonic() < until:
-            batches = await reader.poll(*behind, wait_ms=_TURN_MS, records_max=min(_RECORDS_PER_TURN, self.records.room))
+            batches = await reader.poll(
+                *behind, wait_ms=_TURN_MS, records_max=min(_RECORDS_PER_TURN, self.records.room), blocks=self.blocks
+            )
+            behind -= self.blocks.keys()
             for tp, batch in batches.items():
                 self.records.deliver(batch, self._done.get((tp.topic, tp.partition)))
             for tp in list(behind):

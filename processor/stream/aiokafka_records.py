@@ -19,6 +19,7 @@ from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBase, DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import ConsumerRecord
 
 from processor.contract.codes import ErrorCode
 from processor.contract.records import Unread
@@ -184,9 +185,19 @@ class BoundedMemoryRecords:
         self._at += _LENGTH_END + length
         return _Batch(batch, raw) if batch is not None else None
 
+    @property
+    def following(self) -> int | None:
+        """The first offset of the batch that stands behind the last one; None if there is none at hand."""
+        header = self._data[self._at : self._at + _LENGTH_AT]
+        return int.from_bytes(header, "big", signed=True) if len(header) == _LENGTH_AT else None
+
 
 class BoundedFetchResult(FetchResult):  # type: ignore[misc]
-    """Stands in for aiokafka's FetchResult: hands over records of so many bytes at once, not only so many records."""
+    """Stands in for aiokafka's FetchResult: hands over records of so many bytes at once, not only so many records.
+
+    A batch of which not even the end is certain is one unread record that *blocks*: it is given again and again, and nothing behind it.
+    aiokafka would raise, and drop what was fetched of other partitions.
+    """
 
     _partition_records: Any
 
@@ -196,12 +207,24 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]
             return []
         taken: list[Any] = []
         size_bytes = 0
-        for record in self._partition_records:
-            taken.append(record)
-            size_bytes += _HANDED_BYTES_MAX if isinstance(record.value, UnreadValue) else len(record.value or b"") + len(record.key or b"")
-            if size_bytes >= _HANDED_BYTES_MAX or len(taken) == max_records:
-                self._update_position()
-                return taken
+        try:
+            for record in self._partition_records:
+                taken.append(record)
+                unread = isinstance(record.value, UnreadValue)
+                size_bytes += _HANDED_BYTES_MAX if unread else len(record.value or b"") + len(record.key or b"")
+                if size_bytes >= _HANDED_BYTES_MAX or len(taken) == max_records:
+                    self._update_position()
+                    return taken
+        except CorruptRecordException:
+            taken = taken or [self._blocking()]  # else it comes first in the next fetch
         self._update_position()
         self._partition_records = None
         return taken
+
+    def _blocking(self) -> ConsumerRecord:
+        """What stands for a batch of which nothing can be told but where the next one begins, if one is there."""
+        tp, records = self._topic_partition, self._partition_records
+        first, following = records.next_fetch_offset, records._records.following  # noqa: SLF001 - ours
+        last = following - 1 if following is not None and following > first else -1
+        unread = Unread(ErrorCode.BATCH_UNREADABLE, first, last, 0, "has a wrong checksum and a header that makes no sense", blocks=True)
+        return ConsumerRecord(tp.topic, tp.partition, first, 0, 0, None, UnreadValue(unread), None, -1, -1, ())

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from aiokafka import TopicPartition, errors
 
+from processor.contract.records import Unread
 from processor.settings import Settings
 from processor.stream.start_offset import MissingOffsetsError
 
@@ -107,6 +108,21 @@ class RightsMissingError(NotAuthorizedError):
 
 class TopicMissingError(KafkaFailedError):
     """A topic does not exist."""
+
+
+class UnreadableBatchError(KafkaFailedError):
+    """Of a batch not even the end is certain: nothing behind it can be read.
+
+    Attributes:
+        unread: where it is; ``last`` is below ``first`` if its end is not known.
+    """
+
+    def __init__(self, topic: str, partition: int, unread: Unread) -> None:
+        super().__init__(
+            f"{topic}[{partition}] cannot be read on from offset {unread.first}: the batch there {unread.detail}. Look at the disks of the "
+            "broker that leads it; of an input topic `processor partitions skip` goes on behind it."
+        )
+        self.unread = unread
 
 
 class ProducerFencedError(KafkaFailedError):

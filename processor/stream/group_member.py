@@ -177,6 +177,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             clock_ms=self._clock_ms,
             on_room=self._room.set,
             on_failed=self._fail,
+            on_skip=lambda offset: self._consumer.resume_at(owned.partition, offset),
             holds_undue=owned.partition.topic != self._names.requests,
             journal=self._journal,
             hints=self._hints,

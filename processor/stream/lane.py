@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import structlog
 from aiokafka import TopicPartition
@@ -56,6 +57,7 @@ class Lane:
         journal: the calls of all replicas; asked for its position when a record starts, and for each commit.
         hints: what wakes a record before its due time.
         turns: of the event loop, shared with the other lanes: 200 records that begin at once do not hold it up.
+        on_skip: called with an offset: read on there.
         unremembered_below: of records below this offset the journal may not know all calls; 0 if it reaches back far enough.
     """
 
@@ -69,6 +71,7 @@ class Lane:
         clock_ms: Callable[[], int],
         on_room: Callable[[], None],
         on_failed: Callable[[BaseException], None],
+        on_skip: Callable[[int], None],
         holds_undue: bool,
         journal: CallHistory,
         hints: Wakeups,
@@ -79,6 +82,8 @@ class Lane:
         self.wake = asyncio.Event()  # something is finished, or the lane is closing
         self.open = True  # records may be delivered and started
         self.closing = False  # publish what is finished, then stop
+        self.block: Unread | None = None  # nothing behind it can be read until a person has it skipped
+        self._on_skip = on_skip
         self._handler, self._settings, self._clock_ms, self._on_room = handler, settings, clock_ms, on_room
         self._on_failed, self._journal, self._unremembered_below = on_failed, journal, unremembered_below
         # only a delay topic may hold records back: a due time that a caller sends would otherwise stop its partition
@@ -102,6 +107,7 @@ class Lane:
         s = self._settings
         return (
             self.open
+            and self.block is None
             and not self._ready
             and len(self._work) < s.work_max
             and len(self._finished) < 2 * s.work_max
@@ -118,6 +124,9 @@ class Lane:
         """Take records in ascending offset; those that an earlier owner has finished are skipped."""
         now_ms = self._clock_ms()
         for record in records:
+            if record.unread is not None and record.unread.blocks:
+                self._hold(record.unread)
+                break
             if not self.offsets.deliver(record.source.offset):
                 continue
             if record.unread is not None:
@@ -142,6 +151,9 @@ class Lane:
         """These records are to be worked on now: those that are held back here are ready, as if they were due."""
         if (release.topic, release.partition) != (self.partition.topic, self.partition.partition):
             return
+        if self.block is not None and self.block.first in release.offsets:
+            self._skip(self.block, max(release.offsets))
+            return
         woken = [record for offset in release.offsets if (record := self._delayed.remove(offset)) is not None]
         if woken:
             log.info("released", partition=f"{release.topic}[{release.partition}]", count=len(woken), run=release.run_id)
@@ -149,6 +161,22 @@ class Lane:
         for record in woken:
             self._unfollow(record)
         self._start_ready()
+
+    def _hold(self, block: Unread) -> None:
+        self.block = block
+        name = f"{self.partition.topic}[{self.partition.partition}]"
+        log.critical("partition_waits", partition=name, offset=block.first, last=block.last, detail=block.detail)
+
+    def _skip(self, block: Unread, last: int) -> None:
+        """Read on behind a block. Its offsets are answered as those of any batch that cannot be read."""
+        last = max(last, block.last)
+        if not self.open or last < block.first:
+            return
+        self.block = None
+        log.warning("partition_skipped", partition=f"{self.partition.topic}[{self.partition.partition}]", first=block.first, last=last)
+        self._on_skip(last + 1)
+        unread = replace(block, last=last, blocks=False)
+        self.deliver([Record(Source(self.partition.topic, self.partition.partition, last), None, None, (), self._clock_ms(), unread)])
 
     def _delay(self, due_ms: int, record: Record) -> None:
         self._delayed.push(due_ms, record.source.offset, record)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Literal, Self
 
-from processor.contract.records import Record
+from processor.contract.records import Record, Unread
 from processor.settings import Settings
 from processor.stream.clients import (
     build_onlooker,
@@ -20,7 +20,7 @@ from processor.stream.clients import (
     refresh_metadata,
     stop_client,
 )
-from processor.stream.errors import kafka_deadline, missing_topic
+from processor.stream.errors import UnreadableBatchError, kafka_deadline, missing_topic
 from processor.stream.partitions import PartitionEnds, PartitionsFound, TopicPartition
 from processor.stream.start_offset import Committed
 
@@ -162,12 +162,33 @@ class PartitionReader:
         """Fetch them again."""
         self._consumer.resume(*partitions)
 
-    async def poll(self, *partitions: TopicPartition, wait_ms: int, records_max: int = 1000) -> dict[TopicPartition, list[Record]]:
+    async def poll(
+        self,
+        *partitions: TopicPartition,
+        wait_ms: int,
+        records_max: int = 1000,
+        blocks: dict[TopicPartition, Unread] | None = None,
+    ) -> dict[TopicPartition, list[Record]]:
         """The next records of some partitions, or of all that are assigned; empty if there are none for ``wait_ms``.
 
+        Args:
+            partitions: none means all.
+            wait_ms: at most.
+            records_max: of all of them.
+            blocks: takes up the partitions that cannot be read on; to be asked for no more.
+
         Raises:
+            UnreadableBatchError: if one cannot be read on, and there is no ``blocks``.
             KafkaFailedError: if the brokers refuse; a reader goes on where it was.
         """
         async with kafka_deadline(self._settings, wait_ms / 1000 + ANSWER_S):
             batches = await self._consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=records_max)
-        return {tp: [record_of(r) for r in batch] for tp, batch in batches.items()}
+        found = {tp: [record_of(r) for r in batch] for tp, batch in batches.items()}
+        for tp, batch in list(found.items()):
+            if (unread := batch[0].unread) is None or not unread.blocks:
+                continue
+            if blocks is None:
+                raise UnreadableBatchError(tp.topic, tp.partition, unread)
+            blocks[tp] = unread
+            del found[tp]
+        return found

@@ -1,7 +1,8 @@
 """What people have released from the delay topics: records that are to be worked on now, although they are not due. Pure.
 
 A release names records by their place and moves none of them, so no second copy can come about. It is never needed: without
-it the records start when they are due. Memory is bounded, and anybody might write to the topic: what is read is checked.
+it the records start when they are due; only a lane that waits before a batch that cannot be read needs one to go on. Memory is
+bounded, and anybody might write to the topic: what is read is checked.
 """
 
 from __future__ import annotations

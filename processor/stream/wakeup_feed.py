@@ -65,7 +65,7 @@ class WakeupFeed:
                     "repair_malformed", source=str(record.source), detail=str(fault), hint="something else writes to the topic; restrict it"
                 )
             return
-        if release is not None and release.topic in self._names.inputs[1:]:  # nothing waits in the requests topic
+        if release is not None and release.topic in self._names.inputs:
             self._hints.releases.note_release(release, int(time.time() * 1000))
 
     async def _start(self, reader: PartitionReader) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,66 @@ async def test_topics_that_were_deleted_or_created_again_are_named(kafka: LocalK
         ]
         kinds = [finding["kind"] for finding in status["diagnosis"]["findings"]]
         assert kinds[:3] == ["no_replica", "topic_missing", "offset_beyond_end"]
+
+
+def _spoil(kafka: LocalKafka, topic: str, partition: int, offset: int, spoil: Callable[[bytearray], None]) -> None:
+    """Change a batch where it stands in the log of a broker that runs: what a bad disk does."""
+    segment = kafka.brokers[0].folder / "data" / f"{topic}-{partition}" / "00000000000000000000.log"
+    data, at = bytearray(segment.read_bytes()), 0
+    while int.from_bytes(data[at : at + 8], "big") != offset:
+        at += 12 + int.from_bytes(data[at + 8 : at + 12], "big")
+    end = at + 12 + int.from_bytes(data[at + 8 : at + 12], "big")
+    batch = data[at:end]
+    spoil(batch)
+    with segment.open("r+b") as file:
+        file.seek(at)
+        file.write(batch)
+
+
+def _checksum(batch: bytearray) -> None:
+    batch[70] ^= 1
+
+
+def _header(batch: bytearray) -> None:
+    batch[60] ^= 0x55  # the number of records
+
+
+async def test_a_batch_that_cannot_be_read_stops_itself_and_one_without_an_end_its_partition(kafka: LocalKafka, tmp_path: Path) -> None:
+    if kafka.external:
+        pytest.skip("KAFKA_BOOTSTRAP is set: the log of a broker cannot be broken; unset it to let a local one be started")
+    async with running(kafka, tmp_path, partitions=2, OBSERVE__SURVEY_S="0.5") as rig:
+        topic = f"{rig.prefix}.requests"
+        for name in ("before", "unread", "between", "senseless", "behind"):  # offsets 0 to 4, a batch each
+            await _send(rig, name, 0)
+        _spoil(kafka, topic, 0, 1, _checksum)
+        _spoil(kafka, topic, 0, 3, _header)
+        (one,) = await rig.start("one")
+        await _send(rig, "beside", 1)
+        await rig.wait_finals(4)
+        place = {"topic": topic, "partition": "0", "cause": "unreadable_batch"}
+        await rig.until(lambda: total(scrape(one), "vp_partition_blocked_seconds", **place) > 0, "a partition that waits")
+        assert total(scrape(one), "vp_unread_batches_total", code="batch_unreadable") == 1
+        status = await _told(rig, "status")
+        assert _causes(status) == [(topic, 0, "unreadable_batch", 3)]
+        assert status["diagnosis"]["findings"][0]["kind"] == "unreadable_batch"
+        assert [(event["offset"], event["last"]) for event in one.events("partition_waits")] == [(3, 3)]
+        await _send(rig, "beside-2", 1)
+        await rig.wait_finals(5)
+
+        told = await run_command(rig.environment, "partitions", "skip", topic, "0", "--yes")
+        assert (told.status, f"offsets 3 to 3 of {topic}[0]" in told.text) == (0, True), told.err
+        await rig.wait_finals(7)
+        await rig.until(lambda: total(scrape(one), "vp_partition_blocked_seconds") == 0, "a partition that moves")
+        await rig.read_rest()
+        assert not [*one.events("life_ended"), *one.events("life_failed")]
+        by_status = {(f["status"], f["source"]["partition"], f["source"]["offset"]) for f in rig.finals}
+        assert by_status == {
+            *(("succeeded", 0, n) for n in (0, 2, 4)),
+            *(("rejected", 0, n) for n in (1, 3)),
+            *(("succeeded", 1, n) for n in (0, 1)),
+        }
+        assert {f["error"]["code"] for f in rig.finals if f["status"] == "rejected"} == {"batch_unreadable"}
+        letters = [dict(r.headers) for r in await rig.records("dead-letters")]
+        assert sorted(int(h["vp-from-offset"]) for h in letters) == [1, 3]
+        again = await run_command(rig.environment, "partitions", "skip", topic, "0", "--yes")
+        assert (again.status, "nothing is to be skipped" in again.text) == (0, True), again.err

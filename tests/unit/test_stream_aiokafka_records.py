@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
-from aiokafka.errors import CorruptRecordException
 from aiokafka.record._crc32c import crc
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
@@ -119,14 +118,6 @@ def test_a_header_name_that_is_not_utf8_is_read_with_its_bytes_written_out() -> 
     assert [(r.value, r.headers[0][0]) for r in read(bytes(stamped(raw)))] == [(b"a", "~~"), (b"b", "\\xff\\xfe")]
 
 
-def test_a_wrong_checksum_whose_header_makes_no_sense_is_an_error() -> None:
-    """To go on behind it would lose requests that nobody can name."""
-    raw = batch(5, b"a", b"b")
-    struct.pack_into(">i", raw, 23, 7_000_000)  # the last offset delta
-    with pytest.raises(CorruptRecordException):
-        read(bytes(raw + batch(7, b"after")), 5)
-
-
 @pytest.mark.parametrize("magic", [0, 1])
 def test_batches_of_old_formats_are_read_unless_they_are_packed(magic: int) -> None:
     def legacy(codec: int) -> bytes:
@@ -154,10 +145,16 @@ class _Assignment:
         self.position = position
 
 
+def result_of(data: bytes, assignment: _Assignment) -> BoundedFetchResult:
+    records = PartitionRecords(
+        TP, BoundedMemoryRecords(data), [], assignment.position, None, None, check_crcs=True, isolation_level=READ_COMMITTED
+    )
+    return BoundedFetchResult(TP, assignment=assignment, partition_records=records, backoff=0.1)
+
+
 def turns(data: bytes, start: int, count_max: int = 500) -> list[list[int]]:
     assignment = _Assignment(start)
-    records = PartitionRecords(TP, BoundedMemoryRecords(data), [], start, None, None, check_crcs=True, isolation_level=READ_COMMITTED)
-    result = BoundedFetchResult(TP, assignment=assignment, partition_records=records, backoff=0.1)
+    result = result_of(data, assignment)
     found = []
     while result.has_more():
         taken = result.getall(count_max)
@@ -175,3 +172,20 @@ def test_each_unread_batch_ends_a_turn() -> None:
     bomb = [b" " * (UNPACKED_BYTES_MAX + 1)]
     data = bytes(batch(0, b"a") + batch(1, *bomb, codec=4) + batch(2, *bomb, codec=4) + batch(3, b"b"))
     assert turns(data, 0) == [[0, 1], [2], [3]]
+
+
+def _senseless(raw: bytearray) -> bytearray:
+    struct.pack_into(">i", raw, 23, 7_000_000)  # the last offset delta
+    return raw
+
+
+@pytest.mark.parametrize(("behind", "last"), [(batch(7, b"after"), 6), (b"", -1), (batch(3, b"before"), -1)])
+def test_a_wrong_checksum_whose_header_makes_no_sense_holds_the_partition(behind: bytes, last: int) -> None:
+    """To go on behind it would lose requests that nobody can name; and nothing is raised, for other partitions go on."""
+    data = bytes(batch(4, b"before") + _senseless(batch(5, b"a", b"b")) + behind)
+    assignment = _Assignment(4)
+    assert [r.value for r in result_of(data, assignment).getall(500)] == [b"before"]
+    for _ in range(3):  # as it is fetched again
+        (marker,) = result_of(data[len(batch(4, b"before")) :], assignment).getall(500)
+        unread = marker.value.unread
+        assert (marker.offset, unread.blocks, unread.first, unread.last, assignment.position) == (5, True, 5, last, 5)

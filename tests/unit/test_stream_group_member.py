@@ -13,12 +13,14 @@ from memory_group import HeldHandler, MemoryGroup, MemoryHistory
 from structlog.testing import capture_logs
 from virtual_time import run_virtual
 
+from processor.contract.codes import ErrorCode
 from processor.contract.headers import hop_headers
-from processor.contract.records import Hop, Record, Source
+from processor.contract.records import Hop, Record, Source, Unread
 from processor.settings import load_settings
 from processor.stream.errors import KafkaUnavailableError, NotAuthorizedError, ProducerFencedError, RightsMissingError, StallError
 from processor.stream.group_member import GroupMember
 from processor.stream.handler import WorkAbandonedError
+from processor.stream.releases import Release
 from processor.stream.start_offset import MissingOffsetsError, Start
 from processor.stream.wakeups import Wakeups
 
@@ -36,11 +38,12 @@ class Scene:
         self.group, self.handler = MemoryGroup(), HeldHandler()
         settings = load_settings(lanes=lanes, kafka={"leave_on_stop": leave_on_stop})
         self.lanes, self.loop = settings.lanes, asyncio.get_running_loop()
+        self.wakeups = Wakeups(lambda _: False)
         self.member = GroupMember(
             settings,
             self.handler,
             MemoryHistory(self.group),
-            Wakeups(lambda _: False),
+            self.wakeups,
             lambda: int(self.loop.time() * 1000),
             self.group.ports(),
         )
@@ -503,5 +506,25 @@ def test_group_member_that_ends_takes_nothing_over_any_more() -> None:
         assert scene.group.steps("pause")[-1] == "pause verification.requests[1]", "paused, so that nothing is delivered"
         assert len(scene.group.steps("fence")) == 1
         _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
+def test_group_member_goes_on_with_other_partitions_while_one_waits_before_a_broken_batch() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            await scene.own(A, B)
+            broken = Unread(ErrorCode.BATCH_UNREADABLE, 1, 3, 0, "is broken", blocks=True)
+            scene.send(0)
+            scene.group.records[A].append(Record(Source(A.topic, 0, 1), None, None, (), 0, broken))
+            await asyncio.sleep(0.5)
+            scene.send(10, 11, partition=B)
+            scene.send(4)
+            await asyncio.sleep(5)
+            assert list(scene.handler.at_work) == [0, 10, 11]
+            scene.wakeups.releases.note_release(Release(A.topic, 0, (1, 3), "run"), 0)
+            await asyncio.sleep(0.5)
+            assert scene.group.steps("resume")[2:] == [f"resume {NAME} at 4"]
+            assert list(scene.handler.at_work) == [0, 10, 11, 3, 4]
 
     run_virtual(main())

@@ -11,8 +11,9 @@ import pytest
 from aiokafka import TopicPartition
 
 from processor.budget.permits import LogPosition
+from processor.contract.codes import ErrorCode
 from processor.contract.headers import hop_headers
-from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source
+from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source, Unread
 from processor.settings import LaneSettings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 from processor.stream.lane import Lane
@@ -62,7 +63,7 @@ class NoJournal:
 
 class Scene:
     def __init__(self, *, undue: bool = True, **settings: Any) -> None:
-        self.now_ms, self.failures = NOW, list[BaseException]()
+        self.now_ms, self.failures, self.skipped = NOW, list[BaseException](), list[int]()
         self.handler = HeldHandler()
         self.hints = Wakeups(lambda hint: hint.event["status"] == "Approved")
         self.lane = Lane(
@@ -73,6 +74,7 @@ class Scene:
             clock_ms=lambda: self.now_ms,
             on_room=lambda: None,
             on_failed=self.failures.append,
+            on_skip=self.skipped.append,
             holds_undue=undue,
             journal=NoJournal(),
             hints=self.hints,
@@ -449,3 +451,43 @@ def test_anything_else_is_a_fault_that_quotes_nothing(value: bytes | None) -> No
     with pytest.raises(ReleaseFormatError) as told:
         read_release(value)
     assert len(str(told.value)) < 80
+
+
+# ---- a batch of which not even the end is certain
+
+
+def blocking(first: int, last: int) -> Record:
+    return Record(Source("t", 0, first), None, None, (), NOW, Unread(ErrorCode.BATCH_UNREADABLE, first, last, 0, "is broken", blocks=True))
+
+
+@pytest.mark.parametrize(("last", "named", "skipped_to"), [(6, (4, 6), 7), (6, (4,), 7), (-1, (4, 8), 9), (4, (4,), 5)])
+async def test_a_partition_waits_before_it_until_it_is_skipped(last: int, named: tuple[int, ...], skipped_to: int) -> None:
+    scene = Scene()
+    scene.lane.deliver([record(3), blocking(4, last)])
+    await scene.turn()
+    assert list(scene.handler.at_work) == [3], "what stands before it is worked on"
+    assert not scene.lane.wants_records
+    scene.hints.releases.note_release(release(5, 7), NOW)  # names other places
+    scene.hints.releases.note_release(release(*named, topic="u"), NOW)
+    assert (scene.lane.wants_records, scene.skipped) == (False, [])
+    scene.hints.releases.note_release(release(*named), NOW)
+    await scene.turn()
+    assert (scene.lane.wants_records, scene.skipped) == (True, [skipped_to])
+    assert list(scene.handler.at_work) == [3, skipped_to - 1]
+    scene.lane.deliver([record(skipped_to)])
+    for future in list(scene.handler.at_work.values()):
+        future.set_result(DONE)
+    await scene.turn()
+    finished = [r for r, _ in scene.lane.take_finished(10)]
+    unread = next(r.unread for r in finished if r.unread is not None)
+    assert (unread.first, unread.last, unread.blocks) == (4, skipped_to - 1, False)
+    scene.lane.published(finished)
+    assert scene.lane.offsets.floor >= skipped_to
+
+
+async def test_one_whose_end_nobody_knows_is_not_skipped_without_it() -> None:
+    scene = Scene()
+    scene.lane.deliver([blocking(4, -1)])
+    scene.lane.stop_dispatch()
+    scene.lane.start_released(release(4))
+    assert scene.skipped == [], "another owner waits there now"
