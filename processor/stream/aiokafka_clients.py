@@ -12,7 +12,8 @@ import logging
 import time
 from collections.abc import Iterable
 from contextvars import ContextVar
-from types import FunctionType
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -24,7 +25,7 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from processor.stream.aiokafka_metadata import AskingRequest
-from processor.stream.aiokafka_records import BoundedFetchResult, BoundedMemoryRecords
+from processor.stream.aiokafka_records import BoundedFetchResult, BoundedMemoryRecords, OpenBatches
 from processor.stream.errors import is_login_refusal
 
 _FAILED: ContextVar[list[Exception]] = ContextVar("failed_connections")
@@ -116,11 +117,21 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
 class _Fetcher(Fetcher):  # type: ignore[misc]
     """Reads what can be read of a batch, within bounds, and goes on behind what cannot."""
 
-    _proc_fetch_request = with_names(
-        Fetcher._proc_fetch_request,  # noqa: SLF001 - what is replaced
-        MemoryRecords=BoundedMemoryRecords,
-        FetchResult=BoundedFetchResult,
-    )
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._open = OpenBatches()
+        function = with_names(
+            Fetcher._proc_fetch_request,  # noqa: SLF001 - what is replaced
+            MemoryRecords=BoundedMemoryRecords,
+            FetchResult=partial(BoundedFetchResult, open_batches=self._open),
+        )
+        self._proc_fetch_request = MethodType(function, self)
+        super().__init__(*args, **options)
+
+    async def close(self) -> None:
+        """End it, and let go of what it holds."""
+        await super().close()
+        self._open.drop()
+
     fetched_records = with_names(Fetcher.fetched_records, FetchResult=BoundedFetchResult)
 
 

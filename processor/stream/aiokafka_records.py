@@ -10,7 +10,8 @@ written as ``\\xNN``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, SupportsIndex
@@ -27,8 +28,13 @@ from processor.stream.unpacking import UNPACKED_BYTES_MAX, UnpackError, UnpackTo
 
 _LENGTH_AT, _LENGTH_END = 8, 12  # of any batch: base offset, then the length of the rest
 _MAGIC_AT, _LEGACY_ATTRIBUTES_AT = 16, 17
+_ATTRIBUTES_AT = 22  # the lower byte
 _MAGIC = 2  # of the format since Kafka 0.11
 _HEADER = DefaultRecordBase.HEADER_STRUCT
+OPEN_BYTES_MAX = 128 * 1024 * 1024
+"""Of all that one consumer has unpacked at once: eight batches that grow as far as they may."""
+
+_IDLE_S = 5.0
 _HANDED_BYTES_MAX = 4 * 1024 * 1024  # of one partition, handed over at once
 
 
@@ -68,8 +74,8 @@ class _LenientBytes(bytearray):
 class _Batch:
     """A batch of aiokafka's quick parser, which reads what can be read and says what cannot."""
 
-    def __init__(self, batch: Any, raw: memoryview) -> None:
-        self._batch, self._raw = batch, raw
+    def __init__(self, batch: Any, raw: memoryview, note_open: Callable[[int], None]) -> None:
+        self._batch, self._raw, self._note_open = batch, raw, note_open
         self._intact = True
 
     def __getattr__(self, name: str) -> Any:
@@ -108,6 +114,7 @@ class _Batch:
             yield self._unread(base, base + delta, ErrorCode.BATCH_UNREADABLE, str(exc), stamp_ms)
             return
         following = base
+        self._note_open(len(plain) if self._batch.compression_type else 0)
         try:
             for record in _read(plain, base, base + delta):
                 following = record.offset + 1
@@ -115,6 +122,8 @@ class _Batch:
         except CorruptRecordException:
             if following <= base + delta:  # else every offset has its record, and bytes are left over
                 yield self._unread(following, base + delta, ErrorCode.BATCH_UNREADABLE, "holds a record that is broken", stamp_ms)
+        finally:
+            self._note_open(0)
 
     def _plain(self) -> bytes | memoryview:
         """The batch as it would be without a codec.
@@ -168,6 +177,7 @@ class BoundedMemoryRecords:
     def __init__(self, data: bytes) -> None:
         self._records = MemoryRecords(data)
         self._data, self._at = memoryview(data), 0
+        self.open_bytes = 0  # of the batch that is being read, unpacked
 
     def has_next(self) -> bool:
         """Whether another batch is there."""
@@ -183,13 +193,67 @@ class BoundedMemoryRecords:
         length = int.from_bytes(self._data[self._at + _LENGTH_AT : self._at + _LENGTH_END], "big")
         raw = self._data[self._at : self._at + _LENGTH_END + length]
         self._at += _LENGTH_END + length
-        return _Batch(batch, raw) if batch is not None else None
+        return _Batch(batch, raw, self._note_open) if batch is not None else None
+
+    def _note_open(self, size_bytes: int) -> None:
+        self.open_bytes = size_bytes
+
+    @property
+    def may_unpack(self) -> bool:
+        """Whether a batch that is packed is still to come, or being read."""
+        at = self._at
+        while at + _ATTRIBUTES_AT < len(self._data):
+            if self._data[at + _MAGIC_AT] >= _MAGIC and self._data[at + _ATTRIBUTES_AT] & DefaultRecordBase.CODEC_MASK:
+                return True
+            at += _LENGTH_END + max(0, int.from_bytes(self._data[at + _LENGTH_AT : at + _LENGTH_END], "big", signed=True))
+        return self.open_bytes > 0
 
     @property
     def following(self) -> int | None:
         """The first offset of the batch that stands behind the last one; None if there is none at hand."""
         header = self._data[self._at : self._at + _LENGTH_AT]
         return int.from_bytes(header, "big", signed=True) if len(header) == _LENGTH_AT else None
+
+
+class OpenBatches:
+    """What is unpacked at once in one consumer, over all its partitions: ``OPEN_BYTES_MAX`` at most.
+
+    A partition whose next batch has no room waits. What nobody has read on in for ``_IDLE_S`` (its lane is full) makes room: it is
+    dropped, and fetched again when it is wanted.
+    """
+
+    def __init__(self, bytes_max: int = OPEN_BYTES_MAX, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bytes_max, self._clock = bytes_max, clock
+        self._used: dict[BoundedFetchResult, float] = {}  # when each was read last, the longest ago first
+
+    @property
+    def size_bytes(self) -> int:
+        """What is unpacked now."""
+        return sum(result.open_bytes for result in self._used)
+
+    def admit(self, result: BoundedFetchResult) -> bool:
+        """Whether another batch of this one may be unpacked, however it may grow."""
+        now, room = self._clock(), self._bytes_max - UNPACKED_BYTES_MAX
+        self._used = {other: at for other, at in self._used.items() if other.open_bytes}
+        for other, at in list(self._used.items()):
+            if self.size_bytes - result.open_bytes <= room:
+                break
+            if other is not result and (now - at >= _IDLE_S or not other.is_wanted):
+                other.drop()
+                del self._used[other]
+        return self.size_bytes - result.open_bytes <= room
+
+    def note_read(self, result: BoundedFetchResult) -> None:
+        """It was read on in."""
+        self._used.pop(result, None)
+        if result.open_bytes:
+            self._used[result] = self._clock()
+
+    def drop(self) -> None:
+        """Everything."""
+        for result in self._used:
+            result.drop()
+        self._used = {}
 
 
 class BoundedFetchResult(FetchResult):  # type: ignore[misc]
@@ -201,10 +265,41 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]
 
     _partition_records: Any
 
+    def __init__(self, *args: Any, open_batches: OpenBatches | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._open = open_batches or OpenBatches()
+
+    @property
+    def open_bytes(self) -> int:
+        """What is unpacked of it now."""
+        return 0 if self._partition_records is None else int(self._partition_records._records.open_bytes)  # noqa: SLF001 - ours
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody can still read it."""
+        return bool(self._assignment.active)
+
+    def drop(self) -> None:
+        """Let go of what was fetched; the position stays, and it is fetched again."""
+        records, self._partition_records = self._partition_records, None
+        _close(records)
+
     def getall(self, max_records: int | None = None) -> list[Any]:
         """The next records; what is left stays for the next call. An unread batch ends the turn: it has cost enough."""
-        if not self.check_assignment(self._topic_partition) or not self.has_more():
+        if not self.has_more():
+            return []  # it was dropped
+        records = self._partition_records
+        if not self.check_assignment(self._topic_partition):
+            _close(records)
             return []
+        if records._records.may_unpack and not self._open.admit(self):  # noqa: SLF001 - ours
+            return []
+        try:
+            return self._take(max_records)
+        finally:
+            self._open.note_read(self)
+
+    def _take(self, max_records: int | None) -> list[Any]:
         taken: list[Any] = []
         size_bytes = 0
         try:
@@ -228,3 +323,10 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]
         last = following - 1 if following is not None and following > first else -1
         unread = Unread(ErrorCode.BATCH_UNREADABLE, first, last, 0, "has a wrong checksum and a header that makes no sense", blocks=True)
         return ConsumerRecord(tp.topic, tp.partition, first, 0, 0, None, UnreadValue(unread), None, -1, -1, ())
+
+
+def _close(records: Any) -> None:
+    """Free what aiokafka's PartitionRecords holds: it and its generator hold each other, and wait for the garbage collector."""
+    if records is not None and records._records_iterator is not None:  # noqa: SLF001 - no public way
+        records._records_iterator.close()  # noqa: SLF001 - the same
+        records._records_iterator = None  # noqa: SLF001 - the same

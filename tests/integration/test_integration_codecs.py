@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import confluent_kafka
@@ -13,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 from dead_letters import cli
+from deploy_files import ROOT
 from rig import Rig, create_request, running
 
 from processor.client import VerificationClient
@@ -136,3 +138,39 @@ async def test_records_that_pack_well_are_all_worked_on(kafka: LocalKafka, tmp_p
         await rig.read_rest()
         assert {f["status"] for f in rig.finals} == {"succeeded"}
         assert peak_mb < 256, "of 81 MB of records few may be in memory at once"
+
+
+async def _publish_padded(rig: Rig, codec: str, partition: int, names: list[str]) -> None:
+    """One batch that packs a thousandfold, and grows to what may just be unpacked."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=rig.bootstrap, compression_type=codec, max_request_size=2**31 - 1, max_batch_size=2**31 - 1
+    )
+    await producer.start()
+    try:
+        batch = producer.create_batch()
+        for name in names:
+            assert batch.append(key=b"k", value=_request(name) + b" " * 1_000_000, timestamp=None) is not None
+        await (await producer.send_batch(batch, f"{rig.prefix}.requests", partition=partition))
+    finally:
+        await producer.stop()
+
+
+async def test_the_worst_batches_on_every_partition_at_once_stay_within_the_memory_limit(kafka: LocalKafka, tmp_path: Path) -> None:
+    limit_mb = _memory_limit_mb()
+    async with running(kafka, tmp_path, partitions=16) as rig:
+        for p in range(16):
+            await _publish_padded(rig, ("gzip", "zstd")[p % 2], p, [f"{p}-{i}" for i in range(16)])
+        (a,) = await rig.start("a")
+        await rig.wait_finals(16 * 8)  # half of them: by then every partition has been read
+        assert a.child.pid is not None
+        peak_mb = _peak_mb(a.child.pid)
+        await rig.read_rest()
+        assert {f["status"] for f in rig.finals} == {"succeeded"}
+        assert {f["source"]["partition"] for f in rig.finals} == set(range(16))
+        assert peak_mb < limit_mb, "the pod would be killed, and whoever takes its partitions over"
+
+
+def _memory_limit_mb() -> int:
+    found = re.search(r"limits:\n\s+memory: (\d+)Mi", (ROOT / "deploy/k8s/base/processor.yaml").read_text())
+    assert found is not None
+    return int(found[1])

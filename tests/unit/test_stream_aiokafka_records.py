@@ -13,7 +13,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from processor.contract.codes import ErrorCode
-from processor.stream.aiokafka_records import BoundedFetchResult, BoundedMemoryRecords, UnreadValue
+from processor.stream.aiokafka_records import BoundedFetchResult, BoundedMemoryRecords, OpenBatches, UnreadValue
 from processor.stream.partitions import TopicPartition
 from processor.stream.unpacking import UNPACKED_BYTES_MAX
 
@@ -145,11 +145,11 @@ class _Assignment:
         self.position = position
 
 
-def result_of(data: bytes, assignment: _Assignment) -> BoundedFetchResult:
+def result_of(data: bytes, assignment: _Assignment, open_batches: OpenBatches | None = None) -> BoundedFetchResult:
     records = PartitionRecords(
         TP, BoundedMemoryRecords(data), [], assignment.position, None, None, check_crcs=True, isolation_level=READ_COMMITTED
     )
-    return BoundedFetchResult(TP, assignment=assignment, partition_records=records, backoff=0.1)
+    return BoundedFetchResult(TP, assignment=assignment, partition_records=records, backoff=0.1, open_batches=open_batches)
 
 
 def turns(data: bytes, start: int, count_max: int = 500) -> list[list[int]]:
@@ -189,3 +189,49 @@ def test_a_wrong_checksum_whose_header_makes_no_sense_holds_the_partition(behind
         (marker,) = result_of(data[len(batch(4, b"before")) :], assignment).getall(500)
         unread = marker.value.unread
         assert (marker.offset, unread.blocks, unread.first, unread.last, assignment.position) == (5, True, 5, last, 5)
+
+
+MANY = [b" " * 1_000_000] * 12  # handed over in three turns
+GROWN = 12_000_000
+
+
+class _Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("codec", [1, 4], ids=["gzip", "zstd"])
+def test_what_all_partitions_have_unpacked_at_once_is_bounded(codec: int) -> None:
+    """Those without room wait, and those that nobody reads on in make room."""
+    clock = _Clock()
+    bytes_max = UNPACKED_BYTES_MAX + 2 * GROWN + 1000
+    opened = OpenBatches(bytes_max, clock)
+    data = bytes(batch(0, *MANY, codec=codec))
+    results = [result_of(data, _Assignment(0), opened) for _ in range(5)]
+    assert [len(result.getall(500)) for result in results] == [5, 5, 5, 0, 0]
+    assert 3 * GROWN < opened.size_bytes <= bytes_max
+    plain = result_of(bytes(batch(0, b"a")), _Assignment(0), opened)
+    assert len(plain.getall(500)) == 1, "what is not packed needs no room"
+    assert [r.offset for result in results[:1] for _ in range(2) for r in result.getall(500)] == list(range(5, 12))
+    assert [len(results[3].getall(500)), len(results[4].getall(500))] == [5, 0], "what is read to its end gives its room back"
+    clock.now += 4
+    assert len(results[1].getall(500)) == 5
+    clock.now += 2
+    assert len(results[4].getall(500)) == 5
+    assert [result.has_more() for result in results] == [False, True, False, True, True], "the one that was read last the longest ago"
+    assert results[2]._assignment.position == 5, "it is fetched again from where it was"  # noqa: SLF001 - of a stand-in
+    assert results[2].getall(500) == []
+    opened.drop()
+    assert (opened.size_bytes, [result.has_more() for result in results]) == (0, [False] * 5)
+
+
+def test_what_was_revoked_makes_room_at_once() -> None:
+    opened = OpenBatches(UNPACKED_BYTES_MAX, _Clock())
+    data = bytes(batch(0, *MANY, codec=1))
+    assignment = _Assignment(0)
+    old, new = result_of(data, assignment, opened), result_of(data, _Assignment(0), opened)
+    assert (len(old.getall(500)), new.getall(500)) == (5, [])
+    assignment.active = False
+    assert len(new.getall(500)) == 5
