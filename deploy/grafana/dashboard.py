@@ -158,6 +158,8 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                ('sum(increase(vp_lives_total{end="failed"}[5m]))', "failed lives"))),
         Graph("Time of a takeover", "p99", "s",
               (("histogram_quantile(0.99, sum by (le) (rate(vp_lane_recovery_seconds_bucket[15m])))", "p99"),)),
+        Graph("Error of the clock", "this machine's minus the brokers'; by replica", "s",
+              (('vp_clock_skew_seconds{job!~".*webhooks"}', "{{instance}}"),)),
         Graph("Silence of the budget log, age of the last poll", "by replica", "s",
               (('vp_budget_silence_seconds{job!~".*webhooks"}', "{{instance}} budget log"),
                ('vp_poll_age_seconds{job!~".*webhooks"}', "{{instance}} poll")), red_from=60),

@@ -43,6 +43,7 @@ class Vitals:
     poll_stall_s: float = 120.0  # the core builds its clients again after so long
     budget_joined: bool = False
     budget_silence_s: float = 0.0
+    clock_fault: str = ""  # what is wrong with this machine's clock
     paused: Mapping[str, float] = field(default_factory=dict)  # scopes, seconds left
     restarting: tuple[str, ...] = ()  # tasks that failed and are about to be started again
 
@@ -75,7 +76,9 @@ def ready(v: Vitals) -> HealthReport:
     if not v.worker:
         return HealthReport(ok=True, notes=notes)
     reasons = []
-    if not v.budget_joined:
+    if v.clock_fault:
+        reasons.append(v.clock_fault)
+    elif not v.budget_joined:
         reasons.append("the budget log is not joined: no call may start")
     elif v.budget_silence_s > _SILENCE_S:
         reasons.append(f"the budget log was not heard for {duration(v.budget_silence_s)}: are the brokers there?")

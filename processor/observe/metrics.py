@@ -172,6 +172,7 @@ UNREAD = _counter("unread_batches", "batches that were answered without being re
 REBALANCES = _counter("rebalances", "assignments received")
 LIVES = _counter("lives", "lives of the group member, by how they ended", "end")
 POLL_AGE = _gauge("poll_age_seconds", "since the last poll of the consumer came back; 0 while there is none", unit="seconds")
+CLOCK_SKEW = _gauge("clock_skew_seconds", "this machine's clock minus the brokers', as far as it is certain", unit="seconds")
 LOOP_LAG = _histogram(
     "loop_lag_seconds", "how late a timer of the event loop was, sampled twice a second", buckets=(0.002, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5)
 )

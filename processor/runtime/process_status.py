@@ -16,6 +16,7 @@ from processor.monitoring.factories import view_of
 from processor.observe import metrics
 from processor.observe.health import Phase, Vitals
 from processor.settings import Settings
+from processor.stream.broker_clock import BrokerClock
 from processor.stream.group_member import GroupMember
 
 _TICK_S = 0.5
@@ -30,6 +31,7 @@ class ProcessStatus:
     worker: bool = True  # owns partitions and calls; a webhook receiver does not
     core: GroupMember | None = None
     budget: SharedBudget | None = None
+    clock: BrokerClock | None = None
     on_refresh: list[Callable[[], None]] = field(default_factory=list)  # sets further gauges
     restarting: set[str] = field(default_factory=set)  # tasks that failed and wait to be started again
     _phase: Phase = Phase.STARTING
@@ -77,6 +79,7 @@ class ProcessStatus:
             worker=self.worker,
             budget_joined=budget is not None and budget.is_joined,
             budget_silence_s=0.0 if budget is None else budget.silence_s,
+            clock_fault="" if self.clock is None else self.clock.fault,
             restarting=tuple(sorted(self.restarting)),
             paused={} if budget is None else {s.scope: s.paused_for_s for s in view_of(budget).scopes if s.paused_for_s > 0},
         )
@@ -92,6 +95,8 @@ class ProcessStatus:
                 self._over_limit[scope] = count
             metrics.BUDGET_MALFORMED.inc(self.budget.malformed_count - self._malformed_count)
             self._malformed_count = self.budget.malformed_count
+        if self.clock is not None:
+            metrics.CLOCK_SKEW.set(self.clock.skew_s)
         for also in self.on_refresh:
             also()
 

@@ -40,6 +40,9 @@ class BudgetSettings(Group):
     skew_s: Seconds = Field(
         10.0, description="largest step of a broker's clock, or difference between brokers; only a newcomer waits for it"
     )
+    clock_skew_max_s: Seconds = Field(
+        60.0, description="a replica whose wall clock differs from the brokers' by more starts no call, and says so"
+    )
     memory_s: Seconds = Field(
         3600.0, description="a second record with a request_id is recognised for so long after the first one's last call"
     )

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from processor.budget.log import Appended, Entry, LogBrokenError, LogUnavailableError
 from processor.settings import Settings
 from processor.stream.aiokafka_records import UnreadValue
+from processor.stream.broker_clock import BrokerClock, ClockReading
 from processor.stream.clients import build_log_consumer, build_log_producer, stop_client
 from processor.stream.errors import KafkaFailedError, kafka_errors
 from processor.stream.topics import topic_names
@@ -23,14 +25,19 @@ _READ_MS = 1000
 _READ_RECORDS_MAX = 1000
 _LOG_APPEND_TIME = 1
 _REBUILD_AFTER = 3  # failures in a row
+_MEASURE_EVERY_S = 10.0  # while the clock is wrong; each joining is a new name in the log, and of those only some are remembered
 _SECTION_READS_MAX = 20  # of a second each, without a record
 
 
-class KafkaBudgetLog:
-    """See ``budget.log.BudgetLog``."""
+log = structlog.get_logger(__name__)
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+
+class KafkaBudgetLog:
+    """See ``budget.log.BudgetLog``. ``clock`` learns the brokers' time from it; without one this machine's clock does not matter."""
+
+    def __init__(self, settings: Settings, clock: BrokerClock | None = None) -> None:
+        self._settings, self._clock = settings, clock
+        self._clock_fault, self._measure_at = "", float("-inf")  # the latter: own steady clock, s
         self._partition = TopicPartition(topic_names(settings).budget, 0)
         self._producer: AIOKafkaProducer | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -38,8 +45,10 @@ class KafkaBudgetLog:
         self._rebuilding = asyncio.Lock()
 
     async def open(self) -> None:
-        """See ``BudgetLog.open``."""
+        """See ``BudgetLog.open``. With a wrong clock the log is joined now and then only, to compare it again."""
         await self.close()
+        if self._clock is not None and self._clock.fault and self._clock.read().steady_s < self._measure_at:
+            raise LogUnavailableError(self._clock.fault)
         with _log_errors(self._settings):
             async with asyncio.timeout(_START_S):
                 self._producer = await self._started_producer()
@@ -52,6 +61,7 @@ class KafkaBudgetLog:
         producer = self._producer
         if producer is None:
             raise LogUnavailableError("not connected")
+        sent = None if self._clock is None else self._clock.read()
         with _log_errors(self._settings):
             try:
                 async with asyncio.timeout(_APPEND_S):
@@ -63,6 +73,8 @@ class KafkaBudgetLog:
                 await self._cure(producer, exc)
                 raise LogUnavailableError("the producer was closed meanwhile") from exc
         self._failed = 0
+        if self._clock is not None and sent is not None:
+            self._compare(self._clock, sent, done.timestamp)
         return Appended(done.offset, done.timestamp)
 
     async def begin(self) -> int:
@@ -79,7 +91,9 @@ class KafkaBudgetLog:
         self._reader().seek(self._partition, offset)
 
     async def read(self) -> list[Entry]:
-        """See ``BudgetLog.read``."""
+        """See ``BudgetLog.read``. With a wrong clock it is not read, so that no call starts."""
+        if self._clock is not None and self._clock.fault:
+            raise LogUnavailableError(self._clock.fault)
         return [_entry(r) for r in await self._records(self._reader())]
 
     async def section(self, start: int, stop: int) -> AsyncIterator[list[Entry]]:
@@ -126,6 +140,16 @@ class KafkaBudgetLog:
         if records and records[0].timestamp_type != _LOG_APPEND_TIME:
             raise LogUnavailableError(f"{self._partition.topic} has no LogAppendTime; `processor topics check` says what it must be like")
         return records
+
+    def _compare(self, clock: BrokerClock, sent: ClockReading, stamp_ms: int) -> None:
+        received = clock.read()
+        clock.note(sent, stamp_ms, received)
+        self._measure_at = received.steady_s + _MEASURE_EVERY_S
+        if clock.fault and not self._clock_fault:
+            log.critical("clock_wrong", detail=clock.fault, skew_s=round(clock.skew_s, 1))
+        elif self._clock_fault and not clock.fault:
+            log.info("clock_right", skew_s=round(clock.skew_s, 1))
+        self._clock_fault = clock.fault
 
     async def _cure(self, broken: AIOKafkaProducer, error: Exception) -> None:
         """An idempotent producer may refuse everything after one fatal error: replace it."""

@@ -109,7 +109,9 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
     """Every topic that the processor needs, in the order in which they are created."""
     names, output_max, event_max = topic_names(settings), settings.lanes.output_bytes_max, settings.webhooks.event_bytes_max
     wait_s_max = max(settings.retry.delays_s[-1], int(settings.retry.backoff_max_s), int(settings.retry.retry_after_max_s))
-    common = {"cleanup.policy": "delete"} | ({"min.insync.replicas": "2"} if replication >= 3 else {})  # noqa: PLR2004 - Kafka's usual pair
+    # stamped by the broker: the wrong clock of a caller or a replica would make records unpublishable, or let retention delete them early
+    common = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+    common |= {"min.insync.replicas": "2"} if replication >= 3 else {}  # noqa: PLR2004 - Kafka's usual pair
 
     def spec(name: str, count: int, retention_s: int, retention_s_min: int, bytes_max: int, **rest: object) -> TopicSpec:
         configs = common | {"retention.ms": str(retention_s * 1000), "max.message.bytes": str(bytes_max)}
@@ -142,7 +144,7 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
 
 
 def _log_spec(settings: Settings, common: Mapping[str, str], retention_s: int) -> TopicSpec:
-    configs = {**common, "retention.ms": str(retention_s * 1000), "message.timestamp.type": "LogAppendTime"}
+    configs = {**common, "retention.ms": str(retention_s * 1000)}
     return TopicSpec(topic_names(settings).budget, 1, configs, int(2 * settings.budget.memory_s) + 3600, is_log=True)
 
 
@@ -179,7 +181,11 @@ def config_warnings(specs: Iterable[TopicSpec], found: Mapping[str, TopicFound])
         f"{spec.name}: {text}"
         for spec in specs
         if spec.name in found
-        for text in (*_codec_warnings(found[spec.name]), *_clock_warnings(found[spec.name]), *_replica_warnings(spec, found[spec.name]))
+        for text in (
+            *_codec_warnings(found[spec.name]),
+            *_clock_warnings(spec, found[spec.name]),
+            *_replica_warnings(spec, found[spec.name]),
+        )
     ]
 
 
@@ -188,15 +194,14 @@ def _codec_warnings(found: TopicFound) -> list[str]:
     return [] if codec in _CODECS else [f"compression.type is {codec}, which cannot be read here; set it to producer"]
 
 
-def _clock_warnings(found: TopicFound) -> list[str]:
-    if found.configs.get("message.timestamp.type", "CreateTime") == "LogAppendTime":
-        return []  # the broker's clock stamps, and refuses nothing
+def _clock_warnings(spec: TopicSpec, found: TopicFound) -> list[str]:
+    if spec.is_log or (stamp := found.configs.get("message.timestamp.type", "CreateTime")) == "LogAppendTime":
+        return []  # the broker's clock stamps, and refuses nothing; of the log it is a fault
     limits = ((name, found.configs.get(name, "")) for name in ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms"))
+    too_small = [f"{name} is {value}" for name, value in limits if value.isdecimal() and int(value) < _CLOCK_MS_MIN]
+    what = " and ".join([f"message.timestamp.type is {stamp}", *too_small])
     return [
-        f"{name} is {value}: the broker refuses records of a machine whose clock is off by that; raise it to {_CLOCK_MS_MIN}, or set "
-        "message.timestamp.type to LogAppendTime"
-        for name, value in limits
-        if value.isdecimal() and int(value) < _CLOCK_MS_MIN
+        f"{what}: a record of a machine whose clock is wrong can be refused, or deleted early; set message.timestamp.type to LogAppendTime"
     ]
 
 

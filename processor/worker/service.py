@@ -16,7 +16,6 @@ import uvloop
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.rules import budget_rules
 from processor.budget.shared import SharedBudget
-from processor.clock import clock_ms
 from processor.didit.client import DiditClient
 from processor.didit.follow import is_settled
 from processor.engine.engine import Engine
@@ -30,6 +29,7 @@ from processor.runtime.process_status import ProcessStatus
 from processor.runtime.process_tasks import EXIT_UNUSABLE, ProcessTasks
 from processor.runtime.shutdown import limit_stop, stop_on_signals
 from processor.settings import Settings
+from processor.stream.broker_clock import BrokerClock
 from processor.stream.budget_log import KafkaBudgetLog
 from processor.stream.errors import KafkaFailedError, RightsMissingError
 from processor.stream.group_member import GroupMember
@@ -130,7 +130,8 @@ async def _start(tasks: ProcessTasks, settings: Settings, status: ProcessStatus,
 def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSource | None, operations: KafkaOperations) -> WorkerParts:
     k, d, b = settings.kafka, settings.didit, settings.budget
     replica_limits = ReplicaLimits(k.instance_id, d.calls_max, b.queue_max, b.pause_park_s)
-    budget = status.budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), replica_limits, draw=random.random)
+    clock = status.clock = BrokerClock(b.clock_skew_max_s)
+    budget = status.budget = SharedBudget(KafkaBudgetLog(settings, clock), budget_rules(settings), replica_limits, draw=random.random)
     monitor = monitor_in_process(settings, budget)
     sampler = OverviewSampler(monitor, budget, settings.observe.survey_s)
     operations.begin(monitor, sampler.history)
@@ -138,8 +139,12 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
     wakeups = Wakeups(lambda hint: is_settled(hint.event.get("status")))
 
     def lanes(client: DiditClient, term: asyncio.Event) -> Coroutine[Any, Any, int]:
-        engine = Engine(settings, client, FileReader(settings.files), budget, clock_ms=clock_ms, draw=random.random)
-        return Supervisor(lambda: GroupMember(settings, engine, budget.history, wakeups, clock_ms), budget, status, k.instance_id).run(term)
+        engine = Engine(settings, client, FileReader(settings.files), budget, clock_ms=clock.now_ms, draw=random.random)
+
+        def make() -> GroupMember:
+            return GroupMember(settings, engine, budget.history, wakeups, clock.now_ms)
+
+        return Supervisor(make, budget, status, k.instance_id).run(term)
 
     return WorkerParts(
         budget=budget.run,

@@ -13,10 +13,16 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 from memory_log import MemoryLog, MemoryTopic
+from structlog.testing import capture_logs
 
 from processor.budget.log import BudgetLog, Entry, LogBrokenError, LogUnavailableError
+from processor.budget.replica_limits import ReplicaLimits
+from processor.budget.rules import budget_rules
+from processor.budget.shared import SharedBudget
+from processor.clock import boot_clock, clock_ms
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.settings import load_settings
+from processor.stream.broker_clock import BrokerClock, ClockReading
 from processor.stream.budget_log import KafkaBudgetLog
 
 KINDS = ("memory", pytest.param("kafka", marks=pytest.mark.broker))
@@ -203,3 +209,30 @@ async def test_no_broker_is_an_error_within_bounds() -> None:
     with pytest.raises(LogUnavailableError):
         log.seek(0)
     await log.close()
+
+
+@pytest.mark.broker
+async def test_with_a_wrong_clock_no_call_starts_until_it_is_set_right(kafka: LocalKafka) -> None:
+    wrong_ms, passed_s = -90_000, 0.0
+    clock = BrokerClock(60.0, lambda: ClockReading(clock_ms() + wrong_ms, boot_clock() + passed_s))
+    async with place(kafka.bootstrap, "kafka") as p:
+        settings = load_settings(kafka={"bootstrap": kafka.bootstrap}, budget={"topic": p.name})
+        budget = SharedBudget(KafkaBudgetLog(settings, clock), budget_rules(settings), ReplicaLimits("a", 10, 10, 60.0), draw=lambda: 0.5)
+        with capture_logs() as logs:
+            running = asyncio.create_task(budget.run())
+            try:
+                async with asyncio.timeout(30):
+                    while not any(entry["event"] == "budget_log_unavailable" for entry in logs):
+                        await asyncio.sleep(0.05)
+                    assert not budget.is_joined
+                    assert clock.skew_s == pytest.approx(-90, abs=5)
+                    (told,) = (entry["detail"] for entry in logs if entry["event"] == "clock_wrong")
+                    assert told.startswith("this machine's clock differs from the brokers' by ")
+                    assert abs(clock.now_ms() - clock_ms()) < 5000, "due times are the brokers' all the same"
+                    wrong_ms, passed_s = 0, 11.0
+                    while not budget.is_joined:
+                        await asyncio.sleep(0.05)
+            finally:
+                running.cancel()
+                await budget.close()
+    assert [entry["event"] for entry in logs if entry["event"].startswith("clock_")] == ["clock_wrong", "clock_right"]

@@ -28,6 +28,7 @@ def test_all_is_well() -> None:
         ({"phase": Phase.STOPPING}, "stopping"),
         ({"budget_joined": False}, "budget log is not joined"),
         ({"budget_silence_s": 26.0}, "not heard"),
+        ({"clock_fault": "this machine's clock differs", "budget_joined": False}, "this machine's clock differs"),
         ({"member": False}, "rebalance"),
         ({"lanes_restoring": 2}, "2 of 6"),
     ],

@@ -72,12 +72,16 @@ def test_a_delay_topic_that_nobody_reads_is_named() -> None:
     assert unread_topics(settings, []) == []
 
 
+BY_CALLERS = {"message.timestamp.type": "CreateTime"}
+
+
 @pytest.mark.parametrize(
     ("replication", "wrong", "named"),
     [
         (3, {"compression.type": "brotli"}, "compression.type is brotli"),
-        (3, {"message.timestamp.before.max.ms": "60000"}, "message.timestamp.before.max.ms is 60000"),
-        (3, {"message.timestamp.after.max.ms": "60000"}, "message.timestamp.after.max.ms is 60000"),
+        (3, {"message.timestamp.type": "CreateTime"}, "message.timestamp.type is CreateTime: "),
+        (3, BY_CALLERS | {"message.timestamp.before.max.ms": "60000"}, "message.timestamp.before.max.ms is 60000"),
+        (3, BY_CALLERS | {"message.timestamp.after.max.ms": "60000"}, "message.timestamp.after.max.ms is 60000"),
         (3, {"unclean.leader.election.enable": "true"}, "unclean.leader.election.enable is true"),
         (3, {"min.insync.replicas": "1"}, "min.insync.replicas is 1"),
         (3, {"min.insync.replicas": "3"}, "one broker away"),
@@ -108,3 +112,8 @@ def test_a_clock_limit_is_harmless_where_the_broker_stamps() -> None:
     (spec, *_) = topic_specs(load_settings(), partitions=4, replication=3)
     configs = {**spec.configs, "message.timestamp.type": "LogAppendTime", "message.timestamp.before.max.ms": "1"}
     assert config_warnings([spec], {spec.name: TopicFound(4, configs, 3)}) == []
+
+
+def test_no_clock_but_the_brokers_stamps_what_we_create() -> None:
+    for spec in topic_specs(load_settings(), partitions=4, replication=3):
+        assert spec.configs["message.timestamp.type"] == "LogAppendTime", spec.name
