@@ -35,6 +35,11 @@ class Entry:
 class BudgetLog(Protocol):
     """One ordered log that all replicas append to and read. Every method ends within a bounded time."""
 
+    @property
+    def clock_off_s(self) -> float:
+        """By how much this machine's wall clock differs from the brokers', as far as it is certain."""
+        ...
+
     async def open(self) -> None:
         """Connect, or connect again after an error.
 

@@ -88,6 +88,7 @@ class Alive:
     windows_s: Mapping[str, float] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)  # requests by endpoint
     lost: bool = False  # it has seen the log break: nobody knows who has called lately
+    clock_off_s: float = 0.0  # by how much its wall clock differs from the brokers'
     log_name: str = ""  # what the log is called; the first name in it counts, so a log that was created again is known by its name
 
 
@@ -193,7 +194,7 @@ def _counts(value: Any, least: int) -> dict[str, int]:
 
 def _write_alive(r: Alive) -> dict[str, Any]:
     out = {"t": "alive", "c": r.client, "n": r.instance, "l": dict(r.limits), "w": dict(r.windows_s), "q": dict(r.waiting), "z": r.lost}
-    return out | ({"i": r.log_name} if r.log_name else {})
+    return out | ({"i": r.log_name} if r.log_name else {}) | ({"k": r.clock_off_s} if r.clock_off_s else {})
 
 
 def _read_alive(raw: dict[str, Any]) -> Alive:
@@ -207,6 +208,7 @@ def _read_alive(raw: dict[str, Any]) -> Alive:
         {_text(k): _seconds(v) for k, v in windows.items()},
         _counts(raw["q"], 0),
         lost=_flag(raw["z"]),
+        clock_off_s=_seconds(raw.get("k", 0)),
         log_name=_text(raw["i"]) if "i" in raw else "",
     )
 

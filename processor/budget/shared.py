@@ -358,8 +358,8 @@ class SharedBudget:
                     self._writer.post(Paused(scope, window.paused_until - now, counts=False))
 
     def _alive(self, *, lost: bool, log_name: str = "") -> Alive:
-        r, name = self._rules, self.state.log_name or log_name
-        return Alive(self._client, self._replica_limits.instance, r.counts, r.windows_s, self.waiting, lost=lost, log_name=name)
+        r, own, name = self._rules, self._replica_limits.instance, self.state.log_name or log_name
+        return Alive(self._client, own, r.counts, r.windows_s, self.waiting, lost, self._log.clock_off_s, name)
 
     def _refuse(self) -> None:
         self._closed = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from processor.budget.circuit_breaker import ACCOUNT
 from processor.budget.state import BudgetState
@@ -49,6 +49,7 @@ class BudgetView:
     breakers: tuple[BreakerView, ...]
     replicas: tuple[str, ...]
     blocked_for_s: float  # the log was lost: nobody starts a call
+    clocks_off_s: Mapping[str, float] = field(default_factory=dict)  # by replica: by how much its clock differs from the brokers'
 
 
 def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], now: float) -> BudgetView:
@@ -74,6 +75,7 @@ def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], no
         ),
         tuple(sorted(instances.values())),
         max(0.0, state.blocked_until - now),
+        {alive.instance: alive.clock_off_s for alive in present.values() if alive.clock_off_s},
     )
 
 

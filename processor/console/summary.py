@@ -27,6 +27,7 @@ STATES: Mapping[FindingKind, str] = MappingProxyType(
         FindingKind.UNREADABLE_BATCH: "Blocked",
         FindingKind.OPEN_TRANSACTION: "Blocked",
         FindingKind.BACKLOG_STUCK: "Stands still",
+        FindingKind.CLOCK_WRONG: "Wrong clock",
         FindingKind.REBALANCING: "Rebalancing",
         FindingKind.LIMIT_LOWERED: "Lowered",
         FindingKind.ASKED_TO_WAIT: "Asked us to wait",

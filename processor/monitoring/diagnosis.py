@@ -75,6 +75,7 @@ class FindingKind(StrEnum):
     OPEN_TRANSACTION = "open_transaction", Area.BACKLOG, Tone.BAD
     BUDGET_LOG_LOST = "budget_log_lost", Area.BUDGET, Tone.BAD
     BACKLOG_STUCK = "backlog_stuck", Area.BACKLOG, Tone.BAD
+    CLOCK_WRONG = "clock_wrong", Area.REPLICAS, Tone.BAD
     REBALANCING = "rebalancing", Area.REPLICAS, Tone.WATCH
     LIMIT_LOWERED = "limit_lowered", Area.BUDGET, Tone.WATCH
     ASKED_TO_WAIT = "asked_to_wait", Area.DIDIT, Tone.WATCH
@@ -104,6 +105,7 @@ _BLOCKED = {
     BlockCause.UNREADABLE_BATCH: _K.UNREADABLE_BATCH,
     BlockCause.OPEN_TRANSACTION: _K.OPEN_TRANSACTION,
 }
+_CLOCK_OFF_S = 5.0  # as the alert VerificationClockWrong
 # what explains by itself that calls wait although the budget is not used
 _HELD = frozenset({_K.ACCOUNT_REFUSED, _K.OPERATION_FAILING, _K.NO_REPLICA, _K.PARTITIONS_UNOWNED, _K.BUDGET_LOG_LOST, _K.REBALANCING})
 _SLOW = frozenset({*_HELD, _K.BUDGET_FULL, _K.ASKED_TO_WAIT})  # and that a single partition stands still
@@ -190,6 +192,7 @@ def _of_replicas(o: Overview) -> Iterator[Finding]:
         yield Finding(_K.NO_REPLICA, figures={"unfinished": sum(p.unfinished for p in o.partitions)})
         return
     yield from (Finding(_K.REPLICA_SILENT, instance) for instance in silent)
+    yield from (Finding(_K.CLOCK_WRONG, r.instance, {"off_s": r.clock_off_s}) for r in o.replicas if r.clock_off_s > _CLOCK_OFF_S)
     unowned = sum(1 for p in o.partitions if p.owner is None)
     if o.group_state in _REBALANCING:
         yield Finding(_K.REBALANCING)

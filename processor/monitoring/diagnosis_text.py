@@ -51,6 +51,10 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "{hidden} offsets are held back, for {blocked_s} now: a producer does not end what it began. `kafka-transactions.sh` names it.",
         ),
         FindingKind.BACKLOG_STUCK: ("No call of {subject} may pass", "{calls} calls are owed there."),
+        FindingKind.CLOCK_WRONG: (
+            "The clock of {subject} differs from the brokers' by {off_s}",
+            "Beyond VP_BUDGET__CLOCK_SKEW_MAX_S that replica makes no calls. Set its machine's clock right; nothing has to be restarted.",
+        ),
         FindingKind.REBALANCING: (
             "A rebalance is under way",
             "Partitions are handed over. If it lasts, look for two replicas with one instance id.",

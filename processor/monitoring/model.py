@@ -69,6 +69,7 @@ class ReplicaView:
     instance: str
     partitions: int
     heard: bool  # in the budget log, in the last 45 s
+    clock_off_s: float = 0.0  # by how much its clock differs from the brokers'
 
 
 @dataclass(frozen=True, slots=True)

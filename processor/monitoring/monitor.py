@@ -81,7 +81,7 @@ class GroupMonitor:
             self._settings.kafka.group,
             found.budget,
             survey.partitions,
-            tuple(ReplicaView(name, owned[name], name in heard) for name in sorted(owned)),
+            tuple(ReplicaView(name, owned[name], name in heard, found.budget.clocks_off_s.get(name, 0.0)) for name in sorted(owned)),
             drains(found.owed, found.budget),
             found.waiting,
             self.dead_letters.counts,

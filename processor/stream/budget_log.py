@@ -25,7 +25,7 @@ _READ_MS = 1000
 _READ_RECORDS_MAX = 1000
 _LOG_APPEND_TIME = 1
 _REBUILD_AFTER = 3  # failures in a row
-_MEASURE_EVERY_S = 10.0  # while the clock is wrong; each joining is a new name in the log, and of those only some are remembered
+_MEASURE_EVERY_S = 40.0  # while the clock is wrong: each joining is a new name in the log, that counts as a replica for 45 s
 _SECTION_READS_MAX = 20  # of a second each, without a record
 
 
@@ -43,6 +43,11 @@ class KafkaBudgetLog:
         self._consumer: AIOKafkaConsumer | None = None
         self._failed = 0  # appends in a row
         self._rebuilding = asyncio.Lock()
+
+    @property
+    def clock_off_s(self) -> float:
+        """See ``BudgetLog.clock_off_s``."""
+        return 0.0 if self._clock is None else round(abs(self._clock.skew_s), 1)
 
     async def open(self) -> None:
         """See ``BudgetLog.open``. With a wrong clock the log is joined now and then only, to compare it again."""

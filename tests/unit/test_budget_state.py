@@ -295,6 +295,7 @@ RECORDS: list[LogRecord] = [
     Begun("x-2"),
     Alive("c", "pod", {"a": 600}, {"a": 60.0}, {"session.create": 3}, lost=True),
     Alive("c", "pod", {"a": 600}, {"a": 60.0}, {}, log_name="01234567"),
+    Alive("c", "pod", {"a": 600}, {"a": 60.0}, {}, clock_off_s=90.5),
 ]
 
 

@@ -62,6 +62,12 @@ def budget(create: ScopeView = CREATE, **changes: Any) -> BudgetView:
         ({"group_state": "PreparingRebalance", "partitions": UNOWNED}, "rebalancing", "A rebalance is under way."),
         ({"partitions": UNOWNED}, "partitions_unowned", "Partitions without an owner: 1."),
         ({"replicas": (*WELL.replicas, ReplicaView("two", 1, heard=False))}, "replica_silent", "two has not been heard for 45 s."),
+        (
+            {"replicas": (*WELL.replicas, ReplicaView("two", 1, heard=True, clock_off_s=90.0))},
+            "clock_wrong",
+            "The clock of two differs from the brokers' by 1 min 30 s. Beyond VP_BUDGET__CLOCK_SKEW_MAX_S",
+        ),
+        ({"replicas": (ReplicaView("one", 1, heard=True, clock_off_s=4.0),)}, "backlog_empty", "Nothing waits for budget."),
         ({"budget": budget(blocked_for_s=90.0)}, "budget_log_lost", "The budget log was lost. No call starts for 1 min 30 s"),
         ({"budget": budget(replace(CREATE, limit=540))}, "limit_lowered", "Its limit is 540 of 600 for now."),
         ({"budget": budget(replace(CREATE, throttled_lately=1))}, "rate_limited", "In ten minutes: 1. The limit is as configured"),
