@@ -9,6 +9,7 @@ import pytest
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode, encode
 from processor.budget.permits import CallIdentity, HealthSignal
 from processor.budget.state import BudgetState, Rules
+from processor.budget.view import budget_view
 
 RULES = Rules({"a": (4, 60.0), "b": (2, 30.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 600.0, 3, 15.0, 30.0)
 PROMISE_S = 90.0
@@ -211,6 +212,13 @@ def test_the_lowest_limit_that_a_living_replica_obeys_governs() -> None:
     scene.apply(alive("new", 9), 50.0)
     assert window.limit == 4, "and never above our own"
     assert [a.instance for a in scene.state.replicas_alive(50.0).values()] == ["pod-new"]
+
+
+def test_a_replica_tells_the_others_that_its_clock_is_wrong() -> None:
+    scene = Scene()
+    scene.apply(Alive("c", "pod-1", {}, clock_off_s=90.5), 0.0)
+    scene.apply(Alive("d", "pod-2", {}), 0.0)
+    assert budget_view(scene.state, {}, 1.0).clocks_off_s == {"pod-1": 90.5}
 
 
 def test_a_lost_log_holds_everybody_for_a_horizon() -> None:
