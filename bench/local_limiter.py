@@ -10,7 +10,7 @@ from collections.abc import Callable
 import uvloop
 from aiolimiter import AsyncLimiter
 
-from processor.budget.permits import Ask, CallIdentity, Ending, LogPosition, Permit
+from processor.budget.permits import Ask, CallIdentity, Ending, LaneCalls, LogPosition, Permit
 from processor.clock import clock_ms
 from processor.didit.client import DiditClient
 from processor.engine.engine import Engine
@@ -53,10 +53,11 @@ class LocalBudget:
     def position(self) -> LogPosition:
         return LogPosition("", 0)
 
-    async def replay_lane(
-        self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
-    ) -> tuple[bool, dict[int, LogPosition]]:
-        return True, {}
+    async def replay_lane(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
+        return LaneCalls()
+
+    def done(self, lane: str, floor: int, gap_map: bytes) -> None:
+        pass
 
     def forget(self, lane: str) -> None:
         pass

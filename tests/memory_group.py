@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
-from processor.budget.permits import LogPosition
+from processor.budget.permits import LaneCalls, LogPosition
 from processor.contract.records import Output, OutputKind, Record
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work
 from processor.stream.ports import MemberPorts
@@ -31,7 +31,8 @@ class MemoryGroup:
         self.positions: dict[TopicPartition, int] = {}
         self.ends: dict[TopicPartition, int] = {}
         self.member = (1, "member")
-        self.journal_reaches = True
+        self.calls = LaneCalls()
+        self.done: dict[str, tuple[int, bytes]] = {}
         self.committed: list[tuple[TopicPartition, list[bytes | None], int]] = []
         self.listener: ConsumerRebalanceListener | None = None
         self.fenced: set[TopicPartition] = set()
@@ -94,6 +95,9 @@ class MemoryConsumer:
         assert partition in self._group.fenced, "the offset is read before the former owner is fenced"
         await self._group.step("find_start", lane_name(partition))
         return self._group.starts.get(partition, (Start(0, ""), None, 0))
+
+    async def offset_at(self, partition: TopicPartition, stamp_ms: int) -> int | None:
+        return next((r.source.offset for r in self._group.records.get(partition, ()) if r.timestamp_ms >= stamp_ms), None)
 
     async def poll(self, partitions: Sequence[TopicPartition], wait_ms: int, count_max: int) -> Mapping[TopicPartition, Sequence[Record]]:
         group = self._group
@@ -158,12 +162,13 @@ class MemoryHistory:
     def position(self) -> LogPosition:
         return LogPosition("01234567", 7)
 
-    async def replay_lane(
-        self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
-    ) -> tuple[bool, dict[int, LogPosition]]:
+    async def replay_lane(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
         del since, unfinished
         await self._group.step("replay", lane)
-        return self._group.journal_reaches, {}
+        return self._group.calls
+
+    def done(self, lane: str, floor: int, gap_map: bytes) -> None:
+        self._group.done[lane] = (floor, gap_map)
 
     def forget(self, lane: str) -> None:
         self._group.did.append(f"forget {lane}")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from processor.budget.finished_records import FinishedRecords, has_moved_on
 from processor.budget.log_records import Asked, Ended
 from processor.budget.permits import CallIdentity
 
@@ -167,6 +168,12 @@ class ReplayedCalls:
         self._early.clear()
         self._early_begun.clear()
 
+    def sort_out(self, is_finished: Callable[[CallIdentity, JournaledCall], bool]) -> tuple[frozenset[int], frozenset[int]]:
+        """Offsets of unfinished records: those whose outcome is published all the same, and others that were called, or perhaps."""
+        calls = list(self.index.calls())
+        finished = frozenset(c.identity.offset for c in calls if is_finished(c.identity, c))
+        return finished, frozenset(c.identity.offset for c in calls if c.state in _IN_DOUBT) - finished
+
     def first_calls(self) -> dict[int, int]:
         """For each unfinished record, by its offset, where in the log it was first asked for."""
         found: dict[int, int] = {}
@@ -188,6 +195,7 @@ class CallJournal:
         self._index = CallIndex()
         self._order: deque[tuple[float, str]] = deque()
         self._claims: OrderedDict[str, JournaledCall] = OrderedDict()  # the first of each request, oldest first
+        self.finished = FinishedRecords()
         self.floor = 0  # asks from this offset on are remembered
         self.replayed_calls: dict[str, ReplayedCalls] = {}
         self.replaying: set[str] = set()  # lanes whose older records are being read
@@ -246,10 +254,23 @@ class CallJournal:
         ):  # a redrive is a new round, whoever asked before
             same = owner.identity.content == identity.content
             return PriorCalls(duplicate=same, conflict=not same)
+        if any(self.is_finished(identity, c) for c in calls):
+            return PriorCalls(duplicate=True)  # of itself: the group's offsets were lost
         doubtful = [c for c in calls if c.state in _IN_DOUBT and (c.identity.first, c.identity.replay) == (identity.first, identity.replay)]
         if not doubtful:
             return CLEAR
         return PriorCalls(doubt_ms=min(c.stamp_ms for c in doubtful), over_ms=max(c.over_ms for c in doubtful))
+
+    def is_finished(self, record: CallIdentity, call: JournaledCall) -> bool:
+        """Whether a call shows that the outcome of a record is published."""
+        own = (call.identity.lane, call.identity.offset, call.identity.first) == (record.lane, record.offset, record.first)
+        return (own and self.finished.hold(record, call.offset)) or has_moved_on(record, call.identity)
+
+    def outlive_log(self) -> None:
+        """The log begins again: what is recalled is before everything in it, and offsets in it mean nothing."""
+        self.finished = FinishedRecords()
+        for replayed in self.replayed_calls.values():
+            replayed.outlive_log()
 
     def _expire(self, now: float) -> None:
         while self._order and now - self._order[0][0] > self._memory_s:

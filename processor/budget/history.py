@@ -7,39 +7,85 @@ from collections.abc import Callable
 
 from processor.budget.log import BudgetLog
 from processor.budget.log_reader import LogReader
-from processor.budget.permits import LogPosition
+from processor.budget.log_records import LaneDone
+from processor.budget.log_writer import LogWriter
+from processor.budget.permits import LaneCalls, LogPosition
 from processor.budget.replay import replay_lane
 from processor.budget.state import BudgetState
 
+EVERYTHING = LogPosition("", 0)  # nobody knows from where on a lane's calls stand in the log
+_DONE_EVERY_S = 5.0  # what is done is told so often at most, for each lane
+_NEVER_MS = 2**62
+
 
 class LaneHistory:
-    """Remembers the calls of all replicas.
+    """Remembers the calls of all replicas, and what they have finished.
 
     Args:
         budget_log: the log.
         reader: follows it; everything before its ``next`` is in the state.
+        writer: sends records to it.
         joined: set while the log is read to its end and has a name.
         state: what the log says now.
+        clock: seconds.
     """
 
-    def __init__(self, budget_log: BudgetLog, reader: LogReader, joined: asyncio.Event, state: Callable[[], BudgetState]) -> None:
-        self._log, self._reader, self._joined, self._state = budget_log, reader, joined, state
+    def __init__(
+        self,
+        budget_log: BudgetLog,
+        reader: LogReader,
+        writer: LogWriter,
+        joined: asyncio.Event,
+        state: Callable[[], BudgetState],
+        clock: Callable[[], float],
+    ) -> None:
+        self._log, self._reader, self._writer, self._joined = budget_log, reader, writer, joined
+        self._state, self._clock = state, clock
+        self._untold: dict[str, LaneDone] = {}  # by lane
+        self._told_at: dict[str, float] = {}
 
     def position(self) -> LogPosition:
         """See ``stream.handler.CallHistory.position``."""
         return LogPosition(self._state().log_name, self._reader.next)
 
-    async def replay_lane(
-        self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
-    ) -> tuple[bool, dict[int, LogPosition]]:
+    async def replay_lane(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
         """See ``stream.handler.CallHistory.replay_lane``."""
         await self._joined.wait()
         name, read_to = self.position()
-        known = since is None or since.log == name
+        known = since is None or since == EVERYTHING or since.log == name
         offset = read_to if since is None else since.offset if known else 0
-        reaches, first_calls = await replay_lane(self._log, self._state().journal, lane, offset, read_to, unfinished)
-        return known and reaches, {record: LogPosition(name, at) for record, at in first_calls.items()}
+        journal = self._state().journal
+        reaches, replayed = await replay_lane(self._log, journal, lane, offset, read_to, unfinished)
+        finished, doubtful = replayed.sort_out(journal.is_finished)
+        first_calls = {record: LogPosition(name, at) for record, at in replayed.first_calls().items()}
+        return LaneCalls(0 if known and reaches else await self._begin_ms(), first_calls, finished, doubtful)
+
+    async def _begin_ms(self) -> int:
+        """When the first record that the log holds was appended, epoch ms."""
+        begin = await self._log.begin()
+        async for entries in self._log.section(begin, begin + 1):
+            for entry in entries:
+                return entry.stamp_ms
+        return _NEVER_MS
+
+    def done(self, lane: str, floor: int, gap_map: bytes) -> None:
+        """See ``stream.handler.CallHistory.done``."""
+        self._untold[lane] = LaneDone(lane, floor, gap_map)
+        if self._clock() - self._told_at.get(lane, float("-inf")) >= _DONE_EVERY_S:
+            self._tell(lane)
+
+    def tell_done(self) -> None:
+        """Tell what was held back; to be called now and then."""
+        for lane in list(self._untold):
+            self._tell(lane)
 
     def forget(self, lane: str) -> None:
         """See ``stream.handler.CallHistory.forget``."""
+        if lane in self._untold:
+            self._tell(lane)
+        self._told_at.pop(lane, None)
         self._state().journal.replayed_calls.pop(lane, None)
+
+    def _tell(self, lane: str) -> None:
+        self._told_at[lane] = self._clock()
+        self._writer.post(self._untold.pop(lane))

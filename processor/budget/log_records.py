@@ -6,6 +6,7 @@ access to the topic is to be restricted. Unknown kinds are skipped, so a later v
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ _SECONDS_MAX = 366 * 86_400.0
 _COUNT_MAX = 1_000_000_000
 _SCOPES_MAX = 16
 _OFFSET_MAX = 2**63 - 1
+_GAP_MAP_CHARS_MAX = 4096  # as long as the metadata of a commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,21 @@ class Alive:
     log_name: str = ""  # what the log is called; the first name in it counts, so a log that was created again is known by its name
 
 
-LogRecord = Asked | Claimed | Begun | Ended | Failed | Paused | Alive
+@dataclass(frozen=True, slots=True)
+class LaneDone:
+    """What the owner of a lane has committed, for the case that the group's own offsets are lost."""
+
+    lane: str  # ``topic[partition]``
+    floor: int  # the outcomes of all records below this offset are published
+    gap_map: bytes = b""  # and of those that have a bit here, from the floor on, least significant first
+
+    def holds(self, offset: int) -> bool:
+        """Whether the record at an offset is done."""
+        index = offset - self.floor
+        return index < 0 or (index >> 3 < len(self.gap_map) and bool(self.gap_map[index >> 3] >> (index & 7) & 1))
+
+
+LogRecord = Asked | Claimed | Begun | Ended | Failed | Paused | Alive | LaneDone
 
 
 def encode(record: LogRecord) -> bytes:
@@ -213,6 +229,13 @@ def _read_alive(raw: dict[str, Any]) -> Alive:
     )
 
 
+def _read_lane_done(raw: dict[str, Any]) -> LaneDone:
+    packed = raw["d"]
+    if not isinstance(packed, str) or len(packed) > _GAP_MAP_CHARS_MAX:
+        raise ValueError("gap map")
+    return LaneDone(_text(raw["l"]), _count(raw["o"], 0, _OFFSET_MAX), base64.b64decode(packed, validate=True))
+
+
 _WRITERS: dict[type, Any] = {
     Asked: _write_asked,
     Claimed: lambda r: {"t": "claim", "i": r.id, "m": _write_identity(r.identity)},
@@ -221,6 +244,7 @@ _WRITERS: dict[type, Any] = {
     Failed: lambda r: {"t": "fail", "i": r.id, "x": r.health.value},
     Paused: lambda r: {"t": "pause", "s": r.scope, "d": r.wait_s, "r": r.counts},
     Alive: _write_alive,
+    LaneDone: lambda r: {"t": "done", "l": r.lane, "o": r.floor, "d": base64.b64encode(r.gap_map).decode()},
 }
 _READERS: dict[str, Any] = {
     "ask": _read_asked,
@@ -230,4 +254,5 @@ _READERS: dict[str, Any] = {
     "fail": lambda raw: Failed(_text(raw["i"]), HealthSignal(raw["x"])),
     "pause": lambda raw: Paused(_text(raw["s"]), _seconds(raw["d"]), counts=_flag(raw["r"])),
     "alive": _read_alive,
+    "done": _read_lane_done,
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from math import inf
 from typing import NamedTuple, Protocol
@@ -54,6 +55,16 @@ class LogPosition(NamedTuple):
 
     log: str
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneCalls:
+    """What the log says of a lane that is taken over. Offsets are those of its unfinished records."""
+
+    since_ms: int = 0  # every call since then is known, epoch ms; 0: every call there ever was
+    first_calls: Mapping[int, LogPosition] = field(default_factory=dict)  # where in the log each was first asked for
+    finished: frozenset[int] = frozenset()  # their outcome is published, whatever the group's offsets say
+    doubtful: frozenset[int] = frozenset()  # called, or perhaps, and not known to be finished
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from processor.budget.call_journal import CallJournal, JournaledCall
+from processor.budget.call_journal import CallJournal, JournaledCall, ReplayedCalls
 from processor.budget.log import BudgetLog
-from processor.budget.log_records import Asked, Begun, Ended, decode
+from processor.budget.log_records import Asked, Begun, Ended, LaneDone, decode
 
 
 async def replay_lane(
     budget_log: BudgetLog, journal: CallJournal, lane: str, since_offset: int, read_to: int, unfinished: Callable[[int], bool]
-) -> tuple[bool, dict[int, int]]:
+) -> tuple[bool, ReplayedCalls]:
     """Make the journal know every call of a lane from an offset on.
 
-    Returns whether the log still reaches back so far, and where the unfinished records were first asked for.
+    Returns whether the log still reaches back so far, and what it says.
 
     Args:
         budget_log: the log.
@@ -32,7 +32,7 @@ async def replay_lane(
     replayed = journal.replay(lane, since_offset if since_offset <= read_to else 0, unfinished)
     start = max(begin, replayed.since_offset)
     if start >= journal.floor:
-        return reaches, replayed.first_calls()
+        return reaches, replayed
     journal.replaying.add(lane)
     try:
         async for entries in budget_log.section(start, read_to):
@@ -44,7 +44,9 @@ async def replay_lane(
                     replayed.begun(record.id, entry.offset, replaying=False)
                 elif isinstance(record, Ended):
                     replayed.ended(record, replaying=False)
+                elif isinstance(record, LaneDone):
+                    journal.finished.note(record, entry.offset)
     finally:
         journal.replaying.discard(lane)
         replayed.replay_done()
-    return reaches, replayed.first_calls()
+    return reaches, replayed

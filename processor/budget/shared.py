@@ -89,7 +89,7 @@ class SharedBudget:
         self._timer: asyncio.TimerHandle | None = None  # for ``_start_ready``
         self._timer_at = 0.0  # when it is due; uvloop's handle of a timer that is due at once does not say
         self._tasks: set[asyncio.Task[None]] = set()
-        self.history = LaneHistory(budget_log, self._reader, self._joined, lambda: self.state)
+        self.history = LaneHistory(budget_log, self._reader, self._writer, self._joined, lambda: self.state, clock)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # a task of ours has raised
 
     @property
@@ -195,8 +195,7 @@ class SharedBudget:
         state = BudgetState(self._rules, self._draw())
         state.follow_on(self.state, self._client)
         if lost:
-            for replayed in state.journal.replayed_calls.values():
-                replayed.outlive_log()
+            state.journal.outlive_log()
         self._client = uuid.uuid4().hex[:10]
         self._reservations.follow(state, self._client)
         self._claims.follow(self._client)
@@ -350,6 +349,7 @@ class SharedBudget:
             if not self._joined.is_set():
                 continue
             self._writer.post(self._alive(lost=False))
+            self.history.tell_done()
             now, again_s = self._clock(), self._rules.memory_s / 4 * (1 + self._draw())
             for queue in self._queues.values():
                 queue.share_with(max(1, self.state.wanting(queue.endpoint, now)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from processor.budget.call_journal import CallJournal, JournaledCall
 from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker, account_rules, endpoint_rules
 from processor.budget.limit_audit import LimitAudit
-from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, Failed, LogRecord, Paused
+from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, Failed, LaneDone, LogRecord, Paused
 from processor.budget.permits import HealthSignal
 from processor.budget.windows import Window
 
@@ -92,6 +92,7 @@ class BudgetState:
     def follow_on(self, earlier: BudgetState, client: str) -> None:
         """The log is read again, under another name than ``client``: keep what it does not say."""
         self.journal.replayed_calls = earlier.journal.replayed_calls
+        self.journal.finished.follow_on(earlier.journal.finished)
         self.overrun.follow_on(earlier.overrun)
         self._former = (*earlier._former, client)[-_FORMER_MAX:]
 
@@ -119,6 +120,8 @@ class BudgetState:
             case Paused():
                 if record.scope in self.windows:  # no record may stop us for ever
                     self.windows[record.scope].pause(min(record.wait_s, self.rules.pause_max_s), at, counts=record.counts)
+            case LaneDone():
+                self.journal.finished.note(record, offset)
             case Alive():
                 return self._alive(record, at)
         return False

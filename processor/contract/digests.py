@@ -29,7 +29,12 @@ def rejected_digest(request_id: str, value: bytes | None, fault: str) -> str:
 
 def source_digest(source: Source) -> str:
     """Of the position of a caller's record."""
-    return _digest(b"source", str(source).encode())
+    return position_digest(str(source))
+
+
+def position_digest(position: str) -> str:
+    """The same of ``topic[partition]@offset``."""
+    return _digest(b"source", position.encode())
 
 
 def ordered(value: Any) -> Any:

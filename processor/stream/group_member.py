@@ -26,7 +26,8 @@ from processor.stream.lane import Lane
 from processor.stream.loop_turns import LoopTurns
 from processor.stream.ports import KAFKA_PORTS, MemberPorts, OutcomeWriter
 from processor.stream.publisher import publish
-from processor.stream.recovery import lane_name, restore_lane
+from processor.stream.recovery import OffsetAt, explain_missing, lane_name, restore_lane
+from processor.stream.start_offset import MissingOffsetsError, Start
 from processor.stream.topics import topic_names
 from processor.stream.wakeups import Wakeups
 
@@ -163,10 +164,13 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             return  # this life ends
         async with kafka_deadline(self._settings, self._lanes.restore_s):
             await owned.writer.start()
-            start, saved_floor, end = await self._consumer.find_start(owned.partition)
+            found = await self._find_start(owned.partition)
         if owned.closing:
             return
-        restored = await restore_lane(self._journal, lane_name(owned.partition), start)
+        if isinstance(found, MissingOffsetsError):
+            raise await explain_missing(self._journal, lane_name(owned.partition), found, self._finder(owned.partition))
+        start, saved_floor, end = found
+        restored = await restore_lane(self._journal, lane_name(owned.partition), start, end, self._finder(owned.partition))
         if owned.closing:
             return
         lane = Lane(
@@ -182,18 +186,33 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             journal=self._journal,
             hints=self._hints,
             turns=self._turns,
-            unremembered_below=0 if restored.remembered else end,
+            unremembered_below=restored.unremembered_below,
+            finished_before=restored.finished,
         )
         if saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss
             await owned.writer.commit((), *lane.view(()))
         if owned.closing:
             return
+        lane.published((), *lane.view(()))  # whoever loses the group's offsets finds in the log what is done
         self._consumer.resume_at(owned.partition, start.offset)
         owned.lane = lane
         metrics.RECOVERIES.inc()
         metrics.RECOVERY_TIME.observe(self._ports.monotonic() - began)
         self._room.set()
         await publish(lane, owned.writer, self._lanes, start.offset, self._note_published)
+
+    async def _find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int] | MissingOffsetsError:
+        try:
+            return await self._consumer.find_start(partition)
+        except MissingOffsetsError as exc:
+            return exc
+
+    def _finder(self, partition: TopicPartition) -> OffsetAt:
+        async def find(stamp_ms: int) -> int | None:
+            async with kafka_deadline(self._settings, self._lanes.restore_s):
+                return await self._consumer.offset_at(partition, stamp_ms)
+
+        return find
 
     def _note_published(self, count: int) -> None:
         self.published += count

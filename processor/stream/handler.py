@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from processor.budget.permits import LogPosition
+from processor.budget.permits import LaneCalls, LogPosition
 from processor.contract.records import Hint, Output, Record
 
 
@@ -47,22 +47,25 @@ class CallHistory(Protocol):
         """Every later call is noted at or after this position of the journal."""
         ...
 
-    async def replay_lane(
-        self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
-    ) -> tuple[bool, dict[int, LogPosition]]:
+    async def replay_lane(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
         """Make the calls of a lane known, before any of its records is worked on. Waits until the journal is there.
 
         Args:
             lane: ``topic[partition]``.
-            since: the position that the lane's last commit holds; None if nothing can have been called.
+            since: the position that the lane's last commit holds; ``history.EVERYTHING`` if it is not known, None if nothing can
+                have been called.
             unfinished: which of the lane's records are not finished, by offset.
 
         Returns:
-            Whether the journal reaches back so far, and the positions at which unfinished records were first called, by offset.
+            From when on all calls are known, and what is known of them.
 
         Raises:
             LogUnavailableError: if it cannot be read.
         """
+        ...
+
+    def done(self, lane: str, floor: int, gap_map: bytes) -> None:
+        """The owner of a lane has committed this: see ``log_records.LaneDone``. Told later, and not each time."""
         ...
 
     def forget(self, lane: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -23,7 +23,7 @@ from processor.settings import LaneSettings
 from processor.stream.errors import origin
 from processor.stream.handler import CallHistory, Handler, Outputs, Work, WorkAbandonedError
 from processor.stream.loop_turns import LoopTurns
-from processor.stream.offsets import OffsetTracker
+from processor.stream.offsets import OffsetTracker, gap_map_of
 from processor.stream.releases import Release
 from processor.stream.wakeups import Wakeups
 
@@ -59,6 +59,7 @@ class Lane:
         turns: of the event loop, shared with the other lanes: 200 records that begin at once do not hold it up.
         on_skip: called with an offset: read on there.
         unremembered_below: of records below this offset the journal may not know all calls; 0 if it reaches back far enough.
+        finished_before: but for these, which it knows to be finished.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Lane:
         hints: Wakeups,
         turns: LoopTurns,
         unremembered_below: int = 0,
+        finished_before: Collection[int] = (),
     ) -> None:
         self.partition, self.offsets = partition, offsets
         self.wake = asyncio.Event()  # something is finished, or the lane is closing
@@ -86,6 +88,7 @@ class Lane:
         self._on_skip = on_skip
         self._handler, self._settings, self._clock_ms, self._on_room = handler, settings, clock_ms, on_room
         self._on_failed, self._journal, self._unremembered_below = on_failed, journal, unremembered_below
+        self._finished_before = finished_before
         # only a delay topic may hold records back: a due time that a caller sends would otherwise stop its partition
         self._holds_undue = holds_undue
         self._delayed: DelayQueue[Record] = DelayQueue()
@@ -194,7 +197,9 @@ class Lane:
             record = self._ready.popleft()
             self._note_lateness(record)
             self.offsets.started(record.source.offset, self._journal.position())
-            work = Work(record, history_truncated=record.source.offset < self._unremembered_below, hint=self._hints.take(record))
+            offset = record.source.offset
+            truncated = offset < self._unremembered_below and offset not in self._finished_before
+            work = Work(record, history_truncated=truncated, hint=self._hints.take(record))
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]
@@ -274,8 +279,9 @@ class Lane:
         self._finished = left
         return taken
 
-    def published(self, records: Sequence[Record]) -> None:
-        """Note that these outcomes are in a committed transaction."""
+    def published(self, records: Sequence[Record], floor: int, metadata: str) -> None:
+        """Note that these outcomes are in a committed transaction, with this offset and text."""
+        self._journal.done(f"{self.partition.topic}[{self.partition.partition}]", floor, gap_map_of(metadata))
         self.offsets.finish(r.source.offset for r in records)
         self._held_bytes -= sum(r.size_bytes for r in records)
         self._on_room()

@@ -150,6 +150,11 @@ def encode_metadata(floor: int, done: Iterable[int], log_position: LogPosition) 
     return f"{_VERSION}:{log_position.log}@{log_position.offset}:{base64.b64encode(bits).decode()}"
 
 
+def gap_map_of(metadata: str) -> bytes:
+    """The bits of a text that ``encode_metadata`` has made."""
+    return base64.b64decode(metadata.rpartition(":")[2])
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What the metadata of a committed offset says. ``log_position`` is None if nothing was noted in a journal before it."""

@@ -53,6 +53,10 @@ class GroupConsumer(Protocol):
         """Where to begin; also the committed offset, if it is the same, and the partition's end. As ``recovery.find_start``."""
         ...
 
+    async def offset_at(self, partition: TopicPartition, stamp_ms: int) -> int | None:
+        """The first record that was stamped at or after a time, epoch ms; None if there is none."""
+        ...
+
     async def poll(self, partitions: Sequence[TopicPartition], wait_ms: int, count_max: int) -> Mapping[TopicPartition, Sequence[Record]]:
         """The next records of these partitions (at least one). Has no deadline of its own during a rebalance."""
         ...
@@ -132,6 +136,10 @@ class KafkaGroupConsumer:
     async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
         """See ``GroupConsumer``."""
         return await recovery.find_start(self._consumer, partition, self._policy)
+
+    async def offset_at(self, partition: TopicPartition, stamp_ms: int) -> int | None:
+        """See ``GroupConsumer``."""
+        return await recovery.offset_at(self._consumer, partition, stamp_ms)
 
     async def poll(self, partitions: Sequence[TopicPartition], wait_ms: int, count_max: int) -> Mapping[TopicPartition, Sequence[Record]]:
         """See ``GroupConsumer``."""

@@ -44,7 +44,7 @@ async def publish(lane: Lane, writer: OutcomeWriter, settings: LaneSettings, sav
             except BaseException:
                 count_unpublished()
                 raise
-            lane.published(records)
+            lane.published(records, floor, metadata)
             count_published(lane.partition.topic, batch, time.monotonic() - began)
             saved_floor, renew = floor, False
             on_published(len(records))

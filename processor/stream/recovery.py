@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from processor.budget.permits import LogPosition
+from processor.budget.history import EVERYTHING
+from processor.budget.permits import LaneCalls
 from processor.stream.clients import committed_offsets
 from processor.stream.handler import CallHistory
-from processor.stream.offsets import GapMapError, OffsetTracker, Restored, decode_metadata
-from processor.stream.start_offset import Start, starting_point
+from processor.stream.offsets import GAP_MAP_BITS, GapMapError, OffsetTracker, Restored, decode_metadata
+from processor.stream.start_offset import MissingOffsetsError, Start, starting_point
 
 log = structlog.get_logger(__name__)
 
-_EVERYTHING = LogPosition("", 0)
+OffsetAt = Callable[[int], Awaitable[int | None]]
+
 _END_TRIES = 5
 _END_PAUSE_S = 1.0
 _RECALL_S = 600.0  # reading back a week of calls takes minutes
+_STAMPS_MS = 3_600_000  # callers stamp their records by clocks of their own
+_REACH = 2 * GAP_MAP_BITS  # a lane works on no record that is farther from its floor, whatever lies between
 
 
 def lane_name(partition: TopicPartition) -> str:
@@ -33,12 +38,20 @@ class RestoredLane:
     """What is known at the start of a lane."""
 
     offsets: OffsetTracker
-    remembered: bool  # every call that a former owner may have made is known
     positioned: bool  # the last commit says from where the journal is to be read
+    unremembered_below: int = 0  # of records below this offset the journal may not know all calls
+    finished: frozenset[int] = frozenset()  # their outcome is published, as the journal tells, although the group's offsets do not
 
 
-async def restore_lane(journal: CallHistory, lane: str, start: Start) -> RestoredLane:
+async def restore_lane(journal: CallHistory, lane: str, start: Start, end: int, offset_at: OffsetAt) -> RestoredLane:
     """Restore a lane from its last commit and the journal.
+
+    Args:
+        journal: the calls of all replicas.
+        lane: ``topic[partition]``.
+        start: where to begin, from ``find_start``.
+        end: the partition's end.
+        offset_at: finds the first record of the partition that was stamped at or after a time (epoch ms); None if there is none.
 
     Raises:
         TimeoutError: if the journal does not answer.
@@ -47,16 +60,46 @@ async def restore_lane(journal: CallHistory, lane: str, start: Start) -> Restore
     restored, whole = _restored(lane, start)
     offsets = OffsetTracker(start.offset, restored.done)
     async with asyncio.timeout(_RECALL_S):
-        reaches, first_calls = await journal.replay_lane(lane, restored.log_position if whole else _EVERYTHING, offsets.is_unfinished)
-    for offset, position in first_calls.items():
+        calls = await journal.replay_lane(lane, restored.log_position if whole else EVERYTHING, offsets.is_unfinished)
+    for offset, position in calls.first_calls.items():
         offsets.started(offset, position)
-    if not reaches:
+    reached = start.offset + _REACH if whole else end  # of a commit of ours: no owner has worked on anything beyond
+    below = min(await _first_remembered(calls, end, offset_at), reached)
+    if below > start.offset:
         log.critical(
             "calls_forgotten",
             partition=lane,
+            count=below - start.offset - sum(1 for offset in calls.finished if offset < below),
             hint="the budget topic no longer holds all calls of this partition; those that cannot be looked up will end in doubt",
         )
-    return RestoredLane(offsets, reaches, restored.log_position is not None)
+    return RestoredLane(offsets, restored.log_position is not None, below if below > start.offset else 0, calls.finished)
+
+
+async def _first_remembered(calls: LaneCalls, end: int, offset_at: OffsetAt) -> int:
+    """The least offset from which on no call is forgotten: a record that came after the log's beginning was not called before it."""
+    if calls.since_ms == 0:
+        return 0
+    found = await offset_at(calls.since_ms + _STAMPS_MS)
+    return end if found is None else found
+
+
+async def explain_missing(journal: CallHistory, lane: str, missing: MissingOffsetsError, offset_at: OffsetAt) -> MissingOffsetsError:
+    """The same error, which also says what the journal knows of the records that it is about.
+
+    Raises:
+        TimeoutError, LogUnavailableError: as ``restore_lane``.
+    """
+    begin, end = missing.begin, missing.end
+    async with asyncio.timeout(_RECALL_S):
+        calls = await journal.replay_lane(lane, EVERYTHING, lambda offset: begin <= offset < end)
+    forgotten = range(begin, min(await _first_remembered(calls, end, offset_at), end))
+    finished = len(calls.finished)
+    doubtful = len(calls.doubtful) + sum(1 for offset in forgotten if offset not in calls.finished | calls.doubtful)
+    text = (
+        f"{missing} By the budget log, of these {end - begin} offsets {finished} are finished and would be skipped as duplicates, "
+        f"{doubtful} may have been called and would be in doubt, {end - begin - finished - doubtful} were not called and would be done."
+    )
+    return MissingOffsetsError(text, begin, end)
 
 
 def _restored(lane: str, start: Start) -> tuple[Restored, bool]:
@@ -65,7 +108,7 @@ def _restored(lane: str, start: Start) -> tuple[Restored, bool]:
         log.critical("offsets_decided", partition=lane, detail=start.warning)
         return Restored(None, ()), False
     try:
-        return decode_metadata(start.offset, start.metadata), True
+        return decode_metadata(start.offset, start.metadata), not start.foreign
     except GapMapError as exc:  # somebody else has committed to our group
         log.critical("gap_map_unreadable", partition=lane, detail=str(exc))
         return Restored(None, ()), False
@@ -89,6 +132,16 @@ async def find_start(
         siblings = bool(await committed_offsets(consumer, [TopicPartition(partition.topic, n) for n in numbers]))
     start = starting_point(lane_name(partition), saved, begin, end, siblings_committed=siblings, policy=policy)
     return start, None if saved is None or saved.offset != start.offset else saved.offset, end
+
+
+async def offset_at(consumer: AIOKafkaConsumer, partition: TopicPartition, stamp_ms: int) -> int | None:
+    """The first record of a partition that was stamped at or after a time, epoch ms.
+
+    Raises:
+        KafkaError: of aiokafka, to be translated by the caller.
+    """
+    found = (await consumer.offsets_for_times({partition: stamp_ms}))[partition]
+    return None if found is None else int(found.offset)
 
 
 async def _find_end(consumer: AIOKafkaConsumer, partition: TopicPartition, at_least: int) -> int:

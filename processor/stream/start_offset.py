@@ -13,7 +13,14 @@ MissingPolicy = Literal["stop", "earliest", "latest"]
 
 
 class MissingOffsetsError(Exception):
-    """The start position of a partition needs a decision; the text says which and how to give it."""
+    """The start position of a partition needs a decision; the text says which and how to give it.
+
+    ``begin`` and ``end``: the offsets that it is about.
+    """
+
+    def __init__(self, text: str, begin: int, end: int) -> None:
+        super().__init__(text)
+        self.begin, self.end = begin, end
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,7 @@ class Start:
     offset: int
     metadata: str
     warning: str | None = None
+    foreign: bool = False  # somebody has set the offset by hand: nothing is known of what was done or called
 
 
 def starting_point(
@@ -50,7 +58,7 @@ def starting_point(
         MissingOffsetsError: if the policy is ``stop`` and a decision is needed.
     """
     if saved is not None and begin <= saved.offset <= end:
-        return Start(saved.offset, saved.metadata)
+        return Start(saved.offset, saved.metadata, foreign=not saved.metadata)
     if saved is None:
         if begin == end or siblings_committed:
             return Start(begin, "")
@@ -61,7 +69,9 @@ def starting_point(
         fault = f"{partition}: the committed offset {saved.offset} is beyond the end {end}; the topic seems to have been created again"
     if policy == "stop":
         raise MissingOffsetsError(
-            f"{fault}. Decide: VP_KAFKA__ON_MISSING_OFFSETS=earliest processes everything that is still there, =latest skips it."
+            f"{fault}. Decide: VP_KAFKA__ON_MISSING_OFFSETS=earliest processes everything that is still there, =latest skips it.",
+            begin,
+            end,
         )
     if policy == "latest":
         return Start(end, "", f"{fault}; skipping to the end, as configured")

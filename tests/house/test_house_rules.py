@@ -56,6 +56,7 @@ PURE = [
     "didit/verdicts.py",
     "budget/ask_states.py",
     "budget/fair_queue.py",
+    "budget/finished_records.py",
     "budget/circuit_breaker.py",
     "budget/call_journal.py",
     "budget/log_records.py",

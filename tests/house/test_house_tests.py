@@ -16,6 +16,7 @@ LINES_MIN = 60
 HELD_BY = {
     "budget/alerts.py": "test_budget_shared",
     "budget/circuit_breaker.py": "test_budget_state",
+    "budget/history.py": "test_budget_shared",
     "budget/log_writer.py": "test_budget_shared",
     "budget/reservations.py": "test_budget_shared",
     "client/results.py": "test_client",

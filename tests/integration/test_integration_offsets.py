@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from collections import Counter
 from pathlib import Path
 
+import orjson
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from rig import create_request, running
+from aiokafka.protocol.admin import DeleteGroupsRequest
+from rig import Rig, create_request, running
 
 from processor.client.topics import topic_reader
 from processor.contract.encode import retry_output
@@ -39,17 +43,80 @@ async def test_offsets_of_everything_published_and_nothing_else_are_committed(ka
         assert judged.ok, judged
 
 
+def risk_request(number: int) -> tuple[bytes, bytes]:
+    """A check whose call nobody can look up, nor repeat without paying."""
+    body = {"request_id": f"r-{number:06d}", "operation": "ip.risk", "input": {"ip_address": f"203.0.113.{number}"}}
+    return b"k", orjson.dumps(body)
+
+
 async def test_a_group_without_offsets_on_a_topic_with_history_needs_a_decision(kafka: LocalKafka, tmp_path: Path) -> None:
+    """The first start of all, after callers: the log never held anything, so nothing is forgotten."""
     async with running(kafka, tmp_path, partitions=1) as rig:
-        await rig.publish([create_request(n) for n in range(10)])
-        stranger = rig.processor("stranger", KAFKA__GROUP=f"{rig.prefix}-other")
-        stranger.start()
-        assert await asyncio.to_thread(stranger.child.wait, 30.0) == 1
-        assert "VP_KAFKA__ON_MISSING_OFFSETS" in stranger.child.log_tail()
+        await delete_offsets(rig)
+        await rig.publish([create_request(n) for n in range(5)] + [risk_request(n) for n in range(5, 10)])
+        refused = rig.processor("refused")
+        refused.start()
+        assert await asyncio.to_thread(refused.child.wait, 30.0) == 1
+        assert "VP_KAFKA__ON_MISSING_OFFSETS" in refused.child.log_tail()
+        assert "of these 10 offsets 0 are finished" in refused.child.log_tail()
+        assert "0 may have been called and would be in doubt, 10 were not called" in refused.child.log_tail()
         assert not rig.simulator.ledger()["calls"]
-        decided = rig.processor("decided", KAFKA__GROUP=f"{rig.prefix}-other", KAFKA__ON_MISSING_OFFSETS="earliest")
+        decided = rig.processor("decided", KAFKA__ON_MISSING_OFFSETS="earliest")
         decided.start()
         await rig.wait_finals(10)
+        assert {f["status"] for f in rig.finals} == {"succeeded"}
+        assert not list(decided.events("calls_forgotten"))
+
+
+async def test_what_the_budget_log_remembers_is_not_done_again_when_offsets_are_lost_or_reset(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=1) as rig:
+        (a,) = await rig.start("a")
+        await rig.publish([create_request(n) for n in range(5)] + [risk_request(n) for n in range(5, 10)])
+        await rig.publish([(b"k", b'{"request_id":"bad","operation":"ip.risk","input":7}')])
+        await rig.wait_finals(11)
+        await asyncio.to_thread(a.child.stop, 20.0)
+        await rig.publish([risk_request(n) for n in range(20, 23)])
+        await delete_offsets(rig)
+        a.start()
+        assert await asyncio.to_thread(a.child.wait, 30.0) == 1
+        told = [int(n) for n in re.findall(r" (\d+) (?:offsets|are|may|were)", a.child.log_tail().rpartition("By the budget log,")[2])]
+        assert told == [14, 10, 0, 4], "the rejected one was not called either"
+        (b,) = await rig.start("b", KAFKA__ON_MISSING_OFFSETS="earliest")
+        await rig.wait_finals(14)
+        await asyncio.to_thread(b.child.stop, 20.0)
+        await commit_by_hand(rig, 0)
+        (c,) = await rig.start("c")
+        await rig.publish([risk_request(30)])
+        await rig.wait_finals(15)
+        await asyncio.to_thread(c.child.stop, 20.0)
+        await rig.read_rest()
+        assert len(rig.finals) == len({f["result_id"] for f in rig.finals}) == 15, "no second final result"
+        assert Counter(f["status"] for f in rig.finals) == {"succeeded": 14, "rejected": 1}
+        assert len(rig.simulator.ledger()["calls"]) == 14
+
+
+async def delete_offsets(rig: Rig) -> None:
+    """The group's offsets expire."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
+    await admin.start()
+    try:
+        node = await admin.find_coordinator(rig.settings.kafka.group)
+        answer = await admin._send_request(DeleteGroupsRequest([rig.settings.kafka.group]), node)  # noqa: SLF001 - the public client cannot
+        assert [code for _, code in answer.results] == [0], answer
+    finally:
+        await admin.close()
+
+
+async def commit_by_hand(rig: Rig, offset: int) -> None:
+    """As ``kafka-consumer-groups --reset-offsets`` does: an offset with an empty text."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=rig.bootstrap, group_id=rig.settings.kafka.group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partition = TopicPartition(f"{rig.prefix}.requests", 0)
+        consumer.assign([partition])
+        await consumer.commit({partition: offset})
+    finally:
+        await consumer.stop()
 
 
 async def test_a_retention_hole_needs_a_decision(kafka: LocalKafka, tmp_path: Path) -> None:

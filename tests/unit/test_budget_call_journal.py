@@ -10,9 +10,12 @@ from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
 from processor.budget.call_journal import CLAIMS_MAX, CLEAR, CallJournal, JournaledCall, PriorCalls
-from processor.budget.log_records import Asked, Ended, encode
+from processor.budget.finished_records import FinishedRecords
+from processor.budget.log_records import Asked, Ended, LaneDone, decode, encode
 from processor.budget.permits import CallIdentity
 from processor.budget.replay import replay_lane
+from processor.contract.digests import source_digest
+from processor.contract.records import Source
 
 MARK = CallIdentity("request", "content", "first", "t[0]", 5)
 
@@ -30,6 +33,10 @@ class Scene:
     def claim(self, identity: CallIdentity, at: float = 0.0) -> None:
         self.offset += 1
         self.journal.claimed(identity, self.offset, at, int(at * 1000) + 7)
+
+    def done(self, floor: int, gap_map: bytes = b"") -> None:
+        self.offset += 1
+        self.journal.finished.note(LaneDone("t[0]", floor, gap_map), self.offset)
 
     def begin(self, name: str) -> bool:
         self.offset += 1
@@ -192,8 +199,8 @@ async def _recall(since: int, *, purge: bool = False, floor: int = 100) -> tuple
     if purge:
         topic.begin, topic.entries = 8, topic.entries[8:]
     journal.floor = floor
-    reaches, first_calls = await replay_lane(log, journal, "t[0]", since, topic.end, lambda offset: offset != 9)
-    return reaches, first_calls, journal, log
+    reaches, replayed = await replay_lane(log, journal, "t[0]", since, topic.end, lambda offset: offset != 9)
+    return reaches, replayed.first_calls(), journal, log
 
 
 def test_older_records_are_read_back_for_the_lane_alone() -> None:
@@ -232,6 +239,60 @@ def test_an_end_that_comes_while_older_records_are_read_is_not_missed() -> None:
         return journal.prior_calls(MARK, 10)
 
     assert run_virtual(play()) == CLEAR
+
+
+def test_a_record_that_is_done_is_a_duplicate_of_itself() -> None:
+    scene = Scene()
+    scene.ask("x")
+    scene.done(5)
+    assert scene.prior_calls() == PriorCalls(doubt_ms=7, over_ms=90_007), "it is the first that is not done"
+    scene.done(5, b"\x01")
+    assert scene.prior_calls() == PriorCalls(duplicate=True)
+    assert scene.prior_calls(replace(MARK, lane="t.retry[0]")).duplicate is False, "its next hop"
+    assert scene.prior_calls(replace(MARK, replay=1)) == PriorCalls(duplicate=True), "the same record"
+
+
+def test_what_is_called_after_the_word_is_another_record() -> None:
+    """The topic was created again: its first records stand where others stood."""
+    scene = Scene()
+    scene.done(1000)
+    scene.ask("x")
+    assert scene.prior_calls().doubt_ms == 7
+    scene.done(0)
+    assert scene.prior_calls().doubt_ms == 7
+
+
+def test_a_callers_record_is_done_when_a_later_hop_has_called() -> None:
+    first = source_digest(Source("t", 0, 5))
+    caller, hop = replace(MARK, first=first), replace(MARK, first=first, lane="t.retry[1]", offset=2)
+    scene = Scene()
+    scene.ask("x", hop)
+    assert scene.prior_calls(caller) == PriorCalls(duplicate=True)
+    assert scene.prior_calls(hop).doubt_ms == 7
+    assert scene.prior_calls(replace(hop, offset=9)).doubt_ms == 7, "only of the first it is certain"
+    assert scene.prior_calls(replace(caller, replay=1)).duplicate is False
+
+
+def test_the_farthest_word_is_kept_beside_the_newest() -> None:
+    finished = FinishedRecords()
+    for offset, floor in enumerate((10, 500, 0, 3, 3)):
+        finished.note(LaneDone("t[0]", floor), offset + 100)
+    called = replace(MARK, offset=400)
+    assert finished.hold(called, 100)
+    assert not finished.hold(called, 101)
+    assert finished.hold(replace(MARK, offset=2), 103)
+    assert not finished.hold(replace(called, lane="t[1]"), 0)
+    again = FinishedRecords()
+    again.follow_on(finished)
+    assert again.hold(called, 100)
+
+
+def test_the_word_survives_the_log() -> None:
+    done = LaneDone("t[0]", 2, b"\x02\x80")
+    assert decode(encode(done)) == done
+    assert [n for n in range(20) if done.holds(n)] == [0, 1, 3, 17]
+    assert decode(b'{"t":"done","l":"t[0]","o":2,"d":"no base64"}') is None
+    assert decode(b'{"t":"done","l":"t[0]","o":2,"d":"' + b"A" * 5000 + b'"}') is None
 
 
 def test_an_announced_ask_leaves_a_doubt_from_its_beginning_on() -> None:

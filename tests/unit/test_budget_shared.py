@@ -15,7 +15,8 @@ from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
 from processor.budget.endpoint_queue import EndpointQueue, Turn
-from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode, encode
+from processor.budget.history import EVERYTHING
+from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LaneDone, LogRecord, Paused, decode, encode
 from processor.budget.permits import (
     NOT_SENT,
     Acquired,
@@ -29,6 +30,7 @@ from processor.budget.permits import (
     Fate,
     HealthSignal,
     InDoubt,
+    LaneCalls,
     LogPosition,
     Parked,
     Permit,
@@ -592,15 +594,44 @@ async def test_a_lane_that_is_restored_recalls_after_the_log_is_joined() -> None
         position = s.budget.history.position()
     async with scene(topic) as s:
         since = LogPosition(position.log, 0)
-        reaches, first_calls = await s.budget.history.replay_lane("t[0]", since, lambda _: True)
+        found = await s.budget.history.replay_lane("t[0]", since, lambda _: True)
         assert s.budget.history.position().log == position.log
-        assert (reaches, list(first_calls)) == (True, [5])
-        assert first_calls[5] < position < s.budget.history.position()
-        reaches, first_calls = await s.budget.history.replay_lane("t[0]", LogPosition("another1", 0), lambda _: True)
-        assert (reaches, list(first_calls)) == (False, [5]), "what it was is gone"
+        assert (found.since_ms, list(found.first_calls), found.finished, found.doubtful) == (0, [5], frozenset(), frozenset({5}))
+        assert found.first_calls[5] < position < s.budget.history.position()
+        found = await s.budget.history.replay_lane("t[0]", EVERYTHING, lambda _: True)
+        assert (found.since_ms, list(found.first_calls)) == (0, [5]), "it begins with its first record"
+        found = await s.budget.history.replay_lane("t[0]", LogPosition("another1", 0), lambda _: True)
+        assert list(found.first_calls) == [5]
+        assert found.since_ms == topic.entries[0].stamp_ms > 0, "what was before is gone"
         assert isinstance(await s.budget.acquire(ask(identity=MARK, settled_ms=0)), InDoubt)
         s.budget.history.forget("t[0]")
-        assert await s.budget.history.replay_lane("t[0]", None, lambda _: True) == (True, {})
+        assert await s.budget.history.replay_lane("t[0]", None, lambda _: True) == LaneCalls()
+
+
+@virtual
+async def test_what_a_lane_has_finished_is_found_when_the_offsets_of_the_group_are_lost() -> None:
+    topic = MemoryTopic()
+    marks = [dataclasses.replace(MARK, request=f"r{n}", first=f"f{n}", offset=n) for n in range(6)]
+    async with scene(topic) as s:
+        for mark in marks[:5]:
+            s.budget.release(await s.permit(ask(identity=mark)), ANSWERED)
+        s.budget.history.done("t[0]", 1, b"")
+        await asyncio.sleep(1)
+        s.budget.history.done("t[0]", 2, b"\x02")  # 0, 1 and 3
+        assert len(s.records(LaneDone)) == 1, "not told each time"
+        s.budget.history.forget("t[0]")
+        await asyncio.sleep(1)
+    for rules in (RULES, dataclasses.replace(RULES, memory_s=1.0)):  # also from the part of the log that the memory does not hold
+        async with scene(topic, rules) as s:
+            await asyncio.sleep(1000)
+            found = await s.budget.history.replay_lane("t[0]", EVERYTHING, lambda _: True)
+            assert (found.finished, found.doubtful) == (frozenset({0, 1, 3}), frozenset({2, 4}))
+            answers = {m.offset: await s.budget.acquire(ask(identity=m, settled_ms=0)) for m in marks}
+            assert [type(answers[n]) for n in range(6)] == [Duplicate, Duplicate, InDoubt, Duplicate, InDoubt, Permit]
+            s.budget.history.done("t[0]", 0, b"")  # whoever begins from the start again knows less, and takes nothing back
+            await asyncio.sleep(20)
+            assert isinstance(await s.budget.acquire(ask(identity=marks[3], settled_ms=0)), Duplicate)
+            s.budget.release(answers[5], NOT_SENT)  # type: ignore[arg-type]
 
 
 @virtual

@@ -13,6 +13,7 @@ from memory_group import HeldHandler, MemoryGroup, MemoryHistory
 from structlog.testing import capture_logs
 from virtual_time import run_virtual
 
+from processor.budget.permits import LaneCalls
 from processor.contract.codes import ErrorCode
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hop, Record, Source, Unread
@@ -141,7 +142,7 @@ def test_group_member_goes_on_at_the_committed_offset_and_its_gap_map() -> None:
 def test_group_member_says_which_records_a_truncated_call_history_is_missing_for(reaches: bool) -> None:
     async def main() -> None:
         async with joined() as scene:
-            scene.group.journal_reaches = reaches
+            scene.group.calls = LaneCalls() if reaches else LaneCalls(since_ms=2**60)
             scene.group.starts[A] = (Start(0, ""), None, 1)
             scene.send(0, 1)
             await scene.own(A)
@@ -167,7 +168,7 @@ def test_group_member_lets_only_delay_topics_hold_records_back() -> None:
 TAKEOVER_FAULTS: list[tuple[str, Exception, type[Exception]]] = [
     ("fence", ProducerFencedError("fenced"), ProducerFencedError),
     ("find_start", errors.GroupAuthorizationFailedError("g"), NotAuthorizedError),
-    ("find_start", MissingOffsetsError("decide"), MissingOffsetsError),
+    ("find_start", MissingOffsetsError("decide", 0, 9), MissingOffsetsError),
     ("replay", TimeoutError(), TimeoutError),
     ("commit", KafkaUnavailableError("late"), KafkaUnavailableError),
 ]

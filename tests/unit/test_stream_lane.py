@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from processor.budget.permits import LogPosition
+from processor.budget.permits import LaneCalls, LogPosition
 from processor.contract.codes import ErrorCode
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source, Unread
@@ -52,10 +52,11 @@ class NoJournal:
     def position(self) -> LogPosition:
         return LogPosition("01234567", 7)
 
-    async def replay_lane(
-        self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]
-    ) -> tuple[bool, dict[int, LogPosition]]:
+    async def replay_lane(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
         raise AssertionError((lane, since, unfinished))
+
+    def done(self, lane: str, floor: int, gap_map: bytes) -> None:
+        self.told = (lane, floor, gap_map)
 
     def forget(self, lane: str) -> None:
         raise AssertionError(lane)
@@ -110,7 +111,7 @@ async def test_work_is_bounded_and_the_next_one_starts_when_one_ends() -> None:
     assert sorted(scene.handler.at_work) == [0, 1, 2]
     taken = scene.lane.take_finished(10)
     assert [r.source.offset for r, _ in taken] == [1]
-    scene.lane.published([r for r, _ in taken])
+    scene.lane.published([r for r, _ in taken], 0, "2:01234567@7:Ag==")
     assert scene.lane.offsets.view(log_position=LogPosition("01234567", 0))[0] == 0
     assert scene.lane.snapshot().items() >= {"floor": 0, "delayed": 0, "ready": 2, "work": 2, "finished": 0, "held_bytes": 44}.items()
     await _stop(scene)
@@ -207,7 +208,7 @@ async def test_a_record_with_nothing_to_publish_is_finished_all_the_same() -> No
     await scene.turn()
     (finished,) = scene.lane.take_finished(10)
     assert (finished[0].source.offset, list(finished[1]), scene.handler.broken_reasons) == (0, [], [])
-    scene.lane.published([finished[0]])
+    scene.lane.published([finished[0]], 1, "2:01234567@7:")
     assert scene.lane.idle
 
 
