@@ -482,7 +482,7 @@ async def test_a_partition_waits_before_it_until_it_is_skipped(last: int, named:
     finished = [r for r, _ in scene.lane.take_finished(10)]
     unread = next(r.unread for r in finished if r.unread is not None)
     assert (unread.first, unread.last, unread.blocks) == (4, skipped_to - 1, False)
-    scene.lane.published(finished)
+    scene.lane.published(finished, *scene.lane.view(finished))
     assert scene.lane.offsets.floor >= skipped_to
 
 
