@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from processor.budget.circuit_breaker import ACCOUNT
 from processor.budget.state import BudgetState
 
+_FOREIGN_429S = 2  # in ten minutes; one more lowers the limit
+
 
 @dataclass(frozen=True, slots=True)
 class ScopeView:
@@ -28,8 +30,8 @@ class ScopeView:
 
     @property
     def foreign(self) -> bool:
-        """Whether somebody else seems to use the key."""
-        return self.limit < self.configured or self.throttled_lately > 0
+        """Whether somebody else seems to use the key. A single 429 may be Didit's own counting, or a limit set too high."""
+        return self.limit < self.configured or self.throttled_lately >= _FOREIGN_429S
 
 
 @dataclass(frozen=True, slots=True)

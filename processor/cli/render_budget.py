@@ -39,7 +39,8 @@ def as_table(view: BudgetView) -> RenderableType:
 
 def _row(s: ScopeView) -> tuple[str | Text, ...]:
     limit = f"{s.limit} / {duration(s.window_s)}" if s.limit == s.configured else f"{s.limit} of {s.configured} / {duration(s.window_s)}"
-    foreign = Text(f"yes ({s.throttled_lately} x 429)" if s.foreign else "no", "bold red" if s.foreign else "")
+    throttled = f" ({s.throttled_lately} x 429)" if s.foreign or s.throttled_lately else ""
+    foreign = Text(f"{'yes' if s.foreign else 'no'}{throttled}", "bold red" if s.foreign else "")
     return (
         s.scope,
         Text(limit, "" if s.limit == s.configured else "bold red"),

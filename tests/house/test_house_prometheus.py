@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from deploy_files import ROOT, faults_of, load, run, tool
+
+from processor.budget.permits import CallClass
+from processor.contract.codes import ErrorCode, ErrorType
+from processor.contract.records import Status
+from processor.didit.catalog import COMPOSITES, OPERATIONS
+from processor.settings import load_settings
 
 RULES = "deploy/prometheus/rules.yml"
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -26,6 +33,44 @@ def test_promtool_takes_the_rules_and_their_tests_pass() -> None:
     for command in (["check", "rules", RULES], ["test", "rules", "deploy/prometheus/rules_test.yml"]):
         done = run(tool("promtool"), *command)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+FREE = {"alertname", "alertstate", "severity", "instance", "job", "topic", "partition", "le"}
+VALUES: dict[str, Iterable[str]] = {
+    "status": Status,
+    "operation": [*OPERATIONS, *COMPOSITES],
+    "scope": load_settings().budget.all_limits,
+    "code": ErrorCode,
+    "vp_dead_letters_total reason": ErrorType,
+    "call_class": [c.name.lower() for c in CallClass],
+}
+
+
+def _values_that_are_none(text: str) -> list[str]:
+    """Label values that no metric of ours can have. Where no table of them exists, one that stands nowhere in the code."""
+    literals = set(re.findall(r'"([a-z_ ]+)"', "".join(path.read_text() for path in (ROOT / "processor").rglob("*.py"))))
+    found = []
+    for metric, labels in re.findall(r"\b(vp_[a-z_]+|ALERTS)\{([^}]*)\}", text):
+        for label, value in re.findall(r'([a-z_]+)="([^"]*)"', labels):
+            known = VALUES.get(f"{metric} {label}", VALUES.get(label, literals))
+            if label not in FREE and value not in {str(v) for v in known}:
+                found.append(f'{metric}{{{label}="{value}"}}')
+    return found
+
+
+def test_every_label_value_in_the_tests_of_the_rules_exists() -> None:
+    text = (ROOT / "deploy/prometheus/rules_test.yml").read_text()
+    assert len(re.findall(r"\bvp_[a-z_]+\{", text)) > 30
+    assert _values_that_are_none(text) == []
+
+
+def test_a_label_value_that_does_not_exist_is_noticed() -> None:
+    told = [
+        'vp_dead_letters_total{reason="contract"}',
+        'vp_results_total{operation="amll",status="succeeded"}',
+        'vp_lives_total{end="nonsense_end"}',
+    ]
+    assert len(_values_that_are_none(" ".join(told))) == 3
 
 
 def test_every_metric_and_label_exists() -> None:

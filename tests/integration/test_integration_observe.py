@@ -44,7 +44,7 @@ def check_form(body: bytes) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         assert "CI" not in os.environ, "promtool is needed in CI"
-        return
+        pytest.skip("promtool is not here: all but the form of the exposition was checked (`make deploy-check` installs it)")
     done = subprocess.run([promtool, "check", "metrics"], input=body, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -144,3 +144,9 @@ def test_every_cause_of_a_block_is_told_and_bad(cause: BlockCause) -> None:
 def test_every_kind_has_its_words() -> None:
     assert STATES.keys() == set(FindingKind)
     assert {kind.area for kind in FindingKind} == set(Area)
+
+
+def test_a_single_429_shows_nobody_else_at_the_key() -> None:
+    assert not replace(CREATE, throttled_lately=1).foreign
+    assert replace(CREATE, throttled_lately=2).foreign
+    assert replace(CREATE, limit=599).foreign
