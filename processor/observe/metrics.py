@@ -192,4 +192,10 @@ TASK_UP = _gauge(
     "task_up", "1 while a task of the process runs, 0 once it has ended or while it waits to be started again", "task", unit="bool"
 )
 TASK_FAILURES = _counter("task_failures", "tasks that raised or returned unasked; the log says why, as `task_failed`", "task")
+CONNECTIONS_CLOSED = _counter(
+    "connections_closed",
+    "connections to our ports that were closed on a peer: too slow with a header, a body or the next request, or too many wait (`crowded`)",
+    "reason",
+    unit="connections",
+)
 BUILD = _gauge("build_info", "1, with the versions", "version", "python", "aiokafka", unit="bool")

@@ -23,7 +23,7 @@ class WebhookSettings(Group):
     secrets_file: Path | None = Field(
         None, description="file with one secret a line, the newest first; read again when it changes. Instead of the variable"
     )
-    body_bytes_max: int = Field(1024 * 1024, ge=4096, le=64 * 1024 * 1024, description="a longer delivery is refused")
+    body_bytes_max: int = Field(256 * 1024, ge=4096, le=64 * 1024 * 1024, description="a longer delivery is refused")
     tolerance_s: Seconds = Field(300.0, description="how far the signed time of a delivery may be from ours, both ways (Didit: 300)")
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ Publish = Callable[[bytes | None, bytes], Awaitable[None]]
 """Writes key and value to the events topic; returns after the brokers' acknowledgement, raises if there will be none."""
 
 _ATTEMPT_S = 600.0  # longer than Didit's three attempts take
-_UNDER_WAY_BYTES_MAX = 64 * 1024 * 1024
+_UNDER_WAY_BYTES_MAX = 16 * 1024 * 1024  # the producer may hold them once more
 _CLOSE_S = 2.0
 
 log = structlog.get_logger(__name__)

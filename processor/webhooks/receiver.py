@@ -16,17 +16,19 @@ import orjson
 import structlog
 from aiohttp import web
 
-from processor.contract.codes import ErrorCode
+from processor.byte_budget import ByteBudget
 from processor.observe import metrics
 from processor.stream.errors import origin
+from processor.webhooks.body import check_header, read_body
 from processor.webhooks.event_writer import EventWriter, Publish, WriteOutcome
 from processor.webhooks.events import Event, build_event
-from processor.webhooks.refusals import RefusedReason
-from processor.webhooks.signatures import SignatureRefused, Verified, verify
+from processor.webhooks.judge import Judge, JudgeBusyError
+from processor.webhooks.refusals import DeliveryRefusedError, RefusedReason
+from processor.webhooks.signatures import SignatureRefused, Verified
 
 _ANSWER_S = 4.0  # Didit waits 5; the rest is for the way there and back
-_IN_HAND_MAX = 200  # each may hold a whole body
-_INLINE_BYTES = 64 * 1024  # a longer body is judged in a thread, so that nonsense of a megabyte does not hold up the others
+_IN_HAND_MAX = 200  # signed deliveries that are being written
+_LARGE_BODIES_BYTES_MAX = 16 * 1024 * 1024  # all bodies of more than 32 KB together
 _QUIET_S = 1.0
 
 log = structlog.get_logger(__name__)
@@ -42,17 +44,9 @@ class ReceiverLimits:
         answer_s: every answer is given by then.
     """
 
-    body_bytes_max: int = 1024 * 1024
+    body_bytes_max: int = 256 * 1024
     tolerance_s: float = 300.0
     answer_s: float = _ANSWER_S
-
-
-class _RefusedError(Exception):
-    """Ends a delivery with an answer. Its texts hold nothing of the body."""
-
-    def __init__(self, reason: RefusedReason, advice: str | None = None, code: ErrorCode | None = None) -> None:
-        super().__init__(reason)
-        self.reason, self.advice, self.code = reason, advice or reason.advice, code
 
 
 class Receiver:
@@ -61,66 +55,60 @@ class Receiver:
     def __init__(self, publish: Publish, secrets: Callable[[], Sequence[bytes]], limits: ReceiverLimits, now: Callable[[], float]) -> None:
         self._secrets, self._limits, self._now = secrets, limits, now
         self._writer = EventWriter(publish, now=now)
+        self._judge = Judge(body_bytes_max=limits.body_bytes_max, tolerance_s=limits.tolerance_s)
+        self._large_bodies = ByteBudget(max(_LARGE_BODIES_BYTES_MAX, 4 * limits.body_bytes_max))
         self._in_hand = 0
         self._quiet_until: dict[str, float] = {}
         self._refused: Counter[RefusedReason] = Counter()  # since the start, by reason
 
     async def handle(self, request: web.Request) -> web.Response:
         """One delivery."""
-        self._in_hand += 1
         try:
-            return await self._answer(request)
-        except _RefusedError as refused:
-            return self._refuse(refused)
+            response = await self._answer(request)
+        except DeliveryRefusedError as refused:
+            response = self._refuse(refused)
         except Exception as exc:  # noqa: BLE001 - a fault of ours must not become a verdict on the delivery, nor a traceback that quotes it
             log.error("webhook_failed", error=type(exc).__name__, at=origin(exc))
             self._count_refusal(RefusedReason.INTERNAL)
-            return _json(RefusedReason.INTERNAL.status, {"error": RefusedReason.INTERNAL, "message": RefusedReason.INTERNAL.advice})
-        finally:
-            self._in_hand -= 1
+            response = _json(RefusedReason.INTERNAL.status, {"error": RefusedReason.INTERNAL, "message": RefusedReason.INTERNAL.advice})
+        if not request.content.is_eof():
+            response.force_close()  # nobody reads the rest
+        return response
 
     async def close(self, _app: web.Application) -> None:
         """End what is still being written."""
+        self._judge.close()
         await self._writer.close()
 
     async def _answer(self, request: web.Request) -> web.Response:
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._limits.answer_s
-        if self._in_hand > _IN_HAND_MAX:
-            raise _RefusedError(RefusedReason.BUSY)
+        check_header(request, size_bytes_max=self._limits.body_bytes_max)
         try:
             async with asyncio.timeout_at(ends):
-                body = await self._body(request)
-                verified = await self._verified(body, request)
+                verified = await self._verified(request)
         except TimeoutError:
-            raise _RefusedError(RefusedReason.SLOW) from None
-        event = build_event(verified)
-        _count_verified(verified, event)
-        outcome = "test" if _is_test(request) else await self._writer.write(event, within_s=ends - loop.time())
+            raise DeliveryRefusedError(RefusedReason.SLOW) from None
+        if self._in_hand >= _IN_HAND_MAX:
+            raise DeliveryRefusedError(RefusedReason.BUSY)
+        self._in_hand += 1
+        try:
+            event = build_event(verified)
+            _count_verified(verified, event)
+            outcome = "test" if _is_test(request) else await self._writer.write(event, within_s=ends - loop.time())
+        finally:
+            self._in_hand -= 1
         return self._send_response(verified, event, outcome)
 
-    async def _body(self, request: web.Request) -> bytes:
-        if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-            raise _RefusedError(RefusedReason.COMPRESSED)
-        if (request.content_length or 0) > self._limits.body_bytes_max:
-            raise _RefusedError(RefusedReason.TOO_LARGE)
-        try:
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise _RefusedError(RefusedReason.TOO_LARGE) from None
-        except (web.RequestPayloadError, ConnectionError):
-            raise _RefusedError(RefusedReason.INCOMPLETE) from None
-
-    async def _verified(self, body: bytes, request: web.Request) -> Verified:
-        secrets = self._secrets()
-
-        def judge() -> Verified | SignatureRefused:
-            limits = self._limits
-            return verify(body, request.headers, secrets, self._now(), tolerance_s=limits.tolerance_s, size_bytes_max=limits.body_bytes_max)
-
-        found = judge() if len(body) <= _INLINE_BYTES else await asyncio.to_thread(judge)
+    async def _verified(self, request: web.Request) -> Verified:
+        with self._large_bodies.reservation() as reservation:
+            body = await read_body(request, reservation, size_bytes_max=self._limits.body_bytes_max)
+            try:
+                found = await self._judge.judge(body, request.headers, self._secrets(), self._now())
+            except JudgeBusyError:
+                raise DeliveryRefusedError(RefusedReason.BUSY) from None
         if isinstance(found, SignatureRefused):
-            raise _RefusedError(found.reason, found.advice, found.code)
+            raise DeliveryRefusedError(found.reason, found.advice, found.code)
         return found
 
     def _send_response(self, verified: Verified, event: Event, outcome: WriteOutcome | str) -> web.Response:
@@ -130,7 +118,7 @@ class Receiver:
             return _json(200, {"outcome": str(outcome)})
         return _json(503, {"error": str(outcome), "message": "not written yet; send it again"})
 
-    def _refuse(self, refused: _RefusedError) -> web.Response:
+    def _refuse(self, refused: DeliveryRefusedError) -> web.Response:
         count = self._count_refusal(refused.reason)
         now = time.monotonic()
         if now >= self._quiet_until.get(refused.reason, now):  # anybody can send nonsense; it must not fill the disk
@@ -163,7 +151,7 @@ def build_receiver(
     """
     limits = limits or ReceiverLimits()
     receiver = Receiver(publish, secrets, limits, now)
-    app = web.Application(client_max_size=limits.body_bytes_max)
+    app = web.Application()
     app.router.add_post(path, receiver.handle)
     app.on_cleanup.append(receiver.close)
     return app

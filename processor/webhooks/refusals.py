@@ -8,6 +8,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
+from processor.contract.codes import ErrorCode
+
 
 class RefusedReason(StrEnum):
     """In the answer, in the log and as a label of metrics.
@@ -47,3 +49,11 @@ class RefusedReason(StrEnum):
     BUSY = "busy", 503, "too many deliveries are in hand; send it again"
     SLOW = "slow", 503, "the body did not come in time; send it again"
     INTERNAL = "internal", 503, "a fault of the receiver; send it again"
+
+
+class DeliveryRefusedError(Exception):
+    """Ends a delivery with an answer. Its texts hold nothing of the body; ``code`` is the JSON reader's."""
+
+    def __init__(self, reason: RefusedReason, advice: str | None = None, code: ErrorCode | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.advice, self.code = reason, advice or reason.advice, code

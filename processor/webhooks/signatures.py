@@ -3,7 +3,7 @@
 Didit signs a delivery three times (docs.didit.me/integration/webhooks; details as in its WordPress plug-in), and proxies may drop
 single headers, so each variant that is there is tried: ``X-Signature-V2`` over a canonical text, ``X-Signature`` over the bytes,
 ``X-Signature-Simple`` over four fields of the body. Freshness is judged on the ``timestamp`` in the body, because that one is
-signed; ``X-Timestamp`` is not and is never read.
+signed; ``X-Timestamp`` is not, and is read only to refuse a delivery that no signature over its bytes vouches for.
 
 Only what the matching signature covers is handed on: members are read again from the very text that was signed.
 """
@@ -66,6 +66,33 @@ class _Candidate:
     covered: bytes
 
 
+def given_signatures(headers: Mapping[str, str]) -> dict[Variant, bytes]:
+    """The signatures that a delivery brings; one without any is refused before its body is read."""
+    return {variant: bytes.fromhex(text) for variant, name in _HEADERS if _HEX_DIGEST.fullmatch(text := headers.get(name, "").strip())}
+
+
+def is_signed_as_sent(body: bytes, headers: Mapping[str, str], secrets: Sequence[bytes]) -> bool:
+    """Whether a signature covers the very bytes: cheap to see, and true of all that Didit sends and no proxy writes again.
+
+    Didit's own body is most often the canonical text, so ``X-Signature-V2`` may cover the bytes as well.
+    """
+    given = given_signatures(headers)
+    wanted = [given[variant] for variant in ("raw", "v2") if variant in given]
+    for secret in secrets if wanted else ():
+        digest = hmac.digest(secret, body, "sha256")
+        if any(hmac.compare_digest(digest, signature) for signature in wanted):
+            return True
+    return False
+
+
+def refused_by_header(headers: Mapping[str, str], now_s: float, *, tolerance_s: float) -> SignatureRefused | None:
+    """A delivery whose ``X-Timestamp`` is not fresh, which costs nothing to see; believed only where it refuses, as nobody signs it."""
+    text = headers.get("X-Timestamp", "").strip()
+    if not _SECONDS.fullmatch(text) or abs(now_s - int(text)) <= tolerance_s:
+        return None
+    return _refused(RefusedReason.STALE if int(text) < now_s else RefusedReason.EARLY)
+
+
 def verify(
     body: bytes, headers: Mapping[str, str], secrets: Sequence[bytes], now_s: float, *, tolerance_s: float, size_bytes_max: int
 ) -> Verified | SignatureRefused:
@@ -79,15 +106,15 @@ def verify(
         tolerance_s: how far the signed time may be from ``now_s``, both ways (Didit: 300).
         size_bytes_max: a longer body is refused, and a longer canonical text is not tried.
     """
+    given = given_signatures(headers)
+    if not given:
+        return _refused(RefusedReason.UNSIGNED)
     try:
         value = loads(body, depth_max=_DEPTH_MAX, size_bytes_max=size_bytes_max)
     except JsonError as fault:
         return SignatureRefused(RefusedReason.NOT_JSON, fault.message, fault.code)
     if not isinstance(value, dict):
         return _refused(RefusedReason.NOT_OBJECT)
-    given = {variant: bytes.fromhex(text) for variant, name in _HEADERS if _HEX_DIGEST.fullmatch(text := headers.get(name, "").strip())}
-    if not given:
-        return _refused(RefusedReason.UNSIGNED)
     for candidate in _candidates(body, value, given, size_bytes_max):
         for rotation, secret in enumerate(secrets):
             if hmac.compare_digest(hmac.digest(secret, candidate.covered, "sha256"), candidate.given):

@@ -14,6 +14,7 @@ from processor.observe.metrics import TABLE
 BOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 # what a dashboard cannot show in a useful way, or shows under another name
 UNSHOWN = {
+    "vp_connections_closed_total": "rare; an attack on a port, or an ingress with a longer keep-alive than ours",
     "vp_budget_window_seconds": "a constant",
     "vp_budget_live_weight": "the pacer's own view; use and limit are shown",
     "vp_lag_records": "of each partition; `processor lag`",

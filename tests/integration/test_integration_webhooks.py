@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -235,6 +236,42 @@ async def test_a_start_that_cannot_work_says_why(kafka: LocalKafka, tmp_path: Pa
         found.process.start()
         assert await asyncio.to_thread(found.process.child.wait, 30.0) == 2
         assert "VP_WEBHOOKS__SECRETS: is missing (or set VP_WEBHOOKS__SECRETS_FILE)" in found.process.log_path.read_text()
+
+
+_MEMORY_MB_MAX = 256  # the limit of deploy/k8s/components/webhooks
+
+
+def _peak_mb(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
+
+
+def _sent_away(process: ProcessorProcess) -> float:
+    """Deliveries that were refused, and connections that were closed."""
+    _, text = process.get("/metrics")
+    names = (b"vp_webhooks_refused_total{", b"vp_connections_closed_total{")
+    return sum(float(line.rsplit(b" ", 1)[1]) for line in text.splitlines() if line.startswith(names))
+
+
+async def test_whoever_reaches_the_port_stops_no_honest_delivery_and_exhausts_no_memory(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with hooks(kafka, tmp_path) as found:
+        await found.start()
+        assert await found.post(*signed(fresh())) == 200
+        program, took = Path(__file__).parent.parent / "webhook_attack.py", []
+        attack = await asyncio.create_subprocess_exec(sys.executable, str(program), found.url.split(":")[2].split("/")[0])
+        try:
+            async with asyncio.timeout(20.0):
+                while await asyncio.to_thread(_sent_away, found.process) < 300:  # it is in full swing
+                    await asyncio.sleep(0.1)
+            for _ in range(10):
+                begin = time.monotonic()
+                assert await found.post(*signed(fresh())) == 200
+                took.append(time.monotonic() - begin)
+        finally:
+            attack.kill()
+            await attack.wait()
+        assert max(took) < 4.0, took
+        peak_mb = _peak_mb(found.process.child.pid)
+        assert peak_mb < _MEMORY_MB_MAX, f"{peak_mb} MB"
 
 
 async def _until_taken(found: Hooks, members: dict[str, Any]) -> int:

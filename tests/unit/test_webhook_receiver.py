@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from structlog.testing import capture_logs
 
 from processor.settings import ConfigurationError, WebhookSettings
 from processor.webhooks import event_writer
+from processor.webhooks import judge as judge_module
 from processor.webhooks import receiver as receiver_module
 from processor.webhooks.event_writer import EventWriter, WriteOutcome
 from processor.webhooks.events import build_event
@@ -152,6 +154,9 @@ async def test_sizes_encodings_methods_and_paths() -> None:
         assert post.counted("webhooks_refused") == {"too_large": 2, "compressed": 2}
 
 
+SIGNED_HEAD = b"POST /webhooks/didit HTTP/1.1\r\nHost: x\r\nX-Signature-V2: " + b"0" * 64 + b"\r\n"
+
+
 async def raw(post: Post, request: bytes, *, close: bool = False) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(post.url.split(":")[2].split("/")[0]))
     writer.write(request)
@@ -164,16 +169,89 @@ async def raw(post: Post, request: bytes, *, close: bool = False) -> bytes:
 
 async def test_a_body_that_does_not_come_is_answered_in_time(caplog: pytest.LogCaptureFixture) -> None:
     async with receiving(answer_s=0.3) as post:
-        head = b"POST /webhooks/didit HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+        head = SIGNED_HEAD + b"Content-Length: 100\r\n\r\n"
         assert (await raw(post, head + b"{")).startswith(b"HTTP/1.1 503")
         await raw(post, head + b"{", close=True)
-        chunked = b"POST /webhooks/didit HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        chunked = SIGNED_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
         with caplog.at_level("DEBUG"):
             assert b" 400 " in await raw(post, chunked + b"zz\r\nnonsense\r\n")
             assert b" 400 " in await raw(post, b"no such thing as HTTP\r\n\r\n")
         assert not [record for record in caplog.records if record.name.startswith("aiohttp")], "they would quote what came"
         assert (await post(*signed(delivery())))[0] == 200, "the receiver is well"
         assert post.topic.calls == 1
+
+
+async def test_without_a_signature_nothing_of_the_body_is_waited_for() -> None:
+    async with receiving() as post:
+        head = b"POST /webhooks/didit HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+        begin = time.monotonic()
+        assert (await raw(post, head + b"{")).startswith(b"HTTP/1.1 401")
+        assert time.monotonic() - begin < 2.0, "the body never came"
+        assert post.counted("webhooks_refused") == {"unsigned": 1}
+
+
+async def test_a_time_in_the_header_only_refuses_what_no_signature_over_the_bytes_vouches_for() -> None:
+    async with receiving() as post:
+        old = {"X-Timestamp": str(NOW - 400)}
+        assert (await post(*_with(signed(delivery()), old)))[0] == 200, "the signed time counts"
+        body = b'{"a":' + b"[" * 100 + b"]" * 100 + b"}"  # would be not_json, were it read
+        status, answer = await post(body, old | {"X-Signature-V2": "0" * 64})
+        assert (status, answer["error"]) == (401, "stale")
+        status, answer = await post(body, {"X-Timestamp": str(NOW + 400), "X-Signature-V2": "0" * 64})
+        assert (status, answer["error"]) == (401, "early")
+        assert (await post(body, {"X-Timestamp": "soon", "X-Signature-V2": "0" * 64}))[0] == 400
+
+
+def _with(signed_: tuple[bytes, dict[str, str]], more: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    return signed_[0], signed_[1] | more
+
+
+async def test_large_unproven_bodies_are_judged_one_at_a_time_and_hold_up_no_signed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    judging, go = threading.Event(), threading.Event()
+
+    def slow_verify(body: bytes, *args: Any, **more: Any) -> Any:
+        if len(body) > 64 * 1024 and b"nonsense" in body:
+            judging.set()
+            go.wait(10.0)
+        return verify(body, *args, **more)
+
+    monkeypatch.setattr(judge_module, "verify", slow_verify)
+    async with receiving(answer_s=0.5) as post:
+        nonsense, head = b'"nonsense' + b" " * 100_000 + b'"', {"X-Signature-V2": "0" * 64}
+        first = asyncio.create_task(post(nonsense, head))
+        await asyncio.to_thread(judging.wait, 5.0)
+        status, answer = await post(nonsense, head)
+        assert (status, answer["error"]) == (503, "busy"), "another one is in hand"
+        assert (await post(*signed(delivery(vendor_data="x" * 100_000))))[0] == 200, "a signed one is not in its way"
+        assert (await first)[0] == 503, "given up in time"
+        assert (await post(nonsense, head))[1]["error"] == "busy", "what was given up still costs, so it still counts"
+        go.set()
+        async with asyncio.timeout(5.0):
+            while (await post(nonsense, head))[0] == 503:
+                await asyncio.sleep(0)
+
+
+async def test_large_bodies_are_bounded_in_bytes_and_leave_room_for_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_module, "_LARGE_BODIES_BYTES_MAX", 0)
+    async with receiving(body_bytes_max=100_000, answer_s=3.0) as post:  # 400 000 bytes in all: two at once
+        port, part = int(post.url.split(":")[2].split("/")[0]), b"x" * 80_000
+        slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for _, writer in slow:
+            writer.write(SIGNED_HEAD + b"Content-Length: 100000\r\n\r\n" + part)
+            await writer.drain()
+        async with asyncio.timeout(3.0):
+            while True:
+                begin = time.monotonic()
+                status, answer = await post(*signed(delivery(vendor_data="x" * 90_000, event_id=str(begin))))
+                if status == 503:
+                    break
+        assert answer["error"] == "busy"
+        assert (await post(*signed(delivery(status="Declined", event_id="small"))))[0] == 200
+        for _, writer in slow:
+            writer.close()
+        async with asyncio.timeout(3.0):
+            while (await post(*signed(delivery(status="In Review", vendor_data="x" * 90_000, event_id="e-9"))))[0] != 200:
+                await asyncio.sleep(0)
 
 
 async def test_more_deliveries_than_can_be_in_hand_are_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +283,7 @@ async def test_nonsense_does_not_fill_the_log() -> None:
     async with receiving() as post:
         with capture_logs() as logs:
             for _ in range(50):
-                assert (await post(b"nonsense"))[0] == 400
+                assert (await post(b"nonsense", {"X-Signature": "0" * 64}))[0] == 400
         assert 1 <= len(logs) <= 10
         assert logs[0] == {
             "event": "webhook_refused",
