@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from processor.cli import render_budget
 from processor.cli.kafka import kafka_or_fail
-from processor.cli.options import settings_or_fail
+from processor.cli.options import settings_or_fail, write_json
 from processor.monitoring.factories import read_budget
 
 app = typer.Typer()
@@ -27,6 +26,6 @@ def budget(
     with kafka_or_fail():
         view = asyncio.run(read_budget(settings))
     if as_json:
-        sys.stdout.buffer.write(render_budget.as_json(view) + b"\n")
+        write_json(render_budget.as_json(view))
     else:
         Console().print(render_budget.as_table(view))

@@ -34,7 +34,7 @@ from processor.cli.dead_letter_options import (
     read_selection,
 )
 from processor.cli.kafka import FAILED
-from processor.cli.options import fail, login, settings_or_fail
+from processor.cli.options import fail, login, settings_or_fail, write_json
 from processor.clock import clock_ms
 from processor.contract.decode import read_request_id
 from processor.contract.redaction import masked_request
@@ -73,7 +73,7 @@ def list_dead_letters(
     found = select(index.dead_letters, replace(selection, count_max=None), statuses=statuses)
     if as_json:
         for dead_letter in found[:limit]:
-            sys.stdout.buffer.write(render_dead_letters.dead_letter_json(dead_letter) + b"\n")
+            write_json(render_dead_letters.dead_letter_json(dead_letter))
         return
     console = render_dead_letters.console()
     if found:
@@ -103,7 +103,7 @@ def show(
         sys.stdout.buffer.write(record.value or b"")
     elif as_json:
         shown = {**orjson.loads(render_dead_letters.dead_letter_json(dead_letter)), "request": masked_request(record.value)}
-        sys.stdout.buffer.write(orjson.dumps(shown) + b"\n")
+        write_json(orjson.dumps(shown))
     else:
         render_dead_letters.console().print(render_dead_letters.render_dead_letter(dead_letter, masked_request(record.value)))
 
@@ -203,7 +203,7 @@ def find(
     with explain_errors():
         found = asyncio.run(request_history(settings, request_id))
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(asdict(found)) + b"\n")
+        write_json(orjson.dumps(asdict(found)))
     else:
         render_dead_letters.console().print(render_dead_letters.render_request_history(found))
     raise typer.Exit(0 if found.steps else FAILED)

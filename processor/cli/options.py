@@ -5,10 +5,12 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import sys
 from typing import NoReturn
 
 import typer
 
+from processor.monitoring.formatting import one_line_json
 from processor.settings import ConfigurationError, Settings, load_settings
 
 _UNUSABLE = 2
@@ -26,6 +28,11 @@ def settings_or_fail() -> Settings:
         return load_settings()
     except ConfigurationError as exc:
         fail(str(exc))
+
+
+def write_json(text: bytes) -> None:
+    """One JSON value as a line of stdout, with nothing in it that a terminal would act on."""
+    sys.stdout.buffer.write(one_line_json(text) + b"\n")
 
 
 def login() -> str:

@@ -132,8 +132,8 @@ def _document(document: Mapping[str, Any] | None) -> RenderableType:
 
 
 def plain_lines(text: str) -> RenderableType:
-    """Several lines, verbatim."""
-    return Group(*(plain(line) for line in text.splitlines()))
+    """Several lines, verbatim; no other character than the line feed begins one."""
+    return Group(*(plain(line) for line in text.split("\n")))
 
 
 def _status(dead_letter: DeadLetter) -> Text:

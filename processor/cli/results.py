@@ -10,7 +10,7 @@ import typer
 
 from processor.cli.dead_letters import find
 from processor.cli.kafka import audible_clients, kafka_or_fail
-from processor.cli.options import settings_or_fail
+from processor.cli.options import settings_or_fail, write_json
 from processor.client.topics import read_topics, topic_reader
 from processor.settings import Settings
 from processor.stream.topics import topic_names
@@ -45,7 +45,7 @@ async def _print_results(settings: Settings, *, follow: bool, from_end: bool) ->
         audible_clients()
         while True:
             for record in await read_topics(reader, wait_s=0.5):
-                sys.stdout.buffer.write((record.value or b"null") + b"\n")
+                write_json(record.value or b"null")
             sys.stdout.buffer.flush()
             if not follow and all((reader.position(tp) or 0) >= end for tp, (_, end) in bounds.items()):
                 return

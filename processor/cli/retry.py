@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from processor.cli import render_retry
 from processor.cli.kafka import kafka_or_fail
-from processor.cli.options import fail, login, settings_or_fail
+from processor.cli.options import fail, login, settings_or_fail, write_json
 from processor.clock import clock_ms
 from processor.contract.schemas import operations as known
 from processor.contract.times import DURATION_FORM, parse_duration
@@ -55,7 +55,7 @@ def retry_list(
     now_ms = clock_ms()
     view = delayed_view(found, now_ms, complete=index.complete)
     if as_json:
-        sys.stdout.buffer.write(render_retry.as_json(view, found[:limit], now_ms) + b"\n")
+        write_json(render_retry.as_json(view, found[:limit], now_ms))
         return
     rows = found[: limit or 50]
     if rows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from processor.cli import render_status
 from processor.cli.kafka import kafka_or_fail
-from processor.cli.options import settings_or_fail
+from processor.cli.options import settings_or_fail, write_json
 from processor.monitoring.factories import monitor_for_command
 from processor.monitoring.monitor import GroupMonitor
 from processor.stream.errors import KafkaFailedError
@@ -31,7 +30,7 @@ def status(*, as_json: AsJson = False) -> None:
     async def show(monitor: GroupMonitor) -> None:
         seen = await monitor.overview()
         if as_json:
-            sys.stdout.buffer.write(render_status.as_json(seen) + b"\n")
+            write_json(render_status.as_json(seen))
         else:
             Console().print(render_status.screen(seen))
 
@@ -46,7 +45,7 @@ def lag(*, as_json: AsJson = False) -> None:
         survey = await monitor.survey()
         partitions = survey.partitions
         if as_json:
-            sys.stdout.buffer.write(orjson.dumps({"partitions": partitions, "blocked": survey.blocked}) + b"\n")
+            write_json(orjson.dumps({"partitions": partitions, "blocked": survey.blocked}))
         else:
             Console().print(render_status.lag_table(partitions, survey.blocked))
             typer.echo(f"{sum(p.unfinished for p in partitions)} records are not done; `processor status` says how long they take")

@@ -6,12 +6,14 @@ import asyncio
 import csv
 import hashlib
 import json
+import os
+import stat
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import orjson
 
@@ -146,7 +148,7 @@ class Batch:
             self._on_progress(self.progress)
             publishing = asyncio.get_running_loop().create_task(self._publish(state))
             try:
-                with self._target.open("ab") as out:
+                with open_private(self._target, "ab") as out:
                     await self._collect(reader, publishing, out)
             finally:
                 publishing.cancel()
@@ -164,7 +166,8 @@ class Batch:
             raise BatchError(f"{self._target} was begun with another input; name another file, or remove it and {self._state_path}")
         whole = self._target.read_bytes() if self._target.exists() else b""
         kept = whole[: whole.rfind(b"\n") + 1]  # a line that was cut by the end of the process is written again
-        self._target.write_bytes(kept)
+        with open_private(self._target, "wb") as file:
+            file.write(kept)
         for line in kept.splitlines():
             self._note(orjson.loads(line))
         return state
@@ -196,8 +199,17 @@ class Batch:
 
     def _save(self, state: Mapping[str, Any]) -> None:
         fresh = self._state_path.with_name(self._state_path.name + ".new")
-        fresh.write_text(json.dumps(state))
+        with open_private(fresh, "wb") as file:
+            file.write(orjson.dumps(state))
         fresh.replace(self._state_path)
+
+
+def open_private(path: Path, mode: Literal["wb", "ab"]) -> BinaryIO:
+    """Open for writing what nobody but its owner may read (mode 600): a new file from its first byte on, one that is there from now on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if mode == "wb" else os.O_APPEND) | os.O_CLOEXEC, 0o600)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, mode)
 
 
 def _rows(path: Path, operation: str | None) -> Iterator[tuple[int, bytes]]:

@@ -6,6 +6,7 @@ cookies are SameSite=Strict, and every form carries a token and is checked for w
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -20,13 +21,13 @@ from urllib.parse import urlsplit
 import structlog
 from aiohttp import web
 
+from processor.console.sign_in_tries import SignInTries
 from processor.settings import ObserveSettings
 
 SESSION_S = 8 * 3600
 _SESSIONS_MAX = 100
 _TOKEN_LENGTH_MIN = 16
-_TRIES_BURST, _TRIES_A_SECOND = 5.0, 1.0
-_ADDRESSES_MAX = 256
+_TRY_COOKIE_CHARS_MAX = 64
 _FORWARDED = "X-Forwarded-Proto"
 
 log = structlog.get_logger(__name__)
@@ -59,10 +60,10 @@ class Access:
         self._file = settings.token_file
         self._clock = clock
         self._sessions: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # id -> end, digest of the token that opened it
-        self._tries = Tries(clock)
+        self._tries = SignInTries()
         self._secret = secrets.token_bytes(32)
 
-    def user(self, request: web.Request) -> PageUser:
+    async def user(self, request: web.Request) -> PageUser:
         """Who asks.
 
         Raises:
@@ -73,7 +74,7 @@ class Access:
             return self._neighbour(request)
         kind, _, given = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
-            self._compare(given.strip(), wanted, request)
+            await self._compare(given.strip(), wanted, request)
             return PageUser("", signed_in=False, by_header=True)
         session = request.cookies.get(cookie_name(request), "")
         ends, opened_by = self._sessions.get(session, (0.0, b""))
@@ -82,7 +83,7 @@ class Access:
             raise DeniedError(401, "Sign in with the operators' token.", login=True)
         return PageUser(self._csrf(session), signed_in=True)
 
-    def sign_in(self, given: str, request: web.Request) -> str:
+    async def sign_in(self, given: str, request: web.Request) -> str:
         """Open a session and give its id.
 
         Raises:
@@ -91,7 +92,7 @@ class Access:
         wanted = self._wanted()
         if wanted is None:
             raise DeniedError(404, "No token is configured; there is nothing to sign in to.")
-        self._compare(given.strip(), wanted, request)
+        await self._compare(given.strip(), wanted, request)
         now = self._clock()
         for session in [s for s, (ends, _) in self._sessions.items() if ends <= now]:
             del self._sessions[session]
@@ -134,39 +135,23 @@ class Access:
                 raise DeniedError(503, "VP_OBSERVE__TOKEN_FILE cannot be read or holds less than 16 characters: nobody can sign in.")
         return None if token is None else _digest(token.strip())
 
-    def _compare(self, given: str, wanted: bytes, request: web.Request) -> None:
-        if not self._tries.allowed(request.remote or ""):
-            raise DeniedError(429, "Too many tries. Wait some seconds, then try again.", login=True)
+    async def _compare(self, given: str, wanted: bytes, request: web.Request) -> None:
+        key = _try_key(request)
+        wait_s = self._tries.begin(key, self._clock())
+        if wait_s is None:
+            raise DeniedError(429, "Too many tries at once. Wait some seconds, then try again.", login=True)
+        if wait_s:
+            try:
+                await asyncio.sleep(wait_s)
+            finally:
+                self._tries.end_wait(key)
         if not hmac.compare_digest(_digest(given), wanted):
-            self._tries.failed(request.remote or "")
+            self._tries.failed(key, self._clock())
             log.warning("page_refused", route=request.path)
             raise DeniedError(401, "This is not the operators' token.", login=True)
 
     def _csrf(self, session: str) -> str:
         return hmac.new(self._secret, session.encode(), hashlib.sha256).hexdigest()
-
-
-class Tries:
-    """Failed tries of each address: some at once, then one a second. Remembers the last addresses only."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> tries left, at
-
-    def allowed(self, address: str) -> bool:
-        """Whether one more may be made."""
-        return self._now_left(address) >= 1.0
-
-    def failed(self, address: str) -> None:
-        """Count one that was wrong."""
-        self._left[address] = (self._now_left(address) - 1.0, self._clock())
-        self._left.move_to_end(address)
-        while len(self._left) > _ADDRESSES_MAX:
-            self._left.popitem(last=False)
-
-    def _now_left(self, address: str) -> float:
-        left, at = self._left.get(address, (_TRIES_BURST, self._clock()))
-        return min(_TRIES_BURST, left + (self._clock() - at) * _TRIES_A_SECOND)
 
 
 def check_origin(request: web.Request) -> None:
@@ -193,6 +178,17 @@ def cookie_name(request: web.Request) -> str:
     """Cookies do not tell ports apart; two replicas forwarded to one machine must not sign each other out."""
     port = request.host.rpartition(":")[2]
     return f"vp_session_{port}" if port.isascii() and port.isdigit() else "vp_session"
+
+
+def try_cookie_name(request: web.Request) -> str:
+    """The cookie by which tries of one browser are told from those of others behind its address."""
+    return cookie_name(request).replace("session", "try", 1)
+
+
+def _try_key(request: web.Request) -> str:
+    """Who tries: anybody may invent a cookie, but gains no more by it than a few tries of those that all share."""
+    cookie = request.cookies.get(try_cookie_name(request), "")[:_TRY_COOKIE_CHARS_MAX]
+    return f"browser {cookie}" if cookie else f"address {request.remote}"
 
 
 def host_of(header: str) -> str:

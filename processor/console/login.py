@@ -10,7 +10,7 @@ from processor.console.context import PageContext, PageRequest, PageView
 
 async def sign_in(page_context: PageContext, page_request: PageRequest) -> PageView:
     """Take the token, open a session, and go back to the page that asked for it."""
-    session = page_context.access.sign_in(page_request.fields.get("token", ""), page_request.http)
+    session = await page_context.access.sign_in(page_request.fields.get("token", ""), page_request.http)
     answer = web.HTTPSeeOther(_back(page_request.fields.get("back", "/")))
     answer.set_cookie(
         cookie_name(page_request.http),

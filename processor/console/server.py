@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from multidict import MultiDict, MultiMapping
 
 from processor.console import dead_letters, views
 from processor.console.actions import Actions
-from processor.console.auth import Access, DeniedError, PageUser, check_origin
+from processor.console.auth import Access, DeniedError, PageUser, check_origin, is_secure, try_cookie_name
 from processor.console.context import PageContext, PageRequest, PageView, message
 from processor.console.faults import LoggedFaultError, log_fault
 from processor.console.forms import BadInputError
@@ -88,7 +89,7 @@ class _Handlers:
 
     def read(self, view: View) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def show(request: web.Request) -> PageView:
-            page_request = self._page_request(request, self._context.access.user(request))
+            page_request = self._page_request(request, await self._context.access.user(request))
             if view is views.overview:  # it has its own bound, and must not wait behind slow searches
                 return await view(self._context, page_request)
             async with self._seats:
@@ -98,7 +99,7 @@ class _Handlers:
 
     def action(self, view: View) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def show(request: web.Request) -> PageView:
-            user = self._context.access.user(request)
+            user = await self._context.access.user(request)
             check_origin(request)
             fields = await _fields(request)
             self._context.access.check_form(user, str(fields.get("csrf", "")))
@@ -127,13 +128,16 @@ class _Handlers:
             except Exception as exc:  # noqa: BLE001 - every failure has its page; its own text is shown only where it is ours
                 shown, stranger = _failure(exc, request), isinstance(exc, DeniedError) and exc.login
             # who was not let in is not judged once more: that would count as another try
-            return self._context.render(shown, self._page_request(request, None if stranger else self._known(request)))
+            response = self._context.render(shown, self._page_request(request, None if stranger else await self._known(request)))
+            if stranger and (name := try_cookie_name(request)) not in request.cookies:
+                response.set_cookie(name, secrets.token_urlsafe(16), path="/", httponly=True, samesite="Strict", secure=is_secure(request))
+            return response
 
         return handle
 
-    def _known(self, request: web.Request) -> PageUser | None:
+    async def _known(self, request: web.Request) -> PageUser | None:
         try:
-            return self._context.access.user(request)
+            return await self._context.access.user(request)
         except DeniedError:
             return None
 

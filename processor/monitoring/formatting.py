@@ -26,6 +26,21 @@ def percent(part: float, whole: float) -> str:
     return f"{shown}{_THIN}%"
 
 
+def one_line_json(text: bytes) -> bytes:
+    r"""JSON on one line for a terminal: the same value, with whatever a terminal would act on as ``\u`` escapes.
+
+    JSON leaves line separators (U+2028, U+2029, U+0085), C1 codes and bidi controls as they are, which forge lines or reorder them.
+    """
+    if text.isascii() and b"\x7f" not in text:
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _json_escape(c) for c in text.decode(errors="replace")).encode()
+
+
+def _json_escape(char: str) -> str:
+    units = char.encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
 def verbatim(text: str) -> str:
     """Text from outside as it is, but for what a terminal would act on."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

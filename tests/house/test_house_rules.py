@@ -79,6 +79,7 @@ PURE = [
     "console/ports.py",
     "console/summary.py",
     "console/filters.py",
+    "console/sign_in_tries.py",
     "repair/model.py",
     "repair/plan.py",
     "repair/history_steps.py",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.client.batch import Batch, BatchError, read_batch, time_left_s
+from processor.client.batch import Batch, BatchError, open_private, read_batch, time_left_s
 from processor.client.topics import RequestsFileError
 from processor.settings import load_settings
 
@@ -84,3 +84,13 @@ async def test_a_target_of_another_batch_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(BatchError, match="another input"):
         await Batch(load_settings(), source, target, items).run(lambda _: None)
     assert target.read_text() == "{}\n"
+
+
+def test_results_are_for_their_owner_alone(tmp_path: Path) -> None:
+    old = written(tmp_path, "old.jsonl", "{}\n")
+    old.chmod(0o644)
+    for path, mode, then in ((tmp_path / "new.jsonl", "wb", b"x"), (old, "ab", b"{}\nx"), (old, "wb", b"x")):
+        with open_private(path, mode) as file:  # type: ignore[arg-type]
+            assert path.stat().st_mode & 0o777 == 0o600, "from its first byte on"
+            file.write(b"x")
+        assert path.read_bytes() == then

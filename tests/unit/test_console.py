@@ -15,7 +15,7 @@ import pytest
 from operating import NOW_MS, TOKEN, Memory, dead_letter, full, operating
 from structlog.testing import capture_logs
 
-from processor.console import server
+from processor.console import server, sign_in_tries
 from processor.contract.records import Source
 from processor.repair.model import DeadLetterStatus, HistoryEntry, RequestHistory
 
@@ -135,23 +135,44 @@ async def test_a_session_ends_with_its_token(tmp_path: Path) -> None:
             assert "VP_OBSERVE__TOKEN_FILE" in text
 
 
-async def test_wrong_tokens_are_few_and_their_text_is_nowhere() -> None:
+async def test_wrong_tokens_wait_longer_and_longer_and_their_text_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sign_in_tries, "FIRST_WAIT_S", 0.2)
     async with operating(full(), token=TOKEN) as url, open_visitor() as session:
         visitor = PageUser(url, session)
         with capture_logs() as logs:
             found = [(await visitor.post("/sign-in", {"token": f"guess-number-{n}-of-many"})) for n in range(8)]
-        assert [status for status, _ in found] == [401] * 5 + [429] * 3
+        assert [status for status, _ in found] == [401] * 8
         assert "guess" not in str(found) + str(logs)
-        assert [entry["event"] for entry in logs] == ["page_refused"] * 5
-        assert (await visitor.post("/sign-in", {"token": TOKEN}))[0] == 429, "also the right one waits"
+        assert [entry["event"] for entry in logs] == ["page_refused"] * 8
+        begin = time.monotonic()
+        assert (await visitor.post("/sign-in", {"token": TOKEN}))[0] == 303
+        assert time.monotonic() - begin > 0.2, "the right one waits, and gets in"
+
+
+async def test_wrong_tokens_of_a_stranger_behind_one_ingress_keep_no_operator_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sign_in_tries, "FIRST_WAIT_S", 1000.0)
+    monkeypatch.setattr(sign_in_tries, "WAIT_S_MAX", 1000.0)
+    async with operating(full(), token=TOKEN) as url, open_visitor() as stranger, open_visitor() as session, open_visitor() as third:
+        for n in range(6):  # the first one of its address, five of its browser
+            assert (await PageUser(url, stranger).post("/sign-in", {"token": f"guess-number-{n}-of-many"}))[0] == 401
+        guesses = [asyncio.create_task(PageUser(url, stranger).post("/sign-in", {"token": "one-more-guess-of-many"})) for _ in range(8)]
+        await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED)
+        operator = PageUser(url, session)
+        assert (await operator.get("/"))[0] == 401, "the form, and a cookie that tells this browser from the others"
+        assert (await operator.post("/sign-in", {"token": TOKEN}))[0] == 303
+        assert (await operator.get("/"))[0] == 200
+        assert (await PageUser(url, third).get("/", Authorization=f"Bearer {TOKEN}"))[0] == 200
+        assert {task.result()[0] for task in guesses if task.done()} == {429}
+        for task in guesses:
+            task.cancel()
 
 
 async def test_a_wrong_header_is_one_try() -> None:
     async with operating(full(), token=TOKEN) as url, aiohttp.ClientSession() as session:
         with capture_logs() as logs:
-            found = [(await PageUser(url, session).get("/", Authorization="Bearer wrong-but-long-enough"))[0] for _ in range(7)]
-        assert found == [401] * 5 + [429] * 2
-        assert [entry["event"] for entry in logs] == ["page_refused"] * 5
+            found = [(await PageUser(url, session).get("/", Authorization="Bearer wrong-but-long-enough"))[0] for _ in range(6)]
+        assert found == [401] * 6
+        assert [entry["event"] for entry in logs] == ["page_refused"] * 6
 
 
 async def test_scripts_use_a_header() -> None:

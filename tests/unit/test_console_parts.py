@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 from multidict import MultiDict
 from operating import NOW_MS, Memory, busy, quiet, samples, scope, waits
@@ -16,7 +16,7 @@ from processor.budget.view import BreakerView, BudgetView
 from processor.console import actions as actions_module
 from processor.console import overview_cache as latest_module
 from processor.console.actions import Actions, new_action_id
-from processor.console.auth import Tries, host_of, is_loopback
+from processor.console.auth import host_of, is_loopback
 from processor.console.chart import bar, usage_chart
 from processor.console.forms import (
     BadInputError,
@@ -33,7 +33,7 @@ from processor.console.ports import RefusedError
 from processor.console.summary import summarize
 from processor.monitoring.delayed_view import delayed_view
 from processor.monitoring.diagnosis import Tone
-from processor.monitoring.formatting import count, number, percent
+from processor.monitoring.formatting import count, number, one_line_json, percent, verbatim
 from processor.monitoring.model import DrainView, Overview, PartitionView
 from processor.repair.model import REPLAYS_MAX, RepairSummary, Selection
 
@@ -300,28 +300,19 @@ async def test_acts_under_way_are_bounded_and_end_with_the_process(monkeypatch: 
     assert asyncio.all_tasks() == before
 
 
-def test_tries_are_few_and_come_back() -> None:
-    now = 0.0
-    clock: Callable[[], float] = lambda: now  # noqa: E731 - a clock that the test turns
-    tries = Tries(clock)
-    for _ in range(5):
-        assert tries.allowed("a")
-        tries.failed("a")
-    assert not tries.allowed("a")
-    assert tries.allowed("b"), "one address does not lock another out"
-    now = 1.0
-    assert tries.allowed("a")
-    tries.failed("a")
-    assert not tries.allowed("a")
-    for n in range(255):
-        tries.failed(str(n))
-    assert not tries.allowed("a"), "the last 256 addresses are known"
-    tries.failed("one more")
-    assert tries.allowed("a"), "and no more: memory is bounded"
-
-
 def test_loopback_names() -> None:
     assert all(is_loopback(host_of(h)) for h in ("localhost", "localhost:8070", "127.0.0.1:8070", "[::1]:8070", "127.8.8.8", "LOCALHOST"))
     assert not any(
         is_loopback(host_of(h)) for h in ("", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[", "10.0.0.1")
     )
+
+
+@pytest.mark.parametrize("char", [*"\u2028\u2029\x85\x1b\x7f\x9b\u202a\u202e\u2066\u2069\u200e\u200f\u061c\ufeff\r\n", "\U000e0001"])
+def test_nothing_that_a_terminal_acts_on_is_left_in_a_text_or_in_json(char: str) -> None:
+    text = f"a{char}b é \U0001f600"
+    assert char not in verbatim(text)
+    written = one_line_json(orjson.dumps({"request_id": text, text: [text]}))
+    assert char.encode() not in written
+    assert orjson.loads(written) == {"request_id": text, text: [text]}, "the same value"
+    assert len(written.decode().splitlines()) == 1
+    assert "é \U0001f600" in written.decode()
