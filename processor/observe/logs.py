@@ -26,6 +26,9 @@ _MASKED_PARTS = (
 _PLAIN = frozenset({"logger_name", "topic_name", "partition", "value_bytes", "key_id"})
 
 
+_in_force: list[LogThinner] = []  # one at most: the set-up of the process
+
+
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Mask fields by name and cut long texts (a structlog processor)."""
     for field, content in event.items():
@@ -43,7 +46,7 @@ def _render(_logger: object, _method: str, event: MutableMapping[str, Any]) -> s
 def configure_logs(settings: LogSettings) -> LogThinner:
     """Set up structlog and route the standard library's loggers (aiokafka, aiohttp, asyncio) through it.
 
-    Returns what counts repeated lines; its ``flush`` is to be called now and then, e.g. each second.
+    Returns what counts repeated lines; ``flush_repeated`` is to be called now and then, e.g. each second.
     """
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
@@ -70,5 +73,12 @@ def configure_logs(settings: LogSettings) -> LogThinner:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING))
+    _in_force[:] = [thinner]
     atexit.register(thinner.flush, everything=True)
     return thinner
+
+
+def flush_repeated() -> None:
+    """Write the counts of lines that were repeated, where their minute is over; a flood may end with silence."""
+    for thinner in _in_force:
+        thinner.flush()

@@ -15,6 +15,7 @@ from processor.didit.catalog import SCOPES_OF
 from processor.monitoring.factories import view_of
 from processor.observe import metrics
 from processor.observe.health import Phase, Vitals
+from processor.observe.logs import flush_repeated
 from processor.settings import Settings
 from processor.stream.broker_clock import BrokerClock
 from processor.stream.group_member import GroupMember
@@ -53,12 +54,13 @@ class ProcessStatus:
             self._phase, self._detail = phase, detail
 
     async def beat(self) -> None:
-        """Watch the event loop until cancelled."""
+        """Watch the event loop, and write what the log has counted, until cancelled."""
         while True:
             began = time.monotonic()
             await asyncio.sleep(_TICK_S)
             self._tick = time.monotonic()
             metrics.LOOP_LAG.observe(max(0.0, self._tick - began - _TICK_S))
+            flush_repeated()
 
     def vitals(self) -> Vitals:
         """As of now."""
