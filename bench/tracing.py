@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import orjson
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -20,6 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 from bench.harness import WORKFLOW_ID, emit
 from processor.budget.permits import Ask, CallIdentity, Ending, Permit
+from processor.byte_budget import ByteBudget, ByteReservation
 from processor.contract.records import Record, Source
 from processor.didit.answers import Answer, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
@@ -45,7 +47,10 @@ class Api:
 class NoFiles:
     longest_s = 0.0
 
-    async def fetch(self, parts: Sequence[FilePart]) -> list[FileContent]:
+    def reservation(self) -> AbstractContextManager[ByteReservation]:
+        return ByteBudget(1).reservation()
+
+    async def fetch(self, parts: Sequence[FilePart], held: ByteReservation) -> list[FileContent]:
         return []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class BytesBusyError(Exception):
+class BytesBusyError(TimeoutError):
     """The bytes did not become free in time."""
 
 
@@ -111,8 +111,12 @@ class ByteReservation:
         self._held_bytes += max(0, more)
         return True
 
+    def shrink_to(self, size_bytes: int) -> None:
+        """Give back what is beyond."""
+        if (less := self._held_bytes - size_bytes) > 0:
+            self._held_bytes = size_bytes
+            self._budget.release(less)
+
     def release(self) -> None:
         """Give all back."""
-        if self._held_bytes:
-            self._budget.release(self._held_bytes)
-            self._held_bytes = 0
+        self.shrink_to(0)

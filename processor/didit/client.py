@@ -10,6 +10,7 @@ import aiohttp
 from yarl import URL
 
 from processor import __version__
+from processor.byte_budget import ByteBudget, ByteReservation
 from processor.contract.codes import ErrorCode
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, HttpCall
@@ -18,6 +19,7 @@ from processor.settings import DiditSettings
 _CONNECT_S = 10.0
 _KEEP_ALIVE_S = 30.0
 _CHUNK_BYTES = 65_536
+_ANSWERS_BYTES_MAX = 64 * 1024 * 1024  # of all answers that are being read
 
 
 class DiditClient:
@@ -27,6 +29,7 @@ class DiditClient:
         self._settings = settings
         self._base = settings.base_url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
+        self._answers = ByteBudget(_ANSWERS_BYTES_MAX)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -47,6 +50,11 @@ class DiditClient:
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    @property
+    def answers_bytes(self) -> int:
+        """Reserved now for answers that are being read."""
+        return self._answers.held_bytes
 
     def refresh_key(self) -> None:
         """Read the API key again (a mounted file may have changed)."""
@@ -71,7 +79,8 @@ class DiditClient:
                 async with self._session.request(
                     call.operation.method, url, data=_form(call, files) if call.files else call.body, headers=headers, allow_redirects=False
                 ) as response:
-                    body, truncated = await self._read(response)
+                    with self._answers.reservation() as held:
+                        body, truncated = await self._read(response, held)
                     return Reply(response.status, response.headers, body, truncated)
         except TimeoutError as exc:
             sent = not isinstance(exc, aiohttp.ConnectionTimeoutError)
@@ -85,18 +94,22 @@ class DiditClient:
         except ValueError:  # a response that is no HTTP
             return NoReply(sent=True, code=ErrorCode.RESET)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-        size_max = self._settings.response_bytes_max
+    async def _read(self, response: aiohttp.ClientResponse, held: ByteReservation) -> tuple[bytes, bool]:
+        size_max, within_s = self._settings.response_bytes_max, self._settings.timeout_s  # the call's own deadline comes first
         length = response.content_length
         if length is not None and length <= size_max:
+            await held.grow_to(length, within_s=within_s)
             return await response.read(), False
         parts: list[bytes] = []
         size = 0
+        await held.grow_to(_CHUNK_BYTES, within_s=within_s)
         async for part in response.content.iter_chunked(_CHUNK_BYTES):
             size += len(part)
             if size > size_max:
                 response.close()
                 return b"".join(parts), True
+            if size > _CHUNK_BYTES:
+                await held.grow_to(size_max, within_s=within_s)  # all that it may need: two that grow bit by bit could wait for each other
             parts.append(part)
         return b"".join(parts), False
 

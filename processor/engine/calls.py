@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -24,6 +25,7 @@ from processor.budget.permits import (
     Parked,
     Permit,
 )
+from processor.byte_budget import ByteReservation
 from processor.contract.codes import ErrorCode
 from processor.contract.decode import Rejected
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
@@ -64,7 +66,11 @@ class ReadsFiles(Protocol):
         """Reading one file takes no longer."""
         ...
 
-    async def fetch(self, parts: Sequence[FilePart]) -> list[FileContent]:
+    def reservation(self) -> AbstractContextManager[ByteReservation]:
+        """What the files of one call hold; to be left when they are sent."""
+        ...
+
+    async def fetch(self, parts: Sequence[FilePart], held: ByteReservation) -> list[FileContent]:
         """The files of a call.
 
         Raises:
@@ -159,10 +165,11 @@ class DiditCaller:
         ending, called_ms = NOT_SENT, self._clock_ms()
         verdict: Verdict
         try:
-            files = await self._files.fetch(call.files) if call.files else ()
-            work.before_wait()
-            ending, work.calling = Ending(Fate.UNKNOWN), True
-            answer = await self._send(call, files, permit.ask)
+            with self._files.reservation() as held:
+                files = await self._files.fetch(call.files, held) if call.files else ()
+                work.before_wait()
+                ending, work.calling = Ending(Fate.UNKNOWN), True
+                answer = await self._send(call, files, permit.ask)
             span.answered(answer.status if isinstance(answer, Reply) else None)
             verdict = classify(call.operation, answer)
             ending = _ending(answer, verdict)

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from processor.byte_budget import ByteBudget, ByteReservation
 from processor.contract.codes import ErrorCode
 from processor.didit.calls import FileContent, FilePart
 from processor.files.rules import Allowed, FileError, FileLocation, Located, check_content, is_public, locate, redirected, too_large
@@ -22,6 +24,7 @@ from processor.settings import FileSettings
 
 _REDIRECTS_MAX = 3
 _CHUNK_BYTES = 65_536
+_FILES_BYTES_MAX = 128 * 1024 * 1024  # of all files that are being read or sent
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_THERE = frozenset({401, 403, 404, 410})
 
@@ -56,24 +59,33 @@ class FileReader:
         self._allowed = Allowed(settings.roots, settings.hosts, settings.prefixes)
         self._fetch_s = settings.fetch_s
         self._options = connector_options or {}
+        self._in_flight = ByteBudget(_FILES_BYTES_MAX)
 
     @property
     def longest_s(self) -> float:
         """Reading one file takes no longer."""
         return self._fetch_s
 
-    async def fetch(self, parts: Sequence[FilePart]) -> list[FileContent]:
-        """Read all files of a call.
+    def reservation(self) -> AbstractContextManager[ByteReservation]:
+        """What the files of one call hold; to be left when they are sent."""
+        return self._in_flight.reservation()
+
+    async def fetch(self, parts: Sequence[FilePart], held: ByteReservation) -> list[FileContent]:
+        """Read all files of a call, once there is room for the largest that they may be.
 
         Raises:
             FileError: with ``field``, for the first that cannot be sent.
         """
-        return [await self._one(part) for part in parts]
+        size_max = sum(part.rule.size_bytes_max for part in parts)
+        found = [await self._one(part, held, size_max) for part in parts]
+        held.shrink_to(sum(len(file.content) for file in found))
+        return found
 
-    async def _one(self, part: FilePart) -> FileContent:
+    async def _one(self, part: FilePart, held: ByteReservation, size_max: int) -> FileContent:
         try:
             located = locate(part.reference, self._allowed)
             async with asyncio.timeout(self._fetch_s):
+                await held.grow_to(size_max, within_s=self._fetch_s)
                 content = await self._read(located, part.rule.size_bytes_max)
             if content is None:
                 raise too_large(part.rule)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from processor.contract.codes import ErrorCode
+from processor.didit import client as client_module
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import OPERATIONS
@@ -207,6 +208,30 @@ async def test_too_large_an_answer_is_cut_off(chunked: bool) -> None:
     assert isinstance(reply, Reply)
     assert reply.truncated
     assert len(reply.body) <= 2000
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_answers_in_flight_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch, *, chunked: bool) -> None:
+    monkeypatch.setattr(client_module, "_ANSWERS_BYTES_MAX", size_bytes := 320_000 if chunked else 150_000)  # not all of them
+    bodies, body, go = 0, b"x" * 100_000, asyncio.Event()
+
+    async def behave(_: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal bodies
+        bodies += 1
+        head = b"Transfer-Encoding: chunked\r\n\r\n186a0\r\n" if chunked else b"Content-Length: 100000\r\n\r\n"
+        writer.write(b"HTTP/1.1 200 OK\r\n" + head + body[:-1])
+        await go.wait()
+        writer.write(body[-1:] + (b"\r\n0\r\n\r\n" if chunked else b""))
+
+    async with server(behave) as raw, DiditClient(DiditSettings(base_url=raw.url, api_key="k", response_bytes_max=120_000)) as client:
+        calls = [asyncio.create_task(client.send(GET)) for _ in range(3)]
+        async with asyncio.timeout(5.0):
+            while bodies < 3 or not client.answers_bytes:
+                await asyncio.sleep(0.01)
+        assert client.answers_bytes <= size_bytes
+        go.set()
+        assert [reply.body == body for reply in await asyncio.gather(*calls) if isinstance(reply, Reply)] == [True] * 3
+        assert client.answers_bytes == 0
 
 
 async def test_a_packed_answer_is_left_packed() -> None:

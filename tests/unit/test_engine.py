@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -27,6 +28,7 @@ from processor.budget.permits import (
     Parked,
     Permit,
 )
+from processor.byte_budget import ByteBudget, ByteReservation
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.headers import hop_headers, read_hop
 from processor.contract.records import Hint, Output, OutputKind, Record, Source
@@ -72,7 +74,11 @@ class Shelf:
     def __init__(self, **files: bytes | FileError) -> None:
         self.files = files
 
-    async def fetch(self, parts: Sequence[FilePart]) -> list[FileContent]:
+    def reservation(self) -> AbstractContextManager[ByteReservation]:
+        return ByteBudget(1).reservation()
+
+    async def fetch(self, parts: Sequence[FilePart], held: ByteReservation) -> list[FileContent]:
+        del held
         found = []
         for part in parts:
             content = self.files[part.name]

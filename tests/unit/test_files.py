@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from processor.didit.calls import FileContent, FilePart
 from processor.didit.catalog import FileRule
+from processor.files import fetch as fetch_module
 from processor.files.fetch import FileReader, PublicResolver
 from processor.files.rules import Allowed, FileError, FileLocation, check_content, content_type, is_public, locate, redirected
 from processor.settings import FileSettings
@@ -200,7 +201,9 @@ def test_a_file_that_didit_would_not_take_is_refused(content: bytes, code: str) 
 
 
 async def fetch(reference: str, options: dict[str, Any] | None = None, **settings: Any) -> FileContent:
-    (found,) = await FileReader(FileSettings(**settings), options).fetch([FilePart("user_image", reference, RULE)])
+    reader = FileReader(FileSettings(**settings), options)
+    with reader.reservation() as held:
+        (found,) = await reader.fetch([FilePart("user_image", reference, RULE)], held)
     return found
 
 
@@ -208,6 +211,21 @@ async def code_of(reference: str, options: dict[str, Any] | None = None, **setti
     with pytest.raises(FileError) as caught:
         await fetch(reference, options, **settings)
     return caught.value.code, caught.value.lasting, caught.value.field
+
+
+async def test_files_in_flight_are_bounded_in_bytes_until_they_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch_module, "_FILES_BYTES_MAX", RULE.size_bytes_max + len(PNG) - 1)
+    (tmp_path / "a.png").write_bytes(PNG)
+    reader, part = FileReader(FileSettings(roots=(str(tmp_path),), fetch_s=0.2)), FilePart("user_image", f"file://{tmp_path}/a.png", RULE)
+    with reader.reservation() as first, reader.reservation() as second:
+        await reader.fetch([part], first)
+        with pytest.raises(FileError) as caught:
+            await reader.fetch([part], second)
+        assert (caught.value.code, caught.value.lasting, caught.value.field) == ("file_unavailable", False, "user_image")
+        waiting = asyncio.create_task(reader.fetch([part], second))
+        await asyncio.sleep(0)
+        first.release()  # it is sent
+        assert len(await waiting) == 1
 
 
 async def test_a_file_below_a_root_is_read(tmp_path: Path) -> None:
