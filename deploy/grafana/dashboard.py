@@ -91,6 +91,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                ("max(vp_budget_blocked_seconds)", "budget log was lost"))),
         Graph("429s, foreign traffic, over the limit", "the last two must stay 0", "short",
               (("sum by (kind, scope) (increase(vp_throttled_total[5m]))", "429 {{kind}} {{scope}}"),
+               ("sum by (operation) (increase(vp_retry_after_unusable_total[5m]))", "unreadable Retry-After {{operation}}"),
                ("max by (scope) (vp_budget_foreign_traffic)", "foreign {{scope}}"),
                ("sum by (scope) (increase(vp_budget_over_limit_total[5m]))", "over {{scope}}"),
                ("sum(increase(vp_budget_malformed_records_total[5m]))", "malformed records of the budget topic"))),

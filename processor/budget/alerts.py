@@ -7,6 +7,7 @@ from typing import Any
 
 from processor.budget.circuit_breaker import ACCOUNT
 from processor.budget.state import BudgetState
+from processor.contract.codes import ErrorCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,30 @@ class AlertTracker:
     def _of_breakers(self, state: BudgetState) -> list[AlertEvent]:
         found = []
         for name, breaker in state.breakers.items():
-            if name == ACCOUNT or breaker.open == (name in self._open):
-                continue  # the account's faults are said with their code by whoever met them
-            if breaker.open:
+            if breaker.open == (name in self._open):
+                continue
+            if name == ACCOUNT:
+                found += self._of_account(refused=breaker.open and breaker.is_refusing)
+            elif breaker.open:
                 self._open.add(name)
-                found.append(
-                    AlertEvent("error", "breaker_opened", {"endpoint": name, "hint": "Didit does not work; one probe now and then"})
-                )
+                found.append(_opened(name, refused=breaker.is_refusing))
             else:
                 self._open.discard(name)
                 found.append(AlertEvent("warning", "breaker_closed", {"endpoint": name}))
         return found
+
+    def _of_account(self, *, refused: bool) -> list[AlertEvent]:
+        """A fault of the account is said with its code by whoever met it; 403s of many requests nobody meets alone."""
+        if not refused:
+            self._open.discard(ACCOUNT)
+            return []
+        self._open.add(ACCOUNT)
+        hint = "every request gets a 403: check the API key, its rights and its application; all calls are held but a probe"
+        return [AlertEvent("critical", "account_fault", {"code": ErrorCode.NOT_PERMITTED, "hint": hint})]
+
+
+def _opened(endpoint: str, *, refused: bool) -> AlertEvent:
+    if refused:
+        hint = "give the API key the right, or top up; requests wait in the delay topics, see `processor retry list`"
+        return AlertEvent("error", "operation_refused", {"endpoint": endpoint, "hint": hint})
+    return AlertEvent("error", "breaker_opened", {"endpoint": endpoint, "hint": "Didit does not work; one probe now and then"})

@@ -3,6 +3,10 @@
 A breaker opens after so many failures in a row, whoever had them. When its time is over one ask is made as a *probe*: the
 first in the log that says so. Its good end closes the breaker, a bad one opens it for twice as long; an end that says nothing,
 or none within its promise, lets the next probe go. Only an ask made after the opening can close it.
+
+It also opens when Didit refuses the operation: at once where the account cannot pay for it, and after 403s of so many different
+requests within ten minutes without a success of any other one. Such a hold lasts for the same time after each probe, and ends with
+a call that was done.
 """
 
 from __future__ import annotations
@@ -13,15 +17,22 @@ from processor.budget.permits import HealthSignal
 
 ACCOUNT = ""  # the name of the account's breaker; no endpoint has it
 _LONGEST_FACTOR = 4  # 15, 30, 60, 60 ... s
+_REFUSED_S = 600.0  # 403s of different requests within this time count together
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerRules:
-    """When a breaker opens and for how long: ``failures`` in a row, first ``hold_s``, at most ``hold_max_s``."""
+    """When a breaker opens and for how long: ``failures`` in a row, first ``hold_s``, at most ``hold_max_s``.
+
+    Of refusals: by ``refusals`` of so many different requests, for ``refusal_hold_s``; an endpoint is also held by an unpaid call.
+    """
 
     failures: int
     hold_s: float
     hold_max_s: float
+    refused_requests: int
+    refusal_hold_s: float
+    refusals: frozenset[HealthSignal]
 
 
 class CircuitBreaker:
@@ -36,6 +47,12 @@ class CircuitBreaker:
         self._opened_offset = -1
         self._probe: str | None = None
         self._probe_until = float("-inf")
+        self._refused: dict[str, float] = {}  # requests refused since the last success: when, oldest first
+        self.is_refusing = False  # it is open because the operation is refused
+
+    def held_for_s(self, now: float) -> float:
+        """Seconds until a probe is due, while Didit refuses the operation; 0 otherwise."""
+        return max(0.0, self.until - now) if self.open and self.is_refusing else 0.0
 
     def passable(self, now: float) -> bool:
         """Whether an ask is worth making: freely, or as a probe."""
@@ -54,7 +71,17 @@ class CircuitBreaker:
         """Whether an own ask may start: always while closed, else only the probe."""
         return not self.open or self._probe == ask_id
 
-    def ended(self, ask_id: str, asked_offset: int, offset: int, health: HealthSignal, at: float) -> None:
+    def ended(
+        self,
+        ask_id: str,
+        asked_offset: int,
+        offset: int,
+        health: HealthSignal,
+        at: float,
+        *,
+        request: str | None = None,
+        acted: bool = False,
+    ) -> None:
         """An end of any fate was read.
 
         Args:
@@ -63,31 +90,51 @@ class CircuitBreaker:
             offset: where its end stands.
             health: what it says; ``NEUTRAL`` says nothing.
             at: when it was received.
+            request: digest of the request's id; None for a lookup, whose refusal is no other request's.
+            acted: it was done; another answer that shows the endpoint at work says nothing of a right.
         """
         was_probe = ask_id == self._probe
         if was_probe:
             self._probe = None
         if health is HealthSignal.GOOD:
             self._failed = 0
-            if asked_offset > self._opened_offset:
-                self.open, self._hold_s = False, self._rules.hold_s
+            if acted:
+                self._refused.clear()
+            if asked_offset > self._opened_offset and (acted or not self.is_refusing):
+                self.open, self.is_refusing, self._hold_s = False, False, self._rules.hold_s
+        elif health in self._rules.refusals:
+            self._note_refusal(health, request, at)
+            if (self.open and was_probe) or (not self.open and self._is_refused(health)):
+                self.is_refusing = True
+                self._shut(offset, at, self._rules.refusal_hold_s)
         elif health is HealthSignal.BAD:
             self._failed += 1
             if self.open and was_probe:
                 self._hold_s = min(2 * self._hold_s, self._rules.hold_max_s)
-                self._shut(offset, at)
+                self._shut(offset, at, self._hold_s)
             elif not self.open and self._failed >= self._rules.failures:
-                self._shut(offset, at)
+                self._shut(offset, at, self._hold_s)
 
-    def _shut(self, offset: int, at: float) -> None:
-        self.open, self.until, self._opened_offset = True, at + self._hold_s, offset
+    def _note_refusal(self, health: HealthSignal, request: str | None, at: float) -> None:
+        if request is not None and health is not HealthSignal.UNPAID:
+            self._refused.pop(request, None)
+            self._refused[request] = at
+        while self._refused and (len(self._refused) > self._rules.refused_requests or next(iter(self._refused.values())) < at - _REFUSED_S):
+            self._refused.pop(next(iter(self._refused)))
+
+    def _is_refused(self, health: HealthSignal) -> bool:
+        return health is HealthSignal.UNPAID or len(self._refused) >= self._rules.refused_requests
+
+    def _shut(self, offset: int, at: float, hold_s: float) -> None:
+        self.open, self.until, self._opened_offset = True, at + hold_s, offset
 
 
-def endpoint_rules(failures: int, hold_s: float) -> BreakerRules:
-    """Of an endpoint: each failed probe doubles the wait, up to four times the first."""
-    return BreakerRules(failures, hold_s, _LONGEST_FACTOR * hold_s)
+def endpoint_rules(failures: int, hold_s: float, refused_requests: int, probe_s: float) -> BreakerRules:
+    """Of an endpoint: each failed probe doubles the wait, up to four times the first; one that is refused waits ``probe_s``."""
+    refusals = frozenset({HealthSignal.UNPAID, HealthSignal.FORBIDDEN, HealthSignal.DENIED})
+    return BreakerRules(failures, hold_s, _LONGEST_FACTOR * hold_s, refused_requests, probe_s, refusals)
 
 
-def account_rules(probe_s: float) -> BreakerRules:
-    """Of the account: one refusal is enough, and the probe is slow and steady."""
-    return BreakerRules(1, probe_s, probe_s)
+def account_rules(refused_requests: int, probe_s: float) -> BreakerRules:
+    """Of the account: one fault is enough, or 403s that may be the key's; the probe is slow and steady."""
+    return BreakerRules(1, probe_s, probe_s, refused_requests, probe_s, frozenset({HealthSignal.DENIED}))

@@ -109,6 +109,8 @@ class LaneDone:
 
 
 LogRecord = Asked | Claimed | Begun | Ended | Failed | Paused | Alive | LaneDone
+_REFUSALS = frozenset({HealthSignal.UNPAID, HealthSignal.FORBIDDEN, HealthSignal.DENIED})
+_REFUSALS_READ = frozenset(health.value for health in _REFUSALS)
 
 
 def encode(record: LogRecord) -> bytes:
@@ -165,11 +167,16 @@ def _read_identity(raw: Any) -> CallIdentity:
 
 
 def _write_ended(r: Ended) -> dict[str, Any]:
-    return {"t": "end", "i": r.id, "u": r.used, "a": r.acted, "x": r.health.value}
+    out: dict[str, Any] = {"t": "end", "i": r.id, "u": r.used, "a": r.acted, "x": r.health.value}
+    if r.health in _REFUSALS:  # members of a later version; an earlier one reads that the end says nothing
+        out |= {"x": HealthSignal.NEUTRAL.value, "r": r.health.value}
+    return out
 
 
 def _read_ended(raw: dict[str, Any]) -> Ended:
-    return Ended(_text(raw["i"]), used=_flag(raw["u"]), acted=_flag(raw["a"]), health=HealthSignal(raw["x"]))
+    named = raw.get("r")
+    health = HealthSignal(named if named in _REFUSALS_READ else raw["x"])
+    return Ended(_text(raw["i"]), used=_flag(raw["u"]), acted=_flag(raw["a"]), health=health)
 
 
 def _text(value: Any) -> str:

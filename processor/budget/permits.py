@@ -34,7 +34,10 @@ class HealthSignal(Enum):
 
     GOOD = "good"  # an answer that shows both at work, a refusal included
     BAD = "bad"  # 5xx, reset, timeout, no connection
-    ACCOUNT = "account"  # key, credits, contract: every call would end like this one
+    ACCOUNT = "account"  # key, application, contract: every call would end like this one
+    UNPAID = "unpaid"  # no credits for this operation
+    FORBIDDEN = "forbidden"  # this request, or the operation, is not allowed to this key; the key itself works
+    DENIED = "denied"  # the same, or the key does not work
     NEUTRAL = "neutral"  # nothing
 
 
@@ -111,7 +114,7 @@ class BudgetClosedError(Exception):
 class Parked:
     """The request is not worth holding here: it shall come back later."""
 
-    code: ErrorCode  # ``SCOPE_PAUSED`` or ``QUEUE_FULL``
+    code: ErrorCode  # ``SCOPE_PAUSED``, ``QUEUE_FULL`` or ``OPERATION_HELD``
     wait_s: float  # until its turn is expected
 
 
@@ -152,7 +155,7 @@ class Budget(Protocol):
         Returns:
             ``Permit``: make one call now. It holds a call slot of this process, and weight in every scope on all replicas, until
             ``release`` gives it back. Every other answer holds nothing:
-            ``Parked``: a scope is or becomes paused for longer than ``VP_BUDGET__PAUSE_PARK_S``, or more than
+            ``Parked``: the operation is held, a scope is or becomes paused for longer than ``VP_BUDGET__PAUSE_PARK_S``, or more than
             ``VP_BUDGET__QUEUE_MAX`` wait while requests for other endpoints may stand behind them; ask again in ``wait_s``.
             ``InDoubt``: an earlier call of the same request may have been made, and was not over by ``ask.settled_ms``; look it up.
             ``Duplicate``, ``Conflict``: another record has asked for this request id before, with the same content or another one.

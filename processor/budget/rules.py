@@ -21,4 +21,5 @@ def budget_rules(settings: Settings) -> Rules:
         breaker_failures=s.breaker_failures,
         breaker_hold_s=s.breaker_hold_s,
         account_probe_s=s.account_probe_s,
+        refused_requests=s.refused_requests,
     )

@@ -28,7 +28,6 @@ from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.reservations import Reservations
 from processor.budget.state import ALIVE_EVERY_S, BudgetState, Rules
 from processor.clock import boot_clock
-from processor.contract.codes import ErrorCode
 
 log = structlog.get_logger(__name__)
 
@@ -248,9 +247,8 @@ class SharedBudget:
         if self._closed:
             raise BudgetClosedError
         now = self._clock()
-        paused_s = self.state.paused_for_s(ask.scopes, now)
-        if paused_s > self._replica_limits.park_s:
-            return Parked(ErrorCode.SCOPE_PAUSED, paused_s)
+        if (parked := self.state.parked(ask.endpoint, ask.scopes, self._replica_limits.park_s, now)) is not None:
+            return parked
         if len(queue.waiters) >= self._replica_limits.queue_max and self.state.others_wanted(queue.endpoint, now):
             return queue.shed(ask)
         return None
@@ -329,10 +327,9 @@ class SharedBudget:
     def _wake_queues(self) -> None:
         now = self._clock()
         for queue in self._queues.values():
-            paused_s = self.state.paused_for_s(queue.scopes, now)
-            if paused_s > self._replica_limits.park_s:
-                queue.end_waits(Parked(ErrorCode.SCOPE_PAUSED, paused_s))
-                self._reservations.withdraw_all(queue.endpoint, Parked(ErrorCode.SCOPE_PAUSED, paused_s))
+            if (parked := self.state.parked(queue.endpoint, queue.scopes, self._replica_limits.park_s, now)) is not None:
+                queue.end_waits(parked)
+                self._reservations.withdraw_all(queue.endpoint, parked)
             if queue.waiters:
                 queue.changed.set()
 

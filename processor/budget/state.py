@@ -10,8 +10,9 @@ from processor.budget.call_journal import CallJournal, JournaledCall
 from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker, account_rules, endpoint_rules
 from processor.budget.limit_audit import LimitAudit
 from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, Failed, LaneDone, LogRecord, Paused
-from processor.budget.permits import HealthSignal
+from processor.budget.permits import HealthSignal, Parked
 from processor.budget.windows import Window
+from processor.contract.codes import ErrorCode
 
 ALIVE_EVERY_S = 10.0
 _ALIVE_S = 45.0  # a replica not heard of for so long is gone
@@ -35,6 +36,7 @@ class Rules:
     breaker_failures: int
     breaker_hold_s: float
     account_probe_s: float
+    refused_requests: int = 5
 
     @property
     def counts(self) -> dict[str, int]:
@@ -77,7 +79,7 @@ class BudgetState:
     def __init__(self, rules: Rules, spread: float) -> None:
         self.rules = rules
         self.windows = {scope: Window(limit, window_s, rules.slack_s, spread) for scope, (limit, window_s) in rules.limits.items()}
-        self.breakers: dict[str, CircuitBreaker] = {ACCOUNT: CircuitBreaker(account_rules(rules.account_probe_s))}
+        self.breakers: dict[str, CircuitBreaker] = {ACCOUNT: CircuitBreaker(account_rules(rules.refused_requests, rules.account_probe_s))}
         self.journal = CallJournal(rules.memory_s)
         self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
@@ -86,7 +88,7 @@ class BudgetState:
         self.overrun = LimitAudit(rules.limits)
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
         self._former: tuple[str, ...] = ()  # names that this replica had before
-        self._open: dict[str, tuple[int, str]] = {}  # asks without an end: offset, endpoint
+        self._open: dict[str, tuple[int, Asked]] = {}  # asks without an end, and their offsets
         self._open_order: deque[tuple[float, str]] = deque()
 
     def follow_on(self, earlier: BudgetState, client: str) -> None:
@@ -116,7 +118,7 @@ class BudgetState:
             case Ended():
                 self._ended(record, offset, at, stamp_ms)
             case Failed():
-                self._judge(record.id, offset, record.health, at)
+                self._judge(record.id, offset, record.health, at, acted=False)
             case Paused():
                 if record.scope in self.windows:  # no record may stop us for ever
                     self.windows[record.scope].pause(min(record.wait_s, self.rules.pause_max_s), at, counts=record.counts)
@@ -151,8 +153,18 @@ class BudgetState:
         """The breaker of an endpoint, or of the account."""
         found = self.breakers.get(name)
         if found is None:
-            found = self.breakers[name] = CircuitBreaker(endpoint_rules(self.rules.breaker_failures, self.rules.breaker_hold_s))
+            r = self.rules
+            rules = endpoint_rules(r.breaker_failures, r.breaker_hold_s, r.refused_requests, r.account_probe_s)
+            found = self.breakers[name] = CircuitBreaker(rules)
         return found
+
+    def parked(self, endpoint: str, scopes: tuple[str, ...], park_s: float, now: float) -> Parked | None:
+        """That requests for an endpoint come back later: it is held, or a scope is paused for longer than ``park_s``."""
+        if (held_s := self.breaker(endpoint).held_for_s(now)) > 0:
+            return Parked(ErrorCode.OPERATION_HELD, held_s + self.rules.account_probe_s)  # behind the next probe
+        if (paused_s := self.paused_for_s(scopes, now)) > park_s:
+            return Parked(ErrorCode.SCOPE_PAUSED, paused_s)
+        return None
 
     def paused_for_s(self, scopes: tuple[str, ...], now: float) -> float:
         """Seconds until none of the scopes is paused; 0 if none is."""
@@ -188,7 +200,7 @@ class BudgetState:
         for scope in asked.scopes:
             if scope in self.windows:
                 self.windows[scope].ask(asked.id, offset, asked.weight, asked.promise_s, at, mine=mine)
-        self._open[asked.id] = (offset, asked.endpoint)
+        self._open[asked.id] = (offset, asked)
         self._open_order.append((at + asked.promise_s, asked.id))
         if asked.probe:
             for name in (ACCOUNT, asked.endpoint):
@@ -203,17 +215,18 @@ class BudgetState:
             if weight := window.end(ended.id, used=ended.used, at=at):
                 self.overrun.answered(scope, weight, stamp_ms)
         self.journal.ended(ended)
-        self._judge(ended.id, offset, ended.health, at)
+        self._judge(ended.id, offset, ended.health, at, acted=ended.acted)
 
-    def _judge(self, ask_id: str, offset: int, health: HealthSignal, at: float) -> None:
+    def _judge(self, ask_id: str, offset: int, health: HealthSignal, at: float, *, acted: bool) -> None:
         found = self._open.pop(ask_id, None)
         if found is None:
             return
-        asked_offset, endpoint = found
+        asked_offset, asked = found
+        request = None if asked.identity is None else asked.identity.request
         of_endpoint = HealthSignal.NEUTRAL if health is HealthSignal.ACCOUNT else health
-        self.breaker(endpoint).ended(ask_id, asked_offset, offset, of_endpoint, at)
+        self.breaker(asked.endpoint).ended(ask_id, asked_offset, offset, of_endpoint, at, request=request, acted=acted)
         of_account = {HealthSignal.ACCOUNT: HealthSignal.BAD, HealthSignal.BAD: HealthSignal.NEUTRAL}.get(health, health)
-        self.breaker(ACCOUNT).ended(ask_id, asked_offset, offset, of_account, at)
+        self.breaker(ACCOUNT).ended(ask_id, asked_offset, offset, of_account, at, request=request, acted=acted)
 
     def _alive(self, alive: Alive, at: float) -> bool:
         new = alive.client not in self.replicas

@@ -41,6 +41,7 @@ class BreakerView:
     name: str  # an endpoint, or ``account``
     probe_in_s: float
     probing: bool
+    refused: bool = False  # Didit refuses the operation, it does not fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], no
     return BudgetView(
         tuple(_scope(state, name, instances, waiting[name], now) for name in sorted(state.windows)),
         tuple(
-            BreakerView(name if name != ACCOUNT else "account", max(0.0, c.until - now), c.probing(now))
+            BreakerView(name if name != ACCOUNT else "account", max(0.0, c.until - now), c.probing(now), refused=c.is_refusing)
             for name, c in sorted(state.breakers.items())
             if c.open
         ),

@@ -22,7 +22,7 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("top", "status", "The screen of `processor status`, live, until interrupted."),
     ("lag", "status", "Unfinished records of every input partition, who owns it, and what blocks it."),
     ("budget", "budget", "Show the shared budget."),
-    ("retry", "retry", "Look at requests that wait for a later attempt, and start them now."),
+    ("retry", "retry", "Look at requests that wait for a later attempt, start them now, or end them."),
     ("partitions", "partitions", "Let a partition that waits before an unreadable batch go on."),
     ("deadletters", "dead_letters", "Look at dead letters, redrive or discard them (docs/repair.md)."),
     ("register", "register", "Make an account and an application at Didit, and get its API key."),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import orjson
 from rich.table import Table
 from rich.text import Text
 
+from processor.contract.codes import CodeKind, ErrorCode, read_code
 from processor.contract.times import duration, relative
 from processor.monitoring.formatting import verbatim
 from processor.monitoring.model import DelayedView
 from processor.repair.delayed import FOLLOWING, DelayedProgress
 from processor.repair.model import DelayedRecord
 
+_OPERATORS = frozenset({CodeKind.HELD, CodeKind.FORBIDDEN})  # they wait until somebody has repaired the cause
 _LATE_MS = 60_000  # what is due for longer waits for more than its turn
 
 
@@ -45,9 +47,20 @@ def summary(view: DelayedView) -> str:
 
 
 def meaning(view: DelayedView, now_ms: int) -> str:
-    """One sentence: what that means, and what to do."""
+    """What that means, and what to do; a line for each reason that needs somebody."""
     if not view.count:
         return "No request waits for a later attempt; nothing is to be done."
+    return "\n".join([_when(view, now_ms), *_held(view.by_reason)])
+
+
+def _held(reasons: Iterable[str]) -> Iterator[str]:
+    for reason in reasons:
+        code = read_code(reason)
+        if isinstance(code, ErrorCode) and code.kind in _OPERATORS:
+            yield f"{reason}: {code.message} `processor retry end REQUEST_ID` ends a request, with a dead letter."
+
+
+def _when(view: DelayedView, now_ms: int) -> str:
     if view.oldest_due_ms is not None and now_ms - view.oldest_due_ms > _LATE_MS:
         late = duration((now_ms - view.oldest_due_ms) / 1000)
         return (

@@ -1,4 +1,4 @@
-"""Commands for requests that wait in the delay topics: `processor retry list`, `processor retry release` (docs/waiting.md)."""
+"""Commands for requests that wait in the delay topics: `processor retry list`, `release` and `end` (docs/waiting.md)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from processor.repair.model import DelayedRecord
 from processor.repair.release import follow, publish_releases, releases_of
 from processor.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Look at requests that wait for a later attempt, and start them now.")
+app = typer.Typer(no_args_is_help=True, help="Look at requests that wait for a later attempt, start them now, or end them.")
 
 _NOT_ALL = 1
 _WIDTH = 200  # of a table that nobody sees on a terminal
@@ -100,20 +100,52 @@ def retry_release(
         typer.echo(f"nothing was released; the same command without --dry-run releases these {len(found)}")
         return
     if not yes:
-        _ask(len(found))
+        _ask(f"Start {len(found)} request(s) now?", "nothing was released; --yes releases without asking")
     progress = _release(settings, index, found, wait)
     typer.echo(render_retry.outcome(progress, wait))
     if progress.left:
         raise typer.Exit(_NOT_ALL)
 
 
-def _ask(count: int) -> None:
+@app.command("end")
+def retry_end(
+    request_ids: Annotated[list[str], typer.Argument(help="as `processor retry list` shows them, exactly as the callers wrote them")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be ended")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    wait: Annotated[float, typer.Option(min=0, max=3600, help="look for so many seconds at what becomes of them")] = 30.0,
+) -> None:
+    """End waiting requests without another call: each gets its final result (`failed`, `ended_by_hand`) and a dead letter.
+
+    A request whose earlier call may have been done ends as `in_doubt`. Each dead letter can be redriven.
+
+    Exit status: 0 if all that wait under these ids are done with; 1 if some are not yet, an id does not wait, or Kafka cannot be asked;
+    2 if the configuration is wrong.
+    """
+    settings = settings_or_fail()
+    index, found = _find_delayed(settings, _selection(None, None, request_ids, None, None))
+    if absent := sorted(set(request_ids) - {r.request_id for r in found if r.request_id is not None}):
+        where = "it is done, at work or unknown: `processor results find` tells"
+        fail(f"{render_retry.shown(absent[0])} does not wait ({where}); nothing was ended", _NOT_ALL)
+    typer.echo(f"selected: {render_retry.summary(delayed_view(found, clock_ms(), complete=index.complete))}")
+    if dry_run:
+        typer.echo(f"nothing was ended; the same command without --dry-run ends these {len(found)}")
+        return
+    if not yes:
+        _ask(f"End {len(found)} request(s) as failed?", "nothing was ended; --yes ends without asking")
+    progress = _release(settings, index, found, wait, end=True)
+    typer.echo(render_retry.outcome(progress, wait))
+    if progress.left:
+        raise typer.Exit(_NOT_ALL)
+
+
+def _ask(question: str, refused: str) -> None:
     try:
-        agreed = typer.confirm(f"Start {count} request(s) now?")
+        agreed = typer.confirm(question)
     except typer.Abort:
         agreed = False
     if not agreed:
-        fail("nothing was released; --yes releases without asking", _NOT_ALL)
+        fail(refused, _NOT_ALL)
 
 
 def _find_delayed(settings: Settings, wanted: DelayedSelection) -> tuple[DelayedIndex, list[DelayedRecord]]:
@@ -134,11 +166,11 @@ def _find_delayed(settings: Settings, wanted: DelayedSelection) -> tuple[Delayed
     return index, select(index.records, wanted, clock_ms())
 
 
-def _release(settings: Settings, index: DelayedIndex, found: list[DelayedRecord], within_s: float) -> DelayedProgress:
+def _release(settings: Settings, index: DelayedIndex, found: list[DelayedRecord], within_s: float, *, end: bool = False) -> DelayedProgress:
 
     async def release(bar: Progress) -> DelayedProgress:
         task = bar.add_task("done with", total=len(found))
-        releases = releases_of(found, str(uuid.uuid4()))
+        releases = releases_of(found, str(uuid.uuid4()), end=end)
         with kafka_or_fail("Not every release was acknowledged.", "Then run it again: what is done by then is not released twice."):
             await publish_releases(settings, releases, by=login()[:_BY_MAX], at_ms=clock_ms())
         try:

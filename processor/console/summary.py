@@ -18,6 +18,7 @@ STATES: Mapping[FindingKind, str] = MappingProxyType(
     {
         FindingKind.ACCOUNT_REFUSED: "Refuses the account",
         FindingKind.OPERATION_FAILING: "Fails",
+        FindingKind.OPERATION_REFUSED: "Refuses operations",
         FindingKind.NO_REPLICA: "None",
         FindingKind.PARTITIONS_UNOWNED: "Not enough",
         FindingKind.BUDGET_LOG_LOST: "Held",
@@ -151,7 +152,7 @@ def _didit(o: Overview, finding: Finding | None) -> tuple[str, str]:
     match finding.kind:
         case FindingKind.ACCOUNT_REFUSED:
             return "0", "calls pass but a probe: look at key, credits and contract"
-        case FindingKind.OPERATION_FAILING:
+        case FindingKind.OPERATION_FAILING | FindingKind.OPERATION_REFUSED:
             names = [c.name for c in o.budget.breakers]
             return count(len(names), "operation"), f"held until a probe succeeds: {', '.join(names[:3])}"
         case FindingKind.ASKED_TO_WAIT:

@@ -103,9 +103,19 @@ class CodeKind(Enum):
     REFUSAL = (_T.REQUEST_REFUSED,), False, "Another attempt would end the same, so none is made."
     END = (), False, "Other ends of a request."
     ACCOUNT = (), False, "Every call would end so: all are held, the log says why (`account_fault`), no request ends. It goes on by itself."
+    HELD = (
+        (),
+        True,
+        "Every call of this operation would end so: it is held, others go on. No attempt is counted, no request ends so.",
+    )
+    FORBIDDEN = (
+        (_T.REQUEST_REFUSED,),
+        True,
+        "A 403 of this request. It ends where the key is seen to work; where not, or while the operation is held, it waits, uncounted.",
+    )
 
 
-_CONTRACT, _FILE, _WAIT, _FAILURE, _REFUSAL, _END, _ACCOUNT = CodeKind
+_CONTRACT, _FILE, _WAIT, _FAILURE, _REFUSAL, _END, _ACCOUNT, _HELD, _FORBIDDEN = CodeKind
 _NEW_VERIFICATION = "ask for a new verification"
 _OBJECT = "send a JSON object"
 _HEADERS = "leave `vp-` headers to the processor"
@@ -225,8 +235,15 @@ class ErrorCode(StrEnum):
 
     TIMEOUT = "timeout", _FAILURE, "no answer came in time"
     RESET = "reset", _FAILURE, "the connection broke before the answer was there"
-    CONNECT_FAILED = "connect_failed", _FAILURE, "no connection could be made, so nothing was sent"
+    CONNECT_FAILED = "connect_failed", _WAIT, "no connection could be made, so nothing was sent"
+    CALL_NOT_SENT = "call_not_sent", _WAIT, "the call could not be written, so nothing was sent", "look at the log of that time; report it"
     SERVER_TIMEOUT = "server_timeout", _FAILURE, "Didit answered 408 or 425"
+    FIREWALL_REFUSED = (
+        "firewall_refused",
+        _FAILURE,
+        "a 403 that is no JSON: a firewall in front of Didit, or a proxy on the way to it, refused the call",
+        "if it lasts, ask who runs the proxy, or Didit, about this address",
+    )
     UNREADABLE_ANSWER = "unreadable_answer", _FAILURE, "the answer is cut, packed, or not what it must be"
     KEY_CONFLICT = "key_conflict", _FAILURE, "Didit says that the `Idempotency-Key` stands for another body", "report it"
     LOOKUP_REFUSED = "lookup_refused", _FAILURE, "Didit refused to say whether an earlier call was made", "", (_T.IN_DOUBT,)
@@ -253,6 +270,13 @@ class ErrorCode(StrEnum):
         "ask again under a new request_id",
         (_T.EXPIRED, _T.IN_DOUBT),
     )
+    ENDED_BY_HAND = (
+        "ended_by_hand",
+        _END,
+        "an operator ended the request while it waited (`processor retry end`)",
+        "redrive the dead letter if it shall be tried after all",
+        (_T.EXHAUSTED, _T.IN_DOUBT),
+    )
     CALL_UNANSWERED = (
         "call_unanswered",
         _END,
@@ -277,10 +301,35 @@ class ErrorCode(StrEnum):
     )
     INTERNAL_ERROR = "internal_error", _END, "the processor failed on this record", "report it", (_T.INTERNAL,)
 
-    NO_CREDITS = "no_credits", _ACCOUNT, "the account has not enough credits", "top up"
-    PAYMENT_REQUIRED = "payment_required", _ACCOUNT, "Didit answered 402", "see the billing pages of Didit's console"
+    NO_CREDITS = "no_credits", _HELD, "the account has not enough credits for this operation", "top up"
+    PAYMENT_REQUIRED = "payment_required", _HELD, "Didit answered 402: it could not be paid", "see the billing pages of Didit's console"
+    OPERATION_HELD = (
+        "operation_held",
+        _HELD,
+        "Didit refuses the operation for different requests; one of them probes it now and then",
+        "see why in the log (`operation_refused`) and give the key the right, top up, or end requests with `processor retry end`",
+    )
+    NOT_PERMITTED = (
+        "not_permitted",
+        _FORBIDDEN,
+        "the API key may not do this: another application's session, or a workflow or action that the key has no right to",
+        "check the ids and the rights of the key, then redrive the dead letter; while it waits, `processor retry end` ends it",
+    )
+    TOP_UP_FIRST = "top_up_first", _FORBIDDEN, "Didit sends no codes to phones before the account's first top-up", "top up, then redrive"
+    NOT_IN_CONTRACT = (
+        "not_in_contract",
+        _FORBIDDEN,
+        "the contract with Didit does not have this operation, or it is not enabled",
+        "ask Didit to enable it, then redrive",
+    )
+    APPLICATION_CLOSED = (
+        "application_closed",
+        _ACCOUNT,
+        "the application of the API key was deleted or suspended",
+        "see it in Didit's console; use a key of another application",
+    )
     CONTRACT_SUSPENDED = "contract_suspended", _ACCOUNT, "Didit has suspended the billing of the contract", "talk to Didit"
-    KEY_REFUSED = "key_refused", _ACCOUNT, "Didit does not take the API key, or it lacks a permission", "see VP_DIDIT__API_KEY"
+    KEY_REFUSED = "key_refused", _ACCOUNT, "Didit does not take the API key", "see VP_DIDIT__API_KEY"
 
 
 ForeignCode = NewType("ForeignCode", str)

@@ -119,6 +119,11 @@ def detail_call(session_id: str, request: Request, hop: Hop) -> HttpCall:
     return _lookup("session.decision", {"session_id": session_id}, request, hop)
 
 
+def key_proof_call(request: Request, hop: Hop) -> HttpCall:
+    """Read one session of the application, whichever it is: whether the API key works at all."""
+    return _lookup("session.list", {"limit": 1}, request, hop)
+
+
 def _lookup(name: str, given: Mapping[str, Any], request: Request, hop: Hop) -> HttpCall:
     return build_call(OPERATIONS[name], Request(request.request_id, name, dict(given)), hop)
 

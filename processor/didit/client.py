@@ -1,12 +1,17 @@
-"""The HTTP edge. Makes one call and says what came back; never retries, never follows a redirect, never raises."""
+"""The HTTP edge. Makes one call and says what came back; never retries, never follows a redirect, never raises.
+
+A call is built first and sent then: what fails before its head was written has left nothing at Didit, whatever the error.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Self
+from types import SimpleNamespace
+from typing import Any, Self
 
 import aiohttp
+import structlog
 from yarl import URL
 
 from processor import __version__
@@ -14,7 +19,9 @@ from processor.byte_budget import ByteBudget, ByteReservation
 from processor.contract.codes import ErrorCode
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, HttpCall
-from processor.settings import DiditSettings
+from processor.settings import DiditSettings, header_fault
+
+log = structlog.get_logger(__name__)
 
 _CONNECT_S = 10.0
 _KEEP_ALIVE_S = 30.0
@@ -39,6 +46,7 @@ class DiditClient:
             auto_decompress=False,  # we ask for identity; an answer that is packed all the same is unreadable, not a bomb
             trust_env=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+            trace_configs=[_notes_head()],
         )
         # aiohttp repeats a call on a kept-alive connection that was closed; that would be a second call on one permit
         self._session._retry_connection = False  # noqa: SLF001 - no public way; pinned by a test
@@ -57,42 +65,60 @@ class DiditClient:
         return self._answers.held_bytes
 
     def refresh_key(self) -> None:
-        """Read the API key again (a mounted file may have changed)."""
-        if self._session is not None:
-            self._session.headers["x-api-key"] = self._settings.key() or ""  # the session's own headers cost least per call
+        """Read the API key again (a mounted file may have changed). One that no header can carry leaves the old one in force."""
+        if self._session is None:
+            return
+        try:
+            key = self._settings.key() or ""
+        except OSError:
+            key = ""
+        if (fault := header_fault(key)) is not None:
+            hint = "the file with the API key is not usable now; the key that was read before stays in force"
+            log.error("api_key_unusable", fault=fault, hint=hint)
+            return
+        self._session.headers["x-api-key"] = key  # the session's own headers cost least per call
 
     async def send(self, call: HttpCall, files: Sequence[FileContent] = ()) -> Answer:
         """Make the call within its deadline."""
         if self._session is None:
             raise RuntimeError("the client is not open")
+        if self._session.closed:
+            return NoReply(sent=False, code=ErrorCode.CALL_NOT_SENT)
+        left = SimpleNamespace(head=False)
+        try:
+            async with asyncio.timeout(min(call.operation.timeout_s, self._settings.timeout_s)):
+                async with self._session.request(**self._build(call, files), trace_request_ctx=left) as response:
+                    with self._answers.reservation() as held:
+                        body, truncated = await self._read(response, held)
+                    return Reply(response.status, response.headers, body, truncated)
+        except TimeoutError:
+            sent = left.head
+            return NoReply(sent=sent, code=ErrorCode.TIMEOUT if sent else ErrorCode.CONNECT_FAILED, open=sent)
+        except (aiohttp.ClientError, OSError, ValueError) as exc:  # ValueError: also an answer that is no HTTP
+            if left.head:
+                return NoReply(sent=True, code=ErrorCode.RESET)
+            connecting = isinstance(exc, aiohttp.ClientConnectionError | OSError)
+            return NoReply(sent=False, code=ErrorCode.CONNECT_FAILED if connecting else ErrorCode.CALL_NOT_SENT)
+
+    def _build(self, call: HttpCall, files: Sequence[FileContent]) -> dict[str, Any]:
+        """The arguments of the request.
+
+        Raises:
+            ValueError: if it cannot be written.
+        """
         headers = {"X-Request-Id": call.reference}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         if call.idempotency_key is not None:
             headers["Idempotency-Key"] = call.idempotency_key
+        if any(header_fault(value) for value in headers.values()):
+            raise ValueError("a header cannot be written")
         path = call.path.replace("/v3/", f"/{self._settings.api_version}/", 1) if call.operation.versioned else call.path
         url = URL(self._base + path, encoded=True)
         if call.query:
             url = url.with_query(call.query)
-        try:
-            async with asyncio.timeout(min(call.operation.timeout_s, self._settings.timeout_s)):
-                async with self._session.request(
-                    call.operation.method, url, data=_form(call, files) if call.files else call.body, headers=headers, allow_redirects=False
-                ) as response:
-                    with self._answers.reservation() as held:
-                        body, truncated = await self._read(response, held)
-                    return Reply(response.status, response.headers, body, truncated)
-        except TimeoutError as exc:
-            sent = not isinstance(exc, aiohttp.ConnectionTimeoutError)
-            return NoReply(sent=sent, code=ErrorCode.TIMEOUT if sent else ErrorCode.CONNECT_FAILED, open=sent)
-        except aiohttp.ClientConnectorError:
-            return NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)
-        except aiohttp.ClientPayloadError:
-            return NoReply(sent=True, code=ErrorCode.RESET)
-        except (aiohttp.ClientError, OSError):
-            return NoReply(sent=True, code=ErrorCode.RESET)
-        except ValueError:  # a response that is no HTTP
-            return NoReply(sent=True, code=ErrorCode.RESET)
+        data = _form(call, files) if call.files else call.body
+        return {"method": call.operation.method, "url": url, "data": data, "headers": headers, "allow_redirects": False}
 
     async def _read(self, response: aiohttp.ClientResponse, held: ByteReservation) -> tuple[bytes, bool]:
         size_max, within_s = self._settings.response_bytes_max, self._settings.timeout_s  # the call's own deadline comes first
@@ -112,6 +138,17 @@ class DiditClient:
                 await held.grow_to(size_max, within_s=within_s)  # all that it may need: two that grow bit by bit could wait for each other
             parts.append(part)
         return b"".join(parts), False
+
+
+def _notes_head() -> aiohttp.TraceConfig:
+    """Notes in the request's own context that its head goes out now: from here on Didit may have seen it."""
+
+    async def goes_out(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.head = True
+
+    config = aiohttp.TraceConfig()
+    config.on_request_headers_sent.append(goes_out)
+    return config
 
 
 def _form(call: HttpCall, files: Sequence[FileContent]) -> aiohttp.FormData:

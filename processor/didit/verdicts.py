@@ -48,11 +48,12 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Transient:
-    """Not done, or done without harm; worth another attempt."""
+    """Not done, or done without harm; worth another attempt. One that was not ``sent`` costs no attempt."""
 
     code: Code
     http_status: int | None
     wait_s: float | None
+    sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,30 @@ class Unfit:
 
 
 @dataclass(frozen=True, slots=True)
+class Forbidden:
+    """A 403 that may be this request's alone, or the operation's. Not done.
+
+    ``key_works``: the answer itself shows that the API key is in order; Didit gives one text to a key that it does not know and to a
+    key without the right (Didit, "Create session", 403).
+    """
+
+    code: Code
+    http_status: int
+    output: Any
+    key_works: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaid:
+    """The account cannot pay for this operation; cheaper and free ones may go on. Not done."""
+
+    code: ErrorCode
+    http_status: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccountFault:
-    """Key, permission, credits or contract: every request would end like this one."""
+    """Key, application or contract: every request would end like this one."""
 
     code: ErrorCode
     http_status: int
@@ -100,7 +123,7 @@ class OurFault:
     http_status: int
 
 
-Failure = Throttled | Deferred | Transient | Ambiguous | Refused | Unfit | AccountFault | OurFault
+Failure = Throttled | Deferred | Transient | Ambiguous | Refused | Unfit | Forbidden | Unpaid | AccountFault | OurFault
 Verdict = Success | Failure
 
 
@@ -142,10 +165,10 @@ def classify(operation: Operation, answer: Answer) -> Verdict:
         >>> classify(create, NoReply(sent=True, code=ErrorCode.TIMEOUT))
         Ambiguous(code=<ErrorCode.TIMEOUT: 'timeout'>, http_status=None, wait_s=None)
         >>> classify(create, NoReply(sent=False, code=ErrorCode.CONNECT_FAILED))
-        Transient(code=<ErrorCode.CONNECT_FAILED: 'connect_failed'>, http_status=None, wait_s=None)
+        Transient(code=<ErrorCode.CONNECT_FAILED: 'connect_failed'>, http_status=None, wait_s=None, sent=False)
     """
     if isinstance(answer, NoReply):
-        return Transient(answer.code, None, None) if not answer.sent else _doubtful(operation, answer.code, None, None)
+        return Transient(answer.code, None, None, sent=False) if not answer.sent else _doubtful(operation, answer.code, None, None)
     seen = _Seen(operation, answer)
     return next(make(seen) for _, fits, make in _TABLE if fits(seen))
 
@@ -254,6 +277,25 @@ def _account(code: ErrorCode) -> Callable[[_Seen], Verdict]:
     return lambda seen: AccountFault(code, seen.status)
 
 
+def _unpaid(code: ErrorCode) -> Callable[[_Seen], Verdict]:
+    return lambda seen: Unpaid(code, seen.status)
+
+
+def _is_page(seen: _Seen) -> bool:
+    """A 403 that Didit's API did not write: a firewall in front of it, or of ours, answers with a page."""
+    return seen.status == 403 and not isinstance(seen.body, dict | list)  # noqa: PLR2004 - RFC 9110
+
+
+def _forbidden(code: ErrorCode | None) -> Callable[[_Seen], Verdict]:
+    """With a code of ours the text is Didit's about the operation; without one it may be about the key."""
+
+    def make(seen: _Seen) -> Verdict:
+        named = code or bodies.error_code(seen.body) or ErrorCode.NOT_PERMITTED
+        return Forbidden(named, seen.status, bodies.kept(seen.body, seen.reply), key_works=code is not None)
+
+    return make
+
+
 def _not_done(seen: _Seen) -> Verdict:
     return Transient(bodies.error_code(seen.body) or http_code(seen.status), seen.status, seen.wait_s)
 
@@ -290,10 +332,16 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
         _refused_as(ErrorCode.SERVICES_FAILED),
     ),
     ("nothing done", lambda seen: seen.status in seen.operation.unbilled, _not_done),
-    ("no credits", _all(_at(400, 402, 403), _matches("enough credits", "top up")), _account(ErrorCode.NO_CREDITS)),
-    ("402", _at(402), _account(ErrorCode.PAYMENT_REQUIRED)),
+    ("page of a firewall", _is_page, lambda seen: Transient(ErrorCode.FIREWALL_REFUSED, seen.status, seen.wait_s)),
+    ("no credits", _all(_at(400, 402, 403), _matches("enough credits", "top up at")), _unpaid(ErrorCode.NO_CREDITS)),
+    ("402", _at(402), _unpaid(ErrorCode.PAYMENT_REQUIRED)),
     ("contract", _matches("contract_billing_suspended"), _account(ErrorCode.CONTRACT_SUSPENDED)),
-    ("key", _at(401, 403), _account(ErrorCode.KEY_REFUSED)),
+    ("application", _matches("application_deleted", "application_suspended"), _account(ErrorCode.APPLICATION_CLOSED)),
+    ("key", _at(401), _account(ErrorCode.KEY_REFUSED)),
+    ("403 of the key", _all(_at(403), _matches("credentials were not provided", "invalid api key")), _account(ErrorCode.KEY_REFUSED)),
+    ("403 before the first top-up", _all(_at(403), _matches("first top-up")), _forbidden(ErrorCode.TOP_UP_FIRST)),
+    ("403 of the contract", _all(_at(403), _matches("contract rate card", "not enabled for")), _forbidden(ErrorCode.NOT_IN_CONTRACT)),
+    ("403", _at(403), _forbidden(None)),
     ("blocked", _all(_at(400), _matches("has been blocked")), _blocked),
     ("timeouts of the server", _at(408, 425), _unclear(ErrorCode.SERVER_TIMEOUT)),
     ("other 4xx", lambda seen: 400 <= seen.status < 500, _refused),  # noqa: PLR2004 - RFC 9110

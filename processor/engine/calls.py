@@ -30,10 +30,23 @@ from processor.contract.codes import ErrorCode
 from processor.contract.decode import Rejected
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
 from processor.contract.records import Priority, Record, Source
+from processor.didit import retry_after
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import Idempotency
-from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, Success, Throttled, Transient, Unfit, Verdict, classify
+from processor.didit.verdicts import (
+    AccountFault,
+    Ambiguous,
+    Deferred,
+    Forbidden,
+    Success,
+    Throttled,
+    Transient,
+    Unfit,
+    Unpaid,
+    Verdict,
+    classify,
+)
 from processor.engine.outputs import Job
 from processor.files.rules import FileError
 from processor.observe import metrics
@@ -171,6 +184,8 @@ class DiditCaller:
                 ending, work.calling = Ending(Fate.UNKNOWN), True
                 answer = await self._send(call, files, permit.ask)
             span.answered(answer.status if isinstance(answer, Reply) else None)
+            if isinstance(answer, Reply) and retry_after.is_unusable(answer.headers):
+                metrics.RETRY_AFTER_UNUSABLE.labels(call.operation.name).inc()
             verdict = classify(call.operation, answer)
             ending = _ending(answer, verdict)
         except FileError as fault:
@@ -248,7 +263,18 @@ def _ending(answer: Answer, verdict: Verdict) -> Ending:
             return Ending(NOT_SENT.fate, HealthSignal.BAD)
         # who closed the connection has counted the call, or never will
         return Ending(Fate.UNKNOWN if answer.open else Fate.ANSWERED, HealthSignal.BAD, acted=isinstance(verdict, Ambiguous))
-    if isinstance(verdict, AccountFault):
-        return Ending(Fate.ANSWERED, HealthSignal.ACCOUNT)
-    bad = answer.status >= _SERVER_FAULT or answer.status in _SERVER_TIMEOUTS
-    return Ending(Fate.ANSWERED, HealthSignal.BAD if bad else HealthSignal.GOOD, acted=isinstance(verdict, Success | Ambiguous))
+    return Ending(Fate.ANSWERED, _health(answer, verdict), acted=isinstance(verdict, Success | Ambiguous))
+
+
+def _health(reply: Reply, verdict: Verdict) -> HealthSignal:
+    match verdict:
+        case AccountFault():
+            return HealthSignal.ACCOUNT
+        case Unpaid():
+            return HealthSignal.UNPAID
+        case Forbidden(key_works=key_works):
+            return HealthSignal.FORBIDDEN if key_works else HealthSignal.DENIED
+        case _:
+            firewall = isinstance(verdict, Transient) and verdict.code == ErrorCode.FIREWALL_REFUSED
+            bad = firewall or reply.status >= _SERVER_FAULT or reply.status in _SERVER_TIMEOUTS
+            return HealthSignal.BAD if bad else HealthSignal.GOOD

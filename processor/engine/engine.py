@@ -15,10 +15,23 @@ from processor.contract.codes import Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.records import Hop, OnDoubt, Record, call_reference
 from processor.contract.trace_context import carry_span
-from processor.didit.calls import build_call, detail_call, list_call
+from processor.didit.calls import build_call, detail_call, key_proof_call, list_call
 from processor.didit.catalog import COMPOSITES, OPERATIONS, Idempotency, Operation, first_call, is_polled
 from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
-from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Unfit, Verdict
+from processor.didit.verdicts import (
+    AccountFault,
+    Ambiguous,
+    Deferred,
+    Forbidden,
+    OurFault,
+    Refused,
+    Success,
+    Throttled,
+    Transient,
+    Unfit,
+    Unpaid,
+    Verdict,
+)
 from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles, rejected_identity
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.session_polling import SessionOver, SessionPolling
@@ -30,7 +43,9 @@ from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, W
 
 log = structlog.get_logger(__name__)
 
+_PollFailure = Throttled | Deferred | Transient | Ambiguous | Forbidden | Unpaid | Refused | Unfit | OurFault
 _BARE_THROTTLE_S = 5.0  # a rate-limit 429 that names no time still holds its scope up
+_PROOF_MS = 10_000  # a key that works so long after a refusal may be another one
 _HARMLESS = frozenset({Idempotency.SAFE, Idempotency.KEYED})  # calling once more does no harm, whatever became of an earlier call
 
 
@@ -51,9 +66,11 @@ class Engine:
         self._caller = DiditCaller(client, files, budget, clock_ms)
         self._pause_s_max = settings.retry.retry_after_max_s
         self._probe_s = settings.budget.account_probe_s
+        self._held_s = 2 * self._probe_s  # what was refused comes back behind the next probe, which is another request's then
         self._promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
         self._limits = {scope: limit.limit for scope, limit in settings.budget.all_limits.items()}
         self._warned = False
+        self._key_reads = 0  # times that the key was read again
         self._outputs = OutputBuilder(settings.lanes, settings.retry)
         self._polling = SessionPolling(settings.follow, self._caller, self._outputs, clock_ms, draw)
 
@@ -80,6 +97,8 @@ class Engine:
             if isinstance(decoded, Rejected):
                 return await self._reject(record, decoded, work)
             job = Job(record, decoded.request, decoded.hop)
+            if work.ended:
+                return self._end(job)
             self._warn_once(job)
             if job.hop.session_id is not None and is_polled(job.request.operation):
                 return await self._poll(job, job.hop.session_id, work)
@@ -104,6 +123,12 @@ class Engine:
         _log_conflict(reference, record)
         return Outputs(self._outputs.rejected_conflict(record, bad, self._clock_ms()))
 
+    def _end(self, job: Job) -> Outcome:
+        log.warning("ended_by_hand", reference=_reference(job), code=job.hop.last_error)
+        if job.hop.settled is not None:
+            return NothingToPublish("published_before")  # only later finals are looked for
+        return Outputs(self._outputs.ended_by_hand(job, self._clock_ms()))
+
     def broken(self, record: Record, reason: str) -> Outputs:
         """See ``stream.handler.Handler``."""
         return Outputs(self._outputs.broken(record, reason, self._clock_ms()))
@@ -115,10 +140,16 @@ class Engine:
             job = job.doubting(job.record.timestamp_ms)  # a former owner may have called, and nobody knows
             over_ms = self._clock_ms() + self._promise_ms
         while True:
+            key_reads = self._key_reads
             answer = await self._attempt(job, operation, work, over_ms)
             match answer:
                 case Judged(_, AccountFault() as fault):
                     self._log_account_fault(fault)  # nothing was done; the request waits with all others until a probe succeeds
+                case Judged(_, Unpaid(code)):
+                    return self._defer(job, code, self._held_s)
+                case Judged(called_ms, Forbidden() as refusal):
+                    works = refusal.key_works or (await self._key_works(job, called_ms, work) and key_reads == self._key_reads)
+                    return self._conclude_forbidden(job, operation, refusal, called_ms, key_works=works)
                 case Judged():
                     return self._conclude(job, operation, answer)
                 case InDoubt(since_ms, doubt_over_ms):
@@ -148,7 +179,7 @@ class Engine:
                 case _:
                     return self._poll_failed(job, answer)
 
-    def _poll_failed(self, job: Job, verdict: Throttled | Deferred | Transient | Ambiguous | Refused | Unfit | OurFault) -> Outcome:
+    def _poll_failed(self, job: Job, verdict: _PollFailure) -> Outcome:
         """What a verification comes to whose poll did not tell the state of its session."""
         match verdict:
             case Throttled(_, wait_s):
@@ -156,12 +187,32 @@ class Engine:
                 return self._defer(job, ErrorCode.THROTTLED, wait_s)
             case Deferred(code, wait_s) | Transient(code, _, wait_s) | Ambiguous(code, _, wait_s):
                 return self._defer(job, code, wait_s)
+            case Forbidden(code) | Unpaid(code):
+                return self._defer(job, code, self._held_s)
             case Refused() | Unfit() | OurFault():  # the session is gone, or we call wrongly
                 if job.hop.settled is not None:
                     return NothingToPublish("published_before")  # it was deleted since
                 return self._conclude(job, COMPOSITES[job.request.operation].poll_call, Judged(self._clock_ms(), verdict))
             case _:
                 assert_never(verdict)
+
+    async def _key_works(self, job: Job, called_ms: int, work: Work) -> bool:
+        """Whether the key that was refused at ``called_ms`` may read a session; if not, it is read again."""
+        proof = await self._caller.look_up(key_proof_call(job.request, job.hop), job, work)
+        if isinstance(proof, Judged) and isinstance(proof.verdict, Success) and proof.called_ms - called_ms <= _PROOF_MS:
+            return True
+        self._refresh_key()
+        return False
+
+    def _conclude_forbidden(self, job: Job, operation: Operation, refusal: Forbidden, called_ms: int, *, key_works: bool) -> Outputs:
+        """A 403 ends the request if the key is seen to work and the operation is not held; else the request waits."""
+        if not key_works or self._budget.is_down(operation.name):
+            return self._defer(job, refusal.code, self._held_s)
+        return self._conclude(job, operation, Judged(called_ms, Refused(refusal.code, refusal.http_status, refusal.output, None)))
+
+    def _refresh_key(self) -> None:
+        self._key_reads += 1
+        self._client.refresh_key()
 
     def _conclude(self, job: Job, operation: Operation, judged: Judged) -> Outputs:
         """What an answer comes to; not for an account fault, which is not the request's."""
@@ -273,9 +324,9 @@ class Engine:
             code=fault.code,
             http_status=fault.http_status,
             probe_after_s=self._probe_s,
-            hint="all calls are held; check the API key and the credits; work resumes by itself",
+            hint="all calls are held; check the API key, its application and the contract; work resumes by itself",
         )
-        self._client.refresh_key()
+        self._refresh_key()
 
     def _log_retry(self, job: Job, again: Again | None) -> None:
         if again is None:
@@ -307,6 +358,6 @@ def _log_conflict(reference: str, record: Record) -> None:
 
 def _of_lookup(verdict: Verdict) -> Verdict:
     """A lookup that is refused says nothing of the create: the doubt stays, and is looked into again."""
-    if isinstance(verdict, Refused | OurFault):
+    if isinstance(verdict, Refused | OurFault | Forbidden | Unpaid):
         return Transient(ErrorCode.LOOKUP_REFUSED, verdict.http_status, None)
     return verdict

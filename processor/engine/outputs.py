@@ -13,7 +13,20 @@ from processor.contract.encode import dead_letter_output, result_output, retry_o
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, ResultKind, Status
 from processor.contract.trace_context import result_trace
 from processor.didit.catalog import Idempotency, Operation
-from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Unfit, Verdict
+from processor.didit.verdicts import (
+    AccountFault,
+    Ambiguous,
+    Deferred,
+    Forbidden,
+    OurFault,
+    Refused,
+    Success,
+    Throttled,
+    Transient,
+    Unfit,
+    Unpaid,
+    Verdict,
+)
 from processor.retry.policy import Again, delay_topic_s, next_attempt
 from processor.settings import LaneSettings, RetrySettings
 
@@ -74,6 +87,12 @@ class OutputBuilder:
             return self._ended(job, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, ErrorCode.DEADLINE_PASSED), now_ms)
         return [self._final(job, Status.EXPIRED, _expired(ErrorCode.DEADLINE_PASSED), now_ms)]
 
+    def ended_by_hand(self, job: Job, now_ms: int) -> list[Output]:
+        """An operator ends a waiting request: a final result and a dead letter, in doubt if an earlier call may have acted."""
+        if job.hop.doubt_ms is not None:
+            return self._ended(job, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, ErrorCode.ENDED_BY_HAND), now_ms)
+        return self._ended(job, Status.FAILED, _error(ErrorType.EXHAUSTED, ErrorCode.ENDED_BY_HAND), now_ms)
+
     def conflict(self, job: Job, now_ms: int) -> list[Output]:
         """Another record has asked for the same request id with another content: said under this record's own position."""
         return self._ended(job, Status.CONFLICT, _REUSED, now_ms)
@@ -90,22 +109,23 @@ class OutputBuilder:
         Args:
             job: what was called.
             operation: its row in the catalogue.
-            verdict: what the answer means; an ``AccountFault`` is not the request's and has no outcome.
+            verdict: what the answer means; an ``AccountFault`` or ``Unpaid`` is not the request's and has no outcome, and a
+                ``Forbidden`` has none until it is known whose it is.
             called_ms: a moment before the call left, epoch ms.
             now_ms: epoch ms.
             draw: 0 <= draw < 1, for the jitter.
             down: the endpoint is known not to work; no attempt is counted for that.
 
         Raises:
-            ValueError: for an ``AccountFault``.
+            ValueError: for one of those.
         """
         match _of_this_request(job, operation, verdict):
             case Success(output):
                 return self._succeeded(job, output, now_ms), None
             case Deferred(code, wait_s):
                 return self._again(job, code, now_ms, draw, counted=False, floor_s=wait_s, doubt_ms=None, http_status=429)
-            case Transient(code, status, wait_s):
-                return self._again(job, code, now_ms, draw, counted=not down, floor_s=wait_s, doubt_ms=None, http_status=status)
+            case Transient(code, status, wait_s, sent):
+                return self._again(job, code, now_ms, draw, counted=sent and not down, floor_s=wait_s, doubt_ms=None, http_status=status)
             case Ambiguous(code, status, wait_s):
                 if operation.idempotency is Idempotency.SINGLE and job.request.on_doubt is OnDoubt.FAIL:
                     doubtful = job.doubting(called_ms)
@@ -118,8 +138,8 @@ class OutputBuilder:
                 return self._ended(job, Status.REJECTED, ErrorInfo(ErrorType.INVALID_REQUEST, code, hint, None, field), now_ms), None
             case OurFault(code, status):
                 return self._ended(job, Status.FAILED, _error(ErrorType.OUR_FAULT, code, status), now_ms, called=1), None
-            case AccountFault() | Throttled():
-                raise ValueError("an account fault is not the request's")
+            case AccountFault() | Unpaid() | Forbidden() | Throttled():
+                raise ValueError(f"{type(verdict).__name__} is not the request's")
             case _:
                 assert_never(verdict)
 

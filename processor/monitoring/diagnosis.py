@@ -66,6 +66,7 @@ class FindingKind(StrEnum):
 
     ACCOUNT_REFUSED = "account_refused", Area.DIDIT, Tone.BAD
     OPERATION_FAILING = "operation_failing", Area.DIDIT, Tone.BAD
+    OPERATION_REFUSED = "operation_refused", Area.DIDIT, Tone.BAD
     NO_REPLICA = "no_replica", Area.REPLICAS, Tone.BAD
     PARTITIONS_UNOWNED = "partitions_unowned", Area.REPLICAS, Tone.BAD
     TOPIC_MISSING = "topic_missing", Area.BACKLOG, Tone.BAD
@@ -107,7 +108,17 @@ _BLOCKED = {
 }
 _CLOCK_OFF_S = 5.0  # as the alert VerificationClockWrong
 # what explains by itself that calls wait although the budget is not used
-_HELD = frozenset({_K.ACCOUNT_REFUSED, _K.OPERATION_FAILING, _K.NO_REPLICA, _K.PARTITIONS_UNOWNED, _K.BUDGET_LOG_LOST, _K.REBALANCING})
+_HELD = frozenset(
+    {
+        _K.ACCOUNT_REFUSED,
+        _K.OPERATION_FAILING,
+        _K.OPERATION_REFUSED,
+        _K.NO_REPLICA,
+        _K.PARTITIONS_UNOWNED,
+        _K.BUDGET_LOG_LOST,
+        _K.REBALANCING,
+    }
+)
 _SLOW = frozenset({*_HELD, _K.BUDGET_FULL, _K.ASKED_TO_WAIT})  # and that a single partition stands still
 
 
@@ -178,7 +189,7 @@ def _of_didit(o: Overview) -> Iterator[Finding]:
         if breaker.name == "account":
             yield Finding(_K.ACCOUNT_REFUSED, figures=figures)
         else:
-            yield Finding(_K.OPERATION_FAILING, breaker.name, figures)
+            yield Finding(_K.OPERATION_REFUSED if breaker.refused else _K.OPERATION_FAILING, breaker.name, figures)
     for scope in o.budget.scopes:
         if scope.paused_for_s > 0:
             yield Finding(_K.ASKED_TO_WAIT, scope.scope, {"paused_s": scope.paused_for_s, "calls": _drain(o, scope).calls})

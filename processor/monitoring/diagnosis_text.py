@@ -21,6 +21,10 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "Didit fails on {subject}",
             "Its calls are held but a probe, the next in {probe_in_s}, and use up no attempts. They resume by themselves; others go on.",
         ),
+        FindingKind.OPERATION_REFUSED: (
+            "Didit refuses {subject}",
+            "No credits, or the key may not. Its requests wait (`processor retry list`), the next probe is in {probe_in_s}; others go on.",
+        ),
         FindingKind.NO_REPLICA: ("No replica is heard", "{unfinished} records wait. Start `processor run`, or look at its logs."),
         FindingKind.PARTITIONS_UNOWNED: (
             "Partitions without an owner: {partitions}",

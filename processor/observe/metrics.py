@@ -85,6 +85,11 @@ CALLS_IN_FLIGHT = _gauge("calls_in_flight", "calls under way in this process", u
 THROTTLED = _counter(
     "throttled", "429 answers: `rate_limit` with the scope that tripped, `request` for a limit of one phone number or job", "kind", "scope"
 )
+RETRY_AFTER_UNUSABLE = _counter(
+    "retry_after_unusable",
+    "answers with a `Retry-After` that cannot be read, so that nobody knows how long Didit wants us to wait; we wait as without one",
+    "operation",
+)
 
 _GROUP[0] = "Budget (the same on every replica of a key, but for `permits_*`)"
 BUDGET_LIMIT = _gauge(
@@ -114,7 +119,7 @@ PERMIT_WAIT = _histogram(
     "permit_wait_seconds", "from the wish to call to the permit", "call_class", buckets=(0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1800)
 )
 BREAKER_OPEN = _gauge("breaker_open", "1 while the breaker of an operation is open and only probes pass", "operation", unit="bool")
-ACCOUNT_HELD = _gauge("account_held", "1 while an account fault (key, credits, contract) holds all calls", unit="bool")
+ACCOUNT_HELD = _gauge("account_held", "1 while an account fault (key, application, contract) holds all calls", unit="bool")
 
 _GROUP[0] = "Backlog"
 LAG = _gauge(

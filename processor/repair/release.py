@@ -1,4 +1,4 @@
-"""Releases waiting requests: says in the repairs topic which are to be worked on now, and sees what becomes of them.
+"""Releases or ends waiting requests: says so in the repairs topic, and sees what becomes of them.
 
 No record is moved: the lane that holds one starts it at once (``stream/releases.py``).
 """
@@ -23,13 +23,13 @@ _CLOSE_S = 3.0
 _LOOK_S = 0.5
 
 
-def releases_of(records: Sequence[DelayedRecord], run_id: str) -> list[Release]:
-    """The records to write, bounded in size, each partition's in the given order."""
+def releases_of(records: Sequence[DelayedRecord], run_id: str, *, end: bool = False) -> list[Release]:
+    """The records to write, bounded in size, each partition's in the given order; ``end``: they are to end, not to be tried."""
     by_position: dict[tuple[str, int], list[int]] = {}
     for r in records:
         by_position.setdefault((r.topic, r.partition), []).append(r.offset)
     return [
-        Release(topic, partition, tuple(offsets[at : at + OFFSETS_MAX]), run_id)
+        Release(topic, partition, tuple(offsets[at : at + OFFSETS_MAX]), run_id, end=end)
         for (topic, partition), offsets in sorted(by_position.items())
         for at in range(0, len(offsets), OFFSETS_MAX)
     ]

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from processor.settings.base import header_fault
 from processor.settings.budget import BudgetSettings, ScopeLimit
 from processor.settings.didit import DiditSettings
 from processor.settings.files import FileSettings
@@ -37,6 +38,7 @@ __all__ = [
     "ScopeLimit",
     "Settings",
     "WebhookSettings",
+    "header_fault",
     "load_settings",
 ]
 

@@ -23,7 +23,7 @@ def secret(value: SecretStr | None, file: Path | None) -> str | None:
     """
     if value is not None:
         return value.get_secret_value().strip()
-    return file.read_text().strip() if file is not None and file.is_file() else None
+    return file.read_text(errors="replace").strip() if file is not None and file.is_file() else None
 
 
 def header_fault(text: str) -> str | None:

@@ -55,7 +55,12 @@ class BudgetSettings(Group):
     pause_park_s: Seconds = Field(60.0, description="a scope paused for longer sends its requests to a delay topic instead of holding them")
     breaker_failures: int = Field(10, ge=1, le=10_000, description="5xx, resets and timeouts of an endpoint in a row that open its breaker")
     breaker_hold_s: Seconds = Field(15.0, description="then nothing but a probe after so long; failed probes double it, up to four times")
-    account_probe_s: Seconds = Field(30.0, description="after an account fault (key, credits) one probe call each so many seconds")
+    account_probe_s: Seconds = Field(
+        30.0, description="after an account fault, and while an operation is refused, one probe call each so many seconds"
+    )
+    refused_requests: int = Field(
+        5, ge=2, le=1000, description="different requests of an operation that get a 403 within 10 minutes, without a success, hold it"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -18,10 +18,10 @@ from processor.simulator.multipart import MultipartError, boundary_of, read_form
 from processor.simulator.routes import Route, find_route, needs_slash, scopes_of, uuid_of
 from processor.simulator.simulator import Simulator
 from processor.simulator.timestamps import iso
-from processor.simulator.validation import is_uuid
+from processor.simulator.validation import APPLICATION_DELETED, is_uuid
 
 _BODY_BYTES_MAX = 40 * 1024 * 1024  # two images of an identity document, with a margin
-_FAULTS_INSTEAD_OF_ENDPOINT = frozenset({"reset", "hang", "error_500_html", "error_502", "error_503"})
+_FAULTS_INSTEAD_OF_ENDPOINT = frozenset({"reset", "hang", "error_403_html", "error_500_html", "error_502", "error_503"})
 _PHONE_FAULTS = {
     "phone_provider_unavailable": ApiResponse(
         502, {"detail": "The phone verification provider is temporarily unavailable.", "code": "phone_provider_unavailable"}
@@ -148,6 +148,10 @@ class _ApiRoutes:
         call.counted = limited is None or self._switches.rejected_calls_count
         if limited is not None:
             return ApiResponse(429, limited.body, headers=limited.headers)
+        if request.application.deleted:
+            return ApiResponse(403, APPLICATION_DELETED)
+        if route.name in request.application.forbidden_routes:
+            return ApiResponse(403, _NO_PERMISSION)
         if request.session is not None and request.session.application is not request.application:
             return ApiResponse(403, _NO_PERMISSION)
         return self._sim.state.check_endpoints.begin(request)
@@ -172,6 +176,8 @@ class _ApiRoutes:
         return ApiResponse(429, {"detail": f"Request was throttled. Expected available in {wait_s} seconds."}, headers=headers)
 
     async def _fail(self, http_request: web.Request, call: RecordedCall, fault: str) -> web.StreamResponse:
+        if fault == "error_403_html":
+            return responses.blocked(call)
         if fault == "error_500_html":
             return responses.server_error(call)
         if fault in {"error_502", "error_503"}:

@@ -21,6 +21,7 @@ class Organization:
     credits: int
     topped_up: bool
     suspended: bool = False  # calls are rejected
+    not_in_contract: frozenset[str] = frozenset()  # checks, by route name
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +34,9 @@ class Application:
     api_key: str
     sandbox: bool
     organization: Organization
+    deleted: bool = False
+    forbidden_routes: frozenset[str] = frozenset()  # its key lacks the right (Didit, "API keys")
+    forbidden_workflows: frozenset[str] = frozenset()  # its key is limited to others
 
     @property
     def environment(self) -> str:

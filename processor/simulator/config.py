@@ -29,6 +29,7 @@ FAULT_NAMES = (
     "lost_reply",  # done, then the connection is reset
     "late_reply",  # done, and the response comes after ``hang_s``
     "error_500_html",
+    "error_403_html",  # a firewall in front of Didit refuses the call
     "error_502",
     "error_503",
     "hang",  # nothing is done; a reset after ``hang_s``

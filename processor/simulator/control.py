@@ -30,6 +30,7 @@ def control_routes(simulator: Simulator) -> list[web.RouteDef]:
         "clock": control.clock,
         "credits": control.credits,
         "api-keys": control.api_keys,
+        "rights": control.rights,
         "workflows": control.workflows,
         "workflows/{id}/publish": control.publish,
         "users/block": control.block,
@@ -113,6 +114,14 @@ class _ControlRoutes:
 
     def api_keys(self, _request: web.Request, body: Any) -> dict[str, Any]:
         return {"accepted": self._state.directory.replace_live_keys(body["keys"])}
+
+    def rights(self, _request: web.Request, body: Any) -> dict[str, Any]:
+        live = self._state.directory.live
+        live.deleted = bool(body.get("deleted", live.deleted))
+        live.forbidden_routes = frozenset(body.get("forbidden_routes", live.forbidden_routes))
+        live.forbidden_workflows = frozenset(body.get("forbidden_workflows", live.forbidden_workflows))
+        live.organization.not_in_contract = frozenset(body.get("not_in_contract", live.organization.not_in_contract))
+        return {"deleted": live.deleted, "forbidden_routes": sorted(live.forbidden_routes)}
 
     def workflows(self, _request: web.Request, body: Any) -> dict[str, Any]:
         known = body["known"]  # null: every UUID

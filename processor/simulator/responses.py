@@ -13,6 +13,7 @@ from processor.simulator.messages import ApiResponse
 
 _HTML_404 = b"<!doctype html><html lang='en'><head><title>Not Found</title></head><body><h1>Not Found</h1></body></html>"
 _HTML_500 = b"<html>\n<head><title>500 Internal Server Error</title></head>\n<body><h1>Internal Server Error</h1></body>\n</html>\n"
+_HTML_403 = b"<html>\n<head><title>403 Forbidden</title></head>\n<body><center><h1>403 Forbidden</h1></center></body>\n</html>\n"
 _SLOW_BODY_PARTS = 5
 _SLOW_BODY_PAUSE_S = 0.05
 
@@ -26,6 +27,12 @@ def server_error(call: RecordedCall) -> web.Response:
     """A 500 in HTML."""
     call.status = 500
     return web.Response(status=500, body=_HTML_500, content_type="text/html")
+
+
+def blocked(call: RecordedCall) -> web.Response:
+    """A 403 in HTML, which Didit's API never writes."""
+    call.status = 403
+    return web.Response(status=403, body=_HTML_403, content_type="text/html")
 
 
 def to_http(call: RecordedCall, response: ApiResponse) -> web.Response:

@@ -18,6 +18,7 @@ _ALPHA3 = re.compile(r"[A-Z]{3}")
 NO_CREDITS = "You don't have enough credits to perform this request. Please top up at https://business.didit.me"
 _DOCUMENT_TYPES = frozenset({"P", "ID", "DL", "RP", "HIC", "TC", "SSC"})
 SUSPENDED = {"detail": "Billing of your contract is suspended. Please contact support.", "code": "contract_billing_suspended"}
+APPLICATION_DELETED = {"detail": "This application has been deleted.", "code": "application_deleted"}
 STATUSES = ("Approved", "Declined", "Resubmitted")
 
 

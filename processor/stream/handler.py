@@ -76,11 +76,12 @@ class CallHistory(Protocol):
 class Work:
     """One record at work. Waiting work ends at once when the lane stops; a call in flight is given time to end."""
 
-    __slots__ = ("calling", "hint", "history_truncated", "record", "stopping", "task")
+    __slots__ = ("calling", "ended", "hint", "history_truncated", "record", "stopping", "task")
 
-    def __init__(self, record: Record, *, history_truncated: bool = False, hint: Hint | None = None) -> None:
+    def __init__(self, record: Record, *, history_truncated: bool = False, hint: Hint | None = None, ended: bool = False) -> None:
         self.record = record
         self.hint = hint  # what has happened meanwhile to what it waits for
+        self.ended = ended  # somebody wants it to end as failed, without another call
         self.history_truncated = history_truncated  # the journal does not reach back to what a former owner may have called
         self.calling = False  # set while an interruption would leave the fate of a call unknown
         self.stopping = False

@@ -199,7 +199,7 @@ class Lane:
             self.offsets.started(record.source.offset, self._journal.position())
             offset = record.source.offset
             truncated = offset < self._unremembered_below and offset not in self._finished_before
-            work = Work(record, history_truncated=truncated, hint=self._hints.take(record))
+            work = Work(record, history_truncated=truncated, hint=self._hints.take(record), ended=self._hints.releases.ends(record.source))
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What people have released from the delay topics: records that are to be worked on now, although they are not due. Pure.
+"""What people have released from the delay topics: records to be worked on now, although they are not due, or to be ended. Pure.
 
 A release names records by their place and moves none of them, so no second copy can come about. It is never needed: without
 it the records start when they are due; only a lane that waits before a batch that cannot be read needs one to go on. Memory is
@@ -17,10 +17,11 @@ from processor.contract import schemas
 from processor.contract.records import Source
 
 KIND = "released"
+KIND_END = "ended"
 OFFSETS_MAX = 500  # of one release, as its schema says
 KEPT_MS = 15 * 60_000
 _KEPT_MAX = 100_000
-_SCHEMA = "release.v1"
+_SCHEMAS = {KIND: "release.v1", KIND_END: "end.v1"}
 _VALUE_BYTES_MAX = 65_536
 
 
@@ -36,6 +37,7 @@ class Release:
     partition: int
     offsets: tuple[int, ...]
     run_id: str  # of the command that asked; a UUID
+    end: bool = False  # they are to end as failed, without another call
 
 
 class Releases:
@@ -43,7 +45,7 @@ class Releases:
 
     def __init__(self) -> None:
         self.listeners: set[Callable[[Release], None]] = set()
-        self._kept: OrderedDict[tuple[str, int, int], int] = OrderedDict()  # when each was read, oldest first
+        self._kept: OrderedDict[tuple[str, int, int], tuple[int, bool]] = OrderedDict()  # when each was read, oldest first; to be ended
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -52,17 +54,22 @@ class Releases:
         """A release was read at ``now_ms``."""
         for offset in release.offsets:
             key = (release.topic, release.partition, offset)
-            self._kept.pop(key, None)
-            self._kept[key] = now_ms
-        while self._kept and (len(self._kept) > _KEPT_MAX or next(iter(self._kept.values())) < now_ms - KEPT_MS):
+            _, end = self._kept.pop(key, (0, False))
+            self._kept[key] = (now_ms, release.end or end)  # what is to be ended stays so
+        while self._kept and (len(self._kept) > _KEPT_MAX or next(iter(self._kept.values()))[0] < now_ms - KEPT_MS):
             self._kept.popitem(last=False)
         for listener in self.listeners:
             listener(release)
 
     def names(self, source: Source, now_ms: int) -> bool:
         """Whether a record is released."""
-        read_ms = self._kept.get((source.topic, source.partition, source.offset))
-        return read_ms is not None and read_ms >= now_ms - KEPT_MS
+        found = self._kept.get((source.topic, source.partition, source.offset))
+        return found is not None and found[0] >= now_ms - KEPT_MS
+
+    def ends(self, source: Source) -> bool:
+        """Whether a record is to end without another call. The answer holds for as long as it is remembered."""
+        found = self._kept.get((source.topic, source.partition, source.offset))
+        return found is not None and found[1]
 
 
 def encode_release(release: Release, *, at_ms: int, by: str) -> bytes:
@@ -71,9 +78,10 @@ def encode_release(release: Release, *, at_ms: int, by: str) -> bytes:
     Raises:
         ValueError: if it is not as its schema says, e.g. with too many offsets.
     """
+    kind = KIND_END if release.end else KIND
     value = {
         "schema_version": 1,
-        "kind": KIND,
+        "kind": kind,
         "run_id": release.run_id,
         "at_ms": at_ms,
         "by": by,
@@ -81,7 +89,7 @@ def encode_release(release: Release, *, at_ms: int, by: str) -> bytes:
         "partition": release.partition,
         "offsets": list(release.offsets),
     }
-    if found := schemas.faults(_SCHEMA, value):
+    if found := schemas.faults(_SCHEMAS[kind], value):
         raise ValueError(f"the release is not valid: {found[0][1]}: {found[0][2]}")
     return orjson.dumps(value)
 
@@ -100,9 +108,16 @@ def read_release(value: bytes | None) -> Release | None:
         raise ReleaseFormatError("its value is not JSON") from None
     if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
         raise ReleaseFormatError("it has no kind")
-    if found["kind"] != KIND:
+    schema = _SCHEMAS.get(found["kind"])
+    if schema is None:
         return None
-    if faults := schemas.faults(_SCHEMA, found):
+    if faults := schemas.faults(schema, found):
         code, path, _ = faults[0]
         raise ReleaseFormatError(f"{path or 'it'}: {code}")
-    return Release(found["topic"], int(found["partition"]), tuple(int(offset) for offset in found["offsets"]), found["run_id"])
+    return Release(
+        found["topic"],
+        int(found["partition"]),
+        tuple(int(offset) for offset in found["offsets"]),
+        found["run_id"],
+        end=found["kind"] == KIND_END,
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from processor.settings import ConfigurationError, WebhookSettings
+from processor.settings import ConfigurationError, WebhookSettings, header_fault
 
 _SECRETS_MAX = 10  # each one costs a digest of every body that anybody sends
 
@@ -17,7 +17,8 @@ log = structlog.get_logger(__name__)
 class SecretSource:
     """Gives the secrets, the newest first.
 
-    A file that cannot be read, or holds none, leaves those in force that were: it may be half-way through its replacement.
+    A file that cannot be read, holds none, or one that is no secret leaves those in force that were: it may be half-way through its
+    replacement, or was cut, joined or saved in another encoding.
 
     Raises:
         ConfigurationError: when made, if there is no secret at all.
@@ -29,7 +30,11 @@ class SecretSource:
         self._seen: tuple[int, ...] | None = None
         self.current()
         if not self._secrets:
-            where = f"{self._file} cannot be read or holds no secret" if self._file else "is missing (or set VP_WEBHOOKS__SECRETS_FILE)"
+            where = (
+                f"{self._file} cannot be read, holds no secret, or one with a character that no secret of Didit's has"
+                if self._file
+                else "is missing (or set VP_WEBHOOKS__SECRETS_FILE)"
+            )
             variable = "VP_WEBHOOKS__SECRETS_FILE" if self._file else "VP_WEBHOOKS__SECRETS"
             raise ConfigurationError(f"the configuration is not usable:\n  {variable}: {where}")
 
@@ -65,4 +70,5 @@ def _read(file: Path) -> tuple[bytes, ...]:
         lines = file.read_bytes().splitlines()
     except OSError:
         return ()
-    return tuple(secret for line in lines if (secret := line.strip()))[:_SECRETS_MAX]
+    found = tuple(secret for line in lines if (secret := line.strip()))[:_SECRETS_MAX]
+    return () if any(header_fault(secret.decode(errors="replace")) for secret in found) else found

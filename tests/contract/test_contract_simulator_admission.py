@@ -242,6 +242,31 @@ async def test_2_1_a_suspended_contract_is_a_403_with_a_code() -> None:
         assert (a.sim.ledger.sessions, a.sim.ledger.checks) == ([], [])
 
 
+async def test_1_every_documented_403_can_be_had() -> None:
+    async with api() as a:
+        permission = {"detail": "You do not have permission to perform this action."}
+        create = ("POST", "/v3/session/", {"workflow_id": WORKFLOW})
+        status, foreign, _ = await a.call(*create, key=SANDBOX_KEY)
+        assert status == 201
+        assert (await a.call("GET", f"/v3/session/{foreign['session_id']}/decision/"))[:2] == (403, permission)
+        await a.control("rights", {"forbidden_workflows": [WORKFLOW], "forbidden_routes": ["session.list"], "not_in_contract": ["aml"]})
+        assert (await a.call(*create))[:2] == (403, permission)
+        assert (await a.call("GET", "/v3/sessions/"))[:2] == (403, permission)
+        status, document, _ = await a.call("POST", "/v3/aml/", {"full_name": "Ann"})
+        assert (status, document) == (
+            403,
+            {"error": "Aml API is not included in your contract rate card. Contact support@didit.me to enable it."},
+        )
+        await a.control("rights", {"deleted": True})
+        status, document, _ = await a.call(*create)
+        assert (status, document["code"]) == (403, "application_deleted")
+        await a.control("rights", {"deleted": False, "forbidden_workflows": []})
+        assert (await a.call(*create))[0] == 201
+        await a.control("script", {"route": "session.create", "answers": [{"fault": "error_403_html"}]})
+        async with a.session.post(f"{a.url}/v3/session/", json={"workflow_id": WORKFLOW}, headers={"x-api-key": KEY}) as response:
+            assert (response.status, response.content_type) == (403, "text/html")
+
+
 async def test_3_without_a_key_the_first_forwarded_address_is_the_caller() -> None:
     async with api(switches=Switches(auth_status=401)) as a:
         for address in ("203.0.113.1, 10.0.0.1", "203.0.113.1", "203.0.113.2"):

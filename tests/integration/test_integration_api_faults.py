@@ -110,15 +110,19 @@ async def test_a_long_retry_after_holds_its_scope_only_and_not_the_shutdown(kafk
         assert sum(c["route"] == "session.create" for c in rig.simulator.ledger()["calls"]) == 1, "the wait survives a restart"
 
 
-async def test_an_account_fault_holds_everything_and_dead_letters_nothing(kafka: LocalKafka, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("auth_status", "said"), [(401, 3), (403, 1)])
+async def test_an_account_fault_holds_everything_and_dead_letters_nothing(
+    kafka: LocalKafka, tmp_path: Path, auth_status: int, said: int
+) -> None:
     key_file = tmp_path / "key"
     key_file.write_text("old-key")
-    async with running(kafka, tmp_path, LOG__LEVEL="info") as rig:
+    options = ("--switches", f'{{"auth_status":{auth_status}}}')
+    async with running(kafka, tmp_path, simulator_options=options, LOG__LEVEL="info") as rig:
         del rig.environment["VP_DIDIT__API_KEY"]
         a = rig.processor("a", DIDIT__API_KEY_FILE=str(key_file))
         a.start()
         await rig.publish([create_request(n) for n in range(50)])
-        await asyncio.to_thread(a.wait_event, "account_fault", count=3)
+        await asyncio.to_thread(a.wait_event, "account_fault", count=said)
         ledger = rig.simulator.ledger()
         probes = [c["at"] for c in ledger["calls"]]
         assert not rig.finals
@@ -127,11 +131,11 @@ async def test_an_account_fault_holds_everything_and_dead_letters_nothing(kafka:
         judged = await rig.judge([f"r-{n:06d}" for n in range(50)])
         assert judged.ok, judged
         assert judged.by_status == {"succeeded": 50}
-        assert judged.retries == 0
+        assert judged.retries == 0 or auth_status == 403, "a 403 waits until it is known whose it is"
         assert all(f["attempts"] == 1 for f in rig.finals)
         assert await rig.records("dead-letters") == []
         late = [at for at in probes if at > probes[0] + 0.5]
-        assert len(late) <= (probes[-1] - probes[0]) / 0.9 + 1, "one probe a second after the first refusals"
+        assert auth_status == 403 or len(late) <= (probes[-1] - probes[0]) / 0.9 + 1, "one probe a second after the first refusals"
 
 
 async def test_refusals_and_exhaustion_end_with_a_result_and_a_dead_letter(kafka: LocalKafka, tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import orjson
 import pytest
 
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode, encode
 from processor.budget.permits import CallIdentity, HealthSignal
 from processor.budget.state import BudgetState, Rules
 from processor.budget.view import budget_view
+from processor.contract.codes import ErrorCode
 
 RULES = Rules({"a": (4, 60.0), "b": (2, 30.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 600.0, 3, 15.0, 30.0)
 PROMISE_S = 90.0
@@ -337,3 +339,84 @@ def test_records_survive_the_log(record: LogRecord) -> None:
 )
 def test_what_is_no_record_is_passed_over(value: bytes | None) -> None:
     assert decode(value) is None
+
+
+WIDE = dataclasses.replace(RULES, limits={"a": (100, 60.0)})
+
+
+def refuse(scene: Scene, *requests: str, at: float, health: HealthSignal = HealthSignal.FORBIDDEN, probe: bool = False) -> None:
+    """One call of each request, refused."""
+    for request in requests:
+        name = f"f{scene.offset}-{request}"
+        scene.apply(Asked(name, ("a",), PROMISE_S, "op", probe=probe, identity=CallIdentity(request, "c", "f", "t[0]", scene.offset)), at)
+        scene.apply(Ended(name, used=True, health=health), at)
+
+
+@pytest.mark.parametrize("health", [HealthSignal.FORBIDDEN, HealthSignal.DENIED])
+def test_one_request_with_a_403_of_its_own_holds_nothing_however_often_it_is_tried(health: HealthSignal) -> None:
+    scene = Scene(WIDE)
+    refuse(scene, *["one"] * 20, at=0.0, health=health)
+    assert not scene.state.shut("op")
+    assert not scene.state.shut("other")
+
+
+def test_an_operation_is_held_after_403s_of_different_requests_within_ten_minutes() -> None:
+    scene = Scene(WIDE)
+    refuse(scene, "a", "b", "c", "d", at=0.0)
+    refuse(scene, "e", at=601.0)
+    assert not scene.state.shut("op"), "the first four are too long ago"
+    refuse(scene, "f", "g", "h", "i", at=602.0)
+    assert scene.state.shut("op")
+    assert not scene.state.shut("other"), "others go on"
+    parked = scene.state.parked("op", ("a",), 60.0, 603.0)
+    assert parked is not None
+    assert (parked.code, parked.wait_s) == (ErrorCode.OPERATION_HELD, 59.0), "29 s until the probe, and behind it"
+    assert scene.state.parked("other", ("a",), 60.0, 603.0) is None
+
+
+def test_a_success_between_403s_shows_that_they_are_the_requests_own() -> None:
+    scene = Scene(WIDE)
+    for n in range(20):
+        refuse(scene, f"foreign-{n}", at=float(n), health=HealthSignal.DENIED)
+        if n % 4 == 3:
+            scene.ask(f"good-{n}", float(n))
+            scene.apply(Ended(f"good-{n}", used=True, acted=True, health=HealthSignal.GOOD), float(n))
+    assert not scene.state.shut("op")
+
+
+def test_a_held_operation_is_released_by_a_call_that_was_done_and_by_nothing_less() -> None:
+    scene = Scene(WIDE)
+    refuse(scene, *"abcde", at=0.0)
+    refuse(scene, "a", at=30.0, probe=True)
+    assert not scene.state.passable("op", 59.0), "as long again"
+    scene.ask("unlike", 60.0, probe=True)
+    scene.apply(Ended("unlike", used=True, health=HealthSignal.GOOD), 60.0)  # a 400 or 404
+    assert scene.state.shut("op"), "who has no right may be told so after that"
+    scene.ask("like", 61.0, probe=True)
+    scene.apply(Ended("like", used=True, acted=True, health=HealthSignal.GOOD), 61.0)
+    assert not scene.state.shut("op")
+    refuse(scene, *"abcd", at=62.0)
+    assert not scene.state.shut("op"), "counted from new"
+
+
+def test_a_call_that_cannot_be_paid_holds_its_operation_alone() -> None:
+    scene = Scene(WIDE)
+    refuse(scene, "a", at=0.0, health=HealthSignal.UNPAID)
+    assert scene.state.shut("op")
+    assert not scene.state.shut("session.decision"), "reads go on"
+
+
+def test_403s_that_may_be_the_keys_hold_the_account_once_nothing_else_succeeds() -> None:
+    scene = Scene(WIDE)
+    refuse(scene, *"abcde", at=0.0, health=HealthSignal.DENIED)
+    assert scene.state.shut("other")
+    known = Scene(WIDE)
+    refuse(known, *"abcde", at=0.0, health=HealthSignal.FORBIDDEN)
+    assert not known.state.shut("other"), "these say themselves that the key works"
+
+
+@pytest.mark.parametrize("health", [HealthSignal.UNPAID, HealthSignal.FORBIDDEN, HealthSignal.DENIED])
+def test_an_earlier_version_reads_a_refusal_as_an_end_that_says_nothing(health: HealthSignal) -> None:
+    record = Ended("i-1", used=True, health=health)
+    assert decode(encode(record)) == record
+    assert orjson.loads(encode(record))["x"] == "neutral"

@@ -25,7 +25,8 @@ PUBLISHED = """
     vendor_data_blocked session_not_settled already_shared services_failed
     session_expired session_abandoned not_settled_in_time deadline_passed call_unanswered request_id_reused redirected output_too_large
     internal_error
-    no_credits payment_required contract_suspended key_refused
+    no_credits payment_required contract_suspended key_refused application_closed
+    operation_held not_permitted top_up_first not_in_contract firewall_refused ended_by_hand
 """
 COUNTED = {
     "throttled", "scope_paused", "queue_full", "following", "cooldown", "phone_attempts", "import_running", "key_in_use", "key_conflict",
@@ -51,7 +52,7 @@ def test_a_row_is_whole(code: ErrorCode) -> None:
         assert text == text.strip(" .;"), "a part of a sentence, which others put together"
         assert "|" not in text, "it stands in a table"
     assert counted_as(code) == (code if code.waits else None)
-    assert code.types or code.kind in {CodeKind.ACCOUNT, CodeKind.WAIT}, "what ends no request only holds it up"
+    assert code.types or code.kind in {CodeKind.ACCOUNT, CodeKind.WAIT, CodeKind.HELD}, "what ends no request only holds it up"
 
 
 def test_rows_name_the_limits_that_hold() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from processor.contract.codes import ErrorCode
 from processor.didit import client as client_module
@@ -175,6 +177,34 @@ async def test_nothing_listens() -> None:
     assert reply == NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)
 
 
+async def test_a_connection_that_does_not_come_about_in_time_has_sent_nothing() -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.sleep(30)
+
+    async with DiditClient(DiditSettings(base_url="http://127.0.0.1:1", api_key="secret-key", timeout_s=0.1)) as client:
+        client._session.connector.connect = never  # type: ignore[union-attr, method-assign]  # noqa: SLF001 - no other way to hang there
+        assert await client.send(POST) == NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [replace(POST, reference="ref\r\nx: y"), replace(POST, idempotency_key="schlüssel"), replace(POST, reference="")],
+    ids=["line break", "not ASCII", "empty"],
+)
+async def test_a_header_that_cannot_be_written_has_sent_nothing(call: HttpCall) -> None:
+    async with server(answer(http("200 OK", b"{}"))) as raw:
+        assert await send(raw.url, call) == [NoReply(sent=False, code=ErrorCode.CALL_NOT_SENT)]
+        assert raw.requests == []
+
+
+async def test_a_closed_client_sends_nothing() -> None:
+    async with server(answer(http("200 OK", b"{}"))) as raw:
+        async with DiditClient(DiditSettings(base_url=raw.url, api_key="secret-key")) as client:
+            pass
+        assert await client.send(POST) == NoReply(sent=False, code=ErrorCode.CALL_NOT_SENT)
+        assert raw.requests == []
+
+
 async def test_a_hanging_answer_ends_at_the_deadline() -> None:
     async def hang(_: bytes, __: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)
@@ -274,3 +304,21 @@ async def test_the_key_is_read_anew(tmp_path: Path) -> None:
         client.refresh_key()
         await client.send(GET)
     assert [b"x-api-key: new" in r.lower() for r in raw.requests] == [False, False, True]
+
+
+@pytest.mark.parametrize("broken", [b"", b"one\ntwo", "schlüssel".encode(), b"\xff\xfes\x00e\x00", None])
+async def test_a_key_that_no_header_can_carry_leaves_the_old_one_in_force(tmp_path: Path, broken: bytes | None) -> None:
+    file = tmp_path / "key"
+    file.write_text("old-secret\n")
+    async with server(answer(http("200 OK", b"{}"))) as raw, DiditClient(DiditSettings(base_url=raw.url, api_key_file=file)) as client:
+        if broken is None:
+            file.unlink()
+        else:
+            file.write_bytes(broken)
+        with capture_logs() as logged:
+            client.refresh_key()
+        reply = await client.send(POST)
+    assert isinstance(reply, Reply)
+    assert b"x-api-key: old-secret\r\n" in raw.requests[0].lower()
+    assert [entry["event"] for entry in logged] == ["api_key_unusable"]
+    assert not any(part in str(logged) for part in ("one", "two", "schl", "old-secret"))

@@ -17,16 +17,23 @@ from processor.didit.verdicts import (
     AccountFault,
     Ambiguous,
     Deferred,
+    Forbidden,
     OurFault,
     Refused,
     Success,
     Throttled,
     Transient,
+    Unpaid,
     Verdict,
     classify,
 )
 
 CREATE, DECISION = OPERATIONS["session.create"], OPERATIONS["session.decision"]
+PERMISSION = "You do not have permission to perform this action."
+TOP_UP = "To protect against abuse, phone verification is disabled until your first top-up."
+RATE_CARD = "Document AI API is not included in your contract rate card. Contact support@didit.me to enable it."
+SHARED = "This session has already been shared with your application."
+PDF = "You can only generate a PDF for sessions in review, declined, approved or kyc expired"
 CREATED = {"session_id": "s", "url": "u", "status": "Not Started"}
 
 
@@ -82,17 +89,16 @@ ROWS: list[tuple[str, Reply, Verdict]] = [
     (
         "no credits at 400",
         reply(400, {"detail": "You don't have enough credits to perform this request."}),
-        AccountFault(ErrorCode.NO_CREDITS, 400),
+        Unpaid(ErrorCode.NO_CREDITS, 400),
     ),
     (
         "no credits at 403",
         reply(403, {"error": "You don't have enough credits to perform this request."}),
-        AccountFault(ErrorCode.NO_CREDITS, 403),
+        Unpaid(ErrorCode.NO_CREDITS, 403),
     ),
-    ("payment", reply(402, {}), AccountFault(ErrorCode.PAYMENT_REQUIRED, 402)),
+    ("payment", reply(402, {}), Unpaid(ErrorCode.PAYMENT_REQUIRED, 402)),
     ("contract", reply(403, {"detail": "x", "code": "contract_billing_suspended"}), AccountFault(ErrorCode.CONTRACT_SUSPENDED, 403)),
     ("key", reply(401, {"detail": "x"}), AccountFault(ErrorCode.KEY_REFUSED, 401)),
-    ("permission", reply(403, {"detail": "You do not have permission to perform this action."}), AccountFault(ErrorCode.KEY_REFUSED, 403)),
     (
         "a blocked person",
         reply(400, {"vendor_data": "This user or business has been blocked and cannot create new verification sessions."}),
@@ -110,8 +116,8 @@ ROWS: list[tuple[str, Reply, Verdict]] = [
     ("a nested error", reply(400, {"error": {"code": 7}}), Refused(http_code(400), 400, {"error": {"code": 7}}, None)),
     (
         "Didit's own code",
-        reply(409, {"detail": "x", "code": "application_deleted"}),
-        Refused(ForeignCode("application_deleted"), 409, {"detail": "x", "code": "application_deleted"}, None),
+        reply(409, {"detail": "x", "code": "session_locked"}),
+        Refused(ForeignCode("session_locked"), 409, {"detail": "x", "code": "session_locked"}, None),
     ),
     ("HTML 404", reply(404, b"<h1>Not Found</h1>"), Refused(http_code(404), 404, None, None)),
     ("a field name that is data", reply(400, {"ada@example.org": ["x"]}), Refused(http_code(400), 400, {"ada@example.org": ["x"]}, None)),
@@ -139,7 +145,8 @@ def test_what_is_ambiguous_for_a_create_is_transient_for_a_read() -> None:
 
 def test_no_reply_is_in_doubt_only_if_something_left() -> None:
     assert classify(CREATE, NoReply(sent=True, code=ErrorCode.RESET)) == Ambiguous(ErrorCode.RESET, None, None)
-    assert classify(CREATE, NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)) == Transient(ErrorCode.CONNECT_FAILED, None, None)
+    not_sent = NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)
+    assert classify(CREATE, not_sent) == Transient(ErrorCode.CONNECT_FAILED, None, None, sent=False)
 
 
 def test_a_cut_answer_is_no_success() -> None:
@@ -185,7 +192,7 @@ AML, EMAIL = OPERATIONS["aml"], OPERATIONS["email.send"]
         (reply(409, {"detail": "another body"}), Transient(ErrorCode.KEY_CONFLICT, 409, None)),
         (
             reply(403, {"error": "You don't have enough credits to perform this request. Please top up"}),
-            AccountFault(ErrorCode.NO_CREDITS, 403),
+            Unpaid(ErrorCode.NO_CREDITS, 403),
         ),
         (
             reply(400, {"error": ["AML weights must sum to 100."]}),
@@ -270,3 +277,40 @@ def test_every_status_of_an_email_is_a_success(status: str) -> None:
 )
 def test_answers_that_only_some_operations_give(operation: str, answer: Any, verdict: Verdict) -> None:
     assert classify(OPERATIONS[operation], answer) == verdict
+
+
+# every 403 that Didit's OpenAPI and its pages "API errors" and "API keys" document for what is called here, and what it is about
+FORBIDDEN_TEXTS: list[tuple[str, object, Verdict]] = [
+    ("session.create", {"detail": PERMISSION}, Forbidden(ErrorCode.NOT_PERMITTED, 403, {"detail": PERMISSION}, key_works=False)),
+    ("session.decision", {"detail": PERMISSION}, Forbidden(ErrorCode.NOT_PERMITTED, 403, {"detail": PERMISSION}, key_works=False)),
+    ("aml", {"detail": "Invalid API Key."}, AccountFault(ErrorCode.KEY_REFUSED, 403)),
+    (
+        "session.decision",
+        {"detail": "Authentication credentials were not provided or are invalid."},
+        AccountFault(ErrorCode.KEY_REFUSED, 403),
+    ),
+    ("session.create", {"detail": "x", "code": "application_deleted"}, AccountFault(ErrorCode.APPLICATION_CLOSED, 403)),
+    ("session.create", {"detail": "x", "code": "contract_billing_suspended"}, AccountFault(ErrorCode.CONTRACT_SUSPENDED, 403)),
+    ("phone.send", {"detail": TOP_UP}, Forbidden(ErrorCode.TOP_UP_FIRST, 403, {"detail": TOP_UP}, key_works=True)),
+    ("document_ai", {"error": RATE_CARD}, Forbidden(ErrorCode.NOT_IN_CONTRACT, 403, {"error": RATE_CARD}, key_works=True)),
+    (
+        "aml",
+        {"error": "You don't have enough credits to perform this request. Please top up at https://business.didit.me"},
+        Unpaid(ErrorCode.NO_CREDITS, 403),
+    ),
+    ("ip.risk", {"error": "You don't have enough credits to perform this request."}, Unpaid(ErrorCode.NO_CREDITS, 403)),
+    ("session.import_shared", {"detail": SHARED}, Refused(ErrorCode.ALREADY_SHARED, 403, {"detail": SHARED}, None)),
+    ("session.pdf", {"detail": PDF}, Refused(ErrorCode.SESSION_NOT_SETTLED, 403, {"detail": PDF}, None)),
+    (
+        "session.update_status",
+        {"detail": "x", "code": "console_only"},
+        Forbidden(ForeignCode("console_only"), 403, {"detail": "x", "code": "console_only"}, key_works=False),
+    ),
+    ("session.create", b"<html><h1>403 Forbidden</h1></html>", Transient(ErrorCode.FIREWALL_REFUSED, 403, None)),
+    ("aml", b"", Transient(ErrorCode.FIREWALL_REFUSED, 403, None)),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "verdict"), FORBIDDEN_TEXTS)
+def test_a_403_is_judged_by_what_it_is_about(name: str, body: Any, verdict: Verdict) -> None:
+    assert classify(OPERATIONS[name], reply(403, body)) == verdict

@@ -31,7 +31,7 @@ from processor.budget.permits import (
 from processor.byte_budget import ByteBudget, ByteReservation
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.headers import hop_headers, read_hop
-from processor.contract.records import Hint, Output, OutputKind, Record, Source
+from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.engine.engine import Engine
@@ -205,12 +205,12 @@ def test_a_success_is_one_result_and_nothing_else() -> None:
 
 
 def test_a_retry_waits_in_its_own_class_and_keeps_the_first_position() -> None:
-    outputs = run(FakeApi(NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)), record())
+    outputs = run(FakeApi(Reply(403, {}, b"<h1>Forbidden</h1>")), record())
     assert kinds(outputs) == [OutputKind.RETRY]
     again = Record(Source("v.retry.10s", 0, 7), outputs[0].key, outputs[0].value, outputs[0].headers, NOW)
     hop = read_hop(again)
-    assert (hop.first, hop.hop, hop.attempt, hop.last_error) == (Source("v.requests", 3, 41), 1, 1, "connect_failed")
-    assert hop.doubt_ms is None, "nothing was sent"
+    assert (hop.first, hop.hop, hop.attempt, hop.last_error) == (Source("v.requests", 3, 41), 1, 1, "firewall_refused")
+    assert hop.doubt_ms is None, "nothing was done"
     budget = OpenBudget()
     assert final(run(FakeApi(json_reply(201, CREATED)), again, budget))["attempts"] == 2
     assert budget.asks[0].call_class is CallClass.RETRY
@@ -431,11 +431,80 @@ def test_a_paused_scope_sends_the_request_to_wait_without_a_call() -> None:
 
 
 def test_an_account_fault_waits_in_place_and_reads_the_key_anew() -> None:
-    api, budget = FakeApi(json_reply(403, {"detail": "no"}), json_reply(401, {"detail": "no"}), json_reply(201, CREATED)), OpenBudget()
+    api, budget = (
+        FakeApi(
+            json_reply(403, {"detail": "x", "code": "application_deleted"}), json_reply(401, {"detail": "no"}), json_reply(201, CREATED)
+        ),
+        OpenBudget(),
+    )
     result = final(run(api, record(), budget))
     assert (result["status"], result["attempts"]) == ("succeeded", 1)
     assert [e.health for e in budget.endings] == [HealthSignal.ACCOUNT, HealthSignal.ACCOUNT, HealthSignal.GOOD]
     assert api.keys_read == 2
+
+
+@pytest.mark.parametrize(("hint", "counted"), [("soon", 1), ("5, soon", 1), ("5", 0), (None, 0)])
+def test_a_retry_after_that_cannot_be_read_is_counted(hint: str | None, counted: int) -> None:
+    labels = {"operation": "session.create"}
+    before = metrics.REGISTRY.get_sample_value("vp_retry_after_unusable_total", labels) or 0.0
+    run(FakeApi(json_reply(503, {}, **({"retry_after": hint} if hint else {}))), record())
+    assert (metrics.REGISTRY.get_sample_value("vp_retry_after_unusable_total", labels) or 0.0) - before == counted
+
+
+def test_a_call_that_never_left_costs_no_attempt_and_leaves_no_doubt() -> None:
+    for code in (ErrorCode.CONNECT_FAILED, ErrorCode.CALL_NOT_SENT):
+        headers = hop_headers(Hop(Source("v.requests", 3, 41), NOW - 5000, hop=9, attempt=5, due_ms=NOW - 1))  # one more would be the last
+        budget = OpenBudget()
+        outputs = run(
+            FakeApi(NoReply(sent=False, code=code)), replace(record(operation="aml", input={"full_name": "Ada"}), headers=headers), budget
+        )
+        assert kinds(outputs) == [OutputKind.RETRY]
+        hop = read_hop(Record(Source("t", 0, 1), None, outputs[0].value, outputs[0].headers, NOW))
+        assert (hop.attempt, hop.doubt_ms, hop.last_error) == (5, None, code)
+        assert budget.fates == [Fate.NOT_SENT]
+
+
+FOREIGN = json_reply(403, {"detail": "You do not have permission to perform this action."})
+
+
+def test_a_403_ends_its_request_once_the_key_is_seen_to_work() -> None:
+    api, budget = FakeApi(FOREIGN, json_reply(200, {"count": 0, "results": []})), OpenBudget()
+    outputs = run(api, record(operation="session.decision"), budget)
+    assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
+    result = final(outputs)
+    assert (result["status"], result["error"]["type"], result["error"]["code"]) == ("failed", "request_refused", "not_permitted")
+    assert [ask.endpoint for ask in budget.asks] == ["session.decision", "session.list"]
+    assert [e.health for e in budget.endings] == [HealthSignal.DENIED, HealthSignal.GOOD]
+
+
+@pytest.mark.parametrize(
+    ("answers", "down", "code"),
+    [
+        ((FOREIGN, FOREIGN), False, "not_permitted"),  # perhaps it is the key
+        ((FOREIGN, json_reply(503, {})), False, "not_permitted"),
+        ((FOREIGN, json_reply(200, {"count": 0, "results": []})), True, "not_permitted"),  # others of the operation were refused, too
+        ((json_reply(403, {"error": "Document AI API is not included in your contract rate card."}),), True, "not_in_contract"),
+        ((json_reply(403, {"error": "You don't have enough credits to perform this request."}),), False, "no_credits"),
+    ],
+)
+def test_a_403_that_may_be_everybodys_waits_without_an_attempt_or_a_dead_letter(answers: Any, down: bool, code: str) -> None:
+    outputs = run(FakeApi(*answers), record(operation="session.decision"), OpenBudget(down=down))
+    assert kinds(outputs) == [OutputKind.RETRY]
+    hop = read_hop(Record(Source("t", 0, 1), None, outputs[0].value, outputs[0].headers, NOW))
+    assert (hop.attempt, hop.last_error, hop.due_ms is not None and hop.due_ms >= NOW + 60_000) == (0, code, True)
+
+
+@pytest.mark.parametrize(("doubt_ms", "status", "kind"), [(None, "failed", "exhausted"), (NOW - 500, "in_doubt", "in_doubt")])
+def test_a_request_that_is_ended_by_hand_makes_no_call(doubt_ms: int | None, status: str, kind: str) -> None:
+    api, budget = FakeApi(), OpenBudget()
+    hop = Hop(Source("v.requests", 3, 41), NOW - 5000, hop=3, due_ms=NOW + 9, last_error=ErrorCode.NOT_PERMITTED, doubt_ms=doubt_ms)
+    rec = replace(record(), headers=hop_headers(hop))
+    engine = Engine(load_settings(), api, Shelf(), budget, clock_ms=lambda: NOW, draw=lambda: 0.5)
+    outputs = records(asyncio.run(engine.handle(rec, Work(rec, ended=True))))
+    assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
+    result = final(outputs)
+    assert (result["status"], result["error"]["type"], result["error"]["code"]) == (status, kind, "ended_by_hand")
+    assert (api.calls, budget.asks) == ([], [])
 
 
 def test_a_deadline_that_has_passed_makes_no_call() -> None:
@@ -570,7 +639,7 @@ def test_the_mark_tells_contents_apart_whatever_the_order_of_members() -> None:
     assert one != content(request_id="r2", input={"workflow_id": WORKFLOW, "vendor_data": "user", "metadata": {"a": 1, "b": [1.50]}})
 
 
-@pytest.mark.parametrize("answer", [json_reply(503, {"detail": "x"}), NoReply(sent=False, code=ErrorCode.CONNECT_FAILED)])
+@pytest.mark.parametrize("answer", [json_reply(503, {"detail": "x"}), Reply(403, {}, b"<h1>Forbidden</h1>")])
 def test_a_dead_endpoint_burns_no_attempts(answer: Answer) -> None:
     for down, attempts in ((True, 0), (False, 1)):
         outputs = run(FakeApi(answer), record(), OpenBudget(down=down), retry={"attempts_max": 2})

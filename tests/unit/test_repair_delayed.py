@@ -160,3 +160,11 @@ def test_the_summary_says_when_and_why() -> None:
         "3 waiting, 1 of them due. When: due 1, 1 min 1, later 1. Why: http_503 2, following 1. There are more: not everything was read."
     )
     assert summary(delayed_view([], NOW)) == "0 waiting"
+
+
+def test_what_waits_for_an_operator_is_said_with_what_to_do() -> None:
+    found = [entry(0, NOW + 60_000, reason="not_permitted"), entry(1, NOW + 60_000, reason="no_credits"), entry(2, NOW + 60_000)]
+    first, *lines = meaning(delayed_view(found, NOW, complete=True), NOW).split("\n")
+    assert first.startswith("None is due")
+    assert sorted(line.partition(":")[0] for line in lines) == ["no_credits", "not_permitted"], "http_503 goes on by itself"
+    assert all("processor retry end" in line for line in lines)

@@ -492,3 +492,13 @@ async def test_one_whose_end_nobody_knows_is_not_skipped_without_it() -> None:
     scene.lane.stop_dispatch()
     scene.lane.start_released(release(4))
     assert scene.skipped == [], "another owner waits there now"
+
+
+def test_an_end_is_told_from_a_release_and_stays_one() -> None:
+    ended = replace(release(4, 5), end=True)
+    assert read_release(encode_release(ended, at_ms=NOW, by="ada@host")) == ended
+    releases = Releases()
+    releases.note_release(ended, NOW)
+    releases.note_release(release(5, 6), NOW + 1)
+    assert [releases.ends(Source("t", 0, offset)) for offset in (4, 5, 6, 7)] == [True, True, False, False]
+    assert all(releases.names(Source("t", 0, offset), NOW + 2) for offset in (4, 5, 6)), "it is to be worked on now"

@@ -340,13 +340,15 @@ def test_secrets_of_a_file_are_read_again_when_it_changes(tmp_path: Path) -> Non
         assert source.current() == source.current() == (b"new-secret", b"old-secret"), "those in force stay in force"
         file.write_text("\n")
         assert source.current() == (b"new-secret", b"old-secret")
+        for broken in (b"one-secret two-secret\n", "newest-schlüssel\n".encode(), b"\xff\xfes\x00"):
+            file.write_bytes(broken)
+            assert source.current() == (b"new-secret", b"old-secret"), "cut, joined, or in another encoding"
         file.write_text("newest\n")
         os.utime(file, ns=(1, 1))
         assert source.current() == (b"newest",)
     assert [entry["event"] for entry in logs] == [
         "webhook_secrets_changed",
-        "webhook_secrets_unreadable",
-        "webhook_secrets_unreadable",
+        *["webhook_secrets_unreadable"] * 5,
         "webhook_secrets_changed",
     ]
     assert "-secret" not in str(logs)
@@ -355,5 +357,5 @@ def test_secrets_of_a_file_are_read_again_when_it_changes(tmp_path: Path) -> Non
 def test_a_start_without_any_secret_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="VP_WEBHOOKS__SECRETS: is missing"):
         SecretSource(WebhookSettings())
-    with pytest.raises(ConfigurationError, match=r"VP_WEBHOOKS__SECRETS_FILE: .* cannot be read or holds no secret"):
+    with pytest.raises(ConfigurationError, match=r"VP_WEBHOOKS__SECRETS_FILE: .* cannot be read, holds no secret"):
         SecretSource(WebhookSettings(secrets_file=tmp_path / "absent"))

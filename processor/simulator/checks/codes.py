@@ -31,7 +31,7 @@ _SENDS_LIMITED = (
     "Maximum verification attempts reached for this phone number. Only 4 authentication attempts are allowed per hour. "
     "Try again later or use a different number."
 )
-_NO_TOP_UP = "Phone verification needs a first top up of your account."
+_NO_TOP_UP = "To protect against abuse, phone verification is disabled until your first top-up."
 # fact about an address or number, field with the action for it, risk
 _ACTIONS = {
     "email": (

@@ -38,6 +38,10 @@ class CheckEndpoints:
             caller = request.caller
             if caller.organization.suspended:
                 return ApiResponse(403, SUSPENDED)
+            if name in caller.organization.not_in_contract:
+                title = name.replace("_", " ").title().replace(" Ai", " AI")
+                text = f"{title} API is not included in your contract rate card. Contact support@didit.me to enable it."
+                return ApiResponse(403, {"error": text})
             result = self.service.run(name, caller, request.body, request.now)
             if not result.acted:
                 return _to_api_response(result)

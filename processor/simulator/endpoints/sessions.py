@@ -54,6 +54,8 @@ class SessionEndpoints:
         error = create_error(request.body, caller, self._sessions.blocked_users, self.workflows)
         if error is not None:
             return ApiResponse(400, error)
+        if request.body["workflow_id"] in caller.forbidden_workflows:
+            return ApiResponse(403, {"detail": "You do not have permission to perform this action."})
         if len(self._sessions) >= self._config.sessions_max:
             return ApiResponse(500, {"detail": "The simulator holds as many sessions as it may."})
         session, new = self._sessions.create(caller, request.body, request.now)
