@@ -63,9 +63,11 @@ class SessionPolling:
         if not isinstance(found.verdict, Success):
             gone = isinstance(found.verdict, Refused) and found.verdict.http_status == HTTPStatus.NOT_FOUND
             return SessionOver() if gone and job.newly_redriven else found.verdict
-        now_ms, decision = self._clock_ms(), found.verdict.output
+        now_ms, decision, learned = self._clock_ms(), found.verdict.output, self._environment is None
         self._environment = environment_of(decision) or self._environment
-        settled = judge_decision(decision) or self._out_of_time(job, decision, now_ms)
+        if work.hint is not None and learned:  # the event waited only for the environment to be known
+            hinted = self._judge_hint(work.hint, session_id, job.hop.first_ms)
+        settled = judge_decision(decision) or hinted or self._out_of_time(job, decision, now_ms)
         if settled is not None:
             return self._settle(job, settled)
         if job.hop.settled is not None and not self._goes_on(job, now_ms):

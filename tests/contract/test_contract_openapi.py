@@ -18,7 +18,20 @@ from processor.contract.records import Hop, Record, Request, Source
 from processor.didit.answers import Reply
 from processor.didit.calls import HttpCall, build_call
 from processor.didit.catalog import OPERATIONS, Operation
-from processor.didit.verdicts import AccountFault, Ambiguous, Deferred, OurFault, Refused, Success, Throttled, Transient, Unfit, classify
+from processor.didit.verdicts import (
+    AccountFault,
+    Ambiguous,
+    Deferred,
+    Forbidden,
+    OurFault,
+    Refused,
+    Success,
+    Throttled,
+    Transient,
+    Unfit,
+    Unpaid,
+    classify,
+)
 
 DOCUMENTED = [row for row in OPERATIONS.values() if row.name != "sandbox.scenarios"]  # the only one that stands on another page
 SESSION_ID = "11111111-2222-4333-8444-555555555555"
@@ -92,9 +105,9 @@ MEANINGS: Mapping[int, tuple[type, ...]] = {
     200: (Success,),
     201: (Success,),
     204: (Success,),
-    400: (Refused, AccountFault, Unfit, OurFault),  # credits are a 400 of the account
+    400: (Refused, Unpaid, Unfit, OurFault),  # credits are a 400 for some
     401: (AccountFault,),
-    403: (Refused, AccountFault, Deferred, Transient),
+    403: (Forbidden, Unpaid, AccountFault, Refused),  # refused: a PDF of a session that is not finished
     404: (Refused, Unfit),
     409: (Refused, Deferred),
     415: (OurFault,),

@@ -56,7 +56,9 @@ async def create_topic(rig: Rig, name: str, **configs: str) -> None:
 
 async def test_a_redriven_request_gets_one_more_final_result_under_its_own_key(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path, apply=False, RETRY__ATTEMPTS_MAX="1") as rig:
-        await create_topic(rig, "dead-letters", max_message_bytes="2000000")  # one partition, the requests have twenty
+        await create_topic(
+            rig, "dead-letters", max_message_bytes="2000000", message_timestamp_type="LogAppendTime"
+        )  # one partition, the requests have twenty
         applied = await apply_topics(rig.settings, partitions=20, replication=1)
         assert not applied.faults, applied.faults
         await rig.start("a")

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 
 from processor.observe.metrics import REGISTRY
@@ -142,3 +143,23 @@ async def test_a_request_that_is_whole_is_answered_however_long_that_takes() -> 
             writer.close()
         go.set()
         assert (await waiting).status == 200
+
+
+def test_it_serves_and_closes_on_the_loop_of_the_product_too() -> None:
+    async def hello(request: web.Request) -> web.Response:
+        return web.Response(text=f"{len(await request.read())}")
+
+    async def play() -> tuple[list[str], bytes]:
+        app = web.Application()
+        app.router.add_route("*", "/", hello)
+        async with listening(app, "127.0.0.1", 0, limits=ConnectionLimits(header_s=0.2)) as port, aiohttp.ClientSession() as session:
+            said = [await (await session.post(f"http://127.0.0.1:{port}/", data=b"x" * size)).text() for size in (0, 5, 100_000)]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\n")
+            rest = b""
+            with suppress(ConnectionError):
+                rest = await asyncio.wait_for(reader.read(), 5.0)
+            writer.close()
+            return said, rest
+
+    assert uvloop.run(play()) == (["0", "5", "100000"], b"")

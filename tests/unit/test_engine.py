@@ -779,7 +779,7 @@ def test_an_event_of_another_environment_than_the_keys_is_only_a_reason_to_look(
         return output.kind, len(api.calls)
 
     before = foreign_events()
-    assert outcome(signed("live")) == (OutputKind.RETRY, 1), "nobody knows the environment of the key yet"
+    assert outcome(signed("live")) == (OutputKind.RESULT, 1), "the first look tells the environment of the key, and the event is believed"
     assert outcome(signed("live")) == (OutputKind.RESULT, 1)
     assert outcome(signed("live", "live")) == (OutputKind.RESULT, 1)
     assert outcome(signed(None)) == (OutputKind.RESULT, 1), "it does not say"
