@@ -84,7 +84,7 @@ class BudgetState:
         self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
         self.log_name = ""  # the first one in the log
-        self._came: dict[str, float] = {}  # by client id, when it was first heard
+        self._signs: dict[str, tuple[int, int]] = {}  # by client id, the offsets of its first and its newest sign of life
         self.overrun = LimitAudit(rules.limits)
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
         self._former: tuple[str, ...] = ()  # names that this replica had before
@@ -125,7 +125,7 @@ class BudgetState:
             case LaneDone():
                 self.journal.finished.note(record, offset)
             case Alive():
-                return self._alive(record, at)
+                return self._alive(record, offset, at)
         return False
 
     def start_at(self, asked: Asked, now: float) -> float:
@@ -179,13 +179,19 @@ class BudgetState:
         return {client: alive for client, (at, alive) in self.replicas.items() if now - at <= _ALIVE_S}
 
     def has_senior(self, client: str, now: float) -> bool:
-        """Whether another process works under a client's instance name: it came earlier, and is heard since this one came."""
+        """Whether another process works under a client's instance name: it came earlier, and is heard since this one came.
+
+        Their order in the log decides, which all read alike; to a newcomer everything of the last ``skew_s`` happened at one time.
+        """
         here = self.replicas.get(client)
         if here is None:
             return False
-        came, instance = self._came[client], here[1].instance
+        came, instance = self._signs[client][0], here[1].instance
         return any(
-            other not in (client, *self._former) and alive.instance == instance and self._came[other] < came < at and now - at <= _SENIOR_S
+            other not in (client, *self._former)
+            and alive.instance == instance
+            and self._signs[other][0] < came < self._signs[other][1]
+            and now - at <= _SENIOR_S
             for other, (at, alive) in self.replicas.items()
         )
 
@@ -228,17 +234,17 @@ class BudgetState:
         of_account = {HealthSignal.ACCOUNT: HealthSignal.BAD, HealthSignal.BAD: HealthSignal.NEUTRAL}.get(health, health)
         self.breaker(ACCOUNT).ended(ask_id, asked_offset, offset, of_account, at, request=request, acted=acted)
 
-    def _alive(self, alive: Alive, at: float) -> bool:
+    def _alive(self, alive: Alive, offset: int, at: float) -> bool:
         new = alive.client not in self.replicas
         self.log_name = self.log_name or alive.log_name
         self.replicas[alive.client] = (at, alive)
         self.overrun.allow(alive.limits)
         if alive.lost:
             self.blocked_until = max(self.blocked_until, at + self.rules.horizon_s)
-        self._came.setdefault(alive.client, at)
+        self._signs[alive.client] = (self._signs.get(alive.client, (offset, offset))[0], offset)
         present = self.replicas_alive(at)
         self.replicas = {client: self.replicas[client] for client in present}
-        self._came = {client: self._came[client] for client in present}
+        self._signs = {client: self._signs[client] for client in present}
         for scope, window in self.windows.items():  # the lowest limit that anybody obeys governs, so a change is safe while old ones run
             configured = self.rules.limits[scope][0]
             window.configured = min([configured, *(a.limits[scope] for a in present.values() if scope in a.limits)])

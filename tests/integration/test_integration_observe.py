@@ -198,6 +198,17 @@ async def test_two_processes_with_one_instance_id(kafka: LocalKafka, tmp_path: P
         assert judged.ok, judged
 
 
+async def test_two_processes_with_one_instance_id_that_start_together(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path) as rig:
+        both = [rig.processor(name, KAFKA__INSTANCE_ID="one") for name in ("left", "right")]
+        for process in both:
+            process.start()
+        await rig.until(lambda: any(list(p.events("instance_id_taken")) for p in both), "one of them to stand by", 40.0)
+        await rig.publish([create_request(n) for n in range(20)])
+        await rig.wait_finals(20)
+        assert sum(bool(list(p.events("instance_id_taken"))) for p in both) == 1
+
+
 async def test_a_port_that_is_taken_refuses_the_start(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path) as rig:
         (one,) = await rig.start("one")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from test_budget_state import RULES
 
 from processor.budget.limit_audit import LimitAudit
@@ -40,8 +42,11 @@ def test_a_limit_that_some_replica_has_named_is_allowed() -> None:
     assert overrun.counts == {"s": 1}
 
 
+OFFSETS = count()
+
+
 def hello(state: BudgetState, client: str, at: float, instance: str = "pod-0") -> bool:
-    return state.apply(Alive(client, instance, {}, {}, {}, lost=False), 0, at, 0)
+    return state.apply(Alive(client, instance, {}, {}, {}, lost=False), next(OFFSETS), at, 0)
 
 
 def test_of_two_namesakes_the_one_that_came_first_goes_on() -> None:
@@ -57,6 +62,17 @@ def test_of_two_namesakes_the_one_that_came_first_goes_on() -> None:
     assert not state.has_senior("other", 6.0)
     assert not state.has_senior("new", 40.0), "it is silent"
     assert not state.has_senior("nobody", 6.0)
+
+
+def test_the_order_in_the_log_decides_where_all_times_are_one() -> None:
+    """A newcomer dates everything of the last ``skew_s`` as the present."""
+    views = [BudgetState(RULES, 0.0) for _ in range(2)]
+    for client in ("first", "second", "first", "second"):
+        offset = next(OFFSETS)
+        for state, at in zip(views, (0.0, 5.0), strict=True):
+            state.apply(Alive(client, "pod-0", {}, {}, {}, lost=False), offset, at, 0)
+    assert [state.has_senior("second", 6.0) for state in views] == [True, True]
+    assert [state.has_senior("first", 6.0) for state in views] == [False, False]
 
 
 def test_a_name_that_one_had_before_is_nobody_else() -> None:

@@ -149,6 +149,7 @@ async def test_wrong_tokens_wait_longer_and_longer_and_their_text_is_nowhere(mon
         assert time.monotonic() - begin > 0.2, "the right one waits, and gets in"
 
 
+@pytest.mark.slow  # the waits are real
 async def test_wrong_tokens_of_a_stranger_behind_one_ingress_keep_no_operator_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sign_in_tries, "FIRST_WAIT_S", 1000.0)
     monkeypatch.setattr(sign_in_tries, "WAIT_S_MAX", 1000.0)
