@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 from bench.harness import WORKFLOW_ID, emit
+from processor.bounds.byte_budget import ByteBudget, ByteReservation
 from processor.budget.permits import Ask, CallIdentity, Ending, Permit
-from processor.byte_budget import ByteBudget, ByteReservation
 from processor.contract.records import Record, Source
 from processor.didit.answers import Answer, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall

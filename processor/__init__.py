@@ -2,7 +2,7 @@
 
 Rooms, lowest first; a room imports only what stands above it here (``LAYERS`` in tests/house/test_house_rules.py)::
 
-    byte_budget  bytes that may be held at once, reserved before they come
+    bounds/      what a process may hold or compute at once: bytes, turns of the event loop
     clock        the wall clock and the budget's clock
     settings/    every setting, one module a group, read from the environment once
     contract/    what crosses topics: records, headers, schemas, codes, digests; how times are written

@@ -15,7 +15,7 @@ import structlog
 from yarl import URL
 
 from processor import __version__
-from processor.byte_budget import ByteBudget, ByteReservation
+from processor.bounds.byte_budget import ByteBudget, ByteReservation
 from processor.contract.codes import ErrorCode
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, HttpCall

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from processor.bounds.byte_budget import ByteReservation
 from processor.budget.permits import (
     NOT_SENT,
     Acquired,
@@ -25,7 +26,6 @@ from processor.budget.permits import (
     Parked,
     Permit,
 )
-from processor.byte_budget import ByteReservation
 from processor.contract.codes import ErrorCode
 from processor.contract.decode import Rejected
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest

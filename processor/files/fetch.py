@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from processor.byte_budget import ByteBudget, ByteReservation
+from processor.bounds.byte_budget import ByteBudget, ByteReservation
 from processor.contract.codes import ErrorCode
 from processor.didit.calls import FileContent, FilePart
 from processor.files.rules import Allowed, FileError, FileLocation, Located, check_content, is_public, locate, redirected, too_large

@@ -17,13 +17,13 @@ from typing import Any
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
+from processor.bounds.loop_turns import LoopTurns
 from processor.observe import metrics
 from processor.settings import Settings
 from processor.stream.clients import end_task
 from processor.stream.errors import ProducerFencedError, StallError, describe, kafka_deadline, kafka_errors
 from processor.stream.handler import CallHistory, Handler
 from processor.stream.lane import Lane
-from processor.stream.loop_turns import LoopTurns
 from processor.stream.ports import KAFKA_PORTS, MemberPorts, OutcomeWriter
 from processor.stream.publisher import publish
 from processor.stream.recovery import OffsetAt, explain_missing, lane_name, restore_lane

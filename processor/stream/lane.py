@@ -15,6 +15,7 @@ from dataclasses import replace
 import structlog
 from aiokafka import TopicPartition
 
+from processor.bounds.loop_turns import LoopTurns
 from processor.contract.headers import parked_until_ms, peek_due_ms, peek_session
 from processor.contract.records import Hint, Output, Record, Source, Unread
 from processor.observe import metrics
@@ -22,7 +23,6 @@ from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
 from processor.stream.errors import origin
 from processor.stream.handler import CallHistory, Handler, Outputs, Work, WorkAbandonedError
-from processor.stream.loop_turns import LoopTurns
 from processor.stream.offsets import OffsetTracker, gap_map_of
 from processor.stream.releases import Release
 from processor.stream.wakeups import Wakeups

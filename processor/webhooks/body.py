@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from processor.byte_budget import ByteReservation
+from processor.bounds.byte_budget import ByteReservation
 from processor.webhooks.refusals import DeliveryRefusedError, RefusedReason
 from processor.webhooks.signatures import given_signatures
 

@@ -16,7 +16,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from processor.byte_budget import ByteBudget
+from processor.bounds.byte_budget import ByteBudget
 from processor.observe import metrics
 from processor.stream.errors import origin
 from processor.webhooks.body import check_header, read_body

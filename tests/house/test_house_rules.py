@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 MODULES = sorted((ROOT / "processor").rglob("*.py"))
 # lowest first: a room may import the rooms of the lines above it, and no other. Rooms of one line do not know each other
 LAYERS = [
-    ["", "byte_budget", "clock", "settings"],  # "" is the package itself: its version
+    ["", "bounds", "clock", "settings"],  # "" is the package itself: its version
     ["contract"],
     ["observe", "didit", "budget", "retry"],
     ["files"],
@@ -259,7 +259,7 @@ def test_only_one_module_subclasses_or_calls_the_client_classes_of_aiokafka() ->
 
 
 def test_the_root_holds_rooms_and_nothing_else() -> None:
-    assert {p.name for p in (ROOT / "processor").glob("*.py")} == {"__init__.py", "__main__.py", "byte_budget.py", "clock.py"}
+    assert {p.name for p in (ROOT / "processor").glob("*.py")} == {"__init__.py", "__main__.py", "clock.py"}
     assert set(LAYER_OF) - {""} == {
         p.stem for p in (ROOT / "processor").iterdir() if p.name not in ("__init__.py", "__pycache__", "py.typed")
     }

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from processor.bounds.byte_budget import ByteBudget, ByteReservation
 from processor.budget.permits import (
     Acquired,
     Ask,
@@ -28,7 +29,6 @@ from processor.budget.permits import (
     Parked,
     Permit,
 )
-from processor.byte_budget import ByteBudget, ByteReservation
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.headers import hop_headers, read_hop
 from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source

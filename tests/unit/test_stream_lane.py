@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from processor.bounds.loop_turns import LoopTurns
 from processor.budget.permits import LaneCalls, LogPosition
 from processor.contract.codes import ErrorCode
 from processor.contract.headers import hop_headers
@@ -17,7 +18,6 @@ from processor.contract.records import Hint, Hop, Output, OutputKind, Record, So
 from processor.settings import LaneSettings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 from processor.stream.lane import Lane
-from processor.stream.loop_turns import LoopTurns
 from processor.stream.offsets import OffsetTracker
 from processor.stream.releases import Release, ReleaseFormatError, Releases, encode_release, read_release
 from processor.stream.wakeups import Wakeups

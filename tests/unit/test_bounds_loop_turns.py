@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from processor.stream.loop_turns import LoopTurns
+from processor.bounds.loop_turns import LoopTurns
 
 
 class Scene:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from processor.byte_budget import ByteBudget, BytesBusyError
+from processor.bounds.byte_budget import ByteBudget, BytesBusyError
 
 
 async def test_those_who_wait_get_theirs_in_order() -> None:
