@@ -14,8 +14,8 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from processor.budget.permits import LaneCalls, LogPosition
 from processor.contract.records import Output, OutputKind, Record
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work
+from processor.stream.partitions import lane_name
 from processor.stream.ports import MemberPorts
-from processor.stream.recovery import lane_name
 from processor.stream.start_offset import Start
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from processor.budget.permits import HealthSignal
+from processor.budget.permits import REFUSALS, HealthSignal
 
 ACCOUNT = ""  # the name of the account's breaker; no endpoint has it
 _LONGEST_FACTOR = 4  # 15, 30, 60, 60 ... s
@@ -131,8 +131,7 @@ class CircuitBreaker:
 
 def endpoint_rules(failures: int, hold_s: float, refused_requests: int, probe_s: float) -> BreakerRules:
     """Of an endpoint: each failed probe doubles the wait, up to four times the first; one that is refused waits ``probe_s``."""
-    refusals = frozenset({HealthSignal.UNPAID, HealthSignal.FORBIDDEN, HealthSignal.DENIED})
-    return BreakerRules(failures, hold_s, _LONGEST_FACTOR * hold_s, refused_requests, probe_s, refusals)
+    return BreakerRules(failures, hold_s, _LONGEST_FACTOR * hold_s, refused_requests, probe_s, REFUSALS)
 
 
 def account_rules(refused_requests: int, probe_s: float) -> BreakerRules:

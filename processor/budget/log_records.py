@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from processor.budget.permits import CallIdentity, HealthSignal
+from processor.budget.permits import REFUSALS, CallIdentity, HealthSignal
 
 _TEXT_CHARS_MAX = 300
 _SECONDS_MAX = 366 * 86_400.0
@@ -109,8 +109,7 @@ class LaneDone:
 
 
 LogRecord = Asked | Claimed | Begun | Ended | Failed | Paused | Alive | LaneDone
-_REFUSALS = frozenset({HealthSignal.UNPAID, HealthSignal.FORBIDDEN, HealthSignal.DENIED})
-_REFUSALS_READ = frozenset(health.value for health in _REFUSALS)
+_REFUSALS_READ = frozenset(health.value for health in REFUSALS)
 
 
 def encode(record: LogRecord) -> bytes:
@@ -168,7 +167,7 @@ def _read_identity(raw: Any) -> CallIdentity:
 
 def _write_ended(r: Ended) -> dict[str, Any]:
     out: dict[str, Any] = {"t": "end", "i": r.id, "u": r.used, "a": r.acted, "x": r.health.value}
-    if r.health in _REFUSALS:  # members of a later version; an earlier one reads that the end says nothing
+    if r.health in REFUSALS:  # members of a later version; an earlier one reads that the end says nothing
         out |= {"x": HealthSignal.NEUTRAL.value, "r": r.health.value}
     return out
 

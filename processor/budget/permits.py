@@ -41,6 +41,10 @@ class HealthSignal(Enum):
     NEUTRAL = "neutral"  # nothing
 
 
+REFUSALS = frozenset({HealthSignal.UNPAID, HealthSignal.FORBIDDEN, HealthSignal.DENIED})
+"""The operation is refused; it does not fail."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallIdentity:
     """Whose call it is, for the journal. Digests only: no id, no input."""

@@ -103,7 +103,7 @@ def _read_headers(record: Record) -> tuple[Hop, ErrorInfo | None]:
 def _read_value(record: Record) -> dict[str, Any]:
     raw = record.value
     if (unread := record.unread) is not None:
-        which = f"offsets {unread.first} to {unread.last} of {record.source.topic}[{record.source.partition}]"
+        which = f"offsets {unread.first} to {unread.last} of {record.source.lane}"
         raise JsonError(unread.code, f"their batch ({which}, {unread.size_bytes} bytes) {unread.detail}; publish its records again")
     if raw is None:
         raise JsonError(ErrorCode.TOMBSTONE, "the record has no value; a request is a JSON object")

@@ -58,8 +58,13 @@ class Source:
     partition: int
     offset: int
 
+    @property
+    def lane(self) -> str:
+        """The name of the partition's lane: ``topic[partition]``."""
+        return f"{self.topic}[{self.partition}]"
+
     def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.offset}"
+        return f"{self.lane}@{self.offset}"
 
 
 @dataclass(frozen=True, slots=True)

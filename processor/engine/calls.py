@@ -29,7 +29,7 @@ from processor.budget.permits import (
 from processor.contract.codes import ErrorCode
 from processor.contract.decode import Rejected
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
-from processor.contract.records import Priority, Record, Source
+from processor.contract.records import Hop, Priority, Record
 from processor.didit import retry_after
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
@@ -238,23 +238,17 @@ def _class_of(job: Job) -> CallClass:
 
 
 def _identity(job: Job) -> CallIdentity:
-    at: Source = job.record.source
-    return CallIdentity(
-        request_digest(job.request.request_id),
-        content_digest(job.request),
-        source_digest(job.hop.first),
-        f"{at.topic}[{at.partition}]",
-        at.offset,
-        job.hop.replay,
-    )
+    return _identity_of(job.record, job.hop, job.request.request_id, content_digest(job.request))
 
 
 def rejected_identity(record: Record, bad: Rejected, request_id: str) -> CallIdentity:
     """Of a request that makes no call, for the journal: its bytes stand for its content."""
+    return _identity_of(record, bad.hop, request_id, rejected_digest(request_id, record.value, f"{bad.error.code} {bad.error.field}"))
+
+
+def _identity_of(record: Record, hop: Hop, request_id: str, content: str) -> CallIdentity:
     at = record.source
-    content = rejected_digest(request_id, record.value, f"{bad.error.code} {bad.error.field}")
-    lane = f"{at.topic}[{at.partition}]"
-    return CallIdentity(request_digest(request_id), content, source_digest(bad.hop.first), lane, at.offset, bad.hop.replay)
+    return CallIdentity(request_digest(request_id), content, source_digest(hop.first), at.lane, at.offset, hop.replay)
 
 
 def _ending(answer: Answer, verdict: Verdict) -> Ending:

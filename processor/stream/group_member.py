@@ -24,9 +24,10 @@ from processor.stream.clients import end_task
 from processor.stream.errors import ProducerFencedError, StallError, describe, kafka_deadline, kafka_errors
 from processor.stream.handler import CallHistory, Handler
 from processor.stream.lane import Lane
+from processor.stream.partitions import lane_name
 from processor.stream.ports import KAFKA_PORTS, MemberPorts, OutcomeWriter
 from processor.stream.publisher import publish
-from processor.stream.recovery import OffsetAt, explain_missing, lane_name, restore_lane
+from processor.stream.recovery import OffsetAt, explain_missing, restore_lane
 from processor.stream.start_offset import MissingOffsetsError, Start
 from processor.stream.topics import topic_names
 from processor.stream.wakeups import Wakeups

@@ -24,6 +24,7 @@ from processor.settings import LaneSettings
 from processor.stream.errors import origin
 from processor.stream.handler import CallHistory, Handler, Outputs, Work, WorkAbandonedError
 from processor.stream.offsets import OffsetTracker, gap_map_of
+from processor.stream.partitions import lane_name
 from processor.stream.releases import Release
 from processor.stream.wakeups import Wakeups
 
@@ -80,7 +81,7 @@ class Lane:
         unremembered_below: int = 0,
         finished_before: Collection[int] = (),
     ) -> None:
-        self.partition, self.offsets = partition, offsets
+        self.partition, self.offsets, self._name = partition, offsets, lane_name(partition)
         self.wake = asyncio.Event()  # something is finished, or the lane is closing
         self.open = True  # records may be delivered and started
         self.closing = False  # publish what is finished, then stop
@@ -159,7 +160,7 @@ class Lane:
             return
         woken = [record for offset in release.offsets if (record := self._delayed.remove(offset)) is not None]
         if woken:
-            log.info("released", partition=f"{release.topic}[{release.partition}]", count=len(woken), run=release.run_id)
+            log.info("released", partition=self._name, count=len(woken), run=release.run_id)
         self._ready.extend(woken)
         for record in woken:
             self._unfollow(record)
@@ -167,8 +168,7 @@ class Lane:
 
     def _hold(self, block: Unread) -> None:
         self.block = block
-        name = f"{self.partition.topic}[{self.partition.partition}]"
-        log.critical("partition_waits", partition=name, offset=block.first, last=block.last, detail=block.detail)
+        log.critical("partition_waits", partition=self._name, offset=block.first, last=block.last, detail=block.detail)
 
     def _skip(self, block: Unread, last: int) -> None:
         """Read on behind a block. Its offsets are answered as those of any batch that cannot be read."""
@@ -176,7 +176,7 @@ class Lane:
         if not self.open or last < block.first:
             return
         self.block = None
-        log.warning("partition_skipped", partition=f"{self.partition.topic}[{self.partition.partition}]", first=block.first, last=last)
+        log.warning("partition_skipped", partition=self._name, first=block.first, last=last)
         self._on_skip(last + 1)
         unread = replace(block, last=last, blocks=False)
         self.deliver([Record(Source(self.partition.topic, self.partition.partition, last), None, None, (), self._clock_ms(), unread)])
@@ -281,7 +281,7 @@ class Lane:
 
     def published(self, records: Sequence[Record], floor: int, metadata: str) -> None:
         """Note that these outcomes are in a committed transaction, with this offset and text."""
-        self._journal.done(f"{self.partition.topic}[{self.partition.partition}]", floor, gap_map_of(metadata))
+        self._journal.done(self._name, floor, gap_map_of(metadata))
         self.offsets.finish(r.source.offset for r in records)
         self._held_bytes -= sum(r.size_bytes for r in records)
         self._on_room()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-__all__ = ["PartitionEnds", "PartitionsFound", "TopicPartition", "partition_of_key"]
+__all__ = ["PartitionEnds", "PartitionsFound", "TopicPartition", "lane_name", "partition_of_key"]
 
 _PARTITIONER = DefaultPartitioner()
 
@@ -29,6 +29,11 @@ class PartitionsFound:
     led: tuple[TopicPartition, ...]
     leaderless: tuple[TopicPartition, ...]
     missing: tuple[str, ...]  # topics that do not exist
+
+
+def lane_name(partition: TopicPartition) -> str:
+    """``topic[partition]``, as ``contract.records.Source.lane``."""
+    return f"{partition.topic}[{partition.partition}]"
 
 
 def partition_of_key(key: bytes, partitions: Sequence[TopicPartition]) -> TopicPartition:

@@ -15,6 +15,7 @@ from processor.budget.permits import LaneCalls
 from processor.stream.clients import committed_offsets
 from processor.stream.handler import CallHistory
 from processor.stream.offsets import GAP_MAP_BITS, GapMapError, OffsetTracker, Restored, decode_metadata
+from processor.stream.partitions import lane_name
 from processor.stream.start_offset import MissingOffsetsError, Start, starting_point
 
 log = structlog.get_logger(__name__)
@@ -26,11 +27,6 @@ _END_PAUSE_S = 1.0
 _RECALL_S = 600.0  # reading back a week of calls takes minutes
 _STAMPS_MS = 3_600_000  # callers stamp their records by clocks of their own
 _REACH = 2 * GAP_MAP_BITS  # a lane works on no record that is farther from its floor, whatever lies between
-
-
-def lane_name(partition: TopicPartition) -> str:
-    """``topic[partition]``."""
-    return f"{partition.topic}[{partition.partition}]"
 
 
 @dataclass(frozen=True, slots=True)
