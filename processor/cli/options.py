@@ -30,6 +30,16 @@ def settings_or_fail() -> Settings:
         fail(str(exc))
 
 
+def ask_or_fail(question: str, refused: str, status: int) -> None:
+    """Ask on the terminal; end with this text and status where the answer is not yes, or nobody answers."""
+    try:
+        agreed = typer.confirm(question)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        fail(refused, status)
+
+
 def write_json(text: bytes) -> None:
     """One JSON value as a line of stdout, with nothing in it that a terminal would act on."""
     sys.stdout.buffer.write(one_line_json(text) + b"\n")

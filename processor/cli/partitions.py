@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from processor.cli.kafka import kafka_or_fail
-from processor.cli.options import fail, login, settings_or_fail
+from processor.cli.options import ask_or_fail, fail, login, settings_or_fail
 from processor.clock import clock_ms
 from processor.contract.records import Unread
 from processor.repair.skip import find_block, skip_block
@@ -53,7 +53,8 @@ def skip(
     last = _last(block, to)
     typer.echo(f"offsets {block.first} to {last} of {topic}[{partition}]: the batch {block.detail}")
     if not yes:
-        _ask(last - block.first + 1)
+        question = f"Skip these {last - block.first + 1} offset(s)? Their requests are lost, and their callers must publish them again."
+        ask_or_fail(question, "nothing was skipped; --yes skips without asking", _NOT_YET)
     _skip(settings, tp, block.first, last, wait)
 
 
@@ -65,15 +66,6 @@ def _last(block: Unread, to: int | None) -> int:
     if to is not None and to <= max(block.first, block.last):
         fail(f"--to {to}: it must lie behind offset {max(block.first, block.last)}")
     return block.last if to is None else to - 1
-
-
-def _ask(count: int) -> None:
-    try:
-        agreed = typer.confirm(f"Skip these {count} offset(s)? Their requests are lost, and their callers must publish them again.")
-    except typer.Abort:
-        agreed = False
-    if not agreed:
-        fail("nothing was skipped; --yes skips without asking", _NOT_YET)
 
 
 def _skip(settings: Settings, tp: TopicPartition, first: int, last: int, wait_s: float) -> None:

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from processor.cli import render_retry
 from processor.cli.kafka import kafka_or_fail
-from processor.cli.options import fail, login, settings_or_fail, write_json
+from processor.cli.options import ask_or_fail, fail, login, settings_or_fail, write_json
 from processor.clock import clock_ms
 from processor.contract.schemas import operations as known
 from processor.contract.times import DURATION_FORM, parse_duration
@@ -100,7 +100,7 @@ def retry_release(
         typer.echo(f"nothing was released; the same command without --dry-run releases these {len(found)}")
         return
     if not yes:
-        _ask(f"Start {len(found)} request(s) now?", "nothing was released; --yes releases without asking")
+        ask_or_fail(f"Start {len(found)} request(s) now?", "nothing was released; --yes releases without asking", _NOT_ALL)
     progress = _release(settings, index, found, wait)
     typer.echo(render_retry.outcome(progress, wait))
     if progress.left:
@@ -132,20 +132,11 @@ def retry_end(
         typer.echo(f"nothing was ended; the same command without --dry-run ends these {len(found)}")
         return
     if not yes:
-        _ask(f"End {len(found)} request(s) as failed?", "nothing was ended; --yes ends without asking")
+        ask_or_fail(f"End {len(found)} request(s) as failed?", "nothing was ended; --yes ends without asking", _NOT_ALL)
     progress = _release(settings, index, found, wait, end=True)
     typer.echo(render_retry.outcome(progress, wait))
     if progress.left:
         raise typer.Exit(_NOT_ALL)
-
-
-def _ask(question: str, refused: str) -> None:
-    try:
-        agreed = typer.confirm(question)
-    except typer.Abort:
-        agreed = False
-    if not agreed:
-        fail(refused, _NOT_ALL)
 
 
 def _find_delayed(settings: Settings, wanted: DelayedSelection) -> tuple[DelayedIndex, list[DelayedRecord]]:

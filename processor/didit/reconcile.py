@@ -79,11 +79,7 @@ def review_list(listed: Any, request: Request, hop: Hop) -> Adopt | Inspect | Cr
 def adopt_inspected(detail: Any, request: Request) -> Adopt | None:
     """The session if its metadata names this request, and it can still be used."""
     metadata = detail.get("metadata") if isinstance(detail, dict) else None
-    if (
-        is_usable(detail.get("status") if isinstance(detail, dict) else None)
-        and isinstance(metadata, dict)
-        and metadata.get(REQUEST_ID_KEY) == request.request_id
-    ):
+    if isinstance(metadata, dict) and metadata.get(REQUEST_ID_KEY) == request.request_id and is_usable(detail.get("status")):
         return Adopt(_as_created(detail, request))
     return None
 
