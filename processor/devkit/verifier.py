@@ -77,7 +77,7 @@ def judge(requested: Iterable[str], finals: Iterable[FinalSeen], retries: Iterab
         at = first_call_ms.get(call_reference(retry.request_id, retry.hop))
         if at is not None and not retry.follows:
             lateness.append(at - retry.due_ms)
-    billed = Counter(s["request_id"] for s in ledger["sessions"] if s["request_id"])
+    billed = _sessions_of(ledger["sessions"])
     # a check is known by the reference of its call, which is the request's but for the hop at its end
     billed.update(c["reference"].rpartition(".")[0] for c in ledger["checks"] if c["reference"] and c["credits"])
     return Judgement(
@@ -98,6 +98,20 @@ def percentile(values: Iterable[float], part: float) -> float:
     """The value below which ``part`` of all lie (nearest rank); 0 for none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
+
+
+def _sessions_of(sessions: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """Sessions by request; one that had expired unopened before the next was made is not billed beside it."""
+    made: Counter[str] = Counter()
+    before: dict[str, Mapping[str, Any]] = {}
+    for session in sessions:  # in order of their creation
+        request_id = session["request_id"]
+        if not request_id:
+            continue
+        expired_at = before.get(request_id, {}).get("expired_at")
+        made[request_id] += expired_at is None or expired_at > session["created_at"]
+        before[request_id] = session
+    return made
 
 
 def _scopes(by_key: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:

@@ -6,32 +6,17 @@ If nothing is found, creating again is harmless while a first session is unfinis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any
 
 from processor.contract.records import Hop, Request
 from processor.didit.calls import REQUEST_ID_KEY, vendor_data
 
-# What is done with a session that the lookup finds, by its status. Sources: Didit, "Verification statuses" (what may follow a status)
-# and "Create session" (an unfinished session of the same person is handed out again, every other one is not). A session in a status
-# that is not here is adopted: to make a second one might be billed.
-_USABLE: Mapping[str, bool] = MappingProxyType(
-    {
-        "Not Started": True,  # the link works
-        "In Progress": True,
-        "Awaiting User": True,
-        "Resubmitted": True,
-        "In Review": True,  # the person has done their part, and the decision is this request's
-        "Approved": True,
-        "Declined": True,
-        "Kyc Expired": False,  # an approval that is too old
-        "Expired": False,  # never opened in time: nothing follows
-        "Abandoned": False,  # opened, not finished in time: the link is dead, only an operator can decide
-    }
-)
+# Sessions that are over, from Didit, "Verification statuses" and "Create session" (an unfinished session of the same person is handed out
+# again, every other one is not). What is not here is adopted: a second session might be billed.
+_NEVER_OPENED = frozenset({"Expired"})  # nobody has used the link and nothing follows: a new one costs nothing twice
+_OPENED_AND_OVER = frozenset({"Kyc Expired", "Abandoned"})  # checks may have run: only a redrive, somebody's wish, pays for another one
 _CLOCKS_MS = 60_000  # Didit's clock may be behind ours by so much
 _INSPECT_MAX = 5
 
@@ -56,7 +41,7 @@ class CreateAgain:
 
 
 def review_list(listed: Any, request: Request, hop: Hop) -> Adopt | Inspect | CreateAgain:
-    """Judge the answer of ``list_call``: only usable sessions made since the doubt began, of this person, can be ours."""
+    """Judge the answer of ``list_call``: only sessions made since the doubt began, of this person, that are of use can be ours."""
     rows = listed.get("results") if isinstance(listed, dict) else None
     since_ms = (hop.doubt_ms if hop.doubt_ms is not None else hop.first_ms) - _CLOCKS_MS
     wanted = vendor_data(request)
@@ -67,7 +52,7 @@ def review_list(listed: Any, request: Request, hop: Hop) -> Adopt | Inspect | Cr
         and row.get("vendor_data") == wanted
         and isinstance(row.get("session_id"), str)
         and _epoch_ms(row.get("created_at")) >= since_ms
-        and is_usable(row.get("status"))
+        and is_adopted(row.get("status"), hop)
     ]
     if not candidates:
         return CreateAgain()
@@ -76,17 +61,17 @@ def review_list(listed: Any, request: Request, hop: Hop) -> Adopt | Inspect | Cr
     return Inspect(tuple(row["session_id"] for row in candidates[:_INSPECT_MAX]))
 
 
-def adopt_inspected(detail: Any, request: Request) -> Adopt | None:
-    """The session if its metadata names this request, and it can still be used."""
+def adopt_inspected(detail: Any, request: Request, hop: Hop) -> Adopt | None:
+    """The session if its metadata names this request, and it is of use."""
     metadata = detail.get("metadata") if isinstance(detail, dict) else None
-    if isinstance(metadata, dict) and metadata.get(REQUEST_ID_KEY) == request.request_id and is_usable(detail.get("status")):
+    if isinstance(metadata, dict) and metadata.get(REQUEST_ID_KEY) == request.request_id and is_adopted(detail.get("status"), hop):
         return Adopt(_as_created(detail, request))
     return None
 
 
-def is_usable(status: Any) -> bool:
-    """Whether a session in this status can lead to a decision for whoever gets its link, or has one."""
-    return not isinstance(status, str) or _USABLE.get(status, True)
+def is_adopted(status: Any, hop: Hop) -> bool:
+    """Whether a session in this status is taken as the one of the request; else another one is made."""
+    return not isinstance(status, str) or not (status in _NEVER_OPENED or (hop.replay and status in _OPENED_AND_OVER))
 
 
 def _as_created(session: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -283,7 +283,7 @@ class Engine:
                 continue  # deleted since it was listed
             if not isinstance(detail.verdict, Success):
                 return _of_lookup(detail.verdict)
-            finding = adopt_inspected(detail.verdict.output, job.request) or finding
+            finding = adopt_inspected(detail.verdict.output, job.request, job.hop) or finding
             if isinstance(finding, Adopt):
                 break
         if isinstance(finding, Adopt):

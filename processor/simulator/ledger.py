@@ -44,6 +44,7 @@ class Ledger:
     def __init__(self, limits: Mapping[str, RateLimit], path: str | None = None) -> None:
         self.calls: list[RecordedCall] = []
         self.sessions: list[dict[str, Any]] = []
+        self._session_by_id: dict[str, dict[str, Any]] = {}
         self.reused: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
         self.webhooks: list[dict[str, Any]] = []
@@ -59,9 +60,17 @@ class Ledger:
         self._write("call", asdict(call))
 
     def add_session(self, session: dict[str, Any]) -> None:
-        """Add a created session; it is billed, unless it is in a sandbox."""
+        """Add a created session; it is billed, unless it is in a sandbox or expires without being opened."""
         self.sessions.append(session)
+        self._session_by_id[session["session_id"]] = session
         self._write("session", session)
+
+    def expire_session(self, session_id: str, at: float) -> None:
+        """Note when a session expired, epoch seconds: nobody has opened it, so nothing of it was checked."""
+        session = self._session_by_id.get(session_id)
+        if session is not None:
+            session["expired_at"] = at
+            self._write("expired", {"session_id": session_id, "at": at})
 
     def add_reused_session(self, session: dict[str, Any]) -> None:
         """Add a create call that returned an unfinished session instead of a new one."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from processor.simulator.config import DOCUMENTED_LIMITS, Config, RateLimit
 from processor.simulator.faults import FaultInjector
 from processor.simulator.ledger import Ledger
+from processor.simulator.session import Session
 from processor.simulator.state import DiditState
 from processor.simulator.timer import ResettableTimer
 from processor.simulator.webhook_sender import WebhookSender
@@ -29,11 +30,16 @@ class Simulator:
         self.webhook_sender = WebhookSender(
             config.webhooks, config.switches, self.ledger, webhook_rng, session_now=self.session_now, wall_now=self.wall_now
         )
-        self.sessions.listener = self.webhook_sender.enqueue
+        self.sessions.listener = self._changed
         self.clock_offset_s = 0.0
         self._clock = clock
         self._last_now = 0.0
         self._timer = ResettableTimer(self.session_now)
+
+    def _changed(self, session: Session, kind: str, at: float) -> None:
+        if session.status == "Expired":
+            self.ledger.expire_session(session.session_id, at)
+        self.webhook_sender.enqueue(session, kind, at)
 
     def wall_now(self) -> float:
         """Epoch seconds, never going back."""

@@ -37,8 +37,11 @@ def test_each_broken_promise_is_found() -> None:
     assert judge(["a"], [*again, again[1]], [], ledger()).duplicated == ("a",)
     assert judge(["a"], good, [RetrySeen("a", 1, 2000)], ledger([call("a", 1, 1.5)])).early_retries == 1
     over = judge(["a"], good, [], ledger(most=11))
-    twice = [{"request_id": "a"}, {"request_id": "a"}]
+    twice = [{"request_id": "a", "created_at": 1.0}, {"request_id": "a", "created_at": 9.0}]
     assert judge(["a"], good, [], ledger(sessions=twice)).billed_twice == 1
+    for expired_at, billed_twice in ((5.0, 0), (9.5, 1)):
+        first = {**twice[0], "expired_at": expired_at}
+        assert judge(["a"], good, [], ledger(sessions=[first, twice[1]])).billed_twice == billed_twice
     assert not over.ok
     assert not judge(["a", "b"], good, [], ledger()).ok
     assert not judge(["a"], good * 2, [], ledger()).ok

@@ -104,9 +104,32 @@ def test_inspection_is_bounded_and_adopts_by_metadata_alone() -> None:
     found = review_list({"results": rows}, create(vendor_data="u"), HOP)
     assert isinstance(found, Inspect)
     assert len(found.session_ids) == 5
-    assert adopt_inspected({**rows[0], "metadata": {"vp_request_id": "r-2"}}, create()) is None
-    assert adopt_inspected({**rows[0], "metadata": None}, create()) is None
-    assert adopt_inspected({**rows[0], "metadata": {"vp_request_id": "r-1"}}, create()) is not None
+    assert adopt_inspected({**rows[0], "metadata": {"vp_request_id": "r-2"}}, create(), HOP) is None
+    assert adopt_inspected({**rows[0], "metadata": None}, create(), HOP) is None
+    assert adopt_inspected({**rows[0], "metadata": {"vp_request_id": "r-1"}}, create(), HOP) is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "first_round", "redriven"),
+    [
+        ("Not Started", True, True),
+        ("In Progress", True, True),
+        ("In Review", True, True),
+        ("Approved", True, True),
+        ("A status of tomorrow", True, True),
+        (None, True, True),
+        ({}, True, True),
+        ("Expired", False, False),
+        ("Abandoned", True, False),
+        ("Kyc Expired", True, False),
+    ],
+)
+def test_only_a_redrive_leaves_a_session_that_somebody_has_opened(status: Any, first_round: bool, redriven: bool) -> None:
+    listed = {"results": [{**row("2025-11-25T12:00:00Z"), "status": status}]}
+    detail = {**row("2025-11-25T12:00:00Z"), "metadata": {"vp_request_id": "r-1"}, "status": status}
+    for hop, adopted in ((HOP, first_round), (dataclasses.replace(HOP, replay=1), redriven)):
+        assert isinstance(review_list(listed, create(vendor_data="u"), hop), Inspect) == adopted
+        assert (adopt_inspected(detail, create(vendor_data="u"), hop) is not None) == adopted
 
 
 DATE = "Tue, 25 Nov 2025 12:00:00 GMT"

@@ -230,9 +230,10 @@ def test_the_budget_learns_what_is_known_of_a_call(answer: Answer, fate: Fate) -
     assert budget.fates == [fate]
 
 
-def _in_doubt() -> Record:
+def _in_doubt(replay: int = 0) -> Record:
     outputs = run(FakeApi(NoReply(sent=True, code=ErrorCode.RESET)), record())
-    return Record(Source("v.retry.10s", 0, 7), outputs[0].key, outputs[0].value, outputs[0].headers, NOW)
+    doubtful = Record(Source("v.retry.10s", 0, 7), outputs[0].key, outputs[0].value, outputs[0].headers, NOW)
+    return replace(doubtful, headers=hop_headers(replace(read_hop(doubtful), replay=replay)))
 
 
 def test_a_doubt_is_settled_by_the_list_before_anything_is_created() -> None:
@@ -249,14 +250,14 @@ def test_a_doubt_is_settled_by_the_list_before_anything_is_created() -> None:
     assert result["output"]["session_token"] == "tok"
 
 
-@pytest.mark.parametrize("status", ["Expired", "Abandoned", "Kyc Expired"])
-def test_a_session_that_nobody_can_use_is_not_adopted(status: str) -> None:
+@pytest.mark.parametrize(("status", "replay"), [("Expired", 0), ("Expired", 1), ("Abandoned", 1), ("Kyc Expired", 1)])
+def test_a_session_that_is_over_is_not_adopted_unopened_or_by_a_redrive(status: str, replay: int) -> None:
     row = {"session_id": SESSION, "vendor_data": "u", "created_at": "2027-01-01T00:00:00Z", "status": status}
     late = json_reply(200, {"results": [{**row, "status": "Not Started"}]})  # it expires between the list and its details
     detail = json_reply(200, {**row, "metadata": {"vp_request_id": "r"}})
     for lookups in ([json_reply(200, {"results": [row]})], [late, detail]):
         api = FakeApi(*lookups, json_reply(201, CREATED))
-        assert final(run(api, _in_doubt()))["output"] == CREATED
+        assert final(run(api, _in_doubt(replay)))["output"] == CREATED
         assert api.calls[-1].operation.name == "session.create"
 
 
