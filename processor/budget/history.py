@@ -43,10 +43,17 @@ class LaneHistory:
         self._state, self._clock = state, clock
         self._untold: dict[str, LaneDone] = {}  # by lane
         self._told_at: dict[str, float] = {}
+        self._position = EVERYTHING  # while the log is not followed: as it was last
 
     def position(self) -> LogPosition:
-        """See ``stream.handler.CallHistory.position``."""
-        return LogPosition(self._state().log_name, self._reader.next)
+        """See ``stream.handler.CallHistory.position``. While the log is joined again it is that of before, which is never too late."""
+        if self._joined.is_set():
+            self._position = LogPosition(self._state().log_name, self._reader.next)
+        return self._position
+
+    def left(self) -> None:
+        """The log is not followed for the time being; to be called before ``joined`` is cleared, and before it is read again."""
+        self.position()
 
     async def replay_lane(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
         """See ``stream.handler.CallHistory.replay_lane``."""

@@ -211,7 +211,7 @@ class SharedBudget:
                 self._reservations.begin_read(record, may_call=news)
             case Claimed():
                 self._claims.read(record, offset, self.state.journal)
-            case Alive() if news and self._reading and record.instance == self._replica_limits.instance:
+            case Alive() if news and self._joined.is_set() and record.instance == self._replica_limits.instance:
                 self._writer.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken
             case _:
                 pass
@@ -221,6 +221,8 @@ class SharedBudget:
         self.state.journal.floor = max(start, self.state.journal.floor)
         self._reservations.open_at = open_at
         self._reading = True
+        if start > 0:
+            self.state.trust_hearsay()
         if not self.state.log_name:  # a new log; of several names that are given it at once the first one counts
             self._writer.post(self._alive(lost=False, log_name=uuid.uuid4().hex[:8]), for_s=_NAMING_S)
         self.caught_up()
@@ -235,6 +237,7 @@ class SharedBudget:
 
     def left(self) -> None:
         """See ``log_reader.LogListener.left``."""
+        self.history.left()
         self._joined.clear()
         self._reading = False
         self._reservations.open_at = float("inf")

@@ -83,7 +83,9 @@ class BudgetState:
         self.journal = CallJournal(rules.memory_s)
         self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
-        self.log_name = ""  # the first one in the log
+        self.log_name = ""  # the first one that somebody gave who joined this very log
+        self._hearsay_name = ""  # the newest one of others: their joining is not in what was read
+        self._joined: set[str] = set()  # client ids that joined this log within what was read
         self._signs: dict[str, tuple[int, int]] = {}  # by client id, the offsets of its first and its newest sign of life
         self.overrun = LimitAudit(rules.limits)
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
@@ -127,6 +129,10 @@ class BudgetState:
             case Alive():
                 return self._alive(record, offset, at)
         return False
+
+    def trust_hearsay(self) -> None:
+        """The log was not read from its beginning on, so those who named it may have joined before."""
+        self.log_name = self.log_name or self._hearsay_name
 
     def start_at(self, asked: Asked, now: float) -> float:
         """``now`` or less: this own, placed ask may start. Otherwise when to look again, or ``inf`` for not without a new record."""
@@ -236,7 +242,7 @@ class BudgetState:
 
     def _alive(self, alive: Alive, offset: int, at: float) -> bool:
         new = alive.client not in self.replicas
-        self.log_name = self.log_name or alive.log_name
+        self._hear_name(alive)
         self.replicas[alive.client] = (at, alive)
         self.overrun.allow(alive.limits)
         if alive.lost:
@@ -245,10 +251,20 @@ class BudgetState:
         present = self.replicas_alive(at)
         self.replicas = {client: self.replicas[client] for client in present}
         self._signs = {client: self._signs[client] for client in present}
+        self._joined &= set(present)
         for scope, window in self.windows.items():  # the lowest limit that anybody obeys governs, so a change is safe while old ones run
             configured = self.rules.limits[scope][0]
             window.configured = min([configured, *(a.limits[scope] for a in present.values() if scope in a.limits)])
         return new
+
+    def _hear_name(self, alive: Alive) -> None:
+        """Whoever joins says so without a name. A name from anybody else may be that of an earlier log, held back by a producer."""
+        if not alive.log_name:
+            self._joined.add(alive.client)
+        elif alive.client in self._joined:
+            self.log_name = self.log_name or alive.log_name
+        else:
+            self._hearsay_name = alive.log_name
 
     def _expire_asks(self, now: float) -> None:
         while self._open_order and self._open_order[0][0] <= now:

@@ -248,7 +248,7 @@ def rejected_identity(record: Record, bad: Rejected, request_id: str) -> CallIde
 
 def _identity_of(record: Record, hop: Hop, request_id: str, content: str) -> CallIdentity:
     at = record.source
-    return CallIdentity(request_digest(request_id), content, source_digest(hop.first), at.lane, at.offset, hop.replay)
+    return CallIdentity(request_digest(hop.first.topic, request_id), content, source_digest(hop.first), at.lane, at.offset, hop.replay)
 
 
 def _ending(answer: Answer, verdict: Verdict) -> Ending:

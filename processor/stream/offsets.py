@@ -137,8 +137,11 @@ def encode_metadata(floor: int, done: Iterable[int], log_position: LogPosition) 
     The gap map is, in base64, one bit for each offset from ``floor`` on, least significant first.
 
     Raises:
-        ValueError: if an offset lies beyond the map.
+        ValueError: if an offset lies beyond the map, or the position is one that ``decode_metadata`` cannot read.
     """
+    position = f"{log_position.log}@{log_position.offset}:"
+    if _POSITION.fullmatch(position) is None:
+        raise ValueError(f"the position {position!r} in the journal could not be read by the next owner")
     bits = bytearray()
     for offset in done:
         index = offset - floor
@@ -147,7 +150,7 @@ def encode_metadata(floor: int, done: Iterable[int], log_position: LogPosition) 
         if (missing := (index >> 3) + 1 - len(bits)) > 0:
             bits.extend(bytes(missing))
         bits[index >> 3] |= 1 << (index & 7)
-    return f"{_VERSION}:{log_position.log}@{log_position.offset}:{base64.b64encode(bits).decode()}"
+    return f"{_VERSION}:{position}{base64.b64encode(bits).decode()}"
 
 
 def gap_map_of(metadata: str) -> bytes:

@@ -74,6 +74,22 @@ def test_fullest_gap_map_fits_a_commit() -> None:
         encode_metadata(0, [GAP_MAP_BITS], HERE)
 
 
+@given(st.text(max_size=9), st.integers(-5, 10**20))
+def test_what_is_committed_can_be_read_by_the_next_owner(log: str, offset: int) -> None:
+    position = LogPosition(log, offset)
+    try:
+        metadata = encode_metadata(0, [3], position)
+    except ValueError:
+        return
+    assert decode_metadata(0, metadata).log_position == position
+
+
+@pytest.mark.parametrize(("log", "offset"), [("", 5), ("0a1b2c3", 5), ("0a1b2c3d", -1), ("0A1B2C3D", 1)])
+def test_a_position_that_nobody_could_read_is_never_committed(log: str, offset: int) -> None:
+    with pytest.raises(ValueError, match="next owner"):
+        encode_metadata(0, [], LogPosition(log, offset))
+
+
 @given(st.text(max_size=60))
 def test_foreign_metadata_is_refused_or_empty_never_misread(metadata: str) -> None:
     try:

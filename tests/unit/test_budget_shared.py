@@ -16,6 +16,7 @@ from virtual_time import run_virtual
 
 from processor.budget.endpoint_queue import EndpointQueue, Turn
 from processor.budget.history import EVERYTHING
+from processor.budget.log import LogUnavailableError
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LaneDone, LogRecord, Paused, decode, encode
 from processor.budget.permits import (
     NOT_SENT,
@@ -39,6 +40,7 @@ from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
 from processor.clock import boot_clock
+from processor.stream.offsets import decode_metadata, encode_metadata
 
 RULES = Rules({"a": (600, 60.0), "b": (600, 60.0), "few": (2, 60.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 86_400.0, 3, 15.0, 30.0)
 ANSWERED = Ending(Fate.ANSWERED, HealthSignal.GOOD, acted=True)
@@ -346,6 +348,72 @@ async def test_a_fault_in_any_of_its_tasks_ends_the_budget(part: str) -> None:
         assert isinstance(s.task.exception(), ZeroDivisionError)
         for task in queued:
             assert isinstance(task.exception(), BudgetClosedError)
+
+
+@virtual
+@pytest.mark.parametrize("why", ["appends fail", "broken"])
+async def test_a_commit_made_while_the_log_is_joined_again_can_be_read_by_the_next_owner(why: str) -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        permit = await s.permit(ask(identity=MARK))
+        await asyncio.sleep(20)
+        before = s.budget.history.position()
+        s.log.cut = True
+        if why == "broken":
+            topic.recreate()
+
+        async def nothing() -> list[Any]:
+            raise LogUnavailableError("away")
+
+        s.log.read, real = (nothing if why == "appends fail" else s.log.read), s.log.read  # type: ignore[method-assign]
+        for _ in range(50):
+            await asyncio.sleep(1.7)
+            position = s.budget.history.position()
+            assert position.log == before.log
+            assert before.offset <= position.offset, "a later owner need not read back more than before"
+            decode_metadata(5, encode_metadata(5, [], position))
+        assert not s.budget.is_joined
+        s.log.read, s.log.cut = real, False  # type: ignore[method-assign]
+        s.budget.release(permit, ANSWERED)
+        await s.permit(ask())
+        after = s.budget.history.position()
+        assert (after.log == before.log) == (why == "appends fail")
+        assert after.offset > before.offset or why == "broken"
+
+
+@virtual
+async def test_signs_of_life_that_were_held_back_do_not_carry_the_name_of_a_log_into_another_one() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        await s.permit(ask())
+        await asyncio.sleep(60)
+        before = s.budget.history.position()
+        late = s.records(Alive)[-1]
+        assert late.log_name == before.log
+        topic.recreate()
+        topic.put(encode(late))  # of the producer of a replica that waited for the topic
+        await asyncio.sleep(RULES.horizon_s + 1)
+        after = s.budget.history.position()
+        assert after.log not in {before.log, ""}
+        topic.put(encode(late))
+        async with scene(topic) as newcomer:
+            await asyncio.sleep(60)
+            assert newcomer.budget.history.position().log == s.budget.history.position().log == after.log
+
+
+@virtual
+async def test_the_name_of_a_log_outlives_the_records_of_those_who_gave_it() -> None:
+    topic = MemoryTopic()
+    rules = dataclasses.replace(RULES, memory_s=60.0)
+    async with scene(topic, rules) as s:
+        await asyncio.sleep(30_000)  # so many signs of life that a newcomer does not read back to the first ones
+        async with scene(topic, rules) as newcomer:
+            await asyncio.sleep(5)
+            assert newcomer.budget.history.position().log == s.budget.history.position().log
+        topic.begin, topic.entries = topic.end - 50, topic.entries[-50:]  # retention
+        async with scene(topic, rules) as newcomer:
+            await asyncio.sleep(rules.horizon_s)
+            assert newcomer.budget.history.position().log == s.budget.history.position().log
 
 
 @virtual

@@ -183,6 +183,16 @@ def kinds(outputs: Sequence[Output]) -> list[OutputKind]:
     return [o.kind for o in outputs]
 
 
+def test_the_same_id_in_two_installations_is_not_the_same_request() -> None:
+    budget = OpenBudget()
+    for topic in ("one.requests", "two.requests"):
+        run(FakeApi(json_reply(201, CREATED)), replace(record(), source=Source(topic, 3, 41)), budget)
+    one, two = (ask.identity for ask in budget.asks)
+    assert one is not None
+    assert two is not None
+    assert (one.request != two.request, one.content == two.content) == (True, True)
+
+
 def test_a_success_is_one_result_and_nothing_else() -> None:
     api, budget = FakeApi(json_reply(201, CREATED)), OpenBudget()
     outputs = run(api, record(priority="urgent"), budget)
