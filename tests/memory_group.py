@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition, errors
 
 from processor.budget.permits import LaneCalls, LogPosition
 from processor.contract.records import Output, OutputKind, Record
@@ -30,6 +30,8 @@ class MemoryGroup:
         self.records: dict[TopicPartition, list[Record]] = {}
         self.positions: dict[TopicPartition, int] = {}
         self.ends: dict[TopicPartition, int] = {}
+        self.leaderless: set[TopicPartition] = set()
+        self.loses_leader: set[TopicPartition] = set()  # at the next question for where to begin
         self.member = (1, "member")
         self.calls = LaneCalls()
         self.done: dict[str, tuple[int, bytes]] = {}
@@ -91,9 +93,17 @@ class MemoryConsumer:
     async def check_rights(self) -> None:
         await self._group.step("rights")
 
+    async def is_led(self, partition: TopicPartition) -> bool:
+        await asyncio.sleep(0)
+        return partition not in self._group.leaderless
+
     async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
         assert partition in self._group.fenced, "the offset is read before the former owner is fenced"
         await self._group.step("find_start", lane_name(partition))
+        if partition in self._group.loses_leader:
+            self._group.loses_leader.discard(partition)
+            self._group.leaderless.add(partition)
+            raise errors.KafkaTimeoutError("no leader")
         return self._group.starts.get(partition, (Start(0, ""), None, 0))
 
     async def offset_at(self, partition: TopicPartition, stamp_ms: int) -> int | None:

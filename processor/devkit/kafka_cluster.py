@@ -1,4 +1,4 @@
-"""A real Apache Kafka on this machine: one or three brokers on loopback. ``KAFKA_BOOTSTRAP`` set means: use that one."""
+"""A real Apache Kafka on this machine: one to three brokers on loopback. ``KAFKA_BOOTSTRAP`` set means: use that one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LocalKafka:
     """A cluster as a context manager.
 
     Args:
-        brokers: 1, or 3 (replication 3, min.insync 2).
+        brokers: 1; 2, of which the first alone is a controller (replication 2, min.insync 1); or 3 (replication 3, min.insync 2).
         chaos_port: port of a proxy that stands before broker 1; clients that bootstrap there are kept behind it.
         overrides: broker properties.
         format_options: for Kafka's storage tool, e.g. users.
@@ -128,7 +128,8 @@ class LocalKafka:
         ports = [
             Ports(free[3 * i], free[3 * i + 1], free[3 * i + 2] if self._chaos_port else None, self._chaos_port) for i in range(self._count)
         ]
-        voters = ",".join(f"{i + 1}@127.0.0.1:{p.controller}" for i, p in enumerate(ports))
+        controllers = ports[: self._count - 1 + self._count % 2]  # of an even number, one more may not fail than of the odd one below
+        voters = ",".join(f"{i + 1}@127.0.0.1:{p.controller}" for i, p in enumerate(controllers))
         made = []
         for number, own in enumerate(ports, 1):
             home = folder / f"broker-{number}"
@@ -139,11 +140,12 @@ class LocalKafka:
         replicas, insync = str(self._count), "2" if self._count >= 3 else "1"  # noqa: PLR2004 - Kafka's usual pair
         chaos = f",CHAOS://127.0.0.1:{ports.chaos}" if ports.chaos else ""
         advertised = f",CHAOS://127.0.0.1:{ports.chaos_proxy}" if ports.chaos else ""
+        controller = f",CONTROLLER://127.0.0.1:{ports.controller}" if f"{number}@" in voters else ""
         return {
-            "process.roles": "broker,controller",
+            "process.roles": "broker,controller" if controller else "broker",
             "node.id": str(number),
             "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://127.0.0.1:{ports.client},CONTROLLER://127.0.0.1:{ports.controller}{chaos}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{ports.client}{controller}{chaos}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.client}{advertised}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CHAOS:PLAINTEXT",
             "inter.broker.listener.name": "PLAINTEXT",

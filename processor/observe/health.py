@@ -39,6 +39,7 @@ class Vitals:
     member: bool = False  # the group has told which partitions are ours
     lanes_open: int = 0
     lanes_restoring: int = 0
+    lanes_leaderless: int = 0  # cannot be taken over: no broker leads them
     poll_s: float | None = None  # since the consumer's last poll came back; None without a consumer
     poll_stall_s: float = 120.0  # the core builds its clients again after so long
     budget_joined: bool = False
@@ -70,7 +71,8 @@ def live(v: Vitals) -> HealthReport:
 def ready(v: Vitals) -> HealthReport:
     """Whether requests are worked on now."""
     pauses = (f"{scope} is paused for {duration(left_s)}" for scope, left_s in sorted(v.paused.items()))
-    notes = (*pauses, *(f"the task {name!r} failed and is started again" for name in v.restarting))
+    leaderless = (f"partitions without a leader: {v.lanes_leaderless}; they wait for their brokers",) if v.lanes_leaderless else ()
+    notes = (*pauses, *leaderless, *(f"the task {name!r} failed and is started again" for name in v.restarting))
     if v.phase is not Phase.WORKING:
         return HealthReport(ok=False, reasons=(f"{v.phase} for {duration(v.phase_s)}{f': {v.detail}' if v.detail else ''}",), notes=notes)
     if not v.worker:
@@ -85,7 +87,10 @@ def ready(v: Vitals) -> HealthReport:
     if not v.member:
         reasons.append("no partitions are assigned: joining the group, or a rebalance")
     elif v.lanes_restoring:
-        reasons.append(f"{v.lanes_restoring} of {v.lanes_open + v.lanes_restoring} partitions are being taken over")
+        count = v.lanes_open + v.lanes_restoring + v.lanes_leaderless
+        reasons.append(f"{v.lanes_restoring} of {count} partitions are being taken over")
+    elif v.lanes_leaderless and not v.lanes_open:
+        reasons.append("no partition of ours has a leader: are the brokers there?")
     return HealthReport(not reasons, tuple(reasons), notes)
 
 

@@ -66,7 +66,8 @@ class ProcessStatus:
         """As of now."""
         now, core, budget = time.monotonic(), self.core, self.budget
         lanes = list(core.snapshot().values()) if core is not None else []
-        restoring = lanes.count(None)
+        leaderless = core.leaderless_count if core is not None else 0
+        untaken = lanes.count(None)
         return Vitals(
             self._phase,
             now - self._since,
@@ -74,8 +75,9 @@ class ProcessStatus:
             now - self._tick,
             self.stall_s,
             member=core is not None and core.assigned,
-            lanes_open=len(lanes) - restoring,
-            lanes_restoring=restoring,
+            lanes_open=len(lanes) - untaken,
+            lanes_restoring=untaken - leaderless,
+            lanes_leaderless=leaderless,
             poll_s=None if core is None else now - core.last_poll,
             poll_stall_s=self.poll_stall_s,
             worker=self.worker,
@@ -130,9 +132,10 @@ def _set_lanes(core: GroupMember | None) -> None:
     for state, count in states.items():
         metrics.LANE_RECORDS.labels(state).set(count)
     metrics.LANE_BYTES.set(held_bytes)
-    restoring = list(lanes.values()).count(None)
-    metrics.LANES.labels("open").set(len(lanes) - restoring)
-    metrics.LANES.labels("restoring").set(restoring)
+    untaken, leaderless = list(lanes.values()).count(None), core.leaderless_count if core is not None else 0
+    metrics.LANES.labels("open").set(len(lanes) - untaken)
+    metrics.LANES.labels("restoring").set(untaken - leaderless)
+    metrics.LANES.labels("leaderless").set(leaderless)
     metrics.POLL_AGE.set(time.monotonic() - core.last_poll if core is not None else 0.0)
 
 

@@ -24,7 +24,9 @@ class LaneSettings(Group):
     flush_s: Seconds = Field(5.0, description="and then this long for the last transactions")
     close_s: Seconds = Field(3.0, description="and this long for each client to close")
     transaction_s: Seconds = Field(25.0, description="deadline of one transaction; the broker's own is 15 s later")
-    restore_s: Seconds = Field(25.0, description="deadline of fencing the former owner and reading its offset")
+    restore_s: Seconds = Field(
+        25.0, description="deadline of fencing the former owner, and of reading its offset once the partition has a leader"
+    )
     start_s: Seconds = Field(60.0, description="deadline of joining the group")
     stall_s: Seconds = Field(120.0, description="no poll came back for so long: the clients are built again")
 

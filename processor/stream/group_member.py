@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -21,7 +22,7 @@ from processor.bounds.loop_turns import LoopTurns
 from processor.observe import metrics
 from processor.settings import Settings
 from processor.stream.clients import end_task
-from processor.stream.errors import ProducerFencedError, StallError, describe, kafka_deadline, kafka_errors
+from processor.stream.errors import KafkaUnavailableError, ProducerFencedError, StallError, describe, kafka_deadline, kafka_errors
 from processor.stream.handler import CallHistory, Handler
 from processor.stream.lane import Lane
 from processor.stream.partitions import lane_name
@@ -38,6 +39,7 @@ _WATCH_S = 1.0
 _POLL_MS = 100
 _POLL_RECORDS_MAX = 500
 _SKIP_MARKERS_S = 5.0
+_LEADER_S = 1.0  # between two looks for a leader
 
 
 class _Owned:
@@ -47,7 +49,8 @@ class _Owned:
         self.partition, self.writer = partition, writer
         self.lane: Lane | None = None  # None until the former owner is fenced and the offset is read
         self.task: asyncio.Task[None] | None = None
-        self.closing = False
+        self.closing = asyncio.Event()
+        self.leaderless = False  # its takeover waits for a broker that leads it
 
 
 class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -107,6 +110,11 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         ends = {tp: self._consumer.known_end(tp) for tp in self._owned}
         return {tp: o.lane.snapshot() | {"end": ends[tp]} if o.lane else None for tp, o in self._owned.items()}
 
+    @property
+    def leaderless_count(self) -> int:
+        """Partitions whose takeover waits, because no broker leads them."""
+        return sum(owned.leaderless for owned in self._owned.values())
+
     async def _start_consumer(self) -> None:
         start = asyncio.ensure_future(self._consumer.start())  # it waits for the group without a bound, and for no stop signal
         stop = asyncio.ensure_future(self.stop.wait())
@@ -161,18 +169,18 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _own(self, owned: _Owned, rights: asyncio.Task[None]) -> None:
         began = self._ports.monotonic()
         await asyncio.wait({rights})
-        if owned.closing or rights.cancelled() or rights.exception() is not None:
+        if owned.closing.is_set() or rights.cancelled() or rights.exception() is not None:
             return  # this life ends
         async with kafka_deadline(self._settings, self._lanes.restore_s):
             await owned.writer.start()
-            found = await self._find_start(owned.partition)
-        if owned.closing:
+        found = await self._find_start(owned)
+        if found is None or owned.closing.is_set():
             return
         if isinstance(found, MissingOffsetsError):
             raise await explain_missing(self._journal, lane_name(owned.partition), found, self._finder(owned.partition))
         start, saved_floor, end = found
         restored = await restore_lane(self._journal, lane_name(owned.partition), start, end, self._finder(owned.partition))
-        if owned.closing:
+        if owned.closing.is_set():
             return
         lane = Lane(
             owned.partition,
@@ -192,7 +200,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         if saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss
             await owned.writer.commit((), *lane.view(()))
-        if owned.closing:
+        if owned.closing.is_set():
             return
         lane.published((), *lane.view(()))  # whoever loses the group's offsets finds in the log what is done
         self._consumer.resume_at(owned.partition, start.offset)
@@ -202,11 +210,32 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self._room.set()
         await publish(lane, owned.writer, self._lanes, start.offset, self._note_published)
 
-    async def _find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int] | MissingOffsetsError:
+    async def _find_start(self, owned: _Owned) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
+        """Where to begin. Waits while no broker leads the partition, and the others work; None if it was given back meanwhile."""
+        began, name = self._ports.monotonic(), lane_name(owned.partition)
+        while (found := await self._find_start_if_led(owned.partition)) is None and not owned.closing.is_set():
+            if not owned.leaderless:
+                log.warning("takeover_waits", partition=name, hint="no broker leads it; other partitions go on")
+            owned.leaderless = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LEADER_S):
+                    await owned.closing.wait()
+        if owned.leaderless and found is not None:
+            log.info("takeover_goes_on", partition=name, after_s=round(self._ports.monotonic() - began, 1))
+            owned.leaderless = False
+        return found
+
+    async def _find_start_if_led(self, partition: TopicPartition) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
         try:
-            return await self._consumer.find_start(partition)
+            async with kafka_deadline(self._settings, self._lanes.restore_s):
+                return await self._consumer.find_start(partition) if await self._consumer.is_led(partition) else None
         except MissingOffsetsError as exc:
             return exc
+        except KafkaUnavailableError:  # its leader may have gone meanwhile
+            async with kafka_deadline(self._settings, self._lanes.restore_s):
+                if await self._consumer.is_led(partition):
+                    raise
+            return None
 
     def _finder(self, partition: TopicPartition) -> OffsetAt:
         async def find(stamp_ms: int) -> int | None:
@@ -264,7 +293,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         everything = list(self._owned.values())
         lanes = [o.lane for o in everything if o.lane is not None]
         for owned in everything:
-            owned.closing = True
+            owned.closing.set()
         calling = {task for lane in lanes for task in lane.stop_dispatch()}
         if drain and calling:
             await asyncio.wait(calling, timeout=self._lanes.drain_s)

@@ -49,6 +49,10 @@ class GroupConsumer(Protocol):
         """
         ...
 
+    async def is_led(self, partition: TopicPartition) -> bool:
+        """Whether a broker leads it, as the brokers say now."""
+        ...
+
     async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
         """Where to begin; also the committed offset, if it is the same, and the partition's end. As ``recovery.find_start``."""
         ...
@@ -132,6 +136,11 @@ class KafkaGroupConsumer:
     async def check_rights(self) -> None:
         """See ``GroupConsumer``."""
         await clients.check_member_rights(self._consumer, self._settings)
+
+    async def is_led(self, partition: TopicPartition) -> bool:
+        """See ``GroupConsumer``."""
+        await clients.refresh_metadata(self._consumer)
+        return not clients.is_leaderless(self._consumer, partition)
 
     async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
         """See ``GroupConsumer``."""

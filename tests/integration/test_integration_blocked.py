@@ -11,14 +11,16 @@ from typing import Any
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from commands import run_command
 from operator_page import OperatorPage
 from rig import Rig, create_request, running
-from test_integration_observe import scrape, total, until_ready
+from test_integration_observe import ready, scrape, total, until_ready
 
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.stream.clients import build_group_consumer
+from processor.stream.reader import PartitionReader
+from processor.stream.topics_admin import apply_topics
 
 pytestmark = pytest.mark.broker
 
@@ -166,3 +168,47 @@ async def test_a_batch_that_cannot_be_read_stops_itself_and_one_without_an_end_i
         assert sorted(int(h["vp-from-offset"]) for h in letters) == [1, 3]
         again = await run_command(rig.environment, "partitions", "skip", topic, "0", "--yes")
         assert (again.status, "nothing is to be skipped" in again.text) == (0, True), again.err
+
+
+async def _make_topics(rig: Rig) -> None:
+    """Partition 0 of the requests lives on broker 1 alone, partition 1 on broker 2 alone; everything else on both."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(f"{rig.prefix}.requests", -1, -1, replica_assignments={0: [1], 1: [2]})])
+    finally:
+        await admin.close()
+    await apply_topics(rig.settings, partitions=2, replication=2)
+
+
+async def _until_leaderless(rig: Rig, partition: TopicPartition) -> None:
+    async with PartitionReader(rig.settings) as reader, asyncio.timeout(20):
+        while partition not in (await reader.find(partition.topic)).leaderless:
+            await asyncio.sleep(0.1)
+
+
+async def test_a_takeover_waits_for_a_leader_and_the_other_partitions_work(tmp_path: Path) -> None:
+    with LocalKafka(brokers=2, overrides={"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}) as kafka:
+        if kafka.external:
+            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours to kill; unset it to let local ones be started")
+        async with running(kafka, tmp_path, apply=False, OBSERVE__SURVEY_S="0.5", LANES__RESTORE_S="3") as rig:
+            await _make_topics(rig)
+            topic, second = f"{rig.prefix}.requests", kafka.brokers[1]
+            await _send(rig, "waits", 1)
+            await asyncio.to_thread(second.kill)
+            await _until_leaderless(rig, TopicPartition(topic, 1))
+            await _send(rig, "beside", 0)
+            (one,) = await rig.start("one")
+            status, _ = await asyncio.gather(_told(rig, "status"), rig.wait_finals(1))
+            assert _causes(status) == [(topic, 1, "no_leader", 0)]
+            assert status["diagnosis"]["verdict"].startswith(f"{topic}[1] has no leader"), status
+            assert {f["request_id"] for f in rig.finals} == {"beside"}
+            assert [event["partition"] for event in one.events("takeover_waits")] == [f"{topic}[1]"]
+            assert total(scrape(one), "vp_lanes", state="leaderless") == 1
+            assert ready(one)["ok"], "the others work"
+            second.start()
+            await rig.wait_finals(2)
+            assert [event["partition"] for event in one.events("takeover_goes_on")] == [f"{topic}[1]"]
+            assert total(scrape(one), "vp_lanes", state="leaderless") == 0
+            assert len(list(one.events("partitions_assigned"))) == 1, "the same life"
+            assert not [*one.events("life_ended"), *one.events("life_failed")]

@@ -31,6 +31,8 @@ def test_all_is_well() -> None:
         ({"clock_fault": "this machine's clock differs", "budget_joined": False}, "this machine's clock differs"),
         ({"member": False}, "rebalance"),
         ({"lanes_restoring": 2}, "2 of 6"),
+        ({"lanes_restoring": 2, "lanes_leaderless": 1}, "2 of 7"),
+        ({"lanes_open": 0, "lanes_leaderless": 4}, "no partition of ours has a leader"),
     ],
 )
 def test_what_is_not_ready_lives_all_the_same(change: dict[str, object], word: str) -> None:
@@ -45,6 +47,12 @@ def test_a_pause_is_a_note_and_no_complaint() -> None:
     health = ready(replace(WELL, paused={"session-create": 12.4}))
     assert health.ok
     assert health.notes == ("session-create is paused for 12 s",)
+
+
+def test_a_partition_without_a_leader_next_to_others_is_a_note() -> None:
+    health = ready(replace(WELL, lanes_leaderless=1))
+    assert health.ok
+    assert health.notes == ("partitions without a leader: 1; they wait for their brokers",)
 
 
 def test_the_start_does_not_depend_on_brokers() -> None:

@@ -17,8 +17,9 @@ from processor.runtime.process_status import ProcessStatus
 LANE = {"unfinished": 3, "end": 9, "next": 5, "overdue_ms": 4000, "delayed": 2, "held_bytes": 70, "ready": 1, "work": 2, "finished": 0}
 
 
-def core(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: float = 0.0) -> Any:
-    return cast("Any", SimpleNamespace(snapshot=lambda: dict(lanes), last_poll=time.monotonic() - polled_s_ago, assigned=True))
+def core(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: float = 0.0, leaderless: int = 0) -> Any:
+    polled = time.monotonic() - polled_s_ago
+    return cast("Any", SimpleNamespace(snapshot=lambda: dict(lanes), last_poll=polled, assigned=True, leaderless_count=leaderless))
 
 
 def value(name: str, **labels: str) -> float | None:
@@ -41,6 +42,15 @@ def test_a_life_that_is_over_leaves_no_figures_behind() -> None:
     assert [value("vp_lanes", state=state) for state in ("open", "restoring")] == [0, 0]
     assert [value("vp_lane_records", state=state) for state in ("delayed", "ready", "work", "finished")] == [0] * 4
     assert [value("vp_lane_bytes"), value("vp_poll_age_seconds")] == [0, 0]
+
+
+def test_partitions_without_a_leader_are_told_apart_from_those_that_are_being_taken_over() -> None:
+    pulse = ProcessStatus(30.0, 120.0)
+    pulse.core = core({TopicPartition("v.requests", n): lane for n, lane in enumerate((LANE, None, None, None))}, leaderless=2)
+    pulse.refresh()
+    assert [value("vp_lanes", state=state) for state in ("open", "restoring", "leaderless")] == [1, 1, 2]
+    vitals = pulse.vitals()
+    assert (vitals.lanes_open, vitals.lanes_restoring, vitals.lanes_leaderless) == (1, 1, 2)
 
 
 def test_a_webhook_receiver_has_no_lanes_to_tell_of() -> None:

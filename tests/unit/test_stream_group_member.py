@@ -165,9 +165,49 @@ def test_group_member_lets_only_delay_topics_hold_records_back() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("seen", ["before", "during"])
+def test_group_member_takes_over_the_others_while_one_has_no_leader_and_this_one_when_it_is_back(seen: str) -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            if seen == "before":
+                scene.group.leaderless.add(A)
+            else:  # it goes while it is asked for the partition's ends
+                scene.group.loses_leader.add(A)
+            scene.send(0)
+            scene.send(10, partition=B)
+            with capture_logs() as logs:
+                await scene.group.assign(A, B)
+                await asyncio.sleep(3_600)
+                assert (scene.member.leaderless_count, scene.member.snapshot()[A]) == (1, None)
+                assert list(scene.handler.at_work) == [10]
+                assert not [step for step in scene.group.steps("commit", "resume") if NAME in step]
+                scene.group.leaderless.clear()
+                await asyncio.sleep(2)
+            assert (list(scene.handler.at_work), scene.member.leaderless_count) == ([10, 0], 0)
+            steps = [step for step in scene.group.did if NAME in step]
+            assert (steps[1], steps[-4:]) == (TAKEOVER[2], TAKEOVER[3:]), "fenced once and first; the offset is read behind it"
+            told = [(entry["event"], entry["partition"]) for entry in logs if entry["event"].startswith("takeover_")]
+            assert told == [("takeover_waits", NAME), ("takeover_goes_on", NAME)]
+
+    run_virtual(main())
+
+
+def test_group_member_gives_a_partition_without_a_leader_back_at_once() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.group.leaderless.add(A)
+            await scene.group.assign(A)
+            await asyncio.sleep(60)
+            assert await scene.elapsed(scene.group.revoke()) < 0.1
+            assert (scene.member.leaderless_count, scene.group.steps("close")) == (0, [f"close {NAME}"])
+
+    run_virtual(main())
+
+
 TAKEOVER_FAULTS: list[tuple[str, Exception, type[Exception]]] = [
     ("fence", ProducerFencedError("fenced"), ProducerFencedError),
     ("find_start", errors.GroupAuthorizationFailedError("g"), NotAuthorizedError),
+    ("find_start", errors.KafkaTimeoutError("led, and silent"), KafkaUnavailableError),
     ("find_start", MissingOffsetsError("decide", 0, 9), MissingOffsetsError),
     ("replay", TimeoutError(), TimeoutError),
     ("commit", KafkaUnavailableError("late"), KafkaUnavailableError),
