@@ -25,8 +25,10 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from processor.stream.aiokafka_metadata import AskingRequest
-from processor.stream.aiokafka_records import BoundedFetchResult, BoundedMemoryRecords, OpenBatches
+from processor.stream.aiokafka_records import BoundedMemoryRecords
+from processor.stream.aiokafka_results import BoundedFetchResult, OpenBatches
 from processor.stream.errors import is_login_refusal
+from processor.stream.unpacking_thread import UnpackingThread
 
 _FAILED: ContextVar[list[Exception]] = ContextVar("failed_connections")
 _QUIET = logging.getLogger(f"{__name__}.bootstrap")  # the error that is raised says what aiokafka would log
@@ -118,7 +120,7 @@ class _Fetcher(Fetcher):  # type: ignore[misc]
     """Reads what can be read of a batch, within bounds, and goes on behind what cannot."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self._open = OpenBatches()
+        self._open = OpenBatches(thread=UnpackingThread(self._wake))
         function = with_names(
             Fetcher._proc_fetch_request,  # noqa: SLF001 - what is replaced
             MemoryRecords=BoundedMemoryRecords,
@@ -131,6 +133,11 @@ class _Fetcher(Fetcher):  # type: ignore[misc]
         """End it, and let go of what it holds."""
         await super().close()
         self._open.drop()
+
+    def _wake(self) -> None:
+        """There is more to be had of what was fetched."""
+        for waiter in list(self._fetch_waiters):
+            self._notify(waiter)
 
     fetched_records = with_names(Fetcher.fetched_records, FetchResult=BoundedFetchResult)
 

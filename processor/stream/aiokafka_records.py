@@ -6,36 +6,37 @@ in place of its records, at the last of their offsets: it says why, and the read
 
 Header names that are not UTF-8 make aiokafka's parser raise, too. The rest of such a batch is parsed once more with the bad bytes
 written as ``\\xNN``.
+
+Neither unpacking nor skipping what was read before holds the event loop: a batch may be *suspended*. Its iterator then ends, aiokafka
+stays at the offset where it is, and the next ``getall()`` goes on in the same batch: once a thread has unpacked it, or in the next turn.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, SupportsIndex
 
-from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBase, DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.structs import ConsumerRecord
 
 from processor.contract.codes import ErrorCode
 from processor.contract.records import Unread
 from processor.stream.unpacking import UNPACKED_BYTES_MAX, UnpackError, UnpackTooLargeError, unpack
+from processor.stream.unpacking_thread import UnpackingThread
 
 _LENGTH_AT, _LENGTH_END = 8, 12  # of any batch: base offset, then the length of the rest
 _MAGIC_AT, _LEGACY_ATTRIBUTES_AT = 16, 17
 _ATTRIBUTES_AT = 22  # the lower byte
 _MAGIC = 2  # of the format since Kafka 0.11
 _HEADER = DefaultRecordBase.HEADER_STRUCT
-OPEN_BYTES_MAX = 128 * 1024 * 1024
-"""Of all that one consumer has unpacked at once: eight batches that grow as far as they may."""
-
-_IDLE_S = 5.0
-_HANDED_BYTES_MAX = 4 * 1024 * 1024  # of one partition, handed over at once
+_QUICK_PACKED_BYTES, _QUICK_BYTES = 65_536, 262_144  # unpacked at once: a millisecond or two, and no way to a thread and back
+_SLICE_S = 0.01
+_LOOK_EVERY = 64  # records, between two looks at the clock
 
 
 class UnreadValue:
@@ -72,11 +73,18 @@ class _LenientBytes(bytearray):
 
 
 class _Batch:
-    """A batch of aiokafka's quick parser, which reads what can be read and says what cannot."""
+    """A batch of aiokafka's quick parser, which reads what can be read and says what cannot.
 
-    def __init__(self, batch: Any, raw: memoryview, note_open: Callable[[int], None]) -> None:
-        self._batch, self._raw, self._note_open = batch, raw, note_open
-        self._intact = True
+    ``suspended``: reading it goes on with the next iterator.
+    """
+
+    def __init__(self, batch: Any, raw: memoryview, records: BoundedMemoryRecords) -> None:
+        self._batch, self._raw, self._of = batch, raw, records
+        self._intact, self._valid = True, False
+        self._job: asyncio.Future[bytes | UnpackError] | None = None  # it is being unpacked
+        self._reading: Iterator[Any] | None = None
+        self._following = -1  # behind the last record that was read
+        self.suspended = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
@@ -86,13 +94,43 @@ class _Batch:
 
     def validate_crc(self) -> bool:
         """False if nothing can be told of the batch, not even where it ends; one whose header makes sense is answered as unread."""
-        self._intact = bool(self._batch.validate_crc())
-        return self._intact or self._is_bounded()
+        if not self._valid:  # once, however often it is suspended
+            self._intact = bool(self._batch.validate_crc())
+            self._valid = self._intact or self._is_bounded()
+        return self._valid
+
+    @property
+    def next_offset(self) -> int:
+        """Where aiokafka goes on when an iterator has ended."""
+        if self.suspended:
+            return max(self._of.fetch_offset, int(self._batch.base_offset), self._following)
+        return int(self._batch.next_offset)
 
     def __iter__(self) -> Iterator[Any]:
         if self._raw[_MAGIC_AT] < _MAGIC:
             return self._legacy()
-        return self._records()
+        self._reading = self._reading or self._records()
+        return self._until_suspended(self._reading)
+
+    @property
+    def is_unpacking(self) -> bool:
+        """Whether a thread is about it."""
+        return self._job is not None and not self._job.done()
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        if isinstance(self._reading, Generator):
+            self._reading.close()
+        self._reading, self._job = None, None
+
+    def _until_suspended(self, reading: Iterator[Any]) -> Iterator[Any]:
+        self.suspended = False
+        for record in reading:
+            if record is None:
+                self.suspended = True
+                return
+            self._following = record.offset + 1
+            yield record
 
     def _legacy(self) -> Iterator[Any]:
         """The formats before Kafka 0.11. A packed one would be unpacked by aiokafka, without a bound."""
@@ -102,10 +140,12 @@ class _Batch:
             return
         yield from self._batch
 
-    def _records(self) -> Iterator[Any]:
+    def _records(self) -> Generator[Any]:
+        """Its records; None where it is suspended."""
         base, delta, stamp_ms = self._batch.base_offset, self._batch.last_offset_delta, self._batch.max_timestamp
         try:
-            plain = self._plain()
+            while (plain := self._plain()) is None:
+                yield None
         except UnpackTooLargeError:
             detail = f"unpacks to more than {UNPACKED_BYTES_MAX} bytes"
             yield self._unread(base, base + delta, ErrorCode.BATCH_TOO_LARGE, detail, stamp_ms)
@@ -113,33 +153,45 @@ class _Batch:
         except UnpackError as exc:
             yield self._unread(base, base + delta, ErrorCode.BATCH_UNREADABLE, str(exc), stamp_ms)
             return
+        self._of.open_bytes = len(plain) if self._batch.compression_type else 0
         following = base
-        self._note_open(len(plain) if self._batch.compression_type else 0)
         try:
-            for record in _read(plain, base, base + delta):
-                following = record.offset + 1
-                yield record
+            for number, record in enumerate(_read(plain, base, base + delta)):
+                following = following if record is None else record.offset + 1
+                if record is not None and record.offset >= self._of.fetch_offset:
+                    yield record
+                elif self._of.is_late(number):
+                    yield None
         except CorruptRecordException:
             if following <= base + delta:  # else every offset has its record, and bytes are left over
                 yield self._unread(following, base + delta, ErrorCode.BATCH_UNREADABLE, "holds a record that is broken", stamp_ms)
         finally:
-            self._note_open(0)
+            self._of.open_bytes = 0
 
-    def _plain(self) -> bytes | memoryview:
-        """The batch as it would be without a codec.
+    def _plain(self) -> bytes | memoryview | None:
+        """The batch as it would be without a codec; None until a thread has unpacked it.
 
         Raises:
             UnpackError: if its checksum is wrong, or it cannot be unpacked within the bound.
         """
         if not self._intact:
             raise UnpackError("has a wrong checksum")
-        codec = self._batch.compression_type
-        if not codec:
+        if not self._batch.compression_type:
             return self._raw
-        header = list(_HEADER.unpack_from(self._raw))
-        header[5] &= ~DefaultRecordBase.CODEC_MASK  # the attributes
-        packed = bytes(self._raw[_HEADER.size :])
-        return b"".join((_HEADER.pack(*header), unpack(codec, packed)))
+        if self._job is None:
+            packed, thread = bytes(self._raw), self._of.thread
+            if thread is None:
+                return _plain_of(packed)
+            if len(packed) <= _QUICK_PACKED_BYTES:
+                with suppress(UnpackTooLargeError):
+                    return _plain_of(packed, _QUICK_BYTES)
+            self._job, self._of.open_bytes = thread.start(_plain_or_error, packed), UNPACKED_BYTES_MAX
+        if not self._job.done() or self._job.cancelled():
+            return None
+        found, self._job, self._of.open_bytes = self._job.result(), None, 0
+        if isinstance(found, UnpackError):
+            raise found
+        return found
 
     def _is_bounded(self) -> bool:
         if self._raw[_MAGIC_AT] < _MAGIC:
@@ -152,8 +204,27 @@ class _Batch:
         return _UnreadRecord(last, stamp_ms, UnreadValue(Unread(code, first, last, len(self._raw), detail)))
 
 
+def _plain_of(packed: bytes, bytes_max: int = UNPACKED_BYTES_MAX) -> bytes:
+    """A packed batch as it would be without a codec.
+
+    Raises:
+        UnpackError: if it cannot be unpacked within the bound.
+    """
+    header = list(_HEADER.unpack_from(packed))
+    codec, header[5] = header[5] & DefaultRecordBase.CODEC_MASK, header[5] & ~DefaultRecordBase.CODEC_MASK  # the attributes
+    return b"".join((_HEADER.pack(*header), unpack(codec, packed[_HEADER.size :], bytes_max)))
+
+
+def _plain_or_error(packed: bytes) -> bytes | UnpackError:
+    """The same; an error that is raised would keep what was unpacked until then, as long as it is kept itself."""
+    try:
+        return _plain_of(packed)
+    except UnpackError as exc:
+        return type(exc)(*exc.args)
+
+
 def _read(plain: bytes | memoryview, first: int, last: int) -> Iterator[Any]:
-    """The records of a batch without a codec.
+    """The records of a batch without a codec; None for one that is skipped again.
 
     Raises:
         CorruptRecordException: at the first one that is broken, or has an offset that is none of the batch's.
@@ -168,35 +239,71 @@ def _read(plain: bytes | memoryview, first: int, last: int) -> Iterator[Any]:
     except UnicodeDecodeError:
         slow = _DefaultRecordBatchPy(bytes(plain))
         slow._buffer = _LenientBytes(slow._buffer)  # noqa: SLF001 - no public way
-        yield from islice(slow, count, None)
+        yield from (None if number < count else record for number, record in enumerate(slow))
 
 
 class BoundedMemoryRecords:
-    """Stands in for aiokafka's MemoryRecords."""
+    """Stands in for aiokafka's MemoryRecords.
+
+    Attributes:
+        open_bytes: of the batch that is being read, unpacked; as far as it may grow while it is being unpacked.
+        fetch_offset: what lies before it was read before.
+        thread: unpacks what is large; without one nothing is ever suspended.
+        clock: seconds, monotonic.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._records = MemoryRecords(data)
         self._data, self._at = memoryview(data), 0
-        self.open_bytes = 0  # of the batch that is being read, unpacked
+        self._batch: _Batch | None = None  # the last one
+        self._late_at, self._resuming = 0.0, False
+        self.open_bytes, self.fetch_offset = 0, 0
+        self.thread: UnpackingThread | None = None
+        self.clock: Callable[[], float] = time.monotonic
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether the last batch goes on."""
+        return self._batch is not None and self._batch.suspended
+
+    @property
+    def is_unpacking(self) -> bool:
+        """Whether a thread unpacks the last batch; it tells when it is done."""
+        return self._batch is not None and self._batch.is_unpacking
+
+    def begin_turn(self) -> bool:
+        """So much time from now on; whether a batch goes on, and aiokafka's iterator is to be made again."""
+        self._late_at, self._resuming = self.clock() + _SLICE_S, self.is_suspended
+        return self._resuming
+
+    def is_late(self, count: int) -> bool:
+        """Whether the turn is over; looks at the clock only at each 64th of a count."""
+        return self.thread is not None and not count % _LOOK_EVERY and self.clock() >= self._late_at
+
+    def close(self) -> None:
+        """Let go of the batch that is being read."""
+        if self._batch is not None:
+            self._batch.close()
 
     def has_next(self) -> bool:
-        """Whether another batch is there."""
-        return bool(self._records.has_next())
+        """Whether another batch is there, or the last one goes on now."""
+        return self._resuming if self.is_suspended else bool(self._records.has_next())
 
     def size_in_bytes(self) -> int:
         """Size of everything."""
         return int(self._records.size_in_bytes())
 
     def next_batch(self) -> _Batch | None:
-        """The next batch."""
+        """The next batch, or the last one if it goes on."""
+        if self._resuming:
+            self._resuming = False
+            return self._batch
         batch = self._records.next_batch()
         length = int.from_bytes(self._data[self._at + _LENGTH_AT : self._at + _LENGTH_END], "big")
         raw = self._data[self._at : self._at + _LENGTH_END + length]
         self._at += _LENGTH_END + length
-        return _Batch(batch, raw, self._note_open) if batch is not None else None
-
-    def _note_open(self, size_bytes: int) -> None:
-        self.open_bytes = size_bytes
+        self._batch = _Batch(batch, raw, self) if batch is not None else None
+        return self._batch
 
     @property
     def may_unpack(self) -> bool:
@@ -213,120 +320,3 @@ class BoundedMemoryRecords:
         """The first offset of the batch that stands behind the last one; None if there is none at hand."""
         header = self._data[self._at : self._at + _LENGTH_AT]
         return int.from_bytes(header, "big", signed=True) if len(header) == _LENGTH_AT else None
-
-
-class OpenBatches:
-    """What is unpacked at once in one consumer, over all its partitions: ``OPEN_BYTES_MAX`` at most.
-
-    A partition whose next batch has no room waits. What nobody has read on in for ``_IDLE_S`` (its lane is full) makes room: it is
-    dropped, and fetched again when it is wanted.
-    """
-
-    def __init__(self, bytes_max: int = OPEN_BYTES_MAX, clock: Callable[[], float] = time.monotonic) -> None:
-        self._bytes_max, self._clock = bytes_max, clock
-        self._used: dict[BoundedFetchResult, float] = {}  # when each was read last, the longest ago first
-
-    @property
-    def size_bytes(self) -> int:
-        """What is unpacked now."""
-        return sum(result.open_bytes for result in self._used)
-
-    def admit(self, result: BoundedFetchResult) -> bool:
-        """Whether another batch of this one may be unpacked, however it may grow."""
-        now, room = self._clock(), self._bytes_max - UNPACKED_BYTES_MAX
-        self._used = {other: at for other, at in self._used.items() if other.open_bytes}
-        for other, at in list(self._used.items()):
-            if self.size_bytes - result.open_bytes <= room:
-                break
-            if other is not result and (now - at >= _IDLE_S or not other.is_wanted):
-                other.drop()
-                del self._used[other]
-        return self.size_bytes - result.open_bytes <= room
-
-    def note_read(self, result: BoundedFetchResult) -> None:
-        """It was read on in."""
-        self._used.pop(result, None)
-        if result.open_bytes:
-            self._used[result] = self._clock()
-
-    def drop(self) -> None:
-        """Everything."""
-        for result in self._used:
-            result.drop()
-        self._used = {}
-
-
-class BoundedFetchResult(FetchResult):  # type: ignore[misc]
-    """Stands in for aiokafka's FetchResult: hands over records of so many bytes at once, not only so many records.
-
-    A batch of which not even the end is certain is one unread record that *blocks*: it is given again and again, and nothing behind it.
-    aiokafka would raise, and drop what was fetched of other partitions.
-    """
-
-    _partition_records: Any
-
-    def __init__(self, *args: Any, open_batches: OpenBatches | None = None, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._open = open_batches or OpenBatches()
-
-    @property
-    def open_bytes(self) -> int:
-        """What is unpacked of it now."""
-        return 0 if self._partition_records is None else int(self._partition_records._records.open_bytes)  # noqa: SLF001 - ours
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether somebody can still read it."""
-        return bool(self._assignment.active)
-
-    def drop(self) -> None:
-        """Let go of what was fetched; the position stays, and it is fetched again."""
-        records, self._partition_records = self._partition_records, None
-        _close(records)
-
-    def getall(self, max_records: int | None = None) -> list[Any]:
-        """The next records; what is left stays for the next call. An unread batch ends the turn: it has cost enough."""
-        if not self.has_more():
-            return []  # it was dropped
-        records = self._partition_records
-        if not self.check_assignment(self._topic_partition):
-            _close(records)
-            return []
-        if records._records.may_unpack and not self._open.admit(self):  # noqa: SLF001 - ours
-            return []
-        try:
-            return self._take(max_records)
-        finally:
-            self._open.note_read(self)
-
-    def _take(self, max_records: int | None) -> list[Any]:
-        taken: list[Any] = []
-        size_bytes = 0
-        try:
-            for record in self._partition_records:
-                taken.append(record)
-                unread = isinstance(record.value, UnreadValue)
-                size_bytes += _HANDED_BYTES_MAX if unread else len(record.value or b"") + len(record.key or b"")
-                if size_bytes >= _HANDED_BYTES_MAX or len(taken) == max_records:
-                    self._update_position()
-                    return taken
-        except CorruptRecordException:
-            taken = taken or [self._blocking()]  # else it comes first in the next fetch
-        self._update_position()
-        self._partition_records = None
-        return taken
-
-    def _blocking(self) -> ConsumerRecord:
-        """What stands for a batch of which nothing can be told but where the next one begins, if one is there."""
-        tp, records = self._topic_partition, self._partition_records
-        first, following = records.next_fetch_offset, records._records.following  # noqa: SLF001 - ours
-        last = following - 1 if following is not None and following > first else -1
-        unread = Unread(ErrorCode.BATCH_UNREADABLE, first, last, 0, "has a wrong checksum and a header that makes no sense", blocks=True)
-        return ConsumerRecord(tp.topic, tp.partition, first, 0, 0, None, UnreadValue(unread), None, -1, -1, ())
-
-
-def _close(records: Any) -> None:
-    """Free what aiokafka's PartitionRecords holds: it and its generator hold each other, and wait for the garbage collector."""
-    if records is not None and records._records_iterator is not None:  # noqa: SLF001 - no public way
-        records._records_iterator.close()  # noqa: SLF001 - the same
-        records._records_iterator = None  # noqa: SLF001 - the same

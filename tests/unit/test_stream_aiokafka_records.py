@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
+import time
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, cast
 
 import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
@@ -13,9 +16,11 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from processor.contract.codes import ErrorCode
-from processor.stream.aiokafka_records import BoundedFetchResult, BoundedMemoryRecords, OpenBatches, UnreadValue
+from processor.stream.aiokafka_records import _QUICK_PACKED_BYTES, BoundedMemoryRecords, UnreadValue
+from processor.stream.aiokafka_results import BoundedFetchResult, OpenBatches
 from processor.stream.partitions import TopicPartition
 from processor.stream.unpacking import UNPACKED_BYTES_MAX
+from processor.stream.unpacking_thread import UnpackingThread
 
 TP = TopicPartition("t", 0)
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -235,3 +240,126 @@ def test_what_was_revoked_makes_room_at_once() -> None:
     assert (len(old.getall(500)), new.getall(500)) == (5, [])
     assignment.active = False
     assert len(new.getall(500)) == 5
+
+
+class _HeldThread:
+    """Unpacks when the test says so."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[Future[Any], Callable[[], Any]]] = []
+        self.called_soon = 0
+
+    def start(self, unpack: Callable[[bytes], Any], packed: bytes) -> Future[Any]:
+        self.jobs.append((Future(), lambda: unpack(packed)))
+        return self.jobs[-1][0]
+
+    def work(self) -> None:
+        for job, unpack in self.jobs:
+            job.set_result(unpack())
+        self.jobs = []
+
+    def call_soon(self) -> None:
+        self.called_soon += 1
+
+    def close(self) -> None:
+        self.jobs = []
+
+
+def apart(
+    data: bytes, start: int, thread: _HeldThread, clock: Callable[[], float] = time.monotonic
+) -> tuple[BoundedFetchResult, _Assignment]:
+    assignment = _Assignment(start)
+    return result_of(data, assignment, OpenBatches(clock=clock, thread=cast("Any", thread))), assignment
+
+
+@pytest.mark.parametrize("codec", list(CODECS.values())[1:], ids=list(CODECS)[1:])
+def test_a_large_batch_is_unpacked_in_a_thread_and_waited_for_where_it_is(codec: int) -> None:
+    thread = _HeldThread()
+    data = bytes(batch(5, b"small", codec=codec) + batch(6, b"a" * 200_000, b"b" * 200_000, codec=codec) + batch(8, b"after"))
+    result, assignment = apart(data, 5, thread)
+    assert [r.offset for r in result.getall(500)] == [5], "a small one is not worth the way"
+    for _ in range(3):
+        assert (result.getall(500), result.has_more(), assignment.position, len(thread.jobs)) == ([], True, 6, 1)
+        assert (result.open_bytes, thread.called_soon) == (UNPACKED_BYTES_MAX, 0), "as far as it may grow; the thread tells"
+    thread.work()
+    assert [(r.offset, r.value[:1]) for r in result.getall(2)] == [(6, b"a"), (7, b"b")]
+    assert (assignment.position, [r.offset for r in result.getall(500)], result.has_more()) == (8, [8], False)
+    assert result.open_bytes == 0
+
+
+def test_a_batch_that_a_thread_cannot_unpack_is_answered_as_ever() -> None:
+    thread = _HeldThread()
+    data = bytes(batch(5, *[b" " * 9_000_000] * 2, codec=1) + _noise_of_large(batch(7, bytes(range(256)) * 900, codec=2)) + batch(8, b"c"))
+    result, assignment = apart(data, 5, thread)
+    found: list[Any] = []
+    while result.has_more():
+        found += result.getall(500)
+        assert result.open_bytes == (UNPACKED_BYTES_MAX if thread.jobs else 0), "one that failed gives its room back"
+        thread.work()
+    codes = [r.value.unread.code if isinstance(r.value, UnreadValue) else r.value for r in found]
+    assert codes == [ErrorCode.BATCH_TOO_LARGE, ErrorCode.BATCH_UNREADABLE, b"c"]
+    assert ([r.offset for r in found], assignment.position) == ([6, 7, 8], 9)
+
+
+def _noise_of_large(raw: bytearray) -> bytearray:
+    raw[70:] = bytes(b ^ 0x5A for b in raw[70:]) + bytes(_QUICK_PACKED_BYTES)
+    struct.pack_into(">i", raw, 8, len(raw) - 12)
+    return stamped(raw)
+
+
+@pytest.mark.parametrize("seen_in", ["the middle", "the gap before it"])
+def test_what_is_suspended_goes_on_where_the_fetch_began(seen_in: str) -> None:
+    thread = _HeldThread()
+    start = 6 if seen_in == "the middle" else 3
+    result, assignment = apart(bytes(batch(5, *[b"a" * 200_000] * 3, codec=4)), start, thread)
+    assert (result.getall(500), assignment.position) == ([], max(start, 5))
+    thread.work()
+    assert [r.offset for r in result.getall(500)] == list(range(max(start, 5), 8))
+
+
+@pytest.mark.parametrize("header", [None, "~~"], ids=["quick parser", "slow parser"])
+def test_records_that_were_read_before_are_skipped_in_turns(header: str | None) -> None:
+    """A fetch gives a batch from its beginning, wherever it goes on: 16 MiB can hold 1.6 million records."""
+    clock, thread = _Clock(), _HeldThread()
+
+    def tick() -> float:
+        clock.now += 0.004
+        return clock.now
+
+    raw = batch(0, *[b""] * 1000, header=header)
+    if header is not None:
+        at = raw.rindex(b"~~")  # of the last record: all before it are read once more
+        raw[at : at + 2] = b"\xff\xfe"
+    result, assignment = apart(bytes(stamped(raw)), 990, thread, tick)
+    calls: list[list[int]] = []
+    while result.has_more():
+        calls.append([r.offset for r in result.getall(500)])
+        assert assignment.position == (calls[-1][-1] + 1 if calls[-1] else max([990, *(1 + o for c in calls for o in c)]))
+    assert [offset for call in calls for offset in call] == list(range(990, 1000)), "each once"
+    assert thread.called_soon == len([call for call in calls[:-1] if len(call) < 500]) >= 4, "and goes on in the next turn of the loop"
+
+
+def test_what_is_dropped_while_it_is_unpacked_is_forgotten() -> None:
+    thread = _HeldThread()
+    result, _ = apart(bytes(batch(0, *MANY, codec=1)), 0, thread)
+    assert result.getall(500) == []
+    result.drop()
+    thread.work()
+    assert (result.getall(500), result.has_more(), result.open_bytes) == ([], False, 0)
+
+
+async def test_the_thread_unpacks_while_the_loop_goes_on_and_tells_when_it_is_done() -> None:
+    told = asyncio.Event()
+    thread = UnpackingThread(told.set)
+    try:
+        assignment = _Assignment(0)
+        result = result_of(bytes(batch(0, *MANY, codec=4)), assignment, OpenBatches(thread=thread))
+        assert result.getall(500) == []
+        async with asyncio.timeout(10):
+            await told.wait()
+        assert [r.offset for r in result.getall(500)] == [0, 1, 2, 3, 4]
+        job = thread.start(lambda _: b"", b"")
+        thread.close()
+        assert job.cancelled()
+    finally:
+        thread.close()
