@@ -25,7 +25,7 @@ class LocalBudget:
     """As its documentation shows it: ``AsyncLimiter(limit, window)`` for each scope; remembers nothing."""
 
     def __init__(self, settings: Settings, part: float) -> None:
-        self._limiters = {s: AsyncLimiter(limit.limit * part, limit.window_s) for s, limit in settings.budget.all_limits.items()}
+        self._limiters = {s: AsyncLimiter(limit.limit * part, limit.window_s) for s, limit in settings.rate_limits.items()}
         self._paused_until: dict[str, float] = {}
         self._slots = asyncio.Semaphore(settings.didit.calls_max)
 

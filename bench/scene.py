@@ -24,6 +24,7 @@ from processor.stream.topics import topic_names
 from processor.stream.topics_admin import apply_topics
 
 Limits = Mapping[str, tuple[int, float]]
+_STRICT = '{"v3_decision_counts_in_decision_scope":true}'  # so that a limit of decisions is judged too
 LATENCY = {"latency_s": {"median": 0.12, "sigma": 0.6, "max": 2.0}}
 # waits scaled with the window, so that a dead replica's weight returns within the run
 SCALED = {
@@ -135,7 +136,7 @@ async def scene(
     told = json.dumps({scope: {"limit": limit, "window_s": window_s} for scope, (limit, window_s) in limits.items()})
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="processor-bench-")))
-        options = ("--limits", told, "--faults", json.dumps(faults), "--ledger", str(folder / "ledger.jsonl"))
+        options = ("--limits", told, "--switches", _STRICT, "--faults", json.dumps(faults), "--ledger", str(folder / "ledger.jsonl"))
         simulator = await asyncio.to_thread(stack.enter_context, SimulatorProcess(folder, *options))
         environment = processor_environment(kafka.bootstrap, simulator.url, prefix, BUDGET__LIMITS=told, **variables)
         settings = settings_of(environment)

@@ -10,7 +10,7 @@ def budget_rules(settings: Settings) -> Rules:
     """What the replicas of an API key agree on."""
     s = settings.budget
     return Rules(
-        limits={scope: (limit.limit, limit.window_s) for scope, limit in s.all_limits.items()},
+        limits={scope: (limit.limit, limit.window_s) for scope, limit in settings.rate_limits.items()},
         wait_s=s.ask_wait_s,
         call_s=settings.didit.timeout_s + s.call_margin_s,
         margin_s=s.call_margin_s,

@@ -57,7 +57,7 @@ def batch(
 
 def _run_shown(settings: Settings, run: Batch) -> BatchProgress:
     """Run a batch under a progress bar that says how long the budget makes it last at least."""
-    limits = {scope: (limit.limit, limit.window_s) for scope, limit in settings.budget.all_limits.items()}
+    limits = {scope: (limit.limit, limit.window_s) for scope, limit in settings.rate_limits.items()}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("results", total=run.progress.total, left="")

@@ -102,11 +102,12 @@ def demo_limits(load: Workload) -> dict[str, dict[str, float]]:
     def limit(calls: float) -> dict[str, float]:
         return {"limit": max(12, math.ceil(calls * per_window)), "window_s": _WINDOW_S}
 
+    reads = limit(gets * 1.2 + creates * 0.2)
     return {
         "session-create": limit(creates * 1.1),
         "generic-write": limit(creates * 1.3),
-        "session-decision": limit(gets * 1.2),
-        "generic-get": limit(gets * 1.5 + creates * 0.2),
+        "session-decision": reads,  # a v3 decision is a GET like any other
+        "generic-get": reads,
     }
 
 

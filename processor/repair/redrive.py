@@ -121,7 +121,7 @@ class _Action:
 
 def limits_of(settings: Settings) -> Limits:
     """Of every scope: calls and seconds."""
-    return {scope: (limit.limit, limit.window_s) for scope, limit in settings.budget.all_limits.items()}
+    return {scope: (limit.limit, limit.window_s) for scope, limit in settings.rate_limits.items()}
 
 
 def horizon_s(settings: Settings) -> float:

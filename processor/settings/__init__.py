@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from processor.settings.base import header_fault
-from processor.settings.budget import BudgetSettings, ScopeLimit
+from processor.settings.budget import BudgetSettings, ScopeLimit, documented_limits
 from processor.settings.didit import DiditSettings
 from processor.settings.files import FileSettings
 from processor.settings.follow import FollowSettings
@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     observe: ObserveSettings = Field(default_factory=ObserveSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+
+    @property
+    def rate_limits(self) -> dict[str, ScopeLimit]:
+        """Of every scope: as configured, else as Didit documents it for the version of its API."""
+        return documented_limits(self.didit.api_version) | self.budget.limits
 
 
 def load_settings(**overrides: Any) -> Settings:

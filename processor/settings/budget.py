@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,17 +16,30 @@ class ScopeLimit(Group):
     window_s: Seconds = Field(60.0, description="length of the window")
 
 
-def _documented_limits() -> dict[str, ScopeLimit]:
-    documented = {"session-create": 600, "session-decision": 100, "session-generate-pdf": 50, "generic-write": 300, "generic-get": 600}
+ApiVersion = Literal["v3", "v2"]
+
+# Calls a minute (Didit, "Rate limiting"). Of decisions it limits v1 and v2 alone to 100: a v3 decision is a GET like any other, by that
+# page and by "Retrieve session" in the OpenAPI 3.0.0.
+_DOCUMENTED = {"session-create": 600, "session-decision": 600, "session-generate-pdf": 50, "generic-write": 300, "generic-get": 600}
+_DOCUMENTED_V2 = _DOCUMENTED | {"session-decision": 100}
+
+
+def documented_limits(version: ApiVersion) -> dict[str, ScopeLimit]:
+    """Didit's own limits, by scope; ``version`` is the API's of session create and decision."""
+    documented = _DOCUMENTED if version == "v3" else _DOCUMENTED_V2
     return {scope: ScopeLimit(limit=limit, window_s=60.0) for scope, limit in documented.items()}
+
+
+def _in_words() -> str:
+    limits = dict(_DOCUMENTED) | {f"{scope} of v2": limit for scope, limit in _DOCUMENTED_V2.items() if limit != _DOCUMENTED[scope]}
+    documented = ", ".join(f"{scope} {limit}" for scope, limit in limits.items())
+    return f"JSON object: scope -> {{limit, window_s}}; scopes left out have the documented limit, in 60 s: {documented}"
 
 
 class BudgetSettings(Group):
     """Didit's budgets, counted over all replicas that share the API key, and the memory of every call."""
 
-    limits: dict[str, ScopeLimit] = Field(
-        default_factory=_documented_limits, description="JSON object: scope -> {limit, window_s}; scopes left out have the documented limit"
-    )
+    limits: dict[str, ScopeLimit] = Field(default_factory=dict, description=_in_words())
     topic: str | None = Field(
         None,
         pattern=r"^[a-zA-Z0-9._-]{1,249}$",
@@ -64,15 +77,10 @@ class BudgetSettings(Group):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if unknown := sorted(set(self.limits) - set(_documented_limits())):
+        if unknown := sorted(set(self.limits) - set(_DOCUMENTED)):
             raise ValueError(f"VP_BUDGET__LIMITS names scopes that no operation counts in: {', '.join(unknown)}")
         if self.ask_wait_s <= self.skew_s:
             raise ValueError(
                 "VP_BUDGET__ASK_WAIT_S must be longer than VP_BUDGET__SKEW_S, or a newcomer's asks end before their time comes"
             )
         return self
-
-    @property
-    def all_limits(self) -> dict[str, ScopeLimit]:
-        """Of every scope: as configured, else as documented."""
-        return _documented_limits() | self.limits

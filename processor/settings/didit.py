@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
 from processor.settings.base import Group, Seconds, header_fault, secret
+from processor.settings.budget import ApiVersion
 
 
 class DiditSettings(Group):
     """How to reach Didit."""
 
     base_url: str = Field("https://verification.didit.me", description="https, or http on loopback only")
-    api_version: Literal["v3", "v2"] = Field("v3", description="of session create and decision; everything else is v3")
+    api_version: ApiVersion = Field("v3", description="of session create and decision; everything else is v3")
     api_key: SecretStr | None = Field(None, description="x-api-key of the application")
     api_key_file: Path | None = Field(None, description="file that holds the key; read again when Didit refuses the key")
     timeout_s: Seconds = Field(

@@ -1,6 +1,6 @@
 """The configuration of a simulator.
 
-Where Didit's documents contradict each other there is a switch; its default is the stricter reading.
+Where Didit's documents contradict each other there is a switch; its default is what the newest of them agree on, else the stricter reading.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Switches:
     """Interpretations of contradictory documents, and features that not every account has."""
 
     create_counts_in_generic_write: bool = True
-    v3_decision_counts_in_decision_scope: bool = True
+    v3_decision_counts_in_decision_scope: bool = False  # older pages; the newest page and the OpenAPI count it as a plain GET
     rejected_calls_count: bool = True
     headers_on_success: bool = False
     auth_status: Literal[401, 403] = 403

@@ -85,12 +85,21 @@ async def test_3_a_create_counts_in_generic_write_too_and_keys_are_counted_apart
         assert [(await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}))[0] for _ in range(3)] == [201] * 3
 
 
-async def test_3_decisions_of_v3_count_in_the_decision_scope_unless_switched() -> None:
+async def test_3_decisions_count_in_the_decision_scope_but_those_of_v3_as_plain_gets_unless_switched() -> None:
     limits = {**WIDE, "session-decision": RateLimit(1, 30.0)}
-    for strict, expected in ((True, [200, 429]), (False, [200, 200])):
+    for version, strict, last in (("v3", False, 200), ("v3", True, 429), ("v2", False, 429), ("v1", False, 429)):
         async with api(limits=limits, switches=Switches(v3_decision_counts_in_decision_scope=strict)) as a:
             session_id = (await a.create())["session_id"]
-            assert [(await a.call("GET", f"/v3/session/{session_id}/decision/"))[0] for _ in range(2)] == expected
+            assert [(await a.call("GET", f"/{version}/session/{session_id}/decision/"))[0] for _ in range(2)] == [200, last]
+
+
+async def test_3_a_plain_get_is_refused_with_the_documented_text() -> None:
+    async with api(limits={**WIDE, "generic-get": RateLimit(1, 30.0)}) as a:
+        session_id = (await a.create())["session_id"]
+        await a.decision(session_id)
+        status, document, headers = await a.call("GET", f"/v3/session/{session_id}/decision/")
+        assert (status, headers["X-RateLimit-Limit"]) == (429, "1")
+        assert document == {"detail": "GET request rate limit exceeded. You can make up to 1 requests per minute."}
 
 
 async def test_11_9_every_fault_really_happens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ FREE = {"alertname", "alertstate", "severity", "instance", "job", "topic", "part
 VALUES: dict[str, Iterable[str]] = {
     "status": Status,
     "operation": [*OPERATIONS, *COMPOSITES],
-    "scope": load_settings().budget.all_limits,
+    "scope": load_settings().rate_limits,
     "code": ErrorCode,
     "vp_dead_letters_total reason": ErrorType,
     "call_class": [c.name.lower() for c in CallClass],

@@ -36,8 +36,8 @@ def skewed(count: int) -> list[tuple[bytes, bytes]]:
     return [(b"one", create_request(n)[1]) for n in range(count)]
 
 
-def decision(request_id: str) -> tuple[bytes, bytes]:
-    body = {"request_id": request_id, "operation": "session.decision", "input": {"session_id": SESSION}}
+def decision(request_id: str, session_id: str = SESSION) -> tuple[bytes, bytes]:
+    body = {"request_id": request_id, "operation": "session.decision", "input": {"session_id": session_id}}
     return b"one", orjson.dumps(body)
 
 
@@ -62,6 +62,27 @@ async def test_one_replica_with_all_the_work_gets_the_whole_budget(kafka: LocalK
         assert all(c["status"] == 201 for c in creates(rig))
         used = len(calls) / (40 * (calls[-1] - calls[0]) / 4.0)
         assert used > 0.9, "a third of the budget each would be a third"
+
+
+@pytest.mark.parametrize(("version", "scope"), [("v3", "generic-get"), ("v2", "session-decision")])
+async def test_decisions_keep_the_limit_of_their_version(kafka: LocalKafka, tmp_path: Path, version: str, scope: str) -> None:
+    told = limits(2.0, session_decision=10, generic_get=60)
+    ours = told if version == "v2" else limits(2.0, session_decision=60, generic_get=60)
+    options = ["--limits", told]
+    async with running(kafka, tmp_path, simulator_options=options, BUDGET__LIMITS=ours, DIDIT__API_VERSION=version) as rig:
+        await rig.start("a")
+        await rig.publish([create_request(0)])
+        await rig.wait_finals(1)
+        session_id = rig.finals[0]["output"]["session_id"]
+        await rig.publish([decision(request_id, session_id) for request_id in ids(31)[1:]])
+        await rig.wait_finals(31)
+        judged = await rig.judge(ids(31))
+        assert judged.ok, judged
+        assert judged.by_status == {"succeeded": 31}
+        looks = [c for c in rig.simulator.ledger()["calls"] if c["route"] == "session.decision"]
+        assert [(c["status"], c["scopes"][0]) for c in looks] == [(200, scope)] * 30, "none is refused"
+        most = judged.scopes[scope]["max_in_window"]
+        assert most > 20 if version == "v3" else most <= 10
 
 
 async def test_killing_and_restarting_everybody_cannot_burst(kafka: LocalKafka, tmp_path: Path) -> None:

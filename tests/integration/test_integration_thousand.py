@@ -45,6 +45,7 @@ async def test_each_of_a_thousand_ends_in_exactly_one_correct_result(kafka: Loca
     port = free_port()
     behaviour, hooks = {"after_s": 4.0, "odds": ODDS}, {"lost": 0.1, "doubled": 0.1, "jitter_s": 2.0}
     options = ["--limits", json.dumps(LIMITS), "--behaviour", json.dumps(behaviour), "--webhook-faults", json.dumps(hooks)]
+    options += ["--switches", '{"v3_decision_counts_in_decision_scope":true}']  # a limit of looks, tighter than that of plain GETs
     options += ["--webhook-url", f"http://127.0.0.1:{port}/webhooks/didit", "--webhook-secret", SECRET, "--webhook-retry-s", "1,2"]
     variables = {
         "BUDGET__LIMITS": json.dumps(LIMITS),

@@ -26,7 +26,7 @@ from processor.repair.plan import Pacer, make_plan
 from processor.settings import load_settings
 
 NOW = 1_764_000_000_000
-LIMITS = {scope: (limit.limit, limit.window_s) for scope, limit in load_settings().budget.all_limits.items()}
+LIMITS = {scope: (limit.limit, limit.window_s) for scope, limit in load_settings().rate_limits.items()}
 OURS = [name for name, _ in dead_letter("v", 1, session_id="11111111-2222-4333-8444-555555555555", doubt_ms=3, replay=1, polls=2).headers]
 VALUES = st.one_of(
     st.none(), st.binary(max_size=40), st.integers().map(lambda n: str(n).encode()), st.sampled_from([b"", b"0" * 400, b"9" * 19])

@@ -8,8 +8,8 @@ import pytest
 from processor.contract.schemas import operations, schema_folder
 from processor.didit.catalog import OPERATIONS, REQUESTABLE, Idempotency, first_call, is_polled, next_call
 from processor.settings import load_settings
-from processor.simulator.config import Config
-from processor.simulator.routes import ROUTES, find_route
+from processor.simulator.config import DOCUMENTED_LIMITS, Config, Switches
+from processor.simulator.routes import ROUTES, find_route, scopes_of
 from processor.simulator.simulator import Simulator
 
 SESSION = "11111111-2222-4333-8444-555555555555"
@@ -47,7 +47,7 @@ def test_a_row_fits_its_schema_its_budget_and_the_simulator(name: str) -> None:
     assert set(row.path_fields) <= set(schema.get("required", ()))
     assert {n for n, rule in row.files.items() if rule.required} <= set(schema.get("required", ()))
     assert ("metadata" in members) is row.carries_id
-    assert set(row.scopes) <= set(load_settings().budget.all_limits)
+    assert set(row.scopes) <= set(load_settings().rate_limits)
     assert ("generic-get" if row.method == "GET" else "generic-write") in row.scopes
     assert row.path.endswith("/"), "Didit redirects a path without it"
     assert row.timeout_s <= load_settings().didit.timeout_s
@@ -61,3 +61,16 @@ def test_a_row_fits_its_schema_its_budget_and_the_simulator(name: str) -> None:
 
 def test_the_simulator_answers_every_route_that_it_has() -> None:
     assert {route.name for route in ROUTES} == set(Simulator(Config()).state.handlers), "a standalone check needs its row in CHECKS too"
+
+
+@pytest.mark.parametrize("version", ["v3", "v2"])
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_an_operation_may_be_called_as_often_as_the_simulator_allows_and_no_oftener(name: str, version: str) -> None:
+    """Both follow Didit's page "Rate limiting", each with a table of its own."""
+    row = OPERATIONS[name]
+    path = row.path.replace("/v3/", f"/{version}/") if row.versioned else row.path
+    found = find_route(row.method, path.format(session_id=SESSION))
+    assert found is not None
+    limits = load_settings(didit={"api_version": version}).rate_limits
+    ours = min(limits[scope].limit for scope in row.scopes)
+    assert ours == min(DOCUMENTED_LIMITS[scope] for scope in scopes_of(found[0], version, Switches()))

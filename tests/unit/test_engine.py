@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from processor.bounds.byte_budget import ByteBudget, ByteReservation
 from processor.budget.permits import (
@@ -664,6 +665,34 @@ def test_the_scope_that_tripped_is_found_by_its_limit_else_all_are_paused() -> N
         budget = OpenBudget()
         run(FakeApi(json_reply(429, {"detail": "Request was throttled."}, retry_after="2", x_ratelimit_limit=limit)), record(), budget)
         assert budget.pauses == [(scope, 2.0) for scope in paused]
+
+
+PLAIN_GET = "GET request rate limit exceeded. You can make up to 600 requests per minute."
+OF_DECISIONS = "Session decision rate limit exceeded. You can make up to 100 requests per minute."
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "told", "paused", "differs"),
+    [
+        ("v3", PLAIN_GET, "600", "generic-get", False),
+        ("v3", OF_DECISIONS, "100", "session-decision", True),  # as Didit's older pages have it
+        ("v2", OF_DECISIONS, "100", "session-decision", False),
+        ("v2", PLAIN_GET, "300", "generic-get", True),
+    ],
+)
+def test_a_refused_decision_pauses_the_scope_it_names_and_another_limit_than_ours_is_told(
+    version: str, text: str, told: str, paused: str, differs: bool
+) -> None:
+    budget, asked = OpenBudget(), record(operation="session.decision")
+    with capture_logs() as logs:
+        run(
+            FakeApi(json_reply(429, {"detail": text}, retry_after="2", x_ratelimit_limit=told)),
+            asked,
+            budget,
+            didit={"api_version": version},
+        )
+    assert budget.pauses == [(paused, 2.0)]
+    assert [log["told"] for log in logs if log["event"] == "limit_differs"] == [int(told)] * differs
 
 
 @pytest.mark.parametrize(

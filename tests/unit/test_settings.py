@@ -81,10 +81,17 @@ def test_an_ask_must_wait_longer_than_a_newcomer_allows_for_clocks() -> None:
 
 
 def test_limits_left_out_are_the_documented_ones_and_unknown_scopes_are_refused() -> None:
-    found = load_settings(budget={"limits": {"session-create": {"limit": 5, "window_s": 10}}}).budget.all_limits
+    found = load_settings(budget={"limits": {"session-create": {"limit": 5, "window_s": 10}}}).rate_limits
     assert (found["session-create"].limit, found["generic-write"].limit, found["session-generate-pdf"].limit) == (5, 300, 50)
     with pytest.raises(ConfigurationError, match="session-creates"):
         load_settings(budget={"limits": {"session-creates": {"limit": 5, "window_s": 10}}})
+
+
+def test_decisions_have_the_limit_of_their_version_unless_it_is_configured() -> None:
+    assert load_settings().rate_limits["session-decision"].limit == 600
+    assert load_settings(didit={"api_version": "v2"}).rate_limits["session-decision"].limit == 100
+    strict = load_settings(budget={"limits": {"session-decision": {"limit": 100}}}).rate_limits
+    assert (strict["session-decision"].limit, strict["session-decision"].window_s, strict["generic-get"].limit) == (100, 60.0, 600)
 
 
 def test_webhook_secrets_are_masked_several_and_never_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
