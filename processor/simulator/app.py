@@ -10,9 +10,9 @@ import orjson
 from aiohttp import web
 
 from processor.simulator import responses
+from processor.simulator.config import Switches
 from processor.simulator.control import control_routes
 from processor.simulator.ledger import RecordedCall, key_digest
-from processor.simulator.limits import RateLimiter
 from processor.simulator.messages import ApiRequest, ApiResponse
 from processor.simulator.multipart import MultipartError, boundary_of, read_form
 from processor.simulator.routes import Route, find_route, needs_slash, scopes_of, uuid_of
@@ -44,8 +44,10 @@ class _ApiRoutes:
 
     def __init__(self, simulator: Simulator) -> None:
         self._sim = simulator
-        self._switches = simulator.config.switches
-        self._limiter = RateLimiter(simulator.limits, rejected_count=self._switches.rejected_calls_count)
+
+    @property
+    def _switches(self) -> Switches:
+        return self._sim.config.switches
 
     async def handle(self, http_request: web.Request) -> web.StreamResponse:
         """Respond to any path outside ``/_sim/``."""
@@ -79,7 +81,8 @@ class _ApiRoutes:
             counted=False,
             reference=http_request.headers.get("X-Request-Id"),
         )
-        self._sim.ledger.add_call(call)
+        ledger = self._sim.ledger  # a reset puts another in its place
+        ledger.add_call(call)
         request = ApiRequest(
             match=match,
             query=http_request.query,
@@ -98,9 +101,10 @@ class _ApiRoutes:
             return await self._respond(http_request, route, call, request)
         finally:
             call.answered_at = self._sim.wall_now()
-            self._sim.ledger.finish_call(call)
+            ledger.finish_call(call)
 
     async def _respond(self, http_request: web.Request, route: Route, call: RecordedCall, request: ApiRequest) -> web.StreamResponse:
+        state = self._sim.state
         script = self._sim.faults.next_scripted(route.name)
         fault = script.fault if script is not None else self._sim.faults.draw(route.name)
         call.fault = fault if fault is not None else ("scripted" if script is not None else None)
@@ -113,18 +117,20 @@ class _ApiRoutes:
             return responses.to_http(call, rejected)
         try:
             await asyncio.sleep(self._sim.faults.latency_s(route.name))
+            if state is not self._sim.state:  # the caller belongs to a test that is over
+                fault = "reset"
             if fault in _FAULTS_INSTEAD_OF_ENDPOINT:
                 return await self._fail(http_request, call, fault)
             phone_fault = _PHONE_FAULTS.get(fault or "") if route.name == "phone.send" else None
             response = phone_fault or self._run_endpoint(http_request, route, call, request)
         finally:
-            self._sim.state.check_endpoints.end(request)
+            state.check_endpoints.end(request)
         if fault == "lost_reply":
             return responses.reset_connection(http_request, call)
         if fault == "late_reply":
             await asyncio.sleep(self._sim.faults.plan.hang_s)
         if self._switches.headers_on_success:
-            quota = self._limiter.quota_headers(call.key, tuple(call.scopes), call.at)
+            quota = self._sim.limiter.quota_headers(call.key, tuple(call.scopes), call.at)
             response = replace(response, headers={**quota, **(response.headers or {})})
         return await responses.send(http_request, call, response, fault)
 
@@ -144,7 +150,7 @@ class _ApiRoutes:
         request.application = self._sim.state.directory.by_key(http_request.headers.get("x-api-key", ""))
         if request.application is None:
             return ApiResponse(route.wrong_key_status or self._switches.auth_status, _NO_PERMISSION)
-        limited = self._limiter.admit(call.key, tuple(call.scopes), call.at)
+        limited = self._sim.limiter.admit(call.key, tuple(call.scopes), call.at)
         call.counted = limited is None or self._switches.rejected_calls_count
         if limited is not None:
             return ApiResponse(429, limited.body, headers=limited.headers)

@@ -9,9 +9,10 @@ import orjson
 from aiohttp import web
 
 from processor.simulator.config import SimulatorOptionError, faults_from_json
-from processor.simulator.options import webhook_options_from_json
+from processor.simulator.options import changes_from_json, webhook_options_from_json
 from processor.simulator.session import Session
 from processor.simulator.simulator import Simulator
+from processor.simulator.state import DiditState
 from processor.simulator.statuses import IllegalTransitionError
 
 _WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -27,6 +28,7 @@ def control_routes(simulator: Simulator) -> list[web.RouteDef]:
         "sessions/{id}/finish": control.finish,
         "sessions/{id}/hold": control.hold,
         "sessions/{id}/webhook": control.webhook,
+        "reset": control.reset,
         "clock": control.clock,
         "credits": control.credits,
         "api-keys": control.api_keys,
@@ -67,7 +69,10 @@ def _json(status: int, body: dict[str, Any]) -> web.Response:
 class _ControlRoutes:
     def __init__(self, simulator: Simulator) -> None:
         self._sim = simulator
-        self._state = simulator.state
+
+    @property
+    def _state(self) -> DiditState:
+        return self._sim.state
 
     async def ledger(self, request: web.Request) -> web.Response:
         since = request.query.get("since", "0")
@@ -100,6 +105,10 @@ class _ControlRoutes:
         session = self._session(request)
         self._sim.webhook_sender.enqueue(session, "status.updated", self._sim.session_now(), test=bool(body.get("test", False)))
         return {"status": session.status}
+
+    def reset(self, _request: web.Request, body: Any) -> dict[str, Any]:
+        self._sim.reset(**changes_from_json(body, self._sim.first_config))
+        return {"seed": self._sim.config.seed}
 
     def clock(self, _request: web.Request, body: Any) -> dict[str, Any]:
         self._sim.advance_clock(float(body["advance_s"]))

@@ -41,7 +41,7 @@ def key_digest(api_key: str) -> str:
 class Ledger:
     """All entries in memory, and as JSON lines in the file ``path`` if one is given. Calls are in order of arrival."""
 
-    def __init__(self, limits: Mapping[str, RateLimit], path: str | None = None) -> None:
+    def __init__(self, limits: Mapping[str, RateLimit], path: str | None = None, *, file: BinaryIO | None = None) -> None:
         self.calls: list[RecordedCall] = []
         self.sessions: list[dict[str, Any]] = []
         self._session_by_id: dict[str, dict[str, Any]] = {}
@@ -49,7 +49,11 @@ class Ledger:
         self.checks: list[dict[str, Any]] = []
         self.webhooks: list[dict[str, Any]] = []
         self._limits = limits
-        self._file: BinaryIO | None = Path(path).open("ab", buffering=0) if path else None  # noqa: SIM115 - open for the life of the ledger
+        self._file: BinaryIO | None = Path(path).open("ab", buffering=0) if path else file  # noqa: SIM115 - open for the life of the ledger
+
+    def successor(self, limits: Mapping[str, RateLimit]) -> Ledger:
+        """An empty ledger that goes on in the same file: what ends late is still written there."""
+        return Ledger(limits, file=self._file)
 
     def add_call(self, call: RecordedCall) -> None:
         """Add a call at its arrival."""

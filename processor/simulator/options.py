@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
+
+import orjson
 
 from processor.simulator.config import (
     Behaviour,
@@ -87,6 +90,27 @@ def config_of(options: SimulatorOptions) -> Config:
     )
 
 
+def changes_from_json(document: Any, config: Config) -> dict[str, Any]:
+    """Members of ``Config`` out of the body of a reset: seed, limits, faults, behaviour, switches, webhooks, each as its option.
+
+    Raises:
+        SimulatorOptionError: if a member is unknown or cannot be used.
+    """
+    read: dict[str, Callable[[str], Any]] = {
+        "seed": _seed,
+        "limits": limits_from_json,
+        "faults": faults_from_json,
+        "behaviour": behaviour_from_json,
+        "switches": switches_from_json,
+        "webhooks": lambda text: webhook_options_from_json(text, config.webhooks),
+    }
+    if not isinstance(document, dict):
+        raise SimulatorOptionError("reset: must be a JSON object")
+    if unknown := sorted(set(document) - set(read)):
+        raise SimulatorOptionError(f"reset: unknown {', '.join(unknown)}; known are {', '.join(sorted(read))}")
+    return {name: read[name](orjson.dumps(value).decode()) for name, value in document.items()}
+
+
 def behaviour_from_json(text: str | None) -> Behaviour:
     """``{"after_s": 5, "odds": {"Approved": 8, "Declined": 1, "In Review > Approved": 1, "Abandoned": 0.5, "Expired": 0.5}}``.
 
@@ -122,6 +146,12 @@ def switches_from_json(text: str | None) -> Switches:
         SimulatorOptionError: if a switch or its value is unknown.
     """
     return Switches(**_members(Switches, parse_object(text, "switches"), "switches"))
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise SimulatorOptionError("reset: seed must be a whole number from 0")
+    return int(text)
 
 
 def _waits(text: str) -> tuple[float, ...]:
