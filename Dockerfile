@@ -16,10 +16,18 @@ RUN /opt/build/bin/pip wheel -q --no-deps --no-build-isolation -w /dist . \
  && /opt/app/bin/pip install -q --no-deps /dist/*.whl \
  && /opt/app/bin/pip uninstall -qy pip
 
-FROM ${PYTHON_IMAGE}
+FROM ${PYTHON_IMAGE} AS runtime
 RUN groupadd -r -g 10001 app && useradd -r -u 10001 -g app -d /nonexistent -s /usr/sbin/nologin app
 COPY --from=build /opt/app /opt/app
 ENV PATH=/opt/app/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 ENTRYPOINT ["processor"]
+
+# the Didit simulator for other projects' tests (docs/testing-your-integration.md): --target simulator; what follows the image are its options
+FROM runtime AS simulator
+EXPOSE 8080
+ENTRYPOINT ["processor", "simulate", "--host=0.0.0.0"]
+
+FROM runtime
+USER 10001:10001
 CMD ["run"]

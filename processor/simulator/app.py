@@ -12,7 +12,7 @@ from aiohttp import web
 from processor.simulator import responses
 from processor.simulator.config import Switches
 from processor.simulator.control import control_routes
-from processor.simulator.ledger import RecordedCall, key_digest
+from processor.simulator.ledger import RecordedCall, content_digest, key_digest
 from processor.simulator.messages import ApiRequest, ApiResponse
 from processor.simulator.multipart import MultipartError, boundary_of, read_form
 from processor.simulator.routes import Route, find_route, needs_slash, scopes_of, uuid_of
@@ -164,7 +164,12 @@ class _ApiRoutes:
 
     def _run_endpoint(self, http_request: web.Request, route: Route, call: RecordedCall, request: ApiRequest) -> ApiResponse:
         request.now = call.at + self._sim.clock_offset_s
-        response = _parse_body(http_request, route, request) or self._sim.state.handlers[route.name](request)
+        organization = request.application.organization if request.application is not None else None
+        before = organization.credits if organization is not None else 0
+        rejected = _parse_body(http_request, route, request)
+        call.content = content_digest(http_request.path, http_request.query, request.body)
+        response = rejected or self._sim.state.handlers[route.name](request)
+        call.credits = max(0, before - organization.credits) if organization is not None else 0
         call.acted, call.session_id = response.acted, response.session_id
         self._sim.reschedule()
         return response

@@ -6,9 +6,10 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from processor.simulator.config import SimulatorOptionError
-from processor.simulator.options import SimulatorOptions, config_of, option_rows
+from processor.simulator.options import SimulatorOptions, option_rows
 from processor.simulator.server import serve
 
 
@@ -32,7 +33,8 @@ def parse(argv: Sequence[str] | None = None) -> SimulatorOptions:
     parser = argparse.ArgumentParser(prog="python -m processor.simulator", description=description, allow_abbrev=False)
     for row in option_rows():
         text = row.help if row.default is None else f"{row.help} (default: {row.default})"
-        parser.add_argument(f"--{row.name.replace('_', '-')}", type=row.kind, default=row.default, help=text.replace("%", "%%"))
+        kind: dict[str, Any] = {"action": "store_true"} if row.kind is bool else {"type": row.kind}
+        parser.add_argument(f"--{row.name.replace('_', '-')}", default=row.default, help=text.replace("%", "%%"), **kind)
     return SimulatorOptions(**vars(parser.parse_args(argv)))
 
 
@@ -42,4 +44,4 @@ def run(options: SimulatorOptions) -> None:
     Raises:
         SimulatorOptionError: if an option cannot be used.
     """
-    asyncio.run(serve(config_of(options), options.host, options.port, options.port_file))
+    asyncio.run(serve(options))

@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from processor.simulator.config import SimulatorOptionError, faults_from_json
+from processor.simulator.ledger_checks import judgement
 from processor.simulator.options import changes_from_json, webhook_options_from_json
 from processor.simulator.session import Session
 from processor.simulator.simulator import Simulator
@@ -41,6 +42,7 @@ def control_routes(simulator: Simulator) -> list[web.RouteDef]:
     }
     return [
         web.get("/_sim/ledger", control.ledger),
+        web.get("/_sim/judgement", control.judgement),
         web.get("/_sim/codes", control.codes),
         *(web.post(f"/_sim/{path}", _with_json(handler, simulator)) for path, handler in posts.items()),
     ]
@@ -77,6 +79,9 @@ class _ControlRoutes:
     async def ledger(self, request: web.Request) -> web.Response:
         since = request.query.get("since", "0")
         return _json(200, self._sim.ledger.document(int(since) if since.isdigit() else 0))
+
+    async def judgement(self, _request: web.Request) -> web.Response:
+        return _json(200, judgement(self._sim.ledger.document()))
 
     async def codes(self, _request: web.Request) -> web.Response:
         return _json(200, {"codes": [*self._state.check_endpoints.service.codes.pending(), *self._state.accounts.pending_codes()]})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +17,10 @@ from processor.simulator.limits import max_in_window
 
 @dataclass(slots=True)
 class RecordedCall:
-    """One call. ``at`` (arrival) and ``answered_at`` are epoch seconds; ``status`` 0: no response was sent."""
+    """One call. ``at`` (arrival) and ``answered_at`` are epoch seconds; ``status`` 0: no response was sent.
+
+    ``content`` is a digest of what was asked, the same for the same call made again; None if it did not get to its endpoint.
+    """
 
     at: float
     key: str
@@ -31,6 +35,20 @@ class RecordedCall:
     acted: bool = False
     session_id: str | None = None
     fault: str | None = None
+    content: str | None = None
+    credits: int = 0  # that it has cost
+
+
+def content_digest(path: str, query: Mapping[str, str], body: Any) -> str:
+    """A digest of a call's content; ``body`` is parsed JSON or a form, so that a boundary or the order of members makes no difference."""
+    text = json.dumps([path, dict(query), body], sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def key_digest(api_key: str) -> str:

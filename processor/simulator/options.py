@@ -47,6 +47,8 @@ class SimulatorOptions:
     webhook_faults: Annotated[str | None, 'JSON, e.g. {"lost": 0.1, "doubled": 0.1, "jitter_s": 2}'] = None
     port_file: Annotated[Path | None, "write the port to this file once it listens"] = None
 
+    until_stdin_closes: Annotated[bool, "end when standard input, a pipe, is closed: with the process that has started it"] = False
+
     def __post_init__(self) -> None:
         if not 0 <= self.port <= _PORT_MAX:
             raise SimulatorOptionError(f"port: must be 0 to {_PORT_MAX}")
@@ -54,7 +56,7 @@ class SimulatorOptions:
 
 @dataclass(frozen=True, slots=True)
 class OptionRow:
-    """One row of the table. ``kind`` is ``str``, ``int`` or ``Path``; an option whose default is None has no value unless it is given."""
+    """One row of the table. ``kind``: ``str``, ``int``, ``bool`` or ``Path``. With a default of None it has no value unless it is given."""
 
     name: str
     kind: type

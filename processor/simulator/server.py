@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
+import orjson
 from aiohttp import web
 
 from processor.simulator.app import build_app
 from processor.simulator.config import Config, SimulatorOptionError
+from processor.simulator.options import SimulatorOptions, config_of
 from processor.simulator.simulator import Simulator
 
 _SHUTDOWN_S = 1.0
@@ -33,26 +35,48 @@ async def running(
         yield simulator, url
 
 
-async def serve(config: Config, host: str, port: int, port_file: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. The address goes to stderr, the port to ``port_file``.
+async def serve(options: SimulatorOptions) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Once it listens there is one line of JSON on stdout, ``{"url": "http://127.0.0.1:8080", "port": 8080}``, and the port in ``port_file``.
 
     Raises:
-        SimulatorOptionError: if it cannot listen there.
+        SimulatorOptionError: if an option cannot be used, or it cannot listen there.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with _listening(Simulator(config), host, port) as (_, url, background):
+    if options.until_stdin_closes:
+        _set_at_end_of_stdin(stop)
+    async with _listening(Simulator(config_of(options)), options.host, options.port) as (_, url, background):
+        port = int(url.rsplit(":", 1)[1])
         sys.stderr.write(f"Didit simulator on {url}\n")
-        if port_file is not None:
-            temporary = port_file.with_suffix(".tmp")
-            temporary.write_text(url.rsplit(":", 1)[1])
-            temporary.replace(port_file)
+        sys.stdout.write(f"{orjson.dumps({'url': url, 'port': port}).decode()}\n")
+        sys.stdout.flush()
+        if options.port_file is not None:
+            temporary = options.port_file.with_suffix(".tmp")
+            temporary.write_text(str(port))
+            temporary.replace(options.port_file)
         async with asyncio.TaskGroup() as group:
             stopping = group.create_task(stop.wait())
             await asyncio.wait({stopping, background}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
+
+
+def _set_at_end_of_stdin(stop: asyncio.Event) -> None:
+    """A process that ends closes its pipes, however it ends: nobody's simulator is left over then."""
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def read() -> None:
+        if not os.read(stdin, 4096):
+            loop.remove_reader(stdin)
+            stop.set()
+
+    try:
+        loop.add_reader(stdin, read)
+    except OSError:  # EPERM: a file or /dev/null cannot be waited for (epoll_ctl(2))
+        raise SimulatorOptionError("until-stdin-closes: standard input must be a pipe that the starting process holds open") from None
 
 
 @asynccontextmanager

@@ -4,69 +4,25 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from didit_api import KEY, WORKFLOW, ended, started
+from standing_alone import GUARD, OWN, modules_of, needed
 
 ROOT = Path(__file__).parent.parent.parent
-OWN = {"aiohttp", "orjson"}  # distributions; docs/simulator.md names them
-# hides all modules but those of the standard library, the simulator, and the names in the first argument
-GUARD = """
-import json, sys
-
-visible = {*sys.stdlib_module_names, *json.loads(sys.argv.pop(1))}
-
-class Guard:
-    def __init__(self, finder):
-        self.finder = finder
-
-    def find_spec(self, name, path=None, target=None):
-        ours = name == "processor" or f"{name}.".startswith("processor.simulator.")
-        return self.finder.find_spec(name, path, target) if ours or name.partition(".")[0] in visible else None
-
-sys.meta_path[:] = [Guard(finder) for finder in sys.meta_path]
-"""
 START = GUARD + "import runpy; runpy.run_module('processor.simulator', run_name='__main__', alter_sys=True)"
 PROBE = GUARD + "import importlib\nfor name in sys.argv[1:]:\n    try: importlib.import_module(name)\n    except ImportError: print(name)"
 
 
-def needed(distributions: set[str]) -> set[str]:
-    """These distributions and, in turn, all that they need; not their extras, and not what this Python does not need."""
-    found: set[str] = set()
-    waiting = set(distributions)
-    while waiting:
-        name = waiting.pop()
-        found.add(name)
-        for line in metadata.requires(name) or ():
-            other = re.split(r"[^\w.-]", line)[0].lower().replace("_", "-")
-            if "extra ==" not in line and other not in found and _installed(other):
-                waiting.add(other)
-    return found
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def modules_of(distributions: set[str]) -> set[str]:
-    normal = {name: {d.lower().replace("_", "-") for d in owners} for name, owners in metadata.packages_distributions().items()}
-    return {name for name, owners in normal.items() if owners & distributions}
-
-
 def test_it_imports_two_distributions_and_itself() -> None:
     imported = set()
-    for path in (ROOT / "processor" / "simulator").rglob("*.py"):
+    paths = set((ROOT / "processor" / "simulator").rglob("*.py"))
+    for path in paths - {ROOT / "processor" / "simulator" / "pytest_plugin.py"}:  # loaded by pytest alone
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module:
@@ -75,6 +31,14 @@ def test_it_imports_two_distributions_and_itself() -> None:
     assert imported - set(sys.stdlib_module_names) == OWN | {"processor.simulator"}
     text = (ROOT / "docs" / "simulator.md").read_text()
     assert all(name in text for name in OWN)
+
+
+def test_the_plug_in_imports_pytest_and_no_distribution_more() -> None:
+    """Every pytest run of an environment loads it. The fixture imports the rest when it is asked for."""
+    path = ROOT / "processor" / "simulator" / "pytest_plugin.py"
+    loaded = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in loaded}
+    assert names == {"__future__", "collections.abc", "typing", "pytest"}
 
 
 def test_the_guard_hides_what_the_project_needs_and_the_simulator_does_not() -> None:

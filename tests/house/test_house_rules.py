@@ -111,6 +111,7 @@ PURE = [
     "simulator/endpoints",
     "simulator/messages.py",
     "simulator/features.py",
+    "simulator/ledger_checks.py",
     "simulator/limits.py",
     "simulator/multipart.py",
     "simulator/options.py",
