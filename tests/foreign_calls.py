@@ -1,0 +1,85 @@
+"""What public clients of Didit call, retold: method, path, headers and members of the body. Their code is at Didit's, not here.
+
+Sources: Didit's ``skills`` of July 2026 (the scripts, their test-suite, what their pages describe) and Didit's demo application of January
+2026. ``tests/foreign/calls.jsonl`` has a call a line, in the order in which they are made. A word in braces stands for something that an
+earlier answer gave (``takes``); ``before`` are control calls that stand for a person's acts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_DONE = (200, 201, 204)
+
+
+@dataclass(frozen=True)
+class ForeignCall:
+    """One call of a client. ``files``: names of files by part; ``wants``: statuses with which that client goes on."""
+
+    client: str
+    what: str
+    method: str
+    path: str
+    json: Any = None
+    form: Mapping[str, str] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] | None = None
+    wants: tuple[int, ...] = _DONE
+    takes: Mapping[str, str] = field(default_factory=dict)
+    before: tuple[tuple[str, Any], ...] = ()
+    auth: str = "key"  # or what stands in the header Authorization; empty for neither
+
+    def __str__(self) -> str:
+        return f"{self.client}: {self.what}: {self.method} {self.path}"
+
+    @property
+    def route(self) -> str:
+        """As ``MISSING`` names it."""
+        return f"{self.method} {self.path}"
+
+
+def calls() -> list[ForeignCall]:
+    """Every call, in order."""
+    lines = (Path(__file__).parent / "foreign" / "calls.jsonl").read_text().splitlines()
+    return [ForeignCall(**json.loads(line)) for line in lines]
+
+
+_SOON = "not simulated yet"
+_OUTSIDE = "not in Didit's OpenAPI: an older form of lists and webhook destinations"
+_TRAVEL = "the travel rule is not simulated"
+# calls that the simulator has no route for, and why. What begins to work must leave this table
+MISSING = {
+    "POST /v3/workflows/": _SOON,
+    "GET /v3/workflows/": _SOON,
+    "GET /v3/workflows/{other_workflow}/": _SOON,
+    "PATCH /v3/workflows/{other_workflow}/": _SOON,
+    "DELETE /v3/workflows/{other_workflow}/": _SOON,
+    "GET /v3/questionnaires/": _SOON,
+    "POST /v3/questionnaires/": _SOON,
+    "GET /v3/questionnaires/{questionnaire}/": _SOON,
+    "PATCH /v3/questionnaires/{questionnaire}/": _SOON,
+    "DELETE /v3/questionnaires/{questionnaire}/": _SOON,
+    "GET /v3/users/": _SOON,
+    "POST /v3/users/delete/": _SOON,
+    "PATCH /v3/users/u/": _SOON,
+    "POST /v3/wallet-screening/": _SOON,
+    "POST /v3/webhook/destinations/": _SOON,
+    "GET /v3/blocklist/": _OUTSIDE,
+    "POST /v3/blocklist/add/": _OUTSIDE,
+    "POST /v3/blocklist/remove/": _OUTSIDE,
+    "GET /v3/webhook/": _OUTSIDE,
+    "PATCH /v3/webhook/": _OUTSIDE,
+    "POST /v3/transactions/sdk-token/": "tokens for devices are not simulated",
+    "GET /v3/travel-rule/settings/": _TRAVEL,
+    "GET /v3/travel-rule/vasps/": _TRAVEL,
+    "PUT /v3/travel-rule/settings/": _TRAVEL,
+    "PATCH /v3/transactions/{transaction}/travel-rule/": _TRAVEL,
+    "POST /v3/transactions/{transaction}/travel-rule/ownership/": _TRAVEL,
+    "POST /v3/travel-rule/widget-session/": _TRAVEL,
+    "GET /v3/travel-rule/wallet-addresses/": _TRAVEL,
+    "POST /v3/travel-rule/inbound/": _TRAVEL,
+}
