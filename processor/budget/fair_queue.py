@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 # urgent 8 : normal 4 : retries 1 : bulk 1 : polls 1 while all wait: retries get a fifth at most while normal work waits
 _STRIDES = {CallClass.URGENT: 1, CallClass.NORMAL: 2, CallClass.RETRY: 8, CallClass.BULK: 8, CallClass.POLL: 8}
+_SHARES = {c: (1 / stride) / sum(1 / s for s in _STRIDES.values()) for c, stride in _STRIDES.items()}  # of the turns, and of the places
 
 
 class FairQueue(Generic[T]):
@@ -66,13 +67,20 @@ class FairQueue(Generic[T]):
                 self._counts[chosen] -= 1
                 return self._waiters.pop(ticket)
 
-    def pop_last(self, before: tuple[CallClass, int]) -> T | None:
-        """Remove and return the youngest waiter of the last class, if ``before`` (class, since_ms) should go first."""
-        last = max((c for c, count in self._counts.items() if count), default=None)
-        if last is None:
+    def pop_last(self, newcomer: tuple[CallClass, int]) -> T | None:
+        """Remove and return whoever makes room for a newcomer (class, since_ms) to a full queue; None if it is the newcomer itself.
+
+        Each class has a share of the places by its weight, so that none is kept out of the line by a flood of another: the youngest of
+        the last class that has more than its share goes.
+        """
+        call_class, _ = newcomer
+        counts = self._counts | {call_class: self._counts[call_class] + 1}
+        size = len(self._waiters)
+        last = max((c for c, count in counts.items() if count > size * _SHARES[c]), default=call_class)
+        if not self._counts[last]:
             return None
         entry = max(e for e in self._heaps[last] if e[1] in self._waiters)
-        if (last, entry[0]) <= before:
+        if last is call_class and (last, entry[0]) <= newcomer:
             return None
         self._counts[last] -= 1
         return self._waiters.pop(entry[1])

@@ -96,3 +96,24 @@ def test_the_last_one_makes_room_for_whoever_comes_before_it() -> None:
     assert queue.pop_last((CallClass.URGENT, 0)) is None
     assert queue.pop() is None
     assert len(queue) == 0
+
+
+@given(st.integers(1, 40), st.sampled_from(CallClass), st.lists(st.tuples(st.sampled_from(CallClass), st.integers(0, 50)), max_size=100))
+def test_nobody_is_kept_out_of_a_full_line(size: int, flood: CallClass, newcomers: list[tuple[CallClass, int]]) -> None:
+    queue: FairQueue[tuple[CallClass, int]] = FairQueue()
+    waiting: Counter[CallClass] = Counter()
+    shares = {CallClass.URGENT: 8 / 15, CallClass.NORMAL: 4 / 15, CallClass.RETRY: 1 / 15, CallClass.BULK: 1 / 15, CallClass.POLL: 1 / 15}
+    for newcomer in [(flood, 25)] * size + newcomers:
+        stays, leaves = True, None
+        if len(queue) == size:
+            leaves = queue.pop_last(newcomer)
+            stays = leaves is not None
+            sent_away = newcomer if leaves is None else leaves
+            wanting = waiting[sent_away[0]] + (sent_away[0] == newcomer[0])
+            assert wanting > size * shares[sent_away[0]], "its class has more than its share of the places"
+        if leaves is not None:
+            waiting[leaves[0]] -= 1
+        if stays:
+            waiting[newcomer[0]] += 1
+            queue.push(*newcomer, newcomer)
+        assert len(queue) == waiting.total() <= size

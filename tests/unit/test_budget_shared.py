@@ -534,6 +534,39 @@ async def test_a_full_line_sends_newcomers_away_if_others_may_stand_behind_them(
 
 
 @virtual
+@pytest.mark.parametrize("call_class", [CallClass.RETRY, CallClass.BULK, CallClass.POLL])
+async def test_under_any_overload_each_class_gets_its_least_share(call_class: CallClass) -> None:
+    """A fifteenth of the turns: here one in 15 s, and one in 20 s comes, beside more fresh requests than the budget lets through."""
+    waited_s: list[float] = []
+    async with scene(rules=dataclasses.replace(RULES, limits={"a": (60, 60.0), "b": (600, 60.0)}), queue_max=30) as s:
+        loop = asyncio.get_running_loop()
+
+        async def request(number: int, of: CallClass) -> None:
+            began, returning = loop.time(), False
+            while isinstance(answer := await s.budget.acquire(ask(call_class=of, since_ms=number, returning=returning)), Parked):
+                await asyncio.sleep(answer.wait_s)
+                returning = True
+            assert isinstance(answer, Permit)
+            s.budget.release(answer, ANSWERED)
+            if of is call_class:
+                waited_s.append(loop.time() - began)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = []
+            for number in range(1400):
+                if number % 500 == 0:
+                    s.budget.release(await s.permit(ask("other", ("b",), identity=MARK)), ANSWERED)
+                tasks.append(group.create_task(request(number, CallClass.NORMAL)))
+                if number % 28 == 0:
+                    tasks.append(group.create_task(request(number, call_class)))
+                await asyncio.sleep(1 / 1.4)
+            assert len(waited_s) >= 48, "of 50"
+            assert max(waited_s) < 120
+            for task in tasks:
+                task.cancel()
+
+
+@virtual
 async def test_a_pause_holds_every_replica_and_a_long_one_sends_away() -> None:
     topic = MemoryTopic()
     async with scene(topic) as one, scene(topic) as two:
