@@ -25,7 +25,7 @@ class CallState(Enum):
     OPEN = "open"  # perhaps made, not answered
     ACTED = "acted"  # answered, and it may have done something
     VOID = "void"  # answered, without effect
-    NEVER = "never"  # not made: withdrawn, or the ask of a duplicate
+    NEVER = "never"  # not made: withdrawn, as the ask of a duplicate is by its holder
 
 
 CLAIMS_MAX = 20_000  # rejected requests; a flood of them must not fill the memory
@@ -43,6 +43,8 @@ class JournaledCall:
     stamp_ms: int  # the broker's time, epoch ms
     promise_s: float  # the call is over within this time
     state: CallState = CallState.OPEN
+    # Position of the record that this one repeats, by our memory. Its holder's may end a moment earlier: then it calls.
+    copy_of: str = ""
 
     @classmethod
     def asked(cls, asked: Asked, identity: CallIdentity, offset: int, at: float, stamp_ms: int) -> JournaledCall:
@@ -66,6 +68,11 @@ class PriorCalls:
 
 
 CLEAR = PriorCalls()
+
+
+def _is_copy(identity: CallIdentity, owner: JournaledCall) -> bool:
+    """Whether a record repeats the owner's; a redrive is a new round, whoever asked before."""
+    return owner.identity.first != identity.first and identity.replay == 0
 
 
 class CallIndex:
@@ -106,6 +113,7 @@ class CallIndex:
         if call is None or call.state not in _UNENDED:
             return False
         if ended.used:
+            call.copy_of = ""  # to its holder it was none
             call.state = CallState.ACTED if ended.acted else CallState.VOID
         else:
             call.state = CallState.NEVER
@@ -206,9 +214,9 @@ class CallJournal:
     def asked(self, asked: Asked, call: JournaledCall) -> None:
         """An ask for a request's own call was read."""
         self._expire(call.at)
-        prior_calls = self.prior_calls(call.identity, call.offset)
-        if prior_calls.duplicate or prior_calls.conflict:
-            call.state = CallState.NEVER  # its holder has read all that is before it, and sees the same
+        owner = self._owner(call.identity, self._calls(call.identity, call.offset))
+        if owner is not None and _is_copy(call.identity, owner):
+            call.copy_of = owner.copy_of or owner.identity.first
         if self._index.add(asked.id, call):
             self._order.append((call.at, asked.id))
 
@@ -243,15 +251,9 @@ class CallJournal:
 
     def prior_calls(self, identity: CallIdentity, before_offset: int) -> PriorCalls:
         """What the asks before an offset mean for this one."""
-        replayed = self.replayed_calls.get(identity.lane)
-        calls = [c for c in self._index.of(identity.request) if c.offset < before_offset]
-        if (claim := self._claims.get(identity.request)) is not None and claim.offset < before_offset:
-            calls.append(claim)
-        calls += [c for c in (replayed.index.of(identity.request) if replayed else ()) if c.offset < before_offset]
-        owner = min((c for c in calls if c.state is not CallState.NEVER), key=lambda c: c.offset, default=None)
-        if (
-            owner is not None and owner.identity.first != identity.first and identity.replay == 0
-        ):  # a redrive is a new round, whoever asked before
+        calls = self._calls(identity, before_offset)
+        owner = self._owner(identity, calls)
+        if owner is not None and _is_copy(identity, owner):
             same = owner.identity.content == identity.content
             return PriorCalls(duplicate=same, conflict=not same)
         if any(self.is_finished(identity, c) for c in calls):
@@ -260,6 +262,21 @@ class CallJournal:
         if not doubtful:
             return CLEAR
         return PriorCalls(doubt_ms=min(c.stamp_ms for c in doubtful), over_ms=max(c.over_ms for c in doubtful))
+
+    def _calls(self, identity: CallIdentity, before_offset: int) -> list[JournaledCall]:
+        """What is known of a request, before an offset."""
+        replayed = self.replayed_calls.get(identity.lane)
+        calls = [c for c in self._index.of(identity.request) if c.offset < before_offset]
+        if (claim := self._claims.get(identity.request)) is not None and claim.offset < before_offset:
+            calls.append(claim)
+        return calls + [c for c in (replayed.index.of(identity.request) if replayed else ()) if c.offset < before_offset]
+
+    @staticmethod
+    def _owner(identity: CallIdentity, calls: Iterable[JournaledCall]) -> JournaledCall | None:
+        """Whose request it is: who asked first. A copy that has not called is nobody to the record that it repeats."""
+        return min(
+            (c for c in calls if c.state is not CallState.NEVER and c.copy_of != identity.first), key=lambda c: c.offset, default=None
+        )
 
     def is_finished(self, record: CallIdentity, call: JournaledCall) -> bool:
         """Whether a call shows that the outcome of a record is published."""

@@ -148,6 +148,22 @@ def test_the_first_one_stays_the_first_whoever_asks_after_it() -> None:
     assert scene.prior_calls() == CLEAR, "the ask of a duplicate does not take over when the first one is forgotten"
 
 
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_copy_at_the_end_of_the_memory_that_was_called_leaves_a_doubt(announced: bool) -> None:
+    """Its holder forgot the first one a moment before us, and died in the call."""
+    scene = Scene()
+    scene.ask("x", at=0.0)
+    copy = replace(MARK, first="an hour later")
+    scene.ask("y", copy, at=3599.0, announced=announced)
+    if announced:
+        assert scene.begin("y")
+    scene.ask("w", replace(MARK, request="w"), at=3601.0)
+    assert scene.prior_calls(replace(copy, offset=9)).doubt_ms is not None, "its heir must not call again"
+    assert scene.prior_calls(replace(MARK, first="third")).duplicate
+    scene.journal.ended(Ended("y", used=True, acted=True))
+    assert scene.prior_calls().duplicate, "the first one, too, finds that its request has been answered"
+
+
 def test_an_ask_that_was_withdrawn_claims_nothing() -> None:
     scene = Scene()
     scene.ask("x")
