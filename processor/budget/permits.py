@@ -108,6 +108,7 @@ class Permit:
     id: str
     ask: Ask
     probe: bool = False  # the one call that finds out whether an endpoint or the account works again
+    start_by: float = inf  # by ``clock.boot_clock``, s: a call that starts later could be counted when nobody allows for it any more
 
 
 class BudgetClosedError(Exception):

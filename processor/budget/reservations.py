@@ -162,7 +162,8 @@ class Reservations:
         else:
             self._leave_wait(reservation, AskState.STARTED)
             self._started[reservation.asked.id] = reservation
-            reservation.answer.set_result(Permit(reservation.asked.id, reservation.ask, probe=reservation.asked.probe))
+            probe, start_by = reservation.asked.probe, reservation.deadline
+            reservation.answer.set_result(Permit(reservation.asked.id, reservation.ask, probe=probe, start_by=start_by))
 
     def _withdraw(self, reservation: Reservation, answer: NoPermit | None = None) -> None:
         if reservation.asked.id not in self._waiting:

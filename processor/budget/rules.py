@@ -12,7 +12,7 @@ def budget_rules(settings: Settings) -> Rules:
     return Rules(
         limits={scope: (limit.limit, limit.window_s) for scope, limit in settings.rate_limits.items()},
         wait_s=s.ask_wait_s,
-        call_s=settings.didit.timeout_s + s.call_margin_s,
+        call_s=settings.call_s_max,
         margin_s=s.call_margin_s,
         slack_s=s.slack_s,
         skew_s=s.skew_s,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from processor.budget.call_journal import CallJournal, JournaledCall
 from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker, account_rules, endpoint_rules
@@ -18,6 +18,7 @@ ALIVE_EVERY_S = 10.0
 _ALIVE_S = 45.0  # a replica not heard of for so long is gone
 _SENIOR_S = 25.0  # one that has missed two signs of life is gone
 _MIXED_S = 3600.0
+_PROMISES = 2  # of ours: replicas of another configuration may promise so much
 _FORMER_MAX = 20  # names; the log is joined again once in 20 s at most, so older ones are silent for long
 
 
@@ -54,7 +55,7 @@ class Rules:
         return self.wait_s + self.call_s
 
     def promise_of(self, timeout_s: float) -> float:
-        """The same for a call that ends after so long."""
+        """The same for a call that ends after so long, its files read before it; never longer than ``promise_s``, by the deadlines."""
         return min(self.promise_s, self.wait_s + timeout_s + self.margin_s)
 
     @property
@@ -65,7 +66,7 @@ class Rules:
     @property
     def replay_s(self) -> float:
         """How far back a newcomer reads: others may promise twice as much; and what the journal remembers."""
-        return max(2 * self.horizon_s + self.skew_s, self.memory_s)
+        return max(_PROMISES * self.horizon_s + self.skew_s, self.memory_s)
 
 
 class BudgetState:
@@ -207,6 +208,8 @@ class BudgetState:
 
     def _asked(self, asked: Asked, offset: int, at: float, stamp_ms: int, *, mine: bool) -> bool:
         self._expire_asks(at)
+        if asked.promise_s > _PROMISES * self.rules.promise_s:  # no record holds weight for ever; who promises so much is not of our kind
+            asked = replace(asked, promise_s=_PROMISES * self.rules.promise_s)
         if asked.id in self._open or any(asked.id in w.live for w in self.windows.values()):
             return False  # appended twice by a producer's retry: the first one counts
         for scope in asked.scopes:

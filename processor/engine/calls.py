@@ -26,6 +26,7 @@ from processor.budget.permits import (
     Parked,
     Permit,
 )
+from processor.clock import boot_clock
 from processor.contract.codes import ErrorCode
 from processor.contract.decode import Rejected
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
@@ -111,8 +112,15 @@ NotCalled = DeadlinePassed | NoPermit
 class DiditCaller:
     """Makes calls; keeps nothing of one for the next."""
 
-    def __init__(self, client: CallsDidit, files: ReadsFiles, budget: Budget, clock_ms: Callable[[], int]) -> None:
-        self._client, self._files, self._budget, self._clock_ms = client, files, budget, clock_ms
+    def __init__(
+        self,
+        client: CallsDidit,
+        files: ReadsFiles,
+        budget: Budget,
+        clock_ms: Callable[[], int],
+        steady: Callable[[], float] = boot_clock,
+    ) -> None:
+        self._client, self._files, self._budget, self._clock_ms, self._steady = client, files, budget, clock_ms, steady
 
     async def call(self, call: HttpCall, job: Job, work: Work, *, settled_ms: float) -> Judged | NotCalled:
         """Wait for a permit, make the request's own call, and judge the answer. The journal notes it.
@@ -181,6 +189,8 @@ class DiditCaller:
             with self._files.reservation() as held:
                 files = await self._files.fetch(call.files, held) if call.files else ()
                 work.before_wait()
+                if self._steady() > permit.start_by + len(call.files) * self._files.longest_s:  # the process stood still meanwhile
+                    return Judged(called_ms, Transient(ErrorCode.CALL_NOT_SENT, None, None, sent=False))
                 ending, work.calling = Ending(Fate.UNKNOWN), True
                 answer = await self._send(call, files, permit.ask)
             span.answered(answer.status if isinstance(answer, Reply) else None)

@@ -67,7 +67,7 @@ class Engine:
         self._pause_s_max = settings.retry.retry_after_max_s
         self._probe_s = settings.budget.account_probe_s
         self._held_s = 2 * self._probe_s  # what was refused comes back behind the next probe, which is another request's then
-        self._promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
+        self._promise_ms = int(1000 * settings.promise_s_max)
         self._limits = {scope: limit.limit for scope, limit in settings.rate_limits.items()}
         self._warned = False
         self._key_reads = 0  # times that the key was read again

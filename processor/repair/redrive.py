@@ -155,7 +155,7 @@ async def redrive(
     names, action, bytes_max = topic_names(settings), _Action(str(uuid.uuid4()), by, note), settings.lanes.output_bytes_max
     left_out: Counter[LeftOut] = Counter()
     count, last_ms = 0, None
-    promise_ms = int(1000 * (settings.budget.ask_wait_s + settings.didit.timeout_s + settings.budget.call_margin_s))
+    promise_ms = int(1000 * settings.promise_s_max)
     Pacer({}, share)  # a share that is none is refused before anything begins
     async with RepairLine(settings) as line:
         await line.reader.partitions(*names.inputs[1:])  # a topic that is not there could be made by the broker, and read by nobody

@@ -75,6 +75,16 @@ class Settings(BaseSettings):
         """Of every scope: as configured, else as Didit documents it for the version of its API."""
         return documented_limits(self.didit.api_version) | self.budget.limits
 
+    @property
+    def call_s_max(self) -> float:
+        """From the start of a call, its files to be read first, to the last moment at which Didit may count it."""
+        return self.files.reading_s_max + self.didit.timeout_s + self.budget.call_margin_s
+
+    @property
+    def promise_s_max(self) -> float:
+        """The same from the sending of its ask."""
+        return self.budget.ask_wait_s + self.call_s_max
+
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment.

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from processor.settings.base import Group, Seconds
 
+FILES_MAX = 2  # that one call names
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PREFIX = re.compile(r"(?!https?:|file:|data:|local:)[a-z][a-z0-9]{1,15}://[^/\s]+/(\S*/)?")
 
@@ -23,6 +24,11 @@ class FileSettings(Group):
         (), description="JSON array of store prefixes that end in a slash, e.g. s3://bucket/people/; needs the extra [s3] or [gs]"
     )
     fetch_s: Seconds = Field(15.0, description="deadline of reading one file")
+
+    @property
+    def reading_s_max(self) -> float:
+        """Reading the files of one call takes no longer; 0 if no file may be named."""
+        return FILES_MAX * self.fetch_s if self.roots or self.hosts or self.prefixes else 0.0
 
     @model_validator(mode="after")
     def _plain(self) -> Self:

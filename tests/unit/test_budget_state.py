@@ -64,6 +64,14 @@ def test_an_end_frees_its_weight_a_window_later_or_at_once_if_nothing_was_sent()
         assert scene.may_start(mine, max(free_at, 60.0)), used
 
 
+def test_no_record_holds_weight_for_ever() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (1, 60.0)}))
+    scene.apply(Asked("foreign", ("a",), 31_536_000.0, "op"), 0.0)
+    mine = scene.ask("m", 200.0, mine=True)
+    assert not scene.may_start(mine, 2 * PROMISE_S)
+    assert scene.may_start(mine, 2 * PROMISE_S + 60.2)
+
+
 def test_only_the_first_end_counts_and_unknown_ones_are_passed_over() -> None:
     scene = Scene()
     scene.fill(4, 0.0)

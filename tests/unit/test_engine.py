@@ -30,6 +30,7 @@ from processor.budget.permits import (
     Parked,
     Permit,
 )
+from processor.clock import boot_clock
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.headers import hop_headers, read_hop
 from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source
@@ -101,6 +102,7 @@ class OpenBudget:
         self.held: set[str] = set()
         self.claims: list[CallIdentity] = []
         self.prior: Duplicate | Conflict | None = None  # what a claim is told
+        self.start_by = inf
 
     @property
     def fates(self) -> list[Fate]:
@@ -114,7 +116,7 @@ class OpenBudget:
         if refusal is not None:
             return refusal
         self.held.add(str(len(self.asks)))
-        return Permit(str(len(self.asks)), ask)
+        return Permit(str(len(self.asks)), ask, start_by=self.start_by)
 
     async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | None:
         self.claims.append(identity)
@@ -332,6 +334,19 @@ def test_a_redriven_request_goes_behind_live_ones_and_has_a_result_of_its_own() 
     assert (final(again)["status"], final(again)["replay"], final(again)["attempts"]) == ("succeeded", 1, 1)
     assert final(again)["result_id"] != final(first)["result_id"]
     assert "replay" not in final(first)
+
+
+@pytest.mark.parametrize("late_s", [-5.0, 0.5])
+def test_a_call_whose_permit_has_run_out_in_a_freeze_does_not_leave(late_s: float) -> None:
+    budget, api = OpenBudget(), FakeApi(json_reply(201, CREATED))
+    budget.start_by = boot_clock() - late_s
+    outputs = run(api, record(), budget)
+    if late_s < 0:
+        assert (kinds(outputs), budget.fates, len(api.calls)) == ([OutputKind.RESULT], [Fate.ANSWERED], 1)
+        return
+    assert (kinds(outputs), budget.fates, api.calls) == ([OutputKind.RETRY], [Fate.NOT_SENT], [])
+    hop = read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW))
+    assert (hop.attempt, hop.doubt_ms, hop.last_error) == (0, None, "call_not_sent")
 
 
 def test_a_redriven_check_in_doubt_is_called_again_because_the_operator_has_decided() -> None:

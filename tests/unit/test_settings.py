@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from processor.didit.catalog import OPERATIONS
 from processor.settings import ConfigurationError, load_settings
+from processor.settings.files import FILES_MAX
 
 
 def test_every_fault_is_named_with_its_variable_and_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +80,12 @@ def test_the_waits_of_a_stop_add_up() -> None:
 def test_an_ask_must_wait_longer_than_a_newcomer_allows_for_clocks() -> None:
     with pytest.raises(ConfigurationError, match="VP_BUDGET__ASK_WAIT_S"):
         load_settings(budget={"ask_wait_s": 5, "skew_s": 10})
+
+
+def test_a_promise_includes_the_files_of_a_call() -> None:
+    assert load_settings().promise_s_max == 180.0
+    assert load_settings(files={"hosts": ["files.example.com"], "fetch_s": 60.0}).promise_s_max == 300.0
+    assert max(len(operation.files) for operation in OPERATIONS.values()) == FILES_MAX
 
 
 def test_limits_left_out_are_the_documented_ones_and_unknown_scopes_are_refused() -> None:
