@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from processor.devkit.jars import cache_folder
@@ -148,6 +149,18 @@ def answers(operation: Operation) -> Iterator[tuple[int, str, Any]]:
         if "example" in body:
             given["example"] = body["example"]
         yield from ((int(status), title, value) for title, value in given.items())
+
+
+def faults_of_answer(operation: Operation, status: int, body: Any) -> list[str]:
+    """What the document has against an answer; empty if nothing, or if it describes no body for this status."""
+    answer = resolved(described(operation)["responses"].get(str(status)))
+    if answer is None:
+        return [f"{operation.name}: {status} is not documented"]
+    schema = answer.get("content", {}).get("application/json", {}).get("schema")
+    if schema is None:
+        return []
+    validator = jsonschema_rs.Draft4Validator(as_json_schema(schema))
+    return [f"{operation.name} {status}: {error.message}" for error in validator.iter_errors(body)]
 
 
 def as_json_schema(node: Any) -> Any:

@@ -29,7 +29,7 @@ from processor.stream.topics_admin import apply_topics
 WORKFLOW_ID = "9f9b1234-0000-4000-8000-1234567890ab"
 WIDE_LIMITS = {
     scope: {"limit": 1_000_000, "window_s": 60.0}
-    for scope in ("session-create", "session-decision", "session-generate-pdf", "generic-write", "generic-get")
+    for scope in ("session-create", "session-decision", "session-generate-pdf", "ingest-write", "generic-write", "generic-get")
 }
 FAST = {  # short waits, so that a test of minutes takes seconds; the product's defaults are longer
     "LANES__SESSION_TIMEOUT_S": "6",

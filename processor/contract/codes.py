@@ -253,6 +253,12 @@ class ErrorCode(StrEnum):
     SESSION_NOT_SETTLED = "session_not_settled", _REFUSAL, "`session.pdf` of a session without a decision", "ask when it has one"
     ALREADY_SHARED = "already_shared", _REFUSAL, "`session.import_shared` of a session that was imported before"
     SERVICES_FAILED = "services_failed", _REFUSAL, "no service of `database_validation` gave an answer", "see `output`"
+    ALREADY_EXISTS = (
+        "already_exists",
+        _REFUSAL,
+        "what was to be made is there: made by somebody before, or by an earlier call of this request whose answer was lost",
+        "read it",
+    )
 
     SESSION_EXPIRED = "session_expired", _END, "the session expired before the person finished it", _NEW_VERIFICATION, (_T.EXPIRED,)
     SESSION_ABANDONED = "session_abandoned", _END, "the person left the session unfinished", _NEW_VERIFICATION, (_T.EXPIRED,)

@@ -111,20 +111,21 @@ def list_call(request: Request, hop: Hop) -> HttpCall:
         "date_from": since.date().isoformat(),
         "limit": _LIST_LIMIT,
     }
-    return _lookup("session.list", query, request, hop)
+    return look_up_call("session.list", query, request, hop)
 
 
 def detail_call(session_id: str, request: Request, hop: Hop) -> HttpCall:
     """Read one session, for this request."""
-    return _lookup("session.decision", {"session_id": session_id}, request, hop)
+    return look_up_call("session.decision", {"session_id": session_id}, request, hop)
 
 
 def key_proof_call(request: Request, hop: Hop) -> HttpCall:
     """Read one session of the application, whichever it is: whether the API key works at all."""
-    return _lookup("session.list", {"limit": 1}, request, hop)
+    return look_up_call("session.list", {"limit": 1}, request, hop)
 
 
-def _lookup(name: str, given: Mapping[str, Any], request: Request, hop: Hop) -> HttpCall:
+def look_up_call(name: str, given: Mapping[str, Any], request: Request, hop: Hop) -> HttpCall:
+    """A call of another operation, that reads, for this request."""
     return build_call(OPERATIONS[name], Request(request.request_id, name, dict(given)), hop)
 
 

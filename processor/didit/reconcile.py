@@ -6,12 +6,13 @@ If nothing is found, creating again is harmless while a first session is unfinis
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from processor.contract.records import Hop, Request
-from processor.didit.calls import REQUEST_ID_KEY, vendor_data
+from processor.didit.calls import REQUEST_ID_KEY, HttpCall, detail_call, list_call, vendor_data
 
 # Sessions that are over, from Didit, "Verification statuses" and "Create session" (an unfinished session of the same person is handed out
 # again, every other one is not). What is not here is adopted: a second session might be billed.
@@ -40,10 +41,24 @@ class CreateAgain:
     """No trace of a session."""
 
 
+def session_lookup(request: Request, hop: Hop) -> Generator[HttpCall, Any, dict[str, Any] | None]:
+    """The session that a create of this request has made; see ``lookups.Lookup``."""
+    finding = review_list((yield list_call(request, hop)), request, hop)
+    for session_id in finding.session_ids if isinstance(finding, Inspect) else ():
+        detail = yield detail_call(session_id, request, hop)  # None if it was deleted since it was listed
+        if (adopted := adopt_inspected(detail, request, hop)) is not None:
+            return adopted.output
+    return finding.output if isinstance(finding, Adopt) else None
+
+
+def made_since(row: dict[str, Any], hop: Hop) -> bool:
+    """Whether a row of a list was made since the doubt began."""
+    return _epoch_ms(row.get("created_at")) >= (hop.doubt_ms if hop.doubt_ms is not None else hop.first_ms) - _CLOCKS_MS
+
+
 def review_list(listed: Any, request: Request, hop: Hop) -> Adopt | Inspect | CreateAgain:
     """Judge the answer of ``list_call``: only sessions made since the doubt began, of this person, that are of use can be ours."""
     rows = listed.get("results") if isinstance(listed, dict) else None
-    since_ms = (hop.doubt_ms if hop.doubt_ms is not None else hop.first_ms) - _CLOCKS_MS
     wanted = vendor_data(request)
     candidates = [
         row
@@ -51,7 +66,7 @@ def review_list(listed: Any, request: Request, hop: Hop) -> Adopt | Inspect | Cr
         if isinstance(row, dict)
         and row.get("vendor_data") == wanted
         and isinstance(row.get("session_id"), str)
-        and _epoch_ms(row.get("created_at")) >= since_ms
+        and made_since(row, hop)
         and is_adopted(row.get("status"), hop)
     ]
     if not candidates:

@@ -207,6 +207,11 @@ def _of(*names: str) -> Callable[[_Seen], bool]:
     return lambda seen: seen.operation.name in names
 
 
+def _makes(seen: _Seen) -> bool:
+    """Whether the call makes something that a later call of the same kind would find there."""
+    return seen.operation.name == "transaction.create"
+
+
 def _retryable(seen: _Seen) -> bool:
     """The answer itself says that another try is worth it (Didit, "Database Validation API")."""
     return isinstance(seen.body, dict) and seen.body.get("retryable") is True
@@ -270,7 +275,8 @@ def _refused(seen: _Seen) -> Verdict:
 
 
 def _blocked(seen: _Seen) -> Verdict:
-    return Refused(ErrorCode.VENDOR_DATA_BLOCKED, seen.status, bodies.kept(seen.body, seen.reply), "input.vendor_data", dead_letter=False)
+    field = None if seen.operation.name == "transaction.create" else "input.vendor_data"  # there it is one party's or the other's
+    return Refused(ErrorCode.VENDOR_DATA_BLOCKED, seen.status, bodies.kept(seen.body, seen.reply), field, dead_letter=False)
 
 
 def _account(code: ErrorCode) -> Callable[[_Seen], Verdict]:
@@ -325,6 +331,7 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
     ),
     ("no PDF yet", _all(_of("session.pdf"), _at(403), _matches("only generate a pdf")), _refused_as(ErrorCode.SESSION_NOT_SETTLED)),
     ("shared before", _all(_of("session.import_shared"), _at(403), _matches("already been shared")), _refused_as(ErrorCode.ALREADY_SHARED)),
+    ("there already", _all(_makes, _at(400), _matches("already exists")), _refused_as(ErrorCode.ALREADY_EXISTS)),
     ("no service answered", _all(_of("database_validation"), _at(502), _retryable), _not_done),
     (
         "services failed",
@@ -342,7 +349,7 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
     ("403 before the first top-up", _all(_at(403), _matches("first top-up")), _forbidden(ErrorCode.TOP_UP_FIRST)),
     ("403 of the contract", _all(_at(403), _matches("contract rate card", "not enabled for")), _forbidden(ErrorCode.NOT_IN_CONTRACT)),
     ("403", _at(403), _forbidden(None)),
-    ("blocked", _all(_at(400), _matches("has been blocked")), _blocked),
+    ("blocked", _all(_at(400), _matches("has been blocked", "is in the blocklist")), _blocked),
     ("timeouts of the server", _at(408, 425), _unclear(ErrorCode.SERVER_TIMEOUT)),
     ("other 4xx", lambda seen: 400 <= seen.status < 500, _refused),  # noqa: PLR2004 - RFC 9110
     ("5xx", lambda seen: seen.status >= 500, lambda seen: _doubtful(seen.operation, http_code(seen.status), seen.status, seen.wait_s)),  # noqa: PLR2004 - RFC 9110

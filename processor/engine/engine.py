@@ -15,9 +15,9 @@ from processor.contract.codes import Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.records import Hop, OnDoubt, Record, call_reference
 from processor.contract.trace_context import carry_span
-from processor.didit.calls import build_call, detail_call, key_proof_call, list_call
+from processor.didit.calls import HttpCall, build_call, key_proof_call
 from processor.didit.catalog import COMPOSITES, OPERATIONS, Idempotency, Operation, first_call, is_polled
-from processor.didit.reconcile import Adopt, Inspect, adopt_inspected, review_list
+from processor.didit.lookups import LOOKUPS, step
 from processor.didit.verdicts import (
     AccountFault,
     Ambiguous,
@@ -254,7 +254,7 @@ class Engine:
         settled_ms = inf if operation.idempotency in _HARMLESS else 0.0
         if job.hop.doubt_ms is not None and operation.idempotency is Idempotency.RECONCILABLE:
             settled_ms = self._clock_ms()
-            found = await self._reconcile(job, work)
+            found = await self._reconcile(job, operation, work)
             if isinstance(found, DeadlinePassed | Parked):
                 return found
             if found is None and settled_ms < over_ms:  # it may still come about
@@ -267,29 +267,23 @@ class Engine:
             settled_ms = inf
         return await self._caller.call(build_call(operation, job.request, job.hop), job, work, settled_ms=settled_ms)
 
-    async def _reconcile(self, job: Job, work: Work) -> Verdict | DeadlinePassed | Parked | None:
+    async def _reconcile(self, job: Job, operation: Operation, work: Work) -> Verdict | DeadlinePassed | Parked | None:
         """A verdict that settles the doubt, or None if the call has left no trace and may be made again."""
-        listed = await self._caller.look_up(list_call(job.request, job.hop), job, work)
-        if not isinstance(listed, Judged):
-            return listed
-        if not isinstance(listed.verdict, Success):
-            return _of_lookup(listed.verdict)
-        finding = review_list(listed.verdict.output, job.request, job.hop)
-        for session_id in finding.session_ids if isinstance(finding, Inspect) else ():
-            detail = await self._caller.look_up(detail_call(session_id, job.request, job.hop), job, work)
-            if not isinstance(detail, Judged):
-                return detail
-            if isinstance(detail.verdict, Refused) and detail.verdict.http_status == HTTPStatus.NOT_FOUND:
-                continue  # deleted since it was listed
-            if not isinstance(detail.verdict, Success):
-                return _of_lookup(detail.verdict)
-            finding = adopt_inspected(detail.verdict.output, job.request, job.hop) or finding
-            if isinstance(finding, Adopt):
-                break
-        if isinstance(finding, Adopt):
-            log.info("adopted", reference=_reference(job))
-            return Success(finding.output)
-        return None
+        lookup = LOOKUPS[operation.name](job.request, job.hop)
+        found = step(lookup, None)
+        while isinstance(found, HttpCall):
+            looked = await self._caller.look_up(found, job, work)
+            if not isinstance(looked, Judged):
+                return looked
+            verdict = looked.verdict
+            gone = isinstance(verdict, Refused) and verdict.http_status == HTTPStatus.NOT_FOUND and found.operation.path_fields
+            if not gone and not isinstance(verdict, Success):
+                return _of_lookup(verdict)
+            found = step(lookup, verdict.output if isinstance(verdict, Success) else None)
+        if found.output is None:
+            return None
+        log.info("adopted", reference=_reference(job))
+        return Success(found.output)
 
     def _pause(self, throttled: Throttled) -> None:
         """Pause the scope that tripped on every replica; all of the call's scopes if the answer does not tell which."""

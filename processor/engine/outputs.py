@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, assert_never
 
-from processor.contract.codes import Code, ErrorCode, ErrorType
+from processor.contract.codes import Code, ErrorCode, ErrorType, http_code
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.encode import dead_letter_output, result_output, retry_output
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, ResultKind, Status
@@ -279,6 +279,8 @@ def _of_this_request(job: Job, operation: Operation, verdict: Verdict) -> Verdic
     gone = operation.name == "session.delete" and isinstance(verdict, Refused) and verdict.http_status == HTTPStatus.NOT_FOUND
     if gone and job.hop.attempt:  # an earlier attempt has deleted it, and its answer was lost
         return Success(None)
+    if isinstance(verdict, Refused) and verdict.code == ErrorCode.ALREADY_EXISTS and job.hop.doubt_ms is not None:
+        return Ambiguous(http_code(verdict.http_status), verdict.http_status, None)  # perhaps by the earlier call: looked up again
     return verdict
 
 

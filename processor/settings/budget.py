@@ -20,7 +20,14 @@ ApiVersion = Literal["v3", "v2"]
 
 # Calls a minute (Didit, "Rate limiting"). Of decisions it limits v1 and v2 alone to 100: a v3 decision is a GET like any other, by that
 # page and by "Retrieve session" in the OpenAPI 3.0.0.
-_DOCUMENTED = {"session-create": 600, "session-decision": 600, "session-generate-pdf": 50, "generic-write": 300, "generic-get": 600}
+_DOCUMENTED = {
+    "session-create": 600,
+    "session-decision": 600,
+    "session-generate-pdf": 50,
+    "ingest-write": 600,  # transactions and monitoring events, instead of generic-write
+    "generic-write": 300,
+    "generic-get": 600,
+}
 _DOCUMENTED_V2 = _DOCUMENTED | {"session-decision": 100}
 
 

@@ -83,6 +83,8 @@ ROUTES = (
     _row("transaction.create", "POST", r"/v3/transactions/", scope="ingest-write"),
     _row("transaction.list", "GET", r"/v3/transactions/"),
     _row("transaction.get", "GET", r"/v3/transactions/{name}/"),
+    _row("event.create", "POST", r"/v3/events/", scope="ingest-write"),
+    _row("event.create_batch", "POST", r"/v3/events/batch/", scope="ingest-write"),
     _row("user.get", "GET", r"/v3/users/{name}/"),
     _row("user.update_status", "PATCH", r"/v3/users/{name}/update-status/"),
     _row("billing.balance", "GET", r"/v3/billing/balance/"),

@@ -17,6 +17,7 @@ from processor.simulator.endpoints import (
     SandboxEndpoints,
     SessionEndpoints,
     SharingEndpoints,
+    TransactionEndpoints,
 )
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import EndpointHandler
@@ -34,7 +35,7 @@ class DiditState:
         self.sessions = Sessions(config, session_rng)
         self.accounts = Accounts(config, self.directory, rng)
         self.check_endpoints = CheckEndpoints(self.sessions, CheckService(rng), ledger)
-        self.record_endpoints = RecordEndpoints(self.sessions, config.switches, rng)
+        self.record_endpoints = RecordEndpoints(self.sessions, rng)
         self.session_endpoints = SessionEndpoints(self.sessions, ledger, config)
         groups = (
             self.session_endpoints,
@@ -44,6 +45,7 @@ class DiditState:
             ImportEndpoints(config.switches, rng),
             self.check_endpoints,
             self.record_endpoints,
+            TransactionEndpoints(self.sessions, ledger, config.switches, rng),
             AccountEndpoints(self.accounts, secret),
         )
         self.handlers: dict[str, EndpointHandler] = {name: handler for group in groups for name, handler in group.handlers().items()}

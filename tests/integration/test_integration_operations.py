@@ -82,10 +82,35 @@ class Inputs:
             "phone.risk": {"phone_number": phone},
             "ip.risk": {"ip_address": f"203.0.113.{n % 250}"},
         }
-        return given.get(operation, {}) | files
+        return (given | monitored(n)).get(operation, {}) | files
 
 
-REFUSED_BY_DIDIT = {"session.import_shared", "session.share"}  # need a second application
+def monitored(n: int) -> dict[str, dict[str, Any]]:
+    """Valid inputs of transactions and what belongs to them; 10 000 is reviewed, and is a success."""
+    details = {"direction": "outbound", "amount": "10000.00", "currency": "EUR"}
+    subject = {"vendor_data": f"user-{n}", "full_name": "Ann"}
+    event = {
+        "event_id": f"e-{n}",
+        "event_category": "auth",
+        "action_type": "login",
+        "occurred_at": "2026-10-17T09:15:02Z",
+        "subject": subject,
+    }
+    return {
+        "transaction.create": {
+            "transaction_id": f"t-{n}",
+            "transaction_category": "finance",
+            "transaction_details": details,
+            "subject": subject,
+        },
+        "transaction.get": {"transaction_uuid": "11111111-2222-4333-8444-555555555555"},
+        "transaction.list": {"limit": 5},
+        "event.create": event,
+        "event.create_batch": {"events": [event | {"event_id": f"b-{n}"}]},
+    }
+
+
+REFUSED_BY_DIDIT = {"session.import_shared", "session.share", "transaction.get"}  # need a second application; no such transaction
 
 
 def expected(operation: str, story: str) -> set[str]:
@@ -141,6 +166,8 @@ async def test_every_operation_in_every_weather(kafka: LocalKafka, tmp_path: Pat
 
 
 DECLINES: dict[str, dict[str, Any]] = {
+    "transaction.create": monitored(0)["transaction.create"]
+    | {"transaction_details": {"direction": "in", "amount": 1_000_000, "currency": "EUR"}},
     "aml": {"full_name": "Ann Hit", "aml_score_approve_threshold": 50, "aml_score_review_threshold": 80},
     "email.send": {"email": "nobody@nowhere.invalid"},
     "phone.send": {"phone_number": "+34600000666"},
@@ -161,6 +188,7 @@ async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalK
             op: inputs.of(op) for op in ("session.decision", "session.pdf", "session.update_status", "session.delete")
         }  # no such session
         wrong |= {"aml": {"full_name": "Ann", "aml_name_weight": 50}}
+        wrong |= {"transaction.create": monitored(1)["transaction.create"] | {"transaction_category": "gambling"}}
         pages = {op: inputs.of(op, "page") for op, row in OPERATIONS.items() if row.files}
         await rig.start("a")
         batches = {"decline": declines, "wrong": wrong, "page": pages}
@@ -172,7 +200,8 @@ async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalK
         for op in declines:
             final = finals[f"{op}/decline"]
             assert final["status"] == "succeeded", final
-            assert any(word in json.dumps(final["output"]) for word in ("Declined", "Undeliverable", "Blocked", "no_match")), final
+            words = ("Declined", "DECLINED", "Undeliverable", "Blocked", "no_match")
+            assert any(word in json.dumps(final["output"]) for word in words), final
         for op in wrong:
             final = finals[f"{op}/wrong"]
             assert final["status"] == "failed", final

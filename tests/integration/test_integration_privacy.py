@@ -31,7 +31,7 @@ def inputs(folder: Path) -> dict[str, dict[str, Any]]:
     person = {"vendor_data": USER, "metadata": {"note": SURNAME}}
     details = {"first_name": NAME, "last_name": SURNAME, "date_of_birth": BORN, "identification_number": PASSPORT}
     create = {"workflow_id": WORKFLOW_ID, **person, "expected_details": details, "contact_details": {"email": MAIL, "phone": PHONE}}
-    return {
+    given: dict[str, dict[str, Any]] = {
         "verification": create,
         "session.create": create | {"vendor_data": USER + "-2"},
         "session.decision": {"session_id": SESSION},
@@ -58,6 +58,26 @@ def inputs(folder: Path) -> dict[str, dict[str, Any]]:
         "email.risk": {"email": MAIL, **person},
         "phone.risk": {"phone_number": PHONE, **person},
         "ip.risk": {"ip_address": "203.0.113.77", **person},
+    }
+    return given | monitored()
+
+
+def monitored() -> dict[str, dict[str, Any]]:
+    """The same for transactions and what belongs to them."""
+    payment = {"direction": "in", "amount": "1.00", "currency": "EUR", "payment_details": PASSPORT}
+    event: dict[str, Any] = {"event_id": USER, "event_category": "auth", "action_type": "login", "occurred_at": "2026-10-17T09:15:02Z"}
+    event |= {"subject": {"vendor_data": USER}, "payload": {"email": MAIL}}
+    return {
+        "transaction.create": {
+            "transaction_id": PASSPORT,
+            "transaction_category": "finance",
+            "transaction_details": payment,
+            "subject": {"vendor_data": USER, "full_name": f"{NAME} {SURNAME}", "date_of_birth": BORN},
+        },
+        "transaction.get": {"transaction_uuid": SESSION},
+        "transaction.list": {},
+        "event.create": event,
+        "event.create_batch": {"events": [event | {"event_id": CODE}]},
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from processor.contract.schemas import operations, schema_folder
 from processor.didit.catalog import OPERATIONS, REQUESTABLE, Idempotency, first_call, is_polled, next_call
+from processor.didit.lookups import LOOKUPS
 from processor.settings import load_settings
 from processor.simulator.config import DOCUMENTED_LIMITS, Config, Switches
 from processor.simulator.routes import ROUTES, find_route, scopes_of
@@ -23,6 +24,10 @@ def test_every_operation_of_the_contract_is_in_the_catalogue_and_none_is_missing
 def test_a_single_call_is_the_first_and_the_last(name: str) -> None:
     assert first_call(name) is next_call(name, polled=False) is next_call(name, polled=True) is OPERATIONS[name]
     assert not is_polled(name)
+
+
+def test_every_reconcilable_operation_says_how_it_is_looked_up() -> None:
+    assert set(LOOKUPS) == {name for name, row in OPERATIONS.items() if row.idempotency is Idempotency.RECONCILABLE}
 
 
 def test_a_verification_is_created_and_then_polled() -> None:
@@ -48,11 +53,12 @@ def test_a_row_fits_its_schema_its_budget_and_the_simulator(name: str) -> None:
     assert {n for n, rule in row.files.items() if rule.required} <= set(schema.get("required", ()))
     assert ("metadata" in members) is row.carries_id
     assert set(row.scopes) <= set(load_settings().rate_limits)
-    assert ("generic-get" if row.method == "GET" else "generic-write") in row.scopes
+    generic = "generic-get" if row.method == "GET" else "generic-write"
+    assert generic in row.scopes or row.scopes == ("ingest-write",)
     assert row.path.endswith("/"), "Didit redirects a path without it"
     assert row.timeout_s <= load_settings().didit.timeout_s
-    assert row.idempotency is not Idempotency.SAFE or row.method != "POST" or name.startswith("session."), "a check is billed"
-    found = find_route(row.method, row.path.format(session_id=SESSION))
+    assert row.idempotency is not Idempotency.SAFE or row.method != "POST" or name.startswith(("session.", "event.")), "a check is billed"
+    found = find_route(row.method, row.path.format(**dict.fromkeys(row.path_fields, SESSION)))
     assert found is not None
     assert found[0].name in {name, name.replace("_shared", "")} or name.startswith("session."), found[0].name
     if row.versioned:
@@ -69,7 +75,7 @@ def test_an_operation_may_be_called_as_often_as_the_simulator_allows_and_no_ofte
     """Both follow Didit's page "Rate limiting", each with a table of its own."""
     row = OPERATIONS[name]
     path = row.path.replace("/v3/", f"/{version}/") if row.versioned else row.path
-    found = find_route(row.method, path.format(session_id=SESSION))
+    found = find_route(row.method, path.format(**dict.fromkeys(row.path_fields, SESSION)))
     assert found is not None
     limits = load_settings(didit={"api_version": version}).rate_limits
     ours = min(limits[scope].limit for scope in row.scopes)

@@ -582,6 +582,43 @@ def adoption() -> tuple[Answer, Answer]:
     return json_reply(200, {"results": [FOUND]}), json_reply(200, detail)
 
 
+TRANSFER = {
+    "transaction_id": "t-1",
+    "transaction_category": "finance",
+    "transaction_details": {"direction": "in", "amount": "1.50", "currency": "EUR"},
+    "subject": {"vendor_data": "u", "full_name": "Ann"},
+}
+THERE_ALREADY = json_reply(400, {"transaction_id": ["A transaction with this transaction_id already exists."]})
+NO_TRANSACTIONS = json_reply(200, {"results": []})
+
+
+def test_a_transaction_of_a_former_life_is_looked_up_and_adopted() -> None:
+    row = {"uuid": SESSION, "txn_id": "t-1", "txn_date": "2099-01-01T00:00:00Z", "created_at": "2099-01-01T00:00:00Z"}
+    there = {"uuid": SESSION, "status": "DECLINED"}
+    api = FakeApi(json_reply(200, {"results": [row]}), json_reply(200, there))
+    told = final(run(api, record(operation="transaction.create", input=TRANSFER), OpenBudget(InDoubt(NOW - 500, NOW + 60_000))))
+    assert (told["status"], told["output"]) == ("succeeded", there)
+
+
+def test_a_transaction_of_which_there_is_no_trace_is_made_again() -> None:
+    api = FakeApi(NO_TRANSACTIONS, json_reply(201, {"uuid": SESSION, "status": "APPROVED"}))
+    told = final(run(api, record(operation="transaction.create", input=TRANSFER), OpenBudget(InDoubt(NOW - 500, NOW - 1))))
+    assert told["status"] == "succeeded"
+    assert [call.operation.name for call in api.calls] == ["transaction.list", "transaction.create"]
+
+
+def test_a_transaction_that_is_there_already_is_refused_unless_an_earlier_call_may_have_made_it() -> None:
+    told = final(run(FakeApi(THERE_ALREADY), record(operation="transaction.create", input=TRANSFER)))
+    assert (told["status"], told["error"]["code"]) == ("failed", "already_exists")
+    api = FakeApi(NO_TRANSACTIONS, THERE_ALREADY)
+    outputs = run(api, record(operation="transaction.create", input=TRANSFER), OpenBudget(InDoubt(NOW - 500, NOW - 1)))
+    assert kinds(outputs) == [OutputKind.RETRY], "it is looked up again"
+    api = FakeApi(NO_TRANSACTIONS, THERE_ALREADY)
+    doubt = OpenBudget(InDoubt(NOW - 500, NOW - 1))
+    told = final(run(api, record(operation="transaction.create", input=TRANSFER), doubt, retry={"attempts_max": 1}))
+    assert told["status"] == "in_doubt"
+
+
 def test_a_call_of_a_former_life_is_looked_up_and_adopted() -> None:
     api, budget = FakeApi(*adoption()), OpenBudget(InDoubt(NOW - 500, NOW + 60_000))
     assert final(run(api, record(), budget))["output"]["session_id"] == SESSION

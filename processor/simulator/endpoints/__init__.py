@@ -10,6 +10,7 @@ from processor.simulator.endpoints.reviews import ReviewEndpoints
 from processor.simulator.endpoints.sandbox import SandboxEndpoints
 from processor.simulator.endpoints.sessions import SessionEndpoints
 from processor.simulator.endpoints.sharing import SharingEndpoints
+from processor.simulator.endpoints.transactions import TransactionEndpoints
 
 __all__ = [
     "AccountEndpoints",
@@ -20,4 +21,5 @@ __all__ = [
     "SandboxEndpoints",
     "SessionEndpoints",
     "SharingEndpoints",
+    "TransactionEndpoints",
 ]

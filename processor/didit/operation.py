@@ -1,0 +1,55 @@
+"""What the catalogue says of an endpoint: the type of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Idempotency(StrEnum):
+    """What may be done when the fate of a call is unknown."""
+
+    SAFE = "safe"  # calling again changes and costs nothing
+    KEYED = "keyed"  # calling again with the same Idempotency-Key is answered from the first call
+    RECONCILABLE = "reconcilable"  # the trace of the first call can be looked up
+    SINGLE = "single"  # there is no way to know
+
+
+@dataclass(frozen=True, slots=True)
+class FileRule:
+    """What a file of a multipart body may be (Didit's OpenAPI 3.0.0, the standalone APIs)."""
+
+    size_bytes_max: int
+    content_types: frozenset[str]
+    required: bool = True
+
+
+NO_FILES: Mapping[str, FileRule] = MappingProxyType({})
+_OK = frozenset({200})
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An endpoint, and how its calls count and end."""
+
+    name: str
+    method: str
+    path: str  # with {fields} of the input
+    scopes: tuple[str, ...]  # every rate-limit scope that a call counts in
+    idempotency: Idempotency
+    timeout_s: float = 30.0
+    success_statuses: frozenset[int] = _OK
+    required_output: Mapping[str, type] = field(default_factory=dict)  # members that a success must carry, with their type
+    files: Mapping[str, FileRule] = field(default_factory=dict)  # members of the input that name files; the body is multipart then
+    query: tuple[str, ...] = ()  # members of the input that go into the query
+    carries_id: bool = False  # our request id goes into ``metadata``
+    unbilled: frozenset[int] = frozenset()  # answers after which nothing was done or billed, by its reference page
+    versioned: bool = False  # a v2 path exists beside that of v3
+    content_type: str = "application/json"  # of the answer
+
+    @property
+    def path_fields(self) -> tuple[str, ...]:
+        """Members of the input that go into the path."""
+        return tuple(part.partition("}")[0] for part in self.path.split("{")[1:])
