@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import orjson
 from aiohttp import web
+from simulator_judge import judged_faults
 
 from processor.devkit.child_process import ChildProcess
 from processor.simulator.config import Config, RateLimit, WebhookOptions
@@ -34,12 +35,19 @@ class Api:
 
     def __init__(self, session: aiohttp.ClientSession, url: str, simulator: Simulator) -> None:
         self.session, self.url, self.sim = session, url, simulator
+        self.faults: dict[str, None] = {}  # what Didit's OpenAPI has against the answers
+
+    def _seen(self, method: str, path: str, answer: Answer) -> Answer:
+        calls = self.sim.ledger.calls
+        if not path.startswith("/_sim/") and (not calls or calls[-1].fault is None):  # a fault that a test orders is no answer of Didit's
+            self.faults.update(dict.fromkeys(judged_faults(method, path, answer[0], answer[1])))
+        return answer
 
     async def call(self, method: str, path: str, body: Any = None, key: str | None = KEY, **options: Any) -> Answer:
         headers = {**({"x-api-key": key} if key else {}), **options.pop("headers", {})}
         data = orjson.dumps(body) if body is not None else None
         async with self.session.request(method, self.url + path, data=data, headers=headers, allow_redirects=False, **options) as response:
-            return await _read(response)
+            return self._seen(method, path, await _read(response))
 
     async def post(self, path: str, body: Any, idempotency_key: str | None = None, key: str = KEY) -> Answer:
         extra = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
@@ -54,7 +62,7 @@ class Api:
         if not fields and not files:
             form.add_field("nothing", "")
         async with self.session.post(self.url + path, data=form, headers={"x-api-key": key, "X-Request-Id": "ref.0"}) as response:
-            return await _read(response)
+            return self._seen("POST", path, await _read(response))
 
     async def create(self, vendor: str | None = "u", *, key: str = KEY, **extra: Any) -> dict[str, Any]:
         body = {"workflow_id": WORKFLOW, **({"vendor_data": vendor} if vendor else {}), **extra}
@@ -121,9 +129,12 @@ class FrozenClock:
 
 @asynccontextmanager
 async def api(*, clock: Callable[[], float] = time.time, **options: Any) -> AsyncIterator[Api]:
+    """A simulator of its own; every answer of it is judged, and the end of the context fails if one is not as documented."""
     config = Config(**{"limits": WIDE, **options})
     async with running(config, clock=clock) as (simulator, url), aiohttp.ClientSession() as session:
-        yield Api(session, url, simulator)
+        a = Api(session, url, simulator)
+        yield a
+        assert not a.faults, "by Didit's OpenAPI:\n" + "\n".join(a.faults)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,6 +37,15 @@ def document() -> Mapping[str, Any]:
         assert member is not None
         found: dict[str, Any] = json.load(member)
     return found
+
+
+@cache
+def available() -> bool:
+    """Whether the document is to be had; in CI it must be."""
+    try:
+        return bool(document())
+    except pytest.skip.Exception:
+        return False
 
 
 def _fetch(archive: Path) -> None:
@@ -170,7 +179,90 @@ def as_json_schema(node: Any) -> Any:
         return [as_json_schema(one) for one in node]
     if not isinstance(node, dict):
         return node
-    found = {name: as_json_schema(one) for name, one in node.items() if name not in {"nullable", "example", "discriminator", "xml"}}
+    unused = {"nullable", "example", "discriminator", "xml"}
+    found = {name: as_json_schema(one) for name, one in node.items() if name not in {*unused, "properties"}}
+    if "properties" in node:
+        found["properties"] = {name: as_json_schema(one) for name, one in node["properties"].items()}
     if not node.get("nullable"):
         return found
-    return {"anyOf": [found, {"type": "null"}]}
+    if "type" not in found:
+        return {"anyOf": [found, {"type": "null"}]}
+    return found | {"type": [found["type"], "null"]} | ({"enum": [*found["enum"], None]} if "enum" in found else {})
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A documented path and method."""
+
+    path: str  # as the document writes it
+    method: str
+
+    @property
+    def statuses(self) -> frozenset[int]:
+        """Every documented status; a class of them (``5XX``) documents no one answer."""
+        return frozenset(int(status) for status in self._responses() if status.isdigit())
+
+    def _responses(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = document()["paths"][self.path][self.method.lower()]["responses"]
+        return found
+
+    def faults(self, status: int, body: Any) -> list[str]:
+        """What the document has against an answer; a body that is bytes is no JSON.
+
+        A success is judged by its members too: each one that it has is documented, and each documented one is there.
+        """
+        if status not in self.statuses:
+            return [f"{status} is not documented"]
+        kinds = resolved(self._responses()[str(status)]).get("content", {})
+        if isinstance(body, bytes) or "application/json" not in kinds:
+            return [] if isinstance(body, bytes) and not set(kinds) & {"application/json"} else [f"{status} has another type of body"]
+        schema = kinds["application/json"].get("schema", {})
+        found = [f"{_at(error.instance_path)}: {error.message[:150]}" for error in _validator(schema).iter_errors(body)]
+        return sorted(dict.fromkeys(found + (_member_faults(schema, body, "") if status < 300 else [])))
+
+
+def endpoint(method: str, path: str) -> Endpoint | None:
+    """The documented endpoint that a path belongs to; None if there is none. A path without variables comes first."""
+    for template in sorted(document()["paths"], key=lambda name: name.count("{")):
+        if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path) and method.lower() in document()["paths"][template]:
+            return Endpoint(template, method)
+    return None
+
+
+_VALIDATORS: dict[str, Any] = {}
+
+
+def _validator(schema: Any) -> Any:
+    key = json.dumps(schema, sort_keys=True)
+    if key not in _VALIDATORS:
+        _VALIDATORS[key] = jsonschema_rs.Draft4Validator(as_json_schema(schema))
+    return _VALIDATORS[key]
+
+
+def _at(path: Iterable[str | int]) -> str:
+    return "".join("[]" if isinstance(part, int) else f".{part}" for part in path)
+
+
+def _members(schema: Any) -> dict[str, Any]:
+    """Of an object's schema."""
+    found: dict[str, Any] = dict(schema.get("properties", {}))
+    for part in schema.get("allOf", ()):
+        found |= _members(resolved(part))
+    return found
+
+
+def _member_faults(schema: Any, value: Any, path: str) -> list[str]:
+    schema = resolved(schema)
+    alternatives = [*schema.get("oneOf", ()), *schema.get("anyOf", ())]
+    if alternatives:
+        return min((_member_faults(one, value, path) for one in alternatives), key=len)
+    if isinstance(value, list):
+        return [fault for one in value for fault in _member_faults(schema.get("items", {}), one, path + "[]")]
+    if not isinstance(value, dict) or not (members := _members(schema)):
+        return []
+    open_ended = bool(schema.get("additionalProperties"))
+    found = [f"{path}.{name}: not documented" for name in value if name not in members and not open_ended]
+    found += [f"{path}.{name}: missing" for name in members if name not in value]
+    return found + [
+        fault for name, one in value.items() if name in members for fault in _member_faults(members[name], one, f"{path}.{name}")
+    ]

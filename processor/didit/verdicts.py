@@ -213,8 +213,9 @@ def _makes(seen: _Seen) -> bool:
 
 
 def _retryable(seen: _Seen) -> bool:
-    """The answer itself says that another try is worth it (Didit, "Database Validation API")."""
-    return isinstance(seen.body, dict) and seen.body.get("retryable") is True
+    """A service that was asked says that another try is worth it (Didit's OpenAPI 3.0.0, "Database Validation", 502)."""
+    errors = seen.body.get("validation_errors") if isinstance(seen.body, dict) else None
+    return isinstance(errors, list) and any(isinstance(error, dict) and error.get("retryable") is True for error in errors)
 
 
 def _matches(*words: str) -> Callable[[_Seen], bool]:

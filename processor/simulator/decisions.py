@@ -114,7 +114,7 @@ def list_row(session: Session) -> dict[str, Any]:
         "vendor_data": session.vendor_data,
         "didit_internal_id": None,
         "created_at": iso(session.created_at),
-        "features": [{"feature": name, "status": status} for name in features.feature_names(session)],
+        "features": [{"feature": name, "status": status} for name in features.feature_names(session) if not name.startswith("KYB_")],
         "phone_number": None,
         "email_address": None,
         "additional_details": None,

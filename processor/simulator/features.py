@@ -1,32 +1,50 @@
-"""Results of the features of a hosted flow, as the arrays of a decision. Pure (Didit, "Data models").
-
-Some scores are whole floats on purpose: ``97.0`` on the wire is ``97`` in the canonical form that is signed.
-"""
+"""Results of the features of a session, as the arrays of a decision. Pure (Didit, "Data models")."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from processor.simulator.feature_items import item
 from processor.simulator.scenarios import Scenario, cause_of
 from processor.simulator.session import Session
 
 _BASE = ("id_verifications", "liveness_checks", "face_matches")
-_NAMES = {"id_verifications": "ID_VERIFICATION", "liveness_checks": "LIVENESS", "face_matches": "FACE_MATCH"}
+FEATURES = {
+    "id_verifications": "ID_VERIFICATION",
+    "liveness_checks": "LIVENESS",
+    "face_matches": "FACE_MATCH",
+    "nfc_verifications": "NFC",
+    "poa_verifications": "POA",
+    "aml_screenings": "AML",
+    "ip_analyses": "IP_ANALYSIS",
+    "database_validations": "DATABASE_VALIDATION",
+}
+"""Array of a decision -> the name of its feature in a workflow."""
 _NODES = {"id_verifications": "node-0", "liveness_checks": "node-1", "face_matches": "node-2"}
 
 
-def warning(feature: str, risk: str, log_type: str, node_id: str | None) -> dict[str, Any]:
-    """A warning of a decision; the ``log_type`` ``error`` means that the feature is declined."""
+# features whose warnings have another name than the workflow gives them
+_WARNED = {
+    "FACE_MATCH": "FACEMATCH",
+    "FACE_SEARCH": "LIVENESS",
+    "POA": "PROOF_OF_ADDRESS",
+    "IP_ANALYSIS": "LOCATION",
+    "EMAIL_VERIFICATION": "EMAIL",
+}
+
+
+def warning(feature: str, risk: str, log_type: str, node_id: str | None = None) -> dict[str, Any]:
+    """A warning; the ``log_type`` ``error`` means that the feature is declined. In a decision it names the node of the workflow."""
     words = risk.replace("_", " ").capitalize()
-    return {
-        "feature": feature,
+    found = {
+        "feature": _WARNED.get(feature, feature),
         "risk": risk,
         "additional_data": None,
         "log_type": log_type,
         "short_description": words,
         "long_description": f"{words}.",
-        "node_id": node_id,
     }
+    return found if node_id is None else {**found, "node_id": node_id}
 
 
 def feature_names(session: Session) -> list[str]:
@@ -35,13 +53,13 @@ def feature_names(session: Session) -> list[str]:
         return [session.service]
     cause = cause_of(session.scenario, session.status)
     extra = [cause.feature] if cause.array and cause.array not in _BASE else []
-    return [*_NAMES.values(), *extra]
+    return [*(FEATURES[array] for array in _BASE), *extra]
 
 
 def decision_arrays(session: Session) -> dict[str, list[dict[str, Any]]]:
     """The arrays of a settled session: array name -> results."""
     if session.check_arrays is not None:
-        return session.check_arrays
+        return {array: [_of_check(array, session, found) for found in results] for array, results in session.check_arrays.items()}
     cause = cause_of(session.scenario, session.status)
     arrays: dict[str, list[dict[str, Any]]] = {}
     for array in dict.fromkeys((*_BASE, *([cause.array] if cause.array else []))):
@@ -51,7 +69,7 @@ def decision_arrays(session: Session) -> dict[str, list[dict[str, Any]]]:
             status = "Expired"
         arrays[array] = [
             {
-                **_item(array, session, bad=bad),
+                **item(array, session, bad=bad),
                 "status": status,
                 "node_id": _NODES.get(array, "node-3"),
                 "warnings": _warnings(cause, array),
@@ -66,29 +84,9 @@ def _warnings(cause: Scenario, array: str) -> list[dict[str, Any]]:
     return [warning(cause.feature, cause.risk, "error" if cause.outcome == "Declined" else "warning", _NODES.get(array, "node-3"))]
 
 
-def _item(array: str, session: Session, *, bad: bool) -> dict[str, Any]:
-    if array == "id_verifications":
-        return {
-            "document_type": "Passport",
-            "document_number": f"P{session.session_number:08d}",
-            "first_name": "Simulated",
-            "last_name": f"Pérson {session.session_number}",
-            "date_of_birth": "1990-01-01",
-            "issuing_state": "ESP",
-            "nationality": "ESP",
-            **session.corrections,
-        }
-    if array == "liveness_checks":
-        return {"method": "PASSIVE", "score": 12.5 if bad else 97.0, "age_estimation": 34.25}
-    if array == "face_matches":
-        return {"score": 12.5 if bad else 96.25}
-    if array == "aml_screenings":
-        return {"total_hits": 1, "entity_type": "person", "hits": [], "score": 90.0}
-    if array == "database_validations":
-        return {
-            "issuing_state": "ESP",
-            "validation_type": "one_by_one",
-            "match_type": "no_match" if bad else "full_match",
-            "validations": [],
-        }
-    return {}
+def _of_check(array: str, session: Session, found: dict[str, Any]) -> dict[str, Any]:
+    """The result of a standalone check as an item of a decision: its members are those of the array."""
+    shown = item(array, session, bad=False)
+    shown |= {name: value for name, value in found.items() if name in shown and value is not None}
+    warnings = [{**one, "node_id": "node-0"} for one in found.get("warnings", ())]
+    return {**shown, "status": found["status"], "node_id": "node-0", "warnings": warnings}

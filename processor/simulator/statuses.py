@@ -19,6 +19,7 @@ TRANSITIONS = {
     "Abandoned": {"Approved", "Declined", "Resubmitted"},
     "Expired": set(),
 }
+ALL_STATUSES = frozenset(TRANSITIONS)
 
 
 class IllegalTransitionError(Exception):

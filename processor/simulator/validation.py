@@ -12,6 +12,7 @@ from typing import Any
 
 from processor.simulator.applications import Application
 from processor.simulator.scenarios import scenario_error
+from processor.simulator.statuses import ALL_STATUSES
 
 _IMAGE_BYTES_MAX = 2 * 1024 * 1024
 _ALPHA3 = re.compile(r"[A-Z]{3}")
@@ -20,6 +21,27 @@ _DOCUMENT_TYPES = frozenset({"P", "ID", "DL", "RP", "HIC", "TC", "SSC"})
 SUSPENDED = {"detail": "Billing of your contract is suspended. Please contact support.", "code": "contract_billing_suspended"}
 APPLICATION_DELETED = {"detail": "This application has been deleted.", "code": "application_deleted"}
 STATUSES = ("Approved", "Declined", "Resubmitted")
+# of the hosted flow: two letters each, and four longer ones
+_LANGUAGES = frozenset(
+    {
+        *re.findall("..", "enarbgbnbscacsdadeelesetfafifrhehihrhuhyiditjakakkkokyltlvmkmnmsnlnoplptroruskslsosqsrsvthtrukuzvizh"),
+        "cnr",
+        "pt-BR",
+    }
+) | {"zh-CN", "zh-TW"}
+_SERVICES = frozenset(
+    {
+        *("ID_VERIFICATION", "FACE_MATCH", "AGE_ESTIMATION", "FACE_SEARCH", "POA", "AML", "KYB_REGISTRY", "PASSIVE_LIVENESS"),
+        *("DATABASE_VALIDATION", "PHONE_VERIFICATION", "EMAIL_VERIFICATION"),
+    }
+)
+# features that can be done once more, as a body of update-status names them
+_RESUBMITTED = (
+    "OCR, OCR_BACK, NFC, AML, FACE, LIVENESS, FACE_MATCH, IP_ANALYSIS, AGE_ESTIMATION, PROOF_OF_ADDRESS, PHONE_VERIFICATION, "
+    "EMAIL_VERIFICATION, FACE_SEARCH, DATABASE_VALIDATION, QUESTIONNAIRE, KYB_REGISTRY, KYB_DOCUMENTS, KYB_KEY_PEOPLE, ID_VERIFICATION, "
+    "POA, PHONE, EMAIL, KYB"
+)
+_ERASURES = ("operational_session_delete", "privacy_erasure")
 
 
 def create_error(body: Any, caller: Application, blocked: set[str], workflows: frozenset[str] | None) -> Any:  # noqa: PLR0911 - one return for each documented error
@@ -35,8 +57,8 @@ def create_error(body: Any, caller: Application, blocked: set[str], workflows: f
         return {"vendor_data": ["Not a valid string."]}
     if vendor in blocked:
         return {"vendor_data": "This user or business has been blocked and cannot create new verification sessions."}
-    if body.get("callback_method") not in {None, "initiator", "completer", "both"}:
-        return {"callback_method": [f'"{body["callback_method"]}" is not a valid choice.']}
+    if (error := _choices_error(body)) is not None:
+        return error
     details = body.get("expected_details") or {}
     if isinstance(details, dict) and (error := _details_error(details)):
         return error
@@ -47,23 +69,51 @@ def create_error(body: Any, caller: Application, blocked: set[str], workflows: f
     return None if caller.can_pay else {"detail": NO_CREDITS}
 
 
+def _choices_error(body: dict[str, Any]) -> Any:
+    for name, choices in (("callback_method", {"initiator", "completer", "both"}), ("language", _LANGUAGES)):
+        if body.get(name) is not None and body[name] not in choices:
+            return {name: [f'"{body[name]}" is not a valid choice.']}
+    return None
+
+
 def update_error(body: Any) -> Any:
     """The 400 body for an invalid update-status; None if it is valid."""
     if not isinstance(body, dict) or "new_status" not in body:
         return {"new_status": ["This field is required."]}
+    if body["new_status"] not in ALL_STATUSES:
+        return {"new_status": [f'"{body["new_status"]}" is not a valid choice.']}
     if body["new_status"] not in STATUSES:
         return {"new_status": ["You can only update the status to 'Approved', 'Declined', or 'Resubmitted'."]}
     if body.get("send_email") is True and not isinstance(body.get("email_address"), str):
-        return {"email_address": ["This field is required when send_email is true."]}
+        return {"email_address": ["Email address is required when send_email is true."]}
     nodes = body.get("nodes_to_resubmit") or []
     if not isinstance(nodes, list) or not all(isinstance(node, dict) and {"node_id", "feature"} <= set(node) for node in nodes):
         return {"nodes_to_resubmit": ["Each node needs node_id and feature."]}
+    known = _RESUBMITTED.split(", ")
+    unknown = [
+        {"feature": [f'"{node["feature"]}" is not a valid choice. Valid choices are: {_RESUBMITTED}']}
+        for node in nodes
+        if node["feature"] not in known
+    ]
+    return {"nodes_to_resubmit": unknown} if unknown else None
+
+
+def delete_error(body: Any) -> Any:
+    """The 400 body for an invalid delete of a session; None if it is valid. A body is not needed."""
+    fields = body if isinstance(body, dict) else {}
+    instruction, retain = fields.get("deletion_instruction", _ERASURES[0]), fields.get("retain_face_embeddings") is True
+    if instruction not in _ERASURES:
+        return {"deletion_instruction": [f'"{instruction}" is not a valid choice.']}
+    if retain and instruction == "privacy_erasure":
+        return {"retain_face_embeddings": ["Privacy erasure cannot retain biometric templates."]}
+    if retain and not isinstance(fields.get("face_retention_days"), int):
+        return {"detail": "A finite biometric-template retention duration is required."}
     return None
 
 
 def list_error(query: Mapping[str, str]) -> Any:
     """The 400 body for an invalid query of a list; None if it is valid."""
-    if query.get("session_kind", "user") not in {"user", "business", "all"}:
+    if query.get("session_kind", "user").lower() not in {"user", "business", "all"}:
         return {"session_kind": 'Must be "user", "business", or "all".'}
     for name in ("date_from", "date_to"):
         if name in query:
@@ -71,6 +121,12 @@ def list_error(query: Mapping[str, str]) -> Any:
                 date.fromisoformat(query[name])
             except ValueError:
                 return {name: ["Enter a valid date."]}
+    for name in ("didit_internal_id", "euuid"):
+        if name in query and not is_uuid(query[name]):
+            return {name: ["Enter a valid UUID."]}
+    service = query.get("api_service")
+    if service is not None and service not in _SERVICES:
+        return {"api_service": [f"Select a valid choice. {service} is not one of the available choices."]}
     return None
 
 

@@ -30,6 +30,7 @@ async def test_2_5_an_email_code_is_sent_twice_then_replaced_and_not_to_an_undel
     async with api() as a:
         sent = [(await a.post("/v3/email/send/", {"email": "a@example.com"}))[1] for _ in range(3)]
         assert [s["status"] for s in sent] == ["Success", "Retry", "Success"]
+        assert [check["credits"] for check in a.sim.ledger.checks] == [1, 0, 1], "the same code once more is free"
         assert sent[0]["request_id"] == sent[1]["request_id"] != sent[2]["request_id"]
         assert len(a.sim.ledger.checks) == 3
         status, document, _ = await a.post("/v3/email/send/", {"email": "a@nowhere.invalid"})
@@ -43,7 +44,7 @@ async def test_2_5_an_email_code_is_sent_twice_then_replaced_and_not_to_an_undel
 async def test_2_5_the_right_code_is_approved_and_belongs_to_its_sending(kind: str, to: str) -> None:
     async with api() as a:
         sent = (await send(a, kind, to, vendor_data="u", metadata={"m": 1}))[1]
-        assert (sent["status"], set(sent)) == ("Success", {"request_id", "status", "reason"})
+        assert (sent["status"], set(sent)) == ("Success", {"request_id", "status", "reason", "vendor_data", "metadata"})
         assert "code" not in sent, "it goes to the addressee alone"
         document = await checked(a, kind, to, (await a.codes(kind))[to])
         assert (document["status"], document["request_id"]) == ("Approved", sent["request_id"])
@@ -63,8 +64,11 @@ async def test_2_5_three_tries_and_the_code_is_gone(kind: str, to: str) -> None:
         code = (await a.codes(kind))[to]
         wrong = "1" * 6 if code != "1" * 6 else "2" * 6
         found = [await checked(a, kind, to, wrong) for _ in range(3)]
-        assert [document["status"] for document in found] == ["Failed"] * 3
-        assert found[2][kind]["warnings"][0]["risk"] == "VERIFICATION_CODE_ATTEMPTS_EXCEEDED"
+        assert [document["status"] for document in found] == ["Failed", "Failed", "Declined"]
+        assert [document[kind] for document in found[:2]] == [None, None]
+        assert found[0]["message"].endswith("Attempts remaining: 2")
+        risk = "EMAIL_CODE_ATTEMPTS_EXCEEDED" if kind == "email" else "VERIFICATION_CODE_ATTEMPTS_EXCEEDED"
+        assert [(one["feature"], one["risk"]) for one in found[2][kind]["warnings"]] == [(kind.upper(), risk)]
         assert (await checked(a, kind, to, code))["status"] == GONE
 
 

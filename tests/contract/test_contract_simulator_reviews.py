@@ -57,7 +57,7 @@ async def test_2_4_what_was_approved_has_nothing_to_resubmit_unless_named() -> N
         path = f"/v3/session/{await a.settled('In Progress', 'Approved')}/update-status/"
         assert (await a.call("PATCH", path, {"new_status": "Resubmitted"}))[:2] == (
             400,
-            {"detail": "No features found that need resubmission"},
+            {"nodes_to_resubmit": "No features found that need resubmission. All features are already approved."},
         )
         nodes = [{"node_id": "node-0", "feature": "ID_VERIFICATION"}]
         assert (await a.call("PATCH", path, {"new_status": "Resubmitted", "nodes_to_resubmit": nodes}))[0] == 200
@@ -83,7 +83,7 @@ async def test_2_4_a_review_is_a_note_and_never_a_status() -> None:
         path = f"/v3/sessions/{session_id}/reviews/"
         assert (await a.call("POST", path, {"comment": "hm", "new_status": "Approved"}))[0] == 201
         assert (await a.decision(session_id))["status"] == "In Review"
-        assert [note["comment"] for note in (await a.call("GET", path))[1]] == ["hm"]
+        assert [note["comment"] for note in (await a.call("GET", path))[1]["results"]] == ["hm"]
 
 
 async def test_2_4_corrected_data_shows_in_the_decision() -> None:

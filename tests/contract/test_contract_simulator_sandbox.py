@@ -83,7 +83,7 @@ async def test_7_a_session_is_armed_by_its_own_token_before_it_starts() -> None:
         assert await arm(a, session, "decline_aml_hit") == (200, armed)
         assert (await a.ledger())["calls"][-1]["scopes"] == [], "session tokens are exempt from the limits"
         assert (await a.control(f"sessions/{session['session_id']}/finish", {}))[1]["status"] == "Declined"
-        late = {"scenario": ["Scenario can only be armed before the verification starts."]}
+        late = ["Scenario can only be armed before the verification starts."]
         assert await arm(a, session, "approve") == (400, late)
         live = await a.create(key=KEY)
         assert (await arm(a, live, "approve"))[0] == 403, "sandboxes alone"

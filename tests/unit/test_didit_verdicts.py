@@ -251,8 +251,18 @@ def test_every_status_of_an_email_is_a_success(status: str) -> None:
         ("database_validation", reply(502, {"errors": ["x"]}), Refused(ErrorCode.SERVICES_FAILED, 502, {"errors": ["x"]}, None)),
         (
             "database_validation",
-            reply(502, {"code": "empty_provider_response", "retryable": True}),
-            Transient(ForeignCode("empty_provider_response"), 502, None),
+            reply(502, {"error": "x", "validation_errors": [{"code": "a", "retryable": False}, {"code": "b", "retryable": True}]}),
+            Transient(http_code(502), 502, None),
+        ),
+        (
+            "database_validation",
+            reply(502, {"error": "x", "validation_errors": [{"service_id": "s"}, {"retryable": False}, "x"], "retryable": True}),
+            Refused(
+                ErrorCode.SERVICES_FAILED,
+                502,
+                {"error": "x", "validation_errors": [{"service_id": "s"}, {"retryable": False}, "x"], "retryable": True},
+                None,
+            ),
         ),
         ("database_validation", reply(502, b"<html>"), Ambiguous(http_code(502), 502, None)),
         (

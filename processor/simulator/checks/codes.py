@@ -44,12 +44,10 @@ _ACTIONS = {
         ("is_virtual", "voip_number_action", "VOIP_NUMBER_DETECTED"),
     ),
 }
-_SERVICES = {"email": ("EMAIL_VERIFICATION", "email_verifications"), "phone": ("PHONE", "phone_verifications")}
-_MESSAGES = {
-    "Approved": "The verification code is correct.",
-    "Declined": "The verification code is correct, but the verification was declined.",
-    "Failed": "The verification code is incorrect.",
-    "Expired or Not Found": "The verification code has expired or was not found.",
+# service and array of the session that is kept, and the risk of a third wrong try
+_SERVICES = {
+    "email": ("EMAIL_VERIFICATION", "email_verifications", "EMAIL_CODE_ATTEMPTS_EXCEEDED"),
+    "phone": ("PHONE_VERIFICATION", "phone_verifications", "VERIFICATION_CODE_ATTEMPTS_EXCEEDED"),
 }
 
 
@@ -89,7 +87,7 @@ class VerificationCodes:
             return CheckResponse(400, error)
         address = body["email"].lower()
         if address.endswith(".invalid") and not application.sandbox:
-            return _sent(self._uuid(), "Undeliverable", "email_can_not_be_delivered")
+            return _sent(self._uuid(), "Undeliverable", "email_can_not_be_delivered", body)
         return self._send("email", application, address, body, now)
 
     def phone_send(self, application: Application, body: dict[str, Any], now: float) -> CheckResponse:
@@ -103,7 +101,7 @@ class VerificationCodes:
         if not application.sandbox and self._sends_limited(application, number, now):
             return CheckResponse(429, {"detail": _SENDS_LIMITED})
         if number.endswith("0666") and not application.sandbox:
-            return _sent(self._uuid(), "Blocked", "phone_number_blocked")
+            return _sent(self._uuid(), "Blocked", "phone_number_blocked", body)
         return self._send("phone", application, number, body, now)
 
     def check(self, kind: str, application: Application, body: dict[str, Any], now: float) -> CheckResponse:
@@ -116,17 +114,18 @@ class VerificationCodes:
         code = self._codes.get(key)
         if code is None or now - code.sent_at >= _CODE_S:
             self._codes.pop(key, None)
-            status = "Expired or Not Found"
-            return CheckResponse(200, {"request_id": None, "status": status, "message": _MESSAGES[status], kind: None})
+            text = f"No pending {kind} verification found in the last 5 minutes."
+            return CheckResponse(200, {kind: None, **_answer(self._uuid(), "Expired or Not Found", text, None, now)})
         code.tries += 1
-        correct = body["code"].upper() == code.code
-        warnings = _warnings(kind, to, body) if correct else []
-        status = ("Declined" if warnings else "Approved") if correct else "Failed"
-        if not correct and code.tries >= _TRIES_MAX:
-            warnings = [warning(_SERVICES[kind][0], "VERIFICATION_CODE_ATTEMPTS_EXCEEDED", "error", None)]
-        if correct or code.tries >= _TRIES_MAX:
-            del self._codes[key]
-        return _checked(kind, to, code, status, warnings, now)
+        correct, last = body["code"].upper() == code.code, code.tries >= _TRIES_MAX
+        if not correct and not last:
+            text = f"The verification code is incorrect. Attempts remaining: {_TRIES_MAX - code.tries}"
+            return CheckResponse(200, {kind: None, **_answer(code.request_id, "Failed", text, code, now)}, acted=True)
+        del self._codes[key]
+        if correct:
+            return _checked(kind, to, code, _warnings(kind, to, body), "The verification code is correct.", now)
+        exceeded = [warning(kind.upper(), _SERVICES[kind][2], "error")]
+        return _checked(kind, to, code, exceeded, "The verification code is incorrect. Maximum attempts reached.", now)
 
     def _send(self, kind: str, application: Application, to: str, body: dict[str, Any], now: float) -> CheckResponse:
         if not application.can_pay:
@@ -141,8 +140,8 @@ class VerificationCodes:
             code = self._codes[key] = VerificationCode(self._uuid(), text, now, channel, body.get("vendor_data"), body.get("metadata"))
         else:
             code.sends += 1
-        response = _sent(code.request_id, "Retry" if resend else "Success", None)
-        response.acted, response.credit_count = True, 1
+        response = _sent(code.request_id, "Retry" if resend else "Success", None, body)
+        response.acted, response.credit_count = True, 0 if resend else 1  # the same code once more is free
         return response
 
     def _sends_limited(self, application: Application, number: str, now: float) -> bool:
@@ -163,32 +162,43 @@ class VerificationCodes:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
 
-def _sent(request_id: str, status: str, reason: str | None) -> CheckResponse:
-    return CheckResponse(200, {"request_id": request_id, "status": status, "reason": reason})
+def _sent(request_id: str, status: str, reason: str | None, body: dict[str, Any]) -> CheckResponse:
+    common = {"vendor_data": body.get("vendor_data"), "metadata": body.get("metadata")}
+    return CheckResponse(200, {"request_id": request_id, "status": status, "reason": reason, **common})
 
 
-def _checked(kind: str, to: str, code: VerificationCode, status: str, warnings: list[dict[str, Any]], now: float) -> CheckResponse:
+def _answer(request_id: str, status: str, message: str, code: VerificationCode | None, now: float) -> dict[str, Any]:
+    """What every answer to a check has."""
+    common = {"vendor_data": code and code.vendor_data, "metadata": code and code.metadata, "created_at": iso(now)}
+    return {"request_id": request_id, "status": status, "message": message, **common}
+
+
+def _checked(kind: str, to: str, code: VerificationCode, warnings: list[dict[str, Any]], message: str, now: float) -> CheckResponse:
+    """A check that settles the code: approved, or declined because of the warnings."""
     facts = phone_facts(to) | {"verification_method": code.channel} if kind == "phone" else email_facts(to)
+    status = "Declined" if warnings else "Approved"
     result = {
         "status": status,
         **facts,
         "verification_attempts": code.tries,
-        "verified_at": iso(now) if status == "Approved" else None,
+        "verified_at": iso(now) if message.endswith("is correct.") else None,
         "warnings": warnings,
         "lifecycle": [],
         "matches": [],
     }
-    common = {"vendor_data": code.vendor_data, "metadata": code.metadata, "created_at": iso(now)}
-    service, array = _SERVICES[kind]
-    stored = StoredCheck(service, status, {array: [{"node_id": None, **result}]}) if status != "Failed" else None
-    body = {"request_id": code.request_id, "status": status, "message": _MESSAGES[status], kind: result, **common}
-    return CheckResponse(200, body, acted=True, stored=stored)
+    service, array, _ = _SERVICES[kind]
+    return CheckResponse(
+        200,
+        {**_answer(code.request_id, status, message, code, now), kind: result},
+        acted=True,
+        stored=StoredCheck(service, status, {array: [result]}),
+    )
 
 
 def _warnings(kind: str, to: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     facts = phone_facts(to) if kind == "phone" else email_facts(to)
     risks = [risk for fact, action, risk in _ACTIONS[kind] if facts[fact] and body.get(action) == "DECLINE"]
-    return [warning(_SERVICES[kind][0], risk, "error", None) for risk in risks]
+    return [warning(kind.upper(), risk, "error") for risk in risks]
 
 
 def _email_error(body: dict[str, Any]) -> Any:

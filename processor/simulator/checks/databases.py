@@ -6,16 +6,26 @@ could not run is not billed: the input was rejected (400, not retryable), or no 
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import orjson
 
 from processor.simulator.checks.model import REQUIRED, CheckDefinition, CheckInputs, file_error
+from processor.simulator.feature_items import validation
 from processor.simulator.features import warning
 
 _SELFIE_MB, _SELFIES = 2, ("jpg", "jpeg", "png", "webp")
-_ALPHA3 = re.compile(r"[A-Z]{3}")
+_STATES = (
+    *("ARE", "ARG", "AUS", "AUT", "BEL", "BGD", "BOL", "BRA", "CAN", "CHE", "CHL", "CHN", "CIV", "COL", "CRI", "CZE", "DEU", "DNK", "DOM"),
+    *("ECU", "ESP", "FIN", "FRA", "GBR", "GHA", "GLB", "GRC", "GTM", "HKG", "HND", "IDN", "IND", "IRL", "ITA", "KEN", "KHM", "MAR", "MEX"),
+    *("MYS", "NGA", "NLD", "NOR", "NZL", "OMN", "PAN", "PER", "PHL", "POL", "PRT", "PRY", "QAT", "SGP", "SLV", "SVK", "SWE", "THA", "UGA"),
+    *("URY", "USA", "VEN", "ZAF", "ZMB", "ZWE"),
+)
+_TEXTS = {
+    "provider_rejected_input": "The source refused to run this query with the supplied input.",
+    "empty_provider_response": "The provider did not return a database validation result.",
+}
+_NO_RESULT = "Database validation could not be performed. The external validation service did not return a result. Please try again later."
 _IDS = ("identification_number", "id_number", "personal_number", "document_number", "tax_number")
 
 
@@ -34,14 +44,17 @@ def _validate(inputs: CheckInputs) -> Any:
     fields, services = inputs.fields, _services(inputs)
     if "issuing_state" not in fields:
         return {"issuing_state": REQUIRED}
-    if not isinstance(fields["issuing_state"], str) or not _ALPHA3.fullmatch(fields["issuing_state"]):
-        return {"issuing_state": ["Enter an ISO 3166-1 alpha-3 code."]}
+    if fields["issuing_state"] not in _STATES:
+        return {"error": [f"Invalid issuing state. Valid options are: {', '.join(_STATES)}"]}
     if not isinstance(services, list) or not all(isinstance(service, str) for service in services):
         return {"services": ["Expected a list of items."]}
     if not any(isinstance(fields.get(name), str) and fields[name] for name in _IDS):
-        return {"identification_number": ["This field is required for the selected services."]}
+        missing = "Missing required fields: identification_number"
+        return {"error": [missing], "fields_required_by": {"identification_number": services or ["default"]}}
     if any("consent" in service for service in services) and str(fields.get("consent", "")).lower() != "true":
-        return {"consent": ["The selected services need the consent of the user."]}
+        asking = [service for service in services if "consent" in service]
+        text = f"Explicit end-user consent is required for these database validation services: {asking}. Send `consent=true`."
+        return {"consent": [text], "services_requiring_consent": asking}
     return file_error(inputs, "selfie", _SELFIE_MB, _SELFIES, required=False)
 
 
@@ -54,11 +67,11 @@ def _fail(inputs: CheckInputs) -> tuple[int, Any] | None:
 
 def _failure_body(inputs: CheckInputs, code: str, *, retryable: bool) -> dict[str, Any]:
     errors = [_service_error(service, code, retryable=retryable) for service in _services(inputs) or ["default"]]
-    return {"detail": "No service returned a usable result.", "code": code, "retryable": retryable, "validation_errors": errors}
+    return {"error": _NO_RESULT if retryable else _TEXTS[code], "validation_errors": errors}
 
 
 def _service_error(service: str, code: str, *, retryable: bool) -> dict[str, Any]:
-    return {"service_id": service, "code": code, "retryable": retryable, "message": code.replace("_", " ")}
+    return {"service_id": service, "code": code, "retryable": retryable, "message": _TEXTS[code]}
 
 
 def _evaluate(inputs: CheckInputs) -> dict[str, Any]:
@@ -72,14 +85,21 @@ def _evaluate(inputs: CheckInputs) -> dict[str, Any]:
         "issuing_state": inputs.fields["issuing_state"],
         "validation_type": "one_by_one",
         "screened_data": {name: value for name, value in inputs.fields.items() if isinstance(value, str) and name != "issuing_state"},
-        "validations": [{"service_id": service, "validation": match} for service in services if "down" not in service],
+        "validations": _validations([service for service in services if "down" not in service], match, inputs),
         "match_type": match,
-        "warnings": []
-        if status == "Approved"
-        else [warning("DATABASE_VALIDATION", risk, "error" if status == "Declined" else "warning", None)],
+        "warnings": [] if status == "Approved" else [warning("DATABASE_VALIDATION", risk, "error" if status == "Declined" else "warning")],
     }
     errors = [_service_error(service, "empty_provider_response", retryable=True) for service in services if "down" in service]
+    if _services(inputs):
+        score = {"no_match": 0.0, "partial_match": 0.5}.get(match, 1.0)
+        result |= {"services_used": [service for service in services if "down" not in service], "match_score": score}
     return {**result, "errors": errors} if errors else result
+
+
+def _validations(services: list[str], match: str, inputs: CheckInputs) -> Any:
+    """Service by service; of a check that is not kept only what matched."""
+    found = [validation(service, match) for service in services]
+    return found if inputs.is_saved else found[0]["validation"] if found else {}
 
 
 CHECKS = (

@@ -51,6 +51,11 @@ class CheckInputs:
         """Whether any text field contains a word."""
         return not self.sandbox and any(word in value for value in self.fields.values() if isinstance(value, str))
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether the check is kept as a session, which is the default."""
+        return str(self.fields.get("save_api_request", "true")).lower() not in {"false", "0"}
+
     def number(self, name: str, default: float) -> float:
         """The number in a field that has been validated."""
         return float(self.fields.get(name, default))

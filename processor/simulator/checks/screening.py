@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from processor.simulator import watchlist
 from processor.simulator.checks.model import REQUIRED, CheckDefinition, CheckInputs, choice_error, first_error, number_error
+from processor.simulator.feature_items import located
 from processor.simulator.features import warning
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 PHONE = re.compile(r"\+[1-9]\d{6,14}")
+_ALPHA2 = re.compile(r"[A-Z]{2}")
 _WEIGHTS = {"aml_name_weight": ("name", 60), "aml_dob_weight": ("dob", 25), "aml_country_weight": ("country", 15)}
-_HIT_SCORE = 90
 _DATACENTER = ipaddress.ip_network("198.51.100.0/24")  # RFC 5737: addresses for documentation
 
 
@@ -25,7 +28,9 @@ def _aml_error(inputs: CheckInputs) -> Any:
     name = fields.get("full_name")
     if not isinstance(name, str) or len(name) < 2:  # noqa: PLR2004 - as documented
         return {"full_name": REQUIRED if "full_name" not in fields else ["Ensure this field has at least 2 characters."]}
-    if (error := choice_error(fields, "entity_type", ("person", "company"))) is not None:
+    if (
+        error := first_error(choice_error(fields, "entity_type", ("person", "company")), _nationality_error(fields.get("nationality")))
+    ) is not None:
         return error
     thresholds = ("aml_score_approve_threshold", "aml_score_review_threshold", "aml_match_score_threshold", *_WEIGHTS)
     if (error := first_error(*(number_error(fields, threshold, 0, 100) for threshold in thresholds))) is not None:
@@ -34,8 +39,20 @@ def _aml_error(inputs: CheckInputs) -> Any:
     if sum(weights.values()) != 100:  # noqa: PLR2004 - as documented
         parts = ", ".join(f"{short}: {weight}" for short, weight in weights.items())
         return {"error": [f"AML weights must sum to 100. Current sum: {sum(weights.values())} ({parts})"]}
-    if inputs.number("aml_score_approve_threshold", 80) > inputs.number("aml_score_review_threshold", 100):
-        return {"aml_score_approve_threshold": ["Must be less than or equal to aml_score_review_threshold."]}
+    approve, review = inputs.number("aml_score_approve_threshold", 80), inputs.number("aml_score_review_threshold", 100)
+    if approve > review:
+        return {"error": [f"Approve threshold ({approve}) cannot be greater than review threshold ({review})"]}
+    return _monitoring_error(fields)
+
+
+def _nationality_error(nationality: Any) -> Any:
+    valid = nationality is None or (isinstance(nationality, str) and _ALPHA2.fullmatch(nationality))
+    return None if valid else {"nationality": ["Invalid ISO 3166-1 alpha-2 country code."]}
+
+
+def _monitoring_error(fields: Mapping[str, Any]) -> Any:
+    if fields.get("include_ongoing_monitoring") is True and fields.get("save_api_request") is False:
+        return {"error": ["Ongoing monitoring can only be enabled when the API request is saved."]}
     return None
 
 
@@ -44,7 +61,7 @@ def _aml(inputs: CheckInputs) -> dict[str, Any]:
     fields = inputs.fields
     scenario = fields.get("sandbox_scenario") if inputs.sandbox else None
     hit = scenario in {"decline_aml_hit", "review_aml_possible_match"} or (not inputs.sandbox and "Hit" in fields["full_name"])
-    score = _HIT_SCORE if hit else 0
+    score = watchlist.HIT_SCORE if hit else 0
     status = "Approved"
     if score > inputs.number("aml_score_approve_threshold", 80):
         status = "Declined" if score > inputs.number("aml_score_review_threshold", 100) else "In Review"
@@ -54,12 +71,12 @@ def _aml(inputs: CheckInputs) -> dict[str, Any]:
         "status": status,
         "total_hits": int(hit),
         "entity_type": fields.get("entity_type", "person"),
-        "hits": [{"id": "sim-hit", "match_score": 100, "risk_score": _HIT_SCORE, "review_status": "Unreviewed"}] if hit else [],
+        "hits": [watchlist.hit(fields["full_name"])] if hit else [],
         "score": score,
         "screened_data": {name: fields.get(name) for name in ("full_name", "date_of_birth", "nationality", "document_number")},
         "warnings": []
         if status == "Approved"
-        else [warning("AML", "POSSIBLE_MATCH_FOUND", "error" if status == "Declined" else "warning", None)],
+        else [warning("AML", "POSSIBLE_MATCH_FOUND", "error" if status == "Declined" else "warning")],
     }
 
 
@@ -75,15 +92,39 @@ def email_facts(email: str) -> dict[str, Any]:
     return {
         "email": email,
         "is_breached": "breached" in email,
-        "breaches": [{"name": "SimulatedBreach", "domain": email.rpartition("@")[2]}] if "breached" in email else [],
+        "breaches": [_breach(email.rpartition("@")[2])] if "breached" in email else [],
         "is_disposable": "disposable" in email,
         "is_undeliverable": email.endswith(".invalid"),  # RFC 2606: no such domain exists
     }
 
 
+def _breach(domain: str) -> dict[str, Any]:
+    return {
+        "name": "SimulatedBreach",
+        "domain": domain,
+        "breach_date": "2023-06-01",
+        "breach_emails_count": 1_200_000,
+        "description": "A breach that the simulator has made up.",
+        "logo_path": "https://media.example.com/logo.png",
+        "data_classes": ["email_addresses", "passwords"],
+        "is_verified": True,
+    }
+
+
 def _email(inputs: CheckInputs) -> dict[str, Any]:
     facts = email_facts(inputs.fields["email"])
-    return _risk(inputs, facts, bad=facts["is_disposable"], doubtful=facts["is_breached"], feature="EMAIL_VERIFICATION")
+    known = {
+        "deliverable": "low" if facts["is_undeliverable"] else "high",
+        "breach_risk_level": "High" if facts["is_breached"] else "Low",
+        "breach_risk_index": 72 if facts["is_breached"] else 4,
+        "is_recent_breach": facts["is_breached"],
+        "is_frequent_breached": False,
+        "is_disposable": facts["is_disposable"],
+        "is_free_domain": False,
+        "is_breached": facts["is_breached"],
+        "no_of_breaches": len(facts["breaches"]),
+    }
+    return _risk(inputs, facts, known, bad=facts["is_disposable"], doubtful=facts["is_breached"], kind="email")
 
 
 def _phone_error(inputs: CheckInputs) -> Any:
@@ -114,8 +155,18 @@ def phone_facts(number: str) -> dict[str, Any]:
 
 
 def _phone(inputs: CheckInputs) -> dict[str, Any]:
-    facts = phone_facts(inputs.fields["phone_number"])
-    return _risk(inputs, facts, bad=facts["is_disposable"], doubtful=facts["is_virtual"], feature="PHONE")
+    facts = phone_facts(inputs.fields["phone_number"]) | {"verification_method": None}
+    doubtful = facts["is_disposable"] or facts["is_virtual"]
+    known = {
+        "phone_type_risk": "High" if doubtful else "Low",
+        "phone_trust_index": 28 if doubtful else 97,
+        "network_stability_index": 40 if doubtful else 95,
+        "is_disposable": facts["is_disposable"],
+        "is_ported": False,
+        "is_recently_ported": False,
+        "carrier_type": facts["carrier"]["type"],
+    }
+    return _risk(inputs, facts, known, bad=facts["is_disposable"], doubtful=facts["is_virtual"], kind="phone")
 
 
 def _ip_error(inputs: CheckInputs) -> Any:
@@ -136,8 +187,12 @@ def _ip(inputs: CheckInputs) -> dict[str, Any]:
     return {
         "status": "In Review" if datacenter or mismatch else "Approved",
         "ip_address": inputs.fields["ip_address"],
-        "ip_country": "Spain",
-        "ip_country_code": "ES",
+        **located(),
+        "asn_number": 64_500,  # RFC 5398: for documentation
+        "asn_organization": "SIMULATED-TELECOM",
+        "connection_type": "hosting" if datacenter else "broadband",
+        "carrier": None if datacenter else "Simulated Telecom",
+        "proxy_type": "VPN" if datacenter else None,
         "is_vpn_or_tor": datacenter,
         "is_data_center": datacenter,
         "claimed_country": claimed,
@@ -146,15 +201,17 @@ def _ip(inputs: CheckInputs) -> dict[str, Any]:
     }
 
 
-def _risk(inputs: CheckInputs, facts: dict[str, Any], *, bad: bool, doubtful: bool, feature: str) -> dict[str, Any]:
+def _risk(
+    inputs: CheckInputs, facts: dict[str, Any], known: dict[str, Any], *, bad: bool, doubtful: bool, kind: Literal["email", "phone"]
+) -> dict[str, Any]:
     status = "Approved"
     if not inputs.sandbox and (bad or doubtful):
         status = "Declined" if bad else "In Review"
     score = {"Approved": 4.0, "In Review": 58.0}.get(status, 91.0)
-    warnings = [] if status == "Approved" else [warning(feature, "HIGH_RISK", "error" if status == "Declined" else "warning", None)]
-    intelligence = {"score": score, "reason_codes": []}
+    warnings = [] if status == "Approved" else [warning(kind.upper(), "HIGH_RISK", "error" if status == "Declined" else "warning")]
+    intelligence = {"score": score, **known, "reason_codes": []}
     counters: dict[str, Any] = {"verification_attempts": 0, "verified_at": None, "lifecycle": [], "matches": []}
-    return {"status": status, **facts, **counters, "warnings": warnings, "enrichment": intelligence}
+    return {"status": status, **facts, **counters, "warnings": warnings, f"{kind}_intelligence": intelligence, "enrichment": intelligence}
 
 
 CHECKS = (

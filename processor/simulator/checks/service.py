@@ -109,8 +109,8 @@ class CheckService:
         common = {"vendor_data": inputs.fields.get("vendor_data"), "metadata": _metadata(inputs)}
         status = {"status": result["status"]} if check.risk else {}
         body = {"request_id": request_id, **status, check.member: result, **common, "created_at": iso(now)}
-        stored = StoredCheck(check.service, result["status"], {check.array: [{"node_id": None, **result}]})
-        return CheckResponse(200, body, acted=True, credit_count=1, stored=stored if check.risk or _is_saved(inputs) else None)
+        stored = StoredCheck(check.service, result["status"], {check.array: [result]})
+        return CheckResponse(200, body, acted=True, credit_count=1, stored=stored if check.risk or inputs.is_saved else None)
 
 
 def _metadata(inputs: CheckInputs) -> Any:
@@ -122,8 +122,3 @@ def _metadata(inputs: CheckInputs) -> Any:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
         return value
-
-
-def _is_saved(inputs: CheckInputs) -> bool:
-    """Whether the check is kept as a session, which is the default."""
-    return str(inputs.fields.get("save_api_request", "true")).lower() not in {"false", "0"}

@@ -28,7 +28,7 @@ class SandboxEndpoints:
         if (error := scenario_error(slug)) is not None:
             return ApiResponse(400, {"scenario": error})
         if session.status != "Not Started":
-            return ApiResponse(400, {"scenario": ["Scenario can only be armed before the verification starts."]})
+            return ApiResponse(400, ["Scenario can only be armed before the verification starts."])
         self._sessions.arm(session, slug, request.now)
         document = {"session_id": session.session_id, "scenario": slug, "status": session.status}
         return ApiResponse(200, document, session.session_id, acted=True)

@@ -15,7 +15,7 @@ from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandle
 from processor.simulator.report import pdf
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
-from processor.simulator.validation import SUSPENDED, create_error, list_error
+from processor.simulator.validation import SUSPENDED, create_error, delete_error, list_error
 
 _PAGE = 50
 _PAGE_MAX = 200
@@ -95,7 +95,7 @@ class SessionEndpoints:
         if error is not None:
             return ApiResponse(400, error)
         rows: list[Session] = []
-        if request.query.get("session_kind") != "business":
+        if request.query.get("session_kind", "").lower() != "business":
             vendor_data = request.query.get("vendor_data")
             rows = self._sessions.search(request.caller, vendor_data, lambda s: _matches(s, request.query), request.now)
         limit = _number(request.query.get("limit"), _PAGE, _PAGE_MAX)
@@ -111,11 +111,13 @@ class SessionEndpoints:
 
     def _delete(self, request: ApiRequest) -> ApiResponse:
         session = request.target_session
+        if (error := delete_error(request.body)) is not None:
+            return ApiResponse(400, error, session.session_id)
         if session.held:
             return ApiResponse(503, {"detail": "The session could not be deleted. Nothing was deleted; please retry."}, session.session_id)
         self._sessions.delete(session)
         status = self._config.switches.delete_status
-        body = _deletion(session) if status == 200 else None  # noqa: PLR2004 - a switch
+        body = _deletion(session, request.json_body) if status == 200 else None  # noqa: PLR2004 - a switch
         return ApiResponse(status, body, session.session_id, acted=True)
 
     def _delete_many(self, request: ApiRequest) -> ApiResponse:
@@ -135,7 +137,8 @@ class SessionEndpoints:
         for session in chosen:
             if not session.held:
                 self._sessions.delete(session)
-            results.append({**_deletion(session), "status": "failed_retryable" if session.held else "deleted"})
+            outcome = {"face_retention_outcome": "failed_retryable"} if session.held else {}
+            results.append(_deletion(session, body) | outcome)
         status = self._config.switches.delete_status
         return ApiResponse(status, {"results": results} if status == 200 else None, acted=bool(results))  # noqa: PLR2004 - a switch
 
@@ -148,13 +151,23 @@ class SessionEndpoints:
         return ApiResponse(200, pdf(lines), session.session_id, headers=headers, content_type="application/pdf")
 
 
-def _deletion(session: Session) -> dict[str, Any]:
+def _deletion(session: Session, body: dict[str, Any]) -> dict[str, Any]:
+    retained = body.get("retain_face_embeddings") is True
     return {
         "session_id": session.session_id,
         "session_number": session.session_number,
-        "face_retention_outcome": "none" if session.vendor_data is not None else "ineligible_no_vendor_user",
-        "biometric_template_uuid": None,
+        "face_retention_outcome": _retention(session, retain=retained),
+        "biometric_template_uuid": session.session_id if retained and session.vendor_data is not None else None,
     }
+
+
+def _retention(session: Session, *, retain: bool) -> str:
+    """What becomes of the face: there is one once a session is settled."""
+    if session.status not in _REPORTED:
+        return "none"
+    if not retain:
+        return "deleted"
+    return "retained_with_user" if session.vendor_data is not None else "ineligible_no_vendor_user"
 
 
 def _matches(session: Session, query: Mapping[str, str]) -> bool:
@@ -163,6 +176,7 @@ def _matches(session: Session, query: Mapping[str, str]) -> bool:
         ("workflow_id" not in query or session.workflow_id in query["workflow_id"].split(","))
         and ("status" not in query or session.status in query["status"].split(","))
         and ("country" not in query or country_of(session) in query["country"].split(","))
+        and ("api_service" not in query or session.service == query["api_service"])
         and ("session_type" not in query or session_type(session) in query["session_type"].split(","))
         and ("date_from" not in query or created >= query["date_from"])
         and ("date_to" not in query or created <= query["date_to"])
