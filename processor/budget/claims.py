@@ -12,7 +12,7 @@ import itertools
 from processor.budget.call_journal import CallJournal, PriorCalls
 from processor.budget.log_records import Claimed
 from processor.budget.log_writer import LogWriter
-from processor.budget.permits import BudgetClosedError, CallIdentity, Conflict, Duplicate
+from processor.budget.permits import BudgetClosedError, CallIdentity, Conflict, Duplicate, InDoubt
 
 _READ_BACK_S = 30.0  # then it is claimed again: the log may have lost it
 
@@ -33,7 +33,7 @@ class Claims:
         self.withdraw_all()
         self._client = client
 
-    async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | None:
+    async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | InDoubt | None:
         """See ``permits.Budget.claim``.
 
         Raises:
@@ -42,7 +42,7 @@ class Claims:
         while not self._closed:
             prior_calls = await self._send(identity)
             if prior_calls is not None:
-                return Conflict() if prior_calls.conflict else Duplicate() if prior_calls.duplicate else None
+                return _meaning(prior_calls)
         raise BudgetClosedError
 
     async def _send(self, identity: CallIdentity) -> PriorCalls | None:
@@ -78,3 +78,11 @@ class Claims:
         read_back = self._waiting.get(claim_id)
         if read_back is not None and not read_back.done():
             read_back.set_result(answer)
+
+
+def _meaning(prior_calls: PriorCalls) -> Duplicate | Conflict | InDoubt | None:
+    if prior_calls.conflict:
+        return Conflict()
+    if prior_calls.duplicate:
+        return Duplicate()
+    return None if prior_calls.doubt_ms is None else InDoubt(prior_calls.doubt_ms, prior_calls.over_ms)

@@ -183,11 +183,11 @@ class Budget(Protocol):
         """
         ...
 
-    async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | None:
+    async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | InDoubt | None:
         """Note a request that is answered without a call, so that its copies are known. Holds no permit and needs no budget.
 
         Returns:
-            None if no other record has its request id: answer it. ``Duplicate``, ``Conflict``: as for ``acquire``.
+            None if no other record has its request id: answer it. ``Duplicate``, ``Conflict``, ``InDoubt``: as for ``acquire``.
 
         Raises:
             BudgetClosedError: as ``acquire``.

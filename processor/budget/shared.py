@@ -23,7 +23,7 @@ from processor.budget.log import BudgetLog
 from processor.budget.log_reader import LogReader
 from processor.budget.log_records import Alive, Asked, Begun, Claimed, LogRecord, Paused
 from processor.budget.log_writer import LogWriter
-from processor.budget.permits import Acquired, Ask, BudgetClosedError, CallIdentity, Conflict, Duplicate, Ending, Parked, Permit
+from processor.budget.permits import Acquired, Ask, BudgetClosedError, CallIdentity, Conflict, Duplicate, Ending, InDoubt, Parked, Permit
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.reservations import Reservations
 from processor.budget.state import ALIVE_EVERY_S, BudgetState, Rules
@@ -142,7 +142,7 @@ class SharedBudget:
             if answer is not None:
                 return answer
 
-    async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | None:
+    async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | InDoubt | None:
         """See ``permits.Budget.claim``."""
         return await self._claims.claim(identity)
 

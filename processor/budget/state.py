@@ -156,6 +156,11 @@ class BudgetState:
         for window in self.windows.values():
             window.forget(ask_id)
 
+    @property
+    def is_account_held(self) -> bool:
+        """Whether every call is held, because of a fault of the account."""
+        return self.breakers[ACCOUNT].open
+
     def breaker(self, name: str) -> CircuitBreaker:
         """The breaker of an endpoint, or of the account."""
         found = self.breakers.get(name)

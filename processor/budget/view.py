@@ -54,6 +54,11 @@ class BudgetView:
     blocked_for_s: float  # the log was lost: nobody starts a call
     clocks_off_s: Mapping[str, float] = field(default_factory=dict)  # by replica: by how much its clock differs from the brokers'
 
+    @property
+    def is_account_held(self) -> bool:
+        """Whether every call is held, because of a fault of the account."""
+        return any(breaker.name == "account" for breaker in self.breakers)
+
 
 def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], now: float) -> BudgetView:
     """What the state says now.

@@ -56,7 +56,7 @@ def meaning(view: DelayedView, now_ms: int) -> str:
 def _held(reasons: Iterable[str]) -> Iterator[str]:
     for reason in reasons:
         code = read_code(reason)
-        if isinstance(code, ErrorCode) and code.kind in _OPERATORS:
+        if isinstance(code, ErrorCode) and (code.kind in _OPERATORS or code is ErrorCode.WAITS_FOR_ACCOUNT):
             yield f"{reason}: {code.message} `processor retry end REQUEST_ID` ends a request, with a dead letter."
 
 

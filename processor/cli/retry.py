@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,11 +17,13 @@ from processor.cli import render_retry
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import ask_or_fail, fail, login, settings_or_fail, write_json
 from processor.clock import clock_ms
+from processor.contract.codes import ErrorCode
 from processor.contract.schemas import operations as known
 from processor.contract.times import DURATION_FORM, parse_duration
 from processor.monitoring.delayed_view import delayed_view
+from processor.monitoring.factories import BudgetUnreadableError, is_account_held
 from processor.repair.delayed import DelayedProgress, DelayedSelection, select
-from processor.repair.delayed_index import DelayedIndex
+from processor.repair.delayed_index import DelayedIndex, HeldIndex
 from processor.repair.model import DelayedRecord
 from processor.repair.release import follow, publish_releases, releases_of
 from processor.settings import Settings
@@ -48,12 +52,14 @@ def retry_list(
 ) -> None:
     """Show what waits in the delay topics: until when, why, after how many attempts, where.
 
+    While the whole account is held it also shows the requests that wait for it in the processors, as `waits_for_account`.
+
     Exit status: 0, also if nothing waits; 1 if Kafka cannot be asked; 2 if the configuration or an option is wrong.
     """
     settings = settings_or_fail()
-    index, found = _find_delayed(settings, _selection(reason, operation, request_id, due_within, None))
+    indices, found = _find_waiting(settings, _selection(reason, operation, request_id, due_within, None), held=True)
     now_ms = clock_ms()
-    view = delayed_view(found, now_ms, complete=index.complete)
+    view = delayed_view(found, now_ms, complete=indices[0].complete)
     if as_json:
         write_json(render_retry.as_json(view, found[:limit], now_ms))
         return
@@ -63,7 +69,7 @@ def retry_list(
     if len(rows) < len(found):
         typer.echo(f"{len(found) - len(rows)} more are not shown; --limit {len(found)} shows them")
     typer.echo(render_retry.summary(view))
-    typer.echo(render_retry.meaning(view, now_ms) if found or not len(index.records) else _none_selected(index))
+    typer.echo(render_retry.meaning(view, now_ms) if found or not any(len(index.records) for index in indices) else _none_selected(indices))
 
 
 @app.command("release")
@@ -90,18 +96,20 @@ def retry_release(
         fail("--all goes with no filter but --limit; leave one of them out")
     if not everything and not wanted.narrows:
         fail("say what to release: --reason, --operation, --request-id, --due-within, or --all; `processor retry list` shows what waits")
-    index, found = _find_delayed(settings, wanted)
+    if (held := ErrorCode.WAITS_FOR_ACCOUNT) in wanted.reasons:
+        fail(f"--reason {held}: a release does not override it; {held.remedy}, and they go on by themselves")
+    indices, found = _find_waiting(settings, wanted, held=False)
     if not found:
-        typer.echo(_none_selected(index))
+        typer.echo(_none_selected(indices))
         return
-    view = delayed_view(found, clock_ms(), complete=index.complete)
+    view = delayed_view(found, clock_ms(), complete=indices[0].complete)
     typer.echo(f"selected: {render_retry.summary(view)}")
     if dry_run:
         typer.echo(f"nothing was released; the same command without --dry-run releases these {len(found)}")
         return
     if not yes:
         ask_or_fail(f"Start {len(found)} request(s) now?", "nothing was released; --yes releases without asking", _NOT_ALL)
-    progress = _release(settings, index, found, wait)
+    progress = _release(settings, indices, found, wait)
     typer.echo(render_retry.outcome(progress, wait))
     if progress.left:
         raise typer.Exit(_NOT_ALL)
@@ -123,41 +131,52 @@ def retry_end(
     2 if the configuration is wrong.
     """
     settings = settings_or_fail()
-    index, found = _find_delayed(settings, _selection(None, None, request_ids, None, None))
+    indices, found = _find_waiting(settings, _selection(None, None, request_ids, None, None), held=True)
     if absent := sorted(set(request_ids) - {r.request_id for r in found if r.request_id is not None}):
         where = "it is done, at work or unknown: `processor results find` tells"
         fail(f"{render_retry.shown(absent[0])} does not wait ({where}); nothing was ended", _NOT_ALL)
-    typer.echo(f"selected: {render_retry.summary(delayed_view(found, clock_ms(), complete=index.complete))}")
+    typer.echo(f"selected: {render_retry.summary(delayed_view(found, clock_ms(), complete=indices[0].complete))}")
     if dry_run:
         typer.echo(f"nothing was ended; the same command without --dry-run ends these {len(found)}")
         return
     if not yes:
         ask_or_fail(f"End {len(found)} request(s) as failed?", "nothing was ended; --yes ends without asking", _NOT_ALL)
-    progress = _release(settings, index, found, wait, end=True)
+    progress = _release(settings, indices, found, wait, end=True)
     typer.echo(render_retry.outcome(progress, wait))
     if progress.left:
         raise typer.Exit(_NOT_ALL)
 
 
-def _find_delayed(settings: Settings, wanted: DelayedSelection) -> tuple[DelayedIndex, list[DelayedRecord]]:
+def _find_waiting(settings: Settings, wanted: DelayedSelection, *, held: bool) -> tuple[list[DelayedIndex], list[DelayedRecord]]:
+    """What waits in the delay topics; with ``held`` also, behind it, what waits in the processors because the account is held."""
 
-    async def look() -> DelayedIndex:
-        index = DelayedIndex(settings)
+    async def look() -> list[DelayedIndex]:
+        indices = [DelayedIndex(settings)]
+        with suppress(BudgetUnreadableError):  # what waits in the delay topics can be told without it
+            indices += [HeldIndex(settings)] if held and await is_account_held(settings) else []
         try:
-            await index.refresh()
+            for index in indices:
+                await index.refresh()
         finally:
-            await index.close()
-        return index
+            await _close(indices)
+        return indices
 
     try:
         with kafka_or_fail():
-            index = asyncio.run(look())
+            indices = asyncio.run(look())
     except KeyboardInterrupt:
         _interrupted("nothing was done")
-    return index, select(index.records, wanted, clock_ms())
+    return indices, select((record for index in indices for record in index.records), wanted, clock_ms())
 
 
-def _release(settings: Settings, index: DelayedIndex, found: list[DelayedRecord], within_s: float, *, end: bool = False) -> DelayedProgress:
+async def _close(indices: Sequence[DelayedIndex]) -> None:
+    for index in indices:
+        await index.close()
+
+
+def _release(
+    settings: Settings, indices: Sequence[DelayedIndex], found: list[DelayedRecord], within_s: float, *, end: bool = False
+) -> DelayedProgress:
 
     async def release(bar: Progress) -> DelayedProgress:
         task = bar.add_task("done with", total=len(found))
@@ -166,9 +185,9 @@ def _release(settings: Settings, index: DelayedIndex, found: list[DelayedRecord]
             await publish_releases(settings, releases, by=login()[:_BY_MAX], at_ms=clock_ms())
         try:
             with kafka_or_fail("The release is written, but what becomes of it cannot be seen."):
-                return await follow(found, index, within_s, lambda progress: bar.update(task, completed=progress.done))
+                return await follow(found, indices, within_s, lambda progress: bar.update(task, completed=progress.done))
         finally:
-            await index.close()
+            await _close(indices)
 
     try:
         with Progress(console=Console(stderr=True), transient=True) as bar:
@@ -191,9 +210,9 @@ def _selection(
     return DelayedSelection(frozenset(reasons or ()), frozenset(operations or ()), frozenset(request_ids or ()), within_s, limit)
 
 
-def _none_selected(index: DelayedIndex) -> str:
+def _none_selected(indices: Sequence[DelayedIndex]) -> str:
 
-    view = delayed_view(index.records, clock_ms(), complete=index.complete)
+    view = delayed_view((record for index in indices for record in index.records), clock_ms(), complete=indices[0].complete)
     if not view.count:
         return "nothing waits in the delay topics; nothing is to be done"
     more = "" if view.complete else "; not everything was read"

@@ -231,6 +231,13 @@ class ErrorCode(StrEnum):
     KEY_IN_USE = "key_in_use", _WAIT, "an earlier call with the same `Idempotency-Key` is still running at Didit"
     DOUBT_SETTLING = "doubt_settling", _WAIT, "an earlier call may still be under way; it is looked up when it can be no more"
     REDRIVEN = "redriven", _WAIT, "an operator gave the request another round, and its start is not due", "", ()
+    WAITS_FOR_ACCOUNT = (
+        "waits_for_account",
+        _WAIT,
+        "no call leaves because of a fault of the whole account; the request waits in the processor that has read it",
+        "repair what `account_fault` in the log names",
+        (),
+    )
     FOLLOWING = "following", _WAIT, "no error: the session of a verification is polled until the person is done", "", ()
 
     TIMEOUT = "timeout", _FAILURE, "no answer came in time"

@@ -19,9 +19,12 @@ from processor.budget.permits import (
     Budget,
     CallClass,
     CallIdentity,
+    Conflict,
+    Duplicate,
     Ending,
     Fate,
     HealthSignal,
+    InDoubt,
     NoPermit,
     Parked,
     Permit,
@@ -135,6 +138,14 @@ class DiditCaller:
             BudgetClosedError: no call was made.
         """
         return await self._call(call, self._ask(call, job, _class_of(job), _identity(job), settled_ms), job, work)
+
+    async def claim(self, job: Job) -> Duplicate | Conflict | InDoubt | None:
+        """Note a request that ends without a call; what earlier ones mean for it, see ``permits.Budget.claim``.
+
+        Raises:
+            BudgetClosedError: it could not be noted.
+        """
+        return await self._budget.claim(_identity(job))
 
     async def look_up(
         self, call: HttpCall, job: Job, work: Work, *, call_class: CallClass | None = None

@@ -98,7 +98,7 @@ class Engine:
                 return await self._reject(record, decoded, work)
             job = Job(record, decoded.request, decoded.hop)
             if work.ended:
-                return self._end(job)
+                return await self._end(job, work)
             self._warn_once(job)
             if job.hop.session_id is not None and is_polled(job.request.operation):
                 return await self._poll(job, job.hop.session_id, work)
@@ -111,7 +111,7 @@ class Engine:
         if bad.request_id is not None:
             work.before_wait()
             prior = await self._budget.claim(rejected_identity(record, bad, bad.request_id))
-            if prior is not None:
+            if isinstance(prior, Duplicate | Conflict):
                 return self._not_first(record, bad, bad.request_id, prior)
         log.warning("rejected", source=str(record.source), code=bad.error.code)
         return Outputs(self._outputs.rejected(record, bad, self._clock_ms()))
@@ -123,10 +123,21 @@ class Engine:
         _log_conflict(reference, record)
         return Outputs(self._outputs.rejected_conflict(record, bad, self._clock_ms()))
 
-    def _end(self, job: Job) -> Outcome:
-        log.warning("ended_by_hand", reference=_reference(job), code=job.hop.last_error)
+    async def _end(self, job: Job, work: Work) -> Outcome:
+        """End a request by hand, if its id is not another record's. What a former owner may have called is not known to be undone."""
         if job.hop.settled is not None:
             return NothingToPublish("published_before")  # only later finals are looked for
+        if job.hop.session_id is None:  # else its call has an answer
+            reads = first_call(job.request.operation).idempotency is Idempotency.SAFE
+            work.before_wait()
+            match await self._caller.claim(job):
+                case Duplicate() | Conflict() as prior:
+                    return self._without_call(job, prior)
+                case InDoubt(since_ms) if not reads:
+                    job = job.doubting(since_ms)
+                case None if work.history_truncated and not reads and job.hop.doubt_ms is None:
+                    job = job.doubting(job.record.timestamp_ms)
+        log.warning("ended_by_hand", reference=_reference(job), code=job.hop.last_error)
         return Outputs(self._outputs.ended_by_hand(job, self._clock_ms()))
 
     def broken(self, record: Record, reason: str) -> Outputs:

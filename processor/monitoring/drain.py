@@ -42,7 +42,7 @@ def drains(owed: Mapping[str, int], budget: BudgetView) -> tuple[DrainView, ...]
 def _drain_s(calls: int, s: ScopeView, budget: BudgetView) -> float:
     if not calls:
         return 0.0
-    if any(breaker.name == "account" for breaker in budget.breakers):
+    if budget.is_account_held:
         return inf
     at_once = max(0, s.limit - s.used)  # what the present window still gives
     return max(s.paused_for_s, budget.blocked_for_s) + max(0, calls - at_once) * s.window_s / s.limit

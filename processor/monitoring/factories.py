@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from processor.budget.log import LogBrokenError, LogUnavailableError
 from processor.budget.log_snapshot import SnapshotReader
@@ -93,6 +94,23 @@ async def read_budget(settings: Settings) -> BudgetView:
     """
     async with budget_reader(settings) as read_view:
         return await read_view()
+
+
+async def is_account_held(settings: Settings) -> bool:
+    """Whether all calls are held because of a fault of the account. Reads minutes of the budget log: a held account is probed in each.
+
+    Raises:
+        BudgetUnreadableError: if the log cannot be read.
+    """
+    rules = replace(budget_rules(settings), memory_s=0.0)
+    observer = SnapshotReader(KafkaBudgetLog(settings), rules, now_ms=clock_ms)
+    try:
+        state, _ = await observer.read()
+    except (LogUnavailableError, LogBrokenError) as exc:
+        raise BudgetUnreadableError(exc) from exc
+    finally:
+        await observer.close()
+    return state.is_account_held
 
 
 def view_of(budget: SharedBudget) -> BudgetView:

@@ -15,9 +15,10 @@ from processor.monitoring.drain import drains, owed_calls
 from processor.monitoring.group_inspector import GroupInspector
 from processor.monitoring.model import BlockCause, DelayedView, Overview, ReplicaView, Survey
 from processor.repair.dead_letter_index import DeadLetterIndex
-from processor.repair.delayed_index import DelayedIndex
+from processor.repair.delayed_index import DelayedIndex, HeldIndex
+from processor.repair.model import DelayedRecord
 from processor.settings import Settings
-from processor.stream.errors import TopicMissingError
+from processor.stream.errors import KafkaFailedError, TopicMissingError
 from processor.stream.partitions import TopicPartition
 
 ReadBudget = Callable[[], Awaitable[BudgetView]]
@@ -41,6 +42,7 @@ class GroupMonitor:
 
     def __init__(self, settings: Settings, budget: ReadBudget, *, now_ms: Callable[[], int], patient: bool) -> None:
         self.waiting, self.dead_letters = DelayedIndex(settings), DeadLetterIndex(settings)
+        self._held = HeldIndex(settings)
         self._settings, self._budget, self._now_ms = settings, budget, now_ms
         self._unreadable: Standstill[TopicPartition, int] = Standstill()  # of the delay topics
         self._surveyor = GroupInspector(settings, REQUESTABLE, now_ms=now_ms, patient=patient)
@@ -89,6 +91,21 @@ class GroupMonitor:
             survey.blocked,
         )
 
+    async def held(self) -> list[DelayedRecord]:
+        """Requests that wait in the processors, because the whole account is held; none while the budget cannot be read.
+
+        Raises:
+            KafkaFailedError: if they cannot be read.
+        """
+        try:
+            budget = await self._budget()
+        except KafkaFailedError:
+            return []
+        if not budget.is_account_held:
+            return []
+        await self._held.refresh()
+        return list(self._held.records)
+
     async def _refresh_waiting(self, survey: Survey) -> None:
         try:
             await self.waiting.refresh()
@@ -107,4 +124,4 @@ class GroupMonitor:
 
     async def close(self) -> None:
         """Let go of the brokers."""
-        await asyncio.gather(self._surveyor.close(), self.waiting.close(), self.dead_letters.close())
+        await asyncio.gather(self._surveyor.close(), self.waiting.close(), self._held.close(), self.dead_letters.close())

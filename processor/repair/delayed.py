@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from processor.contract.codes import ErrorCode
+from processor.contract.codes import Code, ErrorCode
 from processor.contract.decode import Rejected, decode
 from processor.contract.headers import peek_due_ms
 from processor.contract.records import Record
@@ -54,10 +54,16 @@ class DelayedProgress:
 
 
 class DelayedRecords:
-    """The entries, bounded; whoever feeds it stops reading when there is no room."""
+    """The entries, bounded; whoever feeds it stops reading when there is no room.
 
-    def __init__(self, count_max: int) -> None:
-        self._count_max = count_max
+    Args:
+        count_max: of all partitions.
+        each_max: of one partition; those that come behind are not taken.
+        reason: of all of them, instead of the one that each names itself.
+    """
+
+    def __init__(self, count_max: int, each_max: int | None = None, reason: Code | None = None) -> None:
+        self._count_max, self._each_max, self._reason = count_max, each_max or count_max, reason
         self._entries: dict[RecordPosition, dict[int, DelayedRecord]] = {}
 
     def __len__(self) -> int:
@@ -75,12 +81,21 @@ class DelayedRecords:
         """How many more are taken."""
         return max(0, self._count_max - len(self))
 
+    def is_full(self, position: RecordPosition) -> bool:
+        """Whether no more of a partition is taken."""
+        return len(self._entries.get(position, ())) >= self._each_max
+
     def deliver(self, records: Iterable[Record], done: Finished | None) -> None:
         """Take records of one partition that are not done."""
         for record in records:
             if done is None or not done.holds(record.source.offset):
                 position = (record.source.topic, record.source.partition)
-                self._entries.setdefault(position, {})[record.source.offset] = delayed_record(record)
+                if self.is_full(position):
+                    return
+                found = delayed_record(record)
+                self._entries.setdefault(position, {})[record.source.offset] = (
+                    found if self._reason is None else replace(found, reason=_shared(self._reason))
+                )
 
     def settle(self, done: Mapping[RecordPosition, Finished]) -> None:
         """Drop what has become done."""
@@ -138,10 +153,11 @@ def select(records: Iterable[DelayedRecord], wanted: DelayedSelection, now_ms: i
     return found[: wanted.count_max]
 
 
-def progress_of(named: Sequence[DelayedRecord], records: DelayedRecords) -> DelayedProgress:
+def progress_of(named: Sequence[DelayedRecord], *waiting: DelayedRecords) -> DelayedProgress:
     """What has become of released records, by what waits now."""
-    left = [r for r in named if records.holds((r.topic, r.partition), r.offset)]
+    left = [r for r in named if any(records.holds((r.topic, r.partition), r.offset) for records in waiting)]
     places = {(r.topic, r.partition, r.offset) for r in named}
     gone = {r.first for r in named} - {r.first for r in left}
-    again = Counter(r.reason or FOLLOWING for r in records if r.first in gone and (r.topic, r.partition, r.offset) not in places)
+    others = (r for records in waiting for r in records if (r.topic, r.partition, r.offset) not in places)
+    again = Counter(r.reason or FOLLOWING for r in others if r.first in gone)
     return DelayedProgress(len(named), len(named) - len(left), dict(again.most_common()))

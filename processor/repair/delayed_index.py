@@ -1,10 +1,15 @@
-"""Reads what waits in the delay topics and is not done: the records from the group's commits on, less what the gap maps say."""
+"""Reads what waits and is not done: the records from the group's commits on, less what the gap maps say.
+
+What waits for its time stands in the delay topics. While the whole account is held, requests wait in the memory of the processors that
+have read them: in each partition the first ones that are not done, as many as a lane has at work.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
+from processor.contract.codes import ErrorCode
 from processor.contract.records import Unread
 from processor.repair.delayed import DelayedRecords, RecordPosition
 from processor.settings import Settings
@@ -29,10 +34,10 @@ class DelayedIndex:
 
     def __init__(self, settings: Settings) -> None:
         self.records = DelayedRecords(COUNT_MAX)
+        self._topics = topic_names(settings).inputs[1:]
         self.complete = False
         self.blocks: dict[TopicPartition, Unread] = {}  # partitions that cannot be read on
         self._settings = settings
-        self._topics = topic_names(settings).inputs[1:]
         self._next: dict[TopicPartition, int] = {}
         self._done: dict[RecordPosition, Finished] = {}
         self._reader: PartitionReader | None = None
@@ -109,9 +114,19 @@ class DelayedIndex:
             behind -= self.blocks.keys()
             for tp, batch in batches.items():
                 self.records.deliver(batch, self._done.get((tp.topic, tp.partition)))
+            behind -= {tp for tp in behind if self.records.is_full((tp.topic, tp.partition))}  # read from their floor again each time
             for tp in list(behind):
                 position = reader.position(tp)
                 self._next[tp] = self._next[tp] if position is None else position
                 if self._next[tp] >= ends[tp]:
                     behind.discard(tp)
             await asyncio.sleep(0)  # a full buffer never makes getmany() wait: let others run
+
+
+class HeldIndex(DelayedIndex):
+    """The requests that wait because the whole account is held, while it is: the first of each partition of the requests topic."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.records = DelayedRecords(COUNT_MAX, settings.lanes.work_max, ErrorCode.WAITS_FOR_ACCOUNT)
+        self._topics = topic_names(settings).inputs[:1]

@@ -51,20 +51,25 @@ async def publish_releases(settings: Settings, releases: Sequence[Release], *, b
 
 
 async def follow(
-    named: Sequence[DelayedRecord], index: DelayedIndex, within_s: float, notify: Callable[[DelayedProgress], None]
+    named: Sequence[DelayedRecord], indices: Sequence[DelayedIndex], within_s: float, notify: Callable[[DelayedProgress], None]
 ) -> DelayedProgress:
     """Look until all are done with, for ``within_s`` at most; ``notify`` hears of each look.
 
     Raises:
         KafkaFailedError: if the brokers do not answer.
     """
-    until = time.monotonic() + within_s
+    until, records = time.monotonic() + within_s, [index.records for index in indices]
     while True:
-        await index.refresh()
-        if not progress_of(named, index.records).left:
-            await index.refresh()  # the commits are looked at last: what waits again since the same transaction was not read yet
-        progress = progress_of(named, index.records)
+        await _refresh(indices)
+        if not progress_of(named, *records).left:
+            await _refresh(indices)  # the commits are looked at last: what waits again since the same transaction was not read yet
+        progress = progress_of(named, *records)
         notify(progress)
         if not progress.left or time.monotonic() >= until:
             return progress
         await asyncio.sleep(min(_LOOK_S, max(0.0, until - time.monotonic())))
+
+
+async def _refresh(indices: Sequence[DelayedIndex]) -> None:
+    for index in indices:
+        await index.refresh()

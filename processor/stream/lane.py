@@ -158,6 +158,8 @@ class Lane:
         if self.block is not None and self.block.first in release.offsets:
             self._skip(self.block, max(release.offsets))
             return
+        if release.end:
+            self._end_waiting(set(release.offsets))
         woken = [record for offset in release.offsets if (record := self._delayed.remove(offset)) is not None]
         if woken:
             log.info("released", partition=self._name, count=len(woken), run=release.run_id)
@@ -165,6 +167,11 @@ class Lane:
         for record in woken:
             self._unfollow(record)
         self._start_ready()
+
+    def _end_waiting(self, offsets: Collection[int]) -> None:
+        """Work that waits for its call, e.g. while the account is held, stops, and begins again to be ended."""
+        for work in [work for work in self._work if work.record.source.offset in offsets and not (work.calling or work.ended)]:
+            work.stop()
 
     def _hold(self, block: Unread) -> None:
         self.block = block
@@ -253,6 +260,8 @@ class Lane:
 
     def _ended(self, work: Work) -> None:
         self._work.discard(work)
+        if self.open and work.stopping and work.task is not None and work.task.cancelled():
+            self._ready.appendleft(work.record)  # it was stopped to be ended
         if work.task is not None and not work.task.cancelled() and (error := work.task.exception()) is not None:
             self._on_failed(error)  # the record is neither finished nor at work: only another life takes it up
         if self.open:

@@ -90,7 +90,7 @@ class KafkaOperations:
         index = self._monitor.waiting
         with _translated():
             await index.refresh()
-        records = list(index.records)
+            records = [*index.records, *await self._monitor.held()]
         found = sorted((r for r in records if reason is None or (r.reason or "") == reason), key=lambda r: r.due_ms)
         return ListedWaiting(tuple(found[:WAITING_MAX]), len(found), tuple(sorted({r.reason or "" for r in records})), index.complete)
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from commands import run_command
+from operator_page import OperatorPage
 from rig import Rig, create_request, running
 
 from processor.devkit.kafka_cluster import LocalKafka
@@ -118,3 +119,39 @@ async def test_a_refused_operation_waits_in_sight_and_goes_on_after_the_repair(k
         assert all(ended[f"{stem}-{n}"]["status"] == "succeeded" for stem in ("h", "aml") for n in range(4))
         assert all(ended[f"{stem}-{n}"]["attempts"] == 1 for stem in ("h", "aml") for n in range(4)), "no attempt burnt"
         assert len(await rig.records("dead-letters")) == 3, "nothing else was dead-lettered for what the account lacks"
+
+
+async def test_what_an_account_fault_holds_is_seen_is_ended_by_hand_and_goes_on_after_it(kafka: LocalKafka, tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text("old-key")
+    options = ("--switches", '{"auth_status":401}')
+    async with running(kafka, tmp_path, partitions=1, simulator_options=options, LANES__WORK_MAX="10") as rig:
+        del rig.environment["VP_DIDIT__API_KEY"]
+        rig.environment["VP_DIDIT__API_KEY_FILE"] = str(key_file)
+        (a,) = await rig.start("a")
+        await rig.publish([create_request(n) for n in range(12)])
+        await asyncio.to_thread(a.wait_event, "account_fault")
+        listed, refused = await asyncio.gather(
+            run_command(rig.environment, "retry", "list", "--json"),
+            run_command(rig.environment, "retry", "release", "--reason", "waits_for_account", "--yes"),
+        )
+        found = orjson.loads(listed.out)
+        assert found["by_reason"] == {"waits_for_account": 10}, "those that the processor has taken up; two stand behind them"
+        assert [r["request_id"] for r in found["records"]] == [f"r-{n:06d}" for n in range(10)]
+        assert (refused.status, "a release does not override it" in refused.err) == (2, True)
+        page = await asyncio.to_thread(OperatorPage(a).get, "/waiting?reason=waits_for_account")
+        assert "r-000009" in page
+        ended, told = await asyncio.gather(
+            run_command(rig.environment, "retry", "end", "r-000003", "--yes"), run_command(rig.environment, "retry", "list")
+        )
+        assert (ended.status, "waits_for_account: no call leaves because of a fault of the whole account" in told.text) == (0, True), (
+            ended.err
+        )
+        await rig.wait_finals(1)
+        assert [(f["request_id"], f["status"], f["error"]["code"]) for f in rig.finals] == [("r-000003", "failed", "ended_by_hand")]
+        key_file.write_text("sim-key")
+        await rig.wait_finals(12, within_s=15)
+        await rig.read_rest()
+        assert sum(f["status"] == "succeeded" and f["attempts"] == 1 for f in rig.finals) == 11
+        assert (rig.watch.seen.retries, len(await rig.records("dead-letters"))) == ([], 1), "no record was moved, none is dead but that one"
+        assert not list(a.events("life_failed"))

@@ -10,7 +10,7 @@ from memory_log import MemoryTopic
 from test_budget_shared import MARK, ask, scene, virtual
 
 from processor.budget.log_records import Claimed, decode, encode
-from processor.budget.permits import BudgetClosedError, Conflict, Duplicate
+from processor.budget.permits import BudgetClosedError, Conflict, Duplicate, InDoubt
 
 COPY = replace(MARK, first="copy", offset=6)
 
@@ -40,6 +40,7 @@ async def test_a_call_comes_before_a_claim_and_a_newcomer_reads_both_back() -> N
     async with scene(topic) as s:
         await s.permit(ask(identity=MARK))
         assert await s.budget.claim(COPY) == Duplicate()
+        assert isinstance(await s.budget.claim(MARK), InDoubt), "the record itself, whose call may have been made"
         assert await s.budget.claim(replace(MARK, request="claimed")) is None
     async with scene(topic) as s:
         assert await s.budget.claim(COPY) == Duplicate()

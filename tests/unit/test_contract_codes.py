@@ -22,6 +22,7 @@ PUBLISHED = """
     file_not_allowed file_missing file_empty file_too_large file_type file_unavailable
     timeout reset connect_failed server_timeout unreadable_answer key_conflict lookup_refused
     throttled scope_paused queue_full phone_attempts import_running sandbox_quota cooldown key_in_use doubt_settling redriven following
+    waits_for_account
     vendor_data_blocked session_not_settled already_shared services_failed already_exists
     session_expired session_abandoned not_settled_in_time deadline_passed call_unanswered request_id_reused redirected output_too_large
     internal_error

@@ -101,7 +101,7 @@ class OpenBudget:
         self.refusals, self.down = list(refusals), down
         self.held: set[str] = set()
         self.claims: list[CallIdentity] = []
-        self.prior: Duplicate | Conflict | None = None  # what a claim is told
+        self.prior: Duplicate | Conflict | InDoubt | None = None  # what a claim is told
         self.start_by = inf
 
     @property
@@ -118,7 +118,7 @@ class OpenBudget:
         self.held.add(str(len(self.asks)))
         return Permit(str(len(self.asks)), ask, start_by=self.start_by)
 
-    async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | None:
+    async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | InDoubt | None:
         self.claims.append(identity)
         return self.prior
 
@@ -531,7 +531,33 @@ def test_a_request_that_is_ended_by_hand_makes_no_call(doubt_ms: int | None, sta
     assert kinds(outputs) == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
     result = final(outputs)
     assert (result["status"], result["error"]["type"], result["error"]["code"]) == (status, kind, "ended_by_hand")
+    assert (api.calls, budget.asks, len(budget.claims)) == ([], [], 1)
+
+
+@pytest.mark.parametrize(
+    ("operation", "prior", "truncated", "ends"),
+    [
+        ("session.create", Duplicate(), False, None),  # the other record of this id has its own end
+        ("session.create", Conflict(), False, ("conflict", "conflict")),
+        ("session.create", InDoubt(NOW - 500, NOW), False, ("in_doubt", "ended_by_hand")),
+        ("session.create", None, True, ("in_doubt", "ended_by_hand")),
+        ("session.decision", InDoubt(NOW - 500, NOW), True, ("failed", "ended_by_hand")),  # it only reads
+    ],
+)
+def test_a_request_that_is_ended_before_its_call_is_asked_for_is_judged_by_what_others_did(
+    operation: str, prior: Any, truncated: bool, ends: tuple[str, str] | None
+) -> None:
+    api, budget = FakeApi(), OpenBudget()
+    budget.prior = prior
+    rec = record(operation=operation)
+    engine = Engine(load_settings(), api, Shelf(), budget, clock_ms=lambda: NOW, draw=lambda: 0.5)
+    outcome = asyncio.run(engine.handle(rec, Work(rec, ended=True, history_truncated=truncated)))
     assert (api.calls, budget.asks) == ([], [])
+    if ends is None:
+        assert outcome == NothingToPublish("duplicate")
+        return
+    result = final(records(outcome))
+    assert (result["status"], result["error"]["code"] if ends[0] != "conflict" else "conflict") == ends
 
 
 def test_a_deadline_that_has_passed_makes_no_call() -> None:

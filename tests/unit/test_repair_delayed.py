@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from processor.cli.render_retry import as_json, as_table, meaning, outcome, shown, summary
+from processor.contract.codes import ErrorCode
 from processor.contract.headers import hop_headers
 from processor.contract.records import Headers, Hop, Record, Source
 from processor.monitoring.delayed_view import delayed_view
@@ -78,6 +79,18 @@ def test_entries_are_bounded_and_leave_when_they_are_done() -> None:
     assert records.room == 3
 
 
+def test_of_what_the_account_holds_the_first_of_each_partition_are_taken() -> None:
+    records = DelayedRecords(100, 2, ErrorCode.WAITS_FOR_ACCOUNT)
+    here = ("v.retry.10m", 2)
+    records.deliver([raw(AML, offset=n) for n in range(5)], Finished(1))
+    assert ([r.offset for r in records], records.is_full(here)) == ([1, 2], True)
+    assert {(r.reason, r.due_ms) for r in records} == {("waits_for_account", NOW)}
+    records.settle({here: Finished(2)})
+    assert not records.is_full(here)
+    records.deliver([raw(AML, offset=n) for n in range(5)], Finished(2))  # they are read from their floor again
+    assert [r.offset for r in records] == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("wanted", "offsets"),
     [
@@ -126,6 +139,9 @@ def test_progress_tells_done_from_waiting_again() -> None:
     records.deliver([raw(AML, headers, offset=90 + n) for n, headers in enumerate(again)], None)
     found = progress_of(named, records)
     assert (found.named, found.done, found.left, found.delayed_again) == (4, 3, 1, {"http_503": 1})
+    also = DelayedRecords(10)
+    also.deliver([raw(AML, hop_headers(Hop(Source("v.requests", 0, 2), NOW, hop=1, due_ms=NOW)), offset=2)], None)
+    assert (progress_of(named, records, also).done, progress_of(named, records, also).delayed_again) == (2, {"http_503": 1})
     told = outcome(found, 30.0)
     assert told.startswith("3 of 4 are done with after 30 s. Of these, 1 were put off and wait again: http_503 1 (`processor retry list`).")
     assert "The other 1 are at work" in told

@@ -397,6 +397,34 @@ async def test_a_released_follower_is_not_woken_again_by_its_event() -> None:
     assert not scene.lane._following  # noqa: SLF001 - memory of what is woken is seen nowhere else
 
 
+async def test_what_waits_at_work_begins_again_to_be_ended_and_a_call_under_way_goes_on() -> None:
+    """As while the account is held: nothing of it stands in a delay topic."""
+    scene = Scene(work_max=2)
+    scene.handler.calling = {1}
+    scene.lane.deliver([record(n) for n in range(4)])
+    await scene.turn()
+
+    def at_work() -> dict[int, bool]:
+        return {work.record.source.offset: work.ended for work in scene.lane._work}  # noqa: SLF001 - what a handler is told
+
+    scene.hints.releases.note_release(release(0, 1), NOW)
+    await scene.turn()
+    assert at_work() == {0: False, 1: False}, "to release what is at work does nothing"
+    scene.hints.releases.note_release(replace(release(0, 1, 3), end=True), NOW)
+    await scene.turn()
+    assert at_work() == {0: True, 1: False}, "it begins again in its own place"
+    waiter = scene.handler.at_work[0]
+    scene.hints.releases.note_release(replace(release(0), end=True), NOW)
+    await scene.turn()
+    assert scene.handler.at_work[0] is waiter, "and is not begun a third time"
+    for offset in (0, 1):
+        scene.handler.at_work[offset].set_result(DONE)
+    await scene.turn()
+    assert at_work() == {2: False, 3: True}, "one that was named before it began is ended when it begins"
+    assert not scene.failures
+    await _stop(scene)
+
+
 async def test_a_lane_that_has_stopped_is_told_of_no_release() -> None:
     scene = Scene()
     scene.lane.deliver([record(0, NOW + 60_000)])
