@@ -168,8 +168,7 @@ def faults_of_answer(operation: Operation, status: int, body: Any) -> list[str]:
     schema = answer.get("content", {}).get("application/json", {}).get("schema")
     if schema is None:
         return []
-    validator = jsonschema_rs.Draft4Validator(as_json_schema(schema))
-    return [f"{operation.name} {status}: {error.message}" for error in validator.iter_errors(body)]
+    return [f"{operation.name} {status}: {error.message}" for error in _validator(schema).iter_errors(body)]
 
 
 def as_json_schema(node: Any) -> Any:
@@ -185,7 +184,7 @@ def as_json_schema(node: Any) -> Any:
         found["properties"] = {name: as_json_schema(one) for name, one in node["properties"].items()}
     if not node.get("nullable"):
         return found
-    if "type" not in found:
+    if "type" not in found or {"oneOf", "anyOf", "allOf"} & set(found):
         return {"anyOf": [found, {"type": "null"}]}
     return found | {"type": [found["type"], "null"]} | ({"enum": [*found["enum"], None]} if "enum" in found else {})
 
