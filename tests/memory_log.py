@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ class MemoryTopic:
     begin: int = 0
     skew_s: float = 0.0
     delay_s: Callable[[], float] = lambda: 0.0
+    _hole: int = 0
     refuses: int = 0  # appends that fail from now on
     doubles: Callable[[], bool] = lambda: False  # whether a producer's retry writes a record twice
     appended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -29,13 +31,18 @@ class MemoryTopic:
 
     def put(self, value: bytes | None) -> Appended:
         stamp_ms = int((asyncio.get_running_loop().time() + self.skew_s) * 1000)
-        self.entries.append(Entry(self.end, stamp_ms, value))
+        self.entries.append(Entry(self.end + self._hole, stamp_ms, value))
+        self._hole = 0
         self.appended.set()
         self.appended = asyncio.Event()
         return Appended(self.entries[-1].offset, stamp_ms)
 
     def purge(self) -> None:
         self.begin, self.entries = self.end, []
+
+    def skip(self, count: int) -> None:
+        """The next record lies so many offsets further, as behind records of a transaction."""
+        self._hole += count
 
     def recreate(self) -> None:
         self.begin, self.entries = 0, []
@@ -93,9 +100,9 @@ class MemoryLog:
                 return []
         if not topic.begin <= self.position <= topic.end:
             raise LogBrokenError("out of range")
-        first = self.position - topic.begin
+        first = bisect_left(topic.entries, self.position, key=lambda entry: entry.offset)
         found = topic.entries[first : first + _BATCH]
-        self.position += len(found)
+        self.position = found[-1].offset + 1 if found else self.position
         return found
 
     async def section(self, start: int, stop: int) -> AsyncIterator[list[Entry]]:

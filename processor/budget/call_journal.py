@@ -205,6 +205,7 @@ class CallJournal:
         self._claims: OrderedDict[str, JournaledCall] = OrderedDict()  # the first of each request, oldest first
         self.finished = FinishedRecords()
         self.floor = 0  # asks from this offset on are remembered
+        self.whole_from = 0  # records before this offset are missing in the log
         self.replayed_calls: dict[str, ReplayedCalls] = {}
         self.replaying: set[str] = set()  # lanes whose older records are being read
 

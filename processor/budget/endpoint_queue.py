@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiolimiter import AsyncLimiter
@@ -82,6 +83,12 @@ class EndpointQueue:
             if waiter.done() and not waiter.cancelled() and isinstance(turn := waiter.result(), Turn):
                 self.give_back(turn)  # it came in the very turn of the loop in which the wait was cancelled
             raise
+
+    async def wait_change(self, within_s: float) -> None:
+        """Wait for a change; no longer than so many seconds while somebody waits, as a pause may be over, or a probe due."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s if self.waiters else None):
+                await self.changed.wait()
 
     def open_turn(self, turn: Turn) -> Turn:
         """Count a turn as outstanding."""

@@ -27,6 +27,7 @@ class LaneHistory:
         writer: sends records to it.
         joined: set while the log is read to its end and has a name.
         state: what the log says now.
+        on_other_log: called when a lane's commit was made under another log than this one.
         clock: seconds.
     """
 
@@ -37,10 +38,11 @@ class LaneHistory:
         writer: LogWriter,
         joined: asyncio.Event,
         state: Callable[[], BudgetState],
+        on_other_log: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._log, self._reader, self._writer, self._joined = budget_log, reader, writer, joined
-        self._state, self._clock = state, clock
+        self._state, self._on_other_log, self._clock = state, on_other_log, clock
         self._untold: dict[str, LaneDone] = {}  # by lane
         self._told_at: dict[str, float] = {}
         self._position = EVERYTHING  # while the log is not followed: as it was last
@@ -62,15 +64,17 @@ class LaneHistory:
         known = since is None or since == EVERYTHING or since.log == name
         offset = read_to if since is None else since.offset if known else 0
         journal = self._state().journal
-        reaches, replayed = await replay_lane(self._log, journal, lane, offset, read_to, unfinished)
+        whole_from, replayed = await replay_lane(self._log, journal, lane, offset, read_to, unfinished)
         finished, doubtful = replayed.sort_out(journal.is_finished)
         first_calls = {record: LogPosition(name, at) for record, at in replayed.first_calls().items()}
-        return LaneCalls(0 if known and reaches else await self._begin_ms(), first_calls, finished, doubtful)
+        if not known:
+            self._on_other_log()
+        reaches = known and whole_from <= offset <= read_to
+        return LaneCalls(0 if reaches else await self._stamp_ms(whole_from), first_calls, finished, doubtful)
 
-    async def _begin_ms(self) -> int:
-        """When the first record that the log holds was appended, epoch ms."""
-        begin = await self._log.begin()
-        async for entries in self._log.section(begin, begin + 1):
+    async def _stamp_ms(self, offset: int) -> int:
+        """When the record at an offset was appended, epoch ms."""
+        async for entries in self._log.section(offset, offset + 1):
             for entry in entries:
                 return entry.stamp_ms
         return _NEVER_MS

@@ -30,6 +30,10 @@ class LogListener(Protocol):
         """A record, in order. ``at``: when it was received, own clock."""
         ...
 
+    def missing(self, offset: int, at: float) -> None:
+        """Records before an offset are missing, in the past that is read back; the next one was received at ``at``, own clock."""
+        ...
+
     def joined(self, start: int, open_at: float) -> None:
         """All of the past is read, from offset ``start`` on. Calls may start at ``open_at``, own clock."""
         ...
@@ -51,6 +55,7 @@ class LogReader:
         self.next = 0  # everything before this offset has been applied
         self.malformed_count = 0
         self.heard_at = clock()  # when the log last gave something
+        self.begun_at = float("-inf")  # when the log was begun, own clock, if that was within what was read back
         self._silent = 0  # reads in a row that brought nothing
 
     async def run(self) -> None:
@@ -100,6 +105,7 @@ class LogReader:
         first_at = await self._replay(start, hello, acked)
         # a log that does not reach back: calls that nobody remembers may still count, so listen for one horizon first
         covered = by_time > begin or (trusted and begin == 0)
+        self.begun_at = first_at if by_time <= begin else float("-inf")
         self._listener.joined(start, acked if covered else first_at + self._rules.horizon_s)
         log.info("budget_joined", replayed=hello.offset + 1 - start, waits=not covered)
 
@@ -111,9 +117,19 @@ class LogReader:
                 at = self._clock()
                 if entry.offset <= hello.offset:
                     at = min(acked, acked - (hello.stamp_ms - entry.stamp_ms) / 1000 + self._rules.skew_s)
-                first_at = at if entry.offset == start else first_at
+                first_at = at if self.next == start else first_at
+                if entry.offset > self.next:
+                    self._pass_over(entry.offset, at)
                 self._apply_entry(entry, at)
         return first_at
+
+    def _pass_over(self, offset: int, at: float) -> None:
+        """Records are missing in the past. Whoever followed the log then has held all calls; to do so at each joining would never end."""
+        log.warning(
+            "budget_log_incomplete", first=self.next, missing=offset - self.next, hint="something else writes to it, or it was restored"
+        )
+        self._listener.missing(offset, at)
+        self.next = offset
 
     def _apply_entry(self, entry: Entry, at: float) -> None:
         if entry.offset != self.next:

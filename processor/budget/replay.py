@@ -11,10 +11,10 @@ from processor.budget.log_records import Asked, Begun, Ended, LaneDone, decode
 
 async def replay_lane(
     budget_log: BudgetLog, journal: CallJournal, lane: str, since_offset: int, read_to: int, unfinished: Callable[[int], bool]
-) -> tuple[bool, ReplayedCalls]:
+) -> tuple[int, ReplayedCalls]:
     """Make the journal know every call of a lane from an offset on.
 
-    Returns whether the log still reaches back so far, and what it says.
+    Returns from which offset on the log is whole, and what it says.
 
     Args:
         budget_log: the log.
@@ -28,15 +28,19 @@ async def replay_lane(
         LogUnavailableError: if the log cannot be read.
     """
     begin = await budget_log.begin()
-    reaches = begin <= since_offset <= read_to
+    whole_from = max(begin, journal.whole_from)
     replayed = journal.replay(lane, since_offset if since_offset <= read_to else 0, unfinished)
     start = max(begin, replayed.since_offset)
     if start >= journal.floor:
-        return reaches, replayed
+        return whole_from, replayed
     journal.replaying.add(lane)
+    following = start
     try:
         async for entries in budget_log.section(start, read_to):
             for entry in entries:
+                if entry.offset > following:
+                    whole_from = max(whole_from, entry.offset)
+                following = entry.offset + 1
                 record = decode(entry.value)
                 if isinstance(record, Asked) and record.identity is not None:
                     replayed.add(record.id, JournaledCall.asked(record, record.identity, entry.offset, float("-inf"), entry.stamp_ms))
@@ -49,4 +53,4 @@ async def replay_lane(
     finally:
         journal.replaying.discard(lane)
         replayed.replay_done()
-    return reaches, replayed
+    return whole_from, replayed

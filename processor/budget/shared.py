@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -88,7 +87,7 @@ class SharedBudget:
         self._timer: asyncio.TimerHandle | None = None  # for ``_start_ready``
         self._timer_at = 0.0  # when it is due; uvloop's handle of a timer that is due at once does not say
         self._tasks: set[asyncio.Task[None]] = set()
-        self.history = LaneHistory(budget_log, self._reader, self._writer, self._joined, lambda: self.state, clock)
+        self.history = LaneHistory(budget_log, self._reader, self._writer, self._joined, lambda: self.state, self._hold_new, clock)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # a task of ours has raised
 
     @property
@@ -216,13 +215,15 @@ class SharedBudget:
             case _:
                 pass
 
+    def missing(self, offset: int, at: float) -> None:
+        """See ``log_reader.LogListener.missing``."""
+        self.state.miss(offset, at)
+
     def joined(self, start: int, open_at: float) -> None:
         """See ``log_reader.LogListener.joined``."""
-        self.state.journal.floor = max(start, self.state.journal.floor)
+        self.state.read_back_from(start)
         self._reservations.open_at = open_at
         self._reading = True
-        if start > 0:
-            self.state.trust_hearsay()
         if not self.state.log_name:  # a new log; of several names that are given it at once the first one counts
             self._writer.post(self._alive(lost=False, log_name=uuid.uuid4().hex[:8]), for_s=_NAMING_S)
         self.caught_up()
@@ -243,6 +244,16 @@ class SharedBudget:
         self._reservations.open_at = float("inf")
         self._reservations.withdraw_all()
         self._claims.withdraw_all()
+
+    def _hold_new(self) -> None:
+        """A lane comes from another log: what was called under that one is not in ours, and may count until all of it is over."""
+        until = self._reader.begun_at + self._rules.horizon_s
+        if until > max(self._clock(), self._reservations.open_at, self.state.blocked_until):
+            log.critical(
+                "budget_log_replaced", wait_s=round(until - self._clock(), 1), hint="no call starts until those of before are over"
+            )
+            self._reservations.open_at = until
+            self._writer.post(self._alive(lost=True))
 
     # ---- from the queue to the log
 
@@ -294,9 +305,7 @@ class SharedBudget:
         while not self._closed:
             queue.changed.clear()
             if not queue.waiters or not self._askable(queue):
-                with suppress(TimeoutError):  # a pause may be over, or a probe due
-                    async with asyncio.timeout(_DISPATCH_S if queue.waiters else None):
-                        await queue.changed.wait()
+                await queue.wait_change(_DISPATCH_S)
                 continue
             await queue.pace()
             if self._askable(queue):

@@ -131,9 +131,16 @@ class BudgetState:
                 return self._alive(record, offset, at)
         return False
 
-    def trust_hearsay(self) -> None:
-        """The log was not read from its beginning on, so those who named it may have joined before."""
-        self.log_name = self.log_name or self._hearsay_name
+    def miss(self, offset: int, at: float) -> None:
+        """Records before an offset are missing; the next one was received at ``at``."""
+        self.blocked_until = max(self.blocked_until, at + self.rules.horizon_s)
+        self.journal.whole_from = offset
+
+    def read_back_from(self, start: int) -> None:
+        """All of the past is read, from an offset on. If not from the first one, those who named the log may have joined before."""
+        self.journal.floor = max(start, self.journal.floor)
+        if start > 0:
+            self.log_name = self.log_name or self._hearsay_name
 
     def start_at(self, asked: Asked, now: float) -> float:
         """``now`` or less: this own, placed ask may start. Otherwise when to look again, or ``inf`` for not without a new record."""

@@ -215,8 +215,8 @@ async def _recall(since: int, *, purge: bool = False, floor: int = 100) -> tuple
     if purge:
         topic.begin, topic.entries = 8, topic.entries[8:]
     journal.floor = floor
-    reaches, replayed = await replay_lane(log, journal, "t[0]", since, topic.end, lambda offset: offset != 9)
-    return reaches, replayed.first_calls(), journal, log
+    whole_from, replayed = await replay_lane(log, journal, "t[0]", since, topic.end, lambda offset: offset != 9)
+    return whole_from <= since <= topic.end, replayed.first_calls(), journal, log
 
 
 def test_older_records_are_read_back_for_the_lane_alone() -> None:
@@ -234,6 +234,20 @@ def test_nothing_is_read_back_that_the_memory_holds() -> None:
 def test_a_log_that_does_not_reach_back_says_so() -> None:
     reaches, first_calls, _, _ = run_virtual(_recall(0, purge=True))
     assert (reaches, first_calls) == (False, {6: 12})
+
+
+def test_a_hole_in_the_log_is_no_whole_memory() -> None:
+    async def recall(since: int) -> int:
+        topic = MemoryTopic()
+        for n in range(10):
+            identity = CallIdentity(f"r{n}", "c", f"f{n}", "t[0]", n)
+            topic.put(encode(Asked(f"x{n}", ("a",), 90.0, "op", identity=identity)))
+        del topic.entries[4:6]
+        journal = CallJournal(3600.0)
+        journal.floor = 100
+        return (await replay_lane(MemoryLog(topic), journal, "t[0]", since, topic.end, lambda _: True))[0]
+
+    assert [run_virtual(recall(since)) for since in (0, 3, 6, 8)] == [6, 6, 0, 0]
 
 
 def test_a_position_beyond_the_end_belongs_to_another_log() -> None:

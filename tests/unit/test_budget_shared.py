@@ -284,6 +284,44 @@ async def test_a_purged_log_makes_a_newcomer_wait() -> None:
 
 
 @virtual
+async def test_a_hole_in_the_log_holds_calls_for_a_horizon_and_not_at_each_joining() -> None:
+    topic, loop = MemoryTopic(), asyncio.get_running_loop()
+    async with scene(topic) as s:
+        await s.permit(ask(identity=MARK))
+        await asyncio.sleep(30)
+        position = s.budget.history.position()
+        topic.skip(3)
+        began = loop.time()
+        await asyncio.sleep(12)  # until a sign of life shows it
+        await s.permit(ask())
+        assert RULES.horizon_s <= loop.time() - began < RULES.horizon_s + 60
+        await asyncio.sleep(1000)
+    async with scene(topic) as newcomer:  # it reads the hole back
+        began = loop.time()
+        await newcomer.permit(ask())
+        assert loop.time() - began < 5
+        found = await newcomer.budget.history.replay_lane("t[0]", position, lambda _: True)
+        assert found.since_ms > 0, "calls may be noted in what is missing"
+
+
+@virtual
+async def test_calls_wait_when_the_log_is_another_than_that_of_the_commits() -> None:
+    topic, loop = MemoryTopic(), asyncio.get_running_loop()
+    async with scene(topic) as s:
+        other = LogPosition("0badcafe", 70)
+        await s.budget.history.replay_lane("t[0]", other, lambda _: True)
+        began = loop.time()
+        async with scene(topic) as second:
+            await second.permit(ask())
+            assert RULES.horizon_s - 5 <= loop.time() - began <= RULES.horizon_s + 60, "on all replicas"
+        await s.permit(ask())
+        began = loop.time()
+        await s.budget.history.replay_lane("t[1]", other, lambda _: True)
+        await s.permit(ask())
+        assert loop.time() - began < 5, "the log is older than a horizon by now"
+
+
+@virtual
 async def test_a_newcomer_knows_what_was_called_before_and_cannot_burst() -> None:
     topic = MemoryTopic()
     async with scene(topic) as s:
