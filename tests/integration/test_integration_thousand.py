@@ -151,7 +151,8 @@ async def test_a_thousand_mixed_checks_end_right_whatever_breaks(kafka: LocalKaf
     asked = {f"m-{n:06d}": mixed(n, draw, tmp_path) for n in range(COUNT)}
     faults = {"rates": DOUBTFUL | HARMLESS, "retry_after_s": 1, "latency_s": {"median": 0.02, "sigma": 0.5, "max": 0.5}}
     options = ["--limits", json.dumps(CHECK_LIMITS), "--faults", json.dumps(faults), "--seed", "13"]
-    variables = {"BUDGET__LIMITS": json.dumps(CHECK_LIMITS), "FILES__ROOTS": json.dumps([str(tmp_path)])}
+    files = {"FILES__ROOTS": json.dumps([str(tmp_path)]), "FILES__FETCH_S": "3"}  # a doubt lasts for as long as its call may take
+    variables = {"BUDGET__LIMITS": json.dumps(CHECK_LIMITS), **files}
     async with running(kafka, tmp_path, simulator_options=options, more=variables) as rig:
         await rig.start("a", "b")
         await rig.publish([(name.encode(), record(name, operation, given)) for name, (operation, _, given) in asked.items()])
