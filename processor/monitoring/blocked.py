@@ -93,5 +93,6 @@ def unreadable(
     """Partitions with a batch that nobody can read on behind: one look is enough."""
     seen_s = stood.note({tp: unread.first for tp, unread in found.items()}, now_s)
     return tuple(
-        BlockedPartition(tp.topic, tp.partition, BlockCause.UNREADABLE_BATCH, unread.first, 0, seen_s[tp]) for tp, unread in found.items()
+        BlockedPartition(tp.topic, tp.partition, BlockCause.UNREADABLE_BATCH, unread.first, 0, seen_s[tp])
+        for tp, unread in sorted(found.items(), key=lambda item: item[0])
     )

@@ -23,6 +23,7 @@ from processor.stream.topics import topic_names
 _ANSWER_S = 15.0
 _SAMPLE_MAX = 200  # records of a partition, from the oldest unfinished one on
 _SAMPLE_S = 3.0
+_SILENT_S = 8.0  # a patient look waits so long where a broker gives nothing although there is more: that is told after 5 s
 _AGAIN_S = 0.5  # between two looks at what may be blocked
 _OPERATION = re.compile(rb'"operation"\s*:\s*"([a-z_.]{1,64})"')
 
@@ -105,7 +106,7 @@ class GroupInspector:
         requests = {tp: n for tp, n in left.items() if n and tp.topic == self._names.requests}
         idle_s = self._idle.note({tp: ends[tp] - n for tp, n in requests.items()}, time.monotonic())
         blocks: dict[TopicPartition, Unread] = {}
-        asked_for = await self._sample(reader, requests, done, blocks)
+        asked_for = await self._sample(reader, requests, done, ends, blocks)
         views = tuple(
             PartitionView(tp.topic, tp.partition, done[tp].floor, ends[tp], left[tp], group.owners.get(tp), idle_s.get(tp, 0.0))
             for tp in partitions
@@ -145,6 +146,7 @@ class GroupInspector:
         reader: PartitionReader,
         left: Mapping[TopicPartition, int],
         done: Mapping[TopicPartition, Finished],
+        ends: Mapping[TopicPartition, int],
         blocks: dict[TopicPartition, Unread],
     ) -> Mapping[str, float]:
         """What the unfinished requests ask for: the oldest of each partition are read, and stand for the rest of it.
@@ -155,14 +157,17 @@ class GroupInspector:
             return {}
         reader.assign({tp: done[tp].floor for tp in left})
         seen: dict[TopicPartition, Counter[str]] = {tp: Counter() for tp in left}
-        until = time.monotonic() + _SAMPLE_S
+        began = time.monotonic()
+        until = began + _SAMPLE_S
         while time.monotonic() < until and (
             more := [tp for tp in left if tp not in blocks and seen[tp].total() < min(_SAMPLE_MAX, left[tp])]
         ):
             known = len(blocks)
             batches = await reader.poll(*more, wait_ms=300, records_max=_SAMPLE_MAX, blocks=blocks)
             if not batches and len(blocks) == known:
-                break  # the rest is markers
+                if not self._patient or all((reader.position(tp) or 0) >= ends[tp] for tp in more):
+                    break  # the rest is markers
+                until = began + _SILENT_S
             for tp, batch in batches.items():
                 seen[tp].update(self._operation(r.value) for r in batch if not done[tp].holds(r.source.offset))
         reader.pause(*left)  # between two surveys nothing is fetched; unsubscribe() would end aiokafka's coordinator

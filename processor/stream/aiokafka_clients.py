@@ -23,7 +23,9 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import create_conn
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.api import Response
 
+from processor.stream.aiokafka_answers import FetchAnswers
 from processor.stream.aiokafka_metadata import AskingRequest
 from processor.stream.aiokafka_records import BoundedMemoryRecords
 from processor.stream.aiokafka_results import BoundedFetchResult, OpenBatches
@@ -34,6 +36,7 @@ _FAILED: ContextVar[list[Exception]] = ContextVar("failed_connections")
 _QUIET = logging.getLogger(f"{__name__}.bootstrap")  # the error that is raised says what aiokafka would log
 _QUIET.setLevel(logging.CRITICAL)
 _BOOTSTRAP_EVERY_S = 1.0
+_FETCH = 1  # https://kafka.apache.org/protocol.html#protocol_api_keys
 log = logging.getLogger(__name__)  # not structlog: callers' services import this with the client
 
 
@@ -66,6 +69,15 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
     aiokafka looks at the bootstrap servers at its start and never again: where every broker that it knows comes back elsewhere, it
     knocks at the old addresses for ever (aiokafka issues 456, 459, 703).
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._answers = FetchAnswers()
+
+    async def send(self, node_id: int, request: Any, **options: Any) -> Any:
+        """As aiokafka's; a partition that cannot be read on is told in the answer to a fetch."""
+        response = await super().send(node_id, request, **options)
+        return self._answers.corrected(request, response) if isinstance(response, Response) and response.API_KEY == _FETCH else response
 
     _known_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=AskingRequest)  # noqa: SLF001 - what is replaced
     _bootstrap_after = float("-inf")  # monotonic s

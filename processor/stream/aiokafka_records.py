@@ -261,6 +261,10 @@ class BoundedMemoryRecords:
         self.thread: UnpackingThread | None = None
         self.clock: Callable[[], float] = time.monotonic
 
+    def holds(self, data: bytes) -> bool:
+        """Whether that is everything."""
+        return self._data == data
+
     @property
     def is_suspended(self) -> bool:
         """Whether the last batch goes on."""

@@ -15,6 +15,7 @@ from aiokafka.structs import ConsumerRecord
 
 from processor.contract.codes import ErrorCode
 from processor.contract.records import Unread
+from processor.stream.aiokafka_answers import UNREADABLE
 from processor.stream.aiokafka_records import UnreadValue
 from processor.stream.unpacking import UNPACKED_BYTES_MAX
 from processor.stream.unpacking_thread import UnpackingThread
@@ -144,8 +145,11 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]
         """What stands for a batch of which nothing can be told but where the next one begins, if one is there."""
         tp, records = self._topic_partition, self._partition_records
         first, following = records.next_fetch_offset, records._records.following  # noqa: SLF001 - ours
-        last = following - 1 if following is not None and following > first else -1
-        unread = Unread(ErrorCode.BATCH_UNREADABLE, first, last, 0, "has a wrong checksum and a header that makes no sense", blocks=True)
+        end = self._assignment.state_value(tp).highwater
+        last = following - 1 if following is not None and first < following <= end else -1  # what stands there may be no header
+        lost = records._records.holds(UNREADABLE)  # noqa: SLF001 - the same
+        detail = "is not found by the broker: its length is broken" if lost else "has a wrong checksum and a header that makes no sense"
+        unread = Unread(ErrorCode.BATCH_UNREADABLE, first, last, 0, detail, blocks=True)
         return ConsumerRecord(tp.topic, tp.partition, first, 0, 0, None, UnreadValue(unread), None, -1, -1, ())
 
 

@@ -170,6 +170,45 @@ async def test_a_batch_that_cannot_be_read_stops_itself_and_one_without_an_end_i
         assert (again.status, "nothing is to be skipped" in again.text) == (0, True), again.err
 
 
+def _too_long(batch: bytearray) -> None:
+    batch[8:12] = (2_000_000_000).to_bytes(4, "big")  # the broker gives nothing of it, nor of what stands behind
+
+
+def _negative(batch: bytearray) -> None:
+    batch[8:12] = b"\xff\xff\xff\xfb"  # the broker says that its log is corrupt
+
+
+async def test_a_batch_whose_length_is_broken_is_named_and_the_other_partitions_go_on(kafka: LocalKafka, tmp_path: Path) -> None:
+    if kafka.external:
+        pytest.skip("KAFKA_BOOTSTRAP is set: the log of a broker cannot be broken; unset it to let a local one be started")
+    async with running(kafka, tmp_path, partitions=3, OBSERVE__SURVEY_S="0.5") as rig:
+        topic = f"{rig.prefix}.requests"
+        for partition in (0, 1):
+            for name in ("before", "broken", "behind"):  # offsets 0 to 2, a batch each
+                await _send(rig, f"{name}-{partition}", partition)
+        _spoil(kafka, topic, 0, 1, _too_long)
+        _spoil(kafka, topic, 1, 1, _negative)
+        (one,) = await rig.start("one")
+        await _send(rig, "beside", 2)
+        await rig.wait_finals(3)
+        status, _ = await asyncio.gather(
+            _told(rig, "status"), rig.until(lambda: len(list(one.events("partition_waits"))) == 2, "two that wait")
+        )
+        assert _causes(status) == [(topic, 0, "unreadable_batch", 1), (topic, 1, "unreadable_batch", 1)]
+        waits = {(event["partition"], event["offset"], event["detail"]) for event in one.events("partition_waits")}
+        assert waits == {(f"{topic}[{n}]", 1, "is not found by the broker: its length is broken") for n in (0, 1)}
+        places = [{"topic": topic, "partition": str(n), "cause": "unreadable_batch"} for n in (0, 1)]
+        await rig.until(lambda: all(total(scrape(one), "vp_partition_blocked_seconds", **p) > 0 for p in places), "both in the metrics")
+        unsure, told = await asyncio.gather(
+            run_command(rig.environment, "partitions", "skip", topic, "0", "--yes"),
+            run_command(rig.environment, "partitions", "skip", topic, "1", "--to", "3", "--yes"),
+        )
+        assert (unsure.status, "say with --to where to read on" in unsure.err) == (2, True)
+        assert (told.status, f"offsets 1 to 2 of {topic}[1]" in told.text) == (0, True), told.err
+        assert {f["request_id"] for f in rig.finals if f["status"] == "succeeded"} == {"before-0", "before-1", "beside"}
+        assert not [*one.events("life_ended"), *one.events("life_failed")]
+
+
 async def _make_topics(rig: Rig) -> None:
     """Partition 0 of the requests lives on broker 1 alone, partition 1 on broker 2 alone; everything else on both."""
     admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)

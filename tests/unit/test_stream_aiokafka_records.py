@@ -16,6 +16,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from processor.contract.codes import ErrorCode
+from processor.stream.aiokafka_answers import UNREADABLE
 from processor.stream.aiokafka_records import _QUICK_PACKED_BYTES, BoundedMemoryRecords, UnreadValue
 from processor.stream.aiokafka_results import BoundedFetchResult, OpenBatches
 from processor.stream.partitions import TopicPartition
@@ -138,6 +139,7 @@ class _Assignment:
     """As much of aiokafka's as a FetchResult asks for."""
 
     active = True
+    highwater = 9
 
     def __init__(self, position: int) -> None:
         self.position, self.paused = position, False
@@ -184,7 +186,9 @@ def _senseless(raw: bytearray) -> bytearray:
     return raw
 
 
-@pytest.mark.parametrize(("behind", "last"), [(batch(7, b"after"), 6), (b"", -1), (batch(3, b"before"), -1)])
+@pytest.mark.parametrize(
+    ("behind", "last"), [(batch(7, b"after"), 6), (b"", -1), (batch(3, b"before"), -1), (batch(10, b"beyond the end"), -1)]
+)
 def test_a_wrong_checksum_whose_header_makes_no_sense_holds_the_partition(behind: bytes, last: int) -> None:
     """To go on behind it would lose requests that nobody can name; and nothing is raised, for other partitions go on."""
     data = bytes(batch(4, b"before") + _senseless(batch(5, b"a", b"b")) + behind)
@@ -194,6 +198,14 @@ def test_a_wrong_checksum_whose_header_makes_no_sense_holds_the_partition(behind
         (marker,) = result_of(data[len(batch(4, b"before")) :], assignment).getall(500)
         unread = marker.value.unread
         assert (marker.offset, unread.blocks, unread.first, unread.last, assignment.position) == (5, True, 5, last, 5)
+
+
+def test_what_stands_for_a_batch_that_the_broker_does_not_find_holds_the_partition() -> None:
+    assignment = _Assignment(5)
+    (marker,) = result_of(UNREADABLE, assignment).getall(500)
+    unread = marker.value.unread
+    assert (marker.offset, unread.blocks, unread.first, unread.last, assignment.position) == (5, True, 5, -1, 5)
+    assert unread.detail == "is not found by the broker: its length is broken"
 
 
 MANY = [b" " * 1_000_000] * 12  # handed over in three turns
