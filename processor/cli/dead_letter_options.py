@@ -106,18 +106,6 @@ def bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, of: progress.update(task, completed=done, total=of)
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask, and end where the answer is not yes."""
-    if yes:
-        return
-    try:
-        agreed = typer.confirm(question)
-    except typer.Abort:
-        fail("nothing was done: nobody answered; --yes does it without asking")
-    if not agreed:
-        fail("nothing was done", FAILED)
-
-
 def print_summary(done: RepairSummary, what: str) -> None:
     """How many, and why not the others."""
     typer.echo(f"{done.count} {what} (run {done.run_id})")

@@ -27,14 +27,13 @@ from processor.cli.dead_letter_options import (
     Yes,
     bar,
     check_narrow,
-    confirm,
     explain_errors,
     print_summary,
     read_index,
     read_selection,
 )
 from processor.cli.kafka import FAILED
-from processor.cli.options import fail, login, settings_or_fail, write_json
+from processor.cli.options import ask_or_fail, fail, login, settings_or_fail, write_json
 from processor.clock import clock_ms
 from processor.contract.decode import read_request_id
 from processor.contract.redaction import masked_request
@@ -150,7 +149,8 @@ def redrive(
     console.print(render_dead_letters.plan_page(plan))
     if dry_run or not plan.chosen:
         return
-    confirm(f"Redrive {len(plan.chosen)}?", yes=yes)
+    if not yes:
+        ask_or_fail(f"Redrive {len(plan.chosen)}?", "nothing was redriven")
     with explain_errors(), bar("redriving", len(plan.chosen)) as advance:
         done = asyncio.run(actions.redrive(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
     print_summary(done, "redriven")
@@ -185,7 +185,8 @@ def discard(
     typer.echo(f"{len(chosen)} to discard")
     if dry_run or not chosen:
         return
-    confirm(f"Discard {len(chosen)}?", yes=yes)
+    if not yes:
+        ask_or_fail(f"Discard {len(chosen)}?", "nothing was discarded")
     with explain_errors(), bar("discarding", len(chosen)) as advance:
         done = asyncio.run(actions.discard(settings, chosen, by=by or login(), note=note, on_progress=advance))
     print_summary(done, "discarded")

@@ -14,6 +14,7 @@ from processor.monitoring.formatting import one_line_json
 from processor.settings import ConfigurationError, Settings, load_settings
 
 _UNUSABLE = 2
+_REFUSED = 1
 
 
 def fail(text: str, status: int = _UNUSABLE) -> NoReturn:
@@ -30,14 +31,14 @@ def settings_or_fail() -> Settings:
         fail(str(exc))
 
 
-def ask_or_fail(question: str, refused: str, status: int) -> None:
-    """Ask on the terminal; end with this text and status where the answer is not yes, or nobody answers."""
+def ask_or_fail(question: str, refused: str) -> None:
+    """Ask on the terminal, and end where the answer is not yes: with status 1; with 2 where nobody answers, as ``--yes`` is missing."""
     try:
         agreed = typer.confirm(question)
     except typer.Abort:
-        agreed = False
+        fail(f"{refused}: nobody answered; --yes does it without asking")
     if not agreed:
-        fail(refused, status)
+        fail(refused, _REFUSED)
 
 
 def write_json(text: bytes) -> None:

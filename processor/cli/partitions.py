@@ -38,8 +38,8 @@ def skip(
 ) -> None:
     """Skip the batch before which a partition waits. Its offsets get one rejected result and one dead letter; its requests are lost.
 
-    Exit status: 0 if the partition has gone on, or waits for nothing; 1 if not yet, or Kafka cannot be asked; 2 if nothing was
-    begun because the configuration or an argument is wrong.
+    Exit status: 0 if the partition has gone on, or waits for nothing; 1 if not yet, you said no, or Kafka cannot be asked; 2 if nothing was
+    begun because the configuration or an argument is wrong, or nobody answered.
     """
     settings = settings_or_fail()
     if topic not in (inputs := topic_names(settings).inputs):
@@ -54,7 +54,7 @@ def skip(
     typer.echo(f"offsets {block.first} to {last} of {topic}[{partition}]: the batch {block.detail}")
     if not yes:
         question = f"Skip these {last - block.first + 1} offset(s)? Their requests are lost, and their callers must publish them again."
-        ask_or_fail(question, "nothing was skipped; --yes skips without asking", _NOT_YET)
+        ask_or_fail(question, "nothing was skipped")
     _skip(settings, tp, block.first, last, wait)
 
 

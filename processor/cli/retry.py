@@ -87,8 +87,8 @@ def retry_release(
 ) -> None:
     """Start waiting requests now, whenever they are due. Their budget, pauses and limits hold as always.
 
-    Exit status: 0 if all named are done with, or there were none; 1 if some are not yet, or Kafka cannot be asked; 2 if nothing was
-    begun because the configuration or an option is wrong.
+    Exit status: 0 if all named are done with, or there were none; 1 if some are not yet, you said no, or Kafka cannot be asked; 2 if
+    nothing was begun because the configuration or an option is wrong, or nobody answered.
     """
     settings = settings_or_fail()
     wanted = _selection(reason, operation, request_id, due_within, limit)
@@ -108,7 +108,7 @@ def retry_release(
         typer.echo(f"nothing was released; the same command without --dry-run releases these {len(found)}")
         return
     if not yes:
-        ask_or_fail(f"Start {len(found)} request(s) now?", "nothing was released; --yes releases without asking", _NOT_ALL)
+        ask_or_fail(f"Start {len(found)} request(s) now?", "nothing was released")
     progress = _release(settings, indices, found, wait)
     typer.echo(render_retry.outcome(progress, wait))
     if progress.left:
@@ -127,8 +127,8 @@ def retry_end(
 
     A request whose earlier call may have been done ends as `in_doubt`. Each dead letter can be redriven.
 
-    Exit status: 0 if all that wait under these ids are done with; 1 if some are not yet, an id does not wait, or Kafka cannot be asked;
-    2 if the configuration is wrong.
+    Exit status: 0 if all that wait under these ids are done with; 1 if some are not yet, an id does not wait, you said no, or Kafka
+    cannot be asked; 2 if the configuration is wrong, or nobody answered.
     """
     settings = settings_or_fail()
     indices, found = _find_waiting(settings, _selection(None, None, request_ids, None, None), held=True)
@@ -140,7 +140,7 @@ def retry_end(
         typer.echo(f"nothing was ended; the same command without --dry-run ends these {len(found)}")
         return
     if not yes:
-        ask_or_fail(f"End {len(found)} request(s) as failed?", "nothing was ended; --yes ends without asking", _NOT_ALL)
+        ask_or_fail(f"End {len(found)} request(s) as failed?", "nothing was ended")
     progress = _release(settings, indices, found, wait, end=True)
     typer.echo(render_retry.outcome(progress, wait))
     if progress.left:
