@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, cast
@@ -277,11 +276,10 @@ class _HeldThread:
         self.jobs = []
 
 
-def apart(
-    data: bytes, start: int, thread: _HeldThread, clock: Callable[[], float] = time.monotonic
-) -> tuple[BoundedFetchResult, _Assignment]:
+def apart(data: bytes, start: int, thread: _HeldThread, clock: Callable[[], float] | None = None) -> tuple[BoundedFetchResult, _Assignment]:
+    """With a clock that stands still, unless another one is given: no turn is over."""
     assignment = _Assignment(start)
-    return result_of(data, assignment, OpenBatches(clock=clock, thread=cast("Any", thread))), assignment
+    return result_of(data, assignment, OpenBatches(clock=clock or _Clock(), thread=cast("Any", thread))), assignment
 
 
 @pytest.mark.parametrize("codec", list(CODECS.values())[1:], ids=list(CODECS)[1:])
