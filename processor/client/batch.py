@@ -20,6 +20,7 @@ import orjson
 from processor.client.topics import RequestsFileError, line_fault, publish_requests, read_topics, record_key, topic_reader
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import ID_NAMESPACE, Record, ResultKind, Source, Status
+from processor.contract.strict_json import JsonError, dumps, loads
 from processor.didit.catalog import first_call
 from processor.settings import Settings
 from processor.stream.partitions import TopicPartition
@@ -229,8 +230,8 @@ def _line_request(line: bytes, operation: str | None) -> bytes:
     if operation is None:
         return line
     try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        found = loads(line)
+    except JsonError:
         return line  # the decoder says what is wrong with it
     return _completed({"input": found}, operation)
 
@@ -244,8 +245,8 @@ def _csv_request(row: Mapping[str | None, Any]) -> dict[str, Any]:
         if column.endswith(_JSON_COLUMN):
             name = column.removesuffix(_JSON_COLUMN)
             try:
-                value = orjson.loads(text)
-            except orjson.JSONDecodeError:
+                value = loads(text.encode())
+            except JsonError:
                 value = text  # its type is refused with the path
         if name.startswith(_INPUT_COLUMN):
             request["input"][name.removeprefix(_INPUT_COLUMN)] = value
@@ -258,6 +259,6 @@ def _completed(request: dict[str, Any], operation: str | None) -> bytes:
     if operation is not None:
         request.setdefault("operation", operation)
     if "request_id" not in request:
-        content = orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+        content = dumps(request, sort_keys=True)
         request = {"request_id": str(uuid.uuid5(ID_NAMESPACE, "batch\n" + hashlib.sha256(content).hexdigest())), **request}
-    return orjson.dumps(request)
+    return dumps(request)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-import orjson
-
 from processor.contract.codes import ErrorType, read_code
 from processor.contract.records import ErrorInfo, ResultKind, Source, Status
+from processor.contract.strict_json import loads
+
+_DEPTH_MAX, _TOKENS_MAX = 80, 1_000_000  # an answer of Didit's that was read before, and the envelope around it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,8 @@ class VerificationResult:
         operation: of the request, e.g. ``aml``; None where none could be read.
         kind: ``FINAL`` once for each request and once more for each redrive; ``PROGRESS`` before it, with status ``WAITING``.
         status: how the request stands. A decline is ``SUCCEEDED``, and the output says ``Declined``.
-        output: Didit's answer as it came, also that of a refusal; None if there is none. An integer beyond 64 bits is a float.
+        output: Didit's answer as it came, also that of a refusal; None if there is none. Every number keeps its value: what
+            no float holds is a ``Decimal``, an integer has any size.
         error: why it did not succeed; None if it did.
         attempts: attempts of this round that counted; waiting for the budget does not.
         received_at: Kafka's time of the request.
@@ -63,8 +65,8 @@ class VerificationResult:
             ValueError: if it is no result of this version of the contract.
         """
         try:
-            return cls._of(orjson.loads(value or b""))
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
+            return cls._of(loads(value or b"", depth_max=_DEPTH_MAX, tokens_max=_TOKENS_MAX))
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise ValueError(f"the record is no result of version 1 ({type(exc).__name__})") from None
 
     @classmethod
@@ -89,8 +91,8 @@ class VerificationResult:
 def request_id_of(value: bytes | None) -> str | None:
     """The request id in a value that ``VerificationResult.parse`` refuses; None if it has none, and is nobody's result."""
     try:
-        found = orjson.loads(value or b"")["request_id"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        found = loads(value or b"", depth_max=_DEPTH_MAX, tokens_max=_TOKENS_MAX)["request_id"]
+    except (KeyError, TypeError, ValueError):
         return None
     return found if isinstance(found, str) else None
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from processor.simulator import responses
 from processor.simulator.config import Switches
 from processor.simulator.control import control_routes
+from processor.simulator.json_numbers import loads
 from processor.simulator.ledger import RecordedCall, content_digest, key_digest
 from processor.simulator.messages import ApiRequest, ApiResponse
 from processor.simulator.multipart import MultipartError, boundary_of, read_form
@@ -212,7 +213,7 @@ def _parse_body(http_request: web.Request, route: Route, request: ApiRequest) ->
     if route.form == "only":
         return ApiResponse(415, {"detail": f'Unsupported media type "{content_type.split(";")[0]}" in request.'})
     try:
-        request.body = orjson.loads(request.body) if request.body else None
+        request.body = loads(request.body) if request.body else None
     except orjson.JSONDecodeError:
         request.body = None
     return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import orjson
 from aiohttp import web
 
 from processor.simulator.faults import ScriptedResponse
+from processor.simulator.json_numbers import dumps
 from processor.simulator.ledger import RecordedCall
 from processor.simulator.messages import ApiResponse
 
@@ -83,4 +83,4 @@ async def send(http_request: web.Request, call: RecordedCall, response: ApiRespo
 def _body_bytes(response: ApiResponse) -> bytes | None:
     if response.body is None or isinstance(response.body, bytes):
         return response.body
-    return orjson.dumps(response.body)
+    return dumps(response.body)

@@ -6,6 +6,7 @@ import gc
 import zlib
 from typing import Any
 
+import orjson
 import pytest
 from didit_api import KEY, SANDBOX_KEY, UNKNOWN, WORKFLOW, Api, api, until
 
@@ -47,6 +48,19 @@ async def test_6_2_an_unfinished_session_of_the_same_person_is_returned_again_wi
         ledger = (await a.call("GET", "/_sim/ledger"))[1]
         assert [s["request_id"] for s in ledger["sessions"]] == ["one"]
         assert [s["request_id"] for s in ledger["reused"]] == ["two"]
+
+
+@pytest.mark.parametrize("number", ["12.50", "1e2", "-0.0", "118059162071741130342400", "0.12345678901234567890123", "7"])
+async def test_metadata_comes_back_with_the_digits_that_were_sent(number: str) -> None:
+    async with api() as a:
+        sent = f'{{"workflow_id":"{WORKFLOW}","vendor_data":"u","metadata":{{"n":{number},"m":[1]}}}}'.encode()
+        async with a.session.post(f"{a.url}/v3/session/", data=sent, headers={"x-api-key": KEY}) as response:
+            assert response.status == 201
+            created = await response.read()
+        assert f'"metadata":{{"n":{number},"m":[1]}}'.encode() in created
+        path = f"/v3/session/{orjson.loads(created)['session_id']}/decision/"
+        async with a.session.get(a.url + path, headers={"x-api-key": KEY}) as response:
+            assert f'"metadata":{{"n":{number},"m":[1]}}'.encode() in await response.read()
 
 
 @pytest.mark.parametrize("steps", [("In Progress", "Approved"), ("In Progress", "In Review"), ("In Progress", "Abandoned")])

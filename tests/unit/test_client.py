@@ -38,6 +38,9 @@ from processor.client.result_router import ResultRouter
 from processor.contract.codes import ErrorCode, ErrorType, http_code
 from processor.contract.encode import result_output
 from processor.contract.records import Result
+from processor.didit.answers import Reply
+from processor.didit.catalog import OPERATIONS
+from processor.didit.verdicts import Success, classify
 from processor.stream.reader import PartitionReader
 
 HERE, ELSEWHERE = Source("verification.requests", 3, 42), Source("verification.requests", 3, 7)
@@ -110,6 +113,23 @@ def test_numbers_of_any_size_keep_their_value() -> None:
 
 
 # --- results
+
+
+NUMBERS = b'{"big":1180591620717411303424,"long":0.1000000000000000055511151231257827,"tiny":1e-400,"score":97.25,"n":7}'
+
+
+def test_every_number_of_an_answer_reaches_the_caller_with_its_value() -> None:
+    verdict = classify(OPERATIONS["aml"], Reply(200, {}, b'{"request_id":"q","aml":%s}' % NUMBERS))
+    assert isinstance(verdict, Success)
+    found = result(output=verdict.output).output["aml"]
+    assert found == {
+        "big": 2**70,
+        "long": Decimal("0.1000000000000000055511151231257827"),
+        "tiny": Decimal("1e-400"),
+        "score": 97.25,
+        "n": 7,
+    }
+    assert [type(value) for value in found.values()] == [int, Decimal, Decimal, float, int]
 
 
 def test_a_result_has_types() -> None:

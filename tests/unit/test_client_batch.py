@@ -36,6 +36,15 @@ def test_a_line_without_an_id_always_gets_the_same_one(tmp_path: Path) -> None:
     assert [i.request_id for i in one] == [i.request_id for i in other]
 
 
+def test_numbers_of_a_line_and_of_a_column_of_json_go_out_with_every_digit(tmp_path: Path) -> None:
+    metadata = '{"n":118059162071741130342400,"x":0.12345678901234567890123}'
+    (line,) = read_batch(written(tmp_path, "a.jsonl", f'{{"full_name":"Ann","metadata":{metadata}}}'), "aml")
+    table = 'input.full_name,input.metadata:json\nAnn,"{}"\n'.format(metadata.replace('"', '""'))
+    (row,) = read_batch(written(tmp_path, "b.csv", table), "aml")
+    assert metadata.encode() in line.value
+    assert metadata.encode() in row.value
+
+
 def test_a_table_is_taken_as_text(tmp_path: Path) -> None:
     """J13: names that look like nothing are names."""
     table = (

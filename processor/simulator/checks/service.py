@@ -17,6 +17,7 @@ from processor.simulator.applications import Application
 from processor.simulator.checks import databases, documents, faces, screening
 from processor.simulator.checks.codes import VerificationCodes
 from processor.simulator.checks.model import CheckDefinition, CheckInputs, CheckResponse
+from processor.simulator.json_numbers import loads
 from processor.simulator.multipart import MultipartForm
 from processor.simulator.scenarios import scenario_error
 from processor.simulator.session import StoredCheck
@@ -119,6 +120,6 @@ def _metadata(inputs: CheckInputs) -> Any:
     if not inputs.form or not isinstance(value, str):
         return value
     try:
-        return orjson.loads(value)
+        return loads(value)
     except orjson.JSONDecodeError:
         return value
