@@ -23,7 +23,7 @@ OTHERWISE: tuple[tuple[str, str], ...] = (
     (r"POST /v3/aml/ 409 .*", "the page 'API errors' has the Idempotency-Key, the document has not"),
     (r"POST /v3/session/\{sessionId\}/sandbox/arm/ 403 .*", "the page 'Sandbox testing': a live session, or another session's token"),
     (r"POST /v3/[a-z-]+/ 415 .*", "Django REST framework's own answer to JSON where a form is wanted"),
-    (r".* 429 429 (is not documented|has another type of body)", "the page 'Rate limiting': every call with a key counts"),
+    (r".* 429 429 is not documented", "the page 'Rate limiting': every call with a key counts"),
     (r".* (401|403) .*not documented", "by the switch auth_status"),
     (r"DELETE /v3/session/\{sessionId\}/delete/ 204 .*", "by the switch delete_status"),
     (r"POST /v3/session/ 500 .*", "the simulator is full"),

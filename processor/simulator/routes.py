@@ -59,11 +59,17 @@ ROUTES = (
     _row("session.reviews", "GET", r"/v3/sessions/{id}/reviews/"),
     _row("session.review", "POST", r"/v3/sessions/{id}/reviews/"),
     _row("session.arm", "POST", r"/v3/session/{id}/sandbox/arm/", auth="token"),
+    _row("session.simulate", "POST", r"/v3/session/{id}/simulate/"),
     _row("sandbox.scenarios", "GET", r"/v1/sandbox/scenarios/"),
     _row("imports.create", "POST", r"/v3/session/imports/", form="also"),
     _row("imports.template", "GET", r"/v3/session/imports/template/"),
     _row("imports.get", "GET", r"/v3/session/imports/{name}/"),
     _row("imports.errors", "GET", r"/v3/session/imports/{name}/errors/"),
+    _row("questionnaire.list", "GET", r"/v3/questionnaires/"),
+    _row("questionnaire.create", "POST", r"/v3/questionnaires/"),
+    _row("questionnaire.get", "GET", r"/v3/questionnaires/{name}/"),
+    _row("questionnaire.update", "PATCH", r"/v3/questionnaires/{name}/"),
+    _row("questionnaire.delete", "DELETE", r"/v3/questionnaires/{name}/"),
     _row("id_verification", "POST", r"/v3/id-verification/", form="only"),
     _row("passive_liveness", "POST", r"/v3/passive-liveness/", form="only"),
     _row("face_match", "POST", r"/v3/face-match/", form="only"),
@@ -97,7 +103,9 @@ ROUTES = (
     _row("account.applications", "GET", r"/auth/v2/organizations/me/(?P<organization>[^/]+)/applications/", auth="bearer"),
     _row("account.application", "GET", r"/auth/v2/organizations/me/(?P<organization>[^/]+)/applications/{name}/", auth="bearer"),
 )
-_UUID_NAMES = frozenset({"imports.get", "imports.errors", "transaction.get"})
+_UUID_NAMES = frozenset(
+    {"imports.get", "imports.errors", "questionnaire.get", "questionnaire.update", "questionnaire.delete", "transaction.get"}
+)
 
 
 def find_route(method: str, path: str) -> tuple[Route, re.Match[str]] | None:

@@ -137,3 +137,14 @@ async def test_7_a_sandbox_is_free_and_has_500_creates_a_day() -> None:
         assert (await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}, SANDBOX_KEY))[0] == 429
         await a.advance(1)
         await a.create("later", key=SANDBOX_KEY)
+
+
+@pytest.mark.parametrize("status", ["Approved", "Declined", "In Review", "Expired"])
+async def test_7_a_sandbox_session_can_be_ended_without_its_user(status: str) -> None:
+    async with api() as a:
+        path = f"/v3/session/{(await a.create(key=SANDBOX_KEY))['session_id']}/simulate/"
+        assert (await a.call("POST", path, {"new_status": status, "comment": "x"}, SANDBOX_KEY))[1]["status"] == status
+        assert (await a.decision(path.split("/")[3], key=SANDBOX_KEY))["status"] == status
+        assert (await a.call("POST", path, {"new_status": "Resubmitted"}, SANDBOX_KEY))[0] == 400
+        live = f"/v3/session/{(await a.create())['session_id']}/simulate/"
+        assert (await a.call("POST", live, {"new_status": status}))[0] == 403

@@ -5,6 +5,7 @@ from __future__ import annotations
 from processor.simulator.endpoints.accounts import AccountEndpoints
 from processor.simulator.endpoints.checks import CheckEndpoints
 from processor.simulator.endpoints.imports import ImportEndpoints
+from processor.simulator.endpoints.questionnaires import QuestionnaireEndpoints
 from processor.simulator.endpoints.records import RecordEndpoints
 from processor.simulator.endpoints.reviews import ReviewEndpoints
 from processor.simulator.endpoints.sandbox import SandboxEndpoints
@@ -16,6 +17,7 @@ __all__ = [
     "AccountEndpoints",
     "CheckEndpoints",
     "ImportEndpoints",
+    "QuestionnaireEndpoints",
     "RecordEndpoints",
     "ReviewEndpoints",
     "SandboxEndpoints",

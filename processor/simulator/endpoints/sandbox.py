@@ -6,6 +6,8 @@ from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandle
 from processor.simulator.scenarios import catalogue, scenario_error
 from processor.simulator.sessions import Sessions
 
+_SIMULATED = frozenset({"Approved", "Declined", "In Review", "Expired"})
+
 
 class SandboxEndpoints:
     """The routes of sandbox scenarios."""
@@ -15,7 +17,19 @@ class SandboxEndpoints:
 
     def handlers(self) -> dict[str, EndpointHandler]:
         """Handlers by route name."""
-        return {"sandbox.scenarios": lambda _: ApiResponse(200, catalogue()), "session.arm": self._arm}
+        return {"sandbox.scenarios": lambda _: ApiResponse(200, catalogue()), "session.arm": self._arm, "session.simulate": self._simulate}
+
+    def _simulate(self, request: ApiRequest) -> ApiResponse:
+        """The outcome of a sandbox session without its user. One source: a public smoke test against the real sandbox."""
+        session, status = request.target_session, request.json_body.get("new_status")
+        if not session.application.sandbox:
+            return ApiResponse(403, {"detail": "You do not have permission to perform this action."})
+        if status not in _SIMULATED:
+            return ApiResponse(
+                400, {"new_status": [f'"{status}" is not a valid choice.' if status is not None else "This field is required."]}
+            )
+        self._sessions.review(session, status, request.now)
+        return ApiResponse(200, {"session_id": session.session_id, "status": session.status}, session.session_id, acted=True)
 
     def _arm(self, request: ApiRequest) -> ApiResponse:
         """Authenticated by the token of the session; only before the user begins."""
