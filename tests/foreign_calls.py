@@ -54,15 +54,10 @@ _TRAVEL = "the travel rule is not simulated"
 # calls that the simulator has no route for, and why. What begins to work must leave this table
 MISSING = {
     "POST /v3/workflows/": _SOON,
-    "GET /v3/workflows/": _SOON,
     "GET /v3/workflows/{other_workflow}/": _SOON,
     "PATCH /v3/workflows/{other_workflow}/": _SOON,
     "DELETE /v3/workflows/{other_workflow}/": _SOON,
-    "GET /v3/users/": _SOON,
-    "POST /v3/users/delete/": _SOON,
-    "PATCH /v3/users/u/": _SOON,
     "POST /v3/wallet-screening/": _SOON,
-    "POST /v3/webhook/destinations/": _SOON,
     "GET /v3/blocklist/": _OUTSIDE,
     "POST /v3/blocklist/add/": _OUTSIDE,
     "POST /v3/blocklist/remove/": _OUTSIDE,

@@ -130,7 +130,9 @@ def look_up_call(name: str, given: Mapping[str, Any], request: Request, hop: Hop
 
 
 def _query_text(value: Any) -> str:
-    """Lists as Didit takes them: separated by commas."""
+    """Lists as Didit takes them: separated by commas; truth in lower case."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return ",".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 

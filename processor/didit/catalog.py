@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from processor.didit.operation import NO_FILES, FileRule, Idempotency, Operation
+from processor.didit.operations_management import MANAGEMENT
 from processor.didit.operations_transactions import TRANSACTIONS
 
 __all__ = [
@@ -68,6 +69,11 @@ def _message(name: str, path: str, *, carries_id: bool = True) -> Operation:
     )
 
 
+_FILTERS = (
+    *("vendor_data", "workflow_id", "status", "session_kind", "date_from", "date_to", "search", "country", "limit", "offset"),
+    *("document_type", "document_name", "region", "didit_internal_id", "session_type", "api_service", "screened_full_name", "warning"),
+    *("status_initialized_as_in_review", "is_kyc_to_be_reviewed", "euuid", "organization_name"),
+)
 _SESSIONS = (
     Operation(
         "session.create",
@@ -97,7 +103,7 @@ _SESSIONS = (
         ("generic-get",),
         Idempotency.SAFE,
         required_output=MappingProxyType({"results": list}),
-        query=("vendor_data", "workflow_id", "status", "session_kind", "date_from", "date_to", "search", "country", "limit", "offset"),
+        query=_FILTERS,
     ),
     Operation(
         "session.update_status",
@@ -183,7 +189,7 @@ _CHECKS = (
     _message("ip.risk", "/v3/ip/risk/"),
 )
 
-OPERATIONS: Mapping[str, Operation] = MappingProxyType({row.name: row for row in (*_SESSIONS, *_CHECKS, *TRANSACTIONS)})
+OPERATIONS: Mapping[str, Operation] = MappingProxyType({row.name: row for row in (*_SESSIONS, *_CHECKS, *TRANSACTIONS, *MANAGEMENT)})
 
 
 @dataclass(frozen=True, slots=True)

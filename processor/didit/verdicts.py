@@ -209,7 +209,7 @@ def _of(*names: str) -> Callable[[_Seen], bool]:
 
 def _makes(seen: _Seen) -> bool:
     """Whether the call makes something that a later call of the same kind would find there."""
-    return seen.operation.name == "transaction.create"
+    return seen.operation.name in {"transaction.create", "user.create", "list.create", "list.add_entry", "webhook.create"}
 
 
 def _retryable(seen: _Seen) -> bool:
@@ -248,6 +248,8 @@ _SCOPE_TEXTS = (
     ("session creation rate limit", "session-create"),
     ("write request rate limit", "generic-write"),
     ("get request rate limit", "generic-get"),
+    ("kyc data update rate limit", "session-update-kyc"),
+    ("poa data update rate limit", "session-update-poa"),
     ("decision", "session-decision"),
 )
 
@@ -327,7 +329,7 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
     ("429 bare", _at(429), lambda seen: Throttled((), seen.wait_s)),
     (
         "status as it is already",
-        _all(_of("session.update_status"), _at(400), _matches("same as the current")),
+        _all(_of("session.update_status", "session.update_feature"), _at(400), _matches("same as the current")),
         lambda seen: Success(seen.body),
     ),
     ("no PDF yet", _all(_of("session.pdf"), _at(403), _matches("only generate a pdf")), _refused_as(ErrorCode.SESSION_NOT_SETTLED)),

@@ -27,6 +27,8 @@ _DOCUMENTED = {
     "ingest-write": 600,  # transactions and monitoring events, instead of generic-write
     "generic-write": 300,
     "generic-get": 600,
+    "session-update-kyc": 10,
+    "session-update-poa": 10,
 }
 _DOCUMENTED_V2 = _DOCUMENTED | {"session-decision": 100}
 

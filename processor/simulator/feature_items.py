@@ -136,7 +136,7 @@ def _address(session: Session, _bad: bool) -> dict[str, Any]:
         "document_file": identity.media_url(session.session_id, "proof.pdf"),
         "document_metadata": None,
         "extra_files": [],
-        **session.corrections,
+        **session.poa_corrections,
     }
 
 

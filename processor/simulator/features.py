@@ -59,7 +59,8 @@ def feature_names(session: Session) -> list[str]:
 def decision_arrays(session: Session) -> dict[str, list[dict[str, Any]]]:
     """The arrays of a settled session: array name -> results."""
     if session.check_arrays is not None:
-        return {array: [_of_check(array, session, found) for found in results] for array, results in session.check_arrays.items()}
+        checked = {array: [_of_check(array, session, found) for found in results] for array, results in session.check_arrays.items()}
+        return _reviewed(session, checked)
     cause = cause_of(session.scenario, session.status)
     arrays: dict[str, list[dict[str, Any]]] = {}
     for array in dict.fromkeys((*_BASE, *([cause.array] if cause.array else []))):
@@ -70,12 +71,23 @@ def decision_arrays(session: Session) -> dict[str, list[dict[str, Any]]]:
         arrays[array] = [
             {
                 **item(array, session, bad=bad),
-                "status": status,
+                "status": session.feature_statuses.get(_NODES.get(array, "node-3"), status),
                 "node_id": _NODES.get(array, "node-3"),
                 "warnings": _warnings(cause, array),
             }
         ]
-    return arrays
+    return _reviewed(session, arrays)
+
+
+def _reviewed(session: Session, arrays: dict[str, Any]) -> dict[str, Any]:
+    """The same, with the hits of AML as an operator has judged them."""
+    if not session.hit_statuses or "aml_screenings" not in arrays:
+        return arrays
+    judged = [
+        {**found, "hits": [{**hit, "review_status": session.hit_statuses.get(hit["id"], hit["review_status"])} for hit in found["hits"]]}
+        for found in arrays["aml_screenings"]
+    ]
+    return {**arrays, "aml_screenings": judged}
 
 
 def _warnings(cause: Scenario, array: str) -> list[dict[str, Any]]:

@@ -19,8 +19,8 @@ _TEXTS = {
     "generic-write": "Write request rate limit exceeded. You can make up to {limit} requests per minute.",
     "session-generate-pdf": "PDF generation rate limit exceeded. You can make up to {limit} requests per minute.",
     "session-add-images": "Image upload rate limit exceeded. You can make up to {limit} requests per minute.",
-    "session-update-kyc": "Session update rate limit exceeded. You can make up to {limit} requests per minute.",
-    "session-update-poa": "Session update rate limit exceeded. You can make up to {limit} requests per minute.",
+    "session-update-kyc": "Session KYC data update rate limit exceeded. You can make up to {limit} requests per minute.",
+    "session-update-poa": "Session POA data update rate limit exceeded. You can make up to {limit} requests per minute.",
     "ingest-write": "Request was throttled. Expected available in {wait_s} seconds.",
 }
 

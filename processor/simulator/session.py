@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
 from processor.simulator.applications import Application
 from processor.simulator.behaviour import Steps
+from processor.simulator.timestamps import iso
+
+_FEED = uuid.UUID("5f0f2f0c-3c1a-4a6e-9a63-0d5c2f1b7a10")  # names of entries are made from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ class Session:
     resubmit_info: dict[str, Any] | None = None
     backend_resubmit_at: float | None = None
     corrections: dict[str, Any] = field(default_factory=dict)  # data that an operator has corrected
+    poa_corrections: dict[str, Any] = field(default_factory=dict)
+    feature_statuses: dict[str, str] = field(default_factory=dict)  # by node, as an operator has set them
+    hit_statuses: dict[str, str] = field(default_factory=dict)  # of AML hits, as an operator has set them
+    activity: list[dict[str, Any]] = field(default_factory=list)  # the feed of reviews, oldest first
     held: bool = False  # cannot be deleted now
     timer_generation: int = 0  # older entries in the heap of timers are stale
 
@@ -54,6 +62,21 @@ class Session:
         """The address of the hosted flow; it contains the language only if the caller chose one."""
         language = f"{self.language}/" if self.language else ""
         return f"https://verify.didit.me/{language}session/{self.token}"
+
+    def add_activity(self, kind: str, now: float, *, actor: str = "API_KEY", **members: Any) -> None:
+        """One entry of the feed of reviews (Didit, "List session reviews")."""
+        entry: dict[str, Any] = {
+            "uuid": str(uuid.uuid5(_FEED, f"{self.session_id} {len(self.activity)}")),
+            "activity_type": kind,
+            "actor_display": "API Client" if actor == "API_KEY" else "Unknown",
+            "actor_email": None,
+            "actor_type": actor,
+            **dict.fromkeys(("new_status", "previous_status", "comment", "previous_value", "new_value", "metadata")),
+            "mentioned_emails": [],
+            "changed_fields": [],
+            "created_at": iso(now),
+        }
+        self.activity.append(entry | members)
 
     def create_body(self) -> dict[str, Any]:
         """The response body of a create: ten members."""

@@ -36,7 +36,7 @@ class Sessions:
         self._rng = rng
         self._by_id: dict[str, Session] = {}
         self._by_vendor: dict[tuple[str, str], list[Session]] = {}
-        self._versions: dict[str, int] = {}
+        self.workflow_versions: dict[str, int] = {}  # the newest, by workflow
         self._timers: list[tuple[float, int, int, Session]] = []  # due, session number, generation
         self._next_number = _FIRST_NUMBER
         self.blocked_users: set[str] = set()
@@ -56,7 +56,7 @@ class Sessions:
         Returns the session, and whether it is new.
         """
         self.advance(now)
-        version = self._versions.setdefault(body["workflow_id"], 1)
+        version = self.workflow_versions.setdefault(body["workflow_id"], 1)
         reusable = self._reusable(application, body, version)
         if reusable is not None:
             reusable.callback, reusable.metadata = body.get("callback"), body.get("metadata")
@@ -81,7 +81,7 @@ class Sessions:
 
     def store_import(self, application: Application, original: Session, body: dict[str, Any], now: float) -> Session:
         """Keep a copy of another application's session (Didit, "Import shared session")."""
-        version = self._versions.setdefault(body["workflow_id"], 1)
+        version = self.workflow_versions.setdefault(body["workflow_id"], 1)
         session = self._new(application, body["workflow_id"], version, body, now)
         session.status = original.status if body["trust_review"] else "In Review"
         session.scenario = original.scenario
@@ -134,8 +134,8 @@ class Sessions:
 
     def publish_workflow(self, workflow_id: str) -> int:
         """Publish a new version of a workflow, and return its number. Sessions of older versions are no longer reused."""
-        self._versions[workflow_id] = self._versions.get(workflow_id, 1) + 1
-        return self._versions[workflow_id]
+        self.workflow_versions[workflow_id] = self.workflow_versions.get(workflow_id, 1) + 1
+        return self.workflow_versions[workflow_id]
 
     def by_application(self, application: Application, vendor_data: str | None = None) -> Iterable[Session]:
         """The sessions of an application; with ``vendor_data`` those of one user."""

@@ -39,8 +39,15 @@ class Simulator:
         self.sessions = self.state.sessions
         webhook_rng = random.Random(config.seed + 3)  # noqa: S311 - as above
         self.webhook_sender = WebhookSender(
-            config.webhooks, config.switches, ledger, webhook_rng, session_now=self.session_now, wall_now=self.wall_now
+            config.webhooks,
+            config.switches,
+            ledger,
+            webhook_rng,
+            self.state.destinations,
+            session_now=self.session_now,
+            wall_now=self.wall_now,
         )
+        self.state.webhook_endpoints.resend = self.webhook_sender.resend
         self.sessions.listener = self._changed
         self.clock_offset_s = 0.0
 

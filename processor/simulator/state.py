@@ -8,10 +8,13 @@ from processor.simulator.accounts import Accounts
 from processor.simulator.applications import ApplicationDirectory
 from processor.simulator.checks.service import CheckService
 from processor.simulator.config import Config
+from processor.simulator.destinations import Destinations
 from processor.simulator.endpoints import (
     AccountEndpoints,
     CheckEndpoints,
+    CorrectionEndpoints,
     ImportEndpoints,
+    ListEndpoints,
     QuestionnaireEndpoints,
     RecordEndpoints,
     ReviewEndpoints,
@@ -19,6 +22,9 @@ from processor.simulator.endpoints import (
     SessionEndpoints,
     SharingEndpoints,
     TransactionEndpoints,
+    UserEndpoints,
+    WebhookEndpoints,
+    WorkflowEndpoints,
 )
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import EndpointHandler
@@ -36,11 +42,14 @@ class DiditState:
         self.sessions = Sessions(config, session_rng)
         self.accounts = Accounts(config, self.directory, rng)
         self.check_endpoints = CheckEndpoints(self.sessions, CheckService(rng), ledger)
-        self.record_endpoints = RecordEndpoints(self.sessions, rng)
+        self.record_endpoints = RecordEndpoints(rng)
         self.session_endpoints = SessionEndpoints(self.sessions, ledger, config)
+        self.destinations = Destinations(rng)
+        self.webhook_endpoints = WebhookEndpoints(self.destinations)
         groups = (
             self.session_endpoints,
             ReviewEndpoints(self.sessions, config.switches),
+            CorrectionEndpoints(self.sessions),
             SharingEndpoints(self.sessions, self.directory, secret, lambda: self.session_endpoints.workflows),
             SandboxEndpoints(self.sessions),
             ImportEndpoints(config.switches, rng),
@@ -48,6 +57,10 @@ class DiditState:
             self.check_endpoints,
             self.record_endpoints,
             TransactionEndpoints(self.sessions, ledger, config.switches, rng),
+            UserEndpoints(self.sessions, rng),
+            ListEndpoints(self.sessions, rng),
+            self.webhook_endpoints,
+            WorkflowEndpoints(self.sessions, lambda: self.session_endpoints.workflows),
             AccountEndpoints(self.accounts, secret),
         )
         self.handlers: dict[str, EndpointHandler] = {name: handler for group in groups for name, handler in group.handlers().items()}

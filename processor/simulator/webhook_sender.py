@@ -7,12 +7,13 @@ import heapq
 import random
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 
 from processor.simulator.config import Switches, WebhookOptions
+from processor.simulator.destinations import Destination, Destinations, SentWebhook
 from processor.simulator.ledger import Ledger
 from processor.simulator.session import Session
 from processor.simulator.timer import ResettableTimer
@@ -32,6 +33,8 @@ class _Delivery:
     attempt: int = 1
     test: bool = False
     sent_at: float = 0.0  # epoch seconds, of the latest attempt
+    destination: Destination | None = None  # None: that of the options
+    url: str | None = None  # of the first attempt, where a later one goes too
 
 
 class WebhookSender:
@@ -43,6 +46,7 @@ class WebhookSender:
         switches: Switches,
         ledger: Ledger,
         rng: random.Random,
+        destinations: Destinations,
         *,
         session_now: Callable[[], float],
         wall_now: Callable[[], float],
@@ -51,6 +55,7 @@ class WebhookSender:
         self._empty = switches.absent_features == "empty"
         self._ledger = ledger
         self._rng = rng
+        self._destinations = destinations
         self._session_now = session_now
         self._wall_now = wall_now
         self._waiting: list[tuple[float, int, _Delivery]] = []  # due time, sequence number
@@ -67,16 +72,24 @@ class WebhookSender:
 
     def enqueue(self, session: Session, webhook_type: str, at: float, *, test: bool = False) -> None:
         """Send an event of a session, unless it is drawn as lost; ``at`` is when it happened, by ``session_now``."""
-        if self.options.url is None:
-            return
-        body = envelope(session, webhook_type, at, self.options.version, empty=self._empty)
-        first = _Delivery(body, self._uuid(), int(self._wall_now()), test=test)
+        for destination in self._destinations.subscribed(session.application.uuid, webhook_type):
+            body = envelope(session, webhook_type, at, destination.webhook_version, empty=self._empty)
+            self._begin(at, _Delivery(body, self._uuid(), int(self._wall_now()), test=test, destination=destination, url=destination.url))
+        if self.options.url is not None:
+            body = envelope(session, webhook_type, at, self.options.version, empty=self._empty)
+            self._begin(at, _Delivery(body, self._uuid(), int(self._wall_now()), test=test))
+
+    def resend(self, destination: Destination, sent: SentWebhook) -> None:
+        """Send once more what was sent to a destination before, freshly signed, to where it went."""
+        again = _Delivery(sent.body, self._uuid(), int(self._wall_now()), destination=destination, url=sent.url)
+        self._schedule(self._session_now(), again)
+
+    def _begin(self, at: float, first: _Delivery) -> None:
         if self._draw(self.options.lost):
             self._record(first, "lost", attempt=0)
             return
         for _ in range(2 if self._draw(self.options.doubled) else 1):
-            copy = _Delivery(body, first.event_id, first.timestamp, test=test)
-            self._schedule(at + self._rng.uniform(0, self.options.jitter_s), copy)
+            self._schedule(at + self._rng.uniform(0, self.options.jitter_s), replace(first))
 
     def wake(self) -> None:
         """To be called after ``session_now`` was set ahead."""
@@ -105,9 +118,10 @@ class WebhookSender:
 
     async def _attempt(self, http: aiohttp.ClientSession, delivery: _Delivery) -> None:
         options = self.options
-        if options.url is None:
+        url = delivery.url or options.url
+        if url is None:
             return
-        outcome = await self._send(http, options, options.url, delivery)
+        outcome = await self._send(http, options, url, delivery)
         self._record(delivery, outcome, attempt=delivery.attempt)
         due = next_attempt_at(delivery.attempt, outcome, self._session_now(), options.retry_s)
         if due is not None:
@@ -122,7 +136,8 @@ class WebhookSender:
         delivery.sent_at = self._wall_now()
         document = with_attempt(delivery.body, delivery.event_id, delivery.timestamp)
         dropped = {name.lower() for name in options.drop_headers} if self._draw(options.drop_rate) else set()
-        signed = headers(document, options.secret, test=delivery.test)
+        secret = delivery.destination.secret if delivery.destination is not None else options.secret
+        signed = headers(document, secret, test=delivery.test)
         sent = {name: value for name, value in signed.items() if name.lower() not in dropped}
         try:
             timeout = aiohttp.ClientTimeout(total=options.timeout_s)
@@ -142,6 +157,10 @@ class WebhookSender:
         self._timer.wake(due)
 
     def _record(self, delivery: _Delivery, outcome: DeliveryOutcome | str, *, attempt: int) -> None:
+        if delivery.destination is not None and attempt > 0:
+            status = outcome if isinstance(outcome, int) else None
+            sent = SentWebhook(self._uuid(), str(delivery.url), delivery.body, delivery.sent_at, status)
+            delivery.destination.sent.append(sent)
         self._ledger.add_webhook_attempt(
             {
                 "at": delivery.sent_at or self._wall_now(),

@@ -33,7 +33,12 @@ from processor.didit.verdicts import (
     classify,
 )
 
-ELSEWHERE = {"sandbox.scenarios", "event.create", "event.create_batch"}  # these stand on pages of Didit's, not in its OpenAPI
+ELSEWHERE = {  # those stand on other pages of Didit's
+    "sandbox.scenarios",
+    *("event.create", "event.create_batch"),
+    *("list.list", "list.create", "list.entries", "list.add_entry", "list.delete_entry"),
+    *("webhook.deliveries", "webhook.resend"),
+}
 DOCUMENTED = [row for row in OPERATIONS.values() if row.name not in ELSEWHERE]
 SESSION_ID = "11111111-2222-4333-8444-555555555555"
 JSON_TEXT = {"metadata", "fields"}  # JSON text in a form of Didit's, JSON in our input
@@ -44,10 +49,22 @@ NEEDED = {
     "fields": [{"key": "a"}],
     "transaction_details": {"direction": "outbound", "amount": 1500, "currency": "EUR"},
     "subject": {"vendor_data": "user-12345", "full_name": "Maria Garcia"},
+    "session_numbers": ["1001"],
+    "hit_updates": [{"hit_id": "a", "review_status": "Unreviewed"}],
 }
-NOT_OURS: dict[str, dict[str, str]] = {}  # documented fields that we do not offer, with the reason
+_ONE_RECORD = "one record of a stream must not be able to delete everything"
+NOT_OURS: dict[str, dict[str, str]] = {  # documented fields that we do not offer, with the reason
+    "user.delete": {"delete_all": _ONE_RECORD},
+    "session.delete_many": {"delete_all": _ONE_RECORD},
+}
 ON_PURPOSE = {  # answers that we read in another way than their status says, with the reason
     ("session.update_status", 400, "Same Status"): "what was asked for is done: an earlier call of ours may have done it",
+    ("session.update_feature", 400, "Same Status"): "the same",
+}
+
+
+CONTRADICTED = {  # examples that the document's own schema refuses, with what decides
+    "session.update_data-json-Long-form document type": "its text says that six long names are taken",
 }
 
 
@@ -81,7 +98,7 @@ def faults_of_call(call: HttpCall) -> list[str]:
 
 def test_every_documented_request_is_accepted_and_goes_out_as_documented() -> None:
     faults: list[str] = []
-    examples = openapi.examples()
+    examples = [one for one in openapi.examples() if not set(one.body) & set(NOT_OURS.get(one.operation.name, ()))]
     for example in examples:
         row = example.operation
         value = orjson.dumps({"request_id": "r-1", "operation": row.name, "input": as_input(example)})
@@ -89,7 +106,8 @@ def test_every_documented_request_is_accepted_and_goes_out_as_documented() -> No
         if not isinstance(judged, Accepted):
             faults.append(f"{example}: {judged.error.code} {judged.error.field} {judged.error.message}")
             continue
-        faults += faults_of_call(build_call(row, judged.request, Hop(Source("t", 0, 0), 0)))
+        if str(example) not in CONTRADICTED:
+            faults += faults_of_call(build_call(row, judged.request, Hop(Source("t", 0, 0), 0)))
     assert faults == []
     assert len(examples) > 100
 

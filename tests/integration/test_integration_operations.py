@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from processor.didit.catalog import OPERATIONS, Idempotency
 
 pytestmark = pytest.mark.broker
 
+NOBODYS = "99999999-2222-4333-8444-555555555555"
 PNG = b"\x89PNG\r\n\x1a\n"
 IMAGES = {
     "good": PNG + b"SCORE=95 AGE=30",
@@ -43,11 +46,42 @@ async def settled_sessions(rig: Rig, count: int) -> list[str]:
     return found
 
 
+@dataclass
+class Stored:
+    """What operators manage, made beside the processors."""
+
+    phones: str = NOBODYS  # the blocklist
+    entries: list[str] = field(default_factory=list)
+    destinations: list[str] = field(default_factory=list)
+    aml_check: str = NOBODYS
+
+
+async def stored_things(rig: Rig, count: int) -> Stored:
+    """A blocklist with entries, destinations that want nothing that happens here, and a check with a hit."""
+    found = Stored()
+    async with aiohttp.ClientSession(rig.simulator.url, headers={"x-api-key": API_KEY}) as http:
+
+        async def post(path: str, body: dict[str, Any]) -> Any:
+            async with http.post(path, json=body) as answer:
+                return await answer.json()
+
+        async with http.get("/v3/lists/", params={"list_type": "blocklist", "entry_type": "phone"}) as answer:
+            found.phones = (await answer.json())["results"][0]["uuid"]
+        found.aml_check = (await post("/v3/aml/", {"full_name": "Ann Hit"}))["request_id"]
+        for n in range(count):
+            entry = {"value": f"+34700{n:06d}"}
+            found.entries.append((await post(f"/v3/lists/{found.phones}/entries/", entry))["uuid"])
+            made = {"label": "x", "url": f"https://example.com/{n}", "subscribed_events": ["activity.created"]}
+            found.destinations.append((await post("/v3/webhook/destinations/", made))["uuid"])
+    return found
+
+
 class Inputs:
     """Valid inputs, a fresh one for each story."""
 
-    def __init__(self, folder: Path, sessions: list[str]) -> None:
+    def __init__(self, folder: Path, sessions: list[str], stored: Stored | None = None) -> None:
         self._folder, self._sessions, self._number = folder, sessions, 0
+        self._stored = stored or Stored()
         for name, content in IMAGES.items():
             (folder / f"{name}.png").write_bytes(content)
 
@@ -81,8 +115,47 @@ class Inputs:
             "phone.check": {"phone_number": phone, "code": "000000"},
             "phone.risk": {"phone_number": phone},
             "ip.risk": {"ip_address": f"203.0.113.{n % 250}"},
+            **self._managed(n, session, operation),
         }
         return (given | monitored(n)).get(operation, {}) | files
+
+    def _managed(self, n: int, session: dict[str, str], operation: str) -> dict[str, dict[str, Any]]:
+        stored = self._stored
+        gone = NOBODYS
+        if left := {"list.delete_entry": stored.entries, "webhook.delete": stored.destinations}.get(operation):
+            gone = left.pop()
+        destination = {"destination_uuid": stored.destinations[0] if stored.destinations else NOBODYS}
+        hit = {"hit_id": "sim-hit", "review_status": "False Positive"}
+        return {
+            "user.list": {"limit": 5},
+            "user.get": {"vendor_data": "beside-0"},
+            "user.create": {"vendor_data": f"user-{n}", "full_name": "Ann Example"},
+            "user.update": {"vendor_data": "beside-0", "display_name": f"Ann {n}"},
+            "user.update_status": {"vendor_data": "beside-1", "status": "FLAGGED"},
+            "user.delete": {"vendor_data_list": [f"nobody-{n}"]},
+            "list.list": {"list_type": "blocklist"},
+            "list.create": {"name": f"list {n}", "list_type": "custom", "entry_type": "key"},
+            "list.entries": {"list_uuid": stored.phones},
+            "list.add_entry": {"list_uuid": stored.phones, "value": f"+34800{n:06d}"},
+            "list.delete_entry": {"list_uuid": stored.phones, "entry_uuid": gone},
+            "session.update_data": session | {"first_name": f"Ann {n}"},
+            "session.update_poa_data": session | {"issuer": "Bank"},
+            "session.update_feature": session | {"node_id": "node-1", "new_status": "In Review"},
+            "session.update_aml_hit": {"session_id": stored.aml_check, **hit},
+            "session.update_aml_hits": {"session_id": stored.aml_check, "hit_updates": [hit]},
+            "session.reviews": session,
+            "session.add_review": session | {"comment": f"note {n}"},
+            "session.delete_many": {"session_numbers": [str(90_000 + n)]},
+            "webhook.list": {},
+            "webhook.create": {"label": "y", "url": f"https://example.com/made/{n}", "subscribed_events": ["activity.created"]},
+            "webhook.get": destination,
+            "webhook.update": destination | {"label": f"z {n}"},
+            "webhook.delete": {"destination_uuid": gone},
+            "webhook.deliveries": destination,
+            "webhook.resend": destination | {"delivery_uuid": NOBODYS},
+            "workflow.list": {},
+            "billing.balance": {},
+        }
 
 
 def monitored(n: int) -> dict[str, dict[str, Any]]:
@@ -110,7 +183,11 @@ def monitored(n: int) -> dict[str, dict[str, Any]]:
     }
 
 
-REFUSED_BY_DIDIT = {"session.import_shared", "session.share", "transaction.get"}  # need a second application; no such transaction
+REFUSED_BY_DIDIT = {  # need a second application, a proof of address, a delivery; no such transaction
+    *("session.import_shared", "session.share", "session.update_poa_data", "webhook.resend", "transaction.get"),
+}
+MAKES = {"user.create", "list.create", "list.add_entry", "webhook.create"}  # a second time it is there already
+GOES = {"session.delete", "list.delete_entry", "webhook.delete"}  # a second time it is gone
 
 
 def expected(operation: str, story: str) -> set[str]:
@@ -118,6 +195,8 @@ def expected(operation: str, story: str) -> set[str]:
     if operation in REFUSED_BY_DIDIT and story != "wrong":
         return {"failed"}
     row = OPERATIONS.get(operation)
+    if story in {"lost", "killed"} and operation in MAKES | GOES:
+        return {"succeeded", "failed"}
     if story in {"lost", "killed"} and row is not None and row.idempotency is Idempotency.SINGLE:
         return {"in_doubt"} if story == "lost" else {"in_doubt", "succeeded"}
     return {"succeeded"}
@@ -141,8 +220,9 @@ async def finish_verifications(rig: Rig, wanted: int) -> None:
 
 async def test_every_operation_in_every_weather(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1]", FILES__ROOTS=json.dumps([str(tmp_path)])) as rig:
-        inputs = Inputs(tmp_path, await settled_sessions(rig, 40))
+        inputs = Inputs(tmp_path, await settled_sessions(rig, 40), await stored_things(rig, 12))
         stories = [(operation, story) for operation in operations() for story in ("fine", "throttled", "lost")]
+        beside = acts(rig)
         await rig.start("a", "b")
         finishing = asyncio.create_task(finish_verifications(rig, 3))
         for story, answer in (("throttled", {"fault": "throttle_429"}), ("lost", {"fault": "lost_reply"}), ("fine", None)):
@@ -157,12 +237,26 @@ async def test_every_operation_in_every_weather(kafka: LocalKafka, tmp_path: Pat
         assert not judged.missing, judged.missing
         assert not judged.duplicated
         assert judged.billed_twice == 0
+        assert made_since(rig, beside) == dict.fromkeys((*MAKES, "session.add_review"), 3), "nothing is made twice"
         finals = {f["request_id"]: f for f in rig.finals}
         for operation, story in stories:
             final = finals[f"{operation}/{story}"]
             assert final["status"] in expected(operation, story), final
+            if operation in MAKES and final["status"] == "failed":
+                assert final["error"]["code"] == "already_exists", final
             if story == "throttled" and final["status"] == "succeeded":
                 assert final["attempts"] == 1, final
+
+
+def acts(rig: Rig) -> Counter[str]:
+    """How often each route has changed something, by the simulator's ledger."""
+    return Counter(call["route"] for call in rig.simulator.ledger()["calls"] if call["acted"])
+
+
+def made_since(rig: Rig, before: Counter[str]) -> dict[str, int]:
+    """How often what must not come twice was made since then."""
+    now = acts(rig)
+    return {name: now[name] - before[name] for name in (*MAKES, "session.add_review")}
 
 
 DECLINES: dict[str, dict[str, Any]] = {
@@ -185,8 +279,13 @@ async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalK
         } | DECLINES
         wrong = {op: inputs.of(op, "unreadable") for op in ("id_verification", "poa")}
         wrong |= {
-            op: inputs.of(op) for op in ("session.decision", "session.pdf", "session.update_status", "session.delete")
-        }  # no such session
+            op: inputs.of(op)
+            for op in (
+                *("session.decision", "session.pdf", "session.update_status", "session.delete", "session.add_review"),
+                *("session.update_data", "session.update_feature", "session.update_aml_hit", "user.get", "user.update_status"),
+                *("list.add_entry", "list.delete_entry", "webhook.get", "webhook.update", "webhook.resend"),
+            )
+        }  # no such session, user, list, destination
         wrong |= {"aml": {"full_name": "Ann", "aml_name_weight": 50}}
         wrong |= {"transaction.create": monitored(1)["transaction.create"] | {"transaction_category": "gambling"}}
         pages = {op: inputs.of(op, "page") for op, row in OPERATIONS.items() if row.files}
@@ -215,9 +314,9 @@ async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalK
 async def test_a_kill_in_the_middle_of_every_operation_bills_nothing_twice(kafka: LocalKafka, tmp_path: Path) -> None:
     slow = ["--faults", '{"latency_s": {"median": 1.5, "sigma": 0, "max": 2}}']
     async with running(kafka, tmp_path, simulator_options=slow, FOLLOW__POLLS_S="[1]", FILES__ROOTS=json.dumps([str(tmp_path)])) as rig:
-        inputs = Inputs(tmp_path, await settled_sessions(rig, 8))
+        inputs = Inputs(tmp_path, await settled_sessions(rig, 8), await stored_things(rig, 4))
         (a,) = await rig.start("a")
-        arrived = len(rig.simulator.ledger()["calls"])
+        arrived, beside = len(rig.simulator.ledger()["calls"]), acts(rig)
         await rig.publish([request(f"{operation}/killed", operation, inputs.of(operation)) for operation in operations()])
         await rig.until(lambda: len(rig.simulator.ledger()["calls"]) >= arrived + len(operations()), "all calls under way")
         a.child.kill()
@@ -231,7 +330,7 @@ async def test_a_kill_in_the_middle_of_every_operation_bills_nothing_twice(kafka
         assert not judged.missing
         assert not judged.duplicated
         assert judged.billed_twice == 0
+        assert made_since(rig, beside) == dict.fromkeys((*MAKES, "session.add_review"), 1), "nothing is made twice"
         for final in rig.finals:
             operation = final["request_id"].partition("/")[0]
-            if operation != "session.delete":  # it was done by the first life, and is gone for the second
-                assert final["status"] in expected(operation, "killed"), final
+            assert final["status"] in expected(operation, "killed"), final

@@ -25,6 +25,41 @@ SESSION = "11111111-2222-4333-8444-555555555555"
 PNG = b"\x89PNG\r\n\x1a\n" + b"PIXELS-OF-A-FACE" * 20
 
 
+def managed() -> dict[str, dict[str, Any]]:
+    """Those that manage what is stored at Didit."""
+    person = {"full_name": f"{NAME} {SURNAME}", "date_of_birth": BORN, "metadata": {"note": SURNAME}, "approved_emails": [MAIL]}
+    return {
+        "user.list": {"limit": 5},
+        "user.get": {"vendor_data": USER},
+        "user.create": {"vendor_data": USER + "-3", "approved_phones": [PHONE], **person},
+        "user.update": {"vendor_data": USER, **person},
+        "user.update_status": {"vendor_data": USER, "status": "FLAGGED"},
+        "user.delete": {"vendor_data_list": [USER + "-4"]},
+        "session.update_data": {"session_id": SESSION, "first_name": NAME, "document_number": PASSPORT, "extra_fields": {"a": SURNAME}},
+        "session.update_poa_data": {"session_id": SESSION, "name_on_document": f"{NAME} {SURNAME}"},
+        "session.update_feature": {"session_id": SESSION, "node_id": CODE, "new_status": "Approved", "comment": SURNAME},
+        "session.update_aml_hit": {"session_id": SESSION, "hit_id": CODE, "review_status": "False Positive"},
+        "session.update_aml_hits": {"session_id": SESSION, "hit_updates": [{"hit_id": CODE, "review_status": "Unreviewed"}]},
+        "session.reviews": {"session_id": SESSION},
+        "session.add_review": {"session_id": SESSION, "comment": f"{NAME} {MAIL}"},
+        "session.delete_many": {"session_numbers": ["999999"], "instruction_id": SURNAME},
+        "webhook.list": {},
+        "webhook.create": {"label": SURNAME, "url": f"http://localhost:9/{CODE}", "subscribed_events": ["activity.created"]},
+        "webhook.get": {"destination_uuid": SESSION},
+        "webhook.update": {"destination_uuid": SESSION, "label": SURNAME},
+        "webhook.delete": {"destination_uuid": SESSION},
+        "webhook.deliveries": {"destination_uuid": SESSION},
+        "webhook.resend": {"destination_uuid": SESSION, "delivery_uuid": SESSION},
+        "workflow.list": {},
+        "billing.balance": {},
+        "list.list": {"list_type": "blocklist"},
+        "list.create": {"name": SURNAME, "list_type": "custom", "entry_type": "key"},
+        "list.entries": {"list_uuid": SESSION, "search": MAIL},
+        "list.add_entry": {"list_uuid": SESSION, "value": PHONE, "comment": NAME},
+        "list.delete_entry": {"list_uuid": SESSION, "entry_uuid": SESSION},
+    }
+
+
 def inputs(folder: Path) -> dict[str, dict[str, Any]]:
     """One valid input for each operation."""
     image = f"file://{folder}/{NAME}.png"
@@ -58,6 +93,7 @@ def inputs(folder: Path) -> dict[str, dict[str, Any]]:
         "email.risk": {"email": MAIL, **person},
         "phone.risk": {"phone_number": PHONE, **person},
         "ip.risk": {"ip_address": "203.0.113.77", **person},
+        **managed(),
     }
     return given | monitored()
 
@@ -134,7 +170,7 @@ async def test_personal_data_and_secrets_stay_where_they_belong(kafka: LocalKafk
             await asyncio.to_thread(process.child.stop, 20.0)
         tokens = [s["session_id"] for s in rig.simulator.ledger()["sessions"]]
         assert tokens
-        urls = {f["output"]["url"] for f in rig.finals if isinstance(f["output"], dict) and f["output"].get("url")}
+        urls = {f["output"]["url"] for f in rig.finals if isinstance(f["output"], dict) and isinstance(f["output"].get("url"), str)}
         told = {
             **{p.name: p.log_path.read_text() for p in rig.processors},
             **{

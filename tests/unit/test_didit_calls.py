@@ -46,6 +46,19 @@ def test_a_decision_is_a_path_and_a_query() -> None:
     assert detail_call("a/../b", create(), HOP).path == "/v3/session/a%2F..%2Fb/decision/"
 
 
+def test_every_filter_of_a_list_goes_into_the_query() -> None:
+    given = {"status": ["Approved", "In Review"], "api_service": "AML", "is_kyc_to_be_reviewed": True, "limit": 5}
+    call = call_of(Request("r", "session.list", given))
+    wanted = {"status": "Approved,In Review", "api_service": "AML", "is_kyc_to_be_reviewed": "true", "limit": "5"}
+    assert (dict(call.query), call.body) == (wanted, None)
+
+
+def test_a_persons_id_in_a_path_stays_one_part_of_it() -> None:
+    call = call_of(Request("r", "user.update_status", {"vendor_data": "a/../b ü?x", "status": "BLOCKED"}))
+    assert call.path == "/v3/users/a%2F..%2Fb%20%C3%BC%3Fx/update-status/"
+    assert orjson.loads(call.body or b"") == {"status": "BLOCKED"}
+
+
 def test_the_lookup_asks_for_the_person_the_workflow_and_the_days() -> None:
     call = list_call(create(vendor_data="ü&x=1"), HOP)
     assert dict(call.query) == {"vendor_data": "ü&x=1", "workflow_id": WORKFLOW, "date_from": "2025-11-24", "limit": "50"}

@@ -8,12 +8,15 @@ import pytest
 from processor.contract.schemas import operations, schema_folder
 from processor.didit.catalog import OPERATIONS, REQUESTABLE, Idempotency, first_call, is_polled, next_call
 from processor.didit.lookups import LOOKUPS
+from processor.didit.operations_management import MANAGEMENT
 from processor.settings import load_settings
 from processor.simulator.config import DOCUMENTED_LIMITS, Config, Switches
 from processor.simulator.routes import ROUTES, find_route, scopes_of
 from processor.simulator.simulator import Simulator
 
 SESSION = "11111111-2222-4333-8444-555555555555"
+OWN_METADATA = {"user.create", "user.update", "list.add_entry"}  # theirs is the user's, not that of a call
+FREE = ("session.", "user.", "list.", "webhook.", "event.")  # POSTs that bill nothing
 
 
 def test_every_operation_of_the_contract_is_in_the_catalogue_and_none_is_missing() -> None:
@@ -51,18 +54,25 @@ def test_a_row_fits_its_schema_its_budget_and_the_simulator(name: str) -> None:
     assert {*row.path_fields, *row.query, *row.files} <= members
     assert set(row.path_fields) <= set(schema.get("required", ()))
     assert {n for n, rule in row.files.items() if rule.required} <= set(schema.get("required", ()))
-    assert ("metadata" in members) is row.carries_id
+    assert ("metadata" in members) is (row.carries_id or name in OWN_METADATA)
+    assert row.method != "GET" or members == {*row.path_fields, *row.query}, "a GET has no body: what is in neither would be dropped"
     assert set(row.scopes) <= set(load_settings().rate_limits)
     generic = "generic-get" if row.method == "GET" else "generic-write"
     assert generic in row.scopes or row.scopes == ("ingest-write",)
     assert row.path.endswith("/"), "Didit redirects a path without it"
     assert row.timeout_s <= load_settings().didit.timeout_s
-    assert row.idempotency is not Idempotency.SAFE or row.method != "POST" or name.startswith(("session.", "event.")), "a check is billed"
-    found = find_route(row.method, row.path.format(**dict.fromkeys(row.path_fields, SESSION)))
+    assert row.idempotency is not Idempotency.SAFE or row.method != "POST" or name.startswith(FREE), "a check is billed"
+    path = row.path.format(**dict.fromkeys(row.path_fields, SESSION))
+    found = find_route(row.method, path)
     assert found is not None
     assert found[0].name in {name, name.replace("_shared", "")} or name.startswith("session."), found[0].name
     if row.versioned:
-        assert find_route(row.method, row.path.format(session_id=SESSION).replace("/v3/", "/v2/")) is not None
+        assert find_route(row.method, path.replace("/v3/", "/v2/")) is not None
+
+
+def test_what_operators_manage_is_in_the_catalogue_and_only_a_note_cannot_be_repeated() -> None:
+    assert {row.name for row in MANAGEMENT} <= set(OPERATIONS)
+    assert [row.name for row in MANAGEMENT if row.idempotency is not Idempotency.SAFE] == ["session.add_review"]
 
 
 def test_the_simulator_answers_every_route_that_it_has() -> None:

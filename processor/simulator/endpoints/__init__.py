@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from processor.simulator.endpoints.accounts import AccountEndpoints
 from processor.simulator.endpoints.checks import CheckEndpoints
+from processor.simulator.endpoints.corrections import CorrectionEndpoints
 from processor.simulator.endpoints.imports import ImportEndpoints
+from processor.simulator.endpoints.lists import ListEndpoints
 from processor.simulator.endpoints.questionnaires import QuestionnaireEndpoints
 from processor.simulator.endpoints.records import RecordEndpoints
 from processor.simulator.endpoints.reviews import ReviewEndpoints
@@ -12,11 +14,16 @@ from processor.simulator.endpoints.sandbox import SandboxEndpoints
 from processor.simulator.endpoints.sessions import SessionEndpoints
 from processor.simulator.endpoints.sharing import SharingEndpoints
 from processor.simulator.endpoints.transactions import TransactionEndpoints
+from processor.simulator.endpoints.users import UserEndpoints
+from processor.simulator.endpoints.webhooks import WebhookEndpoints
+from processor.simulator.endpoints.workflows import WorkflowEndpoints
 
 __all__ = [
     "AccountEndpoints",
     "CheckEndpoints",
+    "CorrectionEndpoints",
     "ImportEndpoints",
+    "ListEndpoints",
     "QuestionnaireEndpoints",
     "RecordEndpoints",
     "ReviewEndpoints",
@@ -24,4 +31,7 @@ __all__ = [
     "SessionEndpoints",
     "SharingEndpoints",
     "TransactionEndpoints",
+    "UserEndpoints",
+    "WebhookEndpoints",
+    "WorkflowEndpoints",
 ]

@@ -41,7 +41,7 @@ class SessionEndpoints:
             "session.decision": self._decision,
             "session.list": self._list,
             "session.delete": self._delete,
-            "sessions.delete": self._delete_many,
+            "session.delete_many": self._delete_many,
             "session.pdf": self._pdf,
         }
 
@@ -123,16 +123,11 @@ class SessionEndpoints:
     def _delete_many(self, request: ApiRequest) -> ApiResponse:
         """Unknown numbers are skipped; sessions that cannot be deleted now are in the results as failed."""
         body = request.json_body
-        numbers = body.get("session_numbers")
-        if body.get("delete_all") is True:
-            chosen = list(self._sessions.by_application(request.caller))
-        elif not isinstance(numbers, list):
-            return ApiResponse(400, {"session_numbers": ["This field is required unless delete_all is true."]})
-        else:
-            numbers_as_text = {str(number) for number in numbers}
-            chosen = [
-                session for session in self._sessions.by_application(request.caller) if str(session.session_number) in numbers_as_text
-            ]
+        if (error := _numbers_error(body)) is not None:
+            return ApiResponse(400, error)
+        sessions = self._sessions.by_application(request.caller)
+        numbers = set(map(str, body.get("session_numbers") or ()))
+        chosen = [one for one in sessions if body.get("delete_all") is True or str(one.session_number) in numbers]
         results = []
         for session in chosen:
             if not session.held:
@@ -168,6 +163,21 @@ def _retention(session: Session, *, retain: bool) -> str:
     if not retain:
         return "deleted"
     return "retained_with_user" if session.vendor_data is not None else "ineligible_no_vendor_user"
+
+
+def _numbers_error(body: dict[str, Any]) -> dict[str, Any] | None:
+    """What the page documents against a request to delete many; None if nothing."""
+    numbers = body.get("session_numbers")
+    if body.get("delete_all") is not True:
+        if not isinstance(numbers, list):
+            return {"session_numbers": ["This field is required unless delete_all is true."]}
+        if not numbers:
+            return {"session_numbers": ["This list may not be empty."]}
+        if not all(str(number).isdigit() for number in numbers):
+            return {"session_numbers": ["All session_numbers must be numeric."]}
+    if body.get("deletion_instruction") == "privacy_erasure" and body.get("retain_face_embeddings") is True:
+        return {"retain_face_embeddings": ["Privacy erasure cannot retain biometric templates."]}
+    return None
 
 
 def _matches(session: Session, query: Mapping[str, str]) -> bool:
