@@ -107,6 +107,8 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
               (("vp_calls_in_flight", "{{instance}}"),), stacked=True),
         Graph("Breakers and account", "1: held", "short",
               (("max by (operation) (vp_breaker_open)", "{{operation}}"), ("max(vp_account_held)", "account")), red_from=1),
+        Graph("Credits", "what the account has left, in dollars", "currencyUSD",
+              (("min by (auto_refill) (vp_balance_usd)", "automatic refill {{auto_refill}}"),)),
     )),
     ("Backlog", (
         Graph("Lag", "records that are not finished, all replicas", "short",

@@ -190,7 +190,7 @@ class DiditCaller:
             span.permitted()
             judged = await self._call_once(call, permit, work, span)
             span.judged(type(judged.verdict).__name__, good=isinstance(judged.verdict, Success))
-        _count(operation.name, judged.verdict)
+        count_answer(operation.name, judged.verdict)
         return judged
 
     async def _call_once(self, call: HttpCall, permit: Permit, work: Work, span: CallSpan) -> Judged:
@@ -208,7 +208,7 @@ class DiditCaller:
             if isinstance(answer, Reply) and retry_after.is_unusable(answer.headers):
                 metrics.RETRY_AFTER_UNUSABLE.labels(call.operation.name).inc()
             verdict = classify(call.operation, answer)
-            ending = _ending(answer, verdict)
+            ending = ending_of(answer, verdict)
         except FileError as fault:
             verdict = Unfit(fault.code, f"input.{fault.field}", fault.hint) if fault.lasting else Transient(fault.code, None, None)
         finally:
@@ -217,8 +217,7 @@ class DiditCaller:
         return Judged(called_ms, verdict)
 
     async def _send(self, call: HttpCall, files: Sequence[FileContent], ask: Ask) -> Answer:
-        for scope in ask.scopes:
-            metrics.CALLS.labels(scope, ask.call_class.name.lower()).inc()
+        count_call(ask)
         began = time.monotonic()
         with metrics.CALLS_IN_FLIGHT.track_inprogress():
             answer = await self._client.send(call, files)
@@ -243,13 +242,20 @@ class DiditCaller:
             return DeadlinePassed()
 
 
-def _count(operation: str, verdict: Verdict) -> None:
+def count_answer(operation: str, verdict: Verdict) -> None:
+    """What an answer meant."""
     metrics.ANSWERS.labels(operation, _WORD.sub("_", type(verdict).__name__).lower()).inc()
     if isinstance(verdict, Throttled):
         for scope in verdict.scopes:
             metrics.THROTTLED.labels("rate_limit", scope).inc()
     elif isinstance(verdict, Deferred):
         metrics.THROTTLED.labels("request", "").inc()
+
+
+def count_call(ask: Ask) -> None:
+    """A call that leaves, or may leave, in every scope that it counts in."""
+    for scope in ask.scopes:
+        metrics.CALLS.labels(scope, ask.call_class.name.lower()).inc()
 
 
 def _class_of(job: Job) -> CallClass:
@@ -272,7 +278,8 @@ def _identity_of(record: Record, hop: Hop, request_id: str, content: str) -> Cal
     return CallIdentity(request_digest(hop.first.topic, request_id), content, source_digest(hop.first), at.lane, at.offset, hop.replay)
 
 
-def _ending(answer: Answer, verdict: Verdict) -> Ending:
+def ending_of(answer: Answer, verdict: Verdict) -> Ending:
+    """What the end of a call tells the budget."""
     if isinstance(answer, NoReply):
         if not answer.sent:
             return Ending(NOT_SENT.fate, HealthSignal.BAD)

@@ -90,6 +90,13 @@ RETRY_AFTER_UNUSABLE = _counter(
     "answers with a `Retry-After` that cannot be read, so that nobody knows how long Didit wants us to wait; we wait as without one",
     "operation",
 )
+BALANCE = _gauge(
+    "balance_usd",
+    "credits that the account has left, as last read (`VP_DIDIT__BALANCE_S`); `auto_refill` is `on` where Didit refills them. "
+    "None while they cannot be read",
+    "auto_refill",
+    unit="US dollars",
+)
 
 _GROUP[0] = "Budget (the same on every replica of a key, but for `permits_*`)"
 BUDGET_LIMIT = _gauge(

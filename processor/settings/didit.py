@@ -23,6 +23,9 @@ class DiditSettings(Group):
         120.0, description="a call ends after this, from connect to the last byte, or after its operation's own time"
     )
     calls_max: int = Field(100, ge=1, le=5000, description="calls in flight in this process")
+    balance_s: float = Field(
+        300.0, ge=0, le=86_400, description="how often each replica reads the account's credits for `vp_balance_usd`; 0: never"
+    )
     response_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="a longer answer is cut off and counts as unreadable")
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from processor.budget.rules import budget_rules
 from processor.budget.shared import SharedBudget
 from processor.didit.client import DiditClient
 from processor.didit.follow import is_settled
+from processor.engine.balance import BalanceReader
 from processor.engine.engine import Engine
 from processor.files.fetch import FileReader
 from processor.monitoring.factories import monitor_in_process
@@ -69,8 +70,8 @@ def run(settings: Settings) -> int:
 class WorkerParts:
     """What works on requests, in the order of its start. Without the budget, the receiver and the lanes the process is of no use.
 
-    The other three only watch or speed up: a request that the wake-up feed does not wake starts when it is due, and the survey and the
-    history are figures for people. They are started again.
+    The other four only watch or speed up: a request that the wake-up feed does not wake starts when it is due, and the survey, the
+    history and the balance are figures for people. They are started again.
     """
 
     budget: Callable[[], Coroutine[Any, Any, None]]
@@ -81,6 +82,7 @@ class WorkerParts:
     feed: Callable[[], Coroutine[Any, Any, None]]
     receiver: Callable[[ProcessTasks], Awaitable[None]] | None
     client: AbstractAsyncContextManager[DiditClient]
+    balance: Callable[[DiditClient], Coroutine[Any, Any, None]] | None
     lanes: Callable[[DiditClient, asyncio.Event], Coroutine[Any, Any, int]]
 
 
@@ -99,6 +101,8 @@ async def start_worker(tasks: ProcessTasks, parts: WorkerParts, *, drain_s: floa
     if parts.receiver is not None:
         await parts.receiver(tasks)
     client = await tasks.open("Didit client", parts.client, close_s=_CLOSE_S)
+    if (balance := parts.balance) is not None:
+        tasks.start_restarting("balance", lambda: balance(client))
     tasks.start("lanes", parts.lanes(client, tasks.term), drain_s=drain_s)
 
 
@@ -155,6 +159,7 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
         feed=WakeupFeed(settings, wakeups).run,
         receiver=None if secrets is None else lambda tasks: start_receiver(tasks, settings, secrets),
         client=DiditClient(d),
+        balance=(lambda client: BalanceReader(client, budget, d.balance_s, clock.now_ms).run()) if d.balance_s else None,
         lanes=lanes,
     )
 

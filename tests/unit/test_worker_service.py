@@ -20,7 +20,7 @@ from processor.runtime.shutdown import limit_stop
 from processor.worker.service import WorkerParts, start_worker
 
 ESSENTIAL = ("budget", "webhook topic", "lanes")
-RESTARTED = ("survey", "budget history", "wake-up feed")
+RESTARTED = ("survey", "budget history", "wake-up feed", "balance")
 
 
 @dataclass
@@ -80,6 +80,7 @@ class Worker:
             feed=self.task("wake-up feed"),
             receiver=self.receiver,
             client=cast("Any", self.client()),
+            balance=lambda _: self.task("balance")(),
             lanes=self.lanes,
         )
 
@@ -102,9 +103,10 @@ def test_the_stop_is_the_start_backwards() -> None:
     with capture_logs() as logs:
         assert run_virtual(work(worker, ProcessStatus(30.0, 120.0), 3)) == EXIT_STOPPED
     assert logs == []
-    assert worker.started == ["budget", "survey", "budget history", "wake-up feed", "webhook topic", "lanes"]
+    assert worker.started == ["budget", "survey", "budget history", "wake-up feed", "webhook topic", "balance", "lanes"]
     assert worker.ended == [
         "lanes",
+        "balance",
         "client",
         "webhook topic",
         "wake-up feed",

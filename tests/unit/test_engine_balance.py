@@ -1,0 +1,113 @@
+"""The credits as a metric: read behind requests, in its scope, and no figure where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import orjson
+import pytest
+from multidict import CIMultiDict
+from structlog.testing import capture_logs
+from virtual_time import run_virtual
+
+from processor.budget.permits import Acquired, Ask, CallClass, Ending, Fate, HealthSignal, Parked, Permit
+from processor.contract.codes import ErrorCode
+from processor.didit.answers import Answer, NoReply, Reply
+from processor.didit.calls import HttpCall
+from processor.engine.balance import BalanceReader, balance_of
+from processor.observe import metrics
+
+HOUR = 3600.0
+
+
+def reply(status: int, document: Any) -> Reply:
+    return Reply(status, CIMultiDict({"Content-Type": "application/json"}), orjson.dumps(document))
+
+
+GOOD = reply(200, {"balance": "12.5000", "auto_refill_enabled": False})
+REFUSED = reply(403, {"detail": "You do not have permission to perform this action."})
+
+
+class Didit:
+    """Answers in their order, the last one for ever; and a budget that gives every permit, or parks."""
+
+    def __init__(self, *answers: Answer, parked: bool = False) -> None:
+        self.answers, self.parked = list(answers), parked
+        self.calls: list[HttpCall] = []
+        self.asks: list[Ask] = []
+        self.endings: list[Ending] = []
+
+    async def send(self, call: HttpCall, _files: Sequence[object] = ()) -> Answer:
+        self.calls.append(call)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    async def acquire(self, ask: Ask) -> Acquired:
+        self.asks.append(ask)
+        return Parked(ErrorCode.SCOPE_PAUSED, 60.0) if self.parked else Permit("p", ask)
+
+    def release(self, _permit: Permit, ending: Ending) -> None:
+        self.endings.append(ending)
+
+
+async def read(didit: Didit, for_s: float, every_s: float = 300.0) -> None:
+    reader = BalanceReader(cast("Any", didit), cast("Any", didit), every_s, lambda: 0)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(for_s):
+            await reader.run()
+
+
+def shown() -> dict[str, float]:
+    return {sample.labels["auto_refill"]: sample.value for metric in metrics.BALANCE.collect() for sample in metric.samples}
+
+
+def test_it_is_read_each_interval_behind_all_requests_and_counts_in_its_scope() -> None:
+    didit = Didit(GOOD)
+    run_virtual(read(didit, 1000.0))
+    assert len(didit.calls) == 3, "at 300, 600 and 900 s"
+    assert {(ask.endpoint, ask.scopes, ask.call_class, ask.identity) for ask in didit.asks} == {
+        ("billing.balance", ("generic-get",), CallClass.POLL, None)
+    }
+    assert didit.endings == [Ending(Fate.ANSWERED, HealthSignal.GOOD, acted=True)] * 3
+    assert shown() == {"off": 12.5}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        NoReply(sent=True, code=ErrorCode.TIMEOUT),
+        reply(500, {}),
+        reply(429, {"detail": "Request was throttled. Expected available in 30 seconds."}),
+        reply(200, {"balance": "a lot"}),
+        reply(200, {"balance": "NaN"}),
+        REFUSED,
+    ],
+)
+def test_what_cannot_be_read_leaves_no_figure(answer: Answer) -> None:
+    run_virtual(read(Didit(GOOD, answer), 700.0))
+    assert shown() == {}
+
+
+def test_without_a_permit_no_call_is_made() -> None:
+    didit = Didit(GOOD, parked=True)
+    run_virtual(read(didit, 700.0))
+    assert (len(didit.asks), didit.calls) == (2, [])
+
+
+def test_a_key_that_may_not_is_asked_again_once_a_day_and_harms_no_operation() -> None:
+    didit = Didit(REFUSED)
+    with capture_logs() as logs:
+        run_virtual(read(didit, 49 * HOUR))
+    assert len(didit.calls) == 3
+    assert {ending.health for ending in didit.endings} == {HealthSignal.NEUTRAL}
+    assert [entry["event"] for entry in logs] == ["balance_refused"] * 3
+
+
+def test_a_balance_is_decimal_text() -> None:
+    assert balance_of({"balance": "1234.5600", "auto_refill_enabled": True}) == (1234.56, True)
+    assert balance_of({"balance": "-0.1000"}) == (-0.1, False)
+    wrong: Any
+    for wrong in (None, [], {}, {"balance": None}, {"balance": "Infinity"}):
+        assert balance_of(wrong) is None
