@@ -17,7 +17,7 @@ OTHERWISE: tuple[tuple[str, str], ...] = (
         r"GET /v3/session/\{sessionId\}/decision/\?include=events 200 .*",
         "the page 'Retrieve session' has what it adds, the document has not",
     ),
-    (r".* \.(expected_details|contact_details)\.\w+: missing", "as the caller has sent it"),
+    (r".* \S*\.(expected_details|contact_details|device)\.\w+: missing", "as the caller has sent it"),
     (r".* \.(email|phone)\.(email|phone)_social: missing", "with `enable_social` alone, which is not simulated"),
     (r"POST /v3/database-validation/ 200 .*\.(errors|services_used|match_score): missing", "with failed or explicit services alone"),
     (r"POST /v3/aml/ 409 .*", "the page 'API errors' has the Idempotency-Key, the document has not"),
@@ -27,9 +27,12 @@ OTHERWISE: tuple[tuple[str, str], ...] = (
     (r".* (401|403) .*not documented", "by the switch auth_status"),
     (r"DELETE /v3/session/\{sessionId\}/delete/ 204 .*", "by the switch delete_status"),
     (r"POST /v3/session/ 500 .*", "the simulator is full"),
-    (r"\w+ /v3/session/\{sessionId\}/[a-z/-]+/ 404 404 has another type of body", "an id that is no UUID is no path of Django's: a page"),
+    (
+        r"\w+ /v3/(session/\{sessionId\}/[a-z/-]+|transactions/\{transaction_id\})/ 404 404 has another type of body",
+        "an id that is no UUID is no path of Django's: a page",
+    ),
     (r".* \.registry_checks\[\].*: missing", "the sandbox scenario of a business, which is not simulated"),
-    (r"\w+ /v3/(transactions|users)/.*", "the members of these rooms are not whole yet"),
+    (r"\w+ /v3/users/.*", "the members of users are not whole yet"),
 )
 
 

@@ -74,14 +74,14 @@ class TransactionEndpoints:
         if existing is not None:
             if self._switches.transaction_duplicate == 400:  # noqa: PLR2004 - a switch
                 return ApiResponse(400, {"transaction_id": ["A transaction with this transaction_id already exists."]})
-            return ApiResponse(201, existing)
+            return ApiResponse(201, _shown(existing))
         document = self._document(request)
         self._transactions[key] = document
         caller.charge()
         entry = {"operation": "transaction.create", "at": request.now, "reference": request.reference, "key": request.key}
         entry |= {"request_id": document["uuid"], "credits": 0 if caller.sandbox else 1, "environment": caller.environment}
         self._ledger.add_check(entry)
-        return ApiResponse(201, document, acted=True)
+        return ApiResponse(201, _shown(document), acted=True)
 
     def _document(self, request: ApiRequest) -> dict[str, Any]:
         body, details = request.json_body, request.json_body["transaction_details"]
@@ -139,7 +139,7 @@ class TransactionEndpoints:
     def _get(self, request: ApiRequest) -> ApiResponse:
         for (application, _), row in self._transactions.items():
             if application == request.caller.uuid and row["uuid"] == request.match["name"]:
-                return ApiResponse(200, row)
+                return ApiResponse(200, _shown(row))
         return ApiResponse(404, {"detail": "Not found."})
 
     def _create_event(self, request: ApiRequest) -> ApiResponse:
@@ -191,6 +191,11 @@ def _verdict(amount: Decimal, *, sandbox: bool) -> dict[str, Any]:
         "decision_reason_code": reason,
         "decision_reason_label": reason and "Amount above the limit",
     }
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """The whole of a transaction; the time of its creation is a member of the list's rows alone (OpenAPI 3.0.0)."""
+    return {name: value for name, value in row.items() if name != "created_at"}
 
 
 def _summary(row: dict[str, Any]) -> dict[str, Any]:
