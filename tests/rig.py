@@ -41,6 +41,7 @@ FAST = {  # short waits, so that a test of minutes takes seconds; the product's 
     "RETRY__BACKOFF_BASE_S": "0.5",
     "RETRY__BACKOFF_MAX_S": "2",
     "DIDIT__TIMEOUT_S": "4",
+    "DIDIT__READ_LAG_S": "0.001",  # the simulator shows what it has at once
     "BUDGET__ACCOUNT_PROBE_S": "1",
     "BUDGET__ASK_WAIT_S": "5",  # so that the weight of a dead replica, and a doubt, are over soon
     "BUDGET__CALL_MARGIN_S": "2",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -11,11 +11,12 @@ from urllib.parse import quote
 
 from processor.contract.records import Hop, Request, call_reference, idempotency_key
 from processor.contract.strict_json import dumps
-from processor.didit.catalog import OPERATIONS, FileRule, Idempotency, Operation
+from processor.didit.catalog import OPERATIONS, CheckTrace, FileRule, Idempotency, Operation
 
 REQUEST_ID_KEY = "vp_request_id"  # our member of Didit's ``metadata``
 _LIST_LIMIT = 50
 _DAY = timedelta(days=1)
+_REPORTS = replace(OPERATIONS["session.decision"], versioned=False)  # v3 alone has the reports as lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +105,36 @@ def vendor_data(request: Request) -> str:
 
 def list_call(request: Request, hop: Hop) -> HttpCall:
     """Look for sessions that a create of this request may have made (Didit, "API errors": list by vendor_data first)."""
-    since = datetime.fromtimestamp((hop.doubt_ms or hop.first_ms) / 1000, UTC) - _DAY  # a whole UTC day; clocks may differ
     query = {
         "vendor_data": vendor_data(request),
         "workflow_id": str(request.input["workflow_id"]),
-        "date_from": since.date().isoformat(),
+        "date_from": _listed_since(hop),
         "limit": _LIST_LIMIT,
     }
     return look_up_call("session.list", query, request, hop)
+
+
+def check_list_call(trace: CheckTrace, request: Request, hop: Hop) -> HttpCall:
+    """Look for sessions that Didit may keep a check of this request as; without ``vendor_data`` among those of everybody."""
+    query = {"session_type": "API", "api_service": trace.service, "date_from": _listed_since(hop), "limit": _LIST_LIMIT}
+    if "vendor_data" in request.input:
+        query["vendor_data"] = str(request.input["vendor_data"])
+    return look_up_call("session.list", query, request, hop)
+
+
+def check_proof_call(trace: CheckTrace, request: Request, hop: Hop) -> HttpCall:
+    """Read one check of this kind, whosever it is: whether the list shows them to our key at all."""
+    return look_up_call("session.list", {"session_type": "API", "api_service": trace.service, "limit": 1}, request, hop)
+
+
+def check_detail_call(session_id: str, request: Request, hop: Hop) -> HttpCall:
+    """Read the session that a check is kept as, always by API v3."""
+    return build_call(_REPORTS, Request(request.request_id, _REPORTS.name, {"session_id": session_id}), hop)
+
+
+def _listed_since(hop: Hop) -> str:
+    """The ``date_from`` of a lookup: a whole UTC day before the doubt, for clocks may differ."""
+    return (datetime.fromtimestamp((hop.doubt_ms or hop.first_ms) / 1000, UTC) - _DAY).date().isoformat()
 
 
 def detail_call(session_id: str, request: Request, hop: Hop) -> HttpCall:

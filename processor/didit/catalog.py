@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from processor.didit.operation import NO_FILES, FileRule, Idempotency, Operation
+from processor.didit.operation import NO_FILES, CheckTrace, FileRule, Idempotency, Operation
 from processor.didit.operations_management import MANAGEMENT
 from processor.didit.operations_transactions import TRANSACTIONS
 
@@ -18,6 +18,7 @@ __all__ = [
     "OPERATIONS",
     "REQUESTABLE",
     "SCOPES_OF",
+    "CheckTrace",
     "Composite",
     "FileRule",
     "Idempotency",
@@ -26,7 +27,6 @@ __all__ = [
     "is_polled",
     "next_call",
 ]
-
 
 _MB = 1024 * 1024
 _PHOTO = frozenset({"image/jpeg", "image/png", "image/webp", "image/tiff"})
@@ -40,18 +40,30 @@ def _photo(megabytes: int) -> FileRule:
     return FileRule(megabytes * _MB, _PHOTO)
 
 
-def _check(name: str, path: str, answer: str, *, timeout_s: float = 30.0, files: Mapping[str, FileRule] = NO_FILES) -> Operation:
-    """A standalone check whose answer is ``{request_id, <answer>: {status, ...}, ...}``."""
+def _check(
+    name: str,
+    path: str,
+    answer: str,
+    *,
+    timeout_s: float = 30.0,
+    files: Mapping[str, FileRule] = NO_FILES,
+    trace: CheckTrace | None = None,
+) -> Operation:
+    """A standalone check whose answer is ``{request_id, <answer>: {status, ...}, ...}``.
+
+    ``trace`` is None where the decision does not have what the answer has (``face_search``), or Didit documents no ``api_service``.
+    """
     return Operation(
         name,
         "POST",
         path,
         ("generic-write",),
-        Idempotency.SINGLE,
+        Idempotency.SINGLE if trace is None else Idempotency.RECONCILABLE,
         timeout_s,
         required_output=MappingProxyType({"request_id": str, answer: dict}),
         files=MappingProxyType(dict(files)),
         carries_id=True,
+        trace=trace,
     )
 
 
@@ -157,18 +169,45 @@ _CHECKS = (
         "id_verification",
         timeout_s=120.0,
         files={"front_image": FileRule(10 * _MB, _DOCUMENT), "back_image": FileRule(10 * _MB, _DOCUMENT, required=False)},
+        trace=CheckTrace("ID_VERIFICATION", "id_verifications"),
     ),
-    _check("passive_liveness", "/v3/passive-liveness/", "liveness", files={"user_image": _photo(5)}),
-    _check("face_match", "/v3/face-match/", "face_match", files={"user_image": _photo(5), "ref_image": _photo(5)}),
+    _check(
+        "passive_liveness",
+        "/v3/passive-liveness/",
+        "liveness",
+        files={"user_image": _photo(5)},
+        trace=CheckTrace("PASSIVE_LIVENESS", "liveness_checks"),
+    ),
+    _check(
+        "face_match",
+        "/v3/face-match/",
+        "face_match",
+        files={"user_image": _photo(5), "ref_image": _photo(5)},
+        trace=CheckTrace("FACE_MATCH", "face_matches"),
+    ),
     _check("face_search", "/v3/face-search/", "face_search", files={"user_image": _photo(5)}),
-    _check("age_estimation", "/v3/age-estimation/", "age_estimation", files={"user_image": _photo(5)}),
-    _check("poa", "/v3/poa/", "poa", timeout_s=60.0, files={"document": FileRule(15 * _MB, _DOCUMENT)}),
+    _check(
+        "age_estimation",
+        "/v3/age-estimation/",
+        "age_estimation",
+        files={"user_image": _photo(5)},
+        trace=CheckTrace("AGE_ESTIMATION", "liveness_checks"),
+    ),
+    _check(
+        "poa",
+        "/v3/poa/",
+        "poa",
+        timeout_s=60.0,
+        files={"document": FileRule(15 * _MB, _DOCUMENT)},
+        trace=CheckTrace("POA", "poa_verifications"),
+    ),
     _check("document_ai", "/v3/document-ai/", "document_ai", timeout_s=60.0, files={"document": FileRule(30 * _MB, _ARCHIVE)}),
     _check(
         "database_validation",
         "/v3/database-validation/",
         "database_validation",
         files={"selfie": FileRule(2 * _MB, _PHOTO - {"image/tiff"}, required=False)},  # JSON without it, a form with it
+        trace=CheckTrace("DATABASE_VALIDATION", "database_validations"),
     ),
     Operation(
         "aml",

@@ -26,6 +26,14 @@ class FileRule:
     required: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class CheckTrace:
+    """Where a check of unknown fate is found: Didit keeps it as a session of type API (OpenAPI, "List sessions", "Get decision")."""
+
+    service: str  # ``api_service`` of the list
+    reports: str  # member of the decision that has its result
+
+
 NO_FILES: Mapping[str, FileRule] = MappingProxyType({})
 _OK = frozenset({200})
 
@@ -48,8 +56,19 @@ class Operation:
     unbilled: frozenset[int] = frozenset()  # answers after which nothing was done or billed, by its reference page
     versioned: bool = False  # a v2 path exists beside that of v3
     content_type: str = "application/json"  # of the answer
+    trace: CheckTrace | None = None  # how a call is looked up that is billed each time it is made
 
     @property
     def path_fields(self) -> tuple[str, ...]:
         """Members of the input that go into the path."""
         return tuple(part.partition("}")[0] for part in self.path.split("{")[1:])
+
+    @property
+    def bills_each_call(self) -> bool:
+        """Whether a second call is billed as the first one was."""
+        return self.idempotency is Idempotency.SINGLE or self.trace is not None
+
+    @property
+    def answer(self) -> str:
+        """The member of a check's answer that holds its result."""
+        return next(name for name, kind in self.required_output.items() if kind is dict)

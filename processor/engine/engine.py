@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from http import HTTPStatus
 from math import inf
 from typing import assert_never
 
@@ -15,9 +14,9 @@ from processor.contract.codes import Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.records import Hop, OnDoubt, Record, call_reference
 from processor.contract.trace_context import carry_span
-from processor.didit.calls import HttpCall, build_call, key_proof_call
+from processor.didit.calls import build_call, key_proof_call
 from processor.didit.catalog import COMPOSITES, OPERATIONS, Idempotency, Operation, first_call, is_polled
-from processor.didit.lookups import LOOKUPS, step
+from processor.didit.check_traces import idempotency_of
 from processor.didit.verdicts import (
     AccountFault,
     Ambiguous,
@@ -30,9 +29,9 @@ from processor.didit.verdicts import (
     Transient,
     Unfit,
     Unpaid,
-    Verdict,
 )
 from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles, rejected_identity
+from processor.engine.doubts import DoubtSettler, Unknowable
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.session_polling import SessionOver, SessionPolling
 from processor.observe import metrics
@@ -71,6 +70,7 @@ class Engine:
         self._limits = {scope: limit.limit for scope, limit in settings.rate_limits.items()}
         self._warned = False
         self._key_reads = 0  # times that the key was read again
+        self._doubts = DoubtSettler(settings, self._caller, clock_ms)
         self._outputs = OutputBuilder(settings.lanes, settings.retry)
         self._polling = SessionPolling(settings.follow, self._caller, self._outputs, clock_ms, draw)
 
@@ -152,7 +152,7 @@ class Engine:
             over_ms = self._clock_ms() + self._promise_ms
         while True:
             key_reads = self._key_reads
-            answer = await self._attempt(job, operation, work, over_ms)
+            job, answer = await self._attempt(job, operation, work, over_ms)
             match answer:
                 case Judged(_, AccountFault() as fault):
                     self._log_account_fault(fault)  # nothing was done; the request waits with all others until a probe succeeds
@@ -161,11 +161,13 @@ class Engine:
                 case Judged(called_ms, Forbidden() as refusal):
                     works = refusal.key_works or (await self._key_works(job, called_ms, work) and key_reads == self._key_reads)
                     return self._conclude_forbidden(job, operation, refusal, called_ms, key_works=works)
-                case Judged():
-                    return self._conclude(job, operation, answer)
+                case Judged(called_ms, verdict):
+                    return self._conclude(job, operation, Judged(called_ms, self._doubts.unless_new(job, operation, verdict)))
                 case InDoubt(since_ms, doubt_over_ms):
                     log.info("doubt", reference=_reference(job), since_ms=since_ms)
                     job, over_ms = job.doubting(since_ms), max(over_ms, doubt_over_ms)
+                case Unknowable():
+                    return Outputs(self._outputs.unknowable(job, self._clock_ms()))
                 case DeadlinePassed() | Parked() | Duplicate() | Conflict():
                     return self._without_call(job, answer)
                 case _:
@@ -260,41 +262,22 @@ class Engine:
         self._log_retry(job, again)
         return Outputs(outputs)
 
-    async def _attempt(self, job: Job, operation: Operation, work: Work, over_ms: int) -> Judged | NotCalled:
-        """One attempt. An unsettled doubt is settled first, where the API gives a way."""
+    async def _attempt(self, job: Job, operation: Operation, work: Work, over_ms: int) -> tuple[Job, Judged | NotCalled | Unknowable]:
+        """One attempt, and the job as it is then. An unsettled doubt is settled first, where the API gives a way."""
         settled_ms = inf if operation.idempotency in _HARMLESS else 0.0
-        if job.hop.doubt_ms is not None and operation.idempotency is Idempotency.RECONCILABLE:
+        doubt_ms, idempotency = job.hop.doubt_ms, idempotency_of(operation, job.request)
+        if doubt_ms is not None and idempotency is Idempotency.RECONCILABLE:
             settled_ms = self._clock_ms()
-            found = await self._reconcile(job, operation, work)
-            if isinstance(found, DeadlinePassed | Parked):
-                return found
-            if found is None and settled_ms < over_ms:  # it may still come about
-                found = Deferred(ErrorCode.DOUBT_SETTLING, (over_ms - settled_ms) / 1000)
+            found = await self._doubts.settle(job, operation, work, over_ms)
             if found is not None:
-                return Judged(job.hop.doubt_ms, found)
-        elif job.hop.doubt_ms is not None and operation.idempotency is Idempotency.SINGLE:
+                return job, found
+            if operation.trace is not None:
+                job = job.settled  # if the next call is in doubt too, it alone is
+        elif doubt_ms is not None and idempotency is Idempotency.SINGLE:
             if job.request.on_doubt is OnDoubt.FAIL:
-                return Judged(job.hop.doubt_ms, Ambiguous(ErrorCode.CALL_UNANSWERED, None, None))
+                return job, Judged(doubt_ms, Ambiguous(ErrorCode.CALL_UNANSWERED, None, None))
             settled_ms = inf
-        return await self._caller.call(build_call(operation, job.request, job.hop), job, work, settled_ms=settled_ms)
-
-    async def _reconcile(self, job: Job, operation: Operation, work: Work) -> Verdict | DeadlinePassed | Parked | None:
-        """A verdict that settles the doubt, or None if the call has left no trace and may be made again."""
-        lookup = LOOKUPS[operation.name](job.request, job.hop)
-        found = step(lookup, None)
-        while isinstance(found, HttpCall):
-            looked = await self._caller.look_up(found, job, work)
-            if not isinstance(looked, Judged):
-                return looked
-            verdict = looked.verdict
-            gone = isinstance(verdict, Refused) and verdict.http_status == HTTPStatus.NOT_FOUND and found.operation.path_fields
-            if not gone and not isinstance(verdict, Success):
-                return _of_lookup(verdict)
-            found = step(lookup, verdict.output if isinstance(verdict, Success) else None)
-        if found.output is None:
-            return None
-        log.info("adopted", reference=_reference(job))
-        return Success(found.output)
+        return job, await self._caller.call(build_call(operation, job.request, job.hop), job, work, settled_ms=settled_ms)
 
     def _pause(self, throttled: Throttled) -> None:
         """Pause the scope that tripped on every replica; all of the call's scopes if the answer does not tell which."""
@@ -359,10 +342,3 @@ def _duplicate(reference: str, record: Record, hop: Hop) -> NothingToPublish:
 def _log_conflict(reference: str, record: Record) -> None:
     metrics.DUPLICATES.labels("conflict").inc()
     log.warning("conflict", reference=reference, source=str(record.source))
-
-
-def _of_lookup(verdict: Verdict) -> Verdict:
-    """A lookup that is refused says nothing of the create: the doubt stays, and is looked into again."""
-    if isinstance(verdict, Refused | OurFault | Forbidden | Unpaid):
-        return Transient(ErrorCode.LOOKUP_REFUSED, verdict.http_status, None)
-    return verdict

@@ -13,6 +13,7 @@ from processor.contract.encode import dead_letter_output, result_output, retry_o
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, ResultKind, Status
 from processor.contract.trace_context import result_trace
 from processor.didit.catalog import Idempotency, Operation
+from processor.didit.check_traces import idempotency_of
 from processor.didit.verdicts import (
     AccountFault,
     Ambiguous,
@@ -45,6 +46,16 @@ class Job:
         """The same, with a call of unknown fate made at or after a moment (epoch ms); an earlier doubt stays."""
         doubt_ms = since_ms if self.hop.doubt_ms is None else min(since_ms, self.hop.doubt_ms)
         return replace(self, hop=replace(self.hop, doubt_ms=doubt_ms))
+
+    @property
+    def settled(self) -> Job:
+        """The same without a doubt: the call was looked for when it could be under way no more, and was not made."""
+        return replace(self, hop=replace(self.hop, doubt_ms=None))
+
+    @property
+    def decided(self) -> bool:
+        """Whether a call that may have been made is made again: its caller says so, or an operator by this round."""
+        return self.request.on_doubt is OnDoubt.REPEAT or (self.hop.replay > 0 and not self.hop.attempt)
 
     @property
     def newly_redriven(self) -> bool:
@@ -93,6 +104,10 @@ class OutputBuilder:
             return self._ended(job, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, ErrorCode.ENDED_BY_HAND), now_ms)
         return self._ended(job, Status.FAILED, _error(ErrorType.EXHAUSTED, ErrorCode.ENDED_BY_HAND), now_ms)
 
+    def unknowable(self, job: Job, now_ms: int) -> list[Output]:
+        """A billed call may have been made, and cannot be looked up."""
+        return self._ended(job, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, ErrorCode.CALL_UNANSWERED), now_ms)
+
     def conflict(self, job: Job, now_ms: int) -> list[Output]:
         """Another record has asked for the same request id with another content: said under this record's own position."""
         return self._ended(job, Status.CONFLICT, _REUSED, now_ms)
@@ -127,7 +142,7 @@ class OutputBuilder:
             case Transient(code, status, wait_s, sent):
                 return self._again(job, code, now_ms, draw, counted=sent and not down, floor_s=wait_s, doubt_ms=None, http_status=status)
             case Ambiguous(code, status, wait_s):
-                if operation.idempotency is Idempotency.SINGLE and job.request.on_doubt is OnDoubt.FAIL:
+                if idempotency_of(operation, job.request) is Idempotency.SINGLE and job.request.on_doubt is OnDoubt.FAIL:
                     doubtful = job.doubting(called_ms)
                     return self._ended(doubtful, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, code, status), now_ms, called=1), None
                 return self._again(job, code, now_ms, draw, counted=not down, floor_s=wait_s, doubt_ms=called_ms, http_status=status)
@@ -155,6 +170,11 @@ class OutputBuilder:
         """The person is not done; look again later."""
         return [self._poll_later(replace(job, hop=replace(job.hop, polls=job.hop.polls + 1)), wait_s, now_ms)]
 
+    def missing(self, job: Job, since_ms: int, wait_s: float, now_ms: int) -> list[Output]:
+        """Didit has not shown the session since ``since_ms`` (epoch ms); look again later."""
+        hop = replace(job.hop, first_failure_ms=since_ms)
+        return [self._poll_later(replace(job, hop=hop), wait_s, now_ms, ErrorCode.SESSION_MISSING)]
+
     def settled(self, job: Job, output: Any, code: ErrorCode | None, now_ms: int) -> list[Output]:
         """The person is done, or out of time: the final result of a verification. ``code`` is None for a decision."""
         version = job.hop.polls if job.hop.settled is not None else 0
@@ -168,11 +188,11 @@ class OutputBuilder:
         hop = replace(job.hop, polls=job.hop.polls + 1, settled=settled, settled_ms=since_ms)
         return self._poll_later(replace(job, hop=hop), wait_s, now_ms)
 
-    def _poll_later(self, job: Job, wait_s: float, now_ms: int) -> Output:
+    def _poll_later(self, job: Job, wait_s: float, now_ms: int, code: ErrorCode | None = None) -> Output:
         due_ms = now_ms + math.ceil(wait_s * 1000)
         if job.request.deadline_ms is not None:
             due_ms = max(now_ms, min(due_ms, job.request.deadline_ms))  # one last look
-        hop = replace(job.hop, hop=job.hop.hop + 1, due_ms=due_ms, last_error=None)
+        hop = replace(job.hop, hop=job.hop.hop + 1, due_ms=due_ms, last_error=code)
         return retry_output(job.record, hop, delay_topic_s((due_ms - now_ms) / 1000, self._policy.delays_s))
 
     def broken(self, record: Record, reason: str, now_ms: int) -> list[Output]:

@@ -61,8 +61,7 @@ class SessionPolling:
         if not isinstance(found, Judged):
             return found
         if not isinstance(found.verdict, Success):
-            gone = isinstance(found.verdict, Refused) and found.verdict.http_status == HTTPStatus.NOT_FOUND
-            return SessionOver() if gone and job.newly_redriven else found.verdict
+            return self._not_told(job, found.verdict)
         now_ms, decision, learned = self._clock_ms(), found.verdict.output, self._environment is None
         self._environment = environment_of(decision) or self._environment
         if work.hint is not None and learned:  # the event waited only for the environment to be known
@@ -73,6 +72,25 @@ class SessionPolling:
         if job.hop.settled is not None and not self._goes_on(job, now_ms):
             return NothingToPublish("published_before")
         return Outputs(self._outputs.polled(job, self._wait_s(job, decision, now_ms), now_ms))
+
+    def _not_told(self, job: Job, verdict: Failure) -> Outcome | SessionOver | Failure:
+        if not (isinstance(verdict, Refused) and verdict.http_status == HTTPStatus.NOT_FOUND):
+            return verdict
+        return SessionOver() if job.newly_redriven else self._not_shown(job, verdict)
+
+    def _not_shown(self, job: Job, refused: Refused) -> Outcome | SessionOver | Refused:
+        """A 404: the session is new, hidden from the key for now, or deleted (Didit, "Get decision"). One look does not tell."""
+        now_ms, hop = self._clock_ms(), job.hop
+        if hop.settled is not None and not self._goes_on(job, now_ms):
+            return NothingToPublish("published_before")
+        if (settled := self._out_of_time(job, None, now_ms)) is not None:
+            return self._settle(job, settled)
+        since_ms = hop.first_failure_ms if hop.last_error == ErrorCode.SESSION_MISSING else None
+        missing_s = 0.0 if since_ms is None else (now_ms - since_ms) / 1000
+        if (hop.polls or hop.settled is not None) and missing_s >= self._settings.missing_s:
+            return refused  # it was seen, and is gone
+        wait_s = next_poll_s(0, (max(self._settings.polls_s[0], min(int(missing_s), self._settings.polls_s[-1])),), None, self._draw())
+        return Outputs(self._outputs.missing(job, now_ms if since_ms is None else since_ms, wait_s, now_ms))
 
     def _judge_hint(self, hint: Hint, session_id: str, since_ms: int) -> Settled | None:
         """The decision of an event, if it is of the environment of our key. Until that is known, and for any other, we look."""

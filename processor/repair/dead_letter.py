@@ -45,10 +45,11 @@ def may_be_billed_again(dead_letter: DeadLetter) -> bool:
     """Whether an earlier call may have acted and a redrive cannot find out, so that a second one may be paid for.
 
     Reading costs nothing, a call with an Idempotency-Key is answered from the first one, and a creation is looked up before it is
-    made again: those are redriven as safely as a processor tries them again by itself.
+    made again: those are redriven as safely as a processor tries them again by itself. A check is looked up too, and made again if
+    that does not tell.
     """
     operation = call_of(dead_letter)
-    return operation is not None and operation.idempotency is Idempotency.SINGLE and _may_have_acted(dead_letter)
+    return operation is not None and operation.bills_each_call and _may_have_acted(dead_letter)
 
 
 def redriven_hop(dead_letter: DeadLetter, due_ms: int) -> Hop:

@@ -22,6 +22,11 @@ class DiditSettings(Group):
     timeout_s: Seconds = Field(
         120.0, description="a call ends after this, from connect to the last byte, or after its operation's own time"
     )
+    read_lag_s: Seconds = Field(
+        60.0,
+        description="so long a session or check that was just made may be missing in what Didit shows; Didit documents no time, so this "
+        "is assumed",
+    )
     calls_max: int = Field(100, ge=1, le=5000, description="calls in flight in this process")
     balance_s: float = Field(
         300.0, ge=0, le=86_400, description="how often each replica reads the account's credits for `vp_balance_usd`; 0: never"

@@ -23,6 +23,9 @@ class FollowSettings(Group):
         description="go on for so long after the first final result, and publish another one when an operator changes the decision. "
         "0: the first one is the only one, and changes are seen in the events topic",
     )
+    missing_s: Seconds = Field(
+        3600.0, description="a session that was seen and that Didit shows no more for so long is gone: its verification ends as failed"
+    )
     longest_s: Seconds = Field(2_592_000.0, description="a session that is not settled so long after its creation ends as expired")
 
     @model_validator(mode="after")

@@ -51,6 +51,7 @@ PURE = [
     "didit/bodies.py",
     "didit/calls.py",
     "didit/catalog.py",
+    "didit/check_traces.py",
     "didit/operation.py",
     "didit/operations_transactions.py",
     "didit/lookups.py",

@@ -158,6 +158,9 @@ class Inputs:
         }
 
 
+TRACED = {name for name, row in OPERATIONS.items() if row.trace is not None}
+
+
 def monitored(n: int) -> dict[str, dict[str, Any]]:
     """Valid inputs of transactions and what belongs to them; 10 000 is reviewed, and is a success."""
     details = {"direction": "outbound", "amount": "10000.00", "currency": "EUR"}
@@ -242,6 +245,7 @@ async def test_every_operation_in_every_weather(kafka: LocalKafka, tmp_path: Pat
         for operation, story in stories:
             final = finals[f"{operation}/{story}"]
             assert final["status"] in expected(operation, story), final
+TRACED = {name for name, row in OPERATIONS.items() if row.trace is not None}
             if operation in MAKES and final["status"] == "failed":
                 assert final["error"]["code"] == "already_exists", final
             if story == "throttled" and final["status"] == "succeeded":
@@ -333,4 +337,5 @@ async def test_a_kill_in_the_middle_of_every_operation_bills_nothing_twice(kafka
         assert made_since(rig, beside) == dict.fromkeys((*MAKES, "session.add_review"), 1), "nothing is made twice"
         for final in rig.finals:
             operation = final["request_id"].partition("/")[0]
+TRACED = {name for name, row in OPERATIONS.items() if row.trace is not None}
             assert final["status"] in expected(operation, "killed"), final

@@ -38,6 +38,8 @@ def finish(rig: Rig, session_id: str, *steps: str) -> None:
 
 async def test_the_link_comes_at_once_and_the_decision_when_it_falls(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1,2]") as rig:
+        hidden = {"status": 404, "headers": [["Content-Type", "application/json"]], "body": '{"detail": "Not found."}'}
+        rig.simulator.post("/_sim/script", {"route": "session.decision", "answers": [hidden] * 6})  # not shown at the first looks
         await rig.start("a", "b")
         await rig.publish([verification(n) for n in range(6)])
         await rig.until(lambda: len(rig.simulator.ledger()["sessions"]) >= 6, "6 sessions")

@@ -160,6 +160,11 @@ def run(
     return outputs
 
 
+def run_at(now: int, api: FakeApi, rec: Record) -> list[Output]:
+    engine = Engine(load_settings(), api, Shelf(), OpenBudget(), clock_ms=lambda: now, draw=lambda: 0.5)
+    return records(asyncio.run(engine.handle(rec, Work(rec))))
+
+
 def records(outcome: Outcome) -> list[Output]:
     return list(outcome.records) if isinstance(outcome, Outputs) else []
 
@@ -326,7 +331,7 @@ def redriven(outputs: list[Output]) -> Record:
 
 
 def test_a_redriven_request_goes_behind_live_ones_and_has_a_result_of_its_own() -> None:
-    first = run(FakeApi(json_reply(404, {"detail": "Not found."})), record(operation="session.decision", priority="urgent"))
+    first = run(FakeApi(json_reply(400, {"detail": "no"})), record(operation="session.decision", priority="urgent"))
     budget = OpenBudget()
     again = run(FakeApi(json_reply(200, {"session_id": SESSION, "status": "Approved"})), redriven(first), budget, retry={"attempts_max": 3})
     assert [ask.call_class for ask in budget.asks] == [CallClass.BULK]
@@ -366,7 +371,7 @@ def test_a_redriven_creation_whose_session_is_over_makes_a_new_one() -> None:
 
 @pytest.mark.parametrize("status", ["Expired", "Abandoned", None])
 def test_a_redriven_verification_whose_session_is_over_or_gone_makes_a_new_one(status: str | None) -> None:
-    dead, _, _ = poll(json_reply(404, {"detail": "Not found."}))
+    dead, _, _ = poll(json_reply(400, {"detail": "no"}))
     looked = json_reply(404, {"detail": "Not found."}) if status is None else decision_reply(status)
     fresh = {**CREATED, "session_id": "22222222-2222-4333-8444-555555555555"}
     outputs, api, budget = poll(looked, json_reply(201, fresh), rec=redriven(dead))
@@ -380,7 +385,7 @@ def test_a_redriven_verification_whose_session_is_over_or_gone_makes_a_new_one(s
 
 
 def test_a_redriven_verification_whose_session_lives_or_has_a_decision_goes_on_with_it() -> None:
-    dead, _, _ = poll(json_reply(404, {"detail": "Not found."}))
+    dead, _, _ = poll(json_reply(400, {"detail": "no"}))
     outputs, _, _ = poll(decision_reply("Approved"), rec=redriven(dead))
     assert (final(outputs)["status"], final(outputs)["replay"]) == ("succeeded", 1)
     (retry,), _, _ = poll(decision_reply("In Progress"), rec=redriven(dead))
@@ -922,9 +927,76 @@ def test_a_look_that_fails_uses_no_attempt_up(answer: Answer, code: str) -> None
     assert (hop.last_error, hop.attempt, hop.session_id, hop.polls) == (code, 1, SESSION, 0)
 
 
-def test_a_session_that_somebody_deleted_ends_its_verification() -> None:
-    outputs, _, _ = poll(json_reply(404, {"detail": "Not found."}))
+MISSING = json_reply(404, {"detail": "Not found."})
+
+
+def looks_until_final(rec: Record, now: int, *answers: Answer) -> tuple[list[Output], int, list[int]]:
+    """Looks at a session, each when it is due, with one answer each; a 404 when they are used up. When each was due, in seconds."""
+    left = list(answers)
+    due: list[int] = []
+    while True:
+        outputs, _, _ = poll(left.pop(0) if left else MISSING, rec=rec, now=now)
+        if not outputs_of(OutputKind.RETRY, outputs):
+            return outputs, now, due
+        rec = again(outputs, now)
+        hop = read_hop(rec)
+        due.append(round(((hop.due_ms or 0) - now) / 1000))
+        now = hop.due_ms or 0
+
+
+def test_a_session_that_is_not_shown_yet_is_looked_at_again() -> None:
+    outputs, _, due = looks_until_final(following(), NOW + 15_000, *[MISSING] * 6, decision_reply("Approved"))
+    assert final(outputs)["status"] == "succeeded"
+    assert due == [14, 14, 27, 52, 102, 199], "growing distances"
+    hop = read_hop(again(poll(MISSING)[0], NOW))
+    assert (hop.last_error, hop.attempt, hop.session_id, hop.polls) == ("session_missing", 1, SESSION, 0)
+
+
+def test_a_session_that_is_never_shown_ends_with_the_deadline_or_the_longest_time() -> None:
+    outputs, _, _ = looks_until_final(following(deadline="2025-11-24T17:00:00Z"), NOW + 15_000)
+    assert (final(outputs)["status"], final(outputs)["error"]["code"]) == ("expired", "deadline_passed")
+    outputs, now, due = looks_until_final(following(), NOW + 15_000)
+    assert (final(outputs)["status"], final(outputs)["error"]["code"]) == ("expired", "not_settled_in_time")
+    assert 30 * 86_400_000 <= now - NOW <= 30 * 86_400_000 + 3_700_000
+    assert max(due) <= 3600
+
+
+def test_a_session_that_was_seen_and_is_not_shown_for_an_hour_is_gone() -> None:
+    outputs, now, _ = looks_until_final(following(), NOW + 15_000, decision_reply("In Progress"))
     assert (final(outputs)["status"], final(outputs)["error"]["http_status"]) == ("failed", 404)
+    assert len(outputs_of(OutputKind.DEAD_LETTER, outputs)) == 1
+    assert now - NOW >= 3_600_000
+    seen_between = [
+        decision_reply("In Progress"),
+        *[MISSING] * 8,
+        decision_reply("In Progress"),
+        *[MISSING] * 5,
+        decision_reply("Declined"),
+    ]
+    outputs, _, _ = looks_until_final(following(), NOW + 15_000, *seen_between)
+    assert final(outputs)["status"] == "succeeded", "it was not missing for an hour on end"
+
+
+@pytest.mark.parametrize("operation", ["session.decision", "session.pdf"])
+def test_a_read_of_a_session_that_may_be_too_new_is_made_again_for_a_minute(operation: str) -> None:
+    rec, due = replace(record(operation=operation), timestamp_ms=NOW), []
+    now = NOW + 1000
+    while True:
+        outputs = run_at(now, FakeApi(MISSING), rec)
+        if not outputs_of(OutputKind.RETRY, outputs):
+            break
+        rec = again(outputs, NOW)
+        hop = read_hop(rec)
+        assert (hop.last_error, hop.attempt) == ("session_missing", 0)
+        due.append(round(((hop.due_ms or 0) - NOW) / 1000))
+        now = hop.due_ms or 0
+    assert due == [6, 14, 28, 57, 60], "growing distances, and once more at the end"
+    assert (final(outputs)["error"]["type"], final(outputs)["error"]["code"]) == ("request_refused", "http_404")
+
+
+def test_a_404_of_another_call_is_no_reason_to_wait() -> None:
+    rec = replace(record(operation="session.share", input={"session_id": SESSION, "for_application_id": SESSION}), timestamp_ms=NOW)
+    assert final(run_at(NOW, FakeApi(MISSING), rec))["status"] == "failed"
 
 
 def test_a_person_who_takes_for_ever_and_a_deadline_end_it() -> None:

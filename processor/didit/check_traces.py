@@ -1,0 +1,91 @@
+"""After a check of unknown fate: has it been made, and with which result? Pure.
+
+Didit keeps a check as a session of type API whose decision has our request id in its metadata (OpenAPI 3.0.0, "List sessions",
+"Get decision", and ``save_api_request`` of each check). How soon the list shows it is not documented: ``VP_DIDIT__READ_LAG_S``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from processor.contract.records import Hop, Request
+from processor.didit.calls import REQUEST_ID_KEY, HttpCall, check_detail_call, check_list_call, check_proof_call
+from processor.didit.catalog import CheckTrace, Idempotency, Operation
+from processor.didit.reconcile import made_since
+
+ADOPTED_KEY = "vp_adopted"  # our member of the result of a check that was looked up
+_INSPECT_MAX = 10
+_NOT_DONE = "Not Finished"  # no service answered, nothing is billed (OpenAPI, "Database validation")
+
+
+@dataclass(frozen=True, slots=True)
+class Inconclusive:
+    """The lookup does not tell the result. ``took_place``: but that the check was made."""
+
+    took_place: bool
+
+
+def idempotency_of(operation: Operation, request: Request) -> Idempotency:
+    """What may be done about a call of unknown fate: a check that Didit was asked not to keep leaves no trace."""
+    kept = operation.trace is None or request.input.get("save_api_request") is not False
+    return operation.idempotency if kept else Idempotency.SINGLE
+
+
+def check_lookup(operation: Operation, trace: CheckTrace, request: Request, hop: Hop) -> Generator[HttpCall, Any, Any]:
+    """Look for the check of a request.
+
+    That there is no trace is believed only if the list shows any check of this kind at all: a key that may not see them sees none.
+
+    Yields:
+        Calls that read; the answer to each is sent in, None if the session has been deleted.
+
+    Returns:
+        What the check answered, as far as its decision tells; None if it was not made; or ``Inconclusive``.
+    """
+    listed = yield check_list_call(trace, request, hop)
+    rows = [row for row in _rows(listed) if made_since(row, hop)]
+    wanted = request.input.get("vendor_data")
+    ours = [row["session_id"] for row in rows if row.get("vendor_data") == wanted and row.get("status") != _NOT_DONE]
+    cut = isinstance(listed, dict) and listed.get("next") is not None and len(rows) == len(_rows(listed))
+    if cut or len(ours) > _INSPECT_MAX:
+        return Inconclusive(took_place=False)
+    found = False
+    for session_id in reversed(ours):  # the list is newest first
+        detail = yield check_detail_call(session_id, request, hop)
+        if _is_of(detail, request):
+            found = True
+            if (output := _as_answered(detail, operation, trace)) is not None:
+                return output
+    if found:
+        return Inconclusive(took_place=True)
+    if not _rows(listed) and not _rows((yield check_proof_call(trace, request, hop))):
+        return Inconclusive(took_place=False)
+    return None
+
+
+def _rows(listed: Any) -> list[dict[str, Any]]:
+    rows = listed.get("results") if isinstance(listed, dict) else None
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("session_id"), str)] if isinstance(rows, list) else []
+
+
+def _is_of(detail: Any, request: Request) -> bool:
+    metadata = detail.get("metadata") if isinstance(detail, dict) else None
+    return isinstance(metadata, dict) and metadata.get(REQUEST_ID_KEY) == request.request_id
+
+
+def _as_answered(detail: dict[str, Any], operation: Operation, trace: CheckTrace) -> dict[str, Any] | None:
+    """A decision in the shape of the check's own answer; None if it has no result (yet)."""
+    reports = detail.get(trace.reports)
+    report = reports[0] if isinstance(reports, list) and reports else None
+    if not isinstance(report, dict) or not isinstance(report.get("status"), str) or report["status"] == _NOT_DONE:
+        return None
+    return {
+        "request_id": detail.get("session_id"),
+        operation.answer: {name: value for name, value in report.items() if name != "node_id"},
+        "vendor_data": detail.get("vendor_data"),
+        "metadata": detail.get("metadata"),
+        "created_at": detail.get("created_at"),
+        ADOPTED_KEY: True,
+    }
