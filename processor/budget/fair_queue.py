@@ -1,7 +1,7 @@
 """Which waiter is served next. Pure: stride scheduling, so each class gets its weight's share and none starves.
 
 Between two grants of a class that has a waiter, the others get at most ``sum(own stride / other stride + 1)`` grants:
-18 for bulk, polls and retries, 6 for normal calls, 5 for urgent ones.
+142 for late polls, 22 for bulk, polls and retries, 13 for first polls, 9 for normal calls, 7 for urgent ones.
 """
 
 from __future__ import annotations
@@ -13,8 +13,17 @@ from processor.budget.permits import CallClass
 
 T = TypeVar("T")
 
-# urgent 8 : normal 4 : retries 1 : bulk 1 : polls 1 while all wait: retries get a fifth at most while normal work waits
-_STRIDES = {CallClass.URGENT: 1, CallClass.NORMAL: 2, CallClass.RETRY: 8, CallClass.BULK: 8, CallClass.POLL: 8}
+# urgent 8 : normal 4 : first polls 2 : retries, bulk, polls 1 each : late polls 1/8, while all wait: retries get a fifth at most while
+# normal work waits, and what nobody waits for a ninth of what somebody does
+_STRIDES = {
+    CallClass.URGENT: 1,
+    CallClass.NORMAL: 2,
+    CallClass.FIRST_POLL: 4,
+    CallClass.RETRY: 8,
+    CallClass.BULK: 8,
+    CallClass.POLL: 8,
+    CallClass.LATE_POLL: 64,
+}
 _SHARES = {c: (1 / stride) / sum(1 / s for s in _STRIDES.values()) for c, stride in _STRIDES.items()}  # of the turns, and of the places
 
 

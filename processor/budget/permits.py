@@ -16,9 +16,11 @@ class CallClass(IntEnum):
 
     URGENT = 0
     NORMAL = 1
-    RETRY = 2
-    BULK = 3
-    POLL = 4  # a look at something that takes its time
+    FIRST_POLL = 2  # the first look at something that takes its time, or one with a reason
+    RETRY = 3
+    BULK = 4
+    POLL = 5  # a further look
+    LATE_POLL = 6  # a look at what has had its result
 
 
 class Fate(Enum):

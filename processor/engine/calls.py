@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Protocol
 
@@ -147,7 +147,7 @@ class DiditCaller:
         return await self._budget.claim(_identity(job))
 
     async def look_up(
-        self, call: HttpCall, job: Job, work: Work, *, call_class: CallClass | None = None
+        self, call: HttpCall, job: Job, work: Work, *, call_class: CallClass | None = None, since_ms: int | None = None
     ) -> Judged | DeadlinePassed | Parked:
         """The same for a call that only reads, so that the journal need not know of it.
 
@@ -156,11 +156,13 @@ class DiditCaller:
             job: for whom.
             work: told when an interruption would leave the fate of the call unknown.
             call_class: for the order of asks; None for the one of the request.
+            since_ms: the same within a class, epoch ms; None for the arrival of the request.
 
         Raises:
             BudgetClosedError: no call was made.
         """
-        called = await self._call(call, self._ask(call, job, call_class or _class_of(job), None, inf), job, work)
+        ask = self._ask(call, job, _class_of(job) if call_class is None else call_class, None, inf)
+        called = await self._call(call, ask if since_ms is None else replace(ask, since_ms=since_ms), job, work)
         if isinstance(called, Judged | DeadlinePassed | Parked):
             return called
         raise TypeError(f"a call without an identity cannot be a {type(called).__name__}")

@@ -168,7 +168,7 @@ class OutputBuilder:
 
     def polled(self, job: Job, wait_s: float, now_ms: int) -> list[Output]:
         """The person is not done; look again later."""
-        return [self._poll_later(replace(job, hop=replace(job.hop, polls=job.hop.polls + 1)), wait_s, now_ms)]
+        return [self._poll_later(replace(job, hop=replace(job.hop, polls=job.hop.polls + 1, first_failure_ms=None)), wait_s, now_ms)]
 
     def missing(self, job: Job, since_ms: int, wait_s: float, now_ms: int) -> list[Output]:
         """Didit has not shown the session since ``since_ms`` (epoch ms); look again later."""
@@ -185,7 +185,7 @@ class OutputBuilder:
     def poll_again(self, job: Job, settled: str, wait_s: float, now_ms: int) -> Output:
         """It is settled, and may change: look again later."""
         since_ms = now_ms if job.hop.settled_ms is None else job.hop.settled_ms
-        hop = replace(job.hop, polls=job.hop.polls + 1, settled=settled, settled_ms=since_ms)
+        hop = replace(job.hop, polls=job.hop.polls + 1, settled=settled, settled_ms=since_ms, first_failure_ms=None)
         return self._poll_later(replace(job, hop=hop), wait_s, now_ms)
 
     def _poll_later(self, job: Job, wait_s: float, now_ms: int, code: ErrorCode | None = None) -> Output:

@@ -10,7 +10,7 @@ import structlog
 
 from processor.budget.permits import CallClass, Parked
 from processor.contract.codes import ErrorCode
-from processor.contract.records import Hint
+from processor.contract.records import Hint, Hop
 from processor.didit.calls import detail_call
 from processor.didit.follow import Settled, environment_of, environments_of, expires_in_s, judge_decision, judge_hint, next_poll_s
 from processor.didit.verdicts import Failure, Refused, Success
@@ -29,6 +29,21 @@ _FOREIGN_HINT = "a webhook destination of another application writes to this eve
 @dataclass(frozen=True, slots=True)
 class SessionOver:
     """The session of a redriven request is over without a decision: nobody can use it any more."""
+
+
+def poll_order(hop: Hop, now_ms: int, *, woken: bool) -> tuple[CallClass, int]:
+    """Class of a look, and since when it waits (epoch ms): the one that waits longest goes first, however old its request is.
+
+    Args:
+        hop: of the record. ``first_failure_ms`` is set while looks fail or step aside, so that none loses its place by that.
+        now_ms: epoch ms.
+        woken: an event says that there is something to see.
+    """
+    due_ms = hop.due_ms if hop.first_failure_ms is None else hop.first_failure_ms
+    since_ms = now_ms if due_ms is None else min(due_ms, now_ms)
+    if woken or (not hop.polls and hop.settled is None):
+        return CallClass.FIRST_POLL, since_ms
+    return (CallClass.POLL if hop.settled is None else CallClass.LATE_POLL), since_ms
 
 
 class SessionPolling:
@@ -57,7 +72,9 @@ class SessionPolling:
         hinted = self._judge_hint(work.hint, session_id, job.hop.first_ms) if work.hint is not None else None
         if hinted is not None:
             return self._settle(job, hinted)
-        found = await self._caller.look_up(detail_call(session_id, job.request, job.hop), job, work, call_class=CallClass.POLL)
+        call_class, since_ms = poll_order(job.hop, self._clock_ms(), woken=work.hint is not None)
+        call = detail_call(session_id, job.request, job.hop)
+        found = await self._caller.look_up(call, job, work, call_class=call_class, since_ms=since_ms)
         if not isinstance(found, Judged):
             return found
         if not isinstance(found.verdict, Success):

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from processor.budget.fair_queue import FairQueue
 from processor.budget.permits import CallClass
 
-BOUNDS = {CallClass.URGENT: 5, CallClass.NORMAL: 6, CallClass.RETRY: 18, CallClass.BULK: 18, CallClass.POLL: 18}
+BOUNDS = {
+    CallClass.URGENT: 7,
+    CallClass.NORMAL: 9,
+    CallClass.FIRST_POLL: 13,
+    CallClass.RETRY: 22,
+    CallClass.BULK: 22,
+    CallClass.POLL: 22,
+    CallClass.LATE_POLL: 142,
+}
 # for one class in front, how many others are served before it
 pushes = st.tuples(st.just("push"), st.sampled_from(CallClass))
 steps = st.lists(pushes | st.tuples(st.just("pop"), st.none()) | st.tuples(st.just("remove"), st.integers(0, 10**6)), max_size=300)
@@ -53,8 +61,8 @@ def test_the_shares_are_the_weights_while_all_wait() -> None:
     for call_class in CallClass:
         for _ in range(1000):
             queue.push(call_class, 0, call_class)
-    served = Counter(queue.pop() for _ in range(1500))
-    assert [served[c] for c in CallClass] == [800, 400, 100, 100, 100]
+    served = Counter(queue.pop() for _ in range(1096))
+    assert [served[c] for c in CallClass] == [512, 256, 128, 64, 64, 64, 8]
 
 
 def test_a_class_that_was_away_has_saved_nothing_up() -> None:
@@ -102,7 +110,8 @@ def test_the_last_one_makes_room_for_whoever_comes_before_it() -> None:
 def test_nobody_is_kept_out_of_a_full_line(size: int, flood: CallClass, newcomers: list[tuple[CallClass, int]]) -> None:
     queue: FairQueue[tuple[CallClass, int]] = FairQueue()
     waiting: Counter[CallClass] = Counter()
-    shares = {CallClass.URGENT: 8 / 15, CallClass.NORMAL: 4 / 15, CallClass.RETRY: 1 / 15, CallClass.BULK: 1 / 15, CallClass.POLL: 1 / 15}
+    weights = dict(zip(CallClass, (8, 4, 2, 1, 1, 1, 1 / 8), strict=True))
+    shares = {call_class: weight / sum(weights.values()) for call_class, weight in weights.items()}
     for newcomer in [(flood, 25)] * size + newcomers:
         stays, leaves = True, None
         if len(queue) == size:

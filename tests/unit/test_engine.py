@@ -846,7 +846,7 @@ def test_a_lost_creation_of_a_verification_is_adopted_and_followed() -> None:
 def test_while_the_person_is_not_done_we_look_again_later(status: str) -> None:
     outputs, api, budget = poll(decision_reply(status))
     assert [c.operation.name for c in api.calls] == ["session.decision"]
-    assert [a.call_class for a in budget.asks] == [CallClass.POLL]
+    assert [a.call_class for a in budget.asks] == [CallClass.FIRST_POLL]
     (retry,) = outputs
     hop = read_hop(Record(Source("v.retry.10s", 0, 9), None, retry.value, retry.headers, NOW))
     assert (hop.polls, hop.session_id, hop.attempt) == (1, SESSION, 1)
