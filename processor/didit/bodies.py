@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Container
 from typing import Any
 
 from processor.contract.codes import ForeignCode, didit_code
@@ -11,7 +11,6 @@ from processor.didit.answers import Reply
 
 _DEPTH_MAX = 64
 _KEPT_BYTES_MAX = 16_384
-_FIELD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _ENVELOPES = frozenset({"detail", "error", "code", "message"})
 _TEXT_CHARS_MAX = 2000
 
@@ -40,11 +39,19 @@ def error_code(body: Any) -> ForeignCode | None:
     return didit_code(body.get("code")) if isinstance(body, dict) else None
 
 
-def error_field(body: Any) -> str | None:
-    """The input field that a 400 complains of, by its name alone."""
+def error_field(body: Any, inputs: Container[str]) -> str | None:
+    """The input field that a 400 complains of, by its name alone.
+
+    Args:
+        body: as parsed.
+        inputs: the fields that the operation has. Other members of an answer (``non_field_errors``, ``validation_errors``) are none, nor
+            is a text under the name of an envelope (``{"code": "..."}``, Didit's own code).
+    """
     if not isinstance(body, dict):
         return None
-    return next((f"input.{name}" for name in body if name not in _ENVELOPES and _FIELD.fullmatch(name)), None)
+    needed = body.get("fields_required_by")  # by ``database_validation``: field -> services
+    names = [name for name, value in body.items() if name not in _ENVELOPES or isinstance(value, list)]
+    return next((f"input.{name}" for name in (*names, *(needed if isinstance(needed, dict) else ())) if name in inputs), None)
 
 
 def kept(body: Any, reply: Reply) -> Any:

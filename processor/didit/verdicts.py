@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from processor.contract import schemas
 from processor.contract.codes import Code, ErrorCode, http_code
 from processor.didit import bodies, retry_after
 from processor.didit.answers import Answer, NoReply, Reply
@@ -274,7 +275,8 @@ def _refused_as(code: ErrorCode) -> Callable[[_Seen], Verdict]:
 
 def _refused(seen: _Seen) -> Verdict:
     code = bodies.error_code(seen.body) or http_code(seen.status)
-    return Refused(code, seen.status, bodies.kept(seen.body, seen.reply), bodies.error_field(seen.body))
+    field = bodies.error_field(seen.body, schemas.input_schema(seen.operation.name)["properties"])
+    return Refused(code, seen.status, bodies.kept(seen.body, seen.reply), field)
 
 
 def _blocked(seen: _Seen) -> Verdict:
@@ -342,6 +344,11 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
         _refused_as(ErrorCode.SERVICES_FAILED),
     ),
     ("nothing done", lambda seen: seen.status in seen.operation.unbilled, _not_done),
+    (
+        "500 that is safe to retry",  # by the reference pages of the two
+        _all(_of("phone.send", "phone.check"), _at(500), _matches("error creating phone", "error checking phone")),
+        _not_done,
+    ),
     ("page of a firewall", _is_page, lambda seen: Transient(ErrorCode.FIREWALL_REFUSED, seen.status, seen.wait_s)),
     ("no credits", _all(_at(400, 402, 403), _matches("enough credits", "top up at")), _unpaid(ErrorCode.NO_CREDITS)),
     ("402", _at(402), _unpaid(ErrorCode.PAYMENT_REQUIRED)),

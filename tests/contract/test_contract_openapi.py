@@ -154,3 +154,39 @@ def test_every_documented_answer_is_read_as_its_status_means() -> None:
                 wrong.append(f"{row.name} {status} {title}: {type(verdict).__name__}")
     assert wrong == []
     assert count > 200
+
+
+def test_what_the_document_calls_safe_to_retry_is_made_again() -> None:
+    seen = set()
+    for row in DOCUMENTED:
+        for status, described in openapi.described(row)["responses"].items():
+            if int(status) < 500 or "safe to retry" not in openapi.resolved(described)["description"].lower():
+                continue
+            for found, _, body in openapi.answers(row):
+                if found == int(status):
+                    verdict = classify(row, Reply(found, CIMultiDict({"Content-Type": "application/json"}), orjson.dumps(body)))
+                    assert isinstance(verdict, Transient), (row.name, status)
+                    seen.add((row.name, found))
+    assert {("phone.send", 500), ("phone.check", 500), ("phone.send", 502), ("phone.check", 502)} <= seen
+
+
+def test_a_retryable_service_is_asked_again() -> None:
+    (body,) = (body for status, _, body in openapi.answers(OPERATIONS["database_validation"]) if status == 502)
+    reply = Reply(502, CIMultiDict({"Content-Type": "application/json"}), orjson.dumps(body))
+    assert isinstance(classify(OPERATIONS["database_validation"], reply), Transient)
+
+
+def test_an_error_names_only_fields_that_one_can_send() -> None:
+    named = 0
+    for row in DOCUMENTED:
+        inputs = set(schemas.input_schema(row.name)["properties"])
+        for status, title, body in openapi.answers(row):
+            verdict = classify(row, Reply(status, CIMultiDict({"Content-Type": "application/json"}), orjson.dumps(body)))
+            if isinstance(verdict, Refused) and verdict.field is not None:
+                assert verdict.field.removeprefix("input.") in inputs, (row.name, title)
+                named += 1
+            elif (
+                isinstance(verdict, Refused) and isinstance(body, dict) and str(verdict.code).startswith("http_")
+            ):  # no code of ours says it
+                assert not inputs & set(body), (row.name, title)
+    assert named > 50

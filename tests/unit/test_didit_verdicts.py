@@ -270,7 +270,25 @@ def test_every_status_of_an_email_is_a_success(status: str) -> None:
             reply(502, {"detail": "x", "code": "phone_provider_unavailable"}),
             Transient(ForeignCode("phone_provider_unavailable"), 502, None),
         ),
-        ("phone.send", reply(500, {"detail": "Error creating phone verification"}), Ambiguous(http_code(500), 500, None)),
+        *(
+            ("database_validation", reply(502, body), Refused(ErrorCode.SERVICES_FAILED, 502, body, None))
+            for body in ({"validation_errors": [{"code": "provider_invalid_input"}]}, {"validation_errors": "x"}, {"retryable": True})
+        ),
+        ("phone.send", reply(500, {"detail": "Error creating phone verification"}), Transient(http_code(500), 500, None)),
+        ("phone.check", reply(500, {"detail": "Error checking phone verification"}), Transient(http_code(500), 500, None)),
+        ("phone.send", reply(500, {"detail": "Server error"}), Ambiguous(http_code(500), 500, None)),
+        ("email.send", reply(500, {"detail": "Error creating phone verification"}), Ambiguous(http_code(500), 500, None)),
+        *(
+            (operation, reply(400, body), Refused(http_code(400), 400, body, field))
+            for operation, body, field in (
+                ("email.check", {"code": ["This field is required."]}, "input.code"),
+                ("document_ai", {"non_field_errors": ["x"]}, None),
+                ("database_validation", {"error": ["x"], "fields_required_by": {"tax_number": ["bra_cpf"]}}, "input.tax_number"),
+                ("database_validation", {"error": ["x"], "invalid_fields_by_service": {"chn": ["national_id_format"]}}, None),
+                ("poa", {"email": ["not an input of it"], "document": ["x"]}, "input.document"),
+                ("poa", {"fields_required_by": ["document"], "detail": ["x"]}, None),
+            )
+        ),
         (
             "id_verification",
             reply(400, {"error": "COULD_NOT_RECOGNIZE_DOCUMENT"}),
