@@ -57,7 +57,6 @@ MISSING = {
     "GET /v3/workflows/{other_workflow}/": _SOON,
     "PATCH /v3/workflows/{other_workflow}/": _SOON,
     "DELETE /v3/workflows/{other_workflow}/": _SOON,
-    "POST /v3/wallet-screening/": _SOON,
     "GET /v3/blocklist/": _OUTSIDE,
     "POST /v3/blocklist/add/": _OUTSIDE,
     "POST /v3/blocklist/remove/": _OUTSIDE,

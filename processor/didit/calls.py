@@ -108,6 +108,7 @@ def list_call(request: Request, hop: Hop) -> HttpCall:
     query = {
         "vendor_data": vendor_data(request),
         "workflow_id": str(request.input["workflow_id"]),
+        "session_kind": "all",  # a workflow may be of businesses
         "date_from": _listed_since(hop),
         "limit": _LIST_LIMIT,
     }

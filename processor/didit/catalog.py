@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from processor.didit.operation import NO_FILES, FileRule, Idempotency, Operation
+from processor.didit.operations_business import BUSINESS
 from processor.didit.operation import NO_FILES, CheckTrace, FileRule, Idempotency, Operation
 from processor.didit.operations_management import MANAGEMENT
 from processor.didit.operations_transactions import TRANSACTIONS
@@ -228,7 +230,9 @@ _CHECKS = (
     _message("ip.risk", "/v3/ip/risk/"),
 )
 
-OPERATIONS: Mapping[str, Operation] = MappingProxyType({row.name: row for row in (*_SESSIONS, *_CHECKS, *TRANSACTIONS, *MANAGEMENT)})
+OPERATIONS: Mapping[str, Operation] = MappingProxyType(
+    {row.name: row for row in (*_SESSIONS, *_CHECKS, *TRANSACTIONS, *BUSINESS, *MANAGEMENT)}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -350,7 +350,11 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
         _not_done,
     ),
     ("page of a firewall", _is_page, lambda seen: Transient(ErrorCode.FIREWALL_REFUSED, seen.status, seen.wait_s)),
-    ("no credits", _all(_at(400, 402, 403), _matches("enough credits", "top up at")), _unpaid(ErrorCode.NO_CREDITS)),
+    (
+        "no credits",
+        _all(_at(400, 402, 403), _matches("enough credits", "top up at", "insufficient_credits", "insufficient balance")),
+        _unpaid(ErrorCode.NO_CREDITS),
+    ),
     ("402", _at(402), _unpaid(ErrorCode.PAYMENT_REQUIRED)),
     ("contract", _matches("contract_billing_suspended"), _account(ErrorCode.CONTRACT_SUSPENDED)),
     ("application", _matches("application_deleted", "application_suspended"), _account(ErrorCode.APPLICATION_CLOSED)),

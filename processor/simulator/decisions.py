@@ -60,7 +60,7 @@ def decision(session: Session, version: str, *, events: bool = False, empty: boo
 def _head(session: Session) -> dict[str, Any]:
     return {
         "session_id": session.session_id,
-        "session_kind": "user",
+        "session_kind": session.kind,
         "session_number": session.session_number,
         "session_url": session.url,
         "status": session.status,
@@ -103,7 +103,7 @@ def list_row(session: Session) -> dict[str, Any]:
     document = (features.decision_arrays(session).get("id_verifications") or [{}])[0] if session.status in SETTLED else {}
     return {
         "session_id": session.session_id,
-        "session_kind": "user",
+        "session_kind": session.kind,
         "session_number": session.session_number,
         "session_url": session.url,
         "portrait_image": None,

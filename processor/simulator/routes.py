@@ -97,6 +97,14 @@ ROUTES = (
     _row("user.list", "GET", r"/v3/users/"),
     _row("user.create", "POST", r"/v3/users/create/"),
     _row("user.delete", "POST", r"/v3/users/delete/"),
+    _row("kyb.search", "POST", r"/v3/kyb/search/"),
+    _row("kyb.select", "POST", r"/v3/kyb/select/"),
+    _row("kyb.shareholders", "POST", r"/v3/kyb/shareholders/"),
+    _row("kyb.ubo", "POST", r"/v3/kyb/ubo/"),
+    _row("wallet_screening", "POST", r"/v3/wallet-screening/"),
+    _row("aml_monitoring.users", "POST", r"/v3/users/aml-monitoring/"),
+    _row("aml_monitoring.businesses", "POST", r"/v3/businesses/aml-monitoring/"),
+    _row("aml_monitoring.job", "GET", r"/v3/aml-monitoring/jobs/{name}/"),
     _row("user.get", "GET", r"/v3/users/{name}/"),
     _row("user.update", "PATCH", r"/v3/users/{name}/"),
     _row("user.update_status", "PATCH", r"/v3/users/{name}/update-status/"),
@@ -128,6 +136,13 @@ _UUID_NAMES = frozenset(
         *("imports.get", "imports.errors", "transaction.get", "list.entries", "list.add_entry", "list.delete_entry"),
         *("webhook.get", "webhook.update", "webhook.delete", "webhook.deliveries", "webhook.resend"),
         *("questionnaire.get", "questionnaire.update", "questionnaire.delete"),
+        "imports.get",
+        "imports.errors",
+        "questionnaire.get",
+        "questionnaire.update",
+        "questionnaire.delete",
+        "transaction.get",
+        "aml_monitoring.job",
     }
 )
 

@@ -12,6 +12,8 @@ from processor.simulator.timestamps import iso
 
 _FEED = uuid.UUID("5f0f2f0c-3c1a-4a6e-9a63-0d5c2f1b7a10")  # names of entries are made from it
 
+KYB_SERVICE = "KYB_REGISTRY"
+
 
 @dataclass(frozen=True, slots=True)
 class StoredCheck:
@@ -56,6 +58,11 @@ class Session:
     activity: list[dict[str, Any]] = field(default_factory=list)  # the feed of reviews, oldest first
     held: bool = False  # cannot be deleted now
     timer_generation: int = 0  # older entries in the heap of timers are stale
+
+    @property
+    def kind(self) -> str:
+        """``user``, or ``business`` for what was bought of a company."""
+        return "business" if self.service == KYB_SERVICE else "user"
 
     @property
     def url(self) -> str:

@@ -15,8 +15,10 @@ from processor.simulator.endpoints import (
     CorrectionEndpoints,
     ImportEndpoints,
     ListEndpoints,
+    MonitoringEndpoints,
     QuestionnaireEndpoints,
     RecordEndpoints,
+    RegistryEndpoints,
     ReviewEndpoints,
     SandboxEndpoints,
     SessionEndpoints,
@@ -61,6 +63,8 @@ class DiditState:
             ListEndpoints(self.sessions, rng),
             self.webhook_endpoints,
             WorkflowEndpoints(self.sessions, lambda: self.session_endpoints.workflows),
+            RegistryEndpoints(self.sessions, ledger, rng),
+            MonitoringEndpoints(self.sessions, ledger, rng),
             AccountEndpoints(self.accounts, secret),
         )
         self.handlers: dict[str, EndpointHandler] = {name: handler for group in groups for name, handler in group.handlers().items()}

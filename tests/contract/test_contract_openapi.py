@@ -57,6 +57,12 @@ NOT_OURS: dict[str, dict[str, str]] = {  # documented fields that we do not offe
     "user.delete": {"delete_all": _ONE_RECORD},
     "session.delete_many": {"delete_all": _ONE_RECORD},
 }
+# of two parts one is needed, and an example has neither
+ONE_OF: dict[str, dict[str, Any]] = {
+    "kyb.search": {"name": "Tesco"},
+    "aml_monitoring.users": {"vendor_data_list": ["user-123"]},
+    "aml_monitoring.businesses": {"vendor_data_list": ["company-123"]},
+}
 ON_PURPOSE = {  # answers that we read in another way than their status says, with the reason
     ("session.update_status", 400, "Same Status"): "what was asked for is done: an earlier call of ours may have done it",
     ("session.update_feature", 400, "Same Status"): "the same",
@@ -78,7 +84,7 @@ def as_input(example: openapi.Example) -> dict[str, Any]:
         given = {name: json.loads(v) if name in JSON_TEXT and isinstance(v, str) else v for name, v in given.items()}
     schema = orjson.loads((schemas.schema_folder() / f"input.{row.name}.v1.json").read_bytes())
     needed = {name: NEEDED[name] for name in schema.get("required", ()) if name in NEEDED}
-    return needed | given | dict.fromkeys(row.path_fields, SESSION_ID)
+    return needed | ONE_OF.get(row.name, {}) | given | dict.fromkeys(row.path_fields, SESSION_ID)
 
 
 def faults_of_call(call: HttpCall) -> list[str]:
@@ -129,6 +135,7 @@ def _plain(path: str) -> str:
 MEANINGS: Mapping[int, tuple[type, ...]] = {
     200: (Success,),
     201: (Success,),
+    202: (Success,),
     204: (Success,),
     400: (Refused, Unpaid, Unfit, OurFault),  # credits are a 400 for some
     401: (AccountFault,),

@@ -53,6 +53,7 @@ PURE = [
     "didit/catalog.py",
     "didit/check_traces.py",
     "didit/operation.py",
+    "didit/operations_business.py",
     "didit/operations_transactions.py",
     "didit/lookups.py",
     "didit/operations_management.py",

@@ -82,6 +82,7 @@ class Inputs:
     def __init__(self, folder: Path, sessions: list[str], stored: Stored | None = None) -> None:
         self._folder, self._sessions, self._number = folder, sessions, 0
         self._stored = stored or Stored()
+        self.company = ""  # that was searched for
         for name, content in IMAGES.items():
             (folder / f"{name}.png").write_bytes(content)
 
@@ -117,7 +118,7 @@ class Inputs:
             "ip.risk": {"ip_address": f"203.0.113.{n % 250}"},
             **self._managed(n, session, operation),
         }
-        return (given | monitored(n)).get(operation, {}) | files
+        return (given | monitored(n, self.company)).get(operation, {}) | files
 
     def _managed(self, n: int, session: dict[str, str], operation: str) -> dict[str, dict[str, Any]]:
         stored = self._stored
@@ -158,8 +159,18 @@ class Inputs:
         }
 
 
-def monitored(n: int) -> dict[str, dict[str, Any]]:
-    """Valid inputs of transactions and what belongs to them; 10 000 is reviewed, and is a success."""
+async def company_found(rig: Rig, name: str = "Tesco") -> str:
+    """A company that was searched for beside the processors."""
+    wanted = {"country_code": "GB", "name": name}
+    async with (
+        aiohttp.ClientSession(headers={"x-api-key": API_KEY}) as http,
+        http.post(f"{rig.simulator.url}/v3/kyb/search/", json=wanted) as answer,
+    ):
+        return str((await answer.json())["kyb_registry"]["companies"][0]["kyb_response_id"])
+
+
+def monitored(n: int, company: str = "") -> dict[str, dict[str, Any]]:
+    """Valid inputs of transactions, companies and what belongs to them; 10 000 is reviewed, and is a success."""
     details = {"direction": "outbound", "amount": "10000.00", "currency": "EUR"}
     subject = {"vendor_data": f"user-{n}", "full_name": "Ann"}
     event = {
@@ -180,11 +191,18 @@ def monitored(n: int) -> dict[str, dict[str, Any]]:
         "transaction.list": {"limit": 5},
         "event.create": event,
         "event.create_batch": {"events": [event | {"event_id": f"b-{n}"}]},
+        "kyb.search": {"country_code": "GB", "name": f"Company {n}"},
+        **{f"kyb.{tier}": {"kyb_response_id": company, "vendor_data": f"company-{n}"} for tier in ("select", "shareholders", "ubo")},
+        "wallet_screening": {"wallet_address": f"0x{n:040x}", "blockchain": "ETH"},
+        "aml_monitoring.users": {"is_enabled": True, "vendor_data_list": [f"beside-{n % 8}"]},
+        "aml_monitoring.businesses": {"is_enabled": True, "vendor_data_list": [f"company-{n}"]},
+        "aml_monitoring.job": {"job_id": "11111111-2222-4333-8444-555555555555"},
     }
 
 
 REFUSED_BY_DIDIT = {  # need a second application, a proof of address, a delivery; no such transaction
     *("session.import_shared", "session.share", "session.update_poa_data", "webhook.resend", "transaction.get"),
+    *("aml_monitoring.job",),
 }
 TRACED = {name for name, row in OPERATIONS.items() if row.trace is not None}
 MAKES = {"user.create", "list.create", "list.add_entry", "webhook.create"}  # a second time it is there already
@@ -222,6 +240,7 @@ async def finish_verifications(rig: Rig, wanted: int) -> None:
 async def test_every_operation_in_every_weather(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1]", FILES__ROOTS=json.dumps([str(tmp_path)])) as rig:
         inputs = Inputs(tmp_path, await settled_sessions(rig, 40), await stored_things(rig, 12))
+        inputs.company = await company_found(rig)
         stories = [(operation, story) for operation in operations() for story in ("fine", "throttled", "lost")]
         beside = acts(rig)
         await rig.start("a", "b")
@@ -263,6 +282,7 @@ def made_since(rig: Rig, before: Counter[str]) -> dict[str, int]:
 
 
 DECLINES: dict[str, dict[str, Any]] = {
+    "wallet_screening": {"wallet_address": f"0x{0xBAD:040x}", "blockchain": "ETH"},
     "transaction.create": monitored(0)["transaction.create"]
     | {"transaction_details": {"direction": "in", "amount": 1_000_000, "currency": "EUR"}},
     "aml": {"full_name": "Ann Hit", "aml_score_approve_threshold": 50, "aml_score_review_threshold": 80},
@@ -280,6 +300,8 @@ async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalK
             for op, row in OPERATIONS.items()
             if row.files and op not in {"face_search", "document_ai", "database_validation"}
         } | DECLINES
+        struck = {"kyb_response_id": await company_found(rig, "Struck Ltd")}
+        declines |= {f"kyb.{tier}": struck for tier in ("select", "shareholders", "ubo")}
         wrong = {op: inputs.of(op, "unreadable") for op in ("id_verification", "poa")}
         wrong |= {
             op: inputs.of(op)
@@ -290,6 +312,9 @@ async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalK
             )
         }  # no such session, user, list, destination
         wrong |= {"aml": {"full_name": "Ann", "aml_name_weight": 50}}
+        wrong |= {"kyb.search": {"country_code": "US", "name": "x"}, "kyb.ubo": {"kyb_response_id": "gone"}}
+        wrong |= {"wallet_screening": {"wallet_address": "0x1", "blockchain": "ETH"}}
+        wrong |= {op: inputs.of(op) for op in ("transaction.get", "aml_monitoring.job")}  # nor these
         wrong |= {"transaction.create": monitored(1)["transaction.create"] | {"transaction_category": "gambling"}}
         pages = {op: inputs.of(op, "page") for op, row in OPERATIONS.items() if row.files}
         await rig.start("a")
@@ -302,7 +327,7 @@ async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalK
         for op in declines:
             final = finals[f"{op}/decline"]
             assert final["status"] == "succeeded", final
-            words = ("Declined", "DECLINED", "Undeliverable", "Blocked", "no_match")
+            words = ("Declined", "DECLINED", "CRITICAL", "Undeliverable", "Blocked", "no_match")
             assert any(word in json.dumps(final["output"]) for word in words), final
         for op in wrong:
             final = finals[f"{op}/wrong"]
@@ -318,6 +343,7 @@ async def test_a_kill_in_the_middle_of_every_operation_bills_nothing_twice(kafka
     slow = ["--faults", '{"latency_s": {"median": 1.5, "sigma": 0, "max": 2}}']
     async with running(kafka, tmp_path, simulator_options=slow, FOLLOW__POLLS_S="[1]", FILES__ROOTS=json.dumps([str(tmp_path)])) as rig:
         inputs = Inputs(tmp_path, await settled_sessions(rig, 8), await stored_things(rig, 4))
+        inputs.company = await company_found(rig)
         (a,) = await rig.start("a")
         arrived, beside = len(rig.simulator.ledger()["calls"]), acts(rig)
         await rig.publish([request(f"{operation}/killed", operation, inputs.of(operation)) for operation in operations()])

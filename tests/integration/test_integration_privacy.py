@@ -114,6 +114,11 @@ def monitored() -> dict[str, dict[str, Any]]:
         "transaction.list": {},
         "event.create": event,
         "event.create_batch": {"events": [event | {"event_id": CODE}]},
+        "kyb.search": {"country_code": "GB", "name": SURNAME, "vendor_data": USER},
+        **{f"kyb.{tier}": {"kyb_response_id": PASSPORT, "vendor_data": USER} for tier in ("select", "shareholders", "ubo")},
+        "wallet_screening": {"wallet_address": PASSPORT, "blockchain": "BTC"},
+        **{f"aml_monitoring.{who}": {"is_enabled": True, "vendor_data_list": [USER]} for who in ("users", "businesses")},
+        "aml_monitoring.job": {"job_id": SESSION},
     }
 
 

@@ -61,7 +61,8 @@ def test_a_persons_id_in_a_path_stays_one_part_of_it() -> None:
 
 def test_the_lookup_asks_for_the_person_the_workflow_and_the_days() -> None:
     call = list_call(create(vendor_data="ü&x=1"), HOP)
-    assert dict(call.query) == {"vendor_data": "ü&x=1", "workflow_id": WORKFLOW, "date_from": "2025-11-24", "limit": "50"}
+    asked = {"vendor_data": "ü&x=1", "workflow_id": WORKFLOW, "session_kind": "all", "date_from": "2025-11-24", "limit": "50"}
+    assert dict(call.query) == asked
 
 
 def test_a_check_is_its_input_and_our_id_and_aml_carries_one_key_for_all_hops() -> None:

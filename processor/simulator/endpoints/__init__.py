@@ -7,8 +7,10 @@ from processor.simulator.endpoints.checks import CheckEndpoints
 from processor.simulator.endpoints.corrections import CorrectionEndpoints
 from processor.simulator.endpoints.imports import ImportEndpoints
 from processor.simulator.endpoints.lists import ListEndpoints
+from processor.simulator.endpoints.monitoring import MonitoringEndpoints
 from processor.simulator.endpoints.questionnaires import QuestionnaireEndpoints
 from processor.simulator.endpoints.records import RecordEndpoints
+from processor.simulator.endpoints.registry import RegistryEndpoints
 from processor.simulator.endpoints.reviews import ReviewEndpoints
 from processor.simulator.endpoints.sandbox import SandboxEndpoints
 from processor.simulator.endpoints.sessions import SessionEndpoints
@@ -24,8 +26,10 @@ __all__ = [
     "CorrectionEndpoints",
     "ImportEndpoints",
     "ListEndpoints",
+    "MonitoringEndpoints",
     "QuestionnaireEndpoints",
     "RecordEndpoints",
+    "RegistryEndpoints",
     "ReviewEndpoints",
     "SandboxEndpoints",
     "SessionEndpoints",

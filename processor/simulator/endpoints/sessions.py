@@ -94,10 +94,13 @@ class SessionEndpoints:
         error = list_error(request.query)
         if error is not None:
             return ApiResponse(400, error)
-        rows: list[Session] = []
-        if request.query.get("session_kind", "").lower() != "business":
-            vendor_data = request.query.get("vendor_data")
-            rows = self._sessions.search(request.caller, vendor_data, lambda s: _matches(s, request.query), request.now)
+        kind = request.query.get("session_kind", "user").lower()
+        rows = self._sessions.search(
+            request.caller,
+            request.query.get("vendor_data"),
+            lambda s: kind in {"all", s.kind} and _matches(s, request.query),
+            request.now,
+        )
         limit = _number(request.query.get("limit"), _PAGE, _PAGE_MAX)
         offset = _number(request.query.get("offset"), 0, 10**9)
         page = rows[offset : offset + limit]

@@ -1,0 +1,183 @@
+"""Wallets, and AML monitoring of users and businesses. Pure but for the state given.
+
+Source: Didit's OpenAPI 3.0.0 ("Screen a wallet address", "AML Ongoing Monitoring"), which shows no texts of their errors.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import uuid
+from typing import Any
+
+from processor.simulator.ledger import Ledger
+from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.sessions import Sessions
+from processor.simulator.timestamps import iso
+from processor.simulator.validation import is_uuid
+
+_CHAINS = frozenset({"BTC", "LIGHTNING", "ETH", "LTC", "XRP", "BCH", "DOGE", "TRX", "SOL", "MATIC", "BNB", "USDT", "USDC"})
+_EVM = frozenset({"ETH", "MATIC", "BNB"})
+_EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_ADDRESS = re.compile(r"[0-9A-Za-z]{20,128}")
+_DIRECTIONS = frozenset({None, "inbound", "outbound", "deposit", "withdrawal"})
+_INLINE_MAX, _IDS_MAX = 20, 1000
+_OUTCOMES = (
+    *("enabled", "screened_and_enabled", "already_enabled", "disabled", "skipped_no_identity_data", "skipped_blocked"),
+    *("skipped_sandbox", "failed_provider", "failed_insufficient_balance"),
+)
+
+
+class MonitoringEndpoints:
+    """The routes of wallets and of AML monitoring."""
+
+    def __init__(self, sessions: Sessions, ledger: Ledger, rng: random.Random) -> None:
+        self._sessions, self._ledger, self._rng = sessions, ledger, rng
+        self._monitored: set[tuple[str, str, str]] = set()  # application, kind, vendor_data
+        self._screened: set[tuple[str, str, str]] = set()
+        self._jobs: dict[tuple[str, str], dict[str, Any]] = {}  # application and job
+
+    def handlers(self) -> dict[str, EndpointHandler]:
+        """Handlers by route name."""
+        return {
+            "wallet_screening": self._screen,
+            "aml_monitoring.users": lambda request: self._toggle(request, "user"),
+            "aml_monitoring.businesses": lambda request: self._toggle(request, "business"),
+            "aml_monitoring.job": self._job,
+        }
+
+    def _screen(self, request: ApiRequest) -> ApiResponse:
+        """An address that ends with ``bad`` is on a sanctions list, for one that ends with ``502`` the provider is down."""
+        body, caller = request.json_body, request.caller
+        if (error := _wallet_error(body)) is not None:
+            return ApiResponse(400, error)
+        if "wallet_screening" in caller.organization.not_in_contract:
+            return ApiResponse(409, {"detail": "No AML provider is configured. Configure transaction monitoring first."})
+        address = body["wallet_address"]
+        if address.endswith("502"):
+            return ApiResponse(502, {"detail": "The AML provider could not complete the screening. Retry later."})
+        bad = address.lower().endswith("bad") and not caller.sandbox
+        self._bill(request, "wallet_screening")
+        document = {
+            "provider": "simulated",
+            "screening_type": "WALLET_SCREENING",
+            "risk_score": 95 if bad else 5,
+            "severity": "CRITICAL" if bad else "LOW",
+            "status": "SCREENED",
+            "summary": "Simulated screening",
+            "wallet_address": address,
+            "blockchain": body["blockchain"],
+            "sanctions_hit": bad,
+            "dominant_risk_category": "sanctions" if bad else None,
+            **{name: [] for name in ("risk_factors", "source_of_funds", "destination_of_funds", "counterparty_connections")},
+            "report_signature": f"{self._rng.getrandbits(256):064x}",
+        }
+        return ApiResponse(200, document, acted=True)
+
+    def _toggle(self, request: ApiRequest, kind: str) -> ApiResponse:
+        """Who has a session is known. Who was never screened is screened first, and billed."""
+        body, caller = request.json_body, request.caller
+        if (error := _toggle_error(body)) is not None:
+            return ApiResponse(400, error)
+        names = dict.fromkeys(body.get("vendor_data_list", []))
+        known = [name for name in names if self._is_known(request, kind, name)]
+        unmatched = [name for name in names if name not in known] + body.get("didit_internal_id_list", [])
+        estimate = self._estimate(request, kind, known, unmatched)
+        if body.get("estimate_only") is True:
+            return ApiResponse(200, estimate)
+        if body["is_enabled"] and not estimate["balance_sufficient"]:
+            return ApiResponse(403, {"detail": "Insufficient balance to enable monitoring for this selection.", "estimate": estimate})
+        results = [
+            {"didit_internal_id": self._uuid(), "vendor_data": name, "outcome": self._switch(request, kind, name, on=body["is_enabled"])}
+            for name in known
+        ]
+        job = {
+            "job_id": self._uuid(),
+            "status": "COMPLETED",
+            "is_enabled": body["is_enabled"],
+            "target_type": kind,
+            "total": len(known),
+            "processed": len(known),
+            "outcomes": {outcome: sum(1 for result in results if result["outcome"] == outcome) for outcome in _OUTCOMES},
+            "results": results,
+            "error": None,
+            "created_at": iso(request.now),
+            "completed_at": iso(request.now),
+        }
+        self._jobs[caller.uuid, job["job_id"]] = job
+        told = {**job, "estimate": estimate, "unmatched": unmatched}
+        if len(known) <= _INLINE_MAX:
+            return ApiResponse(200, told, acted=bool(known))
+        return ApiResponse(202, told | {"status": "PENDING", "processed": 0, "results": [], "completed_at": None}, acted=True)
+
+    def _estimate(self, request: ApiRequest, kind: str, known: list[str], unmatched: list[str]) -> dict[str, Any]:
+        keys = [(request.caller.uuid, kind, name) for name in known]
+        on = sum(1 for key in keys if key in self._monitored)
+        fresh = sum(1 for key in keys if key not in self._screened)
+        return {
+            "users_total": len(known),
+            "already_enabled": on,
+            "with_existing_aml": len(known) - on - fresh,
+            "needing_screening": fresh,
+            "skipped_no_identity_data": 0,
+            "skipped_blocked": sum(1 for name in known if kind == "user" and name in self._sessions.blocked_users),
+            "estimated_screening_cost_usd": 0.2 * fresh,
+            "estimated_annual_monitoring_cost_usd": 0.07 * (len(known) - on),
+            "balance_sufficient": request.caller.sandbox or request.caller.organization.credits >= fresh,
+            "unmatched": unmatched,
+        }
+
+    def _switch(self, request: ApiRequest, kind: str, name: str, *, on: bool) -> str:
+        key = (request.caller.uuid, kind, name)
+        if not on:
+            self._monitored.discard(key)
+            return "disabled"
+        if request.caller.sandbox:
+            return "skipped_sandbox"
+        if kind == "user" and name in self._sessions.blocked_users:
+            return "skipped_blocked"
+        if key in self._monitored:
+            return "already_enabled"
+        self._monitored.add(key)
+        if key in self._screened:
+            return "enabled"
+        self._screened.add(key)
+        self._bill(request, f"aml_monitoring.{'users' if kind == 'user' else 'businesses'}")
+        return "screened_and_enabled"
+
+    def _is_known(self, request: ApiRequest, kind: str, name: str) -> bool:
+        found = self._sessions.by_application(request.caller, name)
+        return any(session.kind == kind for session in found)
+
+    def _job(self, request: ApiRequest) -> ApiResponse:
+        job = self._jobs.get((request.caller.uuid, request.match["name"]))
+        return ApiResponse(404, {"detail": "Not found."}) if job is None else ApiResponse(200, job)
+
+    def _bill(self, request: ApiRequest, operation: str) -> None:
+        caller = request.caller
+        caller.charge()
+        entry = {"operation": operation, "at": request.now, "reference": request.reference, "key": request.key, "request_id": self._uuid()}
+        self._ledger.add_check({**entry, "credits": 0 if caller.sandbox else 1, "environment": caller.environment})
+
+    def _uuid(self) -> str:
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+
+
+def _wallet_error(body: dict[str, Any]) -> Any:
+    address, chain = body.get("wallet_address"), body.get("blockchain")
+    if missing := {name: ["This field is required."] for name in ("wallet_address", "blockchain") if not body.get(name)}:
+        return missing
+    if chain not in _CHAINS or body.get("direction") not in _DIRECTIONS:
+        name = "blockchain" if chain not in _CHAINS else "direction"
+        return {name: [f'"{body[name]}" is not a valid choice.']}
+    form = _EVM_ADDRESS if chain in _EVM else _ADDRESS
+    return None if isinstance(address, str) and form.fullmatch(address) else {"wallet_address": ["Enter a valid wallet address."]}
+
+
+def _toggle_error(body: dict[str, Any]) -> Any:
+    if not isinstance(body.get("is_enabled"), bool):
+        return {"is_enabled": ["This field is required."]}
+    lists = [body.get("vendor_data_list", []), body.get("didit_internal_id_list", [])]
+    if not all(isinstance(each, list) for each in lists) or not 1 <= sum(map(len, lists)) <= _IDS_MAX:
+        return {"non_field_errors": [f"Provide 1 to {_IDS_MAX} ids in vendor_data_list and didit_internal_id_list."]}
+    return None if all(is_uuid(one) for one in lists[1]) else {"didit_internal_id_list": ["Must be a valid UUID."]}
