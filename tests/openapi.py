@@ -81,7 +81,7 @@ def resolved(node: Any) -> Any:
     while isinstance(node, dict) and "$ref" in node:
         target: Any = document()
         for part in node["$ref"].split("/")[1:]:
-            target = target[part]
+            target = target[part.replace("~1", "/").replace("~0", "~")]  # RFC 6901
         node = target
     return node
 

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from processor.didit.operation import NO_FILES, FileRule, Idempotency, Operation
-from processor.didit.operations_business import BUSINESS
 from processor.didit.operation import NO_FILES, CheckTrace, FileRule, Idempotency, Operation
+from processor.didit.operations_business import BUSINESS
 from processor.didit.operations_management import MANAGEMENT
 from processor.didit.operations_transactions import TRANSACTIONS
 

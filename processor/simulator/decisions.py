@@ -99,6 +99,8 @@ def session_type(session: Session) -> str:
 
 def list_row(session: Session) -> dict[str, Any]:
     """A row of the session list: without workflow and metadata; the token only as part of the url."""
+    if session.kind == "business":
+        return _business_row(session)
     status = session.status if session.status in SETTLED else "Not Finished"
     document = (features.decision_arrays(session).get("id_verifications") or [{}])[0] if session.status in SETTLED else {}
     return {
@@ -118,6 +120,22 @@ def list_row(session: Session) -> dict[str, Any]:
         "phone_number": None,
         "email_address": None,
         "additional_details": None,
+    }
+
+
+def _business_row(session: Session) -> dict[str, Any]:
+    company = features.decision_arrays(session)["registry_checks"][0]["company"]
+    return {
+        "session_id": session.session_id,
+        "session_kind": session.kind,
+        "session_number": session.session_number,
+        "status": session.status,
+        "vendor_data": session.vendor_data,
+        "created_at": iso(session.created_at),
+        **dict.fromkeys(("workflow_id", "workflow_type", "workflow_label")),
+        "company_name": company["company_name"],
+        "registration_number": company["registration_number"],
+        "country": company["country_code"],
     }
 
 

@@ -59,6 +59,8 @@ def feature_names(session: Session) -> list[str]:
 def decision_arrays(session: Session) -> dict[str, list[dict[str, Any]]]:
     """The arrays of a settled session: array name -> results."""
     if session.check_arrays is not None:
+        if session.kind == "business":
+            return session.check_arrays  # its own members, whole already
         checked = {array: [_of_check(array, session, found) for found in results] for array, results in session.check_arrays.items()}
         return _reviewed(session, checked)
     cause = cause_of(session.scenario, session.status)

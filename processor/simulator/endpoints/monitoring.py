@@ -105,7 +105,7 @@ class MonitoringEndpoints:
             "completed_at": iso(request.now),
         }
         self._jobs[caller.uuid, job["job_id"]] = job
-        told = {**job, "estimate": estimate, "unmatched": unmatched}
+        told = {**job, "estimate": {name: value for name, value in estimate.items() if name != "unmatched"}, "unmatched": unmatched}
         if len(known) <= _INLINE_MAX:
             return ApiResponse(200, told, acted=bool(known))
         return ApiResponse(202, told | {"status": "PENDING", "processed": 0, "results": [], "completed_at": None}, acted=True)

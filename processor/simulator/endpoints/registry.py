@@ -33,6 +33,14 @@ _NULLS = (
 )
 
 
+_PERSON_NULLS = ("first_name", "last_name", "nationality", "kyc_status", "kyc_session_url", "date_of_birth", "appointment_date")
+_OFFICER_NULLS = (*_PERSON_NULLS, "address", "termination_date", "date_of_birth_year", "date_of_birth_month")
+_OWNER_NULLS = (
+    *(*_PERSON_NULLS, "company_name", "registration_number", "country_of_birth", "email", "designation"),
+    *("voting_min_shares", "voting_max_shares"),
+)
+
+
 class RegistryEndpoints:
     """The routes of company registries."""
 
@@ -120,7 +128,11 @@ class RegistryEndpoints:
         }
         self._bill(request, operation, request_id)
         if not request.caller.sandbox:
-            check = {"status": full["status"], "node_id": full["node_id"], "data_resolved": True, "company": full}
+            check = {"status": full["status"], "node_id": full["node_id"], "data_resolved": True}
+            kept = {
+                name: value for name, value in full.items() if not name.startswith("registry_tier") and name != "registry_ownership_status"
+            }
+            check["company"] = kept | {"user_provided_data": {}}  # the decision has these otherwise than the purchase (OpenAPI)
             stored = StoredCheck(KYB_SERVICE, full["status"], {"registry_checks": [check]})
             self._sessions.store_check(request.caller, stored, document, request.now)
         return ApiResponse(202 if pending and tier != "basic" else 200, document, request_id, acted=True)
@@ -129,9 +141,11 @@ class RegistryEndpoints:
         name = company["name"]
         status = "Declined" if "Struck" in name else "In Review" if "Dissolved" in name else "Approved"
         registry_status = {"Declined": "struck off", "In Review": "dissolved"}.get(status, "active")
-        owner = {"uuid": self._uuid(), "name": "OWNER, Simulated", "entity_type": "person", "roles": [tier], "is_active": True}
+        owner = dict.fromkeys(_OWNER_NULLS) | {"uuid": self._uuid(), "name": "OWNER, Simulated", "entity_type": "person", "roles": [tier]}
+        owner |= {"is_active": True}
         owner |= {"ownership_min_shares": "25%", "ownership_max_shares": "50%", "effective_ownership_percent": 50}
-        officer = {"uuid": self._uuid(), "name": "OFFICER, Simulated", "designation": "Director", "role": "director", "is_active": True}
+        officer = dict.fromkeys(_OFFICER_NULLS) | {"uuid": self._uuid(), "name": "OFFICER, Simulated", "designation": "Director"}
+        officer |= {"role": "director", "is_active": True}
         ownership = "not_requested" if asked == "basic" else "unavailable" if tier == "basic" else "delivered"
         return {
             **dict.fromkeys(_NULLS),
