@@ -10,11 +10,12 @@ import structlog
 
 from processor.budget.log import Appended, BudgetLog, Entry, LogBrokenError, LogUnavailableError
 from processor.budget.log_records import Alive, LogRecord, decode, encode
-from processor.budget.state import ALIVE_EVERY_S, Rules
+from processor.budget.state import ALIVE_EVERY_S, PAUSE_TOLD_EVERY_S, Rules
 
 log = structlog.get_logger(__name__)
 
-_LEAST_REPLAYED = 2000  # records: after an outage of everybody the last pauses must still be found
+_LEAST_REPLAYED = 2000  # records
+_PAUSES_S = 2.5 * PAUSE_TOLD_EVERY_S
 _SILENT_READS = 30  # of about a second each, in which at least three signs of life of our own must come back
 _AGAIN_S = 1.0
 
@@ -100,7 +101,7 @@ class LogReader:
         begin = await self._log.begin()
         since = await self._log.offset_at(max(0, hello.stamp_ms - int(1000 * self._rules.replay_s)))
         by_time = hello.offset if since is None else min(since, hello.offset)
-        start = max(begin, min(by_time, hello.offset - _LEAST_REPLAYED))
+        start = max(begin, min(await self._pauses_from(begin, by_time), hello.offset - _LEAST_REPLAYED))
         self._log.seek(start)
         first_at = await self._replay(start, hello, acked)
         # a log that does not reach back: calls that nobody remembers may still count, so listen for one horizon first
@@ -108,6 +109,16 @@ class LogReader:
         self.begun_at = first_at if by_time <= begin else float("-inf")
         self._listener.joined(start, acked if covered else first_at + self._rules.horizon_s)
         log.info("budget_joined", replayed=hello.offset + 1 - start, waits=not covered)
+
+    async def _pauses_from(self, begin: int, by_time: int) -> int:
+        """From where on every pause is found that may still hold: whoever was there last before ``by_time`` has told it again and again."""
+        if by_time <= begin:
+            return begin
+        self._log.seek(by_time - 1)
+        while not (entries := await self._read()):
+            pass  # bounded by ``_SILENT_READS``
+        found = await self._log.offset_at(entries[0].stamp_ms - int(1000 * _PAUSES_S))
+        return by_time if found is None else min(found, by_time)
 
     async def _replay(self, start: int, hello: Appended, acked: float) -> float:
         first_at = acked

@@ -25,7 +25,7 @@ from processor.budget.log_writer import LogWriter
 from processor.budget.permits import Acquired, Ask, BudgetClosedError, CallIdentity, Conflict, Duplicate, Ending, InDoubt, Parked, Permit
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.reservations import Reservations
-from processor.budget.state import ALIVE_EVERY_S, BudgetState, Rules
+from processor.budget.state import ALIVE_EVERY_S, PAUSE_TOLD_EVERY_S, BudgetState, Rules
 from processor.clock import boot_clock
 
 log = structlog.get_logger(__name__)
@@ -352,19 +352,19 @@ class SharedBudget:
     # ---- signs of life
 
     async def _send_heartbeats(self) -> None:
-        """Say that we are here, and say long pauses again for those who join later."""
+        """Say that we are here, and say pauses again for those who join later."""
         while not self._closed:
             await asyncio.sleep(ALIVE_EVERY_S)
             if not self._joined.is_set():
                 continue
             self._writer.post(self._alive(lost=False))
             self.history.tell_done()
-            now, again_s = self._clock(), self._rules.memory_s / 4 * (1 + self._draw())
+            now, again_s = self._clock(), PAUSE_TOLD_EVERY_S / 2 * (1 + self._draw())
             for queue in self._queues.values():
                 queue.share_with(max(1, self.state.wanting(queue.endpoint, now)))
             for scope, window in self.state.windows.items():
-                if window.paused_until > now and now - window.pause_sent_at > again_s:
-                    self._writer.post(Paused(scope, window.paused_until - now, counts=False))
+                if (left_s := window.pause_told_until - now) > 0 and now - window.pause_sent_at > again_s:
+                    self._writer.post(Paused(scope, left_s, counts=False))
 
     def _alive(self, *, lost: bool, log_name: str = "") -> Alive:
         r, own, name = self._rules, self._replica_limits.instance, self.state.log_name or log_name

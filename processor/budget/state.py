@@ -15,6 +15,7 @@ from processor.budget.windows import Window
 from processor.contract.codes import ErrorCode
 
 ALIVE_EVERY_S = 10.0
+PAUSE_TOLD_EVERY_S = 120.0  # at the latest, by whoever is there
 _ALIVE_S = 45.0  # a replica not heard of for so long is gone
 _SENIOR_S = 25.0  # one that has missed two signs of life is gone
 _MIXED_S = 3600.0

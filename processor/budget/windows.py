@@ -54,6 +54,7 @@ class Window:
         self.weight = self.open_weight = 0
         self.paused_until = float("-inf")
         self.pause_sent_at = float("-inf")  # when the log last said so
+        self.pause_told_until = float("-inf")  # until when, by the log; a replica adds its spread, and does not pass that on
         self._held_until = float("-inf")  # a pause of our own that the log does not say yet
         self._keep_s, self._spread = window_s + slack_s, spread
         self._expiry: list[tuple[float, str]] = []
@@ -109,7 +110,7 @@ class Window:
         self.expire(at)
         if counts and at >= self.paused_until:  # answers that were on their way when the pause began are one incident
             self._throttle(at)
-        self.pause_sent_at = at
+        self.pause_sent_at, self.pause_told_until = at, max(self.pause_told_until, at + wait_s)
         until = at + wait_s + self._spread * min(_SPREAD_PART * wait_s, _SPREAD_MAX_S)
         if until <= self.paused_until:
             return

@@ -649,6 +649,27 @@ async def test_a_long_pause_is_said_again_for_those_who_join_later() -> None:
 
 
 @virtual
+@pytest.mark.parametrize("away_s", [20.0, 1500.0, 3500.0, 3700.0, 20_000.0])
+async def test_a_pause_outlives_an_outage_of_everybody(away_s: float) -> None:
+    topic, loop = MemoryTopic(), asyncio.get_running_loop()
+    async with scene(topic) as s, scene(topic) as other:
+        await asyncio.sleep(0.1)
+        s.budget.pause("a", 30_000.0)
+        until = loop.time() + 30_000.0
+        for _ in range(3000):  # so many records that the last 2000 do not reach back to what was said of the pause
+            topic.put(b"filler")
+        await asyncio.sleep(2500)
+        assert other.budget.state.paused_for_s(("a",), loop.time()) > 0
+        assert len(s.records(Paused)) < 90, "each says it once a minute here, as both draw the same; else one does"
+    await asyncio.sleep(away_s)
+    for _ in range(2100):
+        topic.put(b"filler")
+    async with scene(topic) as s:
+        await asyncio.sleep(5)
+        assert until <= loop.time() + s.budget.state.paused_for_s(("a",), loop.time()) <= until + 60
+
+
+@virtual
 async def test_a_dead_endpoint_gets_one_probe_now_and_then_from_all_replicas_together() -> None:
     topic = MemoryTopic()
     async with scene(topic) as one, scene(topic) as two:
