@@ -201,6 +201,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         if saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss
             await owned.writer.commit((), *lane.view(()))
         if owned.closing.is_set():
+            lane.stop_dispatch()  # nobody else knows it
             return
         lane.published((), *lane.view(()))  # whoever loses the group's offsets finds in the log what is done
         self._consumer.resume_at(owned.partition, start.offset)

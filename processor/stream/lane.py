@@ -30,6 +30,7 @@ from processor.stream.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
 
+_TIMER_S_MAX = 5.0  # the loop's clock stands still while the machine sleeps, and the wall clock may be set
 _DUE_PER_TURN_MAX = 500  # records woken in one turn of the loop
 _TRANSACTION_BYTES_MAX = 4 * 1024 * 1024
 
@@ -223,7 +224,7 @@ class Lane:
             self._timer = None
         if next_ms is not None and self.open:
             delay_s = max(0.0, (next_ms - self._clock_ms()) / 1000)
-            self._timer = asyncio.get_running_loop().call_later(min(delay_s, 3600.0), self._on_timer)
+            self._timer = asyncio.get_running_loop().call_later(min(delay_s, _TIMER_S_MAX), self._on_timer)
 
     def _on_timer(self) -> None:
         try:
