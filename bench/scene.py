@@ -32,6 +32,7 @@ SCALED = {
     "BUDGET__ASK_WAIT_S": "5",
     "BUDGET__CALL_MARGIN_S": "2",
     "BUDGET__SKEW_S": "2",
+    "DIDIT__READ_LAG_S": "1",
     "LANES__SESSION_TIMEOUT_S": "6",
     "LANES__HEARTBEAT_S": "1",
     "LANES__DRAIN_S": "3",

@@ -24,13 +24,12 @@ from processor.devkit.processes import ProcessorProcess, SimulatorProcess, proce
 from processor.devkit.topic_watch import TopicWatch
 from processor.devkit.verifier import Judgement, judge
 from processor.settings import Settings
+from processor.settings.budget import documented_limits
 from processor.stream.topics_admin import apply_topics
 
 WORKFLOW_ID = "9f9b1234-0000-4000-8000-1234567890ab"
-WIDE_LIMITS = {
-    scope: {"limit": 1_000_000, "window_s": 60.0}
-    for scope in ("session-create", "session-decision", "session-generate-pdf", "ingest-write", "generic-write", "generic-get")
-}
+SCOPES = tuple(documented_limits("v3"))
+WIDE_LIMITS = {scope: {"limit": 1_000_000, "window_s": 60.0} for scope in SCOPES}
 FAST = {  # short waits, so that a test of minutes takes seconds; the product's defaults are longer
     "LANES__SESSION_TIMEOUT_S": "6",
     "LANES__HEARTBEAT_S": "1",

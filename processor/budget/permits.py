@@ -51,7 +51,7 @@ REFUSALS = frozenset({HealthSignal.UNPAID, HealthSignal.FORBIDDEN, HealthSignal.
 class CallIdentity:
     """Whose call it is, for the journal. Digests only: no id, no input."""
 
-    request: str  # digest of the request id and the topic of the caller's own record
+    request: str  # digest of the request id and the installation, which is the prefix of its topics
     content: str  # digest of what is asked for, salted with the request id
     first: str  # digest of the position of the caller's own record
     lane: str  # ``topic[partition]`` in which the record stands now, and its offset there

@@ -12,9 +12,9 @@ from processor.contract.strict_json import dumps
 _BYTES = 15  # 20 characters; two of a billion requests are alike once in 10^18 runs
 
 
-def request_digest(topic: str, request_id: str) -> str:
-    """Of a request id in a caller's topic: another installation, with topics of its own, may share the log and use the same ids."""
-    return _digest(b"request", topic.encode(), request_id.encode())
+def request_digest(installation: str, request_id: str) -> str:
+    """Of a request id of an installation: another one, with topics of its own, may share the log and use the same ids."""
+    return _digest(b"request", installation.encode(), request_id.encode())
 
 
 def content_digest(request: Request) -> str:

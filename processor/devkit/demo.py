@@ -246,6 +246,7 @@ class Demo:
             BUDGET__CALL_MARGIN_S="5",  # the simulator counts at once; so the weight of a killed processor returns within the demo
             BUDGET__ASK_WAIT_S="10",
             BUDGET__SKEW_S="1",  # one broker, whose clock does not step
+            DIDIT__READ_LAG_S="1",  # the simulator shows what it has at once
             RETRY__DELAYS_S=orjson.dumps(_DELAYS_S).decode(),
             RETRY__PARTITIONS="2",
             RETRY__BACKOFF_BASE_S="1",

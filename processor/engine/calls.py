@@ -120,9 +120,11 @@ class DiditCaller:
         files: ReadsFiles,
         budget: Budget,
         clock_ms: Callable[[], int],
+        installation: str,
         steady: Callable[[], float] = boot_clock,
     ) -> None:
         self._client, self._files, self._budget, self._clock_ms, self._steady = client, files, budget, clock_ms, steady
+        self._installation = installation  # prefix of its topics
 
     async def call(self, call: HttpCall, job: Job, work: Work, *, settled_ms: float) -> Judged | NotCalled:
         """Wait for a permit, make the request's own call, and judge the answer. The journal notes it.
@@ -136,7 +138,7 @@ class DiditCaller:
         Raises:
             BudgetClosedError: no call was made.
         """
-        return await self._call(call, self._ask(call, job, _class_of(job), _identity(job), settled_ms), job, work)
+        return await self._call(call, self._ask(call, job, _class_of(job), self._identity(job), settled_ms), job, work)
 
     async def claim(self, job: Job) -> Duplicate | Conflict | InDoubt | None:
         """Note a request that ends without a call; what earlier ones mean for it, see ``permits.Budget.claim``.
@@ -144,7 +146,23 @@ class DiditCaller:
         Raises:
             BudgetClosedError: it could not be noted.
         """
-        return await self._budget.claim(_identity(job))
+        return await self._budget.claim(self._identity(job))
+
+    async def claim_rejected(self, record: Record, bad: Rejected, request_id: str) -> Duplicate | Conflict | InDoubt | None:
+        """The same for a request that cannot be read: its bytes stand for its content.
+
+        Raises:
+            BudgetClosedError: it could not be noted.
+        """
+        content = rejected_digest(request_id, record.value, f"{bad.error.code} {bad.error.field}")
+        return await self._budget.claim(self._identity_of(record, bad.hop, request_id, content))
+
+    def _identity(self, job: Job) -> CallIdentity:
+        return self._identity_of(job.record, job.hop, job.request.request_id, content_digest(job.request))
+
+    def _identity_of(self, record: Record, hop: Hop, request_id: str, content: str) -> CallIdentity:
+        at, request = record.source, request_digest(self._installation, request_id)
+        return CallIdentity(request, content, source_digest(hop.first), at.lane, at.offset, hop.replay)
 
     async def look_up(
         self, call: HttpCall, job: Job, work: Work, *, call_class: CallClass | None = None, since_ms: int | None = None
@@ -263,20 +281,6 @@ def _class_of(job: Job) -> CallClass:
     if job.hop.replay:
         return CallClass.BULK  # a redrive, however large, lets live requests go first
     return CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
-
-
-def _identity(job: Job) -> CallIdentity:
-    return _identity_of(job.record, job.hop, job.request.request_id, content_digest(job.request))
-
-
-def rejected_identity(record: Record, bad: Rejected, request_id: str) -> CallIdentity:
-    """Of a request that makes no call, for the journal: its bytes stand for its content."""
-    return _identity_of(record, bad.hop, request_id, rejected_digest(request_id, record.value, f"{bad.error.code} {bad.error.field}"))
-
-
-def _identity_of(record: Record, hop: Hop, request_id: str, content: str) -> CallIdentity:
-    at = record.source
-    return CallIdentity(request_digest(hop.first.topic, request_id), content, source_digest(hop.first), at.lane, at.offset, hop.replay)
 
 
 def ending_of(answer: Answer, verdict: Verdict) -> Ending:

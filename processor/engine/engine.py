@@ -30,7 +30,7 @@ from processor.didit.verdicts import (
     Unfit,
     Unpaid,
 )
-from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles, rejected_identity
+from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles
 from processor.engine.doubts import DoubtSettler, Unknowable
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.session_polling import SessionOver, SessionPolling
@@ -62,7 +62,7 @@ class Engine:
         draw: Callable[[], float],
     ) -> None:
         self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
-        self._caller = DiditCaller(client, files, budget, clock_ms)
+        self._caller = DiditCaller(client, files, budget, clock_ms, settings.kafka.topic_prefix)
         self._pause_s_max = settings.retry.retry_after_max_s
         self._probe_s = settings.budget.account_probe_s
         self._held_s = 2 * self._probe_s  # what was refused comes back behind the next probe, which is another request's then
@@ -110,7 +110,7 @@ class Engine:
         """Answer a record that breaks the contract, if its request id is not another record's."""
         if bad.request_id is not None:
             work.before_wait()
-            prior = await self._budget.claim(rejected_identity(record, bad, bad.request_id))
+            prior = await self._caller.claim_rejected(record, bad, bad.request_id)
             if isinstance(prior, Duplicate | Conflict):
                 return self._not_first(record, bad, bad.request_id, prior)
         log.warning("rejected", source=str(record.source), code=bad.error.code)

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from commands import run_command
-from rig import WORKFLOW_ID, Rig, create_request, running
+from rig import SCOPES, WORKFLOW_ID, Rig, create_request, running
 
 from processor.devkit.kafka_cluster import LocalKafka
 
@@ -22,9 +22,8 @@ SESSION = "11111111-2222-4333-8444-555555555555"
 
 
 def limits(window_s: float, **calls: int) -> str:
-    scopes = ("session_create", "session_decision", "session_generate_pdf", "generic_write", "generic_get")
-    names = dict.fromkeys(scopes, 10_000) | calls
-    return json.dumps({name.replace("_", "-"): {"limit": limit, "window_s": window_s} for name, limit in names.items()})
+    told = dict.fromkeys(SCOPES, 10_000) | {name.replace("_", "-"): limit for name, limit in calls.items()}
+    return json.dumps({scope: {"limit": limit, "window_s": window_s} for scope, limit in told.items()})
 
 
 def ids(count: int) -> list[str]:
@@ -159,7 +158,7 @@ def check(number: int, operation: str, **extra: Any) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize(
     ("operation", "on_doubt", "status", "calls", "billed"),
-    [("aml", "fail", "succeeded", 2, 1), ("email.send", "fail", "in_doubt", 1, 1), ("email.send", "repeat", "succeeded", 2, 2)],
+    [("aml", "fail", "succeeded", 2, 1), ("email.send", "fail", "in_doubt", 1, 1), ("email.risk", "repeat", "succeeded", 2, 2)],
 )
 async def test_a_check_in_flight_at_a_kill_is_never_billed_twice_unasked(
     kafka: LocalKafka, tmp_path: Path, operation: str, on_doubt: str, status: str, calls: int, billed: int
@@ -239,7 +238,8 @@ async def test_a_create_still_under_way_at_a_kill_is_waited_for(kafka: LocalKafk
 
 async def test_a_journal_that_no_longer_reaches_back_is_said_and_leaves_doubts(kafka: LocalKafka, tmp_path: Path) -> None:
     slow = ["--faults", '{"latency_s": {"median": 1.5, "sigma": 0, "max": 2}}']
-    async with running(kafka, tmp_path, simulator_options=slow) as rig:
+    short = limits(3.0)  # calls are held for a promise and a window
+    async with running(kafka, tmp_path, simulator_options=[*slow, "--limits", short], more={"BUDGET__LIMITS": short}) as rig:
         (a,) = await rig.start("a")
         await rig.publish([create_request(n) for n in range(10)])
         await wait_calls(rig, 10)
@@ -253,6 +253,7 @@ async def test_a_journal_that_no_longer_reaches_back_is_said_and_leaves_doubts(k
         assert judged.ok, judged
         assert len(creates(rig)) == 10
         assert list(a.events("calls_forgotten"))
+        assert list(a.events("budget_log_replaced"))
 
 
 async def recreate_budget(rig: Rig) -> None:

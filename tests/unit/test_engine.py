@@ -193,8 +193,9 @@ def kinds(outputs: Sequence[Output]) -> list[OutputKind]:
 
 def test_the_same_id_in_two_installations_is_not_the_same_request() -> None:
     budget = OpenBudget()
-    for topic in ("one.requests", "two.requests"):
-        run(FakeApi(json_reply(201, CREATED)), replace(record(), source=Source(topic, 3, 41)), budget)
+    for prefix in ("one", "two"):
+        of_prefix = {"topic_prefix": prefix}
+        run(FakeApi(json_reply(201, CREATED)), replace(record(), source=Source(f"{prefix}.requests", 3, 41)), budget, kafka=of_prefix)
     one, two = (ask.identity for ask in budget.asks)
     assert one is not None
     assert two is not None
