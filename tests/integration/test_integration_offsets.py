@@ -177,7 +177,7 @@ async def test_ten_thousand_waiting_retries_start_when_they_are_due(kafka: Local
         (a,) = await rig.start("a")
         await rig.publish([(b"k", create_request(count)[1])])
         await rig.wait_finals(1, within_s=10)  # those who wait hold nothing that others need
-        await rig.wait_finals(count + 1, within_s=90)
+        await rig.wait_finals(count + 1, within_s=240)  # thousands of calls on a machine that is shared
         judged = await rig.judge([f"r-{n:06d}" for n in range(count + 1)])
         assert judged.ok, judged
         assert judged.retries == count

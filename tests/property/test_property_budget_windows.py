@@ -254,6 +254,7 @@ def test_the_judge_sees_a_newcomer_that_does_not_read_back(monkeypatch: pytest.M
     assert not seen(full(5))
     monkeypatch.setattr(Rules, "replay_s", 0.0)
     monkeypatch.setattr(log_reader, "_LEAST_REPLAYED", 0)
+    monkeypatch.setattr(log_reader, "_PAUSES_S", 0.0)
     assert seen()
 
 
