@@ -15,7 +15,7 @@ from enum import Enum
 
 from processor.budget.finished_records import FinishedRecords, has_moved_on
 from processor.budget.log_records import Asked, Ended
-from processor.budget.permits import CallIdentity
+from processor.budget.permits import CallIdentity, Conflict, Duplicate, InDoubt
 
 
 class CallState(Enum):
@@ -65,6 +65,15 @@ class PriorCalls:
     duplicate: bool = False
     doubt_ms: int | None = None  # a moment before the first call in doubt, epoch ms
     over_ms: int = 0  # when the last of them is over, epoch ms
+
+    @property
+    def obstacle(self) -> Conflict | Duplicate | InDoubt | None:
+        """What keeps the later one from calling, as ``permits.Budget`` says it."""
+        if self.conflict:
+            return Conflict()
+        if self.duplicate:
+            return Duplicate()
+        return None if self.doubt_ms is None else InDoubt(self.doubt_ms, self.over_ms)
 
 
 CLEAR = PriorCalls()

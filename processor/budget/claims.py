@@ -42,7 +42,7 @@ class Claims:
         while not self._closed:
             prior_calls = await self._send(identity)
             if prior_calls is not None:
-                return _meaning(prior_calls)
+                return prior_calls.obstacle
         raise BudgetClosedError
 
     async def _send(self, identity: CallIdentity) -> PriorCalls | None:
@@ -78,11 +78,3 @@ class Claims:
         read_back = self._waiting.get(claim_id)
         if read_back is not None and not read_back.done():
             read_back.set_result(answer)
-
-
-def _meaning(prior_calls: PriorCalls) -> Duplicate | Conflict | InDoubt | None:
-    if prior_calls.conflict:
-        return Conflict()
-    if prior_calls.duplicate:
-        return Duplicate()
-    return None if prior_calls.doubt_ms is None else InDoubt(prior_calls.doubt_ms, prior_calls.over_ms)

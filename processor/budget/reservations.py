@@ -18,8 +18,6 @@ from processor.budget.permits import (
     NOT_SENT,
     Acquired,
     Ask,
-    Conflict,
-    Duplicate,
     Ending,
     Fate,
     HealthSignal,
@@ -196,10 +194,5 @@ class Reservations:
 
 
 def _obstacle(prior_calls: PriorCalls, ask: Ask) -> NoPermit | None:
-    if prior_calls.conflict:
-        return Conflict()
-    if prior_calls.duplicate:
-        return Duplicate()
-    if prior_calls.doubt_ms is not None and prior_calls.over_ms > ask.settled_ms:
-        return InDoubt(prior_calls.doubt_ms, prior_calls.over_ms)
-    return None
+    obstacle = prior_calls.obstacle
+    return None if isinstance(obstacle, InDoubt) and obstacle.over_ms <= ask.settled_ms else obstacle
