@@ -19,6 +19,7 @@ import orjson
 
 from processor.client.topics import RequestsFileError, line_fault, publish_requests, read_topics, record_key, topic_reader
 from processor.contract.decode import Accepted, decode
+from processor.contract.digests import ordered
 from processor.contract.records import ID_NAMESPACE, Record, ResultKind, Source, Status
 from processor.contract.strict_json import JsonError, dumps, loads
 from processor.didit.catalog import first_call
@@ -259,6 +260,6 @@ def _completed(request: dict[str, Any], operation: str | None) -> bytes:
     if operation is not None:
         request.setdefault("operation", operation)
     if "request_id" not in request:
-        content = dumps(request, sort_keys=True)
+        content = dumps(ordered(request))
         request = {"request_id": str(uuid.uuid5(ID_NAMESPACE, "batch\n" + hashlib.sha256(content).hexdigest())), **request}
     return dumps(request)

@@ -115,13 +115,12 @@ def count_exact(value: Any) -> int:
     return count
 
 
-def dumps(value: Any, *, sort_keys: bool = False) -> bytes:
+def dumps(value: Any) -> bytes:
     """Compact UTF-8 JSON; every number keeps its value."""
-    option = orjson.OPT_SORT_KEYS if sort_keys else None
     try:
-        return orjson.dumps(value, default=_fragment, option=option)
+        return orjson.dumps(value, default=_fragment)
     except TypeError:
-        return orjson.dumps(_with_fragments(value), option=option)  # an int of more than 64 bits is refused before ``default`` is asked
+        return orjson.dumps(_with_fragments(value))  # an int of more than 64 bits is refused before ``default`` is asked
 
 
 def salvage_members(data: bytes, names: tuple[str, ...]) -> dict[str, Any]:
