@@ -118,6 +118,11 @@ class Hop:
     traceparent: str | None = None  # W3C Trace Context: the caller's span, or that of the first hop where the caller has none
     tracestate: str | None = None  # the caller's entries, and ours: the span of the last hop
 
+    @property
+    def called_since_ms(self) -> int:
+        """A call whose fate is unknown was made at this moment or later, epoch ms; without a doubt, when the record came."""
+        return self.first_ms if self.doubt_ms is None else self.doubt_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Hint:

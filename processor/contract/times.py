@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 DURATION_FORM = "a whole number with s, m, h or d, such as 30s, 15m, 6h or 2d"
 
@@ -43,6 +44,15 @@ def relative(at_ms: int, now_ms: int) -> str:
     if abs(away_s) < 1:
         return "now"
     return f"in {duration(away_s)}" if away_s > 0 else f"{duration(-away_s)} ago"
+
+
+def moment_of(text: Any) -> datetime | None:
+    """An ISO 8601 time as Didit writes it, in UTC where it names no zone; None for anything else."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def parse_duration(text: str) -> int:

@@ -135,7 +135,7 @@ def check_detail_call(session_id: str, request: Request, hop: Hop) -> HttpCall:
 
 def _listed_since(hop: Hop) -> str:
     """The ``date_from`` of a lookup: a whole UTC day before the doubt, for clocks may differ."""
-    return (datetime.fromtimestamp((hop.doubt_ms or hop.first_ms) / 1000, UTC) - _DAY).date().isoformat()
+    return (datetime.fromtimestamp(hop.called_since_ms / 1000, UTC) - _DAY).date().isoformat()
 
 
 def detail_call(session_id: str, request: Request, hop: Hop) -> HttpCall:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from processor.contract.records import Hop, Request
-from processor.didit.calls import REQUEST_ID_KEY, HttpCall, check_detail_call, check_list_call, check_proof_call
+from processor.didit.calls import HttpCall, check_detail_call, check_list_call, check_proof_call
 from processor.didit.catalog import CheckTrace, Idempotency, Operation
-from processor.didit.reconcile import made_since
+from processor.didit.reconcile import is_of, made_since, session_rows
 
 ADOPTED_KEY = "vp_adopted"  # our member of the result of a check that was looked up
 _INSPECT_MAX = 10
@@ -45,34 +45,24 @@ def check_lookup(operation: Operation, trace: CheckTrace, request: Request, hop:
         What the check answered, as far as its decision tells; None if it was not made; or ``Inconclusive``.
     """
     listed = yield check_list_call(trace, request, hop)
-    rows = [row for row in _rows(listed) if made_since(row, hop)]
+    rows = [row for row in session_rows(listed) if made_since(row, hop)]
     wanted = request.input.get("vendor_data")
     ours = [row["session_id"] for row in rows if row.get("vendor_data") == wanted and row.get("status") != _NOT_DONE]
-    cut = isinstance(listed, dict) and listed.get("next") is not None and len(rows) == len(_rows(listed))
+    cut = isinstance(listed, dict) and listed.get("next") is not None and len(rows) == len(session_rows(listed))
     if cut or len(ours) > _INSPECT_MAX:
         return Inconclusive(took_place=False)
     found = False
     for session_id in reversed(ours):  # the list is newest first
         detail = yield check_detail_call(session_id, request, hop)
-        if _is_of(detail, request):
+        if is_of(detail, request):
             found = True
             if (output := _as_answered(detail, operation, trace)) is not None:
                 return output
     if found:
         return Inconclusive(took_place=True)
-    if not _rows(listed) and not _rows((yield check_proof_call(trace, request, hop))):
+    if not session_rows(listed) and not session_rows((yield check_proof_call(trace, request, hop))):
         return Inconclusive(took_place=False)
     return None
-
-
-def _rows(listed: Any) -> list[dict[str, Any]]:
-    rows = listed.get("results") if isinstance(listed, dict) else None
-    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("session_id"), str)] if isinstance(rows, list) else []
-
-
-def _is_of(detail: Any, request: Request) -> bool:
-    metadata = detail.get("metadata") if isinstance(detail, dict) else None
-    return isinstance(metadata, dict) and metadata.get(REQUEST_ID_KEY) == request.request_id
 
 
 def _as_answered(detail: dict[str, Any], operation: Operation, trace: CheckTrace) -> dict[str, Any] | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 from processor.contract.codes import ErrorCode
 from processor.contract.records import Hint
+from processor.contract.times import moment_of
 
 _JITTER_PART = 0.1
 _AFTER_EXPIRY_S = 5.0
@@ -113,8 +113,5 @@ def expires_in_s(decision: Any, now_ms: int) -> float | None:
     """Seconds until a session that was not opened expires; None if it was, or if the answer does not say."""
     if not isinstance(decision, dict) or decision.get("status") != "Not Started":
         return None
-    try:
-        moment = datetime.fromisoformat(str(decision.get("expires_at")))
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now_ms / _SECOND_MS
+    moment = moment_of(decision.get("expires_at"))
+    return None if moment is None else moment.timestamp() - now_ms / _SECOND_MS

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from processor.contract.records import Hop, Request
+from processor.contract.times import moment_of
 from processor.didit.calls import REQUEST_ID_KEY, HttpCall, detail_call, list_call, vendor_data
 
 # Sessions that are over, from Didit, "Verification statuses" and "Create session" (an unfinished session of the same person is handed out
 # again, every other one is not). What is not here is adopted: a second session might be billed.
 _NEVER_OPENED = frozenset({"Expired"})  # nobody has used the link and nothing follows: a new one costs nothing twice
 _OPENED_AND_OVER = frozenset({"Kyc Expired", "Abandoned"})  # checks may have run: only a redrive, somebody's wish, pays for another one
-_CLOCKS_MS = 60_000  # Didit's clock may be behind ours by so much
+CLOCKS_MS = 60_000  # Didit's clock may be behind ours by so much
 _INSPECT_MAX = 5
 
 
@@ -51,23 +51,30 @@ def session_lookup(request: Request, hop: Hop) -> Generator[HttpCall, Any, dict[
     return finding.output if isinstance(finding, Adopt) else None
 
 
+def session_rows(listed: Any) -> list[dict[str, Any]]:
+    """The sessions of a list, as answered by ``session.list``."""
+    rows = listed.get("results") if isinstance(listed, dict) else None
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("session_id"), str)] if isinstance(rows, list) else []
+
+
+def is_of(detail: Any, request: Request) -> bool:
+    """Whether the metadata of a session names this request."""
+    metadata = detail.get("metadata") if isinstance(detail, dict) else None
+    return isinstance(metadata, dict) and metadata.get(REQUEST_ID_KEY) == request.request_id
+
+
 def made_since(row: dict[str, Any], hop: Hop) -> bool:
     """Whether a row of a list was made since the doubt began."""
-    return _epoch_ms(row.get("created_at")) >= (hop.doubt_ms if hop.doubt_ms is not None else hop.first_ms) - _CLOCKS_MS
+    return _epoch_ms(row.get("created_at")) >= hop.called_since_ms - CLOCKS_MS
 
 
 def review_list(listed: Any, request: Request, hop: Hop) -> Adopt | Inspect | CreateAgain:
     """Judge the answer of ``list_call``: only sessions made since the doubt began, of this person, that are of use can be ours."""
-    rows = listed.get("results") if isinstance(listed, dict) else None
     wanted = vendor_data(request)
     candidates = [
         row
-        for row in (rows if isinstance(rows, list) else [])
-        if isinstance(row, dict)
-        and row.get("vendor_data") == wanted
-        and isinstance(row.get("session_id"), str)
-        and made_since(row, hop)
-        and is_adopted(row.get("status"), hop)
+        for row in session_rows(listed)
+        if row.get("vendor_data") == wanted and made_since(row, hop) and is_adopted(row.get("status"), hop)
     ]
     if not candidates:
         return CreateAgain()
@@ -78,8 +85,7 @@ def review_list(listed: Any, request: Request, hop: Hop) -> Adopt | Inspect | Cr
 
 def adopt_inspected(detail: Any, request: Request, hop: Hop) -> Adopt | None:
     """The session if its metadata names this request, and it is of use."""
-    metadata = detail.get("metadata") if isinstance(detail, dict) else None
-    if isinstance(metadata, dict) and metadata.get(REQUEST_ID_KEY) == request.request_id and is_adopted(detail.get("status"), hop):
+    if is_of(detail, request) and is_adopted(detail.get("status"), hop):
         return Adopt(_as_created(detail, request))
     return None
 
@@ -107,10 +113,5 @@ def _as_created(session: dict[str, Any], request: Request) -> dict[str, Any]:
 
 def _epoch_ms(text: Any) -> int:
     """Epoch ms of an ISO 8601 time; far in the future if it cannot be read, so that the candidate is looked at."""
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return 2**62
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
+    moment = moment_of(text)
+    return 2**62 if moment is None else int(moment.timestamp() * 1000)

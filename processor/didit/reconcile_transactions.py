@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from processor.contract.records import Hop, Request
+from processor.contract.times import moment_of
 from processor.didit.calls import HttpCall, look_up_call
-from processor.didit.reconcile import made_since
+from processor.didit.reconcile import CLOCKS_MS, made_since
 
 _PAGE = 100
 _PAGES_MAX = 20
-_CLOCKS = timedelta(minutes=1)  # Didit's clock may be behind ours by so much
 
 
 def transaction_lookup(request: Request, hop: Hop) -> Generator[HttpCall, Any, Any]:
@@ -36,18 +36,10 @@ def transaction_lookup(request: Request, hop: Hop) -> Generator[HttpCall, Any, A
 
 def _oldest(request: Request, hop: Hop) -> datetime:
     """It stands nowhere behind this moment."""
-    doubt = datetime.fromtimestamp((hop.doubt_ms if hop.doubt_ms is not None else hop.first_ms) / 1000, UTC)
-    return min(doubt, _moment(request.input.get("transaction_at")) or doubt) - _CLOCKS
+    doubt = datetime.fromtimestamp(hop.called_since_ms / 1000, UTC)
+    return min(doubt, moment_of(request.input.get("transaction_at")) or doubt) - timedelta(milliseconds=CLOCKS_MS)
 
 
 def _is_before(text: Any, moment: datetime) -> bool:
-    at = _moment(text)
+    at = moment_of(text)
     return at is not None and at < moment
-
-
-def _moment(text: Any) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

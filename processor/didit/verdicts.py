@@ -11,7 +11,8 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from http import HTTPStatus
+from typing import Any, TypeGuard
 
 from processor.contract import schemas
 from processor.contract.codes import Code, ErrorCode, http_code
@@ -142,6 +143,11 @@ class _Seen:
     @cached_property
     def wait_s(self) -> float | None:
         return retry_after.wait_s(self.reply.headers)
+
+
+def is_not_found(verdict: Verdict) -> TypeGuard[Refused]:
+    """Whether Didit does not know, or does not show, what the call names."""
+    return isinstance(verdict, Refused) and verdict.http_status == HTTPStatus.NOT_FOUND
 
 
 def classify(operation: Operation, answer: Answer) -> Verdict:

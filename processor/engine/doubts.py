@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 
 import structlog
 
@@ -15,7 +14,7 @@ from processor.didit.calls import HttpCall
 from processor.didit.catalog import Operation
 from processor.didit.check_traces import Inconclusive
 from processor.didit.lookups import LOOKUPS, step
-from processor.didit.verdicts import Deferred, Forbidden, OurFault, Refused, Success, Transient, Unpaid, Verdict
+from processor.didit.verdicts import Deferred, Forbidden, OurFault, Refused, Success, Transient, Unpaid, Verdict, is_not_found
 from processor.engine.calls import DeadlinePassed, DiditCaller, Judged
 from processor.engine.outputs import Job
 from processor.settings import Settings
@@ -45,7 +44,7 @@ class DoubtSettler:
         self, job: Job, operation: Operation, work: Work, over_ms: int
     ) -> Judged | DeadlinePassed | Parked | Unknowable | None:
         """What settles the doubt, or None if the call was not made and is to be made again."""
-        looked_ms, doubt_ms = self._clock_ms(), job.hop.doubt_ms or job.hop.first_ms
+        looked_ms, doubt_ms = self._clock_ms(), job.hop.called_since_ms
         found = await self._look_up(job, operation, work)
         if isinstance(found, DeadlinePassed | Parked):
             return found
@@ -70,7 +69,7 @@ class DoubtSettler:
             if not isinstance(looked, Judged):
                 return looked
             verdict = looked.verdict
-            gone = isinstance(verdict, Refused) and verdict.http_status == HTTPStatus.NOT_FOUND and found.operation.path_fields
+            gone = is_not_found(verdict) and found.operation.path_fields
             if not gone and not isinstance(verdict, Success):
                 return _of_lookup(verdict)
             found = step(lookup, verdict.output if isinstance(verdict, Success) else None)
@@ -81,7 +80,7 @@ class DoubtSettler:
 
     def unless_new(self, job: Job, operation: Operation, verdict: Verdict) -> Verdict:
         """A 404 of a session that may be too new to be shown is looked at again, for as long as that may take from the request on."""
-        if not (isinstance(verdict, Refused) and verdict.http_status == HTTPStatus.NOT_FOUND and operation.name in _READS_SESSION):
+        if not is_not_found(verdict) or operation.name not in _READS_SESSION:
             return verdict
         waited_ms = self._clock_ms() - job.hop.first_ms
         left_ms = self._read_lag_ms - waited_ms

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import Any, assert_never
 
 from processor.contract.codes import Code, ErrorCode, ErrorType, http_code
@@ -27,6 +26,7 @@ from processor.didit.verdicts import (
     Unfit,
     Unpaid,
     Verdict,
+    is_not_found,
 )
 from processor.retry.policy import Again, delay_topic_s, next_attempt
 from processor.settings import LaneSettings, RetrySettings
@@ -296,7 +296,7 @@ def _of_this_request(job: Job, operation: Operation, verdict: Verdict) -> Verdic
     """What a verdict means for this request alone."""
     if isinstance(verdict, Throttled):
         return Deferred(ErrorCode.THROTTLED, verdict.wait_s)
-    gone = operation.name == "session.delete" and isinstance(verdict, Refused) and verdict.http_status == HTTPStatus.NOT_FOUND
+    gone = operation.name == "session.delete" and is_not_found(verdict)
     if gone and job.hop.attempt:  # an earlier attempt has deleted it, and its answer was lost
         return Success(None)
     if isinstance(verdict, Refused) and verdict.code == ErrorCode.ALREADY_EXISTS and job.hop.doubt_ms is not None:

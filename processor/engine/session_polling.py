@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 
 import structlog
 
@@ -13,7 +12,7 @@ from processor.contract.codes import ErrorCode
 from processor.contract.records import Hint, Hop
 from processor.didit.calls import detail_call
 from processor.didit.follow import Settled, environment_of, environments_of, expires_in_s, judge_decision, judge_hint, next_poll_s
-from processor.didit.verdicts import Failure, Refused, Success
+from processor.didit.verdicts import Failure, Refused, Success, is_not_found
 from processor.engine.calls import DeadlinePassed, DiditCaller, Judged
 from processor.engine.outputs import Job, OutputBuilder
 from processor.observe import metrics
@@ -91,7 +90,7 @@ class SessionPolling:
         return Outputs(self._outputs.polled(job, self._wait_s(job, decision, now_ms), now_ms))
 
     def _not_told(self, job: Job, verdict: Failure) -> Outcome | SessionOver | Failure:
-        if not (isinstance(verdict, Refused) and verdict.http_status == HTTPStatus.NOT_FOUND):
+        if not is_not_found(verdict):
             return verdict
         return SessionOver() if job.newly_redriven else self._not_shown(job, verdict)
 
