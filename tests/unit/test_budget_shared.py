@@ -574,7 +574,7 @@ async def test_a_full_line_sends_newcomers_away_if_others_may_stand_behind_them(
 @virtual
 @pytest.mark.parametrize("call_class", [CallClass.RETRY, CallClass.BULK, CallClass.POLL])
 async def test_under_any_overload_each_class_gets_its_least_share(call_class: CallClass) -> None:
-    """A fifteenth of the turns: here one in 15 s, and one in 20 s comes, beside more fresh requests than the budget lets through."""
+    """A seventeenth of the turns: here one in 17 s, and one in 20 s comes, beside more fresh requests than the budget lets through."""
     waited_s: list[float] = []
     async with scene(rules=dataclasses.replace(RULES, limits={"a": (60, 60.0), "b": (600, 60.0)}), queue_max=30) as s:
         loop = asyncio.get_running_loop()
