@@ -13,10 +13,6 @@ from processor.didit.catalog import OPERATIONS
 WALLET = "0x28c6c06298d514db089934071355e5743bf21d60"
 
 
-def faults(operation: str, status: int, body: Any) -> list[str]:
-    return openapi.faults_of_answer(OPERATIONS[operation], status, body)
-
-
 async def handle(a: Api, name: str = "Tesco") -> str:
     """A company that was searched for."""
     found = (await a.call("POST", "/v3/kyb/search/", {"country_code": "GB", "name": name}))[1]
@@ -31,11 +27,11 @@ async def test_a_search_is_billed_if_it_finds_something() -> None:
     async with api() as a:
         for name in ("Tesco", "NoMatch"):
             status, found, _ = await a.call("POST", "/v3/kyb/search/", {"country_code": "gb", "name": name, "metadata": {"a": 1}})
-            assert faults("kyb.search", status, found) == []
+            assert openapi.faults_of_answer("kyb.search", status, found) == []
             assert (len(found["kyb_registry"]["companies"]), found["metadata"]) == (name == "Tesco", {"a": 1})
         hook = {"country_code": "GB", "name": "Tesco", "webhook_url": "https://example.org/x"}
         status, found, _ = await a.call("POST", "/v3/kyb/search/", hook)
-        assert (faults("kyb.search", status, found), found["kyb_registry"]["search_status"]) == ([], "pending")
+        assert (openapi.faults_of_answer("kyb.search", status, found), found["kyb_registry"]["search_status"]) == ([], "pending")
         assert bills(a) == ["kyb.search"]
 
 
@@ -58,7 +54,7 @@ async def test_a_company_is_billed_and_kept_as_a_business_session(tier: str, del
     async with api() as a:
         given = {"kyb_response_id": await handle(a), "vendor_data": "company-1", "metadata": {"vp_request_id": "r"}}
         status, bought, _ = await a.call("POST", f"/v3/kyb/{tier}/", given)
-        assert faults(f"kyb.{tier}", status, bought) == []
+        assert openapi.faults_of_answer(f"kyb.{tier}", status, bought) == []
         assert (bought["registry_tier_delivered"], bought["kyb_registry"]["status"]) == (delivered, "Approved")
         assert bills(a) == ["kyb.search", f"kyb.{tier}"]
         for kind, count in (("user", 0), ("business", 1), ("all", 1)):
@@ -98,7 +94,7 @@ async def test_a_wallet_is_screened_and_billed() -> None:
     async with api() as a:
         for address, severity in ((WALLET, "LOW"), (WALLET[:-3] + "bad", "CRITICAL")):
             status, told, _ = await a.call("POST", "/v3/wallet-screening/", {"wallet_address": address, "blockchain": "ETH"})
-            assert (faults("wallet_screening", status, told), told["severity"]) == ([], severity)
+            assert (openapi.faults_of_answer("wallet_screening", status, told), told["severity"]) == ([], severity)
         assert bills(a) == ["wallet_screening"] * 2
         wrong: list[dict[str, Any]] = [{}, {"wallet_address": "x", "blockchain": "ETH"}, {"wallet_address": WALLET, "blockchain": "X"}]
         for given in wrong:
@@ -115,17 +111,17 @@ async def test_monitoring_goes_on_and_off_and_is_billed_once() -> None:
         await a.create("u")
         path, given = "/v3/users/aml-monitoring/", {"is_enabled": True, "vendor_data_list": ["u", "nobody"]}
         status, told, _ = await a.call("POST", path, given | {"estimate_only": True})
-        assert (faults("aml_monitoring.users", status, told), told["needing_screening"]) == ([], 1)
+        assert (openapi.faults_of_answer("aml_monitoring.users", status, told), told["needing_screening"]) == ([], 1)
         outcomes = []
         for on in (True, True, False, True):
             status, told, _ = await a.call("POST", path, given | {"is_enabled": on})
-            assert faults("aml_monitoring.users", status, told) == []
+            assert openapi.faults_of_answer("aml_monitoring.users", status, told) == []
             assert told["unmatched"] == ["nobody"]
             outcomes += [result["outcome"] for result in told["results"]]
         assert outcomes == ["screened_and_enabled", "already_enabled", "disabled", "enabled"]
         assert bills(a) == ["aml_monitoring.users"]
         status, job, _ = await a.call("GET", f"/v3/aml-monitoring/jobs/{told['job_id']}/")
-        assert (status, faults("aml_monitoring.job", status, job), job["total"]) == (200, [], 1)
+        assert (status, openapi.faults_of_answer("aml_monitoring.job", status, job), job["total"]) == (200, [], 1)
 
 
 async def test_many_are_a_job_and_businesses_are_others_than_users() -> None:
@@ -134,7 +130,7 @@ async def test_many_are_a_job_and_businesses_are_others_than_users() -> None:
             await a.create(f"u-{n}")
         given = {"is_enabled": True, "vendor_data_list": [f"u-{n}" for n in range(21)]}
         status, told, _ = await a.call("POST", "/v3/users/aml-monitoring/", given)
-        assert (status, told["status"], faults("aml_monitoring.users", status, told)) == (202, "PENDING", [])
+        assert (status, told["status"], openapi.faults_of_answer("aml_monitoring.users", status, told)) == (202, "PENDING", [])
         assert (await a.call("POST", "/v3/businesses/aml-monitoring/", given))[1]["total"] == 0
         await a.call("POST", "/v3/kyb/select/", {"kyb_response_id": await handle(a), "vendor_data": "c"})
         told = (await a.call("POST", "/v3/businesses/aml-monitoring/", {"is_enabled": True, "vendor_data_list": ["c"]}))[1]
