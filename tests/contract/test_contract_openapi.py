@@ -30,6 +30,7 @@ from processor.didit.verdicts import (
     Transient,
     Unfit,
     Unpaid,
+    Verdict,
     classify,
 )
 
@@ -94,7 +95,7 @@ def test_no_limit_of_ours_is_looser_than_didits() -> None:
     found: set[tuple[str, str]] = set()
     for name, row in OPERATIONS.items():
         documented = openapi.fields(row) if openapi.path_of(row) is not None else {}
-        ours = orjson.loads((schemas.schema_folder() / f"input.{name}.v1.json").read_bytes())["properties"]
+        ours = schemas.input_schema(name)["properties"]
         found |= {(name, field) for field, rule in documented.items() if field in ours and looser(openapi.resolved(rule), ours[field])}
     assert found == set(LOOSER)
 
@@ -107,7 +108,7 @@ def as_input(example: openapi.Example) -> dict[str, Any]:
             given[name] = "file:///x"
     if example.kind.startswith("multipart"):
         given = {name: json.loads(v) if name in JSON_TEXT and isinstance(v, str) else v for name, v in given.items()}
-    schema = orjson.loads((schemas.schema_folder() / f"input.{row.name}.v1.json").read_bytes())
+    schema = schemas.input_schema(row.name)
     needed = {name: NEEDED[name] for name in schema.get("required", ()) if name in NEEDED}
     return needed | ONE_OF.get(row.name, {}) | given | dict.fromkeys(row.path_fields, SESSION_ID)
 
@@ -145,7 +146,7 @@ def test_every_documented_request_is_accepted_and_goes_out_as_documented() -> No
 
 @pytest.mark.parametrize("row", DOCUMENTED, ids=lambda row: row.name)
 def test_method_path_and_fields_are_the_documented_ones(row: Operation) -> None:
-    offered = set(orjson.loads((schemas.schema_folder() / f"input.{row.name}.v1.json").read_bytes())["properties"])
+    offered = set(schemas.input_schema(row.name)["properties"])
     documented = set(openapi.fields(row))
     assert documented - offered == set(NOT_OURS.get(row.name, {})), "documented, and not offered"
     assert offered - documented - set(row.path_fields) == set(), "offered, and not documented"
@@ -175,12 +176,16 @@ MEANINGS: Mapping[int, tuple[type, ...]] = {
 }
 
 
+def as_read(row: Operation, status: int, body: Any) -> Verdict:
+    """What the product makes of an answer in JSON."""
+    return classify(row, Reply(status, CIMultiDict({"Content-Type": "application/json"}), orjson.dumps(body)))
+
+
 def test_every_documented_answer_is_read_as_its_status_means() -> None:
     wrong, count = [], 0
     for row in DOCUMENTED:
         for status, title, body in openapi.answers(row):
-            headers = CIMultiDict({"Content-Type": "application/json"})
-            verdict = classify(row, Reply(status, headers, orjson.dumps(body)))
+            verdict = as_read(row, status, body)
             count += 1
             if not isinstance(verdict, MEANINGS[status]) and (row.name, status, title) not in ON_PURPOSE:
                 wrong.append(f"{row.name} {status} {title}: {type(verdict).__name__}")
@@ -196,7 +201,7 @@ def test_what_the_document_calls_safe_to_retry_is_made_again() -> None:
                 continue
             for found, _, body in openapi.answers(row):
                 if found == int(status):
-                    verdict = classify(row, Reply(found, CIMultiDict({"Content-Type": "application/json"}), orjson.dumps(body)))
+                    verdict = as_read(row, found, body)
                     assert isinstance(verdict, Transient), (row.name, status)
                     seen.add((row.name, found))
     assert {("phone.send", 500), ("phone.check", 500), ("phone.send", 502), ("phone.check", 502)} <= seen
@@ -204,8 +209,7 @@ def test_what_the_document_calls_safe_to_retry_is_made_again() -> None:
 
 def test_a_retryable_service_is_asked_again() -> None:
     (body,) = (body for status, _, body in openapi.answers(OPERATIONS["database_validation"]) if status == 502)
-    reply = Reply(502, CIMultiDict({"Content-Type": "application/json"}), orjson.dumps(body))
-    assert isinstance(classify(OPERATIONS["database_validation"], reply), Transient)
+    assert isinstance(as_read(OPERATIONS["database_validation"], 502, body), Transient)
 
 
 def test_an_error_names_only_fields_that_one_can_send() -> None:
@@ -213,7 +217,7 @@ def test_an_error_names_only_fields_that_one_can_send() -> None:
     for row in DOCUMENTED:
         inputs = set(schemas.input_schema(row.name)["properties"])
         for status, title, body in openapi.answers(row):
-            verdict = classify(row, Reply(status, CIMultiDict({"Content-Type": "application/json"}), orjson.dumps(body)))
+            verdict = as_read(row, status, body)
             if isinstance(verdict, Refused) and verdict.field is not None:
                 assert verdict.field.removeprefix("input.") in inputs, (row.name, title)
                 named += 1
