@@ -5,8 +5,6 @@ Its decision model takes lists only, where Didit documents null for features tha
 
 from __future__ import annotations
 
-import importlib
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,15 +12,9 @@ from typing import Any
 
 import pytest
 from didit_api import KEY, SECRET, WORKFLOW, Api, FrozenClock, Receiver, hooked
+from foreign_sdk import didit
 
 from processor.simulator.config import Behaviour, RateLimit, Switches
-
-try:
-    didit: Any = importlib.import_module("didit")
-except ModuleNotFoundError:
-    if os.environ.get("CI"):
-        raise
-    pytest.skip("the package didit-sdk==0.4.0 is not installed", allow_module_level=True)
 
 LISTS = Switches(absent_features="empty")
 

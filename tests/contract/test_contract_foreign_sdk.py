@@ -5,9 +5,7 @@ What its answers mean is held by ``test_contract_foreign_client.py``.
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,15 +14,9 @@ from typing import Any
 
 import pytest
 from didit_api import WORKFLOW
+from foreign_sdk import didit
 
 from processor.simulator.testing import DiditSimulator, started
-
-try:
-    didit: Any = importlib.import_module("didit")
-except ModuleNotFoundError:
-    if os.environ.get("CI"):
-        raise
-    pytest.skip("the package didit-sdk==0.4.0 is not installed", allow_module_level=True)
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "simulator.md"
 SWITCHES = '{"absent_features": "empty", "imports_enabled": true}'  # its decision model wants lists where Didit documents null
