@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any, Self
 
 import orjson
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from processor.client.topics import publish_requests, read_topics, topic_reader
 from processor.contract.records import Record
@@ -59,6 +60,13 @@ def create_request(number: int, **extra: Any) -> tuple[bytes, bytes]:
         **extra,
     }
     return f"user-{number:06d}".encode(), orjson.dumps(body)
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Rig:
@@ -133,15 +141,32 @@ class Rig:
         """All records of a topic (read_committed)."""
         return await read_whole(self.settings, f"{self.prefix}.{topic}")
 
-    async def committed(self) -> dict[TopicPartition, int]:
-        """The group's committed offsets."""
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """Somebody who may do everything to the broker."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
-            found = await admin.list_consumer_group_offsets(self.settings.kafka.group)
-            return {tp: o.offset for tp, o in found.items() if o.offset >= 0}
+            yield admin
         finally:
             await admin.close()
+
+    async def committed(self) -> dict[TopicPartition, int]:
+        """The group's committed offsets."""
+        async with self.admin() as admin:
+            found = await admin.list_consumer_group_offsets(self.settings.kafka.group)
+        return {tp: o.offset for tp, o in found.items() if o.offset >= 0}
+
+    async def recreate_budget(self, away_s: float = 0.0) -> None:
+        """Delete the budget topic, and create it again after some time."""
+        name = f"{self.prefix}.budget"
+        async with self.admin() as admin:
+            await admin.delete_topics([name])
+            async with asyncio.timeout(30):
+                while name in await admin.list_topics():
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(away_s)
+            await admin.create_topics([NewTopic(name, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
 
     def _take(self, result: dict[str, Any]) -> None:
         self.finals.append(result)

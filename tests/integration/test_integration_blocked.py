@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from commands import run_command
 from operator_page import OperatorPage
 from rig import Rig, create_request, running
@@ -92,12 +92,8 @@ async def test_topics_that_were_deleted_or_created_again_are_named(kafka: LocalK
         finally:
             await group.stop()
         await rig.read_rest()
-        admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
-        await admin.start()
-        try:
+        async with rig.admin() as admin:
             await admin.delete_topics([f"{rig.prefix}.retry.2s"])
-        finally:
-            await admin.close()
         status = await _told(rig, "status")
         assert _causes(status) == [
             (f"{rig.prefix}.retry.2s", None, "topic_missing", 0),
@@ -211,12 +207,8 @@ async def test_a_batch_whose_length_is_broken_is_named_and_the_other_partitions_
 
 async def _make_topics(rig: Rig) -> None:
     """Partition 0 of the requests lives on broker 1 alone, partition 1 on broker 2 alone; everything else on both."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
-    await admin.start()
-    try:
+    async with rig.admin() as admin:
         await admin.create_topics([NewTopic(f"{rig.prefix}.requests", -1, -1, replica_assignments={0: [1], 1: [2]})])
-    finally:
-        await admin.close()
     await apply_topics(rig.settings, partitions=2, replication=2)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rig import create_request, running
+from rig import create_request, free_port, running
 
 from processor.devkit.kafka_cluster import LocalKafka
 
@@ -18,12 +17,6 @@ pytestmark = pytest.mark.broker
 
 WITHIN_S = 60.0
 LINES_MAX = 40  # of a processor, over the whole outage; aiokafka alone says hundreds
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class BootstrapName:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from acls import Grant, grant
 from aiokafka.admin import AIOKafkaAdminClient
 from commands import run_command
+from rig import free_port
 
 from processor.budget.log import LogUnavailableError
 from processor.client import BrokersUnavailableError, VerificationClient
@@ -72,9 +72,7 @@ def settings_of(bootstrap: str, user: str = "app", password: str | None = None) 
 
 
 def nobody() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 async def check(settings: Settings) -> None:

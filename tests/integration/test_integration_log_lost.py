@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from rig import WIDE_LIMITS, WORKFLOW_ID, Rig, create_request, running
 
@@ -31,37 +28,15 @@ def calls(rig: Rig) -> list[dict[str, Any]]:
     return [c for c in rig.simulator.ledger()["calls"] if c["route"] == "ip.risk"]
 
 
-@asynccontextmanager
-async def admin_of(rig: Rig) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
-
-
 async def let_append(rig: Rig, *, possible: bool) -> None:
     """Let every append to the budget topic fail, and nothing else."""
     configs = {"message.timestamp.type": "LogAppendTime"} | ({} if possible else {"max.message.bytes": "1"})
-    async with admin_of(rig) as admin:
+    async with rig.admin() as admin:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, f"{rig.prefix}.budget", configs=configs)])
 
 
-async def make_again(rig: Rig, away_s: float) -> None:
-    """Delete the budget topic, and create it again after some time."""
-    name = f"{rig.prefix}.budget"
-    async with admin_of(rig) as admin:
-        await admin.delete_topics([name])
-        async with asyncio.timeout(30):
-            while name in await admin.list_topics():
-                await asyncio.sleep(0.1)
-        await asyncio.sleep(away_s)
-        await admin.create_topics([NewTopic(name, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
-
-
 async def metadata(rig: Rig) -> list[tuple[int, str]]:
-    async with admin_of(rig) as admin:
+    async with rig.admin() as admin:
         found = await admin.list_consumer_group_offsets(rig.settings.kafka.group)
         return [(o.offset, o.metadata) for tp, o in found.items() if tp.topic.endswith(".requests") and o.offset >= 0]
 
@@ -116,7 +91,7 @@ async def test_a_budget_topic_made_again_under_living_replicas_makes_no_paid_cal
         before = decode_metadata(offset, text).log_position
         await rig.publish([risk("paid")])
         await rig.until(lambda: len(calls(rig)) == 1, "the paid call")
-        await make_again(rig, away_s=12.0)  # longer than signs of life wait for each other, so that producers hold some back
+        await rig.recreate_budget(away_s=12.0)  # longer than signs of life wait for each other, so that producers hold some back
         await asyncio.gather(*(asyncio.to_thread(r.wait_event, "budget_log_broken", within_s=60) for r in replicas))
         await asyncio.gather(*(asyncio.to_thread(r.wait_event, "budget_joined", count=2, within_s=60) for r in replicas))
         await rig.publish([(b"one", b"not json")])

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from commands import Command
 from operator_page import OperatorPage
-from rig import Rig, create_request, running
+from rig import WIDE_LIMITS, Rig, create_request, running
 from test_integration_observe import scrape, total, until_ready
 from test_integration_status import command, overview
 
@@ -34,9 +34,7 @@ REFUSAL = {"status": 400, "body": '{"workflow_id":"Invalid workflow_id."}'}
 
 
 def wide(**narrow: int) -> str:
-    scopes = ("session-create", "session-decision", "session-generate-pdf", "generic-write", "generic-get")
-    limits = {scope: {"limit": 1_000_000, "window_s": 60.0} for scope in scopes}
-    return json.dumps(limits | {scope: {"limit": limit, "window_s": WINDOW_S} for scope, limit in narrow.items()})
+    return json.dumps(WIDE_LIMITS | {scope: {"limit": limit, "window_s": WINDOW_S} for scope, limit in narrow.items()})
 
 
 async def agree(rig: Rig, replicas: list[ProcessorProcess], requested: int) -> None:

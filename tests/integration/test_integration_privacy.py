@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from rig import WORKFLOW_ID, Rig, running
+from rig import WORKFLOW_ID, Rig, free_port, running
 from signing import SECRET
 
 from processor.contract.schemas import operations
@@ -141,9 +140,7 @@ async def headers_of(rig: Rig, topic: str) -> str:
 
 
 async def test_personal_data_and_secrets_stay_where_they_belong(kafka: LocalKafka, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = tmp_path / "secret-folder"
     folder.mkdir()
     (folder / f"{NAME}.png").write_bytes(PNG)

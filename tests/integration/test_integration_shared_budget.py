@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from commands import run_command
 from rig import SCOPES, WORKFLOW_ID, Rig, create_request, running
 
@@ -245,7 +244,7 @@ async def test_a_journal_that_no_longer_reaches_back_is_said_and_leaves_doubts(k
         await wait_calls(rig, 10)
         a.child.kill()
         await rig.until(lambda: len(rig.simulator.ledger()["sessions"]) >= 10, "10 sessions")
-        await recreate_budget(rig)
+        await rig.recreate_budget()
         rig.simulator.post("/_sim/faults", {})
         a.start()
         await rig.wait_finals(10)
@@ -256,27 +255,13 @@ async def test_a_journal_that_no_longer_reaches_back_is_said_and_leaves_doubts(k
         assert list(a.events("budget_log_replaced"))
 
 
-async def recreate_budget(rig: Rig) -> None:
-    name = f"{rig.prefix}.budget"
-    admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
-    await admin.start()
-    try:
-        await admin.delete_topics([name])
-        async with asyncio.timeout(30):
-            while name in await admin.list_topics():
-                await asyncio.sleep(0.1)
-        await admin.create_topics([NewTopic(name, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
-    finally:
-        await admin.close()
-
-
 async def test_a_log_created_anew_stops_calls_for_a_horizon_and_no_longer(kafka: LocalKafka, tmp_path: Path) -> None:
     told = limits(3.0, session_create=15, generic_write=15)
     async with running(kafka, tmp_path, simulator_options=["--limits", told], BUDGET__LIMITS=told) as rig:
         replicas = await rig.start("a", "b")
         await rig.publish([create_request(n) for n in range(60)])
         await rig.wait_finals(15)
-        await recreate_budget(rig)
+        await rig.recreate_budget()
         await asyncio.gather(*(asyncio.to_thread(r.wait_event, "budget_log_broken", within_s=60) for r in replicas))
         await rig.wait_finals(60, within_s=120)
         judged = await rig.judge(ids(60))

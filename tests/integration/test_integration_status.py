@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from commands import Command, run_command
-from rig import Rig, create_request, running
+from rig import WIDE_LIMITS, Rig, create_request, running
 from test_integration_observe import scrape, total, until_ready
 
 from processor.devkit.kafka_cluster import LocalKafka
@@ -34,10 +34,7 @@ def kinds(seen: dict[str, Any]) -> list[str]:
 
 
 async def test_status_tells_the_truth_in_good_and_bad_times(kafka: LocalKafka, tmp_path: Any) -> None:
-    limits = {
-        scope: {"limit": 1_000_000, "window_s": 60.0}
-        for scope in ("session-decision", "session-generate-pdf", "generic-get", "generic-write")
-    } | {"session-create": {"limit": 40, "window_s": 10.0}}
+    limits = WIDE_LIMITS | {"session-create": {"limit": 40, "window_s": 10.0}}
     options = ("--limits", json.dumps(limits))
     async with running(kafka, tmp_path, simulator_options=options, BUDGET__LIMITS=json.dumps(limits), OBSERVE__SURVEY_S="0.5") as rig:
         empty = await overview(rig)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import socket
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import orjson
 import pytest
-from rig import WORKFLOW_ID, running
+from rig import WORKFLOW_ID, free_port, running
 from signing import SECRET
 
 from processor.contract.records import call_reference
@@ -35,13 +34,6 @@ LIMITS = {
     "session-decision": {"limit": 150, "window_s": 10.0},
     "generic-get": {"limit": 400, "window_s": 10.0},
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def verification(number: int) -> tuple[bytes, bytes]:
