@@ -25,6 +25,7 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("retry", "retry", "Look at requests that wait for a later attempt, start them now, or end them."),
     ("partitions", "partitions", "Let a partition that waits before an unreadable batch go on."),
     ("deadletters", "dead_letters", "Look at dead letters, redrive or discard them (docs/repair.md)."),
+    ("settings", "settings", "Show the settings that are in effect, with where each comes from."),
     ("register", "register", "Make an account and an application at Didit, and get its API key."),
     ("simulate", "simulate", "Run the Didit simulator (docs/simulator.md)."),
     ("demo", "demo", "Show it: real Kafka, simulator with faults, three processors, one killed half-way."),
@@ -55,7 +56,9 @@ class _Commands(TyperGroup):
             self.add_command(LazyCommand(name, module, listed))
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_show_locals=False)
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, pretty_exceptions_show_locals=False, context_settings={"help_option_names": ["--help", "-h"]}
+)
 
 
 def _print_version(wanted: bool) -> None:

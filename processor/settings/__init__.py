@@ -10,11 +10,13 @@ import os
 from typing import Any
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from processor.settings.base import header_fault
 from processor.settings.budget import BudgetSettings, ScopeLimit, documented_limits
 from processor.settings.didit import DiditSettings
+from processor.settings.environment import NO_SETTING, NOT_JSON, PREFIX, Environment, unknown_variables, variable
 from processor.settings.files import FileSettings
 from processor.settings.follow import FollowSettings
 from processor.settings.kafka import KafkaSettings
@@ -43,6 +45,9 @@ __all__ = [
 ]
 
 
+_OF_NO_JSON = {"dict_type", "list_type", "tuple_type", "model_type", "set_type", "frozen_set_type"}  # of a text: Environment
+
+
 class ConfigurationError(Exception):
     """The start is refused. The text lists every fault, one a line, with the variable that holds it."""
 
@@ -57,7 +62,19 @@ class Settings(BaseSettings):
     Build it with ``load_settings``, which names the variable of each fault.
     """
 
-    model_config = SettingsConfigDict(env_prefix="VP_", env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - replaced
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no files
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no files
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, and the environment; no files."""
+        return init_settings, Environment(settings_cls)
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     didit: DiditSettings = Field(default_factory=DiditSettings)
@@ -100,21 +117,20 @@ def load_settings(**overrides: Any) -> Settings:
         >>> load_settings(kafka={"bootstrap": "kafka:9092"}).kafka.topic_prefix
         'verification'
     """
+    faults = [f"{name}: {advice}" for name, advice in unknown_variables(Settings, os.environ).items()]
+    settings = None
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as exc:
+        unknown = {fault.partition(":")[0] for fault in faults}
         errors = exc.errors(include_input=False, include_url=False)
-        faults = [f"  {_variable(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in errors]
-        raise ConfigurationError("the configuration is not usable:\n" + "\n".join(faults)) from None
-    except SettingsError as exc:
-        raise ConfigurationError(f"the configuration is not usable:\n  {_unparsed(exc)}: must be JSON, with double quotes") from None
+        faults += [f"{name}: {_in_words(e)}" for e in errors if (name := variable(e["loc"])) not in unknown]
+    if settings is None or faults:
+        raise ConfigurationError("the configuration is not usable:\n" + "\n".join(f"  {fault}" for fault in faults)) from None
+    return settings
 
 
-def _unparsed(error: SettingsError) -> str:
-    """The variable whose text was no JSON: the error holds the text, and must not show it."""
-    text = getattr(error.__cause__, "doc", None)
-    return ", ".join(sorted(name for name, value in os.environ.items() if name.startswith("VP_") and value == text)) or "a VP_ variable"
-
-
-def _variable(location: tuple[int | str, ...]) -> str:
-    return "VP_" + "__".join(str(part).upper() for part in location)
+def _in_words(error: ErrorDetails) -> str:
+    if error["type"] in _OF_NO_JSON:
+        return NOT_JSON
+    return NO_SETTING if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")

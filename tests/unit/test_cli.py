@@ -46,4 +46,4 @@ def test_the_listing_imports_no_command() -> None:
 def test_a_command_that_is_mistyped_is_suggested() -> None:
     done = CliRunner().invoke(app, ["stats"])
     assert done.exit_code == 2
-    assert "Did you mean 'status'?" in done.output
+    assert "Did you mean 'status'" in done.output

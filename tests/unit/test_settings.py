@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
 from processor.didit.catalog import OPERATIONS
-from processor.settings import ConfigurationError, load_settings
+from processor.settings import ConfigurationError, Settings, load_settings
+from processor.settings.effective import EffectiveSetting, effective_settings
 from processor.settings.files import FILES_MAX
 
 
@@ -30,6 +33,58 @@ def test_every_fault_is_named_with_its_variable_and_without_its_value(monkeypatc
     assert "VP_BUDGET__LIMITS__SESSION-CREATE__LIMIT" in text
     assert "secret-host" not in text
     assert "loudest" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("VP_BUDGET_LIMITS", "did you mean VP_BUDGET__LIMITS?"),
+        ("VP_KAFKAA__BOOTSTRAP", "did you mean VP_KAFKA__BOOTSTRAP?"),
+        ("VP_KAFKA__BOOTSTRAPS", "did you mean VP_KAFKA__BOOTSTRAP?"),
+        ("vp_didit__timeout", "did you mean VP_DIDIT__TIMEOUT_S?"),
+        ("VP_FOO", "remove it"),
+        ("VP_BUDGET__LIMITS__SESSION-CREATE__LIMMIT", "is no setting"),
+    ],
+)
+def test_a_name_under_the_prefix_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, advice: str) -> None:
+    monkeypatch.setenv(name, "text-in-clear")
+    with pytest.raises(ConfigurationError, match=f"{name.upper()}: .*{re.escape(advice)}") as raised:
+        load_settings()
+    assert "in-clear" not in str(raised.value)
+    assert str(raised.value).count(f"  {name.upper()}:") == 1
+
+
+def test_effective_settings_have_a_source_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VP_DIDIT__API_KEY", "key-in-clear")
+    monkeypatch.setenv("vp_kafka__bootstrap", "kafka:9092")
+    monkeypatch.setenv("VP_BUDGET__LIMITS__session-create", '{"limit": 4}')
+    monkeypatch.setenv("VP_FOLLOW", '{"missing_s": 30}')
+    shown = {each.variable: each for each in effective_settings(load_settings(), os.environ)}
+    assert shown["VP_KAFKA__BOOTSTRAP"] == EffectiveSetting("VP_KAFKA__BOOTSTRAP", "kafka:9092", "environment")
+    assert shown["VP_BUDGET__LIMITS"].source == shown["VP_FOLLOW__MISSING_S"].source == "environment"
+    assert shown["VP_FOLLOW__POLLS_S"].source == shown["VP_LOG__LEVEL"].source == "default"
+    assert (shown["VP_DIDIT__API_KEY"].value, shown["VP_WEBHOOKS__SECRETS"].value) == ("**********", [])
+    assert len(shown) == sum(len(getattr(load_settings(), group).__class__.model_fields) for group in Settings.model_fields)
+
+
+def test_names_in_any_case_and_names_that_go_on_behind_a_mapping_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("vp_kafka__bootstrap", "kafka:9092")
+    monkeypatch.setenv("VP_BUDGET__LIMITS__session-create", '{"limit": 4}')
+    settings = load_settings()
+    assert (settings.kafka.bootstrap, settings.rate_limits["session-create"].limit) == ("kafka:9092", 4)
+
+
+def test_a_text_that_is_no_json_hides_no_other_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_json = {"VP_RETRY__DELAYS_S": "10,60", "VP_BUDGET__LIMITS": "in-clear", "VP_LOG": "in-clear"}
+    wrong = no_json | {"VP_DIDIT__TIMEOUT_S": "abc", "VP_FOO": "1"}
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings()
+    lines = str(raised.value).splitlines()[1:]
+    assert {line.split(":")[0].strip() for line in lines} == wrong.keys()
+    assert sum("must be a JSON object or array" in line for line in lines) == len(no_json)
+    assert "in-clear" not in str(raised.value)
 
 
 def test_secrets_are_masked_and_come_from_files_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
