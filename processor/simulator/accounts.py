@@ -11,12 +11,12 @@ import hashlib
 import random
 import re
 import string
-import uuid
 from collections import deque
 from dataclasses import dataclass, field
 
 from processor.simulator.applications import Application, ApplicationDirectory, Organization
 from processor.simulator.config import Config
+from processor.simulator.random_ids import random_uuid
 
 _HOUR_S = 3600.0
 _REGISTRATIONS_MAX = 5  # per hour and caller address
@@ -89,7 +89,7 @@ class Accounts:
             return None
         account.code = ""
         name = account.email.partition("@")[0]
-        account.organization = Organization(self.uuid(), name, self.config.account_credits, topped_up=False)
+        account.organization = Organization(random_uuid(self.rng), name, self.config.account_credits, topped_up=False)
         for sandbox in (False, True):
             self.add_application(account.organization, f"{name} sandbox" if sandbox else name, sandbox=sandbox)
         return account.organization
@@ -97,7 +97,7 @@ class Accounts:
     def add_application(self, organization: Organization, name: str, *, sandbox: bool) -> Application:
         """Make an application with a new API key."""
         key = f"{'sk_sandbox' if sandbox else 'sk_live'}_{self.text(32)}"
-        made = Application(self.uuid(), name, self.text(22), key, sandbox, organization)
+        made = Application(random_uuid(self.rng), name, self.text(22), key, sandbox, organization)
         self.directory.add(made)
         return made
 
@@ -121,10 +121,6 @@ class Accounts:
         """Every mailed code that is not yet used, for the control routes."""
         pending = (account for account in self.by_email.values() if account.code)
         return [{"kind": "account", "to": account.email, "code": account.code, "sent_at": account.code_at} for account in pending]
-
-    def uuid(self) -> str:
-        """A new UUID."""
-        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
 
     def text(self, size: int) -> str:
         """Random letters and digits."""

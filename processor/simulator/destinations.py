@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import string
-import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.timestamps import iso
 
 EVENTS = (
@@ -121,7 +121,7 @@ class Destinations:
     def add(self, application: str, body: dict[str, Any], now: float) -> Destination:
         """Make one; its secret is drawn."""
         secret = "".join(self._rng.choices(_SECRET_CHARS, k=43))
-        made = Destination(self.new_id(), application, str(body["label"]), str(body["url"]), secret, now)
+        made = Destination(random_uuid(self._rng), application, str(body["label"]), str(body["url"]), secret, now)
         self.change(made, body, now)
         self._by_id[made.uuid] = made
         return made
@@ -139,7 +139,7 @@ class Destinations:
 
     def new_id(self) -> str:
         """A new UUID."""
-        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        return random_uuid(self._rng)
 
 
 def destination_error(body: dict[str, Any], others: list[Destination], *, complete: bool) -> dict[str, Any] | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import heapq
 import random
 import string
-import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from processor.simulator import behaviour
 from processor.simulator.applications import Application
 from processor.simulator.config import Config
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.scenarios import outcome_of
 from processor.simulator.session import Session, StoredCheck
 from processor.simulator.statuses import TRANSITIONS, UNFINISHED, IllegalTransitionError
@@ -203,7 +203,7 @@ class Sessions:
     def _new(self, application: Application, workflow_id: str | None, version: int | None, body: dict[str, Any], now: float) -> Session:
         self._next_number += 1
         return Session(
-            session_id=str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
+            session_id=random_uuid(self._rng),
             session_number=self._next_number - 1,
             token="".join(self._rng.choices(_TOKEN_CHARS, k=12)),
             application=application,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,7 @@ import aiohttp
 from processor.simulator.config import Switches, WebhookOptions
 from processor.simulator.destinations import Destination, Destinations, SentWebhook
 from processor.simulator.ledger import Ledger
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.session import Session
 from processor.simulator.timer import ResettableTimer
 from processor.simulator.webhooks import DeliveryOutcome, envelope, headers, next_attempt_at, wire, with_attempt
@@ -74,14 +74,16 @@ class WebhookSender:
         """Send an event of a session, unless it is drawn as lost; ``at`` is when it happened, by ``session_now``."""
         for destination in self._destinations.subscribed(session.application.uuid, webhook_type):
             body = envelope(session, webhook_type, at, destination.webhook_version, empty=self._empty)
-            self._begin(at, _Delivery(body, self._uuid(), int(self._wall_now()), test=test, destination=destination, url=destination.url))
+            self._begin(
+                at, _Delivery(body, random_uuid(self._rng), int(self._wall_now()), test=test, destination=destination, url=destination.url)
+            )
         if self.options.url is not None:
             body = envelope(session, webhook_type, at, self.options.version, empty=self._empty)
-            self._begin(at, _Delivery(body, self._uuid(), int(self._wall_now()), test=test))
+            self._begin(at, _Delivery(body, random_uuid(self._rng), int(self._wall_now()), test=test))
 
     def resend(self, destination: Destination, sent: SentWebhook) -> None:
         """Send once more what was sent to a destination before, freshly signed, to where it went."""
-        again = _Delivery(sent.body, self._uuid(), int(self._wall_now()), destination=destination, url=sent.url)
+        again = _Delivery(sent.body, random_uuid(self._rng), int(self._wall_now()), destination=destination, url=sent.url)
         self._schedule(self._session_now(), again)
 
     def _begin(self, at: float, first: _Delivery) -> None:
@@ -130,7 +132,7 @@ class WebhookSender:
 
     async def _send(self, http: aiohttp.ClientSession, options: WebhookOptions, url: str, delivery: _Delivery) -> DeliveryOutcome:
         if options.event_id == "per_attempt":
-            delivery.event_id = self._uuid()
+            delivery.event_id = random_uuid(self._rng)
         if options.timestamp == "per_attempt":
             delivery.timestamp = int(self._wall_now())
         delivery.sent_at = self._wall_now()
@@ -159,7 +161,7 @@ class WebhookSender:
     def _record(self, delivery: _Delivery, outcome: DeliveryOutcome | str, *, attempt: int) -> None:
         if delivery.destination is not None and attempt > 0:
             status = outcome if isinstance(outcome, int) else None
-            sent = SentWebhook(self._uuid(), str(delivery.url), delivery.body, delivery.sent_at, status)
+            sent = SentWebhook(random_uuid(self._rng), str(delivery.url), delivery.body, delivery.sent_at, status)
             delivery.destination.sent.append(sent)
         self._ledger.add_webhook_attempt(
             {
@@ -173,6 +175,3 @@ class WebhookSender:
 
     def _draw(self, rate: float) -> bool:
         return rate > 0 and self._rng.random() < rate
-
-    def _uuid(self) -> str:
-        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))

@@ -124,6 +124,7 @@ PURE = [
     "simulator/limits.py",
     "simulator/multipart.py",
     "simulator/options.py",
+    "simulator/random_ids.py",
     "simulator/report.py",
     "simulator/routes.py",
     "simulator/scenarios.py",

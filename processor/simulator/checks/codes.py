@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import string
-import uuid
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from processor.simulator.applications import Application
 from processor.simulator.checks.model import REQUIRED, CheckResponse, action_error, choice_error, first_error
 from processor.simulator.checks.screening import EMAIL, email_facts, phone_error, phone_facts
 from processor.simulator.features import warning
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.session import StoredCheck
 from processor.simulator.timestamps import iso
 
@@ -87,7 +87,7 @@ class VerificationCodes:
             return CheckResponse(400, error)
         address = body["email"].lower()
         if address.endswith(".invalid") and not application.sandbox:
-            return _sent(self._uuid(), "Undeliverable", "email_can_not_be_delivered", body)
+            return _sent(random_uuid(self._rng), "Undeliverable", "email_can_not_be_delivered", body)
         return self._send("email", application, address, body, now)
 
     def phone_send(self, application: Application, body: dict[str, Any], now: float) -> CheckResponse:
@@ -101,7 +101,7 @@ class VerificationCodes:
         if not application.sandbox and self._sends_limited(application, number, now):
             return CheckResponse(429, {"detail": _SENDS_LIMITED})
         if number.endswith("0666") and not application.sandbox:
-            return _sent(self._uuid(), "Blocked", "phone_number_blocked", body)
+            return _sent(random_uuid(self._rng), "Blocked", "phone_number_blocked", body)
         return self._send("phone", application, number, body, now)
 
     def check(self, kind: str, application: Application, body: dict[str, Any], now: float) -> CheckResponse:
@@ -115,7 +115,7 @@ class VerificationCodes:
         if code is None or now - code.sent_at >= _CODE_S:
             self._codes.pop(key, None)
             text = f"No pending {kind} verification found in the last 5 minutes."
-            return CheckResponse(200, {kind: None, **_answer(self._uuid(), "Expired or Not Found", text, None, now)})
+            return CheckResponse(200, {kind: None, **_answer(random_uuid(self._rng), "Expired or Not Found", text, None, now)})
         code.tries += 1
         correct, last = body["code"].upper() == code.code, code.tries >= _TRIES_MAX
         if not correct and not last:
@@ -137,7 +137,9 @@ class VerificationCodes:
             options = body.get("options") or {}
             text = SANDBOX_CODE if application.sandbox else self._draw(options)
             channel = options.get("preferred_channel", "whatsapp")
-            code = self._codes[key] = VerificationCode(self._uuid(), text, now, channel, body.get("vendor_data"), body.get("metadata"))
+            code = self._codes[key] = VerificationCode(
+                random_uuid(self._rng), text, now, channel, body.get("vendor_data"), body.get("metadata")
+            )
         else:
             code.sends += 1
         response = _sent(code.request_id, "Retry" if resend else "Success", None, body)
@@ -157,9 +159,6 @@ class VerificationCodes:
     def _draw(self, options: dict[str, Any]) -> str:
         chars = string.digits + (string.ascii_uppercase if options.get("alphanumeric_code") else "")
         return "".join(self._rng.choices(chars, k=options.get("code_size", 6)))
-
-    def _uuid(self) -> str:
-        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
 
 def _sent(request_id: str, status: str, reason: str | None, body: dict[str, Any]) -> CheckResponse:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from processor.simulator.checks.codes import VerificationCodes
 from processor.simulator.checks.model import CheckDefinition, CheckInputs, CheckResponse
 from processor.simulator.json_numbers import loads
 from processor.simulator.multipart import MultipartForm
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.scenarios import scenario_error
 from processor.simulator.session import StoredCheck
 from processor.simulator.timestamps import iso
@@ -106,7 +106,7 @@ class CheckService:
         if failure is not None:
             return CheckResponse(*failure)
         result = check.evaluate(inputs)
-        request_id = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        request_id = random_uuid(self._rng)
         common = {"vendor_data": inputs.fields.get("vendor_data"), "metadata": _metadata(inputs)}
         status = {"status": result["status"]} if check.risk else {}
         body = {"request_id": request_id, **status, check.member: result, **common, "created_at": iso(now)}

@@ -6,12 +6,12 @@ Disabled unless Didit enables them; one job at a time. A job takes a tenth of a 
 from __future__ import annotations
 
 import random
-import uuid
 from typing import Any
 
 from processor.simulator.config import Switches
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.multipart import MultipartForm
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.timestamps import iso
 
 _FILE_BYTES_MAX = 25 * 1024 * 1024
@@ -57,7 +57,7 @@ class ImportEndpoints:
         if any(_job_document(job, request.now)["status"] == "PROCESSING" for job in own_jobs):
             return ApiResponse(429, {"detail": _BUSY})
         rows = max(0, raw.count(b"\n") - 1) if raw is not None else 0
-        job_id = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        job_id = random_uuid(self._rng)
         source = form.fields.get("source_format", "csv")
         self._jobs[job_id] = {"uuid": job_id, "owner": request.caller.uuid, "kind": kind, "format": source, "rows": rows, "at": request.now}
         return ApiResponse(201, _job_document(self._jobs[job_id], request.now), acted=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import ipaddress
 import random
 import re
-import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
 from processor.simulator.decisions import decision
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.pages import page_response
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
 from processor.simulator.validation import is_uuid
@@ -96,7 +96,9 @@ class ListEndpoints:
             return ApiResponse(400, {"name": ["A list with this name already exists."]})
         if len(lists) >= _LISTS_MAX:
             return ApiResponse(500, {"detail": "The simulator holds as many lists as it may."})
-        made = _List(self._uuid(), str(body["name"]), body["list_type"], body["entry_type"], request.now, str(body.get("description", "")))
+        made = _List(
+            random_uuid(self._rng), str(body["name"]), body["list_type"], body["entry_type"], request.now, str(body.get("description", ""))
+        )
         lists[made.uuid] = made
         return ApiResponse(201, made.row(), acted=True)
 
@@ -172,7 +174,7 @@ class ListEndpoints:
         lists = self._lists.setdefault(request.caller.uuid, {})
         for kind in () if lists else _BLOCKED:
             name = f"{kind.replace('_', ' ').capitalize()} Blocklist"
-            made = _List(self._uuid(), name, "blocklist", kind, request.now, is_system=True)
+            made = _List(random_uuid(self._rng), name, "blocklist", kind, request.now, is_system=True)
             lists[made.uuid] = made
         users = next(one for one in lists.values() if one.is_system and one.entry_type == "user")
         blocked = self._sessions.blocked_users
@@ -184,7 +186,7 @@ class ListEndpoints:
 
     def _entry(self, value: str, added_by: str, now: float) -> dict[str, Any]:
         return {
-            "uuid": self._uuid(),
+            "uuid": random_uuid(self._rng),
             "value": value,
             "display_label": "",
             "comment": "",
@@ -195,9 +197,6 @@ class ListEndpoints:
             "metadata": None,
             "created_at": iso(now),
         }
-
-    def _uuid(self) -> str:
-        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
 
 def _has_form(kind: str, value: str) -> bool:

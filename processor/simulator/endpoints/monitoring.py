@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import random
 import re
-import uuid
 from typing import Any
 
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
 from processor.simulator.validation import is_uuid
@@ -88,11 +88,15 @@ class MonitoringEndpoints:
         if body["is_enabled"] and not estimate["balance_sufficient"]:
             return ApiResponse(403, {"detail": "Insufficient balance to enable monitoring for this selection.", "estimate": estimate})
         results = [
-            {"didit_internal_id": self._uuid(), "vendor_data": name, "outcome": self._switch(request, kind, name, on=body["is_enabled"])}
+            {
+                "didit_internal_id": random_uuid(self._rng),
+                "vendor_data": name,
+                "outcome": self._switch(request, kind, name, on=body["is_enabled"]),
+            }
             for name in known
         ]
         job = {
-            "job_id": self._uuid(),
+            "job_id": random_uuid(self._rng),
             "status": "COMPLETED",
             "is_enabled": body["is_enabled"],
             "target_type": kind,
@@ -156,11 +160,14 @@ class MonitoringEndpoints:
     def _bill(self, request: ApiRequest, operation: str) -> None:
         caller = request.caller
         caller.charge()
-        entry = {"operation": operation, "at": request.now, "reference": request.reference, "key": request.key, "request_id": self._uuid()}
+        entry = {
+            "operation": operation,
+            "at": request.now,
+            "reference": request.reference,
+            "key": request.key,
+            "request_id": random_uuid(self._rng),
+        }
         self._ledger.add_check({**entry, "credits": 0 if caller.sandbox else 1, "environment": caller.environment})
-
-    def _uuid(self) -> str:
-        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
 
 def _wallet_error(body: dict[str, Any]) -> Any:

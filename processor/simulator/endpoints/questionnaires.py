@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-import uuid
 from itertools import pairwise
 from typing import Any
 
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.timestamps import iso
 
 _REQUIRED = ["This field is required."]
@@ -51,7 +51,7 @@ class QuestionnaireEndpoints:
             return ApiResponse(400, error)
         if len(self._stored) >= _STORED_MAX:
             return ApiResponse(500, {"detail": "The simulator holds as many questionnaires as it may."})
-        made = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        made = random_uuid(self._rng)
         found = {
             "owner": request.caller.uuid,
             "uuid": made,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import uuid
 from typing import Any
 
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.random_ids import random_uuid
 
 _TOP_UP_MIN = 50
 _CHECKOUTS_MAX = 10_000
@@ -44,10 +44,7 @@ class RecordEndpoints:
             return ApiResponse(400, [f"The minimum top up amount is ${_TOP_UP_MIN}."])
         if len(self.checkouts) >= _CHECKOUTS_MAX:
             return ApiResponse(500, {"detail": "The simulator holds as many checkouts as it may."})
-        checkout = f"cs_sim_{self._uuid()}"
+        checkout = f"cs_sim_{random_uuid(self._rng)}"
         self.checkouts[checkout] = (request.caller.organization, int(amount))
         document = {"checkout_session_id": checkout, "checkout_session_url": f"https://checkout.stripe.com/c/pay/{checkout}"}
         return ApiResponse(200, document, acted=True)
-
-    def _uuid(self) -> str:
-        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 import re
-import uuid
 from typing import Any
 
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.session import KYB_SERVICE, StoredCheck
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
@@ -65,7 +65,7 @@ class RegistryEndpoints:
             return ApiResponse(502, _DOWN)
         pending = "webhook_url" in body
         companies = [] if pending or "NoMatch" in words else self._find(request, body)
-        request_id = self._uuid()
+        request_id = random_uuid(self._rng)
         if companies:
             self._bill(request, "kyb.search", request_id)
         return ApiResponse(
@@ -116,7 +116,7 @@ class RegistryEndpoints:
         delivered = "basic" if "NoOwners" in company["name"] else tier
         full = self._profile(company, delivered, asked=tier)
         shown = full | _UNRESOLVED if pending else full
-        request_id = self._uuid()
+        request_id = random_uuid(self._rng)
         document = {
             "request_id": request_id,
             "registry_tier_requested": tier,
@@ -141,15 +141,20 @@ class RegistryEndpoints:
         name = company["name"]
         status = "Declined" if "Struck" in name else "In Review" if "Dissolved" in name else "Approved"
         registry_status = {"Declined": "struck off", "In Review": "dissolved"}.get(status, "active")
-        owner = dict.fromkeys(_OWNER_NULLS) | {"uuid": self._uuid(), "name": "OWNER, Simulated", "entity_type": "person", "roles": [tier]}
+        owner = dict.fromkeys(_OWNER_NULLS) | {
+            "uuid": random_uuid(self._rng),
+            "name": "OWNER, Simulated",
+            "entity_type": "person",
+            "roles": [tier],
+        }
         owner |= {"is_active": True}
         owner |= {"ownership_min_shares": "25%", "ownership_max_shares": "50%", "effective_ownership_percent": 50}
-        officer = dict.fromkeys(_OFFICER_NULLS) | {"uuid": self._uuid(), "name": "OFFICER, Simulated", "designation": "Director"}
+        officer = dict.fromkeys(_OFFICER_NULLS) | {"uuid": random_uuid(self._rng), "name": "OFFICER, Simulated", "designation": "Director"}
         officer |= {"role": "director", "is_active": True}
         ownership = "not_requested" if asked == "basic" else "unavailable" if tier == "basic" else "delivered"
         return {
             **dict.fromkeys(_NULLS),
-            "uuid": self._uuid(),
+            "uuid": random_uuid(self._rng),
             "node_id": "feature_kyb_registry",
             "status": status,
             "registry_status": registry_status,
@@ -178,9 +183,6 @@ class RegistryEndpoints:
         caller.charge()
         entry = {"operation": operation, "at": request.now, "reference": request.reference, "key": request.key, "request_id": request_id}
         self._ledger.add_check({**entry, "credits": 0 if caller.sandbox else 1, "environment": caller.environment})
-
-    def _uuid(self) -> str:
-        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
 
 _UNRESOLVED: dict[str, Any] = {"status": "Not Finished", "registry_status": None, "data_resolved": False, "fetch_status": "pending"} | {

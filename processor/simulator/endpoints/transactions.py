@@ -6,7 +6,6 @@ Sources: Didit's OpenAPI 3.0.0 ("Transactions"), "Create Monitoring Event" and i
 from __future__ import annotations
 
 import random
-import uuid
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import urlencode
 from processor.simulator.config import Switches
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
 
@@ -88,12 +88,17 @@ class TransactionEndpoints:
         subject = body["subject"]
         amount = _decimal(details["amount"]) or Decimal(0)
         category = _CATEGORIES.get(body["transaction_category"], body["transaction_category"])
-        party = {"uuid": self._uuid(), "role": "APPLICANT", "entity_type": subject.get("entity_type", "individual"), "kind": "USER"}
+        party = {
+            "uuid": random_uuid(self._rng),
+            "role": "APPLICANT",
+            "entity_type": subject.get("entity_type", "individual"),
+            "kind": "USER",
+        }
         party |= {name: subject.get(name) for name in ("vendor_data", "full_name", "first_name", "last_name")}
         party |= {"country_code": None, "dob": subject.get("date_of_birth"), "address": subject.get("address", {})}
         party |= {"institution_info": {}, "device": {}, "external_party_snapshot": None}
         return {
-            "uuid": self._uuid(),
+            "uuid": random_uuid(self._rng),
             "environment": request.caller.environment,
             "transaction_number": len(self._transactions) + 1,
             "txn_id": body["transaction_id"],
@@ -171,11 +176,12 @@ class TransactionEndpoints:
         new = key not in self._events
         if new:
             names = ("event_id", "event_category", "action_type", "occurred_at")
-            self._events[key] = {"event_uuid": self._uuid(), **{name: given[name] for name in names}, "received_at": iso(request.now)}
+            self._events[key] = {
+                "event_uuid": random_uuid(self._rng),
+                **{name: given[name] for name in names},
+                "received_at": iso(request.now),
+            }
         return self._events[key], new
-
-    def _uuid(self) -> str:
-        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
 
 def _verdict(amount: Decimal, *, sandbox: bool) -> dict[str, Any]:

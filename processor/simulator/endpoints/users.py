@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import uuid
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from processor.simulator.applications import Application
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.pages import page_response
+from processor.simulator.random_ids import random_uuid
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
@@ -143,7 +143,7 @@ class UserEndpoints:
         return self._add(caller, vendor_data, first) if first is not None else None
 
     def _add(self, caller: Application, vendor_data: str, now: float) -> _User:
-        user = _User(str(uuid.UUID(int=self._rng.getrandbits(128), version=4)), vendor_data, now, now)
+        user = _User(random_uuid(self._rng), vendor_data, now, now)
         user.status = "BLOCKED" if vendor_data in self._sessions.blocked_users else "ACTIVE"
         self._users[caller.uuid, vendor_data] = user
         return user
@@ -156,7 +156,7 @@ class UserEndpoints:
 
     def _change(self, before: str, after: str, now: float) -> dict[str, Any]:
         return {
-            "uuid": str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
+            "uuid": random_uuid(self._rng),
             "comment_type": "STATUS_CHANGED",
             "comment": None,
             "actor_email": None,
