@@ -48,10 +48,11 @@ class Application:
         """Whether it has credits, or needs none: sandboxes are free."""
         return self.sandbox or self.organization.credits > 0
 
-    def charge(self, credit_count: int = 1) -> None:
-        """Deduct credits, unless it is a sandbox."""
-        if not self.sandbox:
-            self.organization.credits -= credit_count
+    def charge(self, credit_count: int = 1) -> int:
+        """Deduct credits, and return how many: none of a sandbox."""
+        paid = 0 if self.sandbox else credit_count
+        self.organization.credits -= paid
+        return paid
 
 
 class ApplicationDirectory:

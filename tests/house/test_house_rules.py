@@ -113,6 +113,7 @@ PURE = [
     "simulator/accounts.py",
     "simulator/applications.py",
     "simulator/behaviour.py",
+    "simulator/billing.py",
     "simulator/checks",
     "simulator/decisions.py",
     "simulator/destinations.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from processor.simulator.billing import bill
 from processor.simulator.checks.model import CheckResponse
 from processor.simulator.checks.service import CHECKS, CheckService
 from processor.simulator.ledger import Ledger
@@ -46,16 +47,7 @@ class CheckEndpoints:
             if not result.acted:
                 return _to_api_response(result)
             self.service.store_response(request.key, request.idempotency_key, result.body)
-            paid = 0 if caller.sandbox else result.credit_count
-            caller.charge(paid)
-            entry = {
-                "operation": name,
-                "at": request.now,
-                "reference": request.reference,
-                "key": request.key,
-                "request_id": result.body["request_id"],
-            }
-            self._ledger.add_check({**entry, "credits": paid, "environment": caller.environment})
+            bill(self._ledger, request, name, result.body["request_id"], credit_count=result.credit_count)
             response = _to_api_response(result)
             if result.stored is not None and not caller.sandbox:
                 response.session_id = self._sessions.store_check(caller, result.stored, result.body, request.now).session_id

@@ -9,6 +9,7 @@ import random
 import re
 from typing import Any
 
+from processor.simulator.billing import bill
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.random_ids import random_uuid
@@ -57,7 +58,7 @@ class MonitoringEndpoints:
         if address.endswith("502"):
             return ApiResponse(502, {"detail": "The AML provider could not complete the screening. Retry later."})
         bad = address.lower().endswith("bad") and not caller.sandbox
-        self._bill(request, "wallet_screening")
+        bill(self._ledger, request, "wallet_screening", random_uuid(self._rng))
         document = {
             "provider": "simulated",
             "screening_type": "WALLET_SCREENING",
@@ -146,7 +147,7 @@ class MonitoringEndpoints:
         if key in self._screened:
             return "enabled"
         self._screened.add(key)
-        self._bill(request, f"aml_monitoring.{'users' if kind == 'user' else 'businesses'}")
+        bill(self._ledger, request, f"aml_monitoring.{'users' if kind == 'user' else 'businesses'}", random_uuid(self._rng))
         return "screened_and_enabled"
 
     def _is_known(self, request: ApiRequest, kind: str, name: str) -> bool:
@@ -156,18 +157,6 @@ class MonitoringEndpoints:
     def _job(self, request: ApiRequest) -> ApiResponse:
         job = self._jobs.get((request.caller.uuid, request.match["name"]))
         return ApiResponse(404, {"detail": "Not found."}) if job is None else ApiResponse(200, job)
-
-    def _bill(self, request: ApiRequest, operation: str) -> None:
-        caller = request.caller
-        caller.charge()
-        entry = {
-            "operation": operation,
-            "at": request.now,
-            "reference": request.reference,
-            "key": request.key,
-            "request_id": random_uuid(self._rng),
-        }
-        self._ledger.add_check({**entry, "credits": 0 if caller.sandbox else 1, "environment": caller.environment})
 
 
 def _wallet_error(body: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import random
 import re
 from typing import Any
 
+from processor.simulator.billing import bill
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.random_ids import random_uuid
@@ -67,7 +68,7 @@ class RegistryEndpoints:
         companies = [] if pending or "NoMatch" in words else self._find(request, body)
         request_id = random_uuid(self._rng)
         if companies:
-            self._bill(request, "kyb.search", request_id)
+            bill(self._ledger, request, "kyb.search", request_id)
         return ApiResponse(
             200,
             {
@@ -126,7 +127,7 @@ class RegistryEndpoints:
             "metadata": body.get("metadata"),
             "created_at": iso(request.now),
         }
-        self._bill(request, operation, request_id)
+        bill(self._ledger, request, operation, request_id)
         if not request.caller.sandbox:
             check = {"status": full["status"], "node_id": full["node_id"], "data_resolved": True}
             kept = {
@@ -177,12 +178,6 @@ class RegistryEndpoints:
             "registry_tier_delivered": tier,
             "registry_ownership_status": ownership,
         }
-
-    def _bill(self, request: ApiRequest, operation: str, request_id: str) -> None:
-        caller = request.caller
-        caller.charge()
-        entry = {"operation": operation, "at": request.now, "reference": request.reference, "key": request.key, "request_id": request_id}
-        self._ledger.add_check({**entry, "credits": 0 if caller.sandbox else 1, "environment": caller.environment})
 
 
 _UNRESOLVED: dict[str, Any] = {"status": "Not Finished", "registry_status": None, "data_resolved": False, "fetch_status": "pending"} | {

@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlencode
 
+from processor.simulator.billing import bill
 from processor.simulator.config import Switches
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
@@ -68,8 +69,7 @@ class TransactionEndpoints:
         error = _transaction_error(request.body, self._sessions.blocked_users)
         if error is not None:
             return ApiResponse(400, error)
-        caller, body = request.caller, request.json_body
-        key = (caller.uuid, body["transaction_id"])
+        key = (request.caller.uuid, request.json_body["transaction_id"])
         existing = self._transactions.get(key)
         if existing is not None:
             if self._switches.transaction_duplicate == 400:  # noqa: PLR2004 - a switch
@@ -77,10 +77,7 @@ class TransactionEndpoints:
             return ApiResponse(201, _shown(existing))
         document = self._document(request)
         self._transactions[key] = document
-        caller.charge()
-        entry = {"operation": "transaction.create", "at": request.now, "reference": request.reference, "key": request.key}
-        entry |= {"request_id": document["uuid"], "credits": 0 if caller.sandbox else 1, "environment": caller.environment}
-        self._ledger.add_check(entry)
+        bill(self._ledger, request, "transaction.create", document["uuid"])
         return ApiResponse(201, _shown(document), acted=True)
 
     def _document(self, request: ApiRequest) -> dict[str, Any]:
