@@ -11,9 +11,11 @@ from processor.simulator.messages import ApiRequest, ApiResponse
 _LIMIT_MAX = 200
 
 
-def page_response(request: ApiRequest, rows: Sequence[Any], row_of: Callable[[Any], dict[str, Any]], *, size: int = 50) -> ApiResponse:
-    """The page of ``rows`` that the query asks for; ``size`` is that of a page without ``limit``."""
-    limit = max(1, _number(request.query.get("limit"), size, _LIMIT_MAX))
+def page_response(
+    request: ApiRequest, rows: Sequence[Any], row_of: Callable[[Any], dict[str, Any]], *, size: int = 50, limit_min: int = 1
+) -> ApiResponse:
+    """The page of ``rows`` that the query asks for; ``size`` is that of a page without ``limit``, a lower one counts as ``limit_min``."""
+    limit = max(limit_min, _number(request.query.get("limit"), size, _LIMIT_MAX))
     offset = _number(request.query.get("offset"), 0, 10**9)
     body = {
         "count": len(rows),

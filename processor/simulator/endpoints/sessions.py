@@ -6,19 +6,17 @@ from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from processor.simulator.config import Config
 from processor.simulator.decisions import country_of, decision, list_row, session_type
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.pages import page_response
 from processor.simulator.report import pdf
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
 from processor.simulator.validation import SUSPENDED, create_error, delete_error, list_error
 
-_PAGE = 50
-_PAGE_MAX = 200
 _DAY_S = 86_400.0
 _SANDBOX_CREATES_MAX = 500  # in any 24 hours
 _REPORTED = frozenset({"Approved", "Declined", "In Review", "Kyc Expired"})
@@ -101,16 +99,7 @@ class SessionEndpoints:
             lambda s: kind in {"all", s.kind} and _matches(s, request.query),
             request.now,
         )
-        limit = _number(request.query.get("limit"), _PAGE, _PAGE_MAX)
-        offset = _number(request.query.get("offset"), 0, 10**9)
-        page = rows[offset : offset + limit]
-        body = {
-            "count": len(rows),
-            "next": _page_url(request, limit, offset + limit) if offset + limit < len(rows) else None,
-            "previous": _page_url(request, limit, max(0, offset - limit)) if offset > 0 else None,
-            "results": [list_row(session) for session in page],
-        }
-        return ApiResponse(200, body)
+        return page_response(request, rows, list_row, limit_min=0)
 
     def _delete(self, request: ApiRequest) -> ApiResponse:
         session = request.target_session
@@ -194,11 +183,3 @@ def _matches(session: Session, query: Mapping[str, str]) -> bool:
         and ("date_from" not in query or created >= query["date_from"])
         and ("date_to" not in query or created <= query["date_to"])
     )
-
-
-def _number(text: str | None, default: int, most: int) -> int:
-    return min(int(text), most) if text is not None and text.isdigit() else default
-
-
-def _page_url(request: ApiRequest, limit: int, offset: int) -> str:
-    return f"{request.base_url}/v3/sessions/?{urlencode({**request.query, 'limit': str(limit), 'offset': str(offset)})}"
