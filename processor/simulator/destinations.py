@@ -33,6 +33,11 @@ class SentWebhook:
     at: float  # epoch seconds
     status: int | None  # of the receiver's answer; None: there was none, or it is not sent yet
 
+    @property
+    def failed(self) -> bool:
+        """Whether the receiver has not taken it."""
+        return self.status is None or not 200 <= self.status < 300  # noqa: PLR2004 - RFC 9110
+
     def row(self) -> dict[str, Any]:
         """As a list of deliveries shows it."""
         return {
@@ -41,7 +46,7 @@ class SentWebhook:
             "request_url": self.url,
             "response_status": self.status,
             "response_time_ms": None,
-            "status": "success" if self.status is not None and 200 <= self.status < 300 else "failed",  # noqa: PLR2004 - RFC 9110
+            "status": "failed" if self.failed else "success",
             "webhook_type": self.body["webhook_type"],
             "created_at": iso(self.at),
         }
@@ -65,7 +70,7 @@ class Destination:
 
     def row(self) -> dict[str, Any]:
         """As the list shows it: without the secret."""
-        failed = sum(sent.row()["status"] == "failed" for sent in self.sent)
+        failed = sum(sent.failed for sent in self.sent)
         return self._head() | {
             "subscribed_events_count": len(self.subscribed_events),
             "deliveries_count": len(self.sent),
@@ -77,7 +82,7 @@ class Destination:
 
     def detail(self) -> dict[str, Any]:
         """With the secret."""
-        failed = sum(sent.row()["status"] == "failed" for sent in self.sent)
+        failed = sum(sent.failed for sent in self.sent)
         summary = {
             "total_deliveries": len(self.sent),
             "failed_deliveries": failed,

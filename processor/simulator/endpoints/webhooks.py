@@ -7,6 +7,7 @@ from collections.abc import Callable
 from processor.simulator.destinations import DESTINATIONS_MAX, Destination, Destinations, SentWebhook, destination_error
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.pages import page_response
+from processor.simulator.timestamps import iso
 
 _NOT_FOUND = ApiResponse(404, {"detail": "Webhook destination not found."})
 
@@ -72,10 +73,9 @@ class WebhookEndpoints:
         found = self._named(request)
         if found is None:
             return _NOT_FOUND
-        rows = [sent.row() for sent in reversed(found.sent)]
         first, last = request.query.get("date_from", ""), request.query.get("date_to", "9999")
-        chosen = [row for row in rows if row["created_at"][:10] >= first and row["created_at"][:10] <= last]
-        return page_response(request, chosen, lambda row: row)
+        chosen = [sent for sent in reversed(found.sent) if first <= iso(sent.at)[:10] <= last]
+        return page_response(request, chosen, SentWebhook.row)
 
     def _resend(self, request: ApiRequest) -> ApiResponse:
         """Didit waits for the receiver's answer and gives its status; here the attempt is under way when this answers."""
