@@ -135,14 +135,7 @@ _UUID_NAMES = frozenset(
     {
         *("imports.get", "imports.errors", "transaction.get", "list.entries", "list.add_entry", "list.delete_entry"),
         *("webhook.get", "webhook.update", "webhook.delete", "webhook.deliveries", "webhook.resend"),
-        *("questionnaire.get", "questionnaire.update", "questionnaire.delete"),
-        "imports.get",
-        "imports.errors",
-        "questionnaire.get",
-        "questionnaire.update",
-        "questionnaire.delete",
-        "transaction.get",
-        "aml_monitoring.job",
+        *("questionnaire.get", "questionnaire.update", "questionnaire.delete", "aml_monitoring.job"),
     }
 )
 

@@ -32,8 +32,15 @@ _NULLS = (
     *("location_of_registration", "vat_number", "vat_validated_name", "vat_validated_address", "vat_checked_at", "industries", "accounts"),
     *("user_provided_data", "confirmed_by_user_at", "last_console_edit_at"),
 )
-
-
+_UNRESOLVED: dict[str, Any] = {
+    "status": "Not Finished",
+    "registry_status": None,
+    "data_resolved": False,
+    "fetch_status": "pending",
+    "officers": [],
+    "beneficial_owners": [],
+    "registry_data": {},
+}
 _PERSON_NULLS = ("first_name", "last_name", "nationality", "kyc_status", "kyc_session_url", "date_of_birth", "appointment_date")
 _OFFICER_NULLS = (*_PERSON_NULLS, "address", "termination_date", "date_of_birth_year", "date_of_birth_month")
 _OWNER_NULLS = (
@@ -178,13 +185,6 @@ class RegistryEndpoints:
             "registry_tier_delivered": tier,
             "registry_ownership_status": ownership,
         }
-
-
-_UNRESOLVED: dict[str, Any] = {"status": "Not Finished", "registry_status": None, "data_resolved": False, "fetch_status": "pending"} | {
-    "officers": [],
-    "beneficial_owners": [],
-    "registry_data": {},
-}
 
 
 def _unpayable(request: ApiRequest) -> ApiResponse | None:

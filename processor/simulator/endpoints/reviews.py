@@ -78,8 +78,7 @@ class ReviewEndpoints:
         if label is not None and label not in TRANSITIONS:
             return ApiResponse(400, {"new_status": [f'"{label}" is not a valid choice.']})
         session.add_activity("STATUS_UPDATED", request.now, actor="CONSOLE_USER", new_status=label, comment=comment)
-        note = {"user": "Unknown", "new_status": label, "comment": comment, "created_at": iso(request.now)}
-        return ApiResponse(201, note, session.session_id, acted=True)
+        return ApiResponse(201, _note("Unknown", label, comment, request.now), session.session_id, acted=True)
 
 
 def _note(user: str, status: str | None, comment: Any, now: float) -> dict[str, Any]:

@@ -32,6 +32,7 @@ _CATEGORIES = {  # as sent -> as stored
 _EVENT_CATEGORIES = frozenset(
     {"auth", "session", "gameplay", "bonus", "affiliate", "payment", "dispute", "security", "responsible_gambling", "custom"}
 )
+_EVENT_MEMBERS = ("event_id", "event_category", "action_type", "occurred_at")
 _ID_CHARS_MAX = 128
 _EVENTS_MAX = 500
 _PAGE = 50
@@ -172,10 +173,9 @@ class TransactionEndpoints:
         key = (request.caller.uuid, given["event_id"])
         new = key not in self._events
         if new:
-            names = ("event_id", "event_category", "action_type", "occurred_at")
             self._events[key] = {
                 "event_uuid": random_uuid(self._rng),
-                **{name: given[name] for name in names},
+                **{name: given[name] for name in _EVENT_MEMBERS},
                 "received_at": iso(request.now),
             }
         return self._events[key], new
@@ -248,8 +248,7 @@ def _details_error(details: Any) -> Any:
 def _event_error(event: Any) -> Any:
     if not isinstance(event, dict):
         return {"non_field_errors": ["Invalid data. Expected a dictionary."]}
-    names = ("event_id", "event_category", "action_type", "occurred_at")
-    if missing := {name: _REQUIRED for name in names if not isinstance(event.get(name), str) or not event[name]}:
+    if missing := {name: _REQUIRED for name in _EVENT_MEMBERS if not isinstance(event.get(name), str) or not event[name]}:
         return missing
     for name in ("event_id", "action_type"):
         if len(event[name]) > _ID_CHARS_MAX:
