@@ -32,16 +32,12 @@ def _face(inputs: CheckInputs, file: str) -> dict[str, Any]:
 
 
 def _liveness(inputs: CheckInputs) -> dict[str, Any]:
-    return _live(inputs, "face_liveness_score_decline_threshold", 30.0)
-
-
-def _live(inputs: CheckInputs, threshold: str | None, default: float) -> dict[str, Any]:
     base = {"method": "PASSIVE", "user_image": _face(inputs, "user_image")}
     if inputs.has_marker(b"NOFACE"):
         no_face = warning("LIVENESS", "NO_FACE_DETECTED", "error")
         return base | {"status": "Declined", "score": None, "face_quality": None, "face_luminance": None, "warnings": [no_face]}
     score = inputs.score("user_image")
-    low = score < (inputs.number(threshold, default) if threshold else default)
+    low = score < inputs.number("face_liveness_score_decline_threshold", 30.0)
     warnings = [warning("LIVENESS", "LOW_LIVENESS_SCORE", "error")] if low else []
     return base | {
         "status": "Declined" if low else "Approved",
@@ -54,8 +50,7 @@ def _live(inputs: CheckInputs, threshold: str | None, default: float) -> dict[st
 
 def _age(inputs: CheckInputs) -> dict[str, Any]:
     """Also a liveness check; an age below the threshold is a decline."""
-    live = _live(inputs, "face_liveness_score_decline_threshold", 30.0)
-    result = {name: value for name, value in live.items() if name not in {"face_quality", "face_luminance"}}
+    result = {name: value for name, value in _liveness(inputs).items() if name not in {"face_quality", "face_luminance"}}
     for entity in result["user_image"]["entities"]:
         del entity["race"]
     if result["score"] is None:
