@@ -122,10 +122,8 @@ class VerificationCodes:
             text = f"The verification code is incorrect. Attempts remaining: {_TRIES_MAX - code.tries}"
             return CheckResponse(200, {kind: None, **_answer(code.request_id, "Failed", text, code, now)}, acted=True)
         del self._codes[key]
-        if correct:
-            return _checked(kind, to, code, _warnings(kind, to, body), "The verification code is correct.", now)
-        exceeded = [warning(kind.upper(), _SERVICES[kind][2], "error")]
-        return _checked(kind, to, code, exceeded, "The verification code is incorrect. Maximum attempts reached.", now)
+        warnings = _warnings(kind, to, body) if correct else [warning(kind.upper(), _SERVICES[kind][2], "error")]
+        return _checked(kind, to, code, warnings, now, correct=correct)
 
     def _send(self, kind: str, application: Application, to: str, body: dict[str, Any], now: float) -> CheckResponse:
         if not application.can_pay:
@@ -172,7 +170,7 @@ def _answer(request_id: str, status: str, message: str, code: VerificationCode |
     return {"request_id": request_id, "status": status, "message": message, **common}
 
 
-def _checked(kind: str, to: str, code: VerificationCode, warnings: list[dict[str, Any]], message: str, now: float) -> CheckResponse:
+def _checked(kind: str, to: str, code: VerificationCode, warnings: list[dict[str, Any]], now: float, *, correct: bool) -> CheckResponse:
     """A check that settles the code: approved, or declined because of the warnings."""
     facts = phone_facts(to) | {"verification_method": code.channel} if kind == "phone" else email_facts(to)
     status = "Declined" if warnings else "Approved"
@@ -180,12 +178,13 @@ def _checked(kind: str, to: str, code: VerificationCode, warnings: list[dict[str
         "status": status,
         **facts,
         "verification_attempts": code.tries,
-        "verified_at": iso(now) if message.endswith("is correct.") else None,
+        "verified_at": iso(now) if correct else None,
         "warnings": warnings,
         "lifecycle": [],
         "matches": [],
     }
     service, array, _ = _SERVICES[kind]
+    message = f"The verification code is {'correct.' if correct else 'incorrect. Maximum attempts reached.'}"
     return CheckResponse(
         200,
         {**_answer(code.request_id, status, message, code, now), kind: result},
