@@ -14,12 +14,12 @@ from processor.simulator.config import Switches
 from processor.simulator.control import control_routes
 from processor.simulator.json_numbers import loads
 from processor.simulator.ledger import RecordedCall, content_digest, key_digest
-from processor.simulator.messages import ApiRequest, ApiResponse
+from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse
 from processor.simulator.multipart import MultipartError, boundary_of, read_form
 from processor.simulator.routes import Route, find_route, needs_slash, scopes_of, uuid_of
 from processor.simulator.simulator import Simulator
 from processor.simulator.timestamps import iso
-from processor.simulator.validation import APPLICATION_DELETED, is_uuid
+from processor.simulator.validation import APPLICATION_DELETED, NO_PERMISSION, is_uuid
 
 _BODY_BYTES_MAX = 40 * 1024 * 1024  # two images of an identity document, with a margin
 _FAULTS_INSTEAD_OF_ENDPOINT = frozenset({"reset", "hang", "error_403_html", "error_500_html", "error_502", "error_503"})
@@ -29,7 +29,6 @@ _PHONE_FAULTS = {
     ),
     "phone_error_500": ApiResponse(500, {"detail": "Error creating phone verification"}),
 }
-_NO_PERMISSION = {"detail": "You do not have permission to perform this action."}
 
 
 def build_app(simulator: Simulator) -> web.Application:
@@ -140,17 +139,17 @@ class _ApiRoutes:
         if route.has_session_id:
             request.session = self._sim.sessions.get(request.match["id"], call.at + self._sim.clock_offset_s)
             if request.session is None:
-                return ApiResponse(404, {"detail": "Not found."})
+                return NOT_FOUND
         if route.auth == "key":
             return self._admit_key(http_request, route, call, request)
         if route.auth == "token" and request.session_token != request.target_session.token:
-            return ApiResponse(self._switches.auth_status, _NO_PERMISSION)
+            return ApiResponse(self._switches.auth_status, NO_PERMISSION)
         return None
 
     def _admit_key(self, http_request: web.Request, route: Route, call: RecordedCall, request: ApiRequest) -> ApiResponse | None:
         request.application = self._sim.state.directory.by_key(http_request.headers.get("x-api-key", ""))
         if request.application is None:
-            return ApiResponse(route.wrong_key_status or self._switches.auth_status, _NO_PERMISSION)
+            return ApiResponse(route.wrong_key_status or self._switches.auth_status, NO_PERMISSION)
         limited = self._sim.limiter.admit(call.key, tuple(call.scopes), call.at)
         call.counted = limited is None or self._switches.rejected_calls_count
         if limited is not None:
@@ -158,9 +157,9 @@ class _ApiRoutes:
         if request.application.deleted:
             return ApiResponse(403, APPLICATION_DELETED)
         if route.name in request.application.forbidden_routes:
-            return ApiResponse(403, _NO_PERMISSION)
+            return ApiResponse(403, NO_PERMISSION)
         if request.session is not None and request.session.application is not request.application:
-            return ApiResponse(403, _NO_PERMISSION)
+            return ApiResponse(403, NO_PERMISSION)
         return self._sim.state.check_endpoints.begin(request)
 
     def _run_endpoint(self, http_request: web.Request, route: Route, call: RecordedCall, request: ApiRequest) -> ApiResponse:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from processor.simulator.random_ids import random_uuid
 from processor.simulator.timestamps import iso
+from processor.simulator.validation import REQUIRED
 
 EVENTS = (
     *("status.updated", "data.updated", "user.status.updated", "user.data.updated", "business.status.updated", "business.data.updated"),
@@ -151,7 +152,7 @@ def destination_error(body: dict[str, Any], others: list[Destination], *, comple
     """What is documented against a destination; None if nothing. ``complete``: it must name everything."""
     for name in ("label", "url") if complete else ():
         if not body.get(name):
-            return {name: ["This field is required."]}
+            return {name: REQUIRED}
     if body.get("webhook_version", "v3") not in VERSIONS:
         return {"webhook_version": [f'"{body["webhook_version"]}" is not a valid choice.']}
     return _url_error(body, others) or _events_error(body)

@@ -64,4 +64,5 @@ class ApiResponse:
     content_type: str = "application/json"
 
 
+NOT_FOUND = ApiResponse(404, {"detail": "Not found."})
 EndpointHandler = Callable[[ApiRequest], ApiResponse]

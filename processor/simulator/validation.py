@@ -18,6 +18,8 @@ _IMAGE_BYTES_MAX = 2 * 1024 * 1024
 _ALPHA3 = re.compile(r"[A-Z]{3}")
 NO_CREDITS = "You don't have enough credits to perform this request. Please top up at https://business.didit.me"
 _DOCUMENT_TYPES = frozenset({"P", "ID", "DL", "RP", "HIC", "TC", "SSC"})
+REQUIRED = ["This field is required."]
+NO_PERMISSION = {"detail": "You do not have permission to perform this action."}
 SUSPENDED = {"detail": "Billing of your contract is suspended. Please contact support.", "code": "contract_billing_suspended"}
 APPLICATION_DELETED = {"detail": "This application has been deleted.", "code": "application_deleted"}
 STATUSES = ("Approved", "Declined", "Resubmitted")
@@ -49,7 +51,7 @@ def create_error(body: Any, caller: Application, blocked: set[str], workflows: f
     if not isinstance(body, dict):
         return {"detail": "JSON parse error"}
     if "workflow_id" not in body:
-        return {"workflow_id": ["This field is required."]}
+        return {"workflow_id": REQUIRED}
     if not is_uuid(body["workflow_id"]) or (workflows is not None and body["workflow_id"] not in workflows):
         return {"workflow_id": "Invalid workflow_id."}
     vendor = body.get("vendor_data")
@@ -79,7 +81,7 @@ def _choices_error(body: dict[str, Any]) -> Any:
 def update_error(body: Any) -> Any:
     """The 400 body for an invalid update-status; None if it is valid."""
     if not isinstance(body, dict) or "new_status" not in body:
-        return {"new_status": ["This field is required."]}
+        return {"new_status": REQUIRED}
     if body["new_status"] not in ALL_STATUSES:
         return {"new_status": [f'"{body["new_status"]}" is not a valid choice.']}
     if body["new_status"] not in STATUSES:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from processor.simulator.applications import Application
-from processor.simulator.checks.model import REQUIRED, CheckResponse, action_error, choice_error, first_error
+from processor.simulator.checks.model import CheckResponse, action_error, choice_error, first_error
 from processor.simulator.checks.screening import EMAIL, email_facts, phone_error, phone_facts
 from processor.simulator.features import warning
 from processor.simulator.random_ids import random_uuid
 from processor.simulator.session import StoredCheck
 from processor.simulator.timestamps import iso
+from processor.simulator.validation import REQUIRED
 
 SANDBOX_CODE = "123456"
 _CODE_S = 300.0

@@ -10,9 +10,10 @@ from typing import Any
 
 import orjson
 
-from processor.simulator.checks.model import REQUIRED, CheckDefinition, CheckInputs, file_error
+from processor.simulator.checks.model import CheckDefinition, CheckInputs, file_error
 from processor.simulator.feature_items import validation
 from processor.simulator.features import warning
+from processor.simulator.validation import REQUIRED
 
 _SELFIE_MB, _SELFIES = 2, ("jpg", "jpeg", "png", "webp")
 _STATES = (

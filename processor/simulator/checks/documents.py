@@ -13,7 +13,6 @@ import orjson
 from processor.simulator import identity
 from processor.simulator.checks.model import (
     IMAGES,
-    REQUIRED,
     CheckDefinition,
     CheckInputs,
     action_error,
@@ -23,6 +22,7 @@ from processor.simulator.checks.model import (
 )
 from processor.simulator.feature_items import proof
 from processor.simulator.features import warning
+from processor.simulator.validation import REQUIRED
 
 _ID_MB, _POA_MB, _AI_MB = 10, 15, 30
 _BAD_MATCH = 40.0

@@ -10,7 +10,6 @@ from typing import Any
 
 from processor.simulator.session import StoredCheck
 
-REQUIRED = ["This field is required."]
 _SCORE = re.compile(rb"SCORE=(\d{1,3}(?:\.\d{1,2})?)")
 _AGE = re.compile(rb"AGE=(\d{1,3})")
 _RISK = re.compile(rb"RISK:([a-z_]+)")

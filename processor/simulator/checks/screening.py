@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from processor.simulator import watchlist
-from processor.simulator.checks.model import REQUIRED, CheckDefinition, CheckInputs, choice_error, first_error, number_error
+from processor.simulator.checks.model import CheckDefinition, CheckInputs, choice_error, first_error, number_error
 from processor.simulator.feature_items import located
 from processor.simulator.features import warning
+from processor.simulator.validation import REQUIRED
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 PHONE = re.compile(r"\+[1-9]\d{6,14}")

@@ -8,12 +8,12 @@ from typing import Any
 
 from processor.simulator.accounts import Accounts, is_undeliverable, password_error
 from processor.simulator.applications import Application, Organization
-from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.tokens import sign, verified_claims
+from processor.simulator.validation import REQUIRED
 
 _TOKEN_S = 86_400
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_REQUIRED = ["This field is required."]
 _HTML_500 = b"<!doctype html><html lang='en'><head><title>Server Error (500)</title></head><body><h1>Server Error (500)</h1></body></html>"
 _NO_CREDENTIALS = {"detail": "Authentication credentials were not provided or are invalid."}
 
@@ -108,7 +108,7 @@ class AccountEndpoints:
         if organization is None:
             return ApiResponse(401, _NO_CREDENTIALS)
         if organization.uuid != request.match["organization"]:
-            return ApiResponse(404, {"detail": "Not found."})
+            return NOT_FOUND
         return ApiResponse(
             200, [_application_document(application) for application in self._accounts.directory.by_organization(organization.uuid)]
         )
@@ -118,7 +118,7 @@ class AccountEndpoints:
         if response.status != 200:  # noqa: PLR2004 - RFC 9110
             return response
         one = next((application for application in response.body if application["uuid"] == request.match["name"]), None)
-        return ApiResponse(200, one) if one is not None else ApiResponse(404, {"detail": "Not found."})
+        return ApiResponse(200, one) if one is not None else NOT_FOUND
 
     def _signed_in(self, request: ApiRequest) -> Organization | None:
         """The organization of a bearer token; None if the token is not valid."""
@@ -145,7 +145,7 @@ def _application_document(application: Application) -> dict[str, str]:
 
 
 def _missing(body: dict[str, Any], *names: str) -> dict[str, list[str]] | None:
-    missing = {name: _REQUIRED for name in names if not isinstance(body.get(name), str) or not body[name]}
+    missing = {name: REQUIRED for name in names if not isinstance(body.get(name), str) or not body[name]}
     return missing or None
 
 

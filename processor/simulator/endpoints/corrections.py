@@ -15,6 +15,7 @@ from processor.simulator.decisions import decision
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
+from processor.simulator.validation import REQUIRED
 
 _EDITABLE = frozenset({"Approved", "Declined", "In Review", "Kyc Expired"})
 _ALPHA2, _ALPHA3 = re.compile(r"[A-Za-z]{2}"), re.compile(r"[A-Za-z]{3}")
@@ -192,7 +193,7 @@ class CorrectionEndpoints:
 
 def _hit_error(update: Any) -> dict[str, Any] | None:
     if not isinstance(update, dict) or not update.get("hit_id"):
-        return {"hit_id": ["This field is required."]}
+        return {"hit_id": REQUIRED}
     if update.get("review_status") not in _HIT_STATUSES:
         return {"review_status": [f'"{update.get("review_status")}" is not a valid choice.']}
     return None

@@ -9,10 +9,11 @@ import random
 from typing import Any
 
 from processor.simulator.config import Switches
-from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.multipart import MultipartForm
 from processor.simulator.random_ids import random_uuid
 from processor.simulator.timestamps import iso
+from processor.simulator.validation import NO_PERMISSION
 
 _FILE_BYTES_MAX = 25 * 1024 * 1024
 _ROW_S = 0.1
@@ -40,7 +41,7 @@ class ImportEndpoints:
         return {name: self._if_enabled(handler) for name, handler in handlers.items()}
 
     def _if_enabled(self, handler: EndpointHandler) -> EndpointHandler:
-        disabled = ApiResponse(403, {"detail": "You do not have permission to perform this action."})
+        disabled = ApiResponse(403, NO_PERMISSION)
         return lambda request: handler(request) if self._switches.imports_enabled else disabled
 
     def _create(self, request: ApiRequest) -> ApiResponse:
@@ -64,11 +65,11 @@ class ImportEndpoints:
 
     def _get(self, request: ApiRequest) -> ApiResponse:
         job = self._job(request)
-        return ApiResponse(200, _job_document(job, request.now)) if job is not None else ApiResponse(404, {"detail": "Not found."})
+        return ApiResponse(200, _job_document(job, request.now)) if job is not None else NOT_FOUND
 
     def _errors(self, request: ApiRequest) -> ApiResponse:
         if self._job(request) is None:
-            return ApiResponse(404, {"detail": "Not found."})
+            return NOT_FOUND
         return ApiResponse(200, {"count": 0, "next": None, "previous": None, "results": []})
 
     def _job(self, request: ApiRequest) -> dict[str, Any] | None:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from processor.simulator.decisions import decision
-from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.pages import page_response
 from processor.simulator.random_ids import random_uuid
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
-from processor.simulator.validation import is_uuid
+from processor.simulator.validation import REQUIRED, is_uuid
 
 _BLOCKED = ("face", "document", "phone", "email", "ip_address", "device_fingerprint", "wallet_address", "bank_account", "user", "business")
 _ENTRY_TYPES = (*_BLOCKED, "country", "key")
@@ -32,7 +32,6 @@ _FORMS = {
     "country": re.compile(r"[A-Za-z]{3}"),
 }
 _CASED = frozenset({"user", "business", "face"})  # others are stored in one case
-_NOT_FOUND = ApiResponse(404, {"detail": "Not found."})
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +86,7 @@ class ListEndpoints:
 
     def _create(self, request: ApiRequest) -> ApiResponse:
         body, lists = request.json_body, self._of(request)
-        if missing := {name: ["This field is required."] for name in ("name", "list_type", "entry_type") if not body.get(name)}:
+        if missing := {name: REQUIRED for name in ("name", "list_type", "entry_type") if not body.get(name)}:
             return ApiResponse(400, missing)
         for name, known in (("list_type", ("allowlist", "custom")), ("entry_type", _ENTRY_TYPES)):
             if body[name] not in known:
@@ -105,7 +104,7 @@ class ListEndpoints:
     def _entries(self, request: ApiRequest) -> ApiResponse:
         found = self._named(request)
         if found is None:
-            return _NOT_FOUND
+            return NOT_FOUND
         words = request.query.get("search", "").lower()
         rows = [entry for entry in found.entries.values() if words in f"{entry['value']} {entry['display_label']}".lower()]
         return page_response(request, rows[::-1], lambda row: row, size=_PAGE)
@@ -114,7 +113,7 @@ class ListEndpoints:
         """By value, or from a session; a user on the blocklist cannot get new sessions."""
         found, body = self._named(request), request.json_body
         if found is None:
-            return _NOT_FOUND
+            return NOT_FOUND
         value, error = self._value(request, found.entry_type)
         if error is None and any(entry["value"] == value for entry in found.entries.values()):
             error = {"value": ["This value already exists in the list."]}
@@ -136,7 +135,7 @@ class ListEndpoints:
         found = self._named(request)
         entry = found.entries.pop(request.match["entry"], None) if found is not None else None
         if found is None or entry is None:
-            return _NOT_FOUND
+            return NOT_FOUND
         if found.is_system and found.entry_type == "user":
             self._sessions.blocked_users.discard(entry["value"])
         return ApiResponse(204, None, acted=True)

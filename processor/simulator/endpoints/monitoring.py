@@ -11,11 +11,11 @@ from typing import Any
 
 from processor.simulator.billing import bill
 from processor.simulator.ledger import Ledger
-from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.random_ids import random_uuid
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
-from processor.simulator.validation import is_uuid
+from processor.simulator.validation import REQUIRED, is_uuid
 
 _CHAINS = frozenset({"BTC", "LIGHTNING", "ETH", "LTC", "XRP", "BCH", "DOGE", "TRX", "SOL", "MATIC", "BNB", "USDT", "USDC"})
 _EVM = frozenset({"ETH", "MATIC", "BNB"})
@@ -156,12 +156,12 @@ class MonitoringEndpoints:
 
     def _job(self, request: ApiRequest) -> ApiResponse:
         job = self._jobs.get((request.caller.uuid, request.match["name"]))
-        return ApiResponse(404, {"detail": "Not found."}) if job is None else ApiResponse(200, job)
+        return NOT_FOUND if job is None else ApiResponse(200, job)
 
 
 def _wallet_error(body: dict[str, Any]) -> Any:
     address, chain = body.get("wallet_address"), body.get("blockchain")
-    if missing := {name: ["This field is required."] for name in ("wallet_address", "blockchain") if not body.get(name)}:
+    if missing := {name: REQUIRED for name in ("wallet_address", "blockchain") if not body.get(name)}:
         return missing
     if chain not in _CHAINS or body.get("direction") not in _DIRECTIONS:
         name = "blockchain" if chain not in _CHAINS else "direction"
@@ -172,7 +172,7 @@ def _wallet_error(body: dict[str, Any]) -> Any:
 
 def _toggle_error(body: dict[str, Any]) -> Any:
     if not isinstance(body.get("is_enabled"), bool):
-        return {"is_enabled": ["This field is required."]}
+        return {"is_enabled": REQUIRED}
     lists = [body.get("vendor_data_list", []), body.get("didit_internal_id_list", [])]
     if not all(isinstance(each, list) for each in lists) or not 1 <= sum(map(len, lists)) <= _IDS_MAX:
         return {"non_field_errors": [f"Provide 1 to {_IDS_MAX} ids in vendor_data_list and didit_internal_id_list."]}

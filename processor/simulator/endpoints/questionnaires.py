@@ -6,11 +6,11 @@ import random
 from itertools import pairwise
 from typing import Any
 
-from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.random_ids import random_uuid
 from processor.simulator.timestamps import iso
+from processor.simulator.validation import REQUIRED
 
-_REQUIRED = ["This field is required."]
 _NO_GRAPH = "The v3 questionnaire API only accepts simple `form_elements`, not `graph`."
 _ELEMENTS = frozenset(
     {
@@ -46,7 +46,7 @@ class QuestionnaireEndpoints:
 
     def _create(self, request: ApiRequest) -> ApiResponse:
         body = request.json_body
-        missing = {name: _REQUIRED for name in ("title", "languages", "form_elements") if not body.get(name)}
+        missing = {name: REQUIRED for name in ("title", "languages", "form_elements") if not body.get(name)}
         if (error := missing or _error(body)) is not None:
             return ApiResponse(400, error)
         if len(self._stored) >= _STORED_MAX:
@@ -69,12 +69,12 @@ class QuestionnaireEndpoints:
 
     def _get(self, request: ApiRequest) -> ApiResponse:
         found = self._found(request)
-        return ApiResponse(200, _document(found)) if found is not None else ApiResponse(404, {"detail": "Not found."})
+        return ApiResponse(200, _document(found)) if found is not None else NOT_FOUND
 
     def _update(self, request: ApiRequest) -> ApiResponse:
         found, body = self._found(request), request.json_body
         if found is None:
-            return ApiResponse(404, {"detail": "Not found."})
+            return NOT_FOUND
         if (error := _error({**found, **body})) is not None:
             return ApiResponse(400, error)
         if found["status"] == "published" and body.get("status") == "draft":
@@ -85,7 +85,7 @@ class QuestionnaireEndpoints:
     def _delete(self, request: ApiRequest) -> ApiResponse:
         found = self._found(request)
         if found is None:
-            return ApiResponse(404, {"detail": "Not found."})
+            return NOT_FOUND
         del self._stored[found["uuid"]]
         return ApiResponse(204, None, acted=True)
 
@@ -110,7 +110,7 @@ def _error(body: dict[str, Any]) -> Any:
 
 
 def _element_error(element: dict[str, Any], languages: list[str]) -> dict[str, Any]:
-    missing: dict[str, Any] = {name: _REQUIRED for name in ("element_type", "label") if name not in element}
+    missing: dict[str, Any] = {name: REQUIRED for name in ("element_type", "label") if name not in element}
     if missing:
         return missing
     if element["element_type"] not in _ELEMENTS:

@@ -17,11 +17,10 @@ from processor.simulator.random_ids import random_uuid
 from processor.simulator.session import KYB_SERVICE, StoredCheck
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
-from processor.simulator.validation import NO_CREDITS, SUSPENDED
+from processor.simulator.validation import NO_CREDITS, REQUIRED, SUSPENDED
 
 _COUNTRY = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,7})?")
 _URL = re.compile(r"https?://[^\s/]+\S*")
-_REQUIRED = ["This field is required."]
 _DOWN = {
     "detail": "The KYB registry provider is temporarily unavailable. Please try again shortly.",
     "code": "kyb_registry_provider_unavailable",
@@ -112,7 +111,7 @@ class RegistryEndpoints:
         """One company, kept as a business session under its ``request_id``. ``Pending`` in its name: the report comes with the session."""
         body = request.json_body
         if not body.get("kyb_response_id"):
-            return ApiResponse(400, {"kyb_response_id": _REQUIRED})
+            return ApiResponse(400, {"kyb_response_id": REQUIRED})
         if body.get("save_api_request", True) is not True:
             return ApiResponse(400, {"save_api_request": ["KYB registry select must be saved so billing and retrieval can be tracked."]})
         if (rejection := _unpayable(request)) is not None:
@@ -196,7 +195,7 @@ def _unpayable(request: ApiRequest) -> ApiResponse | None:
 def _search_error(body: dict[str, Any]) -> Any:
     country = body.get("country_code")
     if not country:
-        return {"country_code": _REQUIRED}
+        return {"country_code": REQUIRED}
     if not isinstance(country, str) or not _COUNTRY.fullmatch(country.upper()) or country.upper() == "US":
         return {"country_code": ["country_code must be a 2-letter ISO code."]}
     if not body.get("name") and not body.get("registration_number"):

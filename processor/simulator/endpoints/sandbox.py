@@ -5,6 +5,7 @@ from __future__ import annotations
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.scenarios import catalogue, scenario_error
 from processor.simulator.sessions import Sessions
+from processor.simulator.validation import NO_PERMISSION, REQUIRED
 
 _SIMULATED = frozenset({"Approved", "Declined", "In Review", "Expired"})
 
@@ -23,7 +24,7 @@ class SandboxEndpoints:
         """The outcome of a sandbox session without its user. One source: a public smoke test against the real sandbox."""
         session, status = request.target_session, request.json_body.get("new_status")
         if not session.application.sandbox:
-            return ApiResponse(403, {"detail": "You do not have permission to perform this action."})
+            return ApiResponse(403, NO_PERMISSION)
         if status not in _SIMULATED:
             return ApiResponse(
                 400, {"new_status": [f'"{status}" is not a valid choice.' if status is not None else "This field is required."]}
@@ -35,9 +36,9 @@ class SandboxEndpoints:
         """Authenticated by the token of the session; only before the user begins."""
         session = request.target_session
         if not session.application.sandbox:
-            return ApiResponse(403, {"detail": "You do not have permission to perform this action."})
+            return ApiResponse(403, NO_PERMISSION)
         if "scenario" not in request.json_body:
-            return ApiResponse(400, {"scenario": ["This field is required."]})
+            return ApiResponse(400, {"scenario": REQUIRED})
         slug = request.json_body["scenario"]
         if (error := scenario_error(slug)) is not None:
             return ApiResponse(400, {"scenario": error})

@@ -15,7 +15,7 @@ from processor.simulator.pages import page_response
 from processor.simulator.report import pdf
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
-from processor.simulator.validation import SUSPENDED, create_error, delete_error, list_error
+from processor.simulator.validation import NO_PERMISSION, SUSPENDED, create_error, delete_error, list_error
 
 _DAY_S = 86_400.0
 _SANDBOX_CREATES_MAX = 500  # in any 24 hours
@@ -53,7 +53,7 @@ class SessionEndpoints:
         if error is not None:
             return ApiResponse(400, error)
         if request.body["workflow_id"] in caller.forbidden_workflows:
-            return ApiResponse(403, {"detail": "You do not have permission to perform this action."})
+            return ApiResponse(403, NO_PERMISSION)
         if len(self._sessions) >= self._config.sessions_max:
             return ApiResponse(500, {"detail": "The simulator holds as many sessions as it may."})
         session, new = self._sessions.create(caller, request.body, request.now)

@@ -11,11 +11,10 @@ from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandle
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
 from processor.simulator.tokens import sign, verified_claims
-from processor.simulator.validation import is_uuid
+from processor.simulator.validation import REQUIRED, is_uuid
 
 _FINISHED = frozenset({"Approved", "Declined", "In Review"})
 _TTL_S, _TTL_S_MIN, _TTL_S_MAX = 3600, 60, 86_400
-_REQUIRED = ["This field is required."]
 
 
 class SharingEndpoints:
@@ -54,7 +53,7 @@ class SharingEndpoints:
 
     def _share_error(self, own: str, target: Any, ttl_s: Any) -> Any:
         if target is None:
-            return {"for_application_id": _REQUIRED}
+            return {"for_application_id": REQUIRED}
         if target == own:
             return {"for_application_id": ["Cannot share a session with the same application."]}
         if not isinstance(target, str) or self._directory.get(target) is None:
@@ -85,7 +84,7 @@ class SharingEndpoints:
         return ApiResponse(201, document, session.session_id, acted=True)
 
     def _import_error(self, body: dict[str, Any], own: str, now: float) -> Any:
-        missing = {name: _REQUIRED for name in ("share_token", "trust_review", "workflow_id") if name not in body}
+        missing = {name: REQUIRED for name in ("share_token", "trust_review", "workflow_id") if name not in body}
         if missing:
             return missing
         if not isinstance(body["trust_review"], bool):

@@ -14,10 +14,11 @@ from urllib.parse import urlencode
 from processor.simulator.billing import bill
 from processor.simulator.config import Switches
 from processor.simulator.ledger import Ledger
-from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.random_ids import random_uuid
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
+from processor.simulator.validation import REQUIRED
 
 _CATEGORIES = {  # as sent -> as stored
     "finance": "finance",
@@ -37,7 +38,6 @@ _ID_CHARS_MAX = 128
 _EVENTS_MAX = 500
 _PAGE = 50
 _COUNT_MAX = 100
-_REQUIRED = ["This field is required."]
 _DIRECTIONS = {"in": "INBOUND", "inbound": "INBOUND", "out": "OUTBOUND", "outbound": "OUTBOUND"}
 _REVIEWED, _DECLINED = 10_000, 1_000_000  # amounts from which on (docs/simulator.md)
 _SUMMARY = (
@@ -143,7 +143,7 @@ class TransactionEndpoints:
         for (application, _), row in self._transactions.items():
             if application == request.caller.uuid and row["uuid"] == request.match["name"]:
                 return ApiResponse(200, _shown(row))
-        return ApiResponse(404, {"detail": "Not found."})
+        return NOT_FOUND
 
     def _create_event(self, request: ApiRequest) -> ApiResponse:
         error = _event_error(request.body)
@@ -217,7 +217,7 @@ def _transaction_error(body: Any, blocked: set[str]) -> Any:  # noqa: PLR0911 - 
     if not isinstance(body, dict):
         return {"detail": "JSON parse error"}
     needed = ("transaction_id", "transaction_category", "transaction_details", "subject")
-    if missing := {name: _REQUIRED for name in needed if body.get(name) in (None, "")}:
+    if missing := {name: REQUIRED for name in needed if body.get(name) in (None, "")}:
         return missing
     if not isinstance(body["transaction_id"], str) or len(body["transaction_id"]) > _ID_CHARS_MAX:
         return {"transaction_id": [f"Ensure this field has no more than {_ID_CHARS_MAX} characters."]}
@@ -237,7 +237,7 @@ def _transaction_error(body: Any, blocked: set[str]) -> Any:  # noqa: PLR0911 - 
 def _details_error(details: Any) -> Any:
     if not isinstance(details, dict):
         return {"non_field_errors": ["Invalid data. Expected a dictionary."]}
-    if missing := {name: _REQUIRED for name in ("direction", "amount", "currency") if details.get(name) in (None, "")}:
+    if missing := {name: REQUIRED for name in ("direction", "amount", "currency") if details.get(name) in (None, "")}:
         return missing
     if str(details["direction"]).lower() not in _DIRECTIONS:
         return {"direction": [f'"{details["direction"]}" is not a valid choice.']}
@@ -248,7 +248,7 @@ def _details_error(details: Any) -> Any:
 def _event_error(event: Any) -> Any:
     if not isinstance(event, dict):
         return {"non_field_errors": ["Invalid data. Expected a dictionary."]}
-    if missing := {name: _REQUIRED for name in _EVENT_MEMBERS if not isinstance(event.get(name), str) or not event[name]}:
+    if missing := {name: REQUIRED for name in _EVENT_MEMBERS if not isinstance(event.get(name), str) or not event[name]}:
         return missing
     for name in ("event_id", "action_type"):
         if len(event[name]) > _ID_CHARS_MAX:

@@ -8,22 +8,20 @@ from datetime import date
 from typing import Any
 
 from processor.simulator.applications import Application
-from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
+from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.pages import page_response
 from processor.simulator.random_ids import random_uuid
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
-from processor.simulator.validation import is_uuid
+from processor.simulator.validation import REQUIRED, is_uuid
 
 _STATUSES = ("ACTIVE", "FLAGGED", "BLOCKED")
 _BAD_STATUS = {"status": ["Invalid status. Valid options are: ACTIVE, FLAGGED, BLOCKED"]}
 _BAD_DATE = {"date_of_birth": ["Date has wrong format. Use one of these formats instead: YYYY-MM-DD."]}
-_REQUIRED = ["This field is required."]
 _LENGTHS = {"full_name": 512, "display_name": 255}
 _STORED = ("full_name", "display_name", "date_of_birth", "metadata", "approved_emails", "approved_phones", "issuing_states")
 _USERS_MAX = 1_000_000
-_NOT_FOUND = ApiResponse(404, {"detail": "Not found."})
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +69,7 @@ class UserEndpoints:
         body, caller = request.json_body, request.caller
         vendor_data = body.get("vendor_data")
         if not isinstance(vendor_data, str) or not vendor_data:
-            return ApiResponse(400, {"vendor_data": _REQUIRED})
+            return ApiResponse(400, {"vendor_data": REQUIRED})
         if (fault := _fault(body, _BAD_STATUS)) is not None:
             return ApiResponse(400, fault)
         if self._find(caller, vendor_data) is not None:
@@ -85,13 +83,13 @@ class UserEndpoints:
 
     def _get(self, request: ApiRequest) -> ApiResponse:
         user = self._find(request.caller, request.match["name"])
-        return ApiResponse(200, self._detail(request.caller, user)) if user is not None else _NOT_FOUND
+        return ApiResponse(200, self._detail(request.caller, user)) if user is not None else NOT_FOUND
 
     def _update(self, request: ApiRequest) -> ApiResponse:
         """Neither the blocklist nor the history hears of a status that is set here."""
         user, body = self._find(request.caller, request.match["name"]), request.json_body
         if user is None:
-            return _NOT_FOUND
+            return NOT_FOUND
         if (fault := _fault(body, {"status": [f'"{body.get("status")}" is not a valid choice.']})) is not None:
             return ApiResponse(400, fault)
         user.stored |= {name: body[name] for name in _STORED if name in body}
@@ -102,9 +100,9 @@ class UserEndpoints:
         """Blocked users cannot get new sessions."""
         user, status = self._find(request.caller, request.match["name"]), request.json_body.get("status")
         if user is None:
-            return _NOT_FOUND
+            return NOT_FOUND
         if status not in _STATUSES:
-            return ApiResponse(400, _BAD_STATUS if status is not None else {"status": _REQUIRED})
+            return ApiResponse(400, _BAD_STATUS if status is not None else {"status": REQUIRED})
         changed = status != user.status
         self._set_status(user, status, request.now, noted=changed)
         return ApiResponse(200, self._detail(request.caller, user), acted=changed)
