@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Any
 
@@ -130,6 +130,13 @@ def list_error(query: Mapping[str, str]) -> Any:
     if service is not None and service not in _SERVICES:
         return {"api_service": [f"Select a valid choice. {service} is not one of the available choices."]}
     return None
+
+
+def choice_error(value: Any, choices: Collection[str]) -> list[str] | None:
+    """What is wrong with a value that must be given and be one of ``choices``; None if nothing."""
+    if value in choices:
+        return None
+    return [f'"{value}" is not a valid choice.'] if value is not None else REQUIRED
 
 
 def is_uuid(value: Any) -> bool:

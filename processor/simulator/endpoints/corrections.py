@@ -15,7 +15,7 @@ from processor.simulator.decisions import decision
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
-from processor.simulator.validation import REQUIRED
+from processor.simulator.validation import REQUIRED, choice_error
 
 _EDITABLE = frozenset({"Approved", "Declined", "In Review", "Kyc Expired"})
 _ALPHA2, _ALPHA3 = re.compile(r"[A-Za-z]{2}"), re.compile(r"[A-Za-z]{3}")
@@ -139,10 +139,9 @@ class CorrectionEndpoints:
         session, body, node = request.target_session, request.json_body, request.match["name"]
         if session.service is not None:
             return ApiResponse(400, {"detail": "Cannot change feature status for API sessions."})
-        status = body.get("new_status")
-        if status not in _FEATURE_STATUSES:
-            wrong = f'"{status}" is not a valid choice.' if status is not None else "This field is required."
-            return ApiResponse(400, {"new_status": [wrong]})
+        status: Any = body.get("new_status")
+        if (wrong := choice_error(status, _FEATURE_STATUSES)) is not None:
+            return ApiResponse(400, {"new_status": wrong})
         arrays = {name: items for name, items in decision(session, "v3").items() if isinstance(items, list)}
         found = [(name, item) for name, items in arrays.items() for item in items if isinstance(item, dict) and item.get("node_id") == node]
         if not found:

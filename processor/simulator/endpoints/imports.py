@@ -13,7 +13,7 @@ from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, End
 from processor.simulator.multipart import MultipartForm
 from processor.simulator.random_ids import random_uuid
 from processor.simulator.timestamps import iso
-from processor.simulator.validation import NO_PERMISSION
+from processor.simulator.validation import NO_PERMISSION, choice_error
 
 _FILE_BYTES_MAX = 25 * 1024 * 1024
 _ROW_S = 0.1
@@ -47,9 +47,8 @@ class ImportEndpoints:
     def _create(self, request: ApiRequest) -> ApiResponse:
         form = request.body if isinstance(request.body, MultipartForm) else MultipartForm({k: str(v) for k, v in request.json_body.items()})
         kind, raw = form.fields.get("import_type"), form.files.get("file")
-        if kind not in _TYPES:
-            message = f'"{kind}" is not a valid choice.' if kind is not None else "This field is required."
-            return ApiResponse(400, {"import_type": [message]})
+        if (wrong := choice_error(kind, _TYPES)) is not None:
+            return ApiResponse(400, {"import_type": wrong})
         if raw is None and not form.fields.get("source_file_url"):
             return ApiResponse(400, {"file": ["Provide a file or a source_file_url."]})
         if raw is not None and len(raw) > _FILE_BYTES_MAX:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.scenarios import catalogue, scenario_error
 from processor.simulator.sessions import Sessions
-from processor.simulator.validation import NO_PERMISSION, REQUIRED
+from processor.simulator.validation import NO_PERMISSION, REQUIRED, choice_error
 
 _SIMULATED = frozenset({"Approved", "Declined", "In Review", "Expired"})
 
@@ -22,13 +24,12 @@ class SandboxEndpoints:
 
     def _simulate(self, request: ApiRequest) -> ApiResponse:
         """The outcome of a sandbox session without its user. One source: a public smoke test against the real sandbox."""
-        session, status = request.target_session, request.json_body.get("new_status")
+        session = request.target_session
+        status: Any = request.json_body.get("new_status")
         if not session.application.sandbox:
             return ApiResponse(403, NO_PERMISSION)
-        if status not in _SIMULATED:
-            return ApiResponse(
-                400, {"new_status": [f'"{status}" is not a valid choice.' if status is not None else "This field is required."]}
-            )
+        if (wrong := choice_error(status, _SIMULATED)) is not None:
+            return ApiResponse(400, {"new_status": wrong})
         self._sessions.review(session, status, request.now)
         return ApiResponse(200, {"session_id": session.session_id, "status": session.status}, session.session_id, acted=True)
 
