@@ -106,10 +106,29 @@ def delete_error(body: Any) -> Any:
     instruction, retain = fields.get("deletion_instruction", _ERASURES[0]), fields.get("retain_face_embeddings") is True
     if instruction not in _ERASURES:
         return {"deletion_instruction": [f'"{instruction}" is not a valid choice.']}
-    if retain and instruction == "privacy_erasure":
-        return {"retain_face_embeddings": ["Privacy erasure cannot retain biometric templates."]}
+    if (error := _erasure_error(fields)) is not None:
+        return error
     if retain and not isinstance(fields.get("face_retention_days"), int):
         return {"detail": "A finite biometric-template retention duration is required."}
+    return None
+
+
+def delete_many_error(body: dict[str, Any]) -> Any:
+    """The 400 body for an invalid delete of many sessions; None if it is valid."""
+    numbers = body.get("session_numbers")
+    if body.get("delete_all") is not True:
+        if not isinstance(numbers, list):
+            return {"session_numbers": ["This field is required unless delete_all is true."]}
+        if not numbers:
+            return {"session_numbers": ["This list may not be empty."]}
+        if not all(str(number).isdigit() for number in numbers):
+            return {"session_numbers": ["All session_numbers must be numeric."]}
+    return _erasure_error(body)
+
+
+def _erasure_error(fields: dict[str, Any]) -> Any:
+    if fields.get("deletion_instruction") == "privacy_erasure" and fields.get("retain_face_embeddings") is True:
+        return {"retain_face_embeddings": ["Privacy erasure cannot retain biometric templates."]}
     return None
 
 

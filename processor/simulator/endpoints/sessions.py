@@ -15,7 +15,7 @@ from processor.simulator.pages import page_response
 from processor.simulator.report import pdf
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
-from processor.simulator.validation import NO_PERMISSION, SUSPENDED, create_error, delete_error, list_error
+from processor.simulator.validation import NO_PERMISSION, SUSPENDED, create_error, delete_error, delete_many_error, list_error
 
 _DAY_S = 86_400.0
 _SANDBOX_CREATES_MAX = 500  # in any 24 hours
@@ -115,7 +115,7 @@ class SessionEndpoints:
     def _delete_many(self, request: ApiRequest) -> ApiResponse:
         """Unknown numbers are skipped; sessions that cannot be deleted now are in the results as failed."""
         body = request.json_body
-        if (error := _numbers_error(body)) is not None:
+        if (error := delete_many_error(body)) is not None:
             return ApiResponse(400, error)
         sessions = self._sessions.by_application(request.caller)
         numbers = set(map(str, body.get("session_numbers") or ()))
@@ -155,21 +155,6 @@ def _retention(session: Session, *, retain: bool) -> str:
     if not retain:
         return "deleted"
     return "retained_with_user" if session.vendor_data is not None else "ineligible_no_vendor_user"
-
-
-def _numbers_error(body: dict[str, Any]) -> dict[str, Any] | None:
-    """What the page documents against a request to delete many; None if nothing."""
-    numbers = body.get("session_numbers")
-    if body.get("delete_all") is not True:
-        if not isinstance(numbers, list):
-            return {"session_numbers": ["This field is required unless delete_all is true."]}
-        if not numbers:
-            return {"session_numbers": ["This list may not be empty."]}
-        if not all(str(number).isdigit() for number in numbers):
-            return {"session_numbers": ["All session_numbers must be numeric."]}
-    if body.get("deletion_instruction") == "privacy_erasure" and body.get("retain_face_embeddings") is True:
-        return {"retain_face_embeddings": ["Privacy erasure cannot retain biometric templates."]}
-    return None
 
 
 def _matches(session: Session, query: Mapping[str, str]) -> bool:
