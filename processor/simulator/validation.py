@@ -158,6 +158,15 @@ def choice_error(value: Any, choices: Collection[str]) -> list[str] | None:
     return [f'"{value}" is not a valid choice.'] if value is not None else REQUIRED
 
 
+def date_error(value: Any) -> list[str] | None:
+    """What is wrong with a date as text; None if nothing."""
+    try:
+        date.fromisoformat(value)
+    except (TypeError, ValueError):
+        return ["Date has wrong format. Use one of these formats instead: YYYY-MM-DD."]
+    return None
+
+
 def is_uuid(value: Any) -> bool:
     """Whether a value is a UUID in its canonical text form."""
     try:

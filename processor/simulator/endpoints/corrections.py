@@ -8,16 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from processor.simulator.decisions import decision
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
-from processor.simulator.validation import REQUIRED, choice_error
+from processor.simulator.statuses import SETTLED
+from processor.simulator.validation import REQUIRED, choice_error, date_error
 
-_EDITABLE = frozenset({"Approved", "Declined", "In Review", "Kyc Expired"})
 _ALPHA2, _ALPHA3 = re.compile(r"[A-Za-z]{2}"), re.compile(r"[A-Za-z]{3}")
 _LONG_TYPES = {
     "Passport": "P",
@@ -44,11 +43,7 @@ def _choice(*words: str) -> _Check:
 
 
 def _date(_: str, value: Any) -> list[str] | None:
-    try:
-        date.fromisoformat(value)
-    except (TypeError, ValueError):
-        return ["Date has wrong format. Use one of these formats instead: YYYY-MM-DD."]
-    return None
+    return date_error(value)
 
 
 def _country(name: str, value: Any) -> list[str] | None:
@@ -115,7 +110,7 @@ class CorrectionEndpoints:
     def _correct(self, request: ApiRequest, form: _Form) -> ApiResponse:
         """Only what is sent is written; a webhook is sent, of proof of address only if something has changed."""
         session, body = request.target_session, request.json_body
-        if session.status not in _EDITABLE:
+        if session.status not in SETTLED:
             return ApiResponse(404, {"detail": "No Session matches the given query."})
         node = request.query.get("node_id") or body.get("node_id")
         items = decision(session, "v3")[form.array]

@@ -15,11 +15,11 @@ from processor.simulator.pages import page_response
 from processor.simulator.report import pdf
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
+from processor.simulator.statuses import SETTLED
 from processor.simulator.validation import NO_PERMISSION, SUSPENDED, create_error, delete_error, delete_many_error, list_error
 
 _DAY_S = 86_400.0
 _SANDBOX_CREATES_MAX = 500  # in any 24 hours
-_REPORTED = frozenset({"Approved", "Declined", "In Review", "Kyc Expired"})
 
 
 class SessionEndpoints:
@@ -131,7 +131,7 @@ class SessionEndpoints:
 
     def _pdf(self, request: ApiRequest) -> ApiResponse:
         session = request.target_session
-        if session.status not in _REPORTED:
+        if session.status not in SETTLED:
             return ApiResponse(403, {"detail": "You can only generate a PDF for sessions in review, declined, approved or kyc expired"})
         lines = [f"Session {session.session_id}", f"Number {session.session_number}", f"Status {session.status}"]
         headers = {"Content-Disposition": f'attachment; filename="session_{session.session_id}.pdf"'}
@@ -150,7 +150,7 @@ def _deletion(session: Session, body: dict[str, Any]) -> dict[str, Any]:
 
 def _retention(session: Session, *, retain: bool) -> str:
     """What becomes of the face: there is one once a session is settled."""
-    if session.status not in _REPORTED:
+    if session.status not in SETTLED:
         return "none"
     if not retain:
         return "deleted"

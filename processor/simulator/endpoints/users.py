@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any
 
 from processor.simulator.applications import Application
@@ -14,11 +13,10 @@ from processor.simulator.random_ids import random_uuid
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
-from processor.simulator.validation import REQUIRED, is_uuid
+from processor.simulator.validation import REQUIRED, date_error, is_uuid
 
 _STATUSES = ("ACTIVE", "FLAGGED", "BLOCKED")
 _BAD_STATUS = {"status": ["Invalid status. Valid options are: ACTIVE, FLAGGED, BLOCKED"]}
-_BAD_DATE = {"date_of_birth": ["Date has wrong format. Use one of these formats instead: YYYY-MM-DD."]}
 _LENGTHS = {"full_name": 512, "display_name": 255}
 _STORED = ("full_name", "display_name", "date_of_birth", "metadata", "approved_emails", "approved_phones", "issuing_states")
 _USERS_MAX = 1_000_000
@@ -210,11 +208,8 @@ def _fault(body: dict[str, Any], bad_status: dict[str, Any]) -> dict[str, Any] |
         return bad_status
     if body.get("metadata") is not None and not isinstance(body["metadata"], dict):
         return {"metadata": ["Metadata must be a JSON object."]}
-    try:
-        if body.get("date_of_birth") is not None:
-            date.fromisoformat(body["date_of_birth"])
-    except (TypeError, ValueError):
-        return _BAD_DATE
+    if body.get("date_of_birth") is not None and (wrong := date_error(body["date_of_birth"])) is not None:
+        return {"date_of_birth": wrong}
     for name, most in _LENGTHS.items():
         if len(str(body.get(name) or "")) > most:
             return {name: [f"Ensure this field has no more than {most} characters."]}
