@@ -14,7 +14,7 @@ from typing import Any
 
 from processor.simulator.applications import Application
 from processor.simulator.checks.model import CheckResponse, action_error, choice_error, first_error
-from processor.simulator.checks.screening import EMAIL, email_facts, phone_error, phone_facts
+from processor.simulator.checks.screening import email_error, email_facts, phone_error, phone_facts
 from processor.simulator.features import warning
 from processor.simulator.random_ids import random_uuid
 from processor.simulator.session import StoredCheck
@@ -83,7 +83,7 @@ class VerificationCodes:
 
     def email_send(self, application: Application, body: dict[str, Any], now: float) -> CheckResponse:
         """Send a code by email; addresses in ``.invalid`` are undeliverable."""
-        error = first_error(_email_error(body), _options_error(body))
+        error = first_error(email_error(body), _options_error(body))
         if error is not None:
             return CheckResponse(400, error)
         address = body["email"].lower()
@@ -107,7 +107,7 @@ class VerificationCodes:
 
     def check(self, kind: str, application: Application, body: dict[str, Any], now: float) -> CheckResponse:
         """Check a code: one of its tries, free, and a 200 even if the code is wrong."""
-        error = first_error(phone_error(body) if kind == "phone" else _email_error(body), _code_error(body), action_error(body))
+        error = first_error(phone_error(body) if kind == "phone" else email_error(body), _code_error(body), action_error(body))
         if error is not None:
             return CheckResponse(400, error)
         to = body["phone_number"] if kind == "phone" else body["email"].lower()
@@ -198,13 +198,6 @@ def _warnings(kind: str, to: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     facts = phone_facts(to) if kind == "phone" else email_facts(to)
     risks = [risk for fact, action, risk in _ACTIONS[kind] if facts[fact] and body.get(action) == "DECLINE"]
     return [warning(kind.upper(), risk, "error") for risk in risks]
-
-
-def _email_error(body: dict[str, Any]) -> Any:
-    if "email" not in body:
-        return {"email": REQUIRED}
-    valid = isinstance(body["email"], str) and EMAIL.fullmatch(body["email"])
-    return None if valid else {"email": ["Enter a valid email address."]}
 
 
 def _options_error(body: dict[str, Any]) -> Any:

@@ -82,10 +82,15 @@ def _aml(inputs: CheckInputs) -> dict[str, Any]:
 
 
 def _email_error(inputs: CheckInputs) -> Any:
-    email = inputs.fields.get("email")
-    if not isinstance(email, str) or not EMAIL.fullmatch(email):
-        return {"email": REQUIRED if "email" not in inputs.fields else ["Enter a valid email address."]}
-    return None
+    return email_error(inputs.fields)
+
+
+def email_error(fields: Mapping[str, Any]) -> Any:
+    """The 400 body for a missing or invalid address; None if it is valid."""
+    if "email" not in fields:
+        return {"email": REQUIRED}
+    valid = isinstance(fields["email"], str) and EMAIL.fullmatch(fields["email"])
+    return None if valid else {"email": ["Enter a valid email address."]}
 
 
 def email_facts(email: str) -> dict[str, Any]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 from processor.simulator.accounts import Accounts, is_undeliverable, password_error
 from processor.simulator.applications import Application, Organization
+from processor.simulator.checks.screening import EMAIL
 from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.tokens import sign, verified_claims
 from processor.simulator.validation import REQUIRED
 
 _TOKEN_S = 86_400
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _HTML_500 = b"<!doctype html><html lang='en'><head><title>Server Error (500)</title></head><body><h1>Server Error (500)</h1></body></html>"
 _NO_CREDENTIALS = {"detail": "Authentication credentials were not provided or are invalid."}
 
@@ -150,4 +149,4 @@ def _missing(body: dict[str, Any], *names: str) -> dict[str, list[str]] | None:
 
 
 def _email_error(email: str) -> dict[str, list[str]] | None:
-    return None if _EMAIL.fullmatch(email) else {"email": ["Enter a valid email address."]}
+    return None if EMAIL.fullmatch(email) else {"email": ["Enter a valid email address."]}

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from processor.simulator.checks.screening import EMAIL
 from processor.simulator.decisions import decision
 from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.pages import page_response
@@ -26,7 +27,7 @@ _ENTRIES_MAX = 1_000_000
 _LISTS_MAX = 1000
 _ORDERINGS = ("created_at", "entry_count", "last_entry_added_at")
 _FORMS = {
-    "email": re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+"),
+    "email": EMAIL,
     "phone": re.compile(r"\+[1-9][0-9]{6,14}"),
     "device_fingerprint": re.compile(r"[A-Za-z0-9_:.-]{8,}"),
     "country": re.compile(r"[A-Za-z]{3}"),
