@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import random
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from processor.simulator import behaviour
@@ -137,7 +137,7 @@ class Sessions:
         self.workflow_versions[workflow_id] = self.workflow_versions.get(workflow_id, 1) + 1
         return self.workflow_versions[workflow_id]
 
-    def by_application(self, application: Application, vendor_data: str | None = None) -> Iterable[Session]:
+    def by_application(self, application: Application, vendor_data: str | None = None) -> list[Session]:
         """The sessions of an application; with ``vendor_data`` those of one user."""
         if vendor_data is not None:
             return list(self._by_vendor.get((application.uuid, vendor_data), ()))

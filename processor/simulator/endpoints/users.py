@@ -168,7 +168,7 @@ class UserEndpoints:
         }
 
     def _of(self, caller: Application, user: _User) -> list[Session]:
-        return list(self._sessions.by_application(caller, user.vendor_data))
+        return self._sessions.by_application(caller, user.vendor_data)
 
     def _detail(self, caller: Application, user: _User) -> dict[str, Any]:
         more = {"metadata": user.stored.get("metadata") or {}, "comments": user.comments, "updated_at": iso(user.changed_at)}
