@@ -117,7 +117,7 @@ def list_call(request: Request, hop: Hop) -> HttpCall:
 
 def check_list_call(trace: CheckTrace, request: Request, hop: Hop) -> HttpCall:
     """Look for sessions that Didit may keep a check of this request as; without ``vendor_data`` among those of everybody."""
-    query = {"session_type": "API", "api_service": trace.service, "date_from": _listed_since(hop), "limit": _LIST_LIMIT}
+    query = {**_kept_as(trace), "date_from": _listed_since(hop), "limit": _LIST_LIMIT}
     if "vendor_data" in request.input:
         query["vendor_data"] = str(request.input["vendor_data"])
     return look_up_call("session.list", query, request, hop)
@@ -125,7 +125,12 @@ def check_list_call(trace: CheckTrace, request: Request, hop: Hop) -> HttpCall:
 
 def check_proof_call(trace: CheckTrace, request: Request, hop: Hop) -> HttpCall:
     """Read one check of this kind, whosever it is: whether the list shows them to our key at all."""
-    return look_up_call("session.list", {"session_type": "API", "api_service": trace.service, "limit": 1}, request, hop)
+    return look_up_call("session.list", {**_kept_as(trace), "limit": 1}, request, hop)
+
+
+def _kept_as(trace: CheckTrace) -> dict[str, Any]:
+    """The filters of the list that show such sessions."""
+    return {"session_kind": "business"} if trace.of_company else {"session_type": "API", "api_service": trace.service}
 
 
 def check_detail_call(session_id: str, request: Request, hop: Hop) -> HttpCall:

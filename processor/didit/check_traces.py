@@ -1,7 +1,8 @@
 """After a check of unknown fate: has it been made, and with which result? Pure.
 
-Didit keeps a check as a session of type API whose decision has our request id in its metadata (OpenAPI 3.0.0, "List sessions",
-"Get decision", and ``save_api_request`` of each check). How soon the list shows it is not documented: ``VP_DIDIT__READ_LAG_S``.
+Didit keeps a check as a session of type API, or a business session, whose decision has our request id in its metadata (OpenAPI 3.0.0,
+"List sessions", "Get decision", and ``save_api_request`` of each check). How soon the list shows it is not documented:
+``VP_DIDIT__READ_LAG_S``.
 """
 
 from __future__ import annotations
@@ -67,15 +68,25 @@ def check_lookup(operation: Operation, trace: CheckTrace, request: Request, hop:
 
 def _as_answered(detail: dict[str, Any], operation: Operation, trace: CheckTrace) -> dict[str, Any] | None:
     """A decision in the shape of the check's own answer; None if it has no result (yet)."""
-    reports = detail.get(trace.reports)
-    report = reports[0] if isinstance(reports, list) and reports else None
-    if not isinstance(report, dict) or not isinstance(report.get("status"), str) or report["status"] == _NOT_DONE:
-        return None
-    return {
+    result = _result(detail, trace)
+    return result and {
         "request_id": detail.get("session_id"),
-        operation.answer: {name: value for name, value in report.items() if name != "node_id"},
+        operation.answer: result,
         "vendor_data": detail.get("vendor_data"),
         "metadata": detail.get("metadata"),
         "created_at": detail.get("created_at"),
         ADOPTED_KEY: True,
     }
+
+
+def _result(detail: dict[str, Any], trace: CheckTrace) -> dict[str, Any] | None:
+    reports = detail.get(trace.reports)
+    report = reports[0] if isinstance(reports, list) and reports else None
+    if not isinstance(report, dict):
+        return None
+    if trace.of_company:
+        company = report.get("company")
+        return company if isinstance(company, dict) and isinstance(company.get("status"), str) else None
+    if not isinstance(report.get("status"), str) or report["status"] == _NOT_DONE:
+        return None
+    return {name: value for name, value in report.items() if name != "node_id"}

@@ -28,10 +28,15 @@ class FileRule:
 
 @dataclass(frozen=True, slots=True)
 class CheckTrace:
-    """Where a check of unknown fate is found: Didit keeps it as a session of type API (OpenAPI, "List sessions", "Get decision")."""
+    """Where a check of unknown fate is found: Didit keeps it as a session of type API (OpenAPI, "List sessions", "Get decision").
+
+    A company of a registry is kept as a business session, for which the list has no filter by service. Its report wraps the result in
+    ``company``, and a result that is still pending is an answer (202).
+    """
 
     service: str  # ``api_service`` of the list
     reports: str  # member of the decision that has its result
+    of_company: bool = False
 
 
 NO_FILES: Mapping[str, FileRule] = MappingProxyType({})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from processor.didit.operation import Idempotency, Operation
+from processor.didit.operation import CheckTrace, Idempotency, Operation
 
 _WRITE = ("generic-write",)
 _PROVIDER_DOWN = frozenset({502})  # nothing was billed
@@ -12,17 +12,18 @@ _OK_OR_PENDING = frozenset({200, 202})
 
 
 def _registry(name: str) -> Operation:
-    """A company of a registry, billed. 202: Didit completes the report later; its session tells."""
+    """A company of a registry, billed and kept as a business session. 202: Didit completes the report later; its session tells."""
     return Operation(
         f"kyb.{name}",
         "POST",
         f"/v3/kyb/{name}/",
         _WRITE,
-        Idempotency.SINGLE,  # "every new POST creates a separate request"
+        Idempotency.RECONCILABLE,  # "every new POST creates a separate request", whose metadata are ours
         timeout_s=60.0,  # Didit polls the registry meanwhile
         success_statuses=_OK_OR_PENDING,
         required_output=MappingProxyType({"request_id": str, "kyb_registry": dict}),
         carries_id=True,
+        trace=CheckTrace("KYB_REGISTRY", "registry_checks", of_company=True),
     )
 
 

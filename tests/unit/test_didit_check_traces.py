@@ -28,7 +28,9 @@ NOT_IN_DECISIONS = {
     "age_estimation": {"user_image"},
     "poa": set(),
     "database_validation": {"services_used", "match_score"},
+    **{f"kyb.{tier}": {"registry_tier_delivered", "registry_ownership_status"} for tier in ("select", "shareholders", "ubo")},
 }
+COMPANY = Request("r-1", "kyb.ubo", {"kyb_response_id": "k", "vendor_data": "u"})
 
 
 def row(number: int, created_at: str = "2025-11-25T12:00:01Z", vendor: str | None = "u", status: str = "Approved") -> dict[str, Any]:
@@ -74,6 +76,21 @@ def test_a_check_is_found_by_its_session_and_has_the_shape_of_its_own_answer() -
         "created_at": "c",
         "vp_adopted": True,
     }
+
+
+@pytest.mark.parametrize("status", ["Approved", "Not Finished"])
+def test_a_company_is_found_by_its_business_session_though_its_report_is_pending(status: str) -> None:
+    company = {"node_id": "feature_kyb_registry", "status": status, "fetch_status": "pending"}
+    calls, output = look_up(COMPANY, {"results": [row(1)]}, detail(1, registry_checks=[{"status": "Approved", "company": company}]))
+    assert dict(calls[0].query) == {"session_kind": "business", "vendor_data": "u", "date_from": "2025-11-24", "limit": "50"}
+    assert (output["request_id"], output["kyb_registry"], output["vp_adopted"]) == ("s-1", company, True)
+
+
+def test_a_company_was_not_bought_if_the_list_shows_other_businesses_alone() -> None:
+    calls, output = look_up(COMPANY, {"results": []}, {"results": [row(9, "2025-01-01T00:00:00Z")]})
+    assert (dict(calls[1].query), output) == ({"session_kind": "business", "limit": "1"}, None)
+    assert look_up(COMPANY, {"results": []}, {"results": []})[1] == Inconclusive(took_place=False)
+    assert look_up(COMPANY, {"results": [row(1)]}, detail(1, registry_checks=[{"status": "Approved"}]))[1] == Inconclusive(took_place=True)
 
 
 def test_without_vendor_data_it_is_looked_for_among_those_of_nobody() -> None:
@@ -139,6 +156,8 @@ def test_service_and_reports_are_the_documented_ones(operation: Operation) -> No
     decision = openapi.resolved(openapi.described(OPERATIONS["session.decision"])["responses"]["200"])
     shape = openapi.resolved(decision["content"]["application/json"]["schema"])
     reports = openapi.resolved(openapi.resolved(openapi.resolved(shape)["properties"][operation.trace.reports])["items"])["properties"]
+    if operation.trace.of_company:
+        reports = openapi.resolved(reports["company"])["properties"]
     answer = openapi.resolved(openapi.described(operation)["responses"]["200"])["content"]["application/json"]["schema"]
     members = _members(openapi.resolved(answer)["properties"][operation.answer])
     assert set(members) - set(reports) == NOT_IN_DECISIONS[operation.name]
