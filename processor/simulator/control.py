@@ -138,12 +138,14 @@ class _ControlRoutes:
         return {"deleted": live.deleted, "forbidden_routes": sorted(live.forbidden_routes)}
 
     def workflows(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        known = body["known"]  # null: every UUID
-        self._state.session_endpoints.workflows = frozenset(map(str, known)) if known is not None else None
-        return {"known": known}
+        workflows = self._state.workflows
+        if "known" in body:  # null: every UUID
+            workflows.known = frozenset(map(str, body["known"])) if body["known"] is not None else None
+        workflows.business = frozenset(map(str, body.get("business", workflows.business)))
+        return {"known": sorted(workflows.known) if workflows.known is not None else None, "business": sorted(workflows.business)}
 
     def publish(self, request: web.Request, _body: Any) -> dict[str, Any]:
-        return {"workflow_version": self._sim.sessions.publish_workflow(request.match_info["id"])}
+        return {"workflow_version": self._state.workflows.publish(request.match_info["id"], self._sim.session_now()).number}
 
     def block(self, _request: web.Request, body: Any) -> dict[str, Any]:
         self._sim.sessions.blocked_users.add(str(body["vendor_data"]))

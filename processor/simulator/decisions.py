@@ -9,20 +9,6 @@ from processor.simulator.session import Session
 from processor.simulator.statuses import SETTLED
 from processor.simulator.timestamps import iso
 
-_ARRAYS = (
-    "id_verifications",
-    "nfc_verifications",
-    "liveness_checks",
-    "face_matches",
-    "poa_verifications",
-    "phone_verifications",
-    "email_verifications",
-    "aml_screenings",
-    "ip_analyses",
-    "database_validations",
-    "document_ai_documents",
-    "questionnaire_responses",
-)
 # v2 has one object instead of each array, v1 fewer of them and under other names
 _SINGULAR = {
     "id_verifications": "id_verification",
@@ -44,13 +30,13 @@ def decision(session: Session, version: str, *, events: bool = False, empty: boo
 
     Arrays of features that have not run are null, or empty lists with ``empty``. ``events`` as with ``include=events``.
     """
-    arrays: dict[str, Any] = {name: [] if empty else None for name in _ARRAYS}
+    arrays: dict[str, Any] = {name: [] if empty else None for name in features.arrays_of(session)}
     if session.status in SETTLED:
         arrays |= features.decision_arrays(session)
     document = _head(session)
     if version != "v3":
         singular = _V1 if version == "v1" else _SINGULAR
-        return document | {name: (arrays[array] or [None])[0] for array, name in singular.items()}
+        return document | {name: (arrays.get(array) or [None])[0] for array, name in singular.items()}
     if events:
         del document["session_kind"]
         document |= _events(session)
@@ -116,7 +102,7 @@ def list_row(session: Session) -> dict[str, Any]:
         "vendor_data": session.vendor_data,
         "didit_internal_id": None,
         "created_at": iso(session.created_at),
-        "features": [{"feature": name, "status": status} for name in features.feature_names(session) if not name.startswith("KYB_")],
+        "features": [{"feature": name, "status": status} for name in features.feature_names(session)],
         "phone_number": None,
         "email_address": None,
         "additional_details": None,
@@ -124,7 +110,8 @@ def list_row(session: Session) -> dict[str, Any]:
 
 
 def _business_row(session: Session) -> dict[str, Any]:
-    company = features.decision_arrays(session)["registry_checks"][0]["company"]
+    checks = features.decision_arrays(session).get("registry_checks") if session.status in SETTLED else None
+    company = checks[0]["company"] if checks else {}
     return {
         "session_id": session.session_id,
         "session_kind": session.kind,
@@ -132,10 +119,12 @@ def _business_row(session: Session) -> dict[str, Any]:
         "status": session.status,
         "vendor_data": session.vendor_data,
         "created_at": iso(session.created_at),
-        **dict.fromkeys(("workflow_id", "workflow_type", "workflow_label")),
-        "company_name": company["company_name"],
-        "registration_number": company["registration_number"],
-        "country": company["country_code"],
+        "workflow_id": session.workflow_id,
+        "workflow_type": "kyb" if session.is_business else None,
+        "workflow_label": session.workflow_label,
+        "company_name": company.get("company_name"),
+        "registration_number": company.get("registration_number"),
+        "country": company.get("country_code"),
     }
 
 

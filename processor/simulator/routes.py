@@ -121,6 +121,10 @@ ROUTES = (
     _row("webhook.deliveries", "GET", r"/v3/webhook/destinations/{name}/deliveries/"),
     _row("webhook.resend", "POST", r"/v3/webhook/destinations/{name}/deliveries/(?P<delivery>[^/]+)/resend/"),
     _row("workflow.list", "GET", r"/v3/workflows/"),
+    _row("workflow.create", "POST", r"/v3/workflows/"),
+    _row("workflow.get", "GET", r"/v3/workflows/{name}/"),
+    _row("workflow.update", "PATCH", r"/v3/workflows/{name}/"),
+    _row("workflow.delete", "DELETE", r"/v3/workflows/{name}/"),
     _row("billing.balance", "GET", r"/v3/billing/balance/"),
     _row("billing.top_up", "POST", r"/v3/billing/top-up/"),
     _row("account.register", "POST", r"/auth/v2/programmatic/register/", auth="none"),
@@ -136,6 +140,7 @@ _UUID_NAMES = frozenset(
         *("imports.get", "imports.errors", "transaction.get", "list.entries", "list.add_entry", "list.delete_entry"),
         *("webhook.get", "webhook.update", "webhook.delete", "webhook.deliveries", "webhook.resend"),
         *("questionnaire.get", "questionnaire.update", "questionnaire.delete", "aml_monitoring.job"),
+        *("workflow.get", "workflow.update", "workflow.delete"),
     }
 )
 

@@ -5,6 +5,7 @@ The outcomes of the newer ``lookup_`` and ``wallet_`` scenarios are not document
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +45,8 @@ SCENARIOS = {
     "wallet_timeout": Scenario("In Progress"),
     "wallet_provider_error": Scenario("In Progress"),
 }
+_APPROVED = Scenario("Approved")
 _DEFAULT_CAUSES = {
-    "Approved": Scenario("Approved"),
     "Declined": Scenario("Declined", _FACE, "FACE_MATCH", "LOW_FACE_MATCH_SIMILARITY"),
     "In Review": Scenario("In Review", _FACE, "FACE_MATCH", "LOW_FACE_MATCH_SIMILARITY"),
 }
@@ -56,10 +57,13 @@ def outcome_of(slug: str | None) -> str | None:
     return SCENARIOS[slug].outcome if slug is not None else None
 
 
-def cause_of(slug: str | None, status: str) -> Scenario:
-    """The cause of the status of a settled session: its scenario if that has this outcome, else a face match."""
+def cause_of(slug: str | None, status: str, features: Collection[str]) -> Scenario:
+    """The cause of the status of a settled session: its scenario if that has this outcome, else a face match, or another feature."""
     armed = SCENARIOS.get(slug or "")
-    return armed if armed is not None and armed.outcome == status else _DEFAULT_CAUSES.get(status, _DEFAULT_CAUSES["Approved"])
+    if armed is not None and armed.outcome == status:
+        return armed
+    causes = (_DEFAULT_CAUSES.get(status, _APPROVED), *SCENARIOS.values())
+    return next((cause for cause in causes if cause.outcome == status and cause.feature in features), _APPROVED)
 
 
 def catalogue() -> dict[str, Any]:

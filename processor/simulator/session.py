@@ -13,6 +13,7 @@ from processor.simulator.timestamps import iso
 _FEED = uuid.UUID("5f0f2f0c-3c1a-4a6e-9a63-0d5c2f1b7a10")  # names of entries are made from it
 
 KYB_SERVICE = "KYB_REGISTRY"
+PERSON_FEATURES = ("ID_VERIFICATION", "LIVENESS", "FACE_MATCH")  # of a workflow whose features nobody has chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,15 @@ class Session:
     hit_statuses: dict[str, str] = field(default_factory=dict)  # of AML hits, as an operator has set them
     activity: list[dict[str, Any]] = field(default_factory=list)  # the feed of reviews, oldest first
     held: bool = False  # cannot be deleted now
+    features: tuple[str, ...] = PERSON_FEATURES  # in the order of the workflow
+    workflow_label: str | None = None
+    is_business: bool = False
     timer_generation: int = 0  # older entries in the heap of timers are stale
 
     @property
     def kind(self) -> str:
-        """``user``, or ``business`` for what was bought of a company."""
-        return "business" if self.service == KYB_SERVICE else "user"
+        """``user``, or ``business``: of a business workflow, or what was bought of a company."""
+        return "business" if self.is_business or self.service == KYB_SERVICE else "user"
 
     @property
     def url(self) -> str:

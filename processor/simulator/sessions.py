@@ -18,9 +18,11 @@ from processor.simulator.random_ids import random_uuid
 from processor.simulator.scenarios import outcome_of
 from processor.simulator.session import Session, StoredCheck
 from processor.simulator.statuses import TRANSITIONS, UNFINISHED, IllegalTransitionError
+from processor.simulator.workflows import Workflows, WorkflowVersion
 
 _TOKEN_CHARS = string.ascii_letters + string.digits
 _FIRST_NUMBER = 1000
+_OF_BUSINESS = frozenset({"company_name", "registry_country", "registration_number"})
 _STALE_MAX = 1000  # bound for stale timers: those of changed and deleted sessions
 
 
@@ -31,12 +33,12 @@ def _ignore(_session: Session, _kind: str, _at: float) -> None:
 class Sessions:
     """All sessions of all applications."""
 
-    def __init__(self, config: Config, rng: random.Random) -> None:
+    def __init__(self, config: Config, workflows: Workflows, rng: random.Random) -> None:
         self._config = config
+        self._workflows = workflows
         self._rng = rng
         self._by_id: dict[str, Session] = {}
         self._by_vendor: dict[tuple[str, str], list[Session]] = {}
-        self.workflow_versions: dict[str, int] = {}  # the newest, by workflow
         self._timers: list[tuple[float, int, int, Session]] = []  # due, session number, generation
         self._next_number = _FIRST_NUMBER
         self.blocked_users: set[str] = set()
@@ -56,14 +58,14 @@ class Sessions:
         Returns the session, and whether it is new.
         """
         self.advance(now)
-        version = self.workflow_versions.setdefault(body["workflow_id"], 1)
-        reusable = self._reusable(application, body, version)
+        workflow = self._workflows.current(body["workflow_id"], now)
+        reusable = self._reusable(application, body, workflow.number)
         if reusable is not None:
             reusable.callback, reusable.metadata = body.get("callback"), body.get("metadata")
             return reusable, False
-        session = self._new(application, body["workflow_id"], version, body, now)
+        session = self._new(application, workflow, body, now)
         session.language, session.callback = body.get("language"), body.get("callback")
-        session.expected_details, session.contact_details = body.get("expected_details"), body.get("contact_details")
+        session.expected_details, session.contact_details = _details(body, workflow), body.get("contact_details")
         session.scenario = body.get("sandbox_scenario")
         session.steps = self._plan(session, now)
         self._add(session)
@@ -72,7 +74,7 @@ class Sessions:
 
     def store_check(self, application: Application, check: StoredCheck, body: dict[str, Any], now: float) -> Session:
         """Keep a standalone check as a session whose id is the request id, and send its webhook."""
-        session = self._new(application, None, None, body, now)
+        session = self._new(application, None, body, now)
         session.session_id, session.service = body["request_id"], check.service
         session.check_arrays, session.status = check.arrays, check.status
         self._add(session)
@@ -81,8 +83,7 @@ class Sessions:
 
     def store_import(self, application: Application, original: Session, body: dict[str, Any], now: float) -> Session:
         """Keep a copy of another application's session (Didit, "Import shared session")."""
-        version = self.workflow_versions.setdefault(body["workflow_id"], 1)
-        session = self._new(application, body["workflow_id"], version, body, now)
+        session = self._new(application, self._workflows.current(body["workflow_id"], now), body, now)
         session.status = original.status if body["trust_review"] else "In Review"
         session.scenario = original.scenario
         session.expected_details, session.corrections = original.expected_details, dict(original.corrections)
@@ -131,11 +132,6 @@ class Sessions:
             self._by_vendor[key].remove(session)
             if not self._by_vendor[key]:
                 del self._by_vendor[key]
-
-    def publish_workflow(self, workflow_id: str) -> int:
-        """Publish a new version of a workflow, and return its number. Sessions of older versions are no longer reused."""
-        self.workflow_versions[workflow_id] = self.workflow_versions.get(workflow_id, 1) + 1
-        return self.workflow_versions[workflow_id]
 
     def by_application(self, application: Application, vendor_data: str | None = None) -> list[Session]:
         """The sessions of an application; with ``vendor_data`` those of one user."""
@@ -200,21 +196,28 @@ class Sessions:
             return session.changed_at + self._config.abandon_after_s
         return session.changed_at + self._config.kyc_valid_s if session.status == "Approved" else None
 
-    def _new(self, application: Application, workflow_id: str | None, version: int | None, body: dict[str, Any], now: float) -> Session:
+    def _new(self, application: Application, workflow: WorkflowVersion | None, body: dict[str, Any], now: float) -> Session:
         self._next_number += 1
-        return Session(
+        session = Session(
             session_id=random_uuid(self._rng),
             session_number=self._next_number - 1,
             token="".join(self._rng.choices(_TOKEN_CHARS, k=12)),
             application=application,
-            workflow_id=workflow_id,
-            workflow_version=version,
+            workflow_id=None,
+            workflow_version=None,
             created_at=now,
             expires_at=now + self._config.session_expiration_s,
             vendor_data=body.get("vendor_data"),
             metadata=body.get("metadata"),
             changed_at=now,
         )
+        if workflow is not None:
+            session.workflow_id, session.workflow_version = workflow.workflow_id, workflow.number
+            session.workflow_label, session.features = workflow.settings["workflow_label"], tuple(workflow.feature_names)
+            session.is_business = workflow.is_business
+            if workflow.application is not None:  # else the options say it
+                session.expires_at = now + workflow.settings["session_expiration_time"]
+        return session
 
     def _add(self, session: Session) -> None:
         self._by_id[session.session_id] = session
@@ -233,6 +236,14 @@ class Sessions:
             if same and session.status in UNFINISHED:
                 return session
         return None
+
+
+def _details(body: dict[str, Any], workflow: WorkflowVersion) -> Any:
+    """What the session expects: of a business, what its registry search is filled with."""
+    details = body.get("expected_details")
+    if not workflow.is_business or not isinstance(details, dict):
+        return details
+    return {name: value for name, value in details.items() if name in _OF_BUSINESS}
 
 
 def _timeout_status(session: Session) -> str:

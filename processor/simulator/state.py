@@ -31,6 +31,7 @@ from processor.simulator.endpoints import (
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import EndpointHandler
 from processor.simulator.sessions import Sessions
+from processor.simulator.workflows import Workflows
 
 
 class DiditState:
@@ -41,28 +42,29 @@ class DiditState:
         rng = random.Random(config.seed + 2)  # noqa: S311 - as above; other calls do not change what sessions draw
         secret = f"simulator-{rng.getrandbits(128):032x}"
         self.directory = ApplicationDirectory(config)
-        self.sessions = Sessions(config, session_rng)
+        self.workflows = Workflows(config.workflows, rng)
+        self.sessions = Sessions(config, self.workflows, session_rng)
         self.accounts = Accounts(config, self.directory, rng)
         self.check_endpoints = CheckEndpoints(self.sessions, CheckService(rng), ledger)
         self.record_endpoints = RecordEndpoints(rng)
-        self.session_endpoints = SessionEndpoints(self.sessions, ledger, config)
+        questionnaires = QuestionnaireEndpoints(rng)
         self.destinations = Destinations(rng)
         self.webhook_endpoints = WebhookEndpoints(self.destinations)
         groups = (
-            self.session_endpoints,
+            SessionEndpoints(self.sessions, self.workflows, ledger, config),
             ReviewEndpoints(self.sessions, config.switches),
             CorrectionEndpoints(self.sessions),
-            SharingEndpoints(self.sessions, self.directory, secret, lambda: self.session_endpoints.workflows),
+            SharingEndpoints(self.sessions, self.directory, secret, self.workflows),
             SandboxEndpoints(self.sessions),
             ImportEndpoints(config.switches, rng),
-            QuestionnaireEndpoints(rng),
+            questionnaires,
             self.check_endpoints,
             self.record_endpoints,
             TransactionEndpoints(self.sessions, ledger, config.switches, rng),
             UserEndpoints(self.sessions, rng),
             ListEndpoints(self.sessions, rng),
             self.webhook_endpoints,
-            WorkflowEndpoints(self.sessions, lambda: self.session_endpoints.workflows),
+            WorkflowEndpoints(self.sessions, self.workflows, questionnaires.has),
             RegistryEndpoints(self.sessions, ledger, rng),
             MonitoringEndpoints(self.sessions, ledger, rng),
             AccountEndpoints(self.accounts, secret),

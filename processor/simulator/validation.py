@@ -13,6 +13,7 @@ from typing import Any
 from processor.simulator.applications import Application
 from processor.simulator.scenarios import scenario_error
 from processor.simulator.statuses import ALL_STATUSES
+from processor.simulator.workflows import Workflows
 
 _IMAGE_BYTES_MAX = 2 * 1024 * 1024
 _ALPHA3 = re.compile(r"[A-Z]{3}")
@@ -46,13 +47,13 @@ _RESUBMITTED = (
 _ERASURES = ("operational_session_delete", "privacy_erasure")
 
 
-def create_error(body: Any, caller: Application, blocked: set[str], workflows: frozenset[str] | None) -> Any:  # noqa: PLR0911 - one return for each documented error
+def create_error(body: Any, caller: Application, blocked: set[str], workflows: Workflows) -> Any:  # noqa: PLR0911 - one return for each documented error
     """The 400 body for an invalid session create; None if it is valid."""
     if not isinstance(body, dict):
         return {"detail": "JSON parse error"}
     if "workflow_id" not in body:
         return {"workflow_id": REQUIRED}
-    if not is_uuid(body["workflow_id"]) or (workflows is not None and body["workflow_id"] not in workflows):
+    if not is_uuid(body["workflow_id"]) or not workflows.may_use(body["workflow_id"], caller):
         return {"workflow_id": "Invalid workflow_id."}
     vendor = body.get("vendor_data")
     if vendor is not None and not isinstance(vendor, str):

@@ -38,6 +38,8 @@ def envelope(session: Session, webhook_type: str, at: float, version: str, *, em
         "vendor_data": session.vendor_data,
         "metadata": session.metadata,
     }
+    if session.kind == "business":
+        body |= {"session_kind": "business", "business_session_id": session.session_id, "vendor_business_id": None}
     if session.status in WITH_DECISION:
         body["decision"] = decision(session, version, empty=empty)
     if session.status == "Resubmitted":

@@ -17,7 +17,7 @@ import httpx
 import openapi
 import pytest
 from didit_api import SECRET, WORKFLOW, FrozenClock, hooked
-from foreign_calls import MISSING, ForeignCall, calls
+from foreign_calls import MISSING, REFUSED, ForeignCall, calls
 
 from processor.simulator.config import Behaviour
 from processor.simulator.testing import DiditSimulator, started
@@ -91,8 +91,12 @@ def test_a_call_works_or_is_known_to_be_missing(answers: Mapping[int, httpx.Resp
     call, response = CALLS[number], answers[number]
     if call.route in MISSING:
         assert is_without_route(response), f"it works now: take {call.route!r} out of MISSING (tests/foreign_calls.py)"
+        return
+    assert not is_without_route(response), "the simulator has no route for it"
+    if str(call) in REFUSED:
+        assert response.status_code == 400
+        assert response.status_code not in call.wants, "that client goes on: take it out of REFUSED"
     else:
-        assert not is_without_route(response), "the simulator has no route for it"
         assert response.status_code in call.wants, response.text[:300]
 
 
@@ -103,6 +107,7 @@ def _is_documented(call: ForeignCall) -> bool:
 
 def test_what_is_missing_is_called_and_its_reason_is_true() -> None:
     assert MISSING.keys() <= {call.route for call in CALLS}, "take what nobody calls out of MISSING"
+    assert REFUSED.keys() <= set(map(str, CALLS)), "take what nobody calls out of REFUSED"
     for call in CALLS:
         known = _is_documented(call) or ELSEWHERE.match(call.path) is not None
         assert known != MISSING.get(call.route, "").startswith("not in Didit's OpenAPI"), call
@@ -111,11 +116,11 @@ def test_what_is_missing_is_called_and_its_reason_is_true() -> None:
 def test_the_page_has_the_figures() -> None:
     text = (ROOT / "docs" / "simulator.md").read_text()
     made = Counter(call.client for call in CALLS)
-    lacking = Counter(call.client for call in CALLS if call.route in MISSING)
+    lacking = Counter(call.client for call in CALLS if call.route in MISSING or str(call) in REFUSED)
     for client, count in made.items():
         row = f"| {client} | {count} | {count - lacking[client]} |"
         assert row in text, f"docs/simulator.md, Foreign clients: {row}"
-    for reason in set(MISSING.values()):
+    for reason in {*MISSING.values(), *REFUSED.values()}:
         assert reason in text, f"docs/simulator.md, Foreign clients: the reason {reason!r}"
 
 

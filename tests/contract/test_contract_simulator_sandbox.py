@@ -46,10 +46,12 @@ async def test_7_the_catalogue_has_every_documented_scenario() -> None:
 
 @pytest.mark.parametrize("slug", SCENARIOS)
 async def test_7_a_scenario_fixes_the_outcome_once_the_flow_is_completed(slug: str) -> None:
+    scenario = SCENARIOS[slug]
     async with api() as a:
+        if scenario.array == "registry_checks":
+            await a.control("workflows", {"business": [WORKFLOW]})
         session_id = (await a.create(key=SANDBOX_KEY, sandbox_scenario=slug))["session_id"]
         assert (await a.decision(session_id, key=SANDBOX_KEY))["status"] == "Not Started", "it is not completed yet"
-        scenario = SCENARIOS[slug]
         assert (await a.control(f"sessions/{session_id}/finish", {}))[1]["status"] == scenario.outcome
         document = await a.decision(session_id, key=SANDBOX_KEY)
         assert (document["status"], document["environment"]) == (scenario.outcome, "sandbox")

@@ -115,6 +115,7 @@ PURE = [
     "simulator/behaviour.py",
     "simulator/billing.py",
     "simulator/checks",
+    "simulator/companies.py",
     "simulator/decisions.py",
     "simulator/destinations.py",
     "simulator/pages.py",
@@ -137,6 +138,7 @@ PURE = [
     "simulator/tokens.py",
     "simulator/validation.py",
     "simulator/webhooks.py",
+    "simulator/workflows.py",
     "devkit/verifier.py",
     "devkit/workload.py",
 ]

@@ -37,6 +37,7 @@ from processor.simulator.sessions import Sessions
 from processor.simulator.statuses import TRANSITIONS, user_path
 from processor.simulator.tokens import sign, verified_claims
 from processor.simulator.webhooks import canonical, next_attempt_at, wire
+from processor.simulator.workflows import Workflows
 
 gaps = st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0]), max_size=60)
 
@@ -248,7 +249,7 @@ possible = ["Approved", "Declined", "In Review", "Abandoned", "Expired", "In Rev
 def history(seed: int, odds: dict[str, float], polls: list[float]) -> list[tuple[int, str, float]]:
     """All changes of ten sessions, if time is looked at in these steps."""
     config = Config(behaviour=Behaviour(50.0, odds), session_expiration_s=120.0, abandon_after_s=40.0, kyc_valid_s=200.0)
-    sessions = Sessions(config, random.Random(seed))
+    sessions = Sessions(config, Workflows(None, random.Random(seed)), random.Random(seed))
     application = ApplicationDirectory(config).live
     seen: list[tuple[int, str, float]] = []
 

@@ -89,9 +89,13 @@ class QuestionnaireEndpoints:
         del self._stored[found["uuid"]]
         return ApiResponse(204, None, acted=True)
 
+    def has(self, application: str, uuid: str) -> bool:
+        """Whether the application has a questionnaire of this id."""
+        return uuid in self._stored and self._stored[uuid]["owner"] == application
+
     def _found(self, request: ApiRequest) -> dict[str, Any] | None:
-        found = self._stored.get(request.match["name"])
-        return found if found is not None and found["owner"] == request.caller.uuid else None
+        uuid = request.match["name"]
+        return self._stored[uuid] if self.has(request.caller.uuid, uuid) else None
 
 
 def _error(body: dict[str, Any]) -> Any:

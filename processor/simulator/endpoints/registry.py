@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from processor.simulator.billing import bill
+from processor.simulator.companies import profile, registry_check
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.random_ids import random_uuid
@@ -25,12 +26,6 @@ _DOWN = {
     "detail": "The KYB registry provider is temporarily unavailable. Please try again shortly.",
     "code": "kyb_registry_provider_unavailable",
 }
-_NULLS = (
-    *("region", "tax_number", "risk_level", "verification_status", "alternative_names", "nature_of_business", "registered_capital"),
-    *("registered_capital_amount", "registered_capital_currency", "website", "email", "phone", "legal_entity_identifier"),
-    *("location_of_registration", "vat_number", "vat_validated_name", "vat_validated_address", "vat_checked_at", "industries", "accounts"),
-    *("user_provided_data", "confirmed_by_user_at", "last_console_edit_at"),
-)
 _UNRESOLVED: dict[str, Any] = {
     "status": "Not Finished",
     "registry_status": None,
@@ -40,12 +35,7 @@ _UNRESOLVED: dict[str, Any] = {
     "beneficial_owners": [],
     "registry_data": {},
 }
-_PERSON_NULLS = ("first_name", "last_name", "nationality", "kyc_status", "kyc_session_url", "date_of_birth", "appointment_date")
-_OFFICER_NULLS = (*_PERSON_NULLS, "address", "termination_date", "date_of_birth_year", "date_of_birth_month")
-_OWNER_NULLS = (
-    *(*_PERSON_NULLS, "company_name", "registration_number", "country_of_birth", "email", "designation"),
-    *("voting_min_shares", "voting_max_shares"),
-)
+_UNDELIVERED = {"registry_ownership_status": "pending", "registry_tier_delivered": None}
 
 
 class RegistryEndpoints:
@@ -121,13 +111,14 @@ class RegistryEndpoints:
             return ApiResponse(400, {"kyb_response_id": ["Unknown or expired kyb_response_id."]})
         pending = "Pending" in company["name"]
         delivered = "basic" if "NoOwners" in company["name"] else tier
-        full = self._profile(company, delivered, asked=tier)
-        shown = full | _UNRESOLVED if pending else full
+        full = profile(company, delivered, asked=tier, new_id=lambda: random_uuid(self._rng))
+        later = pending and tier != "basic"
+        shown = full | (_UNRESOLVED if pending else {}) | (_UNDELIVERED if later else {})
         request_id = random_uuid(self._rng)
         document = {
             "request_id": request_id,
             "registry_tier_requested": tier,
-            "registry_tier_delivered": None if pending and tier != "basic" else delivered,
+            "registry_tier_delivered": None if later else delivered,
             "kyb_registry": shown,
             "vendor_data": body.get("vendor_data"),
             "metadata": body.get("metadata"),
@@ -135,55 +126,9 @@ class RegistryEndpoints:
         }
         bill(self._ledger, request, operation, request_id)
         if not request.caller.sandbox:
-            check = {"status": full["status"], "node_id": full["node_id"], "data_resolved": True}
-            kept = {
-                name: value for name, value in full.items() if not name.startswith("registry_tier") and name != "registry_ownership_status"
-            }
-            check["company"] = kept | {"user_provided_data": {}}  # the decision has these otherwise than the purchase (OpenAPI)
-            stored = StoredCheck(KYB_SERVICE, full["status"], {"registry_checks": [check]})
+            stored = StoredCheck(KYB_SERVICE, full["status"], {"registry_checks": [registry_check(full)]})
             self._sessions.store_check(request.caller, stored, document, request.now)
-        return ApiResponse(202 if pending and tier != "basic" else 200, document, request_id, acted=True)
-
-    def _profile(self, company: dict[str, Any], tier: str, *, asked: str) -> dict[str, Any]:
-        name = company["name"]
-        status = "Declined" if "Struck" in name else "In Review" if "Dissolved" in name else "Approved"
-        registry_status = {"Declined": "struck off", "In Review": "dissolved"}.get(status, "active")
-        owner = dict.fromkeys(_OWNER_NULLS) | {
-            "uuid": random_uuid(self._rng),
-            "name": "OWNER, Simulated",
-            "entity_type": "person",
-            "roles": [tier],
-        }
-        owner |= {"is_active": True}
-        owner |= {"ownership_min_shares": "25%", "ownership_max_shares": "50%", "effective_ownership_percent": 50}
-        officer = dict.fromkeys(_OFFICER_NULLS) | {"uuid": random_uuid(self._rng), "name": "OFFICER, Simulated", "designation": "Director"}
-        officer |= {"role": "director", "is_active": True}
-        ownership = "not_requested" if asked == "basic" else "unavailable" if tier == "basic" else "delivered"
-        return {
-            **dict.fromkeys(_NULLS),
-            "uuid": random_uuid(self._rng),
-            "node_id": "feature_kyb_registry",
-            "status": status,
-            "registry_status": registry_status,
-            "data_resolved": True,
-            "company_name": name,
-            "registration_number": company["registration_number"],
-            "country_code": company["country_code"][:2],
-            "company_type": "Private Limited Company",
-            "incorporation_date": "2001-02-03",
-            "registered_address": "1 Simulated Street",
-            "is_from_registry": True,
-            "fetch_status": "resolved",
-            "vat_validation_status": "not_applicable",
-            "financial_summary": {},
-            "officers": [officer],
-            "beneficial_owners": [] if tier == "basic" else [owner],
-            "addresses": [{"address": "1 Simulated Street", "type": "registered", "description": "registered office address"}],
-            "registry_data": {"name": name},
-            "is_editable": True,
-            "registry_tier_delivered": tier,
-            "registry_ownership_status": ownership,
-        }
+        return ApiResponse(202 if later else 200, document, request_id, acted=True)
 
 
 def _unpayable(request: ApiRequest) -> ApiResponse | None:

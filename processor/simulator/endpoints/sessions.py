@@ -17,6 +17,7 @@ from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
 from processor.simulator.statuses import SETTLED
 from processor.simulator.validation import NO_PERMISSION, SUSPENDED, create_error, delete_error, delete_many_error, list_error
+from processor.simulator.workflows import Workflows
 
 _DAY_S = 86_400.0
 _SANDBOX_CREATES_MAX = 500  # in any 24 hours
@@ -25,12 +26,12 @@ _SANDBOX_CREATES_MAX = 500  # in any 24 hours
 class SessionEndpoints:
     """The routes of sessions."""
 
-    def __init__(self, sessions: Sessions, ledger: Ledger, config: Config) -> None:
+    def __init__(self, sessions: Sessions, workflows: Workflows, ledger: Ledger, config: Config) -> None:
         self._sessions = sessions
+        self._workflows = workflows
         self._ledger = ledger
         self._config = config
         self._sandbox_creates: dict[str, deque[float]] = {}
-        self.workflows = config.workflows
 
     def handlers(self) -> dict[str, EndpointHandler]:
         """Handlers by route name."""
@@ -49,7 +50,7 @@ class SessionEndpoints:
             return rejection
         if caller.organization.suspended:
             return ApiResponse(403, SUSPENDED)
-        error = create_error(request.body, caller, self._sessions.blocked_users, self.workflows)
+        error = create_error(request.body, caller, self._sessions.blocked_users, self._workflows)
         if error is not None:
             return ApiResponse(400, error)
         if request.body["workflow_id"] in caller.forbidden_workflows:

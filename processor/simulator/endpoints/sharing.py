@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from processor.simulator.applications import ApplicationDirectory
@@ -12,17 +11,16 @@ from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
 from processor.simulator.tokens import sign, verified_claims
 from processor.simulator.validation import REQUIRED, is_uuid
+from processor.simulator.workflows import Workflows
 
 _FINISHED = frozenset({"Approved", "Declined", "In Review"})
 _TTL_S, _TTL_S_MIN, _TTL_S_MAX = 3600, 60, 86_400
 
 
 class SharingEndpoints:
-    """The routes of sharing and importing. ``workflows`` returns the known workflow ids; None: every UUID."""
+    """The routes of sharing and importing."""
 
-    def __init__(
-        self, sessions: Sessions, directory: ApplicationDirectory, secret: str, workflows: Callable[[], frozenset[str] | None]
-    ) -> None:
+    def __init__(self, sessions: Sessions, directory: ApplicationDirectory, secret: str, workflows: Workflows) -> None:
         self._sessions = sessions
         self._directory = directory
         self._secret = secret
@@ -72,8 +70,7 @@ class SharingEndpoints:
         original = self._original(body["share_token"], request.now)
         if original is None:
             return ApiResponse(400, {"share_token": ["Original session does not exist."]})
-        known = self._workflows()
-        if not is_uuid(body["workflow_id"]) or (known is not None and body["workflow_id"] not in known):
+        if not is_uuid(body["workflow_id"]) or not self._workflows.may_use(body["workflow_id"], caller):
             return ApiResponse(404, {"detail": "Workflow does not exist for this application."})
         pair = (original.session_id, caller.uuid)
         if pair in self._imported:
