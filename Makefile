@@ -30,7 +30,7 @@ help:
 	@echo "make test-fast     all that needs no Kafka and no browser; about a minute"
 	@echo "make check  lint, types, deployment files (each alone: make lint, make types, make deploy-check)"
 	@echo "make fix    what the linter and the formatter can repair by themselves"
-	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing|tracing|judging|unpacking|poison)"
+	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing|tracing|judging|unpacking|poison|followers)"
 	@echo "make docs   write the generated pages again"
 	@echo "make lock   write the lock files again"
 	@echo "make image  build the image with docker, podman or buildah (IMAGE=name:tag, IMAGE_ARGS=\"--build-arg ...\")"
