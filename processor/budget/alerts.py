@@ -9,6 +9,8 @@ from processor.budget.circuit_breaker import ACCOUNT
 from processor.budget.state import BudgetState
 from processor.contract.codes import ErrorCode
 
+_MEMORY_WHOLE_S = 600.0  # without a call forgotten before its time
+
 
 @dataclass(frozen=True, slots=True)
 class AlertEvent:
@@ -26,10 +28,11 @@ class AlertTracker:
         self._limits: dict[str, int] = {}
         self._open: set[str] = set()
         self._windows: set[tuple[str, str]] = set()
+        self._is_memory_full = False
 
     def changes(self, state: BudgetState, now: float) -> list[AlertEvent]:
         """What has changed since the last look."""
-        found = [*self._of_limits(state), *self._of_breakers(state)]
+        found = [*self._of_limits(state), *self._of_breakers(state), *self._of_memory(state, now)]
         for alive in state.replicas_alive(now).values():
             for scope, window_s in alive.windows_s.items():
                 ours = state.rules.limits.get(scope)
@@ -54,6 +57,19 @@ class AlertTracker:
                 hint = "another replica obeys a lower limit, or somebody else uses the API key (see `processor budget`)"
                 found.append(AlertEvent("error", "limit_lowered", fields | {"hint": hint}))
         return found
+
+    def _of_memory(self, state: BudgetState, now: float) -> list[AlertEvent]:
+        """Said once, until calls are remembered for as long as they should be."""
+        memory = state.journal.memory
+        is_full = now - memory.cut_at <= _MEMORY_WHOLE_S
+        if is_full == self._is_memory_full:
+            return []
+        self._is_memory_full = is_full
+        fields = {"calls": len(memory), "reach_s": round(memory.reach_s(now)), "memory_s": state.rules.memory_s}
+        if not is_full:
+            return [AlertEvent("info", "call_memory_whole", fields)]
+        hint = "copies of older requests are not recognised: raise VP_BUDGET__MEMORY_CALLS, or lower VP_BUDGET__MEMORY_S"
+        return [AlertEvent("warning", "call_memory_full", fields | {"hint": hint})]
 
     def _of_breakers(self, state: BudgetState) -> list[AlertEvent]:
         found = []

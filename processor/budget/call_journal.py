@@ -7,54 +7,17 @@ The order of the log decides who was first; no two replicas can both think it wa
 
 from __future__ import annotations
 
-import itertools
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass
 
+from processor.budget.call_index import IN_DOUBT, CallIndex, CallState, JournaledCall
+from processor.budget.call_memory import CallMemory
 from processor.budget.finished_records import FinishedRecords, has_moved_on
 from processor.budget.log_records import Asked, Ended
 from processor.budget.permits import CallIdentity, Conflict, Duplicate, InDoubt
 
-
-class CallState(Enum):
-    """What is known of a call."""
-
-    ASKED = "asked"  # announced, and not begun: not made
-    OPEN = "open"  # perhaps made, not answered
-    ACTED = "acted"  # answered, and it may have done something
-    VOID = "void"  # answered, without effect
-    NEVER = "never"  # not made: withdrawn, as the ask of a duplicate is by its holder
-
-
 CLAIMS_MAX = 20_000  # rejected requests; a flood of them must not fill the memory
-_IN_DOUBT = frozenset({CallState.OPEN, CallState.ACTED})
-_UNENDED = frozenset({CallState.ASKED, CallState.OPEN})
-
-
-@dataclass(slots=True)
-class JournaledCall:
-    """One ask for a request's own call."""
-
-    identity: CallIdentity
-    offset: int
-    at: float  # when it was received, own clock
-    stamp_ms: int  # the broker's time, epoch ms
-    promise_s: float  # the call is over within this time
-    state: CallState = CallState.OPEN
-    # Position of the record that this one repeats, by our memory. Its holder's may end a moment earlier: then it calls.
-    copy_of: str = ""
-
-    @classmethod
-    def asked(cls, asked: Asked, identity: CallIdentity, offset: int, at: float, stamp_ms: int) -> JournaledCall:
-        """Of an ask that was read."""
-        return cls(identity, offset, at, stamp_ms, asked.promise_s, CallState.ASKED if asked.announced else CallState.OPEN)
-
-    @property
-    def over_ms(self) -> int:
-        """From then on it is done or never will be, epoch ms."""
-        return self.stamp_ms + (int(self.promise_s * 1000) if self.state is CallState.OPEN else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,72 +45,6 @@ CLEAR = PriorCalls()
 def _is_copy(identity: CallIdentity, owner: JournaledCall) -> bool:
     """Whether a record repeats the owner's; a redrive is a new round, whoever asked before."""
     return owner.identity.first != identity.first and identity.replay == 0
-
-
-class CallIndex:
-    """Calls by request, with or without an end to memory."""
-
-    def __init__(self) -> None:
-        self._by_id: dict[str, JournaledCall] = {}
-        self._by_request: dict[str, list[JournaledCall]] = {}  # in log order
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def add(self, ask_id: str, call: JournaledCall) -> bool:
-        """Note an ask. One that is known already is left as it is, and the answer is False."""
-        if ask_id in self._by_id:
-            return False
-        self._by_id[ask_id] = call
-        self._by_request.setdefault(call.identity.request, []).append(call)
-        return True
-
-    def begin(self, ask_id: str, offset: int) -> bool:
-        """Note that an announced call begins; False if it must not, because somebody else asked for the request before this record.
-
-        Whoever asked in between has seen an ask without a beginning, and takes it for one that was never made.
-        """
-        call = self._by_id.get(ask_id)
-        if call is None or call.state is not CallState.ASKED:
-            return call is not None and call.state is CallState.OPEN
-        round_of = (call.identity.first, call.identity.replay)
-        later = (c for c in self.of(call.identity.request) if call.offset < c.offset < offset and c.state is not CallState.NEVER)
-        overtaken = any((c.identity.first, c.identity.replay) == round_of for c in later)
-        call.state = CallState.NEVER if overtaken else CallState.OPEN
-        return not overtaken
-
-    def end(self, ended: Ended) -> bool:
-        """Note an end; whether the ask was known and had none."""
-        call = self._by_id.get(ended.id)
-        if call is None or call.state not in _UNENDED:
-            return False
-        if ended.used:
-            call.copy_of = ""  # to its holder it was none
-            call.state = CallState.ACTED if ended.acted else CallState.VOID
-        else:
-            call.state = CallState.NEVER
-        return True
-
-    def drop(self, ask_id: str) -> JournaledCall:
-        """Forget an ask, and return it."""
-        call = self._by_id.pop(ask_id)
-        siblings = self._by_request[call.identity.request]
-        siblings.remove(call)
-        if not siblings:
-            del self._by_request[call.identity.request]
-        return call
-
-    def of(self, request: str) -> Iterable[JournaledCall]:
-        """All asks for a request."""
-        return self._by_request.get(request, ())
-
-    def calls(self) -> Iterable[JournaledCall]:
-        """All asks, in log order."""
-        return self._by_id.values()
-
-    def since(self, offset: int) -> list[tuple[str, JournaledCall]]:
-        """The asks from an offset on, with their ids, the last first."""
-        return list(itertools.takewhile(lambda item: item[1].offset >= offset, reversed(self._by_id.items())))
 
 
 class ReplayedCalls:
@@ -189,7 +86,7 @@ class ReplayedCalls:
         """Offsets of unfinished records: those whose outcome is published all the same, and others that were called, or perhaps."""
         calls = list(self.index.calls())
         finished = frozenset(c.identity.offset for c in calls if is_finished(c.identity, c))
-        return finished, frozenset(c.identity.offset for c in calls if c.state in _IN_DOUBT) - finished
+        return finished, frozenset(c.identity.offset for c in calls if c.state in IN_DOUBT) - finished
 
     def first_calls(self) -> dict[int, int]:
         """For each unfinished record, by its offset, where in the log it was first asked for."""
@@ -205,12 +102,11 @@ class ReplayedCalls:
 
 
 class CallJournal:
-    """The calls of the last ``memory_s`` seconds, and what restored lanes recall from before."""
+    """The calls of the last ``memory_s`` seconds, the newest ``calls_max`` of them, and what restored lanes recall from before."""
 
-    def __init__(self, memory_s: float) -> None:
+    def __init__(self, memory_s: float, calls_max: int) -> None:
         self._memory_s = memory_s
-        self._index = CallIndex()
-        self._order: deque[tuple[float, str]] = deque()
+        self.memory = CallMemory(memory_s, calls_max)
         self._claims: OrderedDict[str, JournaledCall] = OrderedDict()  # the first of each request, oldest first
         self.finished = FinishedRecords()
         self.floor = 0  # asks from this offset on are remembered
@@ -219,16 +115,20 @@ class CallJournal:
         self.replaying: set[str] = set()  # lanes whose older records are being read
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.memory)
 
     def asked(self, asked: Asked, call: JournaledCall) -> None:
         """An ask for a request's own call was read."""
         self._expire(call.at)
-        owner = self._owner(call.identity, self._calls(call.identity, call.offset))
-        if owner is not None and _is_copy(call.identity, owner):
-            call.copy_of = owner.copy_of or owner.identity.first
-        if self._index.add(asked.id, call):
-            self._order.append((call.at, asked.id))
+        calls = self._calls(call.identity, call.offset)
+        if calls:
+            if self.memory.get(asked.id) is not None:
+                return  # appended twice: the first one counts
+            owner = self._owner(call.identity, calls)
+            if owner is not None and _is_copy(call.identity, owner):
+                call.copy_of = owner.copy_of or owner.identity.first
+        self.memory.append(asked.id, call)
+        self.floor = max(self.floor, self.memory.floor)
 
     def claimed(self, identity: CallIdentity, offset: int, at: float, stamp_ms: int) -> None:
         """A claim was read: a request that never calls. The first one counts, and only if nobody has asked for the request before."""
@@ -244,19 +144,19 @@ class CallJournal:
         """A beginning was read; whether the call may be made."""
         for replayed in self.replayed_calls.values():
             replayed.begun(ask_id, offset, replaying=replayed.lane in self.replaying)
-        return self._index.begin(ask_id, offset)
+        return self.memory.begin(ask_id, offset)
 
     def ended(self, ended: Ended) -> None:
         """An end was read."""
-        self._index.end(ended)
+        self.memory.end(ended)
         for replayed in self.replayed_calls.values():
             replayed.ended(ended, replaying=replayed.lane in self.replaying)
 
     def replay(self, lane: str, since_offset: int, unfinished: Callable[[int], bool]) -> ReplayedCalls:
         """Begin what a restored lane keeps, with what is remembered; older records are to be fed to it."""
         found = self.replayed_calls[lane] = ReplayedCalls(lane, since_offset, unfinished)
-        for asked, call in self._index.since(since_offset):
-            found.add(asked, replace(call))
+        for asked, call in self.memory.of_lane(lane, since_offset, unfinished):
+            found.add(asked, call)
         return found
 
     def prior_calls(self, identity: CallIdentity, before_offset: int) -> PriorCalls:
@@ -268,18 +168,19 @@ class CallJournal:
             return PriorCalls(duplicate=same, conflict=not same)
         if any(self.is_finished(identity, c) for c in calls):
             return PriorCalls(duplicate=True)  # of itself: the group's offsets were lost
-        doubtful = [c for c in calls if c.state in _IN_DOUBT and (c.identity.first, c.identity.replay) == (identity.first, identity.replay)]
+        doubtful = [c for c in calls if c.state in IN_DOUBT and (c.identity.first, c.identity.replay) == (identity.first, identity.replay)]
         if not doubtful:
             return CLEAR
         return PriorCalls(doubt_ms=min(c.stamp_ms for c in doubtful), over_ms=max(c.over_ms for c in doubtful))
 
     def _calls(self, identity: CallIdentity, before_offset: int) -> list[JournaledCall]:
         """What is known of a request, before an offset."""
-        replayed = self.replayed_calls.get(identity.lane)
-        calls = [c for c in self._index.of(identity.request) if c.offset < before_offset]
-        if (claim := self._claims.get(identity.request)) is not None and claim.offset < before_offset:
+        calls = self.memory.of(identity.request)
+        if (claim := self._claims.get(identity.request)) is not None:
             calls.append(claim)
-        return calls + [c for c in (replayed.index.of(identity.request) if replayed else ()) if c.offset < before_offset]
+        if (replayed := self.replayed_calls.get(identity.lane)) is not None:
+            calls += replayed.index.of(identity.request)
+        return [c for c in calls if c.offset < before_offset] if calls else calls
 
     @staticmethod
     def _owner(identity: CallIdentity, calls: Iterable[JournaledCall]) -> JournaledCall | None:
@@ -300,7 +201,7 @@ class CallJournal:
             replayed.outlive_log()
 
     def _expire(self, now: float) -> None:
-        while self._order and now - self._order[0][0] > self._memory_s:
-            self.floor = max(self.floor, self._index.drop(self._order.popleft()[1]).offset + 1)
+        self.memory.expire(now)
+        self.floor = max(self.floor, self.memory.floor)
         while self._claims and now - next(iter(self._claims.values())).at > self._memory_s:
             self._claims.popitem(last=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from processor.budget.call_journal import CallJournal, JournaledCall, ReplayedCalls
+from processor.budget.call_index import JournaledCall
+from processor.budget.call_journal import CallJournal, ReplayedCalls
 from processor.budget.log import BudgetLog
 from processor.budget.log_records import Asked, Begun, Ended, LaneDone, decode
 

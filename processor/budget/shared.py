@@ -43,7 +43,7 @@ class SharedBudget:
     under which assumptions: docs/pacing.md and docs/guarantees.md. Nothing starts before the log is read to its end (``is_joined``)
     nor while it cannot be read; ``acquire`` waits meanwhile. Errors of the log are logged and survived, in ``run``.
 
-    To be made inside a running loop, and to be used in it only. Memory grows with the calls of ``rules.memory_s`` seconds.
+    To be made inside a running loop, and to be used in it only. Memory is bounded by ``rules.memory_s`` and ``memory_calls``.
 
     Args:
         budget_log: the log that all processes of the API key share; it is opened by ``run`` and closed by ``close``.

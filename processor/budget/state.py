@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from processor.budget.call_journal import CallJournal, JournaledCall
+from processor.budget.call_index import JournaledCall
+from processor.budget.call_journal import CallJournal
 from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker, account_rules, endpoint_rules
 from processor.budget.limit_audit import LimitAudit
 from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, Failed, LaneDone, LogRecord, Paused
@@ -39,6 +40,7 @@ class Rules:
     breaker_hold_s: float
     account_probe_s: float
     refused_requests: int = 5
+    memory_calls: int = 1_000_000
 
     @property
     def counts(self) -> dict[str, int]:
@@ -82,7 +84,7 @@ class BudgetState:
         self.rules = rules
         self.windows = {scope: Window(limit, window_s, rules.slack_s, spread) for scope, (limit, window_s) in rules.limits.items()}
         self.breakers: dict[str, CircuitBreaker] = {ACCOUNT: CircuitBreaker(account_rules(rules.refused_requests, rules.account_probe_s))}
-        self.journal = CallJournal(rules.memory_s)
+        self.journal = CallJournal(rules.memory_s, rules.memory_calls)
         self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
         self.log_name = ""  # the first one that somebody gave who joined this very log

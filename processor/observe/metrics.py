@@ -119,6 +119,7 @@ BUDGET_MALFORMED = _counter(
 )
 BUDGET_BLOCKED = _gauge("budget_blocked_seconds", "until calls may start after the budget log was lost", unit="seconds")
 BUDGET_JOINED = _gauge("budget_joined", "1 once the budget log is read to its end", unit="bool")
+CALLS_REMEMBERED = _gauge("budget_calls_remembered", "calls that this replica remembers; VP_BUDGET__MEMORY_CALLS at most", unit="calls")
 BUDGET_SILENCE = _gauge("budget_silence_seconds", "since the budget log was last heard; each replica writes every 10 s", unit="seconds")
 REPLICAS = _gauge("replicas", "replicas heard in the budget log in the last 45 s", unit="replicas")
 PERMITS_WAITING = _gauge("permits_waiting", "requests of this process that wait for a permit", "scope", unit="requests")

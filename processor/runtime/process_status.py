@@ -157,4 +157,5 @@ def _set_budget(budget: SharedBudget, view: BudgetView) -> None:
     metrics.BUDGET_BLOCKED.set(view.blocked_for_s)
     metrics.BUDGET_JOINED.set(budget.is_joined)
     metrics.BUDGET_SILENCE.set(budget.silence_s)
+    metrics.CALLS_REMEMBERED.set(len(budget.state.journal))
     metrics.REPLICAS.set(len(view.replicas))

@@ -68,6 +68,12 @@ class BudgetSettings(Group):
     memory_s: Seconds = Field(
         3600.0, description="a second record with a request_id is recognised for so long after the first one's last call"
     )
+    memory_calls: int = Field(
+        1_000_000,
+        ge=1000,
+        le=10_000_000,
+        description="calls that a replica remembers, about 150 bytes each; of more in memory_s the oldest are forgotten (call_memory_full)",
+    )
     queue_max: int = Field(
         100,
         ge=1,

@@ -16,6 +16,7 @@ BOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 UNSHOWN = {
     "vp_connections_closed_total": "rare; an attack on a port, or an ingress with a longer keep-alive than ours",
     "vp_budget_window_seconds": "a constant",
+    "vp_budget_calls_remembered": "its bound is told by the log event call_memory_full",
     "vp_budget_live_weight": "the pacer's own view; use and limit are shown",
     "vp_lag_records": "of each partition; `processor lag`",
     "vp_webhook_variants_total": "a detail of webhooks",

@@ -9,7 +9,8 @@ import pytest
 from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
-from processor.budget.call_journal import CLAIMS_MAX, CLEAR, CallJournal, JournaledCall, PriorCalls
+from processor.budget.call_index import JournaledCall
+from processor.budget.call_journal import CLAIMS_MAX, CLEAR, CallJournal, PriorCalls
 from processor.budget.finished_records import FinishedRecords
 from processor.budget.log_records import Asked, Ended, LaneDone, decode, encode
 from processor.budget.permits import CallIdentity
@@ -22,7 +23,7 @@ MARK = CallIdentity("request", "content", "first", "t[0]", 5)
 
 class Scene:
     def __init__(self) -> None:
-        self.journal, self.offset = CallJournal(3600.0), -1
+        self.journal, self.offset = CallJournal(3600.0, 1000), -1
 
     def ask(self, name: str, identity: CallIdentity = MARK, at: float = 0.0, *, announced: bool = False) -> int:
         self.offset += 1
@@ -207,7 +208,7 @@ def test_what_a_restored_lane_recalls_outlives_the_memory() -> None:
 
 async def _recall(since: int, *, purge: bool = False, floor: int = 100) -> tuple[bool, dict[int, int], CallJournal, MemoryLog]:
     topic = MemoryTopic()
-    log, journal = MemoryLog(topic), CallJournal(3600.0)
+    log, journal = MemoryLog(topic), CallJournal(3600.0, 1000)
     for n in range(10):  # request n is asked for at 2 n; those of even numbers end
         identity = CallIdentity(f"r{n}", "c", f"f{n}", f"t[{n % 3}]", n)
         topic.put(encode(Asked(f"x{n}", ("a",), 90.0, "op", identity=identity)))
@@ -243,7 +244,7 @@ def test_a_hole_in_the_log_is_no_whole_memory() -> None:
             identity = CallIdentity(f"r{n}", "c", f"f{n}", "t[0]", n)
             topic.put(encode(Asked(f"x{n}", ("a",), 90.0, "op", identity=identity)))
         del topic.entries[4:6]
-        journal = CallJournal(3600.0)
+        journal = CallJournal(3600.0, 1000)
         journal.floor = 100
         return (await replay_lane(MemoryLog(topic), journal, "t[0]", since, topic.end, lambda _: True))[0]
 
@@ -258,7 +259,7 @@ def test_a_position_beyond_the_end_belongs_to_another_log() -> None:
 
 def test_an_end_that_comes_while_older_records_are_read_is_not_missed() -> None:
     async def play() -> PriorCalls:
-        topic, journal = MemoryTopic(), CallJournal(3600.0)
+        topic, journal = MemoryTopic(), CallJournal(3600.0, 1000)
         topic.put(encode(Asked("x", ("a",), 90.0, "op", identity=MARK)))
         journal.floor = 1
         task = asyncio.create_task(replay_lane(MemoryLog(topic), journal, "t[0]", 0, topic.end, lambda _: True))
@@ -369,7 +370,7 @@ def test_an_heir_that_was_withdrawn_does_not_overtake() -> None:
 @pytest.mark.parametrize("begun", [True, False])
 @pytest.mark.parametrize("early", [True, False], ids=["the follower is ahead", "the reader of the past is ahead"])
 def test_a_beginning_is_recalled_in_whatever_order_it_is_read(begun: bool, early: bool) -> None:
-    journal = CallJournal(1.0)
+    journal = CallJournal(1.0, 1000)
     journal.floor = 10
     replayed = journal.replay("t[0]", 0, lambda _: True)
     journal.replaying.add("t[0]")
