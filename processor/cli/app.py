@@ -15,6 +15,8 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("run", "run", "Process requests until SIGTERM or SIGINT."),
     ("webhooks", "webhooks", "Receive Didit's webhooks and publish them to the events topic (docs/webhooks.md)."),
     ("topics", "topics", "Create and check the topics."),
+    ("operations", "operations", "List what a request can ask for; or explain one operation."),
+    ("example", "operations", "Print a small valid request, as a line for `processor publish`, or as CSV."),
     ("publish", "publish", "Publish requests from a file."),
     ("results", "results", "Print results, one JSON object a line (read_committed); or find everything about one request."),
     ("batch", "batch", "Run a file of requests and write a file of results."),
@@ -27,6 +29,7 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("deadletters", "dead_letters", "Look at dead letters, redrive or discard them (docs/repair.md)."),
     ("settings", "settings", "Show the settings that are in effect, with where each comes from."),
     ("register", "register", "Make an account and an application at Didit, and get its API key."),
+    ("kafka", "local_kafka", "Run a Kafka of one broker on this machine until Ctrl-C."),
     ("simulate", "simulate", "Run the Didit simulator (docs/simulator.md)."),
     ("demo", "demo", "Show it: real Kafka, simulator with faults, three processors, one killed half-way."),
 ]

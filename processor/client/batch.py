@@ -256,6 +256,16 @@ def _csv_request(row: Mapping[str | None, Any]) -> dict[str, Any]:
     return request
 
 
+def csv_row(request: Mapping[str, Any]) -> dict[str, str]:
+    """A request as a row of CSV: text by column. What is no text stands as JSON, in a column whose name says so."""
+    values = {name: value for name, value in request.items() if name != "input"}
+    values |= {f"{_INPUT_COLUMN}{name}": value for name, value in request["input"].items()}
+    return {
+        name if isinstance(value, str) else f"{name}{_JSON_COLUMN}": value if isinstance(value, str) else dumps(value).decode()
+        for name, value in values.items()
+    }
+
+
 def _completed(request: dict[str, Any], operation: str | None) -> bytes:
     if operation is not None:
         request.setdefault("operation", operation)

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +33,7 @@ class LocalKafka:
 
     Args:
         brokers: 1; 2, of which the first alone is a controller (replication 2, min.insync 1); or 3 (replication 3, min.insync 2).
+        port: of the first broker; 0 takes a free one.
         chaos_port: port of a proxy that stands before broker 1; clients that bootstrap there are kept behind it.
         overrides: broker properties.
         format_options: for Kafka's storage tool, e.g. users.
@@ -46,13 +48,14 @@ class LocalKafka:
         self,
         brokers: int = 1,
         *,
+        port: int = 0,
         chaos_port: int | None = None,
         overrides: dict[str, str] | None = None,
         format_options: Sequence[str] = (),
         client_options: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._count, self._chaos_port, self._overrides = brokers, chaos_port, overrides or {}
+        self._count, self._port, self._chaos_port, self._overrides = brokers, port, chaos_port, overrides or {}
         self._format_options, self._client_options, self._environment = format_options, dict(client_options or {}), dict(environment or {})
         self._external = os.environ.get("KAFKA_BOOTSTRAP")
         self._brokers: list[Broker] = []
@@ -128,6 +131,8 @@ class LocalKafka:
         ports = [
             Ports(free[3 * i], free[3 * i + 1], free[3 * i + 2] if self._chaos_port else None, self._chaos_port) for i in range(self._count)
         ]
+        if self._port:
+            ports[0] = replace(ports[0], client=_taken_if_free(self._port))
         controllers = ports[: self._count - 1 + self._count % 2]  # of an even number, one more may not fail than of the odd one below
         voters = ",".join(f"{i + 1}@127.0.0.1:{p.controller}" for i, p in enumerate(controllers))
         made = []
@@ -177,6 +182,16 @@ def _in_thread(bootstrap: str, options: Mapping[str, Any]) -> set[int]:
     thread.start()
     thread.join(10.0)
     return set(found)
+
+
+def _taken_if_free(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as exc:
+            raise LocalKafkaError(f"port {port} is taken ({exc.strerror}); name another one, or 0 for a free one") from None
+    return port
 
 
 def _free_ports(count: int) -> list[int]:
