@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextvars import ContextVar
 from functools import partial
 from types import FunctionType, MethodType
@@ -80,19 +80,22 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         return self._answers.corrected(request, response) if isinstance(response, Response) and response.API_KEY == _FETCH else response
 
     _known_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=AskingRequest)  # noqa: SLF001 - what is replaced
+    _brokers_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=lambda _: AskingRequest([]))  # noqa: SLF001 - what is replaced
     _bootstrap_after = float("-inf")  # monotonic s
 
-    async def _metadata_update(self, cluster_metadata: ClusterMetadata, topics: Iterable[str]) -> bool:
-        if await self._known_update(cluster_metadata, topics):
+    async def _metadata_update(self, cluster_metadata: ClusterMetadata, topics: Collection[str] | None) -> bool:
+        # a client that has named no topic yet has use for none: aiokafka would ask for all of the cluster, and keep them
+        update = self._known_update if topics is None or topics else self._brokers_update
+        if await update(cluster_metadata, topics):
             return True
-        return await self._bootstrap_again(topics) and await self._known_update(cluster_metadata, topics)
+        return await self._bootstrap_again(topics) and await update(cluster_metadata, topics)
 
-    async def _bootstrap_again(self, topics: Iterable[str]) -> bool:
+    async def _bootstrap_again(self, topics: Collection[str] | None) -> bool:
         """None of the brokers that are known answers: ask the bootstrap servers where the brokers are now. At most once a second."""
         if time.monotonic() < self._bootstrap_after:
             return False
         self._bootstrap_after = time.monotonic() + _BOOTSTRAP_EVERY_S
-        asked = list(topics) or None  # all at once: metadata without topics would be taken for topics that are gone
+        asked = None if topics is None else list(topics)  # at once: metadata without them would be taken for topics that are gone
         bootstrap = with_names(
             AIOKafkaClient.bootstrap, MetadataRequest=lambda _: AskingRequest(asked), create_conn=_create_conn, log=_QUIET
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -95,6 +96,41 @@ async def test_every_client_of_ours_asks_without_making_topics() -> None:
             assert request._allow_auto_topic_creation is False, client  # noqa: SLF001 - what goes over the wire
     finally:
         await asyncio.gather(*(client.close() if hasattr(client, "close") else client.stop() for client in made))
+
+
+@dataclass(frozen=True)
+class _Broker:
+    nodeId: int = 1  # noqa: N815 - aiokafka's name
+
+
+@dataclass
+class _Connection:
+    """Keeps what is asked, and knows no broker."""
+
+    asked: list[Any] = field(default_factory=list)
+    brokers: tuple[()] = ()
+
+    async def send(self, request: Any) -> _Connection:
+        self.asked.append(request._topics)  # noqa: SLF001 - what goes over the wire
+        return self
+
+
+async def test_a_client_without_topics_does_not_ask_for_those_of_the_whole_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = clients.build_lane_producer(load_settings(kafka={"bootstrap": "127.0.0.1:1"}), TopicPartition("t", 0))
+    client, connection = producer.client, _Connection()
+    monkeypatch.setattr(client.cluster, "brokers", lambda: {_Broker()})
+
+    async def connect(_: int) -> _Connection:
+        return connection
+
+    monkeypatch.setattr(client, "_get_conn", connect)
+    monkeypatch.setattr(client, "_bootstrap_after", float("inf"))
+    try:
+        for topics in (set(), {"t.results"}, None):
+            await client._metadata_update(client.cluster, topics)  # noqa: SLF001 - what its own tasks call
+        assert connection.asked == [[], ["t.results"], None], "none, one, and all for those who name no set"
+    finally:
+        await producer.stop()
 
 
 async def test_a_client_that_finds_nobody_says_why() -> None:
