@@ -13,7 +13,13 @@ class LaneSettings(Group):
     work_max: int = Field(200, ge=1, le=10_000, description="requests of one partition that wait for a permit or call")
     ahead_max: int = Field(20_000, ge=1, le=24_000, description="offsets read beyond the oldest unfinished one")
     ahead_bytes_max: int = Field(8 * 1024 * 1024, ge=65_536, description="bytes of undue records that one partition may hold in memory")
-    publish_pause_s: float = Field(0.05, ge=0, le=5, description="least time between two transactions of one partition")
+    publish_pause_s: float = Field(
+        0.05,
+        ge=0,
+        le=5,
+        description="a partition gathers results for so long between two transactions while a process publishes 1000 a second or more; "
+        "less while there are fewer, and not at all up to 200",
+    )
     publish_max: int = Field(500, ge=1, le=5000, description="requests completed in one transaction")
     output_bytes_max: int = Field(
         2_000_000, ge=100_000, description="largest record we publish; at most max.message.bytes of our output topics"

@@ -27,6 +27,7 @@ from processor.stream.handler import CallHistory, Handler
 from processor.stream.lane import Lane
 from processor.stream.partitions import lane_name
 from processor.stream.ports import KAFKA_PORTS, MemberPorts, OutcomeWriter
+from processor.stream.publish_pace import PublishPace
 from processor.stream.publisher import publish
 from processor.stream.recovery import OffsetAt, explain_missing, restore_lane
 from processor.stream.start_offset import MissingOffsetsError, Start
@@ -77,7 +78,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self._error: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
-        self._turns = LoopTurns(ports.monotonic)
+        self._turns, self._pace = LoopTurns(ports.monotonic), PublishPace(self._lanes.publish_pause_s)
         self._consumer = ports.consumer(settings)
 
     async def run(self) -> None:
@@ -209,7 +210,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.RECOVERIES.inc()
         metrics.RECOVERY_TIME.observe(self._ports.monotonic() - began)
         self._room.set()
-        await publish(lane, owned.writer, self._lanes, start.offset, self._note_published)
+        await publish(lane, owned.writer, self._lanes.publish_max, self._pace, start.offset, self._note_published)
 
     async def _find_start(self, owned: _Owned) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
         """Where to begin. Waits while no broker leads the partition, and the others work; None if it was given back meanwhile."""

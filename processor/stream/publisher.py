@@ -6,23 +6,26 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from processor.settings import LaneSettings
 from processor.stream.counters import count_published, count_unpublished
 from processor.stream.lane import Lane
 from processor.stream.ports import OutcomeWriter
+from processor.stream.publish_pace import PublishPace
 
 # An idle lane commits now and then: the broker forgets a transactional id that is idle for a week, and the position of the
 # journal that a new owner has to read back to must not fall behind what every replica remembers anyway.
 _RENEW_S = 20 * 60.0
 
 
-async def publish(lane: Lane, writer: OutcomeWriter, settings: LaneSettings, saved_floor: int, on_published: Callable[[int], None]) -> None:
+async def publish(
+    lane: Lane, writer: OutcomeWriter, count_max: int, pace: PublishPace, saved_floor: int, on_published: Callable[[int], None]
+) -> None:
     """Run until ``lane.closing`` and nothing is left to publish.
 
     Args:
         lane: where outcomes come from.
         writer: the lane's own transactional producer, started.
-        settings: batch size and pauses.
+        count_max: records completed in one transaction.
+        pace: of all lanes of the process.
         saved_floor: the offset that is committed already.
         on_published: told how many records each transaction completed.
 
@@ -33,7 +36,7 @@ async def publish(lane: Lane, writer: OutcomeWriter, settings: LaneSettings, sav
         renew = not await _woken(lane.wake)
         lane.wake.clear()
         while True:
-            batch = lane.take_finished(settings.publish_max)
+            batch = lane.take_finished(count_max)
             records = [record for record, _ in batch]
             floor, metadata = lane.view(records)
             if not batch and floor <= saved_floor and not renew:
@@ -45,11 +48,13 @@ async def publish(lane: Lane, writer: OutcomeWriter, settings: LaneSettings, sav
                 count_unpublished()
                 raise
             lane.published(records, floor, metadata)
-            count_published(lane.partition.topic, batch, time.monotonic() - began)
+            done = time.monotonic()
+            count_published(lane.partition.topic, batch, done - began)
             saved_floor, renew = floor, False
             on_published(len(records))
+            pause_s = pace.published(len(records), done)
             if not lane.closing:
-                await asyncio.sleep(settings.publish_pause_s)
+                await asyncio.sleep(pause_s)
         if lane.closing:
             return
 

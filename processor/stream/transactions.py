@@ -121,9 +121,11 @@ async def _commit(
             sent.append(await producer.send(names.of(o), o.value, o.key, headers=list(o.headers)))  # noqa: PERF401 - those before an error count
         for value in repairs:
             sent.append(await producer.send(names.repairs, value))  # noqa: PERF401 - as above
+        await asyncio.gather(*sent)  # commit_transaction() would hide a failed send
+        # Not before: a broker that is just adding the group to the transaction refuses the records of it with NOT_ENOUGH_REPLICAS
+        # (KIP-890 verifies each batch, and may not say CONCURRENT_TRANSACTIONS to this version of the request), to be sent again.
         if offsets is not None:
             await producer.send_offsets_to_transaction(offsets, group)
-        await asyncio.gather(*sent)  # commit_transaction() would hide a failed send
         await producer.commit_transaction()
     except BaseException:
         for future in sent:

@@ -95,6 +95,7 @@ PURE = [
     "budget/windows.py",
     "retry",
     "stream/offsets.py",
+    "stream/publish_pace.py",
     "stream/start_offset.py",
     "stream/topics.py",
     "engine/outputs.py",
