@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from aiolimiter import AsyncLimiter
-
 from processor.budget.fair_queue import FairQueue
+from processor.budget.pacing import ScopePacer
 from processor.budget.permits import Ask, CallClass, Parked
 from processor.contract.codes import ErrorCode
 
@@ -33,7 +32,7 @@ Waiter = asyncio.Future[Turn | Parked | None]  # what ends a wait; None: the bud
 class EndpointQueue:
     """A queue in front of an endpoint."""
 
-    def __init__(self, endpoint: str, scopes: tuple[str, ...], pacers: Sequence[AsyncLimiter], rate_per_s: float, asks_max: int) -> None:
+    def __init__(self, endpoint: str, scopes: tuple[str, ...], pacers: Sequence[ScopePacer], rate_per_s: float, asks_max: int) -> None:
         self.endpoint, self.scopes, self.pacers = endpoint, scopes, pacers
         self.waiters: FairQueue[Waiter] = FairQueue()
         self.changed = asyncio.Event()  # something that a dispatcher may wait for has happened
@@ -134,7 +133,7 @@ class EndpointQueue:
             self._away = max(0, self._away - 1)
 
 
-def endpoint_queue(ask: Ask, limits: Limits, pacers: Mapping[str, AsyncLimiter], asks_max: int) -> EndpointQueue:
+def endpoint_queue(ask: Ask, limits: Limits, pacers: Mapping[str, ScopePacer], asks_max: int) -> EndpointQueue:
     """The queue of an ask's endpoint."""
     rates = {scope: limits[scope][0] / limits[scope][1] for scope in ask.scopes}
     # the slowest scope first, so that a place in a quick one is not used up by waiting for the slow one

@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
-from aiolimiter import AsyncLimiter
 
 from processor.budget.alerts import AlertTracker
 from processor.budget.claims import Claims
@@ -22,6 +21,7 @@ from processor.budget.log import BudgetLog
 from processor.budget.log_reader import LogReader
 from processor.budget.log_records import Alive, Asked, Begun, Claimed, LogRecord, Paused
 from processor.budget.log_writer import LogWriter
+from processor.budget.pacing import build_pacers
 from processor.budget.permits import Acquired, Ask, BudgetClosedError, CallIdentity, Conflict, Duplicate, Ending, InDoubt, Parked, Permit
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.reservations import Reservations
@@ -31,7 +31,6 @@ from processor.clock import boot_clock
 log = structlog.get_logger(__name__)
 
 _CLOSE_S = _DISPATCH_S = 1.0
-_PACER_BURST = 2  # with 1, all time by which a timer is late is lost
 _START_S_MAX = 1.0  # the loop's clock stands still while the machine sleeps: look again, whatever it says
 _NAMING_S = 20.0
 
@@ -78,7 +77,7 @@ class SharedBudget:
         self._reservations = Reservations(rules, self._writer, replica_limits.calls_max, clock)
         self._claims = Claims(self._writer)
         self._alerts = AlertTracker()
-        self._pacers = {s: AsyncLimiter(_PACER_BURST, _PACER_BURST * window_s / limit) for s, (limit, window_s) in rules.limits.items()}
+        self._pacers = build_pacers(rules.limits, lambda scope: self.state.windows[scope].may_burst(1, self._clock()))
         self._queues: dict[str, EndpointQueue] = {}
         self._reading = False  # the past is read
         self._joined = asyncio.Event()  # and the log has a name

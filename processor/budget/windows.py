@@ -21,6 +21,7 @@ _THROTTLES = 3  # so many 429s ...
 _THROTTLED_WITHIN_S = 600.0  # ... in this time mean that somebody else uses the key
 _LOWERED_PART = 0.9
 _RAISED_PART = 0.01  # of the configured limit, for each quiet window
+_BURST_PART = 0.5  # of the limit may be live before asks are spread over the window; more would leave holes of half a window behind it
 _SPREAD_PART = 0.2
 _SPREAD_MAX_S = 2.0
 
@@ -59,6 +60,7 @@ class Window:
         self._keep_s, self._spread = window_s + slack_s, spread
         self._expiry: list[tuple[float, str]] = []
         self._pace = self._resume = float("-inf")
+        self._burst, self._burst_over = 0, float("-inf")  # weight that left ahead of the pace, and until when it is made up for
         self._throttled: deque[float] = deque(maxlen=_THROTTLES)
         self._lowered: int | None = None
         self._quiet_from = float("-inf")
@@ -76,9 +78,7 @@ class Window:
     def ask(self, ask_id: str, offset: int, weight: int, promise_s: float, at: float, *, mine: bool) -> None:
         """An ask was read."""
         self.expire(at)
-        # never further ahead than what is still open: a backlog read in one gulp must not push the pace away
-        earliest = max(at, min(self._pace, at + (self.open_weight + 1) * self.gap_s))
-        self._pace = earliest + weight * self.gap_s
+        earliest = self._paced(weight, at)
         hold = Hold(offset, weight, at + promise_s + self._keep_s, earliest=earliest, ahead=self.weight)
         self.live[ask_id] = hold
         heapq.heappush(self._expiry, (hold.until, ask_id))
@@ -88,6 +88,12 @@ class Window:
             self.own[ask_id] = hold
             if self.paused_until > at:
                 self._queue_for_resume(hold)
+
+    def may_burst(self, weight: int, now: float) -> bool:
+        """Whether so much may leave ahead of the pace: the window is half empty, and nobody else was seen to use the key of late."""
+        self.expire(now)
+        alone = self._lowered is None and now >= self.paused_until + self.window_s
+        return alone and self.weight + weight <= self.limit * _BURST_PART
 
     def end(self, ask_id: str, *, used: bool, at: float) -> int:
         """An end was read; the weight with which its call counts in this scope. Only the first one of an ask counts."""
@@ -158,6 +164,23 @@ class Window:
         if len(self._throttled) == _THROTTLES and at - self._throttled[0] <= _THROTTLED_WITHIN_S:
             self._lowered = max(1, int(self.limit * _LOWERED_PART))
             self._throttled.clear()
+
+    def _paced(self, weight: int, at: float) -> float:
+        """When an ask may start by the pace: spread over the window, but for a burst from an idle one.
+
+        A window that begins with a burst of b calls has limit - b left: they are spread over all of it, so that nobody meets a hole.
+        """
+        if at >= self._burst_over:
+            self._burst = 0
+        gap_s = self.window_s / max(self.limit - self._burst, self.limit * (1 - _BURST_PART))
+        # never further ahead than what is still open: a backlog read in one gulp must not push the pace away
+        earliest = max(at, min(self._pace, at + (self.open_weight + 1) * gap_s))
+        if earliest > at and self.may_burst(weight, at):
+            self._burst += weight
+            self._burst_over = at + self.window_s
+            return at
+        self._pace = earliest + weight * gap_s
+        return earliest
 
     def _queue_for_resume(self, hold: Hold) -> None:
         hold.earliest = max(hold.earliest, self._resume)

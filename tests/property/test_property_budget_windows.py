@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -83,6 +83,7 @@ class World:
     callers: int = 4
     latency_s: float | None = None
     rules: Callable[[Rules], Rules] = lambda rules: rules
+    bursts: Sequence[tuple[float, int, str, float]] = ()  # when, on which replica, of what, calls as a part of the limit
 
     def play(self) -> Server:
         return run_virtual(self._play())
@@ -112,10 +113,11 @@ class World:
 
     async def _replicas(self, topic: MemoryTopic, server: Server, draw: random.Random) -> None:
         async with asyncio.TaskGroup() as group:
-            for lives_s in self.lives_s:
-                group.create_task(self._replica(lives_s, topic, server, draw))
+            for number, lives_s in enumerate(self.lives_s):
+                group.create_task(self._replica(number, lives_s, topic, server, draw))
 
-    async def _replica(self, lives_s: list[float], topic: MemoryTopic, server: Server, draw: random.Random) -> None:
+    async def _replica(self, number: int, lives_s: list[float], topic: MemoryTopic, server: Server, draw: random.Random) -> None:
+        begun = asyncio.get_running_loop().time()
         for life_s in lives_s:
             log = MemoryLog(topic)
             log.lag_s = draw.choice((0.0, 0.01, 0.3)) if self.unkind else 0.0
@@ -124,6 +126,9 @@ class World:
             tasks = [asyncio.create_task(budget.run())]
             tasks += [asyncio.create_task(self.call(budget, server, draw, e)) for e in LINES for _ in range(self.callers)]
             tasks += [asyncio.create_task(self._disturb(budget, log, draw))] if self.unkind else []
+            for at, replica, endpoint, part in self.bursts:
+                if replica % len(self.lives_s) == number and (wait_s := begun + at - asyncio.get_running_loop().time()) >= 0:
+                    tasks.append(asyncio.create_task(self._burst(wait_s, endpoint, part, budget, server, draw)))
             await asyncio.sleep(life_s)
             if not self.unkind:  # a broker's clock that is stepped may raise a false alarm
                 assert not budget.state.overrun.counts, "the second opinion, from the log alone"
@@ -156,6 +161,18 @@ class World:
             await self._use(budget, permit, server, draw)
             if self.unkind and draw.random() < 0.02:
                 await asyncio.sleep(draw.uniform(0, 30))  # idle, then busy again
+
+    async def _burst(self, wait_s: float, endpoint: str, part: float, budget: SharedBudget, server: Server, draw: random.Random) -> None:
+        await asyncio.sleep(wait_s)
+
+        async def once() -> None:
+            permit = await budget.acquire(Ask(endpoint, LINES[endpoint], CallClass.NORMAL, 0))
+            if isinstance(permit, Permit):
+                await self._use(budget, permit, server, draw)
+
+        count = int(part * min(self.limits[s] for s in LINES[endpoint]))
+        await asyncio.gather(*(once() for _ in range(count)))
+        await asyncio.Event().wait()  # a life ends it, as it ends the others
 
     async def _use(self, budget: SharedBudget, permit: Permit, server: Server, draw: random.Random) -> None:
         ending = Ending(Fate.UNKNOWN)
@@ -196,6 +213,19 @@ def test_stalls_losses_cancellations_joins_and_kills(
 @given(limits=limits, seed=st.integers(0, 2**32), lives_s=st.lists(st.floats(0.1, 6), min_size=5, max_size=15))
 def test_a_crash_loop(limits: dict[str, int], seed: int, lives_s: list[float]) -> None:
     assert World(limits, seed, [lives_s, [60.0]]).over() == {}
+
+
+bursts = st.lists(
+    st.tuples(st.floats(0, 90), st.integers(0, 2), st.sampled_from(tuple(LINES)), st.floats(0.2, 1.5)), min_size=1, max_size=6
+)
+
+
+@settings(max_examples=full(12), deadline=None, derandomize=True)
+@given(limits=limits, seed=st.integers(0, 2**32), bursts=bursts, lives_s=lives, unkind=st.booleans())
+def test_bursts_out_of_idle_windows(
+    limits: dict[str, int], seed: int, bursts: list[tuple[float, int, str, float]], lives_s: list[list[float]], unkind: bool
+) -> None:
+    assert World(limits, seed, lives_s, unkind=unkind, callers=1, bursts=bursts).over() == {}
 
 
 @pytest.mark.parametrize(

@@ -852,3 +852,49 @@ def test_how_many_asks_a_line_keeps_outstanding(rate_per_s: float, replicas: int
         return line.outstanding
 
     assert asyncio.run(filled()) == asks
+
+
+def half_full(topic: MemoryTopic, limit: int) -> None:
+    """Others hold half of a window."""
+    for n in range(limit // 2):
+        topic.put(encode(Asked(f"other-{n}", ("a",), 90.0, "op")))
+
+
+def requests(count: int) -> list[Ask]:
+    return [ask(identity=dataclasses.replace(MARK, request=str(n))) for n in range(count)]
+
+
+@virtual
+async def test_asks_leave_at_the_rate_of_their_scope_and_their_order_stays_open_until_then() -> None:
+    async with scene() as s:
+        await asyncio.sleep(1)
+        half_full(s.topic, 600)
+        await asyncio.sleep(1)
+        tasks = [asyncio.create_task(s.budget.acquire(a)) for a in requests(30)]
+        asked = []
+        for _ in range(4):
+            await asyncio.sleep(0.25)
+            asked.append(sum(r.identity is not None for r in s.records(Asked)))
+        assert asked == [4, 6, 9, 11], "two at once, then ten a second"
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+@virtual
+async def test_a_burst_out_of_an_idle_window_leaves_at_once_on_whichever_replica() -> None:
+    rules, topic = dataclasses.replace(RULES, limits={"a": (300, 60.0)}), MemoryTopic(delay_s=lambda: 0.005)
+    async with scene(topic, rules, calls_max=300) as one, scene(topic, rules, calls_max=300) as other:
+        await asyncio.sleep(100)
+        began = asyncio.get_running_loop().time()
+
+        async def start(budget: SharedBudget, a: Ask) -> float:
+            permit = await budget.acquire(a)
+            assert isinstance(permit, Permit)
+            budget.release(permit, ANSWERED)
+            return asyncio.get_running_loop().time() - began
+
+        burst = requests(200)
+        moments = await asyncio.gather(*(start((one, other)[n % 2].budget, a) for n, a in enumerate(burst)))
+        assert sum(at < 2.0 for at in moments) >= 150
+        assert 15 < max(moments) < 25, "the rest at the pace of what is left of the window; all by the pace would take 40 s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import orjson
 import pytest
@@ -126,10 +127,38 @@ def test_weights_count_as_they_say() -> None:
     assert scene.may_start(heavy, PROMISE_S + 60.2)
 
 
-def test_starts_are_spread_over_the_window() -> None:
-    scene = Scene()
-    asks = [scene.ask(f"m{n}", 0.0, mine=True) for n in range(4)]
-    assert [round(scene.state.start_at(a, 0.0), 3) for a in asks] == [0.0, 15.0, 30.0, 45.0]
+def starts(scene: Scene, count: int, at: float) -> list[float]:
+    return [round(scene.state.start_at(scene.ask(f"m{at}-{n}", at, mine=True), at), 3) for n in range(count)]
+
+
+def test_half_of_an_idle_window_leaves_at_once_and_the_rest_is_spread_over_all_of_it() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    begun = starts(scene, 100, 0.0)
+    assert begun[:50] == [0.0] * 50
+    gaps = [later - earlier for earlier, later in itertools.pairwise(begun[50:])]
+    assert min(gaps) == pytest.approx(max(gaps), abs=0.01), "evenly"
+    assert 58 < begun[-1] <= 60, "so that no later ask meets a hole before the burst is over"
+
+
+def test_a_window_that_is_half_full_spreads_its_starts() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    scene.fill(50, 0.0)
+    assert starts(scene, 3, 65.0) == [65.0, 65.6, 66.2]
+
+
+def test_the_window_after_a_burst_is_smooth_at_the_full_rate() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    for n, at in enumerate(starts(scene, 100, 0.0)):  # each takes no time
+        scene.apply(Ended(f"m0.0-{n}", used=True), at)
+    begun = starts(scene, 50, 60.2)
+    assert begun == pytest.approx([60.2 + 0.6 * n for n in range(50)], abs=0.01)
+
+
+def test_nothing_leaves_ahead_of_the_pace_while_somebody_else_was_seen_to_use_the_key() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    scene.apply(Paused("a", 5.0), 0.0)
+    assert starts(scene, 2, 64.0) == [64.0, 64.6]
+    assert scene.state.windows["a"].may_burst(1, 65.0), "a window without a 429 is over"
 
 
 def test_a_backlog_read_in_one_gulp_does_not_push_the_pace_away() -> None:
