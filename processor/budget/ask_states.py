@@ -12,8 +12,8 @@
          |   |   it may start, and is announced:    |   it waited too long, its record was lost,
          |   |   a slot is taken, its beginning     |   the breaker opened, a long pause began,
          |   v   is sent                            |   the log is joined again, the caller gave up,
-         | ANNOUNCED -------------------------------|   or the journal has an obstacle
-         |   |   the beginning is read back         |
+         | ANNOUNCED -------------------------------|   it would leave a doubt while it waits,
+         |   |   the beginning is read back         |   or the journal has an obstacle
          |   v                                      |
          | BEGUN -----------------------------------|
          |   |                                      |
@@ -38,7 +38,10 @@ ENDED       no     one window from its end on; if that is not known,    it acted
 WITHDRAWN   no     none once its end is read                            never made
 ==========  =====  ===================================================  ==============================================
 
-Who dies on the way leaves the log as it is: the weight of its asks is over with their promise, and their calls stay in doubt.
+Who dies on the way leaves the log as it is: the weight of its asks is over with their promise, and calls that were perhaps made stay in
+doubt. So an ask that waits is announced, if a doubt would cost a wait; it is safe by the order of the log alone. Whoever asks for the
+same request later takes an ask without a beginning for a call that is not made. Its holder, however long it was frozen, starts it only
+when it has read its own beginning, and not if that later ask stands before it.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from processor.contract.codes import ErrorCode
 
 _OUTSTANDING_S = 0.5  # so much budget is asked for ahead: it hides the log's latency, and a killed replica leaks no more
 _EARLY_PART = 0.5
+_AHEAD_PART = 0.1  # of the call slots of a process, so many asks wait for one that becomes free: it hides the log's latency
 
 Limits = Mapping[str, tuple[int, float]]  # scope -> calls, window
 
@@ -40,6 +41,7 @@ class EndpointQueue:
         self.probing = 0  # of those, probes
         self._rate_per_s = rate_per_s
         self._asks_max = asks_max
+        self._ahead_max = max(1, int(_AHEAD_PART * asks_max))
         self._replicas = 1
         self.share_with(1)
         self._away = 0  # were sent away and are not back
@@ -52,10 +54,9 @@ class EndpointQueue:
         self._replicas, ahead = replicas, self._rate_per_s * _OUTSTANDING_S
         self._outstanding_max = max(1, min(self._asks_max, max(math.ceil(ahead / replicas), min(2, math.ceil(ahead)))))
 
-    @property
-    def full(self) -> bool:
-        """Whether as many asks as are useful are outstanding."""
-        return self.outstanding >= self._outstanding_max
+    def full(self, slots: int) -> bool:
+        """Whether as many asks as are useful are outstanding, while so many call slots are free."""
+        return self.outstanding >= min(self._outstanding_max, slots + self._ahead_max)
 
     def paced(self) -> bool:
         """Whether every pacer would let one ask pass at once."""

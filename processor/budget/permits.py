@@ -88,6 +88,7 @@ class Ask:
     timeout_s: float = inf  # the call ends within this time; a shorter one than the longest weighs less if its end is never heard of
     returning: bool = False  # it was sent away before, because too many waited
     announced: bool = False  # its call is announced in the log before it leaves, so that an ask alone leaves no doubt; one more round trip
+    waits_announced: bool = False  # the same, if it has to wait: one that starts as soon as it is read back makes no second round trip
     settled_ms: float = inf  # earlier calls of unknown fate that were over by then (epoch ms) are no obstacle: they were looked up
 
 

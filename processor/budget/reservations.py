@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,11 @@ from processor.budget.permits import (
 )
 from processor.budget.state import BudgetState, Rules
 
+_MAY_PROCEED = frozenset({AskState.PLACED, AskState.BEGUN})
+_ROUND_TRIP_S = 0.01  # from the sending of a record to the reading of it, about: to wait for no longer is to start at once
+_SLOW_CALL_S = 1.0  # while calls take no longer, a slot is free soon enough
+_NEWEST_PART = 0.1  # of a moving average
+
 
 @dataclass(eq=False, slots=True)
 class Reservation:
@@ -38,6 +44,7 @@ class Reservation:
     deadline: float
     answer: asyncio.Future[Acquired | None]
     state: AskState = AskState.REQUESTED
+    started_at: float = 0.0
 
 
 class Reservations:
@@ -57,6 +64,8 @@ class Reservations:
         self.slots = slots
         self._client, self._numbers = "", itertools.count()
         self._waiting: dict[str, Reservation] = {}
+        self._unread: Counter[str] = Counter()  # asks that are not read back yet, by scope
+        self._call_s = 0.0  # how long calls have taken lately
         self._started: dict[str, Reservation] = {}
 
     def __len__(self) -> int:
@@ -74,11 +83,12 @@ class Reservations:
     def request(self, ask: Ask, *, probe: bool) -> Reservation:
         """Send an ask to the log."""
         ask_id, promise_s = f"{self._client}-{next(self._numbers)}", self._rules.promise_of(ask.timeout_s)
-        announced = ask.announced and ask.identity is not None
+        announced = ask.identity is not None and (ask.announced or (ask.waits_announced and self._would_wait(ask)))
         asked = Asked(ask_id, ask.scopes, promise_s, ask.endpoint, probe=probe, identity=ask.identity, announced=announced)
         # the deadline counts from before the sending: the record cannot be older than that
         deadline = self._clock() + self._rules.wait_s
         reservation = self._waiting[ask_id] = Reservation(ask, asked, deadline, asyncio.get_running_loop().create_future())
+        self._unread.update(ask.scopes)
         self._writer.post(asked)
         return reservation
 
@@ -114,13 +124,31 @@ class Reservations:
                 self._withdraw(reservation)
                 continue
             next_at = min(next_at, reservation.deadline)
-            if reservation.state is AskState.BEGUN or (reservation.state is AskState.PLACED and self.slots > 0):
-                start_at = max(self.open_at, self.state.start_at(reservation.asked, now))
-                if start_at <= now:
-                    self._proceed(reservation)
-                else:
-                    next_at = min(next_at, start_at)
+            if reservation.state in _MAY_PROCEED:
+                next_at = min(next_at, self._advance(reservation, now))
         return next_at
+
+    def _advance(self, reservation: Reservation, now: float) -> float:
+        """Start an ask, announce it, or withdraw one that leaves a doubt while it waits; the time to look again."""
+        announces = reservation.asked.announced and reservation.state is AskState.PLACED
+        if reservation.state is AskState.PLACED and self.slots <= 0:
+            return float("inf")  # not before a call ends
+        start_at = max(self.open_at, self.state.start_at(reservation.asked, now))
+        soon = start_at <= now + _ROUND_TRIP_S
+        if start_at <= now or (announces and soon and self.state.has_room(reservation.asked)):
+            self._proceed(reservation, now)  # the last of the wait is the time in which a beginning is read back
+            return float("inf")
+        if not soon and not announces and (reservation.asked.announced or reservation.ask.waits_announced):
+            self._withdraw(reservation)
+            return float("inf")
+        return start_at - _ROUND_TRIP_S if announces and not soon else start_at
+
+    def _would_wait(self, ask: Ask) -> bool:
+        """Whether an ask that is sent now will wait for its place, or for a slot; by the log as it is read."""
+        now = self._clock()
+        start_at = max(self.open_at, self.state.foreseen_start_at(ask.scopes, self._unread, now))
+        waits_long_for_slot = len(self._waiting) >= self.slots and self._call_s > _SLOW_CALL_S
+        return waits_long_for_slot or start_at > now + _ROUND_TRIP_S
 
     def release(self, permit: Permit, ending: Ending) -> None:
         """A permit is given back.
@@ -151,7 +179,7 @@ class Reservations:
             if endpoint is None or reservation.ask.endpoint == endpoint:
                 self._withdraw(reservation, answer)
 
-    def _proceed(self, reservation: Reservation) -> None:
+    def _proceed(self, reservation: Reservation, now: float) -> None:
         if reservation.answer.done():  # the wait was cancelled a moment ago, and its task does not know yet
             self._withdraw(reservation)
         elif reservation.asked.announced and reservation.state is AskState.PLACED:
@@ -159,7 +187,7 @@ class Reservations:
             self._writer.post(Begun(reservation.asked.id))
         else:
             self._leave_wait(reservation, AskState.STARTED)
-            self._started[reservation.asked.id] = reservation
+            self._started[reservation.asked.id], reservation.started_at = reservation, now
             probe, start_by = reservation.asked.probe, reservation.deadline
             reservation.answer.set_result(Permit(reservation.asked.id, reservation.ask, probe=probe, start_by=start_by))
 
@@ -174,6 +202,7 @@ class Reservations:
     def _end(self, reservation: Reservation, ending: Ending) -> None:
         ask_id = reservation.asked.id
         del self._started[ask_id]
+        self._call_s += _NEWEST_PART * (self._clock() - reservation.started_at - self._call_s)
         self._enter(reservation, AskState.ENDED)
         if ending.fate is not Fate.UNKNOWN:
             self._post_end(Ended(ask_id, used=ending.fate is Fate.ANSWERED, acted=ending.acted, health=ending.health))
@@ -187,6 +216,8 @@ class Reservations:
 
     def _enter(self, reservation: Reservation, state: AskState) -> None:
         before, reservation.state = reservation.state, checked(reservation.state, state)
+        if before is AskState.REQUESTED:
+            self._unread.subtract(reservation.ask.scopes)
         self.slots += (before in HOLDS_SLOT) - (state in HOLDS_SLOT)
 
     def _post_end(self, record: Ended | Failed) -> None:

@@ -288,7 +288,7 @@ class SharedBudget:
         now = self._clock()
         return (
             now >= self._reservations.open_at
-            and not queue.full
+            and not queue.full(self._reservations.slots)
             and self.state.passable(queue.endpoint, now)
             and not (self.state.shut(queue.endpoint) and any(other.probing for other in self._queues.values()))
             and self.state.paused_for_s(queue.scopes, now) <= 0

@@ -149,6 +149,14 @@ class BudgetState:
         """``now`` or less: this own, placed ask may start. Otherwise when to look again, or ``inf`` for not without a new record."""
         return max(self.blocked_until, *(self.windows[s].start_at(asked.id, now) for s in asked.scopes))
 
+    def has_room(self, asked: Asked) -> bool:
+        """Whether nothing but time keeps an own, placed ask from starting, as far as the log says now."""
+        return not any(self.windows[s].is_full_for(asked.id) for s in asked.scopes)
+
+    def foreseen_start_at(self, scopes: tuple[str, ...], unread: Mapping[str, int], now: float) -> float:
+        """When an ask that is sent now could start; ``unread`` own ones, by scope, come before it. A guess: others may ask before it."""
+        return max(self.blocked_until, *(self.windows[s].foreseen_start_at(unread.get(s, 0), now) for s in scopes))
+
     def is_obsolete(self, asked: Asked) -> bool:
         """Whether an own, placed ask is to be given up: a breaker has opened, or another ask is the probe."""
         return not all(self.breaker(name).may_start(asked.id) for name in (ACCOUNT, asked.endpoint))

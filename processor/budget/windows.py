@@ -147,8 +147,20 @@ class Window:
         own = self.own[ask_id]
         if ask_id not in self.live:
             return float("inf")  # it has expired
-        blocked = own.ahead + own.weight > self.limit
-        return max(own.earliest, self.paused_until, self._held_until, self._expiry[0][0] if blocked else now)
+        return max(own.earliest, self.paused_until, self._held_until, self._expiry[0][0] if self.is_full_for(ask_id) else now)
+
+    def is_full_for(self, ask_id: str) -> bool:
+        """Whether what is live before an own ask leaves no room for it."""
+        own = self.own[ask_id]
+        return own.ahead + own.weight > self.limit
+
+    def foreseen_start_at(self, unread: int, now: float) -> float:
+        """When an ask that is sent now could start, behind so many own ones that are not read back; ``inf`` if the window is full then."""
+        self.expire(now)
+        if self.weight + unread + 1 > self.limit:
+            return float("inf")
+        pace = min(self._pace, now + (self.open_weight + 1) * self.gap_s)
+        return max(max(now, pace) + unread * self.gap_s, self.paused_until, self._held_until)
 
     def forget(self, ask_id: str) -> None:
         """The own ask waits no more."""

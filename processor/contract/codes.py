@@ -229,7 +229,7 @@ class ErrorCode(StrEnum):
     SANDBOX_QUOTA = "sandbox_quota", _WAIT, "the quota of sandbox sessions is used up for now"
     COOLDOWN = "cooldown", _WAIT, "Didit asks to wait before this is done once more"
     KEY_IN_USE = "key_in_use", _WAIT, "an earlier call with the same `Idempotency-Key` is still running at Didit"
-    DOUBT_SETTLING = "doubt_settling", _WAIT, "an earlier call may still be under way; it is looked up when it can be no more"
+    DOUBT_SETTLING = "doubt_settling", _WAIT, "an earlier call may still be under way; it is looked for until that is over"
     SESSION_MISSING = "session_missing", _WAIT, "Didit does not show this session: it is new, hidden from the API key, or deleted"
     REDRIVEN = "redriven", _WAIT, "an operator gave the request another round, and its start is not due", "", ()
     WAITS_FOR_ACCOUNT = (

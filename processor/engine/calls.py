@@ -37,6 +37,7 @@ from processor.contract.records import Hop, Priority, Record
 from processor.didit import retry_after
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
+from processor.didit.catalog import Idempotency
 from processor.didit.verdicts import (
     AccountFault,
     Ambiguous,
@@ -196,6 +197,7 @@ class DiditCaller:
             operation.timeout_s + len(call.files) * self._files.longest_s,
             returning=job.hop.last_error == ErrorCode.QUEUE_FULL,
             announced=operation.bills_each_call,
+            waits_announced=operation.idempotency is Idempotency.RECONCILABLE,
             settled_ms=settled_ms,
         )
 

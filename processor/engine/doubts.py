@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from processor.budget.permits import Parked
+from processor.budget.rules import budget_rules
 from processor.contract.codes import ErrorCode
 from processor.contract.records import call_reference
 from processor.didit.calls import HttpCall
@@ -22,7 +23,8 @@ from processor.stream.handler import Work
 
 log = structlog.get_logger(__name__)
 
-_LOOK_AGAIN_MS = 10_000  # a check that has left no trace is looked for again after so long, then twice as long
+_CHECK_AGAIN_MS = 10_000  # a check that has left no trace is looked for again after so long, then twice as long
+_CREATE_AGAIN_MS = 2_000  # the same of a create, whose session is shown sooner; then each time half as long again
 _READS_SESSION = frozenset({"session.decision", "session.pdf"})
 _MISSING_MS = 5_000  # a session that is not shown is looked at again after so long, then twice as long
 
@@ -37,28 +39,43 @@ class DoubtSettler:
 
     def __init__(self, settings: Settings, caller: DiditCaller, clock_ms: Callable[[], int]) -> None:
         self._caller, self._clock_ms = caller, clock_ms
-        self._promise_ms = int(1000 * settings.promise_s_max)
+        self._rules = budget_rules(settings)
         self._read_lag_ms = int(1000 * settings.didit.read_lag_s)
 
     async def settle(
         self, job: Job, operation: Operation, work: Work, over_ms: int
     ) -> Judged | DeadlinePassed | Parked | Unknowable | None:
-        """What settles the doubt, or None if the call was not made and is to be made again."""
+        """What settles the doubt, or None if the call was not made and is to be made again.
+
+        Args:
+            job: whose call it is; it knows since when it is in doubt.
+            operation: the call.
+            work: see ``DiditCaller.call``.
+            over_ms: it may be under way until then, as far as that is known; epoch ms.
+        """
         looked_ms, doubt_ms = self._clock_ms(), job.hop.called_since_ms
         found = await self._look_up(job, operation, work)
         if isinstance(found, DeadlinePassed | Parked):
             return found
         if found is not None and not isinstance(found, Inconclusive):
             return Judged(doubt_ms, found)
-        wait_ms = over_ms - looked_ms
-        if operation.trace is not None:
-            settles_ms = max(over_ms, doubt_ms + self._promise_ms) + self._read_lag_ms
-            wait_ms = min(settles_ms - looked_ms, max(_LOOK_AGAIN_MS, looked_ms - doubt_ms))
-        if wait_ms > 0:  # it may still come about, or be listed
+        if (wait_ms := self._wait_ms(job, operation, over_ms, looked_ms)) > 0:  # it may still come about, or be listed
             return Judged(doubt_ms, Deferred(ErrorCode.DOUBT_SETTLING, wait_ms / 1000))
         if isinstance(found, Inconclusive) and (found.took_place or not job.decided):
             return Unknowable()
         return None
+
+    def _wait_ms(self, job: Job, operation: Operation, over_ms: int, looked_ms: int) -> int:
+        """Until the next look at a call that has left no trace at ``looked_ms``; 0 or less if it cannot come any more."""
+        doubt_ms = job.hop.called_since_ms
+        if operation.trace is None and over_ms <= doubt_ms and job.hop.last_error != ErrorCode.DOUBT_SETTLING:
+            return 0  # whoever closed its connection has made a session of it, or never will
+        promised_ms = doubt_ms + int(1000 * (self._rules.promise_s if operation.files else self._rules.promise_of(operation.timeout_s)))
+        left_ms = max(over_ms, promised_ms) + self._read_lag_ms - looked_ms
+        if over_ms > promised_ms:
+            return left_ms  # the next look would not know that it takes so long
+        age_ms = looked_ms - doubt_ms
+        return min(left_ms, max(_CREATE_AGAIN_MS, age_ms // 2) if operation.trace is None else max(_CHECK_AGAIN_MS, age_ms))
 
     async def _look_up(self, job: Job, operation: Operation, work: Work) -> Verdict | DeadlinePassed | Parked | Inconclusive | None:
         """A verdict that settles the doubt, None if the call has left no trace, or that this cannot be told."""

@@ -13,6 +13,10 @@ import pytest
 from commands import run_command
 from rig import SCOPES, WORKFLOW_ID, Rig, create_request, running
 
+from processor.budget.log_records import Asked, Begun, Ended, decode
+from processor.budget.permits import CallIdentity
+from processor.contract.digests import request_digest
+from processor.contract.records import call_reference
 from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
@@ -233,6 +237,52 @@ async def test_a_create_still_under_way_at_a_kill_is_waited_for(kafka: LocalKafk
         assert judged.ok, judged
         assert judged.by_status == {"succeeded": 5}
         assert len(creates(rig)) == len(rig.simulator.ledger()["sessions"]) == 5
+
+
+async def test_after_a_kill_whoever_had_not_called_goes_on_at_once(kafka: LocalKafka, tmp_path: Path) -> None:
+    """At each kill half a second of creates waits in the log for its turn: some eight requests in all, each of which was in doubt once."""
+    told = limits(10.0, session_create=150, generic_write=150)
+    options = ["--limits", told, "--faults", '{"latency_s": {"median": 0.1, "sigma": 0.3, "max": 1}}']
+    async with running(kafka, tmp_path, simulator_options=options, BUDGET__LIMITS=told) as rig:
+        takeovers: list[tuple[float, list[str]]] = []
+        for n, victim in enumerate(await rig.start("a", "b")):
+            first, half, last = 40 * n, 40 * n + 20, 40 * n + 40
+            await rig.publish([create_request(i) for i in range(first, half)])
+            await wait_calls(rig, first + 6)
+            await asyncio.to_thread(victim.child.kill)
+            over_at = time.monotonic() + rig.settings.lanes.session_timeout_s
+            at_didit = {c["reference"] for c in creates(rig)}
+            victim.start()
+            await rig.publish([create_request(i) for i in range(half, last)])
+            takeovers.append((over_at, [i for i in ids(last)[first:] if call_reference(i, 0) not in at_didit]))
+            await rig.wait_finals(last)
+        judged = await rig.judge(ids(80))
+        assert judged.ok, judged
+        done_at = {f["request_id"]: at for f, at in zip(rig.finals, rig.final_times, strict=True)}
+        leaving = await begun_and_not_ended(rig)
+        waited_s = [done_at[i] - over_at for over_at, found in takeovers for i in found if digest(rig, i) not in leaving]
+        assert len(waited_s) > 40
+        assert max(waited_s) < 5, sorted(waited_s)[-10:]
+        assert sum(digest(rig, i) in leaving for _, found in takeovers for i in found) <= 3, "within a round trip through the log"
+
+
+def digest(rig: Rig, request_id: str) -> str:
+    return request_digest(rig.prefix, request_id)
+
+
+async def begun_and_not_ended(rig: Rig) -> set[str]:
+    """Digests of the requests whose calls were about to leave, or had left, when their replica was killed."""
+    open_calls: dict[str, str] = {}
+    announced: dict[str, str] = {}
+    for entry in await rig.records("budget"):
+        match decode(entry.value):
+            case Asked(id=ask_id, identity=CallIdentity(request=request), announced=later):
+                (announced if later else open_calls)[ask_id] = request
+            case Begun(id=ask_id):
+                open_calls[ask_id] = announced[ask_id]
+            case Ended(id=ask_id):
+                open_calls.pop(ask_id, None)
+    return set(open_calls.values())
 
 
 async def test_a_journal_that_no_longer_reaches_back_is_said_and_leaves_doubts(kafka: LocalKafka, tmp_path: Path) -> None:

@@ -42,7 +42,19 @@ from processor.budget.state import Rules
 from processor.clock import boot_clock
 from processor.stream.offsets import decode_metadata, encode_metadata
 
-RULES = Rules({"a": (600, 60.0), "b": (600, 60.0), "few": (2, 60.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 86_400.0, 3, 15.0, 30.0)
+RULES = Rules(
+    {"a": (600, 60.0), "b": (600, 60.0), "few": (2, 60.0), "wide": (60_000, 60.0)},
+    30.0,
+    60.0,
+    30.0,
+    0.1,
+    10.0,
+    3600.0,
+    86_400.0,
+    3,
+    15.0,
+    30.0,
+)
 ANSWERED = Ending(Fate.ANSWERED, HealthSignal.GOOD, acted=True)
 MARK = CallIdentity("r", "c", "f", "t[0]", 5)
 
@@ -161,6 +173,126 @@ async def test_an_announced_call_that_was_overtaken_is_asked_for_again_and_finds
         late = await zombie.waiting(ask(identity=MARK, announced=True, settled_ms=0))
         await heir.permit(ask(identity=MARK, announced=True, settled_ms=0))
         assert isinstance(await late, InDoubt)
+
+
+def create(number: int = 0, **more: Any) -> Ask:
+    """An ask of a call whose doubt would cost a long wait."""
+    return ask(identity=dataclasses.replace(MARK, request=f"r-{number}", first=f"f-{number}"), settled_ms=0, waits_announced=True, **more)
+
+
+def slow() -> MemoryTopic:
+    """A log whose round trip takes 4 ms."""
+    return MemoryTopic(delay_s=lambda: 0.004)
+
+
+async def permit_times(count: int, a: Ask) -> tuple[list[float], list[LogRecord]]:
+    """When calls that are wanted at once may start, by an idle replica, and what the log has of them."""
+    async with scene(slow()) as s:
+        await asyncio.sleep(10)
+        began = asyncio.get_running_loop().time()
+
+        async def one(number: int) -> float:
+            same = a.identity and dataclasses.replace(a.identity, request=f"r-{number}", first=f"f-{number}")
+            await s.permit(dataclasses.replace(a, since_ms=number, identity=same))
+            return asyncio.get_running_loop().time() - began
+
+        times = await asyncio.gather(*(one(number) for number in range(count)))
+        return times, [r for r in s.records() if isinstance(r, Asked | Begun | Ended)]
+
+
+@virtual
+async def test_a_create_that_may_start_at_once_makes_one_round_trip() -> None:
+    (plain, _), (times, records) = await permit_times(1, ask(identity=MARK)), await permit_times(1, create())
+    assert times == pytest.approx(plain, abs=1e-4)
+    assert [(type(r), r.announced) for r in records if isinstance(r, Asked)] == [(type(records[0]), False)]
+    assert len(records) == 1
+
+
+@virtual
+async def test_a_create_that_waits_for_its_place_is_announced_while_it_waits() -> None:
+    (plain, _), (times, records) = await permit_times(8, ask(identity=MARK)), await permit_times(8, create())
+    assert times == pytest.approx(plain, abs=1e-3), "the beginning is read back by the time at which the call may start"
+    assert plain[-1] > 0.5
+    assert sum(1 for r in records if isinstance(r, Begun)) == sum(1 for r in records if isinstance(r, Asked) and r.announced) >= 6
+
+
+@virtual
+async def test_a_create_whose_replica_was_killed_while_it_waited_for_its_place_is_not_in_doubt() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as dead, scene(topic) as heir:
+        await asyncio.sleep(10)
+        for number in (0, 1):
+            await dead.permit(create(number, scopes=("few",)))
+        await dead.waiting(create(7, scopes=("few",)))
+        dead.log.cut = True
+        answer = await heir.waiting(create(7, scopes=("b",)))
+        assert isinstance(answer.result(), Permit)
+        made = await heir.waiting(create(0, scopes=("b",)))
+        assert isinstance(made.result(), InDoubt), "what may have left is looked up"
+
+
+@virtual
+async def test_a_create_whose_replica_was_killed_while_it_waited_for_a_slow_call_to_end_is_not_in_doubt() -> None:
+    topic = MemoryTopic()
+    async with scene(topic, calls_max=1) as dead, scene(topic) as heir:
+        await asyncio.sleep(10)
+        slow_one = await dead.permit(create(0))
+        await asyncio.sleep(15)
+        dead.budget.release(slow_one, ANSWERED)
+        await dead.permit(create(1))
+        await dead.waiting(create(7))
+        assert len(dead.records(Asked)) == 3, "it stands in the log already"
+        dead.log.cut = True
+        answer = await heir.waiting(create(7, scopes=("b",)))
+        assert isinstance(answer.result(), Permit)
+
+
+@virtual
+async def test_those_who_find_no_slot_wait_in_the_queue_and_not_in_the_log() -> None:
+    async with scene(calls_max=20) as s:
+        await asyncio.sleep(10)
+        tasks = [asyncio.create_task(s.budget.acquire(ask(scopes=("wide",)))) for _ in range(100)]
+        await asyncio.sleep(1)
+        assert (sum(t.done() for t in tasks), len(s.records(Asked))) == (20, 22)
+        for task in tasks[:5]:
+            s.budget.release(_permit(task), ANSWERED)
+        await asyncio.sleep(1)
+        assert (sum(t.done() for t in tasks), len(s.records(Asked))) == (25, 27)
+
+
+def _permit(task: asyncio.Task[Acquired]) -> Permit:
+    permit = task.result()
+    assert isinstance(permit, Permit)
+    return permit
+
+
+@virtual
+async def test_a_create_that_finds_its_place_taken_is_asked_for_again_and_announced() -> None:
+    topic = slow()
+    async with scene(topic) as one, scene(topic) as other:
+        await asyncio.sleep(10)
+        tasks = [asyncio.create_task(s.budget.acquire(create(n, scopes=("few",)))) for n, s in enumerate((one, other))]
+        await asyncio.sleep(1)
+        assert sorted(t.done() for t in tasks) == [False, True], "there was room for one of them, and neither knew of the other"
+        assert [r.announced for r in one.records(Asked)] == [False, False, True], "once more, not again and again"
+
+
+@virtual
+async def test_an_announced_call_that_a_pause_keeps_from_starting_leaves_no_doubt() -> None:
+    topic = slow()
+    async with scene(topic) as dead, scene(topic) as heir:
+        await asyncio.sleep(10)
+        task = await dead.waiting(ask())
+        late = asyncio.create_task(dead.budget.acquire(create(7, announced=True)))
+        while not dead.records(Begun):
+            await asyncio.sleep(0.001)
+        dead.budget.pause("a", 20.0)
+        await asyncio.sleep(1)
+        assert task.done()
+        assert not late.done()
+        dead.log.cut = True
+        answer = await heir.waiting(create(7, scopes=("b",)))
+        assert isinstance(answer.result(), Permit)
 
 
 @pytest.mark.parametrize(
@@ -840,14 +972,17 @@ async def test_replicas_that_want_the_same_ask_for_half_a_second_of_budget_toget
 
 
 @pytest.mark.parametrize(
-    ("rate_per_s", "replicas", "asks"),
-    [(10, 1, 5), (10, 2, 3), (10, 5, 2), (10, 50, 2), (1, 1, 1), (0.01, 3, 1), (100, 4, 13), (1e9, 1, 40)],
+    ("rate_per_s", "replicas", "slots", "asks"),
+    [
+        *((10, 1, 40, 5), (10, 2, 40, 3), (10, 5, 40, 2), (10, 50, 40, 2), (1, 1, 40, 1), (0.01, 3, 40, 1), (100, 4, 40, 13)),
+        *((1e9, 1, 40, 40), (1e9, 1, 7, 11), (1e9, 1, 0, 4), (10, 1, 0, 4), (1, 1, 0, 1)),  # few free call slots
+    ],
 )
-def test_how_many_asks_a_line_keeps_outstanding(rate_per_s: float, replicas: int, asks: int) -> None:
+def test_how_many_asks_a_line_keeps_outstanding(rate_per_s: float, replicas: int, slots: int, asks: int) -> None:
     async def filled() -> int:
         line = EndpointQueue("op", ("a",), [], rate_per_s, 40)
         line.share_with(replicas)
-        while not line.full:
+        while not line.full(slots):
             line.open_turn(Turn())
         return line.outstanding
 
