@@ -159,8 +159,11 @@ class Window:
         self.expire(now)
         if self.weight + unread + 1 > self.limit:
             return float("inf")
-        pace = min(self._pace, now + (self.open_weight + 1) * self.gap_s)
-        return max(max(now, pace) + unread * self.gap_s, self.paused_until, self._held_until)
+        if self.may_burst(unread + 1, now):
+            return max(now, self._held_until)
+        gap_s = self._paced_gap_s(now)
+        pace = min(self._pace, now + (self.open_weight + 1) * gap_s)
+        return max(max(now, pace) + unread * gap_s, self.paused_until, self._held_until)
 
     def forget(self, ask_id: str) -> None:
         """The own ask waits no more."""
@@ -182,9 +185,7 @@ class Window:
 
         A window that begins with a burst of b calls has limit - b left: they are spread over all of it, so that nobody meets a hole.
         """
-        if at >= self._burst_over:
-            self._burst = 0
-        gap_s = self.window_s / max(self.limit - self._burst, self.limit * (1 - _BURST_PART))
+        gap_s = self._paced_gap_s(at)
         # never further ahead than what is still open: a backlog read in one gulp must not push the pace away
         earliest = max(at, min(self._pace, at + (self.open_weight + 1) * gap_s))
         if earliest > at and self.may_burst(weight, at):
@@ -193,6 +194,11 @@ class Window:
             return at
         self._pace = earliest + weight * gap_s
         return earliest
+
+    def _paced_gap_s(self, at: float) -> float:
+        if at >= self._burst_over:
+            self._burst = 0
+        return self.window_s / max(self.limit - self._burst, self.limit * (1 - _BURST_PART))
 
     def _queue_for_resume(self, hold: Hold) -> None:
         hold.earliest = max(hold.earliest, self._resume)
