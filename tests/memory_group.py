@@ -32,6 +32,8 @@ class MemoryGroup:
         self.ends: dict[TopicPartition, int] = {}
         self.leaderless: set[TopicPartition] = set()
         self.loses_leader: set[TopicPartition] = set()  # at the next question for where to begin
+        self.unfenced: dict[TopicPartition, list[TopicPartition]] = {}  # what their former owners have open cannot be ended
+        self.silent: set[TopicPartition] = set()  # of those: the brokers do not even say so
         self.member = (1, "member")
         self.calls = LaneCalls()
         self.done: dict[str, tuple[int, bytes]] = {}
@@ -146,8 +148,12 @@ class MemoryWriter:
         self._group, self._partition = group, partition
         self._open = False
 
-    async def start(self) -> None:
+    async def start(self, on_held_up: Callable[[Sequence[TopicPartition]], None]) -> None:
         await self._group.step("fence", lane_name(self._partition))
+        while (leaderless := self._group.unfenced.get(self._partition)) is not None:
+            if self._partition not in self._group.silent:
+                on_held_up(leaderless)
+            await asyncio.sleep(1)
         self._group.fenced.add(self._partition)
         self._open = True
 

@@ -40,7 +40,7 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
         ),
         FindingKind.NO_LEADER: (
             "{subject} has no leader",
-            "No broker gives its records, for {blocked_s} now; they wait there. Bring back a broker that holds a replica of it.",
+            "Nothing is read of it or written to it, for {blocked_s} now; what needs it waits. Bring back a broker with a replica of it.",
         ),
         FindingKind.OFFSET_BEYOND_END: (
             "The group's offset on {subject} lies behind its end",

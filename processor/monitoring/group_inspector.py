@@ -35,6 +35,7 @@ class _Look:
     found: PartitionsFound
     ends: Mapping[TopicPartition, PartitionEnds]  # of those that are led
     commits: Mapping[TopicPartition, Committed]
+    unwritable: tuple[TopicPartition, ...]  # of the topics that are only written to: those without a leader
 
     def done(self, tp: TopicPartition) -> Finished:
         """What is finished of a partition."""
@@ -44,7 +45,7 @@ class _Look:
 
     def blocks(self) -> dict[TopicPartition, Block]:
         """What looks blocked."""
-        partitions = [*self.found.led, *self.found.leaderless]
+        partitions = [*self.found.led, *self.found.leaderless, *self.unwritable]
         found = {tp: block_of(self.ends.get(tp), self.commits[tp].offset if tp in self.commits else None) for tp in partitions}
         return {tp: block for tp, block in found.items() if block is not None}
 
@@ -129,9 +130,14 @@ class GroupInspector:
         return look, seen_s
 
     async def _look(self, reader: PartitionReader) -> _Look:
-        found = await reader.find(*self._names.inputs)
+        asked = await reader.find(*self._names.inputs, *self._names.outputs)
+        led, leaderless, outputs = asked.led, asked.leaderless, frozenset(self._names.outputs)
+        found = PartitionsFound(
+            tuple(tp for tp in led if tp.topic not in outputs), tuple(tp for tp in leaderless if tp.topic not in outputs), asked.missing
+        )
+        unwritable = tuple(tp for tp in leaderless if tp.topic in outputs)
         ends = await reader.ends(found.led)
-        return _Look(found, ends, await reader.committed([*found.led, *found.leaderless]))
+        return _Look(found, ends, await reader.committed([*found.led, *found.leaderless]), unwritable)
 
     async def _connected(self) -> tuple[PartitionReader, GroupAdmin]:
         if self._reader is None or self._admin is None:

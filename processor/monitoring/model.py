@@ -11,7 +11,7 @@ from processor.repair.model import DeadLetterCounts
 
 
 class BlockCause(StrEnum):
-    """Why nothing more can be read of an input partition, the worst first."""
+    """Why nothing more can be read of an input partition, or written to one of results or dead letters; the worst first."""
 
     TOPIC_MISSING = "topic_missing"  # the topic does not exist: never made, or deleted
     NO_LEADER = "no_leader"  # no broker leads it
@@ -22,7 +22,7 @@ class BlockCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlockedPartition:
-    """An input partition that stands still, whoever owns it."""
+    """A partition that stands still: of an input topic, whoever owns it, or without a leader one that lanes write to."""
 
     topic: str
     partition: int | None  # None: every one of the topic

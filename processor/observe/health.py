@@ -40,6 +40,7 @@ class Vitals:
     lanes_open: int = 0
     lanes_restoring: int = 0
     lanes_leaderless: int = 0  # cannot be taken over: no broker leads them
+    lanes_unfenced: int = 0  # cannot be taken over: the brokers cannot end the transaction of their former owner
     poll_s: float | None = None  # since the consumer's last poll came back; None without a consumer
     poll_stall_s: float = 120.0  # the core builds its clients again after so long
     budget_joined: bool = False
@@ -71,8 +72,7 @@ def live(v: Vitals) -> HealthReport:
 def ready(v: Vitals) -> HealthReport:
     """Whether requests are worked on now."""
     pauses = (f"{scope} is paused for {duration(left_s)}" for scope, left_s in sorted(v.paused.items()))
-    leaderless = (f"partitions without a leader: {v.lanes_leaderless}; they wait for their brokers",) if v.lanes_leaderless else ()
-    notes = (*pauses, *leaderless, *(f"the task {name!r} failed and is started again" for name in v.restarting))
+    notes = (*pauses, *_waits(v), *(f"the task {name!r} failed and is started again" for name in v.restarting))
     if v.phase is not Phase.WORKING:
         return HealthReport(ok=False, reasons=(f"{v.phase} for {duration(v.phase_s)}{f': {v.detail}' if v.detail else ''}",), notes=notes)
     if not v.worker:
@@ -87,11 +87,21 @@ def ready(v: Vitals) -> HealthReport:
     if not v.member:
         reasons.append("no partitions are assigned: joining the group, or a rebalance")
     elif v.lanes_restoring:
-        count = v.lanes_open + v.lanes_restoring + v.lanes_leaderless
+        count = v.lanes_open + v.lanes_restoring + v.lanes_leaderless + v.lanes_unfenced
         reasons.append(f"{v.lanes_restoring} of {count} partitions are being taken over")
-    elif v.lanes_leaderless and not v.lanes_open:
-        reasons.append("no partition of ours has a leader: are the brokers there?")
+    elif _waits(v) and not v.lanes_open:
+        reasons.append(f"no partition of ours has a leader and can be taken over: are the brokers there? {'; '.join(_waits(v))}")
     return HealthReport(not reasons, tuple(reasons), notes)
+
+
+def _waits(v: Vitals) -> tuple[str, ...]:
+    """Takeovers that wait while the other partitions work."""
+    leaderless = f"partitions without a leader: {v.lanes_leaderless}; they wait for their brokers"
+    unfenced = (
+        f"partitions whose former owner's transaction cannot be ended: {v.lanes_unfenced}; they wait until every partition that it wrote "
+        "to has a leader, `processor status` names those without"
+    )
+    return (*((leaderless,) if v.lanes_leaderless else ()), *((unfenced,) if v.lanes_unfenced else ()))
 
 
 def started(v: Vitals) -> HealthReport:

@@ -48,6 +48,11 @@ def _answer(health: HealthReport, v: Vitals) -> web.Response:
         "notes": health.notes,
         "phase": v.phase,
         "phase_s": round(v.phase_s, 1),
-        "partitions": {"open": v.lanes_open, "restoring": v.lanes_restoring, "leaderless": v.lanes_leaderless},
+        "partitions": {
+            "open": v.lanes_open,
+            "restoring": v.lanes_restoring,
+            "leaderless": v.lanes_leaderless,
+            "unfenced": v.lanes_unfenced,
+        },
     }
     return web.Response(status=200 if health.ok else 503, body=orjson.dumps(body), content_type="application/json", headers=_HEADERS)

@@ -154,7 +154,8 @@ DRAIN = _gauge(
 )
 BLOCKED = _gauge(
     "partition_blocked_seconds",
-    "for how long nothing more can be read of an input partition, as the surveys have seen it, by its cause; none while all can be read",
+    "for how long nothing more can be read of an input partition, or written to one of results or dead letters, as the "
+    "surveys have seen it, by its cause; none while all is well",
     "topic",
     "partition",
     "cause",
@@ -170,7 +171,7 @@ DUE_ERROR = _histogram(
 )
 
 _GROUP[0] = "Lanes and Kafka"
-LANES = _gauge("lanes", "partitions owned by this process: open, restoring, or leaderless", "state", unit="partitions")
+LANES = _gauge("lanes", "partitions owned by this process: open, restoring, leaderless, or unfenced", "state", unit="partitions")
 LANE_RECORDS = _gauge("lane_records", "records in this process, by where they are", "state", unit="records")
 LANE_BYTES = _gauge("lane_bytes", "bytes of the records in this process", unit="bytes")
 TRANSACTIONS = _counter("transactions", "transactions of this process", "outcome")

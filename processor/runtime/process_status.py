@@ -18,7 +18,7 @@ from processor.observe.health import Phase, Vitals
 from processor.observe.logs import flush_repeated
 from processor.settings import Settings
 from processor.stream.broker_clock import BrokerClock
-from processor.stream.group_member import GroupMember
+from processor.stream.group_member import GroupMember, TakeoverWait
 
 _TICK_S = 0.5
 
@@ -66,7 +66,7 @@ class ProcessStatus:
         """As of now."""
         now, core, budget = time.monotonic(), self.core, self.budget
         lanes = list(core.snapshot().values()) if core is not None else []
-        leaderless = core.leaderless_count if core is not None else 0
+        waiting = _waiting(core)
         untaken = lanes.count(None)
         return Vitals(
             self._phase,
@@ -76,8 +76,9 @@ class ProcessStatus:
             self.stall_s,
             member=core is not None and core.assigned,
             lanes_open=len(lanes) - untaken,
-            lanes_restoring=untaken - leaderless,
-            lanes_leaderless=leaderless,
+            lanes_restoring=untaken - sum(waiting.values()),
+            lanes_leaderless=waiting[TakeoverWait.LEADERLESS],
+            lanes_unfenced=waiting[TakeoverWait.UNFENCED],
             poll_s=None if core is None else now - core.last_poll,
             poll_stall_s=self.poll_stall_s,
             worker=self.worker,
@@ -110,6 +111,10 @@ def set_build_info(our_version: str) -> None:
     metrics.BUILD.labels(our_version, platform.python_version(), version("aiokafka")).set(1)
 
 
+def _waiting(core: GroupMember | None) -> dict[TakeoverWait, int]:
+    return {wait: core.waiting_count(wait) if core is not None else 0 for wait in TakeoverWait}
+
+
 def _set_lanes(core: GroupMember | None) -> None:
     """Between two lives, and while another process has our instance id, there is no core: nothing is ours then."""
     lanes = core.snapshot() if core is not None else {}
@@ -132,10 +137,11 @@ def _set_lanes(core: GroupMember | None) -> None:
     for state, count in states.items():
         metrics.LANE_RECORDS.labels(state).set(count)
     metrics.LANE_BYTES.set(held_bytes)
-    untaken, leaderless = list(lanes.values()).count(None), core.leaderless_count if core is not None else 0
+    untaken, waiting = list(lanes.values()).count(None), _waiting(core)
     metrics.LANES.labels("open").set(len(lanes) - untaken)
-    metrics.LANES.labels("restoring").set(untaken - leaderless)
-    metrics.LANES.labels("leaderless").set(leaderless)
+    metrics.LANES.labels("restoring").set(untaken - sum(waiting.values()))
+    for wait, count in waiting.items():
+        metrics.LANES.labels(wait).set(count)
     metrics.POLL_AGE.set(time.monotonic() - core.last_poll if core is not None else 0.0)
 
 

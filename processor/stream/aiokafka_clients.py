@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 from contextvars import ContextVar
 from functools import partial
-from types import FunctionType, MethodType
+from types import MethodType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -26,7 +26,9 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.api import Response
 
 from processor.stream.aiokafka_answers import FetchAnswers
+from processor.stream.aiokafka_fence import FencingSender
 from processor.stream.aiokafka_metadata import AskingRequest
+from processor.stream.aiokafka_names import with_names
 from processor.stream.aiokafka_records import BoundedMemoryRecords
 from processor.stream.aiokafka_results import BoundedFetchResult, OpenBatches
 from processor.stream.errors import is_login_refusal
@@ -38,21 +40,6 @@ _QUIET.setLevel(logging.CRITICAL)
 _BOOTSTRAP_EVERY_S = 1.0
 _FETCH = 1  # https://kafka.apache.org/protocol.html#protocol_api_keys
 log = logging.getLogger(__name__)  # not structlog: callers' services import this with the client
-
-
-def with_names(function: Any, **names: Any) -> Any:
-    """A function of aiokafka in which some global names stand for something else.
-
-    Raises:
-        AttributeError: if it does not use such a name: another version of aiokafka works in another way.
-    """
-    if unused := set(names) - set(function.__code__.co_names):
-        raise AttributeError(f"{function.__qualname__} of this aiokafka does not use {', '.join(sorted(unused))}")
-    changed = FunctionType(
-        function.__code__, {**function.__globals__, **names}, function.__name__, function.__defaults__, function.__closure__
-    )
-    changed.__kwdefaults__ = function.__kwdefaults__
-    return changed
 
 
 async def _create_conn(*args: Any, **options: Any) -> Any:
@@ -167,7 +154,7 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
 class Producer(AIOKafkaProducer):  # type: ignore[misc]
     """aiokafka's producer."""
 
-    __init__ = with_names(AIOKafkaProducer.__init__, AIOKafkaClient=_Client)
+    __init__ = with_names(AIOKafkaProducer.__init__, AIOKafkaClient=_Client, Sender=FencingSender)
 
 
 class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any, Literal
 
@@ -180,6 +180,11 @@ async def refresh_metadata(consumer: AIOKafkaConsumer) -> None:
 def is_leaderless(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
     """Whether the last metadata says that no broker leads a partition; not if it does not know the partition."""
     return bool(consumer._client.cluster.leader_for_partition(partition) == -1)  # noqa: SLF001 - no public way
+
+
+def on_fence_held_up(producer: AIOKafkaProducer, note: Callable[[Sequence[TopicPartition]], None]) -> None:
+    """Have it told, while a transactional producer starts, that what its id has open cannot be ended; see ``FencingSender``."""
+    producer._sender.on_held_up = note  # noqa: SLF001 - ours
 
 
 async def high_watermarks(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:

@@ -163,16 +163,16 @@ def kafka_errors(settings: Settings) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def kafka_deadline(settings: Settings, within_s: float) -> AsyncIterator[None]:
-    """The same, with an end to waiting.
+async def kafka_deadline(settings: Settings, within_s: float) -> AsyncIterator[asyncio.Timeout]:
+    """The same, with an end to waiting, which can be put off.
 
     Raises:
         KafkaUnavailableError: if it takes longer.
         KafkaFailedError: as ``kafka_errors``.
     """
     with kafka_errors(settings):
-        async with asyncio.timeout(within_s):
-            yield
+        async with asyncio.timeout(within_s) as deadline:
+            yield deadline
 
 
 def failure_of(error: BaseException, settings: Settings) -> KafkaFailedError:

@@ -11,8 +11,9 @@ Any unexpected error ends this life; ``worker.supervisor`` builds the next one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -22,7 +23,14 @@ from processor.bounds.loop_turns import LoopTurns
 from processor.observe import metrics
 from processor.settings import Settings
 from processor.stream.clients import end_task
-from processor.stream.errors import KafkaUnavailableError, ProducerFencedError, StallError, describe, kafka_deadline, kafka_errors
+from processor.stream.errors import (
+    KafkaUnavailableError,
+    ProducerFencedError,
+    StallError,
+    describe,
+    kafka_deadline,
+    kafka_errors,
+)
 from processor.stream.handler import CallHistory, Handler
 from processor.stream.lane import Lane
 from processor.stream.partitions import lane_name
@@ -41,6 +49,15 @@ _POLL_MS = 100
 _POLL_RECORDS_MAX = 500
 _SKIP_MARKERS_S = 5.0
 _LEADER_S = 1.0  # between two looks for a leader
+_HELD_UP_S = 5.0  # brokers that have all leaders end a transaction within milliseconds
+_NAMED_MAX = 5
+
+
+class TakeoverWait(StrEnum):
+    """What a takeover waits for while the other partitions go on."""
+
+    LEADERLESS = "leaderless"  # a broker that leads the partition
+    UNFENCED = "unfenced"  # the end of its former owner's transaction, which takes a leader of every partition that is part of it
 
 
 class _Owned:
@@ -51,7 +68,7 @@ class _Owned:
         self.lane: Lane | None = None  # None until the former owner is fenced and the offset is read
         self.task: asyncio.Task[None] | None = None
         self.closing = asyncio.Event()
-        self.leaderless = False  # its takeover waits for a broker that leads it
+        self.waits: TakeoverWait | None = None  # what its takeover waits for
 
 
 class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -111,10 +128,9 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         ends = {tp: self._consumer.known_end(tp) for tp in self._owned}
         return {tp: o.lane.snapshot() | {"end": ends[tp]} if o.lane else None for tp, o in self._owned.items()}
 
-    @property
-    def leaderless_count(self) -> int:
-        """Partitions whose takeover waits, because no broker leads them."""
-        return sum(owned.leaderless for owned in self._owned.values())
+    def waiting_count(self, wait: TakeoverWait) -> int:
+        """Partitions whose takeover waits for this."""
+        return sum(owned.waits is wait for owned in self._owned.values())
 
     async def _start_consumer(self) -> None:
         start = asyncio.ensure_future(self._consumer.start())  # it waits for the group without a bound, and for no stop signal
@@ -172,8 +188,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         await asyncio.wait({rights})
         if owned.closing.is_set() or rights.cancelled() or rights.exception() is not None:
             return  # this life ends
-        async with kafka_deadline(self._settings, self._lanes.restore_s):
-            await owned.writer.start()
+        await self._fence(owned)
         found = await self._find_start(owned)
         if found is None or owned.closing.is_set():
             return
@@ -212,19 +227,39 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self._room.set()
         await publish(lane, owned.writer, self._lanes.publish_max, self._pace, start.offset, self._note_published)
 
+    async def _fence(self, owned: _Owned) -> None:
+        """Fence the former owner. Waits while the brokers cannot end its transaction, and the others work."""
+        began = self._ports.monotonic()
+
+        def note_held_up(leaderless: Sequence[TopicPartition]) -> None:
+            if deadline.expired():  # aiokafka may have taken an answer for the cancellation that came with it
+                raise TimeoutError
+            deadline.reschedule(asyncio.get_running_loop().time() + self._lanes.restore_s)
+            if owned.waits is None and (leaderless or self._ports.monotonic() - began >= _HELD_UP_S):
+                owned.waits = TakeoverWait.UNFENCED
+                _tell_held_up(owned.partition, leaderless)
+
+        async with kafka_deadline(self._settings, self._lanes.restore_s) as deadline:
+            await owned.writer.start(note_held_up)
+        self._go_on(owned, began)
+
+    def _go_on(self, owned: _Owned, began: float) -> None:
+        if owned.waits is not None:
+            log.info("takeover_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
+            owned.waits = None
+
     async def _find_start(self, owned: _Owned) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
         """Where to begin. Waits while no broker leads the partition, and the others work; None if it was given back meanwhile."""
         began, name = self._ports.monotonic(), lane_name(owned.partition)
         while (found := await self._find_start_if_led(owned.partition)) is None and not owned.closing.is_set():
-            if not owned.leaderless:
+            if owned.waits is None:
                 log.warning("takeover_waits", partition=name, hint="no broker leads it; other partitions go on")
-            owned.leaderless = True
+            owned.waits = TakeoverWait.LEADERLESS
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LEADER_S):
                     await owned.closing.wait()
-        if owned.leaderless and found is not None:
-            log.info("takeover_goes_on", partition=name, after_s=round(self._ports.monotonic() - began, 1))
-            owned.leaderless = False
+        if found is not None:
+            self._go_on(owned, began)
         return found
 
     async def _find_start_if_led(self, partition: TopicPartition) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
@@ -302,8 +337,9 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         for lane in lanes:
             lane.close()
         owners = {o.task for o in everything if o.task is not None}
-        if drain and owners:
-            await asyncio.wait(owners, timeout=self._lanes.flush_s)
+        ending = {o.task for o in everything if o.task is not None and o.waits is None}  # what waits for a leader may wait for hours
+        if drain and ending:
+            await asyncio.wait(ending, timeout=self._lanes.flush_s)
         left = owners | {task for lane in lanes for task in lane.abandon()}
         for task in left:
             task.cancel()
@@ -336,3 +372,10 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self.stop.set()
+
+
+def _tell_held_up(partition: TopicPartition, leaderless: Sequence[TopicPartition]) -> None:
+    names = ", ".join(map(lane_name, leaderless[:_NAMED_MAX]))
+    reason = f"no broker leads {names}" if leaderless else "the brokers have not ended it: can they reach each other?"
+    hint = f"the transaction of its former owner cannot be ended: {reason}; other partitions go on"
+    log.warning("takeover_waits", partition=lane_name(partition), hint=hint)

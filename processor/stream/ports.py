@@ -85,8 +85,8 @@ class GroupConsumer(Protocol):
 class OutcomeWriter(Protocol):
     """The one writer of a partition's outcomes, see ``transactions.LaneWriter``."""
 
-    async def start(self) -> None:
-        """Fence the former owner.
+    async def start(self, on_held_up: Callable[[Sequence[TopicPartition]], None]) -> None:
+        """Fence the former owner. Waits while its transaction cannot be ended; tells it each time, with the partitions without a leader.
 
         Raises:
             KafkaFailedError: if it cannot be done.

@@ -60,6 +60,11 @@ class TopicNames:
         """Every topic that lanes read."""
         return (self.requests, *(self.retry(delay_s) for delay_s in self.delays_s))
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Every topic that lanes write to and do not read."""
+        return (self.results, self.dead_letters)
+
     def of(self, output: Output) -> str:
         """Where an output goes.
 

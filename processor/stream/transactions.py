@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer, OffsetAndMetadata, TopicPartition
 
 from processor.contract.records import Output
 from processor.settings import Settings
-from processor.stream.clients import REPAIR_TRANSACTION_S, build_lane_producer, build_repair_producer, drop_producer, stop_client
+from processor.stream.clients import (
+    REPAIR_TRANSACTION_S,
+    build_lane_producer,
+    build_repair_producer,
+    drop_producer,
+    on_fence_held_up,
+    stop_client,
+)
 from processor.stream.errors import kafka_deadline, kafka_errors
 from processor.stream.topics import TopicNames
 
@@ -32,7 +39,7 @@ class LaneWriter:
     Example::
 
         writer = LaneWriter(settings, partition, names)
-        await writer.start()  # only now is the committed offset final
+        await writer.start(lambda _: None)  # only now is the committed offset final
         await writer.commit(outputs, *tracker.view(finished, log_position=position))
         await writer.stop(settings.lanes.close_s)
     """
@@ -42,12 +49,17 @@ class LaneWriter:
         self._group, self._deadline_s = settings.kafka.group, settings.lanes.transaction_s
         self._producer: AIOKafkaProducer = build_lane_producer(settings, partition)
 
-    async def start(self) -> None:
+    async def start(self, on_held_up: Callable[[Sequence[TopicPartition]], None]) -> None:
         """Fence the former owner: its open transaction is aborted, a finished one is complete when this returns.
+
+        Args:
+            on_held_up: called for as long as the former owner's transaction cannot be ended, about once a second, with the partitions
+                that are part of it and have no leader; with none if the brokers only say that it is not ended yet.
 
         Raises:
             KafkaFailedError: if it cannot be done.
         """
+        on_fence_held_up(self._producer, on_held_up)
         with kafka_errors(self._settings):
             await self._producer.start()
 

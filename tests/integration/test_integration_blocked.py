@@ -18,7 +18,8 @@ from rig import Rig, create_request, running
 from test_integration_observe import ready, scrape, total, until_ready
 
 from processor.devkit.kafka_cluster import LocalKafka
-from processor.stream.clients import build_group_consumer
+from processor.stream.clients import build_group_consumer, drop_producer
+from processor.stream.partitions import lane_name, partition_of_key
 from processor.stream.reader import PartitionReader
 from processor.stream.topics_admin import apply_topics
 
@@ -206,40 +207,77 @@ async def test_a_batch_whose_length_is_broken_is_named_and_the_other_partitions_
 
 
 async def _make_topics(rig: Rig) -> None:
-    """Partition 0 of the requests lives on broker 1 alone, partition 1 on broker 2 alone; everything else on both."""
+    """Partition 1 of the requests and of the results lives on broker 2 alone, their others on broker 1 alone; everything else on both."""
+    requests = NewTopic(f"{rig.prefix}.requests", -1, -1, replica_assignments={0: [1], 1: [2], 2: [1]})
+    wide = {"max.message.bytes": str(rig.settings.lanes.output_bytes_max)}
+    results = NewTopic(f"{rig.prefix}.results", -1, -1, replica_assignments={0: [1], 1: [2]}, topic_configs=wide)
     async with rig.admin() as admin:
-        await admin.create_topics([NewTopic(f"{rig.prefix}.requests", -1, -1, replica_assignments={0: [1], 1: [2]})])
-    await apply_topics(rig.settings, partitions=2, replication=2)
+        await admin.create_topics([requests, results])
+    await apply_topics(rig.settings, partitions=3, replication=2)
 
 
-async def _until_leaderless(rig: Rig, partition: TopicPartition) -> None:
+async def _until_leaderless(rig: Rig, *partitions: TopicPartition) -> None:
     async with PartitionReader(rig.settings) as reader, asyncio.timeout(20):
-        while partition not in (await reader.find(partition.topic)).leaderless:
+        while not set(partitions) <= set((await reader.find(*(tp.topic for tp in partitions))).leaderless):
             await asyncio.sleep(0.1)
 
 
-async def test_a_takeover_waits_for_a_leader_and_the_other_partitions_work(tmp_path: Path) -> None:
+async def _leave_open(rig: Rig, partition: int, wrote_to: TopicPartition) -> None:
+    """The transaction of an owner of a partition of the requests that was killed in the middle of it."""
+    former = AIOKafkaProducer(
+        bootstrap_servers=rig.bootstrap,
+        transactional_id=f"{rig.settings.kafka.group}-{rig.prefix}.requests-{partition}",
+        transaction_timeout_ms=600_000,
+    )
+    await former.start()
+    try:
+        await former.begin_transaction()
+        await former.send_and_wait(wrote_to.topic, b"{}", partition=wrote_to.partition)
+    finally:
+        await drop_producer(former, 1.0)
+
+
+def _going_to(partition: int) -> str:
+    """A request_id whose results go to this one of two partitions."""
+    both = [TopicPartition("results", 0), TopicPartition("results", 1)]
+    return next(name for name in map(str, range(100)) if partition_of_key(name.encode(), both).partition == partition)
+
+
+async def test_takeovers_wait_for_the_leaders_that_they_need_and_the_other_partitions_work(tmp_path: Path) -> None:
     with LocalKafka(brokers=2, overrides={"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}) as kafka:
         if kafka.external:
             pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours to kill; unset it to let local ones be started")
-        async with running(kafka, tmp_path, apply=False, OBSERVE__SURVEY_S="0.5", LANES__RESTORE_S="3") as rig:
+        async with running(kafka, tmp_path, apply=False, OBSERVE__SURVEY_S="0.5", LANES__RESTORE_S="4") as rig:
             await _make_topics(rig)
             topic, second = f"{rig.prefix}.requests", kafka.brokers[1]
+            results = TopicPartition(f"{rig.prefix}.results", 1)
             await _send(rig, "waits", 1)
+            await _send(rig, "unfenced", 2)
+            await _leave_open(rig, 2, results)
             await asyncio.to_thread(second.kill)
-            await _until_leaderless(rig, TopicPartition(topic, 1))
-            await _send(rig, "beside", 0)
+            await _until_leaderless(rig, TopicPartition(topic, 1), results)
+            await _send(rig, other := _going_to(0), 0)
             (one,) = await rig.start("one")
-            status, _ = await asyncio.gather(_told(rig, "status"), rig.wait_finals(1))
-            assert _causes(status) == [(topic, 1, "no_leader", 0)]
-            assert status["diagnosis"]["verdict"].startswith(f"{topic}[1] has no leader"), status
-            assert {f["request_id"] for f in rig.finals} == {"beside"}
-            assert [event["partition"] for event in one.events("takeover_waits")] == [f"{topic}[1]"]
-            assert total(scrape(one), "vp_lanes", state="leaderless") == 1
-            assert ready(one)["ok"], "the others work"
+            await rig.wait_finals(1)
+            blocked = {"topic": results.topic, "partition": "1", "cause": "no_leader"}
+            await rig.until(
+                lambda: total(scrape(one), "vp_partition_blocked_seconds", **blocked) > rig.settings.lanes.restore_s, "a long wait"
+            )
+            status = await _told(rig, "status")
+            assert _causes(status) == [(topic, 1, "no_leader", 0), (*results, "no_leader", 0)]
+            assert status["diagnosis"]["verdict"].startswith(f"{topic}[1], {lane_name(results)} has no leader"), status
+            assert {f["request_id"] for f in rig.finals} == {other}
+            waits = {event["partition"]: event["hint"] for event in one.events("takeover_waits")}
+            assert set(waits) == {f"{topic}[1]", f"{topic}[2]"}
+            assert f"former owner cannot be ended: no broker leads {lane_name(results)};" in waits[f"{topic}[2]"]
+            assert [total(scrape(one), "vp_lanes", state=state) for state in ("leaderless", "unfenced")] == [1, 1]
+            page = await asyncio.to_thread(OperatorPage(one).get, "/")
+            health = ready(one)
+            assert (lane_name(results) in page, health["ok"], health["partitions"]["unfenced"]) == (True, True, 1), "the others work"
             second.start()
-            await rig.wait_finals(2)
-            assert [event["partition"] for event in one.events("takeover_goes_on")] == [f"{topic}[1]"]
-            assert total(scrape(one), "vp_lanes", state="leaderless") == 0
+            await rig.wait_finals(3)
+            assert {event["partition"] for event in one.events("takeover_goes_on")} == set(waits)
+            assert [total(scrape(one), "vp_lanes", state=state) for state in ("leaderless", "unfenced")] == [0, 0]
             assert len(list(one.events("partitions_assigned"))) == 1, "the same life"
             assert not [*one.events("life_ended"), *one.events("life_failed")]
+            assert len(await rig.records("results")) == 3, "nothing of the former owner's, and nothing hidden behind it"

@@ -24,6 +24,7 @@ class Answers:
 
     def __init__(self, settings: Settings) -> None:
         self.requests, *self.others = topic_names(settings).inputs
+        self.outputs = topic_names(settings).outputs
         self.asked: list[TopicPartition] = []
         self.stable = {0: 4, 1: 2}
         self.looks = 0
@@ -31,9 +32,10 @@ class Answers:
     async def find(self, *topics: str) -> PartitionsFound:
         await asyncio.sleep(0)
         self.looks += 1
-        assert topics == (self.requests, *self.others)
-        led = [TopicPartition(self.requests, 0), TopicPartition(self.requests, 1), *(TopicPartition(topic, 0) for topic in self.others)]
-        return PartitionsFound(tuple(led), (TopicPartition(self.requests, 2),), ())
+        assert topics == (self.requests, *self.others, *self.outputs)
+        led = [(self.requests, 0), (self.requests, 1), *((topic, 0) for topic in (*self.others, *self.outputs))]
+        leaderless = (TopicPartition(self.requests, 2), TopicPartition(self.outputs[0], 1))
+        return PartitionsFound(tuple(TopicPartition(*place) for place in led), leaderless, ())
 
     async def ends(self, partitions: Any) -> dict[TopicPartition, PartitionEnds]:
         await asyncio.sleep(0)
@@ -79,9 +81,11 @@ async def test_a_command_looks_again_until_it_can_tell(monkeypatch: pytest.Monke
     survey = await made.survey()
     assert [(b.name, b.cause, b.offset, b.hidden) for b in survey.blocked] == [
         (f"{answers.requests}[2]", BlockCause.NO_LEADER, 0, 0),
+        (f"{answers.outputs[0]}[1]", BlockCause.NO_LEADER, 0, 0),
         (f"{answers.requests}[1]", BlockCause.OPEN_TRANSACTION, 2, 2),
     ]
     assert TopicPartition(answers.requests, 2) not in answers.asked, "nobody answers for it"
+    assert not {tp.topic for tp in answers.asked} & set(answers.outputs), "of those only the leaders matter"
     assert [(p.partition, p.end, p.unfinished) for p in survey.partitions if p.topic == answers.requests] == [
         (0, 4, 4),
         (1, 2, 2),

@@ -13,13 +13,15 @@ from test_budget_state import RULES
 from processor.budget.state import BudgetState
 from processor.observe import metrics
 from processor.runtime.process_status import ProcessStatus
+from processor.stream.group_member import TakeoverWait
 
 LANE = {"unfinished": 3, "end": 9, "next": 5, "overdue_ms": 4000, "delayed": 2, "held_bytes": 70, "ready": 1, "work": 2, "finished": 0}
 
 
-def core(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: float = 0.0, leaderless: int = 0) -> Any:
+def core(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: float = 0.0, leaderless: int = 0, unfenced: int = 0) -> Any:
     polled = time.monotonic() - polled_s_ago
-    return cast("Any", SimpleNamespace(snapshot=lambda: dict(lanes), last_poll=polled, assigned=True, leaderless_count=leaderless))
+    waiting = {TakeoverWait.LEADERLESS: leaderless, TakeoverWait.UNFENCED: unfenced}
+    return cast("Any", SimpleNamespace(snapshot=lambda: dict(lanes), last_poll=polled, assigned=True, waiting_count=waiting.__getitem__))
 
 
 def value(name: str, **labels: str) -> float | None:
@@ -44,13 +46,14 @@ def test_a_life_that_is_over_leaves_no_figures_behind() -> None:
     assert [value("vp_lane_bytes"), value("vp_poll_age_seconds")] == [0, 0]
 
 
-def test_partitions_without_a_leader_are_told_apart_from_those_that_are_being_taken_over() -> None:
+def test_partitions_that_wait_for_a_leader_are_told_apart_from_those_that_are_being_taken_over() -> None:
     pulse = ProcessStatus(30.0, 120.0)
-    pulse.core = core({TopicPartition("v.requests", n): lane for n, lane in enumerate((LANE, None, None, None))}, leaderless=2)
+    lanes = {TopicPartition("v.requests", n): lane for n, lane in enumerate((LANE, *[None] * 6))}
+    pulse.core = core(lanes, leaderless=2, unfenced=3)
     pulse.refresh()
-    assert [value("vp_lanes", state=state) for state in ("open", "restoring", "leaderless")] == [1, 1, 2]
+    assert [value("vp_lanes", state=state) for state in ("open", "restoring", "leaderless", "unfenced")] == [1, 1, 2, 3]
     vitals = pulse.vitals()
-    assert (vitals.lanes_open, vitals.lanes_restoring, vitals.lanes_leaderless) == (1, 1, 2)
+    assert (vitals.lanes_open, vitals.lanes_restoring, vitals.lanes_leaderless, vitals.lanes_unfenced) == (1, 1, 2, 3)
 
 
 def test_a_webhook_receiver_has_no_lanes_to_tell_of() -> None:

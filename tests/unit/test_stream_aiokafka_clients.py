@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from processor.settings import load_settings
 from processor.stream import clients
-from processor.stream.aiokafka_clients import with_names
+from processor.stream.aiokafka_names import with_names
 from processor.stream.partitions import TopicPartition
 
 # every module of aiokafka, before and after: each attribute, also of its classes, must be the very same object

@@ -19,7 +19,7 @@ from processor.contract.headers import hop_headers
 from processor.contract.records import Hop, Record, Source, Unread
 from processor.settings import load_settings
 from processor.stream.errors import KafkaUnavailableError, NotAuthorizedError, ProducerFencedError, RightsMissingError, StallError
-from processor.stream.group_member import GroupMember
+from processor.stream.group_member import GroupMember, TakeoverWait
 from processor.stream.handler import WorkAbandonedError
 from processor.stream.releases import Release
 from processor.stream.start_offset import MissingOffsetsError, Start
@@ -178,12 +178,12 @@ def test_group_member_takes_over_the_others_while_one_has_no_leader_and_this_one
             with capture_logs() as logs:
                 await scene.group.assign(A, B)
                 await asyncio.sleep(3_600)
-                assert (scene.member.leaderless_count, scene.member.snapshot()[A]) == (1, None)
+                assert (scene.member.waiting_count(TakeoverWait.LEADERLESS), scene.member.snapshot()[A]) == (1, None)
                 assert list(scene.handler.at_work) == [10]
                 assert not [step for step in scene.group.steps("commit", "resume") if NAME in step]
                 scene.group.leaderless.clear()
                 await asyncio.sleep(2)
-            assert (list(scene.handler.at_work), scene.member.leaderless_count) == ([10, 0], 0)
+            assert (list(scene.handler.at_work), scene.member.waiting_count(TakeoverWait.LEADERLESS)) == ([10, 0], 0)
             steps = [step for step in scene.group.did if NAME in step]
             assert (steps[1], steps[-4:]) == (TAKEOVER[2], TAKEOVER[3:]), "fenced once and first; the offset is read behind it"
             told = [(entry["event"], entry["partition"]) for entry in logs if entry["event"].startswith("takeover_")]
@@ -199,7 +199,59 @@ def test_group_member_gives_a_partition_without_a_leader_back_at_once() -> None:
             await scene.group.assign(A)
             await asyncio.sleep(60)
             assert await scene.elapsed(scene.group.revoke()) < 0.1
-            assert (scene.member.leaderless_count, scene.group.steps("close")) == (0, [f"close {NAME}"])
+            assert (scene.member.waiting_count(TakeoverWait.LEADERLESS), scene.group.steps("close")) == (0, [f"close {NAME}"])
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_group_member_takes_over_the_others_while_a_former_owner_cannot_be_fenced(named: bool) -> None:
+    async def main() -> None:
+        async with joined(restore_s=7) as scene:
+            scene.group.unfenced[A] = [TopicPartition("verification.results", 3)] if named else []
+            scene.send(0)
+            scene.send(10, partition=B)
+            with capture_logs() as logs:
+                await scene.group.assign(A, B)
+                await asyncio.sleep(4)
+                assert scene.member.waiting_count(TakeoverWait.UNFENCED) == int(named), "an honest transaction may take a moment"
+                await asyncio.sleep(3_600)
+                assert scene.member.waiting_count(TakeoverWait.UNFENCED) == 1
+                assert (scene.member.snapshot()[A], list(scene.handler.at_work)) == (None, [10])
+                assert not [step for step in scene.group.steps("find_start", "commit", "resume") if NAME in step]
+                scene.group.unfenced.clear()
+                await asyncio.sleep(2)
+            assert (list(scene.handler.at_work), scene.member.waiting_count(TakeoverWait.UNFENCED)) == ([10, 0], 0)
+            told = [entry for entry in logs if entry["event"].startswith("takeover_")]
+            assert [(entry["event"], entry["partition"]) for entry in told] == [("takeover_waits", NAME), ("takeover_goes_on", NAME)]
+            assert ("verification.results[3]" in told[0]["hint"]) == named
+
+    run_virtual(main())
+
+
+def test_group_member_gives_a_partition_back_at_once_whose_former_owner_cannot_be_fenced() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.group.unfenced[A] = []
+            await scene.group.assign(A)
+            await asyncio.sleep(60)
+            assert await scene.elapsed(scene.group.revoke()) < 0.1
+            assert (scene.member.waiting_count(TakeoverWait.UNFENCED), scene.group.steps("close")) == (0, [f"close {NAME}"])
+
+    run_virtual(main())
+
+
+def test_group_member_ends_when_brokers_that_could_not_end_a_transaction_fall_silent() -> None:
+    async def main() -> None:
+        scene = Scene(restore_s=7)
+        await asyncio.sleep(0.1)
+        scene.group.unfenced[A] = []
+        await scene.group.assign(A)
+        await asyncio.sleep(60)
+        scene.group.silent.add(A)
+        assert 6 <= await scene.elapsed(scene.ends()) <= 8
+        assert isinstance(await scene.ends(), KafkaUnavailableError)
+        _assert_left_nothing(scene)
 
     run_virtual(main())
 

@@ -1,0 +1,131 @@
+"""A transactional producer's start, in place of aiokafka's own: it fences only when what it fences can be ended whole.
+
+A coordinator ends a former transaction by a marker in each of its partitions. Of a partition that no broker leads, Kafka since 4.1
+forgets that marker and says that all is done (seen with 4.3.1); older ones hold every fence back until it is written. A forgotten
+marker hides what stands behind it from readers of committed records, and the next commit under the same transactional id makes what
+the former owner had never committed visible. So the coordinator is first asked what is open (DescribeTransactions, KIP-664).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.client import CoordinationType
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import ConcurrentTransactions, IncompatibleBrokerVersion, KafkaConnectionError, KafkaError
+from aiokafka.producer.sender import InitPIDHandler, Sender
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
+
+from processor.stream.aiokafka_names import with_names
+
+_TRIES = 10  # before the pause doubles: an honest transaction ends within a few
+_PAUSE_S_MAX = 1.0
+
+
+class DescribeTransactionsResponse(Response):  # type: ignore[misc]
+    """Version 0, as Kafka's protocol guide has it."""
+
+    API_KEY = 65
+    API_VERSION = 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "transaction_states",
+            CompactArray(
+                ("error_code", Int16),
+                ("transactional_id", CompactString("utf-8")),
+                ("transaction_state", CompactString("utf-8")),
+                ("transaction_timeout_ms", Int32),
+                ("transaction_start_time_ms", Int64),
+                ("producer_id", Int64),
+                ("producer_epoch", Int16),
+                (
+                    "topics",
+                    CompactArray(("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class DescribeTransactionsStruct(RequestStruct):  # type: ignore[misc]
+    """The request."""
+
+    FLEXIBLE_VERSION = True
+    API_KEY = 65
+    API_VERSION = 0
+    RESPONSE_TYPE = DescribeTransactionsResponse
+    SCHEMA = Schema(("transactional_ids", CompactArray(CompactString("utf-8"))), ("tags", TaggedFields))
+
+
+class DescribeTransactionsRequest(Request[DescribeTransactionsStruct]):  # type: ignore[misc]
+    """What is open under a transactional id."""
+
+    API_KEY = 65
+
+    def __init__(self, transactional_id: str) -> None:
+        self._transactional_id = transactional_id
+
+    def build(self, request_struct_class: type[DescribeTransactionsStruct]) -> DescribeTransactionsStruct:
+        """See ``Request.build``."""
+        return request_struct_class([self._transactional_id], {})
+
+
+class _Fence(InitPIDHandler):  # type: ignore[misc]
+    """Ends what is open under a transactional id."""
+
+    def handle_response(self, resp: Any) -> float | None:
+        """As aiokafka's; seconds until it is to be asked again, None when it is done."""
+        pause_s: float | None = super().handle_response(resp)
+        return self._sender.note_held_up(()) if resp.error_code == ConcurrentTransactions.errno else pause_s
+
+
+class FencingSender(Sender):  # type: ignore[misc]
+    """Waits for the leaders of a former transaction's partitions before it fences; asks less and less often: it may last for hours.
+
+    ``on_held_up`` is called each time, with the partitions that have no leader; with none if the brokers only say that the former
+    transaction is not ended yet.
+    """
+
+    on_held_up: Callable[[Sequence[TopicPartition]], None] | None = None
+    _held_up_count = 0
+    _fence = with_names(Sender._do_init_pid, InitPIDHandler=_Fence)  # noqa: SLF001 - what is replaced
+
+    async def _do_init_pid(self, node_id: Any) -> bool:
+        if self._txn_manager.transactional_id is not None:
+            try:
+                pause_s = self.note_held_up(leaderless) if (leaderless := await self._leaderless(node_id)) else 0.0
+            except IncompatibleBrokerVersion:  # brokers before 3.0
+                pause_s = 0.0
+            except KafkaError:  # not known: ask again, whoever the coordinator is then
+                pause_s = self._retry_backoff
+                self._coordinator_dead(CoordinationType.TRANSACTION)
+            if pause_s:
+                await asyncio.sleep(pause_s)
+                return False
+        return bool(await self._fence(node_id))
+
+    async def _leaderless(self, node_id: Any) -> Sequence[TopicPartition]:
+        """Of the partitions that are part of the open transaction, those that no broker leads, as the brokers say now."""
+        told = await self.client.send(node_id, DescribeTransactionsRequest(self._txn_manager.transactional_id))
+        topics = [(topic, numbers) for state in told.transaction_states for topic, numbers, _ in state[7] or ()]
+        if not topics:
+            return ()
+        now = ClusterMetadata(metadata_max_age_ms=300_000)
+        if not await self.client._metadata_update(now, [topic for topic, _ in topics]):  # noqa: SLF001 - no public way
+            raise KafkaConnectionError("no broker gives its metadata")
+        partitions = sorted(TopicPartition(topic, number) for topic, numbers in topics for number in numbers)
+        return [tp for tp in partitions if now.leader_for_partition(tp) == -1]
+
+    def note_held_up(self, leaderless: Sequence[TopicPartition]) -> float:
+        """The former transaction cannot be ended now; seconds until it is to be tried again."""
+        if self.on_held_up is not None:
+            self.on_held_up(leaderless)
+        self._held_up_count += 1
+        return float(min(_PAUSE_S_MAX, self._retry_backoff * 2.0 ** min(10, self._held_up_count // _TRIES)))

@@ -1,0 +1,148 @@
+"""A transactional producer fences nobody while the brokers could not end what it would fence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import ConcurrentTransactions, CoordinatorLoadInProgressError, IncompatibleBrokerVersion, RequestTimedOutError
+from aiokafka.protocol.metadata import MetadataResponse_v5
+from aiokafka.protocol.transaction import InitProducerIdRequest, InitProducerIdResponse_v0
+from virtual_time import run_virtual
+
+from processor.settings import load_settings
+from processor.stream import clients
+from processor.stream.aiokafka_fence import DescribeTransactionsRequest, DescribeTransactionsResponse, FencingSender
+
+RESULTS = TopicPartition("v.results", 1)
+
+
+class Brokers:
+    """What a producer's start asks them: partitions of an open transaction, and who leads them."""
+
+    _client_id = "test"  # for aiokafka's log
+
+    def __init__(self) -> None:
+        self.open: list[TopicPartition] = []
+        self.leaderless: set[TopicPartition] = set()
+        self.fails: dict[type, list[Exception]] = {}
+        self.fence_errors: list[int] = []
+        self.asked: list[type] = []
+        self.searches = 0
+
+    async def send(self, node_id: int, request: Any, **_: Any) -> Any:
+        await asyncio.sleep(0)
+        assert node_id == 7
+        self.asked.append(type(request))
+        if errors := self.fails.get(type(request)):
+            raise errors.pop(0) if len(errors) > 1 else errors[0]
+        if isinstance(request, DescribeTransactionsRequest):
+            topics: list[Any] = [(tp.topic, [tp.partition], {}) for tp in self.open]
+            return DescribeTransactionsResponse(0, [(0, "id", "Ongoing", 1, 1, 1, 1, topics, {})], {})
+        return InitProducerIdResponse_v0(0, self.fence_errors.pop(0) if self.fence_errors else 0, 3, 1)
+
+    async def _metadata_update(self, cluster: ClusterMetadata, topics: Sequence[str]) -> bool:
+        await asyncio.sleep(0)
+        assert topics == [tp.topic for tp in self.open]
+        told: list[Any] = [(0, tp.topic, False, [(0, tp.partition, -1 if tp in self.leaderless else 7, [7], [7], [])]) for tp in self.open]
+        cluster.update_metadata(MetadataResponse_v5(0, [(7, "localhost", 9092, None)], "c", 7, told))
+        return True
+
+    async def force_metadata_update(self) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+
+class Scene:
+    """A producer that starts."""
+
+    def __init__(self) -> None:
+        self.brokers, self.told = Brokers(), list[tuple[float, list[TopicPartition]]]()
+        self.producer = clients.build_lane_producer(load_settings(), TopicPartition("v.requests", 0))
+        self.producer._closed = True  # noqa: SLF001 - it is never started
+        self.sender = cast("FencingSender", self.producer._sender)  # noqa: SLF001 - what fences
+        self.sender.client = self.brokers
+
+        async def find(*_: object) -> int:
+            await asyncio.sleep(0)
+            self.brokers.searches += 1
+            return 7
+
+        self.sender._find_coordinator = find  # noqa: SLF001 - brokers that are not there
+        clients.on_fence_held_up(self.producer, lambda leaderless: self.told.append((self._now(), list(leaderless))))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def fence(self) -> None:
+        await self.sender._maybe_wait_for_pid()  # noqa: SLF001 - what start() waits for
+
+
+def test_nobody_is_fenced_while_a_partition_of_the_open_transaction_has_no_leader() -> None:
+    async def main() -> None:
+        scene = Scene()
+        scene.brokers.open, scene.brokers.leaderless = [TopicPartition("v.retry.10s", 0), RESULTS], {RESULTS}
+        fence = asyncio.ensure_future(scene.fence())
+        await asyncio.sleep(600)
+        assert InitProducerIdRequest not in scene.brokers.asked, "since Kafka 4.1 that would lose the marker"
+        assert {tuple(leaderless) for _, leaderless in scene.told} == {(RESULTS,)}
+        assert 600 < len(scene.told) < 700, "about once a second"
+        scene.brokers.leaderless.clear()
+        await asyncio.sleep(2)
+        fence.result()
+        assert scene.brokers.asked[-2:] == [DescribeTransactionsRequest, InitProducerIdRequest]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("leaders", [[], [RESULTS]])
+def test_what_is_open_with_all_leaders_there_is_fenced_at_once(leaders: list[TopicPartition]) -> None:
+    async def main() -> None:
+        scene = Scene()
+        scene.brokers.open = leaders
+        await scene.fence()
+        assert (scene.brokers.asked, scene.told) == ([DescribeTransactionsRequest, InitProducerIdRequest], [])
+
+    run_virtual(main())
+
+
+def test_brokers_that_cannot_tell_what_is_open_are_not_asked_for_it() -> None:
+    async def main() -> None:
+        scene = Scene()
+        scene.brokers.fails[DescribeTransactionsRequest] = [IncompatibleBrokerVersion("older than 3.0")]
+        await scene.fence()
+        assert scene.brokers.asked[-1] is InitProducerIdRequest
+
+    run_virtual(main())
+
+
+def test_what_is_not_known_is_asked_again_and_nobody_is_fenced_meanwhile() -> None:
+    async def main() -> None:
+        scene = Scene()
+        scene.brokers.fails[DescribeTransactionsRequest] = [RequestTimedOutError("silent")]
+        fence = asyncio.ensure_future(scene.fence())
+        await asyncio.sleep(60)
+        assert InitProducerIdRequest not in scene.brokers.asked
+        assert scene.brokers.searches > 1, "the coordinator may be another one by then"
+        assert scene.told == [], "silence is no answer: the deadline of the takeover goes on"
+        scene.brokers.fails.clear()
+        await fence
+
+    run_virtual(main())
+
+
+def test_a_fence_that_the_brokers_hold_back_is_told_and_tried_less_and_less_often() -> None:
+    async def main() -> None:
+        scene = Scene()
+        scene.brokers.fence_errors = [CoordinatorLoadInProgressError.errno, *[ConcurrentTransactions.errno] * 100]
+        await scene.fence()
+        assert [leaderless for _, leaderless in scene.told] == [[]] * 100, "only for an answer about the transaction"
+        times = [at for at, _ in scene.told]
+        assert times[19] - times[0] < 1.0, "an honest transaction is not waited for much longer than it lasts"
+        assert times[-1] - times[-2] == pytest.approx(1.0, abs=0.1)
+
+    run_virtual(main())
