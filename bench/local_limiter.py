@@ -44,7 +44,7 @@ class LocalBudget:
     def release(self, permit: Permit, ending: Ending) -> None:
         self._slots.release()
 
-    def pause(self, scope: str, wait_s: float) -> None:
+    def pause(self, scope: str, wait_s: float, limit: int | None = None) -> None:
         self._paused_until[scope] = asyncio.get_running_loop().time() + wait_s
 
     def is_down(self, endpoint: str) -> bool:

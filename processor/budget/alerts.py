@@ -54,7 +54,7 @@ class AlertTracker:
             if window.limit >= configured:
                 found.append(AlertEvent("warning", "limit_restored", fields))
             elif window.limit < before:
-                hint = "another replica obeys a lower limit, or somebody else uses the API key (see `processor budget`)"
+                hint = "Didit names a lower limit, another replica obeys one, or somebody else uses the API key (see `processor budget`)"
                 found.append(AlertEvent("error", "limit_lowered", fields | {"hint": hint}))
         return found
 

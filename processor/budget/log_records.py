@@ -78,6 +78,7 @@ class Paused:
     scope: str
     wait_s: float
     counts: bool = True
+    limit: int | None = None  # of the scope, as that 429 named it; absent in records of older versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +236,15 @@ def _read_alive(raw: dict[str, Any]) -> Alive:
     )
 
 
+def _write_paused(r: Paused) -> dict[str, Any]:
+    return {"t": "pause", "s": r.scope, "d": r.wait_s, "r": r.counts} | ({} if r.limit is None else {"n": r.limit})
+
+
+def _read_paused(raw: dict[str, Any]) -> Paused:
+    limit = _count(raw["n"], 1, _OFFSET_MAX) if "n" in raw else None
+    return Paused(_text(raw["s"]), _seconds(raw["d"]), counts=_flag(raw["r"]), limit=limit)
+
+
 def _read_lane_done(raw: dict[str, Any]) -> LaneDone:
     packed = raw["d"]
     if not isinstance(packed, str) or len(packed) > _GAP_MAP_CHARS_MAX:
@@ -248,7 +258,7 @@ _WRITERS: dict[type, Any] = {
     Begun: lambda r: {"t": "begin", "i": r.id},
     Ended: _write_ended,
     Failed: lambda r: {"t": "fail", "i": r.id, "x": r.health.value},
-    Paused: lambda r: {"t": "pause", "s": r.scope, "d": r.wait_s, "r": r.counts},
+    Paused: _write_paused,
     Alive: _write_alive,
     LaneDone: lambda r: {"t": "done", "l": r.lane, "o": r.floor, "d": base64.b64encode(r.gap_map).decode()},
 }
@@ -258,7 +268,7 @@ _READERS: dict[str, Any] = {
     "begin": lambda raw: Begun(_text(raw["i"])),
     "end": _read_ended,
     "fail": lambda raw: Failed(_text(raw["i"]), HealthSignal(raw["x"])),
-    "pause": lambda raw: Paused(_text(raw["s"]), _seconds(raw["d"]), counts=_flag(raw["r"])),
+    "pause": _read_paused,
     "alive": _read_alive,
     "done": _read_lane_done,
 }

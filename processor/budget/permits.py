@@ -205,8 +205,11 @@ class Budget(Protocol):
         """
         ...
 
-    def pause(self, scope: str, wait_s: float) -> None:
-        """After a rate-limit 429: no replica starts a call of this scope before ``wait_s`` have passed. Never shortens a pause."""
+    def pause(self, scope: str, wait_s: float, limit: int | None = None) -> None:
+        """After a rate-limit 429: no replica starts a call of this scope before ``wait_s`` have passed. Never shortens a pause.
+
+        ``limit``: calls a window, as the 429 names it for this scope; all replicas obey it if it is lower than theirs.
+        """
         ...
 
     def is_down(self, endpoint: str) -> bool:

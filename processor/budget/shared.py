@@ -149,10 +149,10 @@ class SharedBudget:
         self._reservations.release(permit, ending)
         self._start_soon(0.0)
 
-    def pause(self, scope: str, wait_s: float) -> None:
+    def pause(self, scope: str, wait_s: float, limit: int | None = None) -> None:
         """See ``permits.Budget.pause``."""
         self.state.windows[scope].hold_back(wait_s, self._clock())
-        self._writer.post(Paused(scope, wait_s), for_s=wait_s)
+        self._writer.post(Paused(scope, wait_s, limit=limit), for_s=wait_s)
 
     def is_down(self, endpoint: str) -> bool:
         """See ``permits.Budget.is_down``."""

@@ -127,7 +127,8 @@ class BudgetState:
                 self._judge(record.id, offset, record.health, at, acted=False)
             case Paused():
                 if record.scope in self.windows:  # no record may stop us for ever
-                    self.windows[record.scope].pause(min(record.wait_s, self.rules.pause_max_s), at, counts=record.counts)
+                    wait_s = min(record.wait_s, self.rules.pause_max_s)
+                    self.windows[record.scope].pause(wait_s, at, counts=record.counts, limit=record.limit)
             case LaneDone():
                 self.journal.finished.note(record, offset)
             case Alive():

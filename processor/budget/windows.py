@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 _THROTTLES = 3  # so many 429s ...
 _THROTTLED_WITHIN_S = 600.0  # ... in this time mean that somebody else uses the key
+_NAMED_S = 3600.0  # so long a limit that Didit named is obeyed before quiet windows raise it
 _LOWERED_PART = 0.9
 _RAISED_PART = 0.01  # of the configured limit, for each quiet window
 _BURST_PART = 0.5  # of the limit may be live before asks are spread over the window; more would leave holes of half a window behind it
@@ -67,7 +68,7 @@ class Window:
 
     @property
     def limit(self) -> int:
-        """Calls a window at present: what is configured, or less while somebody else uses the key."""
+        """Calls a window at present: what is configured, or less while Didit names less or somebody else uses the key."""
         return self.configured if self._lowered is None else min(self.configured, self._lowered)
 
     @property
@@ -111,10 +112,15 @@ class Window:
         heapq.heappush(self._expiry, (hold.until, ask_id))
         return hold.weight
 
-    def pause(self, wait_s: float, at: float, *, counts: bool) -> None:
-        """A pause was read. It never shortens an earlier one. Those that ``counts`` are 429s, and three of them lower the limit."""
+    def pause(self, wait_s: float, at: float, *, counts: bool, limit: int | None = None) -> None:
+        """A pause was read. It never shortens an earlier one.
+
+        Those that ``counts`` are 429s: one that names a lower ``limit`` than ours sets it, three others lower ours.
+        """
         self.expire(at)
-        if counts and at >= self.paused_until:  # answers that were on their way when the pause began are one incident
+        if limit is not None and limit < self.limit:
+            self._lowered, self._quiet_from = limit, at + _NAMED_S
+        elif counts and at >= self.paused_until:  # answers that were on their way when the pause began are one incident
             self._throttle(at)
         self.pause_sent_at, self.pause_told_until = at, max(self.pause_told_until, at + wait_s)
         until = at + wait_s + self._spread * min(_SPREAD_PART * wait_s, _SPREAD_MAX_S)
@@ -174,7 +180,7 @@ class Window:
         return sum(1 for at in self._throttled if now - at <= _THROTTLED_WITHIN_S)
 
     def _throttle(self, at: float) -> None:
-        self._quiet_from = at
+        self._quiet_from = max(self._quiet_from, at)
         self._throttled.append(at)
         if len(self._throttled) == _THROTTLES and at - self._throttled[0] <= _THROTTLED_WITHIN_S:
             self._lowered = max(1, int(self.limit * _LOWERED_PART))

@@ -268,7 +268,8 @@ def _throttled(seen: _Seen) -> Verdict:
 
 def _hinted_limit(seen: _Seen) -> int | None:
     text = seen.reply.headers.get("x-ratelimit-limit", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None  # noqa: PLR2004 - a sane number
+    sane = text.isascii() and text.isdigit() and len(text) <= 9  # noqa: PLR2004 - a sane number
+    return int(text) or None if sane else None
 
 
 def _deferred(code: ErrorCode) -> Callable[[_Seen], Verdict]:

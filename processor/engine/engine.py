@@ -287,14 +287,14 @@ class Engine:
             scopes = tuple(s for s in scopes if self._limits[s] == throttled.limit) or scopes
         for scope in scopes:
             log.warning("throttled", scope=scope, wait_s=wait_s)
-            self._budget.pause(scope, wait_s)
+            self._budget.pause(scope, wait_s, throttled.limit if len(scopes) == 1 else None)
         if scopes and throttled.limit is not None and all(self._limits[s] != throttled.limit for s in scopes):
             log.error(
                 "limit_differs",
                 scopes=scopes,
                 configured=[self._limits[s] for s in scopes],
                 told=throttled.limit,
-                hint="Didit names another limit than VP_BUDGET__LIMITS; correct it",
+                hint="Didit names another limit than VP_BUDGET__LIMITS; correct it. A lower one of one scope is obeyed for an hour",
             )
 
     def _warn_once(self, job: Job) -> None:

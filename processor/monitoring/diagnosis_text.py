@@ -64,7 +64,7 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "Partitions are handed over. If it lasts, look for two replicas with one instance id.",
         ),
         FindingKind.LIMIT_LOWERED: (
-            "Somebody else uses the API key in {subject}",
+            "{subject} is held below its configured limit",
             "Its limit is {limit} of {configured} for now. Find what else uses the key, or set VP_BUDGET__LIMITS to what Didit grants.",
         ),
         FindingKind.ASKED_TO_WAIT: (

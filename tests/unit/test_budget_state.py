@@ -220,6 +220,21 @@ def test_three_429s_in_ten_minutes_lower_the_limit_and_quiet_windows_raise_it() 
     assert window.limit == 100
 
 
+def test_a_limit_that_a_429_names_is_obeyed_at_once_and_raised_after_an_hour() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (600, 60.0)}))
+    window = scene.state.windows["a"]
+    scene.apply(Paused("a", 1.0, limit=700), 0.0)
+    assert window.limit == 600, "more than is configured is not for us to take"
+    scene.apply(Paused("a", 1.0, limit=100), 100.0)
+    assert window.limit == 100
+    assert window.throttled_lately(100.0) == 1, "the limit was wrong: nobody else has to use the key"
+    scene.apply(Paused("a", 1.0), 3000.0)
+    window.expire(3700.0)
+    assert window.limit == 100
+    window.expire(3700.0 + 60)
+    assert window.limit == 106
+
+
 def test_429s_far_apart_lower_nothing() -> None:
     scene = Scene()
     for at in (0.0, 400.0, 800.0, 1200.0):
@@ -338,6 +353,7 @@ RECORDS: list[LogRecord] = [
     Ended("i-1", used=True, acted=True, health=HealthSignal.ACCOUNT),
     Failed("i-1", HealthSignal.BAD),
     Paused("a", 1.5, counts=False),
+    Paused("a", 1.5, limit=100),
     Asked("x-2", ("a",), 90.0, "op", identity=CallIdentity("r", "c", "f", "t[0]", 5, 1), announced=True),
     Begun("x-2"),
     Alive("c", "pod", {"a": 600}, {"a": 60.0}, {"session.create": 3}, lost=True),

@@ -183,7 +183,7 @@ def test_everything_that_is_not_well_is_told_once() -> None:
     found = summarize(busy())
     assert (found.headline, found.title) == ("Needs somebody", "Didit fails on aml")
     assert [n.title for n in found.notices] == [
-        "Somebody else uses the API key in generic-write",
+        "generic-write is held below its configured limit",
         "Didit asked to wait in session-decision",
         "vp-2 has not been heard for 45 s",
         "The budget is the bottleneck in generic-write",

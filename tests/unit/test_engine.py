@@ -98,6 +98,7 @@ class OpenBudget:
         self.asks: list[Ask] = []
         self.endings: list[Ending] = []
         self.pauses: list[tuple[str, float]] = []
+        self.named_limits: list[int | None] = []
         self.refusals, self.down = list(refusals), down
         self.held: set[str] = set()
         self.claims: list[CallIdentity] = []
@@ -126,8 +127,9 @@ class OpenBudget:
         self.held.remove(permit.id)  # each once
         self.endings.append(ending)
 
-    def pause(self, scope: str, wait_s: float) -> None:
+    def pause(self, scope: str, wait_s: float, limit: int | None = None) -> None:
         self.pauses.append((scope, wait_s))
+        self.named_limits.append(limit)
 
     def is_down(self, endpoint: str) -> bool:
         assert endpoint
@@ -737,6 +739,7 @@ def test_the_scope_that_tripped_is_found_by_its_limit_else_all_are_paused() -> N
         budget = OpenBudget()
         run(FakeApi(json_reply(429, {"detail": "Request was throttled."}, retry_after="2", x_ratelimit_limit=limit)), record(), budget)
         assert budget.pauses == [(scope, 2.0) for scope in paused]
+        assert budget.named_limits == ([None, None] if limit == "7" else [int(limit)]), "whose limit it is must be known"
 
 
 PLAIN_GET = "GET request rate limit exceeded. You can make up to 600 requests per minute."
@@ -763,7 +766,7 @@ def test_a_refused_decision_pauses_the_scope_it_names_and_another_limit_than_our
             budget,
             didit={"api_version": version},
         )
-    assert budget.pauses == [(paused, 2.0)]
+    assert (budget.pauses, budget.named_limits) == ([(paused, 2.0)], [int(told)])
     assert [log["told"] for log in logs if log["event"] == "limit_differs"] == [int(told)] * differs
 
 
