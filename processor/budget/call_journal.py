@@ -109,13 +109,22 @@ class CallJournal:
         self.memory = CallMemory(memory_s, calls_max)
         self._claims: OrderedDict[str, JournaledCall] = OrderedDict()  # the first of each request, oldest first
         self.finished = FinishedRecords()
-        self.floor = 0  # asks from this offset on are remembered
+        self._floor = 0
         self.whole_from = 0  # records before this offset are missing in the log
         self.replayed_calls: dict[str, ReplayedCalls] = {}
         self.replaying: set[str] = set()  # lanes whose older records are being read
 
     def __len__(self) -> int:
         return len(self.memory)
+
+    @property
+    def floor(self) -> int:
+        """Asks from this offset on are remembered."""
+        return max(self._floor, self.memory.floor)
+
+    @floor.setter
+    def floor(self, offset: int) -> None:
+        self._floor = offset
 
     def asked(self, asked: Asked, call: JournaledCall) -> None:
         """An ask for a request's own call was read."""
@@ -128,7 +137,6 @@ class CallJournal:
             if owner is not None and _is_copy(call.identity, owner):
                 call.copy_of = owner.copy_of or owner.identity.first
         self.memory.append(asked.id, call)
-        self.floor = max(self.floor, self.memory.floor)
 
     def claimed(self, identity: CallIdentity, offset: int, at: float, stamp_ms: int) -> None:
         """A claim was read: a request that never calls. The first one counts, and only if nobody has asked for the request before."""
@@ -202,6 +210,5 @@ class CallJournal:
 
     def _expire(self, now: float) -> None:
         self.memory.expire(now)
-        self.floor = max(self.floor, self.memory.floor)
         while self._claims and now - next(iter(self._claims.values())).at > self._memory_s:
             self._claims.popitem(last=False)

@@ -12,27 +12,28 @@ import struct
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
+from math import inf
 
-from processor.budget.call_index import UNENDED, Calls, CallState, JournaledCall, state_after
+from processor.budget.call_index import UNENDED, Calls, CallState, JournaledCall
 from processor.budget.log_records import Ended
 from processor.budget.permits import CallIdentity
 
-_FIRST_ROWS, _BLOCK_ROWS = 2**12, 2**17  # of the first block and of the largest; each is twice as large as the one before
-_DIGEST_CHARS = 20  # as ``contract.digests`` makes them; any others are kept beside the rows
-_NO_NUMBER = 2**64 - 1
-_NUMBER_CHARS = len(str(_NO_NUMBER))
+_FIRST_ROWS, _BLOCK_ROWS = 2**12, 2**17  # of the first block and of the largest; each has four times as many as the one before
+_DIGEST_CHARS, _ID_CHARS = 20, 24  # as ``contract.digests`` makes them, and as ours are; any others are kept beside the rows
 _STATES = tuple(CallState)
 _CODES = {state: code for code, state in enumerate(_STATES)}
+_OPEN = _CODES[CallState.OPEN]
+_ACTED, _VOID, _NEVER = _CODES[CallState.ACTED], _CODES[CallState.VOID], _CODES[CallState.NEVER]
 _UNENDED = frozenset(_CODES[state] for state in UNENDED)
 
-# request, next of its chain | client, number, next | lane, next, offset in it | content, first, replay, place, time, stamp, promise, state
-_ROW = struct.Struct("<20sI IQI IIq 20s20sIqdqdB")
-_BY_REQUEST, _REQUEST_AT = struct.Struct("<20sI"), 0
-_BY_ASK, _ASK_AT = struct.Struct("<IQI"), 24
-_BY_LANE, _LANE_AT = struct.Struct("<IIq"), 40
-_PLACE, _PLACE_AT = struct.Struct("<q"), 100
-_TIME, _TIME_AT = struct.Struct("<d"), 108
-_STATE_AT = 132
+# digests of request, content, first; next of its chain | ask, next | lane, next, offset in it | replay, place, time, stamp, promise, state
+_ROW = struct.Struct("<60sI 24sI IIq IqdqdB")
+_BY_REQUEST = struct.Struct("<20s40xI")
+_BY_ASK, _ASK_AT = struct.Struct("<24sI"), 64
+_BY_LANE, _LANE_AT = struct.Struct("<IIq"), 92
+_PLACE, _PLACE_AT = struct.Struct("<q"), 112
+_TIME, _TIME_AT = struct.Struct("<d"), 120
+_STATE_AT = 144
 _SIZE = _ROW.size
 
 
@@ -46,76 +47,58 @@ class _Block:
         self.by_request, self.by_ask = array("I", bytes(4 * capacity)), array("I", bytes(4 * capacity))
         self.by_lane: list[int] = []
         self.lanes: dict[str, int] = {}
-        self.clients: dict[str, int] = {}
-        self.names: tuple[list[str], list[str]] = ([], [])  # of the lanes, and of the clients
-        self.unusual: dict[int, CallIdentity] = {}  # by row, digests that do not fit in
+        self.lane_names: list[str] = []
+        self.unusual: dict[int, tuple[str, CallIdentity]] = {}  # by row, asks and digests that do not fit in
         self.copies: dict[int, str] = {}  # by row, ``JournaledCall.copy_of``
-
-    def lane(self, name: str) -> int:
-        """The number of a lane."""
-        number = self.lanes.get(name)
-        if number is None:
-            number = self.lanes[name] = len(self.lanes)
-            self.names[0].append(name)
-            self.by_lane.append(0)
-        return number
-
-    def client(self, name: str) -> int:
-        """The number of a client."""
-        number = self.clients.get(name)
-        if number is None:
-            number = self.clients[name] = len(self.clients)
-            self.names[1].append(name)
-        return number
 
     def append(self, ask_id: str, call: JournaledCall) -> None:
         """Add a row."""
         identity, row = call.identity, self.count + 1
-        request, content, first = _packed(identity.request), _packed(identity.content), _packed(identity.first)
-        if not (request and content and first):
-            self.unusual[row] = identity
+        request, lane = identity.request, self.lanes.get(identity.lane)
+        if lane is None:
+            lane = self.lanes[identity.lane] = len(self.lanes)
+            self.lane_names.append(identity.lane)
+            self.by_lane.append(0)
+        digests, ask = _digests(identity), _id(ask_id)
+        if not (digests and ask):
+            self.unusual[row] = (ask_id, identity)
+            digests = digests or _digest(request)
         if call.copy_of:
             self.copies[row] = call.copy_of
-        (name, number), lane = _split(ask_id), self.lane(identity.lane)
-        of_request, of_ask = hash(identity.request) & self.mask, hash(ask_id) & self.mask
+        of_request, of_ask = hash(request) & self.mask, hash(ask_id) & self.mask
         self.rows += _ROW.pack(
-            request,
+            digests,
             self.by_request[of_request],
-            self.client(name),
-            number,
+            ask,
             self.by_ask[of_ask],
             lane,
             self.by_lane[lane],
             identity.offset,
-            content,
-            first,
             identity.replay,
             call.offset,
             call.at,
             call.stamp_ms,
             call.promise_s,
-            _CODES[call.state],
+            _OPEN if call.state is CallState.OPEN else _CODES[call.state],
         )
         self.count = self.by_request[of_request] = self.by_ask[of_ask] = self.by_lane[lane] = row
 
-    def find(self, hashed: int, name: str, number: int) -> int:
-        """The row of an ask, or 0."""
-        client, rows, row = self.clients.get(name), self.rows, self.by_ask[hashed & self.mask]
-        if client is None:
-            return 0
+    def find(self, ask_id: str, hashed: int, ask: bytes) -> int:
+        """The row of an ask, the newest if there are several, or 0."""
+        rows, row = self.rows, self.by_ask[hashed & self.mask]
         while row > self.forgotten:
-            of_client, of_number, older = _BY_ASK.unpack_from(rows, (row - 1) * _SIZE + _ASK_AT)
-            if of_number == number and of_client == client:
+            of_ask, older = _BY_ASK.unpack_from(rows, (row - 1) * _SIZE + _ASK_AT)
+            if of_ask == ask and (row not in self.unusual or self.unusual[row][0] == ask_id):
                 return row
             row = older
         return 0
 
-    def of(self, request: str, hashed: int, digest: bytes) -> list[int]:
-        """The rows of a request, the oldest first."""
-        found, rows, row = [], self.rows, self.by_request[hashed & self.mask]
+    def of(self, row: int, request: str, digest: bytes) -> list[int]:
+        """The rows of a request, the oldest first, in the chain that begins with a row."""
+        found, rows = [], self.rows
         while row > self.forgotten:
             of_request, older = _BY_REQUEST.unpack_from(rows, (row - 1) * _SIZE)
-            if of_request == digest and (row not in self.unusual or self.unusual[row].request == request):
+            if of_request == digest and (row not in self.unusual or self.unusual[row][1].request == request):
                 found.append(row)
             row = older
         found.reverse()
@@ -132,19 +115,20 @@ class _Block:
 
     def call(self, row: int) -> JournaledCall:
         """What a row says."""
-        request, _, _, _, _, lane, _, offset, content, first, replay, place, at, stamp_ms, promise_s, code = _ROW.unpack_from(
-            self.rows, (row - 1) * _SIZE
-        )
-        identity = self.unusual.get(row)
-        if identity is None:
-            identity = CallIdentity(request.decode(), content.decode(), first.decode(), self.names[0][lane], offset, replay)
+        digests, _, _, _, lane, _, offset, replay, place, at, stamp_ms, promise_s, code = _ROW.unpack_from(self.rows, (row - 1) * _SIZE)
+        if row in self.unusual:
+            identity = self.unusual[row][1]
+        else:
+            texts = digests.decode()
+            identity = CallIdentity(texts[:20], texts[20:40], texts[40:], self.lane_names[lane], offset, replay)
         return JournaledCall(identity, place, at, stamp_ms, promise_s, _STATES[code], self.copies.get(row, ""))
 
     def ask_id(self, row: int) -> str:
         """The ask of a row."""
-        client, number, _ = _BY_ASK.unpack_from(self.rows, (row - 1) * _SIZE + _ASK_AT)
-        name = self.names[1][client]
-        return name if number == _NO_NUMBER else f"{name}-{number}"
+        if row in self.unusual:
+            return self.unusual[row][0]
+        ask: bytes = _BY_ASK.unpack_from(self.rows, (row - 1) * _SIZE + _ASK_AT)[0]
+        return ask.rstrip(b"\0").decode()
 
     def place(self, row: int) -> int:
         """Where the ask of a row stands in the log."""
@@ -166,7 +150,7 @@ class CallMemory(Calls):
     def __init__(self, memory_s: float, calls_max: int) -> None:
         self._memory_s, self._calls_max = memory_s, calls_max
         self._blocks: deque[_Block] = deque([_Block(_FIRST_ROWS)])
-        self._count = 0
+        self._count, self._oldest_at = 0, inf
         self.floor = 0  # calls of places from this one on are remembered
         self.cut_at = float("-inf")  # when a call was last forgotten before its time, own clock
 
@@ -177,22 +161,24 @@ class CallMemory(Calls):
         """Note an ask that is not known; it stands behind all that are, in the log and in time."""
         block = self._blocks[-1]
         if block.count == block.capacity:
-            block = _Block(min(2 * block.capacity, _BLOCK_ROWS))
+            block = _Block(min(4 * block.capacity, _BLOCK_ROWS))
             self._blocks.append(block)
         block.append(ask_id, call)
         self._count += 1
-        if self._count > self._calls_max:
+        if self._count == 1:
+            self._oldest_at = call.at
+        elif self._count > self._calls_max:
             self._forget()
             self.cut_at = call.at
 
     def expire(self, now: float) -> None:
         """Forget what is older than the memory."""
-        while self._count and now - self._oldest_at() > self._memory_s:
+        while now - self._oldest_at > self._memory_s:
             self._forget()
 
     def reach_s(self, now: float) -> float:
         """How far back the memory reaches: the age of the oldest call."""
-        return now - self._oldest_at() if self._count else 0.0
+        return now - self._oldest_at if self._count else 0.0
 
     def get(self, ask_id: str) -> JournaledCall | None:
         """See ``Calls.get``."""
@@ -201,8 +187,12 @@ class CallMemory(Calls):
 
     def of(self, request: str) -> list[JournaledCall]:
         """See ``Calls.of``."""
-        hashed, digest = hash(request), _packed(request) or bytes(_DIGEST_CHARS)
-        return [block.call(row) for block in self._blocks for row in block.of(request, hashed, digest)]
+        hashed, digest = hash(request), _digest(request) or bytes(_DIGEST_CHARS)
+        found = []
+        for block in self._blocks:
+            if newest := block.by_request[hashed & block.mask]:
+                found += [block.call(row) for row in block.of(newest, request, digest)]
+        return found
 
     def change(self, ask_id: str, state: CallState) -> None:
         """See ``Calls.change``."""
@@ -212,9 +202,15 @@ class CallMemory(Calls):
     def end(self, ended: Ended) -> bool:
         """See ``Calls.end``: the same without reading the whole row."""
         found = self._find(ended.id)
-        if found is None or found[0].rows[(found[1] - 1) * _SIZE + _STATE_AT] not in _UNENDED:
+        if found is None:
             return False
-        found[0].change(found[1], state_after(ended))
+        block, row = found
+        at = (row - 1) * _SIZE + _STATE_AT
+        if block.rows[at] not in _UNENDED:
+            return False
+        if ended.used and block.copies:
+            block.copies.pop(row, None)
+        block.rows[at] = (_ACTED if ended.acted else _VOID) if ended.used else _NEVER
         return True
 
     def of_lane(self, lane: str, since: int, unfinished: Callable[[int], bool]) -> Iterator[tuple[str, JournaledCall]]:
@@ -227,15 +223,11 @@ class CallMemory(Calls):
                     yield block.ask_id(row), block.call(row)
 
     def _find(self, ask_id: str) -> tuple[_Block, int] | None:
-        hashed, (name, number) = hash(ask_id), _split(ask_id)
+        hashed, ask = hash(ask_id), _id(ask_id) or bytes(_ID_CHARS)
         for block in reversed(self._blocks):
-            if row := block.find(hashed, name, number):
+            if row := block.find(ask_id, hashed, ask):
                 return block, row
         return None
-
-    def _oldest_at(self) -> float:
-        block = self._blocks[0]
-        return float(_TIME.unpack_from(block.rows, block.forgotten * _SIZE + _TIME_AT)[0])
 
     def _forget(self) -> None:
         block = self._blocks[0]
@@ -248,16 +240,25 @@ class CallMemory(Calls):
             self._blocks.popleft()
             if not self._blocks:
                 self._blocks.append(_Block(_FIRST_ROWS))
+        block = self._blocks[0]
+        self._oldest_at = _TIME.unpack_from(block.rows, block.forgotten * _SIZE + _TIME_AT)[0] if self._count else inf
 
 
-def _packed(text: str) -> bytes:
-    """A digest as it stands in a row; nothing if it does not fit in."""
+def _digests(identity: CallIdentity) -> bytes:
+    """The digests of an identity as they stand in a row; nothing if they do not fit in."""
+    request, content, first = identity.request, identity.content, identity.first
+    texts = request + content + first
+    if len(texts) == 3 * _DIGEST_CHARS and len(request) == len(content) == _DIGEST_CHARS and texts.isascii():
+        return texts.encode()
+    return b""
+
+
+def _digest(text: str) -> bytes:
+    """The same of one of them."""
     return text.encode() if len(text) == _DIGEST_CHARS and text.isascii() else b""
 
 
-def _split(ask_id: str) -> tuple[str, int]:
-    """The client of an ask and its number; an id of another form is a client of its own."""
-    name, _, digits = ask_id.rpartition("-")
-    if name and digits.isdigit() and digits.isascii() and len(digits) < _NUMBER_CHARS and (digits[0] != "0" or digits == "0"):
-        return name, int(digits)
-    return ask_id, _NO_NUMBER
+def _id(ask_id: str) -> bytes:
+    """An ask as it stands in a row, where it is filled up with zeros; nothing if it does not fit in."""
+    ask = ask_id.encode()
+    return ask.ljust(_ID_CHARS, b"\0") if len(ask) <= _ID_CHARS and not ask.endswith(b"\0") else b""

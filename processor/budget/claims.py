@@ -28,6 +28,9 @@ class Claims:
         self._writer, self._client, self._numbers, self._closed = writer, "", itertools.count(), False
         self._waiting: dict[str, asyncio.Future[PriorCalls | None]] = {}
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def follow(self, client: str) -> None:
         """The log is read again, under another name: what was claimed under the earlier one is claimed again."""
         self.withdraw_all()

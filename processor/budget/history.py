@@ -60,6 +60,7 @@ class LaneHistory:
     async def replay_lane(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
         """See ``stream.handler.CallHistory.replay_lane``."""
         await self._joined.wait()
+        self._reader.hurry()
         name, read_to = self.position()
         known = since is None or since == EVERYTHING or since.log == name
         offset = read_to if since is None else since.offset if known else 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -18,10 +19,17 @@ _LEAST_REPLAYED = 2000  # records
 _PAUSES_S = 2.5 * PAUSE_TOLD_EVERY_S
 _SILENT_READS = 30  # of about a second each, in which at least three signs of life of our own must come back
 _AGAIN_S = 1.0
+_GATHER_S, _MANY = 0.1, 500  # records: of more there is no need to wait for some
+_TURN_S, _SLICE = 0.01, 32
 
 
 class LogListener(Protocol):
     """Who wants to know what the log says."""
+
+    @property
+    def awaits_records(self) -> bool:
+        """Whether somebody waits for what is read next; if not, it is read in larger steps."""
+        ...
 
     def joining(self, *, lost: bool) -> Alive:
         """The log is read from some place on: forget all that it has said. ``lost``: records are missing. Returns what to say first."""
@@ -58,6 +66,12 @@ class LogReader:
         self.heard_at = clock()  # when the log last gave something
         self.begun_at = float("-inf")  # when the log was begun, own clock, if that was within what was read back
         self._silent = 0  # reads in a row that brought nothing
+        self._hurried = asyncio.Event()
+        self._turn_began = clock()
+
+    def hurry(self) -> None:
+        """Somebody is going to wait for a record."""
+        self._hurried.set()
 
     async def run(self) -> None:
         """Follow for ever. Whatever the log does is survived; an error of the listener is raised."""
@@ -81,9 +95,27 @@ class LogReader:
         while True:
             entries = await self._read()
             now = self._clock()
-            for entry in entries:
-                self._apply_entry(entry, now)
+            async for some in self._in_turns(entries):
+                for entry in some:
+                    self._apply_entry(entry, now)
             self._listener.caught_up()
+            if 0 < len(entries) < _MANY and not self._listener.awaits_records:
+                await self._let_records_gather()
+
+    async def _let_records_gather(self) -> None:
+        """What is read late is late for nobody here, and many records cost less at once than one by one."""
+        self._hurried.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER_S):
+                await self._hurried.wait()
+
+    async def _in_turns(self, entries: list[Entry]) -> AsyncIterator[list[Entry]]:
+        """Some entries after the other; the rest of the process goes on in between (heartbeats, answers, probes)."""
+        for first in range(0, len(entries), _SLICE):
+            yield entries[first : first + _SLICE]
+            if self._clock() - self._turn_began >= _TURN_S:
+                await asyncio.sleep(0)
+                self._turn_began = self._clock()
 
     async def _read(self) -> list[Entry]:
         entries = await self._log.read()
@@ -124,14 +156,17 @@ class LogReader:
         first_at = acked
         self.next = start
         while self.next <= hello.offset:
-            for entry in await self._read():
-                at = self._clock()
-                if entry.offset <= hello.offset:
-                    at = min(acked, acked - (hello.stamp_ms - entry.stamp_ms) / 1000 + self._rules.skew_s)
-                first_at = at if self.next == start else first_at
-                if entry.offset > self.next:
-                    self._pass_over(entry.offset, at)
-                self._apply_entry(entry, at)
+            entries = await self._read()
+            now = self._clock()
+            async for some in self._in_turns(entries):
+                for entry in some:
+                    at = now
+                    if entry.offset <= hello.offset:
+                        at = min(acked, acked - (hello.stamp_ms - entry.stamp_ms) / 1000 + self._rules.skew_s)
+                    first_at = at if self.next == start else first_at
+                    if entry.offset > self.next:
+                        self._pass_over(entry.offset, at)
+                    self._apply_entry(entry, at)
         return first_at
 
     def _pass_over(self, offset: int, at: float) -> None:

@@ -36,12 +36,14 @@ class LogWriter:
         self._log, self._clock = budget_log, clock
         self._on_lost, self._on_failed = on_lost, on_failed
         self._tasks: set[asyncio.Task[None]] = set()
+        self.on_post: Callable[[], None] = lambda: None  # called for each record that is sent: it is going to be read back
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def post(self, record: LogRecord, *, for_s: float = 0.0) -> None:
         """Append a record, and try again for ``for_s`` seconds; a record that comes later is of no use."""
+        self.on_post()
         task = asyncio.get_running_loop().create_task(self._send(record, self._clock() + for_s))
         self._tasks.add(task)
         task.add_done_callback(self._ended)

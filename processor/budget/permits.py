@@ -47,7 +47,7 @@ REFUSALS = frozenset({HealthSignal.UNPAID, HealthSignal.FORBIDDEN, HealthSignal.
 """The operation is refused; it does not fail."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: one is made for each call of anybody that is read
 class CallIdentity:
     """Whose call it is, for the journal. Digests only: no id, no input."""
 

@@ -30,9 +30,8 @@ from processor.clock import boot_clock
 
 log = structlog.get_logger(__name__)
 
-_CLOSE_S = _DISPATCH_S = 1.0
+_CLOSE_S, _DISPATCH_S, _NAMING_S = 1.0, 1.0, 20.0
 _START_S_MAX = 1.0  # the loop's clock stands still while the machine sleeps: look again, whatever it says
-_NAMING_S = 20.0
 
 
 class SharedBudget:
@@ -76,12 +75,12 @@ class SharedBudget:
         self._reader = LogReader(budget_log, rules, self, clock)
         self._reservations = Reservations(rules, self._writer, replica_limits.calls_max, clock)
         self._claims = Claims(self._writer)
+        self._writer.on_post = self._reader.hurry
         self._alerts = AlertTracker()
         self._pacers = build_pacers(rules.limits, lambda scope: self.state.windows[scope].may_burst(1, self._clock()))
         self._queues: dict[str, EndpointQueue] = {}
-        self._reading = False  # the past is read
+        self._reading = self._closed = False  # the past is read; nobody is served any more
         self._joined = asyncio.Event()  # and the log has a name
-        self._closed = False
         self._client = ""  # our name in the log, a new one each time that we join it
         self._timer: asyncio.TimerHandle | None = None  # for ``_start_ready``
         self._timer_at = 0.0  # when it is due; uvloop's handle of a timer that is due at once does not say
@@ -187,10 +186,15 @@ class SharedBudget:
 
     # ---- what the log says, see ``log_reader.LogListener``
 
+    @property
+    def awaits_records(self) -> bool:
+        """See ``log_reader.LogListener.awaits_records``."""
+        return bool(self._reservations or self._claims) or not self._joined.is_set()
+
     def joining(self, *, lost: bool) -> Alive:
         """See ``log_reader.LogListener.joining``."""
         state = BudgetState(self._rules, self._draw())
-        state.follow_on(self.state, self._client)
+        state.follow_on(self.state, self._client, self._clock())
         if lost:
             state.journal.outlive_log()
         self._client = uuid.uuid4().hex[:10]
@@ -200,8 +204,8 @@ class SharedBudget:
 
     def apply_record(self, record: LogRecord, offset: int, at: float, stamp_ms: int) -> None:
         """See ``log_reader.LogListener.apply_record``."""
-        own = isinstance(record, Asked) and record.id in self._reservations
-        news = self.state.apply(record, offset, at, stamp_ms, mine=own)
+        mine = isinstance(record, Asked) and record.id in self._reservations
+        news = self.state.apply(record, offset, at, stamp_ms, mine=mine)
         match record:
             case Asked() if news:
                 self._reservations.ask_read(record, offset)
@@ -211,8 +215,6 @@ class SharedBudget:
                 self._claims.read(record, offset, self.state.journal)
             case Alive() if news and self._joined.is_set() and record.instance == self._replica_limits.instance:
                 self._writer.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken
-            case _:
-                pass
 
     def missing(self, offset: int, at: float) -> None:
         """See ``log_reader.LogListener.missing``."""
@@ -248,9 +250,7 @@ class SharedBudget:
         """A lane comes from another log: what was called under that one is not in ours, and may count until all of it is over."""
         until = self._reader.begun_at + self._rules.horizon_s
         if until > max(self._clock(), self._reservations.open_at, self.state.blocked_until):
-            log.critical(
-                "budget_log_replaced", wait_s=round(until - self._clock(), 1), hint="no call starts until those of before are over"
-            )
+            log.critical("budget_log_replaced", wait_s=round(until - self._clock(), 1), hint="no call starts until older ones are over")
             self._reservations.open_at = until
             self._writer.post(self._alive(lost=True))
 

@@ -86,6 +86,7 @@ class BudgetState:
         self.breakers: dict[str, CircuitBreaker] = {ACCOUNT: CircuitBreaker(account_rules(rules.refused_requests, rules.account_probe_s))}
         self.journal = CallJournal(rules.memory_s, rules.memory_calls)
         self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
+        self.counts_from = float("-inf")  # asks from before are over in every window, whatever became of them
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
         self.log_name = ""  # the first one that somebody gave who joined this very log
         self._hearsay_name = ""  # the newest one of others: their joining is not in what was read
@@ -97,8 +98,9 @@ class BudgetState:
         self._open: dict[str, tuple[int, Asked]] = {}  # asks without an end, and their offsets
         self._open_order: deque[tuple[float, str]] = deque()
 
-    def follow_on(self, earlier: BudgetState, client: str) -> None:
-        """The log is read again, under another name than ``client``: keep what it does not say."""
+    def follow_on(self, earlier: BudgetState, client: str, now: float = float("-inf")) -> None:
+        """The log is read again from ``now`` on, under another name than ``client``: keep what it does not say."""
+        self.counts_from = now - self.rules.horizon_s - (_PROMISES - 1) * self.rules.promise_s
         self.journal.replayed_calls = earlier.journal.replayed_calls
         self.journal.finished.follow_on(earlier.journal.finished)
         self.overrun.follow_on(earlier.overrun)
@@ -234,11 +236,11 @@ class BudgetState:
         self._expire_asks(at)
         if asked.promise_s > _PROMISES * self.rules.promise_s:  # no record holds weight for ever; who promises so much is not of our kind
             asked = replace(asked, promise_s=_PROMISES * self.rules.promise_s)
-        if asked.id in self._open or any(asked.id in w.live for w in self.windows.values()):
+        windows = [self.windows[scope] for scope in asked.scopes if scope in self.windows] if at >= self.counts_from else []
+        if asked.id in self._open or (windows and any(asked.id in window.live for window in windows)):
             return False  # appended twice by a producer's retry: the first one counts
-        for scope in asked.scopes:
-            if scope in self.windows:
-                self.windows[scope].ask(asked.id, offset, asked.weight, asked.promise_s, at, mine=mine)
+        for window in windows:
+            window.ask(asked.id, offset, asked.weight, asked.promise_s, at, mine=mine)
         self._open[asked.id] = (offset, asked)
         self._open_order.append((at + asked.promise_s, asked.id))
         if asked.probe:
@@ -250,10 +252,14 @@ class BudgetState:
         return True
 
     def _ended(self, ended: Ended, offset: int, at: float, stamp_ms: int) -> None:
-        for scope, window in self.windows.items():
-            if weight := window.end(ended.id, used=ended.used, at=at):
-                self.overrun.answered(scope, weight, stamp_ms)
-        self.journal.ended(ended)
+        found = self._open.get(ended.id)
+        if at >= self.counts_from:
+            for scope in self.windows if found is None else found[1].scopes:
+                window = self.windows.get(scope)
+                if window is not None and (weight := window.end(ended.id, used=ended.used, at=at)):
+                    self.overrun.answered(scope, weight, stamp_ms)
+        if found is None or found[1].identity is not None:
+            self.journal.ended(ended)
         self._judge(ended.id, offset, ended.health, at, acted=ended.acted)
 
     def _judge(self, ask_id: str, offset: int, health: HealthSignal, at: float, *, acted: bool) -> None:
@@ -264,8 +270,11 @@ class BudgetState:
         request = None if asked.identity is None else asked.identity.request
         of_endpoint = HealthSignal.NEUTRAL if health is HealthSignal.ACCOUNT else health
         self.breaker(asked.endpoint).ended(ask_id, asked_offset, offset, of_endpoint, at, request=request, acted=acted)
-        of_account = {HealthSignal.ACCOUNT: HealthSignal.BAD, HealthSignal.BAD: HealthSignal.NEUTRAL}.get(health, health)
-        self.breaker(ACCOUNT).ended(ask_id, asked_offset, offset, of_account, at, request=request, acted=acted)
+        if health is HealthSignal.ACCOUNT:
+            health = HealthSignal.BAD
+        elif health is HealthSignal.BAD:
+            health = HealthSignal.NEUTRAL
+        self.breaker(ACCOUNT).ended(ask_id, asked_offset, offset, health, at, request=request, acted=acted)
 
     def _alive(self, alive: Alive, offset: int, at: float) -> bool:
         new = alive.client not in self.replicas

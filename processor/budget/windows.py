@@ -16,6 +16,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 
 _THROTTLES = 3  # so many 429s ...
 _THROTTLED_WITHIN_S = 600.0  # ... in this time mean that somebody else uses the key
@@ -39,6 +40,32 @@ class Hold:
     ahead: int = 0  # live weight earlier in the log; kept up to date for own waiting asks only
 
 
+class ExpiryQueue:
+    """What is over when. Most of it comes in the order of its end, so a queue holds it, and a heap the rest."""
+
+    def __init__(self) -> None:
+        self._ordered: deque[tuple[float, str]] = deque()
+        self._others: list[tuple[float, str]] = []
+
+    def push(self, until: float, ask_id: str) -> None:
+        """An ask is over at a time."""
+        if not self._ordered or self._ordered[-1][0] <= until:
+            self._ordered.append((until, ask_id))
+        else:
+            heapq.heappush(self._others, (until, ask_id))
+
+    def pop(self, now: float) -> tuple[float, str] | None:
+        """One that is over by now."""
+        if self._ordered and self._ordered[0][0] <= now:
+            return self._ordered.popleft()
+        return heapq.heappop(self._others) if self._others and self._others[0][0] <= now else None
+
+    @property
+    def next_at(self) -> float:
+        """When the next one is over."""
+        return min(queue[0][0] if queue else inf for queue in (self._ordered, self._others))
+
+
 class Window:
     """The live asks of one scope. Offsets only grow, so a new ask is behind everything that is live.
 
@@ -59,7 +86,7 @@ class Window:
         self.pause_told_until = float("-inf")  # until when, by the log; a replica adds its spread, and does not pass that on
         self._held_until = float("-inf")  # a pause of our own that the log does not say yet
         self._keep_s, self._spread = window_s + slack_s, spread
-        self._expiry: list[tuple[float, str]] = []
+        self._open_over, self._ended_over = ExpiryQueue(), ExpiryQueue()
         self._pace = self._resume = float("-inf")
         self._burst, self._burst_over = 0, float("-inf")  # weight that left ahead of the pace, and until when it is made up for
         self._throttled: deque[float] = deque(maxlen=_THROTTLES)
@@ -82,7 +109,7 @@ class Window:
         earliest = self._paced(weight, at)
         hold = Hold(offset, weight, at + promise_s + self._keep_s, earliest=earliest, ahead=self.weight)
         self.live[ask_id] = hold
-        heapq.heappush(self._expiry, (hold.until, ask_id))
+        self._open_over.push(hold.until, ask_id)
         self.weight += weight
         self.open_weight += weight
         if mine:
@@ -109,7 +136,7 @@ class Window:
         hold.open = False
         self.open_weight -= hold.weight
         hold.until = min(hold.until, at + self._keep_s)
-        heapq.heappush(self._expiry, (hold.until, ask_id))
+        self._ended_over.push(hold.until, ask_id)
         return hold.weight
 
     def pause(self, wait_s: float, at: float, *, counts: bool, limit: int | None = None) -> None:
@@ -136,11 +163,12 @@ class Window:
 
     def expire(self, now: float) -> None:
         """Drop what is over by now."""
-        while self._expiry and self._expiry[0][0] <= now:
-            until, ask_id = heapq.heappop(self._expiry)
-            hold = self.live.get(ask_id)
-            if hold is not None and hold.until == until:
-                self._drop(ask_id)
+        for queue in (self._ended_over, self._open_over):
+            while (over := queue.pop(now)) is not None:
+                until, ask_id = over
+                hold = self.live.get(ask_id)
+                if hold is not None and hold.until == until:
+                    self._drop(ask_id)
         while self._lowered is not None and now - self._quiet_from >= self.window_s:
             self._quiet_from += self.window_s
             self._lowered += max(1, round(_RAISED_PART * self.configured))
@@ -153,7 +181,8 @@ class Window:
         own = self.own[ask_id]
         if ask_id not in self.live:
             return float("inf")  # it has expired
-        return max(own.earliest, self.paused_until, self._held_until, self._expiry[0][0] if self.is_full_for(ask_id) else now)
+        room_at = min(self._open_over.next_at, self._ended_over.next_at) if self.is_full_for(ask_id) else now
+        return max(own.earliest, self.paused_until, self._held_until, room_at)
 
     def is_full_for(self, ask_id: str) -> bool:
         """Whether what is live before an own ask leaves no room for it."""
