@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
@@ -33,6 +35,8 @@ class Metric:
     group: str
 
 
+_Counting = TypeVar("_Counting", Counter, Histogram)
+
 TABLE: list[Metric] = []
 _GROUP = [""]
 
@@ -43,7 +47,7 @@ def _row(name: str, kind: str, unit: str, meaning: str, labels: tuple[str, ...])
 
 def _counter(name: str, meaning: str, *labels: str, unit: str = "events") -> Counter:
     _row(name, "counter", unit, meaning, labels)
-    return Counter(PREFIX + name, meaning, labels, registry=REGISTRY)
+    return _remembering(Counter(PREFIX + name, meaning, labels, registry=REGISTRY))
 
 
 def _gauge(name: str, meaning: str, *labels: str, unit: str) -> Gauge:
@@ -53,7 +57,13 @@ def _gauge(name: str, meaning: str, *labels: str, unit: str) -> Gauge:
 
 def _histogram(name: str, meaning: str, *labels: str, buckets: Iterable[float], unit: str = "seconds") -> Histogram:
     _row(name, "histogram", unit, meaning, labels)
-    return Histogram(PREFIX + name, meaning, labels, registry=REGISTRY, buckets=tuple(buckets))
+    return _remembering(Histogram(PREFIX + name, meaning, labels, registry=REGISTRY, buckets=tuple(buckets)))
+
+
+def _remembering(metric: _Counting) -> _Counting:
+    """Finds the series of the same labels by one look: the client makes texts of them and takes a lock, several times for each request."""
+    metric.labels = cache(metric.labels)  # type: ignore[method-assign]  # none of its series is ever removed
+    return metric
 
 
 _GROUP[0] = "Requests"
