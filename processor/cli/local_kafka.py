@@ -26,6 +26,8 @@ def kafka(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with LocalKafka(port=port) as running:
+            if running.external:
+                fail("KAFKA_BOOTSTRAP names one that runs; unset it to start another")
             typer.echo(f"export VP_KAFKA__BOOTSTRAP={running.bootstrap}")
             sys.stdout.flush()
             typer.echo("Kafka runs; Ctrl-C ends it", err=True)

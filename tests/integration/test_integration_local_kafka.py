@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from commands import Command, run_command
 
 from processor.devkit.jars import Jar, JarsError, ensure_jars, pinned_jars
 from processor.devkit.java import JavaError, find_java
@@ -35,6 +36,24 @@ async def produce(bootstrap: str, topic: str, value: bytes) -> int:
         return int((await producer.send_and_wait(topic, value)).offset)
     finally:
         await producer.stop()
+
+
+async def test_kafka_by_command_is_usable_until_it_is_told_to_end_and_refuses_a_taken_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KAFKA_BOOTSTRAP", raising=False)
+    command = await asyncio.to_thread(Command, {}, "kafka", "--port", "0")
+    async with asyncio.timeout(90):
+        while b"\n" not in command.out:
+            assert command.alive
+            await asyncio.sleep(0.05)
+    variable, _, bootstrap = command.out.decode().removeprefix("export ").strip().partition("=")
+    assert variable == "VP_KAFKA__BOOTSTRAP"
+    await make_topic(bootstrap, "t")
+    assert await produce(bootstrap, "t", b"one") == 0
+    refused = await run_command({}, "kafka", "--port", bootstrap.rpartition(":")[2])
+    assert refused.status == 2
+    assert "is taken" in refused.err
+    command.send_signal(signal.SIGTERM)
+    assert (await command.end()).status == 0
 
 
 async def test_a_killed_broker_keeps_ports_and_data_and_a_frozen_one_answers_nothing() -> None:
