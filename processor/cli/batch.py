@@ -29,7 +29,9 @@ def batch(
     source: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="requests: JSON Lines, or CSV with columns like input.full_name")
     ],
-    target: Annotated[Path, typer.Argument(dir_okay=False, help="results are written here, one JSON object a line")],
+    target: Annotated[
+        Path, typer.Argument(dir_okay=False, help="results are written here, one JSON object a line; or a table, if it ends in .csv")
+    ],
     operation: Annotated[str | None, typer.Option(help="of every line; a line of JSON is then the input alone")] = None,
 ) -> None:
     """Run a file of requests and write a file of results. Run it again to go on after an interruption.
@@ -41,8 +43,6 @@ def batch(
         items = read_batch(source, operation)
     except RequestsFileError as exc:
         fail(f"{source} has lines that are no valid requests; nothing was published:\n{exc}")
-    except UnicodeDecodeError:
-        fail(f"{source} is not UTF-8; save it as UTF-8")
     with kafka_or_fail(then="Then run the same command again to go on."):
         try:
             ended = _run_shown(settings, Batch(settings, source, target, items))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any
@@ -15,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from processor.cli.options import fail, write_json
-from processor.client.batch import csv_row
+from processor.client.table import table_row, written_table
 from processor.contract.schemas import input_schema, operations
 from processor.didit.catalog import first_call
 from processor.didit.operation import Idempotency
@@ -65,12 +63,8 @@ def example(
     if not as_csv:
         write_json(orjson.dumps(request))
         return
-    text = io.StringIO()
-    columns = csv_row(request)
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerow(columns)
-    typer.echo(text.getvalue(), nl=False)
+    row = table_row(request)
+    typer.echo(written_table([row], row), nl=False)
 
 
 def _known(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO, Literal
 
 import orjson
 
+from processor.client.table import RESULT_COLUMNS, TableError, decoded, result_row, table_row, table_rows, written_table
 from processor.client.topics import RequestsFileError, line_fault, publish_requests, read_topics, record_key, topic_reader
 from processor.contract.decode import Accepted, decode
 from processor.contract.digests import ordered
@@ -29,8 +29,7 @@ from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
 
 _CHUNK = 500
-_JSON_COLUMN = ":json"
-_INPUT_COLUMN = "input."
+_TABLE = ".csv"
 
 
 class BatchError(Exception):
@@ -69,18 +68,20 @@ class BatchProgress:
 def read_batch(path: Path, operation: str | None) -> list[Item]:
     """The requests of a JSON Lines or CSV file (by its ending), all valid.
 
-    A line of JSON is a request, or, with ``operation``, only its input. A CSV column is a member of the request: ``request_id``,
-    ``operation``, ``priority`` ..., ``input.full_name``; its text is taken as text, unless the name ends in ``:json``. Without a
+    A line of JSON is a request, or, with ``operation``, only its input. For CSV see ``client.table``. Without a
     ``request_id`` the same line always gets the same one, so that a batch that is run again makes no second call.
 
     Raises:
         RequestsFileError: with every fault, by line.
-        OSError, UnicodeDecodeError: if it cannot be read.
+        OSError: if it cannot be read.
     """
     faults: list[str] = []
     items: list[Item] = []
     lines: dict[str, int] = {}
     for number, value in _rows(path, operation):
+        if isinstance(value, TableError):
+            faults.append(f"line {number}: {value}")
+            continue
         found = decode(Record(Source(path.name, 0, number), None, value))
         if not isinstance(found, Accepted):
             faults.append(line_fault(number, found.error))
@@ -91,7 +92,7 @@ def read_batch(path: Path, operation: str | None) -> list[Item]:
         lines.setdefault(request.request_id, number)
         items.append(Item(request.request_id, request.operation, record_key(request), value))
     if faults:
-        raise RequestsFileError("\n".join(faults))
+        raise RequestsFileError(faults)
     return items
 
 
@@ -112,12 +113,14 @@ def time_left_s(operations: Mapping[str, int], limits: Mapping[str, tuple[int, f
 class Batch:
     """One run of a file: publishes its requests and writes their final results to ``target``, one a line, as they come.
 
-    Beside the target, ``<target>.state`` says how far the run is, for the next one; it is removed at the end.
+    Beside the target, ``<target>.state`` says how far the run is, for the next one; it is removed at the end. A target that ends in
+    ``.csv`` becomes a table at the end, with a row for each request; until then the results are in ``<target>.jsonl``.
     """
 
     def __init__(self, settings: Settings, source: Path, target: Path, items: Sequence[Item]) -> None:
         self._settings = settings
-        self._target = target
+        self._table = target if target.suffix.lower() == _TABLE else None
+        self._target = target if self._table is None else target.with_name(target.name + ".jsonl")
         self._items = items
         self._on_progress: Callable[[BatchProgress], None] = lambda _: None
         self._topic = topic_names(settings).results
@@ -155,10 +158,24 @@ class Batch:
             finally:
                 publishing.cancel()
                 await asyncio.wait({publishing})
+        if self._table is not None:
+            self._write_table(self._table)
         self._state_path.unlink(missing_ok=True)
         return self.progress
 
+    def _write_table(self, table: Path) -> None:
+        results = {result["request_id"]: result for result in map(orjson.loads, self._target.read_bytes().splitlines())}
+        rows = [table_row(loads(item.value)) | result_row(results[item.request_id]) for item in self._items]
+        columns = dict.fromkeys(name for row in rows for name in row if name not in RESULT_COLUMNS)
+        with open_private(table, "wb") as file:
+            file.write(written_table(rows, [*columns, *RESULT_COLUMNS]).encode("utf-8-sig"))  # Excel takes UTF-8 without a mark for another
+        self._target.unlink()
+
     def _resume(self) -> dict[str, Any] | None:
+        if not self._state_path.parent.is_dir():
+            raise BatchError(f"the folder {self._state_path.parent} does not exist")
+        if self._table is not None and self._table.exists() and self._table.stat().st_size:
+            raise BatchError(f"{self._table} is there already; name another file, or remove it")
         if self._target.exists() and self._target.stat().st_size and not self._state_path.exists():
             raise BatchError(f"{self._target} is there and was not left by an unfinished batch; name another file, or remove it")
         if not self._state_path.exists():
@@ -214,12 +231,11 @@ def open_private(path: Path, mode: Literal["wb", "ab"]) -> BinaryIO:
     return os.fdopen(descriptor, mode)
 
 
-def _rows(path: Path, operation: str | None) -> Iterator[tuple[int, bytes]]:
-    """Line number and request of each line."""
-    if path.suffix.lower() == ".csv":
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.DictReader(file), 2):
-                yield number, _completed(_csv_request(row), operation)
+def _rows(path: Path, operation: str | None) -> Iterator[tuple[int, bytes | TableError]]:
+    """Line number and request of each line, or what is wrong with it."""
+    if path.suffix.lower() == _TABLE:
+        for number, found in table_rows(decoded(path.read_bytes()), operation):
+            yield number, found if isinstance(found, TableError) else _completed(found, operation)
         return
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -235,35 +251,6 @@ def _line_request(line: bytes, operation: str | None) -> bytes:
     except JsonError:
         return line  # the decoder says what is wrong with it
     return _completed({"input": found}, operation)
-
-
-def _csv_request(row: Mapping[str | None, Any]) -> dict[str, Any]:
-    request: dict[str, Any] = {"input": {}}
-    for column, text in row.items():
-        if column is None or text is None or text == "":
-            continue  # an empty cell is an absent member
-        name, value = column, text
-        if column.endswith(_JSON_COLUMN):
-            name = column.removesuffix(_JSON_COLUMN)
-            try:
-                value = loads(text.encode())
-            except JsonError:
-                value = text  # its type is refused with the path
-        if name.startswith(_INPUT_COLUMN):
-            request["input"][name.removeprefix(_INPUT_COLUMN)] = value
-        else:
-            request[name] = value
-    return request
-
-
-def csv_row(request: Mapping[str, Any]) -> dict[str, str]:
-    """A request as a row of CSV: text by column. What is no text stands as JSON, in a column whose name says so."""
-    values = {name: value for name, value in request.items() if name != "input"}
-    values |= {f"{_INPUT_COLUMN}{name}": value for name, value in request["input"].items()}
-    return {
-        name if isinstance(value, str) else f"{name}{_JSON_COLUMN}": value if isinstance(value, str) else dumps(value).decode()
-        for name, value in values.items()
-    }
 
 
 def _completed(request: dict[str, Any], operation: str | None) -> bytes:

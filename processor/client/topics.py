@@ -27,12 +27,17 @@ __all__ = [
 ]
 
 _FLIGHT_MAX = 500
+_FAULTS_SHOWN = 20
 _PRODUCE_S = 30.0
 _CLOSE_S = 5.0
 
 
 class RequestsFileError(Exception):
-    """Lines of a file that are no valid requests; nothing was published. One fault a line, with its line number."""
+    """Lines of a file that are no valid requests; nothing was published. The first faults, one a line, and how many more."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        more = len(faults) - _FAULTS_SHOWN
+        super().__init__("\n".join([*faults[:_FAULTS_SHOWN], *([f"and {more} more"] if more > 0 else [])]))
 
 
 def read_requests(path: Path) -> list[tuple[bytes, bytes]]:
@@ -56,7 +61,7 @@ def read_requests(path: Path) -> list[tuple[bytes, bytes]]:
             else:
                 faults.append(line_fault(number, decoded.error))
     if faults:
-        raise RequestsFileError("\n".join(faults))
+        raise RequestsFileError(faults)
     return requests
 
 

@@ -32,6 +32,12 @@ def operations() -> tuple[str, ...]:
 
 
 @cache
+def request_members() -> tuple[str, ...]:
+    """Every member of a request, as ``request.v1`` lists them."""
+    return tuple(orjson.loads((schema_folder() / "request.v1.json").read_bytes())["properties"])
+
+
+@cache
 def input_schema(operation: str) -> dict[str, Any]:
     """The schema of an operation's ``input``."""
     found: dict[str, Any] = orjson.loads((schema_folder() / f"input.{operation}.v1.json").read_bytes())

@@ -72,8 +72,9 @@ def test_every_fault_is_said_with_its_line(tmp_path: Path) -> None:
         assert said in text, text
     with pytest.raises(RequestsFileError, match=r"line 2: wrong_type at input\.save_api_request"):
         read_batch(written(tmp_path, "a.csv", "input.full_name,input.save_api_request:json\nAnn,yes\n"), "aml")
-    with pytest.raises(RequestsFileError, match="unknown_field"):
-        read_batch(written(tmp_path, "b.csv", "full_name\nAnn\n"), "aml")
+    with pytest.raises(RequestsFileError, match=r"and 5 more$") as caught:
+        read_batch(written(tmp_path, "c.jsonl", "no json\n" * 25), "aml")
+    assert len(str(caught.value).splitlines()) == 21
 
 
 def test_the_scarcest_scope_says_how_long_it_takes() -> None:
