@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
-from processor.budget.permits import Ask, Budget, CallClass, Ending, Fate, HealthSignal, Permit
+from processor.budget.permits import Budget, Ending, Fate, HealthSignal, Parked
+from processor.didit.account_checks import balance_of
+from processor.didit.answers import Answer
 from processor.didit.calls import HttpCall
 from processor.didit.catalog import OPERATIONS
-from processor.didit.verdicts import Forbidden, Success, Verdict, classify
-from processor.engine.calls import CallsDidit, count_answer, count_call, ending_of
+from processor.didit.verdicts import Forbidden, Success, Verdict
+from processor.engine.calls import CallsDidit, ending_of
+from processor.engine.own_calls import make_own_call
 from processor.observe import metrics
 
 _OPERATION = OPERATIONS["billing.balance"]
@@ -50,37 +51,14 @@ class BalanceReader:
                     "balance_refused", hint="the API key may not read the credits; VP_DIDIT__BALANCE_S=0 stops asking, once a day now"
                 )
 
-    async def _read(self) -> Verdict | None:
+    async def _read(self) -> Verdict | Parked | None:
         """One call; None if there is no permit within the interval."""
-        ask = Ask(_OPERATION.name, _OPERATION.scopes, CallClass.POLL, self._clock_ms(), None, _OPERATION.timeout_s)
-        try:
-            async with asyncio.timeout(self._every_s):
-                permit = await self._budget.acquire(ask)
-        except TimeoutError:
-            return None
-        return await self._call(permit) if isinstance(permit, Permit) else None
-
-    async def _call(self, permit: Permit) -> Verdict:
-        ending = Ending(Fate.UNKNOWN)
-        try:
-            count_call(permit.ask)
-            answer = await self._client.send(HttpCall(_OPERATION, _OPERATION.path, (), None, _REFERENCE))
-            verdict = classify(_OPERATION, answer)
-            # a key without this right says nothing about the operations of requests, nor about the key
-            ending = Ending(Fate.ANSWERED, HealthSignal.NEUTRAL) if isinstance(verdict, Forbidden) else ending_of(answer, verdict)
-        finally:
-            self._budget.release(permit, ending)
-        count_answer(_OPERATION.name, verdict)
-        return verdict
+        call = HttpCall(_OPERATION, _OPERATION.path, (), None, _REFERENCE)
+        return await make_own_call(
+            self._client, self._budget, call, since_ms=self._clock_ms(), within_s=self._every_s, ending_of=_ending_of
+        )
 
 
-def balance_of(output: Any) -> tuple[float, bool] | None:
-    """US dollars, and whether Didit refills them by itself; None if the answer does not say.
-
-    The amount is a decimal as text (Didit, "Get credit balance").
-    """
-    try:
-        usd = float(output["balance"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return (usd, output.get("auto_refill_enabled") is True) if math.isfinite(usd) else None
+def _ending_of(answer: Answer, verdict: Verdict) -> Ending:
+    """A key without this right says nothing about the operations of requests, nor about the key."""
+    return Ending(Fate.ANSWERED, HealthSignal.NEUTRAL) if isinstance(verdict, Forbidden) else ending_of(answer, verdict)

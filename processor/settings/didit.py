@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from processor.settings.base import Group, Seconds, header_fault, secret
 from processor.settings.budget import ApiVersion
+
+
+def _uuid_text(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise ValueError("is no UUID") from None
 
 
 class DiditSettings(Group):
@@ -19,6 +27,10 @@ class DiditSettings(Group):
     api_version: ApiVersion = Field("v3", description="of session create and decision; everything else is v3")
     api_key: SecretStr | None = Field(None, description="x-api-key of the application")
     api_key_file: Path | None = Field(None, description="file that holds the key; read again when Didit refuses the key")
+    workflows: tuple[Annotated[str, AfterValidator(_uuid_text)], ...] = Field(
+        (),
+        description="JSON array of the workflows that requests name; `processor check` looks for them. Requests may name others",
+    )
     timeout_s: Seconds = Field(
         120.0, description="a call ends after this, from connect to the last byte, or after its operation's own time"
     )

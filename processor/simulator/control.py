@@ -142,6 +142,7 @@ class _ControlRoutes:
         if "known" in body:  # null: every UUID
             workflows.known = frozenset(map(str, body["known"])) if body["known"] is not None else None
         workflows.business = frozenset(map(str, body.get("business", workflows.business)))
+        workflows.archived = frozenset(map(str, body.get("archived", workflows.archived)))
         return {"known": sorted(workflows.known) if workflows.known is not None else None, "business": sorted(workflows.business)}
 
     def publish(self, request: web.Request, _body: Any) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class Workflows:
     def __init__(self, known: frozenset[str] | None, rng: random.Random) -> None:
         self.known = known
         self.business: frozenset[str] = frozenset()  # of those, the workflows of businesses
+        self.archived: frozenset[str] = frozenset()  # as they are listed; no page says what becomes of their sessions
         self._rng = rng
         self._versions: dict[str, list[WorkflowVersion]] = {}  # oldest first; empty: all are deleted
         self._made: dict[str, str] = {}  # workflow id -> application, of those that a call has made

@@ -303,3 +303,6 @@ async def test_workflows_are_listed_and_the_balance_falls_with_each_session() ->
         assert (await judged(a, "billing.balance"))[1]["balance"] == "4.0000"
         await a.control("workflows", {"known": []})
         assert (await judged(a, "workflow.list"))[1]["results"] == []
+        await a.control("workflows", {"known": [WORKFLOW, "a"], "archived": ["a"]})
+        rows = (await judged(a, "workflow.list"))[1]["results"]
+        assert {row["workflow_id"]: row["is_archived"] for row in rows} == {WORKFLOW: False, "a": True}

@@ -43,6 +43,7 @@ MUST_NOT_KNOW = {
 }
 PURE = [
     "contract",
+    "didit/account_checks.py",
     "didit/answers.py",
     "didit/follow.py",
     "stream/wakeups.py",

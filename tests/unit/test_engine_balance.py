@@ -17,7 +17,7 @@ from processor.budget.permits import Acquired, Ask, CallClass, Ending, Fate, Hea
 from processor.contract.codes import ErrorCode
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import HttpCall
-from processor.engine.balance import BalanceReader, balance_of
+from processor.engine.balance import BalanceReader
 from processor.observe import metrics
 
 HOUR = 3600.0
@@ -103,11 +103,3 @@ def test_a_key_that_may_not_is_asked_again_once_a_day_and_harms_no_operation() -
     assert len(didit.calls) == 3
     assert {ending.health for ending in didit.endings} == {HealthSignal.NEUTRAL}
     assert [entry["event"] for entry in logs] == ["balance_refused"] * 3
-
-
-def test_a_balance_is_decimal_text() -> None:
-    assert balance_of({"balance": "1234.5600", "auto_refill_enabled": True}) == (1234.56, True)
-    assert balance_of({"balance": "-0.1000"}) == (-0.1, False)
-    wrong: Any
-    for wrong in (None, [], {}, {"balance": None}, {"balance": "Infinity"}):
-        assert balance_of(wrong) is None

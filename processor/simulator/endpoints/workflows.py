@@ -121,7 +121,7 @@ class WorkflowEndpoints:
             "workflow_label": settings["workflow_label"],
             "workflow_type": "kyb" if version.is_business else "kyc",
             "is_default": settings["is_default"],
-            "is_archived": False,
+            "is_archived": version.workflow_id in self._workflows.archived,
             "is_white_label_enabled": settings["is_white_label_enabled"],
             **dict.fromkeys(("total_price", "min_price", "max_price"), 1.0),
             "features": " + ".join(version.feature_types),
