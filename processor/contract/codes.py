@@ -11,62 +11,10 @@ import re
 from enum import Enum, StrEnum
 from typing import NewType, Self, TypeAlias
 
+from processor.contract.error_types import ErrorType
 
-class ErrorType(StrEnum):
-    """``error.type`` of a result and ``vp-reason-type`` of a dead letter; metrics count dead letters by it.
-
-    Attributes:
-        meaning: what happened.
-        remedy: what to do about it.
-    """
-
-    meaning: str
-    remedy: str
-
-    def __new__(cls, name: str, meaning: str = "", remedy: str = "") -> Self:
-        """One row; the defaults are for looking one up by its name."""
-        member = str.__new__(cls, name)
-        member._value_, member.meaning, member.remedy = name, meaning, remedy
-        return member
-
-    @property
-    def message(self) -> str:
-        """For ``error.message``, where there is nothing more exact to say. Texts are not stable; types and codes are."""
-        return f"{self.meaning}; {self.remedy}."
-
-    INVALID_REQUEST = (
-        "invalid_request",
-        "the record breaks the contract",
-        "correct it, `field` says where, and publish it under a new request_id",
-    )
-    REQUEST_REFUSED = (
-        "request_refused",
-        "Didit refused the request",
-        "its answer is in `output`: correct the request and publish it under a new request_id",
-    )
-    EXHAUSTED = "exhausted", "every attempt failed", "redrive the dead letter once the cause is gone"
-    EXPIRED = "expired", "the deadline passed, or the person did not finish in time", "ask again under a new request_id"
-    IN_DOUBT = (
-        "in_doubt",
-        "a billed call may have taken place and there is no way to know",
-        "look in Didit's console before repeating it",
-    )
-    CONFLICT = (
-        "conflict",
-        "another record with this request_id has asked for something else, and that one counts",
-        "publish this one under its own id",
-    )
-    OUR_FAULT = "our_fault", "the answer means that this program called wrongly", "report it"
-    OUTPUT_TOO_LARGE = (
-        "output_too_large",
-        "the answer is larger than a record may be",
-        "raise VP_LANES__OUTPUT_BYTES_MAX and the topics' max.message.bytes",
-    )
-    INTERNAL = (
-        "internal",
-        "the processor failed on this record",
-        "report it with the source position, then redrive the dead letter",
-    )
+__all__ = ["CODE_FORM", "FAMILIES", "Code", "CodeKind", "ErrorCode", "ErrorType", "ForeignCode"]
+__all__ += ["counted_as", "didit_code", "http_code", "read_code"]
 
 
 _T = ErrorType
@@ -90,6 +38,7 @@ class CodeKind(Enum):
 
     CONTRACT = (_T.INVALID_REQUEST,), False, "The record cannot be read, or the schema is broken. No call is made."
     FILE = (_T.INVALID_REQUEST,), False, "A file that the input names cannot be sent. No call is made."
+    MEDIA = (), False, "A file of a decision is not stored (`not_stored` of a `session.media`), and another attempt would not store it."
     WAIT = (
         (_T.IN_DOUBT,),
         True,
@@ -115,7 +64,7 @@ class CodeKind(Enum):
     )
 
 
-_CONTRACT, _FILE, _WAIT, _FAILURE, _REFUSAL, _END, _ACCOUNT, _HELD, _FORBIDDEN = CodeKind
+_CONTRACT, _FILE, _MEDIA, _WAIT, _FAILURE, _REFUSAL, _END, _ACCOUNT, _HELD, _FORBIDDEN = CodeKind
 _NEW_VERIFICATION = "ask for a new verification"
 _OBJECT = "send a JSON object"
 _HEADERS = "leave `vp-` headers to the processor"
@@ -216,6 +165,23 @@ class ErrorCode(StrEnum):
     FILE_TOO_LARGE = "file_too_large", _FILE, "the file is longer than Didit takes", "send a smaller one"
     FILE_TYPE = "file_type", _FILE, "the file is, by its first bytes, of a type that Didit does not take", "send another one"
 
+    MEDIA_MISSING = "media_missing", _MEDIA, "its host did not have the file, with a fresh link either, or it was empty", "ask Didit"
+    MEDIA_TOO_LARGE = "media_too_large", _MEDIA, "the file is longer than may be stored", "raise VP_FILES__MEDIA_BYTES_MAX"
+    MEDIA_TOO_MANY = (
+        "media_too_many",
+        _MEDIA,
+        "the decision links to more than 64 files; the first 64 are stored",
+        "read the others yourself",
+    )
+    MEDIA_NOT_PUBLIC = "media_not_public", _MEDIA, "the link is not https, or leads to an address that is not public", "report it"
+    MEDIA_DISABLED = (
+        "media_disabled",
+        _MEDIA,
+        "there is no folder to store files in; nothing was fetched",
+        "set VP_FILES__MEDIA_FOLDER, and publish the request under a new request_id",
+        (_T.INVALID_REQUEST,),
+    )
+
     THROTTLED = (
         "throttled",
         _WAIT,
@@ -256,6 +222,20 @@ class ErrorCode(StrEnum):
     KEY_CONFLICT = "key_conflict", _FAILURE, "Didit says that the `Idempotency-Key` stands for another body", "report it"
     LOOKUP_REFUSED = "lookup_refused", _FAILURE, "Didit refused to say whether an earlier call was made", "", (_T.IN_DOUBT,)
     FILE_UNAVAILABLE = "file_unavailable", _FAILURE, "a file could not be read now", "see that its host answers"
+    MEDIA_UNAVAILABLE = (
+        "media_unavailable",
+        _FAILURE,
+        "the host of the files of a decision did not give them in time",
+        "see that this network reaches it; raise VP_FILES__MEDIA_S for large videos",
+        (_T.EXHAUSTED,),
+    )
+    MEDIA_NOT_STORED = (
+        "media_not_stored",
+        _FAILURE,
+        "VP_FILES__MEDIA_FOLDER could not be written",
+        "see the log event of that name",
+        (_T.EXHAUSTED,),
+    )
 
     VENDOR_DATA_BLOCKED = "vendor_data_blocked", _REFUSAL, "Didit has blocked this person; there is no dead letter", "unblock at Didit"
     SESSION_NOT_SETTLED = "session_not_settled", _REFUSAL, "`session.pdf` of a session without a decision", "ask when it has one"

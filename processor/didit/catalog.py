@@ -110,6 +110,15 @@ _SESSIONS = (
         versioned=True,
     ),
     Operation(
+        "session.media",
+        "GET",
+        "/v3/session/{session_id}/decision/",  # of v3 alone: there the reports are lists, each with its links
+        _IN_DECISION,
+        Idempotency.SAFE,
+        required_output=MappingProxyType({"session_id": str, "status": str}),
+        keeps_media=True,
+    ),
+    Operation(
         "session.list",
         "GET",
         "/v3/sessions/",

@@ -61,6 +61,7 @@ class Operation:
     unbilled: frozenset[int] = frozenset()  # answers after which nothing was done or billed, by its reference page
     versioned: bool = False  # a v2 path exists beside that of v3
     content_type: str = "application/json"  # of the answer
+    keeps_media: bool = False  # the files that its answer links to are put into the store
     trace: CheckTrace | None = None  # how a call is looked up that is billed each time it is made
 
     @property

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 _CHECK_AGAIN_MS = 10_000  # a check that has left no trace is looked for again after so long, then twice as long
 _CREATE_AGAIN_MS = 2_000  # the same of a create, whose session is shown sooner; then each time half as long again
-_READS_SESSION = frozenset({"session.decision", "session.pdf"})
+_READS_SESSION = frozenset({"session.decision", "session.media", "session.pdf"})
 _MISSING_MS = 5_000  # a session that is not shown is looked at again after so long, then twice as long
 
 

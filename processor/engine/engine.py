@@ -33,6 +33,7 @@ from processor.didit.verdicts import (
 from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles
 from processor.engine.doubts import DoubtSettler, Unknowable
 from processor.engine.outputs import Job, OutputBuilder
+from processor.engine.session_media import SessionMedia, StoresMedia
 from processor.engine.session_polling import SessionOver, SessionPolling
 from processor.observe import metrics
 from processor.observe.tracing import hop_span
@@ -44,6 +45,7 @@ log = structlog.get_logger(__name__)
 
 _PollFailure = Throttled | Deferred | Transient | Ambiguous | Forbidden | Unpaid | Refused | Unfit | OurFault
 _BARE_THROTTLE_S = 5.0  # a rate-limit 429 that names no time still holds its scope up
+_NO_MEDIA = Unfit(ErrorCode.MEDIA_DISABLED, "operation", ErrorCode.MEDIA_DISABLED.message)
 _PROOF_MS = 10_000  # a key that works so long after a refusal may be another one
 _HARMLESS = frozenset({Idempotency.SAFE, Idempotency.KEYED})  # calling once more does no harm, whatever became of an earlier call
 
@@ -60,9 +62,11 @@ class Engine:
         *,
         clock_ms: Callable[[], int],
         draw: Callable[[], float],
+        media: StoresMedia | None = None,
     ) -> None:
         self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
         self._caller = DiditCaller(client, files, budget, clock_ms, settings.kafka.topic_prefix)
+        self._media = None if media is None else SessionMedia(media, self._caller, clock_ms)
         self._pause_s_max = settings.retry.retry_after_max_s
         self._probe_s = settings.budget.account_probe_s
         self._held_s = 2 * self._probe_s  # what was refused comes back behind the next probe, which is another request's then
@@ -277,7 +281,15 @@ class Engine:
             if job.request.on_doubt is OnDoubt.FAIL:
                 return job, Judged(doubt_ms, Ambiguous(ErrorCode.CALL_UNANSWERED, None, None))
             settled_ms = inf
-        return job, await self._caller.call(build_call(operation, job.request, job.hop), job, work, settled_ms=settled_ms)
+        called = await self._caller.call(build_call(operation, job.request, job.hop), job, work, settled_ms=settled_ms)
+        return job, await self._with_media(job, operation, called, work) if operation.keeps_media else called
+
+    async def _with_media(self, job: Job, operation: Operation, called: Judged | NotCalled, work: Work) -> Judged | NotCalled:
+        """What a decision that was read comes to when its files are in the store."""
+        if not isinstance(called, Judged) or not isinstance(called.verdict, Success):
+            return called
+        found = _NO_MEDIA if self._media is None else await self._media.keep(job, operation, called.verdict.output, work)
+        return found if isinstance(found, DeadlinePassed | Parked) else Judged(called.called_ms, found)
 
     def _pause(self, throttled: Throttled) -> None:
         """Pause the scope that tripped on every replica; all of the call's scopes if the answer does not tell which."""

@@ -7,8 +7,8 @@ import importlib
 import os
 import socket
 import stat
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ _REDIRECTS_MAX = 3
 _CHUNK_BYTES = 65_536
 _FILES_BYTES_MAX = 128 * 1024 * 1024  # of all files that are being read or sent
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_NOT_THERE = frozenset({401, 403, 404, 410})
+NOT_THERE = frozenset({401, 403, 404, 410})
 
 
 class PublicResolver(AbstractResolver):
@@ -105,25 +105,41 @@ class FileReader:
         return await asyncio.to_thread(read, located.where, self._allowed.roots, size_max)
 
     async def _download(self, url: str, size_max: int) -> bytes | None:
-        connector = aiohttp.TCPConnector(**{"resolver": PublicResolver(), "use_dns_cache": False, "limit": 1, **self._options})
-        async with aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
-        ) as session:
-            try:
-                for _ in range(_REDIRECTS_MAX + 1):
-                    async with session.get(
-                        URL(url, encoded=True), allow_redirects=False, headers={"Accept-Encoding": "identity"}
-                    ) as response:
-                        if response.status not in _REDIRECTS:
-                            return await _body(response, size_max)
-                        url = redirected(url, response.headers.get("Location", ""), self._allowed)
-            except (aiohttp.ClientError, OSError, ValueError):
-                raise FileError(ErrorCode.FILE_UNAVAILABLE, "the file's host did not give it", lasting=False) from None
-        raise FileError(ErrorCode.FILE_NOT_ALLOWED, f"more than {_REDIRECTS_MAX} redirects")
+        try:
+            async with web_response(url, lambda at, location: redirected(at, location, self._allowed), self._options) as response:
+                return await _body(response, size_max)
+        except (aiohttp.ClientError, OSError, ValueError):
+            raise FileError(ErrorCode.FILE_UNAVAILABLE, "the file's host did not give it", lasting=False) from None
+
+
+@asynccontextmanager
+async def web_response(url: str, follow: Callable[[str, str], str], options: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer to a GET, after at most three redirects. No cookies, no proxy of the environment, no name that leads into our own network.
+
+    Args:
+        url: as it is to be sent.
+        follow: where a redirect leads, from its URL and ``Location``; raises FileError for one that is not to be followed.
+        options: of the connector, before ours.
+
+    Raises:
+        FileError: ``file_not_allowed``, or what ``follow`` raises.
+        aiohttp.ClientError, OSError, ValueError: the host did not answer.
+    """
+    connector = aiohttp.TCPConnector(**{"resolver": PublicResolver(), "use_dns_cache": False, "limit": 1, **options})
+    async with aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
+    ) as session:
+        for _ in range(_REDIRECTS_MAX + 1):
+            async with session.get(URL(url, encoded=True), allow_redirects=False, headers={"Accept-Encoding": "identity"}) as response:
+                if response.status not in _REDIRECTS:
+                    yield response
+                    return
+                url = follow(url, response.headers.get("Location", ""))
+    raise FileError(ErrorCode.FILE_NOT_ALLOWED, f"more than {_REDIRECTS_MAX} redirects")
 
 
 async def _body(response: aiohttp.ClientResponse, size_max: int) -> bytes | None:
-    if response.status in _NOT_THERE:
+    if response.status in NOT_THERE:
         raise FileError(ErrorCode.FILE_MISSING, f"the file's host answered {response.status}")
     if response.status != 200:  # noqa: PLR2004 - RFC 9110
         raise FileError(ErrorCode.FILE_UNAVAILABLE, f"the file's host answered {response.status}", lasting=False)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from processor.contract.codes import ErrorCode
 from processor.didit.catalog import FileRule
@@ -64,7 +64,7 @@ def locate(reference: str, allowed: Allowed) -> Located:
     Raises:
         FileError: ``file_not_allowed`` if it is none that may be read.
     """
-    if any(char in _CONTROL for char in reference) or reference != reference.strip():  # urlsplit() would drop blanks in silence
+    if not is_plain_reference(reference):
         raise _not_allowed()
     try:
         url = urlsplit(reference)
@@ -77,6 +77,11 @@ def locate(reference: str, allowed: Allowed) -> Located:
     if any(_below(reference, prefix) for prefix in allowed.prefixes):
         return Located(FileLocation.STORE, reference)
     raise _not_allowed()
+
+
+def is_plain_reference(reference: str) -> bool:
+    """Whether it holds no control characters or outer blanks: ``urlsplit()`` would drop them in silence."""
+    return not any(char in _CONTROL for char in reference) and reference == reference.strip()
 
 
 def redirected(url: str, location: str, allowed: Allowed) -> str:
@@ -165,16 +170,26 @@ def _path(reference: str, roots: Iterable[str]) -> str:
 
 def _web(reference: str, hosts: Iterable[str]) -> str:
     url = urlsplit(reference)
+    check_public(url)
+    if (url.hostname or "") not in hosts:
+        raise _not_allowed()
+    return reference
+
+
+def check_public(url: SplitResult) -> None:
+    """An https URL has a host, no login, no port of its own, and no address that is not public; a name is not resolved here.
+
+    Raises:
+        FileError: ``file_not_allowed``.
+    """
     try:
         port = url.port
     except ValueError:
         raise _not_allowed() from None
-    host = url.hostname or ""
-    if url.username or url.password or port not in {None, _HTTPS_PORT} or host not in hosts:
+    if url.username or url.password or port not in {None, _HTTPS_PORT} or not url.hostname:
         raise _not_allowed()
-    if _is_address(host) and not is_public(host):  # an address is not resolved, so nobody else looks at it
+    if _is_address(url.hostname) and not is_public(url.hostname):  # an address is not resolved, so nobody else looks at it
         raise _not_allowed()
-    return reference
 
 
 def _is_address(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which files requests may name."""
+"""Which files requests may name, and where files of decisions are put."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PREFIX = re.compile(r"(?!https?:|file:|data:|local:)[a-z][a-z0-9]{1,15}://[^/\s
 
 
 class FileSettings(Group):
-    """Which files requests may name. Nothing is allowed by default."""
+    """Which files requests may name, and where files of decisions are put. Nothing is allowed by default."""
 
     roots: tuple[str, ...] = Field((), description="JSON array of absolute folders; file:// references must lie below one")
     hosts: tuple[str, ...] = Field((), description="JSON array of host names; https:// references and their redirects must stay on them")
@@ -24,6 +24,11 @@ class FileSettings(Group):
         (), description="JSON array of store prefixes that end in a slash, e.g. s3://bucket/people/; needs the extra [s3] or [gs]"
     )
     fetch_s: Seconds = Field(15.0, description="deadline of reading one file")
+    media_folder: Path | None = Field(
+        None, description="absolute folder that `session.media` puts images and videos into; unset: that operation is refused"
+    )
+    media_bytes_max: int = Field(50 * 1024 * 1024, ge=1024, description="a longer file of a decision is not stored")
+    media_s: Seconds = Field(60.0, description="deadline of fetching all files of one decision")
 
     @property
     def reading_s_max(self) -> float:
@@ -39,6 +44,8 @@ class FileSettings(Group):
             for prefix in self.prefixes
             if not _PREFIX.fullmatch(prefix) or ".." in prefix
         ]
+        if self.media_folder is not None and (not self.media_folder.is_absolute() or self.media_folder == Path("/")):
+            faults.append("VP_FILES__MEDIA_FOLDER is no absolute folder")
         if faults:
             raise ValueError("; ".join(faults))
         return self

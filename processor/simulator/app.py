@@ -9,10 +9,10 @@ from dataclasses import replace
 import orjson
 from aiohttp import web
 
-from processor.simulator import responses
+from processor.simulator import media, responses
 from processor.simulator.config import Switches
 from processor.simulator.control import control_routes
-from processor.simulator.json_numbers import loads
+from processor.simulator.json_numbers import dumps, loads
 from processor.simulator.ledger import RecordedCall, content_digest, key_digest
 from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse
 from processor.simulator.multipart import MultipartError, boundary_of, read_form
@@ -55,6 +55,9 @@ class _ApiRoutes:
         if path == "/system/healthcheck":
             body = orjson.dumps({"status": "ok", "timestamp": iso(self._sim.wall_now(), "milliseconds")})
             return web.Response(body=body, content_type="application/json")
+        if path.startswith(media.PATH) and http_request.method == "GET":
+            await asyncio.sleep(self._sim.state.media.delay_s)
+            return self._sim.state.media.respond(path, http_request.query.get("X-Amz-Date", ""), self._sim.session_now())
         if needs_slash(path):
             query = f"?{http_request.query_string}" if http_request.query_string else ""
             return web.Response(status=301, headers={"Location": f"{path}/{query}"})
@@ -172,7 +175,9 @@ class _ApiRoutes:
         call.credits = max(0, before - organization.credits) if organization is not None else 0
         call.acted, call.session_id = response.acted, response.session_id
         self._sim.reschedule()
-        return response
+        if not isinstance(response.body, dict | list):
+            return response
+        return replace(response, body=media.linked(dumps(response.body), request.base_url, request.now))
 
     def _throttled(self, call: RecordedCall, *, bare: bool) -> ApiResponse:
         """A 429 although the limit is not used up; ``bare``: without headers and body."""

@@ -37,6 +37,7 @@ def control_routes(simulator: Simulator) -> list[web.RouteDef]:
         "workflows": control.workflows,
         "workflows/{id}/publish": control.publish,
         "users/block": control.block,
+        "media": control.media,
         "webhooks": control.webhooks,
         "checkouts/{id}/pay": control.pay,
     }
@@ -151,6 +152,11 @@ class _ControlRoutes:
     def block(self, _request: web.Request, body: Any) -> dict[str, Any]:
         self._sim.sessions.blocked_users.add(str(body["vendor_data"]))
         return {"blocked": len(self._sim.sessions.blocked_users)}
+
+    def media(self, _request: web.Request, body: Any) -> dict[str, Any]:
+        host = self._state.media
+        host.ended, host.delay_s = int(body.get("ended", host.ended)), float(body.get("delay_s", host.delay_s))
+        return {"ended": host.ended, "given": host.given}
 
     def webhooks(self, _request: web.Request, body: Any) -> dict[str, Any]:
         sender = self._sim.webhook_sender

@@ -9,6 +9,7 @@ from typing import Any
 
 _STATE, _BIRTH, _EXPIRY, _SEX = "ESP", "900101", "300821", "F"
 _WEIGHTS = (7, 3, 1)
+MEDIA = "https://media.example.com"  # reserved (RFC 2606)
 _LOCATION = {"latitude": 40.4155, "longitude": -3.7074}
 QUALITY = {
     "focus_score": 92.5,
@@ -21,8 +22,8 @@ QUALITY = {
 
 
 def media_url(session_id: str, name: str) -> str:
-    """Where a file of a session is; Didit's are presigned and expire in about an hour. ``example.com`` is reserved (RFC 2606)."""
-    return f"https://media.example.com/{session_id}/{name}?X-Amz-Expires=3600"
+    """Where a file of a session is. Answers have the simulator's own address instead, and a time (``media.linked``)."""
+    return f"{MEDIA}/{session_id}/{name}"
 
 
 def parsed_address() -> dict[str, Any]:

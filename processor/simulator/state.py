@@ -29,6 +29,7 @@ from processor.simulator.endpoints import (
     WorkflowEndpoints,
 )
 from processor.simulator.ledger import Ledger
+from processor.simulator.media import MediaHost
 from processor.simulator.messages import EndpointHandler
 from processor.simulator.sessions import Sessions
 from processor.simulator.workflows import Workflows
@@ -44,6 +45,7 @@ class DiditState:
         self.directory = ApplicationDirectory(config)
         self.workflows = Workflows(config.workflows, rng)
         self.sessions = Sessions(config, self.workflows, session_rng)
+        self.media = MediaHost()
         self.accounts = Accounts(config, self.directory, rng)
         self.check_endpoints = CheckEndpoints(self.sessions, CheckService(rng), ledger)
         self.record_endpoints = RecordEndpoints(rng)

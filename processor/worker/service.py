@@ -21,6 +21,7 @@ from processor.didit.follow import is_settled
 from processor.engine.balance import BalanceReader
 from processor.engine.engine import Engine
 from processor.files.fetch import FileReader
+from processor.files.media_store import MediaStore
 from processor.monitoring.factories import monitor_in_process
 from processor.monitoring.sampler import OverviewSampler
 from processor.observe.health import Phase
@@ -143,7 +144,8 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
     wakeups = Wakeups(lambda hint: is_settled(hint.event.get("status")))
 
     def lanes(client: DiditClient, term: asyncio.Event) -> Coroutine[Any, Any, int]:
-        engine = Engine(settings, client, FileReader(settings.files), budget, clock_ms=clock.now_ms, draw=random.random)
+        media = MediaStore(settings.files, d.base_url) if settings.files.media_folder is not None else None
+        engine = Engine(settings, client, FileReader(settings.files), budget, clock_ms=clock.now_ms, draw=random.random, media=media)
 
         def make() -> GroupMember:
             return GroupMember(settings, engine, budget.history, wakeups, clock.now_ms)

@@ -57,6 +57,7 @@ _ONE_RECORD = "one record of a stream must not be able to delete everything"
 NOT_OURS: dict[str, dict[str, str]] = {  # documented fields that we do not offer, with the reason
     "user.delete": {"delete_all": _ONE_RECORD},
     "session.delete_many": {"delete_all": _ONE_RECORD},
+    "session.media": {"include": "what it adds are no files"},
 }
 # of two parts one is needed, and an example has neither
 ONE_OF: dict[str, dict[str, Any]] = {

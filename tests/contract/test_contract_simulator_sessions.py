@@ -439,3 +439,25 @@ def test_4_an_impossible_outcome_is_refused() -> None:
         with pytest.raises(ValueError, match="no step"):
             Behaviour(odds={outcome: 1.0})
     assert Config().behaviour.odds == {}
+
+
+async def test_links_to_files_live_for_an_hour_and_are_fresh_in_each_answer() -> None:
+    async with api() as a:
+        session_id = await a.settled("In Progress", "Approved")
+
+        async def link(member: str) -> str:
+            found: str = (await a.decision(session_id))["id_verifications"][0][member]
+            return found.removeprefix(a.url)
+
+        first = await link("front_image")
+        status, raw, headers = await a.call("GET", first, key=None)
+        assert (status, raw[:3], headers["Content-Type"]) == (200, b"\xff\xd8\xff", "image/jpeg")
+        video = await a.call("GET", await link("front_video"), key=None)
+        assert (video[1][4:8], video[2]["Content-Type"]) == (b"ftyp", "video/mp4")
+        await a.advance(3601)
+        status, raw, _ = await a.call("GET", first, key=None)
+        assert (status, b"<Error>" in raw) == (403, True)
+        assert (await a.call("GET", first.partition("?")[0], key=None))[0] == 403, "no link without a signature"
+        assert (await a.call("GET", await link("front_image"), key=None))[0] == 200
+        await a.control("media", {"ended": 1})
+        assert [(await a.call("GET", await link("front_image"), key=None))[0] for _ in range(2)] == [403, 200]

@@ -1,4 +1,7 @@
-"""A code is spelled in one place, `contract/codes.py`; all others name the member. So no test has to be told of a move."""
+"""A code is spelled in one place, `contract/codes.py`, a type in `contract/error_types.py`; all others name the member.
+
+So no test has to be told of a move.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,13 @@ from processor.didit.catalog import COMPOSITES
 from processor.webhooks.refusals import RefusedReason
 
 PROCESSOR = Path(__file__).parent.parent.parent / "processor"
-SPELLED = {  # where the words are defined
-    "contract/codes.py": {*ErrorCode, *ErrorType},
+SPELLED: dict[str, set[str]] = {  # where the words are defined
+    "contract/codes.py": set(ErrorCode),
+    "contract/error_types.py": set(ErrorType),
     "webhooks/refusals.py": set(RefusedReason),
     "didit/catalog.py": set(COMPOSITES),
 }
-WORDS = set().union(*SPELLED.values())
+WORDS: set[str] = set().union(*SPELLED.values())
 # words that are also other words, and of whom
 ALLOWED = {
     "contract/records.py": ({"expired", "conflict", "in_doubt"}, "statuses of a result"),

@@ -62,6 +62,7 @@ PURE = [
     "didit/reconcile_transactions.py",
     "didit/retry_after.py",
     "didit/verdicts.py",
+    "files/media.py",
     "budget/ask_states.py",
     "budget/fair_queue.py",
     "budget/finished_records.py",

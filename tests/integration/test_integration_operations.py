@@ -100,6 +100,7 @@ class Inputs:
             "session.create": create,
             "session.list": {"vendor_data": "beside-0", "limit": 5},
             "session.decision": session,
+            "session.media": session,
             "session.pdf": session,
             "session.update_status": {"session_id": self._sessions[n % len(self._sessions)], "new_status": "Declined"},
             "session.delete": {"session_id": self._sessions.pop()} if operation == "session.delete" else {},
@@ -204,6 +205,7 @@ REFUSED_BY_DIDIT = {  # need a second application, a proof of address, a deliver
     *("session.import_shared", "session.share", "session.update_poa_data", "webhook.resend", "transaction.get"),
     *("aml_monitoring.job",),
 }
+ROUTES = {"session.import_shared": "session.import", "session.media": "session.decision"}  # of the simulator, where its name differs
 TRACED = {name for name, row in OPERATIONS.items() if row.trace is not None}
 MAKES = {"user.create", "list.create", "list.add_entry", "webhook.create"}  # a second time it is there already
 GOES = {"session.delete", "list.delete_entry", "webhook.delete"}  # a second time it is gone
@@ -219,6 +221,11 @@ def expected(operation: str, story: str) -> set[str]:
     if story in {"lost", "killed"} and row is not None and row.idempotency is Idempotency.SINGLE:
         return {"in_doubt"} if story == "lost" else {"in_doubt", "succeeded"}
     return {"succeeded"}
+
+
+def folders(folder: Path) -> dict[str, str]:
+    """Where files are read, and where those of decisions are put."""
+    return {"FILES__ROOTS": json.dumps([str(folder)]), "FILES__MEDIA_FOLDER": str(folder)}
 
 
 def request(request_id: str, operation: str, given: Mapping[str, Any]) -> tuple[bytes, bytes]:
@@ -238,7 +245,7 @@ async def finish_verifications(rig: Rig, wanted: int) -> None:
 
 
 async def test_every_operation_in_every_weather(kafka: LocalKafka, tmp_path: Path) -> None:
-    async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1]", FILES__ROOTS=json.dumps([str(tmp_path)])) as rig:
+    async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1]", more=folders(tmp_path)) as rig:
         inputs = Inputs(tmp_path, await settled_sessions(rig, 40), await stored_things(rig, 12))
         inputs.company = await company_found(rig)
         stories = [(operation, story) for operation in operations() for story in ("fine", "throttled", "lost")]
@@ -247,7 +254,7 @@ async def test_every_operation_in_every_weather(kafka: LocalKafka, tmp_path: Pat
         finishing = asyncio.create_task(finish_verifications(rig, 3))
         for story, answer in (("throttled", {"fault": "throttle_429"}), ("lost", {"fault": "lost_reply"}), ("fine", None)):
             for operation in OPERATIONS if answer else ():
-                rig.simulator.post("/_sim/script", {"route": operation.replace("import_shared", "import"), "answers": [answer]})
+                rig.simulator.post("/_sim/script", {"route": ROUTES.get(operation, operation), "answers": [answer]})
             batch = [request(f"{operation}/{story}", operation, inputs.of(operation)) for operation in operations()]
             before = len(rig.watch.seen.final_ids)
             await rig.publish(batch)
@@ -341,7 +348,7 @@ async def test_declines_are_successes_and_wrong_inputs_are_refused(kafka: LocalK
 
 async def test_a_kill_in_the_middle_of_every_operation_bills_nothing_twice(kafka: LocalKafka, tmp_path: Path) -> None:
     slow = ["--faults", '{"latency_s": {"median": 1.5, "sigma": 0, "max": 2}}']
-    async with running(kafka, tmp_path, simulator_options=slow, FOLLOW__POLLS_S="[1]", FILES__ROOTS=json.dumps([str(tmp_path)])) as rig:
+    async with running(kafka, tmp_path, simulator_options=slow, FOLLOW__POLLS_S="[1]", more=folders(tmp_path)) as rig:
         inputs = Inputs(tmp_path, await settled_sessions(rig, 8), await stored_things(rig, 4))
         inputs.company = await company_found(rig)
         (a,) = await rig.start("a")

@@ -69,6 +69,7 @@ def inputs(folder: Path) -> dict[str, dict[str, Any]]:
         "verification": create,
         "session.create": create | {"vendor_data": USER + "-2"},
         "session.decision": {"session_id": SESSION},
+        "session.media": {"session_id": SESSION},
         "session.list": {"vendor_data": USER, "search": NAME},
         "session.update_status": {"session_id": SESSION, "new_status": "Approved", "comment": SURNAME},
         "session.delete": {"session_id": SESSION, "deletion_instruction": SURNAME},

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.contract.codes import CODE_FORM, CodeKind, ErrorCode, ErrorType, counted_as, didit_code, http_code
+from processor.contract.codes import CODE_FORM, CodeKind, ErrorCode, counted_as, didit_code, http_code
 from processor.contract.decode import DEPTH_MAX, KEY_BYTES_MAX, TOKENS_MAX, VALUE_BYTES_MAX
+from processor.contract.error_types import ErrorType
 from processor.contract.schemas import schema_folder
 from processor.contract.strict_json import _NUMBER_CHARS_MAX
 
@@ -53,7 +54,9 @@ def test_a_row_is_whole(code: ErrorCode) -> None:
         assert text == text.strip(" .;"), "a part of a sentence, which others put together"
         assert "|" not in text, "it stands in a table"
     assert counted_as(code) == (code if code.waits else None)
-    assert code.types or code.kind in {CodeKind.ACCOUNT, CodeKind.WAIT, CodeKind.HELD}, "what ends no request only holds it up"
+    assert code.types or code.kind in {CodeKind.ACCOUNT, CodeKind.WAIT, CodeKind.HELD, CodeKind.MEDIA}, (
+        "holds a request up, or is told in an output"
+    )
 
 
 def test_rows_name_the_limits_that_hold() -> None:

@@ -111,7 +111,7 @@ def _breach(domain: str) -> dict[str, Any]:
         "breach_date": "2023-06-01",
         "breach_emails_count": 1_200_000,
         "description": "A breach that the simulator has made up.",
-        "logo_path": "https://media.example.com/logo.png",
+        "logo_path": "https://logos.example.com/logo.png",
         "data_classes": ["email_addresses", "passwords"],
         "is_verified": True,
     }
