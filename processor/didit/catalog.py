@@ -169,6 +169,14 @@ _SESSIONS = (
         success_statuses=frozenset({200, 201}),
         required_output=MappingProxyType({"session_id": str, "status": str}),
     ),
+    Operation(
+        "sandbox.simulate",  # on no page of Didit's: as a public test against the real sandbox calls it
+        "POST",
+        "/v3/session/{session_id}/simulate/",
+        ("generic-write",),
+        Idempotency.SAFE,  # the same outcome once more changes nothing, and nothing of a sandbox is billed
+        success_statuses=frozenset({200, 201}),
+    ),
     Operation("sandbox.scenarios", "GET", "/v1/sandbox/scenarios/", ("generic-get",), Idempotency.SAFE),
 )
 

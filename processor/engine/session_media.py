@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from math import inf
 from typing import Any, Protocol
 
 from processor.budget.permits import Parked
@@ -24,7 +23,7 @@ class StoresMedia(Protocol):
     """The store, as it is needed here."""
 
     async def fetch(
-        self, links: Sequence[MediaLink], session_id: str, reference: str, within_s: float
+        self, links: Sequence[MediaLink], session_id: str, reference: str, within_s: float | None
     ) -> dict[str, StoredMedia | LeftMedia]:
         """Files by member.
 
@@ -52,7 +51,7 @@ class SessionMedia:
         try:
             return await self._keep(job, operation, decision, work)
         except FileError as fault:
-            return DeadlinePassed() if self._left_s(job) <= 0 else Transient(fault.code, None, None)
+            return DeadlinePassed() if self._left_s(job) == 0 else Transient(fault.code, None, None)
 
     async def _keep(self, job: Job, operation: Operation, decision: Any, work: Work) -> Verdict | DeadlinePassed | Parked:
         found = await self._fetch(job, media_links(decision), work)
@@ -72,10 +71,10 @@ class SessionMedia:
         session_id, reference = str(job.request.input["session_id"]).lower(), call_reference(job.request.request_id, 0)
         return await self._store.fetch(links, session_id, reference, self._left_s(job))
 
-    def _left_s(self, job: Job) -> float:
-        """Until the deadline of the request, s."""
+    def _left_s(self, job: Job) -> float | None:
+        """Until the deadline of the request, s; None if it has none."""
         deadline_ms = job.request.deadline_ms
-        return inf if deadline_ms is None else max(0.0, (deadline_ms - self._clock_ms()) / 1000)
+        return None if deadline_ms is None else max(0.0, (deadline_ms - self._clock_ms()) / 1000)
 
 
 def _of_renewal(verdict: Verdict) -> Verdict:

@@ -57,7 +57,7 @@ class MediaStore:
         self._turns = asyncio.Semaphore(_AT_ONCE_MAX)
 
     async def fetch(
-        self, links: Sequence[MediaLink], session_id: str, reference: str, within_s: float
+        self, links: Sequence[MediaLink], session_id: str, reference: str, within_s: float | None
     ) -> dict[str, StoredMedia | LeftMedia]:
         """Fetch files one after the other, by member.
 
@@ -65,13 +65,14 @@ class MediaStore:
             links: of one decision; those beyond ``FILES_MAX`` are left out.
             session_id: a UUID; names the folder below ours.
             reference: the same for every attempt of one request, in letters, digits and hyphens.
-            within_s: all of it takes no longer, s; nor longer than ``VP_FILES__MEDIA_S``.
+            within_s: all of it takes no longer, s, the wait for others included; None: as long as that takes. The files themselves have
+                ``VP_FILES__MEDIA_S``.
 
         Raises:
             FileError: another attempt may help: the host did not give a file, or the folder could not be written.
         """
         try:
-            async with asyncio.timeout(min(within_s, self._media_s)), self._turns:
+            async with asyncio.timeout(within_s), self._turns, asyncio.timeout(self._media_s):  # many that wait do not time out
                 found = {link.member: await self._one(link, session_id, reference) for link in links[:FILES_MAX]}
         except TimeoutError:
             raise FileError(ErrorCode.MEDIA_UNAVAILABLE, "the files did not come in time", lasting=False) from None

@@ -62,7 +62,7 @@ ROUTES = (
     _row("session.reviews", "GET", r"/v3/sessions/{id}/reviews/"),
     _row("session.add_review", "POST", r"/v3/sessions/{id}/reviews/"),
     _row("session.arm", "POST", r"/v3/session/{id}/sandbox/arm/", auth="token"),
-    _row("session.simulate", "POST", r"/v3/session/{id}/simulate/"),
+    _row("sandbox.simulate", "POST", r"/v3/session/{id}/simulate/"),
     _row("sandbox.scenarios", "GET", r"/v1/sandbox/scenarios/"),
     _row("imports.create", "POST", r"/v3/session/imports/", form="also"),
     _row("imports.template", "GET", r"/v3/session/imports/template/"),

@@ -36,6 +36,7 @@ from processor.didit.verdicts import (
 
 ELSEWHERE = {  # those stand on other pages of Didit's
     "sandbox.scenarios",
+    "sandbox.simulate",  # and this one on none
     *("event.create", "event.create_batch"),
     *("list.list", "list.create", "list.entries", "list.add_entry", "list.delete_entry"),
     *("webhook.deliveries", "webhook.resend"),

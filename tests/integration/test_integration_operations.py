@@ -107,6 +107,7 @@ class Inputs:
             "session.share": session | {"for_application_id": "b0000000-0000-4000-8000-00000000000b"},
             "session.import_shared": {"share_token": "nonsense", "trust_review": True, "workflow_id": WORKFLOW_ID},
             "sandbox.scenarios": {},
+            "sandbox.simulate": session | {"new_status": "Approved"},
             "document_ai": {"fields": [{"key": "total", "type": "number"}]},
             "database_validation": {"issuing_state": "ESP", "identification_number": f"ID-{n}", "consent": True},
             "aml": {"full_name": f"Ann {n}"},
@@ -201,11 +202,14 @@ def monitored(n: int, company: str = "") -> dict[str, dict[str, Any]]:
     }
 
 
-REFUSED_BY_DIDIT = {  # need a second application, a proof of address, a delivery; no such transaction
+REFUSED_BY_DIDIT = {  # need a second application, a proof of address, a delivery, a sandbox; no such transaction
     *("session.import_shared", "session.share", "session.update_poa_data", "webhook.resend", "transaction.get"),
-    *("aml_monitoring.job",),
+    *("aml_monitoring.job", "sandbox.simulate"),
 }
-ROUTES = {"session.import_shared": "session.import", "session.media": "session.decision"}  # of the simulator, where its name differs
+ROUTES = {
+    "session.import_shared": "session.import",
+    "session.media": "session.decision",
+}  # of the simulator, where its name differs
 TRACED = {name for name, row in OPERATIONS.items() if row.trace is not None}
 MAKES = {"user.create", "list.create", "list.add_entry", "webhook.create"}  # a second time it is there already
 GOES = {"session.delete", "list.delete_entry", "webhook.delete"}  # a second time it is gone

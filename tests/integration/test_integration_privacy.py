@@ -75,6 +75,7 @@ def inputs(folder: Path) -> dict[str, dict[str, Any]]:
         "session.delete": {"session_id": SESSION, "deletion_instruction": SURNAME},
         "session.pdf": {"session_id": SESSION},
         "sandbox.scenarios": {},
+        "sandbox.simulate": {"session_id": SESSION, "new_status": "Approved", "comment": SURNAME},
         "session.share": {"session_id": SESSION, "for_application_id": PASSPORT},
         "session.import_shared": {"share_token": CODE, "trust_review": True, "workflow_id": WORKFLOW_ID, "vendor_data": USER},
         "id_verification": {"front_image": image, **person},

@@ -16,7 +16,7 @@ from processor.simulator.simulator import Simulator
 
 SESSION = "11111111-2222-4333-8444-555555555555"
 OWN_METADATA = {"user.create", "user.update", "list.add_entry"}  # theirs is the user's, not that of a call
-FREE = ("session.", "user.", "list.", "webhook.", "event.", "aml_monitoring.")  # POSTs that bill nothing
+FREE = ("session.", "sandbox.", "user.", "list.", "webhook.", "event.", "aml_monitoring.")  # POSTs that bill nothing
 
 
 def test_every_operation_of_the_contract_is_in_the_catalogue_and_none_is_missing() -> None:

@@ -37,10 +37,10 @@ class Store:
 
     def __init__(self, ended: Sequence[str] = (), fault: FileError | None = None) -> None:
         self.ended, self.fault = ended, fault
-        self.asked: list[tuple[list[str], str, str, float]] = []
+        self.asked: list[tuple[list[str], str, str, float | None]] = []
 
     async def fetch(
-        self, links: Sequence[MediaLink], session_id: str, reference: str, within_s: float
+        self, links: Sequence[MediaLink], session_id: str, reference: str, within_s: float | None
     ) -> dict[str, StoredMedia | LeftMedia]:
         self.asked.append(([link.member for link in links], session_id, reference, within_s))
         if self.fault is not None:

@@ -7,7 +7,6 @@ import hashlib
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +192,7 @@ def settings(folder: Path, **more: Any) -> FileSettings:
 
 async def stored(folder: Path, own: str, path: str = "/a", reference: str = "r", **more: Any) -> StoredMedia | LeftMedia:
     store = MediaStore(settings(folder, **more), own)
-    return (await store.fetch([MediaLink("x[0].front_image", f"{own}{path}")], SESSION, reference, inf))["x[0].front_image"]
+    return (await store.fetch([MediaLink("x[0].front_image", f"{own}{path}")], SESSION, reference, None))["x[0].front_image"]
 
 
 def names(folder: Path) -> list[str]:
@@ -278,9 +277,9 @@ async def test_redirects_end_and_names_that_lead_into_our_own_network_are_not_fo
         port = own.rpartition(":")[2]
         store = MediaStore(settings(tmp_path), OWN)
         with pytest.raises(FileError) as caught:
-            await store.fetch([MediaLink("a", "https://localhost/a")], SESSION, "r", inf)
+            await store.fetch([MediaLink("a", "https://localhost/a")], SESSION, "r", None)
         assert caught.value.code == ErrorCode.MEDIA_UNAVAILABLE
-        found = await store.fetch([MediaLink("a", f"http://127.0.0.1:{port}/a")], SESSION, "r", inf)
+        found = await store.fetch([MediaLink("a", f"http://127.0.0.1:{port}/a")], SESSION, "r", None)
         assert found["a"] == LeftMedia("a", ErrorCode.MEDIA_NOT_PUBLIC), "only the API's own host may be there"
 
 
@@ -314,11 +313,27 @@ async def test_a_link_that_stands_in_for_the_part_is_not_written_through(tmp_pat
     assert (tmp_path / "victim").read_bytes() == b""
 
 
+async def test_those_that_wait_for_others_do_not_time_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processor.files.media_store._AT_ONCE_MAX", 1)
+
+    async def slowly(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.2)
+        return web.Response(body=JPEG)
+
+    async with host(slowly) as own:
+        store = MediaStore(settings(tmp_path, media_s=0.5), own)
+        links = [MediaLink("a", f"{own}/a")]
+        found = await asyncio.gather(*(store.fetch(links, SESSION, f"r{n}", None) for n in range(4)))
+        assert all(isinstance(one["a"], StoredMedia) for one in found)
+        late = await asyncio.gather(*(store.fetch(links, SESSION, f"r{n}", 0.3) for n in range(4)), return_exceptions=True)
+        assert isinstance(late[-1], FileError), "but for the deadline of their request"
+
+
 async def test_only_so_many_files_of_a_decision_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("processor.files.media_store.FILES_MAX", 2)
     async with host(give) as own:
         links = [MediaLink(f"m{n}", f"{own}/a") for n in range(4)]
-        found = await MediaStore(settings(tmp_path), own).fetch(links, SESSION, "r", inf)
+        found = await MediaStore(settings(tmp_path), own).fetch(links, SESSION, "r", None)
     assert [isinstance(one, StoredMedia) for one in found.values()] == [True, True, False, False]
     assert found["m3"] == LeftMedia("m3", ErrorCode.MEDIA_TOO_MANY)
 

@@ -20,7 +20,7 @@ class SandboxEndpoints:
 
     def handlers(self) -> dict[str, EndpointHandler]:
         """Handlers by route name."""
-        return {"sandbox.scenarios": lambda _: ApiResponse(200, catalogue()), "session.arm": self._arm, "session.simulate": self._simulate}
+        return {"sandbox.scenarios": lambda _: ApiResponse(200, catalogue()), "session.arm": self._arm, "sandbox.simulate": self._simulate}
 
     def _simulate(self, request: ApiRequest) -> ApiResponse:
         """The outcome of a sandbox session without its user. One source: a public smoke test against the real sandbox."""
