@@ -10,7 +10,7 @@ from collections.abc import Callable
 import uvloop
 from aiolimiter import AsyncLimiter
 
-from processor.budget.permits import Ask, CallIdentity, Ending, LaneCalls, LogPosition, Permit
+from processor.budget.permits import Ask, CallIdentity, Ending, LaneCalls, LogPosition, ParkedWait, Permit, Place
 from processor.clock import clock_ms
 from processor.didit.client import DiditClient
 from processor.engine.engine import Engine
@@ -40,6 +40,9 @@ class LocalBudget:
 
     async def claim(self, identity: CallIdentity) -> None:
         return None
+
+    def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
+        raise AssertionError("nobody is sent away")
 
     def release(self, permit: Permit, ending: Ending) -> None:
         self._slots.release()

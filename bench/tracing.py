@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 from bench.harness import WORKFLOW_ID, emit
 from processor.bounds.byte_budget import ByteBudget, ByteReservation
-from processor.budget.permits import Ask, CallIdentity, Ending, Permit
+from processor.budget.permits import Ask, CallIdentity, Ending, ParkedWait, Permit, Place
 from processor.contract.records import Record, Source
 from processor.didit.answers import Answer, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
@@ -62,6 +62,9 @@ class Budget:
 
     async def claim(self, identity: CallIdentity) -> None:
         return None
+
+    def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
+        raise AssertionError("nobody is sent away")
 
     def release(self, permit: Permit, ending: Ending) -> None: ...
 

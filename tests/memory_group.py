@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition, errors
 
-from processor.budget.permits import LaneCalls, LogPosition
+from processor.budget.permits import LaneCalls, LogPosition, ParkedWait
 from processor.contract.records import Output, OutputKind, Record
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work
 from processor.stream.partitions import lane_name
@@ -217,6 +217,9 @@ class HeldHandler:
 
     def finish(self, offset: int) -> None:
         self.at_work[offset].set_result([Output(OutputKind.RESULT, b"k", f"done {offset}".encode())])
+
+    def park(self, record: Record, start: Callable[[], None]) -> ParkedWait | None:
+        raise AssertionError((record, start))
 
     def broken(self, record: Record, reason: str) -> Outputs:
         raise AssertionError((record.source, reason))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from processor.budget.fair_queue import FairQueue
 from processor.budget.pacing import ScopePacer
+from processor.budget.parked_requests import ParkedRequests, Room
 from processor.budget.permits import Ask, CallClass, Parked
 from processor.contract.codes import ErrorCode
 
 _OUTSTANDING_S = 0.5  # so much budget is asked for ahead: it hides the log's latency, and a killed replica leaks no more
-_EARLY_PART = 0.5
 _AHEAD_PART = 0.1  # of the call slots of a process, so many asks wait for one that becomes free: it hides the log's latency
-
-Limits = Mapping[str, tuple[int, float]]  # scope -> calls, window
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +29,37 @@ Waiter = asyncio.Future[Turn | Parked | None]  # what ends a wait; None: the bud
 
 
 class EndpointQueue:
-    """A queue in front of an endpoint."""
+    """A queue in front of an endpoint.
 
-    def __init__(self, endpoint: str, scopes: tuple[str, ...], pacers: Sequence[ScopePacer], rate_per_s: float, asks_max: int) -> None:
+    Args:
+        endpoint: the operation's name.
+        scopes: in which its calls count.
+        pacers: of these, the slowest first.
+        rate_per_s: of the slowest.
+        asks_max: asks that may be outstanding.
+        places: requests that wait here before more are sent away, while that is done at all.
+        room: whom the queue takes now.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        scopes: tuple[str, ...],
+        pacers: Sequence[ScopePacer],
+        rate_per_s: float,
+        *,
+        asks_max: int,
+        places: int,
+        room: Callable[[EndpointQueue], Room],
+    ) -> None:
         self.endpoint, self.scopes, self.pacers = endpoint, scopes, pacers
         self.waiters: FairQueue[Waiter] = FairQueue()
+        self.parked = ParkedRequests(self.waiters, places, lambda: room(self))
         self.changed = asyncio.Event()  # something that a dispatcher may wait for has happened
         self.outstanding = 0
         self.probing = 0  # of those, probes
         self._rate_per_s = rate_per_s
-        self._asks_max = asks_max
+        self._asks_max, self._places = asks_max, places
         self._ahead_max = max(1, int(_AHEAD_PART * asks_max))
         self._replicas = 1
         self.share_with(1)
@@ -87,7 +106,7 @@ class EndpointQueue:
     async def wait_change(self, within_s: float) -> None:
         """Wait for a change; no longer than so many seconds while somebody waits, as a pause may be over, or a probe due."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(within_s if self.waiters else None):
+            async with asyncio.timeout(within_s if self.waiters or self.parked else None):
                 await self.changed.wait()
 
     def open_turn(self, turn: Turn) -> Turn:
@@ -116,11 +135,18 @@ class EndpointQueue:
             if not waiter.done():
                 waiter.set_result(answer)
 
-    def shed(self, newcomer: Ask) -> Parked | None:
-        """Somebody has to come back later, the newcomer or the last in the queue: the answer for the newcomer, or None if it may stay."""
-        self._away += 1
-        # Half of the time until its turn: whoever is early is sent away again, but budget that nobody is there to use is lost.
-        parked = Parked(ErrorCode.QUEUE_FULL, _EARLY_PART * (len(self.waiters) + self._away) * self._replicas / self._rate_per_s)
+    def admit(self, newcomer: Ask, lines: int) -> Parked | None:
+        """While other operations are wanted: the answer for a newcomer who has to come back later, or None if it may stay.
+
+        Args:
+            newcomer: who wants a place.
+            lines: that share the rate, this one included.
+        """
+        if not newcomer.returning and self.parked.goes_before(newcomer.call_class):
+            return self._parked(lines)
+        if len(self.waiters) < self._places:
+            return None
+        parked = self._parked(lines)
         last = self.waiters.pop_last((CallClass(newcomer.call_class), newcomer.since_ms))
         if last is None:
             return parked
@@ -128,15 +154,13 @@ class EndpointQueue:
             last.set_result(parked)
         return None
 
+    def _parked(self, lines: int) -> Parked:
+        """That somebody comes back later, behind all who wait: it starts before that if the line has room."""
+        self._away += 1
+        before = len(self.waiters) + max(self._away, len(self.parked))
+        return Parked(ErrorCode.QUEUE_FULL, before * self._replicas * lines / self._rate_per_s)
+
     def note_return(self, ask: Ask) -> None:
         """A request comes; one that was sent away, here or by another replica, is back."""
         if ask.returning:
             self._away = max(0, self._away - 1)
-
-
-def endpoint_queue(ask: Ask, limits: Limits, pacers: Mapping[str, ScopePacer], asks_max: int) -> EndpointQueue:
-    """The queue of an ask's endpoint."""
-    rates = {scope: limits[scope][0] / limits[scope][1] for scope in ask.scopes}
-    # the slowest scope first, so that a place in a quick one is not used up by waiting for the slow one
-    ordered = sorted(ask.scopes, key=lambda scope: (rates[scope], scope))
-    return EndpointQueue(ask.endpoint, ask.scopes, [pacers[scope] for scope in ordered], min(rates.values()), asks_max)

@@ -7,6 +7,7 @@ Between two grants of a class that has a waiter, the others get at most ``sum(ow
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection
 from typing import Generic, TypeVar
 
 from processor.budget.permits import CallClass
@@ -61,9 +62,17 @@ class FairQueue(Generic[T]):
                 heap[:] = [entry for entry in heap if entry[1] in self._waiters]
                 heapq.heapify(heap)
 
-    def pop(self) -> T | None:
-        """The waiter to serve now; None if nobody waits."""
-        waiting = [c for c, count in self._counts.items() if count]
+    def count(self, call_class: CallClass) -> int:
+        """How many of a class wait."""
+        return self._counts[call_class]
+
+    def spares(self, call_class: CallClass, places: int, coming: int) -> bool:
+        """Whether one more of a class, besides those who are ``coming``, would have no more than its share of so many places."""
+        return self._counts[call_class] + coming + 1 <= places * _SHARES[call_class]
+
+    def pop(self, among: Collection[CallClass] = tuple(CallClass)) -> T | None:
+        """The waiter of these classes to serve now; None if none of them waits."""
+        waiting = [c for c in among if self._counts[c]]
         if not waiting:
             return None
         chosen = min(waiting, key=lambda c: (self._pass[c], c))

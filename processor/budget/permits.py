@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from math import inf
@@ -93,6 +93,17 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a request stands that was sent away because too many waited."""
+
+    endpoint: str
+    scopes: tuple[str, ...]
+    call_class: CallClass
+    since_ms: int  # as in the ask that it will make
+    deadline_ms: int | None = None  # then it ends, epoch ms
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How a call ended."""
 
@@ -123,7 +134,7 @@ class Parked:
     """The request is not worth holding here: it shall come back later."""
 
     code: ErrorCode  # ``SCOPE_PAUSED``, ``QUEUE_FULL`` or ``OPERATION_HELD``
-    wait_s: float  # until its turn is expected
+    wait_s: float  # until its turn is expected; one that is sent away from a full line may come before, see ``Budget.park``
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +157,23 @@ class Conflict:
 
 NoPermit = Parked | InDoubt | Duplicate | Conflict
 Acquired = Permit | NoPermit
+
+
+class ParkedWait(Protocol):
+    """A request that waits in a delay topic of this process for room in its line."""
+
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        ...
+
+    def may_start(self) -> bool:
+        """Whether it is to start now, as its due time has come; if so, whoever asks starts it."""
+        ...
+
+    def leave(self) -> None:
+        """It stands in the line, has ended, or is another process's. May be called again."""
+        ...
 
 
 class Budget(Protocol):
@@ -194,6 +222,18 @@ class Budget(Protocol):
 
         Raises:
             BudgetClosedError: as ``acquire``.
+        """
+        ...
+
+    def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
+        """A request that was sent away waits here, in a delay topic, until the line has room.
+
+        Args:
+            place: where it stands.
+            start: called when it is to start, in its turn and before it is due; never before this returns, and once at most.
+
+        Raises:
+            KeyError: a scope has no limit; a fault of the caller.
         """
         ...
 

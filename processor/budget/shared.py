@@ -15,14 +15,27 @@ import structlog
 
 from processor.budget.alerts import AlertTracker
 from processor.budget.claims import Claims
-from processor.budget.endpoint_queue import EndpointQueue, Turn, endpoint_queue
+from processor.budget.endpoint_queue import EndpointQueue, Turn
 from processor.budget.history import LaneHistory
+from processor.budget.lines import Lines
 from processor.budget.log import BudgetLog
 from processor.budget.log_reader import LogReader
 from processor.budget.log_records import Alive, Asked, Begun, Claimed, LogRecord, Paused
 from processor.budget.log_writer import LogWriter
-from processor.budget.pacing import build_pacers
-from processor.budget.permits import Acquired, Ask, BudgetClosedError, CallIdentity, Conflict, Duplicate, Ending, InDoubt, Parked, Permit
+from processor.budget.permits import (
+    Acquired,
+    Ask,
+    BudgetClosedError,
+    CallIdentity,
+    Conflict,
+    Duplicate,
+    Ending,
+    InDoubt,
+    Parked,
+    ParkedWait,
+    Permit,
+    Place,
+)
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.reservations import Reservations
 from processor.budget.state import ALIVE_EVERY_S, PAUSE_TOLD_EVERY_S, BudgetState, Rules
@@ -77,8 +90,7 @@ class SharedBudget:
         self._claims = Claims(self._writer)
         self._writer.on_post = self._reader.hurry
         self._alerts = AlertTracker()
-        self._pacers = build_pacers(rules.limits, lambda scope: self.state.windows[scope].may_burst(1, self._clock()))
-        self._queues: dict[str, EndpointQueue] = {}
+        self._lines = Lines(rules, replica_limits, lambda: self.state, clock, self._serve)
         self._reading = self._closed = False  # the past is read; nobody is served any more
         self._joined = asyncio.Event()  # and the log has a name
         self._client = ""  # our name in the log, a new one each time that we join it
@@ -116,16 +128,18 @@ class SharedBudget:
     @property
     def waiting(self) -> dict[str, int]:
         """Requests of this process that wait to start, by endpoint."""
-        return {q.endpoint: len(q.waiters) + q.outstanding for q in self._queues.values()}
+        return self._lines.waiting
 
     # ---- for those who call
 
     async def acquire(self, ask: Ask) -> Acquired:
         """See ``permits.Budget.acquire``."""
-        queue = self._queues.get(ask.endpoint) or self._add_queue(ask)
+        queue = self._lines.of(ask)
         queue.note_return(ask)
         while True:
-            if (parked := self._admit(queue, ask)) is not None:
+            if self._closed:
+                raise BudgetClosedError
+            if (parked := self._lines.admit(queue, ask)) is not None:
                 return parked
             turn = await self._turn(queue, ask)
             if isinstance(turn, Parked):
@@ -142,6 +156,10 @@ class SharedBudget:
     async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | InDoubt | None:
         """See ``permits.Budget.claim``."""
         return await self._claims.claim(identity)
+
+    def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
+        """See ``permits.Budget.park``."""
+        return self._lines.park(place, start)
 
     def release(self, permit: Permit, ending: Ending) -> None:
         """See ``permits.Budget.release``."""
@@ -256,16 +274,6 @@ class SharedBudget:
 
     # ---- from the queue to the log
 
-    def _admit(self, queue: EndpointQueue, ask: Ask) -> Parked | None:
-        if self._closed:
-            raise BudgetClosedError
-        now = self._clock()
-        if (parked := self.state.parked(ask.endpoint, ask.scopes, self._replica_limits.park_s, now)) is not None:
-            return parked
-        if len(queue.waiters) >= self._replica_limits.queue_max and self.state.others_wanted(queue.endpoint, now):
-            return queue.shed(ask)
-        return None
-
     async def _turn(self, queue: EndpointQueue, ask: Ask) -> Turn | Parked | None:
         if queue.waiters or not self._askable(queue) or self.state.shut(queue.endpoint) or not queue.paced():
             return await queue.wait_turn(ask)
@@ -290,19 +298,18 @@ class SharedBudget:
             now >= self._reservations.open_at
             and not queue.full(self._reservations.slots)
             and self.state.passable(queue.endpoint, now)
-            and not (self.state.shut(queue.endpoint) and any(other.probing for other in self._queues.values()))
+            and not (self.state.shut(queue.endpoint) and any(other.probing for other in self._lines))
             and self.state.paused_for_s(queue.scopes, now) <= 0
         )
 
-    def _add_queue(self, ask: Ask) -> EndpointQueue:
-        queue = self._queues[ask.endpoint] = endpoint_queue(ask, self._rules.limits, self._pacers, self._replica_limits.calls_max)
-        self._spawn(self._dispatch(queue), f"budget {ask.endpoint}")
-        return queue
+    def _serve(self, queue: EndpointQueue) -> None:
+        self._spawn(self._dispatch(queue), f"budget {queue.endpoint}")
 
     async def _dispatch(self, queue: EndpointQueue) -> None:
-        """Give turns to those who wait, while asking is of use."""
+        """Give turns to those who wait, while asking is of use, and call in who waits for room."""
         while not self._closed:
             queue.changed.clear()
+            queue.parked.call_in()
             if not queue.waiters or not self._askable(queue):
                 await queue.wait_change(_DISPATCH_S)
                 continue
@@ -315,7 +322,7 @@ class SharedBudget:
     def _start_ready(self) -> None:
         """Start what may start: after each batch of records, and when a time has come."""
         next_at = self._reservations.start_ready()
-        self._wake_queues()
+        self._lines.wake(self._reservations.withdraw_all)
         self._start_soon(next_at - self._clock())
 
     def _start_soon(self, delay_s: float) -> None:
@@ -335,15 +342,6 @@ class SharedBudget:
         self._timer = None
         self._start_ready()
 
-    def _wake_queues(self) -> None:
-        now = self._clock()
-        for queue in self._queues.values():
-            if (parked := self.state.parked(queue.endpoint, queue.scopes, self._replica_limits.park_s, now)) is not None:
-                queue.end_waits(parked)
-                self._reservations.withdraw_all(queue.endpoint, parked)
-            if queue.waiters:
-                queue.changed.set()
-
     def _record_lost(self, record: LogRecord) -> None:
         if isinstance(record, Asked | Begun):
             self._reservations.lost(record.id)
@@ -359,8 +357,7 @@ class SharedBudget:
             self._writer.post(self._alive(lost=False))
             self.history.tell_done()
             now, again_s = self._clock(), PAUSE_TOLD_EVERY_S / 2 * (1 + self._draw())
-            for queue in self._queues.values():
-                queue.share_with(max(1, self.state.wanting(queue.endpoint, now)))
+            self._lines.share_out()
             for scope, window in self.state.windows.items():
                 if (left_s := window.pause_told_until - now) > 0 and now - window.pause_sent_at > again_s:
                     self._writer.post(Paused(scope, left_s, counts=False))
@@ -376,7 +373,7 @@ class SharedBudget:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for queue in self._queues.values():
+        for queue in self._lines:
             queue.end_waits(None)
             queue.changed.set()
 

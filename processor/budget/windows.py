@@ -23,7 +23,7 @@ _THROTTLED_WITHIN_S = 600.0  # ... in this time mean that somebody else uses the
 _NAMED_S = 3600.0  # so long a limit that Didit named is obeyed before quiet windows raise it
 _LOWERED_PART = 0.9
 _RAISED_PART = 0.01  # of the configured limit, for each quiet window
-_BURST_PART = 0.5  # of the limit may be live before asks are spread over the window; more would leave holes of half a window behind it
+BURST_PART = 0.5  # of the limit may be live before asks are spread over the window; more would leave holes of half a window behind it
 _SPREAD_PART = 0.2
 _SPREAD_MAX_S = 2.0
 
@@ -121,7 +121,7 @@ class Window:
         """Whether so much may leave ahead of the pace: the window is half empty, and nobody else was seen to use the key of late."""
         self.expire(now)
         alone = self._lowered is None and now >= self.paused_until + self.window_s
-        return alone and self.weight + weight <= self.limit * _BURST_PART
+        return alone and self.weight + weight <= self.limit * BURST_PART
 
     def end(self, ask_id: str, *, used: bool, at: float) -> int:
         """An end was read; the weight with which its call counts in this scope. Only the first one of an ask counts."""
@@ -233,7 +233,7 @@ class Window:
     def _paced_gap_s(self, at: float) -> float:
         if at >= self._burst_over:
             self._burst = 0
-        return self.window_s / max(self.limit - self._burst, self.limit * (1 - _BURST_PART))
+        return self.window_s / max(self.limit - self._burst, self.limit * (1 - BURST_PART))
 
     def _queue_for_resume(self, hold: Hold) -> None:
         hold.earliest = max(hold.earliest, self._resume)

@@ -189,7 +189,7 @@ class ErrorCode(StrEnum):
         "if it lasts, look for other users of the API key",
     )
     SCOPE_PAUSED = "scope_paused", _WAIT, "a scope of the budget is paused for long; the request made room for others"
-    QUEUE_FULL = "queue_full", _WAIT, "too many wait for the budget; the request comes back when its turn is expected"
+    QUEUE_FULL = "queue_full", _WAIT, "too many wait for the budget; the request comes back when its line has room"
     PHONE_ATTEMPTS = "phone_attempts", _WAIT, "Didit takes no more attempts for this phone number for now"
     IMPORT_RUNNING = "import_running", _WAIT, "an import job of this application is under way at Didit"
     SANDBOX_QUOTA = "sandbox_quota", _WAIT, "the quota of sandbox sessions is used up for now"

@@ -33,7 +33,7 @@ from processor.clock import boot_clock
 from processor.contract.codes import ErrorCode
 from processor.contract.decode import Rejected
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
-from processor.contract.records import Hop, Priority, Record
+from processor.contract.records import Hop, Record
 from processor.didit import retry_after
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
@@ -52,12 +52,12 @@ from processor.didit.verdicts import (
     classify,
 )
 from processor.engine.outputs import Job
+from processor.engine.places import class_of
 from processor.files.rules import FileError
 from processor.observe import metrics
 from processor.observe.tracing import CallSpan, call_span
 from processor.stream.handler import Work
 
-_CLASSES = {Priority.URGENT: CallClass.URGENT, Priority.NORMAL: CallClass.NORMAL, Priority.BULK: CallClass.BULK}
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SERVER_FAULT = 500  # RFC 9110, 15.6
 _SERVER_TIMEOUTS = frozenset({408, 425})
@@ -139,7 +139,9 @@ class DiditCaller:
         Raises:
             BudgetClosedError: no call was made.
         """
-        return await self._call(call, self._ask(call, job, _class_of(job), self._identity(job), settled_ms), job, work)
+        return await self._call(
+            call, self._ask(call, job, class_of(job.hop, job.request.priority), self._identity(job), settled_ms), job, work
+        )
 
     async def claim(self, job: Job) -> Duplicate | Conflict | InDoubt | None:
         """Note a request that ends without a call; what earlier ones mean for it, see ``permits.Budget.claim``.
@@ -180,7 +182,7 @@ class DiditCaller:
         Raises:
             BudgetClosedError: no call was made.
         """
-        ask = self._ask(call, job, _class_of(job) if call_class is None else call_class, None, inf)
+        ask = self._ask(call, job, class_of(job.hop, job.request.priority) if call_class is None else call_class, None, inf)
         called = await self._call(call, ask if since_ms is None else replace(ask, since_ms=since_ms), job, work)
         if isinstance(called, Judged | DeadlinePassed | Parked):
             return called
@@ -277,12 +279,6 @@ def count_call(ask: Ask) -> None:
     """A call that leaves, or may leave, in every scope that it counts in."""
     for scope in ask.scopes:
         metrics.CALLS.labels(scope, ask.call_class.name.lower()).inc()
-
-
-def _class_of(job: Job) -> CallClass:
-    if job.hop.replay:
-        return CallClass.BULK  # a redrive, however large, lets live requests go first
-    return CallClass.RETRY if job.hop.attempt else _CLASSES[job.request.priority]
 
 
 def ending_of(answer: Answer, verdict: Verdict) -> Ending:

@@ -9,7 +9,7 @@ from typing import assert_never
 
 import structlog
 
-from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplicate, InDoubt, Parked
+from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplicate, InDoubt, Parked, ParkedWait
 from processor.contract.codes import Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.records import Hop, OnDoubt, Record, call_reference
@@ -33,6 +33,7 @@ from processor.didit.verdicts import (
 from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles
 from processor.engine.doubts import DoubtSettler, Unknowable
 from processor.engine.outputs import Job, OutputBuilder
+from processor.engine.places import place_of
 from processor.engine.session_media import SessionMedia, StoresMedia
 from processor.engine.session_polling import SessionOver, SessionPolling
 from processor.observe import metrics
@@ -143,6 +144,11 @@ class Engine:
                     job = job.doubting(job.record.timestamp_ms)
         log.warning("ended_by_hand", reference=_reference(job), code=job.hop.last_error)
         return Outputs(self._outputs.ended_by_hand(job, self._clock_ms()))
+
+    def park(self, record: Record, start: Callable[[], None]) -> ParkedWait | None:
+        """See ``stream.handler.Handler``."""
+        place = place_of(record, self._clock_ms())
+        return None if place is None else self._budget.park(place, start)
 
     def broken(self, record: Record, reason: str) -> Outputs:
         """See ``stream.handler.Handler``."""

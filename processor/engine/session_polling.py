@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from processor.budget.permits import CallClass, Parked
+from processor.budget.permits import Parked
 from processor.contract.codes import ErrorCode
-from processor.contract.records import Hint, Hop
+from processor.contract.records import Hint
 from processor.didit.calls import detail_call
 from processor.didit.follow import Settled, environment_of, environments_of, expires_in_s, judge_decision, judge_hint, next_poll_s
 from processor.didit.verdicts import Failure, Refused, Success, is_not_found
 from processor.engine.calls import DeadlinePassed, DiditCaller, Judged
 from processor.engine.outputs import Job, OutputBuilder
+from processor.engine.places import poll_order
 from processor.observe import metrics
 from processor.settings import FollowSettings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work
@@ -28,21 +29,6 @@ _FOREIGN_HINT = "a webhook destination of another application writes to this eve
 @dataclass(frozen=True, slots=True)
 class SessionOver:
     """The session of a redriven request is over without a decision: nobody can use it any more."""
-
-
-def poll_order(hop: Hop, now_ms: int, *, woken: bool) -> tuple[CallClass, int]:
-    """Class of a look, and since when it waits (epoch ms): the one that waits longest goes first, however old its request is.
-
-    Args:
-        hop: of the record. ``first_failure_ms`` is set while looks fail or step aside, so that none loses its place by that.
-        now_ms: epoch ms.
-        woken: an event says that there is something to see.
-    """
-    due_ms = hop.due_ms if hop.first_failure_ms is None else hop.first_failure_ms
-    since_ms = now_ms if due_ms is None else min(due_ms, now_ms)
-    if woken or (not hop.polls and hop.settled is None):
-        return CallClass.FIRST_POLL, since_ms
-    return (CallClass.POLL if hop.settled is None else CallClass.LATE_POLL), since_ms
 
 
 class SessionPolling:

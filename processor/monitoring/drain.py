@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from math import inf
 
 from processor.budget.view import BudgetView, ScopeView
+from processor.budget.windows import BURST_PART
 from processor.contract.codes import ErrorCode
 from processor.didit.catalog import OPERATIONS, next_call
 from processor.monitoring.model import DrainView
@@ -44,5 +45,12 @@ def _drain_s(calls: int, s: ScopeView, budget: BudgetView) -> float:
         return 0.0
     if budget.is_account_held:
         return inf
-    at_once = max(0, s.limit - s.used)  # what the present window still gives
-    return max(s.paused_for_s, budget.blocked_for_s) + max(0, calls - at_once) * s.window_s / s.limit
+    return max(s.paused_for_s, budget.blocked_for_s) + _paced_s(calls, s)
+
+
+def _paced_s(calls: int, s: ScopeView) -> float:
+    """A burst leaves at once, the rest of the first window is spread over it, and then the rate is that of the limit (docs/pacing.md)."""
+    at_once = max(0.0, BURST_PART * s.limit - s.live)
+    if calls >= s.limit:
+        return calls * s.window_s / s.limit
+    return max(0.0, calls - at_once) * s.window_s / (s.limit - at_once)

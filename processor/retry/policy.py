@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from processor.contract.codes import Code
+from processor.contract.codes import Code, ErrorCode
 from processor.contract.records import Hop
 from processor.settings import RetrySettings
 
@@ -79,7 +79,9 @@ def next_attempt(
     wait_s = _counted_wait_s(attempt, floor or 0.0, draw, policy) if counted else _uncounted_wait_s(hop.hop, floor, draw)
     due_ms = now_ms + math.ceil(wait_s * 1000)
     if deadline_ms is not None and due_ms >= deadline_ms:
-        return GiveUp(deadline_passed=True)
+        if error_code != ErrorCode.QUEUE_FULL or now_ms >= deadline_ms:
+            return GiveUp(deadline_passed=True)
+        due_ms, wait_s = deadline_ms, (deadline_ms - now_ms) / 1000  # its turn may come before it is expected
     following = replace(
         hop,
         hop=hop.hop + 1,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from processor.budget.permits import LaneCalls, LogPosition
+from processor.budget.permits import LaneCalls, LogPosition, ParkedWait
 from processor.contract.records import Hint, Output, Record
 
 
@@ -76,10 +76,19 @@ class CallHistory(Protocol):
 class Work:
     """One record at work. Waiting work ends at once when the lane stops; a call in flight is given time to end."""
 
-    __slots__ = ("calling", "ended", "hint", "history_truncated", "record", "stopping", "task")
+    __slots__ = ("calling", "ended", "hint", "history_truncated", "parked", "record", "stopping", "task")
 
-    def __init__(self, record: Record, *, history_truncated: bool = False, hint: Hint | None = None, ended: bool = False) -> None:
+    def __init__(
+        self,
+        record: Record,
+        *,
+        history_truncated: bool = False,
+        hint: Hint | None = None,
+        ended: bool = False,
+        parked: ParkedWait | None = None,
+    ) -> None:
         self.record = record
+        self.parked = parked  # its wait for room in its line, until it stands there
         self.hint = hint  # what has happened meanwhile to what it waits for
         self.ended = ended  # somebody wants it to end as failed, without another call
         self.history_truncated = history_truncated  # the journal does not reach back to what a former owner may have called
@@ -95,6 +104,13 @@ class Work:
         """
         if self.stopping:
             raise asyncio.CancelledError
+        self.leave_parked()  # it comes to its line in this turn of the loop
+
+    def leave_parked(self) -> None:
+        """It waits for room no more."""
+        if self.parked is not None:
+            self.parked.leave()
+            self.parked = None
 
     def stop(self) -> None:
         """End now if it waits; otherwise end before the next wait."""
@@ -111,6 +127,13 @@ class Handler(Protocol):
 
         Raises:
             WorkAbandonedError: nothing can be worked on any more. Any other exception completes the record by ``broken``.
+        """
+        ...
+
+    def park(self, record: Record, start: Callable[[], None]) -> ParkedWait | None:
+        """A record that was sent away from a full line waits for room in it; None if it waits for its due time.
+
+        ``start`` is called when it is to start, and not before this returns. Must not raise.
         """
         ...
 

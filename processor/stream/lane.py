@@ -16,7 +16,8 @@ import structlog
 from aiokafka import TopicPartition
 
 from processor.bounds.loop_turns import LoopTurns
-from processor.contract.headers import parked_until_ms, peek_due_ms, peek_session
+from processor.budget.permits import ParkedWait
+from processor.contract.headers import parked_until_ms, peek_due_ms, peek_session, was_sent_away
 from processor.contract.records import Hint, Output, Record, Source, Unread
 from processor.observe import metrics
 from processor.retry.delay_queue import DelayQueue
@@ -32,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 _TIMER_S_MAX = 5.0  # the loop's clock stands still while the machine sleeps, and the wall clock may be set
 _DUE_PER_TURN_MAX = 500  # records woken in one turn of the loop
+_LOOK_AGAIN_MS = 60_000  # at what is due and has no room in its line
 _TRANSACTION_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -94,6 +96,7 @@ class Lane:
         # only a delay topic may hold records back: a due time that a caller sends would otherwise stop its partition
         self._holds_undue = holds_undue
         self._delayed: DelayQueue[Record] = DelayQueue()
+        self._parked: dict[int, ParkedWait] = {}  # of those and of the ready ones, by offset: who waits for room in a line
         self._following: dict[str, list[int]] = {}  # offsets of delayed records, by the session that they follow
         self._hints, self._turns = hints, turns
         hints.listeners.add(self.wake_session)
@@ -137,14 +140,48 @@ class Lane:
             if record.unread is not None:
                 _note_unread(record.source, record.unread)
             self._held_bytes += record.size_bytes
-            due_ms = parked_until_ms(record, now_ms) if self._holds_undue else None
-            if due_ms is not None and not self._hints.wake(record, now_ms):
+            if (due_ms := self._waits_until(record, now_ms)) is not None:
                 self._delay(due_ms, record)
             else:
                 self._ready.append(record)
         self._set_timer()
         self._start_ready()
         self.wake.set()  # passed-over records may have moved the floor
+
+    def _waits_until(self, record: Record, now_ms: int) -> int | None:
+        """When to look at a record again, epoch ms; None if it starts now."""
+        if not self._holds_undue:
+            return None
+        offset, sent_away = record.source.offset, was_sent_away(record)
+        due_ms = (peek_due_ms(record) or now_ms) if sent_away else parked_until_ms(record, now_ms)
+        if due_ms is None or self._hints.wake(record, now_ms):
+            return None
+        if sent_away:
+            parked = self._handler.park(record, lambda: self._start_parked(offset))
+            if parked is None:
+                return parked_until_ms(record, now_ms)
+            self._parked[offset] = parked
+            due_ms = due_ms if parked.place.deadline_ms is None else min(due_ms, parked.place.deadline_ms)
+        return due_ms
+
+    def _start_parked(self, offset: int) -> None:
+        """Its line has room."""
+        if (record := self._delayed.remove(offset)) is not None:
+            self._ready.append(record)
+            self._unfollow(record)
+            self._start_ready()
+
+    def _must_wait(self, record: Record, now_ms: int) -> bool:
+        """Whether a record that is due waits on, because its line has no room for it: it would only be written once more."""
+        parked = self._parked.get(record.source.offset)
+        if parked is None:
+            return False
+        deadline_ms = parked.place.deadline_ms
+        if (deadline_ms is not None and deadline_ms <= now_ms) or parked.may_start():
+            return False
+        again_ms = now_ms + _LOOK_AGAIN_MS
+        self._delayed.push(again_ms if deadline_ms is None else min(again_ms, deadline_ms), record.source.offset, record)
+        return True
 
     def wake_session(self, hint: Hint) -> None:
         """Something has happened to a session: records that wait for it are ready."""
@@ -207,13 +244,14 @@ class Lane:
             self.offsets.started(record.source.offset, self._journal.position())
             offset = record.source.offset
             truncated = offset < self._unremembered_below and offset not in self._finished_before
-            work = Work(record, history_truncated=truncated, hint=self._hints.take(record), ended=self._hints.releases.ends(record.source))
+            hint, ended = self._hints.take(record), self._hints.releases.ends(record.source)
+            work = Work(record, history_truncated=truncated, hint=hint, ended=ended, parked=self._parked.pop(offset, None))
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]
 
     def _note_lateness(self, record: Record) -> None:
-        due_ms = peek_due_ms(record) if self._holds_undue else None
+        due_ms = peek_due_ms(record) if self._holds_undue and not was_sent_away(record) else None
         if due_ms is not None and (late_ms := self._clock_ms() - due_ms) >= 0:  # one that was woken early is not late
             metrics.DUE_ERROR.observe(late_ms / 1000)
 
@@ -233,10 +271,11 @@ class Lane:
             self._on_failed(exc)
 
     def _wake_due(self) -> None:
-        self._timer = None
-        for record in self._delayed.pop_due(self._clock_ms(), _DUE_PER_TURN_MAX):
-            self._ready.append(record)
-            self._unfollow(record)
+        self._timer, now_ms = None, self._clock_ms()
+        for record in self._delayed.pop_due(now_ms, _DUE_PER_TURN_MAX):
+            if not self._must_wait(record, now_ms):
+                self._ready.append(record)
+                self._unfollow(record)
         self._start_ready()
         self._set_timer()
 
@@ -261,6 +300,7 @@ class Lane:
 
     def _ended(self, work: Work) -> None:
         self._work.discard(work)
+        work.leave_parked()
         if self.open and work.stopping and work.task is not None and work.task.cancelled():
             self._ready.appendleft(work.record)  # it was stopped to be ended
         if work.task is not None and not work.task.cancelled() and (error := work.task.exception()) is not None:
@@ -307,6 +347,9 @@ class Lane:
             self._timer.cancel()
             self._timer = None
         self._delayed.clear()
+        for parked in self._parked.values():
+            parked.leave()
+        self._parked.clear()
         self._following.clear()
         self._ready.clear()
         for work in self._work:
@@ -327,7 +370,8 @@ class Lane:
 
     def snapshot(self) -> dict[str, int]:
         """Counts for metrics and logs; ``overdue_ms``: for how long the oldest record has been due and has not begun."""
-        dues = [due_ms for record in self._ready if self._holds_undue and (due_ms := peek_due_ms(record)) is not None]
+        waits = [record for record in self._ready if self._holds_undue and not was_sent_away(record)]
+        dues = [due_ms for record in waits if (due_ms := peek_due_ms(record)) is not None]
         if self._delayed.next_due_ms is not None:
             dues.append(self._delayed.next_due_ms)
         return {

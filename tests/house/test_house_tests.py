@@ -17,6 +17,7 @@ HELD_BY = {
     "budget/alerts.py": "test_budget_shared",
     "budget/circuit_breaker.py": "test_budget_state",
     "budget/history.py": "test_budget_shared",
+    "budget/lines.py": "test_budget_shared",
     "budget/log_writer.py": "test_budget_shared",
     "budget/reservations.py": "test_budget_shared",
     "client/results.py": "test_client",

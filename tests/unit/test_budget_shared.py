@@ -18,6 +18,7 @@ from processor.budget.endpoint_queue import EndpointQueue, Turn
 from processor.budget.history import EVERYTHING
 from processor.budget.log import LogUnavailableError
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LaneDone, LogRecord, Paused, decode, encode
+from processor.budget.parked_requests import Room
 from processor.budget.permits import (
     NOT_SENT,
     Acquired,
@@ -35,6 +36,7 @@ from processor.budget.permits import (
     LogPosition,
     Parked,
     Permit,
+    Place,
 )
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
@@ -709,8 +711,8 @@ async def test_a_full_line_sends_newcomers_away_if_others_may_stand_behind_them(
             assert parked.code == "queue_full"
             waits.append(parked.wait_s)
         assert waits == sorted(waits)
-        assert 0.5 * 8 * 30 <= waits[0] < 8 * 30, "well before its turn, so that it is there when it comes"
-        assert waits[2] - waits[0] == pytest.approx(0.5 * 2 * 30)
+        assert waits[0] == pytest.approx(10 * 30), "behind the nine who wait, one call each half minute"
+        assert waits[2] - waits[0] == pytest.approx(2 * 30)
         parked = await s.budget.acquire(ask("few", ("few",), since_ms=100, returning=True))
         assert isinstance(parked, Parked)
         assert parked.wait_s == pytest.approx(waits[2]), "it counts once, however often it comes"
@@ -718,6 +720,44 @@ async def test_a_full_line_sends_newcomers_away_if_others_may_stand_behind_them(
         assert not urgent.done()
         assert isinstance(alone[-1].result(), Parked), "the last one makes room for it"
         for task in (*alone, urgent):
+            task.cancel()
+
+
+@virtual
+async def test_a_line_calls_in_whom_it_sent_away_before_it_is_empty_but_not_into_a_long_pause() -> None:
+    async with scene(queue_max=4) as s:
+        s.budget.release(await s.permit(ask("op", identity=MARK)), ANSWERED)
+        started: list[int] = []
+        for number in range(6):  # nobody has asked for it here
+            s.budget.park(Place("few", ("few",), CallClass.NORMAL, -number), functools.partial(started.append, number))
+        assert started == [], "not before it is known to be parked"
+        await asyncio.sleep(0.05)
+        assert started == [5, 4]
+        other = s.budget.park(Place("b", ("b",), CallClass.NORMAL, 0), lambda: started.append(99))
+        other.leave()
+        s.budget.pause("b", 500.0)
+        await asyncio.sleep(0.05)
+        late = s.budget.park(Place("b", ("b",), CallClass.NORMAL, 0), lambda: started.append(100))
+        await asyncio.sleep(400)
+        assert started == [5, 4]
+        assert not late.may_start()
+        await asyncio.sleep(102)
+        assert started == [5, 4, 100], "the pause is over"
+
+
+@virtual
+async def test_a_newcomer_stands_behind_those_who_were_sent_away_before_it() -> None:
+    async with scene(queue_max=6) as s:
+        s.budget.release(await s.permit(ask("op", identity=MARK)), ANSWERED)
+        in_line = [await s.waiting(ask("few", ("few",))) for _ in range(6)]  # two of them are called, one has asked
+        s.budget.park(Place("few", ("few",), CallClass.NORMAL, 0), lambda: None)
+        newcomer = await s.budget.acquire(ask("few", ("few",), since_ms=9))
+        assert isinstance(newcomer, Parked)
+        urgent = await s.waiting(ask("few", ("few",), CallClass.URGENT, since_ms=9))
+        back = await s.waiting(ask("few", ("few",), since_ms=1, returning=True))
+        assert not urgent.done()
+        assert not back.done()
+        for task in (*in_line, urgent, back):
             task.cancel()
 
 
@@ -998,7 +1038,7 @@ async def test_replicas_that_want_the_same_ask_for_half_a_second_of_budget_toget
 )
 def test_how_many_asks_a_line_keeps_outstanding(rate_per_s: float, replicas: int, slots: int, asks: int) -> None:
     async def filled() -> int:
-        line = EndpointQueue("op", ("a",), [], rate_per_s, 40)
+        line = EndpointQueue("op", ("a",), [], rate_per_s, asks_max=40, places=100, room=lambda _: Room.PLACES)
         line.share_with(replicas)
         while not line.full(slots):
             line.open_turn(Turn())

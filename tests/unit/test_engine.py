@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from math import inf
@@ -28,7 +28,9 @@ from processor.budget.permits import (
     InDoubt,
     NoPermit,
     Parked,
+    ParkedWait,
     Permit,
+    Place,
 )
 from processor.clock import boot_clock
 from processor.contract.codes import ErrorCode, ErrorType
@@ -122,6 +124,9 @@ class OpenBudget:
     async def claim(self, identity: CallIdentity) -> Duplicate | Conflict | InDoubt | None:
         self.claims.append(identity)
         return self.prior
+
+    def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
+        raise AssertionError((place, start))
 
     def release(self, permit: Permit, ending: Ending) -> None:
         self.held.remove(permit.id)  # each once

@@ -12,7 +12,7 @@ from processor.budget.fair_queue import FairQueue
 from processor.budget.permits import CallClass
 from processor.contract.records import Hop, Source
 from processor.didit.follow import next_poll_s
-from processor.engine.session_polling import poll_order
+from processor.engine.places import poll_order
 
 NOW = 1_764_000_000_000
 HOP = Hop(Source("t", 0, 0), NOW - 60_000, session_id="s", due_ms=NOW - 500)

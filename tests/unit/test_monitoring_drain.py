@@ -49,10 +49,14 @@ def test_a_verification_with_a_session_owes_a_look_whatever_held_it_up(reason: s
     ("calls", "change", "seconds"),
     [
         (0, {"paused_for_s": 9.0}, 0.0),
-        (600, {}, 0.0),
-        (1200, {}, 60.0),
+        (600, {}, 60.0),
+        (1200, {}, 120.0),
         (600, {"used": 600}, 60.0),
         (600, {"used": 600, "limit": 300}, 120.0),
+        (300, {}, 0.0),
+        (450, {}, 30.0),
+        (300, {"live": 200}, 24.0),
+        (300, {"live": 600}, 30.0),
         (1, {"paused_for_s": 30.0}, 30.0),
     ],
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from processor.contract.codes import ErrorCode
 from processor.contract.records import Hop, Source
 from processor.retry.policy import Again, GiveUp, backoff_step_s, delay_topic_s, next_attempt
 from processor.settings import RetrySettings
@@ -106,6 +107,15 @@ def test_what_is_not_counted_is_never_exhausted() -> None:
 def test_a_wait_to_the_deadline_is_given_up() -> None:
     assert step(counted=False, floor_s=10.0, draw=0.0, deadline_ms=NOW_MS + 10_000) == GiveUp(deadline_passed=True)
     assert isinstance(step(counted=False, floor_s=10.0, draw=0.0, deadline_ms=NOW_MS + 10_001), Again)
+
+
+def test_one_that_waits_for_room_in_its_line_waits_until_its_deadline() -> None:
+    """Its turn may come sooner than is expected; at the deadline it is answered."""
+    found = again(counted=False, error_code=ErrorCode.QUEUE_FULL, floor_s=100.0, draw=0.0, deadline_ms=NOW_MS + 90_000)
+    assert (wait_ms(found), found.delay_s) == (90_000, 60)
+    assert wait_ms(again(counted=False, error_code=ErrorCode.QUEUE_FULL, floor_s=10.0, draw=0.0, deadline_ms=NOW_MS + 90_000)) == 10_000
+    late = step(counted=False, error_code=ErrorCode.QUEUE_FULL, floor_s=100.0, draw=0.0, deadline_ms=NOW_MS)
+    assert late == GiveUp(deadline_passed=True)
 
 
 @pytest.mark.parametrize(("wait_s", "topic_s"), [(0.2, 10), (10, 10), (59.9, 10), (60, 60), (3599, 600), (3600, 3600), (90_000, 3600)])

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from processor.bounds.loop_turns import LoopTurns
-from processor.budget.permits import LaneCalls, LogPosition
+from processor.budget.permits import CallClass, LaneCalls, LogPosition, ParkedWait, Place
 from processor.contract.codes import ErrorCode
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source, Unread
@@ -25,10 +25,27 @@ from processor.stream.wakeups import Wakeups
 NOW = 1_764_000_000_000
 
 
+class HeldPlace:
+    """See ``permits.ParkedWait``: has room when the test says so."""
+
+    def __init__(self, start: Callable[[], None], deadline_ms: int | None) -> None:
+        self.start, self.room, self.left = start, False, False
+        self.place = Place("op", ("a",), CallClass.NORMAL, NOW, deadline_ms)
+
+    def may_start(self) -> bool:
+        return self.room
+
+    def leave(self) -> None:
+        self.left = True
+
+
 class HeldHandler:
     """Ends a record when the test says so."""
 
     def __init__(self) -> None:
+        self.parked: dict[int, HeldPlace] = {}
+        self.deadlines_ms: dict[int, int] = {}
+        self.parks = True
         self.at_work: dict[int, asyncio.Future[Sequence[Output] | NothingToPublish]] = {}
         self.calling: set[int] = set()
         self.broken_reasons: list[str] = []
@@ -36,12 +53,20 @@ class HeldHandler:
     async def handle(self, record: Record, work: Work) -> Outcome:
         offset = record.source.offset
         self.at_work[offset] = asyncio.get_running_loop().create_future()
+        work.before_wait()
         work.calling = offset in self.calling
         try:
             ended = await self.at_work[offset]
             return ended if isinstance(ended, NothingToPublish) else Outputs(ended)
         finally:
             work.calling = False
+
+    def park(self, record: Record, start: Callable[[], None]) -> ParkedWait | None:
+        if not self.parks:
+            return None
+        offset = record.source.offset
+        parked = self.parked[offset] = HeldPlace(start, self.deadlines_ms.get(offset))
+        return parked
 
     def broken(self, record: Record, reason: str) -> Outputs:
         self.broken_reasons.append(reason)
@@ -151,6 +176,97 @@ async def test_an_undue_record_starts_when_due_never_before() -> None:
         await asyncio.sleep(0.005)
     assert 0 not in scene.handler.at_work
     await _stop(scene)
+
+
+def sent_away(offset: int, due_ms: int = NOW + 60_000) -> Record:
+    source = Source("t", 0, offset)
+    return replace(record(offset), headers=hop_headers(Hop(source, NOW, due_ms=due_ms, last_error=ErrorCode.QUEUE_FULL)))
+
+
+async def due(scene: Scene, at_ms: int) -> None:
+    """Let the lane look at what is due by then."""
+    scene.now_ms = at_ms
+    scene.lane.deliver([])
+    await asyncio.sleep(0.01)
+    await scene.turn()
+
+
+async def test_who_was_sent_away_from_a_full_line_starts_when_the_line_has_room() -> None:
+    scene = Scene()
+    scene.lane.deliver([sent_away(0), sent_away(1), sent_away(2, due_ms=NOW - 1)])
+    await scene.turn()
+    assert scene.handler.at_work == {}, "also the one that is due: its line may be full"
+    scene.handler.parked[1].start()
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [1]
+    assert scene.handler.parked[1].left, "it comes to its line"
+    scene.handler.parked[1].start()
+    scene.handler.parked[0].start()
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [0, 1]
+    assert scene.lane.snapshot()["delayed"] == 1
+    await _stop(scene)
+    assert scene.handler.parked[2].left, "the next owner parks it again"
+
+
+async def test_what_is_due_and_has_no_room_waits_on_and_is_not_written_once_more() -> None:
+    scene = Scene()
+    scene.lane.deliver([sent_away(0), record(1, due_ms=NOW + 60_000)])
+    await due(scene, NOW + 60_000)
+    assert sorted(scene.handler.at_work) == [1]
+    assert (scene.lane.snapshot()["delayed"], scene.lane.snapshot()["overdue_ms"]) == (1, 0)
+    scene.handler.parked[0].room = True
+    await due(scene, NOW + 119_999)
+    assert sorted(scene.handler.at_work) == [1]
+    await due(scene, NOW + 120_000)
+    assert sorted(scene.handler.at_work) == [0, 1]
+    await _stop(scene)
+
+
+async def test_a_deadline_ends_the_wait_for_room() -> None:
+    scene = Scene()
+    scene.handler.deadlines_ms = {0: NOW + 30_000, 1: NOW + 90_000}
+    scene.lane.deliver([sent_away(0), sent_away(1)])
+    await due(scene, NOW + 30_000)
+    assert sorted(scene.handler.at_work) == [0], "it is to be answered"
+    await due(scene, NOW + 60_000)
+    assert sorted(scene.handler.at_work) == [0]
+    await due(scene, NOW + 90_000)
+    assert sorted(scene.handler.at_work) == [0, 1]
+    await _stop(scene)
+
+
+async def test_a_release_starts_one_that_waits_for_room_and_frees_its_place() -> None:
+    scene = Scene()
+    scene.lane.deliver([sent_away(0), sent_away(1)])
+    scene.hints.releases.note_release(release(0, 2), NOW)
+    scene.lane.deliver([sent_away(2)])
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [0, 2]
+    assert scene.handler.parked[0].left
+    assert 2 not in scene.handler.parked
+    await _stop(scene)
+
+
+async def test_one_whose_line_is_not_known_waits_for_its_due_time() -> None:
+    scene = Scene()
+    scene.handler.parks = False
+    scene.lane.deliver([sent_away(0), sent_away(1, due_ms=NOW - 1)])
+    await due(scene, NOW + 59_999)
+    assert sorted(scene.handler.at_work) == [1]
+    await due(scene, NOW + 60_000)
+    assert sorted(scene.handler.at_work) == [0, 1]
+    await _stop(scene)
+
+
+async def test_one_that_fails_before_it_comes_to_its_line_frees_its_place() -> None:
+    scene = Scene()
+    scene.handler.handle = broken  # type: ignore[method-assign]
+    scene.lane.deliver([sent_away(0)])
+    scene.handler.parked[0].start()
+    await scene.turn()
+    assert scene.handler.parked[0].left
+    assert scene.handler.broken_reasons == ["ZeroDivisionError"]
 
 
 async def test_a_due_time_in_the_requests_topic_holds_nothing_back() -> None:

@@ -1,0 +1,106 @@
+"""The lines of this process, one for each endpoint that is asked for, and whom each of them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from processor.budget.endpoint_queue import EndpointQueue
+from processor.budget.pacing import build_pacers
+from processor.budget.parked_requests import Room
+from processor.budget.permits import Ask, Parked, ParkedWait, Place
+from processor.budget.replica_limits import ReplicaLimits
+from processor.budget.state import BudgetState, Rules
+
+
+class Lines:
+    """Endpoint queues by name.
+
+    Args:
+        rules: limits and windows.
+        replica_limits: bounds of this process.
+        state: what the log says now.
+        clock: seconds.
+        on_new: told of each line that is made.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        replica_limits: ReplicaLimits,
+        state: Callable[[], BudgetState],
+        clock: Callable[[], float],
+        on_new: Callable[[EndpointQueue], None],
+    ) -> None:
+        self._limits, self._replica_limits, self._state, self._clock, self._on_new = rules.limits, replica_limits, state, clock, on_new
+        self._pacers = build_pacers(rules.limits, lambda scope: state().windows[scope].may_burst(1, clock()))
+        self._queues: dict[str, EndpointQueue] = {}
+
+    def __iter__(self) -> Iterator[EndpointQueue]:
+        """All of them."""
+        return iter(self._queues.values())
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Requests that wait to start, by endpoint."""
+        return {q.endpoint: len(q.waiters) + q.outstanding for q in self}
+
+    def of(self, ask: Ask | Place) -> EndpointQueue:
+        """The line of an endpoint.
+
+        Raises:
+            KeyError: a scope has no limit.
+        """
+        return self._queues.get(ask.endpoint) or self._add(ask)
+
+    def admit(self, queue: EndpointQueue, ask: Ask) -> Parked | None:
+        """The answer for a request that has to come back later, or None if it may stand in its line."""
+        state, now = self._state(), self._clock()
+        if (parked := self._away(queue.endpoint, ask.scopes)) is not None or not state.others_wanted(queue.endpoint, now):
+            return parked
+        scopes = set(queue.scopes)
+        return queue.admit(ask, sum(1 for q in self if q is queue or (q.waiters and not scopes.isdisjoint(q.scopes))))
+
+    def wake(self, withdraw: Callable[[str, Parked], None]) -> None:
+        """Look at every line again, and send away those who would wait for long; ``withdraw`` ends the asks of an endpoint."""
+        for queue in self:
+            if (parked := self._away(queue.endpoint, queue.scopes)) is not None:
+                queue.end_waits(parked)
+                withdraw(queue.endpoint, parked)
+            if queue.waiters:
+                queue.changed.set()
+
+    def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
+        """See ``permits.Budget.park``."""
+        queue = self.of(place)
+        parked = queue.parked.park(place, start)
+        queue.changed.set()
+        return parked
+
+    def share_out(self) -> None:
+        """Tell each line how many replicas want its endpoint."""
+        for queue in self:
+            queue.share_with(max(1, self._state().wanting(queue.endpoint, self._clock())))
+
+    def _away(self, endpoint: str, scopes: tuple[str, ...]) -> Parked | None:
+        """That requests come back later: their operation is held, or a scope paused for long."""
+        return self._state().parked(endpoint, scopes, self._replica_limits.park_s, self._clock())
+
+    def _room(self, queue: EndpointQueue) -> Room:
+        state = self._state()
+        if self._away(queue.endpoint, queue.scopes) is not None:
+            return Room.NOBODY
+        if state.shut(queue.endpoint):
+            return Room.ONE
+        return Room.PLACES if state.others_wanted(queue.endpoint, self._clock()) else Room.EVERYBODY
+
+    def _add(self, ask: Ask | Place) -> EndpointQueue:
+        rates = {scope: self._limits[scope][0] / self._limits[scope][1] for scope in ask.scopes}
+        # the slowest scope first, so that a place in a quick one is not used up by waiting for the slow one
+        ordered = sorted(ask.scopes, key=lambda scope: (rates[scope], scope))
+        pacers, limits = [self._pacers[scope] for scope in ordered], self._replica_limits
+        queue = EndpointQueue(
+            ask.endpoint, ask.scopes, pacers, min(rates.values()), asks_max=limits.calls_max, places=limits.queue_max, room=self._room
+        )
+        self._queues[ask.endpoint] = queue
+        self._on_new(queue)
+        return queue

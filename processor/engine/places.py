@@ -1,0 +1,64 @@
+"""Where a request stands in the line from which it was sent away. Pure."""
+
+from __future__ import annotations
+
+import orjson
+
+from processor.budget.permits import CallClass, Place
+from processor.contract.decode import parse_deadline
+from processor.contract.headers import HeaderError, read_hop
+from processor.contract.records import Hop, Priority, Record
+from processor.didit.catalog import is_polled, next_call
+
+_CLASSES = {Priority.URGENT: CallClass.URGENT, Priority.NORMAL: CallClass.NORMAL, Priority.BULK: CallClass.BULK}
+
+
+def class_of(hop: Hop, priority: Priority) -> CallClass:
+    """The class of a request's own call."""
+    if hop.replay:
+        return CallClass.BULK  # a redrive, however large, lets live requests go first
+    return CallClass.RETRY if hop.attempt else _CLASSES[priority]
+
+
+def poll_order(hop: Hop, now_ms: int, *, woken: bool) -> tuple[CallClass, int]:
+    """Class of a look, and since when it waits (epoch ms): the one that waits longest goes first, however old its request is.
+
+    Args:
+        hop: of the record. ``first_failure_ms`` is set while looks fail or step aside, so that none loses its place by that.
+        now_ms: epoch ms.
+        woken: an event says that there is something to see.
+    """
+    due_ms = hop.due_ms if hop.first_failure_ms is None else hop.first_failure_ms
+    since_ms = now_ms if due_ms is None else min(due_ms, now_ms)
+    if woken or (not hop.polls and hop.settled is None):
+        return CallClass.FIRST_POLL, since_ms
+    return (CallClass.POLL if hop.settled is None else CallClass.LATE_POLL), since_ms
+
+
+def place_of(record: Record, now_ms: int) -> Place | None:
+    """Where a record of a delay topic stands in the line of its next call; None if that cannot be told without judging it.
+
+    A request in doubt is looked up first, in another line, and a record that is malformed is refused.
+    """
+    try:
+        hop, value = read_hop(record), orjson.loads(record.value or b"")
+    except (HeaderError, orjson.JSONDecodeError):
+        return None
+    name = value.get("operation") if isinstance(value, dict) else None
+    if not isinstance(name, str) or hop.doubt_ms is not None:
+        return None
+    polled = hop.session_id is not None and is_polled(name)
+    operation = next_call(name, polled=polled)
+    if operation is None:
+        return None
+    if polled:
+        call_class, since_ms = poll_order(hop, now_ms, woken=False)
+    else:
+        call_class, since_ms = class_of(hop, _priority(value.get("priority"))), hop.first_ms
+    deadline = value.get("deadline") if hop.settled is None else None  # kept when the first final result was published
+    deadline_ms = parse_deadline(deadline) if isinstance(deadline, str) else None
+    return Place(operation.name, operation.scopes, call_class, since_ms, deadline_ms)
+
+
+def _priority(value: object) -> Priority:
+    return Priority(value) if isinstance(value, str) and value in set(Priority) else Priority.NORMAL
