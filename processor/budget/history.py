@@ -27,7 +27,7 @@ class LaneHistory:
         writer: sends records to it.
         joined: set while the log is read to its end and has a name.
         state: what the log says now.
-        on_other_log: called when a lane's commit was made under another log than this one.
+        on_other_log: called when this is another log than that of a lane's commit, or than the one that was followed before.
         clock: seconds.
     """
 
@@ -56,6 +56,12 @@ class LaneHistory:
     def left(self) -> None:
         """The log is not followed for the time being; to be called before ``joined`` is cleared, and before it is read again."""
         self.position()
+
+    def joined(self) -> None:
+        """The past is read. If the log has another name than before it was made again, and nobody saw it break."""
+        if self._position.log not in ("", self._state().log_name):
+            self._state().journal.outlive_log()
+            self._on_other_log()
 
     async def replay_lane(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
         """See ``stream.handler.CallHistory.replay_lane``."""

@@ -242,6 +242,7 @@ class SharedBudget:
         """See ``log_reader.LogListener.joined``."""
         self.state.read_back_from(start)
         self._reservations.open_at = open_at
+        self.history.joined()
         self._reading = True
         if not self.state.log_name:  # a new log; of several names that are given it at once the first one counts
             self._writer.post(self._alive(lost=False, log_name=uuid.uuid4().hex[:8]), for_s=_NAMING_S)
@@ -265,7 +266,7 @@ class SharedBudget:
         self._claims.withdraw_all()
 
     def _hold_new(self) -> None:
-        """A lane comes from another log: what was called under that one is not in ours, and may count until all of it is over."""
+        """A lane, or we, come from another log: what was called under that one is not in ours, and may count until all of it is over."""
         until = self._reader.begun_at + self._rules.horizon_s
         if until > max(self._clock(), self._reservations.open_at, self.state.blocked_until):
             log.critical("budget_log_replaced", wait_s=round(until - self._clock(), 1), hint="no call starts until older ones are over")

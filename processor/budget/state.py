@@ -104,6 +104,8 @@ class BudgetState:
         self.journal.replayed_calls = earlier.journal.replayed_calls
         self.journal.finished.follow_on(earlier.journal.finished)
         self.overrun.follow_on(earlier.overrun)
+        for scope, window in self.windows.items():
+            window.follow_on(earlier.windows[scope])
         self._former = (*earlier._former, client)[-_FORMER_MAX:]
 
     def apply(self, record: LogRecord, offset: int, at: float, stamp_ms: int, *, mine: bool = False) -> bool:

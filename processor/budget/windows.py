@@ -93,6 +93,11 @@ class Window:
         self._lowered: int | None = None
         self._quiet_from = float("-inf")
 
+    def follow_on(self, earlier: Window) -> None:
+        """The log is read again, and may be another one: pauses go on, and are to be said again."""
+        self.paused_until = self._resume = earlier.paused_until
+        self.pause_told_until, self._held_until = earlier.pause_told_until, earlier._held_until
+
     @property
     def limit(self) -> int:
         """Calls a window at present: what is configured, or less while Didit names less or somebody else uses the key."""

@@ -68,10 +68,10 @@ def ask(
 
 
 class Scene:
-    def __init__(self, topic: MemoryTopic, rules: Rules, **place: Any) -> None:
+    def __init__(self, topic: MemoryTopic, rules: Rules, draw: float = 0.0, **place: Any) -> None:
         self.topic, self.log = topic, MemoryLog(topic)
         fields: dict[str, Any] = {"instance": "pod", "calls_max": 50, "queue_max": 100, "park_s": 60.0} | place
-        self.budget = SharedBudget(self.log, rules, ReplicaLimits(**fields), draw=lambda: 0.0, clock=asyncio.get_running_loop().time)
+        self.budget = SharedBudget(self.log, rules, ReplicaLimits(**fields), draw=lambda: draw, clock=asyncio.get_running_loop().time)
         self.task = asyncio.create_task(self.budget.run())
 
     def records(self, kind: type[LogRecord] | None = None) -> list[Any]:
@@ -376,6 +376,37 @@ async def test_an_ask_that_shows_up_after_it_was_given_up_is_ended() -> None:
 
 
 @virtual
+async def test_an_ask_that_shows_up_behind_its_own_end_holds_nothing() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        await asyncio.sleep(0.1)
+        topic.delay_s = lambda: 20.0
+        task = await s.waiting(ask())
+        topic.delay_s = lambda: 0.0
+        task.cancel()
+        await asyncio.sleep(25)
+        kinds = [type(r) for r in s.records() if isinstance(r, Asked | Ended)]
+        assert kinds == [Ended, Asked, Ended]
+        assert s.budget.state.windows["a"].weight == 0
+
+
+@virtual
+async def test_the_wait_of_an_ask_counts_from_its_sending() -> None:
+    topic = MemoryTopic()
+    async with scene(topic) as s:
+        for _ in range(2):
+            s.budget.release(await s.permit(ask(scopes=("few",))), ANSWERED)
+        topic.delay_s = lambda: 20.0
+        await s.waiting(ask(scopes=("few",)))
+        topic.delay_s = lambda: 0.0
+        await asyncio.sleep(21)
+        late = s.records(Asked)[-1]
+        assert Ended(late.id, used=False) not in s.records(Ended)
+        await asyncio.sleep(11)
+        assert Ended(late.id, used=False) in s.records(Ended)
+
+
+@virtual
 async def test_an_ask_that_cannot_start_in_time_is_given_up_and_made_again() -> None:
     async with scene() as s:
         for _ in range(2):
@@ -551,11 +582,7 @@ async def test_a_commit_made_while_the_log_is_joined_again_can_be_read_by_the_ne
         s.log.cut = True
         if why == "broken":
             topic.recreate()
-
-        async def nothing() -> list[Any]:
-            raise LogUnavailableError("away")
-
-        s.log.read, real = (nothing if why == "appends fail" else s.log.read), s.log.read  # type: ignore[method-assign]
+        s.log.read, real = (_away if why == "appends fail" else s.log.read), s.log.read  # type: ignore[method-assign]
         for _ in range(50):
             await asyncio.sleep(1.7)
             position = s.budget.history.position()
@@ -606,16 +633,96 @@ async def test_the_name_of_a_log_outlives_the_records_of_those_who_gave_it() -> 
             assert newcomer.budget.history.position().log == s.budget.history.position().log
 
 
+async def _nothing() -> list[Any]:
+    await asyncio.sleep(1.0)
+    return []
+
+
+async def _away() -> list[Any]:
+    raise LogUnavailableError("away")
+
+
+@virtual
+async def test_a_log_that_was_made_again_while_it_was_away_holds_calls_and_keeps_what_was_recalled() -> None:
+    """Nobody sees it break: the reader hears nothing, gives up, and finds another log that begins at its first offset."""
+    topic, loop = MemoryTopic(), asyncio.get_running_loop()
+    for _ in range(300):
+        topic.put(b"filler")
+    async with scene(topic) as s:
+        await s.permit(ask(identity=MARK))
+        position = s.budget.history.position()
+    async with scene(topic) as s:
+        await s.budget.history.replay_lane("t[0]", LogPosition(position.log, 0), lambda _: True)
+        s.log.read, real = _nothing, s.log.read  # type: ignore[method-assign]
+        await asyncio.sleep(20)
+        topic.recreate()
+        began = loop.time()
+        await asyncio.sleep(15)
+        s.log.read = real  # type: ignore[method-assign]
+        async with scene(topic) as second:
+            await s.permit(ask())
+            assert loop.time() - began >= RULES.horizon_s
+            assert s.budget.history.position().log != position.log
+            await second.permit(ask())
+            assert loop.time() - began >= RULES.horizon_s, "on all replicas"
+        assert isinstance(await s.budget.acquire(ask(identity=MARK, settled_ms=0)), InDoubt)
+
+
+@virtual
+async def test_a_log_that_breaks_keeps_what_was_recalled() -> None:
+    topic = MemoryTopic()
+    for _ in range(300):
+        topic.put(b"filler")
+    async with scene(topic) as s:
+        await s.permit(ask(identity=MARK))
+        position = s.budget.history.position()
+    async with scene(topic) as s:
+        await s.budget.history.replay_lane("t[0]", LogPosition(position.log, 0), lambda _: True)
+        topic.recreate()
+        await s.permit(ask())
+        assert isinstance(await s.budget.acquire(ask(identity=MARK, settled_ms=0)), InDoubt)
+
+
+@virtual
+async def test_what_is_older_than_what_is_read_back_is_replayed_for_its_lane_and_kept_over_a_joining() -> None:
+    topic, rules = MemoryTopic(), dataclasses.replace(RULES, memory_s=60.0)
+    async with scene(topic, rules) as s:
+        await s.permit(ask(identity=MARK))
+        done = dataclasses.replace(MARK, request="done", first="done", offset=6)
+        s.budget.release(await s.permit(ask(identity=done)), ANSWERED)
+        s.budget.history.done("t[0]", 5, b"\x02")
+        position = LogPosition(s.budget.history.position().log, 0)
+        await asyncio.sleep(1)
+    for _ in range(2100):  # more than a newcomer reads back
+        topic.put(b"filler")
+    await asyncio.sleep(10_000)
+    async with scene(topic, rules) as s:
+        found = await s.budget.history.replay_lane("t[0]", position, lambda _: True)
+        assert (sorted(found.first_calls), found.finished, found.doubtful) == ([5, 6], frozenset({6}), frozenset({5}))
+        for _ in range(2):
+            assert isinstance(await s.budget.acquire(ask(identity=MARK, settled_ms=0)), InDoubt)
+            assert isinstance(await s.budget.acquire(ask(identity=done, settled_ms=0)), Duplicate)
+            s.log.read, real = _away, s.log.read  # type: ignore[method-assign]
+            await asyncio.sleep(3)
+            s.log.read = real  # type: ignore[method-assign]
+            await asyncio.sleep(3)
+        assert s.log.opened >= 3
+
+
+@virtual
+async def test_a_position_that_the_log_has_not_reached_is_not_believed() -> None:
+    async with scene() as s:
+        await s.permit(ask())
+        name = s.budget.history.position().log
+        found = await s.budget.history.replay_lane("t[0]", LogPosition(name, 10**6), lambda _: True)
+        assert found.since_ms > 0, "calls may be noted beyond"
+
+
 @virtual
 async def test_a_silent_log_is_joined_anew() -> None:
     async with scene() as s:
         await asyncio.sleep(0.1)
-
-        async def nothing() -> list[Any]:
-            await asyncio.sleep(1.0)
-            return []
-
-        s.log.read, real = nothing, s.log.read  # type: ignore[method-assign]
+        s.log.read, real = _nothing, s.log.read  # type: ignore[method-assign]
         await asyncio.sleep(35)
         s.log.read = real  # type: ignore[method-assign]
         await asyncio.sleep(35)
@@ -839,6 +946,37 @@ async def test_a_long_pause_is_said_again_for_those_who_join_later() -> None:
 
 
 @virtual
+async def test_a_pause_does_not_grow_by_being_said_again() -> None:
+    """Each replica goes on a little later than the log says, so that not all do at once; that is not passed on."""
+    topic, loop = MemoryTopic(), asyncio.get_running_loop()
+    async with scene(topic, draw=0.9) as one, scene(topic, draw=0.9) as two:
+        await asyncio.sleep(0.1)
+        one.budget.pause("a", 2000.0)
+        until = loop.time() + 2000.0
+        await asyncio.sleep(1500)
+        assert len(one.records(Paused)) > 10
+        for s in (one, two):
+            window = s.budget.state.windows["a"]
+            assert until <= window.pause_told_until < until + 0.5 < window.paused_until < until + 2.5
+
+
+@virtual
+async def test_a_pause_outlives_the_log() -> None:
+    topic, loop = MemoryTopic(), asyncio.get_running_loop()
+    async with scene(topic) as s:
+        await asyncio.sleep(0.1)
+        s.budget.pause("a", 5000.0)
+        until = loop.time() + 5000.0
+        await asyncio.sleep(1)
+        topic.recreate()
+        await asyncio.sleep(RULES.horizon_s)
+        async with scene(topic) as newcomer:
+            await asyncio.sleep(5)
+            for replica in (s, newcomer):
+                assert until <= loop.time() + replica.budget.state.paused_for_s(("a",), loop.time()) <= until + RULES.skew_s + 1
+
+
+@virtual
 @pytest.mark.parametrize("away_s", [20.0, 1500.0, 3500.0, 3700.0, 20_000.0])
 async def test_a_pause_outlives_an_outage_of_everybody(away_s: float) -> None:
     topic, loop = MemoryTopic(), asyncio.get_running_loop()
@@ -923,6 +1061,18 @@ async def test_the_journal_decides_at_the_place_in_the_log() -> None:
         await two.permit(ask(identity=MARK))
         await asyncio.sleep(0.1)
         assert len([r for r in one.records(Ended) if not r.used]) == 3, "no weight is kept by those who do not call"
+
+
+@virtual
+async def test_a_doubt_is_settled_by_a_lookup_after_the_call_is_over_and_by_no_earlier_one() -> None:
+    async with scene() as s:
+        s.budget.release(await s.permit(ask(identity=MARK)), Ending(Fate.UNKNOWN))
+        doubt = await s.budget.acquire(ask(identity=MARK, settled_ms=0))
+        assert isinstance(doubt, InDoubt)
+        assert doubt.since_ms < doubt.over_ms
+        for settled_ms in (doubt.since_ms, doubt.over_ms - 1):
+            assert await s.budget.acquire(ask(identity=MARK, settled_ms=settled_ms)) == doubt
+        await s.permit(ask(identity=MARK, settled_ms=doubt.over_ms))
 
 
 @virtual
