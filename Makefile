@@ -22,12 +22,13 @@ AUDIT := $(VENV)-audit
 AUDIT_STAMP := $(AUDIT)/.stamp
 OVERLAYS := local prod prod-keda
 
-.PHONY: help demo test test-fast check lint types fix bench lock docs deploy-check deploy-files image image-check sbom audit clean
+.PHONY: help demo test test-fast mutants check lint types fix bench lock docs deploy-check deploy-files image image-check sbom audit clean
 
 help:
 	@echo "make demo   show it: a real Kafka, the Didit simulator, three processors, one killed (ARGS=\"--requests 300 --json\")"
 	@echo "make test   all tests, on a real Kafka; some minutes (one of them: ARGS=\"-n 0 tests/unit/test_engine.py -k doubt\")"
 	@echo "make test-fast     all that needs no Kafka and no browser; about a minute"
+	@echo "make mutants       plant faults one by one, and see that a fast test goes red; some minutes (ARGS=\"W1 J6\": these)"
 	@echo "make check  lint, types, deployment files (each alone: make lint, make types, make deploy-check)"
 	@echo "make fix    what the linter and the formatter can repair by themselves"
 	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing|tracing|judging|unpacking|poison|followers)"
@@ -57,6 +58,10 @@ demo: $(STAMP)
 # what needs no Kafka and no browser, and a tenth of each story of chance (tests/effort.py)
 test-fast: $(STAMP)
 	@$(RUN) -m pytest -n auto -m "not broker and not slow" --hypothesis-profile=fast $(ARGS)
+
+# a fault that no fast test sees, or whose text is gone, is a failure (tools/mutants/)
+mutants: $(STAMP)
+	@$(RUN) -m tools.mutants $(ARGS)
 
 # most of a test's time is waiting; two workers a core, each with a Kafka of its own
 test: $(STAMP)

@@ -118,6 +118,27 @@ def test_several_scopes_are_asked_for_at_one_offset_and_all_must_allow_it() -> N
     assert scene.may_start(both, PROMISE_S + 30.2)
 
 
+def test_a_call_weighs_for_a_window_and_the_drift_of_two_clocks_after_its_end() -> None:
+    scene = Scene()
+    scene.fill(4, 0.0)
+    mine = scene.ask("m", 0.0, mine=True)
+    scene.apply(Ended("other-a--1-0", used=True), 10.0)
+    assert scene.state.start_at(mine, 69.0) == pytest.approx(10.0 + 60.0 + RULES.slack_s)
+
+
+def test_a_record_that_comes_again_after_its_end_weighs_once() -> None:
+    scene = Scene()
+    scene.ask("x", 0.0)
+    scene.apply(Ended("x", used=True), 1.0)
+    assert not scene.apply(Asked("x", ("a",), PROMISE_S, "op"), 2.0)
+    assert scene.state.windows["a"].weight == 1
+
+
+def test_a_promise_is_the_wait_the_timeout_and_the_margin_and_never_longer_than_the_longest() -> None:
+    assert RULES.promise_of(20.0) == RULES.wait_s + 20.0 + RULES.margin_s
+    assert RULES.promise_of(1e6) == RULES.promise_s
+
+
 def test_weights_count_as_they_say() -> None:
     scene = Scene()
     scene.fill(2, 0.0)
@@ -185,6 +206,21 @@ def test_a_pause_is_a_floor_for_all_and_those_who_wait_resume_one_by_one() -> No
     assert [round(scene.state.start_at(a, 3.0), 3) for a in (*asks, late)] == [51.0, 66.0, 81.0]
     assert scene.state.paused_for_s(("a", "b"), 3.0) == pytest.approx(48.0)
     assert scene.state.paused_for_s(("b",), 3.0) == 0.0
+
+
+def test_an_own_pause_holds_before_the_log_says_it() -> None:
+    scene = Scene()
+    mine = scene.ask("m", 0.0, mine=True)
+    scene.state.windows["a"].hold_back(20.0, 1.0)
+    scene.state.windows["a"].hold_back(5.0, 2.0)
+    assert scene.state.start_at(mine, 2.0) == 21.0
+
+
+def test_a_pause_that_is_said_again_lowers_no_limit() -> None:
+    scene = Scene()
+    for at in (0.0, 100.0, 200.0):
+        scene.apply(Paused("a", 1.0, counts=False), at)
+    assert (scene.state.windows["a"].limit, scene.state.windows["a"].throttled_lately(200.0)) == (4, 0)
 
 
 def test_replicas_do_not_come_back_from_a_pause_in_one_moment() -> None:

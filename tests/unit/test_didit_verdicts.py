@@ -154,6 +154,12 @@ def test_a_cut_answer_is_no_success() -> None:
     assert classify(CREATE, Reply(201, {}, whole.body, truncated=True)) == Ambiguous(ErrorCode.UNREADABLE_ANSWER, 201, None)
 
 
+def test_a_cut_file_is_no_success() -> None:
+    pdf, headers = OPERATIONS["session.pdf"], {"content-type": "application/pdf"}
+    assert isinstance(classify(pdf, Reply(200, headers, b"%PDF")), Success)
+    assert classify(pdf, Reply(200, headers, b"%PDF", truncated=True)) == Transient(ErrorCode.UNREADABLE_ANSWER, 200, None)
+
+
 def test_large_error_bodies_are_not_kept() -> None:
     verdict = classify(CREATE, reply(400, {"detail": "x" * 20_000}))
     assert isinstance(verdict, Refused)

@@ -597,6 +597,45 @@ def test_work_that_is_stopping_never_waits_again() -> None:
     assert budget.asks == []
 
 
+class HangingApi(FakeApi):
+    """Never answers."""
+
+    async def send(self, call: HttpCall, files: Sequence[FileContent] = ()) -> Answer:
+        self.calls.append(call)
+        await asyncio.Event().wait()
+        raise AssertionError(files)
+
+
+async def test_the_fate_of_a_call_that_is_cut_off_is_unknown() -> None:
+    api, budget, rec = HangingApi(), OpenBudget(), record()
+    engine = Engine(load_settings(), api, Shelf(), budget, clock_ms=lambda: NOW, draw=lambda: 0.5)
+    work = Work(rec)
+    task = asyncio.create_task(engine.handle(rec, work))
+    while not api.calls:
+        await asyncio.sleep(0)
+    assert work.calling
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (budget.fates, work.calling) == ([Fate.UNKNOWN], False)
+
+
+def test_no_call_leaves_once_work_was_told_to_stop() -> None:
+    rec, api = record(), FakeApi(json_reply(201, CREATED))
+    work = Work(rec)
+
+    class StoppedMeanwhile(OpenBudget):
+        async def acquire(self, ask: Ask) -> Acquired:
+            work.stopping = True
+            return await super().acquire(ask)
+
+    budget = StoppedMeanwhile()
+    engine = Engine(load_settings(), api, Shelf(), budget, clock_ms=lambda: NOW, draw=lambda: 0.5)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(engine.handle(rec, work))
+    assert (api.calls, budget.fates) == ([], [Fate.NOT_SENT])
+
+
 @pytest.mark.parametrize("reason", ["OutputTooLarge", "KeyError"])
 def test_a_record_on_which_we_fail_still_ends_once(reason: str) -> None:
     engine = Engine(load_settings(), FakeApi(), Shelf(), OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)

@@ -65,6 +65,10 @@ def test_the_backoff_doubles_up_to_its_maximum_with_jitter_from_a_tenth() -> Non
     assert most == [5000, 10_000, 20_000]
 
 
+def test_a_counted_wait_stands_on_its_floor_too() -> None:
+    assert [wait_ms(again(floor_s=120.0, draw=draw)) for draw in (0.0, 0.5)] == [120_000, 120_000 + 2250]
+
+
 @pytest.mark.parametrize(("floor_s", "least_ms"), [(0.0, 1000), (0.503, 1000), (2.5, 2500), (29.999, 29_999), (30.0, 30_000)])
 def test_an_uncounted_wait_stands_on_its_floor(floor_s: float, least_ms: int) -> None:
     assert wait_ms(again(counted=False, floor_s=floor_s, draw=0.0)) == least_ms

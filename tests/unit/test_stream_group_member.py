@@ -462,6 +462,33 @@ def test_group_member_skips_transaction_markers_only_on_idle_lanes() -> None:
     run_virtual(main())
 
 
+def test_group_member_renews_the_commit_of_an_idle_lane() -> None:
+    """Else its position in the log falls behind what every replica remembers, and its transactional id is forgotten in a week."""
+
+    async def main() -> None:
+        async with joined() as scene:
+            await scene.own(A)
+            await asyncio.sleep(3601)
+            assert [floor for _, _, floor in scene.group.committed] == [0] * 4
+
+    run_virtual(main())
+
+
+def test_group_member_tells_nobody_what_is_not_committed() -> None:
+    async def main() -> None:
+        scene = Scene()
+        await asyncio.sleep(0.1)
+        scene.send(0)
+        await scene.own(A)
+        told = dict(scene.group.done)
+        scene.group.fails["commit"] = ProducerFencedError("another owner")
+        scene.handler.finish(0)
+        assert isinstance(await scene.ends(), ProducerFencedError)
+        assert scene.group.done == told
+
+    run_virtual(main())
+
+
 # ---- giving back
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from virtual_time import run_virtual
 
 from processor.bounds.loop_turns import LoopTurns
 from processor.budget.permits import CallClass, LaneCalls, LogPosition, ParkedWait, Place
@@ -18,7 +19,7 @@ from processor.contract.records import Hint, Hop, Output, OutputKind, Record, So
 from processor.settings import LaneSettings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 from processor.stream.lane import Lane
-from processor.stream.offsets import OffsetTracker
+from processor.stream.offsets import GAP_MAP_BITS, OffsetTracker
 from processor.stream.releases import Release, ReleaseFormatError, Releases, encode_release, read_release
 from processor.stream.wakeups import Wakeups
 
@@ -269,6 +270,22 @@ async def test_one_that_fails_before_it_comes_to_its_line_frees_its_place() -> N
     assert scene.handler.broken_reasons == ["ZeroDivisionError"]
 
 
+def test_a_clock_that_is_set_while_a_record_waits_is_noticed_within_seconds() -> None:
+    """The loop's own clock also stands still while a machine sleeps."""
+
+    async def main() -> None:
+        scene = Scene()
+        scene.lane.deliver([record(0, due_ms=NOW + 3_600_000)])
+        await asyncio.sleep(10)
+        assert scene.handler.at_work == {}
+        scene.now_ms = NOW + 3_600_000
+        await asyncio.sleep(6)
+        assert list(scene.handler.at_work) == [0]
+        await _stop(scene)
+
+    run_virtual(main())
+
+
 async def test_a_due_time_in_the_requests_topic_holds_nothing_back() -> None:
     scene = Scene(undue=False)
     scene.lane.deliver([record(0, due_ms=NOW + 10**10)])
@@ -372,6 +389,23 @@ async def test_transactions_are_bounded_by_count_and_bytes() -> None:
     assert len(scene.lane.take_finished(500)) == 2
     assert len(scene.lane.take_finished(3)) == 3
     assert len(scene.lane.take_finished(500)) == 1
+
+
+async def test_an_outcome_beyond_the_gap_map_waits_for_the_oldest_one() -> None:
+    scene = Scene()
+    oldest, last, beyond = 0, GAP_MAP_BITS - 1, GAP_MAP_BITS
+    scene.lane.deliver([record(oldest), record(last), record(beyond)])
+    await scene.turn()
+    published = []
+    for ended in ((last, beyond), (oldest,), ()):
+        for offset in ended:
+            scene.handler.at_work[offset].set_result(DONE)
+        await scene.turn()
+        taken = [r for r, _ in scene.lane.take_finished(10)]
+        scene.lane.published(taken, *scene.lane.view(taken))
+        published.append([r.source.offset for r in taken])
+    assert published == [[last], [oldest], [beyond]]
+    await _stop(scene)
 
 
 async def _stop(scene: Scene) -> None:
