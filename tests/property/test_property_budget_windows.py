@@ -117,30 +117,57 @@ class World:
                 group.create_task(self._replica(number, lives_s, topic, server, draw))
 
     async def _replica(self, number: int, lives_s: list[float], topic: MemoryTopic, server: Server, draw: random.Random) -> None:
-        begun = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         for life_s in lives_s:
-            log = MemoryLog(topic)
-            log.lag_s = draw.choice((0.0, 0.01, 0.3)) if self.unkind else 0.0
-            place = ReplicaLimits("replica", calls_max=50, queue_max=100, park_s=2.0)
-            budget = SharedBudget(log, self.rules_now(), place, draw=draw.random, clock=asyncio.get_running_loop().time)
-            tasks = [asyncio.create_task(budget.run())]
-            tasks += [asyncio.create_task(self.call(budget, server, draw, e)) for e in LINES for _ in range(self.callers)]
-            tasks += [asyncio.create_task(self._disturb(budget, log, draw))] if self.unkind else []
-            for at, replica, endpoint, part in self.bursts:
-                if replica % len(self.lives_s) == number and (wait_s := begun + at - asyncio.get_running_loop().time()) >= 0:
-                    tasks.append(asyncio.create_task(self._burst(wait_s, endpoint, part, budget, server, draw)))
-            await asyncio.sleep(life_s)
-            if not self.unkind:  # a broker's clock that is stepped may raise a false alarm
-                assert not budget.state.overrun.counts, "the second opinion, from the log alone"
-            log.cut = True  # a kill: nothing more is told to anybody, what was sent is on its way
-            for task in tasks:
-                task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
-            assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
-            await budget.close()
+            waits = ((begun + at - loop.time(), endpoint, part) for at, r, endpoint, part in self.bursts if r % len(self.lives_s) == number)
+            bursts = [(wait_s, endpoint, part) for wait_s, endpoint, part in waits if wait_s >= 0]
+            await self.live(f"r{number}", life_s, self.limits, self.log(topic, draw), server, draw, bursts)
 
-    def rules_now(self) -> Rules:
-        limits = {s: (limit, WINDOW_S) for s, limit in self.limits.items()}
+    async def live(
+        self,
+        name: str,
+        life_s: float,
+        limits: dict[str, int],
+        log: MemoryLog,
+        server: Server,
+        draw: random.Random,
+        bursts: Sequence[tuple[float, str, float]] = (),
+    ) -> None:
+        """One life of a process."""
+        log.lag_s = draw.choice((0.0, 0.01, 0.3)) if self.unkind else 0.0
+        place = ReplicaLimits(name, calls_max=50, queue_max=100, park_s=2.0)
+        budget = SharedBudget(log, self.rules_now(limits), place, draw=draw.random, clock=self.clock(draw))
+        tasks = [asyncio.create_task(budget.run()), asyncio.create_task(self.work(name, budget, server, draw))]
+        tasks += [asyncio.create_task(self._disturb(budget, log, draw))] if self.unkind else []
+        tasks += [asyncio.create_task(self._burst(*burst, budget, server, draw)) for burst in bursts]
+        await asyncio.sleep(life_s)
+        if not self.unkind:  # a broker's clock that is stepped may raise a false alarm
+            assert not budget.state.overrun.counts, "the second opinion, from the log alone"
+        log.cut = True  # a kill: nothing more is told to anybody, what was sent is on its way
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+        await budget.close()
+
+    def log(self, topic: MemoryTopic, draw: random.Random) -> MemoryLog:  # noqa: ARG002 - other worlds draw its faults
+        """What one life of a process reads and writes."""
+        return MemoryLog(topic)
+
+    def clock(self, draw: random.Random) -> Callable[[], float]:  # noqa: ARG002 - other worlds draw its error
+        """Of one life of a process."""
+        return asyncio.get_running_loop().time
+
+    async def work(self, name: str, budget: SharedBudget, server: Server, draw: random.Random) -> None:  # noqa: ARG002 - of other worlds
+        """Call for as long as the process lives."""
+        async with asyncio.TaskGroup() as group:
+            for endpoint in LINES:
+                for _ in range(self.callers):
+                    group.create_task(self.call(budget, server, draw, endpoint))
+
+    def rules_now(self, told: dict[str, int]) -> Rules:
+        limits = {s: (limit, WINDOW_S) for s, limit in told.items()}
         return self.rules(Rules(limits, 8.0, TIMEOUT_S + LATE_S, LATE_S, 0.1, SKEW_S, 60.0, 3600.0, 10, 5.0, 1.0))
 
     async def call(self, budget: SharedBudget, server: Server, draw: random.Random, endpoint: str) -> None:
@@ -253,7 +280,7 @@ def test_all_of_the_budget_goes_to_the_one_who_has_work() -> None:
         server = Server(draw, losses=False, latency_s=0.05)
         place = ReplicaLimits("replica", calls_max=50, queue_max=100, park_s=2.0)
         clock = asyncio.get_running_loop().time
-        budgets = [SharedBudget(MemoryLog(topic), world.rules_now(), place, draw=draw.random, clock=clock) for _ in range(6)]
+        budgets = [SharedBudget(MemoryLog(topic), world.rules_now(world.limits), place, draw=draw.random, clock=clock) for _ in range(6)]
         tasks = [asyncio.create_task(b.run()) for b in budgets]
         tasks += [asyncio.create_task(world.call(budgets[0], server, draw, "create")) for _ in range(30)]
         await asyncio.sleep(200)
