@@ -241,14 +241,14 @@ async def test_a_create_still_under_way_at_a_kill_is_waited_for(kafka: LocalKafk
 
 async def test_after_a_kill_whoever_had_not_called_goes_on_at_once(kafka: LocalKafka, tmp_path: Path) -> None:
     """At each kill half a second of creates waits in the log for its turn: some eight requests in all, each of which was in doubt once."""
-    told = limits(10.0, session_create=150, generic_write=150)
+    told = limits(2.0, session_create=30, generic_write=30)
     options = ["--limits", told, "--faults", '{"latency_s": {"median": 0.1, "sigma": 0.3, "max": 1}}']
     async with running(kafka, tmp_path, simulator_options=options, BUDGET__LIMITS=told) as rig:
         takeovers: list[tuple[float, list[str]]] = []
         for n, victim in enumerate(await rig.start("a", "b")):
-            first, half, last = 40 * n, 40 * n + 20, 40 * n + 40
+            first, half, last = 45 * n, 45 * n + 30, 45 * n + 45
             await rig.publish([create_request(i) for i in range(first, half)])
-            await wait_calls(rig, first + 6)
+            await wait_calls(rig, first + 18)  # fifteen may leave at once
             await asyncio.to_thread(victim.child.kill)
             over_at = time.monotonic() + rig.settings.lanes.session_timeout_s
             at_didit = {c["reference"] for c in creates(rig)}
@@ -256,7 +256,7 @@ async def test_after_a_kill_whoever_had_not_called_goes_on_at_once(kafka: LocalK
             await rig.publish([create_request(i) for i in range(half, last)])
             takeovers.append((over_at, [i for i in ids(last)[first:] if call_reference(i, 0) not in at_didit]))
             await rig.wait_finals(last)
-        judged = await rig.judge(ids(80))
+        judged = await rig.judge(ids(90))
         assert judged.ok, judged
         done_at = {f["request_id"]: at for f, at in zip(rig.finals, rig.final_times, strict=True)}
         leaving = await begun_and_not_ended(rig)
