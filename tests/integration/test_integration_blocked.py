@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from commands import run_command
 from operator_page import OperatorPage
@@ -243,6 +243,19 @@ def _going_to(partition: int) -> str:
     return next(name for name in map(str, range(100)) if partition_of_key(name.encode(), both).partition == partition)
 
 
+async def _first_result(rig: Rig, partition: TopicPartition) -> str:
+    """Its request_id, from this partition alone: the rig's own reader begins again and again while one of its partitions has no leader."""
+    reader = AIOKafkaConsumer(bootstrap_servers=rig.bootstrap, isolation_level="read_committed", auto_offset_reset="earliest")
+    await reader.start()
+    try:
+        reader.assign([partition])
+        async with asyncio.timeout(60):
+            found: str = orjson.loads((await reader.getone()).value)["request_id"]
+            return found
+    finally:
+        await reader.stop()
+
+
 async def test_takeovers_wait_for_the_leaders_that_they_need_and_the_other_partitions_work(tmp_path: Path) -> None:
     with LocalKafka(brokers=2, overrides={"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}) as kafka:
         if kafka.external:
@@ -258,7 +271,7 @@ async def test_takeovers_wait_for_the_leaders_that_they_need_and_the_other_parti
             await _until_leaderless(rig, TopicPartition(topic, 1), results)
             await _send(rig, other := _going_to(0), 0)
             (one,) = await rig.start("one")
-            await rig.wait_finals(1)
+            assert await _first_result(rig, TopicPartition(results.topic, 0)) == other
             blocked = {"topic": results.topic, "partition": "1", "cause": "no_leader"}
             await rig.until(
                 lambda: total(scrape(one), "vp_partition_blocked_seconds", **blocked) > rig.settings.lanes.restore_s, "a long wait"
@@ -266,7 +279,6 @@ async def test_takeovers_wait_for_the_leaders_that_they_need_and_the_other_parti
             status = await _told(rig, "status")
             assert _causes(status) == [(topic, 1, "no_leader", 0), (*results, "no_leader", 0)]
             assert status["diagnosis"]["verdict"].startswith(f"{topic}[1], {lane_name(results)} has no leader"), status
-            assert {f["request_id"] for f in rig.finals} == {other}
             waits = {event["partition"]: event["hint"] for event in one.events("takeover_waits")}
             assert set(waits) == {f"{topic}[1]", f"{topic}[2]"}
             assert f"former owner cannot be ended: no broker leads {lane_name(results)};" in waits[f"{topic}[2]"]
