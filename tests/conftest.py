@@ -11,6 +11,7 @@ import pytest
 from fork_server import start_forked
 
 from processor.devkit.child_process import ChildProcess
+from processor.devkit.held_ports import HeldPorts
 from processor.devkit.kafka_cluster import LocalKafka
 
 ChildProcess.start_by = start_forked
@@ -31,6 +32,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("not tested here")
     for reason, count in sorted(reasons.items()):
         terminalreporter.line(f"{count:4} skipped: {reason}")
+
+
+@pytest.fixture
+def held_port() -> Iterator[int]:
+    """A port of loopback on which nobody listens, and which nobody gets who does not name it."""
+    with HeldPorts() as held:
+        yield held.numbers[0]
 
 
 @pytest.fixture(scope="session")

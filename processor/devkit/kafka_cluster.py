@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from processor.devkit.broker import Broker, BrokerError, Ports
+from processor.devkit.held_ports import HeldPorts
 from processor.devkit.jars import JarsError, ensure_jars
 from processor.devkit.java import JavaError, find_java
 from processor.stream.admin import broker_ids
@@ -60,6 +61,7 @@ class LocalKafka:
         self._external = os.environ.get("KAFKA_BOOTSTRAP")
         self._brokers: list[Broker] = []
         self._folder: Path | None = None
+        self._held: HeldPorts | None = None
 
     @property
     def external(self) -> bool:
@@ -106,6 +108,8 @@ class LocalKafka:
     def __exit__(self, *_: object) -> None:
         for broker in self._brokers:
             broker.process.stop(5.0)
+        if self._held is not None:
+            self._held.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -127,7 +131,8 @@ class LocalKafka:
         raise BrokerError(f"Kafka was not ready after {within_s:.0f} s:\n{self._brokers[0].process.log_tail()}")
 
     def _make(self, folder: Path, java: str, library: Path) -> list[Broker]:
-        free = _free_ports(3 * self._count)
+        self._held = HeldPorts(3 * self._count)
+        free = self._held.numbers
         ports = [
             Ports(free[3 * i], free[3 * i + 1], free[3 * i + 2] if self._chaos_port else None, self._chaos_port) for i in range(self._count)
         ]
@@ -192,14 +197,3 @@ def _taken_if_free(port: int) -> int:
         except OSError as exc:
             raise LocalKafkaError(f"port {port} is taken ({exc.strerror}); name another one, or 0 for a free one") from None
     return port
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rig import create_request, free_port, running
+from rig import create_request, running
 
 from processor.devkit.kafka_cluster import LocalKafka
 
@@ -61,7 +61,7 @@ async def bootstrap_name(target: int) -> AsyncIterator[BootstrapName]:
             task.cancel()
 
 
-async def test_work_goes_on_where_the_brokers_have_gone(tmp_path: Path) -> None:
+async def test_work_goes_on_where_the_brokers_have_gone(tmp_path: Path, held_port: int) -> None:
     with LocalKafka() as kafka:
         (broker,) = kafka.brokers
         async with (
@@ -73,7 +73,7 @@ async def test_work_goes_on_where_the_brokers_have_gone(tmp_path: Path) -> None:
             await rig.wait_finals(1)
             before = len(list(replica.events()))
             await asyncio.to_thread(broker.stop)
-            broker.move(free_port())
+            broker.move(held_port)
             broker.start()
             await asyncio.to_thread(kafka.wait_ready)
             name.target = broker.ports.client

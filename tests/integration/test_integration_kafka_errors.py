@@ -13,7 +13,6 @@ import pytest
 from acls import Grant, grant
 from aiokafka.admin import AIOKafkaAdminClient
 from commands import run_command
-from rig import free_port
 
 from processor.budget.log import LogUnavailableError
 from processor.client import BrokersUnavailableError, VerificationClient
@@ -69,10 +68,6 @@ def guarded() -> Iterator[LocalKafka]:
 def settings_of(bootstrap: str, user: str = "app", password: str | None = None) -> Settings:
     kafka = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "SCRAM-SHA-512", "sasl_username": user, "topic_prefix": "v"}
     return load_settings(kafka={**kafka, "bootstrap": bootstrap, "group": "v-group", "sasl_password": password or PASSWORDS[user]})
-
-
-def nobody() -> str:
-    return f"127.0.0.1:{free_port()}"
 
 
 async def check(settings: Settings) -> None:
@@ -191,9 +186,9 @@ async def text_of(part: Callable[[Settings], Awaitable[None]], settings: Setting
     return text
 
 
-async def test_every_part_tells_the_three_apart_with_one_text_each(guarded: LocalKafka) -> None:
+async def test_every_part_tells_the_three_apart_with_one_text_each(guarded: LocalKafka, held_port: int) -> None:
     stranger, guest = settings_of(guarded.bootstrap, "app", "wrong-secret"), settings_of(guarded.bootstrap, "guest")
-    absent = settings_of(nobody())
+    absent = settings_of(f"127.0.0.1:{held_port}")
     assert len({await text_of(part, absent, KafkaUnavailableError) for part in PARTS}) == 1
     assert NOBODY in await text_of(read, absent, KafkaUnavailableError)
     assert len({await text_of(part, stranger, AuthenticationError) for part in PARTS}) == 1
@@ -221,9 +216,9 @@ COMMANDS = [("topics", "check"), ("results",), ("budget",), ("status",), ("lag",
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids="-".join)
-async def test_a_command_says_which_of_the_three_it_is(guarded: LocalKafka, arguments: tuple[str, ...]) -> None:
+async def test_a_command_says_which_of_the_three_it_is(guarded: LocalKafka, held_port: int, arguments: tuple[str, ...]) -> None:
     cases = {
-        NOBODY: settings_of(nobody()),
+        NOBODY: settings_of(f"127.0.0.1:{held_port}"),
         NOT_KNOWN: settings_of(guarded.bootstrap, "app", "wrong-secret"),
         NOT_ALLOWED: settings_of(guarded.bootstrap, "guest"),
     }

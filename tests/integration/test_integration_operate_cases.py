@@ -27,7 +27,13 @@ DATA = Path(__file__).parent.parent / "cases" / "data"
 async def test_s03_a_stop_in_the_middle_of_long_calls(kafka: LocalKafka, tmp_path: Path) -> None:
     slow = json.dumps({"latency_s": {"median": 3, "sigma": 0.9, "max": 14}})
     async with running(
-        kafka, tmp_path, simulator_options=("--faults", slow), DIDIT__TIMEOUT_S="15", LANES__DRAIN_S="3", BUDGET__ASK_WAIT_S="2"
+        kafka,
+        tmp_path,
+        simulator_options=("--faults", slow),
+        DIDIT__TIMEOUT_S="15",
+        LANES__DRAIN_S="3",
+        BUDGET__ASK_WAIT_S="2",
+        LANES__SESSION_TIMEOUT_S="30",
     ) as rig:
         (a,) = await rig.start("a")
         await rig.publish([create_request(n) for n in range(20)])
@@ -40,7 +46,7 @@ async def test_s03_a_stop_in_the_middle_of_long_calls(kafka: LocalKafka, tmp_pat
         rig.simulator.post("/_sim/faults", {"rates": {}, "latency_s": {"median": 0.05, "sigma": 0.1, "max": 0.1}})
         began = time.monotonic()
         await rig.start("b")
-        assert time.monotonic() - began < 8, "the group was left at once"
+        assert time.monotonic() - began < 25, "the group was left at once"
         await rig.wait_finals(20, 120.0)
         judged = await rig.judge([f"r-{n:06d}" for n in range(20)])
         assert judged.ok, judged

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from rig import WORKFLOW_ID, Rig, free_port, running
+from rig import WORKFLOW_ID, Rig, running
 from signing import SECRET
 
 from processor.contract.schemas import operations
@@ -141,19 +141,18 @@ async def headers_of(rig: Rig, topic: str) -> str:
     return "\n".join(f"{name}={(value or b'').decode(errors='replace')}" for r in await rig.records(topic) for name, value in r.headers)
 
 
-async def test_personal_data_and_secrets_stay_where_they_belong(kafka: LocalKafka, tmp_path: Path) -> None:
-    port = free_port()
+async def test_personal_data_and_secrets_stay_where_they_belong(kafka: LocalKafka, tmp_path: Path, held_port: int) -> None:
     folder = tmp_path / "secret-folder"
     folder.mkdir()
     (folder / f"{NAME}.png").write_bytes(PNG)
-    options = ["--webhook-url", f"http://127.0.0.1:{port}/webhooks/didit", "--webhook-secret", SECRET]
+    options = ["--webhook-url", f"http://127.0.0.1:{held_port}/webhooks/didit", "--webhook-secret", SECRET]
     options += ["--behaviour", json.dumps({"after_s": 0.5, "odds": {"Approved": 1}})]
     variables = {
         "LOG__LEVEL": "debug",
         "RETRY__ATTEMPTS_MAX": "2",
         "FOLLOW__POLLS_S": "[2]",
         "FILES__ROOTS": json.dumps([str(folder)]),
-        "WEBHOOKS__PORT": str(port),
+        "WEBHOOKS__PORT": str(held_port),
         "WEBHOOKS__SECRETS": json.dumps([SECRET]),
     }
     async with running(kafka, tmp_path, simulator_options=options, more=variables) as rig:

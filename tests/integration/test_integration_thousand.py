@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 import pytest
-from rig import WORKFLOW_ID, free_port, running
+from rig import WORKFLOW_ID, running
 from signing import SECRET
 
 from processor.contract.records import call_reference
@@ -41,17 +41,16 @@ def verification(number: int) -> tuple[bytes, bytes]:
     return f"user-{number}".encode(), orjson.dumps({"request_id": f"r-{number:06d}", "operation": "verification", "input": what})
 
 
-async def test_each_of_a_thousand_ends_in_exactly_one_correct_result(kafka: LocalKafka, tmp_path: Path) -> None:
-    port = free_port()
+async def test_each_of_a_thousand_ends_in_exactly_one_correct_result(kafka: LocalKafka, tmp_path: Path, held_port: int) -> None:
     behaviour, hooks = {"after_s": 4.0, "odds": ODDS}, {"lost": 0.1, "doubled": 0.1, "jitter_s": 2.0}
     options = ["--limits", json.dumps(LIMITS), "--behaviour", json.dumps(behaviour), "--webhook-faults", json.dumps(hooks)]
     options += ["--switches", '{"v3_decision_counts_in_decision_scope":true}']  # a limit of looks, tighter than that of plain GETs
-    options += ["--webhook-url", f"http://127.0.0.1:{port}/webhooks/didit", "--webhook-secret", SECRET, "--webhook-retry-s", "1,2"]
+    options += ["--webhook-url", f"http://127.0.0.1:{held_port}/webhooks/didit", "--webhook-secret", SECRET, "--webhook-retry-s", "1,2"]
     variables = {
         "BUDGET__LIMITS": json.dumps(LIMITS),
         "FOLLOW__POLLS_S": "[10,15,20]",
         "RETRY__DELAYS_S": "[1,5,20]",
-        "WEBHOOKS__PORT": str(port),
+        "WEBHOOKS__PORT": str(held_port),
         "WEBHOOKS__SECRETS": json.dumps([SECRET]),
     }
     async with running(kafka, tmp_path, simulator_options=options, more=variables) as rig:
