@@ -488,6 +488,19 @@ async def test_a_hole_in_the_log_holds_calls_for_a_horizon_and_not_at_each_joini
 
 
 @virtual
+async def test_a_newcomer_waits_for_calls_that_may_be_noted_in_a_hole() -> None:
+    topic, loop = MemoryTopic(), asyncio.get_running_loop()
+    async with scene(topic) as s:
+        await s.permit(ask())
+    topic.skip(3)
+    topic.put(b"filler")
+    began = loop.time()
+    async with scene(topic) as newcomer:
+        await newcomer.permit(ask())
+        assert RULES.horizon_s <= loop.time() - began < RULES.horizon_s + 60
+
+
+@virtual
 async def test_calls_wait_when_the_log_is_another_than_that_of_the_commits() -> None:
     topic, loop = MemoryTopic(), asyncio.get_running_loop()
     async with scene(topic) as s:
@@ -669,17 +682,22 @@ async def test_a_log_that_was_made_again_while_it_was_away_holds_calls_and_keeps
 
 
 @virtual
-async def test_a_log_that_breaks_keeps_what_was_recalled() -> None:
+@pytest.mark.parametrize("restored", [False, True])
+async def test_a_log_that_breaks_keeps_what_was_recalled(restored: bool) -> None:
     topic = MemoryTopic()
     for _ in range(300):
         topic.put(b"filler")
     async with scene(topic) as s:
         await s.permit(ask(identity=MARK))
         position = s.budget.history.position()
+        named = [encode(r) for r in s.records(Alive)]
     async with scene(topic) as s:
         await s.budget.history.replay_lane("t[0]", LogPosition(position.log, 0), lambda _: True)
         topic.recreate()
+        for value in named if restored else ():  # under its name, and at other offsets
+            topic.put(value)
         await s.permit(ask())
+        assert (s.budget.history.position().log == position.log) == restored
         assert isinstance(await s.budget.acquire(ask(identity=MARK, settled_ms=0)), InDoubt)
 
 
@@ -692,7 +710,7 @@ async def test_what_is_older_than_what_is_read_back_is_replayed_for_its_lane_and
         s.budget.release(await s.permit(ask(identity=done)), ANSWERED)
         s.budget.history.done("t[0]", 5, b"\x02")
         position = LogPosition(s.budget.history.position().log, 0)
-        await asyncio.sleep(1)
+        await asyncio.sleep(1000)
     for _ in range(2100):  # more than a newcomer reads back
         topic.put(b"filler")
     await asyncio.sleep(10_000)

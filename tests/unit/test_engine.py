@@ -736,6 +736,29 @@ def test_what_the_journal_has_lost_is_looked_up_too() -> None:
     assert len(api.calls) == 1
 
 
+@pytest.mark.parametrize(("attempt", "status"), [(0, "failed"), (1, "succeeded")])
+def test_a_session_that_an_earlier_attempt_has_deleted_is_deleted(attempt: int, status: str) -> None:
+    headers = hop_headers(Hop(Source("v.requests", 3, 41), NOW - 1000, hop=attempt, attempt=attempt))
+    outputs = run(FakeApi(json_reply(404, {"detail": "Not found."})), replace(record(operation="session.delete"), headers=headers))
+    assert final(outputs)["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "announced", "waits_announced"),
+    [
+        ("session.create", {"workflow_id": WORKFLOW}, False, True),
+        ("email.send", {"email": "a@example.org"}, True, False),
+        ("session.decision", {"session_id": SESSION}, False, False),
+    ],
+)
+def test_a_create_is_announced_if_it_waits_and_what_is_billed_each_time_always(
+    operation: str, given: dict[str, Any], announced: bool, waits_announced: bool
+) -> None:
+    budget = OpenBudget()
+    run(FakeApi(json_reply(400, {"detail": "no"})), record(operation=operation, input=given), budget)
+    assert [(ask.announced, ask.waits_announced) for ask in budget.asks] == [(announced, waits_announced)]
+
+
 def test_a_duplicate_is_completed_without_a_call_or_an_output() -> None:
     api, rec = FakeApi(), record()
     engine = Engine(load_settings(), api, Shelf(), OpenBudget(Duplicate()), clock_ms=lambda: NOW, draw=lambda: 0.5)

@@ -164,7 +164,7 @@ VIEW = (
         "records that are missing in the past hold nobody back",
         "        self.blocked_until = max(self.blocked_until, at + self.rules.horizon_s)\n        self.journal",
         "        self.journal",
-        (f"{SHARED}::test_a_hole_in_the_log_holds_calls_for_a_horizon_and_not_at_each_joining",),
+        (f"{SHARED}::test_a_newcomer_waits_for_calls_that_may_be_noted_in_a_hole",),
     ),
     Fault(
         "S9",

@@ -118,7 +118,7 @@ FAULTS = (
         "the 404 of a delete whose first answer was lost is a failure",
         "if gone and job.hop.attempt:",
         "if gone and job.hop.attempt > 1_000:",
-        (ENGINE,),
+        (f"{ENGINE}::test_a_session_that_an_earlier_attempt_has_deleted_is_deleted",),
     ),
     Fault(
         "K1",
@@ -181,7 +181,7 @@ FAULTS = (
         "a create that waits for its turn is in doubt if its process is killed then",
         "waits_announced=operation.idempotency is Idempotency.RECONCILABLE",
         "waits_announced=False",
-        (ENGINE,),
+        (f"{ENGINE}::test_a_create_is_announced_if_it_waits_and_what_is_billed_each_time_always",),
     ),
     Fault(
         "X1",
