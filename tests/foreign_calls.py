@@ -1,8 +1,9 @@
-"""What public clients of Didit call, retold: method, path, headers and members of the body. Their code is at Didit's, not here.
+"""What public clients of Didit call, retold: method, path, headers and members of the body. Their code is not here.
 
-Sources: Didit's ``skills`` of July 2026 (the scripts, their test-suite, what their pages describe) and Didit's demo application of January
-2026. ``tests/foreign/calls.jsonl`` has a call a line, in the order in which they are made. A word in braces stands for something that an
-earlier answer gave (``takes``); ``before`` are control calls that stand for a person's acts.
+Sources: Didit's ``skills`` of July 2026 (the scripts, their test-suite, what their pages describe), Didit's demo application of January
+2026, and what clients of API v1 in Go, PHP, Python, Swift and TypeScript agree on. ``tests/foreign/calls.jsonl`` has a call a line, in the
+order in which they are made. A word in braces stands for something that an earlier answer gave (``takes``); ``before`` are control calls
+that stand for a person's acts.
 """
 
 from __future__ import annotations

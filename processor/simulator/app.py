@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
+from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
@@ -76,7 +77,7 @@ class _ApiRoutes:
         scopes = scopes_of(route, match.groupdict().get("version") or "v3", self._switches)
         call = RecordedCall(
             at=self._sim.wall_now(),
-            key=key_digest(http_request.headers.get("x-api-key") or address),
+            key=key_digest(self._api_key(http_request) or address),
             method=http_request.method,
             path=http_request.path,
             route=route.name,
@@ -98,13 +99,20 @@ class _ApiRoutes:
             idempotency_key=http_request.headers.get("Idempotency-Key") if route.idempotent else None,
             address=address,
             session_token=http_request.headers.get("Session-Token", ""),
-            bearer=http_request.headers.get("Authorization", "").removeprefix("Bearer "),
+            authorization=http_request.headers.get("Authorization", ""),
         )
         try:
             return await self._respond(http_request, route, call, request)
         finally:
             call.answered_at = self._sim.wall_now()
             ledger.finish_call(call)
+
+    def _api_key(self, http_request: web.Request) -> str:
+        """The caller's key; by API v1 also that of the application whose token it is."""
+        api_key, token = http_request.headers.get("x-api-key", ""), http_request.headers.get("Authorization", "")
+        if api_key or not http_request.path.startswith("/v1/") or not token.startswith("Bearer "):
+            return api_key
+        return self._sim.state.oauth.api_key_of(token.removeprefix("Bearer "), self._sim.session_now())
 
     async def _respond(self, http_request: web.Request, route: Route, call: RecordedCall, request: ApiRequest) -> web.StreamResponse:
         state = self._sim.state
@@ -150,7 +158,7 @@ class _ApiRoutes:
         return None
 
     def _admit_key(self, http_request: web.Request, route: Route, call: RecordedCall, request: ApiRequest) -> ApiResponse | None:
-        request.application = self._sim.state.directory.by_key(http_request.headers.get("x-api-key", ""))
+        request.application = self._sim.state.directory.by_key(self._api_key(http_request))
         if request.application is None:
             return ApiResponse(route.wrong_key_status or self._switches.auth_status, NO_PERMISSION)
         limited = self._sim.limiter.admit(call.key, tuple(call.scopes), call.at)
@@ -216,6 +224,9 @@ def _parse_body(http_request: web.Request, route: Route, request: ApiRequest) ->
         return None
     if route.form == "only":
         return ApiResponse(415, {"detail": f'Unsupported media type "{content_type.split(";")[0]}" in request.'})
+    if route.form == "url":
+        request.body = dict(parse_qsl(request.body.decode(errors="replace")))
+        return None
     try:
         request.body = loads(request.body) if request.body else None
     except orjson.JSONDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 from processor.simulator.companies import ARRAYS as BUSINESS_ARRAYS
@@ -25,6 +26,14 @@ FEATURES = {
     **dict(zip(BUSINESS_ARRAYS, ("KYB_REGISTRY", "KYB_DOCUMENTS", "KYB_KEY_PEOPLE"), strict=True)),
 }
 """Array of a decision -> the name of its feature in a workflow."""
+_V1 = {"NFC": ("NFC",), "FACE": ("LIVENESS", "FACE_MATCH"), "AML": ("AML",)}
+V1_FEATURES = {
+    " + ".join(("OCR", *chosen)): ("ID_VERIFICATION", *(name for each in chosen for name in _V1[each]))
+    for number in range(len(_V1) + 1)
+    for chosen in combinations(_V1, number)
+}
+"""A choice of features as API v1 names it -> their names in a workflow."""
+V1_DEFAULT = "OCR + FACE"
 _OF_PERSON = (
     *("id_verifications", "nfc_verifications", "liveness_checks", "face_matches", "poa_verifications", "phone_verifications"),
     *("email_verifications", "aml_screenings", "ip_analyses", "database_validations", "document_ai_documents", "questionnaire_responses"),

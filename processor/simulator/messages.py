@@ -29,8 +29,13 @@ class ApiRequest:
     idempotency_key: str | None  # None on routes without idempotency
     address: str  # of the caller, for limits per address
     session_token: str
-    bearer: str
+    authorization: str  # the header
     application: Application | None = None
+
+    @property
+    def bearer(self) -> str:
+        """The token of the header Authorization."""
+        return self.authorization.removeprefix("Bearer ")
 
     @property
     def caller(self) -> Application:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from processor.simulator.config import Switches
 
-BodyForm = Literal["no", "also", "only"]  # whether the body may or must be multipart instead of JSON
+BodyForm = Literal["no", "also", "only", "url"]  # the body may or must be multipart instead of JSON, or is a URL-encoded form
 AuthScheme = Literal["key", "bearer", "token", "none"]  # x-api-key, Authorization, Session-Token
 
 
@@ -48,7 +48,8 @@ ROUTES = (
     _row("session.create", "POST", r"/(?P<version>v2|v3)/session/", scope="session-create"),
     _row("session.decision", "GET", r"/(?P<version>v1|v2|v3)/session/{id}/decision/", scope="session-decision"),
     _row("session.list", "GET", r"/v3/sessions/"),
-    _row("session.update_status", "PATCH", r"/v3/session/{id}/update-status/"),
+    _row("session.create_v1", "POST", r"/v1/session/", scope="session-create"),
+    _row("session.update_status", "PATCH", r"/(?P<version>v1|v3)/session/{id}/update-status/"),
     _row("session.delete", "DELETE", r"/v3/session/{id}/delete/"),
     _row("session.delete_many", "POST", r"/v3/sessions/delete/"),
     _row("session.pdf", "GET", r"/(?P<version>v1|v3)/session/{id}/generate-pdf/", scope="session-generate-pdf"),
@@ -127,6 +128,7 @@ ROUTES = (
     _row("workflow.delete", "DELETE", r"/v3/workflows/{name}/"),
     _row("billing.balance", "GET", r"/v3/billing/balance/"),
     _row("billing.top_up", "POST", r"/v3/billing/top-up/"),
+    _row("oauth.token", "POST", r"/auth/v2/token/", auth="none", form="url"),
     _row("account.register", "POST", r"/auth/v2/programmatic/register/", auth="none"),
     _row("account.verify", "POST", r"/auth/v2/programmatic/verify-email/", auth="none"),
     _row("account.resend", "POST", r"/auth/v2/programmatic/resend-otp/", auth="none"),

@@ -72,6 +72,16 @@ class Sessions:
         application.charge()
         return session, True
 
+    def create_v1(self, application: Application, features: tuple[str, ...], body: dict[str, Any], now: float) -> Session:
+        """Make a session of API v1: of features instead of a workflow."""
+        self.advance(now)
+        session = self._new(application, None, body, now)
+        session.callback, session.features = body.get("callback"), features
+        session.steps = self._plan(session, now)
+        self._add(session)
+        application.charge()
+        return session
+
     def store_check(self, application: Application, check: StoredCheck, body: dict[str, Any], now: float) -> Session:
         """Keep a standalone check as a session whose id is the request id, and send its webhook."""
         session = self._new(application, None, body, now)

@@ -16,6 +16,7 @@ from processor.simulator.endpoints import (
     ImportEndpoints,
     ListEndpoints,
     MonitoringEndpoints,
+    OAuthEndpoints,
     QuestionnaireEndpoints,
     RecordEndpoints,
     RegistryEndpoints,
@@ -52,7 +53,9 @@ class DiditState:
         questionnaires = QuestionnaireEndpoints(rng)
         self.destinations = Destinations(rng)
         self.webhook_endpoints = WebhookEndpoints(self.destinations)
+        self.oauth = OAuthEndpoints(self.directory, f"{secret}-oauth")
         groups = (
+            self.oauth,
             SessionEndpoints(self.sessions, self.workflows, ledger, config),
             ReviewEndpoints(self.sessions, config.switches),
             CorrectionEndpoints(self.sessions),

@@ -27,7 +27,7 @@ IMAGE = b"\x89PNG\r\n\x1a\n SCORE=90"
 WORD = re.compile(r"\{(\w+)\}")
 CALLS = calls()
 # what the documents that we have do not hold, and the simulator answers by other pages of Didit's
-ELSEWHERE = re.compile(r"/auth/v2/")
+ELSEWHERE = re.compile(r"/auth/v2/|/v1/session/")
 
 
 class Caller:

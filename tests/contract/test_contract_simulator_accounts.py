@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -237,3 +238,43 @@ async def test_2_4_one_import_job_at_a_time() -> None:
         assert (await a.call("POST", "/v3/session/imports/", again))[0] == 201
         for wrong in ({}, {"import_type": "x"}, {"import_type": "transactions"}):
             assert (await a.call("POST", "/v3/session/imports/", wrong))[0] == 400
+
+
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(f'{client_id}:{secret}'.encode()).decode()}"}
+
+
+async def v1_token(a: Api, headers: dict[str, str], grant: str = "client_credentials") -> tuple[int, dict[str, Any]]:
+    async with a.session.post(f"{a.url}/auth/v2/token/", data={"grant_type": grant}, headers=headers) as response:
+        return response.status, await response.json()
+
+
+async def test_1_a_client_of_api_v1_gets_a_token_and_makes_sessions_by_features() -> None:
+    async with api() as a:
+        status, told = await v1_token(a, basic("sim-live", KEY))
+        assert (status, told["client_id"], told["expires_in"]) == (200, "sim-live", 86_400)
+        bearer = {"Authorization": f"Bearer {told['access_token']}"}
+        given = {"features": "OCR + NFC + AML", "vendor_data": "u", "callback": "https://example.com/"}
+        status, made, _ = await a.call("POST", "/v1/session/", given, None, headers=bearer)
+        assert (status, set(made)) == (201, {"session_id", "session_token", "url"})
+        await a.move(made["session_id"], "In Progress", "Approved")
+        path = f"/v1/session/{made['session_id']}/decision/"
+        status, found, _ = await a.call("GET", path, key=None, headers=bearer)
+        assert (status, found["features"], found["vendor_data"]) == (200, ["ID_VERIFICATION", "NFC", "AML"], "u")
+        assert (await a.call("GET", path))[0] == 200, "the key of the same application works as well"
+        wrong = await a.call("POST", "/v1/session/", {"features": "FACE"}, None, headers=bearer)
+        assert wrong[:2] == (400, {"features": ['"FACE" is not a valid choice.']})
+        assert (await a.call("GET", path.replace("v1", "v3"), key=None, headers=bearer))[0] == 403, "a token is for API v1"
+        keys = {call["key"] for call in (await a.ledger())["calls"] if call["path"].startswith("/v1/")}
+        assert len(keys) == 1, "a token counts as the key of its application"
+        await a.control("clock", {"advance_s": 86_401})
+        assert (await a.call("GET", path, key=None, headers=bearer))[0] == 403
+
+
+@pytest.mark.parametrize("headers", [{}, basic("sim-live", "wrong"), basic("sim-sandbox", KEY), {"Authorization": "Basic !"}])
+async def test_1_wrong_credentials_get_no_token(headers: dict[str, str]) -> None:
+    async with api() as a:
+        assert await v1_token(a, headers) == (401, {"error": "invalid_client"})
+        assert await v1_token(a, basic("sim-live", KEY), "password") == (400, {"error": "unsupported_grant_type"})
+        nobody = {"Authorization": "Bearer x.y.z"}
+        assert (await a.call("POST", "/v1/session/", {}, None, headers=nobody))[0] == 403

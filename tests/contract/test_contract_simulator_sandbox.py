@@ -116,7 +116,7 @@ def create_request(a: Api, vendor: str) -> ApiRequest:
         idempotency_key=None,
         address="",
         session_token="",
-        bearer="",
+        authorization="",
         application=a.sim.state.directory.sandbox,
     )
 

@@ -8,6 +8,7 @@ from processor.simulator.endpoints.corrections import CorrectionEndpoints
 from processor.simulator.endpoints.imports import ImportEndpoints
 from processor.simulator.endpoints.lists import ListEndpoints
 from processor.simulator.endpoints.monitoring import MonitoringEndpoints
+from processor.simulator.endpoints.oauth import OAuthEndpoints
 from processor.simulator.endpoints.questionnaires import QuestionnaireEndpoints
 from processor.simulator.endpoints.records import RecordEndpoints
 from processor.simulator.endpoints.registry import RegistryEndpoints
@@ -27,6 +28,7 @@ __all__ = [
     "ImportEndpoints",
     "ListEndpoints",
     "MonitoringEndpoints",
+    "OAuthEndpoints",
     "QuestionnaireEndpoints",
     "RecordEndpoints",
     "RegistryEndpoints",

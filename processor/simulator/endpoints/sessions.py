@@ -9,6 +9,7 @@ from typing import Any
 
 from processor.simulator.config import Config
 from processor.simulator.decisions import country_of, decision, list_row, session_type
+from processor.simulator.features import V1_DEFAULT, V1_FEATURES
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.pages import page_response
@@ -16,7 +17,7 @@ from processor.simulator.report import pdf
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
 from processor.simulator.statuses import SETTLED
-from processor.simulator.validation import NO_PERMISSION, SUSPENDED, create_error, delete_error, delete_many_error, list_error
+from processor.simulator.validation import NO_CREDITS, NO_PERMISSION, SUSPENDED, create_error, delete_error, delete_many_error, list_error
 from processor.simulator.workflows import Workflows
 
 _DAY_S = 86_400.0
@@ -37,6 +38,7 @@ class SessionEndpoints:
         """Handlers by route name."""
         return {
             "session.create": self._create,
+            "session.create_v1": self._create_v1,
             "session.decision": self._decision,
             "session.list": self._list,
             "session.delete": self._delete,
@@ -58,6 +60,28 @@ class SessionEndpoints:
         if len(self._sessions) >= self._config.sessions_max:
             return ApiResponse(500, {"detail": "The simulator holds as many sessions as it may."})
         session, new = self._sessions.create(caller, request.body, request.now)
+        self._enter(request, session, new=new)
+        return ApiResponse(201, session.create_body(), session.session_id, acted=True)
+
+    def _create_v1(self, request: ApiRequest) -> ApiResponse:
+        """By features instead of a workflow; nothing is reused (Didit, "Create Session" of January 2025)."""
+        caller, body = request.caller, request.json_body
+        if caller.sandbox and (rejection := self._over_quota(caller.uuid, request.now)) is not None:
+            return rejection
+        if caller.organization.suspended:
+            return ApiResponse(403, SUSPENDED)
+        chosen = str(body.get("features", V1_DEFAULT))
+        if chosen not in V1_FEATURES:
+            return ApiResponse(400, {"features": [f'"{chosen}" is not a valid choice.']})
+        if not caller.can_pay:
+            return ApiResponse(400, {"detail": NO_CREDITS})
+        session = self._sessions.create_v1(caller, V1_FEATURES[chosen], body, request.now)
+        self._enter(request, session, new=True)
+        document = {"session_id": session.session_id, "session_token": session.token, "url": session.url}
+        return ApiResponse(201, document, session.session_id, acted=True)
+
+    def _enter(self, request: ApiRequest, session: Session, *, new: bool) -> None:
+        """In the ledger."""
         metadata = session.metadata if isinstance(session.metadata, dict) else {}
         entry = {
             "session_id": session.session_id,
@@ -66,10 +90,9 @@ class SessionEndpoints:
             "workflow_id": session.workflow_id,
             "request_id": metadata.get("vp_request_id"),
             "key": request.key,
-            "environment": caller.environment,
+            "environment": request.caller.environment,
         }
         (self._ledger.add_session if new else self._ledger.add_reused_session)(entry)
-        return ApiResponse(201, session.create_body(), session.session_id, acted=True)
 
     def _over_quota(self, application: str, now: float) -> ApiResponse | None:
         """The 429 of a sandbox that has used up its creates of the past 24 hours; None, and the create counts, if it has not."""
