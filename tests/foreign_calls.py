@@ -50,7 +50,6 @@ def calls() -> list[ForeignCall]:
 
 
 _OUTSIDE = "not in Didit's OpenAPI: an older form of lists and webhook destinations"
-_TRAVEL = "the travel rule is not simulated"
 _LONG_FORM = "workflows in their older form are refused by Didit too"
 # calls that Didit's OpenAPI refuses as well, and why; the calls after them are made of what was there before
 REFUSED = {
@@ -67,13 +66,4 @@ MISSING = {
     "POST /v3/blocklist/remove/": _OUTSIDE,
     "GET /v3/webhook/": _OUTSIDE,
     "PATCH /v3/webhook/": _OUTSIDE,
-    "POST /v3/transactions/sdk-token/": "tokens for devices are not simulated",
-    "GET /v3/travel-rule/settings/": _TRAVEL,
-    "GET /v3/travel-rule/vasps/": _TRAVEL,
-    "PUT /v3/travel-rule/settings/": _TRAVEL,
-    "PATCH /v3/transactions/{transaction}/travel-rule/": _TRAVEL,
-    "POST /v3/transactions/{transaction}/travel-rule/ownership/": _TRAVEL,
-    "POST /v3/travel-rule/widget-session/": _TRAVEL,
-    "GET /v3/travel-rule/wallet-addresses/": _TRAVEL,
-    "POST /v3/travel-rule/inbound/": _TRAVEL,
 }

@@ -99,6 +99,7 @@ class _ApiRoutes:
             idempotency_key=http_request.headers.get("Idempotency-Key") if route.idempotent else None,
             address=address,
             session_token=http_request.headers.get("Session-Token", ""),
+            transaction_token=http_request.headers.get("X-Transaction-Token", ""),
             authorization=http_request.headers.get("Authorization", ""),
         )
         try:

@@ -30,6 +30,7 @@ class ApiRequest:
     address: str  # of the caller, for limits per address
     session_token: str
     authorization: str  # the header
+    transaction_token: str = ""
     application: Application | None = None
 
     @property

@@ -13,6 +13,7 @@ from processor.simulator.endpoints import (
     AccountEndpoints,
     CheckEndpoints,
     CorrectionEndpoints,
+    DeviceTransactionEndpoints,
     ImportEndpoints,
     ListEndpoints,
     MonitoringEndpoints,
@@ -25,6 +26,7 @@ from processor.simulator.endpoints import (
     SessionEndpoints,
     SharingEndpoints,
     TransactionEndpoints,
+    TravelRuleEndpoints,
     UserEndpoints,
     WebhookEndpoints,
     WorkflowEndpoints,
@@ -33,6 +35,7 @@ from processor.simulator.ledger import Ledger
 from processor.simulator.media import MediaHost
 from processor.simulator.messages import EndpointHandler
 from processor.simulator.sessions import Sessions
+from processor.simulator.travel_rule import TravelRule
 from processor.simulator.workflows import Workflows
 
 
@@ -54,6 +57,8 @@ class DiditState:
         self.destinations = Destinations(rng)
         self.webhook_endpoints = WebhookEndpoints(self.destinations)
         self.oauth = OAuthEndpoints(self.directory, f"{secret}-oauth")
+        rule = TravelRule(rng)
+        transactions = TransactionEndpoints(self.sessions, ledger, config.switches, rule, rng)
         groups = (
             self.oauth,
             SessionEndpoints(self.sessions, self.workflows, ledger, config),
@@ -65,7 +70,9 @@ class DiditState:
             questionnaires,
             self.check_endpoints,
             self.record_endpoints,
-            TransactionEndpoints(self.sessions, ledger, config.switches, rng),
+            transactions,
+            DeviceTransactionEndpoints(transactions, rng),
+            TravelRuleEndpoints(rule, transactions, rng),
             UserEndpoints(self.sessions, rng),
             ListEndpoints(self.sessions, rng),
             self.webhook_endpoints,

@@ -139,6 +139,7 @@ PURE = [
     "simulator/state.py",
     "simulator/statuses.py",
     "simulator/tokens.py",
+    "simulator/travel_rule.py",
     "simulator/validation.py",
     "simulator/webhooks.py",
     "simulator/workflows.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from processor.simulator.endpoints.accounts import AccountEndpoints
 from processor.simulator.endpoints.checks import CheckEndpoints
 from processor.simulator.endpoints.corrections import CorrectionEndpoints
+from processor.simulator.endpoints.device_transactions import DeviceTransactionEndpoints
 from processor.simulator.endpoints.imports import ImportEndpoints
 from processor.simulator.endpoints.lists import ListEndpoints
 from processor.simulator.endpoints.monitoring import MonitoringEndpoints
@@ -17,6 +18,7 @@ from processor.simulator.endpoints.sandbox import SandboxEndpoints
 from processor.simulator.endpoints.sessions import SessionEndpoints
 from processor.simulator.endpoints.sharing import SharingEndpoints
 from processor.simulator.endpoints.transactions import TransactionEndpoints
+from processor.simulator.endpoints.travel_rule import TravelRuleEndpoints
 from processor.simulator.endpoints.users import UserEndpoints
 from processor.simulator.endpoints.webhooks import WebhookEndpoints
 from processor.simulator.endpoints.workflows import WorkflowEndpoints
@@ -25,6 +27,7 @@ __all__ = [
     "AccountEndpoints",
     "CheckEndpoints",
     "CorrectionEndpoints",
+    "DeviceTransactionEndpoints",
     "ImportEndpoints",
     "ListEndpoints",
     "MonitoringEndpoints",
@@ -37,6 +40,7 @@ __all__ = [
     "SessionEndpoints",
     "SharingEndpoints",
     "TransactionEndpoints",
+    "TravelRuleEndpoints",
     "UserEndpoints",
     "WebhookEndpoints",
     "WorkflowEndpoints",

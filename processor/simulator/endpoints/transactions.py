@@ -6,6 +6,7 @@ Sources: Didit's OpenAPI 3.0.0 ("Transactions"), "Create Monitoring Event" and i
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -18,6 +19,7 @@ from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, End
 from processor.simulator.random_ids import random_uuid
 from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
+from processor.simulator.travel_rule import TravelRule
 from processor.simulator.validation import REQUIRED
 
 _CATEGORIES = {  # as sent -> as stored
@@ -30,6 +32,7 @@ _CATEGORIES = {  # as sent -> as stored
     "gambling_limit_change": "gamblingLimitChange",
     "gambling_bonus_change": "gamblingBonusChange",
 }
+_TRAVEL = "travelRule"
 _EVENT_CATEGORIES = frozenset(
     {"auth", "session", "gameplay", "bonus", "affiliate", "payment", "dispute", "security", "responsible_gambling", "custom"}
 )
@@ -50,22 +53,22 @@ _SUMMARY = (
 class TransactionEndpoints:
     """The routes of transactions and monitoring events."""
 
-    def __init__(self, sessions: Sessions, ledger: Ledger, switches: Switches, rng: random.Random) -> None:
-        self._sessions, self._ledger, self._switches, self._rng = sessions, ledger, switches, rng
+    def __init__(self, sessions: Sessions, ledger: Ledger, switches: Switches, rule: TravelRule, rng: random.Random) -> None:
+        self._sessions, self._ledger, self._switches, self._rule, self._rng = sessions, ledger, switches, rule, rng
         self._transactions: dict[tuple[str, str], dict[str, Any]] = {}  # by application and the caller's id
         self._events: dict[tuple[str, str], dict[str, Any]] = {}  # the same
 
     def handlers(self) -> dict[str, EndpointHandler]:
         """Handlers by route name."""
         return {
-            "transaction.create": self._create,
+            "transaction.create": self.create,
             "transaction.list": self._list,
-            "transaction.get": self._get,
+            "transaction.get": self.get,
             "event.create": self._create_event,
             "event.create_batch": self._create_events,
         }
 
-    def _create(self, request: ApiRequest) -> ApiResponse:
+    def create(self, request: ApiRequest) -> ApiResponse:
         """A duplicate is a 400, or by a switch the existing one."""
         error = _transaction_error(request.body, self._sessions.blocked_users)
         if error is not None:
@@ -76,10 +79,40 @@ class TransactionEndpoints:
             if self._switches.transaction_duplicate == 400:  # noqa: PLR2004 - a switch
                 return ApiResponse(400, {"transaction_id": ["A transaction with this transaction_id already exists."]})
             return ApiResponse(201, _shown(existing))
-        document = self._document(request)
-        self._transactions[key] = document
+        document = self._store(request)
         bill(self._ledger, request, "transaction.create", document["uuid"])
         return ApiResponse(201, _shown(document), acted=True)
+
+    def create_deposit(self, request: ApiRequest) -> dict[str, Any]:
+        """The transaction of a deposit that has settled already (OpenAPI, "Register an after-deposit inbound transfer"): not billed."""
+        body = request.json_body
+        beneficiary = body.get("beneficiary_data") or {}
+        method = {"payment_method": {"method_type": "crypto_wallet", "account_id": body["wallet_address"]}}
+        given = {
+            "transaction_id": f"sunrise-{random_uuid(self._rng)}",
+            "transaction_category": _TRAVEL,
+            "transaction_details": {
+                "direction": "inbound",
+                **{name: body[name] for name in ("amount", "currency")},
+                "currency_kind": "crypto",
+                "payment_reference_id": body["txid"],
+            },
+            "subject": {"vendor_data": None, "full_name": beneficiary.get("name"), **method},
+            "travel_rule_details": {"originator_data": body.get("originator_data") or {}, "beneficiary_data": beneficiary},
+        }
+        return self._store(replace(request, body=given))
+
+    def by_uuid(self, application: str, uuid: str) -> dict[str, Any] | None:
+        """A transaction of an application by Didit's own id; None if there is none."""
+        rows = ((owner, row) for (owner, _), row in self._transactions.items() if row["uuid"] == uuid)
+        return next((row for owner, row in rows if owner == application), None)
+
+    def _store(self, request: ApiRequest) -> dict[str, Any]:
+        caller, document = request.caller, self._document(request)
+        if document["transaction_type"] == _TRAVEL:
+            self._rule.begin(caller.uuid, document, request.json_body, request.now)
+        self._transactions[caller.uuid, document["txn_id"]] = document
+        return document
 
     def _document(self, request: ApiRequest) -> dict[str, Any]:
         body, details = request.json_body, request.json_body["transaction_details"]
@@ -139,11 +172,10 @@ class TransactionEndpoints:
         }
         return ApiResponse(200, document)
 
-    def _get(self, request: ApiRequest) -> ApiResponse:
-        for (application, _), row in self._transactions.items():
-            if application == request.caller.uuid and row["uuid"] == request.match["name"]:
-                return ApiResponse(200, _shown(row))
-        return NOT_FOUND
+    def get(self, request: ApiRequest) -> ApiResponse:
+        """One transaction by Didit's own id."""
+        found = self.by_uuid(request.caller.uuid, request.match["name"])
+        return ApiResponse(200, _shown(found)) if found is not None else NOT_FOUND
 
     def _create_event(self, request: ApiRequest) -> ApiResponse:
         error = _event_error(request.body)
