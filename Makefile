@@ -31,7 +31,7 @@ help:
 	@echo "make mutants       plant faults one by one, and see that a fast test goes red; some minutes (ARGS=\"W1 J6\": these)"
 	@echo "make check  lint, types, deployment files (each alone: make lint, make types, make deploy-check)"
 	@echo "make fix    what the linter and the formatter can repair by themselves"
-	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|silence|budget|billing|tracing|judging|unpacking|poison|followers)"
+	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|idle|silence|budget|billing|tracing|judging|unpacking|poison|followers)"
 	@echo "make docs   write the generated pages again"
 	@echo "make lock   write the lock files again"
 	@echo "make image  build the image with docker, podman or buildah (IMAGE=name:tag, IMAGE_ARGS=\"--build-arg ...\")"

@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,22 +78,27 @@ async def prepare(settings: Settings, count: int, partitions: int = 8) -> None:
     await publish_requests(settings, requests(count))
 
 
-def contender(which: str, environment: dict[str, str], folder: Path, concurrency: int) -> ChildProcess:
+def contender(which: str, environment: dict[str, str], folder: Path, concurrency: int, name: str = "") -> ChildProcess:
     module = ["-m", "processor", "run"] if which == "processor" else ["-m", "bench.bare"]
-    name = f"{which}-{environment['VP_KAFKA__TOPIC_PREFIX']}"
+    name = name or f"{which}-{environment['VP_KAFKA__TOPIC_PREFIX']}"
     env = {**environment, "BENCH_CONCURRENCY": str(concurrency), "VP_DIDIT__CALLS_MAX": str(concurrency)}
     return ChildProcess(name, [sys.executable, *module], env, folder / f"{name}.log")
 
 
-async def wait_results(settings: Settings, count: int, child: ChildProcess, within_s: float = 120) -> list[float]:
-    """Epoch seconds at which each of ``count`` results was made (its record's timestamp)."""
+async def wait_results(
+    settings: Settings, count: int, child: ChildProcess, within_s: float = 120, on_half: Callable[[int], None] = lambda _: None
+) -> list[float]:
+    """Epoch seconds at which each of ``count`` results was made (its record's timestamp); ``on_half`` is told how many there are."""
     found: list[float] = []
     end = time.monotonic() + within_s
     async with topic_reader(settings, [topic_names(settings).results]) as consumer:
         while len(found) < count:
             if time.monotonic() > end or not child.alive:
                 raise RuntimeError(f"{len(found)} of {count} results\n{child.log_tail()}")
+            before = len(found)
             found += [r.timestamp_ms / 1000 for r in await read_topics(consumer, wait_s=0.2)]
+            if before < count / 2 <= len(found):
+                on_half(len(found))
     return found
 
 

@@ -6,23 +6,34 @@ import argparse
 import asyncio
 import statistics
 import sys
+from collections import defaultdict
+from contextlib import ExitStack
 
 from bench.harness import Bench, bench, contender, cpu_s, emit, prepare, wait_results
 
+CASES = {"bare": ("bare", 1), "processor": ("processor", 1), "three": ("processor", 3)}  # what runs, how many of it
 
-async def measure(b: Bench, which: str, count: int, concurrency: int) -> tuple[float, float]:
-    """Records per second from the first call to the last result, and CPU seconds per 1000 records."""
+
+async def measure(b: Bench, case: str, count: int, concurrency: int) -> tuple[float, float]:
+    """Records per second, and CPU seconds of all processes for 1000 of them: of the second half, when everybody has started."""
+    which, replicas = CASES[case]
     settings, environment = b.fresh()
     await prepare(settings, count)
-    b.times.unlink(missing_ok=True)
-    child = contender(which, environment, b.folder, concurrency)
-    child.start()
-    try:
-        stamps = await wait_results(settings, count, child)
-        rate = count / (max(stamps) - min(stamps))
-        return rate, cpu_s(child) / count * 1000
-    finally:
-        child.stop(20)
+    with ExitStack() as stack:
+        names = [f"{case}-{n}-{settings.kafka.topic_prefix}" for n in range(replicas)]
+        children = [
+            contender(which, {**environment, "VP_KAFKA__INSTANCE_ID": name}, b.folder, concurrency // replicas, name) for name in names
+        ]
+        for child in children:
+            child.start()
+            stack.callback(child.stop, 20)
+        half: list[tuple[int, float]] = []
+        stamps = await wait_results(
+            settings, count, children[0], 240, on_half=lambda found: half.append((found, sum(cpu_s(child) for child in children)))
+        )
+        used = sum(cpu_s(child) for child in children) - half[0][1]
+    stamps.sort()
+    return (count - count // 2) / (stamps[-1] - stamps[count // 2]), used / (count - half[0][0]) * 1000
 
 
 async def main() -> None:
@@ -30,27 +41,29 @@ async def main() -> None:
     parser.add_argument("--records", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    rates: dict[str, list[float]] = {"bare": [], "processor": []}
-    cpu: dict[str, list[float]] = {"bare": [], "processor": []}
+    rates: dict[str, list[float]] = defaultdict(list)
+    cpu: dict[str, list[float]] = defaultdict(list)
     async with bench() as b:
         for n in range(args.rounds):
-            for which in ("bare", "processor"):
-                rate, used = await measure(b, which, args.records, 100)
-                rates[which].append(rate)
-                cpu[which].append(used)
-                print(f"round {n + 1} {which}: {rate:.0f}/s, {used:.2f} CPU s per 1000", file=sys.stderr)
+            for case in CASES:
+                rate, used = await measure(b, case, args.records, 100)
+                rates[case].append(rate)
+                cpu[case].append(used)
+                print(f"round {n + 1} {case}: {rate:.0f}/s, {used:.2f} CPU s per 1000", file=sys.stderr)
+    slow: dict[int, float] = {}
     async with bench(latency_s=0.1) as b:
-        slow, _ = await measure(b, "processor", 6000, 100)
-        print(f"100 ms calls, 100 in flight: {slow:.0f}/s", file=sys.stderr)
-    bare, ours = statistics.median(rates["bare"]), statistics.median(rates["processor"])
+        for in_flight in (100, 1000):
+            slow[in_flight], _ = await measure(b, "processor", args.records * 3 // 10, in_flight)
+            print(f"100 ms calls, {in_flight} in flight: {slow[in_flight]:.0f}/s", file=sys.stderr)
+    of = {case: statistics.median(found) for case, found in rates.items()}
+    of_cpu = {case: round(statistics.median(found), 3) for case, found in cpu.items()}
     emit(
         {
-            "ratio": round(ours / bare, 3),
-            "processor_per_s": round(ours),
-            "bare_per_s": round(bare),
-            "processor_cpu_s_per_1000": round(statistics.median(cpu["processor"]), 3),
-            "bare_cpu_s_per_1000": round(statistics.median(cpu["bare"]), 3),
-            "at_100_ms_per_s": round(slow),
+            "ratio": round(of["processor"] / of["bare"], 3),
+            "three_to_one": round(of["three"] / of["processor"], 3),
+            "per_s": {case: round(rate) for case, rate in of.items()},
+            "cpu_s_per_1000": of_cpu,
+            "at_100_ms_per_s": {str(in_flight): round(rate) for in_flight, rate in slow.items()},
         }
     )
 
