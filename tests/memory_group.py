@@ -41,6 +41,7 @@ class MemoryGroup:
         self.listener: ConsumerRebalanceListener | None = None
         self.fenced: set[TopicPartition] = set()
         self.resumed: set[TopicPartition] = set()
+        self.polls_ms: list[int] = []  # how long each was to wait
 
     def ports(self) -> MemberPorts:
         return MemberPorts(lambda _: MemoryConsumer(self), lambda _, tp, __: MemoryWriter(self, tp), asyncio.get_running_loop().time)
@@ -113,6 +114,7 @@ class MemoryConsumer:
 
     async def poll(self, partitions: Sequence[TopicPartition], wait_ms: int, count_max: int) -> Mapping[TopicPartition, Sequence[Record]]:
         group = self._group
+        group.polls_ms.append(wait_ms)
         assert partitions, "a poll without partitions means all of them"
         assert set(partitions) <= group.resumed, "a poll of what is not resumed"
         if gate := group.gates.get("poll"):  # what comes back then may be of partitions that were revoked meanwhile

@@ -52,7 +52,7 @@ def build_consumer(settings: Settings) -> AIOKafkaConsumer:
         rebalance_timeout_ms=_ms(lanes.rebalance_timeout_s),
         max_poll_interval_ms=2**31 - 1,  # the client-side leave only does harm; our own watchdog looks at the poll
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
-        fetch_max_wait_ms=100,
+        fetch_max_wait_ms=100,  # until the first poll, see ``set_fetch_wait``
         metadata_max_age_ms=30_000,  # new partitions are seen after this time at the latest
     )
 
@@ -175,6 +175,11 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
 async def refresh_metadata(consumer: AIOKafkaConsumer) -> None:
     """Ask the brokers again who leads what."""
     await consumer._client.force_metadata_update()  # noqa: SLF001 - no public way
+
+
+def set_fetch_wait(consumer: AIOKafkaConsumer, wait_ms: int) -> None:
+    """How long a broker without news may keep the next fetches; a partition that is resumed meanwhile waits for that answer."""
+    consumer._fetcher._fetch_max_wait_ms = wait_ms  # noqa: SLF001 - no public way
 
 
 def is_leaderless(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:

@@ -45,7 +45,8 @@ from processor.stream.wakeups import Wakeups
 log = structlog.get_logger(__name__)
 
 _WATCH_S = 1.0
-_POLL_MS = 100
+_POLL_MS = 100  # a partition that has room again waits so long until it is read
+_IDLE_AFTER_S, _IDLE_POLL_MS = 5.0, 500  # while nothing comes; a record that comes is had at once all the same
 _POLL_RECORDS_MAX = 500
 _SKIP_MARKERS_S = 5.0
 _LEADER_S = 1.0  # between two looks for a leader
@@ -287,7 +288,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     # ---- records
 
     async def _poll(self) -> None:
-        skip_at = self._ports.monotonic()
+        skip_at = heard_at = self._ports.monotonic()
         while True:
             self.last_poll = self._ports.monotonic()
             wanting = [tp for tp, o in self._owned.items() if o.lane is not None and o.lane.wants_records]
@@ -295,8 +296,9 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._room.clear()
                 await self._wait_room()
                 continue
+            wait_ms = _IDLE_POLL_MS if self.last_poll - heard_at > _IDLE_AFTER_S else _POLL_MS
             with kafka_errors(self._settings):
-                batches = await self._consumer.poll(wanting, _POLL_MS, _POLL_RECORDS_MAX)
+                batches = await self._consumer.poll(wanting, wait_ms, _POLL_RECORDS_MAX)
             for tp, batch in batches.items():
                 owned = self._owned.get(tp)
                 if owned is not None and owned.lane is not None and owned.lane.open:  # else revoked meanwhile
@@ -305,6 +307,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 skip_at = self._ports.monotonic()
                 self._skip_markers()
             if batches:
+                heard_at = self._ports.monotonic()
                 await asyncio.sleep(0)  # a full buffer never makes a poll wait: let the work run
 
     async def _wait_room(self) -> None:

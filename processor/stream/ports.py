@@ -152,6 +152,7 @@ class KafkaGroupConsumer:
 
     async def poll(self, partitions: Sequence[TopicPartition], wait_ms: int, count_max: int) -> Mapping[TopicPartition, Sequence[Record]]:
         """See ``GroupConsumer``."""
+        clients.set_fetch_wait(self._consumer, wait_ms)
         try:
             found = await self._consumer.getmany(*partitions, timeout_ms=wait_ms, max_records=count_max)
         except NoOffsetForPartitionError:

@@ -63,6 +63,9 @@ async def test_membership_offsets_and_positions(kafka: LocalKafka) -> None:
             assert clients.read_position(consumer, TopicPartition("elsewhere", 0)) is None
             consumer.seek(partition, 0)
             assert clients.read_position(consumer, partition) == 0
+            assert consumer._fetcher._fetch_max_wait_ms == 100  # noqa: SLF001 - pinned: what it is at the start ...
+            clients.set_fetch_wait(consumer, 500)
+            assert consumer._fetcher._fetch_max_wait_ms == 500  # noqa: SLF001 - ... and while nothing comes
             assert await clients.partitions_of(consumer, name) == [partition, TopicPartition(name, 1)]
         finally:
             await clients.stop_client(consumer, 5.0)

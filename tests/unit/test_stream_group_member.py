@@ -152,6 +152,20 @@ def test_group_member_says_which_records_a_truncated_call_history_is_missing_for
     run_virtual(main())
 
 
+def test_group_member_polls_less_often_while_nothing_comes() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            await scene.own(A)
+            await asyncio.sleep(10)
+            assert (scene.group.polls_ms[0], scene.group.polls_ms[-1]) == (100, 500)
+            scene.send(0)
+            await asyncio.sleep(1)
+            assert scene.group.polls_ms[-1] == 100
+            assert list(scene.handler.at_work) == [0]
+
+    run_virtual(main())
+
+
 def test_group_member_lets_only_delay_topics_hold_records_back() -> None:
     async def main() -> None:
         async with joined() as scene:
