@@ -229,8 +229,9 @@ class Window:
         # never further ahead than what is still open: a backlog read in one gulp must not push the pace away
         earliest = max(at, min(self._pace, at + (self.open_weight + 1) * gap_s))
         if earliest > at and self.may_burst(weight, at):
+            if self._burst == 0:
+                self._burst_over = at + self.window_s  # of the first: calls that leave in a burst now and then must not add up
             self._burst += weight
-            self._burst_over = at + self.window_s
             return at
         self._pace = earliest + weight * gap_s
         return earliest

@@ -28,7 +28,7 @@ class RetrySeen:
     request_id: str
     hop: int
     due_ms: int
-    follows: bool = False  # a session: an event may end the wait before its time
+    may_be_early: bool = False  # what it waits for may come before its due time: an event of its session, room in its line
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def judge(requested: Iterable[str], finals: Iterable[FinalSeen], retries: Iterab
     for retry in retries:
         retried += 1
         at = first_call_ms.get(call_reference(retry.request_id, retry.hop))
-        if at is not None and not retry.follows:
+        if at is not None and not retry.may_be_early:
             lateness.append(at - retry.due_ms)
     billed = _sessions_of(ledger["sessions"])
     # a check is known by the reference of its call, which is the request's but for the hop at its end

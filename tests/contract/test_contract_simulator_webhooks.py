@@ -105,7 +105,7 @@ async def test_5_2_every_status_change_sends_a_signed_event_with_the_documented_
         }
         assert (last["webhook_type"], last["application_id"], last["environment"]) == ("status.updated", LIVE_APPLICATION, "live")
         assert last["decision"]["id_verifications"][0]["status"] == "Approved"
-        assert last["decision"] == await a.decision(created["session_id"])
+        assert last["decision"] == await a.told_decision(created["session_id"])
         assert any(isinstance(check["score"], float) and check["score"].is_integer() for check in last["decision"]["liveness_checks"])
         assert b'"score":97.0' in found.arrived[1][1], "a whole float, so that verifiers must shorten it"
 

@@ -163,7 +163,11 @@ async def test_a_business_workflow_makes_business_sessions() -> None:
         assert found["expected_details"] == {name: value for name, value in details.items() if name != "first_name"}
         assert all(found[name][0]["status"] == "Approved" for name in ("registry_checks", "document_verifications", "key_people_checks"))
         told = receiver.bodies[-1]
-        assert (told["session_kind"], told["business_session_id"], told["decision"]) == ("business", session, found)
+        assert (told["session_kind"], told["business_session_id"], told["decision"]) == (
+            "business",
+            session,
+            await a.told_decision(session),
+        )
 
 
 async def test_a_workflow_of_the_console_may_be_of_businesses() -> None:

@@ -175,6 +175,28 @@ def test_the_window_after_a_burst_is_smooth_at_the_full_rate() -> None:
     assert begun == pytest.approx([60.2 + 0.6 * n for n in range(50)], abs=0.01)
 
 
+@pytest.mark.parametrize("together", [1, 2, 3])
+@pytest.mark.parametrize("gap_s", [0.7, 1.0, 1.3, 3.0])
+def test_after_a_time_of_few_calls_a_backlog_is_called_at_the_full_rate(gap_s: float, together: int) -> None:
+    """Some leave in a burst, now and then: what is to be made up for must not add up."""
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    begun: list[float] = []
+    waiting: dict[str, Asked] = {}
+    numbers = itertools.count()
+    for tick in range(4200):
+        now = tick / 10
+        wanted = 5 - len(waiting) if now >= 180 else together if tick % round(10 * gap_s * together) == 0 else 0
+        waiting |= {name: scene.ask(name, now, mine=True) for name in (f"m{next(numbers)}" for _ in range(wanted))}
+        ready = [name for name, asked in waiting.items() if scene.state.start_at(asked, now) <= now]
+        for name in ready:
+            del waiting[name]
+            begun.append(now)
+            scene.state.forget(name)
+            scene.apply(Ended(name, used=True), now)
+    for first in (180, 240, 300, 360):
+        assert sum(first <= at < first + 60 for at in begun) >= 96, first
+
+
 def test_nothing_leaves_ahead_of_the_pace_while_somebody_else_was_seen_to_use_the_key() -> None:
     scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
     scene.apply(Paused("a", 5.0), 0.0)

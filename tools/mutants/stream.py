@@ -62,8 +62,8 @@ FAULTS = (
         "G6",
         "stream/lane.py",
         "a due time that a caller sends holds its record, and its partition, back",
-        "parked_until_ms(record, now_ms) if self._holds_undue else None",
-        "parked_until_ms(record, now_ms)",
+        "        if not self._holds_undue:\n            return None\n        offset",
+        "        offset",
         (LANE,),
     ),
     Fault(
