@@ -146,6 +146,7 @@ def _serve() -> dict[str, Any]:
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has put the tests into the background
                 for descriptor in (requests, answers, reading, writing):
                     os.close(descriptor)
                 found: dict[str, Any] = json.loads(request)

@@ -214,6 +214,13 @@ async def _make_topics(rig: Rig) -> None:
     async with rig.admin() as admin:
         await admin.create_topics([requests, results])
     await apply_topics(rig.settings, partitions=3, replication=2)
+    async with rig.admin() as admin, asyncio.timeout(30):
+        while not all(_is_replicated(p) for topic in await admin.describe_topics() for p in topic["partitions"]):
+            await asyncio.sleep(0.1)  # one that only broker 2 holds yet would have no leader either when that is killed
+
+
+def _is_replicated(partition: dict[str, Any]) -> bool:
+    return bool(len(partition["isr"]) == len(partition["replicas"]))
 
 
 async def _until_leaderless(rig: Rig, *partitions: TopicPartition) -> None:
