@@ -24,6 +24,7 @@ _STATES = tuple(CallState)
 _CODES = {state: code for code, state in enumerate(_STATES)}
 _OPEN = _CODES[CallState.OPEN]
 _ACTED, _VOID, _NEVER = _CODES[CallState.ACTED], _CODES[CallState.VOID], _CODES[CallState.NEVER]
+_ANSWERED = frozenset({_ACTED, _VOID})
 _UNENDED = frozenset(_CODES[state] for state in UNENDED)
 
 # digests of request, content, first; next of its chain | ask, next | lane, next, offset in it | replay, place, time, stamp, promise, state
@@ -134,10 +135,14 @@ class _Block:
         """Where the ask of a row stands in the log."""
         return int(_PLACE.unpack_from(self.rows, (row - 1) * _SIZE + _PLACE_AT)[0])
 
-    def change(self, row: int, state: CallState) -> None:
-        """Set the state of a row."""
-        self.rows[(row - 1) * _SIZE + _STATE_AT] = _CODES[state]
-        if state in {CallState.ACTED, CallState.VOID} and self.copies:
+    def code(self, row: int) -> int:
+        """The state of a row, as ``_CODES`` has it."""
+        return self.rows[(row - 1) * _SIZE + _STATE_AT]
+
+    def change(self, row: int, code: int) -> None:
+        """Set it."""
+        self.rows[(row - 1) * _SIZE + _STATE_AT] = code
+        if self.copies and code in _ANSWERED:
             self.copies.pop(row, None)
 
 
@@ -197,7 +202,7 @@ class CallMemory(Calls):
     def change(self, ask_id: str, state: CallState) -> None:
         """See ``Calls.change``."""
         if (found := self._find(ask_id)) is not None:
-            found[0].change(found[1], state)
+            found[0].change(found[1], _CODES[state])
 
     def end(self, ended: Ended) -> bool:
         """See ``Calls.end``: the same without reading the whole row."""
@@ -205,12 +210,9 @@ class CallMemory(Calls):
         if found is None:
             return False
         block, row = found
-        at = (row - 1) * _SIZE + _STATE_AT
-        if block.rows[at] not in _UNENDED:
+        if block.code(row) not in _UNENDED:
             return False
-        if ended.used and block.copies:
-            block.copies.pop(row, None)
-        block.rows[at] = (_ACTED if ended.acted else _VOID) if ended.used else _NEVER
+        block.change(row, (_ACTED if ended.acted else _VOID) if ended.used else _NEVER)
         return True
 
     def of_lane(self, lane: str, since: int, unfinished: Callable[[int], bool]) -> Iterator[tuple[str, JournaledCall]]:

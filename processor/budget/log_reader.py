@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from processor.bounds.loop_turns import LoopTurns
 from processor.budget.log import Appended, BudgetLog, Entry, LogBrokenError, LogUnavailableError
 from processor.budget.log_records import Alive, LogRecord, decode, encode
 from processor.budget.state import ALIVE_EVERY_S, PAUSE_TOLD_EVERY_S, Rules
@@ -67,7 +68,7 @@ class LogReader:
         self.begun_at = float("-inf")  # when the log was begun, own clock, if that was within what was read back
         self._silent = 0  # reads in a row that brought nothing
         self._hurried = asyncio.Event()
-        self._turn_began = clock()
+        self._turns = LoopTurns(clock, _TURN_S)
 
     def hurry(self) -> None:
         """Somebody is going to wait for a record."""
@@ -112,10 +113,8 @@ class LogReader:
     async def _in_turns(self, entries: list[Entry]) -> AsyncIterator[list[Entry]]:
         """Some entries after the other; the rest of the process goes on in between (heartbeats, answers, probes)."""
         for first in range(0, len(entries), _SLICE):
+            await self._turns.turn()
             yield entries[first : first + _SLICE]
-            if self._clock() - self._turn_began >= _TURN_S:
-                await asyncio.sleep(0)
-                self._turn_began = self._clock()
 
     async def _read(self) -> list[Entry]:
         entries = await self._log.read()

@@ -16,13 +16,25 @@ from typing import Self
 
 
 class HeldPorts:
-    """Free ports; as a context manager, or until ``close``. Connections to them are refused until somebody listens."""
+    """Free ports; as a context manager, or until ``close``. Connections to them are refused until somebody listens.
 
-    def __init__(self, count: int = 1) -> None:
+    Args:
+        count: how many.
+        first: the number of the first one; 0 for any.
+
+    Raises:
+        OSError: somebody has that one.
+    """
+
+    def __init__(self, count: int = 1, *, first: int = 0) -> None:
         self._sockets = [socket.socket() for _ in range(count)]
-        for one in self._sockets:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(("127.0.0.1", 0))
+        try:
+            for number, one in zip((first, *[0] * count), self._sockets, strict=False):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                one.bind(("127.0.0.1", number))
+        except OSError:
+            self.close()
+            raise
         self.numbers: Sequence[int] = [one.getsockname()[1] for one in self._sockets]
         if sys.platform != "linux":
             self.close()

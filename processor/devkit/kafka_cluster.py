@@ -6,13 +6,11 @@ import asyncio
 import base64
 import os
 import shutil
-import socket
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -131,13 +129,14 @@ class LocalKafka:
         raise BrokerError(f"Kafka was not ready after {within_s:.0f} s:\n{self._brokers[0].process.log_tail()}")
 
     def _make(self, folder: Path, java: str, library: Path) -> list[Broker]:
-        self._held = HeldPorts(3 * self._count)
+        try:
+            self._held = HeldPorts(3 * self._count, first=self._port)
+        except OSError as exc:
+            raise LocalKafkaError(f"port {self._port} is taken ({exc.strerror}); name another one, or 0 for a free one") from None
         free = self._held.numbers
         ports = [
             Ports(free[3 * i], free[3 * i + 1], free[3 * i + 2] if self._chaos_port else None, self._chaos_port) for i in range(self._count)
         ]
-        if self._port:
-            ports[0] = replace(ports[0], client=_taken_if_free(self._port))
         controllers = ports[: self._count - 1 + self._count % 2]  # of an even number, one more may not fail than of the odd one below
         voters = ",".join(f"{i + 1}@127.0.0.1:{p.controller}" for i, p in enumerate(controllers))
         made = []
@@ -187,13 +186,3 @@ def _in_thread(bootstrap: str, options: Mapping[str, Any]) -> set[int]:
     thread.start()
     thread.join(10.0)
     return set(found)
-
-
-def _taken_if_free(port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as exc:
-            raise LocalKafkaError(f"port {port} is taken ({exc.strerror}); name another one, or 0 for a free one") from None
-    return port

@@ -61,6 +61,7 @@ from processor.stream.handler import Work
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SERVER_FAULT = 500  # RFC 9110, 15.6
 _SERVER_TIMEOUTS = frozenset({408, 425})
+_BARE_THROTTLE_S = 5.0
 
 
 class CallsDidit(Protocol):
@@ -279,6 +280,11 @@ def count_call(ask: Ask) -> None:
     """A call that leaves, or may leave, in every scope that it counts in."""
     for scope in ask.scopes:
         metrics.CALLS.labels(scope, ask.call_class.name.lower()).inc()
+
+
+def throttle_s(throttled: Throttled, longest_s: float) -> float:
+    """For how long a rate-limit 429 holds its scopes up, also one that names no time; ``longest_s`` at most."""
+    return min(_BARE_THROTTLE_S if throttled.wait_s is None else throttled.wait_s, longest_s)
 
 
 def ending_of(answer: Answer, verdict: Verdict) -> Ending:

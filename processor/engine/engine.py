@@ -30,7 +30,7 @@ from processor.didit.verdicts import (
     Unfit,
     Unpaid,
 )
-from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles
+from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles, throttle_s
 from processor.engine.doubts import DoubtSettler, Unknowable
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.places import place_of
@@ -45,7 +45,6 @@ from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, W
 log = structlog.get_logger(__name__)
 
 _PollFailure = Throttled | Deferred | Transient | Ambiguous | Forbidden | Unpaid | Refused | Unfit | OurFault
-_BARE_THROTTLE_S = 5.0  # a rate-limit 429 that names no time still holds its scope up
 _NO_MEDIA = Unfit(ErrorCode.MEDIA_DISABLED, "operation", ErrorCode.MEDIA_DISABLED.message)
 _PROOF_MS = 10_000  # a key that works so long after a refusal may be another one
 _HARMLESS = frozenset({Idempotency.SAFE, Idempotency.KEYED})  # calling once more does no harm, whatever became of an earlier call
@@ -299,7 +298,7 @@ class Engine:
 
     def _pause(self, throttled: Throttled) -> None:
         """Pause the scope that tripped on every replica; all of the call's scopes if the answer does not tell which."""
-        wait_s = min(throttled.wait_s if throttled.wait_s is not None else _BARE_THROTTLE_S, self._pause_s_max)
+        wait_s = throttle_s(throttled, self._pause_s_max)
         scopes = throttled.scopes
         if len(scopes) > 1 and throttled.limit is not None:
             scopes = tuple(s for s in scopes if self._limits[s] == throttled.limit) or scopes

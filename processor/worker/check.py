@@ -24,7 +24,7 @@ from processor.didit.calls import HttpCall
 from processor.didit.catalog import OPERATIONS
 from processor.didit.client import DiditClient
 from processor.didit.verdicts import AccountFault, Success, Throttled, Verdict
-from processor.engine.calls import CallsDidit, ending_of
+from processor.engine.calls import CallsDidit, ending_of, throttle_s
 from processor.engine.own_calls import make_own_call
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
@@ -34,7 +34,6 @@ from processor.stream.topics_admin import check_topics
 _REFERENCE = "check"  # X-Request-Id of these calls
 _INSTANCE = "processor-check"  # our name in the budget log
 _PAGE, _PAGES_MAX = 100, 20
-_BARE_THROTTLE_S = 5.0
 _CLOSE_S = 5.0
 _LAST = (NotAsked, AccountFault)
 
@@ -130,7 +129,7 @@ class AccountReader:
             return NotAsked(f"Didit was not asked: {found.code.meaning}")
         if isinstance(found, Throttled):
             for scope in found.scopes:
-                self._budget.pause(scope, min(_BARE_THROTTLE_S if found.wait_s is None else found.wait_s, self._pause_s_max))
+                self._budget.pause(scope, throttle_s(found, self._pause_s_max))
         return found
 
 

@@ -112,7 +112,7 @@ FAULTS = (
         "G4",
         "budget/call_memory.py",
         "a copy at the end of the memory that was called leaves no doubt",
-        "if ended.used and block.copies:",
+        "if self.copies and code in _ANSWERED:",
         "if False:",
         (JOURNAL,),
     ),
