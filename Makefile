@@ -26,7 +26,7 @@ OVERLAYS := local prod prod-keda
 
 help:
 	@echo "make demo   show it: a real Kafka, the Didit simulator, three processors, one killed (ARGS=\"--requests 300 --json\")"
-	@echo "make test   all tests, on a real Kafka; some minutes (one of them: ARGS=\"-n 0 tests/unit/test_engine.py -k doubt\")"
+	@echo "make test   all tests, on a real Kafka; 20 minutes on two cores (one of them: ARGS=\"-n 0 tests/unit/test_engine.py -k doubt\")"
 	@echo "make test-fast     all that needs no Kafka and no browser; about a minute"
 	@echo "make mutants       plant faults one by one, and see that a fast test goes red; some minutes (ARGS=\"W1 J6\": these)"
 	@echo "make check  lint, types, deployment files (each alone: make lint, make types, make deploy-check)"
