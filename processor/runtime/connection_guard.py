@@ -13,6 +13,7 @@ from processor.observe import metrics
 from processor.runtime.connections import ConnectionLimits, ConnectionTable
 
 _READ_BYTES = 32 * 1024
+_LAST_TURNS = 10  # of the loop: from the connection to the handler of a request that is there it takes about five
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -45,6 +46,7 @@ class GuardedConnection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._turn, self._requests = _Turn.HEADER, 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._makes_room = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count it, and close whichever has to make room for it."""
@@ -54,7 +56,7 @@ class GuardedConnection(asyncio.BufferedProtocol):
         self._set_deadline(_Turn.HEADER, self._limits.header_s)
         victim = self._table.admit(self, str(peer[0]) if peer else "", asyncio.get_running_loop().time())
         if isinstance(victim, GuardedConnection):
-            victim.abort("crowded")
+            victim.make_room(0 if self._table.is_full else _LAST_TURNS)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
@@ -93,7 +95,7 @@ class GuardedConnection(asyncio.BufferedProtocol):
 
         def whole() -> None:
             if self._turn is _Turn.BODY and self._requests == this:
-                self._turn = _Turn.SERVED
+                self._turn, self._makes_room = _Turn.SERVED, False
                 self._stop_deadline()
                 self._table.serve(self)
 
@@ -104,6 +106,23 @@ class GuardedConnection(asyncio.BufferedProtocol):
         """Its answer is ready to be sent."""
         self._owes(_Turn.IDLE, self._limits.idle_s)
 
+    def make_room(self, turns: int) -> None:
+        """Close it, unless what its peer has sent turns out to be all it owed: a slow loop of ours has not looked at it yet.
+
+        Args:
+            turns: of the loop, in which that may show.
+        """
+        self._makes_room = True
+        self._look_again(turns)
+
+    def _look_again(self, turns: int) -> None:
+        if not self._makes_room or self._transport is None or self._transport.is_closing():
+            return
+        if turns:
+            asyncio.get_running_loop().call_soon(self._look_again, turns - 1)
+        else:
+            self.abort("crowded")
+
     def abort(self, reason: str) -> None:
         """Close it now; the peer sees a reset."""
         metrics.CONNECTIONS_CLOSED.labels(reason).inc()
@@ -112,7 +131,8 @@ class GuardedConnection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _owes(self, turn: _Turn, within_s: float) -> None:
-        self._table.wait(self, asyncio.get_running_loop().time())
+        if not self._makes_room:
+            self._table.wait(self, asyncio.get_running_loop().time())
         self._set_deadline(turn, within_s)
 
     def _set_deadline(self, turn: _Turn, within_s: float) -> None:

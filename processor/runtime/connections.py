@@ -55,16 +55,29 @@ class ConnectionTable:
         return len(self._waiting)
 
     def admit(self, connection: Hashable, host: str, now: float) -> Hashable | None:
-        """A new connection, which waits; the one that is to be closed for it, if any. ``now``: seconds of any monotonic clock."""
+        """A new connection, which waits; the one that is to be closed for it, if any, which waits no more.
+
+        Args:
+            connection: the new one.
+            host: the address of its peer.
+            now: seconds of any monotonic clock.
+        """
         address = network_of(host)
         self._address[connection] = address
         self.wait(connection, now)
+        victim = None
         if len(self._address) > self._limits.open_max:
-            return self._oldest(max(self._waiting_of, key=self._waiting_of.__getitem__))
-        if self._waiting_of[address] > self._limits.waiting_max:
+            victim = self._oldest(max(self._waiting_of, key=self._waiting_of.__getitem__))
+        elif self._waiting_of[address] > self._limits.waiting_max:
             oldest = self._oldest(address)
-            return oldest if now - self._waiting[oldest] >= self._limits.fair_s else None
-        return None
+            victim = oldest if now - self._waiting[oldest] >= self._limits.fair_s else None
+        self.serve(victim)
+        return victim
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more connections than there may be."""
+        return len(self._address) > self._limits.open_max
 
     def wait(self, connection: Hashable, now: float) -> None:
         """Its peer owes us something, from now on."""
@@ -73,7 +86,7 @@ class ConnectionTable:
             self._waiting_of[self._address[connection]] += 1
 
     def serve(self, connection: Hashable) -> None:
-        """Its request is whole: it is our turn, and it makes room for nobody."""
+        """It waits no more: its request is whole and it is our turn, or it is about to be closed."""
         if connection in self._waiting:
             del self._waiting[connection]
             address = self._address[connection]

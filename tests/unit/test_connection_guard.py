@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import aiohttp
 import pytest
@@ -119,6 +122,11 @@ async def test_an_honest_peer_is_served_among_more_slow_ones_of_its_own_address_
             for _ in range(3):
                 async with session.post(f"http://127.0.0.1:{port}/", data=b"12345") as answer:
                     assert (answer.status, await answer.text()) == (200, "5")
+        async with asyncio.timeout(5.0):
+            while closed("crowded") - before < 15:
+                await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
         assert closed("crowded") - before == 15, "six of twenty stayed, and one went for the honest one"
         for _, writer in slow:
             writer.close()
@@ -163,3 +171,45 @@ def test_it_serves_and_closes_on_the_loop_of_the_product_too() -> None:
             return said, rest
 
     assert uvloop.run(play()) == (["0", "5", "100000"], b"")
+
+
+Run = Callable[[Coroutine[Any, Any, list[bytes]]], list[bytes]]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_slow_loop_of_ours_is_not_held_against_a_peer_that_has_sent_all(run: Run) -> None:
+    """Between its connection and its answer lie several turns of the loop, and while each of them is long others come who need the room."""
+
+    async def play() -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        strangers: list[socket.socket] = []
+        honest: list[socket.socket] = []
+        async with served(open_max=400, waiting_max=2, fair_s=0.05) as port:
+            address = ("127.0.0.1", port)
+
+            def long_turn(turns: int) -> None:
+                strangers.extend(socket.create_connection(address) for _ in range(3))
+                honest.append(socket.create_connection(address))
+                honest[-1].sendall(HEAD + b"Content-Length: 5\r\nConnection: close\r\n\r\n12345")
+                time.sleep(0.06)
+                if turns:
+                    loop.call_soon(long_turn, turns - 1)
+
+            long_turn(25)
+            answers = [await asyncio.to_thread(read_all, peer) for peer in honest]
+        for peer in strangers + honest:
+            peer.close()
+        return answers
+
+    before = closed("crowded")
+    assert [answer[:15] for answer in run(play())] == [b"HTTP/1.1 200 OK"] * 26
+    assert closed("crowded") - before > 10, "those who sent nothing made room"
+
+
+def read_all(peer: socket.socket) -> bytes:
+    peer.settimeout(5.0)
+    found = b""
+    with suppress(OSError):
+        while got := peer.recv(1000):
+            found += got
+    return found
