@@ -250,17 +250,22 @@ def _digests(identity: CallIdentity) -> bytes:
     """The digests of an identity as they stand in a row; nothing if they do not fit in."""
     request, content, first = identity.request, identity.content, identity.first
     texts = request + content + first
-    if len(texts) == 3 * _DIGEST_CHARS and len(request) == len(content) == _DIGEST_CHARS and texts.isascii():
+    if len(texts) == 3 * _DIGEST_CHARS and len(request) == len(content) == _DIGEST_CHARS and _fits(texts):
         return texts.encode()
     return b""
 
 
 def _digest(text: str) -> bytes:
     """The same of one of them."""
-    return text.encode() if len(text) == _DIGEST_CHARS and text.isascii() else b""
+    return text.encode() if len(text) == _DIGEST_CHARS and _fits(text) else b""
+
+
+def _fits(text: str) -> bool:
+    """Whether it takes a byte for each character, and none of those that stand for nothing."""
+    return text.isascii() and "\0" not in text
 
 
 def _id(ask_id: str) -> bytes:
-    """An ask as it stands in a row, where it is filled up with zeros; nothing if it does not fit in."""
+    """An ask as it stands in a row, where it is filled up with zeros; nothing if it is empty or does not fit in."""
     ask = ask_id.encode()
-    return ask.ljust(_ID_CHARS, b"\0") if len(ask) <= _ID_CHARS and not ask.endswith(b"\0") else b""
+    return ask.ljust(_ID_CHARS, b"\0") if 0 < len(ask) <= _ID_CHARS and not ask.endswith(b"\0") else b""

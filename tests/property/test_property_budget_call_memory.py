@@ -33,7 +33,7 @@ identities = st.builds(
 )
 ask_ids = st.one_of(
     st.builds("{}-{}".format, st.sampled_from(("c", "d", "e-1", "")), st.one_of(st.integers(0, 30), st.just(10**19 - 1), st.just("007"))),
-    st.sampled_from(("x", "-", "c-", "c-x", "c-٣", str(10**19), f"c-{2**64 - 1}")),
+    st.sampled_from(("", "x" * 30, "x", "-", "c-", "c-x", "c-٣", str(10**19), f"c-{2**64 - 1}")),
 )
 calls = st.builds(
     JournaledCall,
@@ -97,7 +97,8 @@ def test_it_says_what_a_list_of_calls_would(steps: list[tuple[str, JournaledCall
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a short story has several, and hashes meet."""
+    """So that a short story has several, and all hashes meet: what happens rarely then happens in every run."""
+    monkeypatch.setattr(call_memory, "hash", lambda _: 5, raising=False)
     monkeypatch.setattr(call_memory, "_FIRST_ROWS", 4)
     monkeypatch.setattr(call_memory, "_BLOCK_ROWS", 16)
 
