@@ -13,6 +13,16 @@ _FOREIGN_429S = 2  # in ten minutes; one more lowers the limit
 
 
 @dataclass(frozen=True, slots=True)
+class PaceView:
+    """How calls of one scope leave from now on, if there are more than may leave at once (docs/pacing.md)."""
+
+    next_call_s: float = 0.0  # until one more call could start: 0 if pace and window have room for it, inf if the window is full
+    at_once: int = 0  # calls that may leave now, ahead of the pace
+    gap_s: float = 0.0  # between two calls after those; 0 is that of the limit
+    gap_for_s: float = 0.0  # for so long; then it is that of the limit
+
+
+@dataclass(frozen=True, slots=True)
 class ScopeView:
     """One scope; seconds are from now on."""
 
@@ -27,6 +37,7 @@ class ScopeView:
     paused_for_s: float
     throttled_lately: int  # 429s of the last ten minutes that have not lowered the limit yet
     holders: Mapping[str, int]  # open weight by replica
+    pace: PaceView = PaceView()
 
     @property
     def foreign(self) -> bool:
@@ -106,4 +117,5 @@ def _scope(state: BudgetState, name: str, instances: Mapping[str, str], waiting:
         max(0.0, window.paused_until - now),
         window.throttled_lately(now),
         dict(holders),
+        PaceView(max(0.0, window.foreseen_start_at(0, now) - now), window.burst_room(now), *window.gap_after_burst_s(now)),
     )

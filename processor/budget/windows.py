@@ -123,10 +123,21 @@ class Window:
                 self._queue_for_resume(hold)
 
     def may_burst(self, weight: int, now: float) -> bool:
-        """Whether so much may leave ahead of the pace: the window is half empty, and nobody else was seen to use the key of late."""
+        """Whether so much may leave ahead of the pace."""
+        return weight <= self.burst_room(now)
+
+    def burst_room(self, now: float) -> int:
+        """How much may leave ahead of the pace: while the window is half empty, and nobody else was seen to use the key of late."""
         self.expire(now)
         alone = self._lowered is None and now >= self.paused_until + self.window_s
-        return alone and self.weight + weight <= self.limit * BURST_PART
+        return max(0, int(self.limit * BURST_PART) - self.weight) if alone else 0
+
+    def gap_after_burst_s(self, now: float) -> tuple[float, float]:
+        """Time between two calls once all of ``burst_room`` has left, and for how long it is that: then it is ``gap_s`` again."""
+        room = self.burst_room(now)
+        left_s = max(0.0, self._burst_over - now)
+        burst = room + (self._burst if left_s else 0)
+        return self.window_s / max(self.limit - burst, self.limit * (1 - BURST_PART)), self.window_s if room else left_s
 
     def end(self, ask_id: str, *, used: bool, at: float) -> int:
         """An end was read; the weight with which its call counts in this scope. Only the first one of an ask counts."""

@@ -38,6 +38,7 @@ STATES: Mapping[FindingKind, str] = MappingProxyType(
         FindingKind.CALLS_IDLE: "Not begun",
         FindingKind.BUDGET_UNUSED: "Too slow",
         FindingKind.BUDGET_FULL: "Sets the pace",
+        FindingKind.BACKLOG_HELD: "Held",
         FindingKind.BACKLOG_LONG: "Takes its time",
         FindingKind.RATE_LIMITED: "Throttles",
         FindingKind.DEAD_LETTERS_OPEN: "To repair",
@@ -132,9 +133,16 @@ def _backlog(o: Overview, finding: Finding | None) -> tuple[str, str]:
         return duration(finding.figures["idle_s"]), f"since a record of {finding.subject} was done"
     if finding.kind is FindingKind.RETRIES_OVERDUE:
         return duration(finding.figures["late_s"]), f"late; {count(int(finding.figures['due']), 'record')} due"
-    calls, drain_s = int(finding.figures["calls"]), finding.figures["drain_s"]
+    return _owed(o, finding)
+
+
+def _owed(o: Overview, finding: Finding) -> tuple[str, str]:
+    calls = int(finding.figures["calls"])
     if finding.kind is FindingKind.BACKLOG_STUCK:
         return number(calls), f"calls owed in {finding.subject}, and none may pass now"
+    drain_s = finding.figures["drain_s"]
+    if finding.kind is FindingKind.BACKLOG_HELD:
+        return number(finding.figures["held"]), f"calls held in {finding.subject}; {count(calls, 'other')} done in {duration(drain_s)}"
     done = f"done at about {time_of_day(o.at_ms + round(drain_s * 1000))[:5]} UTC"
     return duration(drain_s), f"{count(calls, 'call')} owed in {finding.subject}; {done}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import isfinite
+from math import inf, isfinite
 from typing import Self
 
 from processor.budget.view import ScopeView
@@ -17,6 +17,7 @@ from processor.monitoring.model import BlockCause, DrainView, Overview
 
 FULL_SHARE = 0.85  # from this share of its limit on, a budget with somebody waiting sets the pace
 LONG_BACKLOG_S = 300.0  # a backlog that lasts longer is worth a look
+_PACED_PART = 0.5  # of the window: what the pace delays for less is done before anybody has looked at it
 IDLE_S = 60.0  # a partition with work moves at least so often, and what is due starts, unless something else is found
 _NAMED_MAX = 3  # partitions that one finding names
 
@@ -86,6 +87,7 @@ class FindingKind(StrEnum):
     CALLS_IDLE = "calls_idle", Area.BACKLOG, Tone.WATCH
     BUDGET_UNUSED = "budget_unused", Area.BACKLOG, Tone.WATCH
     BUDGET_FULL = "budget_full", Area.BUDGET, Tone.WATCH
+    BACKLOG_HELD = "backlog_held", Area.BACKLOG, Tone.WATCH
     BACKLOG_LONG = "backlog_long", Area.BACKLOG, Tone.WATCH
     RATE_LIMITED = "rate_limited", Area.DIDIT, Tone.WATCH
     DEAD_LETTERS_OPEN = "dead_letters_open", Area.DEAD_LETTERS, Tone.WATCH
@@ -174,7 +176,7 @@ class Diagnosis:
 def diagnose(o: Overview) -> Diagnosis:
     """What an overview comes to."""
     found = [*_of_didit(o), *_of_replicas(o), *_of_budget(o), *_of_blocked(o)]
-    found.append(_of_backlog(o, found))
+    found += [*_of_held(o), *_of_backlog(o, found)]
     if not any(f.kind in _SLOW for f in found):
         found += _of_standstill(o)
     if o.dead_letters.open:
@@ -218,7 +220,7 @@ def _of_budget(o: Overview) -> Iterator[Finding]:
         if scope.limit < scope.configured:
             yield Finding(_K.LIMIT_LOWERED, scope.scope, {"limit": scope.limit, "configured": scope.configured})
         drain = _drain(o, scope)
-        if _is_full(scope) and (scope.waiting or drain.calls):
+        if _sets_pace(o, scope, drain):
             yield Finding(_K.BUDGET_FULL, scope.scope, _use(scope, drain))
 
 
@@ -247,15 +249,27 @@ def _names(names: list[str]) -> str:
     return ", ".join(names[:_NAMED_MAX]) + more
 
 
-def _of_backlog(o: Overview, others: list[Finding]) -> Finding:
-    longest = max((d for d in o.drains if d.calls), key=lambda d: (d.drain_s, d.calls), default=None)
-    if longest is None:
-        return Finding(_K.BACKLOG_EMPTY)
+def _of_held(o: Overview) -> Iterator[Finding]:
+    for d in o.drains:
+        if not isfinite(d.drain_s):
+            yield Finding(_K.BACKLOG_STUCK, d.scope, {"calls": d.calls})
+        elif d.held:
+            yield Finding(_K.BACKLOG_HELD, d.scope, {"held": d.held, "calls": d.calls - d.held, "drain_s": d.drain_s})
+
+
+def _of_backlog(o: Overview, others: list[Finding]) -> Iterator[Finding]:
+    """What is said of the calls that may pass."""
+    longest = max((d for d in o.drains if d.calls and isfinite(d.drain_s)), key=lambda d: (d.drain_s, d.calls), default=None)
+    if longest is not None:
+        yield _of_longest(o, longest, others)
+    elif not any(d.calls for d in o.drains):
+        yield Finding(_K.BACKLOG_EMPTY)
+
+
+def _of_longest(o: Overview, longest: DrainView, others: list[Finding]) -> Finding:
     scope = next((s for s in o.budget.scopes if s.scope == longest.scope), None)
-    figures = {"calls": longest.calls, "drain_s": longest.drain_s} if scope is None else _use(scope, longest)
-    if not isfinite(longest.drain_s):
-        return Finding(_K.BACKLOG_STUCK, longest.scope, figures)
-    held = any(f.kind in _HELD for f in others) or scope is None or scope.paused_for_s > 0 or _is_full(scope)
+    figures = {"calls": longest.calls - longest.held, "drain_s": longest.drain_s} if scope is None else _use(scope, longest)
+    held = any(f.kind in _HELD for f in others) or scope is None or scope.paused_for_s > 0 or _sets_pace(o, scope, longest)
     if longest.drain_s <= LONG_BACKLOG_S:
         if not held and scope is not None and scope.live == 0:
             return Finding(_K.CALLS_IDLE, longest.scope, figures | {"window_s": scope.window_s})
@@ -263,12 +277,18 @@ def _of_backlog(o: Overview, others: list[Finding]) -> Finding:
     return Finding(_K.BACKLOG_LONG if held else _K.BUDGET_UNUSED, longest.scope, figures)
 
 
-def _is_full(scope: ScopeView) -> bool:
-    return max(scope.used, scope.live) >= FULL_SHARE * scope.limit
+def _sets_pace(o: Overview, scope: ScopeView, drain: DrainView) -> bool:
+    """Whether calls wait for this budget: it is used up, or its pace is, which spreads what is left of it over the window."""
+    if not scope.waiting and drain.calls <= drain.held:
+        return False
+    if max(scope.used, scope.live) >= FULL_SHARE * scope.limit:
+        return True
+    paced = scope.pace.next_call_s > 0 and scope.paused_for_s <= 0 and o.budget.blocked_for_s <= 0
+    return paced and _PACED_PART * scope.window_s < drain.drain_s < inf
 
 
 def _use(scope: ScopeView, drain: DrainView) -> dict[str, float]:
-    return {"calls": drain.calls, "drain_s": drain.drain_s, "used": scope.used, "limit": scope.limit}
+    return {"calls": drain.calls - drain.held, "drain_s": drain.drain_s, "used": scope.used, "limit": scope.limit}
 
 
 def _drain(o: Overview, scope: ScopeView) -> DrainView:

@@ -54,7 +54,10 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "An open transaction blocks {subject}",
             "{hidden} offsets are held back, for {blocked_s} now: a producer does not end what it began. `kafka-transactions.sh` names it.",
         ),
-        FindingKind.BACKLOG_STUCK: ("No call of {subject} may pass", "{calls} calls are owed there."),
+        FindingKind.BACKLOG_STUCK: (
+            "No call of {subject} may pass",
+            "{calls} calls are owed there, and held until a probe succeeds. How long that takes nobody knows.",
+        ),
         FindingKind.CLOCK_WRONG: (
             "The clock of {subject} differs from the brokers' by {off_s}",
             "Beyond VP_BUDGET__CLOCK_SKEW_MAX_S that replica makes no calls. Set its machine's clock right; nothing has to be restarted.",
@@ -94,6 +97,10 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
         FindingKind.BUDGET_FULL: (
             "The budget is the bottleneck in {subject}",
             "The {calls} calls that are owed there take {drain_s}. More replicas would not help; more budget would.",
+        ),
+        FindingKind.BACKLOG_HELD: (
+            "Held calls of {subject}: {held}",
+            "They wait for a probe of their operation to succeed. The {calls} others that are owed there take {drain_s}.",
         ),
         FindingKind.BACKLOG_LONG: ("The backlog of {subject} takes {drain_s}", "{calls} calls are owed there."),
         FindingKind.RATE_LIMITED: (

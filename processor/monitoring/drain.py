@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from math import inf
 
 from processor.budget.view import BudgetView, ScopeView
-from processor.budget.windows import BURST_PART
 from processor.contract.codes import ErrorCode
 from processor.didit.catalog import OPERATIONS, next_call
 from processor.monitoring.model import DrainView
@@ -17,10 +17,26 @@ BUDGET_REASONS = frozenset(
 )  # parked for want of budget: backlog, whatever their due time
 
 
-def owed_calls(asked_for: Mapping[str, float], waiting: Iterable[DelayedRecord], now_ms: int) -> dict[str, int]:
-    """Calls that are owed now, by scope: unfinished requests, retries that are due, and what was parked for want of budget.
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """Calls that are owed now: ``by_scope`` all of them, which count in several, and ``held`` those that a breaker holds."""
+
+    by_scope: Mapping[str, int]
+    held: Mapping[str, int]
+
+
+def owed_calls(
+    asked_for: Mapping[str, float], waiting: Iterable[DelayedRecord], now_ms: int, *, held_operations: Collection[str] = ()
+) -> Owed:
+    """Unfinished requests, retries that are due, and what was parked for want of budget.
 
     One that waits for its time or for a person owes nothing yet.
+
+    Args:
+        asked_for: unfinished records by operation.
+        waiting: what the delay topics hold.
+        now_ms: epoch.
+        held_operations: names of the breakers that are not closed.
     """
     calls: dict[tuple[str | None, bool], float] = {(name, False): count for name, count in asked_for.items()}
     for record in waiting:
@@ -28,29 +44,35 @@ def owed_calls(asked_for: Mapping[str, float], waiting: Iterable[DelayedRecord],
             key = (record.operation, record.follows)
             calls[key] = calls.get(key, 0.0) + 1
     owed = dict.fromkeys((scope for operation in OPERATIONS.values() for scope in operation.scopes), 0.0)
+    held = dict(owed)
     for (name, follows), count in calls.items():
         operation = next_call(name, polled=follows)
         for scope in operation.scopes if operation is not None else ():  # what cannot be read is rejected without a call
             owed[scope] += count
-    return {scope: round(count) for scope, count in owed.items()}
+            if operation is not None and operation.name in held_operations:
+                held[scope] += count
+    return Owed({scope: round(count) for scope, count in owed.items()}, {scope: round(count) for scope, count in held.items()})
 
 
-def drains(owed: Mapping[str, int], budget: BudgetView) -> tuple[DrainView, ...]:
+def drains(owed: Owed, budget: BudgetView) -> tuple[DrainView, ...]:
     """How long each scope's backlog lasts."""
-    return tuple(DrainView(s.scope, owed.get(s.scope, 0), _drain_s(owed.get(s.scope, 0), s, budget)) for s in budget.scopes)
+    return tuple(_drain(s, owed, budget) for s in budget.scopes)
 
 
-def _drain_s(calls: int, s: ScopeView, budget: BudgetView) -> float:
+def _drain(s: ScopeView, owed: Owed, budget: BudgetView) -> DrainView:
+    calls = owed.by_scope.get(s.scope, 0)
+    held = calls if budget.is_account_held else owed.held.get(s.scope, 0)
     if not calls:
-        return 0.0
-    if budget.is_account_held:
-        return inf
-    return max(s.paused_for_s, budget.blocked_for_s) + _paced_s(calls, s)
+        return DrainView(s.scope, 0, 0.0)
+    if held >= calls:
+        return DrainView(s.scope, calls, inf, calls)
+    return DrainView(s.scope, calls, max(s.paused_for_s, budget.blocked_for_s) + _paced_s(calls - held, s), held)
 
 
 def _paced_s(calls: int, s: ScopeView) -> float:
-    """A burst leaves at once, the rest of the first window is spread over it, and then the rate is that of the limit (docs/pacing.md)."""
-    at_once = max(0.0, BURST_PART * s.limit - s.live)
-    if calls >= s.limit:
-        return calls * s.window_s / s.limit
-    return max(0.0, calls - at_once) * s.window_s / (s.limit - at_once)
+    """A burst leaves at once, what follows is spread over the window, and then the rate is that of the limit (docs/pacing.md)."""
+    left, gap_s = max(0, calls - s.pace.at_once), s.window_s / s.limit
+    slow_gap_s = s.pace.gap_s or gap_s
+    if left * slow_gap_s <= s.pace.gap_for_s:
+        return left * slow_gap_s
+    return s.pace.gap_for_s + (left - s.pace.gap_for_s / slow_gap_s) * gap_s

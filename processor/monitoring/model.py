@@ -78,7 +78,8 @@ class DrainView:
 
     scope: str
     calls: int  # owed and due now; estimated
-    drain_s: float  # at the present limit, after its pause; inf while nothing may pass
+    drain_s: float  # of those that may pass, at the present limit and after its pause; inf while none may
+    held: int = 0  # of them, those that no limit delays: their operation, or the account, is held until a probe succeeds
 
 
 @dataclass(frozen=True, slots=True)

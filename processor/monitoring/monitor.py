@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from processor.budget.view import BudgetView
 from processor.didit.catalog import REQUESTABLE
 from processor.monitoring.blocked import Standstill, unreadable
 from processor.monitoring.delayed_view import delayed_view
-from processor.monitoring.drain import drains, owed_calls
+from processor.monitoring.drain import Owed, drains, owed_calls
 from processor.monitoring.group_inspector import GroupInspector
 from processor.monitoring.model import BlockCause, DelayedView, Overview, ReplicaView, Survey
 from processor.repair.dead_letter_index import DeadLetterIndex
@@ -30,7 +30,7 @@ class Backlog:
 
     survey: Survey
     budget: BudgetView
-    owed: Mapping[str, int]  # calls by scope
+    owed: Owed
     waiting: DelayedView
 
 
@@ -65,7 +65,8 @@ class GroupMonitor:
         await self._refresh_waiting(survey)
         survey = replace(survey, blocked=(*survey.blocked, *unreadable(self.waiting.blocks, self._unreadable, time.monotonic())))
         now_ms = self._now_ms()
-        owed = owed_calls(survey.asked_for, self.waiting.records, now_ms)
+        held = [breaker.name for breaker in budget.breakers]
+        owed = owed_calls(survey.asked_for, self.waiting.records, now_ms, held_operations=held)
         return Backlog(survey, budget, owed, delayed_view(self.waiting.records, now_ms, complete=self.waiting.complete))
 
     async def overview(self) -> Overview:

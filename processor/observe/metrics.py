@@ -158,7 +158,7 @@ BACKLOG = _gauge(
 )
 DRAIN = _gauge(
     "drain_seconds",
-    "time in which that backlog is done at the present limit, pauses included; +Inf while nothing may pass",
+    "time in which what may pass of that backlog is done at the present limit, pauses included; +Inf while a breaker holds all of it",
     "scope",
     unit="seconds",
 )

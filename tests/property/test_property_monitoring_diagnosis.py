@@ -42,7 +42,7 @@ def overviews(draw: st.DrawFn) -> Overview:
         BudgetView(tuple(draw(scopes(name)) for name in SCOPES), breakers, names, draw(SECONDS)),
         tuple(PartitionView("v.requests", p, 0, 9, 9, draw(st.sampled_from([None, "one"]))) for p in range(draw(st.integers(0, 2)))),
         tuple(ReplicaView(name, 1, heard=draw(st.booleans())) for name in names),
-        tuple(DrainView(name, draw(COUNTS), draw(SECONDS | st.just(math.inf))) for name in SCOPES),
+        tuple(DrainView(name, draw(COUNTS), draw(SECONDS | st.just(math.inf)), draw(st.integers(0, 3))) for name in SCOPES),
         DelayedView(draw(COUNTS), 0, None, None),
         DeadLetterCounts(draw(st.integers(0, 2)), {"exhausted": 1}),
         draw(st.sampled_from(["Stable", "PreparingRebalance", "CompletingRebalance", "Empty", "Dead"])),

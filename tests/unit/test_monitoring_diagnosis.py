@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from processor.budget.view import BreakerView, BudgetView, ScopeView
+from processor.budget.view import BreakerView, BudgetView, PaceView, ScopeView
 from processor.console.summary import STATES, summarize
 from processor.monitoring.diagnosis import Area, Finding, FindingKind, Tone, diagnose
 from processor.monitoring.diagnosis_text import headline, verdict
-from processor.monitoring.drain import drains
+from processor.monitoring.drain import Owed, drains
 from processor.monitoring.model import BlockCause, BlockedPartition, DelayedView, DrainView, Overview, PartitionView, ReplicaView
 from processor.repair.model import DeadLetterCounts
 
@@ -77,6 +77,17 @@ def budget(create: ScopeView = CREATE, **changes: Any) -> BudgetView:
         ({"budget": budget(replace(CREATE, used=590))}, "backlog_empty", "Nothing waits for budget."),
         ({"budget": budget(replace(CREATE, used=100)), "drains": LONG}, "budget_unused", "only 100 of 600 are used."),
         ({"drains": (replace(LONG[0], drain_s=float("inf")), LONG[1])}, "backlog_stuck", "No call of session-create may pass."),
+        # a burst has left and half of the window is used: the rest waits for the pace, not for the replicas
+        (
+            {"budget": budget(replace(CREATE, used=300, pace=PaceView(next_call_s=9.0))), "drains": LONG},
+            "budget_full",
+            "6000 calls that are owed there",
+        ),
+        (
+            {"budget": budget(replace(CREATE, live=100, pace=PaceView(next_call_s=0.2))), "drains": SHORT},
+            "backlog_drains",
+            "The backlog drains in 1 s.",
+        ),
     ],
 )
 def test_the_verdict_names_what_holds_things_up(change: dict[str, Any], kind: str, words: str) -> None:
@@ -118,13 +129,32 @@ def test_the_headline_never_contradicts_the_sentence_below_it() -> None:
     """258 of 300 used and 900 calls owed was "All is well" over "The budget is the bottleneck"."""
     write = replace(WRITE, live=262, used=258, open=4, waiting=40)
     view = BudgetView((write,), (), ("one",), 0.0)
-    seen = replace(WELL, budget=view, drains=drains({"generic-write": 900}, view))
+    seen = replace(WELL, budget=view, drains=drains(Owed({"generic-write": 900}, {}), view))
     found = diagnose(seen)
     assert (headline(found), found.leading.kind) == ("Worth a look", "budget_full")
     assert [(t.name, t.tone, t.state) for t in summarize(seen).tiles[:2]] == [
         ("Budget", Tone.WATCH, "Sets the pace"),
         ("Backlog", Tone.GOOD, "Drains"),
     ]
+
+
+def test_what_a_breaker_holds_is_not_said_to_drain() -> None:
+    """60 calls of a failing operation were "Backlog: less than 1 s, drains, done at about 21:08"."""
+    view = budget(breakers=(BreakerView("aml", 5.0, probing=False),))
+    seen = replace(WELL, budget=view, drains=drains(Owed({"generic-write": 60}, {"generic-write": 60}), view))
+    found = diagnose(seen)
+    assert [f.kind for f in found.findings] == ["operation_failing", "backlog_stuck"]
+    tile = summarize(seen).tiles[1]
+    assert (tile.tone, tile.state, tile.figure, tile.text) == (
+        Tone.BAD,
+        "Stands still",
+        "60",
+        "calls owed in generic-write, and none may pass now",
+    )
+    mixed = replace(WELL, budget=view, drains=drains(Owed({"generic-write": 360}, {"generic-write": 60}), view))
+    assert [f.kind for f in diagnose(mixed).findings] == ["operation_failing", "backlog_held", "backlog_drains"]
+    tile = summarize(mixed).tiles[1]
+    assert (tile.tone, tile.figure, tile.text) == (Tone.WATCH, "60", "calls held in generic-write; 300 others done in 1 min")
 
 
 def test_a_partition_that_stands_still_is_not_told_where_something_else_explains_it() -> None:

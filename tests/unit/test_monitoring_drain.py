@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from processor.budget.view import BreakerView, BudgetView, ScopeView
+from processor.budget.view import BreakerView, BudgetView, PaceView, ScopeView
 from processor.contract.records import Source
-from processor.monitoring.drain import drains, owed_calls
+from processor.monitoring.drain import Owed, drains, owed_calls
+from processor.monitoring.model import DrainView
 from processor.repair.model import DelayedRecord
 
 CREATE = ScopeView("session-create", 600, 600, 60.0, 0, 0, 0, 0, 0.0, 0, {})
@@ -23,7 +24,7 @@ def waits(reason: str | None, due_ms: int, operation: str | None = "session.crea
 
 
 def test_what_is_owed_counts_in_every_scope_of_its_call() -> None:
-    owed = owed_calls({"session.create": 10.0, "session.decision": 4.0, "verification": 2.0, "unread": 7.0}, [], 0)
+    owed = owed_calls({"session.create": 10.0, "session.decision": 4.0, "verification": 2.0, "unread": 7.0}, [], 0).by_scope
     assert owed["session-create"] == 12
     assert owed["generic-write"] == 12
     assert owed["session-decision"] == 4
@@ -32,17 +33,20 @@ def test_what_is_owed_counts_in_every_scope_of_its_call() -> None:
 def test_what_waits_for_its_time_or_a_person_owes_nothing_yet() -> None:
     waiting = [waits("http_503", 2000), waits("http_503", 900), waits("queue_full", 2000), waits("throttled", 99_000)]
     waiting += [waits(None, 2000, "verification", follows=True), waits(None, 900, "verification", follows=True), waits("x", 900, None)]
-    owed = owed_calls({}, waiting, 1000)
+    owed = owed_calls({}, waiting, 1000).by_scope
     assert owed["session-create"] == 3
     assert owed["session-decision"] == 1
 
 
 @pytest.mark.parametrize("reason", [None, "throttled", "queue_full", "scope_paused", "http_503", "redriven"])
 def test_a_verification_with_a_session_owes_a_look_whatever_held_it_up(reason: str | None) -> None:
-    owed = owed_calls({}, [waits(reason, 900, "verification", follows=True)], 1000)
+    owed = owed_calls({}, [waits(reason, 900, "verification", follows=True)], 1000).by_scope
     assert (owed["session-decision"], owed["session-create"], owed["generic-write"]) == (1, 0, 0)
-    owed = owed_calls({}, [waits(reason, 900, "verification")], 1000)
+    owed = owed_calls({}, [waits(reason, 900, "verification")], 1000).by_scope
     assert (owed["session-decision"], owed["session-create"], owed["generic-write"]) == (0, 1, 1)
+
+
+BURST = PaceView(0.0, 300, 0.2, 60.0)  # what an idle window of 600 says
 
 
 @pytest.mark.parametrize(
@@ -51,22 +55,34 @@ def test_a_verification_with_a_session_owes_a_look_whatever_held_it_up(reason: s
         (0, {"paused_for_s": 9.0}, 0.0),
         (600, {}, 60.0),
         (1200, {}, 120.0),
-        (600, {"used": 600}, 60.0),
         (600, {"used": 600, "limit": 300}, 120.0),
-        (300, {}, 0.0),
-        (450, {}, 30.0),
-        (300, {"live": 200}, 24.0),
-        (300, {"live": 600}, 30.0),
-        (1, {"paused_for_s": 30.0}, 30.0),
+        (300, {"pace": BURST}, 0.0),
+        (450, {"pace": BURST}, 30.0),
+        (600, {"pace": BURST}, 60.0),
+        (1200, {"pace": BURST}, 120.0),
+        (50, {"live": 300, "pace": PaceView(0.2, 0, 0.2, 50.0)}, 10.0),
+        (450, {"live": 300, "pace": PaceView(0.2, 0, 0.2, 50.0)}, 70.0),
+        (1, {"paused_for_s": 30.0}, 30.1),
     ],
 )
 def test_time_to_drain(calls: int, change: dict[str, Any], seconds: float) -> None:
     budget = replace(BUDGET, scopes=(replace(CREATE, **change), WRITE))
-    (create, _) = drains({"session-create": calls}, budget)
+    (create, _) = drains(Owed({"session-create": calls}, {}), budget)
     assert create.calls == calls
     assert create.drain_s == pytest.approx(seconds)
 
 
 def test_nothing_drains_while_the_account_is_held() -> None:
     held = replace(BUDGET, breakers=(BreakerView("account", 5.0, probing=False),))
-    assert drains({"session-create": 1}, held)[0].drain_s == inf
+    assert drains(Owed({"session-create": 1}, {}), held)[0] == DrainView("session-create", 1, inf, 1)
+
+
+def test_what_a_breaker_holds_is_owed_and_drains_in_no_stated_time() -> None:
+    asked, waiting = {"aml": 50.0, "session.create": 300.0}, [waits("operation_held", 900, "aml"), waits("operation_held", 2000, "aml")]
+    owed = owed_calls(asked, waiting, 1000, held_operations={"aml"})
+    assert (owed.by_scope["generic-write"], owed.held["generic-write"]) == (351, 51)
+    create, write = drains(owed, BUDGET)
+    assert (create.held, create.drain_s) == (0, 30.0), "another scope"
+    assert (write.calls, write.held, write.drain_s) == (351, 51, 60.0), "the 300 others"
+    _, write = drains(owed_calls({"aml": 60.0}, [], 1000, held_operations={"aml"}), BUDGET)
+    assert write == DrainView("generic-write", 60, inf, 60)
