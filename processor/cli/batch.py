@@ -52,6 +52,9 @@ def batch(
             fail(f"interrupted; run the same command again to go on with {target}", _EXIT_INTERRUPTED)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(ended.done.items()))
     typer.echo(f"{ended.finished} of {ended.total} requests: {counts or 'none'}; results are in {target}", err=True)
+    if ended.known:
+        again = "To ask again, give these lines a request_id of their own."
+        typer.echo(f"{ended.known} of them were done before, and nothing was asked again: the results are those of then. {again}", err=True)
     raise typer.Exit(0 if ended.all_succeeded else _EXIT_NOT_ALL)
 
 

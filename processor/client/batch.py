@@ -10,16 +10,18 @@ import stat
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import orjson
 
+from processor.client.known_results import read_known_results
 from processor.client.table import RESULT_COLUMNS, TableError, decoded, result_row, table_row, table_rows, written_table
 from processor.client.topics import RequestsFileError, line_fault, publish_requests, read_topics, record_key, topic_reader
 from processor.contract.decode import Accepted, decode
-from processor.contract.digests import ordered
+from processor.contract.digests import content_digest, ordered
 from processor.contract.records import ID_NAMESPACE, Record, ResultKind, Source, Status
 from processor.contract.strict_json import JsonError, dumps, loads
 from processor.didit.catalog import first_call
@@ -41,6 +43,7 @@ class Item:
     """One request of the file."""
 
     request_id: str
+    content: str  # its digest
     operation: str
     key: bytes
     value: bytes
@@ -52,6 +55,7 @@ class BatchProgress:
 
     total: int
     published: int = 0
+    known: int = 0  # of those that are done: they were so before this batch began
     done: Counter[str] = field(default_factory=Counter)  # by status
 
     @property
@@ -90,7 +94,7 @@ def read_batch(path: Path, operation: str | None) -> list[Item]:
         if request.request_id in lines:
             faults.append(f"line {number}: has the request_id of line {lines[request.request_id]}; one request_id stands for one request")
         lines.setdefault(request.request_id, number)
-        items.append(Item(request.request_id, request.operation, record_key(request), value))
+        items.append(Item(request.request_id, content_digest(request), request.operation, record_key(request), value))
     if faults:
         raise RequestsFileError(faults)
     return items
@@ -151,13 +155,15 @@ class Batch:
                 reader.seek(TopicPartition(self._topic, int(partition)), offset)
             self.progress.published = state["published"]
             self._on_progress(self.progress)
-            publishing = asyncio.get_running_loop().create_task(self._publish(state))
-            try:
-                with open_private(self._target, "ab") as out:
+            with open_private(self._target, "ab") as out:
+                if not state["published"]:
+                    await self._take_known(out)
+                publishing = asyncio.get_running_loop().create_task(self._publish(state))
+                try:
                     await self._collect(reader, publishing, out)
-            finally:
-                publishing.cancel()
-                await asyncio.wait({publishing})
+                finally:
+                    publishing.cancel()
+                    await asyncio.wait({publishing})
         if self._table is not None:
             self._write_table(self._table)
         self._state_path.unlink(missing_ok=True)
@@ -191,10 +197,21 @@ class Batch:
             self._note(orjson.loads(line))
         return state
 
+    async def _take_known(self, out: BinaryIO) -> None:
+        """What was asked before, in an earlier batch or otherwise, is not asked again: its result stands in the topic."""
+        wanted = {item.request_id: item.content for item in self._items if item.request_id in self._left}
+        async with aclosing(read_known_results(self._settings, wanted)) as results:
+            async for result, value in results:
+                out.write(value + b"\n")
+                self.progress.known += 1
+                self._note({"request_id": result.request_id, "status": result.status})
+        out.flush()
+        self._on_progress(self.progress)
+
     async def _publish(self, state: dict[str, Any]) -> None:
         while state["published"] < len(self._items):
             chunk = self._items[state["published"] : state["published"] + _CHUNK]
-            await publish_requests(self._settings, [(item.key, item.value) for item in chunk])
+            await publish_requests(self._settings, [(item.key, item.value) for item in chunk if item.request_id in self._left])
             state["published"] += len(chunk)
             self._save(state)
             self.progress.published = state["published"]

@@ -10,6 +10,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from processor.client.earlier_results import ASKED_AGAIN_S, EarlierResults
 from processor.client.errors import (
     BrokersUnavailableError,
     ClientClosedError,
@@ -18,7 +19,7 @@ from processor.client.errors import (
     ResultTimeoutError,
 )
 from processor.client.requests import OutgoingRequest, build_request
-from processor.client.result_router import ResultRouter
+from processor.client.result_router import ResultRouter, Waiter
 from processor.client.results import VerificationResult
 from processor.client.topics import read_topics, request_producer, topic_reader
 from processor.contract.codes import ErrorCode
@@ -57,7 +58,8 @@ class VerificationClient:
     is taken back: the request goes on. Cancelling the task has the same effect. To have a request end, give it a ``deadline``.
 
     **One id, one content.** Requests with the same ``request_id`` and content are one request: one call is made, one final result comes,
-    and every task that waits for it gets that one. If it came before a task began to wait, that task gets none: read it from the topic.
+    and every task that waits for it gets that one. A task that waits under a ``request_id`` of its own and hears nothing for 3 s gets the
+    result that the topic holds from the last hour (``VP_BUDGET__MEMORY_S``), if the request that it answers had the same content.
     The same id with another content ends as ``Status.CONFLICT``, or raises ``InvalidRequestError`` while this client waits for the first.
     If another process uses the id at the same time, its result may arrive instead: ``result.source`` says which record it answers.
 
@@ -74,10 +76,11 @@ class VerificationClient:
     def __init__(self, bootstrap: str | None = None, topic_prefix: str | None = None, *, kafka: KafkaSettings | None = None) -> None:
         self._settings = _settings(bootstrap, topic_prefix, kafka)
         self._names = topic_names(self._settings)
-        self._router = ResultRouter()
+        self._router, self._earlier = ResultRouter(), EarlierResults(self._settings)
         self._stack = AsyncExitStack()
         self._producer: RecordWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         if self._reading is not None:
@@ -88,12 +91,15 @@ class VerificationClient:
                 self._producer = await stack.enter_async_context(request_producer(self._settings))
             self._stack = stack.pop_all()
         self._reading = asyncio.get_running_loop().create_task(self._read(reader), name="verification results")
+        self._looking = asyncio.get_running_loop().create_task(self._look(), name="earlier verification results")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._producer = None
         if self._reading is not None:
             await end_task(self._reading, _CLOSE_S)
+        if self._looking is not None:
+            await end_task(self._looking, _CLOSE_S)
         self._router.close("the client is closed")
         await self._stack.aclose()
 
@@ -202,15 +208,16 @@ class VerificationClient:
         until = asyncio.get_running_loop().time() + timeout_s
         with self._router.waiting(request) as waiter:
             waiter.published(await self._publish(request, min(_ACK_S, timeout_s)))
-            while True:
-                try:
-                    async with asyncio.timeout_at(until):
-                        result = await waiter.next()
-                except TimeoutError:
-                    raise ResultTimeoutError(request.request_id, timeout_s) from None
-                yield result
-                if result.is_final:
-                    return
+            with self._asking_again(waiter, request, chosen=request_id is not None):
+                while True:
+                    try:
+                        async with asyncio.timeout_at(until):
+                            result = await waiter.next()
+                    except TimeoutError:
+                        raise ResultTimeoutError(request.request_id, timeout_s) from None
+                    yield result
+                    if result.is_final:
+                        return
 
     async def results(self) -> AsyncGenerator[VerificationResult, None]:
         """All results that come from the first step on, whoever has asked, each once. Ends when the client is closed.
@@ -231,6 +238,21 @@ class VerificationClient:
             async with kafka_deadline(self._settings, timeout_s):
                 return await producer.send_and_wait(self._names.requests, request.value, request.key)
 
+    @contextmanager
+    def _asking_again(self, waiter: Waiter, request: OutgoingRequest, *, chosen: bool) -> Iterator[None]:
+        """Somebody who hears nothing may have asked before, and the result came then."""
+        timer = asyncio.get_running_loop().call_later(ASKED_AGAIN_S, self._look_for, waiter, request) if chosen else None
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._earlier.forget(waiter)
+
+    def _look_for(self, waiter: Waiter, request: OutgoingRequest) -> None:
+        if not waiter.heard:
+            self._earlier.ask(waiter, request)
+
     def _open_producer(self) -> RecordWriter:
         if self._producer is None:
             raise ClientClosedError("the client is not open: use it inside `async with`")
@@ -248,6 +270,12 @@ class VerificationClient:
                 raise InvalidRequestError(ErrorCode.TOO_LARGE, None, f"{len(request.value)} bytes are more than a record may have") from exc
             text = f"request {request.request_id} was not acknowledged; submit it again under this id: {exc}"
             raise BrokersUnavailableError(text, request.request_id) from exc
+
+    async def _look(self) -> None:
+        try:
+            await self._earlier.run()
+        except Exception as exc:  # noqa: BLE001 - as below
+            self._router.close(f"earlier results can be read no more ({type(exc).__name__}); make another client", exc)
 
     async def _read(self, reader: PartitionReader) -> None:
         try:

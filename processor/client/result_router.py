@@ -28,6 +28,7 @@ class Waiter:
         self.content = request.content
         self._results: asyncio.Queue[VerificationResult | ClientError] = asyncio.Queue()  # a progress and a final result, as a rule
         self._source: Source | None = None
+        self.heard = False  # a result has come
         self._conflicts: list[VerificationResult] = []  # read before the position of our own record was known
 
     def published(self, source: Source) -> None:
@@ -40,6 +41,7 @@ class Waiter:
     def take(self, result: VerificationResult) -> None:
         """A result of our request id."""
         if result.status is not Status.CONFLICT or result.source == self._source:
+            self.heard = True
             self._results.put_nowait(result)
         elif self._source is None:
             self._conflicts.append(result)

@@ -11,10 +11,10 @@ from processor.contract.records import Record
 from processor.contract.repairs import Repair, RepairKind, read_repair
 from processor.repair.dead_letter import dead_letter_of
 from processor.repair.model import DeadLetter, DeadLetterCounts, DeadLetterStatus
-from processor.repair.topic_reader import TopicReader
 from processor.settings import Settings
 from processor.stream.errors import kafka_deadline
 from processor.stream.partitions import TopicPartition
+from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
 KEPT_MAX = 100_000

@@ -23,10 +23,10 @@ from processor.repair.dead_letter import call_over_ms, redriven_hop
 from processor.repair.dead_letter_index import RepairsLog, fetch_dead_letters
 from processor.repair.model import DeadLetter, LeftOut, RepairSummary
 from processor.repair.plan import SHARE, Limits, Pacer
-from processor.repair.topic_reader import TopicReader
 from processor.retry.policy import delay_topic_s
 from processor.settings import Settings
 from processor.stream.errors import ProducerFencedError, kafka_deadline
+from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 from processor.stream.transactions import RepairWriter
 

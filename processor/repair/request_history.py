@@ -13,10 +13,10 @@ from processor.repair.committed import read_finished
 from processor.repair.dead_letter import dead_letter_of
 from processor.repair.dead_letter_index import RepairsLog, newest
 from processor.repair.model import DeadLetter, DeadLetterStatus, HistoryEntry, RequestHistory
-from processor.repair.topic_reader import TopicReader
 from processor.settings import Settings
 from processor.stream.offsets import Finished
 from processor.stream.partitions import TopicPartition, partition_of_key
+from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
 _READ_S = 60.0

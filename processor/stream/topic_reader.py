@@ -62,6 +62,14 @@ class TopicReader:
         """
         return await self._reader.bounds(partitions)
 
+    async def offsets_at(self, partitions: Collection[TopicPartition], at_ms: int) -> dict[TopicPartition, int | None]:
+        """The first offset with a timestamp at or after ``at_ms``; None where there is none.
+
+        Raises:
+            KafkaFailedError: if the brokers do not say.
+        """
+        return await self._reader.offsets_at(partitions, at_ms)
+
     async def read(self, ranges: Mapping[TopicPartition, tuple[int, int]], *, to_the_last: bool = False) -> AsyncGenerator[list[Record]]:
         """The records of some ranges of offsets (the end is not included), in batches.
 

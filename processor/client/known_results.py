@@ -1,0 +1,103 @@
+"""Final results that the topic holds already, for those who ask again under a ``request_id`` that is done: no other result will come.
+
+A result answers a request if it has its id and the record that it answers had the same content; with another content the request ends
+as a conflict. A record that its topic keeps no more cannot be compared, so its result answers nobody.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from processor.client.results import VerificationResult
+from processor.contract.decode import Accepted, decode
+from processor.contract.digests import content_digest
+from processor.contract.records import Record, Source, Status
+from processor.settings import Settings
+from processor.stream.partitions import TopicPartition, partition_of_key
+from processor.stream.topic_reader import TopicReader
+from processor.stream.topics import topic_names
+
+_FETCH = 500  # results that are held at a time
+
+Place = tuple[TopicPartition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Where a final result stands, and the record that it answers."""
+
+    place: Place
+    source: Place
+    replay: int
+
+
+async def read_known_results(
+    settings: Settings, wanted: Mapping[str, str], *, within_s: float | None = None
+) -> AsyncGenerator[tuple[VerificationResult, bytes]]:
+    """The newest final result of each request that is done, parsed and as it stands in the topic, in no order.
+
+    Args:
+        settings: how to reach Kafka.
+        wanted: request id -> digest of the content.
+        within_s: how old a result may be; default whatever the topic keeps.
+
+    Raises:
+        KafkaFailedError: if the topics cannot be read.
+    """
+    async with TopicReader(settings) as reader:
+        found = await _candidates(reader, settings, wanted, within_s)
+        same = await _of_same_content(reader, wanted, found)
+        places = [found[request_id].place for request_id in same]
+        for begin in range(0, len(places), _FETCH):
+            for record in (await reader.fetch(places[begin : begin + _FETCH])).values():
+                yield VerificationResult.parse(record.value), record.value or b""
+
+
+def note_final(found: dict[str, Candidate], wanted: Mapping[str, str], record: Record) -> None:
+    """Keep the newest final result of each request that is wanted, by what a record of the results topic says."""
+    request_id = (record.key or b"").decode(errors="replace")
+    if request_id not in wanted:
+        return
+    try:
+        result = VerificationResult.parse(record.value)
+    except ValueError:
+        return  # of a newer version: who waits for it is told when it comes
+    earlier = found.get(request_id)
+    if result.request_id != request_id or not result.is_final or result.status is Status.CONFLICT:
+        return
+    if earlier is None or result.replay >= earlier.replay:
+        found[request_id] = Candidate(_place(record.source), _place(result.source), result.replay)
+
+
+async def _candidates(reader: TopicReader, settings: Settings, wanted: Mapping[str, str], within_s: float | None) -> dict[str, Candidate]:
+    partitions = await reader.partitions(topic_names(settings).results)
+    own = {partition_of_key(request_id.encode(), partitions) for request_id in wanted}
+    ranges = await reader.bounds(own)
+    if within_s is not None:
+        begins = await reader.offsets_at(own, round((time.time() - within_s) * 1000))
+        ranges = {tp: (end if (at := begins[tp]) is None else max(begin, at), end) for tp, (begin, end) in ranges.items()}
+    found: dict[str, Candidate] = {}
+    async with aclosing(reader.read(ranges)) as batches:
+        async for batch in batches:
+            for record in batch:
+                note_final(found, wanted, record)
+    return found
+
+
+async def _of_same_content(reader: TopicReader, wanted: Mapping[str, str], found: Mapping[str, Candidate]) -> list[str]:
+    requests = {candidate.source: request_id for request_id, candidate in found.items()}
+    same = []
+    places = list(requests)
+    for begin in range(0, len(places), _FETCH):
+        for place, record in (await reader.fetch(places[begin : begin + _FETCH])).items():
+            decoded = decode(record)
+            if isinstance(decoded, Accepted) and content_digest(decoded.request) == wanted[requests[place]]:
+                same.append(requests[place])
+    return same
+
+
+def _place(source: Source) -> Place:
+    return TopicPartition(source.topic, source.partition), source.offset
