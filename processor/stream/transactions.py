@@ -15,7 +15,6 @@ from processor.stream.clients import (
     build_repair_producer,
     drop_producer,
     on_fence_held_up,
-    stop_client,
 )
 from processor.stream.errors import kafka_deadline, kafka_errors
 from processor.stream.topics import TopicNames
@@ -82,7 +81,7 @@ class LaneWriter:
 
     async def stop(self, deadline_s: float) -> None:
         """Close the producer; an open transaction is left to the next owner, which aborts it."""
-        await stop_client(self._producer, deadline_s)
+        await drop_producer(self._producer, deadline_s)  # nothing is to be flushed, and nobody else looks at what became of it
 
 
 class RepairWriter:

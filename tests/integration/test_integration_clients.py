@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -16,8 +17,10 @@ from aiokafka.errors import KafkaError
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.settings import Settings, load_settings
 from processor.stream import clients
-from processor.stream.topics import topic_specs
+from processor.stream.errors import ProducerFencedError
+from processor.stream.topics import topic_names, topic_specs
 from processor.stream.topics_admin import apply_topics, check_rights, check_topics
+from processor.stream.transactions import LaneWriter
 
 pytestmark = pytest.mark.broker
 
@@ -151,3 +154,23 @@ async def test_asking_for_rights_fences_nobody(kafka: LocalKafka) -> None:
                 await writer.send_and_wait(name, b"2")
         finally:
             await writer.stop()
+
+
+async def test_what_a_fenced_writer_of_a_lane_leaves_behind_is_looked_at(kafka: LocalKafka) -> None:
+    """aiokafka gives the error to the future of the transaction's end as well, for which nobody waits who has not come so far."""
+    reported: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["message"]))
+    async with topic_of(kafka) as (settings, name):
+        former, heir = (LaneWriter(settings, TopicPartition(name, 0), topic_names(settings)) for _ in range(2))
+        try:
+            await former.start(lambda _: None)
+            await heir.start(lambda _: None)
+            with pytest.raises(ProducerFencedError):
+                await former.commit((), 0, "gap map")
+        finally:
+            await former.stop(5.0)
+            await heir.stop(5.0)
+        del former, heir
+        gc.collect()  # an error that nobody has looked at is reported when its future is gone
+        await asyncio.sleep(0)
+        assert reported == []
