@@ -176,7 +176,7 @@ class Replica:
         self.read = dict.fromkeys(mine, 0)
         self.tasks = [asyncio.create_task(self.budget.run()), asyncio.create_task(self.poll())]
         writer, pace, count_max = MemoryWriter(fleet.topics), PublishPace(settings.lanes.publish_pause_s), settings.lanes.publish_max
-        self.tasks += [asyncio.create_task(publish(lane, writer, count_max, pace, 0, lambda _: None)) for lane in self.lanes]
+        self.tasks += [asyncio.create_task(publish(lane, writer.commit, count_max, pace, 0, lambda _: None)) for lane in self.lanes]
 
     def failed(self, error: BaseException) -> None:
         self.failures.append(error)

@@ -13,6 +13,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition, errors
 
 from processor.budget.permits import LaneCalls, LogPosition, ParkedWait
 from processor.contract.records import Output, OutputKind, Record
+from processor.stream.errors import KafkaUnavailableError
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work
 from processor.stream.partitions import lane_name
 from processor.stream.ports import MemberPorts
@@ -34,6 +35,9 @@ class MemoryGroup:
         self.loses_leader: set[TopicPartition] = set()  # at the next question for where to begin
         self.unfenced: dict[TopicPartition, list[TopicPartition]] = {}  # what their former owners have open cannot be ended
         self.silent: set[TopicPartition] = set()  # of those: the brokers do not even say so
+        self.lost: dict[TopicPartition, list[TopicPartition]] = {}  # what a lane publishes to has no leader: its commits with outputs fail
+        self.lands: set[TopicPartition] = set()  # of those: the commit was made all the same
+        self.saved: dict[TopicPartition, tuple[int, str]] = {}  # the group's offsets
         self.member = (1, "member")
         self.calls = LaneCalls()
         self.done: dict[str, tuple[int, bytes]] = {}
@@ -107,6 +111,8 @@ class MemoryConsumer:
             self._group.loses_leader.discard(partition)
             self._group.leaderless.add(partition)
             raise errors.KafkaTimeoutError("no leader")
+        if (saved := self._group.saved.get(partition)) is not None:
+            return Start(*saved), saved[0], saved[0]
         return self._group.starts.get(partition, (Start(0, ""), None, 0))
 
     async def offset_at(self, partition: TopicPartition, stamp_ms: int) -> int | None:
@@ -163,7 +169,19 @@ class MemoryWriter:
         assert self._open, "a commit without a fence, or after the close"
         assert metadata.startswith("2:")
         await self._group.step("commit", f"{lane_name(self._partition)} {floor}")
-        self._group.committed.append((self._partition, [output.value for output in outputs], floor))
+        values = [output.value for output in outputs]
+        lost = bool(values) and self._partition in self._group.lost
+        if not lost or self._partition in self._group.lands:
+            self._group.committed.append((self._partition, values, floor))
+            self._group.saved[self._partition] = floor, metadata
+        if lost:
+            self._group.fenced.discard(self._partition)  # of no use any more
+            self._open = False
+            raise KafkaUnavailableError("no leader")
+
+    async def leaderless(self) -> Sequence[TopicPartition]:
+        await asyncio.sleep(0)
+        return self._group.lost.get(self._partition, [])
 
     async def stop(self, deadline_s: float) -> None:
         assert deadline_s > 0

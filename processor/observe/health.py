@@ -40,7 +40,7 @@ class Vitals:
     lanes_open: int = 0
     lanes_restoring: int = 0
     lanes_leaderless: int = 0  # cannot be taken over: no broker leads them
-    lanes_unfenced: int = 0  # cannot be taken over: the brokers cannot end the transaction of their former owner
+    lanes_unfenced: int = 0  # the brokers cannot end their last transaction, a former owner's or our own
     poll_s: float | None = None  # since the consumer's last poll came back; None without a consumer
     poll_stall_s: float = 120.0  # the core builds its clients again after so long
     budget_joined: bool = False
@@ -98,7 +98,7 @@ def _waits(v: Vitals) -> tuple[str, ...]:
     """Takeovers that wait while the other partitions work."""
     leaderless = f"partitions without a leader: {v.lanes_leaderless}; they wait for their brokers"
     unfenced = (
-        f"partitions whose former owner's transaction cannot be ended: {v.lanes_unfenced}; they wait until every partition that it wrote "
+        f"partitions whose last transaction cannot be ended: {v.lanes_unfenced}; they wait until every partition that it wrote "
         "to has a leader, `processor status` names those without"
     )
     return (*((leaderless,) if v.lanes_leaderless else ()), *((unfenced,) if v.lanes_unfenced else ()))

@@ -18,7 +18,8 @@ from processor.observe.health import Phase, Vitals
 from processor.observe.logs import flush_repeated
 from processor.settings import Settings
 from processor.stream.broker_clock import BrokerClock
-from processor.stream.group_member import GroupMember, TakeoverWait
+from processor.stream.group_member import GroupMember
+from processor.stream.takeover import TakeoverWait
 
 _TICK_S = 0.5
 
@@ -65,9 +66,7 @@ class ProcessStatus:
     def vitals(self) -> Vitals:
         """As of now."""
         now, core, budget = time.monotonic(), self.core, self.budget
-        lanes = list(core.snapshot().values()) if core is not None else []
-        waiting = _waiting(core)
-        untaken = lanes.count(None)
+        lanes = _lane_counts(core)
         return Vitals(
             self._phase,
             now - self._since,
@@ -75,10 +74,10 @@ class ProcessStatus:
             now - self._tick,
             self.stall_s,
             member=core is not None and core.assigned,
-            lanes_open=len(lanes) - untaken,
-            lanes_restoring=untaken - sum(waiting.values()),
-            lanes_leaderless=waiting[TakeoverWait.LEADERLESS],
-            lanes_unfenced=waiting[TakeoverWait.UNFENCED],
+            lanes_open=lanes["open"],
+            lanes_restoring=lanes["restoring"],
+            lanes_leaderless=lanes[TakeoverWait.LEADERLESS],
+            lanes_unfenced=lanes[TakeoverWait.UNFENCED],
             poll_s=None if core is None else now - core.last_poll,
             poll_stall_s=self.poll_stall_s,
             worker=self.worker,
@@ -111,8 +110,12 @@ def set_build_info(our_version: str) -> None:
     metrics.BUILD.labels(our_version, platform.python_version(), version("aiokafka")).set(1)
 
 
-def _waiting(core: GroupMember | None) -> dict[TakeoverWait, int]:
-    return {wait: core.waiting_count(wait) if core is not None else 0 for wait in TakeoverWait}
+def _lane_counts(core: GroupMember | None) -> dict[str, int]:
+    """Partitions of ours by state; each is in one."""
+    counts: dict[str, int] = {wait: core.waiting_count(wait) if core is not None else 0 for wait in TakeoverWait}
+    counts["open"] = core.open_count if core is not None else 0
+    owned_count = len(core.snapshot()) if core is not None else 0
+    return counts | {"restoring": owned_count - sum(counts.values())}
 
 
 def _set_lanes(core: GroupMember | None) -> None:
@@ -137,11 +140,8 @@ def _set_lanes(core: GroupMember | None) -> None:
     for state, count in states.items():
         metrics.LANE_RECORDS.labels(state).set(count)
     metrics.LANE_BYTES.set(held_bytes)
-    untaken, waiting = list(lanes.values()).count(None), _waiting(core)
-    metrics.LANES.labels("open").set(len(lanes) - untaken)
-    metrics.LANES.labels("restoring").set(untaken - sum(waiting.values()))
-    for wait, count in waiting.items():
-        metrics.LANES.labels(wait).set(count)
+    for state, count in _lane_counts(core).items():
+        metrics.LANES.labels(state).set(count)
     metrics.POLL_AGE.set(time.monotonic() - core.last_poll if core is not None else 0.0)
 
 

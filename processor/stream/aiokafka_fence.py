@@ -101,8 +101,6 @@ class FencingSender(Sender):  # type: ignore[misc]
         if self._txn_manager.transactional_id is not None:
             try:
                 pause_s = self.note_held_up(leaderless) if (leaderless := await self._leaderless(node_id)) else 0.0
-            except IncompatibleBrokerVersion:  # brokers before 3.0
-                pause_s = 0.0
             except KafkaError:  # not known: ask again, whoever the coordinator is then
                 pause_s = self._retry_backoff
                 self._coordinator_dead(CoordinationType.TRANSACTION)
@@ -111,17 +109,37 @@ class FencingSender(Sender):  # type: ignore[misc]
                 return False
         return bool(await self._fence(node_id))
 
+    async def leaderless(self) -> Sequence[TopicPartition]:
+        """Of the partitions that a transaction writes to that cannot be ended, those that no broker leads, as the brokers say now.
+
+        Asks until they say something: to be called with a deadline.
+        """
+        while True:
+            node_id = await self._find_coordinator(CoordinationType.TRANSACTION, self._txn_manager.transactional_id)
+            try:
+                return await self._leaderless(node_id)
+            except KafkaError:
+                self._coordinator_dead(CoordinationType.TRANSACTION)
+                await asyncio.sleep(self._retry_backoff)
+
     async def _leaderless(self, node_id: Any) -> Sequence[TopicPartition]:
-        """Of the partitions that are part of the open transaction, those that no broker leads, as the brokers say now."""
-        told = await self.client.send(node_id, DescribeTransactionsRequest(self._txn_manager.transactional_id))
-        topics = [(topic, numbers) for state in told.transaction_states for topic, numbers, _ in state[7] or ()]
-        if not topics:
+        partitions = await self._open_partitions(node_id)
+        if not partitions:
             return ()
         now = ClusterMetadata(metadata_max_age_ms=300_000)
-        if not await self.client._metadata_update(now, [topic for topic, _ in topics]):  # noqa: SLF001 - no public way
+        if not await self.client._metadata_update(now, sorted({tp.topic for tp in partitions})):  # noqa: SLF001 - no public way
             raise KafkaConnectionError("no broker gives its metadata")
-        partitions = sorted(TopicPartition(topic, number) for topic, numbers in topics for number in numbers)
-        return [tp for tp in partitions if now.leader_for_partition(tp) == -1]
+        return [tp for tp in sorted(partitions) if now.leader_for_partition(tp) == -1]
+
+    async def _open_partitions(self, node_id: Any) -> set[TopicPartition]:
+        """What is part of the open transaction, for its coordinator and for this producer."""
+        ours: set[TopicPartition] = self._txn_manager.txn_partitions | self._txn_manager.partitions_to_add()
+        try:
+            told = await self.client.send(node_id, DescribeTransactionsRequest(self._txn_manager.transactional_id))
+        except IncompatibleBrokerVersion:  # brokers before 3.0
+            return ours
+        theirs = {TopicPartition(t, number) for state in told.transaction_states for t, numbers, _ in state[7] or () for number in numbers}
+        return ours | theirs
 
     def note_held_up(self, leaderless: Sequence[TopicPartition]) -> float:
         """The former transaction cannot be ended now; seconds until it is to be tried again."""

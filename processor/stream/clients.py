@@ -26,6 +26,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from processor.contract.records import Record, Source
 from processor.settings import Settings
 from processor.stream.aiokafka_clients import AdminClient, Consumer, Producer
+from processor.stream.aiokafka_fence import FencingSender
 from processor.stream.aiokafka_records import UnreadValue
 from processor.stream.aiokafka_rights import check_rights_by
 from processor.stream.start_offset import Committed
@@ -190,6 +191,12 @@ def is_leaderless(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool
 def on_fence_held_up(producer: AIOKafkaProducer, note: Callable[[Sequence[TopicPartition]], None]) -> None:
     """Have it told, while a transactional producer starts, that what its id has open cannot be ended; see ``FencingSender``."""
     producer._sender.on_held_up = note  # noqa: SLF001 - ours
+
+
+async def leaderless_of(producer: AIOKafkaProducer) -> Sequence[TopicPartition]:
+    """Of the partitions that its open transaction writes to, those that no broker leads; see ``FencingSender``."""
+    sender: FencingSender = producer._sender  # noqa: SLF001 - ours
+    return await sender.leaderless()
 
 
 async def high_watermarks(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:

@@ -1,12 +1,16 @@
-"""Counts what was published, after the transaction: so the metrics agree with the topics, and with what readers see."""
+"""Counts what was published, after the transaction: so the metrics agree with the topics, and with what readers see. And what is unread."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
 from processor.contract.codes import ErrorCode, counted_as
-from processor.contract.records import Output, OutputKind, Record, Status
+from processor.contract.records import Output, OutputKind, Record, Source, Status, Unread
 from processor.observe import metrics
+
+log = structlog.get_logger(__name__)
 
 
 def count_published(topic: str, batch: Sequence[tuple[Record, Sequence[Output]]], took_s: float) -> None:
@@ -22,6 +26,12 @@ def count_published(topic: str, batch: Sequence[tuple[Record, Sequence[Output]]]
 def count_unpublished() -> None:
     """A transaction failed or was given up."""
     metrics.TRANSACTIONS.labels("failed").inc()
+
+
+def note_unread(source: Source, unread: Unread) -> None:
+    """Something cannot be read, and is answered as such."""
+    metrics.UNREAD.labels(unread.code).inc()
+    log.error("batch_unread", source=str(source), code=unread.code, first=unread.first, last=unread.last, size_bytes=unread.size_bytes)
 
 
 def _count(output: Output) -> None:

@@ -11,9 +11,7 @@ Any unexpected error ends this life; ``worker.supervisor`` builds the next one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
-from enum import StrEnum
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
@@ -24,7 +22,6 @@ from processor.observe import metrics
 from processor.settings import Settings
 from processor.stream.clients import end_task
 from processor.stream.errors import (
-    KafkaUnavailableError,
     ProducerFencedError,
     StallError,
     describe,
@@ -34,11 +31,12 @@ from processor.stream.errors import (
 from processor.stream.handler import CallHistory, Handler
 from processor.stream.lane import Lane
 from processor.stream.partitions import lane_name
-from processor.stream.ports import KAFKA_PORTS, MemberPorts, OutcomeWriter
+from processor.stream.ports import KAFKA_PORTS, MemberPorts
 from processor.stream.publish_pace import PublishPace
 from processor.stream.publisher import publish
-from processor.stream.recovery import OffsetAt, explain_missing, restore_lane
-from processor.stream.start_offset import MissingOffsetsError, Start
+from processor.stream.recovery import explain_missing, restore_lane
+from processor.stream.start_offset import MissingOffsetsError
+from processor.stream.takeover import LanePublisher, Owned, Takeover, TakeoverWait
 from processor.stream.topics import topic_names
 from processor.stream.wakeups import Wakeups
 
@@ -49,27 +47,6 @@ _POLL_MS = 100  # a partition that has room again waits so long until it is read
 _IDLE_AFTER_S, _IDLE_POLL_MS = 5.0, 500  # while nothing comes; a record that comes is had at once all the same
 _POLL_RECORDS_MAX = 500
 _SKIP_MARKERS_S = 5.0
-_LEADER_S = 1.0  # between two looks for a leader
-_HELD_UP_S = 5.0  # brokers that have all leaders end a transaction within milliseconds
-_NAMED_MAX = 5
-
-
-class TakeoverWait(StrEnum):
-    """What a takeover waits for while the other partitions go on."""
-
-    LEADERLESS = "leaderless"  # a broker that leads the partition
-    UNFENCED = "unfenced"  # the end of its former owner's transaction, which takes a leader of every partition that is part of it
-
-
-class _Owned:
-    """What belongs to one assigned partition, from the moment of assignment on."""
-
-    def __init__(self, partition: TopicPartition, writer: OutcomeWriter) -> None:
-        self.partition, self.writer = partition, writer
-        self.lane: Lane | None = None  # None until the former owner is fenced and the offset is read
-        self.task: asyncio.Task[None] | None = None
-        self.closing = asyncio.Event()
-        self.waits: TakeoverWait | None = None  # what its takeover waits for
 
 
 class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -91,13 +68,14 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self._settings, self._lanes, self._handler, self._clock_ms = settings, settings.lanes, handler, clock_ms
         self._journal, self._hints, self._ports = journal, hints, ports
         self._names = topic_names(settings)
-        self._owned: dict[TopicPartition, _Owned] = {}
+        self._owned: dict[TopicPartition, Owned] = {}
         self._membership: tuple[int, str] = (-1, "")
         self._error: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._turns, self._pace = LoopTurns(ports.monotonic), PublishPace(self._lanes.publish_pause_s)
         self._consumer = ports.consumer(settings)
+        self._takeover = Takeover(settings, self._consumer, ports)
 
     async def run(self) -> None:
         """Work until ``stop`` is set, then drain, publish and leave the group.
@@ -129,8 +107,13 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         ends = {tp: self._consumer.known_end(tp) for tp in self._owned}
         return {tp: o.lane.snapshot() | {"end": ends[tp]} if o.lane else None for tp, o in self._owned.items()}
 
+    @property
+    def open_count(self) -> int:
+        """Partitions that are worked on."""
+        return sum(owned.lane is not None and owned.waits is None for owned in self._owned.values())
+
     def waiting_count(self, wait: TakeoverWait) -> int:
-        """Partitions whose takeover waits for this."""
+        """Partitions that wait for this."""
         return sum(owned.waits is wait for owned in self._owned.values())
 
     async def _start_consumer(self) -> None:
@@ -167,7 +150,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.REBALANCES.inc()
         self._membership = self._consumer.membership()
         log.info("partitions_assigned", count=len(partitions), generation=self._membership[0])
-        self._owned = {tp: _Owned(tp, self._ports.writer(self._settings, tp, self._names)) for tp in partitions}
+        self._owned = {tp: self._takeover.own(tp) for tp in partitions}
         rights = self._spawn(self._check_rights(), "rights")
         for owned in self._owned.values():
             owned.task = self._spawn(self._own(owned, rights), f"lane {lane_name(owned.partition)}")
@@ -184,19 +167,19 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         async with kafka_deadline(self._settings, self._lanes.restore_s):
             await self._consumer.check_rights()
 
-    async def _own(self, owned: _Owned, rights: asyncio.Task[None]) -> None:
+    async def _own(self, owned: Owned, rights: asyncio.Task[None]) -> None:
         began = self._ports.monotonic()
         await asyncio.wait({rights})
         if owned.closing.is_set() or rights.cancelled() or rights.exception() is not None:
             return  # this life ends
-        await self._fence(owned)
-        found = await self._find_start(owned)
+        await self._takeover.fence(owned)
+        found = await self._takeover.find_start(owned)
         if found is None or owned.closing.is_set():
             return
         if isinstance(found, MissingOffsetsError):
-            raise await explain_missing(self._journal, lane_name(owned.partition), found, self._finder(owned.partition))
+            raise await explain_missing(self._journal, lane_name(owned.partition), found, self._takeover.finder(owned.partition))
         start, saved_floor, end = found
-        restored = await restore_lane(self._journal, lane_name(owned.partition), start, end, self._finder(owned.partition))
+        restored = await restore_lane(self._journal, lane_name(owned.partition), start, end, self._takeover.finder(owned.partition))
         if owned.closing.is_set():
             return
         lane = Lane(
@@ -215,8 +198,10 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             unremembered_below=restored.unremembered_below,
             finished_before=restored.finished,
         )
+        saved = start.offset, start.metadata
         if saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss
-            await owned.writer.commit((), *lane.view(()))
+            saved = lane.view(())
+            await owned.writer.commit((), *saved)
         if owned.closing.is_set():
             lane.stop_dispatch()  # nobody else knows it
             return
@@ -226,61 +211,8 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.RECOVERIES.inc()
         metrics.RECOVERY_TIME.observe(self._ports.monotonic() - began)
         self._room.set()
-        await publish(lane, owned.writer, self._lanes.publish_max, self._pace, start.offset, self._note_published)
-
-    async def _fence(self, owned: _Owned) -> None:
-        """Fence the former owner. Waits while the brokers cannot end its transaction, and the others work."""
-        began = self._ports.monotonic()
-
-        def note_held_up(leaderless: Sequence[TopicPartition]) -> None:
-            if deadline.expired():  # aiokafka may have taken an answer for the cancellation that came with it
-                raise TimeoutError
-            deadline.reschedule(asyncio.get_running_loop().time() + self._lanes.restore_s)
-            if owned.waits is None and (leaderless or self._ports.monotonic() - began >= _HELD_UP_S):
-                owned.waits = TakeoverWait.UNFENCED
-                _tell_held_up(owned.partition, leaderless)
-
-        async with kafka_deadline(self._settings, self._lanes.restore_s) as deadline:
-            await owned.writer.start(note_held_up)
-        self._go_on(owned, began)
-
-    def _go_on(self, owned: _Owned, began: float) -> None:
-        if owned.waits is not None:
-            log.info("takeover_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
-            owned.waits = None
-
-    async def _find_start(self, owned: _Owned) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
-        """Where to begin. Waits while no broker leads the partition, and the others work; None if it was given back meanwhile."""
-        began, name = self._ports.monotonic(), lane_name(owned.partition)
-        while (found := await self._find_start_if_led(owned.partition)) is None and not owned.closing.is_set():
-            if owned.waits is None:
-                log.warning("takeover_waits", partition=name, hint="no broker leads it; other partitions go on")
-            owned.waits = TakeoverWait.LEADERLESS
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LEADER_S):
-                    await owned.closing.wait()
-        if found is not None:
-            self._go_on(owned, began)
-        return found
-
-    async def _find_start_if_led(self, partition: TopicPartition) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
-        try:
-            async with kafka_deadline(self._settings, self._lanes.restore_s):
-                return await self._consumer.find_start(partition) if await self._consumer.is_led(partition) else None
-        except MissingOffsetsError as exc:
-            return exc
-        except KafkaUnavailableError:  # its leader may have gone meanwhile
-            async with kafka_deadline(self._settings, self._lanes.restore_s):
-                if await self._consumer.is_led(partition):
-                    raise
-            return None
-
-    def _finder(self, partition: TopicPartition) -> OffsetAt:
-        async def find(stamp_ms: int) -> int | None:
-            async with kafka_deadline(self._settings, self._lanes.restore_s):
-                return await self._consumer.offset_at(partition, stamp_ms)
-
-        return find
+        publisher = LanePublisher(self._takeover, owned, lane, saved, lambda: self._consumer.membership() == self._membership)
+        await publish(lane, publisher.commit, self._lanes.publish_max, self._pace, start.offset, self._note_published)
 
     def _note_published(self, count: int) -> None:
         self.published += count
@@ -375,10 +307,3 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self.stop.set()
-
-
-def _tell_held_up(partition: TopicPartition, leaderless: Sequence[TopicPartition]) -> None:
-    names = ", ".join(map(lane_name, leaderless[:_NAMED_MAX]))
-    reason = f"no broker leads {names}" if leaderless else "the brokers have not ended it: can they reach each other?"
-    hint = f"the transaction of its former owner cannot be ended: {reason}; other partitions go on"
-    log.warning("takeover_waits", partition=lane_name(partition), hint=hint)

@@ -22,6 +22,7 @@ from processor.contract.records import Hint, Output, Record, Source, Unread
 from processor.observe import metrics
 from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
+from processor.stream.counters import note_unread
 from processor.stream.errors import origin
 from processor.stream.handler import CallHistory, Handler, Outputs, Work, WorkAbandonedError
 from processor.stream.offsets import OffsetTracker, gap_map_of
@@ -88,6 +89,7 @@ class Lane:
         self.wake = asyncio.Event()  # something is finished, or the lane is closing
         self.open = True  # records may be delivered and started
         self.closing = False  # publish what is finished, then stop
+        self.paused = False  # nothing starts: what it comes to could not be published now
         self.block: Unread | None = None  # nothing behind it can be read until a person has it skipped
         self._on_skip = on_skip
         self._handler, self._settings, self._clock_ms, self._on_room = handler, settings, clock_ms, on_room
@@ -115,6 +117,7 @@ class Lane:
         s = self._settings
         return (
             self.open
+            and not self.paused
             and self.block is None
             and not self._ready
             and len(self._work) < s.work_max
@@ -138,7 +141,7 @@ class Lane:
             if not self.offsets.deliver(record.source.offset):
                 continue
             if record.unread is not None:
-                _note_unread(record.source, record.unread)
+                note_unread(record.source, record.unread)
             self._held_bytes += record.size_bytes
             if (due_ms := self._waits_until(record, now_ms)) is not None:
                 self._delay(due_ms, record)
@@ -197,7 +200,7 @@ class Lane:
             self._skip(self.block, max(release.offsets))
             return
         if release.end:
-            self._end_waiting(set(release.offsets))
+            self._stop_waiting(set(release.offsets))
         woken = [record for offset in release.offsets if (record := self._delayed.remove(offset)) is not None]
         if woken:
             log.info("released", partition=self._name, count=len(woken), run=release.run_id)
@@ -206,8 +209,19 @@ class Lane:
             self._unfollow(record)
         self._start_ready()
 
-    def _end_waiting(self, offsets: Collection[int]) -> None:
-        """Work that waits for its call, e.g. while the account is held, stops, and begins again to be ended."""
+    def pause(self) -> None:
+        """Start nothing until ``go_on``. What waits for its call begins again then; calls in flight end, and their outcomes are kept."""
+        self.paused = True
+        self._stop_waiting({work.record.source.offset for work in self._work})
+
+    def go_on(self) -> None:
+        """Outcomes can be published again."""
+        self.paused = False
+        self._start_ready()
+        self._on_room()
+
+    def _stop_waiting(self, offsets: Collection[int]) -> None:
+        """Work that waits for its call, e.g. while the account is held, stops, and begins again."""
         for work in [work for work in self._work if work.record.source.offset in offsets and not (work.calling or work.ended)]:
             work.stop()
 
@@ -238,11 +252,10 @@ class Lane:
             self._following |= {session_id: left} if left else {}
 
     def _start_ready(self) -> None:
-        while self.open and self._ready and len(self._work) < self._settings.work_max:
+        while self.open and not self.paused and self._ready and len(self._work) < self._settings.work_max:
             record = self._ready.popleft()
             self._note_lateness(record)
-            self.offsets.started(record.source.offset, self._journal.position())
-            offset = record.source.offset
+            self.offsets.started(offset := record.source.offset, self._journal.position())
             truncated = offset < self._unremembered_below and offset not in self._finished_before
             hint, ended = self._hints.take(record), self._hints.releases.ends(record.source)
             work = Work(record, history_truncated=truncated, hint=hint, ended=ended, parked=self._parked.pop(offset, None))
@@ -302,7 +315,7 @@ class Lane:
         self._work.discard(work)
         work.leave_parked()
         if self.open and work.stopping and work.task is not None and work.task.cancelled():
-            self._ready.appendleft(work.record)  # it was stopped to be ended
+            self._ready.appendleft(work.record)  # it was stopped to begin again
         if work.task is not None and not work.task.cancelled() and (error := work.task.exception()) is not None:
             self._on_failed(error)  # the record is neither finished nor at work: only another life takes it up
         if self.open:
@@ -385,8 +398,3 @@ class Lane:
             "finished": len(self._finished),
             "held_bytes": self._held_bytes,
         }
-
-
-def _note_unread(source: Source, unread: Unread) -> None:
-    metrics.UNREAD.labels(unread.code).inc()
-    log.error("batch_unread", source=str(source), code=unread.code, first=unread.first, last=unread.last, size_bytes=unread.size_bytes)

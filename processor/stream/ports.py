@@ -101,6 +101,14 @@ class OutcomeWriter(Protocol):
         """
         ...
 
+    async def leaderless(self) -> Sequence[TopicPartition]:
+        """After a commit that raised: of the partitions that it wrote to, those that no broker leads now. Asks until a broker tells.
+
+        Raises:
+            KafkaFailedError: if it cannot be known.
+        """
+        ...
+
     async def stop(self, deadline_s: float) -> None:
         """Close the producer within the deadline."""
         ...

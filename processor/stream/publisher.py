@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 
+from processor.contract.records import Output
 from processor.stream.counters import count_published, count_unpublished
 from processor.stream.lane import Lane
-from processor.stream.ports import OutcomeWriter
 from processor.stream.publish_pace import PublishPace
 
 # An idle lane commits now and then: the broker forgets a transactional id that is idle for a week, and the position of the
 # journal that a new owner has to read back to must not fall behind what every replica remembers anyway.
 _RENEW_S = 20 * 60.0
 
+Commit = Callable[[Iterable[Output], int, str], Awaitable[None]]
+
 
 async def publish(
-    lane: Lane, writer: OutcomeWriter, count_max: int, pace: PublishPace, saved_floor: int, on_published: Callable[[int], None]
+    lane: Lane, commit: Commit, count_max: int, pace: PublishPace, saved_floor: int, on_published: Callable[[int], None]
 ) -> None:
     """Run until ``lane.closing`` and nothing is left to publish.
 
     Args:
         lane: where outcomes come from.
-        writer: the lane's own transactional producer, started.
+        commit: makes one transaction of outputs, an offset and its metadata, see ``OutcomeWriter.commit``.
         count_max: records completed in one transaction.
         pace: of all lanes of the process.
         saved_floor: the offset that is committed already.
@@ -43,7 +45,7 @@ async def publish(
                 break
             began = time.monotonic()
             try:
-                await writer.commit((output for _, outputs in batch for output in outputs), floor, metadata)
+                await commit((output for _, outputs in batch for output in outputs), floor, metadata)
             except BaseException:
                 count_unpublished()
                 raise

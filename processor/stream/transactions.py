@@ -14,6 +14,7 @@ from processor.stream.clients import (
     build_lane_producer,
     build_repair_producer,
     drop_producer,
+    leaderless_of,
     on_fence_held_up,
 )
 from processor.stream.errors import kafka_deadline, kafka_errors
@@ -78,6 +79,15 @@ class LaneWriter:
         offsets = {self._partition: OffsetAndMetadata(floor, metadata)}
         async with kafka_deadline(self._settings, self._deadline_s):
             await _commit(self._producer, self._names, outputs, offsets=offsets, group=self._group)
+
+    async def leaderless(self) -> Sequence[TopicPartition]:
+        """After a commit that raised: of the partitions that it wrote to, those that no broker leads now. Asks until a broker tells.
+
+        Raises:
+            KafkaFailedError: if it cannot be known.
+        """
+        with kafka_errors(self._settings):
+            return await leaderless_of(self._producer)
 
     async def stop(self, deadline_s: float) -> None:
         """Close the producer; an open transaction is left to the next owner, which aborts it."""

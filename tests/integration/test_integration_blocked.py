@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -206,14 +206,18 @@ async def test_a_batch_whose_length_is_broken_is_named_and_the_other_partitions_
         assert not [*one.events("life_ended"), *one.events("life_failed")]
 
 
-async def _make_topics(rig: Rig) -> None:
-    """Partition 1 of the requests and of the results lives on broker 2 alone, their others on broker 1 alone; everything else on both."""
-    requests = NewTopic(f"{rig.prefix}.requests", -1, -1, replica_assignments={0: [1], 1: [2], 2: [1]})
+async def _make_topics(rig: Rig, requests_on: Sequence[int]) -> None:
+    """Partition 1 of the results lives on broker 2 alone, the other one on broker 1 alone; everything else on both.
+
+    Args:
+        requests_on: brokers of the partitions of the requests.
+    """
+    requests = NewTopic(f"{rig.prefix}.requests", -1, -1, replica_assignments={n: [broker] for n, broker in enumerate(requests_on)})
     wide = {"max.message.bytes": str(rig.settings.lanes.output_bytes_max)}
     results = NewTopic(f"{rig.prefix}.results", -1, -1, replica_assignments={0: [1], 1: [2]}, topic_configs=wide)
     async with rig.admin() as admin:
         await admin.create_topics([requests, results])
-    await apply_topics(rig.settings, partitions=3, replication=2)
+    await apply_topics(rig.settings, partitions=len(requests_on), replication=2)
     async with rig.admin() as admin, asyncio.timeout(30):
         while not all(_is_replicated(p) for topic in await admin.describe_topics() for p in topic["partitions"]):
             await asyncio.sleep(0.1)  # one that only broker 2 holds yet would have no leader either when that is killed
@@ -268,7 +272,7 @@ async def test_takeovers_wait_for_the_leaders_that_they_need_and_the_other_parti
         if kafka.external:
             pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours to kill; unset it to let local ones be started")
         async with running(kafka, tmp_path, apply=False, OBSERVE__SURVEY_S="0.5", LANES__RESTORE_S="4") as rig:
-            await _make_topics(rig)
+            await _make_topics(rig, [1, 2, 1])
             topic, second = f"{rig.prefix}.requests", kafka.brokers[1]
             results = TopicPartition(f"{rig.prefix}.results", 1)
             await _send(rig, "waits", 1)
@@ -300,3 +304,28 @@ async def test_takeovers_wait_for_the_leaders_that_they_need_and_the_other_parti
             assert len(list(one.events("partitions_assigned"))) == 1, "the same life"
             assert not [*one.events("life_ended"), *one.events("life_failed")]
             assert len(await rig.records("results")) == 3, "nothing of the former owner's, and nothing hidden behind it"
+
+
+async def test_a_lane_whose_results_lose_their_leader_keeps_them_and_the_other_partitions_work(tmp_path: Path) -> None:
+    with LocalKafka(brokers=2, overrides={"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}) as kafka:
+        if kafka.external:
+            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours to kill; unset it to let local ones be started")
+        async with running(kafka, tmp_path, apply=False) as rig:
+            await _make_topics(rig, [1, 1])
+            second, results = kafka.brokers[1], TopicPartition(f"{rig.prefix}.results", 1)
+            (one,) = await rig.start("one")
+            await until_ready(rig, one)
+            await asyncio.to_thread(second.kill)
+            await _until_leaderless(rig, results)
+            await _send(rig, kept := _going_to(1), 0)
+            await rig.until(lambda: total(scrape(one), "vp_lanes", state="unfenced") == 1, "a lane that waits")
+            assert [lane_name(results) in event["hint"] for event in one.events("publishing_waits")] == [True]
+            await _send(rig, other := _going_to(0), 1)
+            assert await _first_result(rig, TopicPartition(results.topic, 0)) == other
+            assert (ready(one)["ok"], total(scrape(one), "vp_lanes", state="open")) == (True, len(rig.settings.retry.delays_s) * 2 + 1)
+            second.start()
+            assert await _first_result(rig, results) == kept
+            await rig.until(lambda: bool(list(one.events("publishing_goes_on"))), "a lane that works again")
+            assert len(list(one.events("partitions_assigned"))) == 1, "the same life"
+            assert not [*one.events("life_ended"), *one.events("life_failed"), *one.events("calls_forgotten")]
+            assert len(rig.simulator.ledger()["calls"]) == 2, "nothing was called again"

@@ -34,7 +34,7 @@ def test_all_is_well() -> None:
         ({"lanes_restoring": 2, "lanes_leaderless": 1}, "2 of 7"),
         ({"lanes_restoring": 2, "lanes_leaderless": 1, "lanes_unfenced": 1}, "2 of 8"),
         ({"lanes_open": 0, "lanes_leaderless": 4}, "no partition of ours has a leader"),
-        ({"lanes_open": 0, "lanes_unfenced": 4}, "former owner's transaction cannot be ended: 4"),
+        ({"lanes_open": 0, "lanes_unfenced": 4}, "last transaction cannot be ended: 4"),
     ],
 )
 def test_what_is_not_ready_lives_all_the_same(change: dict[str, object], word: str) -> None:
@@ -60,7 +60,7 @@ def test_a_partition_without_a_leader_next_to_others_is_a_note() -> None:
 def test_a_partition_whose_former_owner_cannot_be_fenced_next_to_others_is_a_note() -> None:
     health = ready(replace(WELL, lanes_leaderless=2, lanes_unfenced=1))
     assert (health.ok, len(health.notes)) == (True, 2)
-    assert health.notes[1].startswith("partitions whose former owner's transaction cannot be ended: 1; they wait")
+    assert health.notes[1].startswith("partitions whose last transaction cannot be ended: 1; they wait")
 
 
 def test_the_start_does_not_depend_on_brokers() -> None:

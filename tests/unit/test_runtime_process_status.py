@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from aiokafka import TopicPartition
 from test_budget_state import RULES
 
 from processor.budget.state import BudgetState
 from processor.observe import metrics
+from processor.runtime import process_status
 from processor.runtime.process_status import ProcessStatus
-from processor.stream.group_member import TakeoverWait
+from processor.stream.takeover import TakeoverWait
 
 LANE = {"unfinished": 3, "end": 9, "next": 5, "overdue_ms": 4000, "delayed": 2, "held_bytes": 70, "ready": 1, "work": 2, "finished": 0}
 
@@ -21,7 +24,8 @@ LANE = {"unfinished": 3, "end": 9, "next": 5, "overdue_ms": 4000, "delayed": 2, 
 def core(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: float = 0.0, leaderless: int = 0, unfenced: int = 0) -> Any:
     polled = time.monotonic() - polled_s_ago
     waiting = {TakeoverWait.LEADERLESS: leaderless, TakeoverWait.UNFENCED: unfenced}
-    return cast("Any", SimpleNamespace(snapshot=lambda: dict(lanes), last_poll=polled, assigned=True, waiting_count=waiting.__getitem__))
+    known = {"snapshot": lambda: dict(lanes), "waiting_count": waiting.__getitem__, "open_count": sum(map(bool, lanes.values()))}
+    return cast("Any", SimpleNamespace(**known, last_poll=polled, assigned=True))
 
 
 def value(name: str, **labels: str) -> float | None:
@@ -54,6 +58,17 @@ def test_partitions_that_wait_for_a_leader_are_told_apart_from_those_that_are_be
     assert [value("vp_lanes", state=state) for state in ("open", "restoring", "leaderless", "unfenced")] == [1, 1, 2, 3]
     vitals = pulse.vitals()
     assert (vitals.lanes_open, vitals.lanes_restoring, vitals.lanes_leaderless, vitals.lanes_unfenced) == (1, 1, 2, 3)
+
+
+async def test_a_loop_that_is_held_up_is_seen_in_the_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_status, "_TICK_S", 0.001)
+    before = value("vp_loop_lag_seconds_sum") or 0.0
+    beat = asyncio.create_task(ProcessStatus(30.0, 120.0).beat())
+    await asyncio.sleep(0)
+    time.sleep(0.03)  # noqa: ASYNC251 - what holds it up
+    await asyncio.sleep(0.005)
+    beat.cancel()
+    assert (value("vp_loop_lag_seconds_sum") or 0.0) - before >= 0.02
 
 
 def test_a_webhook_receiver_has_no_lanes_to_tell_of() -> None:

@@ -47,7 +47,7 @@ class Brokers:
 
     async def _metadata_update(self, cluster: ClusterMetadata, topics: Sequence[str]) -> bool:
         await asyncio.sleep(0)
-        assert topics == [tp.topic for tp in self.open]
+        assert topics == sorted(tp.topic for tp in self.open)
         told: list[Any] = [(0, tp.topic, False, [(0, tp.partition, -1 if tp in self.leaderless else 7, [7], [7], [])]) for tp in self.open]
         cluster.update_metadata(MetadataResponse_v5(0, [(7, "localhost", 9092, None)], "c", 7, told))
         return True

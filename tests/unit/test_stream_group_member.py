@@ -19,10 +19,12 @@ from processor.contract.headers import hop_headers
 from processor.contract.records import Hop, Record, Source, Unread
 from processor.settings import load_settings
 from processor.stream.errors import KafkaUnavailableError, NotAuthorizedError, ProducerFencedError, RightsMissingError, StallError
-from processor.stream.group_member import GroupMember, TakeoverWait
+from processor.stream.group_member import GroupMember
 from processor.stream.handler import WorkAbandonedError
+from processor.stream.partitions import lane_name
 from processor.stream.releases import Release
 from processor.stream.start_offset import MissingOffsetsError, Start
+from processor.stream.takeover import TakeoverWait
 from processor.stream.wakeups import Wakeups
 
 A = TopicPartition("verification.requests", 0)
@@ -86,7 +88,7 @@ async def joined(**settings: Any) -> AsyncIterator[Scene]:
 
 def _assert_left_nothing(scene: Scene) -> None:
     assert scene.group.did[-1] == "stop"
-    assert len(scene.group.steps("close")) == len(scene.group.steps("forget"))
+    assert len(scene.group.steps("close")) == max(len(scene.group.steps("forget")), len(scene.group.steps("fence"))), "one for each writer"
     assert {s.split()[1] for s in scene.group.steps("fence")} <= {s.split()[1] for s in scene.group.steps("close")}
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -660,5 +662,116 @@ def test_group_member_goes_on_with_other_partitions_while_one_waits_before_a_bro
             await asyncio.sleep(0.5)
             assert scene.group.steps("resume")[2:] == [f"resume {NAME} at 4"]
             assert list(scene.handler.at_work) == [0, 10, 11, 3, 4]
+
+    run_virtual(main())
+
+
+# ---- a lane whose outputs lose their leader
+
+RESULTS = TopicPartition("verification.results", 3)
+
+
+async def _lose(scene: Scene) -> None:
+    """Record 0 of A is finished and cannot be published, 1 is in its call, 2 waits for its own; B is not concerned."""
+    scene.handler.calling = {1}
+    scene.send(0, 1, 2)
+    await scene.own(A, B)
+    scene.group.lost[A] = [RESULTS]
+    scene.handler.finish(0)
+    await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("lands", [False, True])
+def test_group_member_publishes_when_a_leader_is_back_and_works_on_the_other_partitions_meanwhile(lands: bool) -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.group.lands |= {A} if lands else set()
+            with capture_logs() as logs:
+                await _lose(scene)
+                assert (scene.member.waiting_count(TakeoverWait.UNFENCED), scene.member.open_count) == (1, 1)
+                assert list(scene.handler.at_work) == [1], "what waited for its call is stopped; a call in flight is not"
+                scene.send(3)
+                scene.send(10, partition=B)
+                await asyncio.sleep(1)
+                scene.handler.finish(1)
+                scene.handler.finish(10)
+                await asyncio.sleep(3_600)
+                assert (scene.handler.at_work, len(scene.group.steps("fence"))) == ({}, 2), "nobody is fenced, and nothing starts"
+                assert (B, [b"done 10"], 11) in scene.group.committed
+                scene.group.lost.clear()
+                await asyncio.sleep(2)
+            assert sorted(scene.handler.at_work) == [2, 3]
+            assert [values for tp, values, _ in scene.group.committed if tp == A and values] == [[b"done 0"], [b"done 1"]]
+            assert (scene.member.waiting_count(TakeoverWait.UNFENCED), scene.member.open_count) == (0, 2)
+            assert [step for step in scene.group.steps("fence", "close", "find_start", "resume") if NAME in step] == [
+                *(f"{step} {NAME}" for step in ("fence", "find_start")),
+                f"resume {NAME} at 0",
+                *(f"{step} {NAME}" for step in ("close", "fence", "find_start")),
+            ], "the same lane, with another writer"
+            told = [(entry["event"], entry["partition"]) for entry in logs if entry["event"].startswith("publishing_")]
+            assert told == [("publishing_waits", NAME), ("publishing_goes_on", NAME)]
+            assert lane_name(RESULTS) in next(entry["hint"] for entry in logs if entry["event"] == "publishing_waits")
+
+    run_virtual(main())
+
+
+def test_group_member_starts_nothing_that_falls_due_while_it_cannot_be_published() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.send(0, partition=DELAYED)
+            scene.send(1, partition=DELAYED, due_in_s=30)
+            await scene.own(DELAYED)
+            scene.group.lost[DELAYED] = [RESULTS]
+            scene.handler.finish(0)
+            await asyncio.sleep(60)
+            assert scene.handler.at_work == {}
+            scene.group.lost.clear()
+            await asyncio.sleep(2)
+            assert list(scene.handler.at_work) == [1]
+
+    run_virtual(main())
+
+
+def test_group_member_gives_a_partition_back_at_once_whose_outputs_have_no_leader() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            await _lose(scene)
+            scene.handler.finish(1)
+            await asyncio.sleep(60)
+            assert await scene.elapsed(scene.group.revoke()) < 0.1
+            assert scene.group.steps("close") == [f"close {NAME}", "close verification.requests[1]"]
+
+    run_virtual(main())
+
+
+def test_group_member_that_was_expelled_fences_nobody_when_the_leader_of_its_outputs_is_back() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            await _lose(scene)
+            scene.group.member = (-1, "")
+            scene.group.lost.clear()
+            await asyncio.sleep(60)
+            assert len(scene.group.steps("fence")) == 2
+            await scene.group.revoke()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("other", "raised"), [(True, ProducerFencedError), (False, KafkaUnavailableError)])
+def test_group_member_ends_when_somebody_else_has_committed_or_no_leader_is_missing(other: bool, raised: type[Exception]) -> None:
+    async def main() -> None:
+        scene = Scene()
+        await asyncio.sleep(0.1)
+        if other:
+            await _lose(scene)
+            scene.group.saved[A] = (2, "2:another")
+            scene.group.lost.clear()
+        else:
+            scene.send(0)
+            await scene.own(A)
+            scene.group.fails["commit"] = KafkaUnavailableError("silent")
+            scene.handler.finish(0)
+        assert isinstance(await scene.ends(), raised)
+        _assert_left_nothing(scene)
 
     run_virtual(main())

@@ -80,8 +80,8 @@ FAULTS = (
         "G2",
         "stream/lane.py",
         "a record is started after the lane was closed",
-        "while self.open and self._ready and",
-        "while self._ready and",
+        "while self.open and not self.paused and self._ready and",
+        "while not self.paused and self._ready and",
         (LANE,),
     ),
     Fault(
@@ -152,11 +152,11 @@ FAULTS = (
         "G2",
         "stream/publisher.py",
         "outcomes count as published before the transaction is committed",
-        "            try:\n                await writer.commit((output for _, outputs in batch for output in outputs), floor, metadata)\n"
+        "            try:\n                await commit((output for _, outputs in batch for output in outputs), floor, metadata)\n"
         "            except BaseException:\n                count_unpublished()\n                raise\n"
         "            lane.published(records, floor, metadata)\n",
         "            lane.published(records, floor, metadata)\n"
-        "            await writer.commit((output for _, outputs in batch for output in outputs), floor, metadata)\n",
+        "            await commit((output for _, outputs in batch for output in outputs), floor, metadata)\n",
         (f"{MEMBER}::test_group_member_tells_nobody_what_is_not_committed",),
     ),
     Fault(
@@ -189,10 +189,19 @@ FAULTS = (
     Fault(
         "P9",
         "G6",
-        "stream/group_member.py",
+        "stream/takeover.py",
         "one partition without a leader holds up the others",
         "            owned.waits = TakeoverWait.LEADERLESS\n",
         "            raise KafkaUnavailableError(name)\n",
+        (MEMBER,),
+    ),
+    Fault(
+        "P10",
+        "G6",
+        "stream/takeover.py",
+        "a lane whose results have no leader ends the life of all lanes",
+        "if not (leaderless := await self._leaderless()):\n",
+        "if leaderless := await self._leaderless():\n",
         (MEMBER,),
     ),
     Fault(

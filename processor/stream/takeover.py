@@ -1,0 +1,242 @@
+"""How a lane comes to a writer of its own: at a takeover, and once more when a partition that it publishes to has lost its leader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from enum import StrEnum
+
+import structlog
+from aiokafka import TopicPartition
+
+from processor.contract.records import Output
+from processor.settings import Settings
+from processor.stream.counters import count_unpublished
+from processor.stream.errors import KafkaFailedError, KafkaUnavailableError, ProducerFencedError, kafka_deadline
+from processor.stream.lane import Lane
+from processor.stream.partitions import lane_name
+from processor.stream.ports import GroupConsumer, MemberPorts, OutcomeWriter
+from processor.stream.recovery import OffsetAt
+from processor.stream.start_offset import MissingOffsetsError, Start
+from processor.stream.topics import topic_names
+
+log = structlog.get_logger(__name__)
+
+_LEADER_S = 1.0  # between two looks for a leader
+_LOOK_S = 5.0  # brokers that do not say within what a failed commit lacks are the fault themselves
+_HELD_UP_S = 5.0  # brokers that have all leaders end a transaction within milliseconds
+_NAMED_MAX = 5
+
+
+class TakeoverWait(StrEnum):
+    """What a partition of ours waits for while the others go on."""
+
+    LEADERLESS = "leaderless"  # a broker that leads the partition
+    UNFENCED = "unfenced"  # the end of the last transaction, its former owner's or our own: it takes a leader of every partition in it
+
+
+class Owned:
+    """What belongs to one assigned partition, from the moment of assignment on."""
+
+    def __init__(self, partition: TopicPartition, writer: OutcomeWriter) -> None:
+        self.partition, self.writer = partition, writer
+        self.lane: Lane | None = None  # None until the former owner is fenced and the offset is read
+        self.task: asyncio.Task[None] | None = None
+        self.closing = asyncio.Event()
+        self.waits: TakeoverWait | None = None  # what it waits for; its task may be cancelled then
+
+
+class Takeover:
+    """Fences the former writers of partitions and finds where to begin. Waits visibly where brokers are missing, and as long as they are.
+
+    Args:
+        settings: the deadlines.
+        consumer: of this life.
+        ports: where writers come from.
+    """
+
+    def __init__(self, settings: Settings, consumer: GroupConsumer, ports: MemberPorts) -> None:
+        self._settings, self._lanes, self._consumer, self._ports = settings, settings.lanes, consumer, ports
+        self._names = topic_names(settings)
+
+    def own(self, partition: TopicPartition) -> Owned:
+        """A partition that is ours from now on."""
+        return Owned(partition, self._writer(partition))
+
+    def _writer(self, partition: TopicPartition) -> OutcomeWriter:
+        return self._ports.writer(self._settings, partition, self._names)
+
+    async def fence(self, owned: Owned) -> None:
+        """Fence the former owner. Waits while the brokers cannot end its transaction, and the others work.
+
+        Raises:
+            KafkaFailedError: if it cannot be done.
+        """
+        began = self._ports.monotonic()
+
+        def note_held_up(leaderless: Sequence[TopicPartition]) -> None:
+            if deadline.expired():  # aiokafka may have taken an answer for the cancellation that came with it
+                raise TimeoutError
+            deadline.reschedule(asyncio.get_running_loop().time() + self._lanes.restore_s)
+            if owned.waits is None and (leaderless or self._ports.monotonic() - began >= _HELD_UP_S):
+                owned.waits = TakeoverWait.UNFENCED
+                _tell_held_up(owned.partition, leaderless)
+
+        async with kafka_deadline(self._settings, self._lanes.restore_s) as deadline:
+            await owned.writer.start(note_held_up)
+        self._go_on(owned, began)
+
+    def _go_on(self, owned: Owned, began: float) -> None:
+        if owned.waits is not None:
+            log.info("takeover_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
+            owned.waits = None
+
+    async def find_start(self, owned: Owned) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
+        """Where to begin. Waits while no broker leads the partition, and the others work; None if it was given back meanwhile.
+
+        Raises:
+            KafkaFailedError: if it cannot be known.
+        """
+        began, name = self._ports.monotonic(), lane_name(owned.partition)
+        while (found := await self._find_start_if_led(owned.partition)) is None and not owned.closing.is_set():
+            if owned.waits is None:
+                log.warning("takeover_waits", partition=name, hint="no broker leads it; other partitions go on")
+            owned.waits = TakeoverWait.LEADERLESS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LEADER_S):
+                    await owned.closing.wait()
+        if found is not None:
+            self._go_on(owned, began)
+        return found
+
+    async def _find_start_if_led(self, partition: TopicPartition) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
+        try:
+            async with kafka_deadline(self._settings, self._lanes.restore_s):
+                return await self._consumer.find_start(partition) if await self._consumer.is_led(partition) else None
+        except MissingOffsetsError as exc:
+            return exc
+        except KafkaUnavailableError:  # its leader may have gone meanwhile
+            async with kafka_deadline(self._settings, self._lanes.restore_s):
+                if await self._consumer.is_led(partition):
+                    raise
+            return None
+
+    def finder(self, partition: TopicPartition) -> OffsetAt:
+        """Finds the first record of a partition that was stamped at or after a time."""
+
+        async def find(stamp_ms: int) -> int | None:
+            async with kafka_deadline(self._settings, self._lanes.restore_s):
+                return await self._consumer.offset_at(partition, stamp_ms)
+
+        return find
+
+    async def leaderless(self, owned: Owned, within_s: float) -> Sequence[TopicPartition]:
+        """Of the partitions that the last transaction wrote to, those that no broker leads.
+
+        Raises:
+            KafkaFailedError: if it cannot be known.
+        """
+        async with kafka_deadline(self._settings, within_s):
+            return await owned.writer.leaderless()
+
+    async def begin_again(
+        self, owned: Owned, leaderless: Sequence[TopicPartition], is_member: Callable[[], bool]
+    ) -> tuple[Start, int | None, int]:
+        """A writer in place of one whose transaction failed for want of leaders, once they are there; and what was committed by then.
+
+        Nobody is fenced before: a transaction with a partition that nobody leads cannot be ended whole, see ``aiokafka_fence``.
+
+        Args:
+            owned: whose transaction it was.
+            leaderless: what has no leader.
+            is_member: whether the partition is still ours. Who has lost it must fence nobody; its work is about to be cancelled.
+
+        Raises:
+            KafkaFailedError: if the brokers fall silent, or it cannot be done.
+            MissingOffsetsError: if the offset is gone.
+            asyncio.CancelledError: if the partition was given back meanwhile.
+        """
+        began = self._ports.monotonic()
+        owned.waits = TakeoverWait.UNFENCED
+        _tell_unpublished(owned.partition, leaderless)
+        while leaderless or not is_member():
+            await asyncio.sleep(_LEADER_S)
+            leaderless = await self.leaderless(owned, self._lanes.restore_s)
+        await owned.writer.stop(self._lanes.close_s)
+        owned.writer = self._writer(owned.partition)
+        await self.fence(owned)
+        found = await self.find_start(owned)
+        if found is None:
+            raise asyncio.CancelledError
+        if isinstance(found, MissingOffsetsError):
+            raise found
+        log.info("publishing_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
+        return found
+
+
+class LanePublisher:
+    """The transactions of one lane. One that fails because a partition that it writes to has lost its leader is made again.
+
+    Promises: as ``OutcomeWriter.commit``. Meanwhile the lane starts nothing, keeps what is finished, and the other lanes go on.
+
+    Args:
+        takeover: gives it another writer.
+        owned: whose lane it is.
+        lane: where outcomes come from.
+        saved: the offset and its metadata, as they are committed.
+        is_member: see ``Takeover.begin_again``.
+    """
+
+    def __init__(self, takeover: Takeover, owned: Owned, lane: Lane, saved: tuple[int, str], is_member: Callable[[], bool]) -> None:
+        self._takeover, self._owned, self._lane, self._saved, self._is_member = takeover, owned, lane, saved, is_member
+
+    async def commit(self, outputs: Iterable[Output], floor: int, metadata: str) -> None:
+        """See ``OutcomeWriter.commit``.
+
+        Raises:
+            KafkaFailedError: if it failed for another reason, or somebody else has committed meanwhile.
+        """
+        held, asked, committed = list(outputs), (floor, metadata), False
+        while not committed:
+            try:
+                await self._owned.writer.commit(held, floor, metadata)
+                committed = True
+            except KafkaUnavailableError:
+                if not (leaderless := await self._leaderless()):
+                    raise
+                committed = await self._begin_again(leaderless, asked)
+        self._saved = asked
+
+    async def _leaderless(self) -> Sequence[TopicPartition]:
+        try:
+            return await self._takeover.leaderless(self._owned, _LOOK_S)
+        except KafkaFailedError:
+            return ()  # the brokers are gone altogether
+
+    async def _begin_again(self, leaderless: Sequence[TopicPartition], asked: tuple[int, str]) -> bool:
+        """Whether the transaction that failed was committed all the same."""
+        self._lane.pause()
+        start, _, _ = await self._takeover.begin_again(self._owned, leaderless, self._is_member)
+        found = start.offset, start.metadata
+        if found not in (self._saved, asked):
+            raise ProducerFencedError(f"{lane_name(self._owned.partition)}: somebody else has committed offset {start.offset} meanwhile.")
+        self._lane.go_on()
+        if found != asked:
+            count_unpublished()
+        return found == asked
+
+
+def _tell_held_up(partition: TopicPartition, leaderless: Sequence[TopicPartition]) -> None:
+    reason = f"no broker leads {_names(leaderless)}" if leaderless else "the brokers have not ended it: can they reach each other?"
+    hint = f"the transaction of its former owner cannot be ended: {reason}; other partitions go on"
+    log.warning("takeover_waits", partition=lane_name(partition), hint=hint)
+
+
+def _tell_unpublished(partition: TopicPartition, leaderless: Sequence[TopicPartition]) -> None:
+    hint = f"no broker leads {_names(leaderless)}: what is finished is kept, nothing is started; other partitions go on"
+    log.warning("publishing_waits", partition=lane_name(partition), hint=hint)
+
+
+def _names(partitions: Sequence[TopicPartition]) -> str:
+    return ", ".join(map(lane_name, partitions[:_NAMED_MAX]))
