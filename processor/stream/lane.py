@@ -91,10 +91,9 @@ class Lane:
         self.closing = False  # publish what is finished, then stop
         self.paused = False  # nothing starts: what it comes to could not be published now
         self.block: Unread | None = None  # nothing behind it can be read until a person has it skipped
-        self._on_skip = on_skip
+        self._on_skip, self._finished_before = on_skip, finished_before
         self._handler, self._settings, self._clock_ms, self._on_room = handler, settings, clock_ms, on_room
         self._on_failed, self._journal, self._unremembered_below = on_failed, journal, unremembered_below
-        self._finished_before = finished_before
         # only a delay topic may hold records back: a due time that a caller sends would otherwise stop its partition
         self._holds_undue = holds_undue
         self._delayed: DelayQueue[Record] = DelayQueue()
@@ -213,6 +212,7 @@ class Lane:
         """Start nothing until ``go_on``. What waits for its call begins again then; calls in flight end, and their outcomes are kept."""
         self.paused = True
         self._stop_waiting({work.record.source.offset for work in self._work})
+        self._leave_lines()  # a place that is not taken would be missing to the other lanes
 
     def go_on(self) -> None:
         """Outcomes can be published again."""
@@ -356,18 +356,19 @@ class Lane:
         self.open = False
         self._hints.listeners.discard(self.wake_session)
         self._hints.releases.listeners.discard(self.start_released)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._delayed.clear()
-        for parked in self._parked.values():
-            parked.leave()
-        self._parked.clear()
+        self._set_timer()
+        self._leave_lines()
         self._following.clear()
         self._ready.clear()
         for work in self._work:
             work.stop()
         return {w.task for w in self._work if w.task is not None and w.calling}
+
+    def _leave_lines(self) -> None:
+        for parked in self._parked.values():
+            parked.leave()
+        self._parked.clear()
 
     def close(self) -> None:
         """Let the publisher end after the outcomes at hand."""
@@ -383,8 +384,7 @@ class Lane:
 
     def snapshot(self) -> dict[str, int]:
         """Counts for metrics and logs; ``overdue_ms``: for how long the oldest record has been due and has not begun."""
-        waits = [record for record in self._ready if self._holds_undue and not was_sent_away(record)]
-        dues = [due_ms for record in waits if (due_ms := peek_due_ms(record)) is not None]
+        dues = [due for r in self._ready if self._holds_undue and not was_sent_away(r) and (due := peek_due_ms(r)) is not None]
         if self._delayed.next_due_ms is not None:
             dues.append(self._delayed.next_due_ms)
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -206,18 +206,14 @@ async def test_a_batch_whose_length_is_broken_is_named_and_the_other_partitions_
         assert not [*one.events("life_ended"), *one.events("life_failed")]
 
 
-async def _make_topics(rig: Rig, requests_on: Sequence[int]) -> None:
-    """Partition 1 of the results lives on broker 2 alone, the other one on broker 1 alone; everything else on both.
-
-    Args:
-        requests_on: brokers of the partitions of the requests.
-    """
-    requests = NewTopic(f"{rig.prefix}.requests", -1, -1, replica_assignments={n: [broker] for n, broker in enumerate(requests_on)})
+async def _make_topics(rig: Rig) -> None:
+    """Partition 1 of the requests and of the results lives on broker 2 alone, their others on broker 1 alone; everything else on both."""
+    requests = NewTopic(f"{rig.prefix}.requests", -1, -1, replica_assignments={0: [1], 1: [2], 2: [1]})
     wide = {"max.message.bytes": str(rig.settings.lanes.output_bytes_max)}
     results = NewTopic(f"{rig.prefix}.results", -1, -1, replica_assignments={0: [1], 1: [2]}, topic_configs=wide)
     async with rig.admin() as admin:
         await admin.create_topics([requests, results])
-    await apply_topics(rig.settings, partitions=len(requests_on), replication=2)
+    await apply_topics(rig.settings, partitions=3, replication=2)
     async with rig.admin() as admin, asyncio.timeout(30):
         while not all(_is_replicated(p) for topic in await admin.describe_topics() for p in topic["partitions"]):
             await asyncio.sleep(0.1)  # one that only broker 2 holds yet would have no leader either when that is killed
@@ -248,41 +244,41 @@ async def _leave_open(rig: Rig, partition: int, wrote_to: TopicPartition) -> Non
         await drop_producer(former, 1.0)
 
 
-def _going_to(partition: int) -> str:
-    """A request_id whose results go to this one of two partitions."""
-    both = [TopicPartition("results", 0), TopicPartition("results", 1)]
-    return next(name for name in map(str, range(100)) if partition_of_key(name.encode(), both).partition == partition)
+def _going_to(results: TopicPartition, first: int) -> str:
+    """A request_id, a number from the first on, whose results go to this one of two partitions."""
+    both = [TopicPartition(results.topic, 0), TopicPartition(results.topic, 1)]
+    return next(name for name in map(str, range(first, first + 100)) if partition_of_key(name.encode(), both) == results)
 
 
-async def _first_result(rig: Rig, partition: TopicPartition) -> str:
-    """Its request_id, from this partition alone: the rig's own reader begins again and again while one of its partitions has no leader."""
+async def _until_result(rig: Rig, partition: TopicPartition, request_id: str) -> None:
+    """From this partition alone: the rig's own reader begins again and again while one of its partitions has no leader."""
     reader = AIOKafkaConsumer(bootstrap_servers=rig.bootstrap, isolation_level="read_committed", auto_offset_reset="earliest")
     await reader.start()
     try:
         reader.assign([partition])
         async with asyncio.timeout(60):
-            found: str = orjson.loads((await reader.getone()).value)["request_id"]
-            return found
+            while orjson.loads((await reader.getone()).value)["request_id"] != request_id:
+                pass
     finally:
         await reader.stop()
 
 
-async def test_takeovers_wait_for_the_leaders_that_they_need_and_the_other_partitions_work(tmp_path: Path) -> None:
+async def test_takeovers_and_lanes_wait_for_the_leaders_that_they_need_and_the_other_partitions_work(tmp_path: Path) -> None:
     with LocalKafka(brokers=2, overrides={"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}) as kafka:
         if kafka.external:
             pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours to kill; unset it to let local ones be started")
         async with running(kafka, tmp_path, apply=False, OBSERVE__SURVEY_S="0.5", LANES__RESTORE_S="4") as rig:
-            await _make_topics(rig, [1, 2, 1])
+            await _make_topics(rig)
             topic, second = f"{rig.prefix}.requests", kafka.brokers[1]
-            results = TopicPartition(f"{rig.prefix}.results", 1)
+            well, results = (TopicPartition(f"{rig.prefix}.results", n) for n in (0, 1))
             await _send(rig, "waits", 1)
             await _send(rig, "unfenced", 2)
             await _leave_open(rig, 2, results)
             await asyncio.to_thread(second.kill)
             await _until_leaderless(rig, TopicPartition(topic, 1), results)
-            await _send(rig, other := _going_to(0), 0)
+            await _send(rig, other := _going_to(well, 0), 0)
             (one,) = await rig.start("one")
-            assert await _first_result(rig, TopicPartition(results.topic, 0)) == other
+            await _until_result(rig, well, other)
             blocked = {"topic": results.topic, "partition": "1", "cause": "no_leader"}
             await rig.until(
                 lambda: total(scrape(one), "vp_partition_blocked_seconds", **blocked) > rig.settings.lanes.restore_s, "a long wait"
@@ -301,31 +297,20 @@ async def test_takeovers_wait_for_the_leaders_that_they_need_and_the_other_parti
             await rig.wait_finals(3)
             assert {event["partition"] for event in one.events("takeover_goes_on")} == set(waits)
             assert [total(scrape(one), "vp_lanes", state=state) for state in ("leaderless", "unfenced")] == [0, 0]
-            assert len(list(one.events("partitions_assigned"))) == 1, "the same life"
-            assert not [*one.events("life_ended"), *one.events("life_failed")]
             assert len(await rig.records("results")) == 3, "nothing of the former owner's, and nothing hidden behind it"
 
-
-async def test_a_lane_whose_results_lose_their_leader_keeps_them_and_the_other_partitions_work(tmp_path: Path) -> None:
-    with LocalKafka(brokers=2, overrides={"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}) as kafka:
-        if kafka.external:
-            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours to kill; unset it to let local ones be started")
-        async with running(kafka, tmp_path, apply=False) as rig:
-            await _make_topics(rig, [1, 1])
-            second, results = kafka.brokers[1], TopicPartition(f"{rig.prefix}.results", 1)
-            (one,) = await rig.start("one")
-            await until_ready(rig, one)
+            # the results of a lane that works lose their leader
             await asyncio.to_thread(second.kill)
             await _until_leaderless(rig, results)
-            await _send(rig, kept := _going_to(1), 0)
-            await rig.until(lambda: total(scrape(one), "vp_lanes", state="unfenced") == 1, "a lane that waits")
+            await _send(rig, kept := _going_to(results, 100), 0)
+            await rig.until(lambda: bool(list(one.events("publishing_waits"))), "a lane that waits")
+            await _send(rig, other := _going_to(well, 200), 2)
+            await _until_result(rig, well, other)
+            assert [total(scrape(one), "vp_lanes", state=state) for state in ("restoring", "unfenced")] == [0, 1]
             assert [lane_name(results) in event["hint"] for event in one.events("publishing_waits")] == [True]
-            await _send(rig, other := _going_to(0), 1)
-            assert await _first_result(rig, TopicPartition(results.topic, 0)) == other
-            assert (ready(one)["ok"], total(scrape(one), "vp_lanes", state="open")) == (True, len(rig.settings.retry.delays_s) * 2 + 1)
             second.start()
-            assert await _first_result(rig, results) == kept
-            await rig.until(lambda: bool(list(one.events("publishing_goes_on"))), "a lane that works again")
+            await _until_result(rig, results, kept)
+            await rig.until(lambda: total(scrape(one), "vp_lanes", state="unfenced") == 0, "a lane that works again")
+            assert len(rig.simulator.ledger()["calls"]) == 5, "nothing was called again"
             assert len(list(one.events("partitions_assigned"))) == 1, "the same life"
-            assert not [*one.events("life_ended"), *one.events("life_failed"), *one.events("calls_forgotten")]
-            assert len(rig.simulator.ledger()["calls"]) == 2, "nothing was called again"
+            assert not [*one.events("life_ended"), *one.events("life_failed")]

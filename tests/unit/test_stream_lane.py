@@ -224,6 +224,20 @@ async def test_what_is_due_and_has_no_room_waits_on_and_is_not_written_once_more
     await _stop(scene)
 
 
+async def test_a_paused_lane_starts_nothing_and_keeps_no_place_in_a_line() -> None:
+    scene = Scene()
+    scene.lane.deliver([record(0), sent_away(1), record(2, due_ms=NOW + 10)])
+    await scene.turn()
+    scene.lane.pause()
+    await due(scene, NOW + 60_000)
+    assert (scene.lane.snapshot()["work"], scene.handler.parked[1].left, scene.lane.wants_records) == (0, True, False)
+    scene.lane.go_on()
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [0, 1, 2]
+    assert scene.lane.snapshot()["work"] == 3
+    await _stop(scene)
+
+
 async def test_a_deadline_ends_the_wait_for_room() -> None:
     scene = Scene()
     scene.handler.deadlines_ms = {0: NOW + 30_000, 1: NOW + 90_000}
