@@ -26,6 +26,7 @@ from processor.contract.records import (
     Result,
     Source,
     Status,
+    Unread,
     call_reference,
     result_id,
 )
@@ -358,3 +359,11 @@ def test_an_absent_value_stays_absent() -> None:
 
 def test_hop_headers_leave_out_what_is_nothing() -> None:
     assert [name for name, _ in hop_headers(Hop(SOURCE, 5))] == ["vp-first-topic", "vp-first-partition", "vp-first-offset", "vp-first-ms"]
+
+
+def test_the_answer_to_a_batch_that_cannot_be_read_names_its_offsets_and_its_size() -> None:
+    unread = Unread(ErrorCode.BATCH_TOO_LARGE, 70, 77, 486_001, "unpacks to more than 16 MiB")
+    rejected = decode(Record(SOURCE, None, None, (), 1_764_000_000_123, unread))
+    assert isinstance(rejected, Rejected)
+    assert rejected.error.code == ErrorCode.BATCH_TOO_LARGE
+    assert "(offsets 70 to 77 of v.requests[2], 486001 bytes) unpacks to more than 16 MiB" in rejected.error.message

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from receiving import Post, Topic, receiving
 from signing import NOW, SECRET, canonical, delivery, digest, signed
 from structlog.testing import capture_logs
@@ -352,6 +353,12 @@ def test_secrets_of_a_file_are_read_again_when_it_changes(tmp_path: Path) -> Non
         "webhook_secrets_changed",
     ]
     assert "-secret" not in str(logs)
+
+
+@pytest.mark.parametrize("around", ["\n", "\r\n", "  ", "\t\n\n"])
+def test_blanks_and_line_breaks_around_a_secret_of_the_environment_are_no_part_of_it(around: str) -> None:
+    source = SecretSource(WebhookSettings(secrets=(SecretStr(f"{around}new-secret{around}"), SecretStr("old-secret"))))
+    assert source.current() == (b"new-secret", b"old-secret")
 
 
 def test_a_start_without_any_secret_is_refused(tmp_path: Path) -> None:
