@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 ARGS ?=
 NAME ?= throughput
+SEEDS ?= 100
+FROM ?= 0
 IMAGE ?= verification-processor:local
 IMAGE_ARGS ?=
 # tests are rewritten and compiled once, not at each run, also where a machine is set up otherwise
@@ -22,13 +24,14 @@ AUDIT := $(VENV)-audit
 AUDIT_STAMP := $(AUDIT)/.stamp
 OVERLAYS := local prod prod-keda
 
-.PHONY: help demo test test-fast mutants check lint types fix bench lock docs deploy-check deploy-files image image-check sbom audit clean
+.PHONY: help demo test test-fast mutants simulate check lint types fix bench lock docs deploy-check deploy-files image image-check sbom audit clean
 
 help:
 	@echo "make demo   show it: a real Kafka, the Didit simulator, three processors, one killed (ARGS=\"--requests 300 --json\")"
 	@echo "make test   all tests, on a real Kafka; 20 minutes on two cores (one of them: ARGS=\"-n 0 tests/unit/test_engine.py -k doubt\")"
 	@echo "make test-fast     all that needs no Kafka and no browser; about a minute"
 	@echo "make mutants       plant faults one by one, and see that a fast test goes red; some minutes (ARGS=\"W1 J6\": these)"
+	@echo "make simulate      whole worlds in virtual time, one for each seed (SEEDS=100 FROM=0; again: ARGS=\"--replay 17\"); docs/simulation.md"
 	@echo "make check  lint, types, deployment files (each alone: make lint, make types, make deploy-check)"
 	@echo "make fix    what the linter and the formatter can repair by themselves"
 	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|idle|silence|budget|billing|tracing|judging|unpacking|poison|followers)"
@@ -62,6 +65,10 @@ test-fast: $(STAMP)
 # a fault that no fast test sees, or whose text is gone, is a failure (tools/mutants/)
 mutants: $(STAMP)
 	@$(RUN) -m tools.mutants $(ARGS)
+
+# whole worlds in virtual time (tests/simulation/). Without a pinned hash seed a seed would mean something else in each run
+simulate: $(STAMP)
+	@PYTHONHASHSEED=0 PYTHONPATH=tests $(RUN) -m simulation --seeds $(SEEDS) --from $(FROM) $(ARGS)
 
 # most of a test's time is waiting; two workers a core, each with a Kafka of its own
 test: $(STAMP)

@@ -1,0 +1,246 @@
+"""What goes wrong in a world: a list drawn from the seed before it begins, so that it can be read, cut down and replayed.
+
+To add one: a name with its draw in ``_DRAWN``, and what it does in ``_BEGINS`` (and ``_ENDS``, if it is over at some time).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+FIRST_S = 4.0  # the group has its members by then
+API_CUT_S = 18.0  # what is held back for longer reaches the API later than the product has to assume (guarantees.md, G3)
+_LINKS = ("cut", "cut one way", "slow link", "reset")
+_BEFORE_LOSS_S, _AFTER_LOSS_S = 12.0, 60.0
+_BROKERS_APART_S = 8.0  # two brokers away at once would be an outage of everything
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """One of them. Times in seconds since the processors were started; ``lasts_s`` is 0 for what is over at once."""
+
+    at_s: float
+    kind: str
+    target: str
+    lasts_s: float = 0.0
+    other: str = ""
+    amount: float = 0.0
+
+    def __str__(self) -> str:
+        details = [f"with {self.other}" if self.other else "", f"for {self.lasts_s:.1f} s" if self.lasts_s else ""]
+        details.append(f"by {self.amount:+.1f} s" if self.amount else "")
+        return " ".join(part for part in (f"{self.at_s:6.1f} s", self.kind, self.target, *details) if part)
+
+
+def draw_disturbances(draw: random.Random, *, replicas: list[str], brokers: list[str], span_s: float) -> list[Disturbance]:
+    """What happens in a world of this seed, in order of time."""
+    found: list[Disturbance] = []
+    broker_free_s, at_s = 0.0, FIRST_S
+    mean_s = draw.choice((2.0, 4.0, 8.0, 15.0))
+    while (at_s := at_s + draw.expovariate(1.0 / mean_s)) < span_s:
+        kind = draw.choices([name for name, _ in _DRAWN], [weight for _, weight in _DRAWN])[0]
+        if kind.startswith("broker") and (at_s < broker_free_s or len(brokers) < 2):  # one must be left
+            continue
+        one = _draw_one(draw, kind, at_s, replicas, brokers)
+        if kind.startswith("broker"):
+            broker_free_s = one.at_s + one.lasts_s + _BROKERS_APART_S
+        found.append(one)
+    return _within_what_is_assumed(found)
+
+
+def _within_what_is_assumed(found: list[Disturbance]) -> list[Disturbance]:
+    """The log may be lost under a processor that lives (guarantees.md, G3): so none is away around that time."""
+    lost = [one for one in found if one.kind == "log lost"]
+
+    def near(one: Disturbance) -> bool:
+        return any(one.at_s < loss.at_s + _AFTER_LOSS_S and one.at_s + one.lasts_s > loss.at_s - _BEFORE_LOSS_S for loss in lost)
+
+    return [one for one in found if one.kind == "log lost" or not near(one)]
+
+
+_DRAWN = (
+    ("kill", 5),
+    ("stop", 2),
+    ("freeze", 3),
+    ("broker kill", 1),
+    ("broker freeze", 1),
+    ("cut", 2),
+    ("cut one way", 1),
+    ("slow link", 1),
+    ("reset", 3),
+    ("clock step", 1),
+    ("log outage", 2),
+    ("kill all", 1),
+    ("offsets reset", 1),
+    ("log lost", 1),
+)
+
+
+def _draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], brokers: list[str]) -> Disturbance:
+    replica, lasts_s = draw.choice(replicas), draw.choice((1.0, 4.0, 15.0)) * draw.uniform(0.3, 2.0)
+    peer = draw.choice([*brokers, "brokers", "didit"])
+    if peer == "didit":
+        lasts_s = min(lasts_s, API_CUT_S)
+    amount = draw.uniform(0.1, 1.5) if kind == "slow link" else draw.uniform(-4.0, 4.0) if kind == "clock step" else 0.0
+    target = {
+        "broker kill": draw.choice(brokers),
+        "broker freeze": draw.choice(brokers),
+        "clock step": draw.choice([*replicas, *brokers]),
+        "log outage": "of the budget log",
+        "log lost": "and made again",
+        "kill all": "replicas",
+        "offsets reset": "by an operator, replicas killed",
+    }.get(kind, replica)
+    if kind in ("kill", "kill all"):
+        lasts_s = draw.choice((0.2, 2.0, 12.0)) * draw.uniform(0.5, 1.5)  # until it is started again
+    if kind == "offsets reset":
+        lasts_s = 15.0  # the group is empty by then
+    if kind.startswith("broker"):
+        lasts_s = max(2.0, lasts_s)
+    if kind in ("stop", "reset", "clock step"):
+        lasts_s = 0.0
+    return Disturbance(at_s, kind, target, lasts_s, peer if kind in _LINKS else "", amount)
+
+
+def begin(world: World, one: Disturbance) -> None:
+    """Do it."""
+    world.timeline.add(f"--- {one}")
+    _BEGINS[one.kind](world, one)
+
+
+def end(world: World, one: Disturbance) -> None:
+    """Undo it, if it lasts."""
+    if (undo := _ENDS.get(one.kind)) is not None:
+        world.timeline.add(f"--- over: {one}")
+        undo(world, one)
+
+
+def _peers(world: World, one: Disturbance) -> list[str]:
+    return world.cluster.names if one.other == "brokers" else [one.other]
+
+
+def _kill(world: World, one: Disturbance) -> None:
+    for name in [one.target] if one.kind == "kill" else world.replicas:
+        world.kill(name)
+        world.restart_later(name, one.lasts_s)
+
+
+def _stop(world: World, one: Disturbance) -> None:
+    world.stop(one.target)
+
+
+def _freeze(world: World, one: Disturbance) -> None:
+    world.freeze(one.target)
+
+
+def _thaw(world: World, one: Disturbance) -> None:
+    world.thaw(one.target)
+
+
+def _broker_kill(world: World, one: Disturbance) -> None:
+    world.kill(one.target)
+    world.cluster.changed(world.cluster.names.index(one.target))
+
+
+def _broker_start(world: World, one: Disturbance) -> None:
+    number = world.cluster.names.index(one.target)
+    world.network.revive(one.target)
+    world.start_broker(number)
+    world.cluster.changed(number)
+
+
+def _broker_freeze(world: World, one: Disturbance) -> None:
+    world.freeze(one.target)
+    world.cluster.changed(world.cluster.names.index(one.target))
+
+
+def _broker_thaw(world: World, one: Disturbance) -> None:
+    world.thaw(one.target)
+    world.cluster.changed(world.cluster.names.index(one.target))
+
+
+def _cut(world: World, one: Disturbance) -> None:
+    for peer in _peers(world, one):
+        world.network.cut(one.target, peer)
+        if one.kind == "cut":
+            world.network.cut(peer, one.target)
+
+
+def _heal(world: World, one: Disturbance) -> None:
+    for peer in _peers(world, one):
+        world.network.heal(one.target, peer)
+        world.network.heal(peer, one.target)
+
+
+def _slow(world: World, one: Disturbance) -> None:
+    for peer in _peers(world, one):
+        world.network.slow_s[frozenset((one.target, peer))] = one.amount
+
+
+def _fast(world: World, one: Disturbance) -> None:
+    for peer in _peers(world, one):
+        world.network.slow_s.pop(frozenset((one.target, peer)), None)
+
+
+def _reset(world: World, one: Disturbance) -> None:
+    for peer in _peers(world, one):
+        world.network.reset(one.target, peer)
+
+
+def _step(world: World, one: Disturbance) -> None:
+    world.network.hosts[one.target].wall_offset_s = one.amount  # steps do not add up: clocks stay within what is assumed
+
+
+def _refuse(world: World, _: Disturbance) -> None:
+    world.cluster.refused.add(world.log_topic)
+
+
+def _lose(world: World, _: Disturbance) -> None:
+    world.lost_log = world.cluster.topics.pop(world.log_topic)
+
+
+def _make_again(world: World, _: Disturbance) -> None:
+    assert world.lost_log is not None
+    world.cluster.create(world.log_topic, 1, world.lost_log.replication, world.lost_log.configs)
+
+
+def _reset_offsets(world: World, one: Disturbance) -> None:
+    _kill(world, one)
+    world.cluster.later(one.lasts_s - 1.0, world.reset_offsets)
+
+
+def _take(world: World, _: Disturbance) -> None:
+    world.cluster.refused.discard(world.log_topic)
+
+
+_BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
+    "kill": _kill,
+    "kill all": _kill,
+    "stop": _stop,
+    "freeze": _freeze,
+    "broker kill": _broker_kill,
+    "broker freeze": _broker_freeze,
+    "cut": _cut,
+    "cut one way": _cut,
+    "slow link": _slow,
+    "reset": _reset,
+    "clock step": _step,
+    "log outage": _refuse,
+    "log lost": _lose,
+    "offsets reset": _reset_offsets,
+}
+_ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
+    "freeze": _thaw,
+    "broker kill": _broker_start,
+    "broker freeze": _broker_thaw,
+    "cut": _heal,
+    "cut one way": _heal,
+    "slow link": _fast,
+    "log outage": _take,
+    "log lost": _make_again,
+}

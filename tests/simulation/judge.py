@@ -1,0 +1,67 @@
+"""Whether a finished world kept the promises. Pure: what was seen goes in, what is wrong comes out.
+
+The one thing that the simulation asks of it is ``judge``: another judge of the same shape can take its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from processor.devkit import verifier
+from processor.devkit.verifier import FinalSeen
+
+
+class Violation(NamedTuple):
+    """A broken promise. ``rule`` is a word that stays the same over seeds."""
+
+    rule: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A finished world, from its topics, the ledger of the simulated API and the logs of all hosts.
+
+    Attributes:
+        requested: ids of the requests that the brokers have acknowledged.
+        finals: in the results topic, committed.
+        ledger: as ``GET /_sim/ledger`` gives it.
+        logs: host and line.
+        secrets: texts that no log line may hold.
+        gave_up: replicas that ended by themselves, and their exit status.
+    """
+
+    requested: Sequence[str]
+    finals: Sequence[FinalSeen]
+    ledger: Mapping[str, Any]
+    logs: Sequence[tuple[str, str]]
+    secrets: Sequence[str]
+    gave_up: Sequence[tuple[str, int]]
+
+
+Judge = Callable[[Seen], list[Violation]]
+
+
+def judge(seen: Seen) -> list[Violation]:
+    """Everything that is wrong."""
+    found = verifier.judge(seen.requested, seen.finals, (), seen.ledger)
+    wrong = [Violation("no final result", request_id) for request_id in found.missing]
+    wrong += [Violation("two final results", f"{i}: {_statuses(seen, i)}") for i in found.duplicated]
+    wrong += [
+        Violation("over the limit", f"{scope}: {figures['max_in_window']} in {figures['window_s']:g} s, limit {figures['limit']}")
+        for scope, figures in found.scopes.items()
+        if figures["max_in_window"] > figures["limit"]
+    ]
+    if found.billed_twice:
+        wrong.append(Violation("billed twice", f"{found.billed_twice} requests"))
+    wrong += [
+        Violation("personal data in a log", f"{host}: {line[:80]}") for host, line in seen.logs if any(s in line for s in seen.secrets)
+    ]
+    wrong += [Violation("a replica gave up", f"{host}: exit status {status}") for host, status in seen.gave_up]
+    return wrong
+
+
+def _statuses(seen: Seen, request_id: str) -> str:
+    return ", ".join(final.status for final in seen.finals if final.request_id == request_id)

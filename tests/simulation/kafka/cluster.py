@@ -1,0 +1,117 @@
+"""Topics, who leads what, and elections. What was appended is taken to be replicated: elections are clean.
+
+A broker that dies or hangs stays the leader in name until the controller has noticed; then the next one in the partition's order leads.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from simulation.kafka.partition_log import PartitionLog
+from simulation.loop import START_S, Host, SimulatedLoop, State
+from simulation.machine import EPOCH_S
+
+_NOTICE_S = (0.5, 6.0)  # until the controller has noticed that a broker is gone, or is back
+
+
+@dataclass(slots=True)
+class Topic:
+    """A topic. ``leads[n]``: the first choice of leader of partition n."""
+
+    name: str
+    configs: dict[str, str]
+    replication: int
+    logs: list[PartitionLog]
+    leads: list[int] = field(default_factory=list)
+
+
+class Cluster:
+    """What the brokers share.
+
+    Args:
+        loop: of the world.
+        draw: of the seed.
+        brokers: names of their hosts; a broker's id is its place in this list.
+        host_of: the host as it is now, by name.
+    """
+
+    def __init__(self, loop: SimulatedLoop, draw: random.Random, brokers: list[str], host_of: Callable[[str], Host]) -> None:
+        self.loop, self.draw, self.names = loop, draw, brokers
+        self.topics: dict[str, Topic] = {}
+        self.refused: set[str] = set()  # topics that nothing can be appended to now
+        self.on_election: list[Callable[[], None]] = []
+        self._host_of = host_of
+        self._seen = set(range(len(brokers)))  # whom the controller takes to be there
+        self._next_producer_id = 1000
+
+    @property
+    def brokers(self) -> list[int]:
+        """Ids of those that the controller takes to be there."""
+        return sorted(self._seen)
+
+    def create(self, name: str, partitions: int, replication: int, configs: Mapping[str, str]) -> Topic:
+        """A new, empty topic."""
+        topic = self.topics[name] = Topic(name, dict(configs), replication, [])
+        self.extend(topic, partitions)
+        return topic
+
+    def extend(self, topic: Topic, partitions: int) -> None:
+        """More partitions, up to so many."""
+        append_time = topic.configs.get("message.timestamp.type") == "LogAppendTime"
+        for number in range(len(topic.logs), partitions):
+            topic.logs.append(PartitionLog(append_time=append_time))
+            topic.leads.append((crc32(topic.name.encode()) + number) % len(self.names))
+
+    def log(self, topic: str, partition: int) -> PartitionLog | None:
+        """A partition's log, if there is one."""
+        found = self.topics.get(topic)
+        return found.logs[partition] if found is not None and 0 <= partition < len(found.logs) else None
+
+    def leader(self, topic: Topic, partition: int) -> int:
+        """The broker that leads a partition, -1 if none can."""
+        return self._elected(topic.leads[partition], topic.replication)
+
+    def coordinator(self, key: str) -> int:
+        """The broker that coordinates a group or a transactional id."""
+        return self._elected(crc32(key.encode()) % len(self.names), len(self.names))
+
+    def _elected(self, first: int, replication: int) -> int:
+        order = [(first + n) % len(self.names) for n in range(replication)]
+        return next((broker for broker in order if broker in self._seen), -1)
+
+    def works(self, broker: int) -> bool:
+        """Whether a broker could answer now."""
+        return broker >= 0 and self._host_of(self.names[broker]).state is State.UP
+
+    def enough_replicas(self, topic: Topic) -> bool:
+        """Whether an append with acks=all can be acknowledged."""
+        wanted = int(topic.configs.get("min.insync.replicas", "1"))
+        return topic.name not in self.refused and min(topic.replication, len(self._seen)) >= min(wanted, topic.replication)
+
+    def stamp_ms(self, broker: int) -> int:
+        """The time by a broker's own clock; read in that broker's context or for it."""
+        return int(1000 * (EPOCH_S + self.loop.time() - START_S + self._host_of(self.names[broker]).wall_offset_s))
+
+    def new_producer_id(self) -> int:
+        """One that nobody has."""
+        self._next_producer_id += 1
+        return self._next_producer_id
+
+    def changed(self, broker: int) -> None:
+        """A broker was killed, frozen, thawed or started: the controller notices after some time."""
+        self.later(self.draw.uniform(*_NOTICE_S), lambda: self._notice(broker))
+
+    def _notice(self, broker: int) -> None:
+        before = set(self._seen)
+        (self._seen.add if self.works(broker) else self._seen.discard)(broker)
+        if self._seen != before:
+            for tell in self.on_election:
+                tell()
+
+    def later(self, delay_s: float, run: Callable[[], None]) -> None:
+        """Run something that belongs to no single broker."""
+        self.loop.call_later(delay_s, run, context=Context())

@@ -1,0 +1,186 @@
+"""One partition: record batches in order, what of them is committed, and what idempotent producers have written. Pure.
+
+Batches are kept as they came, in Kafka's format 2 (https://kafka.apache.org/documentation/#recordbatch); the broker changes the base
+offset and, with LogAppendTime, the stamp.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+
+from simulation.kafka.codes import Code
+
+_HEAD = struct.Struct(">qiibIhiqqqhii")  # base offset to the count of records: 61 bytes
+_CRC_AT, _ATTRIBUTES_AT, _MAX_STAMP_AT = 17, 21, 35
+_APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x08, 0x10, 0x20
+_REMEMBERED = 5  # batches of a producer that are known again when they come twice
+
+
+class Head(NamedTuple):
+    """The header of a batch."""
+
+    base: int
+    length: int
+    leader_epoch: int
+    magic: int
+    crc: int
+    attributes: int
+    last_delta: int
+    first_stamp: int
+    max_stamp: int
+    producer_id: int
+    epoch: int
+    sequence: int
+    records: int
+
+
+class Appended(NamedTuple):
+    """What became of a batch."""
+
+    code: Code
+    base: int = -1
+    stamp_ms: int = -1  # -1: the producer's own stamps stand
+
+
+class Batch(NamedTuple):
+    """A batch in the log."""
+
+    base: int
+    last: int
+    stamp_ms: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class _Producer:
+    epoch: int
+    next_sequence: int | None
+    recent: deque[tuple[int, int, Appended]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+
+
+class PartitionLog:
+    """The log.
+
+    Args:
+        append_time: records get the broker's time.
+    """
+
+    def __init__(self, *, append_time: bool) -> None:
+        self.start = self.end = 0
+        self.on_change: list[Callable[[], None]] = []  # called once each, at the next change
+        self._append_time = append_time
+        self._batches: list[Batch] = []
+        self._lasts: list[int] = []
+        self._open: dict[int, int] = {}  # producer id -> first offset of its open transaction
+        self._aborted: list[tuple[int, int, int]] = []  # producer id, first offset, offset of the marker
+        self._producers: dict[int, _Producer] = {}
+
+    @property
+    def stable_end(self) -> int:
+        """The last stable offset: nothing below it is undecided."""
+        return min(self._open.values(), default=self.end)
+
+    def append(self, raw: bytes, now_ms: int) -> Appended:
+        """Append a batch as a producer sends it."""
+        head = Head(*_HEAD.unpack_from(raw))
+        producer = self._producers.get(head.producer_id)
+        if head.producer_id >= 0 and (found := _known(producer, head)) is not None:
+            return found
+        stamp_ms = now_ms if self._append_time else head.max_stamp
+        data = bytearray(raw)
+        if self._append_time:
+            struct.pack_into(">h", data, _ATTRIBUTES_AT, head.attributes | _APPEND_TIME)
+            struct.pack_into(">q", data, _MAX_STAMP_AT, stamp_ms)
+            struct.pack_into(">I", data, _CRC_AT, calc_crc32c(memoryview(data)[_ATTRIBUTES_AT:]))
+        base = self._store(data, head.last_delta + 1, stamp_ms)
+        done = Appended(Code.NONE, base, stamp_ms if self._append_time else -1)
+        if head.producer_id >= 0:
+            self._note(producer, head, done)
+        return done
+
+    def _note(self, producer: _Producer | None, head: Head, done: Appended) -> None:
+        if producer is None or producer.epoch != head.epoch:
+            producer = self._producers[head.producer_id] = _Producer(head.epoch, None)
+        producer.next_sequence = head.sequence + head.records
+        producer.recent.append((head.sequence, head.records, done))
+        if head.attributes & _TRANSACTIONAL:
+            self._open.setdefault(head.producer_id, done.base)
+
+    def mark(self, producer_id: int, epoch: int, *, commit: bool, now_ms: int) -> None:
+        """Append the marker that ends a transaction."""
+        first = self._open.pop(producer_id, None)
+        if not commit and first is not None:
+            self._aborted.append((producer_id, first, self.end))
+        producer = self._producers.get(producer_id)
+        if producer is None or epoch > producer.epoch:
+            self._producers[producer_id] = _Producer(epoch, None)
+        self._store(_marker(producer_id, epoch, commit=commit, now_ms=now_ms), 1, now_ms)
+
+    def _store(self, data: bytearray, count: int, stamp_ms: int) -> int:
+        base = self.end
+        struct.pack_into(">q", data, 0, base)
+        self.end = base + count
+        self._batches.append(Batch(base, self.end - 1, stamp_ms, bytes(data)))
+        self._lasts.append(self.end - 1)
+        waiting, self.on_change = self.on_change, []
+        for tell in waiting:
+            tell()
+        return base
+
+    def read(self, offset: int, limit_bytes: int, *, committed: bool) -> tuple[bytes, list[tuple[int, int]]]:
+        """Batches from an offset on, at least one, and what of them was aborted: producer id and first offset."""
+        upto = self.stable_end if committed else self.end
+        found: list[bytes] = []
+        size, last = 0, -1
+        for batch in self._batches[bisect_left(self._lasts, offset) :]:
+            if batch.base >= upto or (found and size + len(batch.data) > limit_bytes):
+                break
+            found.append(batch.data)
+            size, last = size + len(batch.data), batch.last
+        aborted = [(p, first) for p, first, marker in self._aborted if marker >= offset and first <= last] if committed else []
+        return b"".join(found), sorted(aborted, key=lambda pair: pair[1])
+
+    def offset_at(self, stamp_ms: int) -> tuple[int, int]:
+        """Offset and stamp of the first batch that is not older; -1 and -1 if there is none."""
+        return next(((batch.base, batch.stamp_ms) for batch in self._batches if batch.stamp_ms >= stamp_ms), (-1, -1))
+
+    def delete_before(self, offset: int) -> None:
+        """Retention: what is older than this offset is gone, whole batches only."""
+        keep = bisect_left(self._lasts, offset)
+        self._batches, self._lasts = self._batches[keep:], self._lasts[keep:]
+        self.start = max(self.start, min(offset, self.end))
+
+
+def _known(producer: _Producer | None, head: Head) -> Appended | None:
+    """The answer to a batch that must not be appended (again)."""
+    if producer is None:
+        return None  # its state is gone or it is new: brokers since 2.5 take any sequence
+    if head.epoch < producer.epoch:
+        return Appended(Code.INVALID_PRODUCER_EPOCH)
+    if head.epoch > producer.epoch:
+        return None if head.sequence == 0 else Appended(Code.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    again = next((done for sequence, count, done in producer.recent if (sequence, count) == (head.sequence, head.records)), None)
+    if again is not None:
+        return again
+    expected = producer.next_sequence if producer.next_sequence is not None else 0
+    return None if head.sequence == expected else Appended(Code.OUT_OF_ORDER_SEQUENCE_NUMBER)
+
+
+def _marker(producer_id: int, epoch: int, *, commit: bool, now_ms: int) -> bytearray:
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=1, producer_id=producer_id, producer_epoch=epoch, base_sequence=-1, batch_size=1000
+    )
+    builder.append(0, now_ms, struct.pack(">hh", 0, 1 if commit else 0), struct.pack(">hi", 0, 0), [])
+    data = bytearray(builder.build())
+    attributes = Head(*_HEAD.unpack_from(data)).attributes
+    struct.pack_into(">h", data, _ATTRIBUTES_AT, attributes | _CONTROL | _TRANSACTIONAL)
+    struct.pack_into(">I", data, _CRC_AT, calc_crc32c(memoryview(data)[_ATTRIBUTES_AT:]))
+    return data

@@ -1,0 +1,68 @@
+"""What the topics of a world hold, as a reader of committed records sees it; read from the model's own logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import orjson
+from aiokafka.record.memory_records import MemoryRecords
+
+from processor.devkit.verifier import FinalSeen
+from simulation.kafka.partition_log import PartitionLog
+
+_ABORT = 0
+
+
+class CommittedRecord(NamedTuple):
+    """One record."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    stamp_ms: int
+
+
+class CommittedReader:
+    """Reads a partition on from where it stood."""
+
+    def __init__(self, log: PartitionLog) -> None:
+        self._log, self._position = log, 0
+
+    def read(self) -> Iterator[CommittedRecord]:
+        """What was committed since the last time."""
+        while self._position < self._log.stable_end:
+            data, aborted = self._log.read(self._position, 1_000_000, committed=True)
+            yield from self._of(data, sorted(aborted, key=lambda pair: -pair[1]))
+
+    def _of(self, data: bytes, coming: list[tuple[int, int]]) -> Iterator[CommittedRecord]:
+        records, dropped = MemoryRecords(data), set[int]()
+        while records.has_next():
+            batch = records.next_batch()
+            while coming and coming[-1][1] <= batch.base_offset:
+                dropped.add(coming.pop()[0])
+            if batch.is_control_batch:
+                dropped.discard(batch.producer_id)
+            elif batch.base_offset >= self._position and not (batch.is_transactional and batch.producer_id in dropped):
+                for r in batch:
+                    yield CommittedRecord(r.offset, r.key, r.value, tuple(r.headers), r.timestamp)
+            self._position = max(self._position, batch.next_offset)
+
+
+class Finals:
+    """The final results of a results topic."""
+
+    def __init__(self, logs: list[PartitionLog]) -> None:
+        self._readers = [CommittedReader(log) for log in logs]
+        self.seen: list[FinalSeen] = []
+        self.ids: set[str] = set()
+
+    def look(self) -> None:
+        """Read on."""
+        for reader in self._readers:
+            for record in reader.read():
+                result = orjson.loads(record.value or b"{}")
+                if result.get("kind") == "final":
+                    self.seen.append(FinalSeen(result["request_id"], result["status"], result.get("replay") or 0))
+                    self.ids.add(result["request_id"])

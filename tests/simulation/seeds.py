@@ -1,0 +1,167 @@
+"""One seed: its world, run in a process of its own, and what came of it."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import selectors
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, TextIO
+
+from simulation.disturbances import Disturbance, draw_disturbances
+from simulation.judge import Violation, judge
+from simulation.loop import DeadlockError, SpinError
+from simulation.timeline import Timeline
+from simulation.world import Plan, build, live
+
+_LIMIT_S = 240.0  # of real time: a world that takes longer has hung
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a seed. ``digest``: the same for the same seed, program and Python."""
+
+    seed: int
+    violations: list[Violation]
+    disturbances: int = 0
+    calls: int = 0
+    finals: dict[str, int] = field(default_factory=dict)
+    virtual_s: float = 0.0
+    cpu_s: float = 0.0
+    digest: str = ""
+
+
+def plan_of(seed: int) -> Plan:
+    """The size of a seed's world: most are small, so that there are many."""
+    draw = random.Random(seed ^ 0x0A11)
+    return Plan(
+        replicas=draw.choice((2, 2, 3)),
+        requests=draw.choice((12, 25, 40)),
+        every_s=draw.choice((0.2, 0.5, 1.5)),
+        limit=draw.choice((4, 8, 12)),
+        memory_s=draw.choice((60.0, 3600.0)),
+        drain_s=draw.choice((1.0, 10.0)),
+        late_reply=draw.choice((0.01, 0.08)),
+    )
+
+
+def disturbances_of(seed: int) -> list[Disturbance]:
+    """What a seed's world has to stand."""
+    plan = plan_of(seed)
+    replicas, brokers = [f"replica-{n}" for n in range(plan.replicas)], [f"kafka-{n}" for n in range(plan.brokers)]
+    span_s = _span_s(plan)
+    return draw_disturbances(random.Random(seed ^ 0xD157), replicas=replicas, brokers=brokers, span_s=span_s)
+
+
+def _span_s(plan: Plan) -> float:
+    """For so long things go wrong: until most requests have had their turn."""
+    return max(20.0, 1.2 * plan.requests * max(plan.every_s, plan.window_s / plan.limit))
+
+
+def run_seed(seed: int, disturbances: list[Disturbance], show: TextIO | None = None) -> Outcome:
+    """Run a world in this process, which can run no other one afterwards."""
+    gc.disable()  # what is collected when must not depend on the machine
+    began = time.process_time()
+    world = build(seed, plan_of(seed))
+    outcome = Outcome(seed, [], len(disturbances))
+    try:
+        seen = world.loop.run_until_complete(live(world, disturbances))
+        outcome.violations = judge(seen)
+        outcome.calls = len(seen.ledger["calls"])
+        for final in seen.finals:
+            outcome.finals[final.status] = outcome.finals.get(final.status, 0) + 1
+    except (DeadlockError, SpinError) as exc:
+        outcome.violations = [Violation(type(exc).__name__, str(exc))]
+    except Exception:  # noqa: BLE001 - of the model or of the world: told like a violation, or it would look like a good seed
+        outcome.violations = [Violation("the simulation failed", traceback.format_exc(limit=-14))]
+    outcome.virtual_s, outcome.cpu_s = round(world.loop.time() - 1000, 1), round(time.process_time() - began, 2)
+    outcome.digest = f"{world.loop.digest & 0xFFFFFFFFFFFF:012x}"
+    if show is not None:
+        show_timeline(world.timeline, show)
+    return outcome
+
+
+def show_timeline(timeline: Timeline, out: TextIO) -> None:
+    """Every line, with a column for each host."""
+    hosts = list(dict.fromkeys(moment.host for moment in timeline.moments))
+    out.writelines(f"{at_s:9.3f} {host:>10} {'  ' * hosts.index(host)}{text[:400]}\n" for at_s, host, text in timeline.moments)
+
+
+def run_apart(seeds: Iterable[int], jobs: int, chosen: dict[int, list[Disturbance]] | None = None) -> Iterator[Outcome]:
+    """Run each seed in a forked process, so many at once; outcomes come as they end."""
+    waiting = iter(seeds)
+    running: dict[int, tuple[int, int, bytearray, float]] = {}  # descriptor -> process, seed, what it said, when it began
+    with selectors.DefaultSelector() as selector:
+        while True:
+            while len(running) < jobs and (seed := next(waiting, None)) is not None:
+                picked = disturbances_of(seed) if chosen is None else chosen[seed]
+                process, descriptor = _fork(seed, picked)
+                running[descriptor] = (process, seed, bytearray(), time.monotonic())
+                selector.register(descriptor, selectors.EVENT_READ)
+            if not running:
+                return
+            for key, _ in selector.select(1.0):
+                process, seed, said, _began = running[key.fd]
+                if part := os.read(key.fd, 65_536):
+                    said += part
+                    continue
+                selector.unregister(key.fd)
+                os.close(key.fd)
+                del running[key.fd]
+                os.waitpid(process, 0)
+                yield _read(seed, bytes(said))
+            for process, _seed, _said, began in running.values():
+                if time.monotonic() - began > _LIMIT_S:
+                    os.kill(process, signal.SIGKILL)
+
+
+def _fork(seed: int, disturbances: list[Disturbance]) -> tuple[int, int]:
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    process = os.fork()
+    if process:
+        os.close(writing)
+        return process, reading
+    os.close(reading)
+    try:
+        said = json.dumps(asdict(run_seed(seed, disturbances))).encode()
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(said)
+    finally:
+        os._exit(0)  # no finalizers: the world is left as it stands
+
+
+def _read(seed: int, said: bytes) -> Outcome:
+    if not said:
+        return Outcome(seed, [Violation("no end", f"after {_LIMIT_S:.0f} s of real time, or killed")])
+    document: dict[str, Any] = json.loads(said)
+    document["violations"] = [Violation(*pair) for pair in document["violations"]]
+    return Outcome(**document)
+
+
+def shrink(seed: int, disturbances: list[Disturbance]) -> list[Disturbance]:
+    """Fewer disturbances with the same violation: halves first, then one after the other."""
+    rules = _rules(seed, disturbances)
+    size = max(1, len(disturbances) // 2)
+    while size >= 1 and disturbances:
+        kept = disturbances
+        for begin in range(0, len(disturbances), size):
+            without = [one for one in kept if one not in disturbances[begin : begin + size]]
+            if rules & _rules(seed, without):
+                kept = without
+        size = size // 2 if kept == disturbances or size == 1 else min(size, max(1, len(kept) // 2))
+        if kept == disturbances and not size:
+            break
+        disturbances = kept
+    return disturbances
+
+
+def _rules(seed: int, disturbances: list[Disturbance]) -> set[str]:
+    return {violation.rule for outcome in run_apart([seed], 1, {seed: disturbances}) for violation in outcome.violations}

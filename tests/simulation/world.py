@@ -1,0 +1,251 @@
+"""A world: brokers, replicas of the real service, the simulated API and a caller, on one loop and one seed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Sequence
+from contextvars import Context
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from processor.settings import Settings, load_settings
+from processor.simulator.config import Behaviour, Config, FaultPlan, Latency, RateLimit
+from processor.simulator.server import running
+from processor.simulator.simulator import Simulator
+from processor.stream.topics import topic_names
+from processor.stream.topics_admin import apply_topics
+from processor.worker import service
+from simulation import machine
+from simulation.disturbances import Disturbance, begin, end
+from simulation.judge import Seen
+from simulation.kafka.broker import Broker
+from simulation.kafka.cluster import Cluster, Topic
+from simulation.kafka.coordination import Coordination
+from simulation.loop import HOST, Host, SimulatedLoop, State
+from simulation.network import Network
+from simulation.observed import Finals
+from simulation.timeline import Timeline
+
+_API_PORT = 8080
+_KEY = "sim-key"
+_WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
+_RESTART_S = (0.3, 3.0)
+_SCOPES = ("session-create", "generic-write", "generic-get", "session-decision")
+_LOOK_S, _AFTER_S = 0.5, 15.0
+_OPERATIONS = ("session.create", "session.create", "aml", "ip.risk", "email.send")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The size of a world. Times in seconds."""
+
+    brokers: int = 3
+    replicas: int = 3
+    requests: int = 40
+    every_s: float = 1.0  # between two requests, in the mean
+    limit: int = 12
+    window_s: float = 10.0
+    memory_s: float = 3600.0
+    drain_s: float = 10.0
+    late_reply: float = 0.01  # rate of answers that come after 8 s
+    bound_s: float = 300.0  # after the last disturbance every request has ended
+
+
+@dataclass(slots=True)
+class World:
+    """What stands in a world while it runs."""
+
+    seed: int
+    plan: Plan
+    loop: SimulatedLoop
+    network: Network
+    timeline: Timeline
+    cluster: Cluster
+    coordination: Coordination
+    draw: random.Random
+    simulator: Simulator | None = None
+    acknowledged: list[str] = field(default_factory=list)
+    gave_up: list[tuple[str, int]] = field(default_factory=list)
+    calling: asyncio.Task[None] | None = None
+    lost_log: Topic | None = None  # the last budget log that was deleted
+
+    @property
+    def replicas(self) -> list[str]:
+        """Names of the replicas' hosts."""
+        return [f"replica-{n}" for n in range(self.plan.replicas)]
+
+    def settings(self, instance: str) -> Settings:
+        """Of a replica."""
+        limits = {scope: {"limit": self.plan.limit, "window_s": self.plan.window_s} for scope in _SCOPES}
+        return load_settings(
+            kafka={"bootstrap": ",".join(f"{name}:9092" for name in self.cluster.names), "instance_id": instance},
+            didit={"base_url": f"http://127.0.0.1:{_API_PORT}", "api_key": _KEY, "timeout_s": 10.0, "balance_s": 0.0, "read_lag_s": 5.0},
+            budget={"limits": limits, "call_margin_s": 10.0, "ask_wait_s": 15.0, "memory_s": self.plan.memory_s},
+            lanes={"drain_s": self.plan.drain_s},
+            retry={"delays_s": (1, 5, 20), "partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0},
+        )
+
+    def start_broker(self, number: int) -> None:
+        """A broker's process on its host."""
+        host = self.network.hosts[self.cluster.names[number]]
+        host.spawn(Broker(number, self.cluster, self.coordination).serve(), "broker")
+
+    def start_replica(self, name: str) -> None:
+        """A processor's process on its host."""
+        host = self.network.hosts[name]
+        host.on_exit = lambda status: self._exited(host, status)
+        host.spawn(self._replica(host), "processor")
+
+    async def _replica(self, host: Host) -> None:
+        status = await service._run_until_signal(self.settings(host.name), None)  # noqa: SLF001 - run() is this on uvloop
+        self.loop.call_soon(host.on_exit, status, context=Context())
+
+    def freeze(self, name: str) -> None:
+        """Stop a process without ending it."""
+        if self.network.hosts[name].state is State.UP:
+            self.network.hosts[name].freeze()
+
+    def thaw(self, name: str) -> None:
+        """Let it run on, unless it was killed meanwhile."""
+        if self.network.hosts[name].state is State.FROZEN:
+            self.network.hosts[name].thaw()
+
+    def reset_offsets(self) -> None:
+        """An operator commits where the group stands, with a text of their own; brokers let nobody do so while it has members."""
+        group = self.coordination.groups.group(self.settings("operator").kafka.group)
+        if not group.members:
+            group.offsets.update({tp: (offset, "by hand") for tp, (offset, _) in group.offsets.items()})
+
+    @property
+    def log_topic(self) -> str:
+        """The budget log."""
+        return topic_names(self.settings("operator")).budget
+
+    def _exited(self, host: Host, status: int) -> None:
+        if host.state is State.DEAD:
+            return
+        self.timeline.add(f"process ended with status {status}", host.name)
+        if status:
+            self.gave_up.append((host.name, status))
+        self.kill(host.name)
+        self.restart_later(host.name)
+
+    def kill(self, name: str) -> None:
+        """End a process, as SIGKILL does."""
+        self.network.kill(name)
+
+    def restart_later(self, name: str, after_s: float | None = None) -> None:
+        """Start a process again, as an orchestrator does."""
+        self.cluster.later(after_s if after_s is not None else self.draw.uniform(*_RESTART_S), lambda: self.restart(name))
+
+    def restart(self, name: str) -> None:
+        """Start the process of a host that is dead."""
+        if self.network.hosts[name].state is State.DEAD:
+            self.network.revive(name)
+            self.timeline.add("started", name)
+            self.start_replica(name)
+
+    def stop(self, name: str) -> None:
+        """SIGTERM."""
+        handler = self.network.hosts[name].signals.get(signal.SIGTERM)
+        if handler is not None and self.network.hosts[name].state is not State.DEAD:
+            handler()
+
+    async def serve_api(self) -> None:
+        """The simulated API, on its own host."""
+        rates = {"lost_reply": 0.02, "error_503": 0.02, "reset": 0.01, "late_reply": self.plan.late_reply}
+        config = Config(
+            seed=self.seed,
+            limits={scope: RateLimit(self.plan.limit, self.plan.window_s) for scope in _SCOPES},
+            faults=FaultPlan(rates=rates, latency=Latency(0.1, 0.8, 3.0), hang_s=8.0),
+            behaviour=Behaviour(),
+        )
+        async with running(config, host="0.0.0.0", port=_API_PORT) as (self.simulator, _):  # noqa: S104 - of a simulated host
+            await self.loop.create_future()
+
+    async def call(self) -> None:
+        """The caller: publishes every request until the brokers have acknowledged it."""
+        names = topic_names(self.settings("caller"))
+        producer = AIOKafkaProducer(bootstrap_servers=self.settings("caller").kafka.bootstrap, acks="all", enable_idempotence=True)
+        await producer.start()
+        for number in range(self.plan.requests):
+            request_id = f"r-{number:04d}"
+            while True:
+                try:
+                    await producer.send_and_wait(names.requests, self._request(number, request_id), key=b"user-%d" % number)
+                    break
+                except KafkaError as exc:
+                    self.timeline.add(f"publishing {request_id} again: {type(exc).__name__}", "caller")
+            self.acknowledged.append(request_id)
+            await asyncio.sleep(self.draw.expovariate(1.0 / self.plan.every_s))
+        await producer.stop()
+
+    def _request(self, number: int, request_id: str) -> bytes:
+        operation = self.draw.choice(_OPERATIONS)
+        what: dict[str, Any] = {
+            "session.create": {"workflow_id": _WORKFLOW, "vendor_data": f"Planted-Person-{number}"},
+            "aml": {"full_name": f"Planted-Person-{number}"},
+            "ip.risk": {"ip_address": f"203.0.113.{number % 250 + 1}"},
+            "email.send": {"email": f"planted-person-{number}@example.com"},
+        }[operation]
+        return orjson.dumps({"request_id": request_id, "operation": operation, "input": what})
+
+    def seen(self, finals: Finals) -> Seen:
+        """What the judge gets."""
+        assert self.simulator is not None
+        finals.look()
+        logs = [(moment.host, moment.text) for moment in self.timeline.moments if moment.host not in ("world", "caller", "didit")]
+        secrets = (_KEY, "Planted-Person", "planted-person", "203.0.113.")
+        return Seen(self.acknowledged, finals.seen, self.simulator.ledger.document(), logs, secrets, self.gave_up)
+
+
+def build(seed: int, plan: Plan) -> World:
+    """An empty world; nothing runs yet."""
+    loop = SimulatedLoop()
+    asyncio.set_event_loop(loop)
+    machine.begin(loop, seed)
+    draw = random.Random(seed)
+    network = Network(loop, random.Random(seed + 1))
+    brokers = [f"kafka-{n}" for n in range(plan.brokers)]
+    for name in (*brokers, "didit", "caller", "operator", *(f"replica-{n}" for n in range(plan.replicas))):
+        network.add(name)
+    network.sidecars[_API_PORT] = "didit"
+    timeline = Timeline(loop)
+    timeline.install()
+    cluster = Cluster(loop, random.Random(seed + 2), brokers, lambda name: network.hosts[name])
+    return World(seed, plan, loop, network, timeline, cluster, Coordination(cluster), draw)
+
+
+async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
+    """Run a world to its end; what the judge needs of it."""
+    assert HOST.get() is None
+    for number in range(world.plan.brokers):
+        world.start_broker(number)
+    world.network.hosts["didit"].spawn(world.serve_api(), "api")
+    replication = min(3, world.plan.brokers)
+    settings = world.settings("operator")
+    await world.network.hosts["operator"].spawn(apply_topics(settings, partitions=3, replication=replication), "topics apply")
+    for name in world.replicas:
+        world.start_replica(name)
+    world.calling = world.network.hosts["caller"].spawn(world.call(), "caller")
+    finals = Finals(world.cluster.topics[topic_names(settings).results].logs)
+    for one in disturbances:
+        world.cluster.later(one.at_s, partial(begin, world, one))
+        if one.lasts_s:
+            world.cluster.later(one.at_s + one.lasts_s, partial(end, world, one))
+    calm_s = world.loop.time() + max((one.at_s + one.lasts_s for one in disturbances), default=0.0)
+    while not world.calling.done() or world.loop.time() < calm_s:
+        await asyncio.sleep(_LOOK_S)
+    until = world.loop.time() + world.plan.bound_s
+    while not finals.ids.issuperset(world.acknowledged) and world.loop.time() < until:
+        await asyncio.sleep(_LOOK_S)
+        finals.look()
+    await asyncio.sleep(_AFTER_S)  # a second final result would come now
+    return world.seen(finals)

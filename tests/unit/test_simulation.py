@@ -1,0 +1,216 @@
+"""The parts of the simulation: its loop, its network, its model of a partition. What they have wrong, a world would call the product's."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from simulation.disturbances import draw_disturbances
+from simulation.judge import Seen, judge
+from simulation.kafka.codes import Code
+from simulation.kafka.partition_log import PartitionLog
+from simulation.loop import DeadlockError, Host, SimulatedLoop, SpinError
+from simulation.network import Network
+
+from processor.devkit.verifier import FinalSeen
+
+
+@pytest.fixture
+def loop() -> Iterator[SimulatedLoop]:
+    made = SimulatedLoop()
+    yield made
+    made.close()
+
+
+def run(loop: SimulatedLoop, main: Coroutine[Any, Any, Any]) -> Any:
+    return loop.run_until_complete(main)
+
+
+def batch(sequence: int, *, producer_id: int = 7, epoch: int = 0, transactional: bool = False) -> bytes:
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=int(transactional), producer_id=producer_id, producer_epoch=epoch,
+        base_sequence=sequence, batch_size=1000,
+    )  # fmt: skip
+    builder.append(0, 1, None, b"value", [])
+    return bytes(builder.build())
+
+
+def test_time_jumps_and_callbacks_keep_their_order(loop: SimulatedLoop) -> None:
+    seen: list[str] = []
+
+    async def main() -> float:
+        began = loop.time()
+        for name in "abc":
+            loop.call_soon(seen.append, name)
+        await asyncio.sleep(3600.0)
+        return loop.time() - began
+
+    assert 3600.0 <= run(loop, main()) < 3600.1
+    assert seen == ["a", "b", "c"]
+
+
+def test_a_world_in_which_nothing_can_happen_any_more_ends(loop: SimulatedLoop) -> None:
+    with pytest.raises(DeadlockError):
+        run(loop, asyncio.wait_for(loop.create_future(), None))
+
+
+def test_what_computes_without_end_is_noticed(loop: SimulatedLoop) -> None:
+    async def spin() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    with pytest.raises(SpinError):
+        run(loop, spin())
+
+
+def test_a_frozen_host_does_later_what_it_did_not_do_and_a_dead_one_never(loop: SimulatedLoop) -> None:
+    seen: list[str] = []
+
+    async def work(name: str) -> None:
+        try:
+            await asyncio.sleep(1.0)
+            seen.append(name)
+        finally:
+            seen.append(f"{name} cleans up")
+
+    async def main() -> None:
+        hosts = {name: Host(loop, name) for name in ("frozen", "dead", "up")}
+        for name, host in hosts.items():
+            host.spawn(work(name), name)
+        await asyncio.sleep(0.5)
+        hosts["frozen"].freeze()
+        hosts["dead"].kill()
+        await asyncio.sleep(5.0)
+        assert seen == ["up", "up cleans up"]
+        hosts["frozen"].thaw()
+        await asyncio.sleep(1.0)
+        assert seen[2:] == ["frozen", "frozen cleans up"]
+
+    run(loop, main())
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+async def _pair(loop: SimulatedLoop) -> tuple[Network, Any]:
+    network = Network(loop, random.Random(1))
+    server, client = network.add("server"), network.add("client")
+    await server.spawn(loop.create_server(Echo, None, 80), "listen")
+    reading, writing = await client.spawn(asyncio.open_connection("server", 80), "connect")
+    return network, (client, reading, writing)
+
+
+def test_a_cut_holds_bytes_back_and_a_kill_resets_the_connection(loop: SimulatedLoop) -> None:
+    async def main() -> None:
+        network, (client, reading, writing) = await _pair(loop)
+
+        async def ask() -> bytes:
+            writing.write(b"hello")
+            found: bytes = await reading.readexactly(5)
+            return found
+
+        assert await client.spawn(ask(), "ask") == b"hello"
+        network.cut("client", "server")
+        asking = client.spawn(ask(), "ask")
+        await asyncio.sleep(10.0)
+        assert not asking.done()
+        network.heal("client", "server")
+        assert await asking == b"hello"
+        asking = client.spawn(reading.readexactly(1), "read")
+        network.kill("server")
+        with pytest.raises(ConnectionResetError):
+            await asking
+        with pytest.raises(ConnectionRefusedError):
+            await client.spawn(asyncio.open_connection("server", 80), "connect")
+
+    run(loop, main())
+
+
+def test_a_partition_knows_what_comes_twice_and_refuses_what_has_a_gap_or_a_former_epoch() -> None:
+    log = PartitionLog(append_time=True)
+    first = log.append(batch(0), 1000)
+    assert (first.code, first.base, first.stamp_ms) == (Code.NONE, 0, 1000)
+    assert log.append(batch(1), 1001).base == 1
+    assert log.append(batch(0), 1002) == first, "again: the first answer"
+    assert log.append(batch(5), 1003).code is Code.OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert log.append(batch(0, epoch=1), 1004).base == 2
+    assert log.append(batch(2), 1005).code is Code.INVALID_PRODUCER_EPOCH
+    assert log.end == 3
+
+
+def test_the_stable_end_stands_before_an_open_transaction_and_the_aborted_are_told() -> None:
+    log = PartitionLog(append_time=False)
+    log.append(batch(0, producer_id=1), 1)
+    log.append(batch(0, producer_id=2, transactional=True), 1)
+    log.append(batch(0, producer_id=3, transactional=True), 1)
+    assert (log.stable_end, log.end) == (1, 3)
+    log.mark(3, 0, commit=True, now_ms=1)
+    assert log.stable_end == 1
+    log.mark(2, 0, commit=False, now_ms=1)
+    assert (log.stable_end, log.end) == (5, 5)
+    data, aborted = log.read(0, 10_000, committed=True)
+    assert aborted == [(2, 1)]
+    assert data == log.read(0, 10_000, committed=False)[0]
+
+
+def test_retention_takes_whole_batches() -> None:
+    log = PartitionLog(append_time=False)
+    for sequence in range(4):
+        log.append(batch(sequence), 1)
+    log.delete_before(2)
+    assert log.start == 2
+    assert log.read(2, 1, committed=False)[0] == log.read(2, 200, committed=False)[0][: len(batch(0))]
+
+
+def test_a_seed_draws_the_same_disturbances_each_time() -> None:
+    def drawn(seed: int) -> list[str]:
+        found = draw_disturbances(random.Random(seed), replicas=["a", "b"], brokers=["k", "l", "m"], span_s=200.0)
+        return [str(one) for one in found]
+
+    assert drawn(3) == drawn(3) != drawn(4)
+    assert {" ".join(text.split()[2:3]) for seed in range(40) for text in drawn(seed)} >= {"kill", "stop", "freeze", "cut", "reset", "log"}
+
+
+def _seen(**changes: Any) -> Seen:
+    scopes = {"key": {"generic-write": {"limit": 4, "window_s": 10.0, "max_in_window": 4, "calls": 9}}}
+    ledger = {"calls": [], "sessions": [], "checks": [], "scopes": scopes}
+    fields: dict[str, Any] = {
+        "requested": ["r-1"],
+        "finals": [FinalSeen("r-1", "succeeded")],
+        "ledger": ledger,
+        "logs": [("replica-0", "a line")],
+        "secrets": ["secret"],
+        "gave_up": [],
+    }
+    return Seen(**(fields | changes))
+
+
+def test_the_judge_has_nothing_against_a_good_world() -> None:
+    assert judge(_seen()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"finals": []}, "no final result"),
+        ({"finals": [FinalSeen("r-1", "succeeded"), FinalSeen("r-1", "in_doubt")]}, "two final results"),
+        ({"logs": [("replica-0", "my secret")]}, "personal data in a log"),
+        ({"gave_up": [("replica-0", 1)]}, "a replica gave up"),
+        (
+            {"ledger": {**_seen().ledger, "scopes": {"key": {"s": {"limit": 4, "window_s": 10.0, "max_in_window": 5, "calls": 5}}}}},
+            "over the limit",
+        ),
+        ({"ledger": {**_seen().ledger, "checks": [{"reference": f"x.{n}", "credits": 1} for n in (0, 1)]}}, "billed twice"),
+    ],
+)
+def test_the_judge_names_each_broken_promise(changes: dict[str, Any], rule: str) -> None:
+    assert [violation.rule for violation in judge(_seen(**changes))] == [rule]
