@@ -51,5 +51,5 @@ def test_ci_installs_what_the_checks_need_and_starts_no_service() -> None:
     for name in ("docker-compose", "promtool", "chromium", "buildah", "debootstrap"):
         assert name in text, name
     assert not re.search(r"install .*\bprometheus\b", text)
-    assert re.findall(r"^make ([\w-]+)", text, re.MULTILINE) == ["check", "image-check", "test"]
+    assert re.findall(r"^make ([\w-]+)", text, re.MULTILINE) == ["check", "image-check", "simulate", "test"]
     assert text.splitlines()[-1] == 'exit "$status"', "a failure of either, also of the one beside, is the end's status"
