@@ -1,34 +1,45 @@
-"""`processor publish`: a file of requests to the requests topic."""
+"""`processor publish`: requests from a file or from standard input to the requests topic."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from processor.cli.kafka import kafka_or_fail
-from processor.cli.options import fail, settings_or_fail
+from processor.cli.options import fail, settings_or_fail, write_json
 from processor.client.topics import RequestsFileError, publish_requests, read_requests
+from processor.stream.topics import topic_names
 
 app = typer.Typer()
 
 
 @app.command()
 def publish(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="JSON Lines: one request a line")],
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="JSON Lines: one request a line; - is standard input")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a sentence")] = False,
 ) -> None:
-    """Publish requests from a file. Every line is checked first; if one is bad, nothing is published."""
+    """Publish requests. Every line is checked first; if one is bad, nothing is published.
+
+    Exit status: 0 if the brokers have all of them, 1 if perhaps not, 2 if nothing was published.
+    """
     settings = settings_or_fail()
+    name = "standard input" if file.fileno() == 0 else file.name
     try:
-        requests = read_requests(file)
+        requests = read_requests(name, file)
     except RequestsFileError as exc:
-        fail(f"{file} has lines that are no valid requests; nothing was published:\n{exc}", 1)
+        fail(f"{name} has lines that are no valid requests; nothing was published:\n{exc}")
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("publishing", total=len(requests))
         with kafka_or_fail("Not everything was acknowledged.", "Then publish the file again: readers drop copies by result_id."):
             asyncio.run(publish_requests(settings, requests, on_acked=lambda count: progress.advance(task, count)))
-    typer.echo(f"published {len(requests)} requests to {settings.kafka.topic_prefix}.requests")
+    topic = topic_names(settings).requests
+    if as_json:
+        write_json(orjson.dumps({"published": len(requests), "topic": topic}))
+    else:
+        typer.echo(f"published {len(requests)} requests to {topic}")

@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import dataclass
 from typing import Annotated
 
+import orjson
 import typer
 
 from processor.cli.dead_letters import find
 from processor.cli.kafka import audible_clients, kafka_or_fail
-from processor.cli.options import settings_or_fail, write_json
+from processor.cli.options import fail, settings_or_fail, write_json
 from processor.client.topics import read_topics, topic_reader
+from processor.clock import clock_ms
+from processor.contract.records import Status
+from processor.contract.times import DURATION_FORM
+from processor.repair.parsing import read_moment
 from processor.settings import Settings
 from processor.stream.topics import topic_names
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFilter:
+    """Which results are printed. An empty set takes all; ``limit`` counts those that are printed."""
+
+    operations: frozenset[str]
+    statuses: frozenset[Status]
+    since_ms: int | None = None
+    limit: int | None = None
+
+    def takes(self, value: bytes | None) -> bool:
+        """Whether a record of the results topic is meant; one that is no result is printed as it is, unless something is asked for."""
+        if not self.operations and not self.statuses:
+            return True
+        try:
+            result = orjson.loads(value or b"null")
+            operation, status = result["operation"], result["status"]
+        except (ValueError, TypeError, KeyError):
+            return False
+        return (not self.operations or operation in self.operations) and (not self.statuses or status in self.statuses)
+
 
 app = typer.Typer(invoke_without_command=True)
 app.command()(find)
@@ -25,27 +53,46 @@ def results(
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with new results until interrupted")] = False,
     from_end: Annotated[bool, typer.Option("--from-end", help="only results that come from now on")] = False,
+    since: Annotated[str | None, typer.Option(help=f"published at or after: RFC 3339, or how long ago as {DURATION_FORM}")] = None,
+    operation: Annotated[list[str] | None, typer.Option(help="may be given again")] = None,
+    status: Annotated[list[Status] | None, typer.Option(help="may be given again")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="at most so many, the oldest")] = None,
 ) -> None:
-    """Print results, one JSON object a line (read_committed); or find everything about one request."""
+    """Print results, one JSON object a line (read_committed); or find everything about one request.
+
+    Exit status: 0, also if there are none; 1 if Kafka cannot be asked; 2 if the configuration or an option is wrong.
+    """
     if context.invoked_subcommand is not None:
         return
 
     settings = settings_or_fail()
     try:
+        since_ms = read_moment(since, clock_ms()) if since else None
+    except ValueError as exc:
+        fail(str(exc))
+    wanted = ResultFilter(frozenset(operation or ()), frozenset(status or ()), since_ms, limit)
+    try:
         with kafka_or_fail():
-            asyncio.run(_print_results(settings, follow=follow, from_end=from_end))
+            asyncio.run(_print_results(settings, wanted, follow=follow, from_end=from_end))
     except KeyboardInterrupt:
         raise typer.Exit from None
 
 
-async def _print_results(settings: Settings, *, follow: bool, from_end: bool) -> None:
-
+async def _print_results(settings: Settings, wanted: ResultFilter, *, follow: bool, from_end: bool) -> None:
+    left = wanted.limit
     async with topic_reader(settings, [topic_names(settings).results], from_end=from_end) as reader:
         bounds = await reader.bounds(reader.assigned)
+        if wanted.since_ms is not None and not from_end:
+            for tp, offset in (await reader.offsets_at(reader.assigned, wanted.since_ms)).items():
+                reader.seek(tp, bounds[tp][1] if offset is None else offset)
         audible_clients()
         while True:
-            for record in await read_topics(reader, wait_s=0.5):
+            found = [record for record in await read_topics(reader, wait_s=0.5) if wanted.takes(record.value)]
+            for record in found[:left]:
                 write_json(record.value or b"null")
+            left = None if left is None else left - len(found[:left])
             sys.stdout.buffer.flush()
+            if left == 0:
+                return
             if not follow and all((reader.position(tp) or 0) >= end for tp, (_, end) in bounds.items()):
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
+from typing import BinaryIO
 
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import ErrorInfo, Record, Request, Source
@@ -40,8 +40,8 @@ class RequestsFileError(Exception):
         super().__init__("\n".join([*faults[:_FAULTS_SHOWN], *([f"and {more} more"] if more > 0 else [])]))
 
 
-def read_requests(path: Path) -> list[tuple[bytes, bytes]]:
-    """Key and value of each line of a JSON Lines file; blank lines are skipped.
+def read_requests(name: str, lines: BinaryIO) -> list[tuple[bytes, bytes]]:
+    """Key and value of each line of JSON Lines, which are closed at the end; blank lines are skipped. ``name`` is for people.
 
     The key is the request's ``vendor_data``, so that one user's requests stay in one partition, else its ``request_id``.
 
@@ -50,12 +50,12 @@ def read_requests(path: Path) -> list[tuple[bytes, bytes]]:
         OSError: if the file cannot be read.
     """
     requests, faults = [], []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+    with lines:
+        for number, line in enumerate(lines, 1):
             value = line.strip()
             if not value:
                 continue
-            decoded = decode(Record(Source(path.name, 0, number), None, value))
+            decoded = decode(Record(Source(name, 0, number), None, value))
             if isinstance(decoded, Accepted):
                 requests.append((record_key(decoded.request), value))
             else:

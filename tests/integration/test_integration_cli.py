@@ -18,11 +18,12 @@ from processor.devkit.kafka_cluster import LocalKafka
 pytestmark = pytest.mark.broker
 
 
-def processor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def processor(*arguments: str, typed: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("VP_")}
     return subprocess.run(
         [sys.executable, "-m", "processor", *arguments],
         env={**clean, **environment},
+        input=typed,
         capture_output=True,
         text=True,
         timeout=60,
@@ -54,7 +55,7 @@ async def test_topics_publish_and_results(kafka: LocalKafka, tmp_path: Path) -> 
         lines = [create_request(n)[1] for n in range(5)]
         requests.write_bytes(b"\n".join([*lines, b"", b'{"request_id":"x"}', b"{"]))
         bad = await asyncio.to_thread(processor, "publish", str(requests), **environment)
-        assert bad.returncode == 1
+        assert bad.returncode == 2
         assert "line 7: missing_field at " in bad.stderr
         assert "line 8: not_json" in bad.stderr
         requests.write_bytes(b"\n".join(lines))
@@ -66,6 +67,14 @@ async def test_topics_publish_and_results(kafka: LocalKafka, tmp_path: Path) -> 
         printed = await asyncio.to_thread(processor, "results", **environment)
         found = [orjson.loads(line) for line in printed.stdout.splitlines()]
         assert {r["request_id"] for r in found} == {f"r-{n:06d}" for n in range(5)}
+        narrow = await asyncio.to_thread(
+            processor, "results", "--operation", "session.create", "--status", "succeeded", "--since", "1h", "--limit", "2", **environment
+        )
+        assert len(narrow.stdout.splitlines()) == 2
+        for none in (("--operation", "aml"), ("--status", "failed"), ("--since", "2200-01-01T00:00:00Z")):
+            assert (await asyncio.to_thread(processor, "results", *none, **environment)).stdout == ""
+        piped = await asyncio.to_thread(processor, "publish", "-", "--json", typed=lines[0].decode(), **environment)
+        assert orjson.loads(piped.stdout) == {"published": 1, "topic": f"{rig.prefix}.requests"}
 
 
 async def test_wrong_topics_are_refused_by_name(kafka: LocalKafka, tmp_path: Path) -> None:
