@@ -18,7 +18,7 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("check", "check", "Check settings, topics, API key, application, workflows and credits, before the start or beside it."),
     ("operations", "operations", "List what a request can ask for; or explain one operation."),
     ("example", "operations", "Print a small valid request, as a line for `processor publish`, or as CSV."),
-    ("publish", "publish", "Publish requests from a file."),
+    ("publish", "publish", "Publish requests from a file or from standard input."),
     ("results", "results", "Print results, one JSON object a line (read_committed); or find everything about one request."),
     ("batch", "batch", "Run a file of requests and write a file of results."),
     ("status", "status", "One screen: what the bottleneck is, budgets, backlog and its time to drain, replicas, what waits, dead letters."),

@@ -24,7 +24,7 @@ def publish(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a sentence")] = False,
 ) -> None:
-    """Publish requests. Every line is checked first; if one is bad, nothing is published.
+    """Publish requests from a file or from standard input. Every line is checked first; if one is bad, nothing is published.
 
     Exit status: 0 if the brokers have all of them, 1 if perhaps not, 2 if nothing was published.
     """
