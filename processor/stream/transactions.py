@@ -91,7 +91,8 @@ class LaneWriter:
 
     async def stop(self, deadline_s: float) -> None:
         """Close the producer; an open transaction is left to the next owner, which aborts it."""
-        await drop_producer(self._producer, deadline_s)  # nothing is to be flushed, and nobody else looks at what became of it
+        # nothing is to be flushed, and nobody else looks at what became of it; its sender and its client each have half the time
+        await drop_producer(self._producer, deadline_s / 2)
 
 
 class RepairWriter:
