@@ -37,6 +37,7 @@ class Hold:
     until: float
     open: bool = True  # no end was read
     earliest: float = 0.0  # pacing
+    paced_s: float = 0.0  # by how much it has pushed the pace on
     ahead: int = 0  # live weight earlier in the log; kept up to date for own waiting asks only
 
 
@@ -88,7 +89,8 @@ class Window:
         self._keep_s, self._spread = window_s + slack_s, spread
         self._open_over, self._ended_over = ExpiryQueue(), ExpiryQueue()
         self._pace = self._resume = float("-inf")
-        self._burst, self._burst_over = 0, float("-inf")  # weight that left ahead of the pace, and until when it is made up for
+        self._even = float("-inf")  # where the pace were at the full rate, with bursts counted in
+        self._burst = 0.0  # weight of the burst that is being made up for
         self._throttled: deque[float] = deque(maxlen=_THROTTLES)
         self._lowered: int | None = None
         self._quiet_from = float("-inf")
@@ -111,8 +113,8 @@ class Window:
     def ask(self, ask_id: str, offset: int, weight: int, promise_s: float, at: float, *, mine: bool) -> None:
         """An ask was read."""
         self.expire(at)
-        earliest = self._paced(weight, at)
-        hold = Hold(offset, weight, at + promise_s + self._keep_s, earliest=earliest, ahead=self.weight)
+        earliest, paced_s = self._paced(weight, at)
+        hold = Hold(offset, weight, at + promise_s + self._keep_s, earliest=earliest, ahead=self.weight, paced_s=paced_s)
         self.live[ask_id] = hold
         self._open_over.push(hold.until, ask_id)
         self.weight += weight
@@ -146,7 +148,8 @@ class Window:
         if hold is None or not hold.open:
             return 0
         if not used:
-            self._pace -= hold.weight * self.gap_s
+            self._pace -= hold.paced_s
+            self._even -= hold.weight * self.gap_s
             self._drop(ask_id)
             return 0
         hold.open = False
@@ -213,8 +216,7 @@ class Window:
         if self.may_burst(unread + 1, now):
             return max(now, self._held_until)
         gap_s = self._paced_gap_s(now)
-        pace = min(self._pace, now + (self.open_weight + 1) * gap_s)
-        return max(max(now, pace) + unread * gap_s, self.paused_until, self._held_until)
+        return max(max(now, self._pace_at(now)) + unread * gap_s, self.paused_until, self._held_until)
 
     def forget(self, ask_id: str) -> None:
         """The own ask waits no more."""
@@ -231,25 +233,31 @@ class Window:
             self._lowered = max(1, int(self.limit * _LOWERED_PART))
             self._throttled.clear()
 
-    def _paced(self, weight: int, at: float) -> float:
-        """When an ask may start by the pace: spread over the window, but for a burst from an idle one.
+    def _paced(self, weight: int, at: float) -> tuple[float, float]:
+        """When an ask may start by the pace, and by how much it pushes the pace on.
 
-        A window that begins with a burst of b calls has limit - b left: they are spread over all of it, so that nobody meets a hole.
+        A window that begins with a burst of b calls has limit - b left: they are spread over all of it, so that nobody meets a hole. What
+        is asked for beyond them goes at the full rate, whenever it is asked for: the pace is made up for when it meets the even one.
         """
         gap_s = self._paced_gap_s(at)
-        # never further ahead than what is still open: a backlog read in one gulp must not push the pace away
-        earliest = max(at, min(self._pace, at + (self.open_weight + 1) * gap_s))
-        if earliest > at and self.may_burst(weight, at):
-            if self._burst == 0:
-                self._burst_over = at + self.window_s  # of the first: calls that leave in a burst now and then must not add up
-            self._burst += weight
-            return at
-        self._pace = earliest + weight * gap_s
-        return earliest
+        start = max(at, self._pace_at(at))
+        bursts = start > at and self.may_burst(weight, at)
+        if bursts:
+            start = at
+        self._even = max(start, min(self._even, start + self.window_s * BURST_PART)) + weight * self.gap_s
+        if bursts:
+            self._burst = max(self._burst, (self._even - start) / self.gap_s)
+            return start, 0.0
+        self._pace = start + weight * gap_s
+        return start, weight * gap_s
+
+    def _pace_at(self, at: float) -> float:
+        """The pace, never further ahead than what is still open: a backlog read in one gulp must not push it away."""
+        return min(self._pace, at + (self.open_weight + 1) * self.gap_s / (1 - BURST_PART))
 
     def _paced_gap_s(self, at: float) -> float:
-        if at >= self._burst_over:
-            self._burst = 0
+        if self._even - max(at, self._pace) < self.gap_s:
+            self._burst = 0.0  # made up for, to less than a call
         return self.window_s / max(self.limit - self._burst, self.limit * (1 - BURST_PART))
 
     def _queue_for_resume(self, hold: Hold) -> None:

@@ -64,6 +64,7 @@ async def drain(replicas: int, operations: Sequence[str], **members: Any) -> Dra
     order=st.sampled_from(["one after the other", "mixed"]),
 )
 @example(replicas=2, parts=(83, 167, 30), order="one after the other")
+@example(replicas=4, parts=(0, 90, 40), order="mixed")
 def test_the_budget_is_in_use_while_anything_waits(replicas: int, parts: tuple[int, int, int], order: str) -> None:
     operations = [name for name, count in zip(("verification", "session.create", "aml"), parts, strict=True) for _ in range(count)]
     if order == "mixed":
@@ -75,8 +76,7 @@ def test_the_budget_is_in_use_while_anything_waits(replicas: int, parts: tuple[i
     longest_s = max(after - before for (before, _), (after, _) in pairwise(found.calls))
     assert longest_s <= 5 * PACE_S, f"no call for {longest_s:.1f} s while requests waited"
     possible_s = count * PACE_S * (6.0 + HELD_S) / 6.0
-    # what leaves in a burst out of an idle window is made up for in the next ones, of which each replica then asks for a few calls only
-    assert last_s <= 1.01 * possible_s + 0.3 * 6.0, f"use {possible_s / last_s:.1%}"
+    assert last_s <= 1.01 * possible_s, f"use {possible_s / last_s:.1%}"
     assert abs(found.told_s - last_s) <= 0.1 * last_s + 1.0
     assert found.rewrites <= count
     assert found.rewritten_most <= 2

@@ -197,6 +197,32 @@ def test_after_a_time_of_few_calls_a_backlog_is_called_at_the_full_rate(gap_s: f
         assert sum(first <= at < first + 60 for at in begun) >= 96, first
 
 
+@pytest.mark.parametrize("ahead", [1, 2, 8, 20])
+def test_a_backlog_loses_nothing_after_its_burst_and_bursts_once(ahead: int) -> None:
+    """However many asks the replicas keep ahead: those that wait at the end of the window were given places of the next one."""
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    begun: list[float] = []
+    waiting: dict[str, Asked] = {}
+    numbers = itertools.count()
+    for tick in range(2500):
+        now = tick / 10
+        while True:
+            waiting |= {name: scene.ask(name, now, mine=True) for name in (f"m{next(numbers)}" for _ in range(ahead - len(waiting)))}
+            ready = [name for name, asked in waiting.items() if scene.state.start_at(asked, now) <= now]
+            for name in ready:
+                del waiting[name]
+                begun.append(now)
+                scene.state.forget(name)
+                scene.apply(Ended(name, used=True), now)
+            if not ready:
+                break
+    assert begun[49] == 0.0 < begun[50]
+    for first in (0, 60, 120, 180):
+        assert sum(first <= at < first + 60 for at in begun) >= 98, first
+    if ahead > 1:  # who has one ask at a time is never seen to wait
+        assert max(sum(first <= at < first + 6 for at in begun) for first in range(60, 240, 6)) <= 15
+
+
 def test_nothing_leaves_ahead_of_the_pace_while_somebody_else_was_seen_to_use_the_key() -> None:
     scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
     scene.apply(Paused("a", 5.0), 0.0)
