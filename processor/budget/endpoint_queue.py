@@ -63,7 +63,7 @@ class EndpointQueue:
         self._ahead_max = max(1, int(_AHEAD_PART * asks_max))
         self._replicas = 1
         self.share_with(1)
-        self._away = 0  # were sent away and are not back
+        self._away = 0  # were sent away and are not back, as far as this process sees; for their due times
 
     def share_with(self, replicas: int) -> None:
         """So many replicas, this one included, want this endpoint now: together they ask for half a second of budget ahead.
@@ -145,6 +145,8 @@ class EndpointQueue:
         if not newcomer.returning and self.parked.goes_before(newcomer.call_class):
             return self._parked(lines)
         if len(self.waiters) < self._places:
+            if not newcomer.returning:
+                self._away = 0  # there is room again: who is still away came back to other replicas
             return None
         parked = self._parked(lines)
         last = self.waiters.pop_last((CallClass(newcomer.call_class), newcomer.since_ms))

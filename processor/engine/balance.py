@@ -31,8 +31,9 @@ class BalanceReader:
     no figure: an old one would be taken for the present one.
     """
 
-    def __init__(self, client: CallsDidit, budget: Budget, every_s: float, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, client: CallsDidit, budget: Budget, every_s: float, clock_ms: Callable[[], int], *, pause_s_max: float) -> None:
         self._client, self._budget, self._every_s, self._clock_ms = client, budget, every_s, clock_ms
+        self._pause_s_max = pause_s_max
 
     async def run(self) -> None:
         """Read and wait."""
@@ -55,7 +56,13 @@ class BalanceReader:
         """One call; None if there is no permit within the interval."""
         call = HttpCall(_OPERATION, _OPERATION.path, (), None, _REFERENCE)
         return await make_own_call(
-            self._client, self._budget, call, since_ms=self._clock_ms(), within_s=self._every_s, ending_of=_ending_of
+            self._client,
+            self._budget,
+            call,
+            since_ms=self._clock_ms(),
+            within_s=self._every_s,
+            pause_s_max=self._pause_s_max,
+            ending_of=_ending_of,
         )
 
 

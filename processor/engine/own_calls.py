@@ -8,14 +8,21 @@ from collections.abc import Callable
 from processor.budget.permits import Ask, Budget, CallClass, Ending, Fate, Parked, Permit
 from processor.didit.answers import Answer
 from processor.didit.calls import HttpCall
-from processor.didit.verdicts import Verdict, classify
-from processor.engine.calls import CallsDidit, count_answer, count_call
+from processor.didit.verdicts import Throttled, Verdict, classify
+from processor.engine.calls import CallsDidit, count_answer, count_call, throttle_s
 
 
 async def make_own_call(
-    client: CallsDidit, budget: Budget, call: HttpCall, *, since_ms: int, within_s: float, ending_of: Callable[[Answer, Verdict], Ending]
+    client: CallsDidit,
+    budget: Budget,
+    call: HttpCall,
+    *,
+    since_ms: int,
+    within_s: float,
+    pause_s_max: float,
+    ending_of: Callable[[Answer, Verdict], Ending],
 ) -> Verdict | Parked | None:
-    """One call, which must only read.
+    """One call, which must only read. A rate-limit 429 pauses its scopes for every replica.
 
     Args:
         client: makes it.
@@ -23,6 +30,7 @@ async def make_own_call(
         call: what to send.
         since_ms: since when it waits, epoch ms.
         within_s: so long a permit is waited for, s.
+        pause_s_max: a longer ``Retry-After`` pauses the scopes no longer, s.
         ending_of: what the budget is told of the end of the call.
 
     Returns:
@@ -48,6 +56,9 @@ async def make_own_call(
         answer = await client.send(call)
         verdict = classify(operation, answer)
         ending = ending_of(answer, verdict)
+        if isinstance(verdict, Throttled):
+            for scope in verdict.scopes:
+                budget.pause(scope, throttle_s(verdict, pause_s_max))
     finally:
         budget.release(permit, ending)
     count_answer(operation.name, verdict)

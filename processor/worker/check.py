@@ -23,8 +23,8 @@ from processor.didit.answers import Answer
 from processor.didit.calls import HttpCall
 from processor.didit.catalog import OPERATIONS
 from processor.didit.client import DiditClient
-from processor.didit.verdicts import AccountFault, Success, Throttled, Verdict
-from processor.engine.calls import CallsDidit, ending_of, throttle_s
+from processor.didit.verdicts import AccountFault, Success, Verdict
+from processor.engine.calls import CallsDidit, ending_of
 from processor.engine.own_calls import make_own_call
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
@@ -119,7 +119,13 @@ class AccountReader:
         call = HttpCall(operation, operation.path, tuple((key, str(value)) for key, value in query.items()), None, _REFERENCE)
         try:
             found = await make_own_call(
-                self._client, self._budget, call, since_ms=clock_ms(), within_s=self._wait_s, ending_of=_says_nothing
+                self._client,
+                self._budget,
+                call,
+                since_ms=clock_ms(),
+                within_s=self._wait_s,
+                pause_s_max=self._pause_s_max,
+                ending_of=_says_nothing,
             )
         except BudgetClosedError:
             return NotAsked("Didit was not asked: the budget log cannot be used; `processor topics check` may say why")
@@ -127,9 +133,6 @@ class AccountReader:
             return NotAsked(f"Didit was not asked: no call was free within {self._wait_s:g} s; `processor budget` says who uses them")
         if isinstance(found, Parked):
             return NotAsked(f"Didit was not asked: {found.code.meaning}")
-        if isinstance(found, Throttled):
-            for scope in found.scopes:
-                self._budget.pause(scope, throttle_s(found, self._pause_s_max))
         return found
 
 

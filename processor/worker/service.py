@@ -152,6 +152,9 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
 
         return Supervisor(make, budget, status, k.instance_id).run(term)
 
+    def balance(client: DiditClient) -> Coroutine[Any, Any, None]:
+        return BalanceReader(client, budget, d.balance_s, clock.now_ms, pause_s_max=settings.retry.retry_after_max_s).run()
+
     return WorkerParts(
         budget=budget.run,
         close_budget=budget.close,
@@ -161,7 +164,7 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
         feed=WakeupFeed(settings, wakeups).run,
         receiver=None if secrets is None else lambda tasks: start_receiver(tasks, settings, secrets),
         client=DiditClient(d),
-        balance=(lambda client: BalanceReader(client, budget, d.balance_s, clock.now_ms).run()) if d.balance_s else None,
+        balance=balance if d.balance_s else None,
         lanes=lanes,
     )
 

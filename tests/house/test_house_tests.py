@@ -25,6 +25,7 @@ HELD_BY = {
     "console/views.py": "test_console",
     "didit/bodies.py": "test_didit_verdicts",
     "engine/outputs.py": "test_engine",
+    "engine/own_calls.py": "test_engine_balance",
     "engine/session_polling.py": "test_engine",
     "monitoring/monitor.py": "test_integration_operate",
     "repair/delayed_index.py": "test_integration_waiting",

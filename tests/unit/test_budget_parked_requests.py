@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from processor.budget.endpoint_queue import EndpointQueue
 from processor.budget.fair_queue import FairQueue
 from processor.budget.parked_requests import ParkedRequests, Room
-from processor.budget.permits import CallClass, ParkedWait, Place
+from processor.budget.permits import Ask, CallClass, ParkedWait, Place
 
 PLACES = 20
 
@@ -137,3 +140,26 @@ def test_a_newcomer_goes_behind_those_who_wait_as_long_as_the_line_has_enough() 
     assert not line.parked.goes_before(CallClass.URGENT)
     line.waits["waits"].leave()
     assert not line.parked.goes_before(CallClass.NORMAL)
+
+
+def test_who_came_back_to_another_replica_is_expected_no_more() -> None:
+    """Or the due times that people see would grow for ever."""
+    line = EndpointQueue("op", ("a",), [], 1.0, asks_max=4, places=2, room=lambda _: Room.PLACES)
+
+    def full() -> None:
+        for number in range(2):
+            line.waiters.push(CallClass.NORMAL, number, asyncio.Future(loop=loop))
+
+    def sent_away() -> float:
+        parked = line.admit(newcomer, 1)
+        assert parked is not None
+        return parked.wait_s
+
+    newcomer = Ask("op", ("a",), CallClass.NORMAL, 9, None, 30.0)
+    with closing(asyncio.new_event_loop()) as loop:
+        full()
+        assert [sent_away() for _ in range(5)] == [3.0, 4.0, 5.0, 6.0, 7.0]
+        line.waiters.clear()
+        assert line.admit(newcomer, 1) is None
+        full()
+        assert sent_away() == 3.0

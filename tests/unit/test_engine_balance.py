@@ -39,6 +39,7 @@ class Didit:
         self.calls: list[HttpCall] = []
         self.asks: list[Ask] = []
         self.endings: list[Ending] = []
+        self.pauses: list[tuple[str, float]] = []
 
     async def send(self, call: HttpCall, _files: Sequence[object] = ()) -> Answer:
         self.calls.append(call)
@@ -51,9 +52,12 @@ class Didit:
     def release(self, _permit: Permit, ending: Ending) -> None:
         self.endings.append(ending)
 
+    def pause(self, scope: str, wait_s: float) -> None:
+        self.pauses.append((scope, wait_s))
+
 
 async def read(didit: Didit, for_s: float, every_s: float = 300.0) -> None:
-    reader = BalanceReader(cast("Any", didit), cast("Any", didit), every_s, lambda: 0)
+    reader = BalanceReader(cast("Any", didit), cast("Any", didit), every_s, lambda: 0, pause_s_max=HOUR)
     with suppress(TimeoutError):
         async with asyncio.timeout(for_s):
             await reader.run()
@@ -88,6 +92,15 @@ def test_it_is_read_each_interval_behind_all_requests_and_counts_in_its_scope() 
 def test_what_cannot_be_read_leaves_no_figure(answer: Answer) -> None:
     run_virtual(read(Didit(GOOD, answer), 700.0))
     assert shown() == {}
+
+
+@pytest.mark.parametrize(("retry_after", "wait_s"), [("7", 7.0), ("7200", HOUR), (None, 5.0)])
+def test_a_429_pauses_its_scope_for_every_replica(retry_after: str | None, wait_s: float) -> None:
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    body = b'{"detail":"GET request rate limit exceeded. You can make up to 600 requests per minute."}'
+    didit = Didit(Reply(429, CIMultiDict({"Content-Type": "application/json", **headers}), body))
+    run_virtual(read(didit, 400.0))
+    assert didit.pauses == [("generic-get", wait_s)]
 
 
 def test_without_a_permit_no_call_is_made() -> None:
