@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from itertools import takewhile
 
 from simulation import machine
 
@@ -26,16 +27,18 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first one")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worlds at once")
+    parser.add_argument("--within-s", type=float, default=float("inf"), help="begin no further one after so long, s")
     parser.add_argument("--until-found", action="store_true", help="end with the first broken promise")
     parser.add_argument("--each", action="store_true", help="a line for each seed")
     parser.add_argument("--replay", type=int, metavar="SEED", help="run this one, with its timeline")
     parser.add_argument("--only", help="numbers of its disturbances, e.g. 0,3")
+    parser.add_argument("--also", metavar="KIND@SECONDS", help="and one more of this kind, e.g. 'kill all@20'")
     parser.add_argument("--shrink", type=int, metavar="SEED", help="fewer disturbances that break the same promise")
     options = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
         parser.error("PYTHONHASHSEED must be 0, or a seed means something else in each run; `make simulate` sets it")
     if options.replay is not None:
-        return _replay(options.replay, options.only)
+        return _replay(options.replay, options.only, options.also)
     if options.shrink is not None:
         return _shrink(options.shrink)
     return _run(options)
@@ -43,7 +46,9 @@ def main() -> int:
 
 def _run(options: argparse.Namespace) -> int:
     began, count, found, calls, disturbances, cpu_s = time.monotonic(), 0, 0, 0, 0, 0.0
-    for outcome in seeds.run_apart(range(options.first, options.first + options.seeds), options.jobs):
+    chosen = range(options.first, options.first + options.seeds)
+    in_time = takewhile(lambda _: time.monotonic() - began < options.within_s, chosen)
+    for outcome in seeds.run_apart(in_time, options.jobs):
         count, calls, disturbances = count + 1, calls + outcome.calls, disturbances + outcome.disturbances
         cpu_s += outcome.cpu_s
         if outcome.violations:
@@ -75,8 +80,8 @@ def _line(outcome: Outcome) -> None:
     sys.stdout.flush()
 
 
-def _replay(seed: int, only: str | None) -> int:
-    disturbances = seeds.disturbances_of(seed)
+def _replay(seed: int, only: str | None, also: str | None) -> int:
+    disturbances = seeds.disturbances_of(seed, also)
     if only is not None:
         chosen = [int(number) for number in only.split(",") if number]
         disturbances = [disturbances[number] for number in chosen]

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 FIRST_S = 4.0  # the group has its members by then
 API_CUT_S = 18.0  # what is held back for longer reaches the API later than the product has to assume (guarantees.md, G3)
 _LINKS = ("cut", "cut one way", "slow link", "reset")
-_BEFORE_LOSS_S, _AFTER_LOSS_S = 12.0, 60.0
+LONG_S = 80.0  # longer than a short memory of calls: what they know then comes from the log's older part, by the positions in the commits
+_SECOND_BLOW = 0.8  # so often something follows while what was under way at a long outage is still unsettled
+_ALONE = ("log lost", "offsets reset")
+_BEFORE_S, _AFTER_S = 12.0, 60.0
 _BROKERS_APART_S = 8.0  # two brokers away at once would be an outage of everything
 
 
@@ -46,21 +49,30 @@ def draw_disturbances(draw: random.Random, *, replicas: list[str], brokers: list
         kind = draw.choices([name for name, _ in _DRAWN], [weight for _, weight in _DRAWN])[0]
         if kind.startswith("broker") and (at_s < broker_free_s or len(brokers) < 2):  # one must be left
             continue
-        one = _draw_one(draw, kind, at_s, replicas, brokers)
+        one = draw_one(draw, kind, at_s, replicas, brokers)
         if kind.startswith("broker"):
             broker_free_s = one.at_s + one.lasts_s + _BROKERS_APART_S
         found.append(one)
+        if one.lasts_s == LONG_S and draw.random() < _SECOND_BLOW:
+            kind = draw.choice(("kill all", "log outage", "log lost", "kill"))
+            after_s = one.at_s + one.lasts_s + draw.uniform(6.0, 35.0)
+            found.append(draw_one(draw, kind, after_s, replicas, brokers))
+            at_s = after_s
     return _within_what_is_assumed(found)
 
 
 def _within_what_is_assumed(found: list[Disturbance]) -> list[Disturbance]:
-    """The log may be lost under a processor that lives (guarantees.md, G3): so none is away around that time."""
-    lost = [one for one in found if one.kind == "log lost"]
+    """Nothing else goes wrong around what the guarantees allow alone (guarantees.md, G2 and G3).
+
+    The log may be lost under a processor that lives; offsets may be committed by hand if nobody was killed just before.
+    """
+    alone = [one for one in found if one.kind in _ALONE]
 
     def near(one: Disturbance) -> bool:
-        return any(one.at_s < loss.at_s + _AFTER_LOSS_S and one.at_s + one.lasts_s > loss.at_s - _BEFORE_LOSS_S for loss in lost)
+        spans = ((other.at_s - _BEFORE_S, other.at_s + max(other.lasts_s, _AFTER_S)) for other in alone if other is not one)
+        return any(one.at_s < last and one.at_s + one.lasts_s > first for first, last in spans)
 
-    return [one for one in found if one.kind == "log lost" or not near(one)]
+    return [one for one in found if not near(one)]
 
 
 _DRAWN = (
@@ -75,13 +87,14 @@ _DRAWN = (
     ("reset", 3),
     ("clock step", 1),
     ("log outage", 2),
-    ("kill all", 1),
-    ("offsets reset", 1),
+    ("kill all", 2),
+    ("offsets reset", 0),  # breaks a promise today: only by ``--also``, until docs/simulation.md has no such finding any more
     ("log lost", 1),
 )
 
 
-def _draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], brokers: list[str]) -> Disturbance:
+def draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], brokers: list[str]) -> Disturbance:
+    """One of a kind, at a time."""
     replica, lasts_s = draw.choice(replicas), draw.choice((1.0, 4.0, 15.0)) * draw.uniform(0.3, 2.0)
     peer = draw.choice([*brokers, "brokers", "didit"])
     if peer == "didit":
@@ -94,14 +107,16 @@ def _draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], 
         "log outage": "of the budget log",
         "log lost": "and made again",
         "kill all": "replicas",
-        "offsets reset": "by an operator, replicas killed",
+        "offsets reset": "by an operator, replicas stopped",
     }.get(kind, replica)
     if kind in ("kill", "kill all"):
         lasts_s = draw.choice((0.2, 2.0, 12.0)) * draw.uniform(0.5, 1.5)  # until it is started again
-    if kind == "offsets reset":
-        lasts_s = 15.0  # the group is empty by then
+    if kind == "offsets reset" or (kind == "kill all" and draw.random() < 0.5):
+        lasts_s = LONG_S  # the group is empty by then
     if kind.startswith("broker"):
         lasts_s = max(2.0, lasts_s)
+    if kind == "log lost":
+        lasts_s = min(3.0, lasts_s)  # clients ask where the topic is as fast as they get answers, which takes its time here
     if kind in ("stop", "reset", "clock step"):
         lasts_s = 0.0
     return Disturbance(at_s, kind, target, lasts_s, peer if kind in _LINKS else "", amount)
@@ -193,6 +208,8 @@ def _reset(world: World, one: Disturbance) -> None:
 
 
 def _step(world: World, one: Disturbance) -> None:
+    if one.target in world.cluster.names:
+        world.broker_step_s = max(world.broker_step_s, abs(one.amount))
     world.network.hosts[one.target].wall_offset_s = one.amount  # steps do not add up: clocks stay within what is assumed
 
 
@@ -210,7 +227,7 @@ def _make_again(world: World, _: Disturbance) -> None:
 
 
 def _reset_offsets(world: World, one: Disturbance) -> None:
-    _kill(world, one)
+    world.stop_all(one.lasts_s)
     world.cluster.later(one.lasts_s - 1.0, world.reset_offsets)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from processor.devkit import verifier
-from processor.devkit.verifier import FinalSeen
+from processor.devkit.verifier import FinalSeen, RetrySeen
 
 
 class Violation(NamedTuple):
@@ -27,6 +27,7 @@ class Seen:
     Attributes:
         requested: ids of the requests that the brokers have acknowledged.
         finals: in the results topic, committed.
+        retries: in the delay topics, committed.
         ledger: as ``GET /_sim/ledger`` gives it.
         logs: host and line.
         secrets: texts that no log line may hold.
@@ -35,6 +36,7 @@ class Seen:
 
     requested: Sequence[str]
     finals: Sequence[FinalSeen]
+    retries: Sequence[RetrySeen]
     ledger: Mapping[str, Any]
     logs: Sequence[tuple[str, str]]
     secrets: Sequence[str]
@@ -46,7 +48,7 @@ Judge = Callable[[Seen], list[Violation]]
 
 def judge(seen: Seen) -> list[Violation]:
     """Everything that is wrong."""
-    found = verifier.judge(seen.requested, seen.finals, (), seen.ledger)
+    found = verifier.judge(seen.requested, seen.finals, seen.retries, seen.ledger)
     wrong = [Violation("no final result", request_id) for request_id in found.missing]
     wrong += [Violation("two final results", f"{i}: {_statuses(seen, i)}") for i in found.duplicated]
     wrong += [
@@ -56,9 +58,10 @@ def judge(seen: Seen) -> list[Violation]:
     ]
     if found.billed_twice:
         wrong.append(Violation("billed twice", f"{found.billed_twice} requests"))
-    wrong += [
-        Violation("personal data in a log", f"{host}: {line[:80]}") for host, line in seen.logs if any(s in line for s in seen.secrets)
-    ]
+    if found.early_retries:
+        wrong.append(Violation("retried early", f"{found.early_retries} retries"))
+    planted = [(host, line) for host, line in seen.logs if any(secret in line for secret in seen.secrets)]
+    wrong += [Violation("personal data in a log", f"{host}: {line[:80]}") for host, line in planted]
     wrong += [Violation("a replica gave up", f"{host}: exit status {status}") for host, status in seen.gave_up]
     return wrong
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import orjson
 from aiokafka.record.memory_records import MemoryRecords
 
-from processor.devkit.verifier import FinalSeen
+from processor.contract.codes import ErrorCode
+from processor.contract.decode import Accepted, decode
+from processor.contract.records import Record, Source
+from processor.devkit.verifier import FinalSeen, RetrySeen
 from simulation.kafka.partition_log import PartitionLog
-
-_ABORT = 0
 
 
 class CommittedRecord(NamedTuple):
@@ -66,3 +67,23 @@ class Finals:
                 if result.get("kind") == "final":
                     self.seen.append(FinalSeen(result["request_id"], result["status"], result.get("replay") or 0))
                     self.ids.add(result["request_id"])
+
+
+class Retries:
+    """The records of the delay topics."""
+
+    def __init__(self, topics: Mapping[str, list[PartitionLog]]) -> None:
+        self._topics = topics
+
+    def read(self, slack_ms: int) -> list[RetrySeen]:
+        """All of them. ``slack_ms``: so much before its due time a retry may start, because the brokers' clocks were set."""
+        found = []
+        for topic, logs in self._topics.items():
+            for number, log in enumerate(logs):
+                for r in CommittedReader(log).read():
+                    decoded = decode(Record(Source(topic, number, r.offset), r.key, r.value, r.headers, r.stamp_ms))
+                    if isinstance(decoded, Accepted) and (due_ms := decoded.hop.due_ms) is not None:
+                        hop = decoded.hop
+                        may_be_early = hop.session_id is not None or hop.last_error == ErrorCode.QUEUE_FULL
+                        found.append(RetrySeen(decoded.request.request_id, hop.hop, due_ms - slack_ms, may_be_early))
+        return found

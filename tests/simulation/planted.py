@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("ids", nargs="+", help="of faults in tools/mutants")
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--from", type=int, default=0, dest="first")
+    parser.add_argument("--within-s", type=float, default=600.0, help="for each fault")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     by_id = {fault.id: fault for fault in FAULTS}
@@ -51,10 +52,11 @@ def _try(fault: Fault, options: argparse.Namespace) -> dict[str, object]:
         path.write_text(text)
         command = [sys.executable, "-m", "simulation", "--until-found", "--seeds", str(options.seeds), "--from", str(options.first)]
         environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{_ROOT / 'tests'}", "PYTHONHASHSEED": "0"}
-        command += ["--jobs", str(options.jobs)]
+        command += ["--jobs", str(options.jobs), "--within-s", str(options.within_s)]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines() or [done.stderr[-500:]]
-    return {"how": lines[0][:160] if len(lines) > 1 else "", **json.loads(lines[-1])}
+    sums = json.loads(lines[-1])
+    return {"how": lines[0][:160] if len(lines) > 1 else "", **sums, "last_seed": options.first + sums["seeds"] - 1}
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TextIO
 
-from simulation.disturbances import Disturbance, draw_disturbances
+from simulation.disturbances import Disturbance, draw_disturbances, draw_one
 from simulation.judge import Violation, judge
 from simulation.loop import DeadlockError, SpinError
 from simulation.timeline import Timeline
@@ -42,22 +42,27 @@ def plan_of(seed: int) -> Plan:
     """The size of a seed's world: most are small, so that there are many."""
     draw = random.Random(seed ^ 0x0A11)
     return Plan(
+        brokers=draw.choice((1, 1, 3)),  # each more costs a third of the time
         replicas=draw.choice((2, 2, 3)),
         requests=draw.choice((12, 25, 40)),
         every_s=draw.choice((0.2, 0.5, 1.5)),
         limit=draw.choice((4, 8, 12)),
         memory_s=draw.choice((60.0, 3600.0)),
         drain_s=draw.choice((1.0, 10.0)),
+        latency_s=draw.choice((0.1, 1.0)),
         late_reply=draw.choice((0.01, 0.08)),
     )
 
 
-def disturbances_of(seed: int) -> list[Disturbance]:
-    """What a seed's world has to stand."""
+def disturbances_of(seed: int, also: str | None = None) -> list[Disturbance]:
+    """What a seed's world has to stand. ``also``: one more, as ``kind@seconds``."""
     plan = plan_of(seed)
     replicas, brokers = [f"replica-{n}" for n in range(plan.replicas)], [f"kafka-{n}" for n in range(plan.brokers)]
-    span_s = _span_s(plan)
-    return draw_disturbances(random.Random(seed ^ 0xD157), replicas=replicas, brokers=brokers, span_s=span_s)
+    found = draw_disturbances(random.Random(seed ^ 0xD157), replicas=replicas, brokers=brokers, span_s=_span_s(plan))
+    if also is not None:
+        kind, _, at_s = also.partition("@")
+        found.append(draw_one(random.Random(seed), kind, float(at_s), replicas, brokers))
+    return found
 
 
 def _span_s(plan: Plan) -> float:
@@ -69,7 +74,10 @@ def run_seed(seed: int, disturbances: list[Disturbance], show: TextIO | None = N
     """Run a world in this process, which can run no other one afterwards."""
     gc.disable()  # what is collected when must not depend on the machine
     began = time.process_time()
-    world = build(seed, plan_of(seed))
+    plan = plan_of(seed)
+    if any(one.kind == "offsets reset" for one in disturbances):
+        plan = replace(plan, memory_s=3600.0)  # what was finished before a shorter memory is done again then; see docs/simulation.md
+    world = build(seed, plan)
     outcome = Outcome(seed, [], len(disturbances))
     try:
         seen = world.loop.run_until_complete(live(world, disturbances))
@@ -146,21 +154,18 @@ def _read(seed: int, said: bytes) -> Outcome:
     return Outcome(**document)
 
 
-def shrink(seed: int, disturbances: list[Disturbance]) -> list[Disturbance]:
-    """Fewer disturbances with the same violation: halves first, then one after the other."""
-    rules = _rules(seed, disturbances)
-    size = max(1, len(disturbances) // 2)
-    while size >= 1 and disturbances:
-        kept = disturbances
-        for begin in range(0, len(disturbances), size):
-            without = [one for one in kept if one not in disturbances[begin : begin + size]]
+def shrink(seed: int, every: list[Disturbance]) -> list[Disturbance]:
+    """Fewer disturbances that break one of the same promises: without half of them, a quarter, and at last one after the other."""
+    rules, size = _rules(seed, every), len(every)
+    while size := size // 2:
+        begin = 0
+        while begin < len(every):
+            without = every[:begin] + every[begin + size :]
             if rules & _rules(seed, without):
-                kept = without
-        size = size // 2 if kept == disturbances or size == 1 else min(size, max(1, len(kept) // 2))
-        if kept == disturbances and not size:
-            break
-        disturbances = kept
-    return disturbances
+                every = without
+            else:
+                begin += size
+    return every
 
 
 def _rules(seed: int, disturbances: list[Disturbance]) -> set[str]:

@@ -30,7 +30,7 @@ from simulation.kafka.cluster import Cluster, Topic
 from simulation.kafka.coordination import Coordination
 from simulation.loop import HOST, Host, SimulatedLoop, State
 from simulation.network import Network
-from simulation.observed import Finals
+from simulation.observed import Finals, Retries
 from simulation.timeline import Timeline
 
 _API_PORT = 8080
@@ -39,6 +39,7 @@ _WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
 _RESTART_S = (0.3, 3.0)
 _SCOPES = ("session-create", "generic-write", "generic-get", "session-decision")
 _LOOK_S, _AFTER_S = 0.5, 15.0
+_SLACK_MS = 100  # the brokers' time is known to within the time of an append
 _OPERATIONS = ("session.create", "session.create", "aml", "ip.risk", "email.send")
 
 
@@ -54,6 +55,7 @@ class Plan:
     window_s: float = 10.0
     memory_s: float = 3600.0
     drain_s: float = 10.0
+    latency_s: float = 0.1  # of the API, in the median
     late_reply: float = 0.01  # rate of answers that come after 8 s
     bound_s: float = 300.0  # after the last disturbance every request has ended
 
@@ -74,6 +76,8 @@ class World:
     acknowledged: list[str] = field(default_factory=list)
     gave_up: list[tuple[str, int]] = field(default_factory=list)
     calling: asyncio.Task[None] | None = None
+    stopped_until_s: float = 0.0  # nobody starts a replica that was stopped before then
+    broker_step_s: float = 0.0  # the largest of a broker's clock, either way
     lost_log: Topic | None = None  # the last budget log that was deleted
 
     @property
@@ -117,6 +121,12 @@ class World:
         if self.network.hosts[name].state is State.FROZEN:
             self.network.hosts[name].thaw()
 
+    def stop_all(self, for_s: float) -> None:
+        """SIGTERM for all replicas, and a start after so long."""
+        self.stopped_until_s = self.loop.time() + for_s
+        for name in self.replicas:
+            self.stop(name)
+
     def reset_offsets(self) -> None:
         """An operator commits where the group stands, with a text of their own; brokers let nobody do so while it has members."""
         group = self.coordination.groups.group(self.settings("operator").kafka.group)
@@ -135,7 +145,7 @@ class World:
         if status:
             self.gave_up.append((host.name, status))
         self.kill(host.name)
-        self.restart_later(host.name)
+        self.restart_later(host.name, max(self.draw.uniform(*_RESTART_S), self.stopped_until_s - self.loop.time()))
 
     def kill(self, name: str) -> None:
         """End a process, as SIGKILL does."""
@@ -164,7 +174,7 @@ class World:
         config = Config(
             seed=self.seed,
             limits={scope: RateLimit(self.plan.limit, self.plan.window_s) for scope in _SCOPES},
-            faults=FaultPlan(rates=rates, latency=Latency(0.1, 0.8, 3.0), hang_s=8.0),
+            faults=FaultPlan(rates=rates, latency=Latency(self.plan.latency_s, 0.8, 6.0), hang_s=8.0),
             behaviour=Behaviour(),
         )
         async with running(config, host="0.0.0.0", port=_API_PORT) as (self.simulator, _):  # noqa: S104 - of a simulated host
@@ -203,7 +213,11 @@ class World:
         finals.look()
         logs = [(moment.host, moment.text) for moment in self.timeline.moments if moment.host not in ("world", "caller", "didit")]
         secrets = (_KEY, "Planted-Person", "planted-person", "203.0.113.")
-        return Seen(self.acknowledged, finals.seen, self.simulator.ledger.document(), logs, secrets, self.gave_up)
+        names = topic_names(self.settings("operator"))
+        retries = Retries({topic: self.cluster.topics[topic].logs for topic in names.inputs[1:]})
+        slack_ms = _SLACK_MS + 2000 * self.broker_step_s
+        ledger = self.simulator.ledger.document()
+        return Seen(self.acknowledged, finals.seen, retries.read(int(slack_ms)), ledger, logs, secrets, self.gave_up)
 
 
 def build(seed: int, plan: Plan) -> World:

@@ -16,7 +16,8 @@ from simulation.kafka.partition_log import PartitionLog
 from simulation.loop import DeadlockError, Host, SimulatedLoop, SpinError
 from simulation.network import Network
 
-from processor.devkit.verifier import FinalSeen
+from processor.contract.records import call_reference
+from processor.devkit.verifier import FinalSeen, RetrySeen
 
 
 @pytest.fixture
@@ -186,6 +187,7 @@ def _seen(**changes: Any) -> Seen:
     fields: dict[str, Any] = {
         "requested": ["r-1"],
         "finals": [FinalSeen("r-1", "succeeded")],
+        "retries": [],
         "ledger": ledger,
         "logs": [("replica-0", "a line")],
         "secrets": ["secret"],
@@ -203,6 +205,13 @@ def test_the_judge_has_nothing_against_a_good_world() -> None:
     [
         ({"finals": []}, "no final result"),
         ({"finals": [FinalSeen("r-1", "succeeded"), FinalSeen("r-1", "in_doubt")]}, "two final results"),
+        (
+            {
+                "retries": [RetrySeen("r-1", 1, due_ms=11_000)],
+                "ledger": {**_seen().ledger, "calls": [{"at": 10.5, "reference": call_reference("r-1", 1)}]},
+            },
+            "retried early",
+        ),
         ({"logs": [("replica-0", "my secret")]}, "personal data in a log"),
         ({"gave_up": [("replica-0", 1)]}, "a replica gave up"),
         (
