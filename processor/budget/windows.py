@@ -136,10 +136,11 @@ class Window:
 
     def gap_after_burst_s(self, now: float) -> tuple[float, float]:
         """Time between two calls once all of ``burst_room`` has left, and for how long it is that: then it is ``gap_s`` again."""
-        room = self.burst_room(now)
-        left_s = max(0.0, self._burst_over - now)
-        burst = room + (self._burst if left_s else 0)
-        return self.window_s / max(self.limit - burst, self.limit * (1 - BURST_PART)), self.window_s if room else left_s
+        room_s = self.burst_room(now) * self.gap_s
+        ahead_s = max(0.0, self._even - max(now, self._pace)) + room_s
+        burst = max(self._burst, ahead_s / self.gap_s)
+        gap_s = self.window_s / max(self.limit - burst, self.limit * (1 - BURST_PART))
+        return gap_s, ahead_s * gap_s / (gap_s - self.gap_s) if gap_s > self.gap_s else 0.0
 
     def end(self, ask_id: str, *, used: bool, at: float) -> int:
         """An end was read; the weight with which its call counts in this scope. Only the first one of an ask counts."""

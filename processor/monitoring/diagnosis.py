@@ -281,10 +281,10 @@ def _sets_pace(o: Overview, scope: ScopeView, drain: DrainView) -> bool:
     """Whether calls wait for this budget: it is used up, or its pace is, which spreads what is left of it over the window."""
     if not scope.waiting and drain.calls <= drain.held:
         return False
+    long = _PACED_PART * scope.window_s < drain.drain_s < inf
     if max(scope.used, scope.live) >= FULL_SHARE * scope.limit:
-        return True
-    paced = scope.pace.next_call_s > 0 and scope.paused_for_s <= 0 and o.budget.blocked_for_s <= 0
-    return paced and _PACED_PART * scope.window_s < drain.drain_s < inf
+        return scope.waiting > 0 or scope.pace.next_call_s > 0 or long
+    return long and scope.pace.next_call_s > 0 and scope.paused_for_s <= 0 and o.budget.blocked_for_s <= 0
 
 
 def _use(scope: ScopeView, drain: DrainView) -> dict[str, float]:
