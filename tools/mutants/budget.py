@@ -321,6 +321,15 @@ ASKS = (
         "chosen = min(waiting)",
         LINES,
     ),
+    Fault(
+        "Q3",
+        "G6",
+        "budget/parked_requests.py",
+        "nobody is called in: a line runs empty while requests wait for it in the delay topics",
+        "while (parked := self._queue.pop(self._called())) is not None:",
+        "while (parked := self._queue.pop(())) is not None:",
+        ("tests/unit/test_budget_parked_requests.py",),
+    ),
 )
 READER = (
     Fault(
