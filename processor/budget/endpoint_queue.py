@@ -6,19 +6,19 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from processor.budget.fair_queue import FairQueue
 from processor.budget.pacing import ScopePacer
 from processor.budget.parked_requests import ParkedRequests, Room
 from processor.budget.permits import Ask, CallClass, Parked
 from processor.contract.codes import ErrorCode
+from processor.contract.values import value
 
 _OUTSTANDING_S = 0.5  # so much budget is asked for ahead: it hides the log's latency, and a killed replica leaks no more
 _AHEAD_PART = 0.1  # of the call slots of a process, so many asks wait for one that becomes free: it hides the log's latency
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Turn:
     """The right to make one ask, freely or as a probe; it is given back when the ask has started or ended."""
 

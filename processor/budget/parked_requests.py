@@ -93,7 +93,7 @@ class ParkedRequests:
 
     def call_in(self) -> None:
         """Start those for whom the line has room."""
-        while (parked := self._queue.pop(self._called())) is not None:
+        while self._queue and (parked := self._queue.pop(self._called())) is not None:  # mostly there is nobody
             self.coming[parked.place.call_class] += 1
             parked.call()
 

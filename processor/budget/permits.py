@@ -9,6 +9,7 @@ from math import inf
 from typing import NamedTuple, Protocol
 
 from processor.contract.codes import ErrorCode
+from processor.contract.values import value
 
 
 class CallClass(IntEnum):
@@ -66,7 +67,7 @@ class LogPosition(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LaneCalls:
     """What the log says of a lane that is taken over. Offsets are those of its unfinished records."""
 
@@ -76,7 +77,7 @@ class LaneCalls:
     doubtful: frozenset[int] = frozenset()  # called, or perhaps, and not known to be finished
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ask:
     """What a permit is asked for."""
 
@@ -92,7 +93,7 @@ class Ask:
     settled_ms: float = inf  # earlier calls of unknown fate that were over by then (epoch ms) are no obstacle: they were looked up
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Place:
     """Where a request stands that was sent away because too many waited."""
 
@@ -103,7 +104,7 @@ class Place:
     deadline_ms: int | None = None  # then it ends, epoch ms
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ending:
     """How a call ended."""
 
@@ -115,7 +116,7 @@ class Ending:
 NOT_SENT = Ending(Fate.NOT_SENT)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Permit:
     """The right to make one call now. Give it back exactly once."""
 
@@ -129,7 +130,7 @@ class BudgetClosedError(Exception):
     """The budget is closed or has failed; the process is stopping, or must."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Parked:
     """The request is not worth holding here: it shall come back later."""
 
@@ -137,7 +138,7 @@ class Parked:
     wait_s: float  # until its turn is expected; one that is sent away from a full line may come before, see ``Budget.park``
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InDoubt:
     """An earlier call of this request may have been made, and its outcome is not known."""
 
@@ -145,12 +146,12 @@ class InDoubt:
     over_ms: int  # from then on it is done or never will be, epoch ms; a lookup before says nothing if it finds nothing
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Duplicate:
     """The same request has been asked for from another position: this record makes no call."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Conflict:
     """The same request id has been asked for with another content."""
 

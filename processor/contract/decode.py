@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.headers import HeaderError, fresh_hop, peek_due_ms, read_hop
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Priority, Record, Request
 from processor.contract.strict_json import JsonError
+from processor.contract.values import value
 
 VALUE_BYTES_MAX = 1_048_588  # what a record of the requests topic can be
 KEY_BYTES_MAX = 16_384
@@ -37,7 +37,7 @@ _PAST_SALVAGE = frozenset(
 _FRAME_BYTES = 5  # a zero byte and a schema id
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Accepted:
     """The record fulfils the contract."""
 
@@ -45,7 +45,7 @@ class Accepted:
     hop: Hop
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Rejected:
     """It does not; ``request_id`` and ``operation`` are given where they can be read without doubt."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from processor.contract.codes import Code, ErrorCode, ErrorType
+from processor.contract.values import value
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -50,7 +51,7 @@ class ResultKind(StrEnum):
     FINAL = "final"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value(frozen=True, slots=True, order=True)
 class Source:
     """Where a record stands in Kafka."""
 
@@ -67,7 +68,7 @@ class Source:
         return f"{self.lane}@{self.offset}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Unread:
     """Records that could not be read, as they stand in one batch. ``size_bytes``: of that batch in the log, packed."""
 
@@ -81,7 +82,7 @@ class Unread:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Record:
     """One delivered Kafka record, untouched: ``value`` and ``key`` are the original bytes or ``None``."""
 
@@ -98,7 +99,7 @@ class Record:
         return len(self.key or b"") + len(self.value or b"") + sum(len(k) + len(v or b"") for k, v in self.headers)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Hop:
     """What earlier hops of the same request have left behind (from the headers, or fresh at the first delivery)."""
 
@@ -124,7 +125,7 @@ class Hop:
         return self.first_ms if self.doubt_ms is None else self.doubt_ms
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Hint:
     """What an event says of a session. ``at_ms``: when it was published; ``event`` as of ``schemas/event.v1.json``."""
 
@@ -133,7 +134,7 @@ class Hint:
     event: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Request:
     """A request that fulfils the contract."""
 
@@ -145,7 +146,7 @@ class Request:
     on_doubt: OnDoubt = OnDoubt.FAIL
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ErrorInfo:
     """Why a request did not succeed. ``message`` is our own text: no input, no body, no personal data."""
 
@@ -156,7 +157,7 @@ class ErrorInfo:
     field: str | None = None  # path such as "input.workflow_id" or "headers.vp-attempt"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Result:
     """One record of the results topic; its key is ``request_id`` or, for a conflict or where none could be read, the position."""
 
@@ -228,7 +229,7 @@ class OutputKind(StrEnum):
     DEAD_LETTER = "dead-letters"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Output:
     """One record to publish together with the input offset."""
 

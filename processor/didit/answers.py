@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from processor.contract.codes import ErrorCode
+from processor.contract.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Reply:
     """An HTTP response. ``headers`` takes lower-case names; ``truncated`` if the body was longer than we read."""
 
@@ -18,7 +18,7 @@ class Reply:
     truncated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NoReply:
     """No response. ``sent`` is False only if provably nothing of the request has left."""
 

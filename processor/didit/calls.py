@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from processor.contract.records import Hop, Request, call_reference, idempotency_key
 from processor.contract.strict_json import dumps
+from processor.contract.values import value
 from processor.didit.catalog import OPERATIONS, CheckTrace, FileRule, Idempotency, Operation
 
 REQUEST_ID_KEY = "vp_request_id"  # our member of Didit's ``metadata``
@@ -19,7 +20,7 @@ _DAY = timedelta(days=1)
 _REPORTS = replace(OPERATIONS["session.decision"], versioned=False)  # v3 alone has the reports as lists
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FilePart:
     """A file of a multipart body, by reference: it is fetched just before the call."""
 
@@ -40,7 +41,7 @@ EXTENSIONS: Mapping[str, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FileContent:
     """A file as it goes out."""
 
@@ -57,7 +58,7 @@ class FileContent:
         return f"{self.name}.{EXTENSIONS[self.content_type]}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HttpCall:
     """One call, ready to be made but for its files.
 

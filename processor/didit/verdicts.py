@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, TypeGuard
 
 from processor.contract import schemas
 from processor.contract.codes import Code, ErrorCode, http_code
+from processor.contract.values import value
 from processor.didit import bodies, retry_after
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.catalog import Idempotency, Operation
@@ -24,14 +24,14 @@ _JSON = "application/json"
 _RESOURCE_WAIT_S = 60.0  # a 429 about one number or job, or a 409 of a running call, that names no time
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Success:
     """Done. ``output`` is Didit's answer."""
 
     output: Any
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Throttled:
     """Over a rate limit: not done, not the request's fault. ``scopes`` may have tripped; none: only this request waits."""
 
@@ -40,7 +40,7 @@ class Throttled:
     limit: int | None = None  # calls a window, as the answer names it
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Deferred:
     """Not done: something that only this request needs is busy."""
 
@@ -48,7 +48,7 @@ class Deferred:
     wait_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Transient:
     """Not done, or done without harm; worth another attempt. One that was not ``sent`` costs no attempt."""
 
@@ -58,7 +58,7 @@ class Transient:
     sent: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ambiguous:
     """It may have been done, and billed."""
 
@@ -67,7 +67,7 @@ class Ambiguous:
     wait_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refused:
     """The request's own fault; another attempt would end the same."""
 
@@ -78,7 +78,7 @@ class Refused:
     dead_letter: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Unfit:
     """Not called: what the request names cannot be sent. ``field`` is its path, ``hint`` ours to show."""
 
@@ -87,7 +87,7 @@ class Unfit:
     hint: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Forbidden:
     """A 403 that may be this request's alone, or the operation's. Not done.
 
@@ -101,7 +101,7 @@ class Forbidden:
     key_works: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Unpaid:
     """The account cannot pay for this operation; cheaper and free ones may go on. Not done."""
 
@@ -109,7 +109,7 @@ class Unpaid:
     http_status: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AccountFault:
     """Key, application or contract: every request would end like this one."""
 
@@ -117,7 +117,7 @@ class AccountFault:
     http_status: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OurFault:
     """The answer shows that this program calls wrongly."""
 

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Protocol
 
@@ -34,6 +34,7 @@ from processor.contract.codes import ErrorCode
 from processor.contract.decode import Rejected
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
 from processor.contract.records import Hop, Record
+from processor.contract.values import value
 from processor.didit import retry_after
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
@@ -97,12 +98,12 @@ class ReadsFiles(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DeadlinePassed:
     """The caller's deadline came while the request waited for a permit."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Judged:
     """What a call came to."""
 

@@ -86,7 +86,9 @@ class Engine:
         """
         decoded = decode(record)
         with hop_span(record, decoded) as span:
-            outcome = await self._complete(record, replace(decoded, hop=carry_span(decoded.hop, span.ids)), work)
+            if (ids := span.ids) is not None:
+                decoded = replace(decoded, hop=carry_span(decoded.hop, ids))
+            outcome = await self._complete(record, decoded, work)
             match outcome:
                 case Outputs(outputs):
                     span.ended_with(outputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, assert_never
 
 from processor.contract.codes import Code, ErrorCode, ErrorType, http_code
@@ -11,6 +11,7 @@ from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.encode import dead_letter_output, result_output, retry_output
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, ResultKind, Status
 from processor.contract.trace_context import result_trace
+from processor.contract.values import value
 from processor.didit.catalog import Idempotency, Operation
 from processor.didit.check_traces import idempotency_of
 from processor.didit.verdicts import (
@@ -34,7 +35,7 @@ from processor.settings import LaneSettings, RetrySettings
 _KEY_AND_HEADERS_BYTES = 98_304
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Job:
     """A decoded record."""
 

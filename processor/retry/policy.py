@@ -6,10 +6,11 @@ Didit asks for exponential backoff with jitter and for ``Retry-After`` as a floo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from processor.contract.codes import Code, ErrorCode
 from processor.contract.records import Hop
+from processor.contract.values import value
 from processor.settings import RetrySettings
 
 # A wait that nobody named and that counts no attempt (a bare 429) grows with the hops, from here to there.
@@ -20,7 +21,7 @@ _LEAST_PART = 0.1  # of a backoff step that no draw undercuts where the server n
 _SPREAD_MAX_S = 60.0  # jitter above a long floor; more would only be late
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Again:
     """Publish to the delay topic of ``delay_s`` with the headers of ``hop``."""
 
@@ -29,7 +30,7 @@ class Again:
     cut: bool = False  # Retry-After was longer than the configured cap: worth an alarm
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GiveUp:
     """No further attempt: all are used up, or the deadline comes first."""
 

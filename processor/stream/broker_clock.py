@@ -8,14 +8,14 @@ machines that disagree by minutes agree on when a retry is due. Pure but for ``r
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from processor.clock import boot_clock, clock_ms
+from processor.contract.values import value
 
 _STEP_MS = 1000.0  # a wall clock that moves by more than this between two readings was set
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ClockReading:
     """Two clocks of this machine, read together."""
 

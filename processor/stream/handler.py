@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from processor.budget.permits import LaneCalls, LogPosition, ParkedWait
 from processor.contract.records import Hint, Output, Record
+from processor.contract.values import value
 
 
 class WorkAbandonedError(Exception):
     """The handler cannot work at all any more: the record is left to the next life, and this life ends."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Outputs:
     """What completes a record: published in one transaction with its offset.
 
@@ -30,7 +30,7 @@ class Outputs:
             raise ValueError("no outputs")  # an outcome of nothing would be a silent loss
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NothingToPublish:
     """The record is complete, and nothing is to be published for it."""
 
