@@ -13,8 +13,8 @@ else:
     def value(*, frozen: bool, slots: bool, order: bool = False) -> Callable[[type], type]:
         """``dataclass`` for the type checker, which refuses to set a field of a frozen one; at run time nothing does.
 
-        A frozen dataclass sets each field through ``object.__setattr__``: that takes five times as long, and was a sixth of the
-        processor's CPU time.
+        A frozen dataclass sets each field through ``object.__setattr__``: that takes five times as long, for some fifteen
+        values a record (docs/benchmarks.md).
         """
         return dataclass(slots=slots, order=order, unsafe_hash=frozen)
 
