@@ -17,6 +17,7 @@ Rooms, lowest first; a room imports only what stands above it here (``LAYERS`` i
     repair/      dead letters and delayed records: read, plan, redrive, discard, release
     monitoring/  all replicas together: backlog, owners, drain time, diagnosis
     console/     the operators' page
+    verify/      the audit of an installation from its topics: records in, findings out
     runtime/     what every long-running process of ours needs
     webhooks/    the receiver of Didit's webhooks
     worker/      the processor process

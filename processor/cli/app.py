@@ -28,6 +28,7 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("retry", "retry", "Look at requests that wait for a later attempt, start them now, or end them."),
     ("partitions", "partitions", "Let a partition that waits before an unreadable batch go on."),
     ("deadletters", "dead_letters", "Look at dead letters, redrive or discard them (docs/repair.md)."),
+    ("verify", "verify", "Audit a running or stopped installation from its topics alone."),
     ("settings", "settings", "Show the settings that are in effect, with where each comes from."),
     ("register", "register", "Make an account and an application at Didit, and get its API key."),
     ("kafka", "local_kafka", "Run a Kafka of one broker on this machine until Ctrl-C."),

@@ -10,7 +10,7 @@ from typing import Self
 from processor.contract.records import Record
 from processor.settings import Settings
 from processor.stream.errors import KafkaUnavailableError
-from processor.stream.partitions import TopicPartition
+from processor.stream.partitions import PartitionEnds, TopicPartition
 from processor.stream.reader import PartitionReader
 
 _READ_MS = 500
@@ -61,6 +61,14 @@ class TopicReader:
             KafkaFailedError: if the brokers do not say.
         """
         return await self._reader.bounds(partitions)
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, PartitionEnds]:
+        """How far partitions go, with what is not committed yet.
+
+        Raises:
+            KafkaFailedError: if the brokers do not say.
+        """
+        return await self._reader.ends(partitions)
 
     async def offsets_at(self, partitions: Collection[TopicPartition], at_ms: int) -> dict[TopicPartition, int | None]:
         """The first offset with a timestamp at or after ``at_ms``; None where there is none.

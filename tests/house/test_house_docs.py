@@ -24,6 +24,7 @@ from processor.contract.schemas import operations
 from processor.repair.model import LeftOut
 from processor.settings import load_settings
 from processor.stream.topics import topic_specs
+from processor.verify.findings import BrokenPromise
 from processor.webhooks.event_writer import WriteOutcome
 from processor.webhooks.refusals import RefusedReason
 from tools.docs.codes import contract_page
@@ -172,6 +173,12 @@ def test_every_reason_of_a_dead_letter_and_to_leave_it_out_is_documented() -> No
     assert _first_cells("repair.md", "Redrive") == set(LeftOut)
     for why in LeftOut:
         assert f"| `{why}` | {why.meaning} | {why.remedy}" in DOCS["repair.md"], why
+
+
+def test_every_finding_of_an_audit_is_documented() -> None:
+    assert _first_cells("verify.md", "What is judged") == set(BrokenPromise)
+    for kind in BrokenPromise:
+        assert f"| `{kind}` | {kind.meaning} | {kind.remedy} |" in DOCS["verify.md"], kind
 
 
 def test_the_page_on_waiting_names_reasons_that_exist() -> None:

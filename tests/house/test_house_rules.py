@@ -24,7 +24,7 @@ LAYERS = [
     ["stream"],
     ["engine", "client", "repair"],
     ["monitoring"],
-    ["console"],
+    ["console", "verify"],
     ["runtime"],
     ["webhooks"],
     ["worker"],
@@ -37,6 +37,7 @@ MUST_NOT_KNOW = {
     "stream": ["didit", "files"],
     "engine": ["client", "repair"],
     "console": ["stream", "didit", "engine", "client"],
+    "verify": ["engine", "client", "monitoring"],
     "webhooks": ["didit", "budget", "engine", "repair", "monitoring", "console"],
     "devkit": ["worker", "webhooks", "engine", "budget", "didit"],
     "simulator": ["*"],  # it stands alone
@@ -144,6 +145,14 @@ PURE = [
     "simulator/webhooks.py",
     "simulator/workflows.py",
     "devkit/verifier.py",
+    "verify/bills.py",
+    "verify/facts.py",
+    "verify/findings.py",
+    "verify/intake.py",
+    "verify/judge.py",
+    "verify/log_audit.py",
+    "verify/report.py",
+    "verify/waiting.py",
     "devkit/workload.py",
 ]
 IMPURE_CALLS = re.compile(

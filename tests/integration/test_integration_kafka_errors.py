@@ -37,7 +37,7 @@ from processor.webhooks.producer import EventProducer
 
 pytestmark = pytest.mark.broker
 
-PASSWORDS = {name: f"{name}-secret" for name in ("app", "guest", "limited", "job")}
+PASSWORDS = {name: f"{name}-secret" for name in ("app", "guest", "limited", "job", "auditor")}
 NOT_KNOWN = "refuses the login with SCRAM-SHA-512"
 NOBODY = "does not answer (ConnectionRefusedError)"
 NOT_ALLOWED = "does not allow this user to use"
@@ -296,6 +296,19 @@ async def test_a_processor_calls_nothing_before_it_has_every_right(guarded: Loca
                     await asyncio.sleep(0.1)
         finally:
             await asyncio.to_thread(allowed.child.stop, 20.0)
+
+
+async def test_an_auditor_only_reads(guarded: LocalKafka) -> None:
+    app, auditor = settings_of(guarded.bootstrap), settings_of(guarded.bootstrap, "auditor")
+    refused = await run_command(environment_of(auditor), "verify")
+    assert refused.status == 2
+    assert NOT_ALLOWED in " ".join(refused.err.split())
+    await grant(app, "auditor", Grant("topic", "v.*", ["Read", "Describe"]), Grant("group", "v-group", ["Describe"]))
+    async with asyncio.timeout(30):
+        while (told := await run_command(environment_of(auditor), "verify", "--json")).status == 2:  # until the grant has taken effect
+            assert "does not allow" in told.err, told
+    assert told.status == 0, told
+    assert told.lines[0]["clean"]
 
 
 async def test_apply_fails_when_the_beginnings_are_refused(guarded: LocalKafka) -> None:

@@ -326,8 +326,8 @@ ASKS = (
         "G6",
         "budget/parked_requests.py",
         "nobody is called in: a line runs empty while requests wait for it in the delay topics",
-        "while (parked := self._queue.pop(self._called())) is not None:",
-        "while (parked := self._queue.pop(())) is not None:",
+        "(parked := self._queue.pop(self._called())) is not None:",
+        "(parked := self._queue.pop(())) is not None:",
         ("tests/unit/test_budget_parked_requests.py",),
     ),
 )

@@ -1,0 +1,1 @@
+"""The audit of an installation from its topics: records in, findings out."""

@@ -1,0 +1,170 @@
+"""The judge is judged: a clean world has no finding, and each fault that is planted is named at its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from verify_plants import PLANTS
+from verify_world import NAMES, REQUESTS, World, clean_world, judge_world, place
+
+from processor.budget.log_records import Ended
+from processor.budget.permits import HealthSignal
+from processor.contract.codes import ErrorCode
+from processor.contract.records import Record, Status
+from processor.verify.findings import SHOWN_MAX, BrokenPromise
+from processor.verify.waiting import WaitingPlace
+
+Plant = Callable[[World], list[tuple[BrokenPromise, Record]]]
+
+
+def test_a_clean_world_has_no_finding() -> None:
+    judged = judge_world(clean_world())
+    assert judged.findings == []
+    figures = judged.judge.figures
+    assert figures.requests == 11
+    assert figures.by_status == {"succeeded": 5, "failed": 2, "rejected": 1, "conflict": 1}
+    assert (figures.duplicates, figures.too_young, figures.too_old, figures.redrives) == (1, 0, 0, 1)
+    assert judged.judge.waiting.by_place == {WaitingPlace.REQUESTS: 1, WaitingPlace.NOT_DUE: 1}
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+def test_each_planted_fault_is_named_at_its_record_and_nothing_else(plant: Plant) -> None:
+    world = clean_world()
+    expected = plant(world)
+    assert judge_world(world).named == {(kind.value, place(record)) for kind, record in expected}
+
+
+def test_every_kind_that_one_request_can_show_is_planted() -> None:
+    planted = {kind for plant in PLANTS for kind, _ in plant(clean_world())}
+    assert planted == set(BrokenPromise) - {BrokenPromise.DELETED_UNFINISHED}  # of a partition: see test_integration_verify.py
+
+
+def test_a_request_that_is_young_is_not_missed_yet() -> None:
+    world = World()
+    world.finish(world.request("just-now"))
+    judged = judge_world(world, older_s=7200)
+    assert {kind for kind, _ in judged.named} == {"offset_beyond_work"}, "its commit is wrong all the same"
+    assert judged.judge.figures.too_young == 1
+
+
+def test_what_is_older_than_the_results_that_are_kept_is_counted_and_not_judged() -> None:
+    world = World()
+    world.finish(world.request("long-ago"))
+    judged = judge_world(world, judged_from_ms=world.now_ms + 1)
+    assert judged.findings == []
+    assert judged.judge.figures.too_old == 1
+
+
+def test_where_each_waiting_request_stands_is_told_oldest_first() -> None:
+    world = World()
+    first = world.request("first")
+    doubt = world.retry(world.request("doubt", partition=1), 86_400, doubt_ms=world.now_ms)
+    follows = world.retry(world.request("follows", partition=1), 5, session_id="9f9b1234-0000-4000-8000-1234567890ac")
+    world.retry(world.request("due", partition=1), 5)
+    judged = judge_world(world)
+    assert judged.findings == []
+    assert judged.judge.waiting.by_place == {
+        WaitingPlace.REQUESTS: 1,
+        WaitingPlace.IN_DOUBT: 1,
+        WaitingPlace.SESSION: 1,
+        WaitingPlace.DUE: 1,
+    }
+    stands = [waiting.alive.offset for _, waiting in judged.judge.waiting.oldest]
+    assert stands[:3] == [first.source.offset, doubt.source.offset, follows.source.offset]
+
+
+def test_that_every_call_is_held_is_told_by_the_log() -> None:
+    world = World()
+    ask = world.ask(world.request("a"))
+    world.log(Ended(ask, used=True, health=HealthSignal.ACCOUNT))
+    assert judge_world(world).account_held
+    world.call(world.request("b"))
+    assert judge_world(world).account_held, "its end says nothing"
+    ask = world.ask(world.request("c"))
+    world.log(Ended(ask, used=True, acted=True, health=HealthSignal.GOOD))
+    assert not judge_world(world).account_held
+
+
+def test_an_early_start_has_a_reason_if_it_waited_for_room_or_for_its_session() -> None:
+    world = World()
+    reasons: list[dict[str, Any]] = [{"last_error": ErrorCode.QUEUE_FULL}, {"session_id": "9f9b1234-0000-4000-8000-1234567890ac"}]
+    for number, changes in enumerate(reasons):
+        retry = world.retry(world.request(f"r-{number}"), 3600, **changes)
+        world.call(retry)
+        world.succeed(retry)
+    assert judge_world(world).findings == []
+
+
+def test_a_copy_that_comes_after_the_memory_is_a_new_request() -> None:
+    world = World()
+    world.succeed(world.request("again"))
+    world.wait(3601)
+    world.succeed(world.request("again"))
+    judged = judge_world(world)
+    assert judged.findings == []
+    assert judged.judge.figures.asked_again == 1
+
+
+def test_a_rejected_copy_may_be_answered_if_more_were_rejected_than_are_remembered() -> None:
+    world = World()
+    for _ in range(2):
+        world.fail(world.append(REQUESTS, 0, b'{"request_id": "bad"}', b"key"), Status.REJECTED)
+    assert {kind for kind, _ in judge_world(world).named} == {"double_final"}
+    assert judge_world(world, forgets_claims=True).findings == []
+
+
+def test_a_second_bill_is_what_an_operator_or_the_caller_asked_for() -> None:
+    world = World()
+    record = world.request("insisted")
+    _, letter = world.fail(record, Status.IN_DOUBT, ErrorCode.CALL_UNANSWERED)
+    redriven = world.redrive(letter, record)
+    assert redriven is not None
+    world.succeed(redriven)
+    world.succeed(world.request("likes-to-pay", on_doubt="repeat"))
+    world.bills.sessions += 2 * [("insisted", 1), ("likes-to-pay", 1)]
+    assert judge_world(world).findings == []
+    world.bills.sessions.append(("insisted", 2))
+    assert {kind for kind, _ in judge_world(world).named} == {"billed_twice"}
+
+
+def test_a_person_who_is_blocked_has_no_dead_letter() -> None:
+    world = World()
+    record = world.request("blocked")
+    world.finish(record)
+    world.result(record, Status.FAILED, ErrorCode.VENDOR_DATA_BLOCKED)
+    assert judge_world(world).findings == []
+
+
+def test_a_dead_letter_that_was_cut_is_known_by_where_its_request_stood() -> None:
+    world = World()
+    record = world.request("large", filler="x" * 20_000)
+    world.fail(record, Status.REJECTED)
+    assert judge_world(world).findings == []
+    del world.topics[NAMES.dead_letters, 0]
+    assert {kind for kind, _ in judge_world(world).named} == {"result_without_dead_letter"}
+
+
+def test_a_commit_that_is_gone_is_not_taken_for_work_that_is_done() -> None:
+    world = World()
+    world.succeed(world.request("a"))
+    world.lost.add((REQUESTS, 0))
+    assert {kind for kind, _ in judge_world(world).named} == {"unfinished_after_final"}
+
+
+def test_all_are_counted_and_the_first_are_kept() -> None:
+    world = World()
+    for number in range(SHOWN_MAX + 5):
+        world.finish(world.request(f"r-{number}"))
+    judged = judge_world(world)
+    assert judged.counts[BrokenPromise.MISSING_RESULT] == SHOWN_MAX + 5
+    assert sum(finding.kind is BrokenPromise.MISSING_RESULT for finding in judged.findings) == SHOWN_MAX
+
+
+def test_foreign_records_are_counted_and_do_no_harm() -> None:
+    world = clean_world()
+    for value in (b"", b"[]", b"null", b'{"kind":"final"}', b'{"source":{}}', None, b"\xff"):
+        for topic in (NAMES.results, NAMES.dead_letters, NAMES.repairs, NAMES.budget):
+            world.append(topic, 0, value, b"key")
+    assert {kind for kind, _ in judge_world(world).named} == {"dead_letter_without_result"}
