@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from processor.budget.call_index import IN_DOUBT, CallIndex, CallState, JournaledCall
 from processor.budget.call_memory import CallMemory
 from processor.budget.finished_records import FinishedRecords, has_moved_on
+from processor.budget.log import offset_of, place_of
 from processor.budget.log_records import Asked, Ended
 from processor.budget.permits import CallIdentity, Conflict, Duplicate, InDoubt
 
@@ -58,7 +59,7 @@ class ReplayedCalls:
 
     def add(self, ask_id: str, call: JournaledCall) -> None:
         """Note an ask of this lane for a record that is not finished; others are skipped."""
-        if call.identity.lane != self.lane or call.offset < self.since_offset or not self._unfinished(call.identity.offset):
+        if call.identity.lane != self.lane or call.offset < place_of(self.since_offset, 0) or not self._unfinished(call.identity.offset):
             return
         self.index.add(ask_id, call)
         if (begun := self._early_begun.pop(ask_id, None)) is not None:
@@ -92,7 +93,8 @@ class ReplayedCalls:
         """For each unfinished record, by its offset, where in the log it was first asked for."""
         found: dict[int, int] = {}
         for call in self.index.calls():
-            found[call.identity.offset] = min(call.offset, found.get(call.identity.offset, call.offset))
+            at = offset_of(call.offset)
+            found[call.identity.offset] = min(at, found.get(call.identity.offset, at))
         return found
 
     def outlive_log(self) -> None:
@@ -120,7 +122,7 @@ class CallJournal:
     @property
     def floor(self) -> int:
         """Asks from this offset on are remembered."""
-        return max(self._floor, self.memory.floor)
+        return max(self._floor, offset_of(self.memory.floor - 1) + 1)  # of an entry whose records are forgotten in part nothing is
 
     @floor.setter
     def floor(self, offset: int) -> None:
@@ -163,7 +165,7 @@ class CallJournal:
     def replay(self, lane: str, since_offset: int, unfinished: Callable[[int], bool]) -> ReplayedCalls:
         """Begin what a restored lane keeps, with what is remembered; older records are to be fed to it."""
         found = self.replayed_calls[lane] = ReplayedCalls(lane, since_offset, unfinished)
-        for asked, call in self.memory.of_lane(lane, since_offset, unfinished):
+        for asked, call in self.memory.of_lane(lane, place_of(since_offset, 0), unfinished):
             found.add(asked, call)
         return found
 

@@ -32,6 +32,19 @@ class Entry:
     value: bytes | None
 
 
+_PLACES = 4096  # of records in one entry
+
+
+def place_of(offset: int, index: int) -> int:
+    """Where a record stands in the log: an entry may hold several, and each stands behind those before it, as entries do."""
+    return offset * _PLACES + index
+
+
+def offset_of(place: int) -> int:
+    """The offset of the entry that holds a record."""
+    return place // _PLACES
+
+
 class BudgetLog(Protocol):
     """One ordered log that all replicas append to and read. Every method ends within a bounded time."""
 

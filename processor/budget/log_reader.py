@@ -10,8 +10,8 @@ from typing import Protocol
 import structlog
 
 from processor.bounds.loop_turns import LoopTurns
-from processor.budget.log import Appended, BudgetLog, Entry, LogBrokenError, LogUnavailableError
-from processor.budget.log_records import Alive, LogRecord, decode, encode
+from processor.budget.log import Appended, BudgetLog, Entry, LogBrokenError, LogUnavailableError, place_of
+from processor.budget.log_records import Alive, LogRecord, decode_entry, encode
 from processor.budget.state import ALIVE_EVERY_S, PAUSE_TOLD_EVERY_S, Rules
 
 log = structlog.get_logger(__name__)
@@ -21,7 +21,7 @@ _PAUSES_S = 2.5 * PAUSE_TOLD_EVERY_S
 _SILENT_READS = 30  # of about a second each, in which at least three signs of life of our own must come back
 _AGAIN_S = 1.0
 _GATHER_S, _MANY = 0.1, 500  # records: of more there is no need to wait for some
-_TURN_S, _SLICE = 0.01, 32
+_TURN_S, _SLICE_BYTES = 0.01, 6000  # of records: the time is looked at between slices
 
 
 class LogListener(Protocol):
@@ -36,8 +36,8 @@ class LogListener(Protocol):
         """The log is read from some place on: forget all that it has said. ``lost``: records are missing. Returns what to say first."""
         ...
 
-    def apply_record(self, record: LogRecord, offset: int, at: float, stamp_ms: int) -> None:
-        """A record, in order. ``at``: when it was received, own clock."""
+    def apply_record(self, record: LogRecord, place: int, at: float, stamp_ms: int) -> None:
+        """A record, in order. ``place``: ``log.place_of`` it; ``at``: when it was received, own clock."""
         ...
 
     def missing(self, offset: int, at: float) -> None:
@@ -112,9 +112,17 @@ class LogReader:
 
     async def _in_turns(self, entries: list[Entry]) -> AsyncIterator[list[Entry]]:
         """Some entries after the other; the rest of the process goes on in between (heartbeats, answers, probes)."""
-        for first in range(0, len(entries), _SLICE):
+        some, size_bytes = [], 0
+        for entry in entries:
+            some.append(entry)
+            size_bytes += len(entry.value or b"")
+            if size_bytes >= _SLICE_BYTES:
+                await self._turns.turn()
+                yield some
+                some, size_bytes = [], 0
+        if some:
             await self._turns.turn()
-            yield entries[first : first + _SLICE]
+            yield some
 
     async def _read(self) -> list[Entry]:
         entries = await self._log.read()
@@ -180,9 +188,9 @@ class LogReader:
         if entry.offset != self.next:
             raise LogBrokenError(f"expected offset {self.next}, got {entry.offset}")
         self.next += 1
-        record = decode(entry.value)
-        if record is None:
-            self.malformed_count += 1
-            log.error("budget_record_malformed", offset=entry.offset, hint="something else writes to the budget topic; restrict it")
-            return
-        self._listener.apply_record(record, entry.offset, at, entry.stamp_ms)
+        for index, record in enumerate(decode_entry(entry.value)):
+            if record is None:
+                self.malformed_count += 1
+                log.error("budget_record_malformed", offset=entry.offset, hint="something else writes to the budget topic; restrict it")
+            else:
+                self._listener.apply_record(record, place_of(entry.offset, index), at, entry.stamp_ms)

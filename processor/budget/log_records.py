@@ -1,14 +1,14 @@
 """The records of the budget log, to bytes and back. Pure; what cannot be read is no record.
 
-All replicas of an API key read and write one partition of them. Everybody who may write there can free or fake holds:
-access to the topic is to be restricted. Unknown kinds are skipped, so a later version may add some.
+All replicas of an API key read and write one partition of them; what one has to say at a time goes into one entry of it. Everybody who may
+write there can free or fake holds: access to the topic is to be restricted. Unknown kinds are skipped, so a later version may add some.
 """
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -22,6 +22,7 @@ _SECONDS_MAX = 366 * 86_400.0
 _COUNT_MAX = 1_000_000_000
 _SCOPES_MAX = 16
 _OFFSET_MAX = 2**63 - 1
+GROUP_MAX = 1000  # records in an entry
 _GAP_MAP_CHARS_MAX = 4096  # as long as the metadata of a commit
 
 
@@ -95,6 +96,7 @@ class Alive:
     lost: bool = False  # it has seen the log break: nobody knows who has called lately
     clock_off_s: float = 0.0  # by how much its wall clock differs from the brokers'
     log_name: str = ""  # what the log is called; the first name in it counts, so a log that was created again is known by its name
+    reads_groups: bool = False  # entries of several records: nobody writes them while an earlier version, which cannot read them, is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +123,24 @@ def encode(record: LogRecord) -> bytes:
     return orjson.dumps(_WRITERS[type(record)](record))
 
 
-def decode(value: bytes | None) -> LogRecord | None:
-    """The record, or None if it is none that this version understands."""
+def encode_group(values: Sequence[bytes]) -> bytes:
+    """One entry of the log for several records, each as ``encode`` makes it, in order."""
+    return values[0] if len(values) == 1 else b"[" + b",".join(values) + b"]"
+
+
+def decode_entry(value: bytes | None) -> list[LogRecord | None]:
+    """The records of an entry, in order; None for what is none that this version understands."""
     try:
         raw = orjson.loads(value or b"")
+    except ValueError:
+        return [None]
+    if type(raw) is list and 0 < len(raw) <= GROUP_MAX:
+        return [_read(one) for one in raw]
+    return [_read(raw)]
+
+
+def _read(raw: Any) -> LogRecord | None:
+    try:
         record: LogRecord = _READERS[raw["t"]](raw)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -233,7 +249,12 @@ def _counts(value: Any, least: int) -> dict[str, int]:
 
 def _write_alive(r: Alive) -> dict[str, Any]:
     out = {"t": "alive", "c": r.client, "n": r.instance, "l": dict(r.limits), "w": dict(r.windows_s), "q": dict(r.waiting), "z": r.lost}
-    return out | ({"i": r.log_name} if r.log_name else {}) | ({"k": r.clock_off_s} if r.clock_off_s else {})
+    return (
+        out
+        | ({"i": r.log_name} if r.log_name else {})
+        | ({"k": r.clock_off_s} if r.clock_off_s else {})
+        | ({"g": True} if r.reads_groups else {})
+    )
 
 
 def _read_alive(raw: dict[str, Any]) -> Alive:
@@ -248,6 +269,7 @@ def _read_alive(raw: dict[str, Any]) -> Alive:
         _counts(raw["q"], 0),
         lost=_flag(raw["z"]),
         clock_off_s=_seconds(raw.get("k", 0)),
+        reads_groups=raw.get("g") is True,
         log_name=_text(raw["i"]) if "i" in raw else "",
     )
 

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from processor.budget.log import BudgetLog, LogUnavailableError
-from processor.budget.log_records import LogRecord, encode
+from processor.budget.log_records import LogRecord, encode, encode_group
 
 log = structlog.get_logger(__name__)
 
 _AGAIN_S = 0.5
 _CLOSE_S = 2.0
+_GROUP_RECORDS, _GROUP_BYTES = 200, 100_000  # a reader takes an entry in one turn of its loop
+
+
+@dataclass(slots=True)
+class _Message:
+    record: LogRecord
+    value: bytes
+    until: float  # a record that comes later is of no use
 
 
 class LogWriter:
     """Records on their way; as many as there are calls and asks.
+
+    What is posted while an append is under way goes into one entry with it, in order (``may_group``). To be told that an append has failed
+    is no proof that the entry is not there, or never will be: who sends records again sends the same records, and a reader takes the first.
 
     Args:
         budget_log: where to.
@@ -35,18 +49,17 @@ class LogWriter:
     ) -> None:
         self._log, self._clock = budget_log, clock
         self._on_lost, self._on_failed = on_lost, on_failed
+        self._queue: deque[_Message] = deque()
+        self._is_sending = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_post: Callable[[], None] = lambda: None  # called for each record that is sent: it is going to be read back
-
-    def __len__(self) -> int:
-        return len(self._tasks)
+        self.may_group: Callable[[], bool] = lambda: False  # whether everybody reads entries of several records
 
     def post(self, record: LogRecord, *, for_s: float = 0.0) -> None:
         """Append a record, and try again for ``for_s`` seconds; a record that comes later is of no use."""
+        self._queue.append(_Message(record, encode(record), self._clock() + for_s))
         self.on_post()
-        task = asyncio.get_running_loop().create_task(self._send(record, self._clock() + for_s))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self._send_queue()
 
     async def close(self) -> None:
         """Wait a moment for what is on its way."""
@@ -55,21 +68,51 @@ class LogWriter:
         for task in list(self._tasks):
             task.cancel()
 
+    def _send_queue(self) -> None:
+        if not self._is_sending:
+            self._is_sending = True
+            self._spawn(self._send_queued())
+
+    async def _send_queued(self) -> None:
+        """Until nothing is queued: what came together, or while an append was under way, goes together."""
+        try:
+            while self._queue:
+                if self.may_group():
+                    await self._send(self._next_group())
+                else:
+                    self._spawn(self._send([self._queue.popleft()]))
+        finally:
+            self._is_sending = False
+
+    def _next_group(self) -> list[_Message]:
+        group, size = [self._queue.popleft()], 0
+        while self._queue and len(group) < _GROUP_RECORDS and (size := size + len(group[-1].value)) < _GROUP_BYTES:
+            group.append(self._queue.popleft())
+        return group
+
+    async def _send(self, group: list[_Message]) -> None:
+        try:
+            await self._log.append(encode_group([message.value for message in group]))
+        except LogUnavailableError as exc:
+            now = self._clock()
+            for message in group:
+                if now >= message.until:
+                    log.warning("budget_record_lost", kind=type(message.record).__name__, detail=str(exc))
+                    self._on_lost(message.record)
+            if again := [message for message in group if now < message.until]:
+                self._spawn(self._send_again(again))
+
+    async def _send_again(self, messages: list[_Message]) -> None:
+        await asyncio.sleep(_AGAIN_S)
+        self._queue.extendleft(reversed(messages))
+        self._send_queue()
+
+    def _spawn(self, sending: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(sending)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_failed(error)
-
-    async def _send(self, record: LogRecord, until: float) -> None:
-        value = encode(record)
-        while True:
-            try:
-                await self._log.append(value)
-            except LogUnavailableError as exc:
-                if self._clock() >= until:
-                    log.warning("budget_record_lost", kind=type(record).__name__, detail=str(exc))
-                    self._on_lost(record)
-                    return
-            else:
-                return
-            await asyncio.sleep(_AGAIN_S)

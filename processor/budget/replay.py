@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from processor.budget.call_index import JournaledCall
 from processor.budget.call_journal import CallJournal, ReplayedCalls
-from processor.budget.log import BudgetLog
-from processor.budget.log_records import Asked, Begun, Ended, LaneDone, decode
+from processor.budget.log import BudgetLog, place_of
+from processor.budget.log_records import Asked, Begun, Ended, LaneDone, LogRecord, decode_entry
 
 
 async def replay_lane(
@@ -42,16 +42,21 @@ async def replay_lane(
                 if entry.offset > following:
                     whole_from = max(whole_from, entry.offset)
                 following = entry.offset + 1
-                record = decode(entry.value)
-                if isinstance(record, Asked) and record.identity is not None:
-                    replayed.add(record.id, JournaledCall.asked(record, record.identity, entry.offset, float("-inf"), entry.stamp_ms))
-                elif isinstance(record, Begun):
-                    replayed.begun(record.id, entry.offset, replaying=False)
-                elif isinstance(record, Ended):
-                    replayed.ended(record, replaying=False)
-                elif isinstance(record, LaneDone):
-                    journal.finished.note(record, entry.offset)
+                for index, record in enumerate(decode_entry(entry.value)):
+                    _take(record, place_of(entry.offset, index), entry.stamp_ms, journal, replayed)
     finally:
         journal.replaying.discard(lane)
         replayed.replay_done()
     return whole_from, replayed
+
+
+def _take(record: LogRecord | None, place: int, stamp_ms: int, journal: CallJournal, replayed: ReplayedCalls) -> None:
+    match record:
+        case Asked() if record.identity is not None:
+            replayed.add(record.id, JournaledCall.asked(record, record.identity, place, float("-inf"), stamp_ms))
+        case Begun():
+            replayed.begun(record.id, place, replaying=False)
+        case Ended():
+            replayed.ended(record, replaying=False)
+        case LaneDone():
+            journal.finished.note(record, place)

@@ -89,6 +89,7 @@ class SharedBudget:
         self._reservations = Reservations(rules, self._writer, replica_limits.calls_max, clock)
         self._claims = Claims(self._writer)
         self._writer.on_post = self._reader.hurry
+        self._writer.may_group = lambda: self._joined.is_set() and self.state.may_group(clock())
         self._alerts = AlertTracker()
         self._lines = Lines(rules, replica_limits, lambda: self.state, clock, self._serve)
         self._reading = self._closed = False  # the past is read; nobody is served any more
@@ -220,17 +221,17 @@ class SharedBudget:
         self._claims.follow(self._client)
         return self._alive(lost=lost)
 
-    def apply_record(self, record: LogRecord, offset: int, at: float, stamp_ms: int) -> None:
+    def apply_record(self, record: LogRecord, place: int, at: float, stamp_ms: int) -> None:
         """See ``log_reader.LogListener.apply_record``."""
         mine = isinstance(record, Asked) and record.id in self._reservations
-        news = self.state.apply(record, offset, at, stamp_ms, mine=mine)
+        news = self.state.apply(record, place, at, stamp_ms, mine=mine)
         match record:
             case Asked() if news:
-                self._reservations.ask_read(record, offset)
+                self._reservations.ask_read(record, place)
             case Begun():
                 self._reservations.begin_read(record, may_call=news)
             case Claimed():
-                self._claims.read(record, offset, self.state.journal)
+                self._claims.read(record, place, self.state.journal)
             case Alive() if news and self._joined.is_set() and record.instance == self._replica_limits.instance:
                 self._writer.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken
 
@@ -365,7 +366,7 @@ class SharedBudget:
 
     def _alive(self, *, lost: bool, log_name: str = "") -> Alive:
         r, own, name = self._rules, self._replica_limits.instance, self.state.log_name or log_name
-        return Alive(self._client, own, r.counts, r.windows_s, self.waiting, lost, self._log.clock_off_s, name)
+        return Alive(self._client, own, r.counts, r.windows_s, self.waiting, lost, self._log.clock_off_s, name, reads_groups=True)
 
     def _refuse(self) -> None:
         self._closed = True

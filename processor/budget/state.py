@@ -20,6 +20,7 @@ PAUSE_TOLD_EVERY_S = 120.0  # at the latest, by whoever is there
 _ALIVE_S = 45.0  # a replica not heard of for so long is gone
 _SENIOR_S = 25.0  # one that has missed two signs of life is gone
 _MIXED_S = 3600.0
+_GROUPS_AFTER_S = 600.0  # since a replica of an earlier version was heard; one that was frozen or killed may come back
 _PROMISES = 2  # of ours: replicas of another configuration may promise so much
 _FORMER_MAX = 20  # names; the log is joined again once in 20 s at most, so older ones are silent for long
 
@@ -41,6 +42,7 @@ class Rules:
     account_probe_s: float
     refused_requests: int = 5
     memory_calls: int = 1_000_000
+    groups: bool = True  # several records may go into one entry of the log
 
     @property
     def counts(self) -> dict[str, int]:
@@ -87,6 +89,7 @@ class BudgetState:
         self.journal = CallJournal(rules.memory_s, rules.memory_calls)
         self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
         self.counts_from = float("-inf")  # asks from before are over in every window, whatever became of them
+        self._groups_from = float("-inf")
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
         self.log_name = ""  # the first one that somebody gave who joined this very log
         self._hearsay_name = ""  # the newest one of others: their joining is not in what was read
@@ -113,7 +116,7 @@ class BudgetState:
 
         Args:
             record: what was read.
-            offset: where it stands.
+            offset: where it stands, as ``log.place_of`` says it.
             at: when it was received, own clock; for records of a former time an estimate that is never too early.
             stamp_ms: the broker's time of appending, epoch ms.
             mine: it is an ask of this replica, and somebody still waits for it.
@@ -149,6 +152,10 @@ class BudgetState:
         self.journal.floor = max(start, self.journal.floor)
         if start > 0:
             self.log_name = self.log_name or self._hearsay_name
+
+    def may_group(self, now: float) -> bool:
+        """Whether several records may go into one entry of the log: all who are there, or were lately, read it."""
+        return self.rules.groups and now >= self._groups_from
 
     def start_at(self, asked: Asked, now: float) -> float:
         """``now`` or less: this own, placed ask may start. Otherwise when to look again, or ``inf`` for not without a new record."""
@@ -283,6 +290,8 @@ class BudgetState:
         self._hear_name(alive)
         self.replicas[alive.client] = (at, alive)
         self.overrun.allow(alive.limits)
+        if not alive.reads_groups:
+            self._groups_from = at + _GROUPS_AFTER_S
         if alive.lost:
             self.blocked_until = max(self.blocked_until, at + self.rules.horizon_s)
         self._signs[alive.client] = (self._signs.get(alive.client, (offset, offset))[0], offset)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from processor.budget.log import LogBrokenError, LogUnavailableError
+from processor.budget.log import Entry, LogBrokenError, LogUnavailableError
 from processor.budget.log_snapshot import SnapshotReader
 from processor.budget.rules import budget_rules
 from processor.budget.shared import SharedBudget
@@ -21,6 +22,7 @@ from processor.stream.budget_log import KafkaBudgetLog
 from processor.stream.errors import KafkaFailedError
 
 _JOIN_S, _LOOK_S = 5.0, 0.05
+_ENTRIES_MAX = 100_000
 
 
 class BudgetUnreadableError(KafkaFailedError):
@@ -94,6 +96,30 @@ async def read_budget(settings: Settings) -> BudgetView:
     """
     async with budget_reader(settings) as read_view:
         return await read_view()
+
+
+async def read_log(settings: Settings, since_s: float) -> list[Entry]:
+    """The entries of the budget log that were appended in the last so many seconds; the newest 100 000 of them.
+
+    Raises:
+        BudgetUnreadableError: if the log cannot be read.
+    """
+    budget_log, began_ms = KafkaBudgetLog(settings), clock_ms()
+    found: deque[Entry] = deque(maxlen=_ENTRIES_MAX)
+    try:
+        await budget_log.open()
+        if (start := await budget_log.offset_at(began_ms - int(1000 * since_s))) is None:
+            return []
+        budget_log.seek(start)
+        while entries := await budget_log.read():
+            found += entries
+            if entries[-1].stamp_ms >= began_ms:
+                break  # the log never falls silent while replicas work
+    except (LogUnavailableError, LogBrokenError) as exc:
+        raise BudgetUnreadableError(exc) from exc
+    finally:
+        await budget_log.close()
+    return list(found)
 
 
 async def is_account_held(settings: Settings) -> bool:

@@ -74,6 +74,10 @@ class BudgetSettings(Group):
         le=10_000_000,
         description="calls that a replica remembers, about 150 bytes each; of more in memory_s the oldest are forgotten (call_memory_full)",
     )
+    groups: bool = Field(
+        default=True,
+        description="put several records into one entry of the log; set false everywhere before you go back to a version without",
+    )
     queue_max: int = Field(
         100,
         ge=1,

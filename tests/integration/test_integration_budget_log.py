@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,9 +14,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 from memory_log import MemoryLog, MemoryTopic
+from rig import WIDE_LIMITS
 from structlog.testing import capture_logs
 
+from processor.budget import shared, state
 from processor.budget.log import BudgetLog, Entry, LogBrokenError, LogUnavailableError
+from processor.budget.log_records import Alive, decode_entry
+from processor.budget.permits import Ask, CallClass, CallIdentity, Ending, Fate, HealthSignal, Permit
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.rules import budget_rules
 from processor.budget.shared import SharedBudget
@@ -236,3 +241,61 @@ async def test_with_a_wrong_clock_no_call_starts_until_it_is_set_right(kafka: Lo
                 running.cancel()
                 await budget.close()
     assert [entry["event"] for entry in logs if entry["event"].startswith("clock_")] == ["clock_wrong", "clock_right"]
+
+
+class Earlier(SharedBudget):
+    """A replica of the version before: it reads no entries of several records, and does not say that it does."""
+
+    def _alive(self, *, lost: bool, log_name: str = "") -> Alive:
+        self._writer.may_group = lambda: False
+        return replace(super()._alive(lost=lost, log_name=log_name), reads_groups=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_several_records_go_into_one_entry_once_everybody_reads_them(
+    bootstrap: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two versions side by side, then the newer one alone, then a newcomer that reads its entries back."""
+    monkeypatch.setattr(state, "_GROUPS_AFTER_S", 2.0)
+    monkeypatch.setattr(shared, "ALIVE_EVERY_S", 0.3)
+    async with place(bootstrap, kind) as p, AsyncExitStack() as stack:
+
+        async def replica(name: str, of: type[SharedBudget] = SharedBudget) -> tuple[SharedBudget, asyncio.Task[None]]:
+            rules = budget_rules(load_settings(budget={"limits": WIDE_LIMITS}))
+            budget = of(await p.client(), rules, ReplicaLimits(name, 50, 100, 60.0), draw=lambda: 0.0)
+            task = asyncio.create_task(budget.run())
+            stack.push_async_callback(asyncio.wait, {task})
+            stack.callback(task.cancel)
+            while not budget.is_joined:
+                await asyncio.sleep(0.02)
+            return budget, task
+
+        async def calls(*budgets: SharedBudget) -> list[int]:
+            """Five calls of each; how many records the entries of that time hold."""
+            log = await p.client()
+            log.seek(since := (await log.append(b"{}")).offset)
+            for _ in range(3):
+                identities = [CallIdentity(uuid.uuid4().hex, "c", "f", "t[0]", n) for n in range(5 * len(budgets))]
+                asks = [Ask("session.create", ("session-create", "generic-write"), CallClass.NORMAL, 0, i) for i in identities]
+                permits = await asyncio.gather(*(budgets[n % len(budgets)].acquire(ask) for n, ask in enumerate(asks)))
+                for n, permit in enumerate(permits):
+                    assert isinstance(permit, Permit), permit
+                    budgets[n % len(budgets)].release(permit, Ending(Fate.ANSWERED, HealthSignal.GOOD, acted=True))
+            await asyncio.sleep(0.3)  # the last ends
+            end = (await log.append(b"{}")).offset
+            return [len(decode_entry(entry.value)) for entry in await read(log, end - since + 1)]
+
+        async with asyncio.timeout(60):
+            old, old_task = await replica("old", Earlier)
+            new, _ = await replica("new")
+            assert set(await calls(old, new)) == {1}
+            assert old.malformed_count <= 2, "only what this test has written to find its way"
+            old_task.cancel()
+            await asyncio.sleep(2.5)
+            assert max(await calls(new)) > 1
+            newcomer, _ = await replica("newcomer")
+            assert len(newcomer.state.journal) == len(new.state.journal) == 45
+            assert max(await calls(new, newcomer)) > 1
+            await asyncio.sleep(0.5)
+            assert [len(b.state.journal) for b in (new, newcomer)] == [75, 75]
+            assert [w.open_weight for b in (new, newcomer) for w in b.state.windows.values()] == [0] * 2 * len(new.state.windows)

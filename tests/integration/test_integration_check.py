@@ -11,7 +11,7 @@ import pytest
 from commands import Told, run_command
 from rig import WORKFLOW_ID, Rig, read_whole, running
 
-from processor.budget.log_records import Asked, decode
+from processor.budget.log_records import Asked, decode_entry
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.stream.topics_admin import apply_topics
 
@@ -40,7 +40,8 @@ async def drafted(rig: Rig) -> str:
 
 async def asked(rig: Rig) -> list[str]:
     """Operations of the asks in the budget log."""
-    records = [decode(record.value) for record in await read_whole(rig.settings, f"{rig.prefix}.budget")]
+    entries = await read_whole(rig.settings, f"{rig.prefix}.budget")
+    records = [record for entry in entries for record in decode_entry(entry.value)]
     return [record.endpoint for record in records if isinstance(record, Asked)]
 
 

@@ -13,7 +13,7 @@ import pytest
 from commands import run_command
 from rig import SCOPES, WORKFLOW_ID, Rig, create_request, running
 
-from processor.budget.log_records import Asked, Begun, Ended, decode
+from processor.budget.log_records import Asked, Begun, Ended, decode_entry
 from processor.budget.permits import CallIdentity
 from processor.contract.digests import request_digest
 from processor.contract.records import call_reference
@@ -274,8 +274,8 @@ async def begun_and_not_ended(rig: Rig) -> set[str]:
     """Digests of the requests whose calls were about to leave, or had left, when their replica was killed."""
     open_calls: dict[str, str] = {}
     announced: dict[str, str] = {}
-    for entry in await rig.records("budget"):
-        match decode(entry.value):
+    for record in [record for entry in await rig.records("budget") for record in decode_entry(entry.value)]:
+        match record:
             case Asked(id=ask_id, identity=CallIdentity(request=request), announced=later):
                 (announced if later else open_calls)[ask_id] = request
             case Begun(id=ask_id):

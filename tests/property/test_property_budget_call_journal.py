@@ -15,7 +15,7 @@ from virtual_time import run_virtual
 
 from processor.budget.call_index import Calls
 from processor.budget.log import Entry
-from processor.budget.log_records import Alive, Asked, Begun, Ended, decode
+from processor.budget.log_records import Alive, Asked, Begun, Ended, decode_entry
 from processor.budget.permits import (
     NOT_SENT,
     Ask,
@@ -124,14 +124,14 @@ class Story:
         """The longest time for which a killed owner that had not called had left a doubt, beyond what it took to read its record back."""
         said: dict[str, float] = {}  # by ask: since when its call may have been made
         instances: dict[str, str] = {}
-        for entry in self.entries:
-            match decode(entry.value):
+        for at_ms, record in [(entry.stamp_ms, record) for entry in self.entries for record in decode_entry(entry.value)]:
+            match record:
                 case Alive(client=client, instance=instance):
                     instances[client] = instance
                 case Asked(id=ask_id, identity=identity, announced=False) if identity == MARK:
-                    said[ask_id] = entry.stamp_ms / 1000
+                    said[ask_id] = at_ms / 1000
                 case Begun(id=ask_id):
-                    said[ask_id] = entry.stamp_ms / 1000
+                    said[ask_id] = at_ms / 1000
                 case Ended(id=ask_id):
                     said.pop(ask_id, None)
         longest_s = 0.0

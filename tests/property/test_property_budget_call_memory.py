@@ -135,6 +135,6 @@ def test_a_full_memory_is_told_once_and_what_it_means_is_seen() -> None:
     copy = replace(identity, first=DIGESTS[0])
     assert state.journal.prior_calls(replace(copy, request=f"{29:020}"), 100).duplicate is False, "forgotten: it would be called again"
     assert state.journal.prior_calls(replace(copy, request=f"{30:020}"), 100).duplicate
-    assert state.journal.floor == 30, "whoever takes a lane over reads back what is older"
+    assert state.journal.memory.floor == 30, "whoever takes a lane over reads back what is older"
     assert alerts.changes(state, 640.0) == []
     assert [t.event for t in alerts.changes(state, 650.0)] == ["call_memory_whole"]

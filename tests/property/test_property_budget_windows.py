@@ -7,7 +7,7 @@ import contextlib
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from effort import full
@@ -17,6 +17,8 @@ from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
 from processor.budget import log_reader
+from processor.budget.log import offset_of, place_of
+from processor.budget.log_records import Alive, LogRecord
 from processor.budget.permits import Ask, BudgetClosedError, CallClass, CallIdentity, Ending, Fate, HealthSignal, Permit
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
@@ -71,6 +73,18 @@ class Server:
         return most
 
 
+class EarlierBudget(SharedBudget):
+    """Of the version before: it reads no entries of several records, and does not say that it does."""
+
+    def _alive(self, *, lost: bool, log_name: str = "") -> Alive:
+        self._writer.may_group = lambda: False
+        return replace(super()._alive(lost=lost, log_name=log_name), reads_groups=False)
+
+    def apply_record(self, record: LogRecord, place: int, at: float, stamp_ms: int) -> None:
+        assert place_of(offset_of(place), 0) == place, "it would be skipped"
+        super().apply_record(record, place, at, stamp_ms)
+
+
 @dataclass
 class World:
     """Replicas on one log. Each has lives, one after the other; a life ends as SIGKILL would end it."""
@@ -84,6 +98,7 @@ class World:
     latency_s: float | None = None
     rules: Callable[[Rules], Rules] = lambda rules: rules
     bursts: Sequence[tuple[float, int, str, float]] = ()  # when, on which replica, of what, calls as a part of the limit
+    earlier: int = 0  # so many replicas begin with a life of the version before, that reads no groups
 
     def play(self) -> Server:
         return run_virtual(self._play())
@@ -114,15 +129,18 @@ class World:
     async def _replicas(self, topic: MemoryTopic, server: Server, draw: random.Random) -> None:
         async with asyncio.TaskGroup() as group:
             for number, lives_s in enumerate(self.lives_s):
-                group.create_task(self._replica(number, lives_s, topic, server, draw))
+                replica = group.create_task(self._replica(number, lives_s, topic, server, draw))
+                while number < self.earlier and not (topic.entries or replica.done()):
+                    await asyncio.sleep(0.1)  # the others come when they can read that an earlier version is there
 
     async def _replica(self, number: int, lives_s: list[float], topic: MemoryTopic, server: Server, draw: random.Random) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        for life_s in lives_s:
+        for life, life_s in enumerate(lives_s):
             waits = ((begun + at - loop.time(), endpoint, part) for at, r, endpoint, part in self.bursts if r % len(self.lives_s) == number)
             bursts = [(wait_s, endpoint, part) for wait_s, endpoint, part in waits if wait_s >= 0]
-            await self.live(f"r{number}", life_s, self.limits, self.log(topic, draw), server, draw, bursts)
+            version = EarlierBudget if number < self.earlier and life == 0 else SharedBudget
+            await self.live(f"r{number}", life_s, self.limits, self.log(topic, draw), server, draw, bursts, version)
 
     async def live(
         self,
@@ -133,11 +151,12 @@ class World:
         server: Server,
         draw: random.Random,
         bursts: Sequence[tuple[float, str, float]] = (),
+        version: type[SharedBudget] = SharedBudget,
     ) -> None:
         """One life of a process."""
         log.lag_s = draw.choice((0.0, 0.01, 0.3)) if self.unkind else 0.0
         place = ReplicaLimits(name, calls_max=50, queue_max=100, park_s=2.0)
-        budget = SharedBudget(log, self.rules_now(limits), place, draw=draw.random, clock=self.clock(draw))
+        budget = version(log, self.rules_now(limits), place, draw=draw.random, clock=self.clock(draw))
         tasks = [asyncio.create_task(budget.run()), asyncio.create_task(self.work(name, budget, server, draw))]
         tasks += [asyncio.create_task(self._disturb(budget, log, draw))] if self.unkind else []
         tasks += [asyncio.create_task(self._burst(*burst, budget, server, draw)) for burst in bursts]
@@ -234,6 +253,12 @@ def test_stalls_losses_cancellations_joins_and_kills(
     limits: dict[str, int], seed: int, stalls: list[tuple[float, float]], lives_s: list[list[float]]
 ) -> None:
     assert World(limits, seed, lives_s, stalls).over() == {}
+
+
+@settings(max_examples=full(5), deadline=None, derandomize=True)
+@given(limits=limits, seed=st.integers(0, 2**32), lives_s=lives.filter(lambda found: len(found) > 1))
+def test_a_fleet_of_two_versions(limits: dict[str, int], seed: int, lives_s: list[list[float]]) -> None:
+    assert World(limits, seed, lives_s, earlier=1).over() == {}
 
 
 @settings(max_examples=full(8), deadline=None, derandomize=True)

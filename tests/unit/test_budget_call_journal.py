@@ -12,7 +12,7 @@ from virtual_time import run_virtual
 from processor.budget.call_index import JournaledCall
 from processor.budget.call_journal import CLAIMS_MAX, CLEAR, CallJournal, PriorCalls
 from processor.budget.finished_records import FinishedRecords
-from processor.budget.log_records import Asked, Ended, LaneDone, decode, encode
+from processor.budget.log_records import Asked, Ended, LaneDone, decode_entry, encode
 from processor.budget.permits import CallIdentity
 from processor.budget.replay import replay_lane
 from processor.contract.digests import source_digest
@@ -320,10 +320,10 @@ def test_the_farthest_word_is_kept_beside_the_newest() -> None:
 
 def test_the_word_survives_the_log() -> None:
     done = LaneDone("t[0]", 2, b"\x02\x80")
-    assert decode(encode(done)) == done
+    assert decode_entry(encode(done)) == [done]
     assert [n for n in range(20) if done.holds(n)] == [0, 1, 3, 17]
-    assert decode(b'{"t":"done","l":"t[0]","o":2,"d":"no base64"}') is None
-    assert decode(b'{"t":"done","l":"t[0]","o":2,"d":"' + b"A" * 5000 + b'"}') is None
+    assert decode_entry(b'{"t":"done","l":"t[0]","o":2,"d":"no base64"}') == [None]
+    assert decode_entry(b'{"t":"done","l":"t[0]","o":2,"d":"' + b"A" * 5000 + b'"}') == [None]
 
 
 def test_an_announced_ask_leaves_a_doubt_from_its_beginning_on() -> None:

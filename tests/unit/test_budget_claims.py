@@ -9,7 +9,7 @@ import pytest
 from memory_log import MemoryTopic
 from test_budget_shared import MARK, ask, scene, virtual
 
-from processor.budget.log_records import Claimed, decode, encode
+from processor.budget.log_records import Claimed, decode_entry, encode
 from processor.budget.permits import BudgetClosedError, Conflict, Duplicate, InDoubt
 
 COPY = replace(MARK, first="copy", offset=6)
@@ -77,5 +77,5 @@ async def test_nobody_waits_for_a_budget_that_is_closed() -> None:
 
 def test_a_claim_survives_the_log() -> None:
     claimed = Claimed("c-1", MARK)
-    assert decode(encode(claimed)) == claimed
-    assert decode(b'{"t":"claim","i":"c-1","m":["r","c","f","t[0]",5]}') is None
+    assert decode_entry(encode(claimed)) == [claimed]
+    assert decode_entry(b'{"t":"claim","i":"c-1","m":["r","c","f","t[0]",5]}') == [None]

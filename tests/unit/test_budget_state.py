@@ -8,7 +8,7 @@ import itertools
 import orjson
 import pytest
 
-from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode, encode
+from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode_entry, encode
 from processor.budget.permits import CallIdentity, HealthSignal
 from processor.budget.state import BudgetState, Rules
 from processor.budget.view import budget_view
@@ -448,7 +448,7 @@ RECORDS: list[LogRecord] = [
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_records_survive_the_log(record: LogRecord) -> None:
-    assert decode(encode(record)) == record
+    assert decode_entry(encode(record)) == [record]
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_records_survive_the_log(record: LogRecord) -> None:
     ],
 )
 def test_what_is_no_record_is_passed_over(value: bytes | None) -> None:
-    assert decode(value) is None
+    assert decode_entry(value) == [None]
 
 
 WIDE = dataclasses.replace(RULES, limits={"a": (100, 60.0)})
@@ -555,5 +555,5 @@ def test_403s_that_may_be_the_keys_hold_the_account_once_nothing_else_succeeds()
 @pytest.mark.parametrize("health", [HealthSignal.UNPAID, HealthSignal.FORBIDDEN, HealthSignal.DENIED])
 def test_an_earlier_version_reads_a_refusal_as_an_end_that_says_nothing(health: HealthSignal) -> None:
     record = Ended("i-1", used=True, health=health)
-    assert decode(encode(record)) == record
+    assert decode_entry(encode(record)) == [record]
     assert orjson.loads(encode(record))["x"] == "neutral"

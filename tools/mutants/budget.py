@@ -6,6 +6,7 @@ from tools.mutants.fault import Fault
 
 STATE = "tests/unit/test_budget_state.py"
 SHARED = "tests/unit/test_budget_shared.py"
+GROUPS = "tests/unit/test_budget_groups.py"
 NAMESAKES = "tests/unit/test_budget_limit_audit.py"
 RESERVATIONS = "tests/property/test_property_budget_reservations.py"
 LINES = ("tests/property/test_property_budget_fair_queue.py", f"{SHARED}::test_under_any_overload_each_class_gets_its_least_share")
@@ -299,9 +300,36 @@ ASKS = (
         "G3",
         "budget/log_writer.py",
         "an end is not sent again when its append fails",
-        "if self._clock() >= until:",
-        "if until:",
+        "for message in group if now < message.until]",
+        "for message in group if now < 0]",
         (f"{SHARED}::test_an_end_is_said_until_it_is_heard",),
+    ),
+    Fault(
+        "O2",
+        "G3",
+        "budget/log_writer.py",
+        "what is sent again comes in the reverse order",
+        "self._queue.extendleft(reversed(messages))",
+        "self._queue.extendleft(messages)",
+        (f"{GROUPS}::test_an_append_that_fails_loses_what_is_late_and_repeats_the_rest_before_what_is_newer",),
+    ),
+    Fault(
+        "O3",
+        "G2",
+        "budget/log_reader.py",
+        "all records of an entry stand at one place: of two asks for a request none is the first",
+        "place_of(entry.offset, index), at",
+        "place_of(entry.offset, 0), at",
+        (f"{GROUPS}::test_the_order_inside_an_entry_decides_as_that_of_entries_does",),
+    ),
+    Fault(
+        "O4",
+        "G3",
+        "budget/state.py",
+        "entries of several records are written while a replica that cannot read them is there",
+        "        if not alive.reads_groups:\n",
+        "        if False:\n",
+        (f"{GROUPS}::test_groups_are_written_only_when_no_earlier_version_has_been_heard_for_long",),
     ),
     Fault(
         "Q1",
