@@ -1,4 +1,4 @@
-"""What it costs a replica to follow the budget log: CPU for each call of somebody else, memory for each call, and a restart with many.
+"""What it costs a replica to follow the budget log: CPU for each call, its own or another's, memory for each, and a restart with many.
 
 In one process, without Kafka: the real budget reads what real budgets have written, at the times at which it would have come. For that the
 loop's time jumps to the next timer, so a busy machine changes no batch. The client of Kafka costs extra for each record that it fetches.
@@ -197,10 +197,17 @@ async def read_by_one(played: list[Written]) -> tuple[float, int]:
 
 
 def reading(writers: int, calls: int, rate_per_s: float) -> dict[str, float]:
-    """CPU of a replica without work for each call of the others."""
+    """CPU of a replica without work for each call of the others, and of them all for each of their calls."""
+    cpu = time.process_time()
     played = jumping(written_by(writers, calls, rate_per_s))
+    wrote_s = time.process_time() - cpu
     used_s, reads = jumping(read_by_one(played))
-    return {"us": round(used_s / calls * 1e6, 1), "records": round(len(played) / calls, 2), "reads": round(reads / calls, 2)}
+    return {
+        "us": round(used_s / calls * 1e6, 1),
+        "writers_us": round(wrote_s / calls * 1e6, 1),
+        "entries": round(len(played) / calls, 2),
+        "reads": round(reads / calls, 2),
+    }
 
 
 class StoredLog(IdealLog):
@@ -310,7 +317,8 @@ def main() -> None:
         found[writers] = reading(writers, args.calls, args.rate)
         print(f"{writers} others: {found[writers]}", file=sys.stderr)
     mean = round(statistics.fmean(f["us"] for f in found.values()), 1)
-    emit({"us_per_foreign_call": mean, "by_writers": found, "calls_per_s": args.rate, **replayed})
+    own = found[1]["writers_us"]
+    emit({"us_per_foreign_call": mean, "us_per_own_call": own, "by_writers": found, "calls_per_s": args.rate, **replayed})
 
 
 main()

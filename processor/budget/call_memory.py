@@ -27,26 +27,25 @@ _ACTED, _VOID, _NEVER = _CODES[CallState.ACTED], _CODES[CallState.VOID], _CODES[
 _ANSWERED = frozenset({_ACTED, _VOID})
 _UNENDED = frozenset(_CODES[state] for state in UNENDED)
 
-# digests of request, content, first; next of its chain | ask, next | lane, next, offset in it | replay, place, time, stamp, promise, state
-_ROW = struct.Struct("<60sI 24sI IIq IqdqdB")
-_BY_REQUEST = struct.Struct("<20s40xI")
-_BY_ASK, _ASK_AT = struct.Struct("<24sI"), 64
-_BY_LANE, _LANE_AT = struct.Struct("<IIq"), 92
-_PLACE, _PLACE_AT = struct.Struct("<q"), 112
-_TIME, _TIME_AT = struct.Struct("<d"), 120
-_STATE_AT = 144
+# digests of request, content, first | ask | lane, offset in it | replay, place, time, stamp, promise, state
+_ROW = struct.Struct("<60s 24s Iq IqdqdB")
+_ASK_AT = 60
+_INTEGER, _OFFSET_AT, _PLACE_AT = struct.Struct("<q"), 88, 100
+_TIME, _TIME_AT = struct.Struct("<d"), 108
+_STATE_AT = 132
 _SIZE = _ROW.size
 
 
 class _Block:
-    """Some rows, numbered from 1 on, and their chains: by hash, or lane, the newest row; 0 for none."""
+    """Some rows, numbered from 1 on, and their chains: by hash, or lane, the newest row, and by row the one before it; 0 for none."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity, self.count, self.forgotten = capacity, 0, 0
-        self.mask = capacity - 1
+        self.mask, self.request_mask = capacity - 1, 2 * capacity - 1  # most requests are looked for in vain: short chains
         self.rows = bytearray()
-        self.by_request, self.by_ask = array("I", bytes(4 * capacity)), array("I", bytes(4 * capacity))
+        self.by_request, self.by_ask = array("I", bytes(8 * capacity)), array("I", bytes(4 * capacity))
         self.by_lane: list[int] = []
+        self.before_of_request, self.before_of_ask, self.before_of_lane = array("I", [0]), array("I", [0]), array("I", [0])
         self.lanes: dict[str, int] = {}
         self.lane_names: list[str] = []
         self.unusual: dict[int, tuple[str, CallIdentity]] = {}  # by row, asks and digests that do not fit in
@@ -66,14 +65,14 @@ class _Block:
             digests = digests or _digest(request)
         if call.copy_of:
             self.copies[row] = call.copy_of
-        of_request, of_ask = hash(request) & self.mask, hash(ask_id) & self.mask
+        of_request, of_ask = hash(request) & self.request_mask, hash(ask_id) & self.mask
+        self.before_of_request.append(self.by_request[of_request])
+        self.before_of_ask.append(self.by_ask[of_ask])
+        self.before_of_lane.append(self.by_lane[lane])
         self.rows += _ROW.pack(
             digests,
-            self.by_request[of_request],
             ask,
-            self.by_ask[of_ask],
             lane,
-            self.by_lane[lane],
             identity.offset,
             identity.replay,
             call.offset,
@@ -86,22 +85,20 @@ class _Block:
 
     def find(self, ask_id: str, hashed: int, ask: bytes) -> int:
         """The row of an ask, the newest if there are several, or 0."""
-        rows, row = self.rows, self.by_ask[hashed & self.mask]
+        row = self.by_ask[hashed & self.mask]
         while row > self.forgotten:
-            of_ask, older = _BY_ASK.unpack_from(rows, (row - 1) * _SIZE + _ASK_AT)
-            if of_ask == ask and (row not in self.unusual or self.unusual[row][0] == ask_id):
+            if self.rows.startswith(ask, (row - 1) * _SIZE + _ASK_AT) and (row not in self.unusual or self.unusual[row][0] == ask_id):
                 return row
-            row = older
+            row = self.before_of_ask[row]
         return 0
 
     def of(self, row: int, request: str, digest: bytes) -> list[int]:
         """The rows of a request, the oldest first, in the chain that begins with a row."""
-        found, rows = [], self.rows
+        found = []
         while row > self.forgotten:
-            of_request, older = _BY_REQUEST.unpack_from(rows, (row - 1) * _SIZE)
-            if of_request == digest and (row not in self.unusual or self.unusual[row][1].request == request):
+            if self.rows.startswith(digest, (row - 1) * _SIZE) and (row not in self.unusual or self.unusual[row][1].request == request):
                 found.append(row)
-            row = older
+            row = self.before_of_request[row]
         found.reverse()
         return found
 
@@ -110,13 +107,12 @@ class _Block:
         lane = self.lanes.get(name)
         row = 0 if lane is None else self.by_lane[lane]
         while row > self.forgotten:
-            _, older, offset = _BY_LANE.unpack_from(self.rows, (row - 1) * _SIZE + _LANE_AT)
-            yield row, offset
-            row = older
+            yield row, _INTEGER.unpack_from(self.rows, (row - 1) * _SIZE + _OFFSET_AT)[0]
+            row = self.before_of_lane[row]
 
     def call(self, row: int) -> JournaledCall:
         """What a row says."""
-        digests, _, _, _, lane, _, offset, replay, place, at, stamp_ms, promise_s, code = _ROW.unpack_from(self.rows, (row - 1) * _SIZE)
+        digests, _, lane, offset, replay, place, at, stamp_ms, promise_s, code = _ROW.unpack_from(self.rows, (row - 1) * _SIZE)
         if row in self.unusual:
             identity = self.unusual[row][1]
         else:
@@ -128,12 +124,12 @@ class _Block:
         """The ask of a row."""
         if row in self.unusual:
             return self.unusual[row][0]
-        ask: bytes = _BY_ASK.unpack_from(self.rows, (row - 1) * _SIZE + _ASK_AT)[0]
-        return ask.rstrip(b"\0").decode()
+        start = (row - 1) * _SIZE + _ASK_AT
+        return self.rows[start : start + _ID_CHARS].rstrip(b"\0").decode()
 
     def place(self, row: int) -> int:
         """Where the ask of a row stands in the log."""
-        return int(_PLACE.unpack_from(self.rows, (row - 1) * _SIZE + _PLACE_AT)[0])
+        return int(_INTEGER.unpack_from(self.rows, (row - 1) * _SIZE + _PLACE_AT)[0])
 
     def code(self, row: int) -> int:
         """The state of a row, as ``_CODES`` has it."""
@@ -195,7 +191,7 @@ class CallMemory(Calls):
         hashed, digest = hash(request), _digest(request) or bytes(_DIGEST_CHARS)
         found = []
         for block in self._blocks:
-            if newest := block.by_request[hashed & block.mask]:
+            if (newest := block.by_request[hashed & block.request_mask]) > block.forgotten:
                 found += [block.call(row) for row in block.of(newest, request, digest)]
         return found
 

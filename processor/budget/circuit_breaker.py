@@ -71,6 +71,12 @@ class CircuitBreaker:
         """Whether an own ask may start: always while closed, else only the probe."""
         return not self.open or self._probe == ask_id
 
+    def is_undisturbed_by(self, health: HealthSignal) -> bool:
+        """Whether such an end would change nothing: almost all ends of almost all time."""
+        if self.open or self._probe is not None:
+            return False
+        return health is HealthSignal.NEUTRAL or (health is HealthSignal.GOOD and not self._failed and not self._refused)
+
     def ended(
         self,
         ask_id: str,

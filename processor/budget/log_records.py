@@ -161,11 +161,12 @@ def _write_asked(r: Asked) -> dict[str, Any]:
 
 
 def _read_asked(raw: dict[str, Any]) -> Asked:
+    scopes, promise_s, endpoint = _wanted(tuple(_list(raw["s"], _SCOPES_MAX)), raw["h"], raw["e"])
     return Asked(
         _text(raw["i"]),
-        _scopes(tuple(_list(raw["s"], _SCOPES_MAX))),
-        _seconds(raw["h"]),
-        _text(raw["e"]),
+        scopes,
+        promise_s,
+        endpoint,
         _count(raw["n"], 1) if "n" in raw else 1,
         "p" in raw and raw["p"] is True,
         _read_identity(raw["m"]) if "m" in raw else None,
@@ -173,11 +174,12 @@ def _read_asked(raw: dict[str, Any]) -> Asked:
     )
 
 
-@lru_cache(maxsize=256)
-def _scopes(scopes: tuple[Any, ...]) -> tuple[str, ...]:
+@lru_cache(maxsize=256, typed=True)  # True is no number
+def _wanted(scopes: tuple[Any, ...], promise_s: Any, endpoint: Any) -> tuple[tuple[str, ...], float, str]:
+    """What is alike in very many asks."""
     if not scopes or len(set(scopes)) != len(scopes):
         raise ValueError("scopes")
-    return tuple(_text(scope) for scope in scopes)
+    return tuple(_text(scope) for scope in scopes), _seconds(promise_s), _text(endpoint)
 
 
 def _write_identity(m: CallIdentity) -> list[Any]:

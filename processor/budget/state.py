@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from processor.budget.call_index import JournaledCall
@@ -124,12 +124,12 @@ class BudgetState:
         match record:
             case Asked():
                 return self._asked(record, offset, at, stamp_ms, mine=mine)
-            case Claimed():
-                self.journal.claimed(record.identity, offset, at, stamp_ms)
-            case Begun():
-                return self.journal.begun(record.id, offset)
             case Ended():
                 self._ended(record, offset, at, stamp_ms)
+            case Begun():
+                return self.journal.begun(record.id, offset)
+            case Claimed():
+                self.journal.claimed(record.identity, offset, at, stamp_ms)
             case Failed():
                 self._judge(record.id, offset, record.health, at, acted=False)
             case Paused():
@@ -245,8 +245,9 @@ class BudgetState:
         self._expire_asks(at)
         if asked.promise_s > _PROMISES * self.rules.promise_s:  # no record holds weight for ever; who promises so much is not of our kind
             asked = replace(asked, promise_s=_PROMISES * self.rules.promise_s)
-        windows = [self.windows[scope] for scope in asked.scopes if scope in self.windows] if at >= self.counts_from else []
-        if asked.id in self._open or (windows and any(asked.id in window.live for window in windows)):
+        counts = at >= self.counts_from
+        windows = [self.windows[scope] for scope in asked.scopes if counts and scope in self.windows]
+        if asked.id in self._open or _is_live(asked.id, windows):
             return False  # appended twice by a producer's retry: the first one counts
         for window in windows:
             window.ask(asked.id, offset, asked.weight, asked.promise_s, at, mine=mine)
@@ -277,13 +278,15 @@ class BudgetState:
             return
         asked_offset, asked = found
         request = None if asked.identity is None else asked.identity.request
-        of_endpoint = HealthSignal.NEUTRAL if health is HealthSignal.ACCOUNT else health
-        self.breaker(asked.endpoint).ended(ask_id, asked_offset, offset, of_endpoint, at, request=request, acted=acted)
+        of_endpoint = of_account = health
         if health is HealthSignal.ACCOUNT:
-            health = HealthSignal.BAD
+            of_endpoint, of_account = HealthSignal.NEUTRAL, HealthSignal.BAD
         elif health is HealthSignal.BAD:
-            health = HealthSignal.NEUTRAL
-        self.breaker(ACCOUNT).ended(ask_id, asked_offset, offset, health, at, request=request, acted=acted)
+            of_account = HealthSignal.NEUTRAL
+        for name, says in ((asked.endpoint, of_endpoint), (ACCOUNT, of_account)):
+            breaker = self.breaker(name)
+            if not breaker.is_undisturbed_by(says):
+                breaker.ended(ask_id, asked_offset, offset, says, at, request=request, acted=acted)
 
     def _alive(self, alive: Alive, offset: int, at: float) -> bool:
         new = alive.client not in self.replicas
@@ -316,3 +319,10 @@ class BudgetState:
     def _expire_asks(self, now: float) -> None:
         while self._open_order and self._open_order[0][0] <= now:
             self._open.pop(self._open_order.popleft()[1], None)
+
+
+def _is_live(ask_id: str, windows: Iterable[Window]) -> bool:
+    for window in windows:  # noqa: SIM110 - each ask of anybody comes by here, and a generator costs more than the rest
+        if ask_id in window.live:
+            return True
+    return False

@@ -64,7 +64,8 @@ class ExpiryQueue:
     @property
     def next_at(self) -> float:
         """When the next one is over."""
-        return min(queue[0][0] if queue else inf for queue in (self._ordered, self._others))
+        ordered = self._ordered[0][0] if self._ordered else inf
+        return min(ordered, self._others[0][0]) if self._others else ordered
 
 
 class Window:
@@ -88,6 +89,7 @@ class Window:
         self._held_until = float("-inf")  # a pause of our own that the log does not say yet
         self._keep_s, self._spread = window_s + slack_s, spread
         self._open_over, self._ended_over = ExpiryQueue(), ExpiryQueue()
+        self._expires_at = inf  # nothing is over before
         self._pace = self._resume = float("-inf")
         self._even = float("-inf")  # where the pace were at the full rate, with bursts counted in
         self._burst = 0.0  # weight of the burst that is being made up for
@@ -117,6 +119,7 @@ class Window:
         hold = Hold(offset, weight, at + promise_s + self._keep_s, earliest=earliest, ahead=self.weight, paced_s=paced_s)
         self.live[ask_id] = hold
         self._open_over.push(hold.until, ask_id)
+        self._expires_at = min(self._expires_at, hold.until)
         self.weight += weight
         self.open_weight += weight
         if mine:
@@ -157,6 +160,7 @@ class Window:
         self.open_weight -= hold.weight
         hold.until = min(hold.until, at + self._keep_s)
         self._ended_over.push(hold.until, ask_id)
+        self._expires_at = min(self._expires_at, hold.until)
         return hold.weight
 
     def pause(self, wait_s: float, at: float, *, counts: bool, limit: int | None = None) -> None:
@@ -183,12 +187,15 @@ class Window:
 
     def expire(self, now: float) -> None:
         """Drop what is over by now."""
+        if now < self._expires_at and self._lowered is None:
+            return
         for queue in (self._ended_over, self._open_over):
             while (over := queue.pop(now)) is not None:
                 until, ask_id = over
                 hold = self.live.get(ask_id)
                 if hold is not None and hold.until == until:
                     self._drop(ask_id)
+        self._expires_at = min(self._open_over.next_at, self._ended_over.next_at)
         while self._lowered is not None and now - self._quiet_from >= self.window_s:
             self._quiet_from += self.window_s
             self._lowered += max(1, round(_RAISED_PART * self.configured))
@@ -259,7 +266,8 @@ class Window:
     def _paced_gap_s(self, at: float) -> float:
         if self._even - max(at, self._pace) < self.gap_s:
             self._burst = 0.0  # made up for, to less than a call
-        return self.window_s / max(self.limit - self._burst, self.limit * (1 - BURST_PART))
+        limit = self.limit
+        return self.window_s / max(limit - self._burst, limit * (1 - BURST_PART))
 
     def _queue_for_resume(self, hold: Hold) -> None:
         hold.earliest = max(hold.earliest, self._resume)

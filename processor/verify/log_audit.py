@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from processor.budget.circuit_breaker import BreakerRules, CircuitBreaker
 from processor.budget.limit_audit import LimitAudit
-from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode
+from processor.budget.log import place_of
+from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode_entry
 from processor.budget.permits import CallIdentity, HealthSignal
 from processor.contract.records import Record
 from processor.contract.times import utc
@@ -53,7 +54,8 @@ class LogAudit:
         self._audit = LimitAudit(rules.limits)
         self._windows_ms = {scope: 1000 * window_s for scope, (_, window_s) in rules.limits.items()}
         self._account = CircuitBreaker(rules.account)
-        self._open: dict[str, tuple[int, Asked]] = {}  # and the offsets of the asks
+        self._open: dict[str, tuple[int, Asked]] = {}  # and where the asks stand in the log
+        self._place = 0  # of the record that is looked at
         self._order: deque[tuple[float, str]] = deque()  # when an ask is forgotten, epoch ms
         self._paused: dict[str, tuple[float, float]] = {}  # from, until; epoch ms
 
@@ -64,21 +66,21 @@ class LogAudit:
 
     def take(self, record: Record) -> Iterator[Fact]:
         """The starts that a record of the log tells of; what is wrong is added to the findings."""
-        entry = decode(record.value)
-        if entry is None:
-            self.figures.unread += 1
-            return
         self._expire(record.timestamp_ms)
-        if isinstance(entry, Asked):
-            yield from self._asked(entry, record)
-        else:
-            self._other(entry, record)
+        for index, entry in enumerate(decode_entry(record.value)):
+            self._place = place_of(record.source.offset, index)
+            if entry is None:
+                self.figures.unread += 1
+            elif isinstance(entry, Asked):
+                yield from self._asked(entry, record)
+            else:
+                self._other(entry, record)
 
     def _asked(self, asked: Asked, record: Record) -> Iterator[Fact]:
         if asked.id in self._open:
             return  # appended twice by a producer's retry
         self.figures.asks += 1
-        self._open[asked.id] = (record.source.offset, asked)
+        self._open[asked.id] = (self._place, asked)
         if asked.probe:
             self._account.asked_as_probe(asked.id, asked.promise_s, record.timestamp_ms / 1000)
         kept_s = asked.promise_s + self.rules.slack_s
@@ -125,7 +127,7 @@ class LogAudit:
             return
         of_account = {HealthSignal.ACCOUNT: HealthSignal.BAD, HealthSignal.BAD: HealthSignal.NEUTRAL}.get(health, health)
         at, request = record.timestamp_ms / 1000, None if found[1].identity is None else found[1].identity.request
-        self._account.ended(ask_id, found[0], record.source.offset, of_account, at, request=request, acted=acted)
+        self._account.ended(ask_id, found[0], self._place, of_account, at, request=request, acted=acted)
 
     def _begun(self, begun: Begun, record: Record) -> None:
         found = self._open.get(begun.id)

@@ -478,6 +478,12 @@ def test_what_is_no_record_is_passed_over(value: bytes | None) -> None:
     assert decode_entry(value) == [None]
 
 
+def test_a_flag_is_no_time_although_it_equals_one_that_was_read_before() -> None:
+    value = b'{"t":"ask","i":"x","s":["a"],"h":1,"e":"e"}'
+    assert decode_entry(value) == [Asked("x", ("a",), 1.0, "e")]
+    assert decode_entry(value.replace(b'"h":1', b'"h":true')) == [None]
+
+
 WIDE = dataclasses.replace(RULES, limits={"a": (100, 60.0)})
 
 

@@ -127,7 +127,7 @@ VIEW = (
         "G3",
         "budget/state.py",
         "a record that was appended twice holds its weight twice once its end was read",
-        "if asked.id in self._open or (windows and any(asked.id in window.live for window in windows)):",
+        "if asked.id in self._open or _is_live(asked.id, windows):",
         "if asked.id in self._open:",
         (STATE,),
     ),
