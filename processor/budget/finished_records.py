@@ -8,19 +8,31 @@ from processor.budget.log_records import LaneDone
 from processor.budget.permits import CallIdentity
 from processor.contract.digests import position_digest
 
+_WORDS_MAX = 8  # of a lane, 3 kB each at most
+
 
 @dataclass(frozen=True, slots=True)
 class _Told:
     done: LaneDone
     offset: int  # where in the log it stands
 
+    @property
+    def bits(self) -> int:
+        """The gap map."""
+        return int.from_bytes(self.done.gap_map, "little")
+
+    def includes(self, older: _Told) -> bool:
+        """Whether it tells of all records of which an older one does."""
+        ahead = self.done.floor - older.done.floor
+        return ahead >= 0 and not (older.bits >> ahead) & ~self.bits
+
 
 class FinishedRecords:
     """What the owners of lanes have said.
 
     It is said of records that had been called before, so whoever was called later is not meant: a topic that was created again has
-    other records at the same offsets. Of each lane the newest word is kept, and the one that goes farthest: after a reset of the
-    group's offsets the newest begins from the start again.
+    other records at the same offsets. Of each lane the newest word is kept, and each older one until a newer one includes it: whoever
+    begins from offsets that were set by hand has no gap map, even where they stand as before. Of more than eight those that tell least go.
     """
 
     def __init__(self) -> None:
@@ -28,9 +40,12 @@ class FinishedRecords:
 
     def note(self, done: LaneDone, offset: int) -> None:
         """An owner's word was read, in whatever order."""
-        told = (*self._told.get(done.lane, ()), _Told(done, offset))
-        newest, farthest = max(told, key=lambda t: t.offset), max(told, key=lambda t: (t.done.floor, t.offset))
-        self._told[done.lane] = (newest,) if newest is farthest else (newest, farthest)
+        others = (t for t in self._told.get(done.lane, ()) if t.offset != offset)
+        told = sorted((*others, _Told(done, offset)), key=lambda t: t.offset)
+        kept = [t for n, t in enumerate(told, 1) if not any(newer.includes(t) for newer in told[n:])]
+        if len(kept) > _WORDS_MAX:
+            kept.remove(min(kept[:-1], key=lambda t: (t.done.floor, t.bits.bit_count())))
+        self._told[done.lane] = tuple(kept)
 
     def hold(self, called: CallIdentity, called_at: int) -> bool:
         """Whether the record of a call is finished that was asked for at this offset of the log."""

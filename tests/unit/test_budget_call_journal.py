@@ -318,6 +318,26 @@ def test_the_farthest_word_is_kept_beside_the_newest() -> None:
     assert again.hold(called, 100)
 
 
+def test_a_gap_map_is_kept_when_the_offsets_are_committed_by_hand_where_they_stood() -> None:
+    scene = Scene()
+    scene.ask("x")
+    scene.done(2, b"\x08")  # 0, 1 and 5
+    scene.done(2)  # the next owner found a text that is no gap map
+    assert scene.prior_calls() == PriorCalls(duplicate=True)
+    scene.done(3, b"\x08")  # 0 to 2 and 6: it goes farther, and has not come to 5 yet
+    assert scene.prior_calls() == PriorCalls(duplicate=True)
+
+
+def test_few_words_are_kept_of_a_lane_the_newest_and_the_farthest_among_them() -> None:
+    finished = FinishedRecords()
+    finished.note(LaneDone("t[0]", 500), 100)
+    for offset in range(100):
+        finished.note(LaneDone("t[0]", 2, bytes(offset) + b"\x01"), 101 + offset)  # none of them tells what another one does
+    assert finished.hold(replace(MARK, offset=499), 99)
+    assert finished.hold(replace(MARK, offset=2 + 8 * 99), 199)
+    assert not finished.hold(replace(MARK, offset=2 + 8 * 90), 189), "or a lane could take any memory"
+
+
 def test_the_word_survives_the_log() -> None:
     done = LaneDone("t[0]", 2, b"\x02\x80")
     assert decode_entry(encode(done)) == [done]
