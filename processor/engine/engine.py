@@ -103,6 +103,8 @@ class Engine:
             if isinstance(decoded, Rejected):
                 return await self._reject(record, decoded, work)
             job = Job(record, decoded.request, decoded.hop)
+            if work.finished_before and await self._is_finished(job, work):
+                return _duplicate(_reference(job), record, job.hop)
             if work.ended:
                 return await self._end(job, work)
             self._warn_once(job)
@@ -128,6 +130,11 @@ class Engine:
             return _duplicate(reference, record, bad.hop)
         _log_conflict(reference, record)
         return Outputs(self._outputs.rejected_conflict(record, bad, self._clock_ms()))
+
+    async def _is_finished(self, job: Job, work: Work) -> bool:
+        """Whether a former owner has finished this record, as far as the offsets do not say so. A lookup would not tell."""
+        work.before_wait()
+        return isinstance(await self._caller.claim(job), Duplicate)
 
     async def _end(self, job: Job, work: Work) -> Outcome:
         """End a request by hand, if its id is not another record's. What a former owner may have called is not known to be undone."""

@@ -76,13 +76,14 @@ class CallHistory(Protocol):
 class Work:
     """One record at work. Waiting work ends at once when the lane stops; a call in flight is given time to end."""
 
-    __slots__ = ("calling", "ended", "hint", "history_truncated", "parked", "record", "stopping", "task")
+    __slots__ = ("calling", "ended", "finished_before", "hint", "history_truncated", "parked", "record", "stopping", "task")
 
     def __init__(
         self,
         record: Record,
         *,
         history_truncated: bool = False,
+        finished_before: bool = False,
         hint: Hint | None = None,
         ended: bool = False,
         parked: ParkedWait | None = None,
@@ -92,6 +93,7 @@ class Work:
         self.hint = hint  # what has happened meanwhile to what it waits for
         self.ended = ended  # somebody wants it to end as failed, without another call
         self.history_truncated = history_truncated  # the journal does not reach back to what a former owner may have called
+        self.finished_before = finished_before  # by the journal a record of this place is finished, unless the topic was created again
         self.calling = False  # set while an interruption would leave the fate of a call unknown
         self.stopping = False
         self.task: asyncio.Task[None] | None = None

@@ -64,7 +64,7 @@ class Lane:
         turns: of the event loop, shared with the other lanes: 200 records that begin at once do not hold it up.
         on_skip: called with an offset: read on there.
         unremembered_below: of records below this offset the journal may not know all calls; 0 if it reaches back far enough.
-        finished_before: but for these, which it knows to be finished.
+        finished_before: of these it knows that they are finished.
     """
 
     def __init__(
@@ -256,9 +256,9 @@ class Lane:
             record = self._ready.popleft()
             self._note_lateness(record)
             self.offsets.started(offset := record.source.offset, self._journal.position())
-            truncated = offset < self._unremembered_below and offset not in self._finished_before
-            hint, ended = self._hints.take(record), self._hints.releases.ends(record.source)
-            work = Work(record, history_truncated=truncated, hint=hint, ended=ended, parked=self._parked.pop(offset, None))
+            truncated, finished = offset < self._unremembered_below, offset in self._finished_before
+            hint, ended, parked = self._hints.take(record), self._hints.releases.ends(record.source), self._parked.pop(offset, None)
+            work = Work(record, history_truncated=truncated, finished_before=finished, hint=hint, ended=ended, parked=parked)
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]

@@ -157,11 +157,13 @@ def run(
     budget: OpenBudget | None = None,
     *,
     history_truncated: bool = False,
+    finished_before: bool = False,
     shelf: Shelf | None = None,
     **settings: Any,
 ) -> list[Output]:
     engine = Engine(load_settings(**settings), api, shelf or Shelf(), budget or OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
-    outputs = records(asyncio.run(engine.handle(rec, Work(rec, history_truncated=history_truncated))))
+    work = Work(rec, history_truncated=history_truncated, finished_before=finished_before)
+    outputs = records(asyncio.run(engine.handle(rec, work)))
     for output in outputs:
         keeps_the_table_of_codes(output)
     return outputs
@@ -720,6 +722,15 @@ def test_a_newer_call_in_doubt_is_seen_although_an_older_doubt_was_looked_up() -
 def test_a_doubt_from_the_journal_goes_on_in_the_headers() -> None:
     outputs = run(FakeApi(json_reply(503, {"detail": "x"})), record(), OpenBudget(InDoubt(NOW - 500, NOW)))
     assert read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW)).doubt_ms == NOW - 500
+
+
+def test_what_the_journal_knows_as_finished_is_not_looked_up_for_the_doubt_in_its_headers() -> None:
+    budget = OpenBudget()
+    budget.prior = Duplicate()
+    assert run(FakeApi(), _in_doubt(), budget, finished_before=True, history_truncated=True) == []
+    assert [claim.offset for claim in budget.claims] == [_in_doubt().source.offset]
+    budget.prior = None  # another request at the same place: the topic was created again
+    assert final(run(FakeApi(*adoption()), _in_doubt(), budget, finished_before=True))["status"] == "succeeded"
 
 
 def test_a_safe_call_needs_no_lookup() -> None:

@@ -154,6 +154,18 @@ def test_group_member_says_which_records_a_truncated_call_history_is_missing_for
     run_virtual(main())
 
 
+def test_group_member_says_which_records_the_journal_knows_as_finished() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.group.calls = LaneCalls(finished=frozenset({1}))
+            scene.group.starts[A] = (Start(0, "by hand"), 0, 2)
+            scene.send(0, 1)
+            await scene.own(A)
+            assert {offset: work.finished_before for offset, work in scene.handler.works.items()} == {0: False, 1: True}
+
+    run_virtual(main())
+
+
 def test_group_member_polls_less_often_while_nothing_comes() -> None:
     async def main() -> None:
         async with joined() as scene:
