@@ -88,7 +88,7 @@ _DRAWN = (
     ("clock step", 1),
     ("log outage", 2),
     ("kill all", 2),
-    ("offsets reset", 0),  # breaks a promise today: only by ``--also``, until docs/simulation.md has no such finding any more
+    ("offsets reset", 0),  # only by ``--also``: what made no call may be done again then, see docs/simulation.md
     ("log lost", 1),
 )
 
