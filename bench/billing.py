@@ -19,7 +19,9 @@ from processor.contract.records import call_reference
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.devkit.processes import API_KEY
 from processor.devkit.topic_watch import TopicWatch
-from processor.devkit.verifier import judge
+from processor.verify.audit import AuditOptions, audit
+from processor.verify.bills import bills_of_ledger
+from processor.verify.findings import BrokenPromise
 
 LIMITS: Limits = {
     "session-create": (300, 10.0),
@@ -86,7 +88,7 @@ async def measure(kafka: LocalKafka, count: int, every_s: float) -> dict[str, An
         kills = await firing
         await follow
         ledger = await s.ledger()
-        judged = judge(ids, watch.seen.finals, watch.seen.retries, ledger)
+        audited = await audit(s.settings, AuditOptions(older_s=1.0, bills=bills_of_ledger(ledger)))
         in_doubt = {f.request_id for f in watch.seen.finals if f.status == "in_doubt"}
         checked = {c["reference"].rpartition(".")[0] for c in ledger["checks"]}
         billed = {s["request_id"] for s in ledger["sessions"] if s["request_id"]}
@@ -94,10 +96,11 @@ async def measure(kafka: LocalKafka, count: int, every_s: float) -> dict[str, An
         return {
             "requests": count,
             "by_operation": dict(Counter(operations.values())),
-            "by_status": dict(judged.by_status),
-            "missing": len(judged.missing),
-            "duplicated": len(judged.duplicated),
-            "billed_twice": judged.billed_twice,
+            "by_status": dict(audited.figures.by_status),
+            "missing": len(set(ids) - watch.seen.final_ids),
+            "duplicated": audited.count(BrokenPromise.DOUBLE_FINAL),
+            "billed_twice": audited.count(BrokenPromise.BILLED_TWICE),
+            "findings": {kind.value: count for kind, count in audited.findings.counts.items()},
             "in_doubt": {
                 "all": len(in_doubt),
                 "by_operation": dict(Counter(operations[i] for i in in_doubt)),
@@ -111,7 +114,7 @@ async def measure(kafka: LocalKafka, count: int, every_s: float) -> dict[str, An
             "kills": kills,
             "lost_replies": sum(1 for c in ledger["calls"] if c["fault"] == "lost_reply"),
             "throttled": sum(1 for c in ledger["calls"] if c["status"] == 429),
-            "scopes": judged.scopes,
+            "scopes": audited.scopes,
         }
 
 

@@ -37,4 +37,4 @@ def demo(
         sys.stdout.buffer.write(report.as_json() + b"\n")
     else:
         Console().print(proof_table(report))
-    raise typer.Exit(0 if report.judgement.ok else 1)
+    raise typer.Exit(0 if report.ok else 1)

@@ -13,6 +13,7 @@ from rich.progress import Progress, TaskID
 
 from processor.cli.kafka import quiet_clients
 from processor.cli.options import fail, settings_or_fail, write_json
+from processor.client.batch import open_private
 from processor.clock import clock_ms
 from processor.contract.times import DURATION_FORM, parse_duration
 from processor.repair.parsing import read_moment
@@ -49,7 +50,8 @@ def verify(
     try:
         report = _run(settings, options)
         if html is not None:
-            html.write_text(html_report(report))
+            with open_private(html, "wb") as file:
+                file.write(html_report(report).encode())
     except KafkaFailedError as exc:
         fail(str(exc), _NOT_JUDGED)
     except OSError as exc:

@@ -18,13 +18,16 @@ import orjson
 from processor.client.topics import request_producer
 from processor.contract.records import Status
 from processor.devkit.kafka_cluster import LocalKafka
-from processor.devkit.processes import API_KEY, ProcessorProcess, SimulatorProcess, processor_environment
+from processor.devkit.processes import API_KEY, ProcessorProcess, SimulatorProcess, processor_environment, settings_of
 from processor.devkit.topic_watch import TopicWatch
-from processor.devkit.verifier import Judgement, judge
 from processor.devkit.workload import Planned, Workload, decision_of, plan_load
 from processor.settings import Settings, load_settings
 from processor.stream.clients import end_task
 from processor.stream.topics_admin import apply_topics
+from processor.verify import report as audit_report
+from processor.verify.audit import AuditOptions, audit
+from processor.verify.bills import bills_of_ledger
+from processor.verify.findings import BrokenPromise
 
 _PREFIX = "demo"
 _WINDOW_S = 10.0
@@ -68,26 +71,40 @@ class Display(Protocol):
 class Report:
     """How a demo ended."""
 
-    judgement: Judgement
+    audit: audit_report.AuditReport
+    requested: int
     killed: int
     duration_s: float
 
+    @property
+    def missing(self) -> int:
+        """Requests without a final result; at the end of a demo none waits any more."""
+        found = self.audit
+        lost = found.count(BrokenPromise.MISSING_RESULT, BrokenPromise.DELETED_UNFINISHED)
+        return lost + found.waiting.by_place.total() + max(0, self.requested - found.figures.requests)
+
+    @property
+    def ok(self) -> bool:
+        """No promise is broken, and every request has its final result."""
+        return self.audit.clean and not self.missing
+
     def as_json(self) -> bytes:
         """One JSON object, for scripts."""
-        j = self.judgement
+        found, figures = self.audit, self.audit.figures
         return orjson.dumps(
             {
-                "requests": j.requests,
-                "finals": j.finals,
-                "missing": len(j.missing),
-                "duplicated": len(j.duplicated),
-                **{status.value: j.by_status.get(status.value, 0) for status in _SHOWN},
-                "retries": j.retries,
-                "early_retries": j.early_retries,
-                "late_retry_p99_ms": j.late_retry_p99_ms,
-                "billed_twice": j.billed_twice,
+                "requests": self.requested,
+                "finals": figures.finals,
+                "missing": self.missing,
+                "duplicated": found.count(BrokenPromise.DOUBLE_FINAL),
+                **{status.value: figures.by_status.get(status.value, 0) for status in _SHOWN},
+                "retries": figures.retries,
+                "early_retries": found.count(BrokenPromise.RETRY_STARTED_EARLY),
+                "late_retry_p99_ms": figures.late_p99_ms,
+                "billed_twice": found.count(BrokenPromise.BILLED_TWICE),
+                "findings": {kind.value: count for kind, count in found.findings.counts.items()},
                 "killed": self.killed,
-                "scopes": j.scopes,
+                "scopes": found.scopes,
                 "duration_s": round(self.duration_s, 1),
             }
         )
@@ -165,8 +182,8 @@ class Demo:
             await follow
             painter.cancel()
         ledger = await asyncio.to_thread(simulator.ledger)
-        judgement = judge(self._requested, watch.seen.finals, watch.seen.retries, ledger)
-        return Report(judgement, self._killed, duration_s)
+        found = await audit(settings_of(self._environment), AuditOptions(older_s=1.0, bills=bills_of_ledger(ledger)))
+        return Report(found, len(set(self._requested)), self._killed, duration_s)
 
     def _take_final(self, result: dict[str, Any]) -> None:
         if result["operation"] == "session.create" and result["status"] == Status.SUCCEEDED:
