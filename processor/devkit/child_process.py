@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 _PR_SET_PDEATHSIG = 1
 _TAIL_BYTES = 4000
+_FREEZE_S = 5.0
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -54,6 +56,16 @@ def start_process(argv: Sequence[str], environment: Mapping[str, str], log_path:
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, safe between fork and exec
         )
+
+
+def _stands(pid: int) -> bool:
+    """Whether all threads of a process have stopped (proc_pid_stat(5): the state follows the name in brackets); not known elsewhere."""
+    if sys.platform != "linux":
+        return True
+    try:
+        return all(path.read_text().rpartition(")")[2].split()[0] in "TtZX" for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+    except OSError:
+        return False  # a thread has ended meanwhile
 
 
 class ChildProcess:
@@ -102,8 +114,17 @@ class ChildProcess:
         self.wait(10.0)
 
     def freeze(self) -> None:
-        """SIGSTOP: sockets stay open, nothing moves."""
+        """SIGSTOP: sockets stay open. Returns when nothing moves: until one of its threads takes the signal, the others go on.
+
+        Raises:
+            TimeoutError: if it still moves after five seconds.
+        """
         self.signal(signal.SIGSTOP)
+        until = time.monotonic() + _FREEZE_S
+        while self.alive and not _stands(self.pid):
+            if time.monotonic() > until:
+                raise TimeoutError(f"{self.name} does not stop moving")
+            time.sleep(0.002)
 
     def thaw(self) -> None:
         """SIGCONT."""
