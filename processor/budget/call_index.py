@@ -30,7 +30,7 @@ class JournaledCall:
     """One ask for a request's own call."""
 
     identity: CallIdentity
-    offset: int  # of its record in the log
+    offset: int  # ``log.place_of`` its record
     at: float  # when it was received, own clock
     stamp_ms: int  # the broker's time, epoch ms
     promise_s: float  # the call is over within this time

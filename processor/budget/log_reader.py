@@ -10,8 +10,8 @@ from typing import Protocol
 import structlog
 
 from processor.bounds.loop_turns import LoopTurns
-from processor.budget.log import Appended, BudgetLog, Entry, LogBrokenError, LogUnavailableError, place_of
-from processor.budget.log_records import Alive, LogRecord, decode_entry, encode
+from processor.budget.log import Appended, BudgetLog, Entry, LogBrokenError, LogUnavailableError
+from processor.budget.log_records import Alive, LogRecord, decode_placed, encode
 from processor.budget.state import ALIVE_EVERY_S, PAUSE_TOLD_EVERY_S, Rules
 
 log = structlog.get_logger(__name__)
@@ -188,9 +188,9 @@ class LogReader:
         if entry.offset != self.next:
             raise LogBrokenError(f"expected offset {self.next}, got {entry.offset}")
         self.next += 1
-        for index, record in enumerate(decode_entry(entry.value)):
+        for place, record in decode_placed(entry.offset, entry.value):
             if record is None:
                 self.malformed_count += 1
                 log.error("budget_record_malformed", offset=entry.offset, hint="something else writes to the budget topic; restrict it")
             else:
-                self._listener.apply_record(record, place_of(entry.offset, index), at, entry.stamp_ms)
+                self._listener.apply_record(record, place, at, entry.stamp_ms)

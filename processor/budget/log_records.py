@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from processor.budget.log import place_of
 from processor.budget.permits import REFUSALS, CallIdentity, HealthSignal
 
 _TEXT_CHARS_MAX = 300
@@ -137,6 +138,11 @@ def decode_entry(value: bytes | None) -> list[LogRecord | None]:
     if type(raw) is list and 0 < len(raw) <= GROUP_MAX:
         return [_read(one) for one in raw]
     return [_read(raw)]
+
+
+def decode_placed(offset: int, value: bytes | None) -> list[tuple[int, LogRecord | None]]:
+    """The same, each with its place in the log; ``offset`` is that of the entry."""
+    return [(place_of(offset, index), record) for index, record in enumerate(decode_entry(value))]
 
 
 def _read(raw: Any) -> LogRecord | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from processor.budget.log import BudgetLog, place_of
-from processor.budget.log_records import decode_entry
+from processor.budget.log import BudgetLog
+from processor.budget.log_records import decode_placed
 from processor.budget.state import BudgetState, Rules
 
 
@@ -27,9 +27,9 @@ class SnapshotReader:
             return BudgetState(self._rules, 0.0), self._now_ms() / 1000
         while entries := await self._log.read():
             for entry in entries:
-                for index, record in enumerate(decode_entry(entry.value)):
+                for place, record in decode_placed(entry.offset, entry.value):
                     if record is not None:
-                        state.apply(record, place_of(entry.offset, index), entry.stamp_ms / 1000, entry.stamp_ms)
+                        state.apply(record, place, entry.stamp_ms / 1000, entry.stamp_ms)
             if entries[-1].stamp_ms >= self._now_ms() - 1000:
                 break  # the log never falls silent while replicas work
         self._state = state

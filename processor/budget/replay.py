@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from processor.budget.call_index import JournaledCall
 from processor.budget.call_journal import CallJournal, ReplayedCalls
-from processor.budget.log import BudgetLog, place_of
-from processor.budget.log_records import Asked, Begun, Ended, LaneDone, LogRecord, decode_entry
+from processor.budget.log import BudgetLog
+from processor.budget.log_records import Asked, Begun, Ended, LaneDone, LogRecord, decode_placed
 
 
 async def replay_lane(
@@ -42,8 +42,8 @@ async def replay_lane(
                 if entry.offset > following:
                     whole_from = max(whole_from, entry.offset)
                 following = entry.offset + 1
-                for index, record in enumerate(decode_entry(entry.value)):
-                    _take(record, place_of(entry.offset, index), entry.stamp_ms, journal, replayed)
+                for place, record in decode_placed(entry.offset, entry.value):
+                    _take(record, place, entry.stamp_ms, journal, replayed)
     finally:
         journal.replaying.discard(lane)
         replayed.replay_done()

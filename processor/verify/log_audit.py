@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from processor.budget.circuit_breaker import BreakerRules, CircuitBreaker
 from processor.budget.limit_audit import LimitAudit
-from processor.budget.log import place_of
-from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode_entry
+from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode_placed
 from processor.budget.permits import CallIdentity, HealthSignal
 from processor.contract.records import Record
 from processor.contract.times import utc
@@ -67,8 +66,7 @@ class LogAudit:
     def take(self, record: Record) -> Iterator[Fact]:
         """The starts that a record of the log tells of; what is wrong is added to the findings."""
         self._expire(record.timestamp_ms)
-        for index, entry in enumerate(decode_entry(record.value)):
-            self._place = place_of(record.source.offset, index)
+        for self._place, entry in decode_placed(record.source.offset, record.value):
             if entry is None:
                 self.figures.unread += 1
             elif isinstance(entry, Asked):

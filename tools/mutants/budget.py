@@ -316,10 +316,10 @@ ASKS = (
     Fault(
         "O3",
         "G2",
-        "budget/log_reader.py",
+        "budget/log_records.py",
         "all records of an entry stand at one place: of two asks for a request none is the first",
-        "place_of(entry.offset, index), at",
-        "place_of(entry.offset, 0), at",
+        "(place_of(offset, index), record)",
+        "(place_of(offset, 0), record)",
         (f"{GROUPS}::test_the_order_inside_an_entry_decides_as_that_of_entries_does",),
     ),
     Fault(
