@@ -16,7 +16,7 @@ from processor.contract.decode import Accepted, decode
 from processor.contract.digests import content_digest
 from processor.contract.records import Record, Source, Status
 from processor.settings import Settings
-from processor.stream.partitions import TopicPartition, partition_of_key
+from processor.stream.partitions import TopicPartition, partition_of, partition_of_key
 from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
@@ -100,4 +100,4 @@ async def _of_same_content(reader: TopicReader, wanted: Mapping[str, str], found
 
 
 def _place(source: Source) -> Place:
-    return TopicPartition(source.topic, source.partition), source.offset
+    return partition_of(source), source.offset

@@ -17,7 +17,7 @@ from processor.contract.records import Hop, Record
 from processor.devkit.verifier import FinalSeen, RetrySeen
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError
-from processor.stream.partitions import TopicPartition
+from processor.stream.partitions import TopicPartition, partition_of
 from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
 
@@ -81,7 +81,7 @@ class TopicWatch:
 
     def _take(self, records: list[Record]) -> None:
         for r in records:
-            partition = TopicPartition(r.source.topic, r.source.partition)
+            partition = partition_of(r.source)
             if r.source.offset < self._next.get(partition, 0):
                 continue  # read before: a consumer may go back when a broker was lost; the log holds it once
             self._next[partition] = r.source.offset + 1

@@ -13,7 +13,7 @@ from processor.repair.dead_letter import dead_letter_of
 from processor.repair.model import DeadLetter, DeadLetterCounts, DeadLetterStatus
 from processor.settings import Settings
 from processor.stream.errors import kafka_deadline
-from processor.stream.partitions import TopicPartition
+from processor.stream.partitions import TopicPartition, partition_of
 from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
@@ -59,7 +59,7 @@ class RepairsLog:
         return repair if repair is not None and repair.target.failed_ms == dead_letter.failed_ms else None
 
     def _take(self, record: Record) -> Repair | None:
-        self._next[TopicPartition(record.source.topic, record.source.partition)] = record.source.offset + 1
+        self._next[partition_of(record.source)] = record.source.offset + 1
         repair = read_repair(record.value)
         if repair is None:
             return None
@@ -169,7 +169,7 @@ class DeadLetterIndex:
                 if turn_bytes > _TURN_BYTES:  # a page's reading shares the loop with the lanes
                     turn_bytes = 0
                     await asyncio.sleep(0)
-                self._next[TopicPartition(record.source.topic, record.source.partition)] = record.source.offset + 1
+                self._next[partition_of(record.source)] = record.source.offset + 1
                 dead_letter = dead_letter_of(record)
                 self._dead_letters[dead_letter.partition, dead_letter.offset] = dead_letter
                 self._note((dead_letter.partition, dead_letter.offset))

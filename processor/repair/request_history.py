@@ -15,7 +15,7 @@ from processor.repair.dead_letter_index import RepairsLog, newest
 from processor.repair.model import DeadLetter, DeadLetterStatus, HistoryEntry, RequestHistory
 from processor.settings import Settings
 from processor.stream.offsets import Finished
-from processor.stream.partitions import TopicPartition, partition_of_key
+from processor.stream.partitions import TopicPartition, partition_of, partition_of_key
 from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
@@ -83,10 +83,10 @@ class _Search:
     async def read_first(self, reader: TopicReader) -> None:
         """The caller's own record, if the topic still has it and it is that request."""
         known = set(await reader.partitions(self._names.requests))
-        places = [(TopicPartition(s.topic, s.partition), s.offset) for s in self._firsts if TopicPartition(s.topic, s.partition) in known]
+        places = [(partition_of(s), s.offset) for s in self._firsts if partition_of(s) in known]
         found = await reader.fetch(places)
         for source, first_ms in self._firsts.items():
-            record = found.get((TopicPartition(source.topic, source.partition), source.offset))
+            record = found.get((partition_of(source), source.offset))
             if record is not None and history_steps.hop_of(record, self._id) is not None:
                 self._bytes = record.value
                 self._steps.append(HistoryEntry(record.timestamp_ms, "requested", str(source), "the caller's record"))
@@ -116,7 +116,7 @@ class _Search:
         return {tp: (max(floors[tp], end - room), end) for tp, (_, end) in bounds.items()}
 
     def _take(self, record: Record) -> None:
-        topic, partition = record.source.topic, TopicPartition(record.source.topic, record.source.partition)
+        topic, partition = record.source.topic, partition_of(record.source)
         if topic == self._names.results:
             self._take_result(record)
         elif not history_steps.may_be_of(record, self._id):

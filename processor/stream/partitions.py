@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-__all__ = ["PartitionEnds", "PartitionsFound", "TopicPartition", "lane_name", "partition_of_key"]
+from processor.contract.records import Source
+
+__all__ = ["PartitionEnds", "PartitionsFound", "TopicPartition", "lane_name", "partition_of", "partition_of_key"]
 
 _PARTITIONER = DefaultPartitioner()
 
@@ -34,6 +36,11 @@ class PartitionsFound:
 def lane_name(partition: TopicPartition) -> str:
     """``topic[partition]``, as ``contract.records.Source.lane``."""
     return f"{partition.topic}[{partition.partition}]"
+
+
+def partition_of(source: Source) -> TopicPartition:
+    """The partition of a record."""
+    return TopicPartition(source.topic, source.partition)
 
 
 def partition_of_key(key: bytes, partitions: Sequence[TopicPartition]) -> TopicPartition:

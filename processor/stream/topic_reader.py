@@ -10,7 +10,7 @@ from typing import Self
 from processor.contract.records import Record
 from processor.settings import Settings
 from processor.stream.errors import KafkaUnavailableError
-from processor.stream.partitions import PartitionEnds, TopicPartition
+from processor.stream.partitions import PartitionEnds, TopicPartition, partition_of
 from processor.stream.reader import PartitionReader
 
 _READ_MS = 500
@@ -129,7 +129,7 @@ class TopicReader:
             now = {tp: left.pop(0) for tp, left in runs.items() if left}
             async for batch in self.read({tp: (run[0], run[-1] + 1) for tp, run in now.items()}):
                 for record in batch:
-                    tp = TopicPartition(record.source.topic, record.source.partition)
+                    tp = partition_of(record.source)
                     if record.source.offset in now[tp]:
                         found[tp, record.source.offset] = record
         return found

@@ -20,7 +20,7 @@ from processor.contract.records import Record, Status
 from processor.repair.committed import read_finished
 from processor.settings import Settings
 from processor.stream.offsets import Finished
-from processor.stream.partitions import TopicPartition
+from processor.stream.partitions import TopicPartition, partition_of
 from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 from processor.verify.bills import Bills
@@ -141,17 +141,16 @@ class _Run:
         async with aclosing(reader.read(self.ranges)) as batches:
             async for batch in batches:
                 for record in batch:
-                    tp = TopicPartition(record.source.topic, record.source.partition)
+                    tp = partition_of(record.source)
                     if record.source.offset >= positions[tp]:  # a reader that has lost its broker may go back
                         positions[tp] = record.source.offset + 1
-                        spill.add(self._take(record))
+                        spill.add(self._take(record, tp))
                 self.on_progress("reading", sum(positions.values()) - sum(begin for begin, _ in self.ranges.values()), total)
         self.on_progress("reading", total, total)
         ends = await reader.ends([tp for tp in self.ranges if tp.topic != self._names.budget])
         self._still = all(self.ranges[tp][1] == found.high for tp, found in ends.items())
 
-    def _take(self, record: Record) -> list[Fact]:
-        tp = TopicPartition(record.source.topic, record.source.partition)
+    def _take(self, record: Record, tp: TopicPartition) -> list[Fact]:
         if tp in self._whole:
             self._first_ms.setdefault(tp, record.timestamp_ms)
         if tp.topic == self._names.budget:
