@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Self
 
 from processor.contract.codes import ErrorType
+from processor.contract.explained import Explained
 from processor.contract.records import Hop, Source
 
 REASONS: Mapping[str, str] = MappingProxyType({str(kind): kind.meaning for kind in ErrorType})
@@ -20,22 +20,8 @@ SAME_AGAIN = frozenset({ErrorType.INVALID_REQUEST, ErrorType.REQUEST_REFUSED, Er
 REPLAYS_MAX = 3  # a dead letter that was redriven so often is left alone unless somebody insists
 
 
-class LeftOut(StrEnum):
-    """Why a dead letter that a selection names is not redriven. Commands, page and docs/repair.md show the texts of this table.
-
-    Attributes:
-        meaning: what speaks against it.
-        remedy: what to do about it.
-    """
-
-    meaning: str
-    remedy: str
-
-    def __new__(cls, name: str, meaning: str, remedy: str) -> Self:
-        """One row."""
-        member = str.__new__(cls, name)
-        member._value_, member.meaning, member.remedy = name, meaning, remedy
-        return member
+class LeftOut(Explained):
+    """Why a dead letter that a selection names is not redriven. Commands, page and docs/repair.md show the texts of this table."""
 
     @property
     def text(self) -> str:

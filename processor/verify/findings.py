@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Self
+
+from processor.contract.explained import Explained
 
 SHOWN_MAX = 50  # findings of one kind that are kept with their place; all are counted
 
 
-class BrokenPromise(StrEnum):
-    """A broken promise. Commands and docs/verify.md show the texts of this table.
-
-    Attributes:
-        meaning: what is wrong.
-        remedy: what to do about it.
-    """
-
-    meaning: str
-    remedy: str
-
-    def __new__(cls, name: str, meaning: str, remedy: str) -> Self:
-        """One row."""
-        member = str.__new__(cls, name)
-        member._value_, member.meaning, member.remedy = name, meaning, remedy
-        return member
+class BrokenPromise(Explained):
+    """A broken promise. Commands and docs/verify.md show the texts of this table."""
 
     MISSING_RESULT = "missing_result", "a request has no final result and waits nowhere", "publish it again under the same request_id"
     OFFSET_BEYOND_WORK = (
