@@ -78,15 +78,15 @@ class Intake:
             traits |= Trait.REPEAT if decoded.request.on_doubt is OnDoubt.REPEAT else Trait(0)
         else:
             request_id, content = decoded.request_id, _rejected_content(record, decoded)
-        named = request_id is not None
-        request = self._digest(request_id) if request_id is not None else _raw(source_digest(hop.first))
+        first = _raw(source_digest(hop.first))
+        request = self._request(request_id, first)
         kind = FactKind.REQUEST if record.source.topic == self.names.requests else FactKind.RETRY
-        traits |= _traits_of(hop) | (Trait.NAMED if named else Trait(0))
-        place = (self.number_of(record.source.topic), record.source.partition, record.source.offset)
+        traits |= _traits_of(hop) | _named(request_id)
+        place = self._place(record)
         yield Fact(
             kind,
             request,
-            _raw(source_digest(hop.first)),
+            first,
             *place,
             record.timestamp_ms,
             hop.due_ms or 0,
@@ -117,21 +117,18 @@ class Intake:
         source, status, replay = Source(**found["source"]), Status(found["status"]), found.get("replay", 0)
         request_id, first = found["request_id"], _raw(source_digest(source))
         error: dict[str, Any] = found["error"] or {}
-        traits = Trait.NAMED if request_id is not None else Trait(0)
+        traits = _named(request_id)
         if source.topic == self.names.requests:
             traits |= Trait.OF_REQUESTS
         if error.get("code") == ErrorCode.ENDED_BY_HAND:
             traits |= Trait.BY_HAND
         if status in _OWING or (status is Status.FAILED and error.get("code") != ErrorCode.VENDOR_DATA_BLOCKED):
             traits |= Trait.OWES_DEAD_LETTER
-        at = record.source
         yield Fact(
             FactKind.RESULT,
-            self._digest(request_id) if request_id is not None else first,
+            self._request(request_id, first),
             first,
-            self.number_of(at.topic),
-            at.partition,
-            at.offset,
+            *self._place(record),
             record.timestamp_ms,
             source.offset,
             source.partition,
@@ -149,16 +146,13 @@ class Intake:
                 self.cut.add(first)
             return
         request_id = read_identity(record).request_id
-        traits = Trait.NAMED if request_id is not None else Trait(0)
+        traits = _named(request_id)
         traits |= Trait.UNPLACED if hop.first == record.source else Trait(0)
-        at = record.source
         yield Fact(
             FactKind.DEAD_LETTER,
-            self._digest(request_id) if request_id is not None else first,
+            self._request(request_id, first),
             first,
-            self.number_of(at.topic),
-            at.partition,
-            at.offset,
+            *self._place(record),
             record.timestamp_ms,
             reason.failed_ms,
             hop.hop,
@@ -175,15 +169,13 @@ class Intake:
             return
         if repair.kind is not RepairKind.REDRIVEN or repair.request_id is None:
             return
-        at, target = record.source, repair.target
+        target = repair.target
         mark = target.offset.to_bytes(8, "big") + (target.failed_ms or 0).to_bytes(8, "big")
         yield Fact(
             FactKind.REDRIVE,
             self._digest(repair.request_id),
             bytes(15),
-            self.number_of(at.topic),
-            at.partition,
-            at.offset,
+            *self._place(record),
             record.timestamp_ms,
             repair.due_ms or 0,
             target.partition,
@@ -209,6 +201,14 @@ class Intake:
                 self.ended.add((number, release.partition, offset))
         return True
 
+    def _place(self, record: Record) -> tuple[int, int, int]:
+        """Topic, partition, offset, as facts hold them."""
+        return self.number_of(record.source.topic), record.source.partition, record.source.offset
+
+    def _request(self, request_id: str | None, first: bytes) -> bytes:
+        """What stands for a request: its id, or where that could not be read the position of the caller's record."""
+        return first if request_id is None else self._digest(request_id)
+
     def _digest(self, request_id: str) -> bytes:
         return _raw(request_digest(self.names.prefix, request_id))
 
@@ -216,6 +216,10 @@ class Intake:
 def _raw(digest: str) -> bytes:
     """The 15 bytes of a digest's text."""
     return base64.urlsafe_b64decode(digest)
+
+
+def _named(request_id: str | None) -> Trait:
+    return Trait(0) if request_id is None else Trait.NAMED
 
 
 def _rejected_content(record: Record, bad: Rejected) -> str:
