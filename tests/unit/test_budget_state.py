@@ -175,6 +175,16 @@ def test_the_window_after_a_burst_is_smooth_at_the_full_rate() -> None:
     assert begun == pytest.approx([60.2 + 0.6 * n for n in range(50)], abs=0.01)
 
 
+def call_ready(scene: Scene, waiting: dict[str, Asked], now: float) -> list[str]:
+    """Start those that wait and may, and have them answered at once."""
+    ready = [name for name, asked in waiting.items() if scene.state.start_at(asked, now) <= now]
+    for name in ready:
+        del waiting[name]
+        scene.state.forget(name)
+        scene.apply(Ended(name, used=True), now)
+    return ready
+
+
 @pytest.mark.parametrize("together", [1, 2, 3])
 @pytest.mark.parametrize("gap_s", [0.7, 1.0, 1.3, 3.0])
 def test_after_a_time_of_few_calls_a_backlog_is_called_at_the_full_rate(gap_s: float, together: int) -> None:
@@ -187,12 +197,7 @@ def test_after_a_time_of_few_calls_a_backlog_is_called_at_the_full_rate(gap_s: f
         now = tick / 10
         wanted = 5 - len(waiting) if now >= 180 else together if tick % round(10 * gap_s * together) == 0 else 0
         waiting |= {name: scene.ask(name, now, mine=True) for name in (f"m{next(numbers)}" for _ in range(wanted))}
-        ready = [name for name, asked in waiting.items() if scene.state.start_at(asked, now) <= now]
-        for name in ready:
-            del waiting[name]
-            begun.append(now)
-            scene.state.forget(name)
-            scene.apply(Ended(name, used=True), now)
+        begun += [now] * len(call_ready(scene, waiting, now))
     for first in (180, 240, 300, 360):
         assert sum(first <= at < first + 60 for at in begun) >= 96, first
 
@@ -208,12 +213,8 @@ def test_a_backlog_loses_nothing_after_its_burst_and_bursts_once(ahead: int) -> 
         now = tick / 10
         while True:
             waiting |= {name: scene.ask(name, now, mine=True) for name in (f"m{next(numbers)}" for _ in range(ahead - len(waiting)))}
-            ready = [name for name, asked in waiting.items() if scene.state.start_at(asked, now) <= now]
-            for name in ready:
-                del waiting[name]
-                begun.append(now)
-                scene.state.forget(name)
-                scene.apply(Ended(name, used=True), now)
+            ready = call_ready(scene, waiting, now)
+            begun += [now] * len(ready)
             if not ready:
                 break
     assert begun[49] == 0.0 < begun[50]
