@@ -8,7 +8,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from commands import run_command
 from rig import create_request, running
 
@@ -53,6 +54,16 @@ async def test_a_kill_leaves_nothing_to_find_and_a_second_final_is_named(kafka: 
         assert f"{rig.prefix}.results[0]@{at.offset}  'r-000007'" in found.text
         assert "double_final (1)" in found.text
         assert "r-000007" in page.read_text()
+
+        async with AIOKafkaProducer(bootstrap_servers=rig.bootstrap) as producer:
+            lost = await producer.send_and_wait(f"{rig.prefix}.requests", create_request(COUNT)[1], partition=0)
+        admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
+        await admin.start()
+        await admin.delete_records({TopicPartition(f"{rig.prefix}.requests", 0): RecordsToDelete(before_offset=lost.offset + 1)})
+        await admin.close()
+        found = await run_command(rig.environment, "verify", "--older-than", "1s", "--json")
+        assert found.status == 1, found.text + found.err
+        assert found.lines[0]["counts"]["deleted_unfinished"] == 1, found.text
 
 
 async def test_what_cannot_be_read_is_not_judged(kafka: LocalKafka, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_each_planted_fault_is_named_at_its_record_and_nothing_else(plant: Plant
 
 def test_every_kind_that_one_request_can_show_is_planted() -> None:
     planted = {kind for plant in PLANTS for kind, _ in plant(clean_world())}
-    assert planted == set(BrokenPromise) - {BrokenPromise.DELETED_UNFINISHED}  # of a partition: see test_integration_verify.py
+    assert planted == set(BrokenPromise) - {BrokenPromise.DELETED_UNFINISHED}  # of a partition, not of a record: test_integration_verify.py
 
 
 def test_a_request_that_is_young_is_not_missed_yet() -> None:
