@@ -124,6 +124,11 @@ class Hop:
         """A call whose fate is unknown was made at this moment or later, epoch ms; without a doubt, when the record came."""
         return self.first_ms if self.doubt_ms is None else self.doubt_ms
 
+    @property
+    def may_start_early(self) -> bool:
+        """Whether what it waits for may come before its due time: an event of its session, or room in its line."""
+        return self.session_id is not None or self.last_error == ErrorCode.QUEUE_FULL
+
 
 @value(frozen=True, slots=True)
 class Hint:

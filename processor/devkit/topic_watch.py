@@ -11,9 +11,8 @@ from typing import Any
 import orjson
 
 from processor.client.topics import read_topics, topic_reader
-from processor.contract.codes import ErrorCode
 from processor.contract.decode import Accepted, decode
-from processor.contract.records import Hop, Record
+from processor.contract.records import Record
 from processor.devkit.verifier import FinalSeen, RetrySeen
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError
@@ -102,10 +101,6 @@ class TopicWatch:
 
     def _take_retry(self, r: Record) -> None:
         decoded = decode(r)
-        if isinstance(decoded, Accepted) and decoded.hop.due_ms is not None:
-            self.seen.retries.append(RetrySeen(decoded.request.request_id, decoded.hop.hop, decoded.hop.due_ms, _is_no_retry(decoded.hop)))
-
-
-def _is_no_retry(hop: Hop) -> bool:
-    """Whether a request waits for a session or for room in its line: what it waits for may come before its due time."""
-    return hop.session_id is not None or hop.last_error == ErrorCode.QUEUE_FULL
+        hop = decoded.hop
+        if isinstance(decoded, Accepted) and hop.due_ms is not None:
+            self.seen.retries.append(RetrySeen(decoded.request.request_id, hop.hop, hop.due_ms, hop.may_start_early))

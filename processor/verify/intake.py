@@ -230,8 +230,8 @@ def _rejected_content(record: Record, bad: Rejected) -> str:
 def _traits_of(hop: Hop) -> Trait:
     traits = Trait(0)
     if hop.session_id is not None:
-        traits |= Trait.FOLLOWS | Trait.MAY_START_EARLY
-    if hop.last_error == ErrorCode.QUEUE_FULL:
+        traits |= Trait.FOLLOWS
+    if hop.may_start_early:
         traits |= Trait.MAY_START_EARLY
     if hop.doubt_ms is not None:
         traits |= Trait.DOUBT

@@ -103,7 +103,7 @@ async def test_clients_stop_within_their_deadline_whatever_hangs(kafka: LocalKaf
             client.stop = hang
             began = time.monotonic()
             await clients.stop_client(client, 0.2)
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 30, "its own stop() hangs for a minute"
             assert metadata_readers() == before, "its connections are closed although its own stop() never came so far"
 
 

@@ -145,7 +145,7 @@ async def test_delayed_records_survive_a_rebalance_away_and_back(kafka: LocalKaf
         await rig.wait_finals(40)
         judged = await rig.judge(ids(40))
         assert judged.ok, judged
-        assert judged.late_retry_p99_ms < 3000, judged
+        assert judged.retries == 40, "nobody wrote a waiting record again because its partition moved"
 
 
 async def test_new_partitions_are_read_from_their_first_record(kafka: LocalKafka, tmp_path: Path) -> None:

@@ -140,11 +140,9 @@ async def test_a_start_without_kafka_waits_says_so_and_can_be_stopped(tmp_path: 
         found = ready(one)
         assert found["phase"] == "waiting_for_kafka"
         assert "127.0.0.1:1" in found["reasons"][0]
-        began = time.monotonic()
     finally:
         await asyncio.to_thread(one.child.stop, 20.0)
-    assert time.monotonic() - began < 10
-    assert one.child.exit_status == 0
+    assert one.child.exit_status == 0, "it ended by itself before it was killed"
 
 
 async def test_brokers_that_hang_kill_nobody_and_hold_up_no_stop(tmp_path: Path) -> None:

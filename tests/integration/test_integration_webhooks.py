@@ -209,7 +209,7 @@ async def test_a_producer_is_built_anew_after_an_error_and_writes_nothing_that_w
             await asyncio.wait_for(producer.publish(b"given up", b"{}"), 2.0)
         begin = time.monotonic()
         await producer.close()
-        assert time.monotonic() - begin < 8.0
+        assert time.monotonic() - begin < 20.0
         broker.start()
         await asyncio.to_thread(own_kafka.wait_ready)
         await producer.publish(b"k", b"{}")
