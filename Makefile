@@ -70,7 +70,7 @@ mutants: $(STAMP)
 simulate: $(STAMP)
 	@PYTHONHASHSEED=0 PYTHONPATH=tests $(RUN) -m simulation --seeds $(SEEDS) --from $(FROM) $(ARGS)
 
-# most of a test's time is waiting; two workers a core, each with a Kafka of its own
+# most of a test's time is waiting: two workers a core. They share a Kafka (tests/shared_kafka.py)
 test: $(STAMP)
 	@$(RUN) -m pytest -n 4 $(ARGS)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from processor.devkit.child_process import ChildProcess
 
 _STOP_S = 15.0
-_FORMAT_S = 60.0
+_FORMAT_S = 180.0
 _LOG4J = """rootLogger.level=WARN
 rootLogger.appenderRef.c.ref=c
 appender.c.type=Console

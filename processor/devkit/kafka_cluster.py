@@ -20,7 +20,7 @@ from processor.devkit.jars import JarsError, ensure_jars
 from processor.devkit.java import JavaError, find_java
 from processor.stream.admin import broker_ids
 
-_READY_S = 60.0
+_READY_S = 180.0  # a second where nothing else runs; a minute where a dozen others start as well
 
 
 class LocalKafkaError(Exception):
@@ -81,6 +81,11 @@ class LocalKafka:
         if self._external is not None:
             raise LocalKafkaError("KAFKA_BOOTSTRAP is set: its brokers are not ours to stop; unset it to let a local one be started")
         return self._brokers
+
+    @property
+    def folders(self) -> list[Path]:
+        """Home of each broker: its properties, its log, and below ``data`` its records."""
+        return [broker.folder for broker in self.brokers]
 
     def __enter__(self) -> Self:
         if self._external is not None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
+
+from scheduling import BROKERS, broker_tests
 
 ROOT = Path(__file__).parent.parent.parent
 TESTS = {path.stem: path for path in sorted((ROOT / "tests").rglob("test_*.py"))}
@@ -46,6 +49,19 @@ HELD_BY = {
     "worker/service.py": "test_integration_processor",
     "worker/supervisor.py": "test_integration_disturbances",
 }
+
+
+def test_what_shares_a_broker_of_its_own_is_found_for_one_worker() -> None:
+    wanted = Counter(
+        argument.arg
+        for path in TESTS.values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+        for argument in node.args.args
+        if argument.arg in BROKERS
+    )
+    assert set(wanted) == set(BROKERS)
+    assert Counter(broker_tests(ROOT / "tests" / "integration", ROOT).values()) == wanted
 
 
 @cache

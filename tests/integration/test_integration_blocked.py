@@ -106,7 +106,7 @@ async def test_topics_that_were_deleted_or_created_again_are_named(kafka: LocalK
 
 def _spoil(kafka: LocalKafka, topic: str, partition: int, offset: int, spoil: Callable[[bytearray], None]) -> None:
     """Change a batch where it stands in the log of a broker that runs: what a bad disk does."""
-    segment = kafka.brokers[0].folder / "data" / f"{topic}-{partition}" / "00000000000000000000.log"
+    segment = kafka.folders[0] / "data" / f"{topic}-{partition}" / "00000000000000000000.log"
     data, at = bytearray(segment.read_bytes()), 0
     while int.from_bytes(data[at : at + 8], "big") != offset:
         at += 12 + int.from_bytes(data[at + 8 : at + 12], "big")
@@ -214,7 +214,7 @@ async def _make_topics(rig: Rig) -> None:
     async with rig.admin() as admin:
         await admin.create_topics([requests, results])
     await apply_topics(rig.settings, partitions=3, replication=2)
-    async with rig.admin() as admin, asyncio.timeout(30):
+    async with rig.admin() as admin, asyncio.timeout(120):
         while not all(_is_replicated(p) for topic in await admin.describe_topics() for p in topic["partitions"]):
             await asyncio.sleep(0.1)  # one that only broker 2 holds yet would have no leader either when that is killed
 
@@ -224,7 +224,7 @@ def _is_replicated(partition: dict[str, Any]) -> bool:
 
 
 async def _until_leaderless(rig: Rig, *partitions: TopicPartition) -> None:
-    async with PartitionReader(rig.settings) as reader, asyncio.timeout(20):
+    async with PartitionReader(rig.settings) as reader, asyncio.timeout(120):
         while not set(partitions) <= set((await reader.find(*(tp.topic for tp in partitions))).leaderless):
             await asyncio.sleep(0.1)
 

@@ -61,24 +61,23 @@ async def bootstrap_name(target: int) -> AsyncIterator[BootstrapName]:
             task.cancel()
 
 
-async def test_work_goes_on_where_the_brokers_have_gone(tmp_path: Path, held_port: int) -> None:
-    with LocalKafka() as kafka:
-        (broker,) = kafka.brokers
-        async with (
-            bootstrap_name(broker.ports.client) as name,
-            running(SimpleNamespace(bootstrap=f"127.0.0.1:{name.port}"), tmp_path, partitions=1) as rig,
-        ):
-            (replica,) = await rig.start("a")
-            await rig.publish([create_request(1)])
-            await rig.wait_finals(1)
-            before = len(list(replica.events()))
-            await asyncio.to_thread(broker.stop)
-            broker.move(held_port)
-            broker.start()
-            await asyncio.to_thread(kafka.wait_ready)
-            name.target = broker.ports.client
-            await rig.publish([create_request(2)])
-            await rig.wait_finals(2, within_s=WITHIN_S)
-            assert replica.child.alive
-            assert len(list(replica.events("brokers_moved"))) == 1
-            assert len(list(replica.events())) - before < LINES_MAX
+async def test_work_goes_on_where_the_brokers_have_gone(own_kafka: LocalKafka, tmp_path: Path, other_port: int) -> None:
+    (broker,) = own_kafka.brokers
+    async with (
+        bootstrap_name(broker.ports.client) as name,
+        running(SimpleNamespace(bootstrap=f"127.0.0.1:{name.port}"), tmp_path, partitions=1) as rig,
+    ):
+        (replica,) = await rig.start("a")
+        await rig.publish([create_request(1)])
+        await rig.wait_finals(1)
+        before = len(list(replica.events()))
+        await asyncio.to_thread(broker.stop)
+        broker.move(other_port)
+        broker.start()
+        await asyncio.to_thread(own_kafka.wait_ready)
+        name.target = broker.ports.client
+        await rig.publish([create_request(2)])
+        await rig.wait_finals(2, within_s=WITHIN_S)
+        assert replica.child.alive
+        assert len(list(replica.events("brokers_moved"))) == 1
+        assert len(list(replica.events())) - before < LINES_MAX

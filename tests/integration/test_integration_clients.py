@@ -121,25 +121,23 @@ async def topics_of(kafka: LocalKafka) -> set[str]:
         await admin.close()
 
 
-async def test_nothing_makes_a_topic_but_apply_also_where_the_broker_would() -> None:
-    with LocalKafka(overrides={"auto.create.topics.enable": "true"}) as kafka:
-        if kafka.external:
-            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours (unset it, and a local one is started)")
-        settings = load_settings(kafka={"bootstrap": kafka.bootstrap, "topic_prefix": "v"})
-        assert len((await check_topics(settings)).faults) == len(topic_specs(settings, partitions=1, replication=1))
-        reader, producer = clients.build_reader(settings), clients.build_event_producer(settings)
-        try:
-            for client in (reader, producer):
-                await client.start()
-            assert await clients.partitions_of(reader, "v.results") == []
-            with pytest.raises(KafkaError):
-                await producer.send_and_wait("v.events", b"x")
-        finally:
-            await asyncio.gather(*(clients.stop_client(client, 5.0) for client in (reader, producer)))
-        assert await topics_of(kafka) == set()
-        applied = await apply_topics(settings, partitions=2, replication=1)
-        assert not applied.faults, "the broker's defaults would not do"
-        assert await topics_of(kafka) == set(applied.created)
+async def test_nothing_makes_a_topic_but_apply_also_where_the_broker_would(own_kafka: LocalKafka) -> None:
+    prefix, before = f"v-{uuid.uuid4().hex[:8]}", await topics_of(own_kafka)
+    settings = load_settings(kafka={"bootstrap": own_kafka.bootstrap, "topic_prefix": prefix})
+    assert len((await check_topics(settings)).faults) == len(topic_specs(settings, partitions=1, replication=1))
+    reader, producer = clients.build_reader(settings), clients.build_event_producer(settings)
+    try:
+        for client in (reader, producer):
+            await client.start()
+        assert await clients.partitions_of(reader, f"{prefix}.results") == []
+        with pytest.raises(KafkaError):
+            await producer.send_and_wait(f"{prefix}.events", b"x")
+    finally:
+        await asyncio.gather(*(clients.stop_client(client, 5.0) for client in (reader, producer)))
+    assert await topics_of(own_kafka) == before
+    applied = await apply_topics(settings, partitions=2, replication=1)
+    assert not applied.faults, "the broker's defaults would not do"
+    assert await topics_of(own_kafka) - before == set(applied.created)
 
 
 async def test_asking_for_rights_fences_nobody(kafka: LocalKafka) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,8 +33,8 @@ async def test_three_processors_under_kills_freezes_and_stops(kafka: LocalKafka,
     rng = random.Random(20_261_125)
     async with running(kafka, tmp_path, partitions=8, simulator_options=LATENCY) as rig:
         replicas = await rig.start("a", "b", "c")
-        count = 3000
-        publish = asyncio.create_task(publish_slowly(rig, count, 100))
+        count = 1200
+        publish = asyncio.create_task(publish_slowly(rig, count, 40))
         deeds = []
         while not publish.done():
             await asyncio.sleep(rng.uniform(1.5, 4.5))  # jittered: one fixed period would hide losses
@@ -53,7 +52,7 @@ async def test_three_processors_under_kills_freezes_and_stops(kafka: LocalKafka,
                 await asyncio.to_thread(victim.child.stop, 20.0)
             victim.start()
         await publish
-        await rig.wait_finals(count, within_s=90)
+        await rig.wait_finals(count)
         judged = await rig.judge(ids(count))
         assert judged.ok, (deeds, judged)
         assert judged.by_status == {"succeeded": count}
@@ -65,14 +64,14 @@ async def test_a_zombie_that_thaws_after_its_session_publishes_nothing_twice(kaf
         kafka, tmp_path, partitions=4, simulator_options=["--faults", '{"latency_s": {"median": 0.4, "sigma": 0.2, "max": 1}}']
     ) as rig:
         a, b = await rig.start("a", "b")
-        publish = asyncio.create_task(publish_slowly(rig, 800, 60))
-        await rig.wait_finals(100)
+        publish = asyncio.create_task(publish_slowly(rig, 400, 30))
+        await rig.wait_finals(50)
         a.child.freeze()
-        await asyncio.to_thread(b.wait_event, "partitions_assigned", count=2, within_s=40)  # the group has given its partitions away
+        await asyncio.to_thread(b.wait_event, "partitions_assigned", count=2)  # the group has given its partitions away
         a.child.thaw()
         await publish
-        await rig.wait_finals(800)
-        judged = await rig.judge(ids(800))
+        await rig.wait_finals(400)
+        judged = await rig.judge(ids(400))
         assert judged.ok, judged
 
 
@@ -99,15 +98,15 @@ async def test_a_second_producer_with_the_same_transactional_id_ends_the_life_an
 async def test_rebalance_storm(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path, partitions=8, simulator_options=LATENCY) as rig:
         await rig.start("a")
-        publish = asyncio.create_task(publish_slowly(rig, 1500, 150))
+        publish = asyncio.create_task(publish_slowly(rig, 500, 50))
         for round_number in range(4):
             guest = rig.processor(f"guest-{round_number}")
             guest.start()
             await asyncio.to_thread(guest.wait_event, "partitions_assigned")
             await asyncio.to_thread(guest.child.stop, 20.0)
         await publish
-        await rig.wait_finals(1500)
-        judged = await rig.judge(ids(1500))
+        await rig.wait_finals(500)
+        judged = await rig.judge(ids(500))
         assert judged.ok, judged
         assert judged.billed_twice == 0, "a drained rebalance repeats no call"
 
@@ -163,31 +162,22 @@ async def test_new_partitions_are_read_from_their_first_record(kafka: LocalKafka
             key, value = create_request(n)
             await producer.send_and_wait(f"{rig.prefix}.requests", value, key, partition=2 + n % 4)
         await producer.stop()
-        await asyncio.to_thread(a.wait_event, "partitions_assigned", count=2, within_s=60)
+        await asyncio.to_thread(a.wait_event, "partitions_assigned", count=2)
         await rig.wait_finals(110)
         judged = await rig.judge(ids(110))
         assert judged.ok, judged
 
 
-@pytest.fixture
-def own_kafka() -> Iterator[LocalKafka]:
-    """A broker that a test may kill."""
-    with LocalKafka() as cluster:
-        if cluster.external:
-            pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours (unset it, and a local one is started)")
-        yield cluster
-
-
 async def test_a_broker_that_is_killed_and_comes_back(own_kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(own_kafka, tmp_path, partitions=4, simulator_options=LATENCY) as rig:
         await rig.start("a", "b")
-        await rig.publish([create_request(n) for n in range(600)])
-        await rig.wait_finals(100)
+        await rig.publish([create_request(n) for n in range(300)])
+        await rig.wait_finals(40)
         await asyncio.to_thread(own_kafka.brokers[0].kill)
         await asyncio.sleep(3.0)  # an outage has a length
         own_kafka.brokers[0].start()
         await asyncio.to_thread(own_kafka.wait_ready)
-        await rig.publish([create_request(n) for n in range(600, 900)])
-        await rig.wait_finals(900, within_s=120)
-        judged = await rig.judge(ids(900))
+        await rig.publish([create_request(n) for n in range(300, 400)])
+        await rig.wait_finals(400)
+        judged = await rig.judge(ids(400))
         assert judged.ok, judged

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def ready(replica: ProcessorProcess) -> dict[str, Any]:
 
 
 async def until_ready(rig: Rig, *replicas: ProcessorProcess) -> None:
-    await rig.until(lambda: all(ready(r)["ok"] for r in replicas), "readiness", 30.0)
+    await rig.until(lambda: all(ready(r)["ok"] for r in replicas), "readiness")
 
 
 async def test_metrics_agree_with_topics_and_ledger(kafka: LocalKafka, tmp_path: Path) -> None:
@@ -92,12 +91,12 @@ async def test_the_number_of_series_does_not_depend_on_the_input(kafka: LocalKaf
         await rig.publish([create_request(0), (b"k", b"no json")])
         await rig.wait_finals(2)
         before = len(scrape(one))
-        odd = [orjson.dumps({"request_id": f"odd-{n}", "operation": f"operation-{n}", "input": {f"field-{n}": n}}) for n in range(1000)]
-        wrong = [orjson.dumps({"request_id": f"w-{n}", "operation": "aml", "input": {f"field-{n}": n}, f"x{n}": 1}) for n in range(1000)]
-        many = [create_request(n, priority=("urgent", "bulk")[n % 2]) for n in range(1, 3001)]
+        odd = [orjson.dumps({"request_id": f"odd-{n}", "operation": f"operation-{n}", "input": {f"field-{n}": n}}) for n in range(200)]
+        wrong = [orjson.dumps({"request_id": f"w-{n}", "operation": "aml", "input": {f"field-{n}": n}, f"x{n}": 1}) for n in range(200)]
+        many = [create_request(n, priority=("urgent", "bulk")[n % 2]) for n in range(1, 201)]
         await rig.publish([*many, *((None, value) for value in [*odd, *wrong])])
-        await rig.wait_finals(5002, 120.0)
-        assert len(scrape(one)) - before < 50
+        await rig.wait_finals(602)
+        assert len(scrape(one)) - before < 50, "two hundred of each kind"
 
 
 async def test_health_is_honest_and_liveness_is_calm(kafka: LocalKafka, tmp_path: Path) -> None:
@@ -145,31 +144,27 @@ async def test_a_start_without_kafka_waits_says_so_and_can_be_stopped(tmp_path: 
     assert one.child.exit_status == 0, "it ended by itself before it was killed"
 
 
-async def test_brokers_that_hang_kill_nobody_and_hold_up_no_stop(tmp_path: Path) -> None:
-    with LocalKafka() as cluster:
-        async with running(cluster, tmp_path) as rig:
-            (one,) = await rig.start("one")
-            await until_ready(rig, one)
-            await rig.publish([create_request(n) for n in range(100)])
-            await rig.wait_finals(20)
-            (broker,) = cluster.brokers
-            broker.freeze()  # connections stay, nothing answers
-            try:
-                await rig.until(lambda: not ready(one)["ok"], "unreadiness", 60.0)
-                assert one.get("/livez")[0] == 200
-                reasons = " ".join(ready(one)["reasons"])  # whichever of the clients notices first
-                assert any(part in reasons for part in ("the budget log", "Kafka", "partitions")), reasons
-                began = time.monotonic()
-                one.child.terminate()
-                status = await asyncio.to_thread(one.child.wait, 60.0)
-                assert time.monotonic() - began < rig.settings.lanes.shutdown_s + 1
-                assert status in {0, 3}
-            finally:
-                broker.thaw()
-            one.start()
-            await rig.wait_finals(100)
-            judged = await rig.judge([f"r-{n:06d}" for n in range(100)])
-            assert judged.ok, judged
+async def test_brokers_that_hang_kill_nobody_and_hold_up_no_stop(own_kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(own_kafka, tmp_path) as rig:
+        (one,) = await rig.start("one")
+        await until_ready(rig, one)
+        await rig.publish([create_request(n) for n in range(100)])
+        await rig.wait_finals(20)
+        (broker,) = own_kafka.brokers
+        broker.freeze()  # connections stay, nothing answers
+        try:
+            await rig.until(lambda: not ready(one)["ok"], "unreadiness")
+            assert one.get("/livez")[0] == 200
+            reasons = " ".join(ready(one)["reasons"])  # whichever of the clients notices first
+            assert any(part in reasons for part in ("the budget log", "Kafka", "partitions")), reasons
+            one.child.terminate()
+            assert await asyncio.to_thread(one.child.wait, 2 * rig.settings.lanes.shutdown_s) in {0, 3}  # at its limit it ends itself
+        finally:
+            broker.thaw()
+        one.start()
+        await rig.wait_finals(100)
+        judged = await rig.judge([f"r-{n:06d}" for n in range(100)])
+        assert judged.ok, judged
 
 
 async def test_two_processes_with_one_instance_id(kafka: LocalKafka, tmp_path: Path) -> None:  # S01
@@ -178,7 +173,7 @@ async def test_two_processes_with_one_instance_id(kafka: LocalKafka, tmp_path: P
         await until_ready(rig, first)
         second = rig.processor("two", KAFKA__INSTANCE_ID="one")
         second.start()
-        await asyncio.to_thread(second.wait_event, "instance_id_taken", within_s=40.0)
+        await asyncio.to_thread(second.wait_event, "instance_id_taken")
         assert ready(second)["phase"] == "standing_by"
         assert second.get("/livez")[0] == 200
         await until_ready(rig, first)
@@ -189,7 +184,7 @@ async def test_two_processes_with_one_instance_id(kafka: LocalKafka, tmp_path: P
         await rig.wait_finals(60)
         assert total(scrape(first), "vp_rebalances_total") == rebalances < 4, "no storm"
         await asyncio.to_thread(first.child.stop, 20.0)
-        await asyncio.to_thread(second.wait_event, "instance_id_free", within_s=60.0)
+        await asyncio.to_thread(second.wait_event, "instance_id_free")
         await rig.publish([create_request(n) for n in range(60, 80)])
         await rig.wait_finals(80)
         judged = await rig.judge([f"r-{n:06d}" for n in range(80)])
@@ -201,7 +196,7 @@ async def test_two_processes_with_one_instance_id_that_start_together(kafka: Loc
         both = [rig.processor(name, KAFKA__INSTANCE_ID="one") for name in ("left", "right")]
         for process in both:
             process.start()
-        await rig.until(lambda: any(list(p.events("instance_id_taken")) for p in both), "one of them to stand by", 40.0)
+        await rig.until(lambda: any(list(p.events("instance_id_taken")) for p in both), "one of them to stand by")
         await rig.publish([create_request(n) for n in range(20)])
         await rig.wait_finals(20)
         assert sum(bool(list(p.events("instance_id_taken"))) for p in both) == 1
