@@ -173,7 +173,7 @@ async def test_the_largest_record_and_one_that_unpacks_to_more(kafka: LocalKafka
         assert dict(dead[b"bomb"].headers)["vp-value-size-bytes"] == str(len(bomb)).encode()
 
 
-async def test_a_hundred_of_the_costliest_records_of_the_largest_size_hold_up_nobody(kafka: LocalKafka, tmp_path: Path) -> None:
+async def test_forty_of_the_costliest_records_of_the_largest_size_hold_up_nobody(kafka: LocalKafka, tmp_path: Path) -> None:
     unit = b',{"b":1}'  # once 1.4 s of CPU for each: the key twice in the last object was looked for in all of them
     costly = b'{"a":[{}' + unit * (1_040_000 // len(unit)) + b',{"b":1,"b":1}]}'
     exact = b'{"a":[1' + (b",0." + b"1" * 990) * 1040 + b"]}"
@@ -183,19 +183,19 @@ async def test_a_hundred_of_the_costliest_records_of_the_largest_size_hold_up_no
         )
         await producer.start()
         try:
-            for n in range(100):
+            for n in range(40):
                 await producer.send(f"{rig.prefix}.requests", costly if n % 2 else exact, b"k")
             await producer.flush()
         finally:
             await producer.stop()
         await rig.publish([create_request(n) for n in range(10)])
         (a,) = await rig.start("a")
-        await rig.wait_finals(110)
+        await rig.wait_finals(50)
         by_status = Counter(f["status"] for f in rig.finals)
-        assert by_status == {"rejected": 100, "succeeded": 10}
+        assert by_status == {"rejected": 40, "succeeded": 10}
         assert {f["error"]["code"] for f in rig.finals if f["error"]} == {"too_many_values"}
         assert len(list(a.events("partitions_assigned"))) == 1, "the session was kept"
-        assert _cpu_s(a.child.pid) < 15, "it was 50 to 140 s"  # CPU time, whatever else the machine does
+        assert _cpu_s(a.child.pid) < 10, "it was 20 to 56 s"  # CPU time, whatever else the machine does
 
 
 def _cpu_s(pid: int) -> float:

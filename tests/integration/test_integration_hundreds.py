@@ -1,6 +1,6 @@
-"""A thousand verifications with people who do what people do, webhooks that get lost, doubled and out of order, and a kill.
+"""Five hundred verifications with people who do what people do, webhooks that get lost, doubled and out of order, and a kill.
 
-And a thousand mixed checks of random people, with answers that get lost, refused or broken.
+And five hundred mixed checks of random people, with answers that get lost, refused or broken.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from processor.didit.catalog import OPERATIONS
 
 pytestmark = pytest.mark.broker
 
-COUNT = 1000
-LATE = 60  # answers that come after the time-out
+COUNT = 500
+LATE = 30  # answers that come after the time-out
 SETTLED = {"Approved", "Declined", "Kyc Expired", "Expired", "Abandoned"}
 ODDS = {"Approved": 5, "Declined": 2, "Abandoned": 1, "Expired": 1, "In Review > Approved": 1, "In Review > Declined": 1}
 LIMITS = {
-    "session-create": {"limit": 600, "window_s": 10.0},
-    "generic-write": {"limit": 600, "window_s": 10.0},
-    "session-decision": {"limit": 150, "window_s": 10.0},
-    "generic-get": {"limit": 400, "window_s": 10.0},
+    "session-create": {"limit": 300, "window_s": 10.0},
+    "generic-write": {"limit": 300, "window_s": 10.0},
+    "session-decision": {"limit": 75, "window_s": 10.0},
+    "generic-get": {"limit": 200, "window_s": 10.0},
 }
 
 
@@ -41,7 +41,7 @@ def verification(number: int) -> tuple[bytes, bytes]:
     return f"user-{number}".encode(), orjson.dumps({"request_id": f"r-{number:06d}", "operation": "verification", "input": what})
 
 
-async def test_each_of_a_thousand_ends_in_exactly_one_correct_result(kafka: LocalKafka, tmp_path: Path, held_port: int) -> None:
+async def test_each_of_five_hundred_ends_in_exactly_one_correct_result(kafka: LocalKafka, tmp_path: Path, held_port: int) -> None:
     behaviour, hooks = {"after_s": 4.0, "odds": ODDS}, {"lost": 0.1, "doubled": 0.1, "jitter_s": 2.0}
     options = ["--limits", json.dumps(LIMITS), "--behaviour", json.dumps(behaviour), "--webhook-faults", json.dumps(hooks)]
     options += ["--switches", '{"v3_decision_counts_in_decision_scope":true}']  # a limit of looks, tighter than that of plain GETs
@@ -59,12 +59,12 @@ async def test_each_of_a_thousand_ends_in_exactly_one_correct_result(kafka: Loca
         receiver = await rig.receive()
         replicas = await rig.start("a", "b")
         await rig.publish([verification(n) for n in range(COUNT)])
-        await rig.wait_finals(COUNT // 4, within_s=60)
+        await rig.wait_finals(COUNT // 4)
         await asyncio.to_thread(replicas[0].child.kill)
         await asyncio.to_thread(receiver.child.kill)
         replicas[0].start()
         receiver.start()
-        await rig.wait_finals(COUNT, within_s=120)
+        await rig.wait_finals(COUNT)
         judged = await rig.judge([f"r-{n:06d}" for n in range(COUNT)])
         assert judged.ok, judged
         assert set(judged.by_status) == {"succeeded", "expired"}
@@ -101,12 +101,12 @@ VERDICTS = {  # by operation: of a good person, of a bad one (docs/simulator.md,
     "session.create": ("Not Started", "Not Started"),
 }
 # what is unknown after these; and what is known to have left nothing
-DOUBTFUL = {"lost_reply": 0.02, "reset": 0.02, "truncated": 0.01, "error_500_html": 0.01, "error_502": 0.01, "error_503": 0.01}
-HARMLESS = {"throttle_429": 0.003, "throttle_429_bare": 0.001, "slow_body": 0.01}
+DOUBTFUL = {"lost_reply": 0.02, "reset": 0.02, "truncated": 0.01, "error_500_html": 0.01, "error_502": 0.01, "error_503": 0.02}
+HARMLESS = {"throttle_429": 0.01, "throttle_429_bare": 0.001, "slow_body": 0.01}
 CHECK_LIMITS = {
-    "session-create": {"limit": 200, "window_s": 5.0},
-    "generic-write": {"limit": 500, "window_s": 5.0},
-    "generic-get": {"limit": 500, "window_s": 5.0},
+    "session-create": {"limit": 100, "window_s": 5.0},
+    "generic-write": {"limit": 250, "window_s": 5.0},
+    "generic-get": {"limit": 250, "window_s": 5.0},
 }
 
 
@@ -135,7 +135,7 @@ def verdict(output: Mapping[str, Any]) -> str:
     return str(nested[0] if nested else output["status"])
 
 
-async def test_a_thousand_mixed_checks_end_right_whatever_breaks(kafka: LocalKafka, tmp_path: Path) -> None:
+async def test_five_hundred_mixed_checks_end_right_whatever_breaks(kafka: LocalKafka, tmp_path: Path) -> None:
     for name, content in PEOPLE.items():
         (tmp_path / f"{name}.png").write_bytes(content)
     draw = random.Random(13)
@@ -147,7 +147,7 @@ async def test_a_thousand_mixed_checks_end_right_whatever_breaks(kafka: LocalKaf
     async with running(kafka, tmp_path, simulator_options=options, more=variables) as rig:
         await rig.start("a", "b")
         await rig.publish([(name.encode(), record(name, operation, given)) for name, (operation, _, given) in asked.items()])
-        await rig.wait_finals(COUNT, within_s=120)
+        await rig.wait_finals(COUNT)
         judged = await rig.judge(list(asked))
         assert judged.ok, judged
         ledger = rig.simulator.ledger()

@@ -56,7 +56,7 @@ async def test_a_group_without_offsets_on_a_topic_with_history_needs_a_decision(
         await rig.publish([create_request(n) for n in range(5)] + [risk_request(n) for n in range(5, 10)])
         refused = rig.processor("refused")
         refused.start()
-        assert await asyncio.to_thread(refused.child.wait, 30.0) == 1
+        assert await asyncio.to_thread(refused.child.wait, 120.0) == 1
         assert "VP_KAFKA__ON_MISSING_OFFSETS" in refused.child.log_tail()
         assert "of these 10 offsets 0 are finished" in refused.child.log_tail()
         assert "0 may have been called and would be in doubt, 10 were not called" in refused.child.log_tail()
@@ -78,7 +78,7 @@ async def test_what_the_budget_log_remembers_is_not_done_again_when_offsets_are_
         await rig.publish([risk_request(n) for n in range(20, 23)])
         await delete_offsets(rig)
         a.start()
-        assert await asyncio.to_thread(a.child.wait, 30.0) == 1
+        assert await asyncio.to_thread(a.child.wait, 120.0) == 1
         told = [int(n) for n in re.findall(r" (\d+) (?:offsets|are|may|were)", a.child.log_tail().rpartition("By the budget log,")[2])]
         assert told == [14, 10, 0, 4], "the rejected one was not called either"
         (b,) = await rig.start("b", KAFKA__ON_MISSING_OFFSETS="earliest")
@@ -131,7 +131,7 @@ async def test_a_retention_hole_needs_a_decision(kafka: LocalKafka, tmp_path: Pa
         await admin.delete_records({TopicPartition(f"{rig.prefix}.requests", 0): RecordsToDelete(before_offset=20)})
         await admin.close()
         a.start()
-        assert await asyncio.to_thread(a.child.wait, 30.0) == 1
+        assert await asyncio.to_thread(a.child.wait, 120.0) == 1
         assert "were deleted before they were processed" in a.child.log_tail()
         decided = rig.processor("decided", KAFKA__ON_MISSING_OFFSETS="earliest")
         decided.start()
@@ -151,15 +151,15 @@ async def test_one_slow_record_before_more_than_a_gap_map_can_hold(kafka: LocalK
         await rig.publish([create_request(1)])
         await rig.publish(bad)
         await rig.publish([create_request(2)])
-        await rig.wait_finals(count + 2, within_s=90)
+        await rig.wait_finals(count + 2)
         judged = await rig.judge(["r-000001", "r-000002"])
         assert judged.ok, judged
         assert judged.finals == count + 2
         assert (await rig.committed())[TopicPartition(f"{rig.prefix}.requests", 0)] == count + 2
 
 
-async def test_ten_thousand_waiting_retries_start_when_they_are_due(kafka: LocalKafka, tmp_path: Path) -> None:
-    count = 10_000
+async def test_two_thousand_waiting_retries_start_when_they_are_due(kafka: LocalKafka, tmp_path: Path) -> None:
+    count = 2_000  # far more than may be worked on, or prefetched, at once
     async with running(kafka, tmp_path, partitions=1, RETRY__PARTITIONS="1", RETRY__DELAYS_S="[10]") as rig:
         topic = topic_names(rig.settings).retry(10)
         now_ms = int(time.time() * 1000)
@@ -168,7 +168,7 @@ async def test_ten_thousand_waiting_retries_start_when_they_are_due(kafka: Local
         sent = []
         for n in range(count):
             key, value = create_request(n)
-            due_ms = now_ms + 12_000 + (n * 7919) % 15_000  # not in the order of the log
+            due_ms = now_ms + 30_000 + (n * 7919) % 10_000  # not in the order of the log
             hop = Hop(Source(f"{rig.prefix}.requests", 0, n), now_ms, hop=1, attempt=1, due_ms=due_ms, last_error="test")
             output = retry_output(Record(Source("x", 0, n), key, value), hop, 10)
             sent.append(await producer.send(topic, output.value, output.key, headers=list(output.headers)))
@@ -176,8 +176,8 @@ async def test_ten_thousand_waiting_retries_start_when_they_are_due(kafka: Local
         await producer.stop()
         (a,) = await rig.start("a")
         await rig.publish([(b"k", create_request(count)[1])])
-        await rig.wait_finals(1, within_s=10)  # those who wait hold nothing that others need
-        await rig.wait_finals(count + 1, within_s=240)  # thousands of calls on a machine that is shared
+        await rig.wait_finals(count + 1)
+        assert rig.finals[0]["request_id"] == f"r-{count:06d}", "those who wait hold nothing that others need"
         judged = await rig.judge([f"r-{n:06d}" for n in range(count + 1)])
         assert judged.ok, judged
         assert judged.retries == count
