@@ -17,7 +17,7 @@ from processor.devkit.child_process import ChildProcess
 from processor.settings import Settings, load_settings
 
 API_KEY = "sim-key"
-_START_S = 30.0
+_START_S = 120.0  # seconds at most where nothing else runs
 _POLL_S = 0.02
 
 

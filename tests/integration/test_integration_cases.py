@@ -50,13 +50,13 @@ def step(rig: Rig, session_id: str, status: str) -> None:
 
 
 async def test_k02_a_session_that_nobody_opens_ends_soon_after_it_expired(kafka: LocalKafka, tmp_path: Path) -> None:
-    async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1,2]", RETRY__DELAYS_S="[1,2,30]") as rig:
+    async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1,2]", RETRY__DELAYS_S="[1,2,150]") as rig:
         await rig.start("a")
         await rig.publish(records("K02"))
         step(rig, await session_of(rig), "Expired")
         expired_at = time.monotonic()
         await rig.wait_finals(1)
-        assert time.monotonic() - expired_at < 25, "below the longest delay tier"
+        assert time.monotonic() - expired_at < 120, "below the longest delay tier"
         (final,) = await finals(rig)
         assert (final["status"], final["error"]["code"]) == (case("K02")["expected"]["final"], "session_expired")
 
@@ -69,7 +69,7 @@ async def test_k03_a_review_of_days_waits_and_never_fails(kafka: LocalKafka, tmp
         session_id = await session_of(rig)
         step(rig, session_id, "In Progress")
         step(rig, session_id, "In Review")
-        await rig.until(lambda: polls(rig) >= 5, "5 looks", within_s=30)
+        await rig.until(lambda: polls(rig) >= 5, "5 looks")
         assert rig.finals == [], "more looks than attempts, and no failure"
         step(rig, session_id, "Approved")
         await rig.wait_finals(1)
@@ -152,7 +152,7 @@ async def test_a_verdict_is_final_whatever_comes_after_it(kafka: LocalKafka, tmp
         late = ("In Progress", 600) if name == "E02" else ("Declined", 0)
         assert await hooks.post(session_id, *late) == 200
         assert await hooks.post("99999999-2222-4333-8444-555555555555", "Approved") == 200, "E05: a session of somebody else"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(await rig.records("events")) < 3:
                 await asyncio.sleep(0.1)
         (final,) = await finals(rig)

@@ -39,7 +39,7 @@ async def test_topics_publish_and_results(kafka: LocalKafka, tmp_path: Path) -> 
         assert "processor topics apply" in missing.stderr
         refused = rig.processor("refused")
         refused.start()
-        assert await asyncio.to_thread(refused.child.wait, 30.0) == 2
+        assert await asyncio.to_thread(refused.child.wait, 120.0) == 2
         assert list(refused.events("topic_unusable"))
         applied = await asyncio.to_thread(processor, "topics", "apply", "--partitions", "3", "--replication", "1", **environment)
         assert applied.returncode == 0, applied.stderr

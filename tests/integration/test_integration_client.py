@@ -30,13 +30,13 @@ ANN = {"full_name": "Ann Example"}
 async def test_a_service_asks_and_gets_its_answers(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path, FOLLOW__POLLS_S="[1]") as rig, VerificationClient(kafka=rig.settings.kafka) as client:
         await rig.start("a", "b")
-        found = await asyncio.gather(*(client.request("aml", {"full_name": f"Ann {n}"}, timeout_s=60) for n in range(20)))
+        found = await asyncio.gather(*(client.request("aml", {"full_name": f"Ann {n}"}, timeout_s=120) for n in range(20)))
         assert all(r.succeeded and r.is_final and r.output["aml"]["status"] == "Approved" for r in found)
         assert len({r.output["request_id"] for r in found}) == 20
 
         given = {"workflow_id": WORKFLOW_ID, "vendor_data": "user-1"}
         seen = []
-        async for result in client.follow("verification", given, timeout_s=60):
+        async for result in client.follow("verification", given, timeout_s=120):
             seen.append((result.kind, result.status))
             if result.status is Status.WAITING:
                 for step in ("In Progress", "Approved"):
@@ -52,7 +52,7 @@ async def test_a_service_asks_and_gets_its_answers(kafka: LocalKafka, tmp_path: 
         assert (await asyncio.wait_for(first, 60)).request_id == chosen
         await everything.aclose()
 
-        other = await client.request("aml", {"full_name": "Someone Else"}, timeout_s=60, request_id=chosen)
+        other = await client.request("aml", {"full_name": "Someone Else"}, timeout_s=120, request_id=chosen)
         assert (other.status, other.error and other.error.code) == (Status.CONFLICT, "request_id_reused")
 
         with pytest.raises(InvalidRequestError, match=r"input\.full_name") as caught:
@@ -73,11 +73,11 @@ async def test_the_examples_of_the_page_do_what_they_say(kafka: LocalKafka, tmp_
         assert await page.screen(client, "Ann Example", "user-17") == "screened: Approved"
         await first
         verified = asyncio.ensure_future(page.verify(client, WORKFLOW_ID, "user-17"))
-        waiting = await asyncio.wait_for(anext(everything), 60)
+        waiting = await asyncio.wait_for(anext(everything), 120)
         assert waiting.status is Status.WAITING
         for step in ("In Progress", "Declined"):
             rig.simulator.post(f"/_sim/sessions/{waiting.output['session_id']}/status", {"status": step})
-        assert await asyncio.wait_for(verified, 60) == "Declined"
+        assert await asyncio.wait_for(verified, 120) == "Declined"
         assert capsys.readouterr().out == f"send this link to user-17: {waiting.output['url']}\n"
 
 
@@ -86,10 +86,10 @@ async def test_what_takes_too_long_says_so_and_goes_on(kafka: LocalKafka, tmp_pa
         with pytest.raises(ResultTimeoutError, match="r-1") as caught:
             await client.request("aml", ANN, timeout_s=4, request_id="r-1")
         assert caught.value.request_id == "r-1"
-        again = [asyncio.ensure_future(client.request("aml", ANN, timeout_s=60, request_id="r-1")) for _ in range(2)]
+        again = [asyncio.ensure_future(client.request("aml", ANN, timeout_s=120, request_id="r-1")) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(InvalidRequestError, match="its own id"):
-            await client.request("aml", {"full_name": "Someone Else"}, timeout_s=60, request_id="r-1")
+            await client.request("aml", {"full_name": "Someone Else"}, timeout_s=120, request_id="r-1")
         await rig.start("a")
         one, other = await asyncio.gather(*again)
         assert one.succeeded, "all three records end; one call was made"
@@ -97,10 +97,10 @@ async def test_what_takes_too_long_says_so_and_goes_on(kafka: LocalKafka, tmp_pa
         assert len(rig.simulator.ledger()["checks"]) == 1
         async with VerificationClient(kafka=rig.settings.kafka) as restarted:
             for asker in (client, restarted):  # a copy has no result of its own: it is that of before
-                assert await asker.request("aml", ANN, timeout_s=30, request_id="r-1") == one
-            other = await restarted.request("aml", {"full_name": "Someone Else"}, timeout_s=30, request_id="r-1")
+                assert await asker.request("aml", ANN, timeout_s=120, request_id="r-1") == one
+            other = await restarted.request("aml", {"full_name": "Someone Else"}, timeout_s=120, request_id="r-1")
             assert other.status is Status.CONFLICT, "a result of another content is nobody's answer"
-            assert await restarted.request("aml", ANN, timeout_s=30, request_id="r-1") == one, "a conflict is none either"
+            assert await restarted.request("aml", ANN, timeout_s=120, request_id="r-1") == one, "a conflict is none either"
         assert len(rig.simulator.ledger()["checks"]) == 1
 
 

@@ -33,21 +33,20 @@ async def test_s03_a_stop_in_the_middle_of_long_calls(kafka: LocalKafka, tmp_pat
         DIDIT__TIMEOUT_S="15",
         LANES__DRAIN_S="3",
         BUDGET__ASK_WAIT_S="2",
-        LANES__SESSION_TIMEOUT_S="30",
+        LANES__SESSION_TIMEOUT_S="150",
     ) as rig:
         (a,) = await rig.start("a")
         await rig.publish([create_request(n) for n in range(20)])
         await rig.until(lambda: len(rig.simulator.ledger()["calls"]) >= 20, "20 calls in flight")
-        began = time.monotonic()
+        assert rig.settings.lanes.shutdown_s < 30
         a.child.terminate()
-        status = await asyncio.to_thread(a.child.wait, 60.0)
-        assert time.monotonic() - began < rig.settings.lanes.shutdown_s < 30
+        status = await asyncio.to_thread(a.child.wait, 2 * rig.settings.lanes.shutdown_s)
         assert status in {0, 3}, a.child.log_tail()
         rig.simulator.post("/_sim/faults", {"rates": {}, "latency_s": {"median": 0.05, "sigma": 0.1, "max": 0.1}})
         began = time.monotonic()
         await rig.start("b")
-        assert time.monotonic() - began < 25, "the group was left at once"
-        await rig.wait_finals(20, 120.0)
+        assert time.monotonic() - began < 100, "the group was left at once, not after a session"
+        await rig.wait_finals(20)
         judged = await rig.judge([f"r-{n:06d}" for n in range(20)])
         assert judged.ok, judged
         billed = Counter(s["request_id"] for s in rig.simulator.ledger()["sessions"])
@@ -100,6 +99,6 @@ async def test_completion_for_the_shell_is_there(tmp_path: Path) -> None:
     env = {**os.environ, "_PROCESSOR_COMPLETE": "complete_bash", "COMP_WORDS": "processor deadl", "COMP_CWORD": "1", "HOME": str(tmp_path)}
     script = "from processor.cli.app import app; app(prog_name='processor')"
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", script, env=env, stdout=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         out, _ = await child.communicate()
     assert b"deadletters" in out

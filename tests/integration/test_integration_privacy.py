@@ -165,7 +165,7 @@ async def test_personal_data_and_secrets_stay_where_they_belong(kafka: LocalKafk
         await rig.start("a", "b")
         requests = publication(folder)
         await rig.publish(requests)
-        await rig.wait_finals(len(requests), within_s=120)
+        await rig.wait_finals(len(requests))
         await rig.read_rest()
         assert {"succeeded", "failed", "rejected", "in_doubt"} <= {f["status"] for f in rig.finals}
         assert await rig.records("events"), "webhooks came"

@@ -313,12 +313,12 @@ async def test_what_the_topic_keeps_no_more_is_not_open_and_a_topic_made_anew_is
             await index.refresh()
             assert ([x.offset for x in index.dead_letters], index.counts.open, index.counts.discarded) == ([6, 7, 8, 9], 3, 1)
             await admin.delete_topics([f"{rig.prefix}.dead-letters", f"{rig.prefix}.repairs"])
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while len((await check_topics(rig.settings)).faults) < 2:
                     await asyncio.sleep(0.1)
             await apply_topics(rig.settings, partitions=1, replication=1)
             await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(20, 23)])
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while [x.request_id for x in index.dead_letters] != ["dead-00020", "dead-00021", "dead-00022"]:
                     with suppress(KafkaFailedError):
                         await index.refresh()
@@ -432,7 +432,7 @@ async def test_dead_letters_and_repairs_that_would_be_lost_stop_the_start(
         assert f"{rig.prefix}.{topic}: {next(iter(wrong)).replace('_', '.')} is" in checked.err
         replica = rig.processor("refused")
         replica.start()
-        assert await asyncio.to_thread(replica.child.wait, 30.0) == 2
+        assert await asyncio.to_thread(replica.child.wait, 120.0) == 2
         assert any(topic in event["detail"] for event in replica.events("topic_unusable"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -161,12 +160,10 @@ async def test_a_collector_that_hangs_or_is_gone_costs_spans_and_nothing_else(ka
                 await rig.wait_finals(300)
                 assert {f["status"] for f in rig.finals} == {"succeeded"}
                 if endpoint == hanging.url:
-                    await asyncio.wait_for(hanging.asked.wait(), 10)
+                    await asyncio.wait_for(hanging.asked.wait(), 60)
                 else:
                     await asyncio.to_thread(replica.wait_event, "traces_not_taken")
-                began = time.monotonic()
-                await asyncio.to_thread(replica.child.stop, 20.0)
-                assert replica.child.exit_status == 0
-                assert time.monotonic() - began < 15, "the end waits two seconds for the last spans, no longer"
+                replica.child.terminate()
+                assert await asyncio.to_thread(replica.child.wait, 45.0) == 0, "the end does not wait for the minute that a collector takes"
                 assert len(list(replica.events("traces_not_taken"))) <= 1, "once a minute"
                 assert endpoint.removeprefix("http://") not in replica.log_path.read_text()

@@ -84,7 +84,7 @@ async def test_an_event_ends_a_wait_of_hours(kafka: LocalKafka, tmp_path: Path) 
                 event |= {"payload": payload if believed else None}
                 for _ in range(2):  # delivered twice
                     await producer.send_and_wait(f"{rig.prefix}.events", json.dumps(event).encode(), session_id.encode())
-        await rig.wait_finals(4, within_s=20)
+        await rig.wait_finals(4)
         judged = await rig.judge(ids(4))
         assert judged.ok, judged
         finals = {f["request_id"]: f["output"] for f in rig.finals}
@@ -119,14 +119,14 @@ async def test_a_verdict_before_the_answer_of_the_create_ends_it_and_one_of_anot
                 await producer.send_and_wait(f"{rig.prefix}.events", json.dumps(event).encode(), b"k")
 
             await tell(decided(early, "Approved", "live"))
-            await rig.wait_finals(1, within_s=20)
+            await rig.wait_finals(1)
             await rig.until(lambda: len(rig.watch.seen.retries) >= 2, "2 waiting records")
             await tell(decided(other, "Declined", "sandbox"))
             await asyncio.to_thread(a.wait_event, "event_of_other_environment")
             await rig.until(lambda: len(rig.watch.seen.retries) >= 3, "a poll that found nobody done")
             assert {f["request_id"] for f in rig.finals} == {"r-000000"}
             await tell(decided(other, "Approved", "live"))
-        await rig.wait_finals(2, within_s=20)
+        await rig.wait_finals(2)
         judged = await rig.judge(ids(2))
         assert judged.ok, judged
         assert {f["request_id"]: (f["status"], f["output"]["status"]) for f in rig.finals} == dict.fromkeys(

@@ -101,7 +101,7 @@ async def test_a_release_outlives_a_rebalance_and_junk_beside_it(kafka: LocalKaf
         assert "look with `processor retry list`" in done.text
         assert len(rig.finals) < 120
         await rig.start("b")
-        await rig.wait_finals(120, within_s=45)
+        await rig.wait_finals(120)
         assert len(list(a.events("repair_malformed"))) == 1, "said once a minute at most"
         judged = await rig.judge(ids(120))
         assert (judged.missing, judged.duplicated, judged.billed_twice) == ((), (), 0)

@@ -186,7 +186,7 @@ async def test_a_conflict_is_for_the_record_that_it_names(published_first: bool)
         await router.hand_out(ours)
         if not published_first:
             waiter.published(HERE)
-        assert await asyncio.wait_for(waiter.next(), 1) == ours
+        assert await asyncio.wait_for(waiter.next(), 30) == ours
 
 
 @pytest.mark.parametrize("value", [value_of().replace(b'"succeeded"', b'"postponed"'), value_of().replace(b'"final"', b'"partial"')])
@@ -198,9 +198,9 @@ async def test_a_result_of_a_newer_version_ends_the_wait_for_it(value: bytes) ->
         await router.take(value)
         await router.take(value_of(request_id="r-2"))
         with pytest.raises(UnreadableResultError, match="newer version") as caught:
-            await asyncio.wait_for(waiter.next(), 1)
+            await asyncio.wait_for(waiter.next(), 30)
         assert caught.value.request_id == "r-1"
-        assert (await asyncio.wait_for(other.next(), 1)).request_id == "r-2", "the others go on"
+        assert (await asyncio.wait_for(other.next(), 30)).request_id == "r-2", "the others go on"
 
 
 async def test_two_contents_under_one_id_cannot_be_waited_for_at_once() -> None:
@@ -233,7 +233,7 @@ async def test_a_stream_has_every_result_once_until_the_end() -> None:
     ended = asyncio.ensure_future(anext(stream, None))
     await asyncio.sleep(0)
     router.close("over")
-    assert await asyncio.wait_for(ended, 1) is None
+    assert await asyncio.wait_for(ended, 30) is None
     with pytest.raises(ClientClosedError, match="over"):
         await anext(router.stream())
 
@@ -250,7 +250,7 @@ async def test_a_stream_that_is_left_holds_up_nobody(monkeypatch: pytest.MonkeyP
     await asyncio.sleep(0)
     assert not reading.done(), "it waits for room"
     await stream.aclose()
-    await asyncio.wait_for(reading, 1)
+    await asyncio.wait_for(reading, 30)
 
 
 async def test_a_full_stream_is_read_to_its_end_after_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +263,7 @@ async def test_a_full_stream_is_read_to_its_end_after_the_close(monkeypatch: pyt
     await first
     await hand_out_all(router, 2)
     router.close("over")
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         assert len([found async for found in stream]) == 2
 
 
@@ -279,7 +279,7 @@ async def test_the_end_is_told_to_all_who_wait_and_to_those_who_come_later() -> 
         await asyncio.sleep(0)
         router.close("reading has failed", cause)
         router.close("closed")
-        ends = await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), 1)
+        ends = await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), 30)
         assert [(type(end), str(end)) for end in ends] == [(ClientClosedError, "reading has failed")] * 2
         assert [end.__cause__ for end in ends if isinstance(end, BaseException)] == [cause, cause]
         assert ends[0] is not ends[1], "each task writes its own traceback into it"
@@ -326,7 +326,7 @@ async def test_reading_that_fails_is_told_to_those_who_wait() -> None:
     with router.waiting(aml()) as waiter:
         await read(Broken())
         with pytest.raises(ClientClosedError, match="make another client") as caught:
-            await asyncio.wait_for(waiter.next(), 1)
+            await asyncio.wait_for(waiter.next(), 30)
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
