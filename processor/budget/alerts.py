@@ -10,6 +10,7 @@ from processor.budget.state import BudgetState
 from processor.contract.codes import ErrorCode
 
 _MEMORY_WHOLE_S = 600.0  # without a call forgotten before its time
+_LOOK_EVERY_S = 0.1  # there may be hundreds of records a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +23,20 @@ class AlertEvent:
 
 
 class AlertTracker:
-    """Remembers what was said, and finds what is new."""
+    """Remembers what was said, and finds what is new. It looks ten times a second at most; the next look finds what came meanwhile."""
 
     def __init__(self) -> None:
         self._limits: dict[str, int] = {}
         self._open: set[str] = set()
         self._windows: set[tuple[str, str]] = set()
         self._is_memory_full = False
+        self._look_at = float("-inf")
 
     def changes(self, state: BudgetState, now: float) -> list[AlertEvent]:
-        """What has changed since the last look."""
+        """What has changed since the last look; nothing if that was a moment ago."""
+        if now < self._look_at:
+            return []
+        self._look_at = now + _LOOK_EVERY_S
         found = [*self._of_limits(state), *self._of_breakers(state), *self._of_memory(state, now)]
         for alive in state.replicas_alive(now).values():
             for scope, window_s in alive.windows_s.items():

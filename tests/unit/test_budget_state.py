@@ -8,6 +8,7 @@ import itertools
 import orjson
 import pytest
 
+from processor.budget.alerts import AlertTracker
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode_entry, encode
 from processor.budget.permits import CallIdentity, HealthSignal
 from processor.budget.state import BudgetState, Rules
@@ -396,6 +397,15 @@ def test_failures_in_a_row_open_the_breaker_and_a_good_probe_closes_it() -> None
     scene.apply(Ended(first.id, used=True, health=HealthSignal.GOOD), 18.0)
     assert state.passable("op", 18.0)
     assert not state.shut("op")
+
+
+def test_what_changes_between_two_looks_of_the_alerts_is_told_by_the_next() -> None:
+    scene, alerts = Scene(), AlertTracker()
+    assert alerts.changes(scene.state, 10.0) == []
+    fail(scene, 3, 10.0)
+    assert alerts.changes(scene.state, 10.0 + 0.09) == [], "a moment ago"
+    assert [told.event for told in alerts.changes(scene.state, 10.0 + 0.11)] == ["breaker_opened"]
+    assert alerts.changes(scene.state, 10.0 + 0.3) == []
 
 
 def test_a_failed_probe_doubles_the_wait_up_to_four_times() -> None:
