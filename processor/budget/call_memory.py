@@ -3,7 +3,8 @@
 A call is a row of a ``bytearray``: an object for each, with its texts and its places in dictionaries, takes ten times as much, and the
 garbage collector walks over all of them. Rows stand in blocks, in log order. The rows of a block that have the same hash of their
 request form a chain from the newest to the oldest, and so do those of the same ask and of the same lane. Forgotten rows stay in the
-chains, behind all that are remembered, until all of their block is forgotten.
+chains, behind all that are remembered, until all of their block is forgotten. Almost every request is new, and is looked for in each
+block: sixteen bits a row, of which one is set, say of 94 in a hundred that they are not there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from processor.budget.log_records import Ended
 from processor.budget.permits import CallIdentity
 
 _FIRST_ROWS, _BLOCK_ROWS = 2**12, 2**17  # of the first block and of the largest; each has four times as many as the one before
+_SEEN_BYTES = 2  # a row; a power of two
 _DIGEST_CHARS, _ID_CHARS = 20, 24  # as ``contract.digests`` makes them, and as ours are; any others are kept beside the rows
 _STATES = tuple(CallState)
 _CODES = {state: code for code, state in enumerate(_STATES)}
@@ -41,9 +43,9 @@ class _Block:
 
     def __init__(self, capacity: int) -> None:
         self.capacity, self.count, self.forgotten = capacity, 0, 0
-        self.mask, self.request_mask = capacity - 1, 2 * capacity - 1  # most requests are looked for in vain: short chains
-        self.rows = bytearray()
-        self.by_request, self.by_ask = array("I", bytes(8 * capacity)), array("I", bytes(4 * capacity))
+        self.mask, self.seen_mask = capacity - 1, _SEEN_BYTES * capacity - 1
+        self.rows, self.seen = bytearray(), bytearray(_SEEN_BYTES * capacity)
+        self.by_request, self.by_ask = array("I", bytes(4 * capacity)), array("I", bytes(4 * capacity))
         self.by_lane: list[int] = []
         self.before_of_request, self.before_of_ask, self.before_of_lane = array("I", [0]), array("I", [0]), array("I", [0])
         self.lanes: dict[str, int] = {}
@@ -65,7 +67,10 @@ class _Block:
             digests = digests or _digest(request)
         if call.copy_of:
             self.copies[row] = call.copy_of
-        of_request, of_ask = hash(request) & self.request_mask, hash(ask_id) & self.mask
+        hashed = hash(request)
+        high, bit = _seen(hashed)
+        self.seen[high & self.seen_mask] |= bit
+        of_request, of_ask = hashed & self.mask, hash(ask_id) & self.mask
         self.before_of_request.append(self.by_request[of_request])
         self.before_of_ask.append(self.by_ask[of_ask])
         self.before_of_lane.append(self.by_lane[lane])
@@ -188,11 +193,13 @@ class CallMemory(Calls):
 
     def of(self, request: str) -> list[JournaledCall]:
         """See ``Calls.of``."""
-        hashed, digest = hash(request), _digest(request) or bytes(_DIGEST_CHARS)
+        hashed = hash(request)
+        high, bit = _seen(hashed)
         found = []
         for block in self._blocks:
-            if (newest := block.by_request[hashed & block.request_mask]) > block.forgotten:
-                found += [block.call(row) for row in block.of(newest, request, digest)]
+            if block.seen[high & block.seen_mask] & bit:
+                digest = _digest(request) or bytes(_DIGEST_CHARS)
+                found += [block.call(row) for row in block.of(block.by_request[hashed & block.mask], request, digest)]
         return found
 
     def change(self, ask_id: str, state: CallState) -> None:
@@ -242,13 +249,18 @@ class CallMemory(Calls):
         self._oldest_at = _TIME.unpack_from(block.rows, block.forgotten * _SIZE + _TIME_AT)[0] if self._count else inf
 
 
+def _seen(hashed: int) -> tuple[int, int]:
+    """Which bit stands for a request: its byte, still to be cut to the block's size, and the bit in it. Not the bits by which chains go."""
+    return hashed >> 27, 1 << (hashed >> 24 & 7)
+
+
 def _digests(identity: CallIdentity) -> bytes:
     """The digests of an identity as they stand in a row; nothing if they do not fit in."""
     request, content, first = identity.request, identity.content, identity.first
+    if not len(request) == len(content) == len(first) == _DIGEST_CHARS:
+        return b""
     texts = request + content + first
-    if len(texts) == 3 * _DIGEST_CHARS and len(request) == len(content) == _DIGEST_CHARS and _fits(texts):
-        return texts.encode()
-    return b""
+    return texts.encode() if texts.isascii() and "\0" not in texts else b""
 
 
 def _digest(text: str) -> bytes:
@@ -264,4 +276,4 @@ def _fits(text: str) -> bool:
 def _id(ask_id: str) -> bytes:
     """An ask as it stands in a row, where it is filled up with zeros; nothing if it is empty or does not fit in."""
     ask = ask_id.encode()
-    return ask.ljust(_ID_CHARS, b"\0") if 0 < len(ask) <= _ID_CHARS and not ask.endswith(b"\0") else b""
+    return ask.ljust(_ID_CHARS, b"\0") if 0 < len(ask) <= _ID_CHARS and ask[-1] else b""

@@ -142,7 +142,7 @@ def decode_entry(value: bytes | None) -> list[LogRecord | None]:
 
 def decode_placed(offset: int, value: bytes | None) -> list[tuple[int, LogRecord | None]]:
     """The same, each with its place in the log; ``offset`` is that of the entry."""
-    return [(place_of(offset, index), record) for index, record in enumerate(decode_entry(value))]
+    return list(enumerate(decode_entry(value), place_of(offset, 0)))
 
 
 def _read(raw: Any) -> LogRecord | None:
@@ -167,9 +167,12 @@ def _write_asked(r: Asked) -> dict[str, Any]:
 
 
 def _read_asked(raw: dict[str, Any]) -> Asked:
-    scopes, promise_s, endpoint = _wanted(tuple(_list(raw["s"], _SCOPES_MAX)), raw["h"], raw["e"])
+    ask_id, listed = raw["i"], raw["s"]
+    if type(ask_id) is not str or not 0 < len(ask_id) <= _TEXT_CHARS_MAX or type(listed) is not list or len(listed) > _SCOPES_MAX:
+        raise ValueError("ask")
+    scopes, promise_s, endpoint = _wanted(tuple(listed), raw["h"], raw["e"])
     return Asked(
-        _text(raw["i"]),
+        ask_id,
         scopes,
         promise_s,
         endpoint,
@@ -194,17 +197,19 @@ def _write_identity(m: CallIdentity) -> list[Any]:
 
 def _read_identity(raw: Any) -> CallIdentity:
     request, content, first, lane, at, replay = raw
-    for text in (request, content, first, lane):
-        if type(text) is not str or not 0 < len(text) <= _TEXT_CHARS_MAX:
-            raise ValueError("text")
-    if (
-        type(raw) is not list
-        or type(at) is not int
-        or type(replay) is not int
-        or not (0 <= at <= _OFFSET_MAX and 0 <= replay <= _COUNT_MAX)
+    if (  # each ask of anybody comes by here: one expression, no calls
+        type(raw) is list
+        and type(request) is type(content) is type(first) is type(lane) is str
+        and 0 < len(request) <= _TEXT_CHARS_MAX
+        and 0 < len(content) <= _TEXT_CHARS_MAX
+        and 0 < len(first) <= _TEXT_CHARS_MAX
+        and 0 < len(lane) <= _TEXT_CHARS_MAX
+        and type(at) is type(replay) is int
+        and 0 <= at <= _OFFSET_MAX
+        and 0 <= replay <= _COUNT_MAX
     ):
-        raise ValueError("identity")
-    return CallIdentity(request, content, first, lane, at, replay)
+        return CallIdentity(request, content, first, lane, at, replay)
+    raise ValueError("identity")
 
 
 def _write_ended(r: Ended) -> dict[str, Any]:
@@ -215,8 +220,11 @@ def _write_ended(r: Ended) -> dict[str, Any]:
 
 
 def _read_ended(raw: dict[str, Any]) -> Ended:
+    ask_id, used, acted = raw["i"], raw["u"], raw["a"]
+    if type(ask_id) is not str or not 0 < len(ask_id) <= _TEXT_CHARS_MAX or type(used) is not bool or type(acted) is not bool:
+        raise ValueError("end")
     named = raw["r"] if "r" in raw and raw["r"] in _REFUSALS_READ else raw["x"]
-    return Ended(_text(raw["i"]), _flag(raw["u"]), _flag(raw["a"]), _HEALTHS[named])
+    return Ended(ask_id, used, acted, _HEALTHS[named])
 
 
 def _text(value: Any) -> str:
@@ -241,12 +249,6 @@ def _seconds(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or not 0 <= value <= _SECONDS_MAX:
         raise ValueError("seconds")
     return float(value)
-
-
-def _list(value: Any, count_max: int) -> list[Any]:
-    if not isinstance(value, list) or len(value) > count_max:
-        raise ValueError("list")
-    return value
 
 
 def _counts(value: Any, least: int) -> dict[str, int]:

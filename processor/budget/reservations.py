@@ -62,7 +62,7 @@ class Reservations:
         self.state = BudgetState(rules, 0.0)
         self.open_at = float("inf")  # no start before; infinite while the log is not followed
         self.slots = slots
-        self._client, self._numbers = "", itertools.count()
+        self._client, self._own_prefix, self._numbers = "", "-", itertools.count()
         self._waiting: dict[str, Reservation] = {}
         self._unread: Counter[str] = Counter()  # asks that are not read back yet, by scope
         self._call_s = 0.0  # how long calls have taken lately
@@ -78,7 +78,7 @@ class Reservations:
 
     def follow(self, state: BudgetState, client: str) -> None:
         """The log is read again, under another name: the asks of the earlier one are not ours to end, they may be in flight."""
-        self.state, self._client = state, client
+        self.state, self._client, self._own_prefix = state, client, f"{client}-"
 
     def request(self, ask: Ask, *, probe: bool) -> Reservation:
         """Send an ask to the log."""
@@ -96,7 +96,7 @@ class Reservations:
         """An ask of anybody was read, for the first time."""
         reservation = self._waiting.get(record.id)
         if reservation is None:
-            if record.id.startswith(f"{self._client}-") and record.id not in self._started:  # withdrawn before it showed up
+            if record.id.startswith(self._own_prefix) and record.id not in self._started:  # withdrawn before it showed up
                 self._post_end(Ended(record.id, used=False))
         elif reservation.state is AskState.REQUESTED:
             self._enter(reservation, AskState.PLACED)

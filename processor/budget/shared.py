@@ -223,11 +223,12 @@ class SharedBudget:
 
     def apply_record(self, record: LogRecord, place: int, at: float, stamp_ms: int) -> None:
         """See ``log_reader.LogListener.apply_record``."""
-        mine = isinstance(record, Asked) and record.id in self._reservations
-        news = self.state.apply(record, place, at, stamp_ms, mine=mine)
-        match record:
-            case Asked() if news:
+        if isinstance(record, Asked):
+            if self.state.apply(record, place, at, stamp_ms, mine=record.id in self._reservations):
                 self._reservations.ask_read(record, place)
+            return
+        news = self.state.apply(record, place, at, stamp_ms)
+        match record:
             case Begun():
                 self._reservations.begin_read(record, may_call=news)
             case Claimed():

@@ -98,6 +98,7 @@ class BudgetState:
         self.overrun = LimitAudit(rules.limits)
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
         self._former: tuple[str, ...] = ()  # names that this replica had before
+        self._promise_max_s = _PROMISES * rules.promise_s
         self._open: dict[str, tuple[int, Asked]] = {}  # asks without an end, and their offsets
         self._open_order: deque[tuple[float, str]] = deque()
 
@@ -121,11 +122,12 @@ class BudgetState:
             stamp_ms: the broker's time of appending, epoch ms.
             mine: it is an ask of this replica, and somebody still waits for it.
         """
+        if isinstance(record, Asked):  # these two are nearly all there is
+            return self._asked(record, offset, at, stamp_ms, mine=mine)
+        if isinstance(record, Ended):
+            self._ended(record, offset, at, stamp_ms)
+            return False
         match record:
-            case Asked():
-                return self._asked(record, offset, at, stamp_ms, mine=mine)
-            case Ended():
-                self._ended(record, offset, at, stamp_ms)
             case Begun():
                 return self.journal.begun(record.id, offset)
             case Claimed():
@@ -242,17 +244,18 @@ class BudgetState:
         return sum(1 for alive in self.replicas_alive(now).values() if alive.waiting.get(endpoint))
 
     def _asked(self, asked: Asked, offset: int, at: float, stamp_ms: int, *, mine: bool) -> bool:
-        self._expire_asks(at)
-        if asked.promise_s > _PROMISES * self.rules.promise_s:  # no record holds weight for ever; who promises so much is not of our kind
-            asked = replace(asked, promise_s=_PROMISES * self.rules.promise_s)
-        counts = at >= self.counts_from
-        windows = [self.windows[scope] for scope in asked.scopes if counts and scope in self.windows]
-        if asked.id in self._open or _is_live(asked.id, windows):
+        if self._open_order and self._open_order[0][0] <= at:
+            self._expire_asks(at)
+        if asked.promise_s > self._promise_max_s:  # no record holds weight for ever; who promises so much is not of our kind
+            asked = replace(asked, promise_s=self._promise_max_s)
+        ask_id = asked.id
+        windows = [self.windows[scope] for scope in asked.scopes if scope in self.windows] if at >= self.counts_from else []
+        if ask_id in self._open or _is_live(ask_id, windows):
             return False  # appended twice by a producer's retry: the first one counts
         for window in windows:
-            window.ask(asked.id, offset, asked.weight, asked.promise_s, at, mine=mine)
-        self._open[asked.id] = (offset, asked)
-        self._open_order.append((at + asked.promise_s, asked.id))
+            window.ask(ask_id, offset, asked.weight, asked.promise_s, at, mine=mine)
+        self._open[ask_id] = (offset, asked)
+        self._open_order.append((at + asked.promise_s, ask_id))
         if asked.probe:
             for name in (ACCOUNT, asked.endpoint):
                 self.breaker(name).asked_as_probe(asked.id, asked.promise_s, at)
@@ -284,7 +287,7 @@ class BudgetState:
         elif health is HealthSignal.BAD:
             of_account = HealthSignal.NEUTRAL
         for name, says in ((asked.endpoint, of_endpoint), (ACCOUNT, of_account)):
-            breaker = self.breaker(name)
+            breaker = self.breakers.get(name) or self.breaker(name)
             if not breaker.is_undisturbed_by(says):
                 breaker.ended(ask_id, asked_offset, offset, says, at, request=request, acted=acted)
 

@@ -35,10 +35,10 @@ class Hold:
     offset: int
     weight: int
     until: float
+    earliest: float  # pacing
+    paced_s: float  # by how much it has pushed the pace on
+    ahead: int  # live weight earlier in the log; kept up to date for own waiting asks only
     open: bool = True  # no end was read
-    earliest: float = 0.0  # pacing
-    paced_s: float = 0.0  # by how much it has pushed the pace on
-    ahead: int = 0  # live weight earlier in the log; kept up to date for own waiting asks only
 
 
 class ExpiryQueue:
@@ -114,12 +114,13 @@ class Window:
 
     def ask(self, ask_id: str, offset: int, weight: int, promise_s: float, at: float, *, mine: bool) -> None:
         """An ask was read."""
-        self.expire(at)
+        if at >= self._expires_at or self._lowered is not None:
+            self.expire(at)
         earliest, paced_s = self._paced(weight, at)
-        hold = Hold(offset, weight, at + promise_s + self._keep_s, earliest=earliest, ahead=self.weight, paced_s=paced_s)
-        self.live[ask_id] = hold
-        self._open_over.push(hold.until, ask_id)
-        self._expires_at = min(self._expires_at, hold.until)
+        until = at + promise_s + self._keep_s
+        hold = self.live[ask_id] = Hold(offset, weight, until, earliest, paced_s, self.weight)
+        self._open_over.push(until, ask_id)
+        self._expires_at = min(self._expires_at, until)
         self.weight += weight
         self.open_weight += weight
         if mine:
@@ -134,8 +135,11 @@ class Window:
     def burst_room(self, now: float) -> int:
         """How much may leave ahead of the pace: while the window is half empty, and nobody else was seen to use the key of late."""
         self.expire(now)
+        return self._burst_room(now)
+
+    def _burst_room(self, now: float) -> int:
         alone = self._lowered is None and now >= self.paused_until + self.window_s
-        return max(0, int(self.limit * BURST_PART) - self.weight) if alone else 0
+        return max(0, int(self.configured * BURST_PART) - self.weight) if alone else 0
 
     def gap_after_burst_s(self, now: float) -> tuple[float, float]:
         """Time between two calls once all of ``burst_room`` has left, and for how long it is that: then it is ``gap_s`` again."""
@@ -147,7 +151,8 @@ class Window:
 
     def end(self, ask_id: str, *, used: bool, at: float) -> int:
         """An end was read; the weight with which its call counts in this scope. Only the first one of an ask counts."""
-        self.expire(at)
+        if at >= self._expires_at or self._lowered is not None:
+            self.expire(at)
         hold = self.live.get(ask_id)
         if hold is None or not hold.open:
             return 0
@@ -158,9 +163,9 @@ class Window:
             return 0
         hold.open = False
         self.open_weight -= hold.weight
-        hold.until = min(hold.until, at + self._keep_s)
-        self._ended_over.push(hold.until, ask_id)
-        self._expires_at = min(self._expires_at, hold.until)
+        until = hold.until = min(hold.until, at + self._keep_s)
+        self._ended_over.push(until, ask_id)
+        self._expires_at = min(self._expires_at, until)
         return hold.weight
 
     def pause(self, wait_s: float, at: float, *, counts: bool, limit: int | None = None) -> None:
@@ -223,8 +228,8 @@ class Window:
             return float("inf")
         if self.may_burst(unread + 1, now):
             return max(now, self._held_until)
-        gap_s = self._paced_gap_s(now)
-        return max(max(now, self._pace_at(now)) + unread * gap_s, self.paused_until, self._held_until)
+        gap_s = self.gap_s
+        return max(max(now, self._pace_at(now, gap_s)) + unread * self._paced_gap_s(now, gap_s), self.paused_until, self._held_until)
 
     def forget(self, ask_id: str) -> None:
         """The own ask waits no more."""
@@ -247,24 +252,27 @@ class Window:
         A window that begins with a burst of b calls has limit - b left: they are spread over all of it, so that nobody meets a hole. What
         is asked for beyond them goes at the full rate, whenever it is asked for: the pace is made up for when it meets the even one.
         """
-        gap_s = self._paced_gap_s(at)
-        start = max(at, self._pace_at(at))
-        bursts = start > at and self.may_burst(weight, at)
+        # each ask of anybody comes by here: what is usual makes no calls
+        gap_s = self.window_s / self.configured if self._lowered is None else self.gap_s
+        paced_s = weight * (self._paced_gap_s(at, gap_s) if self._burst else gap_s)
+        start = at if self._pace <= at else max(at, self._pace_at(at, gap_s))
+        bursts = start > at and weight <= self._burst_room(at)
         if bursts:
             start = at
-        self._even = max(start, min(self._even, start + self.window_s * BURST_PART)) + weight * self.gap_s
+        even = start if self._even <= start else min(self._even, start + self.window_s * BURST_PART)
+        self._even = even + weight * gap_s
         if bursts:
-            self._burst = max(self._burst, (self._even - start) / self.gap_s)
+            self._burst = max(self._burst, (self._even - start) / gap_s)
             return start, 0.0
-        self._pace = start + weight * gap_s
-        return start, weight * gap_s
+        self._pace = start + paced_s
+        return start, paced_s
 
-    def _pace_at(self, at: float) -> float:
+    def _pace_at(self, at: float, gap_s: float) -> float:
         """The pace, never further ahead than what is still open: a backlog read in one gulp must not push it away."""
-        return min(self._pace, at + (self.open_weight + 1) * self.gap_s / (1 - BURST_PART))
+        return min(self._pace, at + (self.open_weight + 1) * gap_s / (1 - BURST_PART))
 
-    def _paced_gap_s(self, at: float) -> float:
-        if self._even - max(at, self._pace) < self.gap_s:
+    def _paced_gap_s(self, at: float, gap_s: float) -> float:
+        if self._even - max(at, self._pace) < gap_s:
             self._burst = 0.0  # made up for, to less than a call
         limit = self.limit
         return self.window_s / max(limit - self._burst, limit * (1 - BURST_PART))

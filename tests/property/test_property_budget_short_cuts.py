@@ -13,6 +13,7 @@ from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker
 from processor.budget.log_records import LogRecord
 from processor.budget.permits import HealthSignal
 from processor.budget.state import BudgetState
+from processor.budget.windows import BURST_PART, Window
 
 
 class ThoroughBreaker(CircuitBreaker):
@@ -22,18 +23,44 @@ class ThoroughBreaker(CircuitBreaker):
         return False
 
 
+class ThoroughWindow(Window):
+    """Reckons the pace of each ask in full, whatever the window looks like, and looks at each record for what is over."""
+
+    def ask(self, ask_id: str, offset: int, weight: int, promise_s: float, at: float, *, mine: bool) -> None:
+        self._expires_at = -inf
+        super().ask(ask_id, offset, weight, promise_s, at, mine=mine)
+
+    def end(self, ask_id: str, *, used: bool, at: float) -> int:
+        self._expires_at = -inf
+        return super().end(ask_id, used=used, at=at)
+
+    def _paced(self, weight: int, at: float) -> tuple[float, float]:
+        paced_gap_s, start = self._paced_gap_s(at, self.gap_s), max(at, self._pace_at(at, self.gap_s))
+        bursts = start > at and self.may_burst(weight, at)
+        start = at if bursts else start
+        self._even = max(start, min(self._even, start + self.window_s * BURST_PART)) + weight * self.gap_s
+        if bursts:
+            self._burst = max(self._burst, (self._even - start) / self.gap_s)
+            return start, 0.0
+        self._pace = start + weight * paced_gap_s
+        return start, weight * paced_gap_s
+
+
 def played(history: list[tuple[float, LogRecord]], *, thorough: bool) -> Iterator[object]:
     """The state after each record."""
     state = BudgetState(RULES, 0.0)
     for name in (ACCOUNT, "op"):
         if thorough:
             state.breaker(name).__class__ = ThoroughBreaker
+    for window in state.windows.values():
+        if thorough:
+            window.__class__ = ThoroughWindow
     for offset, (at, record) in enumerate(history):
-        for window in state.windows.values():
-            if thorough:
-                window._expires_at = -inf  # noqa: SLF001 - the short cut, not taken
         state.apply(record, offset, at, int(1000 * at))
-        windows = {scope: (w.weight, w.open_weight, w.limit, sorted(w.live)) for scope, w in state.windows.items()}
+        windows = {
+            scope: (w.weight, w.open_weight, w.limit, {name: repr(hold) for name, hold in w.live.items()}, w.gap_after_burst_s(at))
+            for scope, w in state.windows.items()
+        }
         yield windows, {name: repr(vars(state.breaker(name))) for name in (ACCOUNT, "op")}
 
 
