@@ -220,7 +220,7 @@ async def read_by_one(played: list[Written]) -> tuple[float, int]:
 
 
 def python_ns() -> float:
-    """CPU of one turn of an empty loop: about 30 on a machine of our days without other work. By it figures of other machines compare."""
+    """CPU of one turn of an empty loop: by it figures of other machines, and of busier ones, compare."""
     cpu = time.process_time()
     for _ in range(2_000_000):
         pass

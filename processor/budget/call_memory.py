@@ -1,10 +1,11 @@
 """Calls in few bytes each, the oldest forgotten first. Pure.
 
 A call is a row of a ``bytearray``: an object for each, with its texts and its places in dictionaries, takes ten times as much, and the
-garbage collector walks over all of them. Rows stand in blocks, in log order. The rows of a block that have the same hash of their
-request form a chain from the newest to the oldest, and so do those of the same ask and of the same lane. Forgotten rows stay in the
-chains, behind all that are remembered, until all of their block is forgotten. Almost every request is new, and is looked for in each
-block: sixteen bits a row, of which one is set, say of 94 in a hundred that they are not there.
+garbage collector walks over all of them. Rows stand in blocks, in log order, and in a block on pages: one ``bytearray`` for all of them
+would be copied each time that it grows, and be kept until the last of it is forgotten. The rows of a block that have the same hash of
+their request form a chain from the newest to the oldest, and so do those of the same ask and of the same lane. Forgotten rows stay in
+the chains, behind all that are remembered, until all of their block is forgotten. Almost every request is new, and is looked for in
+each block: sixteen bits a row, of which one is set, say of 94 in a hundred that they are not there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from processor.budget.log_records import Ended
 from processor.budget.permits import CallIdentity
 
 _FIRST_ROWS, _BLOCK_ROWS = 2**12, 2**17  # of the first block and of the largest; each has four times as many as the one before
+_PAGE_ROWS = 2**10
 _SEEN_BYTES = 2  # a row; a power of two
 _DIGEST_CHARS, _ID_CHARS = 20, 24  # as ``contract.digests`` makes them, and as ours are; any others are kept beside the rows
 _STATES = tuple(CallState)
@@ -44,7 +46,8 @@ class _Block:
     def __init__(self, capacity: int) -> None:
         self.capacity, self.count, self.forgotten = capacity, 0, 0
         self.mask, self.seen_mask = capacity - 1, _SEEN_BYTES * capacity - 1
-        self.rows, self.seen = bytearray(), bytearray(_SEEN_BYTES * capacity)
+        self.pages: list[bytearray] = []
+        self.seen = bytearray(_SEEN_BYTES * capacity)
         self.by_request, self.by_ask = array("I", bytes(4 * capacity)), array("I", bytes(4 * capacity))
         self.by_lane: list[int] = []
         self.before_of_request, self.before_of_ask, self.before_of_lane = array("I", [0]), array("I", [0]), array("I", [0])
@@ -56,6 +59,8 @@ class _Block:
     def append(self, ask_id: str, call: JournaledCall) -> None:
         """Add a row."""
         identity, row = call.identity, self.count + 1
+        if self.count % _PAGE_ROWS == 0:
+            self.pages.append(bytearray(min(_PAGE_ROWS, self.capacity) * _SIZE))
         request, lane = identity.request, self.lanes.get(identity.lane)
         if lane is None:
             lane = self.lanes[identity.lane] = len(self.lanes)
@@ -74,7 +79,9 @@ class _Block:
         self.before_of_request.append(self.by_request[of_request])
         self.before_of_ask.append(self.by_ask[of_ask])
         self.before_of_lane.append(self.by_lane[lane])
-        self.rows += _ROW.pack(
+        _ROW.pack_into(
+            self.pages[-1],
+            self.count % _PAGE_ROWS * _SIZE,
             digests,
             ask,
             lane,
@@ -92,7 +99,8 @@ class _Block:
         """The row of an ask, the newest if there are several, or 0."""
         row = self.by_ask[hashed & self.mask]
         while row > self.forgotten:
-            if self.rows.startswith(ask, (row - 1) * _SIZE + _ASK_AT) and (row not in self.unusual or self.unusual[row][0] == ask_id):
+            page, start = self._at(row)
+            if page.startswith(ask, start + _ASK_AT) and (row not in self.unusual or self.unusual[row][0] == ask_id):
                 return row
             row = self.before_of_ask[row]
         return 0
@@ -101,7 +109,8 @@ class _Block:
         """The rows of a request, the oldest first, in the chain that begins with a row."""
         found = []
         while row > self.forgotten:
-            if self.rows.startswith(digest, (row - 1) * _SIZE) and (row not in self.unusual or self.unusual[row][1].request == request):
+            page, start = self._at(row)
+            if page.startswith(digest, start) and (row not in self.unusual or self.unusual[row][1].request == request):
                 found.append(row)
             row = self.before_of_request[row]
         found.reverse()
@@ -112,12 +121,13 @@ class _Block:
         lane = self.lanes.get(name)
         row = 0 if lane is None else self.by_lane[lane]
         while row > self.forgotten:
-            yield row, _INTEGER.unpack_from(self.rows, (row - 1) * _SIZE + _OFFSET_AT)[0]
+            page, start = self._at(row)
+            yield row, _INTEGER.unpack_from(page, start + _OFFSET_AT)[0]
             row = self.before_of_lane[row]
 
     def call(self, row: int) -> JournaledCall:
         """What a row says."""
-        digests, _, lane, offset, replay, place, at, stamp_ms, promise_s, code = _ROW.unpack_from(self.rows, (row - 1) * _SIZE)
+        digests, _, lane, offset, replay, place, at, stamp_ms, promise_s, code = _ROW.unpack_from(*self._at(row))
         if row in self.unusual:
             identity = self.unusual[row][1]
         else:
@@ -129,22 +139,41 @@ class _Block:
         """The ask of a row."""
         if row in self.unusual:
             return self.unusual[row][0]
-        start = (row - 1) * _SIZE + _ASK_AT
-        return self.rows[start : start + _ID_CHARS].rstrip(b"\0").decode()
+        page, start = self._at(row)
+        return page[start + _ASK_AT : start + _ASK_AT + _ID_CHARS].rstrip(b"\0").decode()
 
     def place(self, row: int) -> int:
         """Where the ask of a row stands in the log."""
-        return int(_INTEGER.unpack_from(self.rows, (row - 1) * _SIZE + _PLACE_AT)[0])
+        page, start = self._at(row)
+        return int(_INTEGER.unpack_from(page, start + _PLACE_AT)[0])
+
+    def time(self, row: int) -> float:
+        """When it was received."""
+        page, start = self._at(row)
+        return float(_TIME.unpack_from(page, start + _TIME_AT)[0])
 
     def code(self, row: int) -> int:
         """The state of a row, as ``_CODES`` has it."""
-        return self.rows[(row - 1) * _SIZE + _STATE_AT]
+        page, start = self._at(row)
+        return page[start + _STATE_AT]
 
     def change(self, row: int, code: int) -> None:
         """Set it."""
-        self.rows[(row - 1) * _SIZE + _STATE_AT] = code
+        page, start = self._at(row)
+        page[start + _STATE_AT] = code
         if self.copies and code in _ANSWERED:
             self.copies.pop(row, None)
+
+    def forget(self) -> None:
+        """The oldest row that is remembered is so no more."""
+        self.forgotten += 1
+        self.unusual.pop(self.forgotten, None)
+        self.copies.pop(self.forgotten, None)
+        if self.forgotten % _PAGE_ROWS == 0:
+            self.pages[self.forgotten // _PAGE_ROWS - 1] = bytearray()
+
+    def _at(self, row: int) -> tuple[bytearray, int]:
+        return self.pages[(row - 1) // _PAGE_ROWS], (row - 1) % _PAGE_ROWS * _SIZE
 
 
 class CallMemory(Calls):
@@ -236,17 +265,15 @@ class CallMemory(Calls):
 
     def _forget(self) -> None:
         block = self._blocks[0]
-        block.forgotten += 1
         self._count -= 1
-        self.floor = max(self.floor, block.place(block.forgotten) + 1)
-        block.unusual.pop(block.forgotten, None)
-        block.copies.pop(block.forgotten, None)
+        self.floor = max(self.floor, block.place(block.forgotten + 1) + 1)
+        block.forget()
         if block.forgotten == block.capacity:
             self._blocks.popleft()
             if not self._blocks:
                 self._blocks.append(_Block(_FIRST_ROWS))
         block = self._blocks[0]
-        self._oldest_at = _TIME.unpack_from(block.rows, block.forgotten * _SIZE + _TIME_AT)[0] if self._count else inf
+        self._oldest_at = block.time(block.forgotten + 1) if self._count else inf
 
 
 def _seen(hashed: int) -> tuple[int, int]:

@@ -100,7 +100,8 @@ class BudgetState:
         self._former: tuple[str, ...] = ()  # names that this replica had before
         self._promise_max_s = _PROMISES * rules.promise_s
         self._open: dict[str, tuple[int, Asked]] = {}  # asks without an end, and their offsets
-        self._open_order: deque[tuple[float, str]] = deque()
+        self._open_until: deque[float] = deque()  # in the order of the log, side by side with their names; see ``windows.ExpiryQueue``
+        self._open_names: deque[str] = deque()
 
     def follow_on(self, earlier: BudgetState, client: str, now: float = float("-inf")) -> None:
         """The log is read again from ``now`` on, under another name than ``client``: keep what it does not say."""
@@ -244,7 +245,7 @@ class BudgetState:
         return sum(1 for alive in self.replicas_alive(now).values() if alive.waiting.get(endpoint))
 
     def _asked(self, asked: Asked, offset: int, at: float, stamp_ms: int, *, mine: bool) -> bool:
-        if self._open_order and self._open_order[0][0] <= at:
+        if self._open_until and self._open_until[0] <= at:
             self._expire_asks(at)
         if asked.promise_s > self._promise_max_s:  # no record holds weight for ever; who promises so much is not of our kind
             asked = replace(asked, promise_s=self._promise_max_s)
@@ -255,7 +256,8 @@ class BudgetState:
         for window in windows:
             window.ask(ask_id, offset, asked.weight, asked.promise_s, at, mine=mine)
         self._open[ask_id] = (offset, asked)
-        self._open_order.append((at + asked.promise_s, ask_id))
+        self._open_until.append(at + asked.promise_s)
+        self._open_names.append(ask_id)
         if asked.probe:
             for name in (ACCOUNT, asked.endpoint):
                 self.breaker(name).asked_as_probe(asked.id, asked.promise_s, at)
@@ -320,8 +322,9 @@ class BudgetState:
             self._hearsay_name = alive.log_name
 
     def _expire_asks(self, now: float) -> None:
-        while self._open_order and self._open_order[0][0] <= now:
-            self._open.pop(self._open_order.popleft()[1], None)
+        while self._open_until and self._open_until[0] <= now:
+            self._open_until.popleft()
+            self._open.pop(self._open_names.popleft(), None)
 
 
 def _is_live(ask_id: str, windows: Iterable[Window]) -> bool:

@@ -42,29 +42,34 @@ class Hold:
 
 
 class ExpiryQueue:
-    """What is over when. Most of it comes in the order of its end, so a queue holds it, and a heap the rest."""
+    """What is over when. Most of it comes in the order of its end, so a queue holds it, and a heap the rest.
+
+    Times and names stand side by side: there are tens of thousands, and the garbage collector would walk over as many pairs at a time.
+    """
 
     def __init__(self) -> None:
-        self._ordered: deque[tuple[float, str]] = deque()
+        self._times: deque[float] = deque()
+        self._names: deque[str] = deque()
         self._others: list[tuple[float, str]] = []
 
     def push(self, until: float, ask_id: str) -> None:
         """An ask is over at a time."""
-        if not self._ordered or self._ordered[-1][0] <= until:
-            self._ordered.append((until, ask_id))
+        if not self._times or self._times[-1] <= until:
+            self._times.append(until)
+            self._names.append(ask_id)
         else:
             heapq.heappush(self._others, (until, ask_id))
 
     def pop(self, now: float) -> tuple[float, str] | None:
         """One that is over by now."""
-        if self._ordered and self._ordered[0][0] <= now:
-            return self._ordered.popleft()
+        if self._times and self._times[0] <= now:
+            return self._times.popleft(), self._names.popleft()
         return heapq.heappop(self._others) if self._others and self._others[0][0] <= now else None
 
     @property
     def next_at(self) -> float:
         """When the next one is over."""
-        ordered = self._ordered[0][0] if self._ordered else inf
+        ordered = self._times[0] if self._times else inf
         return min(ordered, self._others[0][0]) if self._others else ordered
 
 

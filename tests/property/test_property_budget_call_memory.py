@@ -101,6 +101,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(call_memory, "hash", lambda _: 5, raising=False)
     monkeypatch.setattr(call_memory, "_FIRST_ROWS", 4)
     monkeypatch.setattr(call_memory, "_BLOCK_ROWS", 16)
+    monkeypatch.setattr(call_memory, "_PAGE_ROWS", 4)
 
 
 def test_a_remembered_call_takes_two_hundred_bytes_at_most(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ FAULTS = (
         "G4",
         "budget/call_memory.py",
         "what is forgotten, by age or by number, does not move the floor: no lane reads it back",
-        "        self.floor = max(self.floor, block.place(block.forgotten) + 1)\n",
+        "        self.floor = max(self.floor, block.place(block.forgotten + 1) + 1)\n",
         "",
         (JOURNAL,),
     ),
