@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 import structlog
 from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from processor import __version__
@@ -20,6 +21,7 @@ from processor.bounds.byte_budget import ByteBudget, ByteReservation
 from processor.contract.codes import ErrorCode
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, HttpCall
+from processor.didit.kept_connections import KeptConnections
 from processor.settings import DiditSettings, header_fault
 
 log = structlog.get_logger(__name__)
@@ -38,33 +40,45 @@ class _Left:
     def __init__(self) -> None:
         self.head = False
 
+    def note_head(self) -> None:
+        """The head goes out now."""
+        self.head = True
+
 
 _LEFT: ContextVar[_Left] = ContextVar("_LEFT")  # of the call that this task makes
 
 
 class _NotingRequest(aiohttp.ClientRequest):
-    """Notes that its head goes out now: from here on Didit may have seen it. With aiohttp's traces a call costs a fifth more."""
+    """Notes that its head goes out now: from here on Didit may have seen it."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """See ``aiohttp.ClientRequest.send``."""
-        _LEFT.get().head = True
+        _LEFT.get().note_head()
         return await super().send(conn)
 
 
 class DiditClient:
-    """One connection pool. Use as an async context manager."""
+    """One connection pool. Use as an async context manager.
+
+    What has its body in memory goes out over ``KeptConnections``; a form with files by aiohttp's session, which waits while its peer
+    reads slowly.
+    """
 
     def __init__(self, settings: DiditSettings) -> None:
         self._settings = settings
         self._base = settings.base_url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
+        self._connections: KeptConnections | None = None
         self._answers = ByteBudget(_ANSWERS_BYTES_MAX)
 
     async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S)  # the budget bounds the calls
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
+        self._connections = KeptConnections(connector, self._base, timeout)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),  # the budget bounds the calls
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            timeout=timeout,
             auto_decompress=False,  # we ask for identity; an answer that is packed all the same is unreadable, not a bomb
             trust_env=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
@@ -88,7 +102,7 @@ class DiditClient:
 
     def refresh_key(self) -> None:
         """Read the API key again (a mounted file may have changed). One that no header can carry leaves the old one in force."""
-        if self._session is None:
+        if self._session is None or self._connections is None:
             return
         try:
             key = self._settings.key() or ""
@@ -98,7 +112,8 @@ class DiditClient:
             hint = "the file with the API key is not usable now; the key that was read before stays in force"
             log.error("api_key_unusable", fault=fault, hint=hint)
             return
-        self._session.headers["x-api-key"] = key  # the session's own headers cost least per call
+        self._session.headers["x-api-key"] = key
+        self._connections.set_headers(self._session.headers)
 
     async def send(self, call: HttpCall, files: Sequence[FileContent] = ()) -> Answer:
         """Make the call within its deadline."""
@@ -107,60 +122,86 @@ class DiditClient:
         if self._session.closed:
             return NoReply(sent=False, code=ErrorCode.CALL_NOT_SENT)
         left = _Left()
-        _LEFT.set(left)
         try:
             async with asyncio.timeout(min(call.operation.timeout_s, self._settings.timeout_s)):
-                async with self._session.request(**self._build(call, files)) as response:
-                    with self._answers.reservation() as held:
-                        body, truncated = await self._read(response, held)
-                    return Reply(response.status, response.headers, body, truncated)
+                return await (self._send_form(call, files, left) if files else self._send_plain(call, left))
         except TimeoutError:
             sent = left.head
             return NoReply(sent=sent, code=ErrorCode.TIMEOUT if sent else ErrorCode.CONNECT_FAILED, open=sent)
-        except (aiohttp.ClientError, OSError, ValueError) as exc:  # ValueError: also an answer that is no HTTP
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as exc:  # the second is an answer that is no HTTP
             if left.head:
                 return NoReply(sent=True, code=ErrorCode.RESET)
             connecting = isinstance(exc, aiohttp.ClientConnectionError | OSError)
             return NoReply(sent=False, code=ErrorCode.CONNECT_FAILED if connecting else ErrorCode.CALL_NOT_SENT)
 
-    def _build(self, call: HttpCall, files: Sequence[FileContent]) -> dict[str, Any]:
-        """The arguments of the request.
+    async def _send_plain(self, call: HttpCall, left: _Left) -> Reply:
+        if self._connections is None:
+            raise RuntimeError("the client is not open")
+        target, headers = self._target(call), _headers(call)
+        with self._answers.reservation() as held:
+
+            async def read(content: aiohttp.StreamReader, length: int | None) -> tuple[bytes, bool]:
+                return await self._read(content, length, held)
+
+            return await self._connections.send(call.operation.method, target, headers, call.body, left.note_head, read)
+
+    async def _send_form(self, call: HttpCall, files: Sequence[FileContent], left: _Left) -> Reply:
+        if self._session is None:
+            raise RuntimeError("the client is not open")
+        _LEFT.set(left)
+        url = URL(self._base + self._target(call), encoded=True)
+        sending = self._session.request(call.operation.method, url, data=_form(call, files), headers=_headers(call), allow_redirects=False)
+        async with sending as response:
+            with self._answers.reservation() as held:
+                body, truncated = await self._read(response.content, response.content_length, held)
+                if truncated:
+                    response.close()
+            return Reply(response.status, response.headers, body, truncated)
+
+    def _target(self, call: HttpCall) -> str:
+        """Path and query.
 
         Raises:
             ValueError: if it cannot be written.
         """
-        headers = {"X-Request-Id": call.reference}
-        if call.body is not None:
-            headers["Content-Type"] = "application/json"
-        if call.idempotency_key is not None:
-            headers["Idempotency-Key"] = call.idempotency_key
-        if any(header_fault(value) for value in headers.values()):
-            raise ValueError("a header cannot be written")
         path = call.path.replace("/v3/", f"/{self._settings.api_version}/", 1) if call.operation.versioned else call.path
-        url = URL(self._base + path, encoded=True)
-        if call.query:
-            url = url.with_query(call.query)
-        data = _form(call, files) if call.files else call.body
-        return {"method": call.operation.method, "url": url, "data": data, "headers": headers, "allow_redirects": False}
+        if header_fault(path):
+            raise ValueError("a path cannot be written")
+        return URL(path, encoded=True).with_query(call.query).raw_path_qs if call.query else path
 
-    async def _read(self, response: aiohttp.ClientResponse, held: ByteReservation) -> tuple[bytes, bool]:
+    async def _read(self, content: aiohttp.StreamReader, length: int | None, held: ByteReservation) -> tuple[bytes, bool]:
+        """The body of an answer, and whether it was longer than what is read of it."""
         size_max, within_s = self._settings.response_bytes_max, self._settings.timeout_s  # the call's own deadline comes first
-        length = response.content_length
         if length is not None and length <= size_max:
             await held.grow_to(length, within_s=within_s)
-            return await response.read(), False
+            return await content.read(), False
         parts: list[bytes] = []
         size = 0
         await held.grow_to(_CHUNK_BYTES, within_s=within_s)
-        async for part in response.content.iter_chunked(_CHUNK_BYTES):
+        async for part in content.iter_chunked(_CHUNK_BYTES):
             size += len(part)
             if size > size_max:
-                response.close()
                 return b"".join(parts), True
             if size > _CHUNK_BYTES:
                 await held.grow_to(size_max, within_s=within_s)  # all that it may need: two that grow bit by bit could wait for each other
             parts.append(part)
         return b"".join(parts), False
+
+
+def _headers(call: HttpCall) -> dict[str, str]:
+    """Those of this call alone.
+
+    Raises:
+        ValueError: if one cannot be written.
+    """
+    headers = {"X-Request-Id": call.reference}
+    if call.idempotency_key is not None:
+        headers["Idempotency-Key"] = call.idempotency_key
+    if any(map(header_fault, headers.values())):
+        raise ValueError("a header cannot be written")
+    if call.body is not None:
+        headers["Content-Type"] = "application/json"
+    return headers
 
 
 def _form(call: HttpCall, files: Sequence[FileContent]) -> aiohttp.FormData:

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp.connector import Connection
 from structlog.testing import capture_logs
 
 from processor.contract.codes import ErrorCode
@@ -17,6 +19,7 @@ from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import OPERATIONS
 from processor.didit.client import DiditClient
+from processor.didit.kept_connections import KeptConnections
 from processor.settings import DiditSettings
 
 Behaviour = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -195,6 +198,67 @@ async def test_a_header_that_cannot_be_written_has_sent_nothing(call: HttpCall) 
     async with server(answer(http("200 OK", b"{}"))) as raw:
         assert await send(raw.url, call) == [NoReply(sent=False, code=ErrorCode.CALL_NOT_SENT)]
         assert raw.requests == []
+
+
+async def test_a_path_that_cannot_be_written_has_sent_nothing() -> None:
+    async with server(answer(http("200 OK", b"{}"))) as raw:
+        call = replace(POST, path="/v3/session/ HTTP/1.1\r\nx: y")
+        assert await send(raw.url, call) == [NoReply(sent=False, code=ErrorCode.CALL_NOT_SENT)]
+        assert raw.requests == []
+
+
+async def test_a_delete_without_a_body_says_that_it_has_none() -> None:
+    call = HttpCall(OPERATIONS["session.delete"], "/v3/session/x/delete/", (), None, "ref.4")
+    async with server(answer(b"HTTP/1.1 204 No Content\r\n\r\n")) as raw:
+        (reply,) = await send(raw.url, call)
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.body) == (204, b"")
+    assert b"\r\nContent-Length: 0\r\n" in raw.requests[0]
+
+
+async def test_interim_answers_are_passed_by() -> None:
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    async with server(answer(interim + http("201 Created", b"{}"))) as raw:
+        replies = await send(raw.url, times=2)
+    assert [reply.status for reply in replies if isinstance(reply, Reply)] == [201, 201]
+    assert raw.connections == 1
+
+
+@pytest.mark.parametrize(
+    "raw_answer",
+    [
+        http("200 OK", b"{}", "Connection: close"),
+        http("200 OK", b"x" * 10_000)[:-1],  # is cut off, and its end is still to come
+        http("200 OK", b"{}") + http("200 OK", b"{}"),  # nobody asked for the second one
+    ],
+    ids=["closes", "too long", "two answers"],
+)
+async def test_a_connection_whose_answer_leaves_a_doubt_is_not_kept(raw_answer: bytes) -> None:
+    async with server(answer(raw_answer)) as raw:
+        replies = await send(raw.url, times=2, response_bytes_max=2000)
+        assert [reply.status for reply in replies if isinstance(reply, Reply)] == [200, 200]
+        assert raw.connections == 2
+
+
+async def test_a_connection_that_closes_before_the_head_has_sent_nothing() -> None:
+    async with server(answer(http("200 OK", b"{}"))) as raw:
+        async with aiohttp.TCPConnector() as connector:
+            connections, left = KeptConnections(connector, raw.url, aiohttp.ClientTimeout()), list[bool]()
+
+            async def closing(*args: object, **options: object) -> Connection:
+                connection = await connect(*args, **options)  # type: ignore[arg-type]
+                assert connection.transport is not None
+                connection.transport.close()
+                return connection
+
+            connect, connector.connect = connector.connect, closing  # type: ignore[method-assign]
+            with pytest.raises(aiohttp.ClientConnectionResetError):
+                await connections.send("POST", "/", {}, b"{}", lambda: left.append(True), _unread)
+        assert (raw.requests, left) == ([], [])
+
+
+async def _unread(content: aiohttp.StreamReader, length: int | None) -> tuple[bytes, bool]:
+    raise AssertionError((content, length))
 
 
 async def test_a_closed_client_sends_nothing() -> None:

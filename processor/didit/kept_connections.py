@@ -1,0 +1,95 @@
+"""Requests whose body is in memory, on aiohttp's kept connections: its pool, TLS, DNS and parser, without what its session does for each.
+
+A session builds a URL, three multidicts of headers, a payload, a writer and its task, and looks for cookies, proxies, redirects and
+middlewares, none of which we want: half of the CPU of a call (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http_parser import RawResponseMessage
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from processor.didit.answers import Reply
+
+ReadBody = Callable[[aiohttp.StreamReader, int | None], Awaitable[tuple[bytes, bool]]]  # content, its length if told; body, whether cut
+_LAST_INTERIM, _SWITCHING = 199, 101  # RFC 9110, 15.2: an interim answer is followed by the final one, but for a change of protocol
+
+
+class KeptConnections:
+    """One origin, reached over a connector that somebody else closes.
+
+    Args:
+        connector: the pool.
+        origin: scheme, host and port.
+        timeout: bounds the making of a connection.
+    """
+
+    def __init__(self, connector: aiohttp.BaseConnector, origin: str, timeout: aiohttp.ClientTimeout) -> None:
+        self._connector, self._timeout = connector, timeout
+        self._origin = aiohttp.ClientRequest("GET", URL(origin))  # what the pool wants to know of a request
+        self._host = self._origin.headers["Host"]
+        self._head = b""
+
+    def set_headers(self, headers: Mapping[str, str]) -> None:
+        """What every request carries from now on. The values are the caller's to check."""
+        self._head = _lines({"Host": self._host, **headers})
+
+    async def send(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, on_leave: Callable[[], None], read: ReadBody
+    ) -> Reply:
+        """Make one request, and read its answer. Has no deadline of its own beyond the connection.
+
+        Args:
+            method: of HTTP.
+            target: path and query, encoded; like the headers' values checked by the caller.
+            headers: of this request alone.
+            body: all of it, or None.
+            on_leave: called just before the head is written: from here on the server may have seen it.
+            read: reads the answer's body.
+
+        Raises:
+            aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, TimeoutError: there is no whole answer.
+        """
+        head = f"{method} {target} HTTP/1.1\r\n".encode() + self._head + _lines(headers)
+        if body is not None or method != "GET":
+            head += b"Content-Length: %d\r\n" % len(body or b"")
+        connection = await self._connector.connect(self._origin, traces=[], timeout=self._timeout)
+        try:
+            reply = await _exchange(connection, head + b"\r\n" + (body or b""), on_leave, read)
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()  # closes it, unless the answer was read to its end and lets it be kept
+        return reply
+
+
+async def _exchange(connection: Connection, request: bytes, on_leave: Callable[[], None], read: ReadBody) -> Reply:
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None or transport.is_closing():
+        raise aiohttp.ClientConnectionResetError("the connection was closed before the request")
+    protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+    on_leave()
+    transport.write(request)
+    message, content = await protocol.read()
+    while _is_interim(message):
+        message, content = await protocol.read()
+    body, truncated = await read(content, _content_length(message.headers))
+    return Reply(message.code, message.headers, body, truncated)
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+
+
+def _is_interim(message: RawResponseMessage) -> bool:
+    return message.code <= _LAST_INTERIM and message.code != _SWITCHING
+
+
+def _content_length(headers: CIMultiDictProxy[str]) -> int | None:
+    text = headers.get("Content-Length")
+    return int(text) if text is not None else None
