@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
+from typing import Any
 
 from processor.bounds.loop_turns import LoopTurns
 
@@ -61,3 +63,42 @@ async def test_cancelling_those_that_wait_leaves_the_turns_usable() -> None:
     await asyncio.gather(*waiting, return_exceptions=True)
     await scene.run(0.001)
     assert scene.order == [0, 0]
+
+
+async def test_cancelling_who_was_just_woken_wakes_the_next_one() -> None:
+    scene = Scene()
+    judging = [asyncio.create_task(scene.judge(number, 0.03)) for number in range(3)]
+    while len(scene.order) < 1:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the second one is woken, and has not gone on
+    judging[1].cancel()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*judging, return_exceptions=True)
+    assert scene.order == [0, 2]
+
+
+async def test_those_that_wait_are_not_woken_each_turn() -> None:
+    scene, steps = Scene(), 0
+
+    class Counted:
+        """Counts how often its task goes on."""
+
+        def __init__(self, number: int) -> None:
+            self.judging = scene.judge(number, 0.015).__await__()
+
+        def __await__(self) -> Generator[Any, None, None]:
+            nonlocal steps
+            while True:
+                steps += 1
+                try:
+                    waits_for = next(self.judging)
+                except StopIteration:
+                    return
+                yield waits_for
+
+    async def judge(number: int) -> None:
+        await Counted(number)
+
+    await asyncio.gather(*(judge(number) for number in range(200)))
+    assert scene.order == list(range(200))
+    assert steps <= 200 * 4
