@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the latter where there is no such clock
+
 
 def clock_ms() -> int:
     """The wall clock, to stamp records and compare with their times. Epoch milliseconds."""
@@ -12,4 +14,4 @@ def clock_ms() -> int:
 
 def boot_clock() -> float:
     """The budget's clock. Seconds, monotonic and counting suspend: a permit's time must not stand still while the machine sleeps."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_BOOT)

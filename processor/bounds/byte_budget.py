@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 
 class BytesBusyError(TimeoutError):
@@ -65,14 +64,9 @@ class ByteBudget:
         self._held_bytes -= size_bytes
         self._grant()
 
-    @contextmanager
-    def reservation(self) -> Iterator[ByteReservation]:
-        """What one holder takes bit by bit, given back at the end."""
-        reservation = ByteReservation(self)
-        try:
-            yield reservation
-        finally:
-            reservation.release()
+    def reservation(self) -> ByteReservation:
+        """What one holder takes bit by bit, given back at the end of its ``with`` block."""
+        return ByteReservation(self)
 
     def _fits(self, size_bytes: int) -> bool:
         return self._held_bytes + size_bytes <= self._size_bytes or not self._held_bytes
@@ -88,8 +82,16 @@ class ByteBudget:
 class ByteReservation:
     """The bytes of one holder."""
 
+    __slots__ = ("_budget", "_held_bytes")
+
     def __init__(self, budget: ByteBudget) -> None:
         self._budget, self._held_bytes = budget, 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     async def grow_to(self, size_bytes: int, *, within_s: float) -> None:
         """Hold so many in all.

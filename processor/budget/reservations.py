@@ -211,7 +211,7 @@ class Reservations:
 
     def _leave_wait(self, reservation: Reservation, state: AskState) -> None:
         del self._waiting[reservation.asked.id]
-        self.state.forget(reservation.asked.id)
+        self.state.forget(reservation.asked)
         self._enter(reservation, state)
 
     def _enter(self, reservation: Reservation, state: AskState) -> None:

@@ -162,7 +162,10 @@ class BudgetState:
 
     def start_at(self, asked: Asked, now: float) -> float:
         """``now`` or less: this own, placed ask may start. Otherwise when to look again, or ``inf`` for not without a new record."""
-        return max(self.blocked_until, *(self.windows[s].start_at(asked.id, now) for s in asked.scopes))
+        found = self.blocked_until
+        for scope in asked.scopes:  # plain loops: each of these is asked several times for each call
+            found = max(found, self.windows[scope].start_at(asked.id, now))
+        return found
 
     def has_room(self, asked: Asked) -> bool:
         """Whether nothing but time keeps an own, placed ask from starting, as far as the log says now."""
@@ -174,20 +177,20 @@ class BudgetState:
 
     def is_obsolete(self, asked: Asked) -> bool:
         """Whether an own, placed ask is to be given up: a breaker has opened, or another ask is the probe."""
-        return not all(self.breaker(name).may_start(asked.id) for name in (ACCOUNT, asked.endpoint))
+        return not (self.breakers[ACCOUNT].may_start(asked.id) and self.breaker(asked.endpoint).may_start(asked.id))
 
     def passable(self, endpoint: str, now: float) -> bool:
         """Whether an ask is worth making: freely, or as a probe."""
-        return self.breaker(ACCOUNT).passable(now) and self.breaker(endpoint).passable(now)
+        return self.breakers[ACCOUNT].passable(now) and self.breaker(endpoint).passable(now)
 
     def shut(self, endpoint: str) -> bool:
         """Whether only a probe may pass."""
-        return self.breaker(ACCOUNT).open or self.breaker(endpoint).open
+        return self.breakers[ACCOUNT].open or self.breaker(endpoint).open
 
-    def forget(self, ask_id: str) -> None:
+    def forget(self, asked: Asked) -> None:
         """An own ask waits no more."""
-        for window in self.windows.values():
-            window.forget(ask_id)
+        for scope in asked.scopes:
+            self.windows[scope].forget(asked.id)
 
     @property
     def is_account_held(self) -> bool:
@@ -213,7 +216,10 @@ class BudgetState:
 
     def paused_for_s(self, scopes: tuple[str, ...], now: float) -> float:
         """Seconds until none of the scopes is paused; 0 if none is."""
-        return max(0.0, *(self.windows[s].paused_until - now for s in scopes))
+        until = now
+        for scope in scopes:
+            until = max(until, self.windows[scope].paused_until)
+        return until - now
 
     def others_wanted(self, endpoint: str, now: float) -> bool:
         """Whether anybody has asked for another endpoint lately, so that its requests may stand behind this one's."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 from typing import Any
 
 from processor.contract.records import Request, Source
 from processor.contract.strict_json import dumps
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")  # RFC 4648, 5
 _BYTES = 15  # 20 characters; two of a billion requests are alike once in 10^18 runs
 
 
@@ -45,5 +46,5 @@ def ordered(value: Any) -> Any:
 
 
 def _digest(*parts: bytes) -> str:
-    found = hashlib.sha256(b"\0".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
-    return base64.urlsafe_b64encode(found[:_BYTES]).decode()
+    found = hashlib.sha256(b"\0".join([len(part).to_bytes(4, "big") + part for part in parts])).digest()
+    return binascii.b2a_base64(found[:_BYTES], newline=False).translate(_URL_SAFE).decode()

@@ -25,8 +25,8 @@ def result_output(result: Result, headers: Headers = ()) -> Output:
         "result_id": result.result_id,
         "request_id": result.request_id,
         "operation": result.operation,
-        "kind": result.kind.value,
-        "status": result.status.value,
+        "kind": result.kind,
+        "status": result.status,
         "output": result.output,
         "error": asdict(result.error) if result.error is not None else None,
         "attempts": result.attempts,
@@ -38,7 +38,7 @@ def result_output(result: Result, headers: Headers = ()) -> Output:
         document["replay"] = result.replay
     code = result.error.code if result.error is not None else None
     took_ms = max(0, result.finished_ms - result.received_ms)
-    about = About(result.operation or UNREAD, result.status.value, code=code, attempts=result.attempts, took_ms=took_ms)
+    about = About(result.operation or UNREAD, str(result.status), code=code, attempts=result.attempts, took_ms=took_ms)
     return Output(OutputKind.RESULT, result.key.encode(), dumps(document), headers, about=about)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 
 
@@ -43,6 +44,11 @@ NO_FILES: Mapping[str, FileRule] = MappingProxyType({})
 _OK = frozenset({200})
 
 
+@cache
+def _fields_of(path: str) -> tuple[str, ...]:
+    return tuple(part.partition("}")[0] for part in path.split("{")[1:])
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """An endpoint, and how its calls count and end."""
@@ -67,7 +73,7 @@ class Operation:
     @property
     def path_fields(self) -> tuple[str, ...]:
         """Members of the input that go into the path."""
-        return tuple(part.partition("}")[0] for part in self.path.split("{")[1:])
+        return _fields_of(self.path)
 
     @property
     def bills_each_call(self) -> bool:

@@ -45,7 +45,7 @@ def wait_s(headers: Mapping[str, str]) -> float | None:
 
 def is_unusable(headers: Mapping[str, str]) -> bool:
     """Whether some ``Retry-After`` is there that cannot be read, so that nobody knows how long the server wants us to wait."""
-    return None in _waits(headers, _sent_at(headers))
+    return "retry-after" in headers and None in _waits(headers, _sent_at(headers))
 
 
 def _waits(headers: Mapping[str, str], sent_at: float | None) -> list[float | None]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import cache
 from math import inf
 from typing import Protocol
 
@@ -63,6 +64,7 @@ _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SERVER_FAULT = 500  # RFC 9110, 15.6
 _SERVER_TIMEOUTS = frozenset({408, 425})
 _BARE_THROTTLE_S = 5.0
+_CLASS_NAMES = {call_class: call_class.name.lower() for call_class in CallClass}  # of metrics
 
 
 class CallsDidit(Protocol):
@@ -244,14 +246,20 @@ class DiditCaller:
     async def _send(self, call: HttpCall, files: Sequence[FileContent], ask: Ask) -> Answer:
         count_call(ask)
         began = time.monotonic()
-        with metrics.CALLS_IN_FLIGHT.track_inprogress():
+        metrics.CALLS_IN_FLIGHT.inc()
+        try:
             answer = await self._client.send(call, files)
+        finally:
+            metrics.CALLS_IN_FLIGHT.dec()
         metrics.CALL_TIME.labels(ask.endpoint).observe(time.monotonic() - began)
         return answer
 
     async def _permit(self, ask: Ask, job: Job, work: Work) -> Acquired | DeadlinePassed:
-        with metrics.PERMIT_WAIT.labels(ask.call_class.name.lower()).time():
+        began = time.monotonic()
+        try:
             return await self._wait_permit(ask, job, work)
+        finally:
+            metrics.PERMIT_WAIT.labels(_CLASS_NAMES[ask.call_class]).observe(time.monotonic() - began)
 
     async def _wait_permit(self, ask: Ask, job: Job, work: Work) -> Acquired | DeadlinePassed:
         work.before_wait()
@@ -269,7 +277,7 @@ class DiditCaller:
 
 def count_answer(operation: str, verdict: Verdict) -> None:
     """What an answer meant."""
-    metrics.ANSWERS.labels(operation, _WORD.sub("_", type(verdict).__name__).lower()).inc()
+    metrics.ANSWERS.labels(operation, _snake(type(verdict).__name__)).inc()
     if isinstance(verdict, Throttled):
         for scope in verdict.scopes:
             metrics.THROTTLED.labels("rate_limit", scope).inc()
@@ -277,10 +285,15 @@ def count_answer(operation: str, verdict: Verdict) -> None:
         metrics.THROTTLED.labels("request", "").inc()
 
 
+@cache
+def _snake(name: str) -> str:
+    return _WORD.sub("_", name).lower()
+
+
 def count_call(ask: Ask) -> None:
     """A call that leaves, or may leave, in every scope that it counts in."""
     for scope in ask.scopes:
-        metrics.CALLS.labels(scope, ask.call_class.name.lower()).inc()
+        metrics.CALLS.labels(scope, _CLASS_NAMES[ask.call_class]).inc()
 
 
 def throttle_s(throttled: Throttled, longest_s: float) -> float:

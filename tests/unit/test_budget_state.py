@@ -180,8 +180,7 @@ def call_ready(scene: Scene, waiting: dict[str, Asked], now: float) -> list[str]
     """Start those that wait and may, and have them answered at once."""
     ready = [name for name, asked in waiting.items() if scene.state.start_at(asked, now) <= now]
     for name in ready:
-        del waiting[name]
-        scene.state.forget(name)
+        scene.state.forget(waiting.pop(name))
         scene.apply(Ended(name, used=True), now)
     return ready
 
