@@ -112,5 +112,10 @@ def rss_mb(child: ChildProcess) -> float:
     return int(line.split()[1]) / 1024
 
 
+def log_lines(child: ChildProcess) -> int:
+    """What it has logged: warnings and worse, at the level that ``fresh`` sets."""
+    return sum(line.startswith("{") for line in child.log_path.read_text().splitlines())
+
+
 def emit(figures: dict[str, object]) -> None:
     print(json.dumps(figures), flush=True)
