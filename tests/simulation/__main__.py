@@ -11,7 +11,8 @@ import json
 import os
 import sys
 import time
-from itertools import takewhile
+from itertools import count as count_from
+from itertools import islice, takewhile
 
 from simulation import machine
 
@@ -26,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first one")
+    parser.add_argument("--theme", help="only seeds of this theme, so many of them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worlds at once")
     parser.add_argument("--within-s", type=float, default=float("inf"), help="begin no further one after so long, s")
     parser.add_argument("--until-found", action="store_true", help="end with the first broken promise")
@@ -46,7 +48,8 @@ def main() -> int:
 
 def _run(options: argparse.Namespace) -> int:
     began, count, found, calls, disturbances, cpu_s = time.monotonic(), 0, 0, 0, 0, 0.0
-    chosen = range(options.first, options.first + options.seeds)
+    of_theme = (seed for seed in count_from(options.first) if options.theme in (None, seeds.plan_of(seed).theme))
+    chosen = islice(of_theme, options.seeds)
     in_time = takewhile(lambda _: time.monotonic() - began < options.within_s, chosen)
     for outcome in seeds.run_apart(in_time, options.jobs):
         count, calls, disturbances = count + 1, calls + outcome.calls, disturbances + outcome.disturbances
@@ -74,8 +77,8 @@ def _tell(outcome: Outcome) -> None:
 def _line(outcome: Outcome) -> None:
     finals = ", ".join(f"{count} {status}" for status, count in sorted(outcome.finals.items()))
     sys.stdout.write(
-        f"seed {outcome.seed}: {outcome.digest} {outcome.virtual_s:.0f} s in {outcome.cpu_s:.1f} s, {outcome.disturbances} disturbances, "
-        f"{outcome.calls} calls, {finals}\n"
+        f"seed {outcome.seed}: {seeds.plan_of(outcome.seed).theme}: {outcome.digest} {outcome.virtual_s:.0f} s in {outcome.cpu_s:.1f} s, "
+        f"{outcome.disturbances} disturbances, {outcome.calls} calls, {finals}; {outcome.fullest}\n"
     )
     sys.stdout.flush()
 
@@ -97,8 +100,15 @@ def _replay(seed: int, only: str | None, also: str | None) -> int:
 
 def _shrink(seed: int) -> int:
     every = seeds.disturbances_of(seed)
-    numbers = ",".join(str(every.index(one)) for one in seeds.shrink(seed, every))
-    sys.stdout.write(f'make simulate ARGS="--replay {seed} --only {numbers}"\n')
+    try:
+        needed = seeds.shrink(seed, every)
+    except ValueError as exc:
+        sys.stdout.write(f"{exc}\n")
+        return 2
+    for number in needed:
+        sys.stdout.write(f"{number:3} {every[number]}\n")
+    sys.stdout.write(f"{len(needed)} of {len(every)} disturbances are needed: ")
+    sys.stdout.write(f'make simulate ARGS="--replay {seed} --only={",".join(map(str, needed))}"\n')
     return 0
 
 

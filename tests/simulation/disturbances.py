@@ -6,8 +6,9 @@ To add one: a name with its draw in ``_DRAWN``, and what it does in ``_BEGINS`` 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,12 +21,17 @@ LONG_S = 80.0  # longer than a short memory of calls: what they know then comes 
 _SECOND_BLOW = 0.8  # so often something follows while what was under way at a long outage is still unsettled
 _ALONE = ("log lost", "offsets reset")
 _BEFORE_S, _AFTER_S = 12.0, 60.0
+_AWAITED_S = 100.0  # what waits for a line begins then without it
 _BROKERS_APART_S = 8.0  # two brokers away at once would be an outage of everything
 
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """One of them. Times in seconds since the processors were started; ``lasts_s`` is 0 for what is over at once."""
+    """One of them. Times in seconds since the processors were started; ``lasts_s`` is 0 for what is over at once.
+
+    With ``after`` it begins ``at_s`` seconds after the first line of the timeline that holds this text and follows the beginning of the
+    disturbance before it in the list.
+    """
 
     at_s: float
     kind: str
@@ -33,11 +39,13 @@ class Disturbance:
     lasts_s: float = 0.0
     other: str = ""
     amount: float = 0.0
+    after: str = ""
 
     def __str__(self) -> str:
         details = [f"with {self.other}" if self.other else "", f"for {self.lasts_s:.1f} s" if self.lasts_s else ""]
         details.append(f"by {self.amount:+.1f} s" if self.amount else "")
-        return " ".join(part for part in (f"{self.at_s:6.1f} s", self.kind, self.target, *details) if part)
+        when = f"{self.at_s:6.1f} s" if not self.after else f"{self.at_s:6.3f} s after {self.after!r}"
+        return " ".join(part for part in (when, self.kind, self.target, *details) if part)
 
 
 def draw_disturbances(draw: random.Random, *, replicas: list[str], brokers: list[str], span_s: float) -> list[Disturbance]:
@@ -88,7 +96,6 @@ _DRAWN = (
     ("clock step", 1),
     ("log outage", 2),
     ("kill all", 2),
-    ("offsets reset", 0),  # only by ``--also``: what made no call may be done again then, see docs/simulation.md
     ("log lost", 1),
 )
 
@@ -107,7 +114,7 @@ def draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], b
         "log outage": "of the budget log",
         "log lost": "and made again",
         "kill all": "replicas",
-        "offsets reset": "by an operator, replicas stopped",
+        "offsets reset": draw.choice(("with a text", "without a text")),  # by an operator, replicas stopped
     }.get(kind, replica)
     if kind in ("kill", "kill all"):
         lasts_s = draw.choice((0.2, 2.0, 12.0)) * draw.uniform(0.5, 1.5)  # until it is started again
@@ -120,19 +127,6 @@ def draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], b
     if kind in ("stop", "reset", "clock step"):
         lasts_s = 0.0
     return Disturbance(at_s, kind, target, lasts_s, peer if kind in _LINKS else "", amount)
-
-
-def begin(world: World, one: Disturbance) -> None:
-    """Do it."""
-    world.timeline.add(f"--- {one}")
-    _BEGINS[one.kind](world, one)
-
-
-def end(world: World, one: Disturbance) -> None:
-    """Undo it, if it lasts."""
-    if (undo := _ENDS.get(one.kind)) is not None:
-        world.timeline.add(f"--- over: {one}")
-        undo(world, one)
 
 
 def _peers(world: World, one: Disturbance) -> list[str]:
@@ -228,7 +222,8 @@ def _make_again(world: World, _: Disturbance) -> None:
 
 def _reset_offsets(world: World, one: Disturbance) -> None:
     world.stop_all(one.lasts_s)
-    world.cluster.later(one.lasts_s - 1.0, world.reset_offsets)
+    text = "" if one.target == "without a text" else "by hand"
+    world.cluster.later(one.lasts_s - 1.0, lambda: world.reset_offsets(text))
 
 
 def _take(world: World, _: Disturbance) -> None:
@@ -261,3 +256,52 @@ _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
     "log outage": _take,
     "log lost": _make_again,
 }
+
+
+class Course:
+    """Lets the disturbances of a world begin and end, each at its time or once something was logged."""
+
+    def __init__(self, world: World, disturbances: Sequence[Disturbance]) -> None:
+        self._world, self._all = world, disturbances
+        self._awaited: dict[int, str] = {}  # numbers of those that wait for a line -> its text
+        self._open = len(disturbances)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is going wrong any more, and nothing will."""
+        return not self._open
+
+    def start(self) -> None:
+        """Begin; to be called once, when the processors have been started."""
+        self._world.timeline.on_line = self._look
+        for number, one in enumerate(self._all):
+            if not one.after:
+                self._world.cluster.later(one.at_s, partial(self._begin, number))
+        self._await(0)
+
+    def _await(self, number: int) -> None:
+        if number < len(self._all) and (text := self._all[number].after):
+            self._awaited[number] = text
+            self._world.cluster.later(self._all[number].at_s + _AWAITED_S, partial(self._give_up, number))
+
+    def _look(self, line: str) -> None:
+        for number in [number for number, text in self._awaited.items() if text in line]:
+            del self._awaited[number]
+            self._world.cluster.later(self._all[number].at_s, partial(self._begin, number))
+
+    def _give_up(self, number: int) -> None:
+        if self._awaited.pop(number, None) is not None:
+            self._begin(number)
+
+    def _begin(self, number: int) -> None:
+        one = self._all[number]
+        self._await(number + 1)
+        self._world.timeline.add(f"--- {one}")
+        _BEGINS[one.kind](self._world, one)
+        self._world.cluster.later(one.lasts_s, partial(self._end, one))
+
+    def _end(self, one: Disturbance) -> None:
+        self._open -= 1
+        if (undo := _ENDS.get(one.kind)) is not None:
+            self._world.timeline.add(f"over: {one}")
+            undo(self._world, one)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from processor.devkit import verifier
 from processor.devkit.verifier import FinalSeen, RetrySeen
+from processor.simulator import ledger_checks
 
 
 class Violation(NamedTuple):
@@ -32,6 +33,7 @@ class Seen:
         logs: host and line.
         secrets: texts that no log line may hold.
         gave_up: replicas that ended by themselves, and their exit status.
+        never_asked: ids of requests for which nobody has asked to call in a budget log that is whole.
     """
 
     requested: Sequence[str]
@@ -41,6 +43,7 @@ class Seen:
     logs: Sequence[tuple[str, str]]
     secrets: Sequence[str]
     gave_up: Sequence[tuple[str, int]]
+    never_asked: frozenset[str] = frozenset()
 
 
 Judge = Callable[[Seen], list[Violation]]
@@ -56,8 +59,11 @@ def judge(seen: Seen) -> list[Violation]:
         for scope, figures in found.scopes.items()
         if figures["max_in_window"] > figures["limit"]
     ]
+    for_nothing = [final for final in seen.finals if final.status == "in_doubt" and final.request_id in seen.never_asked]
+    wrong += [Violation("in doubt though nobody has asked to call", final.request_id) for final in for_nothing]
     if found.billed_twice:
         wrong.append(Violation("billed twice", f"{found.billed_twice} requests"))
+    wrong += [Violation("done twice", text) for text in ledger_checks.done_twice(seen.ledger)]
     if found.early_retries:
         wrong.append(Violation("retried early", f"{found.early_retries} retries"))
     planted = [(host, line) for host, line in seen.logs if any(secret in line for secret in seen.secrets)]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import orjson
 from aiokafka.record.memory_records import MemoryRecords
 
+from processor.budget.log_records import Asked, decode_entry
 from processor.contract.codes import ErrorCode
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Record, Source
@@ -52,21 +53,28 @@ class CommittedReader:
 
 
 class Finals:
-    """The final results of a results topic."""
+    """The final results of results topics, by what their requests' ids begin with here."""
 
-    def __init__(self, logs: list[PartitionLog]) -> None:
-        self._readers = [CommittedReader(log) for log in logs]
+    def __init__(self, topics: Mapping[str, list[PartitionLog]]) -> None:
+        self._readers = [(begins, CommittedReader(log)) for begins, logs in topics.items() for log in logs]
         self.seen: list[FinalSeen] = []
         self.ids: set[str] = set()
 
     def look(self) -> None:
         """Read on."""
-        for reader in self._readers:
+        for begins, reader in self._readers:
             for record in reader.read():
                 result = orjson.loads(record.value or b"{}")
                 if result.get("kind") == "final":
-                    self.seen.append(FinalSeen(result["request_id"], result["status"], result.get("replay") or 0))
-                    self.ids.add(result["request_id"])
+                    request_id = f"{begins}{result['request_id']}"
+                    self.seen.append(FinalSeen(request_id, result["status"], result.get("replay") or 0))
+                    self.ids.add(request_id)
+
+
+def asked_for(log: PartitionLog) -> frozenset[str]:
+    """Digests of the requests that somebody has asked to call for, in a budget log."""
+    entries = (entry for r in CommittedReader(log).read() for entry in decode_entry(r.value))
+    return frozenset(entry.identity.request for entry in entries if isinstance(entry, Asked) and entry.identity is not None)
 
 
 class Retries:

@@ -1,7 +1,8 @@
 """How many seeds until a planted fault is found: the faults of tools/mutants, in worlds of their own.
 
 ``python -m simulation.planted P1 P2``: a line of JSON for each. The tree is copied, the fault planted in the copy, and `simulation` run on
-it until a promise breaks.
+it until a promise breaks. With ``--theme`` only seeds of the theme run in which the fault can do harm; ``seed`` is then still the number of
+worlds that all themes together would have taken.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def main() -> int:
     parser.add_argument("ids", nargs="+", help="of faults in tools/mutants")
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--from", type=int, default=0, dest="first")
+    parser.add_argument("--theme", help="see `simulation --theme`")
+    parser.add_argument("--shrink", action="store_true", help="and which of its disturbances are needed")
     parser.add_argument("--within-s", type=float, default=600.0, help="for each fault")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
@@ -51,12 +54,20 @@ def _try(fault: Fault, options: argparse.Namespace) -> dict[str, object]:
             sys.exit(f"{fault.id}: its text stands {text.found} times in {fault.file}")
         path.write_text(text)
         command = [sys.executable, "-m", "simulation", "--until-found", "--seeds", str(options.seeds), "--from", str(options.first)]
-        environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{_ROOT / 'tests'}", "PYTHONHASHSEED": "0"}
+        command += ["--theme", options.theme] if options.theme else []
         command += ["--jobs", str(options.jobs), "--within-s", str(options.within_s)]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    lines = done.stdout.splitlines() or [done.stderr[-500:]]
-    sums = json.loads(lines[-1])
-    return {"how": lines[0][:160] if len(lines) > 1 else "", **sums, "last_seed": options.first + sums["seeds"] - 1}
+        lines = _run(command, folder)
+        sums = json.loads(lines[-1])
+        found = lines[0] if sums["violations"] else ""
+        seed = int(found.split()[1].rstrip(":")) if found else None
+        needed = _run([sys.executable, "-m", "simulation", "--shrink", str(seed)], folder) if found and options.shrink else []
+    return {"seed": seed, "how": found[:160], **sums, **({"needed": needed} if needed else {})}
+
+
+def _run(command: list[str], folder: str) -> list[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{_ROOT / 'tests'}", "PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines() or [done.stderr[-500:]]
 
 
 if __name__ == "__main__":

@@ -11,16 +11,28 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
 from simulation.disturbances import Disturbance, draw_disturbances, draw_one
 from simulation.judge import Violation, judge
 from simulation.loop import DeadlockError, SpinError
+from simulation.themes import THEMES, Stage, theme_of
 from simulation.timeline import Timeline
 from simulation.world import Plan, build, live
 
+_PLAIN: Mapping[str, tuple[Any, ...]] = {
+    "brokers": (1, 1, 3),  # each more costs a third of the time
+    "replicas": (2, 2, 3),
+    "requests": (12, 25, 40),
+    "every_s": (0.2, 0.5, 1.5),
+    "limit": (4, 8, 12),
+    "memory_s": (60.0, 3600.0),
+    "drain_s": (1.0, 10.0),
+    "latency_s": (0.1, 1.0),
+    "late_reply": (0.01, 0.08),
+}
 _LIMIT_S = 240.0  # of real time: a world that takes longer has hung
 
 
@@ -33,6 +45,7 @@ class Outcome:
     disturbances: int = 0
     calls: int = 0
     finals: dict[str, int] = field(default_factory=dict)
+    fullest: dict[str, str] = field(default_factory=dict)  # by scope, calls in its fullest window, and the limit
     virtual_s: float = 0.0
     cpu_s: float = 0.0
     digest: str = ""
@@ -41,24 +54,19 @@ class Outcome:
 def plan_of(seed: int) -> Plan:
     """The size of a seed's world: most are small, so that there are many."""
     draw = random.Random(seed ^ 0x0A11)
-    return Plan(
-        brokers=draw.choice((1, 1, 3)),  # each more costs a third of the time
-        replicas=draw.choice((2, 2, 3)),
-        requests=draw.choice((12, 25, 40)),
-        every_s=draw.choice((0.2, 0.5, 1.5)),
-        limit=draw.choice((4, 8, 12)),
-        memory_s=draw.choice((60.0, 3600.0)),
-        drain_s=draw.choice((1.0, 10.0)),
-        latency_s=draw.choice((0.1, 1.0)),
-        late_reply=draw.choice((0.01, 0.08)),
-    )
+    theme = theme_of(draw)
+    return Plan(theme=theme.name, **{name: draw.choice(values) for name, values in {**_PLAIN, **theme.plan}.items()})
 
 
 def disturbances_of(seed: int, also: str | None = None) -> list[Disturbance]:
     """What a seed's world has to stand. ``also``: one more, as ``kind@seconds``."""
     plan = plan_of(seed)
     replicas, brokers = [f"replica-{n}" for n in range(plan.replicas)], [f"kafka-{n}" for n in range(plan.brokers)]
-    found = draw_disturbances(random.Random(seed ^ 0xD157), replicas=replicas, brokers=brokers, span_s=_span_s(plan))
+    draw, episode = random.Random(seed ^ 0xD157), next(theme.episode for theme in THEMES if theme.name == plan.theme)
+    if episode is not None:
+        found = episode(draw, Stage(replicas, plan.wait_s, plan.timeout_s + plan.margin_s - 0.5))
+    else:
+        found = draw_disturbances(draw, replicas=replicas, brokers=brokers, span_s=_span_s(plan))
     if also is not None:
         kind, _, at_s = also.partition("@")
         found.append(draw_one(random.Random(seed), kind, float(at_s), replicas, brokers))
@@ -75,14 +83,14 @@ def run_seed(seed: int, disturbances: list[Disturbance], show: TextIO | None = N
     gc.disable()  # what is collected when must not depend on the machine
     began = time.process_time()
     plan = plan_of(seed)
-    if any(one.kind == "offsets reset" for one in disturbances):
-        plan = replace(plan, memory_s=3600.0)  # what was finished before a shorter memory is done again then; see docs/simulation.md
     world = build(seed, plan)
     outcome = Outcome(seed, [], len(disturbances))
     try:
         seen = world.loop.run_until_complete(live(world, disturbances))
         outcome.violations = judge(seen)
         outcome.calls = len(seen.ledger["calls"])
+        for scopes in seen.ledger["scopes"].values():
+            outcome.fullest = {scope: f"{use['max_in_window']}/{use['limit']}" for scope, use in scopes.items() if use["max_in_window"]}
         for final in seen.finals:
             outcome.finals[final.status] = outcome.finals.get(final.status, 0) + 1
     except (DeadlockError, SpinError) as exc:
@@ -154,18 +162,31 @@ def _read(seed: int, said: bytes) -> Outcome:
     return Outcome(**document)
 
 
-def shrink(seed: int, every: list[Disturbance]) -> list[Disturbance]:
-    """Fewer disturbances that break one of the same promises: without half of them, a quarter, and at last one after the other."""
-    rules, size = _rules(seed, every), len(every)
-    while size := size // 2:
+def shrink(seed: int, every: list[Disturbance]) -> list[int]:
+    """Numbers of the disturbances that are needed to break one of the promises that all of them break.
+
+    Raises:
+        ValueError: if all of them break none.
+    """
+    rules = _rules(seed, every)
+    if not rules:
+        raise ValueError(f"seed {seed} breaks no promise")
+    return fewest(len(every), lambda numbers: bool(rules & _rules(seed, [every[number] for number in numbers])))
+
+
+def fewest(count: int, breaks: Callable[[list[int]], bool]) -> list[int]:
+    """Numbers below ``count`` without which it does not break: without half of them, a quarter, and at last one after the other."""
+    left, size = list(range(count)), count
+    while size and left:
         begin = 0
-        while begin < len(every):
-            without = every[:begin] + every[begin + size :]
-            if rules & _rules(seed, without):
-                every = without
+        while begin < len(left):
+            without = left[:begin] + left[begin + size :]
+            if breaks(without):
+                left = without
             else:
                 begin += size
-    return every
+        size //= 2
+    return left
 
 
 def _rules(seed: int, disturbances: list[Disturbance]) -> set[str]:

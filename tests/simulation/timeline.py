@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -29,10 +29,12 @@ class Timeline:
     def __init__(self, loop: SimulatedLoop) -> None:
         self.moments: list[Moment] = []
         self._loop = loop
+        self.on_line: Callable[[str], None] = lambda _line: None
 
     def add(self, text: str, host: str = WORLD) -> None:
         """Something happened now."""
         self.moments.append(Moment(self._loop.time() - START_S, host, text))
+        self.on_line(text)
 
     def install(self) -> None:
         """Have the logs, as the product writes them: behind its own redaction."""

@@ -8,13 +8,14 @@ import signal
 from collections.abc import Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
-from functools import partial
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from processor.contract.digests import request_digest
 from processor.settings import Settings, load_settings
 from processor.simulator.config import Behaviour, Config, FaultPlan, Latency, RateLimit
 from processor.simulator.server import running
@@ -23,14 +24,14 @@ from processor.stream.topics import topic_names
 from processor.stream.topics_admin import apply_topics
 from processor.worker import service
 from simulation import machine
-from simulation.disturbances import Disturbance, begin, end
+from simulation.disturbances import Course, Disturbance
 from simulation.judge import Seen
 from simulation.kafka.broker import Broker
 from simulation.kafka.cluster import Cluster, Topic
 from simulation.kafka.coordination import Coordination
-from simulation.loop import HOST, Host, SimulatedLoop, State
+from simulation.loop import HOST, START_S, Host, SimulatedLoop, State
 from simulation.network import Network
-from simulation.observed import Finals, Retries
+from simulation.observed import Finals, Retries, asked_for
 from simulation.timeline import Timeline
 
 _API_PORT = 8080
@@ -40,7 +41,7 @@ _RESTART_S = (0.3, 3.0)
 _SCOPES = ("session-create", "generic-write", "generic-get", "session-decision")
 _LOOK_S, _AFTER_S = 0.5, 15.0
 _SLACK_MS = 100  # the brokers' time is known to within the time of an append
-_OPERATIONS = ("session.create", "session.create", "aml", "ip.risk", "email.send")
+_OPERATIONS = ("session.create", "session.create", "aml", "ip.risk", "email.send", "database_validation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Plan:
 
     brokers: int = 3
     replicas: int = 3
+    partitions: int = 3
     requests: int = 40
     every_s: float = 1.0  # between two requests, in the mean
     limit: int = 12
@@ -56,7 +58,18 @@ class Plan:
     memory_s: float = 3600.0
     drain_s: float = 10.0
     latency_s: float = 0.1  # of the API, in the median
-    late_reply: float = 0.01  # rate of answers that come after 8 s
+    late_reply: float = 0.01  # rate of answers that come after ``hang_s``
+    lost: float = 0.05  # rate of calls without an answer, or with a 503
+    read_lag_s: float = 5.0
+    timeout_s: float = 10.0  # of a call
+    margin_s: float = 10.0  # Didit counts a call so long after its end at most
+    wait_s: float = 15.0  # a call starts so long after its ask at most
+    skew_s: float = 10.0  # the largest step of a broker's clock
+    operations: tuple[str, ...] = _OPERATIONS
+    deadlines: float = 0.0  # rate of requests that expire, some of them soon
+    theme: str = "mixed"
+    installations: int = 1  # each with topics and a group of its own, on one key and one budget log
+    one_name: bool = False  # all replicas have the same instance id, by mistake
     bound_s: float = 300.0  # after the last disturbance every request has ended
 
 
@@ -81,17 +94,40 @@ class World:
     lost_log: Topic | None = None  # the last budget log that was deleted
 
     @property
+    def installations(self) -> list[str]:
+        """What the names of an installation begin with, the first one's with nothing."""
+        return ["", "other."][: self.plan.installations]
+
+    @property
     def replicas(self) -> list[str]:
         """Names of the replicas' hosts."""
         return [f"replica-{n}" for n in range(self.plan.replicas)]
 
-    def settings(self, instance: str) -> Settings:
+    def settings(self, instance: str, installation: str = "") -> Settings:
         """Of a replica."""
         limits = {scope: {"limit": self.plan.limit, "window_s": self.plan.window_s} for scope in _SCOPES}
         return load_settings(
-            kafka={"bootstrap": ",".join(f"{name}:9092" for name in self.cluster.names), "instance_id": instance},
-            didit={"base_url": f"http://127.0.0.1:{_API_PORT}", "api_key": _KEY, "timeout_s": 10.0, "balance_s": 0.0, "read_lag_s": 5.0},
-            budget={"limits": limits, "call_margin_s": 10.0, "ask_wait_s": 15.0, "memory_s": self.plan.memory_s},
+            kafka={
+                "bootstrap": ",".join(f"{name}:9092" for name in self.cluster.names),
+                "instance_id": instance,
+                "group": f"{installation}group",
+                "topic_prefix": f"{installation}verification",
+            },
+            didit={
+                "base_url": f"http://127.0.0.1:{_API_PORT}",
+                "api_key": _KEY,
+                "balance_s": 0.0,
+                "timeout_s": self.plan.timeout_s,
+                "read_lag_s": self.plan.read_lag_s,
+            },
+            budget={
+                "limits": limits,
+                "call_margin_s": self.plan.margin_s,
+                "ask_wait_s": self.plan.wait_s,
+                "skew_s": self.plan.skew_s,
+                "memory_s": self.plan.memory_s,
+                "topic": "budget",
+            },
             lanes={"drain_s": self.plan.drain_s},
             retry={"delays_s": (1, 5, 20), "partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0},
         )
@@ -108,7 +144,9 @@ class World:
         host.spawn(self._replica(host), "processor")
 
     async def _replica(self, host: Host) -> None:
-        status = await service._run_until_signal(self.settings(host.name), None)  # noqa: SLF001 - run() is this on uvloop
+        installation = self.installations[self.replicas.index(host.name) % self.plan.installations]
+        settings = self.settings(self.replicas[0] if self.plan.one_name else host.name, installation)
+        status = await service._run_until_signal(settings, None)  # noqa: SLF001 - run() is this on uvloop
         self.loop.call_soon(host.on_exit, status, context=Context())
 
     def freeze(self, name: str) -> None:
@@ -127,11 +165,15 @@ class World:
         for name in self.replicas:
             self.stop(name)
 
-    def reset_offsets(self) -> None:
-        """An operator commits where the group stands, with a text of their own; brokers let nobody do so while it has members."""
-        group = self.coordination.groups.group(self.settings("operator").kafka.group)
+    def reset_offsets(self, text: str) -> None:
+        """An operator commits where the group stands in the requests topic; brokers let nobody do so while the group has members.
+
+        Of delay topics what made no call would be done again then (guarantees.md, G2), and the judge would take that for broken.
+        """
+        settings = self.settings("operator")
+        group, requests = self.coordination.groups.group(settings.kafka.group), topic_names(settings).requests
         if not group.members:
-            group.offsets.update({tp: (offset, "by hand") for tp, (offset, _) in group.offsets.items()})
+            group.offsets.update({tp: (offset, text) for tp, (offset, _) in group.offsets.items() if tp[0] == requests})
 
     @property
     def log_topic(self) -> str:
@@ -170,11 +212,12 @@ class World:
 
     async def serve_api(self) -> None:
         """The simulated API, on its own host."""
-        rates = {"lost_reply": 0.02, "error_503": 0.02, "reset": 0.01, "late_reply": self.plan.late_reply}
+        lost = self.plan.lost
+        rates = {"lost_reply": 0.4 * lost, "error_503": 0.4 * lost, "reset": 0.2 * lost, "late_reply": self.plan.late_reply}
         config = Config(
             seed=self.seed,
             limits={scope: RateLimit(self.plan.limit, self.plan.window_s) for scope in _SCOPES},
-            faults=FaultPlan(rates=rates, latency=Latency(self.plan.latency_s, 0.8, 6.0), hang_s=8.0),
+            faults=FaultPlan(rates=rates, latency=Latency(self.plan.latency_s, 0.8, 6.0), hang_s=1.6 * self.plan.timeout_s),
             behaviour=Behaviour(),
         )
         async with running(config, host="0.0.0.0", port=_API_PORT) as (self.simulator, _):  # noqa: S104 - of a simulated host
@@ -182,30 +225,41 @@ class World:
 
     async def call(self) -> None:
         """The caller: publishes every request until the brokers have acknowledged it."""
-        names = topic_names(self.settings("caller"))
+        topics = [(begins, topic_names(self.settings("caller", begins)).requests) for begins in self.installations]
         producer = AIOKafkaProducer(bootstrap_servers=self.settings("caller").kafka.bootstrap, acks="all", enable_idempotence=True)
         await producer.start()
         for number in range(self.plan.requests):
             request_id = f"r-{number:04d}"
-            while True:
-                try:
-                    await producer.send_and_wait(names.requests, self._request(number, request_id), key=b"user-%d" % number)
-                    break
-                except KafkaError as exc:
-                    self.timeline.add(f"publishing {request_id} again: {type(exc).__name__}", "caller")
-            self.acknowledged.append(request_id)
+            for begins, topic in topics:
+                await self._publish(producer, topic, number, request_id)
+                self.acknowledged.append(f"{begins}{request_id}")
             await asyncio.sleep(self.draw.expovariate(1.0 / self.plan.every_s))
         await producer.stop()
 
+    async def _publish(self, producer: AIOKafkaProducer, topic: str, number: int, request_id: str) -> None:
+        value = self._request(number, request_id)
+        while True:
+            try:
+                await producer.send_and_wait(topic, value, key=b"user-%d" % number)
+            except KafkaError as exc:
+                self.timeline.add(f"publishing {request_id} again: {type(exc).__name__}", "caller")
+            else:
+                return
+
     def _request(self, number: int, request_id: str) -> bytes:
-        operation = self.draw.choice(_OPERATIONS)
+        operation = self.draw.choice(self.plan.operations)
         what: dict[str, Any] = {
             "session.create": {"workflow_id": _WORKFLOW, "vendor_data": f"Planted-Person-{number}"},
             "aml": {"full_name": f"Planted-Person-{number}"},
             "ip.risk": {"ip_address": f"203.0.113.{number % 250 + 1}"},
             "email.send": {"email": f"planted-person-{number}@example.com"},
+            "database_validation": {"issuing_state": "BRA", "identification_number": f"Planted-Person-{number}"},
         }[operation]
-        return orjson.dumps({"request_id": request_id, "operation": operation, "input": what})
+        document = {"request_id": request_id, "operation": operation, "input": what}
+        if self.draw.random() < self.plan.deadlines:
+            expires_s = machine.EPOCH_S + self.loop.time() - START_S + self.draw.uniform(2.0, 60.0)
+            document["deadline"] = datetime.fromtimestamp(expires_s, UTC).isoformat()
+        return orjson.dumps(document)
 
     def seen(self, finals: Finals) -> Seen:
         """What the judge gets."""
@@ -214,10 +268,20 @@ class World:
         logs = [(moment.host, moment.text) for moment in self.timeline.moments if moment.host not in ("world", "caller", "didit")]
         secrets = (_KEY, "Planted-Person", "planted-person", "203.0.113.")
         names = topic_names(self.settings("operator"))
-        retries = Retries({topic: self.cluster.topics[topic].logs for topic in names.inputs[1:]})
-        slack_ms = _SLACK_MS + 2000 * self.broker_step_s
+        retries = Retries({topic: self.cluster.topics[topic].logs for topic in names.inputs[1:]}).read(
+            int(_SLACK_MS + 2000 * self.broker_step_s)
+        )
         ledger = self.simulator.ledger.document()
-        return Seen(self.acknowledged, finals.seen, retries.read(int(slack_ms)), ledger, logs, secrets, self.gave_up)
+        if self.plan.installations > 1:  # they name requests alike, so nobody can say whose call it was
+            retries, ledger = [], {**ledger, "calls": [], "checks": [], "sessions": []}
+        return Seen(self.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, self._never_asked())
+
+    def _never_asked(self) -> frozenset[str]:
+        if self.lost_log is not None or self.plan.installations > 1:
+            return frozenset()
+        asked = asked_for(self.cluster.topics[self.log_topic].logs[0])
+        prefix = self.settings("operator").kafka.topic_prefix
+        return frozenset(request_id for request_id in self.acknowledged if request_digest(prefix, request_id) not in asked)
 
 
 def build(seed: int, plan: Plan) -> World:
@@ -244,18 +308,19 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
         world.start_broker(number)
     world.network.hosts["didit"].spawn(world.serve_api(), "api")
     replication = min(3, world.plan.brokers)
-    settings = world.settings("operator")
-    await world.network.hosts["operator"].spawn(apply_topics(settings, partitions=3, replication=replication), "topics apply")
+    results = {}
+    for begins in world.installations:
+        settings = world.settings("operator", begins)
+        applied = apply_topics(settings, partitions=world.plan.partitions, replication=replication)
+        await world.network.hosts["operator"].spawn(applied, "topics apply")
+        results[begins] = world.cluster.topics[topic_names(settings).results].logs
     for name in world.replicas:
         world.start_replica(name)
     world.calling = world.network.hosts["caller"].spawn(world.call(), "caller")
-    finals = Finals(world.cluster.topics[topic_names(settings).results].logs)
-    for one in disturbances:
-        world.cluster.later(one.at_s, partial(begin, world, one))
-        if one.lasts_s:
-            world.cluster.later(one.at_s + one.lasts_s, partial(end, world, one))
-    calm_s = world.loop.time() + max((one.at_s + one.lasts_s for one in disturbances), default=0.0)
-    while not world.calling.done() or world.loop.time() < calm_s:
+    finals = Finals(results)
+    course = Course(world, disturbances)
+    course.start()
+    while not world.calling.done() or not course.over:
         await asyncio.sleep(_LOOK_S)
     until = world.loop.time() + world.plan.bound_s
     while not finals.ids.issuperset(world.acknowledged) and world.loop.time() < until:

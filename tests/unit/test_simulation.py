@@ -196,6 +196,11 @@ def _seen(**changes: Any) -> Seen:
     return Seen(**(fields | changes))
 
 
+def _email(at: float, reference: str = "r-1.0") -> dict[str, Any]:
+    what = {"key": "key", "method": "POST", "path": "/v3/email/send/", "route": "email.send", "content": "digest", "session_id": None}
+    return {**what, "at": at, "reference": reference, "acted": True, "credits": 0, "status": 200, "fault": None}
+
+
 def test_the_judge_has_nothing_against_a_good_world() -> None:
     assert judge(_seen()) == []
 
@@ -208,9 +213,13 @@ def test_the_judge_has_nothing_against_a_good_world() -> None:
         (
             {
                 "retries": [RetrySeen("r-1", 1, due_ms=11_000)],
-                "ledger": {**_seen().ledger, "calls": [{"at": 10.5, "reference": call_reference("r-1", 1)}]},
+                "ledger": {**_seen().ledger, "calls": [_email(10.5, call_reference("r-1", 1))]},
             },
             "retried early",
+        ),
+        (
+            {"finals": [FinalSeen("r-1", "in_doubt")], "never_asked": frozenset({"r-1"})},
+            "in doubt though nobody has asked to call",
         ),
         ({"logs": [("replica-0", "my secret")]}, "personal data in a log"),
         ({"gave_up": [("replica-0", 1)]}, "a replica gave up"),
@@ -218,6 +227,7 @@ def test_the_judge_has_nothing_against_a_good_world() -> None:
             {"ledger": {**_seen().ledger, "scopes": {"key": {"s": {"limit": 4, "window_s": 10.0, "max_in_window": 5, "calls": 5}}}}},
             "over the limit",
         ),
+        ({"ledger": {**_seen().ledger, "calls": [_email(1.0), _email(9.0)]}}, "done twice"),
         ({"ledger": {**_seen().ledger, "checks": [{"reference": f"x.{n}", "credits": 1} for n in (0, 1)]}}, "billed twice"),
     ],
 )

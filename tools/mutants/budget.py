@@ -168,6 +168,15 @@ VIEW = (
         (NAMESAKES,),
     ),
     Fault(
+        "S13",
+        "G7",
+        "budget/state.py",
+        "two processes under one name that start together never notice each other",
+        "self._signs[other][0] < came < self._signs[other][1]",
+        "self.replicas[other][0] < here[0]",
+        (NAMESAKES,),
+    ),
+    Fault(
         "S8",
         "G3",
         "budget/state.py",

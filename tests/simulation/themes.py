@@ -1,0 +1,183 @@
+"""Themes: what a world is about. Each seed draws one, so that disturbances come in combinations that hurt, and not only at random.
+
+A theme replaces some choices of the plan (`seeds.plan_of`) and brings an episode: disturbances whose times belong together. Most plans of
+themes are hasty: promises of calls are short, so that the virtual time in which a hold is waited for costs little.
+
+To add one: a row in ``THEMES``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulation.disturbances import FIRST_S, LONG_S, Disturbance
+
+_SINGLE = ("ip.risk", "email.send")  # each call of them acts
+_BILLED = (*_SINGLE, "database_validation")
+_BURST: dict[str, tuple[Any, ...]] = {
+    "brokers": (1,),
+    "replicas": (2,),
+    "partitions": (1,),
+    "requests": (12, 20),
+    "every_s": (0.1, 0.3),
+    "limit": (8, 12),
+    "latency_s": (1.0, 2.0),
+    "timeout_s": (4.0,),
+    "margin_s": (4.0,),
+    "wait_s": (6.0,),
+    "skew_s": (4.0,),
+    "operations": (_BILLED,),
+}
+
+# answers come soon, or calls are held for so much longer than they count that no window is ever full by the API's clock
+_TIGHT: dict[str, tuple[Any, ...]] = {"operations": (_SINGLE,), "window_s": (5.0,), "limit": (4, 6), "latency_s": (0.1,)}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Who is there, for an episode to be drawn. Times in seconds.
+
+    ``wait_s``: a call starts so long after its ask at most. ``api_cut_s``: what is held back for longer reaches the API later than the
+    product has to assume.
+    """
+
+    replicas: list[str]
+    wait_s: float
+    api_cut_s: float
+
+
+Episode = Callable[[random.Random, Stage], list[Disturbance]]
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """One of them. ``plan``: for fields of the plan, what their values are drawn from. ``episode`` is None for disturbances at random."""
+
+    name: str
+    weight: int
+    episode: Episode | None = None
+    plan: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+def _busy(draw: random.Random) -> float:
+    """A time at which calls are under way."""
+    return FIRST_S + draw.uniform(0.5, 5.0)
+
+
+def _long_outage(draw: random.Random, _: Stage) -> list[Disturbance]:
+    """Everybody is away for longer than calls are remembered, and the next blow falls before what was under way is settled."""
+    found = [Disturbance(_busy(draw), "kill all", "replicas", LONG_S)]
+    blow = draw.choice(("kill all", "log outage", "killed in an outage", "killed in an outage", "log lost"))
+    if blow == "kill all":
+        return [*found, Disturbance(draw.uniform(0.2, 4.0), blow, "replicas", draw.uniform(0.2, 3.0), after="partitions_assigned")]
+    lasts_s = draw.uniform(32.0, 45.0)  # after 30 s of silence the log is joined again
+    found.append(Disturbance(draw.uniform(0.0, 0.3), "log outage", "of the budget log", lasts_s, after="budget_joined"))
+    if blow == "log lost":  # in an outage, so that nothing could be asked in the log that is lost
+        found.append(Disturbance(draw.uniform(0.5, 4.0), blow, "and made again", 0.5, after="--- "))
+    elif blow == "killed in an outage":  # what has expired is committed by then
+        found.append(Disturbance(draw.uniform(1.0, 15.0), "kill all", "replicas", draw.uniform(1.0, 10.0), after="--- "))
+    return found
+
+
+def _twice_taken_over(draw: random.Random, _: Stage) -> list[Disturbance]:
+    """A second takeover once the first call is older than the memory, while its doubt still waits for what Didit shows."""
+    second = draw.choice(("kill all", "kill all", "log outage"))
+    target = "replicas" if second == "kill all" else "of the budget log"
+    at_s = _busy(draw)
+    return [
+        Disturbance(at_s, "kill all", "replicas", draw.uniform(0.2, 3.0)),
+        Disturbance(at_s + draw.uniform(30.0, 50.0), second, target, draw.uniform(1.0, 8.0)),
+    ]
+
+
+def _by_hand(draw: random.Random, _: Stage) -> list[Disturbance]:
+    """All are stopped, and an operator commits offsets of the requests topic."""
+    text = draw.choice(("with a text", "with a text", "without a text"))
+    return [Disturbance(_busy(draw), "offsets reset", text, draw.choice((8.0, LONG_S)))]
+
+
+def _rolling(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """One after the other is stopped and comes again, twice."""
+    found, at_s = [], FIRST_S
+    for name in stage.replicas * 2:
+        at_s += draw.uniform(1.5, 6.0)
+        found.append(Disturbance(at_s, "stop", name))
+    return found
+
+
+def _log_outage(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """The budget log takes nothing, outcomes are committed meanwhile, and somebody is started again in it."""
+    at_s, lasts_s = _busy(draw), draw.uniform(36.0, 50.0)  # after 30 s of silence the log is joined again
+    found = [Disturbance(at_s, "log outage", "of the budget log", lasts_s)]
+    within_s = at_s + (draw.uniform(32.0, lasts_s) if draw.random() < 0.7 else draw.uniform(0.5, 30.0))
+    if draw.random() < 0.6:
+        return [*found, Disturbance(within_s, "kill all", "replicas", draw.uniform(0.2, 3.0))]
+    kind, lasts_s = draw.choice((("kill", draw.uniform(0.2, 12.0)), ("stop", 0.0)))
+    return [*found, *(Disturbance(within_s + n * draw.uniform(0.0, 3.0), kind, r, lasts_s) for n, r in enumerate(stage.replicas))]
+
+
+def _late_count(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """What a replica has sent to the API arrives as late as may be, while others use all of the budget."""
+    found, at_s = [], FIRST_S + 6.0
+    for n in range(3):
+        at_s += draw.uniform(1.0, 5.0)
+        name = stage.replicas[n % len(stage.replicas)]
+        if draw.random() < 0.5:  # and what it has asked for is read back late
+            frozen_s = draw.uniform(1.05, 1.5) * stage.wait_s
+            found.append(Disturbance(at_s, "freeze", name, frozen_s))
+            at_s += frozen_s - 0.05
+        found.append(Disturbance(at_s, "cut", name, stage.api_cut_s, "didit"))
+        at_s += stage.api_cut_s
+    return found
+
+
+def _other_log(draw: random.Random, _: Stage) -> list[Disturbance]:
+    """The budget log is deleted and made again while nobody is there; the commits of the one partition name the log of before."""
+    return [  # soon after the first burst, when its lane has committed
+        Disturbance(draw.uniform(1.2, 4.0), "kill all", "replicas", draw.uniform(0.3, 1.5), after="partitions_assigned"),
+        Disturbance(0.05, "log lost", "and made again", 0.2, after="--- "),
+    ]
+
+
+def _restarts(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """One or two are killed."""
+    return [Disturbance(_busy(draw) + 3.0 * n, "kill", draw.choice(stage.replicas), draw.uniform(0.2, 3.0)) for n in range(2)]
+
+
+def _held_back(draw: random.Random, _: Stage) -> list[Disturbance]:
+    """The log is lost under processors that live, so that producers hold back what is meant for the one of before; then all are killed."""
+    at_s, lasts_s = _busy(draw), draw.uniform(2.0, 5.0)
+    return [
+        Disturbance(at_s, "log lost", "and made again", lasts_s),
+        Disturbance(at_s + lasts_s + draw.uniform(1.0, 10.0), "kill all", "replicas", draw.uniform(0.3, 3.0)),
+    ]
+
+
+THEMES = (
+    Theme("mixed", 6),
+    Theme("long outage", 4, _long_outage, {**_BURST, "memory_s": (60.0,), "requests": (30,), "limit": (8,), "deadlines": (0.4,)}),
+    Theme("twice taken over", 2, _twice_taken_over, {**_BURST, "memory_s": (25.0,), "read_lag_s": (60.0,), "lost": (0.2,)}),
+    Theme("by hand", 2, _by_hand, {**_BURST, "memory_s": (60.0,), "drain_s": (1.0,)}),
+    Theme("rolling", 2, _rolling, {**_BURST, "drain_s": (0.5, 1.0), "partitions": (1, 3)}),
+    Theme(
+        "log outage", 3, _log_outage, {**_BURST, "requests": (40,), "memory_s": (60.0, 3600.0), "deadlines": (0.5,), "drain_s": (1.0, 10.0)}
+    ),
+    Theme("late count", 3, _late_count, _BURST | _TIGHT | {"partitions": (4,), "requests": (60,), "every_s": (0.05,), "margin_s": (10.0,)}),
+    Theme(
+        "other log",
+        2,
+        _other_log,
+        _BURST | {"operations": (_SINGLE,), "requests": (60,), "every_s": (0.25,), "latency_s": (0.1,), "lost": (0.0,)},
+    ),
+    Theme("held back", 1, _held_back, {**_BURST, "partitions": (4,)}),
+    Theme("two installations", 1, _restarts, {**_BURST, "installations": (2,)}),
+    Theme("one name", 1, _restarts, {**_BURST, "one_name": (True,), "bound_s": (120.0,)}),
+)
+
+
+def theme_of(draw: random.Random) -> Theme:
+    """One of them, by weight."""
+    return draw.choices(THEMES, [theme.weight for theme in THEMES])[0]
