@@ -5,6 +5,7 @@ The one thing that the simulation asks of it is ``judge``: another judge of the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -46,6 +47,9 @@ class Seen:
     never_asked: frozenset[str] = frozenset()
 
 
+# what no trouble of brokers, network or API raises; by the product's own log lines, which name types and no texts
+_OWN_FAULT = re.compile(r'"error":"(?:Value|Type|Key|Index|Attribute|Assertion|Runtime)Error"')
+
 Judge = Callable[[Seen], list[Violation]]
 
 
@@ -68,6 +72,8 @@ def judge(seen: Seen) -> list[Violation]:
         wrong.append(Violation("retried early", f"{found.early_retries} retries"))
     planted = [(host, line) for host, line in seen.logs if any(secret in line for secret in seen.secrets)]
     wrong += [Violation("personal data in a log", f"{host}: {line[:80]}") for host, line in planted]
+    own = [(host, line) for host, line in seen.logs if _OWN_FAULT.search(line)]
+    wrong += [Violation("a fault of the program", f"{host}: {line[:200]}") for host, line in own]
     wrong += [Violation("a replica gave up", f"{host}: exit status {status}") for host, status in seen.gave_up]
     return wrong
 

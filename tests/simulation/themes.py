@@ -121,9 +121,9 @@ def _log_outage(draw: random.Random, stage: Stage) -> list[Disturbance]:
 
 def _late_count(draw: random.Random, stage: Stage) -> list[Disturbance]:
     """What a replica has sent to the API arrives as late as may be, while others use all of the budget."""
-    found, at_s = [], FIRST_S + 6.0
-    for n in range(3):
-        at_s += draw.uniform(1.0, 5.0)
+    found, at_s = [], FIRST_S  # soon after the first burst most connections are open, and calls of open ones arrive
+    for n in range(2):
+        at_s += draw.uniform(0.2, 3.0)
         name = stage.replicas[n % len(stage.replicas)]
         if draw.random() < 0.5:  # and what it has asked for is read back late
             frozen_s = draw.uniform(1.05, 1.5) * stage.wait_s
@@ -165,7 +165,7 @@ THEMES = (
     Theme(
         "log outage", 3, _log_outage, {**_BURST, "requests": (40,), "memory_s": (60.0, 3600.0), "deadlines": (0.5,), "drain_s": (1.0, 10.0)}
     ),
-    Theme("late count", 3, _late_count, _BURST | _TIGHT | {"partitions": (4,), "requests": (60,), "every_s": (0.05,), "margin_s": (10.0,)}),
+    Theme("late count", 3, _late_count, _BURST | _TIGHT | {"partitions": (4,), "requests": (80,), "every_s": (0.05,), "margin_s": (10.0,)}),
     Theme(
         "other log",
         2,

@@ -222,6 +222,7 @@ def test_the_judge_has_nothing_against_a_good_world() -> None:
             "in doubt though nobody has asked to call",
         ),
         ({"logs": [("replica-0", "my secret")]}, "personal data in a log"),
+        ({"logs": [("replica-0", '{"error":"ValueError","event":"life_ended"}')]}, "a fault of the program"),
         ({"gave_up": [("replica-0", 1)]}, "a replica gave up"),
         (
             {"ledger": {**_seen().ledger, "scopes": {"key": {"s": {"limit": 4, "window_s": 10.0, "max_in_window": 5, "calls": 5}}}}},
