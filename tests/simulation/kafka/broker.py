@@ -15,6 +15,7 @@ PORT = 9092
 _PRODUCER_AT = 43  # of producer id and epoch in a batch
 _COMMITTED = 1
 _LATEST, _EARLIEST = -1, -2
+_TO_THE_END = -1  # of DeleteRecords
 _TOPIC = 2  # a resource type of DescribeConfigs
 _DEFAULTS = {"cleanup.policy": "delete", "retention.ms": "604800000", "max.message.bytes": "1048588", "min.insync.replicas": "1"}
 
@@ -27,7 +28,7 @@ class Broker:
         self._loop = cluster.loop
         self._handlers = {
             0: self._produce, 1: self._fetch, 2: self._offsets, 3: self._metadata, 18: self._versions,
-            19: self._create, 20: self._delete, 32: self._configs, 37: self._extend,
+            19: self._create, 20: self._delete, 21: self._delete_records, 32: self._configs, 37: self._extend,
         }  # fmt: skip
 
     async def serve(self) -> None:
@@ -74,7 +75,7 @@ class Broker:
         leader = self._cluster.leader(topic, number)
         code = Code.NONE if leader >= 0 else Code.LEADER_NOT_AVAILABLE
         offline = [broker for broker in replicas if broker not in alive]
-        epoch = [0] if version >= 7 else []
+        epoch = [topic.epochs[number]] if version >= 7 else []
         return (int(code), number, leader, *epoch, replicas, alive, *([offline] if version >= 5 else []))
 
     def _led(self, topic: str, partition: int) -> tuple[PartitionLog | None, Code]:
@@ -101,7 +102,7 @@ class Broker:
             return Appended(code)
         if not self._cluster.enough_replicas(self._cluster.topics[topic]):
             return Appended(Code.NOT_ENOUGH_REPLICAS)
-        if transactional_id is not None:
+        if transactional_id is not None and log.must_ask(raw):
             producer_id, epoch = struct.unpack_from(">qh", raw, _PRODUCER_AT)
             code = self._coordination.transactions.may_write((transactional_id, producer_id, epoch), (topic, number))
             if code:
@@ -181,7 +182,20 @@ class Broker:
     async def _delete(self, request: Any) -> Any:
         gone = {name: self._cluster.topics.pop(name, None) for name in request.topics}
         rows = [(name, int(Code.NONE if topic is not None else Code.UNKNOWN_TOPIC_OR_PARTITION)) for name, topic in gone.items()]
+        self._coordination.groups.forget(set(gone))
         return request.RESPONSE_TYPE(0, rows)
+
+    async def _delete_records(self, request: Any) -> Any:
+        topics = []
+        for topic, partitions in request.topics:
+            rows = []
+            for number, offset in partitions:
+                log, code = self._led(topic, number)
+                if log is not None and not code and not log.delete_before(log.end if offset == _TO_THE_END else offset):
+                    code = Code.OFFSET_OUT_OF_RANGE
+                rows.append((number, log.start if log is not None and not code else -1, int(code)))
+            topics.append((topic, rows))
+        return request.RESPONSE_TYPE(0, topics)
 
     async def _extend(self, request: Any) -> Any:
         rows = []
@@ -214,4 +228,7 @@ def _fetched(
 def _looked_up(log: PartitionLog, stamp_ms: int, *, committed: bool) -> tuple[int, int]:
     if stamp_ms == _LATEST:
         return (log.stable_end if committed else log.end), -1
-    return (log.start, -1) if stamp_ms == _EARLIEST else log.offset_at(stamp_ms)
+    if stamp_ms == _EARLIEST:
+        return log.start, -1
+    found = log.offset_at(stamp_ms)
+    return (-1, -1) if committed and found[0] >= log.stable_end else found

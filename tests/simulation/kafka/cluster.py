@@ -15,18 +15,20 @@ from simulation.kafka.partition_log import PartitionLog
 from simulation.loop import START_S, Host, SimulatedLoop, State
 from simulation.machine import EPOCH_S
 
+_RETENTION_CHECK_S = 300.0  # log.retention.check.interval.ms
 _NOTICE_S = (0.5, 6.0)  # until the controller has noticed that a broker is gone, or is back
 
 
 @dataclass(slots=True)
 class Topic:
-    """A topic. ``leads[n]``: the first choice of leader of partition n."""
+    """A topic. ``leads[n]``: the first choice of leader of partition n; ``epochs[n]``: how often its leader has changed."""
 
     name: str
     configs: dict[str, str]
     replication: int
     logs: list[PartitionLog]
     leads: list[int] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
 
 
 class Cluster:
@@ -44,9 +46,11 @@ class Cluster:
         self.topics: dict[str, Topic] = {}
         self.refused: set[str] = set()  # topics that nothing can be appended to now
         self.on_election: list[Callable[[], None]] = []
+        self.unclean_batches = 0  # so many of the last batches the next leader of a partition does not have: an unclean election
         self._host_of = host_of
         self._seen = set(range(len(brokers)))  # whom the controller takes to be there
         self._next_producer_id = 1000
+        self.later(_RETENTION_CHECK_S, self._retain)
 
     @property
     def brokers(self) -> list[int]:
@@ -65,6 +69,7 @@ class Cluster:
         for number in range(len(topic.logs), partitions):
             topic.logs.append(PartitionLog(append_time=append_time))
             topic.leads.append((crc32(topic.name.encode()) + number) % len(self.names))
+            topic.epochs.append(0)
 
     def log(self, topic: str, partition: int) -> PartitionLog | None:
         """A partition's log, if there is one."""
@@ -106,11 +111,33 @@ class Cluster:
         self.later(self.draw.uniform(*_NOTICE_S), lambda: self._notice(broker))
 
     def _notice(self, broker: int) -> None:
-        before = set(self._seen)
+        before, led = set(self._seen), self._leaders()
         (self._seen.add if self.works(broker) else self._seen.discard)(broker)
         if self._seen != before:
-            for tell in self.on_election:
+            self._hand_over(led)
+            for tell in list(self.on_election):
                 tell()
+
+    def _leaders(self) -> dict[tuple[str, int], int]:
+        return {(topic.name, n): self.leader(topic, n) for topic in self.topics.values() for n in range(len(topic.logs))}
+
+    def _hand_over(self, led: dict[tuple[str, int], int]) -> None:
+        for (name, number), leader in self._leaders().items():
+            former = led[name, number]
+            if leader in (-1, former):
+                continue
+            self.topics[name].epochs[number] += 1
+            if self.unclean_batches and former not in self._seen:
+                self.topics[name].logs[number].drop_last(self.unclean_batches)
+
+    def _retain(self) -> None:
+        """What is older than a topic's retention.ms goes, by the brokers' clocks."""
+        self.later(_RETENTION_CHECK_S, self._retain)
+        for topic in self.topics.values():
+            retention_ms = int(topic.configs.get("retention.ms", "604800000"))
+            for number, log in enumerate(topic.logs if retention_ms >= 0 else []):
+                if (leader := self.leader(topic, number)) >= 0:
+                    log.delete_older(self.stamp_ms(leader) - retention_ms)
 
     def later(self, delay_s: float, run: Callable[[], None]) -> None:
         """Run something that belongs to no single broker."""

@@ -79,7 +79,7 @@ class Coordination:
         rows: list[Any] = []
         for name in request.groups:
             code = self._mine(broker, _key(_GROUP, name))
-            found = described(self.groups.group(name)) if not code and name in self.groups.groups else ("Dead", "", "", [])
+            found = described(self.groups.groups[name]) if not code and name in self.groups.groups else ("Dead", "", "", [])
             operations = [-(2**31)] if request.RESPONSE_TYPE.API_VERSION >= 3 else []  # aiokafka reads version 3 as version 2
             rows.append((int(code), name, *found, *operations))
         return request.RESPONSE_TYPE(*([0] if request.API_VERSION else []), rows)
@@ -88,14 +88,14 @@ class Coordination:
         group = request.consumer_group
         code = self._mine(broker, _key(_GROUP, group))
         if not code:
-            offsets = {(name, n): (offset, text or "") for name, rows in request.topics for n, offset, text in rows}
+            offsets = self._offsets(request)
             code = self.groups.commit(group, (request.consumer_id, request.consumer_group_generation_id), offsets)
-        rows = [(name, [(n, int(code)) for n, _, _ in partitions]) for name, partitions in request.topics]
+        rows = self._coded(request, code)
         return request.RESPONSE_TYPE(*([0] if request.API_VERSION >= 3 else []), rows)
 
     async def _committed(self, broker: int, request: Any) -> Any:
         code = self._mine(broker, _key(_GROUP, request.consumer_group))
-        found = self.groups.group(request.consumer_group).offsets
+        found = self.groups.known(request.consumer_group).offsets
         asked = request.topics
         if asked is None:
             asked = [(name, sorted(n for topic, n in found if topic == name)) for name in sorted({topic for topic, _ in found})]
@@ -113,19 +113,32 @@ class Coordination:
 
     async def _add_partitions(self, broker: int, request: Any) -> Any:
         partitions = [(name, n) for name, numbers in request.topics for n in numbers]
-        code = self._mine(broker, _key(1, request.transactional_id)) or self.transactions.add_partitions(_producer(request), partitions)
-        return request.RESPONSE_TYPE(0, [(name, [(n, int(code)) for n in numbers]) for name, numbers in request.topics])
+        code = self._mine(broker, _key(1, request.transactional_id))
+        unknown = {tp for tp in partitions if self._cluster.log(*tp) is None}
+        if not code:
+            code = Code.OPERATION_NOT_ATTEMPTED if unknown else self.transactions.add_partitions(_producer(request), partitions)
+        rows = [(name, [(n, int(_unless_unknown(code, (name, n) in unknown))) for n in numbers]) for name, numbers in request.topics]
+        return request.RESPONSE_TYPE(0, rows)
 
     async def _add_group(self, broker: int, request: Any) -> Any:
         code = self._mine(broker, _key(1, request.transactional_id)) or self.transactions.add_group(_producer(request), request.group_id)
         return request.RESPONSE_TYPE(0, int(code))
 
     async def _add_offsets(self, broker: int, request: Any) -> Any:
-        offsets = {(name, n): (offset, text or "") for name, rows in request.topics for n, offset, text in rows}
         code = self._mine(broker, _key(_GROUP, request.group_id)) or self.transactions.add_offsets(
-            _producer(request), request.group_id, offsets
+            _producer(request), request.group_id, self._offsets(request)
         )
-        return request.RESPONSE_TYPE(0, [(name, [(n, int(code)) for n, _, _ in rows]) for name, rows in request.topics])
+        if not code:
+            self.groups.group(request.group_id)  # it is there from now on, even if the transaction is aborted
+        return request.RESPONSE_TYPE(0, self._coded(request, code))
+
+    def _offsets(self, request: Any) -> dict[tuple[str, int], tuple[int, str]]:
+        named = ((name, row) for name, rows in request.topics for row in rows)
+        return {(name, n): (offset, text or "") for name, (n, offset, text) in named if self._cluster.log(name, n) is not None}
+
+    def _coded(self, request: Any, code: Code) -> list[Any]:
+        known = self._cluster.log
+        return [(name, [(n, int(_unless_unknown(code, known(name, n) is None))) for n, _, _ in rows]) for name, rows in request.topics]
 
     async def _end(self, broker: int, request: Any) -> Any:
         code = self._mine(broker, _key(1, request.transactional_id)) or self.transactions.end(
@@ -146,6 +159,10 @@ class Coordination:
             listed: list[Any] = [(topic, numbers, {}) for topic, numbers in topics.items()]
             rows.append((0, name, found.phase.value, found.timeout_ms, found.began_ms, found.producer_id, found.epoch, listed, {}))
         return request.RESPONSE_TYPE(0, rows, {})
+
+
+def _unless_unknown(code: Code, unknown: bool) -> Code:
+    return Code.UNKNOWN_TOPIC_OR_PARTITION if unknown else code
 
 
 def _key(kind: int, name: str) -> str:

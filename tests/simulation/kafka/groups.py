@@ -73,6 +73,8 @@ class Group:
     members: dict[str, Member] = field(default_factory=dict)
     static: dict[str, str] = field(default_factory=dict)  # instance -> member id
     offsets: dict[tuple[str, int], Offset] = field(default_factory=dict)
+    pending: dict[str, float] = field(default_factory=dict)  # ids that were given and have not joined yet -> until when they may
+    protocol_type: str = ""
     syncing: dict[str, asyncio.Future[Code]] = field(default_factory=dict)
     round: int = 0  # of rebalances: a deadline of a former one does nothing
     extended: bool = False
@@ -84,11 +86,22 @@ class GroupCoordinator:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster, self._loop = cluster, cluster.loop
         self.groups: dict[str, Group] = {}
+        self.first_wait_s = _FIRST_WAIT_S
         cluster.later(_LOOK_S, self._look)
 
     def group(self, name: str) -> Group:
-        """The group of a name."""
+        """The group of a name; it is there from now on."""
         return self.groups.setdefault(name, Group())
+
+    def known(self, name: str) -> Group:
+        """The group of a name, or an empty one for an answer."""
+        return self.groups.get(name) or Group()
+
+    def forget(self, topics: set[str]) -> None:
+        """Topics are deleted, and what was committed of them."""
+        for group in self.groups.values():
+            for tp in [tp for tp in group.offsets if tp[0] in topics]:
+                del group.offsets[tp]
 
     def apply_offset(self, group: str, topic: str, partition: int, offset: Offset) -> None:
         """An offset that counts."""
@@ -96,27 +109,26 @@ class GroupCoordinator:
 
     async def join(self, name: str, asked: JoinRequest) -> Joined:
         """JoinGroup: answered when all have joined."""
-        group = self.group(name)
-        known = asked.member in group.members
+        group = self.known(name) if asked.member else self.group(name)
         owner = group.static.get(asked.instance) if asked.instance is not None else None
         if asked.instance is not None and not asked.member:
             return await self._join_static(group, asked, owner)
-        if asked.member and not known:
-            return Joined(Code.UNKNOWN_MEMBER_ID, member=asked.member)
-        if asked.instance is not None and owner != asked.member:
+        if owner is not None and owner != asked.member:
             return Joined(Code.FENCED_INSTANCE_ID, member=asked.member)
-        if not asked.member:
-            return Joined(Code.MEMBER_ID_REQUIRED, member=self._reserve(group, f"aiokafka-{self._new_id()}", asked))
+        if not asked.member:  # a dynamic member is told its id first, and joins under it (KIP-394)
+            member_id = f"aiokafka-{self._new_id()}"
+            group.pending[member_id] = self._loop.time() + asked.session_s
+            return Joined(Code.MEMBER_ID_REQUIRED, member=member_id)
+        if asked.member not in group.members and group.pending.pop(asked.member, None) is None:
+            return Joined(Code.UNKNOWN_MEMBER_ID, member=asked.member)
+        former = group.members.get(asked.member)
+        settled = group.state == "CompletingRebalance" or (group.state == "Stable" and group.leader != asked.member)
+        if settled and former is not None and former.protocols == asked.protocols:  # it has not heard the answer
+            return _place_told(group, former)
         return await self._wait(group, self._place(group, asked.member, asked))
 
     def _new_id(self) -> str:
         return str(uuid.UUID(int=self._cluster.draw.getrandbits(128), version=4))
-
-    def _reserve(self, group: Group, member_id: str, asked: JoinRequest) -> str:
-        """A dynamic member is told its id first, and joins under it (KIP-394)."""
-        member = self._place(group, member_id, asked)
-        member.joining = None
-        return member_id
 
     async def _join_static(self, group: Group, asked: JoinRequest, owner: str | None) -> Joined:
         member_id = f"{asked.instance}-{self._new_id()}"
@@ -143,6 +155,7 @@ class GroupCoordinator:
         if former is not None:
             member.assignment, member.joining = former.assignment, former.joining
         group.members[member_id] = member
+        group.protocol_type = asked.protocol_type
         return member
 
     async def _wait(self, group: Group, member: Member) -> Joined:
@@ -150,14 +163,12 @@ class GroupCoordinator:
         if group.state != "PreparingRebalance":
             self._prepare(group, first=group.state == "Empty")
         elif group.extended and group.generation == 0:
-            self._deadline(group, _FIRST_WAIT_S)
+            self._deadline(group, self.first_wait_s)
         self._complete_if_all(group)
         code = await asyncio.shield(joining)  # who has joined has joined, whatever becomes of the connection
         if code:
             return Joined(code, member=member.id)
-        leads = group.leader == member.id
-        chosen = [(m.id, m.instance, dict(m.protocols)[group.protocol]) for m in group.members.values() if leads]
-        return Joined(Code.NONE, group.generation, group.protocol, group.leader, member.id, tuple(chosen))
+        return _place_told(group, member)
 
     def _prepare(self, group: Group, *, first: bool = False) -> None:
         group.state = "PreparingRebalance"
@@ -167,7 +178,7 @@ class GroupCoordinator:
                 waiting.set_result(Code.REBALANCE_IN_PROGRESS)
         group.syncing = {}
         longest = max((m.rebalance_s for m in group.members.values()), default=0.0)
-        self._deadline(group, _FIRST_WAIT_S if first else longest)
+        self._deadline(group, self.first_wait_s if first else longest)
 
     def _deadline(self, group: Group, wait_s: float) -> None:
         group.round += 1
@@ -175,7 +186,9 @@ class GroupCoordinator:
         self._cluster.later(wait_s, lambda: self._complete(group) if group.round == number else None)
 
     def _complete_if_all(self, group: Group) -> None:
-        if group.state == "PreparingRebalance" and not group.extended and all(m.waits for m in group.members.values()):
+        if group.state != "PreparingRebalance" or group.extended or group.pending:
+            return
+        if all(m.waits for m in group.members.values()):
             self._complete(group)
 
     def _complete(self, group: Group) -> None:
@@ -213,7 +226,7 @@ class GroupCoordinator:
 
     async def sync(self, name: str, who: tuple[str, int, str | None], assignments: dict[str, bytes]) -> tuple[Code, bytes]:
         """SyncGroup. ``who``: member id, generation, instance."""
-        group = self.group(name)
+        group = self.known(name)
         member_id, generation, instance = who
         code = self.check(group, member_id, generation, instance)
         if not code and group.state == "PreparingRebalance":
@@ -238,13 +251,16 @@ class GroupCoordinator:
 
     def heartbeat(self, name: str, member_id: str, generation: int) -> Code:
         """Heartbeat."""
-        group = self.group(name)
+        group = self.known(name)
         code = self.check(group, member_id, generation)
         return Code.REBALANCE_IN_PROGRESS if not code and group.state == "PreparingRebalance" else code
 
     def leave(self, name: str, member_id: str) -> Code:
         """LeaveGroup."""
-        group = self.group(name)
+        group = self.known(name)
+        if group.pending.pop(member_id, None) is not None:
+            self._complete_if_all(group)
+            return Code.NONE
         if member_id not in group.members:
             return Code.UNKNOWN_MEMBER_ID
         self._remove(group, group.members[member_id])
@@ -252,8 +268,10 @@ class GroupCoordinator:
 
     def commit(self, name: str, who: tuple[str, int], offsets: dict[tuple[str, int], Offset]) -> Code:
         """OffsetCommit of a member, or of nobody while the group has no members."""
-        group = self.group(name)
         member_id, generation = who
+        if name not in self.groups and generation >= 0:
+            return Code.ILLEGAL_GENERATION
+        group = self.group(name)
         if generation >= 0 or group.members:
             code = self.check(group, member_id, generation)
             if not code and group.state == "CompletingRebalance":
@@ -267,6 +285,9 @@ class GroupCoordinator:
         self._cluster.later(_LOOK_S, self._look)
         now = self._loop.time()
         for group in self.groups.values():
+            for member_id in [member_id for member_id, until_s in group.pending.items() if now > until_s]:
+                del group.pending[member_id]
+                self._complete_if_all(group)
             for member in [m for m in group.members.values() if not m.waits and now - m.seen_s > m.session_s]:
                 self._remove(group, member)
 
@@ -295,12 +316,17 @@ class GroupCoordinator:
             for future in group.syncing.values():
                 if not future.done():
                     future.set_result(Code.NOT_COORDINATOR)
-            group.syncing = {}
+            group.syncing, group.pending = {}, {}
+
+
+def _place_told(group: Group, member: Member) -> Joined:
+    leads = group.leader == member.id
+    chosen = [(m.id, m.instance, dict(m.protocols)[group.protocol]) for m in group.members.values() if leads]
+    return Joined(Code.NONE, group.generation, group.protocol, group.leader, member.id, tuple(chosen))
 
 
 def described(group: Group) -> tuple[Any, ...]:
     """State, protocol type, protocol and members, as DescribeGroups tells them."""
     members = list(group.members.values())
-    kind = members[0].protocol_type if members else ""
     rows = [(m.id, "aiokafka", "/10.0.0.1", dict(m.protocols).get(group.protocol, b""), m.assignment) for m in members]
-    return group.state, kind, group.protocol if group.state == "Stable" else "", rows
+    return group.state, group.protocol_type, group.protocol if group.state == "Stable" else "", rows

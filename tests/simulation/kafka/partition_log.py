@@ -11,9 +11,10 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
 from simulation.kafka.codes import Code
@@ -82,17 +83,18 @@ class PartitionLog:
         self._open: dict[int, int] = {}  # producer id -> first offset of its open transaction
         self._aborted: list[tuple[int, int, int]] = []  # producer id, first offset, offset of the marker
         self._producers: dict[int, _Producer] = {}
+        self._asked: dict[int, tuple[int, int]] = {}  # producer id -> epoch and lowest sequence that the coordinator was asked for
 
     @property
     def stable_end(self) -> int:
         """The last stable offset: nothing below it is undecided."""
-        return min(self._open.values(), default=self.end)
+        return max(self.start, min(self._open.values(), default=self.end))
 
     def append(self, raw: bytes, now_ms: int) -> Appended:
         """Append a batch as a producer sends it."""
         head = Head(*_HEAD.unpack_from(raw))
         producer = self._producers.get(head.producer_id)
-        if head.producer_id >= 0 and (found := _known(producer, head)) is not None:
+        if head.producer_id >= 0 and (found := _known(producer, head, self._asked.get(head.producer_id))) is not None:
             return found
         stamp_ms = now_ms if self._append_time else head.max_stamp
         data = bytearray(raw)
@@ -103,12 +105,25 @@ class PartitionLog:
         base = self._store(data, head.last_delta + 1, stamp_ms)
         done = Appended(Code.NONE, base, stamp_ms if self._append_time else -1)
         if head.producer_id >= 0:
-            self._note(producer, head, done)
+            self._note(producer, head, done._replace(stamp_ms=stamp_ms))  # told when it comes again, whoever's stamp it is
         return done
+
+    def must_ask(self, raw: bytes) -> bool:
+        """Whether the transaction of a batch has to be looked up at its coordinator: it has written nothing here yet (KIP-890)."""
+        head = Head(*_HEAD.unpack_from(raw))
+        producer = self._producers.get(head.producer_id)
+        if head.producer_id in self._open and producer is not None and producer.epoch == head.epoch:
+            return False
+        epoch, lowest = self._asked.get(head.producer_id, (head.epoch, head.sequence))
+        if head.epoch == epoch:
+            lowest = min(lowest, head.sequence)
+        self._asked[head.producer_id] = (head.epoch, head.sequence) if head.epoch > epoch else (epoch, lowest)
+        return True
 
     def _note(self, producer: _Producer | None, head: Head, done: Appended) -> None:
         if producer is None or producer.epoch != head.epoch:
             producer = self._producers[head.producer_id] = _Producer(head.epoch, None)
+        self._asked.pop(head.producer_id, None)
         producer.next_sequence = head.sequence + head.records
         producer.recent.append((head.sequence, head.records, done))
         if head.attributes & _TRANSACTIONAL:
@@ -116,13 +131,17 @@ class PartitionLog:
 
     def mark(self, producer_id: int, epoch: int, *, commit: bool, now_ms: int) -> None:
         """Append the marker that ends a transaction."""
+        self._end_transaction(producer_id, epoch, self.end, commit=commit)
+        self._store(_marker(producer_id, epoch, commit=commit, now_ms=now_ms), 1, now_ms)
+
+    def _end_transaction(self, producer_id: int, epoch: int, marker: int, *, commit: bool) -> None:
         first = self._open.pop(producer_id, None)
+        self._asked.pop(producer_id, None)
         if not commit and first is not None:
-            self._aborted.append((producer_id, first, self.end))
+            self._aborted.append((producer_id, first, marker))
         producer = self._producers.get(producer_id)
         if producer is None or epoch > producer.epoch:
             self._producers[producer_id] = _Producer(epoch, None)
-        self._store(_marker(producer_id, epoch, commit=commit, now_ms=now_ms), 1, now_ms)
 
     def _store(self, data: bytearray, count: int, stamp_ms: int) -> int:
         base = self.end
@@ -130,10 +149,13 @@ class PartitionLog:
         self.end = base + count
         self._batches.append(Batch(base, self.end - 1, stamp_ms, bytes(data)))
         self._lasts.append(self.end - 1)
+        self._tell()
+        return base
+
+    def _tell(self) -> None:
         waiting, self.on_change = self.on_change, []
         for tell in waiting:
             tell()
-        return base
 
     def read(self, offset: int, limit_bytes: int, *, committed: bool) -> tuple[bytes, list[tuple[int, int]]]:
         """Batches from an offset on, at least one, and what of them was aborted: producer id and first offset."""
@@ -149,29 +171,70 @@ class PartitionLog:
         return b"".join(found), sorted(aborted, key=lambda pair: pair[1])
 
     def offset_at(self, stamp_ms: int) -> tuple[int, int]:
-        """Offset and stamp of the first batch that is not older; -1 and -1 if there is none."""
-        return next(((batch.base, batch.stamp_ms) for batch in self._batches if batch.stamp_ms >= stamp_ms), (-1, -1))
+        """Offset and stamp of the first record that is not older; -1 and -1 if there is none."""
+        for batch in self._batches:
+            if batch.stamp_ms >= stamp_ms:
+                for record in MemoryRecords(batch.data).next_batch():
+                    if record.timestamp >= stamp_ms and record.offset >= self.start:
+                        return record.offset, record.timestamp
+        return -1, -1
 
-    def delete_before(self, offset: int) -> None:
-        """Retention: what is older than this offset is gone, whole batches only."""
+    def delete_before(self, offset: int) -> bool:
+        """DeleteRecords, retention: what is older than this offset is gone, whole batches only. Whether there is such an offset."""
+        if not 0 <= offset <= self.end:
+            return False
         keep = bisect_left(self._lasts, offset)
         self._batches, self._lasts = self._batches[keep:], self._lasts[keep:]
-        self.start = max(self.start, min(offset, self.end))
+        self.start = max(self.start, offset)
+        return True
+
+    def delete_older(self, stamp_ms: int) -> None:
+        """Retention: batches from the first one on that are older; the last one stays, as it is in a segment that is written to."""
+        old = next((n for n, batch in enumerate(self._batches[:-1]) if batch.stamp_ms >= stamp_ms), max(0, len(self._batches) - 1))
+        if old:
+            self.delete_before(self._batches[old].base)
+
+    def drop_last(self, batches: int) -> None:
+        """What an unclean election loses: so many batches from the end, acknowledged or not. What was known of them is known no more."""
+        kept = self._batches[: max(0, len(self._batches) - batches)]
+        if len(kept) == len(self._batches):
+            return
+        self._batches, self._lasts, self.end = [], [], self.start
+        self._open, self._aborted, self._producers = {}, [], {}
+        for batch in kept:
+            self._learn(batch)
+        self._tell()
+
+    def _learn(self, batch: Batch) -> None:
+        head = Head(*_HEAD.unpack_from(batch.data))
+        self._batches.append(batch)
+        self._lasts.append(batch.last)
+        self.end = batch.last + 1
+        if head.attributes & _CONTROL:
+            commit = MemoryRecords(batch.data).next_batch()
+            self._end_transaction(head.producer_id, head.epoch, batch.base, commit=_commits(commit))
+        elif head.producer_id >= 0:
+            self._note(self._producers.get(head.producer_id), head, Appended(Code.NONE, batch.base, batch.stamp_ms))
 
 
-def _known(producer: _Producer | None, head: Head) -> Appended | None:
+def _known(producer: _Producer | None, head: Head, asked: tuple[int, int] | None) -> Appended | None:
     """The answer to a batch that must not be appended (again)."""
-    if producer is None:
-        return None  # its state is gone or it is new: brokers since 2.5 take any sequence
+    lowest = asked[1] if asked is not None else head.sequence
+    if producer is None:  # its state is gone or it is new: brokers since 2.5 take any sequence, but none above one that they have seen
+        return None if head.sequence <= lowest else Appended(Code.OUT_OF_ORDER_SEQUENCE_NUMBER)
     if head.epoch < producer.epoch:
         return Appended(Code.INVALID_PRODUCER_EPOCH)
-    if head.epoch > producer.epoch:
-        return None if head.sequence == 0 else Appended(Code.OUT_OF_ORDER_SEQUENCE_NUMBER)
-    again = next((done for sequence, count, done in producer.recent if (sequence, count) == (head.sequence, head.records)), None)
-    if again is not None:
-        return again
-    expected = producer.next_sequence if producer.next_sequence is not None else 0
-    return None if head.sequence == expected else Appended(Code.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    expected = 0
+    if head.epoch == producer.epoch:
+        again = next((done for sequence, count, done in producer.recent if (sequence, count) == (head.sequence, head.records)), None)
+        if again is not None:
+            return again
+        expected = producer.next_sequence if producer.next_sequence is not None else 0
+    return None if head.sequence == expected <= lowest else Appended(Code.OUT_OF_ORDER_SEQUENCE_NUMBER)
+
+
+def _commits(marker: Any) -> bool:
+    return bool(struct.unpack(">hh", next(iter(marker)).key)[1])
 
 
 def _marker(producer_id: int, epoch: int, *, commit: bool, now_ms: int) -> bytearray:

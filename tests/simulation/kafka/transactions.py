@@ -14,6 +14,7 @@ from simulation.kafka.codes import Code
 
 _MARKERS_S = (0.0005, 0.004)
 _AGAIN_S = 0.1
+_SWEEP_S = 10.0  # transaction.abort.timed.out.transaction.cleanup.interval.ms
 _TIMEOUT_MS_MAX = 900_000
 
 Offset = tuple[int, str]  # and its metadata
@@ -59,6 +60,7 @@ class TransactionCoordinator:
     def __init__(self, cluster: Cluster, apply_offset: Callable[[str, str, int, Offset], None]) -> None:
         self._cluster, self._apply_offset = cluster, apply_offset
         self.transactions: dict[str, Transaction] = {}
+        self.sweep_s = cluster.draw.uniform(0.0, _SWEEP_S)  # transactions that are too old are looked for only now and then
 
     def init(self, transactional_id: str, timeout_ms: int) -> tuple[Code, int, int]:
         """InitProducerId: error, producer id and epoch. Fences whoever has the id now."""
@@ -87,12 +89,11 @@ class TransactionCoordinator:
         if found.phase is not Phase.ONGOING:
             found.phase, found.began_ms = Phase.ONGOING, int(1000 * self._cluster.loop.time())
             epoch = found.epoch
-            self._cluster.later(found.timeout_ms / 1000, lambda: self._expire(found, epoch, found.began_ms))
+            began_ms = found.began_ms
+            self._cluster.later(found.timeout_ms / 1000 + self.sweep_s, lambda: self._expire(found, epoch, began_ms))
 
     def _expire(self, found: Transaction, epoch: int, began_ms: int) -> None:
         if (found.phase, found.epoch, found.began_ms) != (Phase.ONGOING, epoch, began_ms):
-            return
-        if int(1000 * self._cluster.loop.time()) - found.began_ms < found.timeout_ms - 1:
             return
         found.epoch += 1
         self._end(found, commit=False)

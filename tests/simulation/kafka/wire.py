@@ -22,7 +22,7 @@ import processor.stream.aiokafka_clients  # noqa: F401 - defines requests of its
 
 VERSIONS = {
     0: (3, 7), 1: (4, 11), 2: (1, 3), 3: (0, 8), 8: (2, 3), 9: (1, 3), 10: (0, 1), 11: (0, 5), 12: (0, 1), 13: (0, 1), 14: (0, 3),
-    15: (0, 3), 18: (0, 2), 19: (2, 3), 20: (1, 3), 22: (0, 0), 24: (0, 0), 25: (0, 0), 26: (0, 0), 28: (0, 0), 32: (1, 2),
+    15: (0, 3), 18: (0, 2), 19: (2, 3), 20: (1, 3), 21: (0, 1), 22: (0, 0), 24: (0, 0), 25: (0, 0), 26: (0, 0), 28: (0, 0), 32: (1, 2),
     37: (0, 1), 65: (0, 0),
 }  # fmt: skip
 
@@ -58,9 +58,7 @@ class BrokerConnection(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        self._waiting.clear()
-        if self._working is not None:
-            self._working.cancel()
+        self._waiting.clear()  # a request that is being worked on is worked on to its end, though nobody hears the answer
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
