@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 FIRST_S = 4.0  # the group has its members by then
 API_CUT_S = 18.0  # what is held back for longer reaches the API later than the product has to assume (guarantees.md, G3)
-_LINKS = ("cut", "cut one way", "slow link", "reset")
+_LINKS = ("cut", "cut one way", "cut answers", "slow link", "reset", "late requests")
 LONG_S = 80.0  # longer than a short memory of calls: what they know then comes from the log's older part, by the positions in the commits
 _SECOND_BLOW = 0.8  # so often something follows while what was under way at a long outage is still unsettled
 _ALONE = ("log lost", "offsets reset")
 _BEFORE_S, _AFTER_S = 12.0, 60.0
 _AWAITED_S = 100.0  # what waits for a line begins then without it
+_UNCLEAN_BATCHES = 3
+_RESET_S = 0.5  # of requests that come late, the sender believes after so long that they are lost
 _BROKERS_APART_S = 8.0  # two brokers away at once would be an outage of everything
 
 
@@ -94,6 +96,10 @@ _DRAWN = (
     ("slow link", 1),
     ("reset", 3),
     ("clock step", 1),
+    ("clock drift", 1),
+    ("cut answers", 1),
+    ("late requests", 1),
+    ("unclean election", 0),  # only by ``--also``: records that were acknowledged are lost
     ("log outage", 2),
     ("kill all", 2),
     ("log lost", 1),
@@ -104,13 +110,17 @@ def draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], b
     """One of a kind, at a time."""
     replica, lasts_s = draw.choice(replicas), draw.choice((1.0, 4.0, 15.0)) * draw.uniform(0.3, 2.0)
     peer = draw.choice([*brokers, "brokers", "didit"])
+    if kind == "late requests" and peer == "didit":  # the API's own part of that are its lost and late answers
+        peer = "brokers"
     if peer == "didit":
         lasts_s = min(lasts_s, API_CUT_S)
-    amount = draw.uniform(0.1, 1.5) if kind == "slow link" else draw.uniform(-4.0, 4.0) if kind == "clock step" else 0.0
+    amount = draw.uniform(0.1, 1.5) if kind == "slow link" else draw.uniform(-4.0, 4.0) if kind.startswith("clock") else 0.0
     target = {
         "broker kill": draw.choice(brokers),
         "broker freeze": draw.choice(brokers),
+        "unclean election": draw.choice(brokers),
         "clock step": draw.choice([*replicas, *brokers]),
+        "clock drift": draw.choice([*replicas, *brokers]),
         "log outage": "of the budget log",
         "log lost": "and made again",
         "kill all": "replicas",
@@ -120,7 +130,7 @@ def draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], b
         lasts_s = draw.choice((0.2, 2.0, 12.0)) * draw.uniform(0.5, 1.5)  # until it is started again
     if kind == "offsets reset" or (kind == "kill all" and draw.random() < 0.5):
         lasts_s = LONG_S  # the group is empty by then
-    if kind.startswith("broker"):
+    if kind.startswith("broker") or kind == "unclean election":
         lasts_s = max(2.0, lasts_s)
     if kind == "log lost":
         lasts_s = min(3.0, lasts_s)  # clients ask where the topic is as fast as they get answers, which takes its time here
@@ -178,6 +188,37 @@ def _cut(world: World, one: Disturbance) -> None:
         world.network.cut(one.target, peer)
         if one.kind == "cut":
             world.network.cut(peer, one.target)
+
+
+def _cut_answers(world: World, one: Disturbance) -> None:
+    for peer in _peers(world, one):
+        world.network.cut(peer, one.target)
+
+
+def _delay(world: World, one: Disturbance) -> None:
+    for peer in _peers(world, one):
+        world.network.delay(one.target, peer, reset_s=min(_RESET_S, one.lasts_s / 2), arrives_s=one.lasts_s)
+
+
+def _drift(world: World, one: Disturbance) -> None:
+    if one.target in world.cluster.names:
+        world.broker_step_s = max(world.broker_step_s, abs(one.amount))
+    world.network.hosts[one.target].wall_offset_s = 0.0
+    world.network.hosts[one.target].drift(one.amount / one.lasts_s)
+
+
+def _set_right(world: World, one: Disturbance) -> None:
+    world.network.hosts[one.target].wall_offset_s = 0.0
+
+
+def _unclean(world: World, one: Disturbance) -> None:
+    world.cluster.unclean_batches = _UNCLEAN_BATCHES
+    _broker_kill(world, one)
+
+
+def _clean(world: World, one: Disturbance) -> None:
+    _broker_start(world, one)
+    world.cluster.unclean_batches = 0
 
 
 def _heal(world: World, one: Disturbance) -> None:
@@ -239,6 +280,10 @@ _BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
     "broker freeze": _broker_freeze,
     "cut": _cut,
     "cut one way": _cut,
+    "cut answers": _cut_answers,
+    "late requests": _delay,
+    "clock drift": _drift,
+    "unclean election": _unclean,
     "slow link": _slow,
     "reset": _reset,
     "clock step": _step,
@@ -252,6 +297,9 @@ _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
     "broker freeze": _broker_thaw,
     "cut": _heal,
     "cut one way": _heal,
+    "cut answers": _heal,
+    "clock drift": _set_right,
+    "unclean election": _clean,
     "slow link": _fast,
     "log outage": _take,
     "log lost": _make_again,

@@ -45,14 +45,15 @@ class Host:
     """A machine with one process on it.
 
     Attributes:
-        wall_offset_s: how far its wall clock is ahead of true time, s.
+        wall_offset_s: how far its wall clock is ahead of true time now, s; setting it is a step, and ends a drift.
         lives: how often it was started.
         on_exit: called with the status when its process ends by itself.
         signals: what its process does on a signal, by number.
     """
 
     def __init__(self, loop: SimulatedLoop, name: str) -> None:
-        self.name, self.wall_offset_s, self.lives = name, 0.0, 0
+        self.name, self.lives = name, 0
+        self._wall = (0.0, 0.0, 0.0)  # offset, drift per second, since when
         self.state = State.UP
         self.on_exit: Callable[[int], None] = lambda _status: None  # its process has ended by itself
         self.signals: dict[int, Callable[[], object]] = {}  # what its process does on a signal
@@ -63,6 +64,19 @@ class Host:
         self._sweep_at = 200
         self.context = copy_context()
         self.context.run(HOST.set, self)
+
+    @property
+    def wall_offset_s(self) -> float:
+        offset_s, drift, since_s = self._wall
+        return offset_s + drift * (self._loop.time() - since_s)
+
+    @wall_offset_s.setter
+    def wall_offset_s(self, offset_s: float) -> None:
+        self._wall = (offset_s, 0.0, self._loop.time())
+
+    def drift(self, per_s: float) -> None:
+        """From now on its wall clock gains so much in each second."""
+        self._wall = (self.wall_offset_s, per_s, self._loop.time())
 
     def spawn(self, run: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Start a task in this host's process."""
@@ -99,7 +113,7 @@ class Host:
         """The host with a new, empty process: another object, so that nothing of the former life can run in it."""
         heir = Host(self._loop, self.name)
         heir.on_exit = self.on_exit
-        heir.wall_offset_s, heir.lives, heir._graves = self.wall_offset_s, self.lives + 1, self._graves
+        heir._wall, heir.lives, heir._graves = self._wall, self.lives + 1, self._graves
         return heir
 
 

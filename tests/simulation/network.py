@@ -19,6 +19,7 @@ from simulation.loop import HOST, Host, SimulatedLoop, State
 _EOF, _RESET = object(), object()
 _STEP_S = 1e-6  # between two pieces of one stream
 _LOOK_S = 0.05
+_LATE_S = 0.05  # between the last late piece and the news that its sender is gone
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "0.0.0.0", "::1"})  # noqa: S104 - names of addresses, nothing is bound
 _LOOPBACK_S = 30e-6
 
@@ -58,7 +59,7 @@ class Endpoint(asyncio.Transport):
         self._inbox: deque[object] = deque()
         self._unsent: deque[object] = deque()  # behind a cut
         self._arrives_at = 0.0
-        self._paused = self._closing = self.closed = False
+        self._paused = self._closing = self.closed = self._delayed = False
 
     def begin(self, protocol: asyncio.BaseProtocol) -> None:
         """The connection is there."""
@@ -80,7 +81,7 @@ class Endpoint(asyncio.Transport):
             self._send(_EOF)
 
     def _send(self, item: object) -> None:
-        if self._unsent or self._network.is_cut(self.host, self.peer.host):
+        if self._unsent or self._delayed or self._network.is_cut(self.host, self.peer.host):
             self._unsent.append(item)
             return
         latency = self._network.latency(self.host, self.peer.host)
@@ -92,6 +93,17 @@ class Endpoint(asyncio.Transport):
         waiting, self._unsent = self._unsent, deque()
         for item in waiting:
             self._send(item)
+
+    def delay(self) -> None:
+        """What is sent from now on stays somewhere on the way."""
+        self._delayed = True
+
+    def arrive_late(self) -> None:
+        """What was on the way arrives, though this end may be gone by now; then the peer hears that it is."""
+        self._delayed = False
+        self.flush()
+        if self.closed:
+            self._network.loop.call_later(_LATE_S, self._send, _RESET, context=Context())
 
     def arrive(self, item: object) -> None:
         """Something has come over the link."""
@@ -248,6 +260,16 @@ class Network:
         """End all connections between two hosts; what is on the way is lost, so some answers never come."""
         for end in [end for end in self._ends if {end.host.name, end.peer.host.name} == {one, other}]:
             end.reset()
+
+    def delay(self, source: str, target: str, *, reset_s: float, arrives_s: float) -> None:
+        """What one host sends to the other over its present connections stays on the way and arrives after so long.
+
+        Meanwhile that host takes those connections for reset, and sends again over new ones: the late pieces come after the second ones.
+        """
+        for end in [end for end in self._ends if (end.host.name, end.peer.host.name) == (source, target)]:
+            end.delay()
+            self.loop.call_later(reset_s, end.lose, ConnectionResetError(104, "reset on the way"), context=end.context)
+            self.loop.call_later(arrives_s, end.arrive_late, context=Context())
 
     def is_cut(self, source: Host, target: Host) -> bool:
         return (source.name, target.name) in self._cut

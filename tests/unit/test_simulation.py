@@ -136,6 +136,54 @@ def test_a_cut_holds_bytes_back_and_a_kill_resets_the_connection(loop: Simulated
     run(loop, main())
 
 
+def test_a_late_request_arrives_after_what_was_sent_again_over_a_new_connection(loop: SimulatedLoop) -> None:
+    heard: list[bytes] = []
+
+    class Listener(Echo):
+        def data_received(self, data: bytes) -> None:
+            heard.append(data)
+            self.transport.write(data)
+
+    async def main() -> None:
+        network = Network(loop, random.Random(1))
+        server, client = network.add("server"), network.add("client")
+        await server.spawn(loop.create_server(Listener, None, 80), "listen")
+
+        async def work() -> None:
+            reading, writing = await asyncio.open_connection("server", 80)
+            network.delay("client", "server", reset_s=0.5, arrives_s=5.0)
+            writing.write(b"request")
+            with pytest.raises(ConnectionResetError):
+                await reading.readexactly(7)
+            reading, writing = await asyncio.open_connection("server", 80)
+            writing.write(b"again")
+            assert await reading.readexactly(5) == b"again"
+            assert heard == [b"again"]
+            await asyncio.sleep(10.0)
+
+        await client.spawn(work(), "work")
+
+    run(loop, main())
+    assert heard == [b"again", b"request"]
+
+
+def test_a_clock_that_drifts_gains_until_it_is_set(loop: SimulatedLoop) -> None:
+    host = Host(loop, "one")
+    host.wall_offset_s = 1.0
+    host.drift(0.01)
+
+    async def main() -> tuple[float, float]:
+        await asyncio.sleep(100.0)
+        drifted, heir = host.wall_offset_s, host.revive()
+        await asyncio.sleep(100.0)
+        assert heir.wall_offset_s == pytest.approx(3.0, abs=0.01), "a new process does not set the clock"
+        host.wall_offset_s = 0.0
+        await asyncio.sleep(100.0)
+        return drifted, host.wall_offset_s
+
+    assert run(loop, main()) == (pytest.approx(2.0, abs=0.01), 0.0)
+
+
 def test_a_partition_knows_what_comes_twice_and_refuses_what_has_a_gap_or_a_former_epoch() -> None:
     log = PartitionLog(append_time=True)
     first = log.append(batch(0), 1000)
@@ -170,6 +218,60 @@ def test_retention_takes_whole_batches() -> None:
     log.delete_before(2)
     assert log.start == 2
     assert log.read(2, 1, committed=False)[0] == log.read(2, 200, committed=False)[0][: len(batch(0))]
+
+
+def test_records_are_deleted_up_to_an_offset_that_there_is() -> None:
+    log = PartitionLog(append_time=False)
+    for sequence in range(4):
+        log.append(batch(sequence, transactional=True), 1)
+    assert not log.delete_before(5)
+    assert not log.delete_before(-5)
+    assert log.delete_before(4)
+    assert (log.start, log.stable_end, log.end) == (4, 4, 4), "nothing is undecided of what is gone"
+    assert log.delete_before(2)
+    assert log.start == 4
+
+
+def test_what_is_too_old_goes_but_never_the_last_batch() -> None:
+    log = PartitionLog(append_time=True)
+    for sequence, stamp_ms in enumerate((100, 300, 200, 400)):
+        log.append(batch(sequence), stamp_ms)
+    log.delete_older(250)
+    assert log.start == 1, "the one behind it is not too old"
+    log.delete_older(10_000)
+    assert (log.start, log.end) == (3, 4)
+
+
+def test_an_unclean_election_forgets_the_end_of_the_log_and_what_was_known_of_it() -> None:
+    log = PartitionLog(append_time=True)
+    log.append(batch(0), 1)
+    log.append(batch(0, producer_id=8, transactional=True), 2)
+    log.mark(8, 0, commit=False, now_ms=3)
+    log.append(batch(1, producer_id=8, transactional=True), 4)
+    log.append(batch(1), 5)
+    log.drop_last(2)
+    assert (log.stable_end, log.end) == (3, 3), "no transaction is open any more"
+    assert log.read(0, 10_000, committed=True)[1] == [(8, 1)]
+    assert log.append(batch(0), 9) == (Code.NONE, 0, 1), "a duplicate of what is left"
+    assert log.append(batch(1), 9).base == 3, "what was lost is new"
+    log.drop_last(2)
+    assert (log.stable_end, log.end) == (1, 2), "its marker was lost: the transaction is open again"
+    log.drop_last(9)
+    assert (log.start, log.end) == (0, 0)
+    assert log.append(batch(7), 9).base == 0, "of a producer that is not known any sequence is taken"
+
+
+def test_a_time_is_looked_up_by_the_record() -> None:
+    log = PartitionLog(append_time=False)
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=1000
+    )
+    for number in range(3):
+        builder.append(number, 10 * number, None, b"value", [])
+    log.append(bytes(builder.build()), 1)
+    assert [log.offset_at(stamp_ms) for stamp_ms in (0, 5, 20, 21)] == [(0, 0), (1, 10), (2, 20), (-1, -1)]
+    log.delete_before(2)
+    assert log.offset_at(5) == (2, 20)
 
 
 def test_a_seed_draws_the_same_disturbances_each_time() -> None:
