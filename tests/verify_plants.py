@@ -11,6 +11,7 @@ from verify_world import BEGAN_MS, NAMES, REQUESTS, World
 from processor.budget.log_records import Begun, Ended, Paused
 from processor.contract.codes import ErrorCode
 from processor.contract.records import Record, Source, Status
+from processor.contract.result_copies import COPY_HEADER
 from processor.verify.findings import BrokenPromise as Kind
 
 Found = tuple[Kind, Record]
@@ -61,6 +62,15 @@ def two_different_finals(w: World) -> list[Found]:
 def answered_copy(w: World) -> list[Found]:
     w.succeed(w.request("copy-answered"))
     return [(Kind.DOUBLE_FINAL, w.succeed(w.request("copy-answered")))]
+
+
+def copy_of_nothing(w: World) -> list[Found]:
+    """A copy hides no second final: what it repeats stands there."""
+    record = w.request("copied-out-of-nothing")
+    w.succeed(record)
+    final = w.result(record, Status.SUCCEEDED, version=1)
+    w.topics[NAMES.results, final.source.partition].remove(final)
+    return [(Kind.COPY_OF_NOTHING, w.append(NAMES.results, 0, final.value, final.key, ((COPY_HEADER, b"v.requests[0]@2"),)))]
 
 
 def result_with_foreign_id(w: World) -> list[Found]:
@@ -215,6 +225,7 @@ PLANTS: tuple[Callable[[World], list[Found]], ...] = (
     two_finals,
     two_different_finals,
     answered_copy,
+    copy_of_nothing,
     result_with_foreign_id,
     result_of_nothing,
     result_of_no_round,

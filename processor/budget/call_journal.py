@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from processor.budget.call_index import IN_DOUBT, CallIndex, CallState, JournaledCall
 from processor.budget.call_memory import CallMemory
 from processor.budget.finished_records import FinishedRecords, has_moved_on
 from processor.budget.log import offset_of, place_of
 from processor.budget.log_records import Asked, Ended
-from processor.budget.permits import CallIdentity, Conflict, Duplicate, InDoubt
+from processor.budget.permits import CallIdentity, Conflict, Duplicate, EarlierRecord, InDoubt
 
 CLAIMS_MAX = 20_000  # rejected requests; a flood of them must not fill the memory
 
@@ -29,6 +29,7 @@ class PriorCalls:
     duplicate: bool = False
     doubt_ms: int | None = None  # a moment before the first call in doubt, epoch ms
     over_ms: int = 0  # when the last of them is over, epoch ms
+    earlier: EarlierRecord | None = field(default=None, compare=False)  # of a duplicate: whose request it is
 
     @property
     def obstacle(self) -> Conflict | Duplicate | InDoubt | None:
@@ -36,7 +37,7 @@ class PriorCalls:
         if self.conflict:
             return Conflict()
         if self.duplicate:
-            return Duplicate()
+            return Duplicate(self.earlier)
         return None if self.doubt_ms is None else InDoubt(self.doubt_ms, self.over_ms)
 
 
@@ -46,6 +47,11 @@ CLEAR = PriorCalls()
 def _is_copy(identity: CallIdentity, owner: JournaledCall) -> bool:
     """Whether a record repeats the owner's; a redrive is a new round, whoever asked before."""
     return owner.identity.first != identity.first and identity.replay == 0
+
+
+def _earlier(first: str, calls: Iterable[JournaledCall]) -> EarlierRecord:
+    asked_ms = max(c.stamp_ms for c in calls if c.identity.first == first and c.state is not CallState.NEVER)
+    return EarlierRecord(first, asked_ms)
 
 
 class ReplayedCalls:
@@ -174,8 +180,9 @@ class CallJournal:
         calls = self._calls(identity, before_offset)
         owner = self._owner(identity, calls)
         if owner is not None and _is_copy(identity, owner):
-            same = owner.identity.content == identity.content
-            return PriorCalls(duplicate=same, conflict=not same)
+            if owner.identity.content != identity.content:
+                return PriorCalls(conflict=True)
+            return PriorCalls(duplicate=True, earlier=_earlier(owner.identity.first, calls))
         if any(self.is_finished(identity, c) for c in calls):
             return PriorCalls(duplicate=True)  # of itself: the group's offsets were lost
         doubtful = [c for c in calls if c.state in IN_DOUBT and (c.identity.first, c.identity.replay) == (identity.first, identity.replay)]

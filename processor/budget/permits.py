@@ -147,8 +147,18 @@ class InDoubt:
 
 
 @value(frozen=True, slots=True)
+class EarlierRecord:
+    """The caller's record that has a request id, as the journal knows it."""
+
+    first: str  # digest of its position
+    asked_ms: int  # its last call was asked for then by the brokers' clock, epoch ms: its result was published later
+
+
+@value(frozen=True, slots=True)
 class Duplicate:
     """The same request has been asked for from another position: this record makes no call."""
+
+    earlier: EarlierRecord | None = field(default=None, compare=False, repr=False)  # None: it was this record itself
 
 
 @value(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from processor.cli.kafka import audible_clients, kafka_or_fail
 from processor.cli.options import fail, settings_or_fail, write_json
 from processor.client.topics import read_topics, topic_reader
 from processor.clock import clock_ms
-from processor.contract.records import Status
+from processor.contract.records import Record, Status
+from processor.contract.result_copies import copy_for
 from processor.contract.times import DURATION_FORM
 from processor.repair.parsing import read_moment
 from processor.settings import Settings
@@ -43,6 +44,14 @@ class ResultFilter:
         return (not self.operations or operation in self.operations) and (not self.statuses or status in self.statuses)
 
 
+def shown_result(record: Record) -> bytes:
+    """The value of a record; a copy says for which record it is, as one more member."""
+    value, answers = record.value or b"null", copy_for(record.headers)
+    if answers is None or not value.endswith(b"}"):
+        return value
+    return value[:-1] + b',"copy_for":' + orjson.dumps(answers) + b"}"
+
+
 app = typer.Typer(invoke_without_command=True)
 app.command()(find)
 
@@ -59,6 +68,8 @@ def results(
     limit: Annotated[int | None, typer.Option(min=1, help="at most so many, the oldest")] = None,
 ) -> None:
     """Print results, one JSON object a line (read_committed); or find everything about one request.
+
+    A copy for somebody who asked again has one more member, `copy_for`.
 
     Exit status: 0, also if there are none; 1 if Kafka cannot be asked; 2 if the configuration or an option is wrong.
     """
@@ -89,7 +100,7 @@ async def _print_results(settings: Settings, wanted: ResultFilter, *, follow: bo
         while True:
             found = [record for record in await read_topics(reader, wait_s=0.5) if wanted.takes(record.value)]
             for record in found[:left]:
-                write_json(record.value or b"null")
+                write_json(shown_result(record))
             left = None if left is None else left - len(found[:left])
             sys.stdout.buffer.flush()
             if left == 0:

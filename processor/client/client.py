@@ -286,7 +286,7 @@ class VerificationClient:
                     await asyncio.sleep(_AGAIN_S)  # the reader goes on where it was
                     continue
                 for record in records:
-                    await self._router.take(record.value)
+                    await self._router.take(record.value, record.headers)
         except Exception as exc:  # noqa: BLE001 - all who wait are told, and nobody waits for what cannot come
             self._router.close(f"results can be read no more ({type(exc).__name__}); make another client", exc)
 

@@ -11,7 +11,8 @@ from processor.client.errors import ClientClosedError, ClientError, InvalidReque
 from processor.client.requests import OutgoingRequest
 from processor.client.results import VerificationResult, request_id_of
 from processor.contract.codes import ErrorCode
-from processor.contract.records import Source, Status
+from processor.contract.records import Headers, Source, Status
+from processor.contract.result_copies import copy_for
 
 WAITING_MAX = 100_000
 KEPT_MAX = 10_000  # results in a stream that nobody has taken yet; then reading stops until one is taken
@@ -30,17 +31,27 @@ class Waiter:
         self._source: Source | None = None
         self.heard = False  # a result has come
         self._conflicts: list[VerificationResult] = []  # read before the position of our own record was known
+        self._copies: list[tuple[VerificationResult, str]] = []  # the same
 
     def published(self, source: Source) -> None:
         """Our record is at ``source``."""
         self._source = source
         for conflict in self._conflicts:
             self.take(conflict)
+        for copy, answers in self._copies:
+            self.take(copy, answers)
         self._conflicts.clear()
+        self._copies.clear()
 
-    def take(self, result: VerificationResult) -> None:
-        """A result of our request id."""
-        if result.status is not Status.CONFLICT or result.source == self._source:
+    def take(self, result: VerificationResult, copy_for: str | None = None) -> None:
+        """A result of our request id; a copy answers nobody but the record that it names."""
+        if copy_for is not None:
+            if self._source is None:
+                self._copies.append((result, copy_for))
+            elif copy_for == str(self._source) and not self.heard:
+                self.heard = True
+                self._results.put_nowait(result)
+        elif result.status is not Status.CONFLICT or result.source == self._source:
             self.heard = True
             self._results.put_nowait(result)
         elif self._source is None:
@@ -119,8 +130,8 @@ class ResultRouter:
             while not queue.empty():  # reading may wait for room in it
                 queue.get_nowait()
 
-    async def take(self, value: bytes | None) -> None:
-        """The value of a record of the results topic. One that cannot be read ends the waits for it: no other one will come."""
+    async def take(self, value: bytes | None, headers: Headers = ()) -> None:
+        """A record of the results topic. One that cannot be read ends the waits for it: no other one will come."""
         try:
             result = VerificationResult.parse(value)
         except ValueError:
@@ -128,13 +139,16 @@ class ResultRouter:
             for waiter in self._waiting.get(request_id, ()):
                 waiter.fail(UnreadableResultError(request_id))
             return
-        await self.hand_out(result)
+        await self.hand_out(result, copy_for(headers))
 
-    async def hand_out(self, result: VerificationResult) -> None:
-        """Give a result to all who wait for it. Waits for the slowest stream, once ``KEPT_MAX`` results are untaken there."""
+    async def hand_out(self, result: VerificationResult, copied_for: str | None = None) -> None:
+        """Give a result to all who wait for it. Waits for the slowest stream, once ``KEPT_MAX`` results are untaken there.
+
+        A copy for somebody who asks again is for those who wait alone: the streams have had the result, or came later.
+        """
         for waiter in self._waiting.get(result.request_id or "", ()):
-            waiter.take(result)
-        if result.result_id in self._seen:
+            waiter.take(result, copied_for)
+        if copied_for is not None or result.result_id in self._seen:
             return
         self._seen[result.result_id] = None
         if len(self._seen) > _SEEN_MAX:

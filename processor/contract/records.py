@@ -225,6 +225,7 @@ class About(NamedTuple):
     attempts: int = 0
     took_ms: int = 0  # since the caller's record
     counted: bool = False  # a retry that cost an attempt
+    copy: bool = False  # a result that stands in the topic already, for somebody who asks again
 
 
 class OutputKind(StrEnum):

@@ -13,6 +13,7 @@ import orjson
 from processor.client.topics import read_topics, topic_reader
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Record
+from processor.contract.result_copies import copy_for
 from processor.devkit.verifier import FinalSeen, RetrySeen
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError
@@ -28,6 +29,7 @@ class TopicContents:
     """What has been read so far (read_committed)."""
 
     finals: list[FinalSeen] = field(default_factory=list)
+    copies: list[tuple[str, str]] = field(default_factory=list)  # for whom, and of which result
     retries: list[RetrySeen] = field(default_factory=list)
     dead_letters: int = 0
 
@@ -85,14 +87,16 @@ class TopicWatch:
                 continue  # read before: a consumer may go back when a broker was lost; the log holds it once
             self._next[partition] = r.source.offset + 1
             if partition.topic == self._names.results:
-                self._take_result(orjson.loads(r.value or b"null"))
+                self._take_result(orjson.loads(r.value or b"null"), copy_for(r.headers))
             elif partition.topic == self._names.dead_letters:
                 self.seen.dead_letters += 1
             else:
                 self._take_retry(r)
 
-    def _take_result(self, result: dict[str, Any]) -> None:
-        if result["kind"] == "final":
+    def _take_result(self, result: dict[str, Any], answers: str | None) -> None:
+        if answers is not None:
+            self.seen.copies.append((answers, result["result_id"]))
+        elif result["kind"] == "final":
             source = result["source"]
             key = result["request_id"] or f"{source['topic']}[{source['partition']}]@{source['offset']}"
             self.seen.finals.append(FinalSeen(key, result["status"], result.get("replay", 0)))

@@ -12,7 +12,7 @@ import structlog
 from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplicate, InDoubt, Parked, ParkedWait
 from processor.contract.codes import Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
-from processor.contract.records import Hop, OnDoubt, Record, call_reference
+from processor.contract.records import OnDoubt, Record, call_reference
 from processor.contract.trace_context import carry_span
 from processor.didit.calls import build_call, key_proof_call
 from processor.didit.catalog import COMPOSITES, OPERATIONS, Idempotency, Operation, first_call, is_polled
@@ -32,6 +32,7 @@ from processor.didit.verdicts import (
 )
 from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles, throttle_s
 from processor.engine.doubts import DoubtSettler, Unknowable
+from processor.engine.known_answers import FindsKnownResults, KnownAnswers
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.places import place_of
 from processor.engine.session_media import SessionMedia, StoresMedia
@@ -63,8 +64,10 @@ class Engine:
         clock_ms: Callable[[], int],
         draw: Callable[[], float],
         media: StoresMedia | None = None,
+        known_results: FindsKnownResults | None = None,
     ) -> None:
         self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
+        self._answers = KnownAnswers(known_results, settings.lanes.output_bytes_max)
         self._caller = DiditCaller(client, files, budget, clock_ms, settings.kafka.topic_prefix)
         self._media = None if media is None else SessionMedia(media, self._caller, clock_ms)
         self._pause_s_max = settings.retry.retry_after_max_s
@@ -104,7 +107,7 @@ class Engine:
                 return await self._reject(record, decoded, work)
             job = Job(record, decoded.request, decoded.hop)
             if work.finished_before and await self._is_finished(job, work):
-                return _duplicate(_reference(job), record, job.hop)
+                return await self._answers.again(Duplicate(), job.request.request_id, record, job.hop, work)
             if work.ended:
                 return await self._end(job, work)
             self._warn_once(job)
@@ -120,15 +123,14 @@ class Engine:
             work.before_wait()
             prior = await self._caller.claim_rejected(record, bad, bad.request_id)
             if isinstance(prior, Duplicate | Conflict):
-                return self._not_first(record, bad, bad.request_id, prior)
+                return await self._not_first(record, bad, bad.request_id, prior, work)
         log.warning("rejected", source=str(record.source), code=bad.error.code)
         return Outputs(self._outputs.rejected(record, bad, self._clock_ms()))
 
-    def _not_first(self, record: Record, bad: Rejected, request_id: str, prior: Duplicate | Conflict) -> Outcome:
-        reference = call_reference(request_id, bad.hop.hop)
+    async def _not_first(self, record: Record, bad: Rejected, request_id: str, prior: Duplicate | Conflict, work: Work) -> Outcome:
         if isinstance(prior, Duplicate):
-            return _duplicate(reference, record, bad.hop)
-        _log_conflict(reference, record)
+            return await self._answers.again(prior, request_id, record, bad.hop, work)
+        _log_conflict(call_reference(request_id, bad.hop.hop), record)
         return Outputs(self._outputs.rejected_conflict(record, bad, self._clock_ms()))
 
     async def _is_finished(self, job: Job, work: Work) -> bool:
@@ -145,7 +147,7 @@ class Engine:
             work.before_wait()
             match await self._caller.claim(job):
                 case Duplicate() | Conflict() as prior:
-                    return self._without_call(job, prior)
+                    return await self._without_call(job, prior, work)
                 case InDoubt(since_ms) if not reads:
                     job = job.doubting(since_ms)
                 case None if work.history_truncated and not reads and job.hop.doubt_ms is None:
@@ -187,7 +189,7 @@ class Engine:
                 case Unknowable():
                     return Outputs(self._outputs.unknowable(job, self._clock_ms()))
                 case DeadlinePassed() | Parked() | Duplicate() | Conflict():
-                    return self._without_call(job, answer)
+                    return await self._without_call(job, answer, work)
                 case _:
                     assert_never(answer)
 
@@ -201,7 +203,7 @@ class Engine:
                 case Outputs() | NothingToPublish():
                     return answer
                 case DeadlinePassed() | Parked():
-                    return self._without_call(job, answer)
+                    return await self._without_call(job, answer, work)
                 case SessionOver():
                     log.info("session_over", reference=_reference(job))
                     return await self._serve(job.starting_over, first_call(job.request.operation), work)
@@ -259,7 +261,7 @@ class Engine:
         self._log_retry(job, again)
         return Outputs(outputs)
 
-    def _without_call(self, job: Job, answer: DeadlinePassed | Parked | Duplicate | Conflict) -> Outcome:
+    async def _without_call(self, job: Job, answer: DeadlinePassed | Parked | Duplicate | Conflict, work: Work) -> Outcome:
         """What a request comes to that gets no permit."""
         match answer:
             case DeadlinePassed():
@@ -267,7 +269,8 @@ class Engine:
             case Parked(code, wait_s):
                 return self._defer(job, code, wait_s)
             case Duplicate():
-                return _duplicate(_reference(job), job.record, job.hop)
+                newest = is_polled(job.request.operation)
+                return await self._answers.again(answer, job.request.request_id, job.record, job.hop, work, newest=newest)
             case Conflict():
                 _log_conflict(_reference(job), job.record)
                 return Outputs(self._outputs.conflict(job, self._clock_ms()))
@@ -357,12 +360,6 @@ class Engine:
 
 def _reference(job: Job) -> str:
     return call_reference(job.request.request_id, job.hop.hop)
-
-
-def _duplicate(reference: str, record: Record, hop: Hop) -> NothingToPublish:
-    metrics.DUPLICATES.labels("duplicate").inc()
-    log.info("duplicate", reference=reference, source=str(record.source), first=str(hop.first))
-    return NothingToPublish("duplicate")
 
 
 def _log_conflict(reference: str, record: Record) -> None:

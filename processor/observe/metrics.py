@@ -89,7 +89,10 @@ RESULTS = _counter(
 RETRIES = _counter("retries", "records published to a delay topic; `counted` tells whether it cost an attempt", "reason", "counted")
 DEAD_LETTERS = _counter("dead_letters", "dead letters published, by the type of the reason", "reason")
 DUPLICATES = _counter(
-    "duplicates", "records with a request_id that another record had: `duplicate` makes no call, `conflict` is refused", "kind"
+    "duplicates",
+    "records with a request_id that another record had, none of which calls: `answered` has the known result once more, `duplicate` "
+    "nothing, `conflict` is refused",
+    "kind",
 )
 ATTEMPTS = _histogram("attempts", "counted attempts of a request at its final result", buckets=(0, 1, 2, 3, 4, 6, 10, 20), unit="attempts")
 REQUEST_TIME = _histogram(

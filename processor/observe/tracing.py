@@ -89,7 +89,7 @@ class HopSpan(_Spanned):
         if self._span is None or not self._span.is_recording():
             return
         outcome = next((o for o in outputs if o.about.status), outputs[0])
-        self._span.set_attribute("vp.outcome", outcome.about.status or str(outcome.kind))
+        self._span.set_attribute("vp.outcome", "answered" if outcome.about.copy else outcome.about.status or str(outcome.kind))
         if outcome.about.code is not None:
             self._span.set_attribute("vp.error_code", outcome.about.code)
         if outcome.about.status in _FAILED:

@@ -10,6 +10,7 @@ from processor.contract.codes import ErrorCode
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Hop, Record, Source
 from processor.contract.repairs import Repair
+from processor.contract.result_copies import copy_for
 from processor.contract.times import utc
 from processor.repair.model import DeadLetter, DeadLetterStatus, HistoryEntry
 
@@ -60,7 +61,10 @@ def result_step(record: Record) -> tuple[HistoryEntry, Source | None] | None:
         "result_id": _plain(found.get("result_id")),
     }
     why = f": {detail['error_code']}" if detail["error_code"] else ""
-    step = HistoryEntry(record.timestamp_ms, "result", str(record.source), f"{detail['kind']} result, {detail['status']}{why}", detail)
+    text = f"{detail['kind']} result, {detail['status']}{why}"
+    if (asked_again := copy_for(record.headers)) is not None:
+        text, detail["copy_for"] = f"copy of the {text}; it was asked for again", asked_again[:_TOPIC_CHARS_MAX]
+    step = HistoryEntry(record.timestamp_ms, "result", str(record.source), text, detail)
     return step, _source(found.get("source"))
 
 

@@ -24,6 +24,10 @@ class LaneSettings(Group):
     output_bytes_max: int = Field(
         2_000_000, ge=100_000, description="largest record we publish; at most max.message.bytes of our output topics"
     )
+    answer_again: bool = Field(
+        default=True,
+        description="a request that is asked for again gets its known result once more, marked as a copy by the header `vp-copy-for`",
+    )
     session_timeout_s: Seconds = Field(10.0, description="Kafka gives our partitions away after this silence")
     heartbeat_s: Seconds = Field(2.0, description="interval of heartbeats")
     drain_s: Seconds = Field(10.0, description="a revoke or a stop waits this long for calls in flight")

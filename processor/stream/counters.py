@@ -41,7 +41,7 @@ def _count(output: Output) -> None:
             metrics.RETRIES.labels(counted_as(about.code or ErrorCode.FOLLOWING) or metrics.OTHER, "yes" if about.counted else "no").inc()
         case OutputKind.DEAD_LETTER:
             metrics.DEAD_LETTERS.labels(about.reason).inc()
-        case OutputKind.RESULT:
+        case OutputKind.RESULT if not about.copy:  # a copy is none of the request's ends
             metrics.RESULTS.labels(about.operation, about.status).inc()
             if about.status != Status.WAITING:
                 metrics.ATTEMPTS.observe(about.attempts)

@@ -43,6 +43,7 @@ class Trait(IntFlag):
     OWES_DEAD_LETTER = 512  # of a result: a dead letter goes with it
     UNPLACED = 1024  # of a dead letter: it does not say where the caller's record stood
     BY_LEDGER = 2048  # of an ask: when the call came to Didit, by the ledger
+    COPY = 4096  # of a result: it repeats one, for somebody who asked again
 
 
 class Fact(NamedTuple):

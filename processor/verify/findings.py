@@ -31,6 +31,11 @@ class BrokenPromise(Explained):
     )
     DOUBLE_FINAL = "double_final", "a second final result of one round", "drop it by hand downstream; look who writes to the results topic"
     FOREIGN_RESULT = "foreign_result", "a final result whose result_id no processor gives", "look who writes to the results topic"
+    COPY_OF_NOTHING = (
+        "copy_of_nothing",
+        "a copy, for somebody who asked again, of a final result that is not there",
+        "look who writes to the results topic",
+    )
     RESULT_WITHOUT_REQUEST = (
         "result_without_request",
         "a final result whose source is no record of this request",

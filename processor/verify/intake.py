@@ -14,6 +14,7 @@ from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
 from processor.contract.records import Hop, OnDoubt, Record, ResultKind, Source, Status, call_reference, result_id
 from processor.contract.repairs import RepairKind, read_repair
+from processor.contract.result_copies import copy_for
 from processor.didit.catalog import is_polled
 from processor.stream.releases import ReleaseFormatError, read_release
 from processor.stream.topics import TopicNames
@@ -111,13 +112,15 @@ class Intake:
         if found is None:
             self.foreign += 1
             return
-        if found["kind"] != ResultKind.FINAL:
+        if found["kind"] != ResultKind.FINAL:  # no copy is made of one
             self.progress += 1
             return
         source, status, replay = Source(**found["source"]), Status(found["status"]), found.get("replay", 0)
         request_id, first = found["request_id"], _raw(source_digest(source))
         error: dict[str, Any] = found["error"] or {}
         traits = _named(request_id)
+        if copy_for(record.headers) is not None:
+            traits |= Trait.COPY
         if source.topic == self.names.requests:
             traits |= Trait.OF_REQUESTS
         if error.get("code") == ErrorCode.ENDED_BY_HAND:

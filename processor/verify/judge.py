@@ -79,6 +79,7 @@ class Figures:
     bills: int = 0
     duplicates: int = 0  # requests that are another record's
     asked_again: int = 0  # under an id that was forgotten by then
+    copies: int = 0  # of final results, for those who asked again
     too_young: int = 0  # without a result, and not older than the bound
     too_old: int = 0  # not judged
     late_ms: list[int] = field(default_factory=list)  # of retries, by the ledger: from the due time to the call
@@ -120,6 +121,7 @@ class RequestJudge:
         figures.redrives += len(story.redrives)
         figures.bills += story.bills
         figures.asked_again += story.asked_again
+        figures.copies += len(story.copies)
         figures.late_ms += story.late_ms()
 
     def _stand(self, story: _Story, request: Fact) -> None:
@@ -150,7 +152,9 @@ class _Story:
         of: dict[int, list[Fact]] = {kind: [] for kind in FactKind}
         for fact in sorted(facts, key=lambda fact: fact.stamp_ms):
             of[fact.kind].append(fact)
-        self.requests, self.retries, self.finals = of[FactKind.REQUEST], of[FactKind.RETRY], of[FactKind.RESULT]
+        self.requests, self.retries = of[FactKind.REQUEST], of[FactKind.RETRY]
+        self.finals = [fact for fact in of[FactKind.RESULT] if not fact.has(Trait.COPY)]
+        self.copies = [fact for fact in of[FactKind.RESULT] if fact.has(Trait.COPY)]
         self.dead_letters, self.redrives = of[FactKind.DEAD_LETTER], of[FactKind.REDRIVE]
         self.asks, self.bills = of[FactKind.ASK], len(of[FactKind.BILL])
         self.records = self.requests + self.retries
@@ -159,6 +163,7 @@ class _Story:
     def findings(self) -> Iterator[AuditFinding]:
         """Everything that is wrong, but for what ``RequestJudge`` itself looks at."""
         yield from self._finals()
+        yield from self._copies()
         yield from self._origins()
         for record in self.records:
             yield from self._record(record)
@@ -220,6 +225,14 @@ class _Story:
                 continue
             text = f"{STATUSES[final.status]} of {utc(final.stamp_ms)}; the first is {self.where(before)}, {STATUSES[before.status]}"
             yield self.finding(BrokenPromise.DOUBLE_FINAL, final, text)
+
+    def _copies(self) -> Iterator[AuditFinding]:
+        """A copy repeats a final result that stands before it, no longer ago than a processor remembers."""
+        known = {(final.first, final.replay, final.version) for final in self.finals}
+        kept_from_ms = self.rules.judged_from_ms + self.rules.memory_ms + self.rules.older_ms if self.rules.judged_from_ms else 0
+        for copy in self.copies:
+            if (copy.first, copy.replay, copy.version) not in known and copy.stamp_ms >= kept_from_ms and self._is_complete(copy):
+                yield self.finding(BrokenPromise.COPY_OF_NOTHING, copy, f"{STATUSES[copy.status]} of {utc(copy.stamp_ms)}")
 
     def _forgotten(self, before: Fact, final: Fact) -> bool:
         """Whether a processor may have forgotten the earlier request when it judged the later one."""

@@ -89,6 +89,7 @@ PROMISES: tuple[tuple[str, tuple[BrokenPromise, ...]], ...] = (
         (
             BrokenPromise.DOUBLE_FINAL,
             BrokenPromise.FOREIGN_RESULT,
+            BrokenPromise.COPY_OF_NOTHING,
             BrokenPromise.RESULT_WITHOUT_REQUEST,
             BrokenPromise.RESULT_WITHOUT_ROUND,
         ),
@@ -153,6 +154,7 @@ def figure_rows(report: AuditReport) -> Iterator[tuple[str, str]]:
     figures = report.figures
     yield "statuses", ", ".join(f"{status} {count:,}" for status, count in sorted(figures.by_status.items())) or "none"
     yield "duplicates (another record has the result)", f"{figures.duplicates:,}"
+    yield "copies of results, for those who asked again", f"{figures.copies:,}"
     yield "asked again after they were forgotten", f"{figures.asked_again:,}"
     yield f"without a result and younger than {duration(report.older_s)}", f"{figures.too_young:,}"
     yield "too old to be judged", f"{figures.too_old:,}"
@@ -240,6 +242,7 @@ def json_report(report: AuditReport) -> bytes:
                 "released_or_ended": report.acts,
                 "duplicates": figures.duplicates,
                 "asked_again": figures.asked_again,
+                "copies": figures.copies,
                 "too_young": figures.too_young,
                 "too_old": figures.too_old,
                 "progress": report.progress,

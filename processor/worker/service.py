@@ -35,6 +35,7 @@ from processor.stream.broker_clock import BrokerClock
 from processor.stream.budget_log import KafkaBudgetLog
 from processor.stream.errors import KafkaFailedError, RightsMissingError
 from processor.stream.group_member import GroupMember
+from processor.stream.known_results import KnownResultReader
 from processor.stream.topics_admin import check_rights, check_topics
 from processor.stream.wakeup_feed import WakeupFeed
 from processor.stream.wakeups import Wakeups
@@ -77,6 +78,7 @@ class WorkerParts:
 
     budget: Callable[[], Coroutine[Any, Any, None]]
     close_budget: Callable[[], Awaitable[None]]
+    close_known_results: Callable[[], Awaitable[None]]
     close_monitor: Callable[[], Awaitable[None]]
     survey: Callable[[], Coroutine[Any, Any, None]]
     history: Callable[[], Coroutine[Any, Any, None]]
@@ -95,6 +97,7 @@ async def start_worker(tasks: ProcessTasks, parts: WorkerParts, *, drain_s: floa
     """
     tasks.close_later("budget log", parts.close_budget, within_s=_CLOSE_S)
     tasks.start("budget", parts.budget())
+    tasks.close_later("known results", parts.close_known_results, within_s=_CLOSE_S)
     tasks.close_later("monitor", parts.close_monitor, within_s=_CLOSE_S)
     tasks.start_restarting("survey", parts.survey)
     tasks.start_restarting("budget history", parts.history)
@@ -141,11 +144,21 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
     sampler = OverviewSampler(monitor, budget, settings.observe.survey_s)
     operations.begin(monitor, sampler.history)
     status.on_refresh.append(sampler.refresh)
+    known_results = KnownResultReader(settings)
     wakeups = Wakeups(lambda hint: is_settled(hint.event.get("status")))
 
     def lanes(client: DiditClient, term: asyncio.Event) -> Coroutine[Any, Any, int]:
         media = MediaStore(settings.files, d.base_url) if settings.files.media_folder is not None else None
-        engine = Engine(settings, client, FileReader(settings.files), budget, clock_ms=clock.now_ms, draw=random.random, media=media)
+        engine = Engine(
+            settings,
+            client,
+            FileReader(settings.files),
+            budget,
+            clock_ms=clock.now_ms,
+            draw=random.random,
+            media=media,
+            known_results=known_results if settings.lanes.answer_again else None,
+        )
 
         def make() -> GroupMember:
             return GroupMember(settings, engine, budget.history, wakeups, clock.now_ms)
@@ -158,6 +171,7 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
     return WorkerParts(
         budget=budget.run,
         close_budget=budget.close,
+        close_known_results=known_results.close,
         close_monitor=monitor.close,
         survey=sampler.survey,
         history=sampler.sample,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from commands import run_command
 from page_examples import examples
 from rig import WORKFLOW_ID, running
 
@@ -102,6 +103,32 @@ async def test_what_takes_too_long_says_so_and_goes_on(kafka: LocalKafka, tmp_pa
             assert other.status is Status.CONFLICT, "a result of another content is nobody's answer"
             assert await restarted.request("aml", ANN, timeout_s=120, request_id="r-1") == one, "a conflict is none either"
         assert len(rig.simulator.ledger()["checks"]) == 1
+
+
+async def test_who_only_publishes_and_asks_again_gets_a_marked_copy(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Whichever partition and replica has it, also one that came later; the audit takes no copy for a second final result."""
+    async with running(kafka, tmp_path, partitions=2) as rig:
+        await rig.start("a")
+        value = b'{"request_id":"%s","operation":"aml","input":{"full_name":"Ann Example"}}'
+        asked, bad = value % b"r-1", value.replace(b"full_name", b"fullname") % b"r-2"
+        await rig.publish([(b"k", asked), (b"k", bad)])
+        await rig.wait_finals(2)
+        await asyncio.to_thread(rig.processors[0].child.stop, 20.0)
+        await rig.start("b")  # what is known of the requests it has from the budget log
+        await rig.publish([*((f"k-{n}".encode(), asked) for n in range(4)), (b"k", bad), (b"k", asked.replace(b"Ann", b"Bob"))])
+        await rig.until(lambda: len(rig.watch.seen.copies) == 5 and len(rig.finals) == 3, "five copies and a conflict")
+        results = await rig.records("results")
+        assert len(results) == 8
+        copies = [r for r in results if dict(r.headers).get("vp-copy-for")]
+        first = {r.key: r.value for r in results if r not in copies}
+        assert all(r.value == first[r.key] for r in copies), "with the same result_id"
+        assert len({dict(r.headers)["vp-copy-for"] for r in copies}) == 5, "each names the record that it answers"
+        assert len(rig.simulator.ledger()["checks"]) == 1
+        shown = (await run_command(rig.environment, "results")).lines
+        assert sum("copy_for" in line for line in shown) == 5
+        await asyncio.to_thread(rig.processors[1].child.stop, 20.0)
+        (audit,) = (await run_command(rig.environment, "verify", "--older-than", "1s", "--json")).lines
+        assert (audit["clean"], audit["figures"]["copies"], audit["figures"]["finals"]) == (True, 5, 3), audit
 
 
 async def test_closing_ends_every_wait(kafka: LocalKafka, tmp_path: Path) -> None:

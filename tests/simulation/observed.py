@@ -12,6 +12,7 @@ from processor.budget.log_records import Asked, decode_entry
 from processor.contract.codes import ErrorCode
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Record, Source
+from processor.contract.result_copies import copy_for
 from processor.devkit.verifier import FinalSeen, RetrySeen
 from simulation.kafka.partition_log import PartitionLog
 
@@ -65,7 +66,7 @@ class Finals:
         for begins, reader in self._readers:
             for record in reader.read():
                 result = orjson.loads(record.value or b"{}")
-                if result.get("kind") == "final":
+                if result.get("kind") == "final" and copy_for(record.headers) is None:
                     request_id = f"{begins}{result['request_id']}"
                     self.seen.append(FinalSeen(request_id, result["status"], result.get("replay") or 0))
                     self.ids.add(request_id)

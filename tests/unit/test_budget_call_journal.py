@@ -13,7 +13,7 @@ from processor.budget.call_index import JournaledCall
 from processor.budget.call_journal import CLAIMS_MAX, CLEAR, CallJournal, PriorCalls
 from processor.budget.finished_records import FinishedRecords
 from processor.budget.log_records import Asked, Ended, LaneDone, decode_entry, encode
-from processor.budget.permits import CallIdentity
+from processor.budget.permits import CallIdentity, Duplicate, EarlierRecord
 from processor.budget.replay import replay_lane
 from processor.contract.digests import source_digest
 from processor.contract.records import Source
@@ -82,6 +82,29 @@ def test_a_claim_is_remembered_and_leaves_no_doubt() -> None:
     scene.claim(replace(MARK, first="copy"))
     assert scene.prior_calls() == CLEAR, "a copy takes nothing over"
     assert scene.prior_calls(replace(MARK, first="copy", replay=1)) == CLEAR, "a redrive is a new round"
+
+
+def test_a_duplicate_is_told_whose_the_request_is_and_when_its_last_call_was_asked_for() -> None:
+    scene, copy = Scene(), replace(MARK, first="copy")
+    scene.ask("x", at=1.0)
+    scene.ask("again", replace(MARK, lane="retry[0]", offset=9), at=20.0)
+    scene.ask("withdrawn", replace(MARK, lane="retry[0]", offset=10), at=30.0)
+    scene.journal.ended(Ended("withdrawn", used=False))
+    scene.ask("of the copy", copy, at=40.0)
+    told = scene.prior_calls(replace(MARK, first="another copy")).obstacle
+    assert isinstance(told, Duplicate)
+    assert told.earlier == EarlierRecord("first", 20_007)
+    scene.claim(replace(MARK, request="claimed"), at=50.0)
+    assert scene.prior_calls(replace(copy, request="claimed")).earlier == EarlierRecord("first", 50_007)
+
+
+def test_a_record_that_is_finished_itself_is_told_of_no_other_one() -> None:
+    scene = Scene()
+    scene.ask("x")
+    scene.done(6)
+    told = scene.prior_calls().obstacle
+    assert isinstance(told, Duplicate)
+    assert told.earlier is None
 
 
 def test_a_claim_behind_a_call_is_nothing() -> None:

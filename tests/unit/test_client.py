@@ -38,6 +38,7 @@ from processor.client.result_router import ResultRouter
 from processor.contract.codes import ErrorCode, ErrorType, http_code
 from processor.contract.encode import result_output
 from processor.contract.records import Result
+from processor.contract.result_copies import COPY_HEADER
 from processor.didit.answers import Reply
 from processor.didit.catalog import OPERATIONS
 from processor.didit.verdicts import Success, classify
@@ -170,6 +171,28 @@ async def test_everyone_who_waits_for_a_request_gets_its_results() -> None:
         assert [await one.next(), await one.next()] == [await same.next(), await same.next()] == [progress, final]
         await router.hand_out(result(request_id="r-2"))
         assert (await other.next()).request_id == "r-2"
+
+
+@pytest.mark.parametrize("published_first", [True, False])
+async def test_a_copy_is_for_the_record_that_it_names_and_for_no_stream(published_first: bool) -> None:
+    router = ResultRouter()
+    stream = router.stream()
+    first = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    with router.waiting(aml()) as waiter, router.waiting(aml()) as other:
+        if published_first:
+            waiter.published(HERE)
+        for asked in (ELSEWHERE, HERE, HERE):
+            await router.take(value_of(), ((COPY_HEADER, str(asked).encode()),))
+        if not published_first:
+            waiter.published(HERE)
+        assert await asyncio.wait_for(waiter.next(), 1) == result()
+        for nobody in (waiter, other):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(nobody.next(), 0.01)
+    assert not first.done()
+    await router.take(value_of())
+    assert await first == result()
 
 
 @pytest.mark.parametrize("published_first", [True, False])

@@ -13,6 +13,7 @@ from processor.budget.log_records import Ended
 from processor.budget.permits import HealthSignal
 from processor.contract.codes import ErrorCode
 from processor.contract.records import Record, Status
+from processor.contract.result_copies import COPY_HEADER
 from processor.verify.findings import SHOWN_MAX, BrokenPromise
 from processor.verify.waiting import WaitingPlace
 
@@ -39,6 +40,17 @@ def test_each_planted_fault_is_named_at_its_record_and_nothing_else(plant: Plant
 def test_every_kind_that_one_request_can_show_is_planted() -> None:
     planted = {kind for plant in PLANTS for kind, _ in plant(clean_world())}
     assert planted == set(BrokenPromise) - {BrokenPromise.DELETED_UNFINISHED}  # of a partition, not of a record: test_integration_verify.py
+
+
+def test_a_copy_for_somebody_who_asked_again_is_no_second_final() -> None:
+    world = World()
+    final = world.succeed(world.request("asked-again"))
+    world.finish(again := world.request("asked-again"))
+    world.append(NAMES.results, 0, final.value, final.key, ((COPY_HEADER, str(again.source).encode()),))
+    judged = judge_world(world)
+    assert judged.findings == []
+    figures = judged.judge.figures
+    assert (figures.finals, figures.copies, figures.duplicates) == (1, 1, 1)
 
 
 def test_a_request_that_is_young_is_not_missed_yet() -> None:

@@ -74,6 +74,7 @@ class Worker:
         return WorkerParts(
             budget=self.task("budget"),
             close_budget=self.closing("budget log"),
+            close_known_results=self.closing("known results"),
             close_monitor=self.closing("monitor"),
             survey=self.task("survey"),
             history=self.task("budget history"),
@@ -113,6 +114,7 @@ def test_the_stop_is_the_start_backwards() -> None:
         "budget history",
         "survey",
         "monitor",
+        "known results",
         "budget",
         "budget log",
     ]

@@ -148,8 +148,8 @@ FAULTS = (
         "G1",
         "budget/call_journal.py",
         "the second of two requests with one id and other contents is its duplicate: it gets no result",
-        "same = owner.identity.content == identity.content",
-        "same = True",
+        "if owner.identity.content != identity.content:\n                return PriorCalls(conflict=True)\n            ",
+        "",
         (JOURNAL,),
     ),
     Fault(
