@@ -1,7 +1,7 @@
 """Writes the dashboard: `python deploy/grafana/dashboard.py > deploy/grafana/dashboard.json`, or `make deploy-files`.
 
-Its first row answers one question: is the budget, Didit or the processor the bottleneck? The rows below it are for those who want to
-know why. Queries name metrics of ``processor/observe/metrics.py`` only; tests/house holds them to it.
+Its first rows answer two questions: do callers get what they may expect, and is the budget, Didit or the processor the bottleneck? The
+rows below are for those who want to know why. Queries name metrics of ``processor/observe/metrics.py`` only; tests/house holds them to it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from grafana_foundation_sdk.models.common import GraphDrawStyle, StackingMode
 from grafana_foundation_sdk.models.text import TextMode
 
 SELECTED = 'namespace=~"$namespace"'
-WIDTH = 24
+WIDTH, FIGURES_A_ROW = 24, 6
+DOCUMENTATION = "https://git.example.com/verification-processor/src/docs"  # CONTRIBUTING.md, "Taking it over"
 HELP = """
 **Read from left to right.** *Budget use* near 100 % and requests that *wait for a permit*: Didit's budget is the bottleneck; more
 replicas do not help. *Budget use* below 90 % and slow or failing calls: Didit is. Neither, and the *lag* grows: something holds
@@ -60,22 +61,54 @@ def _quantiles(metric: str, *by: str) -> tuple[tuple[str, str], ...]:
     )
 
 
+_FAILED = (
+    'sum by (operation) (rate(vp_results_total{status=~"failed|in_doubt"}[%s])'
+    ' or rate(vp_results_total{status="expired",operation!="verification"}[%s]))'
+)
+_ANSWERABLE = 'rate(vp_results_total{status=~"succeeded|failed|in_doubt|expired"}[%s])'
+
+
+def _share_failed(window: str) -> str:
+    return f"{_FAILED % (window, window)} / sum by (operation) ({_ANSWERABLE % window})"
+
+
+def _share_late(metric: str, limit_s: int, matchers: str = "") -> str:
+    """Of an hour; the same as the rules record."""
+    chosen, also = (f"{{{matchers}}}", f"{matchers},") if matchers else ("", "")
+    late = f'sum by (operation) (rate({metric}_bucket{{{also}le=~"{limit_s}([.]0)?"}}[1h]))'
+    return f"1 - {late} / sum by (operation) (rate({metric}_count{chosen}[1h]))"
+
+
 FIGURES = (
+    Figure("Failed", "share of the results of the last hour that failed, of what Didit could answer; the objective is 1 %", "percentunit",
+           f"(sum({_FAILED % ('1h', '1h')}) or vector(0)) / sum({_ANSWERABLE % '1h'})", 0.01, 0.144),
+    Figure("Results p95", "of the last hour, from the caller's record on, without `verification`; the objective is 5 min", "s",
+           'histogram_quantile(0.95, sum by (le) (rate(vp_request_seconds_bucket{operation!="verification"}[1h])))', 300, 1800),
+    Figure("Open dead letters", "that nobody has redriven or discarded", "short", "max(sum by (instance) (vp_dead_letters_open))", 1, 1000),
     Figure("Budget use", "the scope that is used most, of its limit", "percentunit",
            "max(max by (scope) (vp_budget_used) / max by (scope) (vp_budget_limit))", 0.9, 1.01),
     Figure("Wait for a permit", "requests at all replicas, of the busiest scope", "short",
            "max(sum by (scope) (vp_permits_waiting))", 50, 1000),
     Figure("Time to drain", "the backlog of the slowest scope at its present limit", "s", "max(vp_drain_seconds)", 900, 3600),
-    Figure("Lag", "requests that are not finished", "short",
-           'sum(max by (topic) (vp_group_lag_records{topic=~".+[.]requests"}))', 1000, 100_000),
+    Figure("Lag", "requests that are not finished, and what waits in the delay topics", "short",
+           "sum(max by (topic) (vp_group_lag_records))", 1000, 100_000),
     Figure("Overdue", "the oldest record whose time has come", "s", "max(vp_overdue_seconds)", 60, 600),
     Figure("Calls p99", "from sending to the whole answer, all operations", "s",
            "histogram_quantile(0.99, sum by (le) (rate(vp_call_seconds_bucket[5m])))", 5, 30),
     Figure("Held", "1: the account is at fault, or a breaker is open", "short",
            "max(vp_account_held) + max(vp_breaker_open)", 1, 1),
     Figure("Replicas", "heard in the budget log", "short", "max(vp_replicas)", 1000, 1000),
+    Figure("Alerts", "that fire now", "short", 'count(ALERTS{alertname=~"Verification.*",alertstate="firing"}) or vector(0)', 1, 1000),
 )  # fmt: skip
 ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
+    ("Objectives", (
+        Graph("Share of results that failed", "of an hour, by operation; `failed`, `in_doubt`, `expired`; the objective is 1 %",
+              "percentunit", ((_share_failed("1h"), "{{operation}}"),), red_from=0.01),
+        Graph("Share of requests later than 5 minutes", "of an hour, by operation; the objective is 5 %", "percentunit",
+              ((_share_late("vp_request_seconds", 300, 'operation!="verification"'), "{{operation}}"),), red_from=0.05),
+        Graph("Share of calls longer than 10 seconds", "of an hour, by operation; the objective is 1 %", "percentunit",
+              ((_share_late("vp_call_seconds", 10), "{{operation}}"),), red_from=0.01),
+    )),
     ("Budget", (
         Graph("Use of each scope", "answered in the last window, of the present limit", "percentunit",
               (("max by (scope) (vp_budget_used) / max by (scope) (vp_budget_limit)", "{{scope}}"),), red_from=1.01),
@@ -141,6 +174,10 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
               (("60 * sum by (reason, counted) (rate(vp_retries_total[5m]))", "{{reason}} counted: {{counted}}"),), stacked=True),
         Graph("Dead letters", "in five minutes, by reason", "short",
               (("sum by (reason) (increase(vp_dead_letters_total[5m]))", "{{reason}}"),), stacked=True),
+        Graph("Open dead letters", "that nobody has redriven or discarded, by reason", "short",
+              (("max by (reason) (vp_dead_letters_open)", "{{reason}}"),), stacked=True),
+        Graph("Age of the oldest open dead letter", "an alert fires after a day", "s",
+              (("max(vp_dead_letters_open_age_seconds)", "age"),), red_from=86_400),
         Graph("In doubt, duplicates, conflicts", "in five minutes", "short",
               (('sum by (operation) (increase(vp_results_total{status="in_doubt"}[5m]))', "in doubt {{operation}}"),
                ("sum by (kind) (increase(vp_duplicates_total[5m]))", "{{kind}}"))),
@@ -176,7 +213,8 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                ("count by (job, task) (vp_task_up == 0)", "{{job}} {{task}} down")), red_from=1),
         Graph("Memory", "resident, and held by records", "bytes",
               (('process_resident_memory_bytes{job=~"verification-.*"}', "{{job}} {{instance}}"),
-               ('vp_lane_bytes{job!~".*webhooks"}', "{{instance}} records"))),
+               ('vp_lane_bytes{job!~".*webhooks"}', "{{instance}} records"),
+               ("vp_memory_limit_bytes > 0", "{{job}} {{instance}} limit"))),
         Graph("Records in the processes", "by where they are", "short", (("sum by (state) (vp_lane_records)", "{{state}}"),), stacked=True),
         Graph("Versions", "processes of each", "short",
               (("count by (version, python) (vp_build_info)", "{{version}}, Python {{python}}"),)),
@@ -218,7 +256,7 @@ def _figure(figure: Figure) -> stat.Panel:
         .unit(figure.unit)
         .no_value("-")
         .height(4)
-        .span(WIDTH // len(FIGURES))
+        .span(WIDTH // FIGURES_A_ROW)
         .thresholds(_thresholds((("green", None), ("orange", figure.orange_from), ("red", figure.red_from))))
         .with_target(prometheus.Dataquery().expr(selected(figure.query)).ref_id("A"))
     )
@@ -245,6 +283,16 @@ def _graph(graph: Graph) -> timeseries.Panel:
     return panel
 
 
+def _link(title: str, page: str) -> dashboard.DashboardLink:
+    return (
+        dashboard.DashboardLink(title)
+        .type(models.DashboardLinkType.LINK)
+        .url(f"{DOCUMENTATION}/{page}")
+        .icon("doc")
+        .target_blank(target_blank=True)
+    )
+
+
 def build() -> models.Dashboard:
     """The whole dashboard."""
     board = (
@@ -268,6 +316,9 @@ def build() -> models.Dashboard:
             .include_all(include_all=True)
             .all_value(".*")
         )
+        .link(_link("Runbooks", "runbooks/README.md"))
+        .link(_link("Metrics", "metrics.md"))
+        .link(_link("Repair", "repair.md"))
         .with_panel(text.Panel().title("How to read this").mode(TextMode.MARKDOWN).content(HELP.strip()).height(4).span(WIDTH))
     )
     for figure in FIGURES:

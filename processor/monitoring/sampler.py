@@ -10,15 +10,18 @@ import structlog
 
 from processor.budget.shared import SharedBudget
 from processor.clock import clock_ms
+from processor.contract.codes import ErrorType
 from processor.monitoring.drain import drains
 from processor.monitoring.factories import view_of
 from processor.monitoring.history import EVERY_MS, History
 from processor.monitoring.model import Survey
 from processor.monitoring.monitor import GroupMonitor
 from processor.observe import metrics
+from processor.repair.model import DeadLetterCounts
 from processor.stream.errors import KafkaFailedError
 
 ALL_PARTITIONS = "all"  # of a topic, as a label
+_COUNT_HINT = "work goes on; vp_dead_letters_open and its age are not of now; a page and its alert need Read on that topic (docs/deploy.md)"
 _HINT = "work goes on; vp_survey_age_seconds tells how old the figures are"
 
 log = structlog.get_logger(__name__)
@@ -47,6 +50,21 @@ class OverviewSampler:
                 self._done_at = time.monotonic()
             await asyncio.sleep(self._every_s)
 
+    async def count_dead_letters(self) -> None:
+        """Count the open dead letters again and again. A processor without the right to read them works all the same."""
+        told = False
+        while True:
+            try:
+                await self._monitor.refresh_dead_letters()
+            except KafkaFailedError as exc:
+                if not told:
+                    log.warning("dead_letters_unread", detail=str(exc), hint=_COUNT_HINT)
+                told = True
+            else:
+                told = False
+                _set_dead_letters(self._monitor.dead_letters.counts, clock_ms())
+            await asyncio.sleep(self._every_s)
+
     async def sample(self) -> None:
         """Keep the last minutes of the budget."""
         while True:
@@ -57,6 +75,14 @@ class OverviewSampler:
     def refresh(self) -> None:
         """Set the gauge of the survey's age."""
         metrics.SURVEY_AGE.set(float("inf") if self._done_at is None else time.monotonic() - self._done_at)
+
+
+def _set_dead_letters(counts: DeadLetterCounts, now_ms: int) -> None:
+    for reason in ErrorType:
+        metrics.DEAD_LETTERS_OPEN.labels(reason).set(counts.by_reason.get(reason, 0))
+    metrics.DEAD_LETTERS_OPEN.labels(metrics.OTHER).set(sum(n for reason, n in counts.by_reason.items() if reason not in set(ErrorType)))
+    age_ms = 0 if counts.oldest_open_ms is None else max(0, now_ms - counts.oldest_open_ms)
+    metrics.DEAD_LETTERS_AGE.set(age_ms / 1000)
 
 
 def _set_partitions(survey: Survey) -> None:

@@ -88,6 +88,15 @@ RESULTS = _counter(
 )
 RETRIES = _counter("retries", "records published to a delay topic; `counted` tells whether it cost an attempt", "reason", "counted")
 DEAD_LETTERS = _counter("dead_letters", "dead letters published, by the type of the reason", "reason")
+DEAD_LETTERS_OPEN = _gauge(
+    "dead_letters_open",
+    "dead letters that nobody has redriven or discarded, by the type of the reason; the same on every replica that may read them",
+    "reason",
+    unit="records",
+)
+DEAD_LETTERS_AGE = _gauge(
+    "dead_letters_open_age_seconds", "age of the oldest of them; 0 while none is open or none can be read", unit="seconds"
+)
 DUPLICATES = _counter(
     "duplicates",
     "records with a request_id that another record had, none of which calls: `answered` has the known result once more, `duplicate` "
@@ -240,5 +249,10 @@ CONNECTIONS_CLOSED = _counter(
     "connections to our ports that were closed on a peer: too slow with a header, a body or the next request, or too many wait (`crowded`)",
     "reason",
     unit="connections",
+)
+MEMORY_LIMIT = _gauge(
+    "memory_limit_bytes",
+    "memory that the control group of this process may use; beyond it the kernel ends it; 0 without a limit",
+    unit="bytes",
 )
 BUILD = _gauge("build_info", "1, with the versions", "version", "python", "aiokafka", unit="bool")

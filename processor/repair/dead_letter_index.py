@@ -134,15 +134,14 @@ class DeadLetterIndex:
     def counts(self) -> DeadLetterCounts:
         """How many stand how."""
         statuses = Counter(dead_letter.status for dead_letter in self._dead_letters.values())
-        reasons = Counter(
-            dead_letter.reason_type for dead_letter in self._dead_letters.values() if dead_letter.status is DeadLetterStatus.OPEN
-        )
+        open_ones = [dead_letter for dead_letter in self._dead_letters.values() if dead_letter.status is DeadLetterStatus.OPEN]
         return DeadLetterCounts(
             statuses[DeadLetterStatus.OPEN],
-            dict(reasons),
+            dict(Counter(dead_letter.reason_type for dead_letter in open_ones)),
             statuses[DeadLetterStatus.REDRIVEN],
             statuses[DeadLetterStatus.DISCARDED],
             self.complete,
+            min((dead_letter.failed_ms for dead_letter in open_ones), default=None),
         )
 
     async def fetch(self, *dead_letters: DeadLetter) -> dict[_Position, Record]:

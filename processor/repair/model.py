@@ -121,6 +121,7 @@ class DeadLetterCounts:
     redriven: int = 0
     discarded: int = 0
     complete: bool = True  # false: there are older ones that were not read
+    oldest_open_ms: int | None = None  # when the oldest open one failed; None if none is open
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from processor.console.server import add_page
 from processor.observe.health import Phase
 from processor.observe.http import build_app
 from processor.runtime.http_server import CLOSE_S, listening
-from processor.runtime.process_status import ProcessStatus, set_build_info
+from processor.runtime.process_status import ProcessStatus, set_constants
 from processor.runtime.process_tasks import ProcessTasks
 from processor.settings import Settings
 
@@ -31,7 +31,7 @@ async def start_monitoring(tasks: ProcessTasks, settings: Settings, status: Proc
         CannotListenError: if the port is taken.
     """
     s = settings.observe
-    set_build_info(__version__)
+    set_constants(__version__)
     app = build_app(status.vitals, status.refresh)
     if operations is not None:
         add_page(app, operations, Access(s), group=settings.kafka.group)

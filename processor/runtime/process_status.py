@@ -16,6 +16,7 @@ from processor.monitoring.factories import view_of
 from processor.observe import metrics
 from processor.observe.health import Phase, Vitals
 from processor.observe.logs import flush_repeated
+from processor.runtime.memory_limit import memory_limit_bytes
 from processor.settings import Settings
 from processor.stream.broker_clock import BrokerClock
 from processor.stream.group_member import GroupMember
@@ -105,8 +106,10 @@ class ProcessStatus:
             also()
 
 
-def set_build_info(our_version: str) -> None:
-    """The gauge that names the versions."""
+def set_constants(our_version: str) -> None:
+    """The gauges that never change: versions, and the limit of memory."""
+    if (limit_bytes := memory_limit_bytes()) is not None:
+        metrics.MEMORY_LIMIT.set(limit_bytes)
     metrics.BUILD.labels(our_version, platform.python_version(), version("aiokafka")).set(1)
 
 

@@ -72,8 +72,8 @@ def run(settings: Settings) -> int:
 class WorkerParts:
     """What works on requests, in the order of its start. Without the budget, the receiver and the lanes the process is of no use.
 
-    The other four only watch or speed up: a request that the wake-up feed does not wake starts when it is due, and the survey, the
-    history and the balance are figures for people. They are started again.
+    The other five only watch or speed up: a request that the wake-up feed does not wake starts when it is due, and the survey, the
+    history, the count of dead letters and the balance are figures for people. They are started again.
     """
 
     budget: Callable[[], Coroutine[Any, Any, None]]
@@ -82,6 +82,7 @@ class WorkerParts:
     close_monitor: Callable[[], Awaitable[None]]
     survey: Callable[[], Coroutine[Any, Any, None]]
     history: Callable[[], Coroutine[Any, Any, None]]
+    dead_letters: Callable[[], Coroutine[Any, Any, None]]
     feed: Callable[[], Coroutine[Any, Any, None]]
     receiver: Callable[[ProcessTasks], Awaitable[None]] | None
     client: AbstractAsyncContextManager[DiditClient]
@@ -101,6 +102,7 @@ async def start_worker(tasks: ProcessTasks, parts: WorkerParts, *, drain_s: floa
     tasks.close_later("monitor", parts.close_monitor, within_s=_CLOSE_S)
     tasks.start_restarting("survey", parts.survey)
     tasks.start_restarting("budget history", parts.history)
+    tasks.start_restarting("dead-letter count", parts.dead_letters)
     tasks.start_restarting("wake-up feed", parts.feed)
     if parts.receiver is not None:
         await parts.receiver(tasks)
@@ -175,6 +177,7 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
         close_monitor=monitor.close,
         survey=sampler.survey,
         history=sampler.sample,
+        dead_letters=sampler.count_dead_letters,
         feed=WakeupFeed(settings, wakeups).run,
         receiver=None if secrets is None else lambda tasks: start_receiver(tasks, settings, secrets),
         client=DiditClient(d),

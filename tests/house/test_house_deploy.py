@@ -7,7 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from deploy_files import ROOT, run, tool
+from deploy_files import ROOT, module, run, tool
 
 from processor.settings import LaneSettings
 
@@ -18,6 +18,47 @@ def test_the_compose_file_is_valid() -> None:
     assert done.stdout.count("VP_KAFKA__INSTANCE_ID") == 3
     ports = re.findall(r"VP_OBSERVE__PORT: '(\d+)'", done.stdout)
     assert len(ports) == len(set(ports)) == 4  # processors and the receiver share one network
+
+
+def _compose(*options: str) -> str:
+    done = run(tool("docker-compose"), "-f", "deploy/compose.yaml", *options, "config")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_monitoring_comes_with_its_profile_and_every_port_stays_on_this_machine() -> None:
+    services = module("yaml").safe_load(_compose("--profile", "monitoring"))["services"]
+    tools = {name for name, service in services.items() if service.get("profiles") == ["monitoring"]}
+    assert tools == {"prometheus", "grafana", "kafka-ui"}
+    assert {name for name, service in services.items() if "profiles" in service} == tools
+    published = [port for service in services.values() for port in service.get("ports", ())]
+    assert len(published) == 8
+    assert all(port.startswith("127.0.0.1:") for port in map(str, published))
+    assert len({str(port).split(":")[1] for port in published}) == len(published), "two services want one port"
+
+
+def test_what_the_compose_file_mounts_is_there_and_fits_together() -> None:
+    services, yaml = module("yaml").safe_load(_compose("--profile", "monitoring"))["services"], module("yaml")
+    mounts = dict(volume.split(":")[:2] for name in ("prometheus", "grafana") for volume in services[name]["volumes"])
+    for path in mounts:
+        assert Path(path).exists(), path
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/compose.yml").read_text())
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in scraped["scrape_configs"]}
+    ports = {name: service["environment"]["VP_OBSERVE__PORT"] for name, service in services.items() if name.startswith(("proc", "web"))}
+    assert targets == {
+        "verification-processor": [f"simulator:{ports[name]}" for name in sorted(ports) if name.startswith("processor")],
+        "verification-webhooks": [f"simulator:{ports['webhooks']}"],
+    }
+    (source,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"]
+    assert source["type"] == "prometheus"
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/verification.yaml").read_text())["providers"]
+    assert f"{provider['options']['path']}/dashboard.json" in mounts.values()
+
+
+def test_prometheus_takes_its_configuration() -> None:
+    done = run(tool("promtool"), "check", "config", "deploy/prometheus/compose.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_dockerfile_is_clean() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,11 @@ SEVERITIES = {"critical", "warning"}
 
 def _rules() -> list[dict[str, Any]]:
     return [rule for group in load(RULES)["groups"] for rule in group["rules"]]
+
+
+def _documentation_url() -> str:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return str(project["urls"]["Documentation"])
 
 
 def _alerts() -> dict[str, dict[str, Any]]:
@@ -96,9 +102,9 @@ def test_every_alert_tells_whom_it_concerns_what_it_means_and_where_to_read_on()
         assert name.startswith("Verification")
         assert alert["labels"]["severity"] in SEVERITIES
         notes = alert["annotations"]
-        assert notes.keys() == {"summary", "description", "runbook"}
-        assert notes["runbook"] == f"docs/runbooks/{name}.md"
-        assert (ROOT / notes["runbook"]).is_file(), name
+        assert notes.keys() == {"summary", "description", "runbook_url"}
+        assert notes["runbook_url"] == f"{_documentation_url()}/runbooks/{name}.md", "where the project says that its documentation is"
+        assert (RUNBOOKS / f"{name}.md").is_file(), name
 
 
 def test_every_runbook_page_has_its_alert_and_its_parts() -> None:
@@ -145,3 +151,21 @@ def test_runbooks_name_events_and_settings_that_exist() -> None:
             if "og event" in line:
                 named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", line.split("og event")[1]))
                 assert {name for name in named if not name.startswith("vp_")} <= events, f"{path.name}: {named - events}"
+
+
+def test_the_objectives_in_the_docs_are_those_of_the_rules() -> None:
+    objectives = (ROOT / "docs" / "operations.md").read_text().split("## Objectives")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) % of .*?(?:within (\d+) (minutes|seconds) )?\| `(vp_[a-z_]+)` \|", objectives, re.MULTILINE)
+    told = {
+        metric: (f"{1 - int(share) / 100:.2f}", int(time) * (60 if unit == "minutes" else 1) if time else None)
+        for share, time, unit, metric in rows
+    }
+    assert told.keys() == {"vp_results_total", "vp_request_seconds", "vp_call_seconds"}
+    names = {"vp_results_total": "results_failed", "vp_request_seconds": "requests_late", "vp_call_seconds": "calls_late"}
+    for metric, (share, limit_s) in told.items():
+        recorded = [rule["expr"] for rule in _rules() if rule.get("record", "").startswith(f"vp:{names[metric]}:")]
+        assert recorded
+        assert all(limit_s is None or f'le=~"{limit_s}([.]0)?"' in expr for expr in recorded), metric
+        alerts = [alert["expr"] for alert in _alerts().values() if f"vp:{names[metric]}:" in alert["expr"]]
+        factors = {allowed for expr in alerts for allowed in re.findall(r"> [\d.]+ \* ([\d.]+)", expr)}
+        assert factors == {share}, metric

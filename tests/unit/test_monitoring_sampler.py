@@ -11,8 +11,11 @@ from structlog.testing import capture_logs
 from test_budget_state import RULES
 
 from processor.budget.state import BudgetState
+from processor.clock import clock_ms
 from processor.monitoring import factories
 from processor.monitoring.sampler import OverviewSampler
+from processor.observe.metrics import REGISTRY
+from processor.repair.model import DeadLetterCounts
 from processor.settings import load_settings
 from processor.stream.errors import KafkaUnavailableError
 
@@ -34,6 +37,48 @@ async def test_a_backlog_that_cannot_be_read_is_tried_again_and_a_fault_is_for_t
     with capture_logs() as logs, pytest.raises(RuntimeError):
         await sampler.survey()
     assert [(entry["event"], entry["detail"]) for entry in logs] == [("survey_failed", "no brokers")] * 2
+
+
+class Counted:
+    """A monitor that reads dead letters: these answers, one after the other, then it is over."""
+
+    def __init__(self, *answers: DeadLetterCounts | Exception) -> None:
+        self.answers = list(answers)
+        self.dead_letters = SimpleNamespace(counts=DeadLetterCounts(0))
+
+    async def refresh_dead_letters(self) -> None:
+        await asyncio.sleep(0)
+        answer = self.answers.pop(0) if self.answers else RuntimeError("over")
+        if isinstance(answer, Exception):
+            raise answer
+        self.dead_letters.counts = answer
+
+
+async def count(*answers: DeadLetterCounts | Exception) -> list[str]:
+    sampler = OverviewSampler(cast("Any", Counted(*answers)), cast("Any", None), 0.0)
+    with capture_logs() as logs, pytest.raises(RuntimeError):
+        await sampler.count_dead_letters()
+    return [entry["event"] for entry in logs]
+
+
+async def test_open_dead_letters_and_the_age_of_the_oldest_are_metrics() -> None:
+    day_ago_ms = clock_ms() - 86_400_000
+    await count(DeadLetterCounts(4, {"request_refused": 3, "made_up": 1}, oldest_open_ms=day_ago_ms))
+    age_s = REGISTRY.get_sample_value("vp_dead_letters_open_age_seconds")
+    assert age_s is not None
+    assert age_s >= 86_400
+    values = {
+        reason: REGISTRY.get_sample_value("vp_dead_letters_open", {"reason": reason}) for reason in ("request_refused", "other", "internal")
+    }
+    assert values == {"request_refused": 3.0, "other": 1.0, "internal": 0.0}
+    await count(DeadLetterCounts(0))
+    assert REGISTRY.get_sample_value("vp_dead_letters_open_age_seconds") == 0.0
+    assert REGISTRY.get_sample_value("vp_dead_letters_open", {"reason": "request_refused"}) == 0.0
+
+
+async def test_dead_letters_that_cannot_be_read_are_told_once_until_they_can_be() -> None:
+    refused = KafkaUnavailableError("no right to read")
+    assert await count(refused, refused, DeadLetterCounts(0), refused) == ["dead_letters_unread"] * 2
 
 
 async def test_while_the_budget_log_is_not_read_nothing_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

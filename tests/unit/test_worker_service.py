@@ -20,7 +20,7 @@ from processor.runtime.shutdown import limit_stop
 from processor.worker.service import WorkerParts, start_worker
 
 ESSENTIAL = ("budget", "webhook topic", "lanes")
-RESTARTED = ("survey", "budget history", "wake-up feed", "balance")
+RESTARTED = ("survey", "budget history", "dead-letter count", "wake-up feed", "balance")
 
 
 @dataclass
@@ -78,6 +78,7 @@ class Worker:
             close_monitor=self.closing("monitor"),
             survey=self.task("survey"),
             history=self.task("budget history"),
+            dead_letters=self.task("dead-letter count"),
             feed=self.task("wake-up feed"),
             receiver=self.receiver,
             client=cast("Any", self.client()),
@@ -104,13 +105,23 @@ def test_the_stop_is_the_start_backwards() -> None:
     with capture_logs() as logs:
         assert run_virtual(work(worker, ProcessStatus(30.0, 120.0), 3)) == EXIT_STOPPED
     assert logs == []
-    assert worker.started == ["budget", "survey", "budget history", "wake-up feed", "webhook topic", "balance", "lanes"]
+    assert worker.started == [
+        "budget",
+        "survey",
+        "budget history",
+        "dead-letter count",
+        "wake-up feed",
+        "webhook topic",
+        "balance",
+        "lanes",
+    ]
     assert worker.ended == [
         "lanes",
         "balance",
         "client",
         "webhook topic",
         "wake-up feed",
+        "dead-letter count",
         "budget history",
         "survey",
         "monitor",
