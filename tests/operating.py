@@ -13,10 +13,11 @@ from aiohttp import web
 
 from processor.budget.view import BreakerView, BudgetView, ScopeView
 from processor.console.auth import Access
-from processor.console.ports import LETTERS_A_PAGE, WAITING_MAX, ListedDeadLetters, ListedWaiting, UnavailableError
+from processor.console.ports import LETTERS_A_PAGE, WAITING_A_PAGE, FoundResults, ListedDeadLetters, ListedWaiting, UnavailableError
+from processor.console.runbooks import Links
 from processor.console.server import add_page
-from processor.contract.records import Hop, Source
-from processor.monitoring.history import Sample
+from processor.contract.records import Hop, Source, Status
+from processor.monitoring.history import BacklogSample, Sample
 from processor.monitoring.model import DelayedView, DrainView, Overview, PartitionView, ReplicaView
 from processor.repair.model import (
     DeadLetter,
@@ -30,6 +31,7 @@ from processor.repair.model import (
     RequestHistory,
     Selection,
 )
+from processor.repair.recent_result import RecentResult, person_digest
 from processor.settings import ObserveSettings
 
 NOW_MS = 1_764_072_185_000  # 2025-11-25 12:03:05 UTC
@@ -131,6 +133,7 @@ class Memory:
     letters: list[DeadLetter] = field(default_factory=list)
     records: list[DelayedRecord] = field(default_factory=list)
     journeys: dict[str, RequestHistory] = field(default_factory=dict)
+    results: list[RecentResult] = field(default_factory=list)
     mood: str = "ok"
     asked: int = 0
     actions: list[tuple[Any, ...]] = field(default_factory=list)
@@ -156,6 +159,16 @@ class Memory:
     def _chosen(self, wanted: Selection) -> list[DeadLetter]:
         found = [one for one in self.letters if one.status is DeadLetterStatus.OPEN and _names(wanted, one)]
         return sorted(found, key=lambda one: one.failed_ms)
+
+    def backlog_history(self) -> Sequence[BacklogSample]:
+        if not self.seen.waiting.count:
+            return ()
+        rise = [min(n, 90) for n in range(240)]
+        return [BacklogSample(self.now_ms - 15_000 * (239 - n), 26 * rise[n], 4 * rise[n], None if n < 20 else n + 72) for n in range(240)]
+
+    async def recent_results(self) -> FoundResults:
+        await self._mood()
+        return FoundResults(tuple(self.results), complete=len(self.results) < 5_000)
 
     async def dead_letters(self, selection: Selection, *, page: int) -> ListedDeadLetters:
         await self._mood()
@@ -195,10 +208,13 @@ class Memory:
         self.letters = [replace(one, status=status) if one.position in positions else one for one in self.letters]
         return RepairSummary(f"run-{len(self.actions)}", len(positions))
 
-    async def waiting(self, *, reason: str | None = None) -> ListedWaiting:
+    async def waiting(self, *, reason: str | None = None, page: int = 1) -> ListedWaiting:
         await self._mood()
         found = sorted((r for r in self.records if reason is None or (r.reason or "") == reason), key=lambda r: r.due_ms)
-        return ListedWaiting(tuple(found[:WAITING_MAX]), len(found), tuple(sorted({r.reason or "" for r in self.records})))
+        pages = max(1, -(-len(found) // WAITING_A_PAGE))
+        page = min(page, pages)
+        shown = tuple(found[(page - 1) * WAITING_A_PAGE :][:WAITING_A_PAGE])
+        return ListedWaiting(shown, page, pages, len(found), tuple(sorted({r.reason or "" for r in self.records})))
 
     async def request_history(self, request_id: str) -> RequestHistory:
         await self._mood()
@@ -214,6 +230,34 @@ def _names(wanted: Selection, one: DeadLetter) -> bool:
         and (wanted.since_ms is None or one.failed_ms >= wanted.since_ms)
         and (wanted.until_ms is None or one.failed_ms < wanted.until_ms)
     )
+
+
+def finished(many: int = 400) -> list[RecentResult]:
+    """The results of half an hour and more, the newest first; most have succeeded."""
+    kinds = [
+        (Status.FAILED, "http_400"),
+        (Status.REJECTED, "unknown_field"),
+        (Status.EXPIRED, "deadline_passed"),
+        (Status.IN_DOUBT, "call_unanswered"),
+    ]
+    names = ("aml", "session.create", "id_verification", "verification")
+    found = []
+    for n in range(many):
+        status, code = kinds[n // 9 % 4] if n % 9 == 0 else (Status.SUCCEEDED, None)
+        operation = None if status is Status.REJECTED else names[n % 4]
+        found.append(
+            RecentResult(
+                NOW_MS - 5_000 * n - 40 * (n % 7) ** 3,
+                f"onboarding-{9000 - n}",
+                operation,
+                status,
+                code,
+                1 + n % 2,
+                900 + 370 * (n % 11),
+                person_digest(f"user-{n % 50}"),
+            )
+        )
+    return found
 
 
 def full(many: int = 120) -> Memory:
@@ -257,16 +301,18 @@ def full(many: int = 120) -> Memory:
     )
     document = {"request_id": "<script>alert(1)</script>", "operation": "aml", "input": {"full_name": "***", "date_of_birth": "***"}}
     journeys = {"<script>alert(1)</script>": RequestHistory("<script>alert(1)</script>", steps, document)}
-    return Memory(busy(), dead_letters, records, journeys)
+    return Memory(busy(), dead_letters, records, journeys, finished())
 
 
 @asynccontextmanager
-async def operating(memory: Memory, *, now_ms: int | None = None, host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[str]:
+async def operating(
+    memory: Memory, *, now_ms: int | None = None, host: str = "127.0.0.1", links: Links | None = None, **settings: Any
+) -> AsyncIterator[str]:
     """Serve the page; gives its base URL. Without ``now_ms`` the clock stands at the memory's."""
     app = web.Application()
     observe = ObserveSettings(host=host, **settings)
     clock = (lambda: memory.now_ms / 1000) if now_ms is None else (lambda: now_ms / 1000)
-    add_page(app, memory, Access(observe, clock=time.monotonic), now=clock, group="verification-processor")
+    add_page(app, memory, Access(observe, clock=time.monotonic), now=clock, group="verification-processor", links=links)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -22,7 +22,7 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("results", "results", "Print results, one JSON object a line (read_committed); or find everything about one request."),
     ("batch", "batch", "Run a file of requests and write a file of results."),
     ("status", "status", "One screen: what the bottleneck is, budgets, backlog and its time to drain, replicas, what waits, dead letters."),
-    ("top", "status", "The screen of `processor status`, live, until interrupted."),
+    ("top", "status", "Live: what the bottleneck is, operations, replicas, what waits, dead letters."),
     ("lag", "status", "Unfinished records of every input partition, who owns it, and what blocks it."),
     ("budget", "budget", "Show the shared budget."),
     ("retry", "retry", "Look at requests that wait for a later attempt, start them now, or end them."),

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import orjson
+from rich.box import HEAVY_HEAD
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -15,10 +16,10 @@ from rich.text import Text
 from processor.contract.times import duration
 from processor.monitoring.diagnosis import Diagnosis, Tone, diagnose
 from processor.monitoring.diagnosis_text import headline, statement, verdict
-from processor.monitoring.model import BlockedPartition, Overview, PartitionView
+from processor.monitoring.model import BlockedPartition, DrainView, Overview, PartitionView
 
 _BAR = 10
-_STYLES = {Tone.GOOD: "bold green", Tone.WATCH: "bold yellow", Tone.BAD: "bold red"}
+STYLES = {Tone.GOOD: "bold green", Tone.WATCH: "bold yellow", Tone.BAD: "bold red"}
 
 
 def as_json(o: Overview) -> bytes:
@@ -37,22 +38,33 @@ def _diagnosis(found: Diagnosis) -> dict[str, Any]:
 def screen(o: Overview) -> RenderableType:
     """One screen: the verdict and what else is not well, then budget, replicas, backlog, what waits, what is dead."""
     diagnosis = diagnose(o)
-    text = Text(f"{headline(diagnosis)}. {verdict(diagnosis)}", _STYLES[diagnosis.tone])
+    text = Text(f"{headline(diagnosis)}. {verdict(diagnosis)}", STYLES[diagnosis.tone])
     head = Panel(text, title=o.group, subtitle=f"group {o.group_state}")
-    others = [Text(statement(f), _STYLES[f.tone]) for f in diagnosis.complaints[1:]]
-    return Group(
-        head, *others, _scopes(o, diagnosis), _replicas(o), lag_table(o.partitions, o.blocked, by_topic=True), _waiting(o), _dead(o)
-    )
+    others = [Text(statement(f), STYLES[f.tone]) for f in diagnosis.complaints[1:]]
+    backlog = lag_table(o.partitions, o.blocked, by_topic=True)
+    return Group(head, *others, scope_table(o, diagnosis), _replicas(o), backlog, _waiting(o), _dead(o))
 
 
-def lag_table(partitions: tuple[PartitionView, ...], blocked: tuple[BlockedPartition, ...], *, by_topic: bool = False) -> RenderableType:
-    """Unfinished records by partition, or by topic, and what nothing more can be read of."""
+def facts(o: Overview) -> list[RenderableType]:
+    """What follows the budget, for a small screen: what is dead and what waits first."""
+    return [_dead(o), _waiting(o), _replicas(o), lag_table(o.partitions, o.blocked, by_topic=True, compact=True)]
+
+
+def lag_table(
+    partitions: tuple[PartitionView, ...], blocked: tuple[BlockedPartition, ...], *, by_topic: bool = False, compact: bool = False
+) -> RenderableType:
+    """Unfinished records by partition, or by topic, and what nothing more can be read of. ``compact``: without lines."""
     table = Table(
-        title="backlog", title_justify="left", caption=None if by_topic else "markers of transactions count until they are passed"
+        box=None if compact else HEAVY_HEAD,
+        pad_edge=not compact,
+        title=None if compact else "backlog",
+        title_justify="left",
+        caption=None if by_topic or compact else "markers of transactions count until they are passed",
     )
     for header in (
         "topic",
-        *(() if by_topic else ("partition", "done below", "end")),
+        *(() if by_topic else ("partition",)),
+        *(() if by_topic or compact else ("done below", "end")),
         "unfinished",
         "owners" if by_topic else "owner",
         "blocked",
@@ -64,11 +76,11 @@ def lag_table(partitions: tuple[PartitionView, ...], blocked: tuple[BlockedParti
     by_partition = {(b.topic, b.partition): b for b in blocked}
     for p in partitions:
         owner = Text(p.owner or "nobody", "" if p.owner else "bold red")
-        cells = (str(p.partition), str(p.floor), str(p.end), str(p.unfinished))
+        cells = (str(p.partition), *(() if compact else (str(p.floor), str(p.end))), str(p.unfinished))
         table.add_row(Text(p.topic), *cells, owner, _blocked(by_partition.get((p.topic, p.partition))))
     for b in blocked:
         if b.partition is None:
-            table.add_row(Text(b.topic), "-", "-", "-", "-", "-", _blocked(b))
+            table.add_row(Text(b.topic), *["-"] * (len(table.columns) - 2), _blocked(b))
     return table
 
 
@@ -93,8 +105,9 @@ def _blocked(b: BlockedPartition | None) -> Text:
     return Text("-") if b is None else Text(f"{b.cause} at {b.offset}, {duration(b.blocked_s)}", "bold red")
 
 
-def _scopes(o: Overview, diagnosis: Diagnosis) -> RenderableType:
-    table = Table(title="budget", title_justify="left")
+def scope_table(o: Overview, diagnosis: Diagnosis, *, compact: bool = False) -> RenderableType:
+    """The budget by scope. ``compact``: without lines."""
+    table = Table(box=None if compact else HEAVY_HEAD, pad_edge=not compact, title=None if compact else "budget", title_justify="left")
     table.add_column("scope", no_wrap=True)
     table.add_column("used of limit", no_wrap=True, justify="right")
     table.add_column("", no_wrap=True, max_width=_BAR, overflow="crop")
@@ -102,10 +115,10 @@ def _scopes(o: Overview, diagnosis: Diagnosis) -> RenderableType:
         table.add_column(header, justify="right")
     drains = {d.scope: d for d in o.drains}
     for s in o.budget.scopes:
-        drain = drains[s.scope]
+        drain = drains.get(s.scope, DrainView(s.scope, 0, 0.0))
         filled = min(_BAR, round(_BAR * s.used / s.limit))
         finding = diagnosis.of_scope(s.scope)
-        bar = Text("█" * filled + "░" * (_BAR - filled), "cyan" if finding is None else _STYLES[finding.tone])
+        bar = Text("█" * filled + "░" * (_BAR - filled), "cyan" if finding is None else STYLES[finding.tone])
         done_in = duration(drain.drain_s) if drain.calls else "-"
         table.add_row(s.scope, f"{s.used} of {s.limit}", bar, str(s.waiting), str(drain.calls), done_in)
     return table

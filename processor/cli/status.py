@@ -8,16 +8,14 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console, RenderableType
-from rich.live import Live
-from rich.text import Text
+from rich.console import Console
 
 from processor.cli import render_status
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import settings_or_fail, write_json
+from processor.cli.top import follow
 from processor.monitoring.factories import monitor_for_command
 from processor.monitoring.monitor import GroupMonitor
-from processor.stream.errors import KafkaFailedError
 
 app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object instead of a screen")]
@@ -55,26 +53,8 @@ def lag(*, as_json: AsJson = False) -> None:
 
 @app.command()
 def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds between two looks")] = 2.0) -> None:
-    """The screen of `processor status`, live, until interrupted."""
-
-    async def render(monitor: GroupMonitor) -> RenderableType:
-        try:
-            return render_status.screen(await monitor.overview())
-        except KafkaFailedError as exc:  # the brokers may come back
-            return Text(str(exc), "bold red")
-
-    async def show(monitor: GroupMonitor) -> None:
-        console = Console()
-        with Live(Text("looking ..."), console=console, screen=True, auto_refresh=False) as live:
-            while True:
-                seen = await render(monitor)
-                if console.is_terminal:
-                    live.update(seen, refresh=True)
-                else:  # a pipe or a file gets one screen after the other
-                    console.print(seen)
-                await asyncio.sleep(every_s)
-
-    _with_monitor(show)
+    """Live: what the bottleneck is, operations, replicas, what waits, dead letters. Keys switch and scroll; q ends."""
+    _with_monitor(lambda monitor: follow(monitor, every_s))
 
 
 def _with_monitor(show: Callable[[GroupMonitor], Awaitable[None]]) -> None:

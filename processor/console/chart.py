@@ -6,19 +6,35 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from processor.contract.records import Status
 from processor.monitoring.formatting import number
 from processor.monitoring.history import SPAN_MS, Sample
+from processor.repair.recent_result import MinuteOfResults
 
 WIDTH, HEIGHT = 900, 100
 _GAP_MS = 10_000  # a longer silence is drawn as one
 _ROOM = 1.08  # above the highest value
+OUTCOMES = (  # from below
+    ("outcome-failed", (Status.FAILED, Status.IN_DOUBT, Status.EXPIRED)),
+    ("outcome-refused", (Status.REJECTED, Status.CONFLICT)),
+    ("outcome-succeeded", (Status.SUCCEEDED,)),
+)
 
 _CHART = Markup(
     '<svg class="chart" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" aria-label="{label}">'
     '{grid}<path class="chart-area" d="{area}"/><path class="chart-line" d="{line}" fill="none" vector-effect="non-scaling-stroke"/>'
     '<path class="chart-limit" d="{limit}" fill="none" vector-effect="non-scaling-stroke"/></svg>'
 )
+_PLAIN = Markup(
+    '<svg class="chart" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" aria-label="{label}">'
+    '{grid}<path class="chart-area" d="{area}"/><path class="chart-line" d="{line}" fill="none" vector-effect="non-scaling-stroke"/></svg>'
+)
+_BARS = Markup(
+    '<svg class="chart" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" aria-label="{label}">{grid}{bars}</svg>'
+)
+_PART = Markup('<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>')
 _GRID = Markup('<path class="chart-grid" d="{d}" fill="none" vector-effect="non-scaling-stroke"/>')
+_THIRDS = _GRID.format(d=" ".join(f"M{WIDTH * i // 3},0V{HEIGHT}" for i in (1, 2)))
 _BAR = Markup(
     '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
     '<rect class="bar-room" x="0" y="0" width="100" height="10"/><rect class="bar-fill" x="0" y="0" width="{width}" height="10"/></svg>'
@@ -38,16 +54,51 @@ def usage_chart(samples: Sequence[Sample], now_ms: int, limit: int) -> Markup:
     top = top_of(shown, limit)
     used = [[(_x(s.at_ms, begin_ms), _y(s.used, top)) for s in run] for run in _runs(shown)]
     limits = [[(_x(s.at_ms, begin_ms), _y(s.limit, top)) for s in run] for run in _runs(shown)]
-    thirds = " ".join(f"M{WIDTH * i // 3},0V{HEIGHT}" for i in (1, 2))
     return _CHART.format(
         width=WIDTH,
         height=HEIGHT,
         label=_label(shown, limit),
-        grid=_GRID.format(d=thirds),
+        grid=_THIRDS,
         area=" ".join(_area(run) for run in used),
         line=" ".join(_path(run) for run in used),
         limit=" ".join(_stairs(run) for run in limits),
     )
+
+
+def amount_chart(points: Sequence[tuple[int, float]], now_ms: int, span_ms: int, label: str) -> Markup:
+    """An amount over time.
+
+    Args:
+        points: epoch ms and value, the oldest first.
+        now_ms: the right edge.
+        span_ms: how far back the left edge is.
+        label: what it shows, with its figures, for those who cannot see it.
+    """
+    begin_ms = now_ms - span_ms
+    shown = [point for point in points if begin_ms <= point[0] <= now_ms]
+    top = max([1.0, *(value for _, value in shown)]) * _ROOM
+    drawn = [(WIDTH * (at_ms - begin_ms) / span_ms, _y(value, top)) for at_ms, value in shown]
+    area, line = (_area(drawn), _path(drawn)) if drawn else ("", "")
+    return _PLAIN.format(width=WIDTH, height=HEIGHT, label=label, grid=_THIRDS, area=area, line=line)
+
+
+def outcome_chart(minutes: Sequence[MinuteOfResults]) -> Markup:
+    """Results of each minute as bars, by how they ended: what failed stands below, where it is seen first."""
+    top = max([1, *(minute.total for minute in minutes)]) * _ROOM
+    step = WIDTH / max(1, len(minutes))
+    parts = []
+    for place, minute in enumerate(minutes):
+        base = 0
+        for kind, statuses in OUTCOMES:
+            count = sum(minute.counts.get(status, 0) for status in statuses)
+            if count:
+                y, height = _y(base + count, top), HEIGHT * count / top
+                parts.append(_PART.format(kind=kind, x=place * step + step * 0.12, y=y, width=step * 0.76, height=height))
+            base += count
+    total = sum(minute.total for minute in minutes)
+    failed = sum(minute.counts.get(status, 0) for minute in minutes for status in OUTCOMES[0][1])
+    label = f"Final results of the last {len(minutes)} minutes: {number(total)}, of which {number(failed)} failed, expired or are in doubt."
+    return _BARS.format(width=WIDTH, height=HEIGHT, label=label, grid=_THIRDS, bars=Markup("").join(parts))
 
 
 def top_of(samples: Sequence[Sample], limit: int) -> float:

@@ -12,11 +12,12 @@ from markupsafe import Markup, escape
 from multidict import MultiMapping
 
 from processor.console.actions import Actions
+from processor.console.answer_cache import AnswerCache
 from processor.console.auth import Access, PageUser
 from processor.console.chart import bar
-from processor.console.filters import hopeless, reason, within
-from processor.console.overview_cache import OverviewCache
+from processor.console.filters import hopeless, outcome_tone, reason, within
 from processor.console.ports import Operations
+from processor.console.runbooks import Links
 from processor.contract.times import duration, iso, relative, time_of_day, utc
 from processor.monitoring.formatting import count, number, percent
 
@@ -43,11 +44,11 @@ class PageView:
 class PageContext:
     """The parts of the page, and its templates."""
 
-    def __init__(
-        self, operations: Operations, access: Access, overview_cache: OverviewCache, actions: Actions, now: Callable[[], float], group: str
-    ) -> None:
-        self.operations, self.access, self.overview_cache, self.actions, self.now = operations, access, overview_cache, actions, now
-        self._templates = _templates(group)
+    def __init__(self, operations: Operations, access: Access, now: Callable[[], float], group: str, links: Links) -> None:
+        self.operations, self.access, self.actions, self.now = operations, access, Actions(), now
+        self.overview_cache = AnswerCache("overview", operations.overview)
+        self.results_cache = AnswerCache("results", operations.recent_results, essential=False)
+        self._templates = _templates(group, links)
 
     def render(self, shown: PageView, page_request: PageRequest) -> web.Response:
         """The answer: a whole page, or for a refresh by the script its inner part."""
@@ -63,6 +64,7 @@ class PageContext:
     async def close(self, _app: web.Application) -> None:
         """End what is under way."""
         await self.overview_cache.close()
+        await self.results_cache.close()
         await self.actions.close()
 
 
@@ -88,11 +90,12 @@ _FILTERS: tuple[Callable[..., str], ...] = (
     reason,
     hopeless,
     within,
+    outcome_tone,
     breakable,
 )
 
 
-def _templates(group: str) -> Environment:
+def _templates(group: str, links: Links) -> Environment:
     found = Environment(
         loader=PackageLoader("processor.console"),
         autoescape=True,
@@ -102,5 +105,5 @@ def _templates(group: str) -> Environment:
         auto_reload=False,
     )
     found.filters |= {shown.__name__: shown for shown in _FILTERS}
-    found.globals |= {"bar": bar, "group": group}
+    found.globals |= {"bar": bar, "group": group, "links": links}
     return found

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from processor.contract.records import Status
+from processor.monitoring.diagnosis import Tone
 from processor.repair.model import REASONS, SAME_AGAIN
+
+_TONES = {Status.SUCCEEDED: Tone.GOOD, Status.REJECTED: Tone.WATCH, Status.CONFLICT: Tone.WATCH, Status.EXPIRED: Tone.WATCH}
 
 
 def reason(kind: str) -> str:
@@ -19,3 +23,8 @@ def hopeless(kind: str) -> str:
 def within(label: str) -> str:
     """A bucket of due times: ``due`` is those whose time has come."""
     return "due now" if label == "due" else f"within {label}" if label[:1].isdigit() else label
+
+
+def outcome_tone(status: Status) -> Tone:
+    """What a result is marked with: a request that could not be answered is for us, one that was refused for its caller."""
+    return _TONES.get(status, Tone.BAD)

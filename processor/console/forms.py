@@ -11,8 +11,10 @@ from processor.contract.times import DURATION_FORM, duration, is_duration, parse
 from processor.repair.delayed import FOLLOWING
 from processor.repair.model import REPLAYS_MAX, Selection
 from processor.repair.parsing import read_position
+from processor.repair.recent_result import ResultSelection
 
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+_DIGEST = re.compile(r"[0-9A-Fa-f]{8,64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 _VALUES_MAX = 500
 _REQUEST_ID_MAX = 128
@@ -54,6 +56,30 @@ def read_selection(fields: MultiMapping[str], now_ms: int) -> SelectionForm:
         replays_max=_ANY_REPLAYS if _ticked(fields, "replayed") else REPLAYS_MAX,
     )
     return SelectionForm(selection, since)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultForm:
+    """A filter of results and how it was asked for."""
+
+    wanted: ResultSelection
+    since: str  # a span, for the form
+    fields: tuple[tuple[str, str], ...]  # the same again, for links
+
+
+def read_result_filter(fields: MultiMapping[str], now_ms: int) -> ResultForm:
+    """What a query names of the results.
+
+    Raises:
+        BadInputError: if a field is malformed.
+    """
+    since, since_ms = _since(fields, now_ms)
+    given = {name: _one(fields, name) for name in ("operation", "status", "person")}
+    given |= {name: _word(name, text) for name, text in given.items() if text and name != "person"}
+    if given["person"] and not _DIGEST.fullmatch(given["person"]):
+        raise BadInputError("A digest is 8 to 64 characters of 0-9 and a-f: the SHA-256 of the vendor_data, or the beginning of it.")
+    asked = (*given.items(), ("since", since))
+    return ResultForm(ResultSelection(**given, since_ms=since_ms), since, tuple((name, text) for name, text in asked if text))
 
 
 def selection_fields(selection: Selection) -> list[tuple[str, str]]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from processor.monitoring.history import Sample
+from processor.monitoring.history import BacklogSample, Sample
 from processor.monitoring.model import Overview
 from processor.repair.model import DeadLetter, DelayedRecord, Plan, RepairSummary, RequestHistory, Selection
+from processor.repair.recent_result import RecentResult
 
-LETTERS_A_PAGE = 50
-WAITING_MAX = 200
+LETTERS_A_PAGE = RESULTS_A_PAGE = WAITING_A_PAGE = 50
 
 
 class UnavailableError(Exception):
@@ -37,12 +37,22 @@ class ListedDeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class ListedWaiting:
-    """Records that wait, by their due time."""
+    """One page of the records that wait, by their due time."""
 
-    records: tuple[DelayedRecord, ...]  # at most WAITING_MAX
+    records: tuple[DelayedRecord, ...]  # at most WAITING_A_PAGE
+    page: int  # from 1; the last one if a later one was asked for
+    pages: int  # at least 1
     total: int  # that the filter names
     reasons: tuple[str, ...] = ()  # of all that wait: what the filter offers
     complete: bool = True  # false: there are more than were read
+
+
+@dataclass(frozen=True, slots=True)
+class FoundResults:
+    """The newest final results."""
+
+    results: tuple[RecentResult, ...]  # the newest first
+    complete: bool = True  # false: the topic holds older ones
 
 
 class Operations(Protocol):
@@ -56,6 +66,12 @@ class Operations(Protocol):
 
     def history(self) -> Mapping[str, Sequence[Sample]]:
         """The last 15 minutes by scope, one sample in two seconds, oldest first; empty for a scope that is not known."""
+
+    def backlog_history(self) -> Sequence[BacklogSample]:
+        """The last hour as this replica has seen it, the oldest first."""
+
+    async def recent_results(self) -> FoundResults:
+        """The newest final results. The page asks at most once in two seconds, never twice at a time."""
 
     async def dead_letters(self, selection: Selection, *, page: int) -> ListedDeadLetters:
         """Open dead letters. ``page`` counts from 1; ``in_doubt`` and ``replays_max`` of the selection do not narrow here."""
@@ -81,7 +97,7 @@ class Operations(Protocol):
             RefusedError: if it is not possible as asked.
         """
 
-    async def waiting(self, *, reason: str | None = None) -> ListedWaiting:
+    async def waiting(self, *, reason: str | None = None, page: int = 1) -> ListedWaiting:
         """Records of the delay topics by due time; of those with this reason only, where one is given. ``""`` is "without one"."""
 
     async def request_history(self, request_id: str) -> RequestHistory:

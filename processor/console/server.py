@@ -12,15 +12,14 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
 
-from processor.console import dead_letters, views
-from processor.console.actions import Actions
+from processor.console import dead_letters, results, views
 from processor.console.auth import Access, DeniedError, PageUser, check_origin, is_secure, try_cookie_name
 from processor.console.context import PageContext, PageRequest, PageView, message
 from processor.console.faults import LoggedFaultError, log_fault
 from processor.console.forms import BadInputError
 from processor.console.login import sign_in, sign_out
-from processor.console.overview_cache import OverviewCache
 from processor.console.ports import Operations, RefusedError, UnavailableError
+from processor.console.runbooks import Links
 
 ANSWER_S = 10.0
 _READS_MAX = 8  # at a time; the others wait for their turn within their deadline
@@ -42,7 +41,13 @@ View = Callable[[PageContext, PageRequest], Awaitable[PageView]]
 
 
 def add_page(
-    app: web.Application, operations: Operations, access: Access, *, now: Callable[[], float] = time.time, group: str = ""
+    app: web.Application,
+    operations: Operations,
+    access: Access,
+    *,
+    now: Callable[[], float] = time.time,
+    group: str = "",
+    links: Links | None = None,
 ) -> None:
     """Add the page's routes to an application that is not running yet; ``/`` is the overview.
 
@@ -52,13 +57,15 @@ def add_page(
         access: who may; ``Access(settings.observe)``. Adds nothing where the page is off.
         now: epoch seconds.
         group: name of the set-up, for the title; the consumer group.
+        links: what it leads to outside of itself.
     """
     if not access.enabled:
         return
-    page_context = PageContext(operations, access, OverviewCache(operations.overview), Actions(), now, group)
+    page_context = PageContext(operations, access, now, group, links or Links())
     handlers = _Handlers(page_context)
     reads: list[tuple[str, View]] = [
         ("/", views.overview),
+        ("/results", results.listed),
         ("/waiting", views.waiting),
         ("/request", views.request_history),
         ("/dead-letters", dead_letters.listed),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from processor.budget.view import ScopeView
+from processor.console.runbooks import runbook_of
 from processor.contract.times import duration, time_of_day
 from processor.monitoring.diagnosis import Area, Diagnosis, Finding, FindingKind, Tone, diagnose
 from processor.monitoring.diagnosis_text import advice_of, headline, title_of
@@ -67,6 +68,7 @@ class Notice:
     tone: Tone
     title: str
     text: str
+    runbook: str  # its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Summary:
     headline: str  # two or three words
     title: str  # what the bottleneck is
     advice: str  # what to do; may be empty
+    runbook: str  # its name; empty where all is well
     tiles: tuple[Tile, ...]
     notices: tuple[Notice, ...]  # what is not well beside what the verdict says
     scopes: tuple[ScopeCard, ...]  # those that need most first
@@ -99,11 +102,12 @@ def summarize(overview: Overview) -> Summary:
     diagnosis = diagnose(overview)
     leading = diagnosis.leading
     tiles = tuple(_tile(area, overview, diagnosis.of_area(area)) for area in Area)
-    notices = tuple(Notice(f.tone, title_of(f), advice_of(f)) for f in diagnosis.complaints[1:])
+    notices = tuple(Notice(f.tone, title_of(f), advice_of(f), runbook_of(f.kind)) for f in diagnosis.complaints[1:])
     drains = {drain.scope: drain for drain in overview.drains}
     cards = [_card(scope, drains.get(scope.scope), overview, diagnosis) for scope in overview.budget.scopes]
     cards.sort(key=lambda c: (-c.tone.weight, -(c.view.used / max(1, c.view.limit)), c.view.scope))
-    return Summary(diagnosis.tone, headline(diagnosis), title_of(leading), advice_of(leading), tiles, notices, tuple(cards))
+    runbook = runbook_of(leading.kind)
+    return Summary(diagnosis.tone, headline(diagnosis), title_of(leading), advice_of(leading), runbook, tiles, notices, tuple(cards))
 
 
 def _tile(area: Area, o: Overview, finding: Finding | None) -> Tile:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 from markupsafe import Markup
 
 from processor.console.chart import usage_chart
 from processor.console.context import PageContext, PageRequest, PageView
-from processor.console.forms import read_reason, read_request_id
-from processor.console.ports import WAITING_MAX
+from processor.console.forms import read_page, read_reason, read_request_id
+from processor.console.results import summarize_results
 from processor.console.summary import Summary, summarize
+from processor.console.trends import trends
 from processor.monitoring.history import Sample
 
 _PARTITIONS_MAX = 200  # shown; the rest is counted
@@ -23,10 +26,10 @@ _STANDING = {"requested", "dead-letter", "redriven", "discarded"}  # steps that 
 
 async def overview(page_context: PageContext, page_request: PageRequest) -> PageView:
     """Everything at a glance; the last known one while Kafka is away."""
-    cached = await page_context.overview_cache.get()
-    if cached.overview is None:
+    cached, results = await asyncio.gather(page_context.overview_cache.get(), page_context.results_cache.get())
+    if cached.answer is None:
         return PageView("away.html", {"trouble": cached.trouble}, 503)
-    found = cached.overview
+    found = cached.answer
     summary = summarize(found)
     history = page_context.operations.history()
     blocked = {(b.topic, b.partition): b.cause.replace("_", " ") for b in found.blocked}
@@ -38,6 +41,9 @@ async def overview(page_context: PageContext, page_request: PageRequest) -> Page
         "summary": summary,
         "trouble": cached.trouble,
         "charts": _charts(history, summary, page_request.now_ms if not cached.trouble else found.at_ms),
+        "results": None if results.answer is None else summarize_results(results.answer, page_request.now_ms),
+        "results_trouble": results.trouble,
+        "trends": trends(page_context.operations.backlog_history(), page_request.now_ms),
         "sampled": {scope for scope, samples in history.items() if samples},
         "partitions": partitions[:_PARTITIONS_MAX],
         "blocked": blocked,
@@ -49,9 +55,9 @@ async def overview(page_context: PageContext, page_request: PageRequest) -> Page
 async def waiting(page_context: PageContext, page_request: PageRequest) -> PageView:
     """Records that wait, by due time."""
     reason = read_reason(page_request.fields)
-    found = await page_context.operations.waiting(reason=reason)
-    records = found.records[:WAITING_MAX]
-    return PageView("waiting.html", {"found": found, "records": records, "reason": reason})
+    found = await page_context.operations.waiting(reason=reason, page=read_page(page_request.fields))
+    query = "" if reason is None else urlencode({"reason": reason or "-"})
+    return PageView("waiting.html", {"found": found, "records": found.records, "reason": reason, "query": query})
 
 
 async def request_history(page_context: PageContext, page_request: PageRequest) -> PageView:

@@ -1,4 +1,4 @@
-"""The last quarter of an hour of each scope, for a chart. Pure; times are epoch ms."""
+"""The last quarter of an hour of each scope, and the last hour of the backlog, for charts. Pure; times are epoch ms."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from processor.budget.view import BudgetView
 
 SPAN_MS = 15 * 60 * 1000
 EVERY_MS = 2_000
+BACKLOG_SPAN_MS = 60 * 60 * 1000
+BACKLOG_SAMPLES_MAX = 720  # one in 5 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,32 @@ class History:
                 samples.popleft()
             if not samples:
                 del self._scopes[scope]
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogSample:
+    """What was left to do at one moment."""
+
+    at_ms: int
+    unfinished: int  # records of requests and delay topics; an upper bound
+    waiting: int  # of them, those in the delay topics
+    dead_letters: int | None  # open ones; None while they are not known
+
+
+class BacklogHistory:
+    """The last hour, one sample a survey."""
+
+    def __init__(self) -> None:
+        self._samples: deque[BacklogSample] = deque(maxlen=BACKLOG_SAMPLES_MAX)
+
+    def add(self, sample: BacklogSample) -> None:
+        """Take a sample. A clock that was set back starts again."""
+        if self._samples and sample.at_ms < self._samples[-1].at_ms:
+            self._samples.clear()
+        self._samples.append(sample)
+        while self._samples[0].at_ms <= sample.at_ms - BACKLOG_SPAN_MS:
+            self._samples.popleft()
+
+    def samples(self) -> Sequence[BacklogSample]:
+        """What is held now, the oldest first; a copy that later samples do not change."""
+        return tuple(self._samples)

@@ -17,6 +17,7 @@ from processor.monitoring.model import BlockCause, DelayedView, Overview, Replic
 from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.delayed_index import DelayedIndex, HeldIndex
 from processor.repair.model import DelayedRecord
+from processor.repair.recent_result_index import RecentResultIndex
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError, TopicMissingError
 from processor.stream.partitions import TopicPartition
@@ -42,6 +43,7 @@ class GroupMonitor:
 
     def __init__(self, settings: Settings, budget: ReadBudget, *, now_ms: Callable[[], int], patient: bool) -> None:
         self.waiting, self.dead_letters = DelayedIndex(settings), DeadLetterIndex(settings)
+        self.recent_results = RecentResultIndex(settings)
         self._held = HeldIndex(settings)
         self._settings, self._budget, self._now_ms = settings, budget, now_ms
         self._unreadable: Standstill[TopicPartition, int] = Standstill()  # of the delay topics
@@ -125,4 +127,5 @@ class GroupMonitor:
 
     async def close(self) -> None:
         """Let go of the brokers."""
-        await asyncio.gather(self._surveyor.close(), self.waiting.close(), self._held.close(), self.dead_letters.close())
+        parts = (self._surveyor, self.waiting, self._held, self.dead_letters, self.recent_results)
+        await asyncio.gather(*(part.close() for part in parts))

@@ -13,9 +13,9 @@ from processor.clock import clock_ms
 from processor.contract.codes import ErrorType
 from processor.monitoring.drain import drains
 from processor.monitoring.factories import view_of
-from processor.monitoring.history import EVERY_MS, History
+from processor.monitoring.history import EVERY_MS, BacklogHistory, BacklogSample, History
 from processor.monitoring.model import Survey
-from processor.monitoring.monitor import GroupMonitor
+from processor.monitoring.monitor import Backlog, GroupMonitor
 from processor.observe import metrics
 from processor.repair.model import DeadLetterCounts
 from processor.stream.errors import KafkaFailedError
@@ -31,7 +31,8 @@ class OverviewSampler:
     """Runs until cancelled. A backlog that cannot be read is tried again; any other error is for those who run it."""
 
     def __init__(self, monitor: GroupMonitor, budget: SharedBudget, every_s: float) -> None:
-        self.history = History()
+        self.history, self.backlog_history = History(), BacklogHistory()
+        self._open_dead_letters: int | None = None
         self._monitor, self._budget, self._every_s = monitor, budget, every_s
         self._done_at: float | None = None
 
@@ -44,6 +45,7 @@ class OverviewSampler:
                 log.warning("survey_failed", detail=str(exc), hint=_HINT)
             else:
                 _set_partitions(found.survey)
+                self._keep(found)
                 for drain in drains(found.owed, found.budget):
                     metrics.BACKLOG.labels(drain.scope).set(drain.calls)
                     metrics.DRAIN.labels(drain.scope).set(drain.drain_s)
@@ -57,12 +59,15 @@ class OverviewSampler:
             try:
                 await self._monitor.refresh_dead_letters()
             except KafkaFailedError as exc:
+                self._open_dead_letters = None
                 if not told:
                     log.warning("dead_letters_unread", detail=str(exc), hint=_COUNT_HINT)
                 told = True
             else:
                 told = False
-                _set_dead_letters(self._monitor.dead_letters.counts, clock_ms())
+                counts = self._monitor.dead_letters.counts
+                self._open_dead_letters = counts.open
+                _set_dead_letters(counts, clock_ms())
             await asyncio.sleep(self._every_s)
 
     async def sample(self) -> None:
@@ -71,6 +76,10 @@ class OverviewSampler:
             if self._budget.is_joined:  # else nothing would seem to be used; it is a gap
                 self.history.add(view_of(self._budget), clock_ms())
             await asyncio.sleep(EVERY_MS / 1000)
+
+    def _keep(self, found: Backlog) -> None:
+        unfinished = sum(p.unfinished for p in found.survey.partitions)
+        self.backlog_history.add(BacklogSample(found.survey.at_ms, unfinished, found.waiting.count, self._open_dead_letters))
 
     def refresh(self) -> None:
         """Set the gauge of the survey's age."""

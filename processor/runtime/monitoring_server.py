@@ -9,6 +9,7 @@ import structlog
 from processor import __version__
 from processor.console.auth import Access
 from processor.console.ports import Operations
+from processor.console.runbooks import Links
 from processor.console.server import add_page
 from processor.observe.health import Phase
 from processor.observe.http import build_app
@@ -34,7 +35,7 @@ async def start_monitoring(tasks: ProcessTasks, settings: Settings, status: Proc
     set_constants(__version__)
     app = build_app(status.vitals, status.refresh)
     if operations is not None:
-        add_page(app, operations, Access(s), group=settings.kafka.group)
+        add_page(app, operations, Access(s), group=settings.kafka.group, links=Links(s.runbooks_url, s.dashboard_url))
     tasks.start("event loop watch", status.beat())
     tasks.start("stop announcement", _announce_stop(status, tasks.term))
     try:

@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr, model_validator
 
 from processor.settings.base import Group, Seconds
 
+_URL = r"^https?://[!-;=?-~]*[!-.0-;=?-~]$"  # visible ASCII without < and >
+
 
 class ObserveSettings(Group):
     """The monitoring port: `/metrics`, `/livez`, `/readyz`, `/startupz` and the operators' page (docs/operations.md)."""
@@ -21,6 +23,12 @@ class ObserveSettings(Group):
     )
     token: SecretStr | None = Field(None, min_length=16, description="operators' token; needed for the page where it is not on loopback")
     token_file: Path | None = Field(None, description="file that holds the token; instead of the variable")
+    runbooks_url: str | None = Field(
+        None,
+        pattern=_URL,
+        description="where your copy of docs/runbooks is, without a slash at the end: the page links what it finds to it",
+    )
+    dashboard_url: str | None = Field(None, pattern=_URL, description="your Grafana dashboard, for a link on the page")
     survey_s: Seconds = Field(15.0, description="how often the group's lag and the time to drain are looked at")
     stall_s: Seconds = Field(30.0, description="`/livez` fails after the event loop, or the watch over it, has stood still for so long")
     traces: bool = Field(

@@ -7,8 +7,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from processor.clock import clock_ms
-from processor.console.ports import LETTERS_A_PAGE, WAITING_MAX, ListedDeadLetters, ListedWaiting, RefusedError, UnavailableError
-from processor.monitoring.history import History, Sample
+from processor.console.ports import (
+    LETTERS_A_PAGE,
+    WAITING_A_PAGE,
+    FoundResults,
+    ListedDeadLetters,
+    ListedWaiting,
+    RefusedError,
+    UnavailableError,
+)
+from processor.monitoring.history import BacklogHistory, BacklogSample, History, Sample
 from processor.monitoring.model import Overview
 from processor.monitoring.monitor import GroupMonitor
 from processor.repair import redrive
@@ -25,11 +33,11 @@ class KafkaOperations:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._found: GroupMonitor | None = None
-        self._history = History()
+        self._history, self._backlog_history = History(), BacklogHistory()
 
-    def begin(self, monitor: GroupMonitor, history: History) -> None:
+    def begin(self, monitor: GroupMonitor, history: History, backlog_history: BacklogHistory) -> None:
         """The brokers are there."""
-        self._found, self._history = monitor, history
+        self._found, self._history, self._backlog_history = monitor, history, backlog_history
 
     @property
     def _monitor(self) -> GroupMonitor:
@@ -45,6 +53,17 @@ class KafkaOperations:
     def history(self) -> Mapping[str, Sequence[Sample]]:
         """See ``Operations.history``."""
         return self._history.samples()
+
+    def backlog_history(self) -> Sequence[BacklogSample]:
+        """See ``Operations.backlog_history``."""
+        return self._backlog_history.samples()
+
+    async def recent_results(self) -> FoundResults:
+        """See ``Operations.recent_results``."""
+        recent = self._monitor.recent_results
+        with _translated():
+            await recent.refresh()
+        return FoundResults(tuple(recent.results), recent.complete)
 
     async def dead_letters(self, selection: Selection, *, page: int) -> ListedDeadLetters:
         """See ``Operations.dead_letters``."""
@@ -85,14 +104,17 @@ class KafkaOperations:
         with _translated():
             return await redrive.discard(self._settings, chosen, by=by, note=note)
 
-    async def waiting(self, *, reason: str | None = None) -> ListedWaiting:
+    async def waiting(self, *, reason: str | None = None, page: int = 1) -> ListedWaiting:
         """See ``Operations.waiting``."""
         index = self._monitor.waiting
         with _translated():
             await index.refresh()
             records = [*index.records, *await self._monitor.held()]
         found = sorted((r for r in records if reason is None or (r.reason or "") == reason), key=lambda r: r.due_ms)
-        return ListedWaiting(tuple(found[:WAITING_MAX]), len(found), tuple(sorted({r.reason or "" for r in records})), index.complete)
+        pages = max(1, -(-len(found) // WAITING_A_PAGE))
+        page = min(max(1, page), pages)
+        shown = tuple(found[(page - 1) * WAITING_A_PAGE : page * WAITING_A_PAGE])
+        return ListedWaiting(shown, page, pages, len(found), tuple(sorted({r.reason or "" for r in records})), index.complete)
 
     async def request_history(self, request_id: str) -> RequestHistory:
         """See ``Operations.request_history``."""

@@ -144,7 +144,7 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
     budget = status.budget = SharedBudget(KafkaBudgetLog(settings, clock), budget_rules(settings), replica_limits, draw=random.random)
     monitor = monitor_in_process(settings, budget)
     sampler = OverviewSampler(monitor, budget, settings.observe.survey_s)
-    operations.begin(monitor, sampler.history)
+    operations.begin(monitor, sampler.history, sampler.backlog_history)
     status.on_refresh.append(sampler.refresh)
     known_results = KnownResultReader(settings)
     wakeups = Wakeups(lambda hint: is_settled(hint.event.get("status")))

@@ -12,9 +12,11 @@ import pytest
 from deploy_files import ROOT, faults_of, load, run, tool
 
 from processor.budget.permits import CallClass
+from processor.console.runbooks import runbook_of
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.records import Status
 from processor.didit.catalog import COMPOSITES, OPERATIONS
+from processor.monitoring.diagnosis import FindingKind, Tone
 from processor.settings import load_settings
 
 RULES = "deploy/prometheus/rules.yml"
@@ -169,3 +171,8 @@ def test_the_objectives_in_the_docs_are_those_of_the_rules() -> None:
         alerts = [alert["expr"] for alert in _alerts().values() if f"vp:{names[metric]}:" in alert["expr"]]
         factors = {allowed for expr in alerts for allowed in re.findall(r"> [\d.]+ \* ([\d.]+)", expr)}
         assert factors == {share}, metric
+
+
+def test_what_the_page_finds_has_a_runbook_that_exists() -> None:
+    assert {kind for kind in FindingKind if runbook_of(kind)} == {kind for kind in FindingKind if kind.tone is not Tone.GOOD}
+    assert {runbook_of(kind) for kind in FindingKind} - {""} <= _alerts().keys()

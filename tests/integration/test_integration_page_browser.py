@@ -23,7 +23,7 @@ from processor.devkit.kafka_cluster import LocalKafka
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-PATHS = ("/", "/waiting", "/dead-letters", "/dead-letters/redrive", "/dead-letters/discard", "/request", "/request?id=Null")
+PATHS = ("/", "/results", "/waiting", "/dead-letters", "/dead-letters/redrive", "/dead-letters/discard", "/request", "/request?id=Null")
 WIDE, SMALL = ViewportSize(width=1280, height=800), ViewportSize(width=380, height=800)
 # every text must have a contrast of 4.5 with what is behind it (WCAG AA)
 CONTRAST = """() => {
@@ -209,7 +209,9 @@ async def test_it_works_on_a_real_replica(kafka: LocalKafka, tmp_path: Path) -> 
             await read(watched, base, "real-small")
         async with tab(browser, viewport=WIDE) as watched:
             await read(watched, base, "real-wide")
-            page = await watched.open(f"{base}/dead-letters")
+            page = await watched.open(f"{base}/results?status=failed")
+            await expect(page.locator("table")).to_contain_text("r-000001")
+            await page.goto(f"{base}/dead-letters")
             await expect(page.locator("table")).to_contain_text("r-000001")
             await page.goto(f"{base}/dead-letters/redrive?request_id=r-000001")
             await page.get_by_label("Your name or initials").fill("on call")

@@ -16,10 +16,23 @@ from operating import NOW_MS, TOKEN, Memory, dead_letter, full, operating
 from structlog.testing import capture_logs
 
 from processor.console import server, sign_in_tries
+from processor.console.ports import UnavailableError
+from processor.console.runbooks import Links
 from processor.contract.records import Source
 from processor.repair.model import DeadLetterStatus, HistoryEntry, RequestHistory
+from processor.repair.recent_result import person_digest
 
-PATHS = ("/", "/waiting", "/dead-letters", "/dead-letters/redrive", "/dead-letters/discard", "/request", "/page/page.css", "/page/page.js")
+PATHS = (
+    "/",
+    "/results",
+    "/waiting",
+    "/dead-letters",
+    "/dead-letters/redrive",
+    "/dead-letters/discard",
+    "/request",
+    "/page/page.css",
+    "/page/page.js",
+)
 ODD = ("Null", "No", "<script>alert(1)</script>", "  two  spaces ", "'\"&<b>")
 
 
@@ -76,7 +89,7 @@ async def test_on_loopback_everybody_of_this_machine_gets_in_and_no_other_name_d
 async def test_elsewhere_nobody_gets_in_without_a_token() -> None:
     async with operating(full(), host="0.0.0.0") as url, open_visitor() as session:  # noqa: S104 - what is tested
         visitor = PageUser(url, session)
-        for path in PATHS[:6]:
+        for path in PATHS[:7]:
             status, text = await visitor.get(path)
             assert status == 403
             assert "VP_OBSERVE__TOKEN" in text
@@ -197,7 +210,7 @@ async def test_every_answer_carries_the_headers() -> None:
 
 async def test_no_page_has_inline_script_or_style() -> None:
     async with operating(full()) as url, open_visitor() as session:
-        for path in (*PATHS[:6], "/request?id=x", "/dead-letters?since=x"):
+        for path in (*PATHS[:7], "/request?id=x", "/dead-letters?since=x"):
             _, text = await PageUser(url, session).get(path)
             assert not re.findall(r"<style|\sstyle=|\son[a-z]+=|javascript:", text)
             assert re.findall(r"<script[^>]*>", text) == ['<script src="/page/page.js" defer>']
@@ -388,7 +401,7 @@ async def test_a_form_of_another_session_is_refused() -> None:
 
 
 async def test_the_overview_stays_while_kafka_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("processor.console.overview_cache.FRESH_S", 0.0)
+    monkeypatch.setattr("processor.console.answer_cache.FRESH_S", 0.0)
     memory = full()
     async with operating(memory, now_ms=NOW_MS + 125_000) as url, open_visitor() as session:
         visitor = PageUser(url, session)
@@ -468,3 +481,69 @@ async def test_a_journey_shows_no_more_than_it_is_given() -> None:
         assert "/dead-letters/redrive?request_id=r" in text
         assert "&#34;at&#34;: &#34;***&#34;" in text, "what is no JSON is masked too"
         assert "None" not in text
+
+
+async def test_results_are_searched_by_outcome_operation_time_and_digest() -> None:
+    memory = full()
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = PageUser(url, session)
+        for query, shown, absent in [
+            ("", "onboarding-9000", "No result that is known"),
+            ("?status=failed", "onboarding-9000", "onboarding-8999<"),
+            ("?operation=session.create", "onboarding-8999", "onboarding-9000<"),
+            (f"?person={person_digest('user-3')[:8]}", "onboarding-8997", "onboarding-9000<"),
+            ("?since=15m&status=in_doubt", "onboarding-8973", "onboarding-9000<"),
+            ("?page=2", "onboarding-8950", "onboarding-9000<"),
+            ("?operation=nothing", "No result that is known here", "<table"),
+        ]:
+            status, page = await visitor.get(f"/results{query}")
+            assert status == 200, query
+            assert shown in page, query
+            assert absent not in page, query
+        assert (await visitor.get("/results?person=user-17"))[0] == 400, "what is personal is refused, not looked up"
+        assert (await visitor.get("/results?status=%3Cb%3E"))[0] == 400
+
+
+async def test_the_overview_tells_how_requests_ended_also_while_results_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = full()
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = PageUser(url, session)
+        page = (await visitor.get("/"))[1]
+        assert "Final results of the last 30 minutes: 349, of which 29 failed" in page
+        assert "Open dead letters in the last hour: now 311, at most 311." in page
+
+    async def broken() -> None:
+        raise UnavailableError("The results topic has no leader.")
+
+    monkeypatch.setattr(memory, "recent_results", broken)
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = PageUser(url, session)
+        status, page = await visitor.get("/")
+        assert status == 200
+        assert "The results topic has no leader." in page
+        assert "Didit fails on aml" in page, "the rest is shown all the same"
+        assert (await visitor.get("/results"))[0] == 503
+
+
+async def test_what_is_found_leads_to_its_runbook_and_the_dashboard_where_their_address_is_known() -> None:
+    async with operating(full()) as url, open_visitor() as session:
+        page = (await PageUser(url, session).get("/"))[1]
+        assert "Runbook: VerificationBreakerOpen" in page
+        assert "Dashboard" not in page
+    links = Links("https://wiki.example.com/runbooks", "https://grafana.example.com/d/1?orgId=1&a=b")
+    async with operating(full(), links=links) as url, open_visitor() as session:
+        page = (await PageUser(url, session).get("/"))[1]
+        assert 'Runbook: <a href="https://wiki.example.com/runbooks/VerificationBreakerOpen.md" rel="noreferrer">' in page
+        assert '<a href="https://grafana.example.com/d/1?orgId=1&amp;a=b" rel="noreferrer">Dashboard</a>' in page
+
+
+async def test_what_waits_is_listed_in_pages_that_keep_the_filter() -> None:
+    async with operating(full()) as url, open_visitor() as session:
+        visitor = PageUser(url, session)
+        first, last = (await visitor.get("/waiting?reason=-"))[1], (await visitor.get("/waiting?reason=-&page=99"))[1]
+        assert "wait-0<" in first
+        assert '<a href="/waiting?reason=-&amp;page=2">Later</a>' in first
+        assert "Sooner" not in first
+        assert "wait-258<" in last, "the last page where a later one was asked for"
+        assert "page 2 of 2" in last
+        assert (await visitor.get("/waiting?page=x"))[0] == 400

@@ -14,8 +14,9 @@ from operating import NOW_MS, Memory, busy, quiet, samples, scope, waits
 
 from processor.budget.view import BreakerView, BudgetView
 from processor.console import actions as actions_module
-from processor.console import overview_cache as latest_module
+from processor.console import answer_cache as latest_module
 from processor.console.actions import Actions, new_action_id
+from processor.console.answer_cache import AnswerCache
 from processor.console.auth import host_of, is_loopback
 from processor.console.chart import bar, usage_chart
 from processor.console.forms import (
@@ -28,7 +29,6 @@ from processor.console.forms import (
     read_selection,
     selection_fields,
 )
-from processor.console.overview_cache import OverviewCache
 from processor.console.ports import RefusedError
 from processor.console.summary import summarize
 from processor.monitoring.delayed_view import delayed_view
@@ -199,10 +199,10 @@ def test_everything_that_is_not_well_is_told_once() -> None:
 async def test_open_pages_share_one_question() -> None:
     now = 0.0
     memory = Memory()
-    latest = OverviewCache(memory.overview, clock=lambda: now)
+    latest = AnswerCache("overview", memory.overview, clock=lambda: now)
     seen = await asyncio.gather(*(latest.get() for _ in range(20)))
     assert memory.asked == 1
-    assert len({id(s.overview) for s in seen}) == 1
+    assert len({id(s.answer) for s in seen}) == 1
     now = 1.9
     await latest.get()
     assert memory.asked == 1
@@ -215,19 +215,19 @@ async def test_the_last_known_overview_is_shown_while_kafka_is_away(monkeypatch:
     monkeypatch.setattr(latest_module, "FRESH_S", 0.0)
     monkeypatch.setattr(latest_module, "PATIENCE_S", 0.05)
     memory = Memory()
-    latest = OverviewCache(memory.overview)
+    latest = AnswerCache("overview", memory.overview)
     first = await latest.get()
     assert first.trouble == ""
     memory.mood = "away"
     assert await latest.get() == replace(first, trouble="The brokers cannot be reached.")
     memory.mood = "breaks"
     broken = await latest.get()
-    assert broken.overview == first.overview
+    assert broken.answer == first.answer
     assert "Zoë" not in broken.trouble
     memory.mood = "hangs"
     assert (await latest.get()).trouble.startswith("No answer")
     asked = memory.asked
-    assert (await latest.get()).overview == first.overview
+    assert (await latest.get()).answer == first.answer
     assert memory.asked == asked, "one question at a time"
     memory.mood = "ok"
     memory.go.set()
@@ -239,9 +239,9 @@ async def test_the_last_known_overview_is_shown_while_kafka_is_away(monkeypatch:
 async def test_nothing_is_known_before_the_first_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latest_module, "ASK_S", 0.05)
     memory = Memory(mood="hangs")
-    latest = OverviewCache(memory.overview)
+    latest = AnswerCache("overview", memory.overview)
     seen = await latest.get()
-    assert seen.overview is None
+    assert seen.answer is None
     assert seen.trouble.startswith("No answer within")
     await latest.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from processor.budget.view import BudgetView, ScopeView
-from processor.monitoring.history import History, Sample
+from processor.monitoring.history import BACKLOG_SAMPLES_MAX, BACKLOG_SPAN_MS, BacklogHistory, BacklogSample, History, Sample
 
 
 def view(*names: str, used: int = 1) -> BudgetView:
@@ -63,3 +63,17 @@ def test_what_was_given_out_does_not_change() -> None:
 def test_an_interval_outside_the_span_is_refused(span: int, every: int) -> None:
     with pytest.raises(ValueError, match="every_ms"):
         History(span, every)
+
+
+def test_the_backlog_is_bounded_forgets_what_is_old_and_starts_again_with_its_clock() -> None:
+    history = BacklogHistory()
+    for n in range(2 * BACKLOG_SAMPLES_MAX):
+        history.add(BacklogSample(n * 1000, n, 0, None))
+    kept = history.samples()
+    assert [kept[0].unfinished, kept[-1].unfinished, len(kept)] == [BACKLOG_SAMPLES_MAX, 2 * BACKLOG_SAMPLES_MAX - 1, BACKLOG_SAMPLES_MAX]
+    later_ms = kept[-1].at_ms + BACKLOG_SPAN_MS - 1000
+    history.add(BacklogSample(later_ms, 1, 0, 2))
+    assert [sample.at_ms for sample in history.samples()] == [kept[-1].at_ms, later_ms]
+    history.add(BacklogSample(5, 0, 0, 0))
+    assert history.samples() == (BacklogSample(5, 0, 0, 0),)
+    assert len(kept) == BACKLOG_SAMPLES_MAX, "what was given out does not change"

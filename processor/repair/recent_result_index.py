@@ -1,0 +1,91 @@
+"""The newest final results of the results topic, read when somebody asks: for the page and `processor top`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from processor.contract.records import Record
+from processor.repair.dead_letter_index import newest
+from processor.repair.recent_result import RecentResult, read_result
+from processor.settings import Settings
+from processor.stream.errors import kafka_deadline
+from processor.stream.partitions import TopicPartition, partition_of
+from processor.stream.topic_reader import TopicReader
+from processor.stream.topics import topic_names
+
+KEPT_MAX = 5_000
+_REFRESH_S = 60.0
+_TURN_BYTES, _RECORD_BYTES = 100_000, 1000  # decoded in one turn of the loop; about a millisecond
+
+
+class RecentResultIndex:
+    """Without what callers sent. Use as ``refresh`` as often as you like, then ``close``."""
+
+    def __init__(self, settings: Settings, *, kept_max: int = KEPT_MAX) -> None:
+        self.complete = True  # false: the topic holds older ones
+        self._settings, self._topic, self._kept_max = settings, topic_names(settings).results, kept_max
+        self._reader: TopicReader | None = None
+        self._refreshing = asyncio.Lock()
+        self._next: dict[TopicPartition, int] = {}
+        self._kept: OrderedDict[tuple[int, int], RecentResult] = OrderedDict()
+
+    @property
+    def results(self) -> Sequence[RecentResult]:
+        """The newest first."""
+        return sorted(self._kept.values(), key=lambda result: -result.finished_ms)
+
+    async def refresh(self) -> None:
+        """Read what is new, the newest ``kept_max`` at most. What was read stays when it fails or is cut off.
+
+        Raises:
+            KafkaFailedError: the next call goes on.
+        """
+        async with self._refreshing, kafka_deadline(self._settings, _REFRESH_S):
+            try:
+                await self._read(await self._connected())
+            except BaseException:
+                await self._let_go()  # a client whose question failed or was cut off is not used again
+                raise
+
+    async def close(self) -> None:
+        """End the client, within seconds."""
+        await self._let_go()
+
+    async def _connected(self) -> TopicReader:
+        if self._reader is None:
+            self._reader = TopicReader(self._settings)
+            await self._reader.start()
+        return self._reader
+
+    async def _let_go(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.close()
+
+    async def _read(self, reader: TopicReader) -> None:
+        bounds = await reader.bounds(await reader.partitions(self._topic))
+        if any(end < self._next.get(tp, 0) for tp, (_, end) in bounds.items()):  # the topic was made again
+            self._next, self._kept = {}, OrderedDict()
+        starts = {tp: max(begin, self._next.get(tp, begin)) for tp, (begin, _) in bounds.items()}
+        room = newest({tp: end - starts[tp] for tp, (_, end) in bounds.items()}, self._kept_max)
+        if any(starts[tp] + room < end for tp, (_, end) in bounds.items()):
+            self.complete = False
+        turn_bytes = 0
+        async for batch in reader.read({tp: (max(starts[tp], end - room), end) for tp, (_, end) in bounds.items()}):
+            for record in batch:
+                turn_bytes += record.size_bytes + _RECORD_BYTES
+                if turn_bytes > _TURN_BYTES:  # a page's reading shares the loop with the lanes
+                    turn_bytes = 0
+                    await asyncio.sleep(0)
+                self._take(record)
+        self._next |= {tp: max(end, self._next.get(tp, 0)) for tp, (_, end) in bounds.items()}
+
+    def _take(self, record: Record) -> None:
+        self._next[partition_of(record.source)] = record.source.offset + 1
+        if (result := read_result(record)) is not None:
+            self._kept[record.source.partition, record.source.offset] = result
+        while len(self._kept) > self._kept_max:
+            self._kept.popitem(last=False)
+            self.complete = False
