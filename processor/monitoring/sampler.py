@@ -57,7 +57,7 @@ class OverviewSampler:
         told = False
         while True:
             try:
-                await self._monitor.refresh_dead_letters()
+                counts = await self._monitor.count_dead_letters()
             except KafkaFailedError as exc:
                 self._open_dead_letters = None
                 if not told:
@@ -65,7 +65,6 @@ class OverviewSampler:
                 told = True
             else:
                 told = False
-                counts = self._monitor.dead_letters.counts
                 self._open_dead_letters = counts.open
                 _set_dead_letters(counts, clock_ms())
             await asyncio.sleep(self._every_s)

@@ -44,14 +44,13 @@ class Counted:
 
     def __init__(self, *answers: DeadLetterCounts | Exception) -> None:
         self.answers = list(answers)
-        self.dead_letters = SimpleNamespace(counts=DeadLetterCounts(0))
 
-    async def refresh_dead_letters(self) -> None:
+    async def count_dead_letters(self) -> DeadLetterCounts:
         await asyncio.sleep(0)
         answer = self.answers.pop(0) if self.answers else RuntimeError("over")
         if isinstance(answer, Exception):
             raise answer
-        self.dead_letters.counts = answer
+        return answer
 
 
 async def count(*answers: DeadLetterCounts | Exception) -> list[str]:
