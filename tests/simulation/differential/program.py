@@ -15,6 +15,7 @@ TRANSACTIONAL = {"former": "one", "heir": "one", "other": "two"}  # producer -> 
 GROUPS = ("dynamic", "static", "mixed")  # what their members are
 BEYOND = 10_000  # an offset, or a stamp, past all that there is
 FROM_END = -100  # FROM_END + n: n after the end
+_HOW = ("again", "third last", "sixth last", "gap", "former epoch", "later epoch")  # what no producer that goes on does
 _STAMPS = 60  # of records with the producer's time: 1 000 ms and up
 
 
@@ -76,12 +77,12 @@ class _Program:
             self._init(who)
             return
         verb = self._pick(
-            ("whole", 8), ("init", 2), ("enlist", 3), ("append", 4), ("enlist group", 1), ("offsets", 2), ("end", 4), ("expire", 1)
-        )
-        if verb == "whole":
-            self._whole(who)
-        elif verb == "init":
-            self._init(who)
+            ("whole", 8), ("init", 2), ("stale", 1), ("enlist", 3), ("append", 4), ("enlist group", 1), ("offsets", 2), ("end", 4),
+            ("expire", 1),
+        )  # fmt: skip
+        whole = {"whole": self._whole, "init": self._init, "stale": self._stale}
+        if verb in whole:
+            whole[verb](who)
         elif verb == "enlist":
             self.add("enlist", who, self._partition(), *([BEYOND] if self.draw.random() < 0.1 else []))
         elif verb == "append":
@@ -113,16 +114,29 @@ class _Program:
             self.add("look", "reader")
         self.add("end", who, self._pick(("commit", 2), ("abort", 1)))
 
+    def _stale(self, who: str) -> None:
+        """A batch of a transaction that has ended comes again, and then the next transaction."""
+        partition = self._partition()
+        for how in ("next", "again"):
+            self.add("enlist", who, partition)
+            self.add("append", who, partition, how, 1, self._stamp())
+            self.add("end", who, self._pick(("commit", 1), ("abort", 1)))
+            self.add("append", who, partition, self.draw.choice(_HOW), 1, self._stamp())
+        self.add("enlist", who, partition)
+        self.add("append", who, partition, "next", 1, self._stamp())
+
     def _append(self, who: str, partition: int) -> None:
-        how = self._pick(("next", 8), ("again", 2), ("gap", 1), ("former epoch", 1), ("later epoch", 1))
+        how = self._pick(("next", 8), *((how, 1) for how in _HOW))
         self.add("append", who, partition, how, self.draw.randint(1, 3), self._stamp())
 
     def sequence(self) -> None:
-        """An append of a producer that has no transactions."""
+        """Appends of a producer that has no transactions."""
         who = self.draw.choice(("idempotent", "second", "plain"))
         if who != "plain" and who not in self._begun:
             self._init(who)
-        self._append(who, self._partition())
+        partition = self._partition()
+        for _ in range(self.draw.choice((1, 1, 3, 6))):
+            self._append(who, partition)
 
     def group(self) -> None:
         """Something that a group or one of its members does."""
@@ -152,7 +166,7 @@ class _Program:
     def log(self) -> None:
         """Something about offsets, times and topics."""
         partition = self._partition()
-        verb = self._pick(("look", 4), ("fetch", 5), ("by time", 4), ("delete records", 2), ("again", 1), ("delete records to end", 1))
+        verb = self._pick(("look", 4), ("fetch", 5), ("by time", 6), ("delete records", 2), ("recreate", 1), ("delete records to end", 1))
         if verb == "look":
             self.add("look", "reader")
         elif verb == "fetch":
@@ -163,7 +177,7 @@ class _Program:
             self.add("delete records", "admin", partition, self._offset())
         elif verb == "delete records to end":
             self.add("delete records", "admin", partition, -1)
-        elif self.draw.random() < 0.5:
+        else:
             self.add("recreate", "admin", self.draw.choice(("create", "append")))
 
     def client(self) -> None:

@@ -20,6 +20,7 @@ _CONCURRENT_TRANSACTIONS = 51
 _LOOK_S = 0.02
 _STEP_S = 30.0  # a step that takes longer will not end
 _SHORT_MS = 1_000
+_FORMER = {"again": 1, "third last": 3, "sixth last": 6}  # which of what was sent before, from the end
 _CONFIGS: dict[str, dict[str, str]] = {
     "create": {"segment.ms": str(10**15), "retention.ms": "-1"},  # its stamps are old: nothing is to be rolled or deleted because of them
     "append": {"message.timestamp.type": "LogAppendTime"},
@@ -39,7 +40,7 @@ class Runner:
         self._producers: dict[str, Producer] = {"plain": (None, -1, -1)}
         self._names: dict[int, str] = {-1: "plain"}
         self._next: dict[tuple[str, int], int] = {}
-        self._last: dict[tuple[str, int], bytes] = {}
+        self._sent: dict[tuple[str, int], list[bytes]] = {}  # what was taken, in order
         self._texts = 0
         self._deeds: dict[str, Callable[..., Awaitable[Any]]] = {
             "init": self._init, "append": self._append, "enlist": self._enlist, "enlist group": self._enlist_group,
@@ -96,18 +97,21 @@ class Runner:
         if who == "plain":
             how = "next"
         name, producer_id, epoch = self._producers[who]
-        key, last = (who, partition), self._last.get((who, partition))
+        key, former = (who, partition), self._sent.get((who, partition), [])
         epoch += {"former epoch": -1, "later epoch": 1}.get(how, 0)
         sequence = 0 if how.endswith("epoch") else self._next.get(key, 0) + (2 if how == "gap" else 0)
         if epoch < 0 and who != "plain":
             return "nothing"
-        if how != "again" or last is None:
+        again = _FORMER.get(how, 0) if len(former) >= _FORMER.get(how, 0) else 0
+        if again:
+            raw = former[-again]
+        else:
             values = [b"%d" % (self._texts + n) for n in range(count)]
             self._texts += count
-            last = batch((name, producer_id, epoch), -1 if who == "plain" else sequence, values, stamp_ms)
-        done = await self._connection.append((name, producer_id, epoch), self._where(partition), last)
-        if not done[0] and how != "again":
-            self._next[key], self._last[key] = sequence + count, last
+            raw = batch((name, producer_id, epoch), -1 if who == "plain" else sequence, values, stamp_ms)
+        done = await self._connection.append((name, producer_id, epoch), self._where(partition), raw)
+        if not done[0] and not again:
+            self._next[key], self._sent[key] = sequence + count, [*former, raw]
             if how == "later epoch":
                 self._producers[who] = (name, producer_id, epoch)
                 self._next = {other: n if other == key or other[0] != who else 0 for other, n in self._next.items()}
