@@ -20,7 +20,7 @@ from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
 
-_SEEDS = (21, 45, 59, 65, 128, 175, 183, 191)  # chosen for the kinds of answers that they get together; more by hand: docs/simulation.md
+_SEEDS = (21, 45, 59, 65, 128, 175, 183, 191)  # a handful; more by hand: docs/simulation.md
 _TESTS = Path(__file__).parent.parent
 
 

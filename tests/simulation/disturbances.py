@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from simulation import account
+
 if TYPE_CHECKING:
     from simulation.world import World
 
@@ -99,6 +101,8 @@ _DRAWN = (
     ("clock drift", 1),
     ("cut answers", 1),
     ("late requests", 1),
+    ("credits gone", 1),
+    ("key revoked", 1),
     ("unclean election", 0),  # only by ``--also``: records that were acknowledged are lost
     ("log outage", 2),
     ("kill all", 2),
@@ -122,6 +126,8 @@ def draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], b
         "clock step": draw.choice([*replicas, *brokers]),
         "clock drift": draw.choice([*replicas, *brokers]),
         "log outage": "of the budget log",
+        "credits gone": "at Didit",
+        "key revoked": "at Didit",
         "log lost": "and made again",
         "kill all": "replicas",
         "offsets reset": draw.choice(("with a text", "without a text")),  # by an operator, replicas stopped
@@ -283,6 +289,8 @@ _BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
     "cut answers": _cut_answers,
     "late requests": _delay,
     "clock drift": _drift,
+    "credits gone": lambda world, _: account.spend_all(world),
+    "key revoked": lambda world, _: account.revoke_key(world),
     "unclean election": _unclean,
     "slow link": _slow,
     "reset": _reset,
@@ -299,6 +307,8 @@ _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
     "cut one way": _heal,
     "cut answers": _heal,
     "clock drift": _set_right,
+    "credits gone": lambda world, _: account.top_up(world),
+    "key revoked": lambda world, _: account.restore_key(world),
     "unclean election": _clean,
     "slow link": _fast,
     "log outage": _take,
