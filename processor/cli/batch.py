@@ -6,13 +6,16 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from processor.cli.dry_run import DRY_RUN, print_estimate
 from processor.cli.kafka import kafka_or_fail
-from processor.cli.options import fail, settings_or_fail
-from processor.client.batch import Batch, BatchError, BatchProgress, read_batch, time_left_s
+from processor.cli.options import fail, settings_or_fail, write_json
+from processor.client.batch import Batch, BatchError, BatchProgress, read_batch
+from processor.client.estimate import time_left_s
 from processor.client.topics import RequestsFileError
 from processor.contract.times import duration
 from processor.settings import Settings
@@ -30,9 +33,13 @@ def batch(
         Path, typer.Argument(exists=True, dir_okay=False, help="requests: JSON Lines, or CSV with columns like input.full_name")
     ],
     target: Annotated[
-        Path, typer.Argument(dir_okay=False, help="results are written here, one JSON object a line; or a table, if it ends in .csv")
-    ],
+        Path | None,
+        typer.Argument(dir_okay=False, help="results are written here, one JSON object a line; or a table, if it ends in .csv"),
+    ] = None,
+    *,
     operation: Annotated[str | None, typer.Option(help="of every line; a line of JSON is then the input alone")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN)] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of sentences")] = False,
 ) -> None:
     """Run a file of requests and write a file of results. Run it again to go on after an interruption.
 
@@ -40,22 +47,41 @@ def batch(
     """
     settings = settings_or_fail()
     try:
-        items = read_batch(source, operation)
+        rows = read_batch(source, operation)
     except RequestsFileError as exc:
         fail(f"{source} has lines that are no valid requests; nothing was published:\n{exc}")
+    if dry_run:
+        print_estimate(settings, rows.left, as_json=as_json)
+        return
+    if target is None:
+        fail(f"say where the results go, e.g. `processor batch {source} {source.stem}.done.csv`; nothing was published")
     with kafka_or_fail(then="Then run the same command again to go on."):
         try:
-            ended = _run_shown(settings, Batch(settings, source, target, items))
+            ended = _run_shown(settings, Batch(settings, source, target, rows))
         except (BatchError, TopicMissingError) as exc:
             fail(str(exc))
         except KeyboardInterrupt:
             fail(f"interrupted; run the same command again to go on with {target}", _EXIT_INTERRUPTED)
+    _tell(ended, target, as_json=as_json)
+    raise typer.Exit(0 if ended.all_succeeded else _EXIT_NOT_ALL)
+
+
+def _tell(ended: BatchProgress, target: Path, *, as_json: bool) -> None:
+    if as_json:
+        document = {
+            "requests": ended.total,
+            "finished": ended.finished,
+            "known": ended.known,
+            "by_status": ended.done,
+            "target": str(target),
+        }
+        write_json(orjson.dumps(document))
+        return
     counts = ", ".join(f"{count} {status}" for status, count in sorted(ended.done.items()))
     typer.echo(f"{ended.finished} of {ended.total} requests: {counts or 'none'}; results are in {target}", err=True)
     if ended.known:
         again = "To ask again, give these lines a request_id of their own."
         typer.echo(f"{ended.known} of them were done before, and nothing was asked again: the results are those of then. {again}", err=True)
-    raise typer.Exit(0 if ended.all_succeeded else _EXIT_NOT_ALL)
 
 
 def _run_shown(settings: Settings, run: Batch) -> BatchProgress:

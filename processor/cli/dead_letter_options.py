@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -12,12 +14,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from processor.cli.kafka import FAILED, kafka_or_fail
-from processor.cli.options import fail
+from processor.cli.options import ActReport, fail
 from processor.cli.render_dead_letters import left_out_lines
 from processor.clock import clock_ms
 from processor.contract.times import DURATION_FORM
 from processor.repair.dead_letter_index import DeadLetterIndex
-from processor.repair.model import RepairSummary, Selection
+from processor.repair.model import LeftOut, RepairSummary, Selection
 from processor.repair.parsing import read_moment, read_position
 from processor.repair.redrive import RepairFencedError
 from processor.settings import Settings
@@ -106,8 +108,20 @@ def bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, of: progress.update(task, completed=done, total=of)
 
 
-def print_summary(done: RepairSummary, what: str) -> None:
+def print_summary(report: ActReport, done: RepairSummary, what: str) -> None:
     """How many, and why not the others."""
-    typer.echo(f"{done.count} {what} (run {done.run_id})")
+    report.say(f"{done.count} {what} (run {done.run_id})")
     for line in left_out_lines(done.left_out):
-        typer.echo(line.plain)
+        report.say(line.plain)
+
+
+def act_document(selected: int, done: RepairSummary | None, left_out: Mapping[LeftOut, int] = MappingProxyType({})) -> dict[str, object]:
+    """An act for a program; ``done`` is None where nothing was done. ``left_out``: of the plan."""
+    reasons = Counter(left_out) + Counter(done.left_out if done is not None else {})
+    return {
+        "selected": selected,
+        "done": 0 if done is None else done.count,
+        "left_out": {why.value: count for why, count in sorted(reasons.items())},
+        "run_id": None if done is None else done.run_id,
+        "last_due_ms": None if done is None else done.last_due_ms,
+    }

@@ -25,6 +25,7 @@ from processor.cli.dead_letter_options import (
     Since,
     Until,
     Yes,
+    act_document,
     bar,
     check_narrow,
     explain_errors,
@@ -33,7 +34,7 @@ from processor.cli.dead_letter_options import (
     read_selection,
 )
 from processor.cli.kafka import FAILED
-from processor.cli.options import ask_or_fail, fail, login, settings_or_fail, write_json
+from processor.cli.options import ActJson, ActReport, ask_or_fail, fail, login, settings_or_fail, write_json
 from processor.clock import clock_ms
 from processor.contract.decode import read_request_id
 from processor.contract.redaction import masked_request
@@ -126,6 +127,7 @@ def redrive(
     yes: Yes = False,
     note: Note = None,
     by: By = None,
+    as_json: ActJson = False,
 ) -> None:
     """Give dead letters a new round, at a share of the budget and behind live requests. Run it again after an interruption.
 
@@ -145,18 +147,20 @@ def redrive(
         busy=index.repairs.busy_ms,
         horizon_s=actions.horizon_s(settings),
     )
-    console = render_dead_letters.console()
-    console.print(render_dead_letters.plan_page(plan))
+    report = ActReport(as_json=as_json)
+    report.say(render_dead_letters.plan_page(plan))
     if dry_run or not plan.chosen:
+        report.end(act_document(len(plan.chosen), None, plan.left_out))
         return
     if not yes:
-        ask_or_fail(f"Redrive {len(plan.chosen)}?", "nothing was redriven")
+        ask_or_fail(f"Redrive {len(plan.chosen)}?", "nothing was redriven", as_json=as_json)
     with explain_errors(), bar("redriving", len(plan.chosen)) as advance:
         done = asyncio.run(actions.redrive(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
-    print_summary(done, "redriven")
+    print_summary(report, done, "redriven")
+    report.end(act_document(len(plan.chosen), done, plan.left_out))
     if done.last_due_ms is not None:
         left = duration(max(0.0, (done.last_due_ms - clock_ms()) / 1000))
-        typer.echo(f"the last one starts in {left}; follow them with `processor results --follow` and `processor retry list`")
+        report.say(f"the last one starts in {left}; follow them with `processor results --follow` and `processor retry list`")
 
 
 @app.command()
@@ -175,6 +179,7 @@ def discard(
     yes: Yes = False,
     note: Note = None,
     by: By = None,
+    as_json: ActJson = False,
 ) -> None:
     """Note that dead letters need nothing more: they are listed no more. The topic keeps them as long as any other."""
     settings, selection = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
@@ -182,14 +187,17 @@ def discard(
     with explain_errors():
         index = asyncio.run(read_index(settings))
     chosen = select(index.dead_letters, selection, statuses={DeadLetterStatus.OPEN})
-    typer.echo(f"{len(chosen)} to discard")
+    report = ActReport(as_json=as_json)
+    report.say(f"{len(chosen)} to discard")
     if dry_run or not chosen:
+        report.end(act_document(len(chosen), None))
         return
     if not yes:
-        ask_or_fail(f"Discard {len(chosen)}?", "nothing was discarded")
+        ask_or_fail(f"Discard {len(chosen)}?", "nothing was discarded", as_json=as_json)
     with explain_errors(), bar("discarding", len(chosen)) as advance:
         done = asyncio.run(actions.discard(settings, chosen, by=by or login(), note=note, on_progress=advance))
-    print_summary(done, "discarded")
+    print_summary(report, done, "discarded")
+    report.end(act_document(len(chosen), done))
 
 
 def find(

@@ -6,9 +6,10 @@ import signal
 import sys
 from typing import Annotated
 
+import orjson
 import typer
 
-from processor.cli.options import fail
+from processor.cli.options import fail, write_json
 from processor.devkit.kafka_cluster import LocalKafka, LocalKafkaError
 
 app = typer.Typer()
@@ -18,6 +19,7 @@ app = typer.Typer()
 def kafka(
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 9092,
+    as_json: Annotated[bool, typer.Option("--json", help="the address as one JSON object")] = False,
 ) -> None:
     """Run a Kafka of one broker on this machine until Ctrl-C. It keeps nothing when it ends. Java and Kafka are fetched once.
 
@@ -28,7 +30,10 @@ def kafka(
         with LocalKafka(port=port) as running:
             if running.external:
                 fail("KAFKA_BOOTSTRAP names one that runs; unset it to start another")
-            typer.echo(f"export VP_KAFKA__BOOTSTRAP={running.bootstrap}")
+            if as_json:
+                write_json(orjson.dumps({"bootstrap": running.bootstrap}))
+            else:
+                typer.echo(f"export VP_KAFKA__BOOTSTRAP={running.bootstrap}")
             sys.stdout.flush()
             typer.echo("Kafka runs; Ctrl-C ends it", err=True)
             signal.pause()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from processor.cli.kafka import kafka_or_fail
-from processor.cli.options import ask_or_fail, fail, login, settings_or_fail
+from processor.cli.options import ActJson, ActReport, ask_or_fail, fail, login, settings_or_fail
 from processor.clock import clock_ms
 from processor.contract.records import Unread
 from processor.repair.skip import find_block, skip_block
@@ -35,27 +35,34 @@ def skip(
     to: Annotated[int | None, typer.Option(min=1, help="where to read on; needed if no other batch is seen behind it")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
     wait: Annotated[float, typer.Option(min=0, max=3600, help="look for so many seconds whether it goes on")] = 30.0,
+    as_json: ActJson = False,
 ) -> None:
     """Skip the batch before which a partition waits. Its offsets get one rejected result and one dead letter; its requests are lost.
 
     Exit status: 0 if the partition has gone on, or waits for nothing; 1 if not yet, you said no, or Kafka cannot be asked; 2 if nothing was
     begun because the configuration or an argument is wrong, or nobody answered.
     """
-    settings = settings_or_fail()
+    settings, report = settings_or_fail(), ActReport(as_json=as_json)
     if topic not in (inputs := topic_names(settings).inputs):
         fail(f"{topic!r} is no input topic; these are: {', '.join(inputs)}")
     tp = TopicPartition(topic, partition)
     with kafka_or_fail():
         block = asyncio.run(find_block(settings, tp))
     if block is None:
-        typer.echo(f"{topic}[{partition}] can be read on from where the group stands; nothing is to be skipped")
+        report.say(f"{topic}[{partition}] can be read on from where the group stands; nothing is to be skipped")
+        report.end({"topic": topic, "partition": partition, "skipped": 0})
         return
     last = _last(block, to)
-    typer.echo(f"offsets {block.first} to {last} of {topic}[{partition}]: the batch {block.detail}")
+    report.say(f"offsets {block.first} to {last} of {topic}[{partition}]: the batch {block.detail}")
     if not yes:
         question = f"Skip these {last - block.first + 1} offset(s)? Their requests are lost, and their callers must publish them again."
-        ask_or_fail(question, "nothing was skipped")
-    _skip(settings, tp, block.first, last, wait)
+        ask_or_fail(question, "nothing was skipped", as_json=as_json)
+    went_on = _skip(settings, tp, block.first, last, wait)
+    skipped = {"skipped": last - block.first + 1, "first": block.first, "last": last}
+    report.end({"topic": topic, "partition": partition, **skipped, "went_on": went_on})
+    if not went_on:
+        fail("the partition has not gone on yet; is a processor running? Run it again: only a lane that waits there hears of it", _NOT_YET)
+    report.say(f"skipped; the partition goes on at offset {last + 1}")
 
 
 def _last(block: Unread, to: int | None) -> int:
@@ -68,9 +75,6 @@ def _last(block: Unread, to: int | None) -> int:
     return block.last if to is None else to - 1
 
 
-def _skip(settings: Settings, tp: TopicPartition, first: int, last: int, wait_s: float) -> None:
+def _skip(settings: Settings, tp: TopicPartition, first: int, last: int, wait_s: float) -> bool:
     with kafka_or_fail("Whether it was skipped cannot be seen.", "Then run it again: what is skipped by then is not skipped twice."):
-        went_on = asyncio.run(skip_block(settings, tp, first, last, by=login()[:_BY_MAX], at_ms=clock_ms(), within_s=wait_s))
-    if not went_on:
-        fail("the partition has not gone on yet; is a processor running? Run it again: only a lane that waits there hears of it", _NOT_YET)
-    typer.echo(f"skipped; the partition goes on at offset {last + 1}")
+        return asyncio.run(skip_block(settings, tp, first, last, by=login()[:_BY_MAX], at_ms=clock_ms(), within_s=wait_s))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Annotated
 
 import orjson
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from processor.cli.dry_run import DRY_RUN, print_estimate
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import fail, settings_or_fail, write_json
 from processor.client.topics import RequestsFileError, publish_requests, read_requests
@@ -22,6 +24,7 @@ app = typer.Typer()
 def publish(
     file: Annotated[typer.FileBinaryRead, typer.Argument(help="JSON Lines: one request a line; - is standard input")],
     *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a sentence")] = False,
 ) -> None:
     """Publish requests from a file or from standard input. Every line is checked first; if one is bad, nothing is published.
@@ -34,6 +37,9 @@ def publish(
         requests = read_requests(name, file)
     except RequestsFileError as exc:
         fail(f"{name} has lines that are no valid requests; nothing was published:\n{exc}")
+    if dry_run:
+        print_estimate(settings, Counter(orjson.loads(value)["operation"] for _, value in requests), as_json=as_json)
+        return
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("publishing", total=len(requests))
         with kafka_or_fail("Not everything was acknowledged.", "Then publish the file again: readers drop copies by result_id."):

@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,7 +16,7 @@ from rich.progress import Progress
 
 from processor.cli import render_retry
 from processor.cli.kafka import kafka_or_fail
-from processor.cli.options import ask_or_fail, fail, login, settings_or_fail, write_json
+from processor.cli.options import ActJson, ActReport, ask_or_fail, fail, login, settings_or_fail, write_json
 from processor.clock import clock_ms
 from processor.contract.codes import ErrorCode
 from processor.contract.schemas import operations as known
@@ -84,6 +85,7 @@ def retry_release(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be released")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
     wait: Annotated[float, typer.Option(min=0, max=3600, help="look for so many seconds at what becomes of them")] = 30.0,
+    as_json: ActJson = False,
 ) -> None:
     """Start waiting requests now, whenever they are due. Their budget, pauses and limits hold as always.
 
@@ -99,20 +101,20 @@ def retry_release(
     if (held := ErrorCode.WAITS_FOR_ACCOUNT) in wanted.reasons:
         fail(f"--reason {held}: a release does not override it; {held.remedy}, and they go on by themselves")
     indices, found = _find_waiting(settings, wanted, held=False)
+    report = ActReport(as_json=as_json)
     if not found:
-        typer.echo(_none_selected(indices))
+        report.say(_none_selected(indices))
+        report.end(_act(found, None))
         return
     view = delayed_view(found, clock_ms(), complete=indices[0].complete)
-    typer.echo(f"selected: {render_retry.summary(view)}")
+    report.say(f"selected: {render_retry.summary(view)}")
     if dry_run:
-        typer.echo(f"nothing was released; the same command without --dry-run releases these {len(found)}")
+        report.say(f"nothing was released; the same command without --dry-run releases these {len(found)}")
+        report.end(_act(found, None))
         return
     if not yes:
-        ask_or_fail(f"Start {len(found)} request(s) now?", "nothing was released")
-    progress = _release(settings, indices, found, wait)
-    typer.echo(render_retry.outcome(progress, wait))
-    if progress.left:
-        raise typer.Exit(_NOT_ALL)
+        ask_or_fail(f"Start {len(found)} request(s) now?", "nothing was released", as_json=as_json)
+    _tell(report, found, _release(settings, indices, found, wait), wait)
 
 
 @app.command("end")
@@ -122,6 +124,7 @@ def retry_end(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be ended")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
     wait: Annotated[float, typer.Option(min=0, max=3600, help="look for so many seconds at what becomes of them")] = 30.0,
+    as_json: ActJson = False,
 ) -> None:
     """End waiting requests without another call: each gets its final result (`failed`, `ended_by_hand`) and a dead letter.
 
@@ -135,16 +138,29 @@ def retry_end(
     if absent := sorted(set(request_ids) - {r.request_id for r in found if r.request_id is not None}):
         where = "it is done, at work or unknown: `processor results find` tells"
         fail(f"{render_retry.shown(absent[0])} does not wait ({where}); nothing was ended", _NOT_ALL)
-    typer.echo(f"selected: {render_retry.summary(delayed_view(found, clock_ms(), complete=indices[0].complete))}")
+    report = ActReport(as_json=as_json)
+    report.say(f"selected: {render_retry.summary(delayed_view(found, clock_ms(), complete=indices[0].complete))}")
     if dry_run:
-        typer.echo(f"nothing was ended; the same command without --dry-run ends these {len(found)}")
+        report.say(f"nothing was ended; the same command without --dry-run ends these {len(found)}")
+        report.end(_act(found, None))
         return
     if not yes:
-        ask_or_fail(f"End {len(found)} request(s) as failed?", "nothing was ended")
-    progress = _release(settings, indices, found, wait, end=True)
-    typer.echo(render_retry.outcome(progress, wait))
+        ask_or_fail(f"End {len(found)} request(s) as failed?", "nothing was ended", as_json=as_json)
+    _tell(report, found, _release(settings, indices, found, wait, end=True), wait)
+
+
+def _tell(report: ActReport, found: Sequence[DelayedRecord], progress: DelayedProgress, within_s: float) -> None:
+    """What became of them; ends with status 1 if some are not done with."""
+    report.say(render_retry.outcome(progress, within_s))
+    report.end(_act(found, progress))
     if progress.left:
         raise typer.Exit(_NOT_ALL)
+
+
+def _act(found: Sequence[DelayedRecord], progress: DelayedProgress | None) -> dict[str, object]:
+    """For a program; ``progress`` is None where nothing was done."""
+    done = {"named": 0, "done": 0, "left": 0, "delayed_again": {}} if progress is None else {**asdict(progress), "left": progress.left}
+    return {"selected": len(found), **done}
 
 
 def _find_waiting(settings: Settings, wanted: DelayedSelection, *, held: bool) -> tuple[list[DelayedIndex], list[DelayedRecord]]:

@@ -8,8 +8,9 @@ import json
 import os
 import stat
 import uuid
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +18,14 @@ from typing import Any, BinaryIO, Literal
 
 import orjson
 
+from processor.client.batch_rows import BatchRows, Item, LeftRows
 from processor.client.known_results import read_known_results
-from processor.client.table import RESULT_COLUMNS, TableError, decoded, result_row, table_row, table_rows, written_table
-from processor.client.topics import RequestsFileError, line_fault, publish_requests, read_topics, record_key, topic_reader
+from processor.client.table import RESULT_COLUMNS, TableError, open_table, result_row, table_row, table_rows, write_table
+from processor.client.topics import LineFaults, fault_text, publish_requests, read_topics, record_key, topic_reader
 from processor.contract.decode import Accepted, decode
 from processor.contract.digests import content_digest, ordered
 from processor.contract.records import ID_NAMESPACE, Record, ResultKind, Source, Status
 from processor.contract.strict_json import JsonError, dumps, loads
-from processor.didit.catalog import first_call
 from processor.settings import Settings
 from processor.stream.partitions import TopicPartition
 from processor.stream.reader import PartitionReader
@@ -36,17 +37,6 @@ _TABLE = ".csv"
 
 class BatchError(Exception):
     """The batch cannot start; the text says why and what to do. Nothing was published."""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One request of the file."""
-
-    request_id: str
-    content: str  # its digest
-    operation: str
-    key: bytes
-    value: bytes
 
 
 @dataclass(slots=True)
@@ -69,49 +59,31 @@ class BatchProgress:
         return self.done[Status.SUCCEEDED] == self.total
 
 
-def read_batch(path: Path, operation: str | None) -> list[Item]:
+def read_batch(path: Path, operation: str | None) -> BatchRows:
     """The requests of a JSON Lines or CSV file (by its ending), all valid.
 
     A line of JSON is a request, or, with ``operation``, only its input. For CSV see ``client.table``. Without a
     ``request_id`` the same line always gets the same one, so that a batch that is run again makes no second call.
 
     Raises:
-        RequestsFileError: with every fault, by line.
+        RequestsFileError: with the first faults by line, and how many there are.
         OSError: if it cannot be read.
     """
-    faults: list[str] = []
-    items: list[Item] = []
-    lines: dict[str, int] = {}
+    faults, rows = LineFaults(), BatchRows()
     for number, value in _rows(path, operation):
         if isinstance(value, TableError):
-            faults.append(f"line {number}: {value}")
+            faults.add(number, str(value))
             continue
         found = decode(Record(Source(path.name, 0, number), None, value))
         if not isinstance(found, Accepted):
-            faults.append(line_fault(number, found.error))
+            faults.add(number, fault_text(found.error))
             continue
         request = found.request
-        if request.request_id in lines:
-            faults.append(f"line {number}: has the request_id of line {lines[request.request_id]}; one request_id stands for one request")
-        lines.setdefault(request.request_id, number)
-        items.append(Item(request.request_id, content_digest(request), request.operation, record_key(request), value))
-    if faults:
-        raise RequestsFileError(faults)
-    return items
-
-
-def time_left_s(operations: Mapping[str, int], limits: Mapping[str, tuple[int, float]]) -> float:
-    """How long the calls of so many requests take at the full budget, if nobody else uses it.
-
-    Args:
-        operations: how many requests are left, by operation.
-        limits: scope -> calls, window in seconds.
-    """
-    calls: Counter[str] = Counter()
-    for name, count in operations.items():
-        for scope in first_call(name).scopes:
-            calls[scope] += count
-    return max((count * limits[scope][1] / limits[scope][0] for scope, count in calls.items()), default=0.0)
+        rows.append(Item(request.request_id, content_digest(request), request.operation, record_key(request), value), number)
+    for number, earlier in rows.seal():
+        faults.add(number, f"has the request_id of line {earlier}; one request_id stands for one request")
+    faults.raise_if_any()
+    return rows
 
 
 class Batch:
@@ -121,22 +93,22 @@ class Batch:
     ``.csv`` becomes a table at the end, with a row for each request; until then the results are in ``<target>.jsonl``.
     """
 
-    def __init__(self, settings: Settings, source: Path, target: Path, items: Sequence[Item]) -> None:
+    def __init__(self, settings: Settings, source: Path, target: Path, rows: BatchRows) -> None:
         self._settings = settings
         self._table = target if target.suffix.lower() == _TABLE else None
         self._target = target if self._table is None else target.with_name(target.name + ".jsonl")
-        self._items = items
+        self._rows = rows
         self._on_progress: Callable[[BatchProgress], None] = lambda _: None
         self._topic = topic_names(settings).results
         self._state_path = target.with_name(target.name + ".state")
-        self._digest = hashlib.sha256(source.read_bytes()).hexdigest()
-        self._left = {item.request_id: item.operation for item in items}
-        self.progress = BatchProgress(len(items))
+        with source.open("rb") as file:
+            self._digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self.progress = BatchProgress(len(rows))
 
     @property
     def left(self) -> Mapping[str, int]:
         """Requests without a final result, by operation."""
-        return Counter(self._left.values())
+        return self._rows.left
 
     async def run(self, on_progress: Callable[[BatchProgress], None]) -> BatchProgress:
         """Publish what is not published, and write results until all are there; ``on_progress`` is called at every step.
@@ -165,17 +137,10 @@ class Batch:
                     publishing.cancel()
                     await asyncio.wait({publishing})
         if self._table is not None:
-            self._write_table(self._table)
+            write_answers(self._rows, self._target, self._table)
+            self._target.unlink()
         self._state_path.unlink(missing_ok=True)
         return self.progress
-
-    def _write_table(self, table: Path) -> None:
-        results = {result["request_id"]: result for result in map(orjson.loads, self._target.read_bytes().splitlines())}
-        rows = [table_row(loads(item.value)) | result_row(results[item.request_id]) for item in self._items]
-        columns = dict.fromkeys(name for row in rows for name in row if name not in RESULT_COLUMNS)
-        with open_private(table, "wb") as file:
-            file.write(written_table(rows, [*columns, *RESULT_COLUMNS]).encode("utf-8-sig"))  # Excel takes UTF-8 without a mark for another
-        self._target.unlink()
 
     def _resume(self) -> dict[str, Any] | None:
         if not self._state_path.parent.is_dir():
@@ -189,55 +154,89 @@ class Batch:
         state: dict[str, Any] = json.loads(self._state_path.read_text())
         if state["input_sha256"] != self._digest:
             raise BatchError(f"{self._target} was begun with another input; name another file, or remove it and {self._state_path}")
-        whole = self._target.read_bytes() if self._target.exists() else b""
-        kept = whole[: whole.rfind(b"\n") + 1]  # a line that was cut by the end of the process is written again
-        with open_private(self._target, "wb") as file:
-            file.write(kept)
-        for line in kept.splitlines():
-            self._note(orjson.loads(line))
+        with open_private(self._target, "ab") as file, self._target.open("rb") as lines:
+            kept = 0
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break  # cut by the end of the process: it is written again
+                kept += len(line)
+                self._note(orjson.loads(line))
+            file.truncate(kept)
         return state
 
     async def _take_known(self, out: BinaryIO) -> None:
         """What was asked before, in an earlier batch or otherwise, is not asked again: its result stands in the topic."""
-        wanted = {item.request_id: item.content for item in self._items if item.request_id in self._left}
-        async with aclosing(read_known_results(self._settings, wanted)) as results:
+        async with aclosing(read_known_results(self._settings, LeftRows(self._rows))) as results:
             async for result, value in results:
-                out.write(value + b"\n")
-                self.progress.known += 1
-                self._note({"request_id": result.request_id, "status": result.status})
+                if self._note({"request_id": result.request_id, "status": result.status}):
+                    out.write(value + b"\n")
+                    self.progress.known += 1
         out.flush()
         self._on_progress(self.progress)
 
     async def _publish(self, state: dict[str, Any]) -> None:
-        while state["published"] < len(self._items):
-            chunk = self._items[state["published"] : state["published"] + _CHUNK]
-            await publish_requests(self._settings, [(item.key, item.value) for item in chunk if item.request_id in self._left])
-            state["published"] += len(chunk)
+        while (begin := state["published"]) < len(self._rows):
+            end = min(begin + _CHUNK, len(self._rows))
+            chunk = [self._rows[row] for row in range(begin, end) if self._rows.is_left(row)]
+            await publish_requests(self._settings, [(item.key, item.value) for item in chunk])
+            state["published"] = end
             self._save(state)
             self.progress.published = state["published"]
             self._on_progress(self.progress)
 
     async def _collect(self, reader: PartitionReader, publishing: asyncio.Task[None], out: BinaryIO) -> None:
-        while self._left:
+        while self._rows.left:
             if publishing.done():
                 publishing.result()  # an error ends the batch; it goes on when it is run again
             for record in await read_topics(reader, wait_s=0.5):
                 result = orjson.loads(record.value or b"null")
-                if isinstance(result, dict) and result.get("kind") == ResultKind.FINAL and result.get("request_id") in self._left:
+                if isinstance(result, dict) and result.get("kind") == ResultKind.FINAL and self._note(result):
                     out.write((record.value or b"") + b"\n")
-                    self._note(result)
             out.flush()
             self._on_progress(self.progress)
 
-    def _note(self, result: Mapping[str, Any]) -> None:
-        if self._left.pop(result["request_id"], None) is not None:
-            self.progress.done[result["status"]] += 1
+    def _note(self, result: Mapping[str, Any]) -> bool:
+        """A final result was read; whether it is the first of a row."""
+        row = self._rows.row_of(request_id) if isinstance(request_id := result.get("request_id"), str) else None
+        if row is None or not self._rows.finish(row):
+            return False
+        self.progress.done[result["status"]] += 1
+        return True
 
     def _save(self, state: Mapping[str, Any]) -> None:
         fresh = self._state_path.with_name(self._state_path.name + ".new")
         with open_private(fresh, "wb") as file:
             file.write(orjson.dumps(state))
         fresh.replace(self._state_path)
+
+
+def write_answers(rows: BatchRows, results: Path, table: Path) -> None:
+    """A table of the requests with what became of each.
+
+    Args:
+        rows: the requests.
+        results: the final result of each, one a line, in any order.
+        table: is written.
+
+    Raises:
+        OSError: if it cannot be.
+    """
+    places, begin = array("Q", [0]) * len(rows), 0
+    with results.open("rb") as lines:
+        for line in lines:
+            if (row := rows.row_of(orjson.loads(line)["request_id"])) is not None:
+                places[row] = begin
+            begin += len(line)
+
+        def result_at(place: int) -> dict[str, Any]:
+            lines.seek(place)
+            found: dict[str, Any] = orjson.loads(lines.readline())
+            return found
+
+        asked = dict.fromkeys(name for item in rows for name in table_row(loads(item.value)) if name not in RESULT_COLUMNS)
+        answered = (table_row(loads(item.value)) | result_row(result_at(places[row])) for row, item in enumerate(rows))
+        with open_private(table, "wb") as file:
+            write_table(file, answered, [*asked, *RESULT_COLUMNS])
 
 
 def open_private(path: Path, mode: Literal["wb", "ab"]) -> BinaryIO:
@@ -251,8 +250,9 @@ def open_private(path: Path, mode: Literal["wb", "ab"]) -> BinaryIO:
 def _rows(path: Path, operation: str | None) -> Iterator[tuple[int, bytes | TableError]]:
     """Line number and request of each line, or what is wrong with it."""
     if path.suffix.lower() == _TABLE:
-        for number, found in table_rows(decoded(path.read_bytes()), operation):
-            yield number, found if isinstance(found, TableError) else _completed(found, operation)
+        with open_table(path) as text:
+            for number, found in table_rows(text, operation):
+                yield number, found if isinstance(found, TableError) else _completed(found, operation)
         return
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
+from codecs import getincrementaldecoder
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
 
 from processor.contract.schemas import input_schema, operations, request_members
 from processor.contract.strict_json import JsonError, dumps, loads
 
 _JSON_COLUMN, _INPUT_COLUMN = ":json", "input."
 _DELIMITERS = ",;\t"
+_CHUNK_BYTES = 65_536
 _SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)  # Excel's own first line
 _SHORTENED = re.compile(r"[0-9][.,][0-9]+E\+[0-9]+")
 _SHOWN_DATE = re.compile(r"[0-9]{1,4}[./-][0-9]{1,2}[./-][0-9]{2,4}")
@@ -30,29 +34,43 @@ class TableError(Exception):
     """A line that stands for no request; the text says why."""
 
 
-def decoded(content: bytes) -> str:
-    """The text of a file: UTF-8, UTF-16 with its mark, or else Windows-1252, as Excel writes "CSV" on Windows."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
+def open_table(path: Path) -> TextIO:
+    """A file as text: UTF-8, UTF-16 with its mark, or else Windows-1252, as Excel writes "CSV" on Windows.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    return path.open(encoding=_encoding_of(path), errors="replace", newline="")
 
 
-def table_rows(text: str, operation: str | None) -> Iterator[tuple[int, dict[str, Any] | TableError]]:
+def _encoding_of(path: Path) -> str:
+    decoder = getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            return "utf-16"
+        file.seek(0)
+        try:
+            while chunk := file.read(_CHUNK_BYTES):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "cp1252"
+    return "utf-8-sig"
+
+
+def table_rows(text: TextIO, operation: str | None) -> Iterator[tuple[int, dict[str, Any] | TableError]]:
     """Line and request of each row; or what is wrong with it. Of a wrong header the fault is all that comes.
 
     Args:
-        text: of the file.
+        text: of the file, with line breaks as they are.
         operation: of every row, if no column says it.
     """
-    head, _, rest = text.partition("\n")
+    head, skipped = text.readline(), 0
     if separator := _SEPARATOR_LINE.fullmatch(head.strip()):
-        text, delimiter, skipped = rest, separator[1], 1
+        head, delimiter, skipped = "", separator[1], 1
     else:
-        delimiter, skipped = max(_DELIMITERS, key=head.count), 0
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        delimiter = max(_DELIMITERS, key=head.count)
+    rows = csv.reader(itertools.chain([head] if head else [], text), delimiter=delimiter, strict=True)
     try:
         columns = [column.strip() for column in next(rows, [])]
         if fault := _header_fault(columns, operation):
@@ -94,13 +112,24 @@ def result_row(result: Mapping[str, Any]) -> dict[str, str]:
     return {name: f"'{text}" if text.startswith(("=", "@", "+", "-", "\t")) else text for name, text in found.items()}
 
 
+def write_table(file: BinaryIO, rows: Iterable[Mapping[str, str]], columns: Iterable[str]) -> None:
+    """Rows as CSV in UTF-8 with its mark: Excel takes UTF-8 without one for another code. A cell that a row does not have is empty."""
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    _write_rows(text, rows, columns)
+    text.detach()
+
+
 def written_table(rows: Iterable[Mapping[str, str]], columns: Iterable[str]) -> str:
-    """Rows as CSV; a cell that a row does not have is empty."""
+    """The same as a text."""
     text = io.StringIO(newline="")
+    _write_rows(text, rows, columns)
+    return text.getvalue()
+
+
+def _write_rows(text: TextIO, rows: Iterable[Mapping[str, str]], columns: Iterable[str]) -> None:
     writer = csv.DictWriter(text, list(columns), restval="")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
 
 
 def _risks(value: Any, depth: int) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import BinaryIO
@@ -15,9 +16,10 @@ from processor.stream.topics import topic_names
 from processor.stream.writer import RecordWriter
 
 __all__ = [
+    "LineFaults",
     "RequestsFileError",
     "TopicMissingError",
-    "line_fault",
+    "fault_text",
     "publish_requests",
     "read_requests",
     "read_topics",
@@ -35,9 +37,30 @@ _CLOSE_S = 5.0
 class RequestsFileError(Exception):
     """Lines of a file that are no valid requests; nothing was published. The first faults, one a line, and how many more."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        more = len(faults) - _FAULTS_SHOWN
-        super().__init__("\n".join([*faults[:_FAULTS_SHOWN], *([f"and {more} more"] if more > 0 else [])]))
+
+class LineFaults:
+    """What is wrong with the lines of a file: the first are kept, all are counted. They come in the order of lines, but for the last."""
+
+    def __init__(self) -> None:
+        self._first: list[tuple[int, str]] = []
+        self._count = 0
+
+    def add(self, line: int, text: str) -> None:
+        """One more."""
+        self._count += 1
+        insort(self._first, (line, text))
+        del self._first[_FAULTS_SHOWN:]
+
+    def raise_if_any(self) -> None:
+        """Say what is wrong.
+
+        Raises:
+            RequestsFileError: if anything is.
+        """
+        if self._count:
+            more = self._count - len(self._first)
+            lines = [f"line {line}: {text}" for line, text in self._first]
+            raise RequestsFileError("\n".join([*lines, *([f"and {more} more"] if more else [])]))
 
 
 def read_requests(name: str, lines: BinaryIO) -> list[tuple[bytes, bytes]]:
@@ -49,7 +72,7 @@ def read_requests(name: str, lines: BinaryIO) -> list[tuple[bytes, bytes]]:
         RequestsFileError: if any line breaks the contract.
         OSError: if the file cannot be read.
     """
-    requests, faults = [], []
+    requests, faults = [], LineFaults()
     with lines:
         for number, line in enumerate(lines, 1):
             value = line.strip()
@@ -59,9 +82,8 @@ def read_requests(name: str, lines: BinaryIO) -> list[tuple[bytes, bytes]]:
             if isinstance(decoded, Accepted):
                 requests.append((record_key(decoded.request), value))
             else:
-                faults.append(line_fault(number, decoded.error))
-    if faults:
-        raise RequestsFileError(faults)
+                faults.add(number, fault_text(decoded.error))
+    faults.raise_if_any()
     return requests
 
 
@@ -70,10 +92,10 @@ def record_key(request: Request) -> bytes:
     return str(request.input.get("vendor_data") or request.request_id).encode()
 
 
-def line_fault(number: int, error: ErrorInfo) -> str:
-    """What is wrong with a line of a file of requests."""
+def fault_text(error: ErrorInfo) -> str:
+    """What is wrong with a request of a file."""
     where = f" at {error.field}" if error.field else ""
-    return f"line {number}: {error.code}{where}: {error.message}"
+    return f"{error.code}{where}: {error.message}"
 
 
 @asynccontextmanager

@@ -1,4 +1,6 @@
-"""All settings, from the environment, checked at once. Only the local Kafka (``devkit``) reads more of it: where Java and its jars are.
+"""All settings, from the environment and a TOML file beside it, checked at once.
+
+Only the local Kafka (``devkit``) reads more of the environment: where Java and its jars are.
 
 Names are ``VP_<GROUP>__<NAME>``, e.g. ``VP_KAFKA__BOOTSTRAP``. Secrets may come from a file (``..._FILE``) and are masked
 wherever settings are printed. docs/configuration.md is generated from this file.
@@ -11,10 +13,11 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from processor.settings.base import header_fault
 from processor.settings.budget import BudgetSettings, ScopeLimit, documented_limits
+from processor.settings.config_file import CONFIG_FILE, ConfigFileError, read_config_file, secrets_in, variables_of
 from processor.settings.didit import DiditSettings
 from processor.settings.environment import NO_SETTING, NOT_JSON, PREFIX, Environment, unknown_variables, variable
 from processor.settings.files import FileSettings
@@ -42,6 +45,7 @@ __all__ = [
     "WebhookSettings",
     "header_fault",
     "load_settings",
+    "secrets_in_file",
 ]
 
 
@@ -70,11 +74,15 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - replaced
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no files
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no files
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no such file
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - secrets have settings that name their files
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is given, and the environment; no files."""
-        return init_settings, Environment(settings_cls)
+        """What is given, then the environment, then the file."""
+        try:
+            values = read_config_file()
+        except ConfigFileError:
+            values = {}  # ``load_settings`` says so
+        return init_settings, Environment(settings_cls), InitSettingsSource(settings_cls, values)
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     didit: DiditSettings = Field(default_factory=DiditSettings)
@@ -104,7 +112,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment.
+    """Settings from the environment, and from the file that ``VP_CONFIG_FILE`` names.
 
     Args:
         overrides: groups by name, as a mapping or a built group; they go before the environment. For tests and for
@@ -117,7 +125,14 @@ def load_settings(**overrides: Any) -> Settings:
         >>> load_settings(kafka={"bootstrap": "kafka:9092"}).kafka.topic_prefix
         'verification'
     """
-    faults = [f"{name}: {advice}" for name, advice in unknown_variables(Settings, os.environ).items()]
+    faults: list[str] = []
+    of_file: set[str] = set()
+    try:
+        of_file = set(variables_of(read_config_file()))
+    except ConfigFileError as exc:
+        faults.append(f"{CONFIG_FILE}: {exc}")
+    names = [name for name in [*os.environ, *of_file] if name.upper() != CONFIG_FILE]
+    faults += [f"{name}: {advice}" for name, advice in unknown_variables(Settings, names).items()]
     settings = None
     try:
         settings = Settings(**overrides)
@@ -128,6 +143,15 @@ def load_settings(**overrides: Any) -> Settings:
     if settings is None or faults:
         raise ConfigurationError("the configuration is not usable:\n" + "\n".join(f"  {fault}" for fault in faults)) from None
     return settings
+
+
+def secrets_in_file() -> list[str]:
+    """Secrets that stand in the configuration file itself, as ``group.name``; it is not made for them.
+
+    Raises:
+        ConfigFileError: if the file cannot be used.
+    """
+    return secrets_in(Settings, read_config_file())
 
 
 def _in_words(error: ErrorDetails) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from processor.settings.base import Group, Seconds, header_fault, secret
 from processor.settings.budget import ApiVersion
+
+Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
 def _uuid_text(text: str) -> str:
@@ -30,6 +33,10 @@ class DiditSettings(Group):
     workflows: tuple[Annotated[str, AfterValidator(_uuid_text)], ...] = Field(
         (),
         description="JSON array of the workflows that requests name; `processor check` looks for them. Requests may name others",
+    )
+    prices: dict[str, Price] = Field(
+        default_factory=dict,
+        description='JSON object: operation -> price of one by your contract with Didit, e.g. `{"aml": "0.20"}`; for `--dry-run`',
     )
     timeout_s: Seconds = Field(
         120.0, description="a call ends after this, from connect to the last byte, or after its operation's own time"

@@ -16,11 +16,12 @@ class EffectiveSetting:
 
     variable: str
     value: Any  # as JSON; a secret is asterisks
-    source: Literal["environment", "default"]
+    source: Literal["environment", "file", "default"]
 
 
-def effective_settings(settings: Settings, environment: Iterable[str]) -> Iterator[EffectiveSetting]:
-    """Every setting; ``environment`` has the names of variables that are set."""
+def effective_settings(settings: Settings, environment: Iterable[str], file: Iterable[str] = ()) -> Iterator[EffectiveSetting]:
+    """Every setting; ``environment`` has the names of variables that are set, ``file`` those that the file would have there."""
+    in_file = frozenset(file)
     names = {name.upper() for name in environment}
     groups: Mapping[str, Mapping[str, Any]] = settings.model_dump(mode="json")
     for group, values in groups.items():
@@ -28,4 +29,4 @@ def effective_settings(settings: Settings, environment: Iterable[str]) -> Iterat
         for name, value in values.items():
             own = variable([group, name])
             is_set = name in given or own in names or any(each.startswith(f"{own}__") for each in names)
-            yield EffectiveSetting(own, value, "environment" if is_set else "default")
+            yield EffectiveSetting(own, value, "environment" if is_set else "file" if own in in_file else "default")

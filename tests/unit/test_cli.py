@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.text import Text
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from processor.cli import check
 from processor.cli.app import LazyCommand, app
+from processor.cli.options import ActReport
 from processor.didit.account_checks import CheckState, SetupCheck
 
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
@@ -95,3 +99,84 @@ def test_a_check_names_the_settings_that_are_wrong(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("VP_DIDIT__WORKFLOWS")
     wrong = CliRunner().invoke(app, ["check", "--workflow", "x"])
     assert (wrong.exit_code, "--workflow must be the UUID" in wrong.output) == (2, True)
+
+
+# commands without --json, and why
+SPEAKS_OTHERWISE = {
+    "run": "logs JSON until it is stopped",
+    "webhooks": "logs JSON until it is stopped",
+    "simulate": "runs until it is stopped",
+    "top": "a live screen; `status --json` is the same once",
+    "results": "prints JSON and nothing else",
+    "example": "prints JSON, or CSV",
+    "register": "asks on the terminal, and prints the key alone",
+}
+
+
+def leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    inner = getattr(command, "commands", {})
+    if not inner or getattr(command, "invoke_without_command", False):
+        yield name, command
+    for sub_name, sub_command in inner.items():
+        yield from leaves(f"{name} {sub_name}", sub_command)
+
+
+ALL = dict(leaf for name, listed in COMMANDS.items() for leaf in leaves(name, listed.load()))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_that_prints_has_json(name: str) -> None:
+    has = any("--json" in parameter.opts for parameter in ALL[name].params)
+    assert has is not (name in SPEAKS_OTHERWISE), name
+
+
+def test_with_json_an_act_says_its_sentences_on_stderr_and_one_object_on_stdout(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    for as_json in (True, False):
+        report = ActReport(as_json=as_json)
+        report.say("a sentence")
+        report.say(Text("[drawn]"))
+        report.end({"done": 1})
+        sys.stdout.flush()
+    out, err = capfdbinary.readouterr()
+    assert (out, err) == (b'{"done":1}\na sentence\n[drawn]\n', b"a sentence\n[drawn]\n")
+
+
+@pytest.mark.parametrize("command", ["publish", "batch"])
+def test_a_dry_run_needs_no_kafka(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VP_KAFKA__BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setenv("VP_DIDIT__PRICES", '{"aml": "0.20"}')
+    path = tmp_path / "people.jsonl"
+    path.write_text("".join(f'{{"request_id":"{n}","operation":"{o}","input":{i}}}\n' for n, (o, i) in enumerate(ASKED)))
+    told = CliRunner().invoke(app, [command, str(path), "--dry-run", "--json"])
+    assert told.exit_code == 0, told.output
+    document = json.loads(told.stdout)
+    assert (document["requests"], document["billed"], document["cost"], document["unpriced"]) == (4, 3, "0.40", ["email.send"])
+    assert document["time_s"] == pytest.approx(0.6)
+    said = CliRunner().invoke(app, [command, str(path), "--dry-run"]).output
+    assert "billed, at most: 3" in said
+    assert "cost, at most: 0.40, without email.send: give VP_DIDIT__PRICES their price" in said
+
+
+ASKED = [
+    *[("aml", '{"full_name":"Ann Example"}')] * 2,
+    ("email.send", '{"email":"a@example.com"}'),
+    ("user.get", '{"vendor_data":"user-1"}'),
+]
+
+
+def test_a_batch_without_a_target_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "people.jsonl"
+    path.write_text('{"full_name":"Ann Example"}\n')
+    told = CliRunner().invoke(app, ["batch", str(path), "--operation", "aml"])
+    assert told.exit_code == 2
+    assert "people.done.csv" in told.output
+
+
+def test_a_secret_in_the_configuration_file_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "processor.toml").write_text('[didit]\napi_key = "key-in-clear"\n')
+    monkeypatch.setenv("VP_CONFIG_FILE", str(tmp_path / "processor.toml"))
+    told = CliRunner().invoke(app, ["settings", "--changed", "--json"])
+    assert told.exit_code == 0
+    assert [(each["variable"], each["source"]) for each in json.loads(told.stdout)] == [("VP_DIDIT__API_KEY", "file")]
+    assert "holds didit.api_key in clear" in told.stderr
+    assert "key-in-clear" not in told.output

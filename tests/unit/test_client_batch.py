@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from processor.client.batch import Batch, BatchError, open_private, read_batch, time_left_s
+from processor.client.batch import Batch, BatchError, open_private, read_batch
+from processor.client.batch_rows import BatchRows, Item, LeftRows
+from processor.client.estimate import estimate, time_left_s
 from processor.client.topics import RequestsFileError
 from processor.settings import load_settings
 
@@ -85,6 +90,35 @@ def test_the_scarcest_scope_says_how_long_it_takes() -> None:
     assert time_left_s({"session.decision": 100, "aml": 10}, limits) == 60
 
 
+def test_a_dry_run_counts_what_is_billed_and_its_price() -> None:
+    limits = {"session-create": (600, 60.0), "generic-write": (300, 60.0), "session-decision": (100, 60.0), "generic-get": (600, 60.0)}
+    asked = {"verification": 3, "aml": 10, "email.send": 2, "session.add_review": 5, "user.get": 7}
+    found = estimate(asked, {"aml": Decimal("0.20"), "verification": Decimal("0.33"), "user.get": Decimal(9)}, limits)
+    assert (found.billed, found.cost, found.unpriced) == (15, Decimal("2.99"), ("email.send",))
+    assert found.time_s == time_left_s(asked, limits)
+    assert estimate({}, {}, limits).cost == 0
+
+
+def test_rows_are_found_by_their_ids_and_those_that_have_a_result_are_left_out() -> None:
+    rows = BatchRows()
+    for number in range(3000):
+        rows.append(Item(f"r-{number}", f"c-{number}", "aml" if number % 3 else "verification", b"k", b"v" * number), number + 1)
+    rows.append(Item("r-7", "other", "aml", b"", b""), 4000)
+    rows.append(Item("r-7", "other", "aml", b"", b""), 5000)
+    assert sorted(rows.seal()) == [(4000, 8), (5000, 8)]
+    assert [rows.row_of(f"r-{number}") for number in (0, 7, 2999)] == [0, 7, 2999]
+    assert rows.row_of("r-3000") is None
+    assert rows[2999] == Item("r-2999", "c-2999", "aml", b"k", b"v" * 2999)
+    assert rows.left == {"aml": 2002, "verification": 1000}
+    left = LeftRows(rows)
+    assert left["r-5"] == "c-5"
+    assert rows.finish(5)
+    assert not rows.finish(5), "each once"
+    assert "r-5" not in left
+    assert "r-6" in left
+    assert len(left) == rows.left.total() == 3001
+
+
 async def test_a_target_of_another_batch_is_left_alone(tmp_path: Path) -> None:
     source = written(tmp_path, "a.jsonl", '{"full_name":"Ann"}\n')
     items, target = read_batch(source, "aml"), written(tmp_path, "out.jsonl", "{}\n")
@@ -104,3 +138,38 @@ def test_results_are_for_their_owner_alone(tmp_path: Path) -> None:
             assert path.stat().st_mode & 0o777 == 0o600, "from its first byte on"
             file.write(b"x")
         assert path.read_bytes() == then
+
+
+GROWTH = """
+import resource, sys
+from pathlib import Path
+from processor.client.batch import read_batch, write_answers
+from processor.contract.encode import result_output
+from processor.contract.records import Result, Source, Status
+
+def peak_kb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def through(name, rows):
+    source, results, table = (Path(sys.argv[1]) / f"{name}.{end}" for end in ("csv", "jsonl", "done.csv"))
+    with source.open("w") as file:
+        file.write("input.full_name,input.vendor_data\\n")
+        file.writelines(f"{'Ann Example ' * 20}{n},user-{n}\\n" for n in range(rows))
+    read = read_batch(source, "aml")
+    with results.open("wb") as file:
+        for item in read:
+            output = result_output(Result(item.request_id, "aml", Status.SUCCEEDED, Source("t", 0, 1), 1, 0, 0, output={"a": "b" * 300}))
+            file.write((output.value or b"") + b"\\n")
+    write_answers(read, results, table)
+
+through("few", 300)
+before = peak_kb()
+through("many", 10_000)
+print(peak_kb() - before)
+"""
+
+
+def test_a_long_file_needs_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    """Its rows and results are 13 MB; bench/spreadsheet.py has the figures of 300 000 rows."""
+    done = subprocess.run([sys.executable, "-c", GROWTH, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 4_000, "kB"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from processor.didit.catalog import OPERATIONS
-from processor.settings import ConfigurationError, Settings, load_settings
+from processor.settings import ConfigurationError, Settings, load_settings, secrets_in_file
+from processor.settings.config_file import read_config_file, variables_of
 from processor.settings.effective import EffectiveSetting, effective_settings
 from processor.settings.files import FILES_MAX
 
@@ -65,6 +67,67 @@ def test_effective_settings_have_a_source_and_no_secret(monkeypatch: pytest.Monk
     assert shown["VP_FOLLOW__POLLS_S"].source == shown["VP_LOG__LEVEL"].source == "default"
     assert (shown["VP_DIDIT__API_KEY"].value, shown["VP_WEBHOOKS__SECRETS"].value) == ("**********", [])
     assert len(shown) == sum(len(getattr(load_settings(), group).__class__.model_fields) for group in Settings.model_fields)
+
+
+FILE = """
+[kafka]
+bootstrap = "file:9092"
+topic_prefix = "of-file"
+[budget.limits.session-create]
+limit = 4
+[didit]
+api_key = "key-in-clear"
+prices = {aml = "0.20"}
+[retry]
+delays_s = [5, 50]
+"""
+
+
+def _configured(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
+    (folder / "processor.toml").write_text(text)
+    monkeypatch.setenv("VP_CONFIG_FILE", str(folder / "processor.toml"))
+
+
+def test_a_file_has_the_same_names_and_the_environment_goes_before_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _configured(monkeypatch, tmp_path, FILE)
+    monkeypatch.setenv("VP_KAFKA__BOOTSTRAP", "environment:9092")
+    settings = load_settings()
+    assert (settings.kafka.bootstrap, settings.kafka.topic_prefix) == ("environment:9092", "of-file")
+    assert (settings.rate_limits["session-create"].limit, settings.retry.delays_s, settings.didit.key()) == (4, (5, 50), "key-in-clear")
+    assert settings.didit.prices == {"aml": Decimal("0.20")}
+    assert load_settings(kafka={"topic_prefix": "given"}).kafka.topic_prefix == "given"
+    assert secrets_in_file() == ["didit.api_key"]
+    shown = {each.variable: each for each in effective_settings(settings, os.environ, variables_of(read_config_file()))}
+    assert (shown["VP_KAFKA__BOOTSTRAP"].source, shown["VP_KAFKA__TOPIC_PREFIX"].source) == ("environment", "file")
+    assert (shown["VP_BUDGET__LIMITS"].source, shown["VP_KAFKA__GROUP"].source) == ("file", "default")
+    assert shown["VP_DIDIT__API_KEY"].value == "**********"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[kafka]\nbootstrapp = 'in-clear'", "VP_KAFKA__BOOTSTRAPP: is no setting; did you mean VP_KAFKA__BOOTSTRAP?"),
+        ("[kafkaa]\nbootstrap = 'in-clear'", "VP_KAFKAA__BOOTSTRAP: is no setting; did you mean VP_KAFKA__BOOTSTRAP?"),
+        ("[didit]\ntimeout_s = 'in-clear'", "VP_DIDIT__TIMEOUT_S: "),
+        ("bootstrap = 'in-clear'", "'bootstrap' stands in no table"),
+        ("[kafka]\nbootstrap = in-clear", "is no TOML: at line 2"),
+        ("[kafka]\nbootstrap = 'in-clear", "is no TOML: at"),
+        ("[kafka]\ngroup = 'a'\ngroup = 'in-clear'\n", "is no TOML: at line 3"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_what_is_wrong_with_the_file_is_said_beside_every_other_fault(
+    text: str | None, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _configured(monkeypatch, tmp_path, text or "")
+    if text is None:
+        (tmp_path / "processor.toml").unlink()
+    monkeypatch.setenv("VP_LANES__DRAIN_S", "-5")
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings()
+    assert said in str(raised.value)
+    assert "VP_LANES__DRAIN_S" in str(raised.value)
+    assert "in-clear" not in str(raised.value)
 
 
 def test_names_in_any_case_and_names_that_go_on_behind_a_mapping_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
