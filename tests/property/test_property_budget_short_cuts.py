@@ -7,13 +7,25 @@ from math import inf
 
 from effort import full
 from hypothesis import given, settings
-from test_property_budget_replay import RULES, histories
+from hypothesis import strategies as st
+from test_property_budget_replay import RULES, histories, in_order
 
 from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker
-from processor.budget.log_records import LogRecord
+from processor.budget.log_records import Asked, Ended, LogRecord
 from processor.budget.permits import HealthSignal
 from processor.budget.state import BudgetState
 from processor.budget.windows import BURST_PART, Window
+
+names = st.sampled_from([f"c-{n}" for n in range(40)])
+asks_and_ends: st.SearchStrategy[LogRecord] = st.one_of(
+    st.builds(Asked, names, st.sampled_from((("a",), ("b",), ("a", "b"))), st.just(90.0), st.just("op"), st.integers(1, 2)),
+    st.builds(Ended, names, used=st.booleans()),
+)
+crowds: st.SearchStrategy[list[tuple[float, LogRecord]]] = st.lists(  # so much at once that windows burst, and make up for it
+    st.tuples(st.integers(0, 30).map(lambda n: 3.0 * n), asks_and_ends),
+    min_size=10,
+    max_size=60,
+).map(in_order)
 
 
 class ThoroughBreaker(CircuitBreaker):
@@ -65,6 +77,6 @@ def played(history: list[tuple[float, LogRecord]], *, thorough: bool) -> Iterato
 
 
 @settings(max_examples=full(100), deadline=None, derandomize=True)
-@given(history=histories)
+@given(history=st.one_of(histories, crowds))
 def test_what_would_change_nothing_may_be_left_out(history: list[tuple[float, LogRecord]]) -> None:
     assert list(played(history, thorough=False)) == list(played(history, thorough=True))
