@@ -90,7 +90,8 @@ RETRIES = _counter("retries", "records published to a delay topic; `counted` tel
 DEAD_LETTERS = _counter("dead_letters", "dead letters published, by the type of the reason", "reason")
 DEAD_LETTERS_OPEN = _gauge(
     "dead_letters_open",
-    "dead letters that nobody has redriven or discarded, by the type of the reason; the same on every replica that may read them",
+    "dead letters that nobody has redriven or discarded, by the type of the reason; of the newest 10 000; "
+    "the same on every replica that may read them",
     "reason",
     unit="records",
 )
