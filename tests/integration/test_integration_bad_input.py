@@ -130,6 +130,7 @@ async def test_copies_of_a_rejected_request_have_one_result_and_one_dead_letter(
         finally:
             await producer.stop()
         await rig.until(lambda: len(rig.finals) >= 5, "five final results")
+        await rig.until(lambda: sum(1 for p in rig.processors for _ in p.events("duplicate")) >= 7, "seven duplicates")
         for replica in rig.processors:  # a stop publishes what is finished: nothing more comes
             await asyncio.to_thread(replica.child.stop, 20.0)
         await rig.read_rest()
