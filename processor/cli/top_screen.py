@@ -21,7 +21,7 @@ from processor.monitoring.diagnosis_text import headline, statement, verdict
 from processor.monitoring.model import Overview
 from processor.repair.delayed import FOLLOWING
 from processor.repair.model import DeadLetter, DelayedRecord
-from processor.repair.recent_result import RecentResult, speeds
+from processor.repair.recent_result import FAILED, REFUSED, RecentResult, speeds
 
 HALF_HOUR_MS = 30 * 60 * 1000
 ROWS_MAX = 200  # of a list; the commands show all
@@ -190,7 +190,7 @@ def _outcomes(seen: Seen, now_ms: int) -> Text:
         return Text("results: they cannot be read now", "yellow")
     counts = Counter(r.status for r in _recent(seen, now_ms))
     told = ", ".join(f"{status.replace('_', ' ')} {count}" for status, count in counts.most_common())
-    bad = counts[Status.FAILED] + counts[Status.IN_DOUBT] + counts[Status.EXPIRED]
+    bad = any(counts[status] for status in FAILED)
     return Text(f"results of the last 30 min: {told or 'none'}", "yellow" if bad else "")
 
 
@@ -200,7 +200,7 @@ def _operations(seen: Seen, o: Overview) -> RenderableType:
     recent, held = _recent(seen, o.at_ms), {breaker.name for breaker in o.budget.breakers}
     quick = {speed.operation: speed for speed in speeds(recent)}
     rows: list[Sequence[Text | str]] = []
-    counts = Counter((r.operation or "unreadable", _KINDS[r.status]) for r in recent)
+    counts = Counter((r.operation or "unreadable", _KINDS.get(r.status, "")) for r in recent)
     for name in sorted({operation for operation, _ in counts} | held):
         speed = quick.get(name)
         times = (duration(speed.median_s), duration(speed.p95_s)) if speed else ("-", "-")
@@ -211,15 +211,7 @@ def _operations(seen: Seen, o: Overview) -> RenderableType:
     return Group(table if recent or held else Text("No final result in the last 30 minutes."), note)
 
 
-_KINDS = {
-    Status.WAITING: "",
-    Status.SUCCEEDED: "succeeded",
-    Status.FAILED: "failed",
-    Status.IN_DOUBT: "failed",
-    Status.EXPIRED: "failed",
-    Status.REJECTED: "refused",
-    Status.CONFLICT: "refused",
-}
+_KINDS = {Status.SUCCEEDED: "succeeded"} | dict.fromkeys(FAILED, "failed") | dict.fromkeys(REFUSED, "refused")
 
 
 def _replicas(o: Overview) -> RenderableType:

@@ -9,29 +9,24 @@ from markupsafe import Markup
 from processor.contract.records import Status
 from processor.monitoring.formatting import number
 from processor.monitoring.history import SPAN_MS, Sample
-from processor.repair.recent_result import MinuteOfResults
+from processor.repair.recent_result import FAILED, REFUSED, MinuteOfResults
 
 WIDTH, HEIGHT = 900, 100
 _GAP_MS = 10_000  # a longer silence is drawn as one
 _ROOM = 1.08  # above the highest value
 OUTCOMES = (  # from below
-    ("outcome-failed", (Status.FAILED, Status.IN_DOUBT, Status.EXPIRED)),
-    ("outcome-refused", (Status.REJECTED, Status.CONFLICT)),
+    ("outcome-failed", FAILED),
+    ("outcome-refused", REFUSED),
     ("outcome-succeeded", (Status.SUCCEEDED,)),
 )
 
-_CHART = Markup(
-    '<svg class="chart" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" aria-label="{label}">'
-    '{grid}<path class="chart-area" d="{area}"/><path class="chart-line" d="{line}" fill="none" vector-effect="non-scaling-stroke"/>'
-    '<path class="chart-limit" d="{limit}" fill="none" vector-effect="non-scaling-stroke"/></svg>'
+_SVG = Markup(
+    '<svg class="chart" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" aria-label="{label}">{grid}{drawn}</svg>'
 )
-_PLAIN = Markup(
-    '<svg class="chart" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" aria-label="{label}">'
-    '{grid}<path class="chart-area" d="{area}"/><path class="chart-line" d="{line}" fill="none" vector-effect="non-scaling-stroke"/></svg>'
+_AMOUNT = Markup(
+    '<path class="chart-area" d="{area}"/><path class="chart-line" d="{line}" fill="none" vector-effect="non-scaling-stroke"/>'
 )
-_BARS = Markup(
-    '<svg class="chart" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" aria-label="{label}">{grid}{bars}</svg>'
-)
+_LIMIT = Markup('<path class="chart-limit" d="{limit}" fill="none" vector-effect="non-scaling-stroke"/>')
 _PART = Markup('<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>')
 _GRID = Markup('<path class="chart-grid" d="{d}" fill="none" vector-effect="non-scaling-stroke"/>')
 _THIRDS = _GRID.format(d=" ".join(f"M{WIDTH * i // 3},0V{HEIGHT}" for i in (1, 2)))
@@ -54,15 +49,8 @@ def usage_chart(samples: Sequence[Sample], now_ms: int, limit: int) -> Markup:
     top = top_of(shown, limit)
     used = [[(_x(s.at_ms, begin_ms), _y(s.used, top)) for s in run] for run in _runs(shown)]
     limits = [[(_x(s.at_ms, begin_ms), _y(s.limit, top)) for s in run] for run in _runs(shown)]
-    return _CHART.format(
-        width=WIDTH,
-        height=HEIGHT,
-        label=_label(shown, limit),
-        grid=_THIRDS,
-        area=" ".join(_area(run) for run in used),
-        line=" ".join(_path(run) for run in used),
-        limit=" ".join(_stairs(run) for run in limits),
-    )
+    amount = _AMOUNT.format(area=" ".join(map(_area, used)), line=" ".join(map(_path, used)))
+    return _chart(_label(shown, limit), amount + _LIMIT.format(limit=" ".join(map(_stairs, limits))))
 
 
 def amount_chart(points: Sequence[tuple[int, float]], now_ms: int, span_ms: int, label: str) -> Markup:
@@ -79,7 +67,7 @@ def amount_chart(points: Sequence[tuple[int, float]], now_ms: int, span_ms: int,
     top = max([1.0, *(value for _, value in shown)]) * _ROOM
     drawn = [(WIDTH * (at_ms - begin_ms) / span_ms, _y(value, top)) for at_ms, value in shown]
     area, line = (_area(drawn), _path(drawn)) if drawn else ("", "")
-    return _PLAIN.format(width=WIDTH, height=HEIGHT, label=label, grid=_THIRDS, area=area, line=line)
+    return _chart(label, _AMOUNT.format(area=area, line=line))
 
 
 def outcome_chart(minutes: Sequence[MinuteOfResults]) -> Markup:
@@ -96,9 +84,13 @@ def outcome_chart(minutes: Sequence[MinuteOfResults]) -> Markup:
                 parts.append(_PART.format(kind=kind, x=place * step + step * 0.12, y=y, width=step * 0.76, height=height))
             base += count
     total = sum(minute.total for minute in minutes)
-    failed = sum(minute.counts.get(status, 0) for minute in minutes for status in OUTCOMES[0][1])
+    failed = sum(minute.counts.get(status, 0) for minute in minutes for status in FAILED)
     label = f"Final results of the last {len(minutes)} minutes: {number(total)}, of which {number(failed)} failed, expired or are in doubt."
-    return _BARS.format(width=WIDTH, height=HEIGHT, label=label, grid=_THIRDS, bars=Markup("").join(parts))
+    return _chart(label, Markup("").join(parts))
+
+
+def _chart(label: str, drawn: Markup) -> Markup:
+    return _SVG.format(width=WIDTH, height=HEIGHT, label=label, grid=_THIRDS, drawn=drawn)
 
 
 def top_of(samples: Sequence[Sample], limit: int) -> float:

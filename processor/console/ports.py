@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from processor.monitoring.history import BacklogSample, Sample
 from processor.monitoring.model import Overview
@@ -12,6 +12,14 @@ from processor.repair.model import DeadLetter, DelayedRecord, Plan, RepairSummar
 from processor.repair.recent_result import RecentResult
 
 LETTERS_A_PAGE = RESULTS_A_PAGE = WAITING_A_PAGE = 50
+_Row = TypeVar("_Row")
+
+
+def page_of(rows: Sequence[_Row], page: int, rows_a_page: int) -> tuple[tuple[_Row, ...], int, int]:
+    """The rows of one page; its number, from 1, the last one if a later one was asked for; and how many there are, at least 1."""
+    pages = max(1, -(-len(rows) // rows_a_page))
+    page = min(max(1, page), pages)
+    return tuple(rows[(page - 1) * rows_a_page : page * rows_a_page]), page, pages
 
 
 class UnavailableError(Exception):

@@ -6,15 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from processor.console.chart import OUTCOMES, outcome_chart
+from processor.console.chart import outcome_chart
 from processor.console.context import PageContext, PageRequest, PageView
 from processor.console.forms import SPANS, read_page, read_result_filter
-from processor.console.ports import RESULTS_A_PAGE, FoundResults, UnavailableError
+from processor.console.ports import RESULTS_A_PAGE, FoundResults, UnavailableError, page_of
 from processor.contract.records import Status
-from processor.repair.recent_result import DIGEST_CHARS, FOLLOWED, RecentResult, Speed, by_minute, select_results, speeds
+from processor.repair.recent_result import DIGEST_CHARS, FAILED, FOLLOWED, REFUSED, RecentResult, Speed, by_minute, select_results, speeds
 
 MINUTES = 30  # of the chart
-_FAILED, _REFUSED = (statuses for _, statuses in OUTCOMES[:2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,8 @@ def summarize_results(found: FoundResults, now_ms: int) -> ResultsSummary:
         outcome_chart(minutes),
         len(shown),
         counts[Status.SUCCEEDED],
-        sum(counts[status] for status in _FAILED),
-        sum(counts[status] for status in _REFUSED),
+        sum(counts[status] for status in FAILED),
+        sum(counts[status] for status in REFUSED),
         sum(minute.total for minute in minutes[-6:-1]) / 5,
         everything[0] if everything else None,
         found.complete or len(shown) < len(found.results),
@@ -57,10 +56,9 @@ async def listed(page_context: PageContext, page_request: PageRequest) -> PageVi
     if cached.answer is None:
         raise UnavailableError(cached.trouble)
     found = select_results(cached.answer.results, asked.wanted)
-    pages = max(1, -(-len(found) // RESULTS_A_PAGE))
-    page = min(read_page(page_request.fields), pages)
+    shown, page, pages = page_of(found, read_page(page_request.fields), RESULTS_A_PAGE)
     context = {
-        "results": found[(page - 1) * RESULTS_A_PAGE : page * RESULTS_A_PAGE],
+        "results": shown,
         "total": len(found),
         "page": page,
         "pages": pages,

@@ -14,12 +14,11 @@ from processor.repair.model import DeadLetter, DeadLetterCounts, DeadLetterStatu
 from processor.settings import Settings
 from processor.stream.errors import kafka_deadline
 from processor.stream.partitions import TopicPartition, partition_of
-from processor.stream.topic_reader import TopicReader
+from processor.stream.topic_reader import TopicReader, in_turns
 from processor.stream.topics import topic_names
 
 KEPT_MAX = 100_000
 _REFRESH_S = 300.0
-_TURN_BYTES, _RECORD_BYTES = 100_000, 1000  # looked through in one turn of the loop: a hundred small ones, or a large one; about 10 ms
 _STANDINGS = {RepairKind.REDRIVEN: DeadLetterStatus.REDRIVEN, RepairKind.DISCARDED: DeadLetterStatus.DISCARDED}
 _Position = tuple[int, int]
 
@@ -161,17 +160,12 @@ class DeadLetterIndex:
             self._next = {tp: max(begin, end - room) for tp, (begin, end) in bounds.items()}
             self.repairs.floors = {tp.partition: offset for tp, offset in self._next.items()}
         self._drop_gone(bounds)
-        turn_bytes = 0
-        async for batch in self._reader.read({tp: (max(begin, self._next.get(tp, begin)), end) for tp, (begin, end) in bounds.items()}):
-            for record in batch:
-                turn_bytes += record.size_bytes + _RECORD_BYTES
-                if turn_bytes > _TURN_BYTES:  # a page's reading shares the loop with the lanes
-                    turn_bytes = 0
-                    await asyncio.sleep(0)
-                self._next[partition_of(record.source)] = record.source.offset + 1
-                dead_letter = dead_letter_of(record)
-                self._dead_letters[dead_letter.partition, dead_letter.offset] = dead_letter
-                self._note((dead_letter.partition, dead_letter.offset))
+        ranges = {tp: (max(begin, self._next.get(tp, begin)), end) for tp, (begin, end) in bounds.items()}
+        async for record in in_turns(self._reader.read(ranges)):
+            self._next[partition_of(record.source)] = record.source.offset + 1
+            dead_letter = dead_letter_of(record)
+            self._dead_letters[dead_letter.partition, dead_letter.offset] = dead_letter
+            self._note((dead_letter.partition, dead_letter.offset))
             while len(self._dead_letters) > self._kept_max:
                 self.repairs.forget(self._dead_letters.popitem(last=False)[0])
                 self.complete = False

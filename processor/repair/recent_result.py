@@ -16,6 +16,8 @@ from processor.didit.catalog import COMPOSITES
 
 DIGEST_CHARS = 16
 FOLLOWED = frozenset(COMPOSITES)  # people take their time in these
+FAILED = (Status.FAILED, Status.IN_DOUBT, Status.EXPIRED)  # who has asked got nothing
+REFUSED = (Status.REJECTED, Status.CONFLICT)  # the caller's own mistakes
 _MINUTE_MS = 60_000
 
 

@@ -12,12 +12,11 @@ from processor.repair.recent_result import RecentResult, read_result
 from processor.settings import Settings
 from processor.stream.errors import kafka_deadline
 from processor.stream.partitions import TopicPartition, partition_of
-from processor.stream.topic_reader import TopicReader
+from processor.stream.topic_reader import TopicReader, in_turns
 from processor.stream.topics import topic_names
 
 KEPT_MAX = 5_000
 _REFRESH_S = 60.0
-_TURN_BYTES, _RECORD_BYTES = 100_000, 1000  # decoded in one turn of the loop; about a millisecond
 
 
 class RecentResultIndex:
@@ -72,14 +71,8 @@ class RecentResultIndex:
         room = newest({tp: end - starts[tp] for tp, (_, end) in bounds.items()}, self._kept_max)
         if any(starts[tp] + room < end for tp, (_, end) in bounds.items()):
             self.complete = False
-        turn_bytes = 0
-        async for batch in reader.read({tp: (max(starts[tp], end - room), end) for tp, (_, end) in bounds.items()}):
-            for record in batch:
-                turn_bytes += record.size_bytes + _RECORD_BYTES
-                if turn_bytes > _TURN_BYTES:  # a page's reading shares the loop with the lanes
-                    turn_bytes = 0
-                    await asyncio.sleep(0)
-                self._take(record)
+        async for record in in_turns(reader.read({tp: (max(starts[tp], end - room), end) for tp, (_, end) in bounds.items()})):
+            self._take(record)
         self._next |= {tp: max(end, self._next.get(tp, 0)) for tp, (_, end) in bounds.items()}
 
     def _take(self, record: Record) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +18,7 @@ _WAIT_MS = 50
 _BATCH = 500
 _STALLED_S = 20.0  # no record and no progress for so long
 _JUMP = 2_000  # a wanted record that is further away is sought, not read up to
+_TURN_BYTES, _RECORD_BYTES = 100_000, 1000  # looked through in one turn of the loop: a hundred small ones, or a large one; about 10 ms
 
 
 class TopicReader:
@@ -144,6 +145,18 @@ class TopicReader:
         found = await self._reader.poll(*partitions, wait_ms=_READ_MS, records_max=_BATCH)
         await asyncio.sleep(0)  # a full buffer never makes getmany() wait
         return found
+
+
+async def in_turns(batches: AsyncIterable[list[Record]]) -> AsyncGenerator[Record]:
+    """The records of batches one by one, for whoever looks through many of them and shares the loop with the lanes."""
+    turn_bytes = 0
+    async for batch in batches:
+        for record in batch:
+            turn_bytes += record.size_bytes + _RECORD_BYTES
+            if turn_bytes > _TURN_BYTES:
+                turn_bytes = 0
+                await asyncio.sleep(0)
+            yield record
 
 
 def _runs(offsets: list[int]) -> list[list[int]]:

@@ -15,6 +15,7 @@ from processor.console.ports import (
     ListedWaiting,
     RefusedError,
     UnavailableError,
+    page_of,
 )
 from processor.monitoring.history import BacklogHistory, BacklogSample, History, Sample
 from processor.monitoring.model import Overview
@@ -71,12 +72,8 @@ class KafkaOperations:
         index = self._monitor.dead_letters
         open_ones = [dead_letter for dead_letter in index.dead_letters if dead_letter.status is DeadLetterStatus.OPEN]
         found = select(open_ones, selection)[::-1]
-        pages = max(1, -(-len(found) // LETTERS_A_PAGE))
-        page = min(max(1, page), pages)
         return ListedDeadLetters(
-            tuple(found[(page - 1) * LETTERS_A_PAGE : page * LETTERS_A_PAGE]),
-            page,
-            pages,
+            *page_of(found, page, LETTERS_A_PAGE),
             len(found),
             tuple(sorted({name for dead_letter in open_ones for name in (dead_letter.reason_type, dead_letter.reason_code)})),
             tuple(sorted({dead_letter.operation for dead_letter in open_ones if dead_letter.operation})),
@@ -111,10 +108,9 @@ class KafkaOperations:
             await index.refresh()
             records = [*index.records, *await self._monitor.held()]
         found = sorted((r for r in records if reason is None or (r.reason or "") == reason), key=lambda r: r.due_ms)
-        pages = max(1, -(-len(found) // WAITING_A_PAGE))
-        page = min(max(1, page), pages)
-        shown = tuple(found[(page - 1) * WAITING_A_PAGE : page * WAITING_A_PAGE])
-        return ListedWaiting(shown, page, pages, len(found), tuple(sorted({r.reason or "" for r in records})), index.complete)
+        return ListedWaiting(
+            *page_of(found, page, WAITING_A_PAGE), len(found), tuple(sorted({r.reason or "" for r in records})), index.complete
+        )
 
     async def request_history(self, request_id: str) -> RequestHistory:
         """See ``Operations.request_history``."""
