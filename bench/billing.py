@@ -37,14 +37,14 @@ MIX = ("session.create", "session.create", "session.decision", "aml", "email.sen
 async def sessions_to_ask_for(s: Scene, count: int) -> list[str]:
     """Sessions made beside the processors."""
     found: list[str] = []
-    async with aiohttp.ClientSession(headers={"x-api-key": API_KEY}) as http:
+    async with aiohttp.ClientSession(headers={"x-api-key": API_KEY}, raise_for_status=True) as http:
         while len(found) < count:
             body = {"workflow_id": WORKFLOW_ID, "vendor_data": f"beside-{len(found)}"}
             try:
                 async with http.post(f"{s.simulator.url}/v3/session/", json=body) as response:
                     found.append((await response.json())["session_id"])
             except aiohttp.ClientError:
-                continue  # a lost reply; the next one returns the same session
+                continue  # a fault; the next one returns the same session
     return found
 
 
@@ -128,4 +128,5 @@ async def main() -> None:
         emit(await measure(kafka, args.requests, args.kill_every_s))
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())
