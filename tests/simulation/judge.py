@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from processor.devkit import verifier
 from processor.devkit.verifier import FinalSeen, RetrySeen
 from processor.simulator import ledger_checks
+from processor.verify.findings import AuditFinding, BrokenPromise
 
 
 class Violation(NamedTuple):
@@ -35,6 +36,8 @@ class Seen:
         secrets: texts that no log line may hold.
         gave_up: replicas that ended by themselves, and their exit status.
         never_asked: ids of requests for which nobody has asked to call in a budget log that is whole.
+        audited: what `processor verify` has found, which reads the topics as a client of the brokers.
+        steps: the brokers' clocks were set, so stamps tell no times.
     """
 
     requested: Sequence[str]
@@ -45,10 +48,16 @@ class Seen:
     secrets: Sequence[str]
     gave_up: Sequence[tuple[str, int]]
     never_asked: frozenset[str] = frozenset()
+    audited: Sequence[AuditFinding] = ()
+    steps: bool = False
 
 
 # what no trouble of brokers, network or API raises; by the product's own log lines, which name types and no texts
 _OWN_FAULT = re.compile(r'"error":"(?:Value|Type|Key|Index|Attribute|Assertion|Runtime)Error"')
+
+_BY_TIMES = frozenset(
+    {BrokenPromise.RETRY_STARTED_EARLY, BrokenPromise.STARTED_IN_PAUSE, BrokenPromise.WINDOW_OVER, BrokenPromise.RETRY_PUBLISHED_LATE}
+)
 
 Judge = Callable[[Seen], list[Violation]]
 
@@ -75,7 +84,14 @@ def judge(seen: Seen) -> list[Violation]:
     own = [(host, line) for host, line in seen.logs if _OWN_FAULT.search(line)]
     wrong += [Violation("a fault of the program", f"{host}: {line[:200]}") for host, line in own]
     wrong += [Violation("a replica gave up", f"{host}: exit status {status}") for host, status in seen.gave_up]
-    return wrong
+    return wrong + _audited(seen)
+
+
+def _audited(seen: Seen) -> list[Violation]:
+    """What `processor verify` finds. That a retry was published late is no fault where brokers are away all the time."""
+    left_out = _BY_TIMES if seen.steps else {BrokenPromise.RETRY_PUBLISHED_LATE}
+    found = [finding for finding in seen.audited if finding.kind not in left_out]
+    return [Violation(f"verify: {finding.kind.value}", f"{finding.place}: {finding.text}") for finding in found]
 
 
 def _statuses(seen: Seen, request_id: str) -> str:

@@ -22,6 +22,9 @@ from processor.simulator.server import running
 from processor.simulator.simulator import Simulator
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import apply_topics
+from processor.verify.audit import AuditOptions, audit
+from processor.verify.bills import bills_of_ledger
+from processor.verify.findings import AuditFinding
 from processor.worker import service
 from simulation import machine
 from simulation.disturbances import Course, Disturbance
@@ -39,7 +42,7 @@ _KEY = "sim-key"
 _WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
 _RESTART_S = (0.3, 3.0)
 _SCOPES = ("session-create", "generic-write", "generic-get", "session-decision")
-_LOOK_S, _AFTER_S = 0.5, 15.0
+_LOOK_S, _AFTER_S, _AUDIT_S = 0.5, 15.0, 300.0
 _SLACK_MS = 100  # the brokers' time is known to within the time of an append
 _OPERATIONS = ("session.create", "session.create", "aml", "ip.risk", "email.send", "database_validation")
 
@@ -261,7 +264,19 @@ class World:
             document["deadline"] = datetime.fromtimestamp(expires_s, UTC).isoformat()
         return orjson.dumps(document)
 
-    def seen(self, finals: Finals) -> Seen:
+    async def audited(self) -> list[AuditFinding]:
+        """What `processor verify` finds, run on a host of its own; nothing where installations name requests alike.
+
+        A request is judged once it is older than the bound of the world and what the brokers' clocks were set by.
+        """
+        if self.plan.installations > 1 or self.simulator is None:
+            return []
+        options = AuditOptions(older_s=self.plan.bound_s, bills=bills_of_ledger(self.simulator.ledger.document()))
+        async with asyncio.timeout(_AUDIT_S):
+            report = await self.network.hosts["operator"].spawn(audit(self.settings("operator"), options), "verify")
+        return report.findings.kept
+
+    def seen(self, finals: Finals, audited: Sequence[AuditFinding]) -> Seen:
         """What the judge gets."""
         assert self.simulator is not None
         finals.look()
@@ -274,7 +289,8 @@ class World:
         ledger = self.simulator.ledger.document()
         if self.plan.installations > 1:  # they name requests alike, so nobody can say whose call it was
             retries, ledger = [], {**ledger, "calls": [], "checks": [], "sessions": []}
-        return Seen(self.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, self._never_asked())
+        never, stepped = self._never_asked(), self.broker_step_s > 0
+        return Seen(self.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, never, audited, stepped)
 
     def _never_asked(self) -> frozenset[str]:
         if self.lost_log is not None or self.plan.installations > 1:
@@ -327,4 +343,4 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
         await asyncio.sleep(_LOOK_S)
         finals.look()
     await asyncio.sleep(_AFTER_S)  # a second final result would come now
-    return world.seen(finals)
+    return world.seen(finals, await world.audited())

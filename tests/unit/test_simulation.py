@@ -18,6 +18,7 @@ from simulation.network import Network
 
 from processor.contract.records import call_reference
 from processor.devkit.verifier import FinalSeen, RetrySeen
+from processor.verify.findings import AuditFinding, BrokenPromise
 
 
 @pytest.fixture
@@ -283,6 +284,10 @@ def test_a_seed_draws_the_same_disturbances_each_time() -> None:
     assert {" ".join(text.split()[2:3]) for seed in range(40) for text in drawn(seed)} >= {"kill", "stop", "freeze", "cut", "reset", "log"}
 
 
+def _found(kind: BrokenPromise) -> AuditFinding:
+    return AuditFinding(kind, "results", 0, 7, "seen at offset 8")
+
+
 def _seen(**changes: Any) -> Seen:
     scopes = {"key": {"generic-write": {"limit": 4, "window_s": 10.0, "max_in_window": 4, "calls": 9}}}
     ledger = {"calls": [], "sessions": [], "checks": [], "scopes": scopes}
@@ -332,7 +337,16 @@ def test_the_judge_has_nothing_against_a_good_world() -> None:
         ),
         ({"ledger": {**_seen().ledger, "calls": [_email(1.0), _email(9.0)]}}, "done twice"),
         ({"ledger": {**_seen().ledger, "checks": [{"reference": f"x.{n}", "credits": 1} for n in (0, 1)]}}, "billed twice"),
+        ({"audited": [_found(BrokenPromise.REDRIVEN_TWICE)]}, "verify: redriven_twice"),
+        ({"audited": [_found(BrokenPromise.WINDOW_OVER)]}, "verify: window_over"),
     ],
 )
 def test_the_judge_names_each_broken_promise(changes: dict[str, Any], rule: str) -> None:
     assert [violation.rule for violation in judge(_seen(**changes))] == [rule]
+
+
+def test_stamps_prove_nothing_where_the_clocks_of_brokers_were_set() -> None:
+    by_times = [_found(BrokenPromise.WINDOW_OVER), _found(BrokenPromise.RETRY_STARTED_EARLY), _found(BrokenPromise.STARTED_IN_PAUSE)]
+    assert judge(_seen(audited=by_times, steps=True)) == []
+    assert len(judge(_seen(audited=by_times))) == 3
+    assert len(judge(_seen(audited=[_found(BrokenPromise.DOUBLE_FINAL)], steps=True))) == 1
