@@ -175,8 +175,10 @@ class Replica:
         self.failures: list[BaseException] = []
         self.read = dict.fromkeys(mine, 0)
         self.tasks = [asyncio.create_task(self.budget.run()), asyncio.create_task(self.poll())]
-        writer, pace, count_max = MemoryWriter(fleet.topics), PublishPace(settings.lanes.publish_pause_s), settings.lanes.publish_max
-        self.tasks += [asyncio.create_task(publish(lane, writer.commit, count_max, pace, 0, lambda _: None)) for lane in self.lanes]
+        writer, pause_s, count_max = MemoryWriter(fleet.topics), settings.lanes.publish_pause_s, settings.lanes.publish_max
+        self.tasks += [
+            asyncio.create_task(publish(lane, writer.commit, count_max, PublishPace(pause_s), 0, lambda _: None)) for lane in self.lanes
+        ]
 
     def failed(self, error: BaseException) -> None:
         self.failures.append(error)

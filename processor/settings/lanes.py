@@ -17,8 +17,8 @@ class LaneSettings(Group):
         0.05,
         ge=0,
         le=5,
-        description="a partition gathers results for so long between two transactions while a process publishes 1000 a second or more; "
-        "less while there are fewer, and not at all up to 200",
+        description="a partition gathers results for so long between two transactions while 125 a second or more come of it; less while "
+        "there are fewer, and not at all up to 25, unless transactions take longer than 10 ms: then about as long as they take",
     )
     publish_max: int = Field(500, ge=1, le=5000, description="requests completed in one transaction")
     output_bytes_max: int = Field(

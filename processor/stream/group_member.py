@@ -73,7 +73,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self._error: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
-        self._turns, self._pace = LoopTurns(ports.monotonic), PublishPace(self._lanes.publish_pause_s)
+        self._turns = LoopTurns(ports.monotonic)
         self._consumer = ports.consumer(settings)
         self._takeover = Takeover(settings, self._consumer, ports)
 
@@ -211,8 +211,9 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.RECOVERIES.inc()
         metrics.RECOVERY_TIME.observe(self._ports.monotonic() - began)
         self._room.set()
+        pace = PublishPace(self._lanes.publish_pause_s)
         publisher = LanePublisher(self._takeover, owned, lane, saved, lambda: self._consumer.membership() == self._membership)
-        await publish(lane, publisher.commit, self._lanes.publish_max, self._pace, start.offset, self._note_published)
+        await publish(lane, publisher.commit, self._lanes.publish_max, pace, start.offset, self._note_published)
 
     def _note_published(self, count: int) -> None:
         self.published += count

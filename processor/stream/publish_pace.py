@@ -1,7 +1,8 @@
 """How long a lane gathers outcomes before its next transaction. Pure: ``now`` goes in.
 
 A transaction costs the same for one result as for a hundred, and a marker in each partition that it wrote to. When little is published
-each result goes out at once; the more there is, the more of it shares a transaction.
+each result goes out at once; the more there is, the more of it shares a transaction. What counts is what a lane has by itself: a second
+replica halves what each of them publishes, not what shares a transaction.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import math
 
 _RATE_OVER_S = 1.0
-_FEW_PER_S, _MANY_PER_S = 200.0, 1000.0  # records of all lanes: no pause up to the one, all of it from the other on
+_FEW_PER_S, _MANY_PER_S = 25.0, 125.0  # records of a lane: no pause up to the one, all of it from the other on
+_NEWEST_PART = 0.2  # of a moving average
+_FAST_S = 0.01  # a transaction takes no longer where brokers and processor have time to spare
 
 
 class PublishPace:
-    """Shared by the lanes of a process.
+    """Of one lane.
 
     Args:
         pause_s: the longest pause.
@@ -22,10 +25,15 @@ class PublishPace:
     def __init__(self, pause_s: float) -> None:
         self._pause_s = pause_s
         self._rate_per_s, self._at = 0.0, float("-inf")
+        self._took_s = 0.0  # how long transactions have taken lately
 
-    def published(self, count: int, now: float) -> float:
-        """Seconds until a lane's next transaction, after one that completed ``count`` records."""
+    def published(self, count: int, began: float, now: float) -> float:
+        """Seconds until the next transaction, after one that completed ``count`` records.
+
+        Where brokers or processors have no time to spare, a transaction takes long, and about as long is gathered for the next one.
+        """
         self._rate_per_s = self._rate_per_s * math.exp((self._at - now) / _RATE_OVER_S) + count / _RATE_OVER_S
         self._at = now
-        much = (self._rate_per_s - _FEW_PER_S) / (_MANY_PER_S - _FEW_PER_S)
-        return self._pause_s * min(1.0, max(0.0, much))
+        self._took_s += _NEWEST_PART * (now - began - self._took_s)
+        much = min(1.0, max(0.0, (self._rate_per_s - _FEW_PER_S) / (_MANY_PER_S - _FEW_PER_S)))
+        return min(self._pause_s, max(self._pause_s * much, self._took_s - _FAST_S))

@@ -27,7 +27,7 @@ async def publish(
         lane: where outcomes come from.
         commit: makes one transaction of outputs, an offset and its metadata, see ``OutcomeWriter.commit``.
         count_max: records completed in one transaction.
-        pace: of all lanes of the process.
+        pace: of this lane.
         saved_floor: the offset that is committed already.
         on_published: told how many records each transaction completed.
 
@@ -54,7 +54,7 @@ async def publish(
             count_published(lane.partition.topic, batch, done - began)
             saved_floor, renew = floor, False
             on_published(len(records))
-            pause_s = pace.published(len(records), done)
+            pause_s = pace.published(len(records), began, done)
             if not lane.closing:
                 await asyncio.sleep(pause_s)
         if lane.closing:
