@@ -15,7 +15,6 @@ from processor.contract.codes import ErrorCode
 from processor.contract.values import value
 
 _OUTSTANDING_S = 0.5  # so much budget is asked for ahead: it hides the log's latency, and a killed replica leaks no more
-_AHEAD_PART = 0.1  # of the call slots of a process, so many asks wait for one that becomes free: it hides the log's latency
 
 
 @value(frozen=True, slots=True)
@@ -60,7 +59,6 @@ class EndpointQueue:
         self.probing = 0  # of those, probes
         self._rate_per_s = rate_per_s
         self._asks_max, self._places = asks_max, places
-        self._ahead_max = max(1, int(_AHEAD_PART * asks_max))
         self._replicas = 1
         self.share_with(1)
         self._away = 0  # were sent away and are not back, as far as this process sees; for their due times
@@ -73,9 +71,9 @@ class EndpointQueue:
         self._replicas, ahead = replicas, self._rate_per_s * _OUTSTANDING_S
         self._outstanding_max = max(1, min(self._asks_max, max(math.ceil(ahead / replicas), min(2, math.ceil(ahead)))))
 
-    def full(self, slots: int) -> bool:
-        """Whether as many asks as are useful are outstanding, while so many call slots are free."""
-        return self.outstanding >= min(self._outstanding_max, slots + self._ahead_max)
+    def full(self, useful: int) -> bool:
+        """Whether as many asks as are useful are outstanding, where so many are for the call slots (``Reservations.useful_asks``)."""
+        return self.outstanding >= min(self._outstanding_max, useful)
 
     def paced(self) -> bool:
         """Whether every pacer would let one ask pass at once."""

@@ -33,6 +33,10 @@ _MAY_PROCEED = frozenset({AskState.PLACED, AskState.BEGUN})
 _ROUND_TRIP_S = 0.01  # from the sending of a record to the reading of it, about: to wait for no longer is to start at once
 _SLOW_CALL_S = 1.0  # while calls take no longer, a slot is free soon enough
 _NEWEST_PART = 0.1  # of a moving average
+_AHEAD_PART, _AHEAD_TRIPS = (
+    0.1,
+    2.0,
+)  # asks that wait for a call slot: at least this part of all slots; what becomes free in so many round trips
 
 
 @dataclass(eq=False, slots=True)
@@ -61,11 +65,11 @@ class Reservations:
         self._rules, self._writer, self._clock = rules, writer, clock
         self.state = BudgetState(rules, 0.0)
         self.open_at = float("inf")  # no start before; infinite while the log is not followed
-        self.slots = slots
+        self.slots = self._slots_max = slots
         self._client, self._own_prefix, self._numbers = "", "-", itertools.count()
         self._waiting: dict[str, Reservation] = {}
         self._unread: Counter[str] = Counter()  # asks that are not read back yet, by scope
-        self._call_s = 0.0  # how long calls have taken lately
+        self._call_s = self._trip_s = 0.0  # how long calls have taken lately; and asks, until they were read back
         self._started: dict[str, Reservation] = {}
 
     def __len__(self) -> int:
@@ -75,6 +79,15 @@ class Reservations:
     def __contains__(self, ask_id: str) -> bool:
         """Whether an ask waits to start."""
         return ask_id in self._waiting
+
+    @property
+    def useful_asks(self) -> int:
+        """Asks that may wait to start at once: for the slots that are free, and ahead for those that will be.
+
+        With less than becomes free while an ask is read back, slots would stay empty for a round trip of the log.
+        """
+        freed = _AHEAD_TRIPS * self._trip_s / self._call_s if self._call_s else 0.0
+        return self.slots + max(1, int(self._slots_max * min(1.0, max(_AHEAD_PART, freed))))
 
     def follow(self, state: BudgetState, client: str) -> None:
         """The log is read again, under another name: the asks of the earlier one are not ours to end, they may be in flight."""
@@ -99,6 +112,7 @@ class Reservations:
             if record.id.startswith(self._own_prefix) and record.id not in self._started:  # withdrawn before it showed up
                 self._post_end(Ended(record.id, used=False))
         elif reservation.state is AskState.REQUESTED:
+            self._trip_s += _NEWEST_PART * (self._clock() - (reservation.deadline - self._rules.wait_s) - self._trip_s)
             self._enter(reservation, AskState.PLACED)
             prior_calls = CLEAR if record.identity is None else self.state.journal.prior_calls(record.identity, offset)
             if (obstacle := _obstacle(prior_calls, reservation.ask)) is not None:

@@ -299,7 +299,7 @@ class SharedBudget:
         now = self._clock()
         return (
             now >= self._reservations.open_at
-            and not queue.full(self._reservations.slots)
+            and not queue.full(self._reservations.useful_asks)
             and self.state.passable(queue.endpoint, now)
             and not (self.state.shut(queue.endpoint) and any(other.probing for other in self._lines))
             and self.state.paused_for_s(queue.scopes, now) <= 0

@@ -1198,21 +1198,65 @@ async def test_replicas_that_want_the_same_ask_for_half_a_second_of_budget_toget
 
 
 @pytest.mark.parametrize(
-    ("rate_per_s", "replicas", "slots", "asks"),
+    ("rate_per_s", "replicas", "useful", "asks"),
     [
-        *((10, 1, 40, 5), (10, 2, 40, 3), (10, 5, 40, 2), (10, 50, 40, 2), (1, 1, 40, 1), (0.01, 3, 40, 1), (100, 4, 40, 13)),
-        *((1e9, 1, 40, 40), (1e9, 1, 7, 11), (1e9, 1, 0, 4), (10, 1, 0, 4), (1, 1, 0, 1)),  # few free call slots
+        *((10, 1, 44, 5), (10, 2, 44, 3), (10, 5, 44, 2), (10, 50, 44, 2), (1, 1, 44, 1), (0.01, 3, 44, 1), (100, 4, 44, 13)),
+        *((1e9, 1, 44, 40), (1e9, 1, 11, 11), (1e9, 1, 4, 4), (10, 1, 4, 4), (1, 1, 4, 1)),  # few free call slots
     ],
 )
-def test_how_many_asks_a_line_keeps_outstanding(rate_per_s: float, replicas: int, slots: int, asks: int) -> None:
+def test_how_many_asks_a_line_keeps_outstanding(rate_per_s: float, replicas: int, useful: int, asks: int) -> None:
     async def filled() -> int:
         line = EndpointQueue("op", ("a",), [], rate_per_s, asks_max=40, places=100, room=lambda _: Room.PLACES)
         line.share_with(replicas)
-        while not line.full(slots):
+        while not line.full(useful):
             line.open_turn(Turn())
         return line.outstanding
 
     assert asyncio.run(filled()) == asks
+
+
+@virtual
+async def test_call_slots_do_not_stay_empty_while_the_log_is_slow() -> None:
+    """Asks are made ahead by how many calls end in a round trip: with too few, each slot stays empty for one."""
+    call_s, slots = 0.1, 20
+    async with scene(MemoryTopic(delay_s=lambda: 0.03), dataclasses.replace(RULES, limits={"a": (10**9, 60.0)}), calls_max=slots) as s:
+        done = 0
+
+        async def caller() -> None:
+            nonlocal done
+            while True:
+                permit = await s.permit(ask())
+                await asyncio.sleep(call_s)
+                s.budget.release(permit, ANSWERED)
+                done += 1
+
+        await asyncio.sleep(5)
+        callers = [asyncio.create_task(caller()) for _ in range(3 * slots)]
+        await asyncio.sleep(5)
+        before = done
+        await asyncio.sleep(10)
+        assert done - before >= 0.95 * 10 * slots / call_s
+        for task in callers:
+            task.cancel()
+        await asyncio.wait(callers)
+
+
+@virtual
+async def test_slow_calls_are_asked_for_a_tenth_of_the_slots_ahead() -> None:
+    """Who is asked for ahead goes before who comes later, however urgent: no more than hides the log."""
+    async with scene(MemoryTopic(delay_s=lambda: 0.03), dataclasses.replace(RULES, limits={"a": (10**9, 60.0)}), calls_max=20) as s:
+        await asyncio.sleep(5)
+        for _ in range(60):
+            permit = await s.permit(ask())
+            await asyncio.sleep(10)
+            s.budget.release(permit, ANSWERED)
+        before = len(s.records(Asked))
+        waiting = [asyncio.create_task(s.budget.acquire(ask())) for _ in range(60)]
+        await asyncio.sleep(5)
+        assert len(s.records(Asked)) - before == 20 + 2
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
 
 
 def half_full(topic: MemoryTopic, limit: int) -> None:
