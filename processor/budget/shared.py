@@ -91,9 +91,10 @@ class SharedBudget:
         self._writer.on_post = self._reader.hurry
         self._writer.may_group = lambda: self._joined.is_set() and self.state.may_group(clock())
         self._alerts = AlertTracker()
-        self._lines = Lines(rules, replica_limits, lambda: self.state, clock, self._serve)
+        self._lines = Lines(rules, replica_limits, lambda: self.state, clock, lambda q: self._spawn(self._dispatch(q), f"ask {q.endpoint}"))
         self._reading = self._closed = False  # the past is read; nobody is served any more
         self._joined = asyncio.Event()  # and the log has a name
+        self.namesake_heard = asyncio.Event()  # ``has_senior`` may have become true; for who waits for that, to be cleared
         self._client = ""  # our name in the log, a new one each time that we join it
         self._timer: asyncio.TimerHandle | None = None  # for ``_start_ready``
         self._timer_at = 0.0  # when it is due; uvloop's handle of a timer that is due at once does not say
@@ -228,6 +229,8 @@ class SharedBudget:
                 self._reservations.ask_read(record, place)
             return
         news = self.state.apply(record, place, at, stamp_ms)
+        if isinstance(record, Alive) and record.instance == self._replica_limits.instance:
+            self.namesake_heard.set()
         match record:
             case Begun():
                 self._reservations.begin_read(record, may_call=news)
@@ -304,9 +307,6 @@ class SharedBudget:
             and not (self.state.shut(queue.endpoint) and any(other.probing for other in self._lines))
             and self.state.paused_for_s(queue.scopes, now) <= 0
         )
-
-    def _serve(self, queue: EndpointQueue) -> None:
-        self._spawn(self._dispatch(queue), f"budget {queue.endpoint}")
 
     async def _dispatch(self, queue: EndpointQueue) -> None:
         """Give turns to those who wait, while asking is of use, and call in who waits for room."""

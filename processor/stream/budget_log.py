@@ -15,7 +15,7 @@ from processor.budget.log import Appended, Entry, LogBrokenError, LogUnavailable
 from processor.settings import Settings
 from processor.stream.aiokafka_records import UnreadValue
 from processor.stream.broker_clock import BrokerClock, ClockReading
-from processor.stream.clients import build_log_consumer, build_log_producer, stop_client
+from processor.stream.clients import build_log_consumer, build_log_producer, set_fetch_wait, stop_client
 from processor.stream.errors import KafkaFailedError, kafka_errors
 from processor.stream.topics import topic_names
 
@@ -23,6 +23,7 @@ _START_S = 20.0
 _APPEND_S = 30.0  # an ask that takes longer is given up anyway
 _READ_MS = 1000
 _READ_RECORDS_MAX = 1000
+_IDLE_FETCH_MS = 2000  # while nothing comes; well below what a leader that hangs is given (``build_log_consumer``)
 _LOG_APPEND_TIME = 1
 _REBUILD_AFTER = 3  # failures in a row
 _MEASURE_EVERY_S = 40.0  # while the clock is wrong: each joining is a new name in the log, that counts as a replica for 45 s
@@ -99,7 +100,11 @@ class KafkaBudgetLog:
         """See ``BudgetLog.read``. With a wrong clock it is not read, so that no call starts."""
         if self._clock is not None and self._clock.fault:
             raise LogUnavailableError(self._clock.fault)
-        return [_entry(r) for r in await self._records(self._reader())]
+        consumer = self._reader()
+        records = await self._records(consumer)
+        if not records:  # all is read back, and nothing will be sought: a fetch that is under way would hold a seek up
+            set_fetch_wait(consumer, _IDLE_FETCH_MS)
+        return [_entry(r) for r in records]
 
     async def section(self, start: int, stop: int) -> AsyncIterator[list[Entry]]:
         """See ``BudgetLog.section``."""

@@ -19,7 +19,7 @@ from processor.stream.wakeups import KEPT_MS, Wakeups
 log = structlog.get_logger(__name__)
 
 _AGAIN_S = 5.0
-_READ_MS = 1000
+_READ_MS = 5000  # a broker answers a fetch as soon as there is a byte, and what is read here never changes
 _WARN_S = 60.0
 _UNREADABLE = "requests go on by looking at their sessions, and what is released waits until it is due"
 
@@ -35,7 +35,7 @@ class WakeupFeed:
     async def run(self) -> None:
         """Read until cancelled; while Kafka cannot be read, try again."""
         while True:
-            reader = PartitionReader(self._settings, if_gone="latest")
+            reader = PartitionReader(self._settings, if_gone="latest", wait_ms=_READ_MS)
             try:
                 await self._start(reader)
                 while True:

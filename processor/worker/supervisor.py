@@ -90,7 +90,8 @@ class Supervisor:
     async def _end_life(self, term: asyncio.Event, core: GroupMember) -> None:
         try:
             while not term.is_set() and not self._budget.has_senior:
-                await pause(term, _LOOK_S)
+                await any_of(term, self._budget.namesake_heard)
+                self._budget.namesake_heard.clear()
         finally:
             core.stop.set()
 
@@ -110,3 +111,12 @@ async def pause(term: asyncio.Event, wait_s: float) -> None:
             await term.wait()
     except TimeoutError:
         return
+
+
+async def any_of(*events: asyncio.Event) -> None:
+    """Wait for the first of some events."""
+    async with asyncio.TaskGroup() as group:
+        waits = [group.create_task(event.wait()) for event in events]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()

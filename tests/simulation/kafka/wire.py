@@ -18,7 +18,7 @@ import aiokafka.protocol
 from aiokafka.protocol.api import RequestHeader_v1, RequestStruct
 from aiokafka.protocol.types import TaggedFields
 
-import processor.stream.aiokafka_clients  # noqa: F401 - defines requests of its own
+import processor.stream.clients  # noqa: F401 - with requests of its own
 
 VERSIONS = {
     0: (3, 7), 1: (4, 11), 2: (1, 3), 3: (0, 8), 8: (2, 3), 9: (1, 3), 10: (0, 1), 11: (0, 5), 12: (0, 1), 13: (0, 1), 14: (0, 3),
