@@ -34,6 +34,9 @@ class Bench:
     folder: Path
     url: str
     times: Path
+    kafka: ChildProcess | None = None  # the broker; None if it is an external one
+    stub: ChildProcess | None = None
+    answers: Path | None = None
 
     def fresh(self) -> tuple[Settings, dict[str, str]]:
         """Settings of a new set of topics, and the environment of a contender on it."""
@@ -46,19 +49,20 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(latency_s: float = 0.0) -> AsyncIterator[Bench]:
+async def bench(latency_s: float = 0.0, *, note_answers: bool = False) -> AsyncIterator[Bench]:
+    """``note_answers``: the stub writes each answer's reference and time into ``Bench.answers``."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="processor-bench-")))
         kafka = await asyncio.to_thread(stack.enter_context, LocalKafka())
-        port_file, times = folder / "port", folder / "first"
-        stub = ChildProcess(
-            "stub", [sys.executable, "-m", "bench.stub", str(port_file), str(latency_s), str(times)], {}, folder / "stub.log"
-        )
+        port_file, times, answers = folder / "port", folder / "first", folder / "answers"
+        options = [str(port_file), str(latency_s), str(times), *([str(answers)] if note_answers else [])]
+        stub = ChildProcess("stub", [sys.executable, "-m", "bench.stub", *options], {}, folder / "stub.log")
         stub.start()
         stack.callback(stub.kill)
         wait_until(lambda: port_file.exists() and bool(port_file.read_text()), "the stub", child=stub)
-        yield Bench(kafka.bootstrap, folder, f"http://127.0.0.1:{port_file.read_text()}", times)
+        broker = None if kafka.external else kafka.brokers[0].process
+        yield Bench(kafka.bootstrap, folder, f"http://127.0.0.1:{port_file.read_text()}", times, broker, stub, answers)
 
 
 def requests(count: int, start: int = 0) -> list[tuple[bytes | None, bytes | None]]:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 import uvloop
 
@@ -21,6 +22,7 @@ class Stub(asyncio.Protocol):
     latency_s = 0.0
     first_at: float | None = None
     times: Path | None = None
+    answers: TextIO | None = None  # takes a line for each answer: the call's reference, and when, epoch seconds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvloop has no such subclass
         self.transport, self.buffer = transport, b""
@@ -38,22 +40,27 @@ class Stub(asyncio.Protocol):
                 Stub.first_at = time.time()
                 if Stub.times is not None:
                     Stub.times.write_text(str(Stub.first_at))
+            begin = head.find(b"x-request-id:")
+            reference = head[begin + 13 :].split(b"\r\n", 1)[0].strip().decode() if begin >= 0 else ""
             if Stub.latency_s:
-                asyncio.get_running_loop().call_later(Stub.latency_s, self._answer)
+                asyncio.get_running_loop().call_later(Stub.latency_s, self._answer, reference)
             else:
-                self._answer()
+                self._answer(reference)
 
-    def _answer(self) -> None:
+    def _answer(self, reference: str) -> None:
         if not self.transport.is_closing():
+            if Stub.answers is not None:
+                Stub.answers.write(f"{reference} {time.time()}\n")
             self.transport.write(ANSWER)
 
 
-async def main(port_file: Path, latency_s: float, times: Path) -> None:
+async def main(port_file: Path, latency_s: float, times: Path, answers: Path | None) -> None:
     Stub.latency_s, Stub.times = latency_s, times
+    Stub.answers = None if answers is None else answers.open("w", buffering=1)
     server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", 0)
     port_file.write_text(str(server.sockets[0].getsockname()[1]))  # noqa: ASYNC240 - once, before anything is served
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])))
+    uvloop.run(main(Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]) if len(sys.argv) > 4 else None))
