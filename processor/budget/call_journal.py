@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from processor.budget.call_index import IN_DOUBT, CallIndex, CallState, JournaledCall
-from processor.budget.call_memory import CallMemory
+from processor.budget.call_memory import ASKED, OPEN, CallMemory
 from processor.budget.finished_records import FinishedRecords, has_moved_on
 from processor.budget.log import offset_of, place_of
-from processor.budget.log_records import Asked, Ended
+from processor.budget.log_records import Asked, Ended, UsualAsk
 from processor.budget.permits import CallIdentity, Conflict, Duplicate, EarlierRecord, InDoubt
 
 CLAIMS_MAX = 20_000  # rejected requests; a flood of them must not fill the memory
@@ -134,17 +134,26 @@ class CallJournal:
     def floor(self, offset: int) -> None:
         self._floor = offset
 
-    def asked(self, asked: Asked, call: JournaledCall) -> None:
-        """An ask for a request's own call was read."""
-        self._expire(call.at)
-        calls = self._calls(call.identity, call.offset)
-        if calls:
-            if self.memory.get(asked.id) is not None:
-                return  # appended twice: the first one counts
-            owner = self._owner(call.identity, calls)
-            if owner is not None and _is_copy(call.identity, owner):
-                call.copy_of = owner.copy_of or owner.identity.first
-        self.memory.append(asked.id, call)
+    def asked(self, asked: Asked, identity: CallIdentity, place: int, at: float, stamp_ms: int) -> int:
+        """An ask for a request's own call was read; the number of its row in the memory."""
+        self._expire(at)
+        copy_of = ""
+        if calls := self._calls(identity, place):
+            if number := self.memory.number(asked.id):
+                return number  # appended twice: the first one counts
+            owner = self._owner(identity, calls)
+            if owner is not None and _is_copy(identity, owner):
+                copy_of = owner.copy_of or owner.identity.first
+        state = ASKED if asked.announced else OPEN
+        return self.memory.append(asked.id, identity, place, at, stamp_ms, asked.promise_s, state, copy_of)
+
+    def asked_usual(self, ask: UsualAsk, place: int, at: float, stamp_ms: int) -> int:
+        """The same of an ask as ``log_records.read_usual_ask`` gives it; 0, and nothing was noted, if anything is known of its request."""
+        self._expire(at)
+        request = ask[4]
+        if request in self._claims or ((replayed := self.replayed_calls.get(ask[5])) is not None and replayed.index.of(request)):
+            return 0
+        return self.memory.append_usual(ask, place, at, stamp_ms)
 
     def claimed(self, identity: CallIdentity, offset: int, at: float, stamp_ms: int) -> None:
         """A claim was read: a request that never calls. The first one counts, and only if nobody has asked for the request before."""
@@ -162,9 +171,12 @@ class CallJournal:
             replayed.begun(ask_id, offset, replaying=replayed.lane in self.replaying)
         return self.memory.begin(ask_id, offset)
 
-    def ended(self, ended: Ended) -> None:
-        """An end was read."""
-        self.memory.end(ended)
+    def ended(self, ended: Ended, number: int = 0) -> None:
+        """An end was read; of the row of that number, or of whichever is its ask's."""
+        if number:
+            self.memory.end_row(number, ended)
+        else:
+            self.memory.end(ended)
         for replayed in self.replayed_calls.values():
             replayed.ended(ended, replaying=replayed.lane in self.replaying)
 

@@ -18,6 +18,7 @@ from processor.budget.permits import REFUSALS, HealthSignal
 ACCOUNT = ""  # the name of the account's breaker; no endpoint has it
 _LONGEST_FACTOR = 4  # 15, 30, 60, 60 ... s
 _REFUSED_S = 600.0  # 403s of different requests within this time count together
+_GOOD = HealthSignal.GOOD  # a member that is looked up for each end of anybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class CircuitBreaker:
         """Whether such an end would change nothing: almost all ends of almost all time."""
         if self.open or self._probe is not None:
             return False
-        return health is HealthSignal.NEUTRAL or (health is HealthSignal.GOOD and not self._failed and not self._refused)
+        return (health is _GOOD and not self._failed and not self._refused) or health is HealthSignal.NEUTRAL
 
     def ended(
         self,

@@ -36,8 +36,12 @@ class LimitAudit:
     def answered(self, scope: str, weight: int, stamp_ms: int) -> None:
         """The end of a call that counts in this scope was appended at ``stamp_ms``."""
         answers = self._answers[scope]
-        self._read_ms = max(self._read_ms, stamp_ms)
-        answers.extend((stamp_ms,) * weight)
+        if stamp_ms > self._read_ms:  # noqa: PLR1730 - for each end of anybody, in each scope: a call costs more
+            self._read_ms = stamp_ms
+        if weight == 1:
+            answers.append(stamp_ms)
+        else:
+            answers.extend((stamp_ms,) * weight)
         over_ms = stamp_ms - self._window_ms[scope]
         while answers and answers[0] <= over_ms:
             answers.popleft()

@@ -10,8 +10,8 @@ from typing import Protocol
 import structlog
 
 from processor.bounds.loop_turns import LoopTurns
-from processor.budget.log import Appended, BudgetLog, Entry, LogBrokenError, LogUnavailableError
-from processor.budget.log_records import Alive, LogRecord, decode_placed, encode
+from processor.budget.log import Appended, BudgetLog, Entry, LogBrokenError, LogUnavailableError, place_of
+from processor.budget.log_records import Alive, LogRecord, UsualAsk, encode, parse_entry, read_record, read_usual_ask
 from processor.budget.state import ALIVE_EVERY_S, PAUSE_TOLD_EVERY_S, Rules
 
 log = structlog.get_logger(__name__)
@@ -38,6 +38,10 @@ class LogListener(Protocol):
 
     def apply_record(self, record: LogRecord, place: int, at: float, stamp_ms: int) -> None:
         """A record, in order. ``place``: ``log.place_of`` it; ``at``: when it was received, own clock."""
+        ...
+
+    def apply_usual(self, ask: UsualAsk, place: int, at: float, stamp_ms: int) -> bool:
+        """The same for an ask as ``log_records.read_usual_ask`` gives it; False if ``apply_record`` is to be told of it instead."""
         ...
 
     def missing(self, offset: int, at: float) -> None:
@@ -188,7 +192,11 @@ class LogReader:
         if entry.offset != self.next:
             raise LogBrokenError(f"expected offset {self.next}, got {entry.offset}")
         self.next += 1
-        for place, record in decode_placed(entry.offset, entry.value):
+        for place, raw in enumerate(parse_entry(entry.value), place_of(entry.offset, 0)):
+            usual = read_usual_ask(raw) if type(raw) is dict and raw.get("t") == "ask" else None
+            if usual is not None and self._listener.apply_usual(usual, place, at, entry.stamp_ms):
+                continue
+            record = read_record(raw)
             if record is None:
                 self.malformed_count += 1
                 log.error("budget_record_malformed", offset=entry.offset, hint="something else writes to the budget topic; restrict it")

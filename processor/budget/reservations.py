@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from processor.budget.ask_states import HOLDS_SLOT, AskState, checked
 from processor.budget.call_journal import CLEAR, PriorCalls
-from processor.budget.log_records import Asked, Begun, Ended, Failed
+from processor.budget.log_records import Asked, Begun, Ended, Failed, LogRecord
 from processor.budget.log_writer import LogWriter
 from processor.budget.permits import (
     NOT_SENT,
@@ -33,10 +33,8 @@ _MAY_PROCEED = frozenset({AskState.PLACED, AskState.BEGUN})
 _ROUND_TRIP_S = 0.01  # from the sending of a record to the reading of it, about: to wait for no longer is to start at once
 _SLOW_CALL_S = 1.0  # while calls take no longer, a slot is free soon enough
 _NEWEST_PART = 0.1  # of a moving average
-_AHEAD_PART, _AHEAD_TRIPS = (
-    0.1,
-    2.0,
-)  # asks that wait for a call slot: at least this part of all slots; what becomes free in so many round trips
+_AHEAD_PART = 0.1  # of all call slots, so many asks at least wait for one that becomes free
+_AHEAD_TRIPS = 2.0  # and as many as become free in so many round trips of the log
 
 
 @dataclass(eq=False, slots=True)
@@ -88,6 +86,10 @@ class Reservations:
         """
         freed = _AHEAD_TRIPS * self._trip_s / self._call_s if self._call_s else 0.0
         return self.slots + max(1, int(self._slots_max * min(1.0, max(_AHEAD_PART, freed))))
+
+    def is_ours(self, ask_id: str) -> bool:
+        """Whether reading an ask is news for this replica, apart from its weight."""
+        return ask_id in self._waiting or ask_id.startswith(self._own_prefix)
 
     def follow(self, state: BudgetState, client: str) -> None:
         """The log is read again, under another name: the asks of the earlier one are not ours to end, they may be in flight."""
@@ -182,9 +184,9 @@ class Reservations:
         else:
             self._withdraw(reservation)
 
-    def lost(self, ask_id: str) -> None:
-        """A record of this ask could not be appended: it waits for nothing."""
-        if (reservation := self._waiting.get(ask_id)) is not None:
+    def lost(self, record: LogRecord) -> None:
+        """A record could not be appended: an ask of which it tells waits for nothing."""
+        if isinstance(record, Asked | Begun) and (reservation := self._waiting.get(record.id)) is not None:
             self._withdraw(reservation)
 
     def withdraw_all(self, endpoint: str | None = None, answer: Parked | None = None) -> None:

@@ -20,7 +20,7 @@ from processor.budget.history import LaneHistory
 from processor.budget.lines import Lines
 from processor.budget.log import BudgetLog
 from processor.budget.log_reader import LogReader
-from processor.budget.log_records import Alive, Asked, Begun, Claimed, LogRecord, Paused
+from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, LogRecord, Paused, UsualAsk
 from processor.budget.log_writer import LogWriter
 from processor.budget.permits import (
     Acquired,
@@ -84,7 +84,7 @@ class SharedBudget:
         clock: Callable[[], float] = boot_clock,
     ) -> None:
         self._log, self._rules, self._replica_limits, self._draw, self._clock = budget_log, rules, replica_limits, draw, clock
-        self._writer = LogWriter(budget_log, clock, self._record_lost, self._fail)
+        self._writer = LogWriter(budget_log, clock, lambda record: self._reservations.lost(record), self._fail)  # noqa: PLW0108 - they are made below
         self._reader = LogReader(budget_log, rules, self, clock)
         self._reservations = Reservations(rules, self._writer, replica_limits.calls_max, clock)
         self._claims = Claims(self._writer)
@@ -224,20 +224,25 @@ class SharedBudget:
 
     def apply_record(self, record: LogRecord, place: int, at: float, stamp_ms: int) -> None:
         """See ``log_reader.LogListener.apply_record``."""
-        if isinstance(record, Asked):
-            if self.state.apply(record, place, at, stamp_ms, mine=record.id in self._reservations):
-                self._reservations.ask_read(record, place)
-            return
-        news = self.state.apply(record, place, at, stamp_ms)
+        mine = isinstance(record, Asked) and record.id in self._reservations
+        news = self.state.apply(record, place, at, stamp_ms, mine=mine)
         if isinstance(record, Alive) and record.instance == self._replica_limits.instance:
             self.namesake_heard.set()
         match record:
+            case Ended():
+                pass  # the most frequent one
+            case Asked() if news:
+                self._reservations.ask_read(record, place)
             case Begun():
                 self._reservations.begin_read(record, may_call=news)
             case Claimed():
                 self._claims.read(record, place, self.state.journal)
             case Alive() if news and self._joined.is_set() and record.instance == self._replica_limits.instance:
                 self._writer.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken
+
+    def apply_usual(self, ask: UsualAsk, place: int, at: float, stamp_ms: int) -> bool:
+        """See ``log_reader.LogListener.apply_usual``."""
+        return not self._reservations.is_ours(ask[0]) and self.state.apply_usual(ask, place, at, stamp_ms)
 
     def missing(self, offset: int, at: float) -> None:
         """See ``log_reader.LogListener.missing``."""
@@ -344,10 +349,6 @@ class SharedBudget:
     def _start_in_time(self) -> None:
         self._timer = None
         self._start_ready()
-
-    def _record_lost(self, record: LogRecord) -> None:
-        if isinstance(record, Asked | Begun):
-            self._reservations.lost(record.id)
 
     # ---- signs of life
 

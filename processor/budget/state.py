@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from processor.budget.call_index import JournaledCall
 from processor.budget.call_journal import CallJournal
 from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker, account_rules, endpoint_rules
 from processor.budget.limit_audit import LimitAudit
-from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, Failed, LaneDone, LogRecord, Paused
+from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, Failed, LaneDone, LogRecord, Paused, UsualAsk
 from processor.budget.permits import HealthSignal, Parked
 from processor.budget.windows import Window
 from processor.contract.codes import ErrorCode
@@ -74,6 +73,10 @@ class Rules:
         return max(_PROMISES * self.horizon_s + self.skew_s, self.memory_s)
 
 
+# Of an ask: offset, scopes, endpoint, digest of the request if it is a request's own call, and number in the journal or 0
+_Open = tuple[int, tuple[str, ...], str, str | None, int]
+
+
 class BudgetState:
     """Apply every record of the log in order; ask what an own ask may do.
 
@@ -99,7 +102,7 @@ class BudgetState:
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
         self._former: tuple[str, ...] = ()  # names that this replica had before
         self._promise_max_s = _PROMISES * rules.promise_s
-        self._open: dict[str, tuple[int, Asked]] = {}  # asks without an end, and their offsets
+        self._open: dict[str, _Open] = {}  # asks without an end
         self._open_until: deque[float] = deque()  # in the order of the log, side by side with their names; see ``windows.ExpiryQueue``
         self._open_names: deque[str] = deque()
 
@@ -123,18 +126,18 @@ class BudgetState:
             stamp_ms: the broker's time of appending, epoch ms.
             mine: it is an ask of this replica, and somebody still waits for it.
         """
-        if isinstance(record, Asked):  # these two are nearly all there is
-            return self._asked(record, offset, at, stamp_ms, mine=mine)
-        if isinstance(record, Ended):
+        if type(record) is Ended:  # these two are nearly all there is
             self._ended(record, offset, at, stamp_ms)
             return False
+        if type(record) is Asked:
+            return self._asked(record, offset, at, stamp_ms, mine=mine)
         match record:
             case Begun():
                 return self.journal.begun(record.id, offset)
             case Claimed():
                 self.journal.claimed(record.identity, offset, at, stamp_ms)
-            case Failed():
-                self._judge(record.id, offset, record.health, at, acted=False)
+            case Failed() if (found := self._open.pop(record.id, None)) is not None:
+                self._judge(record.id, found, offset, record.health, at, acted=False)
             case Paused():
                 if record.scope in self.windows:  # no record may stop us for ever
                     wait_s = min(record.wait_s, self.rules.pause_max_s)
@@ -144,6 +147,28 @@ class BudgetState:
             case Alive():
                 return self._alive(record, offset, at)
         return False
+
+    def apply_usual(self, ask: UsualAsk, offset: int, at: float, stamp_ms: int) -> bool:
+        """Take in an ask of another replica as ``log_records.read_usual_ask`` gives it, or leave it to ``apply``: then nothing has changed.
+
+        It is left if anything is known of it, or of its request. The state is the same either way.
+        """
+        if self._open_until and self._open_until[0] <= at:
+            self._expire_asks(at)
+        ask_id, scopes, promise_s, endpoint = ask[:4]
+        windows = [self.windows[scope] for scope in scopes if scope in self.windows] if at >= self.counts_from else []
+        if promise_s > self._promise_max_s or ask_id in self._open or _is_live(ask_id, windows):
+            return False
+        number = self.journal.asked_usual(ask, offset, at, stamp_ms)
+        if not number:
+            return False
+        for window in windows:
+            window.ask(ask_id, offset, 1, promise_s, at, mine=False)
+        self.asked_at[endpoint] = at
+        self._open[ask_id] = offset, scopes, endpoint, ask[4], number
+        self._open_until.append(at + promise_s)
+        self._open_names.append(ask_id)
+        return True
 
     def miss(self, offset: int, at: float) -> None:
         """Records before an offset are missing; the next one was received at ``at``."""
@@ -261,40 +286,41 @@ class BudgetState:
             return False  # appended twice by a producer's retry: the first one counts
         for window in windows:
             window.ask(ask_id, offset, asked.weight, asked.promise_s, at, mine=mine)
-        self._open[ask_id] = (offset, asked)
+        request, number = None, 0
+        if asked.identity is not None:
+            self.asked_at[asked.endpoint], request = at, asked.identity.request
+            number = self.journal.asked(asked, asked.identity, offset, at, stamp_ms)
+        self._open[ask_id] = offset, asked.scopes, asked.endpoint, request, number
         self._open_until.append(at + asked.promise_s)
         self._open_names.append(ask_id)
         if asked.probe:
             for name in (ACCOUNT, asked.endpoint):
                 self.breaker(name).asked_as_probe(asked.id, asked.promise_s, at)
-        if asked.identity is not None:
-            self.asked_at[asked.endpoint] = at
-            self.journal.asked(asked, JournaledCall.asked(asked, asked.identity, offset, at, stamp_ms))
         return True
 
     def _ended(self, ended: Ended, offset: int, at: float, stamp_ms: int) -> None:
-        found = self._open.get(ended.id)
+        found = self._open.pop(ended.id, None)
         if at >= self.counts_from:
-            for scope in self.windows if found is None else found[1].scopes:
+            for scope in self.windows if found is None else found[1]:
                 window = self.windows.get(scope)
                 if window is not None and (weight := window.end(ended.id, used=ended.used, at=at)):
                     self.overrun.answered(scope, weight, stamp_ms)
-        if found is None or found[1].identity is not None:
-            self.journal.ended(ended)
-        self._judge(ended.id, offset, ended.health, at, acted=ended.acted)
+        if found is None or found[4]:
+            self.journal.ended(ended, 0 if found is None else found[4])
+        if found is not None:
+            self._judge(ended.id, found, offset, ended.health, at, acted=ended.acted)
 
-    def _judge(self, ask_id: str, offset: int, health: HealthSignal, at: float, *, acted: bool) -> None:
-        found = self._open.pop(ask_id, None)
-        if found is None:
+    def _judge(self, ask_id: str, found: _Open, offset: int, health: HealthSignal, at: float, *, acted: bool) -> None:
+        asked_offset, _, endpoint, request, _ = found
+        breaker = self.breakers.get(endpoint) or self.breaker(endpoint)
+        if breaker.is_undisturbed_by(health) and self.breakers[ACCOUNT].is_undisturbed_by(health):
             return
-        asked_offset, asked = found
-        request = None if asked.identity is None else asked.identity.request
         of_endpoint = of_account = health
         if health is HealthSignal.ACCOUNT:
             of_endpoint, of_account = HealthSignal.NEUTRAL, HealthSignal.BAD
         elif health is HealthSignal.BAD:
             of_account = HealthSignal.NEUTRAL
-        for name, says in ((asked.endpoint, of_endpoint), (ACCOUNT, of_account)):
+        for name, says in ((endpoint, of_endpoint), (ACCOUNT, of_account)):
             breaker = self.breakers.get(name) or self.breaker(name)
             if not breaker.is_undisturbed_by(says):
                 breaker.ended(ask_id, asked_offset, offset, says, at, request=request, acted=acted)

@@ -125,7 +125,8 @@ class Window:
         until = at + promise_s + self._keep_s
         hold = self.live[ask_id] = Hold(offset, weight, until, earliest, paced_s, self.weight)
         self._open_over.push(until, ask_id)
-        self._expires_at = min(self._expires_at, until)
+        if until < self._expires_at:  # noqa: PLR1730 - for each record of anybody: a call costs more
+            self._expires_at = until
         self.weight += weight
         self.open_weight += weight
         if mine:
@@ -170,7 +171,8 @@ class Window:
         self.open_weight -= hold.weight
         until = hold.until = min(hold.until, at + self._keep_s)
         self._ended_over.push(until, ask_id)
-        self._expires_at = min(self._expires_at, until)
+        if until < self._expires_at:  # noqa: PLR1730 - for each record of anybody: a call costs more
+            self._expires_at = until
         return hold.weight
 
     def pause(self, wait_s: float, at: float, *, counts: bool, limit: int | None = None) -> None:
@@ -259,16 +261,21 @@ class Window:
         """
         # each ask of anybody comes by here: what is usual makes no calls
         gap_s = self.window_s / self.configured if self._lowered is None else self.gap_s
-        paced_s = weight * (self._paced_gap_s(at, gap_s) if self._burst else gap_s)
-        start = at if self._pace <= at else max(at, self._pace_at(at, gap_s))
-        bursts = start > at and weight <= self._burst_room(at)
-        if bursts:
-            start = at
+        if self._burst:
+            self._make_up(at, gap_s)
+        start, bursts = at, False
+        if self._pace > at:
+            start = max(at, self._pace_at(at, gap_s))
+            bursts = start > at and weight <= self._burst_room(at)
+            start = at if bursts else start
         even = start if self._even <= start else min(self._even, start + self.window_s * BURST_PART)
-        self._even = even + weight * gap_s
+        even = self._even = even + weight * gap_s
         if bursts:
-            self._burst = max(self._burst, (self._even - start) / gap_s)
+            burst = (even - start) / gap_s
+            if burst > self._burst:  # noqa: PLR1730 - as above
+                self._burst = burst
             return start, 0.0
+        paced_s = weight * (self._spread_gap_s() if self._burst else gap_s)
         self._pace = start + paced_s
         return start, paced_s
 
@@ -277,8 +284,14 @@ class Window:
         return min(self._pace, at + (self.open_weight + 1) * gap_s / (1 - BURST_PART))
 
     def _paced_gap_s(self, at: float, gap_s: float) -> float:
+        self._make_up(at, gap_s)
+        return self._spread_gap_s()
+
+    def _make_up(self, at: float, gap_s: float) -> None:
         if self._even - max(at, self._pace) < gap_s:
             self._burst = 0.0  # made up for, to less than a call
+
+    def _spread_gap_s(self) -> float:
         limit = self.limit
         return self.window_s / max(limit - self._burst, limit * (1 - BURST_PART))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from processor.budget import call_memory
 from processor.budget.alerts import AlertTracker
 from processor.budget.call_index import CallState, JournaledCall, state_after
-from processor.budget.call_memory import CallMemory
+from processor.budget.call_memory import ASKED, OPEN, CallMemory
 from processor.budget.log_records import Asked, Ended
 from processor.budget.permits import CallIdentity
 from processor.budget.state import BudgetState, Rules
@@ -46,7 +46,12 @@ calls = st.builds(
     copy_of=st.sampled_from(("", "", DIGESTS[0])),
 )
 ends = st.builds(Ended, ask_ids, used=st.booleans(), acted=st.booleans())
-steps = st.lists(st.one_of(st.tuples(ask_ids, calls), ends, st.floats(0, 150)), max_size=150)
+steps = st.lists(st.one_of(st.tuples(ask_ids, calls), st.tuples(ends, st.booleans()), st.floats(0, 150)), max_size=150)
+
+
+def append(memory: CallMemory, ask_id: str, call: JournaledCall) -> int:
+    state = ASKED if call.state is CallState.ASKED else OPEN
+    return memory.append(ask_id, call.identity, call.offset, call.at, call.stamp_ms, call.promise_s, state, call.copy_of)
 
 
 @dataclass
@@ -69,17 +74,20 @@ class Plain:
 
 @settings(max_examples=full(100), deadline=None, derandomize=True)
 @given(steps=steps)
-def test_it_says_what_a_list_of_calls_would(steps: list[tuple[str, JournaledCall] | Ended | float]) -> None:
+def test_it_says_what_a_list_of_calls_would(steps: list[tuple[str, JournaledCall] | tuple[Ended, bool] | float]) -> None:
     memory, plain, now, place = CallMemory(MEMORY_S, CALLS_MAX), Plain([]), 0.0, 0
+    numbers: dict[str, int] = {}
     for step in steps:
         if isinstance(step, float):
             now += step
-        elif isinstance(step, Ended):
-            assert memory.end(step) == plain.end(step)
+        elif isinstance(step[0], Ended):
+            ended, by_number = step[0], step[1] and step[0].id in numbers
+            assert plain.end(ended) == (memory.end_row(numbers[ended.id], ended) if by_number else memory.end(ended))
         else:
             place += 3
             call = replace(step[1], at=now, offset=place)
-            memory.append(step[0], call)
+            numbers[step[0]] = append(memory, step[0], call)
+            assert memory.number(step[0]) == numbers[step[0]]
             plain.note(step[0], call)
         memory.expire(now)
         plain.kept = [item for item in plain.kept if now - item[1].at <= MEMORY_S]
@@ -112,7 +120,7 @@ def test_a_remembered_call_takes_two_hundred_bytes_at_most(monkeypatch: pytest.M
     try:
         memory = CallMemory(3600.0, count)
         for n in range(count + 1000):
-            memory.append(f"0123456789-{n}", JournaledCall(replace(identity, request=f"{n:020}"), n, n / 100, n, 90.0))
+            append(memory, f"0123456789-{n}", JournaledCall(replace(identity, request=f"{n:020}"), n, n / 100, n, 90.0))
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -113,7 +113,7 @@ EVENTS: dict[str, Callable[[Story], object]] = {
     "scope is held back": lambda story: story.state.windows["a"].hold_back(20.0, story.now),
     "second passes": lambda story: story.pass_time(1.0),
     "minute passes": lambda story: story.pass_time(60.0),
-    "record is lost": lambda story: story.reservations.lost(story.reservation.asked.id),
+    "record is lost": lambda story: story.reservations.lost(story.reservation.asked),
     "caller gives up": Story.cancel,
     "caller is about to give up": lambda story: story.reservation.answer.cancel(),
     "all are withdrawn": lambda story: story.reservations.withdraw_all(answer=Parked(ErrorCode.SCOPE_PAUSED, 5.0)),

@@ -1,21 +1,38 @@
-"""What is left out because nothing would change: with it the budget's state is the same after each record."""
+"""What is left out because nothing would change, or taken in with fewer steps: the budget's state is the same after each record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import inf
+from typing import Any
 
 from effort import full
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_property_budget_replay import RULES, histories, in_order
 
+from processor.budget.call_journal import CallJournal
 from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker
-from processor.budget.log_records import Asked, Ended, LogRecord
-from processor.budget.permits import HealthSignal
+from processor.budget.log_records import (
+    Asked,
+    Begun,
+    Claimed,
+    Ended,
+    Failed,
+    LaneDone,
+    LogRecord,
+    encode,
+    parse_entry,
+    read_record,
+    read_usual_ask,
+)
+from processor.budget.permits import CallIdentity, HealthSignal
 from processor.budget.state import BudgetState
-from processor.budget.windows import BURST_PART, Window
+from processor.budget.windows import BURST_PART, ExpiryQueue, Window
+from processor.contract.digests import position_digest
 
+REQUESTS = [f"c-{n}" for n in range(12)]  # of ``histories``
 names = st.sampled_from([f"c-{n}" for n in range(40)])
 asks_and_ends: st.SearchStrategy[LogRecord] = st.one_of(
     st.builds(Asked, names, st.sampled_from((("a",), ("b",), ("a", "b"))), st.just(90.0), st.just("op"), st.integers(1, 2)),
@@ -26,6 +43,37 @@ crowds: st.SearchStrategy[list[tuple[float, LogRecord]]] = st.lists(  # so much 
     min_size=10,
     max_size=60,
 ).map(in_order)
+DIGESTS = [position_digest(str(n)) for n in range(5)]
+identities = st.builds(
+    CallIdentity,
+    st.sampled_from(DIGESTS),
+    st.sampled_from(DIGESTS[:2]),
+    st.sampled_from(DIGESTS),
+    st.sampled_from(("t[0]", "t[1]")),
+    st.integers(0, 3),
+    st.sampled_from((0, 0, 0, 1)),
+)
+scopes = st.sampled_from((("a",), ("a", "b"), ("b", "unknown")))
+promises = st.sampled_from((90.0, 90.0, 30.0, 500.0))
+usual_asks = st.builds(Asked, names, scopes, promises, st.sampled_from(("op", "other")), identity=identities)
+calls: st.SearchStrategy[LogRecord] = st.one_of(
+    usual_asks,
+    usual_asks,
+    st.builds(replace, usual_asks, announced=st.booleans(), probe=st.booleans(), weight=st.integers(1, 2)),
+    st.builds(Begun, names),
+    st.builds(Ended, names, used=st.booleans(), acted=st.booleans(), health=st.sampled_from(HealthSignal)),
+    st.builds(Failed, names),
+    st.builds(Claimed, names, identities),
+    st.builds(LaneDone, st.just("t[1]"), st.integers(0, 3)),
+)
+stories = st.lists(st.tuples(st.sampled_from((0.0, 0.0, 0.1, 5.0, 70.0, 200.0)), calls), max_size=60)
+
+
+class ThoroughJournal(CallJournal):
+    """Looks for the ask of each end."""
+
+    def ended(self, ended: Ended, number: int = 0) -> None:  # noqa: ARG002 - whatever it says
+        super().ended(ended)
 
 
 class ThoroughBreaker(CircuitBreaker):
@@ -64,6 +112,7 @@ def played(history: list[tuple[float, LogRecord]], *, thorough: bool) -> Iterato
     for name in (ACCOUNT, "op"):
         if thorough:
             state.breaker(name).__class__ = ThoroughBreaker
+    state.journal.__class__ = ThoroughJournal if thorough else CallJournal
     for window in state.windows.values():
         if thorough:
             window.__class__ = ThoroughWindow
@@ -73,10 +122,85 @@ def played(history: list[tuple[float, LogRecord]], *, thorough: bool) -> Iterato
             scope: (w.weight, w.open_weight, w.limit, {name: repr(hold) for name, hold in w.live.items()}, w.gap_after_burst_s(at))
             for scope, w in state.windows.items()
         }
-        yield windows, {name: repr(vars(state.breaker(name))) for name in (ACCOUNT, "op")}
+        calls = {request: state.journal.memory.of(request) for request in REQUESTS}
+        yield windows, {name: repr(vars(state.breaker(name))) for name in (ACCOUNT, "op")}, calls, state.asked_at, state.overrun.counts
 
 
 @settings(max_examples=full(100), deadline=None, derandomize=True)
 @given(history=st.one_of(histories, crowds))
 def test_what_would_change_nothing_may_be_left_out(history: list[tuple[float, LogRecord]]) -> None:
     assert list(played(history, thorough=False)) == list(played(history, thorough=True))
+
+
+SMALL = replace(RULES, memory_calls=12, memory_s=300.0)
+
+
+def told(state: BudgetState, now: float) -> list[Any]:
+    """All that matters of a state, and of what it answers."""
+    identities = [
+        CallIdentity(request, DIGESTS[0], first, lane, 1) for request in DIGESTS for first in DIGESTS[:2] for lane in ("t[0]", "t[1]")
+    ]
+    journal, parts = state.journal, vars(state)
+    queues = [vars(queue) for w in state.windows.values() for queue in vars(w).values() if isinstance(queue, ExpiryQueue)]
+    return [
+        repr({scope: {k: v for k, v in vars(w).items() if not isinstance(v, ExpiryQueue)} for scope, w in state.windows.items()}),
+        repr(queues),
+        repr({name: vars(breaker) for name, breaker in state.breakers.items()}),
+        repr([parts[name] for name in ("_open", "_open_until", "_open_names", "asked_at")]),
+        repr([state.overrun.counts, vars(state.overrun)["_answers"]]),
+        [journal.memory.of(request) for request in DIGESTS],
+        [(name, journal.memory.get(name)) for name in (f"c-{n}" for n in range(40))],
+        [list(journal.memory.of_lane(lane, 0, lambda _: True)) for lane in ("t[0]", "t[1]")],
+        [list(replayed.index.calls()) for replayed in journal.replayed_calls.values()],
+        (len(journal), journal.floor, journal.memory.reach_s(now), journal.memory.cut_at),
+        [journal.prior_calls(identity, 10**9) for identity in identities],
+    ]
+
+
+@settings(max_examples=full(60), deadline=None, derandomize=True)
+@given(story=stories, before=stories, counts_from=st.sampled_from((-inf, 200.0, inf)))
+def test_an_ask_that_is_taken_in_as_usual_leaves_what_it_would_have_left_as_a_record(
+    story: list[tuple[float, LogRecord]], before: list[tuple[float, LogRecord]], counts_from: float
+) -> None:
+    plain, quick = BudgetState(SMALL, 0.0), BudgetState(SMALL, 0.0)
+    now = 0.0
+    plain.counts_from = quick.counts_from = counts_from
+    for place, (step_s, record) in enumerate(before + story):
+        now += step_s
+        if place == len(before):  # a lane comes over, whose calls were remembered until then
+            for state in (plain, quick):
+                state.journal.replay("t[0]", 0, lambda _: True)
+        [raw] = parse_entry(encode(record))
+        read, stamp_ms = read_record(raw), int(1000 * now)
+        assert read is not None
+        plain.apply(read, place, now, stamp_ms)
+        usual = read_usual_ask(raw) if raw["t"] == "ask" else None
+        if usual is None or not quick.apply_usual(usual, place, now, stamp_ms):
+            quick.apply(read, place, now, stamp_ms)
+        assert told(quick, now) == told(plain, now)
+
+
+ASK = Asked("0123456789-7", ("a", "b"), 90.0, "op", identity=CallIdentity(DIGESTS[0], DIGESTS[1], DIGESTS[2], "t[0]", 7))
+leaves = st.one_of(
+    st.none(), st.booleans(), st.integers(-1, 2**63), st.floats(0, 1e6), st.sampled_from(("", "x", "x" * 20, "ä" * 20, "\0" * 20))
+)
+values = st.one_of(leaves, st.lists(leaves, max_size=6), st.dictionaries(st.sampled_from("im"), leaves, max_size=2))
+
+
+@settings(max_examples=full(300), deadline=None, derandomize=True)
+@given(name=st.sampled_from(("i", "s", "h", "e", "m", "n", "b", "p", "z")), at=st.integers(0, 5), value=values)
+def test_what_is_read_as_a_usual_ask_is_that_very_record(name: str, at: int, value: Any) -> None:
+    [raw] = parse_entry(encode(ASK))
+    assert read_usual_ask(raw) is not None
+    if name == "m" and not isinstance(value, list):
+        raw["m"][at] = value
+    else:
+        raw[name] = value
+    if (usual := read_usual_ask(raw)) is None:
+        return
+    ask_id, ask_scopes, promise_s, endpoint, request, lane, offset, replay, packed = usual
+    texts = packed.decode()
+    identity = CallIdentity(request, texts[20:40], texts[40:60], lane, offset, replay)
+    assert texts[:20] == request
+    assert texts[60:] == ask_id
+    assert read_record(raw) == Asked(ask_id, ask_scopes, promise_s, endpoint, identity=identity)

@@ -18,7 +18,7 @@ from virtual_time import run_virtual
 
 from processor.budget import log_reader
 from processor.budget.log import offset_of, place_of
-from processor.budget.log_records import Alive, LogRecord
+from processor.budget.log_records import Alive, LogRecord, UsualAsk
 from processor.budget.permits import Ask, BudgetClosedError, CallClass, CallIdentity, Ending, Fate, HealthSignal, Permit
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
@@ -79,6 +79,9 @@ class EarlierBudget(SharedBudget):
     def _alive(self, *, lost: bool, log_name: str = "") -> Alive:
         self._writer.may_group = lambda: False
         return replace(super()._alive(lost=lost, log_name=log_name), reads_groups=False)
+
+    def apply_usual(self, ask: UsualAsk, place: int, at: float, stamp_ms: int) -> bool:  # noqa: ARG002 - whatever it is
+        return False
 
     def apply_record(self, record: LogRecord, place: int, at: float, stamp_ms: int) -> None:
         assert place_of(offset_of(place), 0) == place, "it would be skipped"

@@ -28,7 +28,7 @@ class Scene:
     def ask(self, name: str, identity: CallIdentity = MARK, at: float = 0.0, *, announced: bool = False) -> int:
         self.offset += 1
         asked = Asked(name, ("a",), 90.0, "op", identity=identity, announced=announced)
-        self.journal.asked(asked, JournaledCall.asked(asked, identity, self.offset, at, int(at * 1000) + 7))
+        self.journal.asked(asked, identity, self.offset, at, int(at * 1000) + 7)
         return self.offset
 
     def claim(self, identity: CallIdentity, at: float = 0.0) -> None:

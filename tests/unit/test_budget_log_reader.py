@@ -31,6 +31,9 @@ class Listener:
     def apply_record(self, *_: object, **__: object) -> None:
         self.read_at.append(asyncio.get_running_loop().time())
 
+    def apply_usual(self, *_: object) -> bool:
+        return False
+
     def missing(self, *_: object, **__: object) -> None:
         raise NotImplementedError
 

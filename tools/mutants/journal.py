@@ -6,6 +6,7 @@ from tools.mutants.budget import SHARED
 from tools.mutants.fault import Fault
 
 JOURNAL = "tests/unit/test_budget_call_journal.py"
+SHORT_CUTS = "tests/property/test_property_budget_short_cuts.py"
 
 FAULTS = (
     Fault(
@@ -160,5 +161,41 @@ FAULTS = (
         "if c.state is not CallState.NEVER and c.copy_of != identity.first",
         "if c.copy_of != identity.first",
         (JOURNAL,),
+    ),
+    Fault(
+        "J17",
+        "G1",
+        "budget/call_memory.py",
+        "an ask that is taken in as usual is not compared with what is known of its request",
+        "block.seen[high & block.seen_mask] & bits == bits and self.of(request):",
+        "False:",
+        (SHORT_CUTS,),
+    ),
+    Fault(
+        "J18",
+        "G4",
+        "budget/call_journal.py",
+        "an end is noted of another call than that of its ask",
+        "self.memory.end_row(number, ended)",
+        "self.memory.end_row(number - 1, ended)",
+        (SHORT_CUTS, JOURNAL),
+    ),
+    Fault(
+        "J19",
+        "G3",
+        "budget/state.py",
+        "an ask that is taken in as usual holds its weight again when it is appended twice",
+        "if promise_s > self._promise_max_s or ask_id in self._open or _is_live(ask_id, windows):",
+        "if promise_s > self._promise_max_s or ask_id in self._open:",
+        (SHORT_CUTS,),
+    ),
+    Fault(
+        "J20",
+        "G3",
+        "budget/shared.py",
+        "an ask of our own that is read back is taken for another's: it never starts",
+        "not self._reservations.is_ours(ask[0]) and self.state",
+        "self.state",
+        (f"{SHARED}::test_a_call_is_asked_for_and_its_end_is_said",),
     ),
 )
