@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -75,6 +76,8 @@ def test_the_examples_and_the_api_are_typed_as_callers_see_them(installed: Insta
     for name, text in found.items():
         (tmp_path / f"{name}.py").write_text(text + "\n")
     (tmp_path / "client_api.py").write_text((ROOT / "tests" / "typing" / "client_api.py").read_text().replace("processor.client", module))
+    if installed.wheel is CLIENT:
+        shutil.copy(ROOT / "examples" / "python" / "ask.py", tmp_path)
     (tmp_path / "mypy.ini").write_text("[mypy]\n")  # a caller has our types and none of our settings
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "mypy.ini", "--python-executable", str(installed.python), "."]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

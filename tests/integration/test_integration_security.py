@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from example_programs import BUILDERS, run_example
 from rig import create_request, running
 
 from processor.devkit.kafka_cluster import LocalKafka
@@ -86,3 +88,20 @@ async def test_every_client_of_ours_gets_through(secured: LocalKafka, tmp_path: 
         judged = await rig.judge([f"r-{n:06d}" for n in range(20)])
         assert judged.ok, judged
         assert "app-secret" not in a.log_path.read_text()
+
+
+async def test_every_example_gets_through(secured: LocalKafka, tmp_path: Path) -> None:
+    programs = {language: await asyncio.to_thread(build, _folder(tmp_path, language)) for language, build in BUILDERS.items()}
+    async with running(secured, tmp_path, partitions=2, more=variables(tmp_path)) as rig:
+        await rig.start("a")
+        asked = [
+            asyncio.to_thread(run_example, words, rig.environment, "aml", '{"full_name": "Ann"}', f"{language}-1")
+            for language, words in programs.items()
+        ]
+        told = dict(zip(programs, await asyncio.gather(*asked), strict=True))
+    assert told == {language: (0, f"{language}-1 succeeded", "") for language in programs}
+
+
+def _folder(parent: Path, name: str) -> Path:
+    (folder := parent / name).mkdir()
+    return folder
