@@ -50,6 +50,9 @@ class LocalBudget:
     def pause(self, scope: str, wait_s: float, limit: int | None = None) -> None:
         self._paused_until[scope] = asyncio.get_running_loop().time() + wait_s
 
+    def is_paused(self, endpoint: str) -> bool:
+        return False
+
     def is_down(self, endpoint: str) -> bool:
         return False
 

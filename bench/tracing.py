@@ -70,6 +70,9 @@ class Budget:
 
     def pause(self, scope: str, wait_s: float, limit: int | None = None) -> None: ...
 
+    def is_paused(self, endpoint: str) -> bool:
+        return False
+
     def is_down(self, endpoint: str) -> bool:
         return False
 

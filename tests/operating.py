@@ -16,6 +16,7 @@ from processor.console.auth import Access
 from processor.console.ports import LETTERS_A_PAGE, WAITING_A_PAGE, FoundResults, ListedDeadLetters, ListedWaiting, UnavailableError
 from processor.console.runbooks import Links
 from processor.console.server import add_page
+from processor.contract.pauses import PauseAct, PauseKind
 from processor.contract.records import Hop, Source, Status
 from processor.monitoring.history import BacklogSample, Sample
 from processor.monitoring.model import DelayedView, DrainView, Overview, PartitionView, ReplicaView
@@ -84,6 +85,26 @@ def quiet() -> Overview:
     )
 
 
+def told(view: ReplicaView, **changes: Any) -> ReplicaView:
+    """A replica that tells of itself."""
+    facts = replace(view, version="0.1.0", uptime_s=93_784.0, memory_bytes=184_000_000, pauses_to=2)
+    return replace(facts, **changes)
+
+
+def paused() -> Overview:
+    """Two pauses, of one operation and of all calls; a replica with an error, and one that is gone."""
+    by_ann = PauseAct(PauseKind.PAUSED, "aml", "ann@ops-1", "Didit moves its AML provider until noon", NOW_MS - 780_000, "r")
+    of_all = replace(by_ann, operation=None, by="Bo", reason="credits run out, waiting for the top-up", at_ms=NOW_MS - 60_000)
+    seen = busy()
+    gone = ReplicaView("vp-9", 0, heard=False, in_group=False, silent_s=200.0)
+    replicas = (told(seen.replicas[0], last_error="budget_log_unavailable", last_error_ms=NOW_MS - 130_000), *seen.replicas[1:], told(gone))
+    drains = tuple(replace(d, drain_s=float("inf"), held=d.calls, paused=d.calls) for d in seen.drains)
+    calls = {"aml": 740, "all": 3600}
+    return replace(
+        seen, budget=replace(seen.budget, breakers=()), pauses=(of_all, by_ann), replicas=replicas, drains=drains, paused_calls=calls
+    )
+
+
 def busy() -> Overview:
     """The budget sets the pace, one scope is paused, one operation fails."""
     scopes = (
@@ -106,7 +127,10 @@ def busy() -> Overview:
         "verification-processor",
         BudgetView(scopes, (BreakerView("aml", 12.0, probing=False),), names, 0.0),
         tuple(partitions),
-        tuple(ReplicaView(name, 5 - n % 2, heard=name != "vp-2") for n, name in enumerate(names)),
+        tuple(
+            told(ReplicaView(name, 5 - n % 2, heard=name != "vp-2", silent_s=2.0 if name != "vp-2" else 50.0))
+            for n, name in enumerate(names)
+        ),
         (DrainView("generic-write", 2900, 725.0), DrainView("session-create", 1240, 124.0), DrainView("session-decision", 210, 161.0)),
         DelayedView(364, 3, NOW_MS - 4000, NOW_MS + 2000, {"http_503": 212, "": 118, "timeout": 34}, by_due),
         DeadLetterCounts(312, {"exhausted": 240, "request_refused": 51, "invalid_request": 17, "in_doubt": 4}, 1200, 9),
@@ -207,6 +231,17 @@ class Memory:
         positions = {one.position for one in chosen}
         self.letters = [replace(one, status=status) if one.position in positions else one for one in self.letters]
         return RepairSummary(f"run-{len(self.actions)}", len(positions))
+
+    def pausable(self) -> Sequence[str]:
+        return ("aml", "session.create", "session.decision")
+
+    async def change_pause(self, kind: PauseKind, operation: str | None, by: str, reason: str) -> RepairSummary:
+        await self._mood()
+        self.actions.append((kind, operation, by, reason))
+        others = tuple(act for act in self.seen.pauses if act.operation != operation)
+        act = PauseAct(kind, operation, by, reason, self.now_ms, "11111111-2222-4333-8444-555555555555")
+        self.seen = replace(self.seen, pauses=(*others, act) if kind is PauseKind.PAUSED else others)
+        return RepairSummary(act.run_id, 1)
 
     async def waiting(self, *, reason: str | None = None, page: int = 1) -> ListedWaiting:
         await self._mood()

@@ -29,7 +29,7 @@ class Lines:
         replica_limits: ReplicaLimits,
         state: Callable[[], BudgetState],
         clock: Callable[[], float],
-        on_new: Callable[[EndpointQueue], object],
+        on_new: Callable[[EndpointQueue], None],
     ) -> None:
         self._limits, self._replica_limits, self._state, self._clock, self._on_new = rules.limits, replica_limits, state, clock, on_new
         self._pacers = build_pacers(rules.limits, lambda scope: state().windows[scope].may_burst(1, clock()))
@@ -82,11 +82,13 @@ class Lines:
             queue.share_with(max(1, self._state().wanting(queue.endpoint, self._clock())))
 
     def _away(self, endpoint: str, scopes: tuple[str, ...]) -> Parked | None:
-        """That requests come back later: their operation is held, or a scope paused for long."""
+        """That requests come back later: their operation is paused or held, or a scope paused for long."""
         return self._state().parked(endpoint, scopes, self._replica_limits.park_s, self._clock())
 
     def _room(self, queue: EndpointQueue) -> Room:
         state = self._state()
+        if state.pauses.names(queue.endpoint):
+            return Room.NOT_YET
         if self._away(queue.endpoint, queue.scopes) is not None:
             return Room.NOBODY
         if state.shut(queue.endpoint):

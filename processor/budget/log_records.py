@@ -17,6 +17,7 @@ import orjson
 
 from processor.budget.log import place_of
 from processor.budget.permits import REFUSALS, CallIdentity, HealthSignal
+from processor.budget.replica_facts import ReplicaFacts, read_facts, write_facts
 
 _TEXT_CHARS_MAX = 300
 _SECONDS_MAX = 366 * 86_400.0
@@ -100,6 +101,7 @@ class Alive:
     clock_off_s: float = 0.0  # by how much its wall clock differs from the brokers'
     log_name: str = ""  # what the log is called; the first name in it counts, so a log that was created again is known by its name
     reads_groups: bool = False  # entries of several records: nobody writes them while an earlier version, which cannot read them, is there
+    facts: ReplicaFacts | None = None  # for people; absent in records of older versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +308,7 @@ def _write_alive(r: Alive) -> dict[str, Any]:
         | ({"i": r.log_name} if r.log_name else {})
         | ({"k": r.clock_off_s} if r.clock_off_s else {})
         | ({"g": True} if r.reads_groups else {})
+        | ({"f": write_facts(r.facts)} if r.facts else {})
     )
 
 
@@ -323,6 +326,7 @@ def _read_alive(raw: dict[str, Any]) -> Alive:
         clock_off_s=_seconds(raw.get("k", 0)),
         reads_groups=raw.get("g") is True,
         log_name=_text(raw["i"]) if "i" in raw else "",
+        facts=read_facts(raw.get("f")),
     )
 
 

@@ -21,6 +21,7 @@ class Room(Enum):
     """Whom a line takes."""
 
     NOBODY = "nobody"  # who comes would be sent away again: its operation is held, or its scope paused for long
+    NOT_YET = "not_yet"  # the same, for an operator's pause; who is due is written once more, so that no retention ends the wait
     ONE = "one"  # it is shut: somebody has to be there as a probe
     PLACES = "places"  # as many as it has places
     EVERYBODY = "everybody"  # its places are not counted: no other operation is wanted
@@ -99,7 +100,7 @@ class ParkedRequests:
 
     def admits(self, call_class: CallClass) -> bool:
         """Whether one of a class whose due time has come is to start."""
-        return self._room() is Room.EVERYBODY or call_class in self._called()
+        return self._room() in {Room.EVERYBODY, Room.NOT_YET} or call_class in self._called()
 
     def goes_before(self, call_class: CallClass) -> bool:
         """Whether a newcomer of a class, who has not waited, is to wait behind these: the line does not need it."""
@@ -108,7 +109,7 @@ class ParkedRequests:
 
     def _called(self) -> Collection[CallClass]:
         room, count = self._room(), len(self._waiters) + self.coming.total()
-        if room is Room.NOBODY or (room is Room.ONE and count):
+        if room in {Room.NOBODY, Room.NOT_YET} or (room is Room.ONE and count):
             return ()
         if room is Room.ONE or count < self._refilled:
             return tuple(CallClass)

@@ -134,7 +134,7 @@ class BudgetClosedError(Exception):
 class Parked:
     """The request is not worth holding here: it shall come back later."""
 
-    code: ErrorCode  # ``SCOPE_PAUSED``, ``QUEUE_FULL`` or ``OPERATION_HELD``
+    code: ErrorCode  # ``SCOPE_PAUSED``, ``QUEUE_FULL``, ``OPERATION_HELD`` or ``OPERATION_PAUSED``
     wait_s: float  # until its turn is expected; one that is sent away from a full line may come before, see ``Budget.park``
 
 
@@ -202,8 +202,8 @@ class Budget(Protocol):
         Returns:
             ``Permit``: make one call now. It holds a call slot of this process, and weight in every scope on all replicas, until
             ``release`` gives it back. Every other answer holds nothing:
-            ``Parked``: the operation is held, a scope is or becomes paused for longer than ``VP_BUDGET__PAUSE_PARK_S``, or more than
-            ``VP_BUDGET__QUEUE_MAX`` wait while requests for other endpoints may stand behind them; ask again in ``wait_s``.
+            ``Parked``: the operation is held or paused, a scope is or becomes paused for longer than ``VP_BUDGET__PAUSE_PARK_S``, or more
+            than ``VP_BUDGET__QUEUE_MAX`` wait while requests for other endpoints may stand behind them; ask again in ``wait_s``.
             ``InDoubt``: an earlier call of the same request may have been made, and was not over by ``ask.settled_ms``; look it up.
             ``Duplicate``, ``Conflict``: another record has asked for this request id before, with the same content or another one.
 
@@ -261,6 +261,10 @@ class Budget(Protocol):
 
         ``limit``: calls a window, as the 429 names it for this scope; all replicas obey it if it is lower than theirs.
         """
+        ...
+
+    def is_paused(self, endpoint: str) -> bool:
+        """Whether operators have paused the calls of an endpoint: one that holds a permit and has not left does not leave."""
         ...
 
     def is_down(self, endpoint: str) -> bool:

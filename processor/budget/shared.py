@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import structlog
 
 from processor.budget.alerts import AlertTracker
 from processor.budget.claims import Claims
 from processor.budget.endpoint_queue import EndpointQueue, Turn
+from processor.budget.heartbeat import Heartbeat
 from processor.budget.history import LaneHistory
 from processor.budget.lines import Lines
 from processor.budget.log import BudgetLog
@@ -36,10 +36,13 @@ from processor.budget.permits import (
     Permit,
     Place,
 )
+from processor.budget.replica_facts import ReplicaFacts
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.reservations import Reservations
-from processor.budget.state import ALIVE_EVERY_S, PAUSE_TOLD_EVERY_S, BudgetState, Rules
+from processor.budget.state import ALIVE_EVERY_S, BudgetState, Rules
+from processor.budget.watched_tasks import WatchedTasks
 from processor.clock import boot_clock
+from processor.contract.pauses import Pauses
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +64,7 @@ class SharedBudget:
         rules: what all of them agree on: limits, windows, times in seconds.
         replica_limits: the name of this process and its own bounds.
         draw: a random number, 0 <= draw() < 1, that spreads the replicas after a pause.
+        facts: what each sign of life tells people of this replica.
         clock: seconds; never set back, and counting while the machine is suspended.
 
     Example::
@@ -81,6 +85,7 @@ class SharedBudget:
         replica_limits: ReplicaLimits,
         *,
         draw: Callable[[], float],
+        facts: Callable[[], ReplicaFacts | None] = lambda: None,
         clock: Callable[[], float] = boot_clock,
     ) -> None:
         self._log, self._rules, self._replica_limits, self._draw, self._clock = budget_log, rules, replica_limits, draw, clock
@@ -91,14 +96,15 @@ class SharedBudget:
         self._writer.on_post = self._reader.hurry
         self._writer.may_group = lambda: self._joined.is_set() and self.state.may_group(clock())
         self._alerts = AlertTracker()
-        self._lines = Lines(rules, replica_limits, lambda: self.state, clock, lambda q: self._spawn(self._dispatch(q), f"ask {q.endpoint}"))
+        self._lines = Lines(rules, replica_limits, lambda: self.state, clock, self._serve)
+        self._heartbeat = Heartbeat(rules, replica_limits, budget_log, lambda: self.waiting, draw, facts)
         self._reading = self._closed = False  # the past is read; nobody is served any more
         self._joined = asyncio.Event()  # and the log has a name
         self.namesake_heard = asyncio.Event()  # ``has_senior`` may have become true; for who waits for that, to be cleared
         self._client = ""  # our name in the log, a new one each time that we join it
         self._timer: asyncio.TimerHandle | None = None  # for ``_start_ready``
         self._timer_at = 0.0  # when it is due; uvloop's handle of a timer that is due at once does not say
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = WatchedTasks(self._fail)
         self.history = LaneHistory(budget_log, self._reader, self._writer, self._joined, lambda: self.state, self._hold_new, clock)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # a task of ours has raised
 
@@ -177,6 +183,17 @@ class SharedBudget:
         """See ``permits.Budget.is_down``."""
         return self.state.breaker(endpoint).open
 
+    def is_paused(self, endpoint: str) -> bool:
+        """See ``permits.Budget.is_paused``."""
+        return self.state.pauses.stops(endpoint)
+
+    def obey(self, pauses: Pauses) -> None:
+        """These are the operators' pauses from now on. What waits is withdrawn or begins; all replicas are told that this one knows."""
+        self.state.pauses = pauses
+        self._start_ready()
+        if self._joined.is_set():
+            self._writer.post(self._alive(lost=False))
+
     # ---- start and end
 
     async def run(self) -> None:
@@ -185,8 +202,8 @@ class SharedBudget:
         Raises:
             Exception: a fault of this program, not of the log; the budget is closed then.
         """
-        reader = self._spawn(self._reader.run(), "budget log reader")
-        self._spawn(self._send_heartbeats(), "budget heartbeat")
+        reader = self._tasks.spawn(self._reader.run(), "budget log reader")
+        self._tasks.spawn(self._send_heartbeats(), "budget heartbeat")
         try:
             await self._failed
         finally:
@@ -197,10 +214,7 @@ class SharedBudget:
     async def close(self) -> None:
         """End everything; whoever waits gets ``BudgetClosedError``. May be called twice."""
         self._refuse()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_CLOSE_S)
+        await self._tasks.end(_CLOSE_S)
         await self._writer.close()
         await self._log.close()
 
@@ -313,6 +327,9 @@ class SharedBudget:
             and self.state.paused_for_s(queue.scopes, now) <= 0
         )
 
+    def _serve(self, queue: EndpointQueue) -> None:
+        self._tasks.spawn(self._dispatch(queue), f"budget {queue.endpoint}")
+
     async def _dispatch(self, queue: EndpointQueue) -> None:
         """Give turns to those who wait, while asking is of use, and call in who waits for room."""
         while not self._closed:
@@ -360,15 +377,12 @@ class SharedBudget:
                 continue
             self._writer.post(self._alive(lost=False))
             self.history.tell_done()
-            now, again_s = self._clock(), PAUSE_TOLD_EVERY_S / 2 * (1 + self._draw())
             self._lines.share_out()
-            for scope, window in self.state.windows.items():
-                if (left_s := window.pause_told_until - now) > 0 and now - window.pause_sent_at > again_s:
-                    self._writer.post(Paused(scope, left_s, counts=False))
+            for paused in self._heartbeat.told_again(self.state, self._clock()):
+                self._writer.post(paused)
 
     def _alive(self, *, lost: bool, log_name: str = "") -> Alive:
-        r, own, name = self._rules, self._replica_limits.instance, self.state.log_name or log_name
-        return Alive(self._client, own, r.counts, r.windows_s, self.waiting, lost, self._log.clock_off_s, name, reads_groups=True)
+        return self._heartbeat.alive(self._client, self.state.log_name or log_name, lost=lost)
 
     def _refuse(self) -> None:
         self._closed = True
@@ -380,17 +394,6 @@ class SharedBudget:
         for queue in self._lines:
             queue.end_waits(None)
             queue.changed.set()
-
-    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(coro, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
-        return task
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         """``run`` raises it, and nobody waits any more for a task that is gone."""

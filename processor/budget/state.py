@@ -13,6 +13,7 @@ from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, Fa
 from processor.budget.permits import HealthSignal, Parked
 from processor.budget.windows import Window
 from processor.contract.codes import ErrorCode
+from processor.contract.pauses import Pauses
 
 ALIVE_EVERY_S = 10.0
 PAUSE_TOLD_EVERY_S = 120.0  # at the latest, by whoever is there
@@ -21,6 +22,8 @@ _SENIOR_S = 25.0  # one that has missed two signs of life is gone
 _MIXED_S = 3600.0
 _GROUPS_AFTER_S = 600.0  # since a replica of an earlier version was heard; one that was frozen or killed may come back
 _PROMISES = 2  # of ours: replicas of another configuration may promise so much
+_GONE_S, _HEARD_MAX = 600.0, 1000  # a replica that is gone is told of for so long; so many are
+_PAUSED_WAIT_S = 3600.0  # of a paused request; then it is written once more
 _FORMER_MAX = 20  # names; the log is joined again once in 20 s at most, so older ones are silent for long
 
 
@@ -91,6 +94,8 @@ class BudgetState:
         self.breakers: dict[str, CircuitBreaker] = {ACCOUNT: CircuitBreaker(account_rules(rules.refused_requests, rules.account_probe_s))}
         self.journal = CallJournal(rules.memory_s, rules.memory_calls)
         self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
+        self.heard: dict[str, tuple[float, Alive]] = {}  # by instance, the last one heard first; also those that are gone since a while
+        self.pauses = Pauses()  # of operators; not in the log: whoever reads them sets it
         self.counts_from = float("-inf")  # asks from before are over in every window, whatever became of them
         self._groups_from = float("-inf")
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
@@ -115,6 +120,7 @@ class BudgetState:
         for scope, window in self.windows.items():
             window.follow_on(earlier.windows[scope])
         self._former = (*earlier._former, client)[-_FORMER_MAX:]
+        self.pauses = earlier.pauses
 
     def apply(self, record: LogRecord, offset: int, at: float, stamp_ms: int, *, mine: bool = False) -> bool:
         """Take a record in; whether it is an ask not seen before, a beginning whose call may be made, or somebody new.
@@ -201,12 +207,14 @@ class BudgetState:
         return max(self.blocked_until, *(self.windows[s].foreseen_start_at(unread.get(s, 0), now) for s in scopes))
 
     def is_obsolete(self, asked: Asked) -> bool:
-        """Whether an own, placed ask is to be given up: a breaker has opened, or another ask is the probe."""
+        """Whether an own, placed ask is to be given up: it is paused, a breaker has opened, or another ask is the probe."""
+        if self.pauses.stops(asked.endpoint):
+            return True
         return not (self.breakers[ACCOUNT].may_start(asked.id) and self.breaker(asked.endpoint).may_start(asked.id))
 
     def passable(self, endpoint: str, now: float) -> bool:
         """Whether an ask is worth making: freely, or as a probe."""
-        return self.breakers[ACCOUNT].passable(now) and self.breaker(endpoint).passable(now)
+        return not self.pauses.stops(endpoint) and self.breakers[ACCOUNT].passable(now) and self.breaker(endpoint).passable(now)
 
     def shut(self, endpoint: str) -> bool:
         """Whether only a probe may pass."""
@@ -232,7 +240,9 @@ class BudgetState:
         return found
 
     def parked(self, endpoint: str, scopes: tuple[str, ...], park_s: float, now: float) -> Parked | None:
-        """That requests for an endpoint come back later: it is held, or a scope is paused for longer than ``park_s``."""
+        """That requests for an endpoint come back later: it is paused, held, or a scope is paused for longer than ``park_s``."""
+        if self.pauses.names(endpoint):
+            return Parked(ErrorCode.OPERATION_PAUSED, _PAUSED_WAIT_S)
         if (held_s := self.breaker(endpoint).held_for_s(now)) > 0:
             return Parked(ErrorCode.OPERATION_HELD, held_s + self.rules.account_probe_s)  # behind the next probe
         if (paused_s := self.paused_for_s(scopes, now)) > park_s:
@@ -245,6 +255,10 @@ class BudgetState:
         for scope in scopes:
             until = max(until, self.windows[scope].paused_until)
         return until - now
+
+    def heard_lately(self, now: float) -> dict[str, tuple[float, Alive]]:
+        """By instance, when a replica was last heard and what it said; also those that are gone, for ten minutes."""
+        return {instance: (at, alive) for instance, (at, alive) in self.heard.items() if now - at <= _GONE_S}
 
     def others_wanted(self, endpoint: str, now: float) -> bool:
         """Whether anybody has asked for another endpoint lately, so that its requests may stand behind this one's."""
@@ -329,6 +343,7 @@ class BudgetState:
         new = alive.client not in self.replicas
         self._hear_name(alive)
         self.replicas[alive.client] = (at, alive)
+        self._hear(alive, at)
         self.overrun.allow(alive.limits)
         if not alive.reads_groups:
             self._groups_from = at + _GROUPS_AFTER_S
@@ -343,6 +358,12 @@ class BudgetState:
             configured = self.rules.limits[scope][0]
             window.configured = min([configured, *(a.limits[scope] for a in present.values() if scope in a.limits)])
         return new
+
+    def _hear(self, alive: Alive, at: float) -> None:
+        self.heard.pop(alive.instance, None)
+        self.heard[alive.instance] = (at, alive)
+        while at - next(iter(self.heard.values()))[0] > _GONE_S or len(self.heard) > _HEARD_MAX:
+            self.heard.pop(next(iter(self.heard)))
 
     def _hear_name(self, alive: Alive) -> None:
         """Whoever joins says so without a name. A name from anybody else may be that of an earlier log, held back by a producer."""

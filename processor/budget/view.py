@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from processor.budget.circuit_breaker import ACCOUNT
+from processor.budget.replica_facts import ReplicaFacts
 from processor.budget.state import BudgetState
 
 _FOREIGN_429S = 2  # in ten minutes; one more lowers the limit
@@ -56,6 +57,14 @@ class BreakerView:
 
 
 @dataclass(frozen=True, slots=True)
+class HeardView:
+    """A replica that was heard in the last ten minutes."""
+
+    silent_s: float
+    facts: ReplicaFacts | None  # as it said then; None for one of an earlier version
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetView:
     """Everything `processor budget` prints."""
 
@@ -64,6 +73,7 @@ class BudgetView:
     replicas: tuple[str, ...]
     blocked_for_s: float  # the log was lost: nobody starts a call
     clocks_off_s: Mapping[str, float] = field(default_factory=dict)  # by replica: by how much its clock differs from the brokers'
+    heard: Mapping[str, HeardView] = field(default_factory=dict)  # by replica, also those that are gone
 
     @property
     def is_account_held(self) -> bool:
@@ -95,6 +105,7 @@ def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], no
         tuple(sorted(instances.values())),
         max(0.0, state.blocked_until - now),
         {alive.instance: alive.clock_off_s for alive in present.values() if alive.clock_off_s},
+        {instance: HeardView(max(0.0, now - at), alive.facts) for instance, (at, alive) in sorted(state.heard_lately(now).items())},
     )
 
 

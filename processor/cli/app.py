@@ -26,6 +26,8 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("lag", "status", "Unfinished records of every input partition, who owns it, and what blocks it."),
     ("budget", "budget", "Show the shared budget."),
     ("retry", "retry", "Look at requests that wait for a later attempt, start them now, or end them."),
+    ("pause", "pause", "Let no more calls of an operation leave, or none at all, until `processor resume`."),
+    ("resume", "pause", "Let calls leave again."),
     ("partitions", "partitions", "Let a partition that waits before an unreadable batch go on."),
     ("deadletters", "dead_letters", "Look at dead letters, redrive or discard them (docs/repair.md)."),
     ("verify", "verify", "Audit a running or stopped installation from its topics alone."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import groupby
+from math import inf
 from typing import Any
 
 import orjson
@@ -13,10 +14,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from processor.contract.times import duration
+from processor.contract.pauses import PauseAct
+from processor.contract.times import duration, relative, utc
 from processor.monitoring.diagnosis import Diagnosis, Tone, diagnose
 from processor.monitoring.diagnosis_text import headline, statement, verdict
-from processor.monitoring.model import BlockedPartition, DrainView, Overview, PartitionView
+from processor.monitoring.formatting import done_within, size, verbatim
+from processor.monitoring.model import BlockedPartition, DrainView, Overview, PartitionView, ReplicaView
 
 _BAR = 10
 STYLES = {Tone.GOOD: "bold green", Tone.WATCH: "bold yellow", Tone.BAD: "bold red"}
@@ -42,7 +45,52 @@ def screen(o: Overview) -> RenderableType:
     head = Panel(text, title=o.group, subtitle=f"group {o.group_state}")
     others = [Text(statement(f), STYLES[f.tone]) for f in diagnosis.complaints[1:]]
     backlog = lag_table(o.partitions, o.blocked, by_topic=True)
-    return Group(head, *others, scope_table(o, diagnosis), _replicas(o), backlog, _waiting(o), _dead(o))
+    return Group(head, *others, *pause_lines(o), scope_table(o, diagnosis), replica_table(o), backlog, _waiting(o), _dead(o))
+
+
+def told_of(act: PauseAct) -> str:
+    """What is paused, since when, who and why, in one line."""
+    return f"{act.name} since {utc(act.at_ms)} by {verbatim(act.by)}: {verbatim(act.reason)}"
+
+
+def pause_lines(o: Overview) -> list[Text]:
+    """What operators have paused."""
+    return [Text(f"paused: {told_of(act)}", "yellow", no_wrap=True, overflow="ellipsis") for act in o.pauses]
+
+
+def replica_table(o: Overview, *, compact: bool = False) -> RenderableType:
+    """Each replica, also those that were heard in the last ten minutes. ``compact``: without lines, and errors below it."""
+    if not o.replicas:
+        return Text("No replica is in the group.", "bold red")
+    table = Table(box=None if compact else HEAVY_HEAD, pad_edge=not compact, title=None if compact else "replicas", title_justify="left")
+    table.add_column("replica", no_wrap=True, overflow="ellipsis", min_width=8)
+    rows = [(Text(str(r.partitions)), _heard(r), *_told(r, o.at_ms)) for r in o.replicas]
+    headers = ("parts", "heard", "version", "up", "memory", "clock", *(() if compact else ("last error",)))
+    for number, header in enumerate(headers):
+        width = max(len(header), *(len(row[number]) for row in rows))
+        table.add_column(header, no_wrap=True, justify="right" if header in {"parts", "memory"} else "left", min_width=width)
+    for r, row in zip(o.replicas, rows, strict=True):
+        table.add_row(Text(r.instance), *row[: len(headers)])
+    errors = [
+        Text(f"{r.instance}: last error {row[-1]}", overflow="ellipsis") for r, row in zip(o.replicas, rows, strict=True) if r.last_error
+    ]
+    return Group(table, *errors) if compact else table
+
+
+def _heard(r: ReplicaView) -> Text:
+    if r.heard:
+        return Text("yes")
+    if not r.in_group:
+        return Text(f"left {duration(r.silent_s // 60 * 60)} ago", "dim")
+    return Text("not lately" if r.silent_s == inf else f"not for {duration(r.silent_s)}", "bold red")
+
+
+def _told(r: ReplicaView, now_ms: int) -> tuple[Text, ...]:
+    clock = f"{r.clock_off_s:.1f} s off" if r.clock_off_s else "right"
+    if not r.version:
+        return (Text("-"), Text("-"), Text("-"), Text(clock), Text("-"))
+    error = f"{r.last_error}, {relative(r.last_error_ms, now_ms)}" if r.last_error else "none"
+    return (Text(r.version), Text(duration(r.uptime_s)), Text(size(r.memory_bytes)), Text(clock), Text(error))
 
 
 def facts(o: Overview) -> list[RenderableType]:
@@ -119,14 +167,16 @@ def scope_table(o: Overview, diagnosis: Diagnosis, *, compact: bool = False) -> 
         filled = min(_BAR, round(_BAR * s.used / s.limit))
         finding = diagnosis.of_scope(s.scope)
         bar = Text("█" * filled + "░" * (_BAR - filled), "cyan" if finding is None else STYLES[finding.tone])
-        done_in = duration(drain.drain_s) if drain.calls else "-"
+        done_in = ("unknown" if compact and drain.paused == drain.calls else done_within(drain)) if drain.calls else "-"
         table.add_row(s.scope, f"{s.used} of {s.limit}", bar, str(s.waiting), str(drain.calls), done_in)
     return table
 
 
 def _replicas(o: Overview) -> RenderableType:
     parts = [
-        Text(f"{r.instance} ({r.partitions})" + ("" if r.heard else " not heard"), "" if r.heard else "bold red") for r in o.replicas
+        Text(f"{r.instance} ({r.partitions})" + ("" if r.heard else " not heard"), "" if r.heard else "bold red")
+        for r in o.replicas
+        if r.in_group
     ] or [Text("none", "bold red")]
     return Text("replicas (partitions): ") + Text(", ").join(parts)
 

@@ -149,12 +149,24 @@ def _body(seen: Seen, view: TopView) -> RenderableType:
             dead, waiting, replicas, backlog = render_status.facts(o)
             budget = render_status.scope_table(o, diagnosis, compact=True)
             return Group(
-                budget, Text(), _outcomes(seen, o.at_ms), dead, waiting, replicas, Text(), *others, Text() if others else "", backlog
+                *render_status.pause_lines(o),
+                budget,
+                Text(),
+                _outcomes(seen, o.at_ms),
+                dead,
+                waiting,
+                replicas,
+                Text(),
+                *others,
+                Text() if others else "",
+                backlog,
             )
         case TopView.OPERATIONS:
             return _operations(seen, o)
         case TopView.REPLICAS:
-            return Group(_replicas(o), Text(), render_status.lag_table(o.partitions, o.blocked, compact=True))
+            return Group(
+                render_status.replica_table(o, compact=True), Text(), render_status.lag_table(o.partitions, o.blocked, compact=True)
+            )
         case TopView.WAITING:
             return _waiting(seen.waiting, o.at_ms)
     return _dead_letters(seen.dead_letters, o.at_ms)
@@ -198,33 +210,22 @@ def _operations(seen: Seen, o: Overview) -> RenderableType:
     if seen.results is None:
         return Text("The results cannot be read now.", "yellow")
     recent, held = _recent(seen, o.at_ms), {breaker.name for breaker in o.budget.breakers}
+    paused = {act.name for act in o.pauses}
     quick = {speed.operation: speed for speed in speeds(recent)}
     rows: list[Sequence[Text | str]] = []
     counts = Counter((r.operation or "unreadable", _KINDS.get(r.status, "")) for r in recent)
-    for name in sorted({operation for operation, _ in counts} | held):
+    for name in sorted({operation for operation, _ in counts} | held | paused):
         speed = quick.get(name)
         times = (duration(speed.median_s), duration(speed.p95_s)) if speed else ("-", "-")
         numbers = (str(counts[name, kind]) for kind in ("succeeded", "failed", "refused"))
-        rows.append((Text(name), *numbers, *times, Text("held", "bold red") if name in held else ""))
+        state = Text("paused", "bold yellow") if name in paused else Text("held", "bold red") if name in held else ""
+        rows.append((Text(name), *numbers, *times, state))
     table = _table(("operation", "succeeded", "failed", "refused", "half within", "95 % within", ""), rows)
     note = Text("Final results of the last 30 minutes; failed: also expired and in doubt; refused: the caller's mistakes.", "dim")
-    return Group(table if recent or held else Text("No final result in the last 30 minutes."), note)
+    return Group(table if rows else Text("No final result in the last 30 minutes."), note)
 
 
 _KINDS = {Status.SUCCEEDED: "succeeded"} | dict.fromkeys(FAILED, "failed") | dict.fromkeys(REFUSED, "refused")
-
-
-def _replicas(o: Overview) -> RenderableType:
-    rows = [
-        (
-            Text(r.instance),
-            str(r.partitions),
-            Text("yes") if r.heard else Text("not for 45 s", "bold red"),
-            f"{r.clock_off_s:+.1f} s" if r.clock_off_s else "right",
-        )
-        for r in o.replicas
-    ]
-    return _table(("replica", "partitions", "heard", "clock"), rows) if rows else Text("No replica is in the group.", "bold red")
 
 
 def _waiting(records: Sequence[DelayedRecord], now_ms: int) -> RenderableType:

@@ -19,7 +19,7 @@ from processor.console.filters import hopeless, outcome_tone, reason, within
 from processor.console.ports import Operations
 from processor.console.runbooks import Links
 from processor.contract.times import duration, iso, relative, time_of_day, utc
-from processor.monitoring.formatting import count, number, percent
+from processor.monitoring.formatting import count, done_within, number, percent, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,8 @@ _FILTERS: tuple[Callable[..., str], ...] = (
     number,
     count,
     percent,
+    size,
+    done_within,
     duration,
     relative,
     utc,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from multidict import MultiMapping
 
+from processor.contract.pauses import PauseKind
 from processor.contract.times import DURATION_FORM, duration, is_duration, parse_duration
 from processor.repair.delayed import FOLLOWING
 from processor.repair.model import REPLAYS_MAX, Selection
@@ -145,8 +146,29 @@ def read_name(fields: MultiMapping[str]) -> str:
     """
     text = _one(fields, "by").strip()
     if not 1 <= len(text) <= _NAME_MAX or not text.isprintable():
-        raise BadInputError(f"Say who you are: a name or initials of 1 to {_NAME_MAX} characters. It is written beside the dead letters.")
+        raise BadInputError(f"Say who you are: a name or initials of 1 to {_NAME_MAX} characters. It is written beside what you do.")
     return text
+
+
+def read_pause_target(fields: MultiMapping[str]) -> tuple[PauseKind, str]:
+    """What is to be done with which operation; ``all`` is every call.
+
+    Raises:
+        BadInputError: if it is not said.
+    """
+    kind, name = _one(fields, "kind"), _one(fields, "operation")
+    if kind not in set(PauseKind) or not name:
+        raise BadInputError("Choose an operation, and whether to pause or to resume it.")
+    return PauseKind(kind), _word("operation", name)
+
+
+def read_pause_note(fields: MultiMapping[str]) -> str:
+    """Why somebody pauses or resumes.
+
+    Raises:
+        BadInputError: if nothing is said.
+    """
+    return _reasoned(fields, "whoever finds the calls waiting has only your note.")
 
 
 def read_note(fields: MultiMapping[str]) -> str:
@@ -155,9 +177,13 @@ def read_note(fields: MultiMapping[str]) -> str:
     Raises:
         BadInputError: if nothing is said.
     """
+    return _reasoned(fields, "whoever looks at these requests later has only your note.")
+
+
+def _reasoned(fields: MultiMapping[str], what_for: str) -> str:
     text = " ".join(_one(fields, "note").split())
     if not 1 <= len(text) <= _NOTE_MAX or not text.isprintable():
-        raise BadInputError(f"Say why, in 1 to {_NOTE_MAX} characters: whoever looks at these requests later has only your note.")
+        raise BadInputError(f"Say why, in 1 to {_NOTE_MAX} characters: {what_for}")
     return text
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from processor.contract.pauses import PauseKind
 from processor.monitoring.history import BacklogSample, Sample
 from processor.monitoring.model import Overview
 from processor.repair.model import DeadLetter, DelayedRecord, Plan, RepairSummary, RequestHistory, Selection
@@ -100,6 +101,16 @@ class Operations(Protocol):
         """Mark the selected open dead letters as dealt with; their bytes stay where they are.
 
         ``in_doubt`` and ``replays_max`` of the selection do not narrow here.
+
+        Raises:
+            RefusedError: if it is not possible as asked.
+        """
+
+    def pausable(self) -> Sequence[str]:
+        """Names of the operations that can be paused, sorted."""
+
+    async def change_pause(self, kind: PauseKind, operation: str | None, by: str, reason: str) -> RepairSummary:
+        """Pause an operation, or with None every call; or let it go on. Returns when it is written; replicas obey within seconds.
 
         Raises:
             RefusedError: if it is not possible as asked.

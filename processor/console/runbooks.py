@@ -24,6 +24,7 @@ RUNBOOKS: Mapping[FindingKind, str] = MappingProxyType(
         _K.BUDGET_LOG_LOST: "BudgetLogLost",
         _K.BACKLOG_STUCK: "RequestsStuck",
         _K.CLOCK_WRONG: "ClockWrong",
+        _K.PAUSED: "Paused",
         _K.REBALANCING: "RebalanceStorm",
         _K.LIMIT_LOWERED: "ForeignTraffic",
         _K.ASKED_TO_WAIT: "RequestsStuck",

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
 
-from processor.console import dead_letters, results, views
+from processor.console import dead_letters, pauses, results, views
 from processor.console.auth import Access, DeniedError, PageUser, check_origin, is_secure, try_cookie_name
 from processor.console.context import PageContext, PageRequest, PageView, message
 from processor.console.faults import LoggedFaultError, log_fault
@@ -71,12 +71,15 @@ def add_page(
         ("/dead-letters", dead_letters.listed),
         ("/dead-letters/redrive", dead_letters.plan_redrive),
         ("/dead-letters/discard", dead_letters.plan_discard),
+        ("/pauses", pauses.listed),
+        ("/pauses/change", pauses.plan),
     ]
     for path, view in reads:
         app.router.add_get(path, handlers.read(view))
     for path, view in (
         ("/dead-letters/redrive", dead_letters.redrive),
         ("/dead-letters/discard", dead_letters.discard),
+        ("/pauses/change", pauses.change),
         ("/sign-out", sign_out),
     ):
         app.router.add_post(path, handlers.action(view))

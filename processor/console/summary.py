@@ -30,6 +30,7 @@ STATES: Mapping[FindingKind, str] = MappingProxyType(
         FindingKind.OPEN_TRANSACTION: "Blocked",
         FindingKind.BACKLOG_STUCK: "Stands still",
         FindingKind.CLOCK_WRONG: "Wrong clock",
+        FindingKind.PAUSED: "Paused",
         FindingKind.REBALANCING: "Rebalancing",
         FindingKind.LIMIT_LOWERED: "Lowered",
         FindingKind.ASKED_TO_WAIT: "Asked us to wait",
@@ -131,6 +132,8 @@ def _backlog(o: Overview, finding: Finding | None) -> tuple[str, str]:
     if finding is None or finding.kind is FindingKind.BACKLOG_EMPTY:
         later = o.waiting.count - o.waiting.due_now
         return "0", f"calls owed; {count(later, 'record')} due later" if later else "calls owed; nothing waits"
+    if finding.kind is FindingKind.PAUSED:
+        return number(finding.figures["calls"]), f"calls wait until {finding.subject} is resumed; done at an unknown time"
     if "blocked_s" in finding.figures:
         return duration(finding.figures["blocked_s"]), f"nothing can be read of {finding.subject}"
     if finding.kind is FindingKind.PARTITION_IDLE:
@@ -155,7 +158,7 @@ def _replicas(o: Overview, finding: Finding | None) -> tuple[str, str]:
     if finding is not None and finding.kind is FindingKind.PARTITIONS_UNOWNED:
         return number(finding.figures["partitions"]), "partitions have no owner"
     heard = sum(1 for replica in o.replicas if replica.heard)
-    return number(heard), f"of {number(len(o.replicas))} are heard; the group is {o.group_state}"
+    return number(heard), f"of {number(sum(1 for replica in o.replicas if replica.in_group))} are heard; the group is {o.group_state}"
 
 
 def _didit(o: Overview, finding: Finding | None) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import NewType, Self, TypeAlias
 
 from processor.contract.error_types import ErrorType
 
-__all__ = ["CODE_FORM", "FAMILIES", "Code", "CodeKind", "ErrorCode", "ErrorType", "ForeignCode"]
+__all__ = ["CODE_FORM", "FAMILIES", "SENT_AWAY", "Code", "CodeKind", "ErrorCode", "ErrorType", "ForeignCode"]
 __all__ += ["counted_as", "didit_code", "http_code", "read_code"]
 
 
@@ -190,6 +190,12 @@ class ErrorCode(StrEnum):
     )
     SCOPE_PAUSED = "scope_paused", _WAIT, "a scope of the budget is paused for long; the request made room for others"
     QUEUE_FULL = "queue_full", _WAIT, "too many wait for the budget; the request comes back when its line has room"
+    OPERATION_PAUSED = (
+        "operation_paused",
+        _WAIT,
+        "an operator has paused the operation; the request made room for others",
+        "see who and why with `processor status`; `processor resume` lets it go on",
+    )
     PHONE_ATTEMPTS = "phone_attempts", _WAIT, "Didit takes no more attempts for this phone number for now"
     IMPORT_RUNNING = "import_running", _WAIT, "an import job of this application is under way at Didit"
     SANDBOX_QUOTA = "sandbox_quota", _WAIT, "the quota of sandbox sessions is used up for now"
@@ -333,6 +339,9 @@ Code: TypeAlias = ErrorCode | ForeignCode
 
 CODE_FORM = re.compile(r"[a-z0-9_]{1,64}")
 """What every code matches, ours or not; the schemas say the same."""
+
+SENT_AWAY = frozenset({ErrorCode.QUEUE_FULL, ErrorCode.OPERATION_PAUSED})
+"""A request that waits for one of these starts before its due time, when its line has room for it."""
 
 _OF_DIDIT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _OF_STATUS = re.compile(r"http_([2-5])[0-9]{2}")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from processor.contract.codes import CODE_FORM, ErrorCode
+from processor.contract.codes import CODE_FORM, SENT_AWAY, ErrorCode
 from processor.contract.records import Headers, Hop, Record, Source
 from processor.contract.trace_context import read_trace
 
@@ -19,7 +19,7 @@ _COUNT_MAX = 1_000_000
 _TIME_MS_MAX = 253_402_300_799_999  # the last moment of the year 9999: no text has a place for a later one
 _OFFSET_MAX = 2**63 - 1
 _VALUE_BYTES_MAX = 300
-_SENT_AWAY = ErrorCode.QUEUE_FULL.encode()
+_SENT_AWAY = frozenset(code.encode() for code in SENT_AWAY)
 DUE_AHEAD_MS_MAX = 366 * 86_400_000  # nothing waits for longer
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -137,8 +137,8 @@ def parked_until_ms(record: Record, now_ms: int) -> int | None:
 
 
 def was_sent_away(record: Record) -> bool:
-    """Whether a record waits because its line was full, cheaply."""
-    return any(name == "vp-last-error" and raw == _SENT_AWAY for name, raw in record.headers)
+    """Whether a record waits because its line was full or paused, cheaply."""
+    return any(name == "vp-last-error" and raw in _SENT_AWAY for name, raw in record.headers)
 
 
 def peek_session(record: Record) -> str | None:

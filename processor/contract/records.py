@@ -8,7 +8,7 @@ from dataclasses import field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from processor.contract.codes import Code, ErrorCode, ErrorType
+from processor.contract.codes import SENT_AWAY, Code, ErrorCode, ErrorType
 from processor.contract.values import value
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -128,7 +128,7 @@ class Hop:
     @property
     def may_start_early(self) -> bool:
         """Whether what it waits for may come before its due time: an event of its session, or room in its line."""
-        return self.session_id is not None or self.last_error == ErrorCode.QUEUE_FULL
+        return self.session_id is not None or self.last_error in SENT_AWAY
 
 
 @value(frozen=True, slots=True)

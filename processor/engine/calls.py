@@ -31,7 +31,7 @@ from processor.budget.permits import (
     Permit,
 )
 from processor.clock import boot_clock
-from processor.contract.codes import ErrorCode
+from processor.contract.codes import SENT_AWAY, ErrorCode
 from processor.contract.decode import Rejected
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
 from processor.contract.records import Hop, Record
@@ -201,7 +201,7 @@ class DiditCaller:
             job.hop.first_ms,
             identity,
             operation.timeout_s + len(call.files) * self._files.longest_s,
-            returning=job.hop.last_error == ErrorCode.QUEUE_FULL,
+            returning=job.hop.last_error in SENT_AWAY,
             announced=operation.bills_each_call,
             waits_announced=operation.idempotency is Idempotency.RECONCILABLE,
             settled_ms=settled_ms,
@@ -210,23 +210,28 @@ class DiditCaller:
     async def _call(self, call: HttpCall, ask: Ask, job: Job, work: Work) -> Judged | NotCalled:
         operation = call.operation
         with call_span(operation.name, operation.method, operation.path) as span:
-            permit = await self._permit(ask, job, work)
-            if not isinstance(permit, Permit):
-                span.refused(type(permit).__name__)
-                return permit
-            span.permitted()
-            judged = await self._call_once(call, permit, work, span)
+            judged = None
+            while judged is None:  # an operator has paused the operation before its call left: the next permit waits for that
+                permit = await self._permit(ask, job, work)
+                if not isinstance(permit, Permit):
+                    span.refused(type(permit).__name__)
+                    return permit
+                span.permitted()
+                judged = await self._call_once(call, permit, work, span)
             span.judged(type(judged.verdict).__name__, good=isinstance(judged.verdict, Success))
         count_answer(operation.name, judged.verdict)
         return judged
 
-    async def _call_once(self, call: HttpCall, permit: Permit, work: Work, span: CallSpan) -> Judged:
+    async def _call_once(self, call: HttpCall, permit: Permit, work: Work, span: CallSpan) -> Judged | None:
+        """None: it did not leave, because the operation is paused."""
         ending, called_ms = NOT_SENT, self._clock_ms()
         verdict: Verdict
         try:
             with self._files.reservation() as held:
                 files = await self._files.fetch(call.files, held) if call.files else ()
                 work.before_wait()
+                if self._budget.is_paused(permit.ask.endpoint):
+                    return None
                 if self._steady() > permit.start_by + len(call.files) * self._files.longest_s:  # the process stood still meanwhile
                     return Judged(called_ms, Transient(ErrorCode.CALL_NOT_SENT, None, None, sent=False))
                 ending, work.calling = Ending(Fate.UNKNOWN), True

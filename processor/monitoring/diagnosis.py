@@ -78,6 +78,7 @@ class FindingKind(StrEnum):
     BUDGET_LOG_LOST = "budget_log_lost", Area.BUDGET, Tone.BAD
     BACKLOG_STUCK = "backlog_stuck", Area.BACKLOG, Tone.BAD
     CLOCK_WRONG = "clock_wrong", Area.REPLICAS, Tone.BAD
+    PAUSED = "paused", Area.BACKLOG, Tone.WATCH
     REBALANCING = "rebalancing", Area.REPLICAS, Tone.WATCH
     LIMIT_LOWERED = "limit_lowered", Area.BUDGET, Tone.WATCH
     ASKED_TO_WAIT = "asked_to_wait", Area.DIDIT, Tone.WATCH
@@ -118,6 +119,7 @@ _HELD = frozenset(
         _K.NO_REPLICA,
         _K.PARTITIONS_UNOWNED,
         _K.BUDGET_LOG_LOST,
+        _K.PAUSED,
         _K.REBALANCING,
     }
 )
@@ -175,7 +177,7 @@ class Diagnosis:
 
 def diagnose(o: Overview) -> Diagnosis:
     """What an overview comes to."""
-    found = [*_of_didit(o), *_of_replicas(o), *_of_budget(o), *_of_blocked(o)]
+    found = [*_of_pauses(o), *_of_didit(o), *_of_replicas(o), *_of_budget(o), *_of_blocked(o)]
     found += [*_of_held(o), *_of_backlog(o, found)]
     if not any(f.kind in _SLOW for f in found):
         found += _of_standstill(o)
@@ -183,6 +185,13 @@ def diagnose(o: Overview) -> Diagnosis:
         found.append(Finding(_K.DEAD_LETTERS_OPEN, figures={"open": o.dead_letters.open}))
     found.sort(key=lambda f: (f.kind.urgency, -f.figures.get("drain_s", 0.0), f.subject))
     return Diagnosis(tuple(found))
+
+
+def _of_pauses(o: Overview) -> Iterator[Finding]:
+    """What operators hold is the bottleneck, whatever the budget would allow; nothing can be said of when it is done."""
+    for act in o.pauses:
+        since_s = max(0.0, (o.at_ms - act.at_ms) / 1000)
+        yield Finding(_K.PAUSED, act.name, {"calls": o.paused_calls.get(act.name, 0), "since_s": since_s})
 
 
 def _of_didit(o: Overview) -> Iterator[Finding]:
@@ -200,8 +209,8 @@ def _of_didit(o: Overview) -> Iterator[Finding]:
 
 
 def _of_replicas(o: Overview) -> Iterator[Finding]:
-    silent = [replica.instance for replica in o.replicas if not replica.heard]
-    if len(silent) == len(o.replicas) or o.group_state in _NO_MEMBERS:
+    silent = [replica.instance for replica in o.replicas if not replica.heard and replica.in_group]
+    if not any(replica.heard for replica in o.replicas) or o.group_state in _NO_MEMBERS:
         yield Finding(_K.NO_REPLICA, figures={"unfinished": sum(p.unfinished for p in o.partitions)})
         return
     yield from (Finding(_K.REPLICA_SILENT, instance) for instance in silent)
@@ -250,11 +259,13 @@ def _names(names: list[str]) -> str:
 
 
 def _of_held(o: Overview) -> Iterator[Finding]:
-    for d in o.drains:
+    for d in o.drains:  # what is paused has a finding of its own
+        held = d.held - d.paused
         if not isfinite(d.drain_s):
-            yield Finding(_K.BACKLOG_STUCK, d.scope, {"calls": d.calls})
-        elif d.held:
-            yield Finding(_K.BACKLOG_HELD, d.scope, {"held": d.held, "calls": d.calls - d.held, "drain_s": d.drain_s})
+            if held or not d.paused:
+                yield Finding(_K.BACKLOG_STUCK, d.scope, {"calls": d.calls})
+        elif held:
+            yield Finding(_K.BACKLOG_HELD, d.scope, {"held": held, "calls": d.calls - d.held, "drain_s": d.drain_s})
 
 
 def _of_backlog(o: Overview, others: list[Finding]) -> Iterator[Finding]:
@@ -279,7 +290,7 @@ def _of_longest(o: Overview, longest: DrainView, others: list[Finding]) -> Findi
 
 def _sets_pace(o: Overview, scope: ScopeView, drain: DrainView) -> bool:
     """Whether calls wait for this budget: it is used up, or its pace is, which spreads what is left of it over the window."""
-    if not scope.waiting and drain.calls <= drain.held:
+    if (not scope.waiting and drain.calls <= drain.held) or (drain.paused and drain.drain_s == inf):
         return False
     long = _PACED_PART * scope.window_s < drain.drain_s < inf
     if max(scope.used, scope.live) >= FULL_SHARE * scope.limit:

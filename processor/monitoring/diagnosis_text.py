@@ -62,6 +62,10 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "The clock of {subject} differs from the brokers' by {off_s}",
             "Beyond VP_BUDGET__CLOCK_SKEW_MAX_S that replica makes no calls. Set its machine's clock right; nothing has to be restarted.",
         ),
+        FindingKind.PAUSED: (
+            "Paused by an operator: {subject}",
+            "{calls} calls wait, for {since_s} now; when they are done is unknown until `processor resume`.",
+        ),
         FindingKind.REBALANCING: (
             "A rebalance is under way",
             "Partitions are handed over. If it lasts, look for two replicas with one instance id.",

@@ -15,8 +15,10 @@ from processor.budget.rules import budget_rules
 from processor.budget.shared import SharedBudget
 from processor.budget.view import BudgetView, budget_view
 from processor.clock import boot_clock, clock_ms
+from processor.contract.pauses import Pauses
 from processor.didit.catalog import SCOPES_OF
 from processor.monitoring.monitor import GroupMonitor
+from processor.repair.pause import PauseIndex
 from processor.settings import Settings
 from processor.stream.budget_log import KafkaBudgetLog
 from processor.stream.errors import KafkaFailedError
@@ -57,8 +59,8 @@ async def budget_reader(settings: Settings) -> AsyncIterator[Callable[[], Awaita
 @asynccontextmanager
 async def monitor_for_command(settings: Settings) -> AsyncIterator[GroupMonitor]:
     """A monitor for a command."""
-    async with budget_reader(settings) as read_view:
-        monitor = GroupMonitor(settings, read_view, now_ms=clock_ms, patient=True)
+    async with budget_reader(settings) as read_view, PauseIndex(settings) as pauses:
+        monitor = GroupMonitor(settings, read_view, pauses.refresh, now_ms=clock_ms, patient=True)
         try:
             yield monitor
         finally:
@@ -72,7 +74,11 @@ def monitor_in_process(settings: Settings, budget: SharedBudget) -> GroupMonitor
         await _joined(budget)
         return view_of(budget)
 
-    return GroupMonitor(settings, read_view, now_ms=clock_ms, patient=False)
+    async def read_pauses() -> Pauses:
+        pauses = budget.state.pauses
+        return pauses if pauses.known else Pauses()
+
+    return GroupMonitor(settings, read_view, read_pauses, now_ms=clock_ms, patient=False)
 
 
 async def _joined(budget: SharedBudget) -> None:

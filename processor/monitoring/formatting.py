@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from processor.contract.times import duration
+from processor.monitoring.model import DrainView
+
 _THIN = "\u202f"  # narrow no-break space: 1 234
 
 
@@ -24,6 +27,19 @@ def percent(part: float, whole: float) -> str:
     share = 100.0 * part / whole
     shown = math.floor(share) if share >= 1 else math.ceil(share)
     return f"{shown}{_THIN}%"
+
+
+def size(size_bytes: float) -> str:
+    """``84 MB``, ``1.2 GB``; ``-`` for nothing."""
+    if size_bytes <= 0:
+        return "-"
+    megabytes = size_bytes / 1_000_000
+    return f"{max(1, round(megabytes))} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"  # noqa: PLR2004 - a GB
+
+
+def done_within(drain: DrainView) -> str:
+    """How long what is owed takes; where operators hold all that is left, nobody can say."""
+    return "unknown until resumed" if drain.paused and not math.isfinite(drain.drain_s) else duration(drain.drain_s)
 
 
 def one_line_json(text: bytes) -> bytes:

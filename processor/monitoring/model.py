@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from processor.budget.view import BudgetView
+from processor.contract.pauses import PauseAct
 from processor.repair.model import DeadLetterCounts
 
 
@@ -70,6 +71,14 @@ class ReplicaView:
     partitions: int
     heard: bool  # in the budget log, in the last 45 s
     clock_off_s: float = 0.0  # by how much its clock differs from the brokers'
+    in_group: bool = True  # false for one that has left or is gone: told for ten minutes
+    silent_s: float = 0.0  # since it was heard; inf if that is longer ago than ten minutes
+    version: str = ""  # empty if it has not said, as an earlier version does not
+    uptime_s: float = 0.0
+    memory_bytes: int = 0  # resident; 0 if not known
+    pauses_to: int = 0  # it obeys the records of the controls topic below this offset
+    last_error: str = ""  # event of the last error in its log; empty if there is none
+    last_error_ms: int = 0  # by its own clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,8 @@ class DrainView:
     scope: str
     calls: int  # owed and due now; estimated
     drain_s: float  # of those that may pass, at the present limit and after its pause; inf while none may
-    held: int = 0  # of them, those that no limit delays: their operation, or the account, is held until a probe succeeds
+    held: int = 0  # of them, those that no limit delays: they are paused, or held until a probe succeeds
+    paused: int = 0  # of those, what operators have paused
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +119,5 @@ class Overview:
     dead_letters: DeadLetterCounts
     group_state: str = "Stable"
     blocked: tuple[BlockedPartition, ...] = ()  # what nothing more can be read of
+    pauses: tuple[PauseAct, ...] = ()  # in force: what operators have paused
+    paused_calls: Mapping[str, int] = field(default_factory=dict)  # owed calls that wait for a pause to end, by operation or ``all``

@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from processor.budget.view import BudgetView
+from processor.contract.pauses import Pauses
 from processor.didit.catalog import REQUESTABLE
 from processor.monitoring.blocked import Standstill, unreadable
 from processor.monitoring.delayed_view import delayed_view
 from processor.monitoring.drain import Owed, drains, owed_calls
 from processor.monitoring.group_inspector import GroupInspector
-from processor.monitoring.model import BlockCause, DelayedView, Overview, ReplicaView, Survey
+from processor.monitoring.model import BlockCause, DelayedView, Overview, Survey
+from processor.monitoring.replica_views import replica_views
 from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.delayed_index import DelayedIndex, HeldIndex
 from processor.repair.model import DeadLetterCounts, DelayedRecord
@@ -23,6 +25,7 @@ from processor.stream.errors import KafkaFailedError, TopicMissingError
 from processor.stream.partitions import TopicPartition
 
 ReadBudget = Callable[[], Awaitable[BudgetView]]
+ReadPauses = Callable[[], Awaitable[Pauses]]
 COUNTED_MAX = 10_000  # dead letters that a replica counts all the time
 
 
@@ -34,6 +37,7 @@ class Backlog:
     budget: BudgetView
     owed: Owed
     waiting: DelayedView
+    pauses: Pauses
 
 
 class GroupMonitor:
@@ -42,12 +46,12 @@ class GroupMonitor:
     ``patient``: it is asked once, and looks twice where one look cannot tell.
     """
 
-    def __init__(self, settings: Settings, budget: ReadBudget, *, now_ms: Callable[[], int], patient: bool) -> None:
+    def __init__(self, settings: Settings, budget: ReadBudget, pauses: ReadPauses, *, now_ms: Callable[[], int], patient: bool) -> None:
         self.waiting, self.dead_letters = DelayedIndex(settings), DeadLetterIndex(settings)
         self.recent_results = RecentResultIndex(settings)
         self._counted = DeadLetterIndex(settings, kept_max=COUNTED_MAX)  # every replica counts; the long list is for who looks at it
         self._held = HeldIndex(settings)
-        self._settings, self._budget, self._now_ms = settings, budget, now_ms
+        self._settings, self._budget, self._pauses, self._now_ms = settings, budget, pauses, now_ms
         self._unreadable: Standstill[TopicPartition, int] = Standstill()  # of the delay topics
         self._surveyor = GroupInspector(settings, REQUESTABLE, now_ms=now_ms, patient=patient)
 
@@ -65,13 +69,13 @@ class GroupMonitor:
         Raises:
             KafkaFailedError: if it cannot be known.
         """
-        survey, budget = await self.survey(), await self._budget()
+        survey, budget, pauses = await self.survey(), await self._budget(), await self._pauses()
         await self._refresh_waiting(survey)
         survey = replace(survey, blocked=(*survey.blocked, *unreadable(self.waiting.blocks, self._unreadable, time.monotonic())))
         now_ms = self._now_ms()
         held = [breaker.name for breaker in budget.breakers]
-        owed = owed_calls(survey.asked_for, self.waiting.records, now_ms, held_operations=held)
-        return Backlog(survey, budget, owed, delayed_view(self.waiting.records, now_ms, complete=self.waiting.complete))
+        owed = owed_calls(survey.asked_for, self.waiting.records, now_ms, held_operations=held, pauses=pauses)
+        return Backlog(survey, budget, owed, delayed_view(self.waiting.records, now_ms, complete=self.waiting.complete), pauses)
 
     async def overview(self) -> Overview:
         """Everything.
@@ -81,20 +85,31 @@ class GroupMonitor:
         """
         found = await self.backlog()
         await self.refresh_dead_letters()
-        survey, heard = found.survey, set(found.budget.replicas)
-        owned = {name: sum(1 for p in survey.partitions if p.owner == name) for name in {*survey.members, *heard}}
+        survey = found.survey
         return Overview(
             survey.at_ms,
             self._settings.kafka.group,
             found.budget,
             survey.partitions,
-            tuple(ReplicaView(name, owned[name], name in heard, found.budget.clocks_off_s.get(name, 0.0)) for name in sorted(owned)),
+            replica_views(survey, found.budget),
             drains(found.owed, found.budget),
             found.waiting,
             self.dead_letters.counts,
             survey.group_state,
             survey.blocked,
+            found.pauses.in_force,
+            found.owed.paused_calls,
         )
+
+    async def obedience(self, offset: int) -> tuple[int, tuple[str, ...]]:
+        """How many members of the group have taken in the record at an offset of the controls topic, and which have not said so.
+
+        Raises:
+            KafkaFailedError: if it cannot be known.
+        """
+        survey, budget = await self.survey(), await self._budget()
+        late = tuple(r.instance for r in replica_views(survey, budget) if r.instance in survey.members and r.pauses_to <= offset)
+        return len(survey.members) - len(late), late
 
     async def held(self) -> list[DelayedRecord]:
         """Requests that wait in the processors, because the whole account is held; none while the budget cannot be read.

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import structlog
 
+from processor.observe.last_error import LAST_ERROR
 from processor.observe.log_thinning import LogThinner
 from processor.settings import LogSettings
 
@@ -58,7 +59,7 @@ def configure_logs(settings: LogSettings) -> LogThinner:
     thinner = LogThinner(write)
     shared: list[Any] = [structlog.stdlib.add_log_level, stamp, redact]
     structlog.configure(
-        processors=[*shared, thinner, renderer],
+        processors=[LAST_ERROR, *shared, thinner, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,

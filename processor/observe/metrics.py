@@ -166,6 +166,7 @@ PERMIT_WAIT = _histogram(
     "permit_wait_seconds", "from the wish to call to the permit", "call_class", buckets=(0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1800)
 )
 BREAKER_OPEN = _gauge("breaker_open", "1 while the breaker of an operation is open and only probes pass", "operation", unit="bool")
+CALLS_PAUSED = _gauge("calls_paused", "1 while operators have paused an operation; `all` for every call", "operation", unit="bool")
 ACCOUNT_HELD = _gauge("account_held", "1 while an account fault (key, application, contract) holds all calls", unit="bool")
 
 _GROUP[0] = "Backlog"

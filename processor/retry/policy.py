@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from processor.contract.codes import Code, ErrorCode
+from processor.contract.codes import SENT_AWAY, Code
 from processor.contract.records import Hop
 from processor.contract.values import value
 from processor.settings import RetrySettings
@@ -80,7 +80,7 @@ def next_attempt(
     wait_s = _counted_wait_s(attempt, floor or 0.0, draw, policy) if counted else _uncounted_wait_s(hop.hop, floor, draw)
     due_ms = now_ms + math.ceil(wait_s * 1000)
     if deadline_ms is not None and due_ms >= deadline_ms:
-        if error_code != ErrorCode.QUEUE_FULL or now_ms >= deadline_ms:
+        if error_code not in SENT_AWAY or now_ms >= deadline_ms:
             return GiveUp(deadline_passed=True)
         due_ms, wait_s = deadline_ms, (deadline_ms - now_ms) / 1000  # its turn may come before it is expected
     following = replace(

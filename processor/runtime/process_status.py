@@ -162,6 +162,10 @@ def _set_budget(budget: SharedBudget, view: BudgetView) -> None:
     open_breakers = {breaker.name for breaker in view.breakers}
     for name in waiting:
         metrics.BREAKER_OPEN.labels(name).set(name in open_breakers)
+    metrics.CALLS_PAUSED.clear()
+    for act in budget.state.pauses.in_force:
+        if act.operation is None or act.operation in SCOPES_OF:  # labels are ours, whatever stands in the topic
+            metrics.CALLS_PAUSED.labels(act.name).set(1)
     metrics.ACCOUNT_HELD.set("account" in open_breakers)
     metrics.BUDGET_BLOCKED.set(view.blocked_for_s)
     metrics.BUDGET_JOINED.set(budget.is_joined)

@@ -38,7 +38,7 @@ class MissingRight:
 def needed_on_topics(settings: Settings) -> dict[str, frozenset[AclOperation]]:
     """What a processor does with each topic, as docs/deploy.md lists it."""
     names = topic_names(settings)
-    read = {*names.inputs, names.events, names.repairs, names.budget}
+    read = {*names.inputs, names.events, names.repairs, names.controls, names.budget}
     written = {names.results, names.dead_letters, names.budget, *(names.retry(delay_s) for delay_s in names.delays_s)}
     written |= {names.events} if settings.webhooks.in_run else set()
     seen = {AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS}

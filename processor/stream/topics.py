@@ -51,6 +51,11 @@ class TopicNames:
         """What people have done about dead letters and waiting requests; one partition."""
         return f"{self.prefix}.repairs"
 
+    @property
+    def controls(self) -> str:
+        """What operators have paused; one partition, kept for ever."""
+        return f"{self.prefix}.controls"
+
     def retry(self, delay_s: int) -> str:
         """The delay topic of a tier."""
         return f"{self.prefix}.retry.{short_duration(delay_s)}"
@@ -98,6 +103,7 @@ class TopicSpec:
     message_bytes_max: int | None = None
     may_compact: bool = False
     size_setting: str = "VP_LANES__OUTPUT_BYTES_MAX"  # what ``message_bytes_min`` follows from
+    keeps_all: bool = False  # nothing of it may ever be deleted
     is_log: bool = False  # the budget log: one partition, the broker's time, nothing less than what inputs keep
 
 
@@ -133,6 +139,7 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
         ),
         # a dead letter whose repair is forgotten could be redriven twice: keep it longer, and by more than a segment
         spec(names.repairs, 1, 2 * _DEAD_LETTER_RETENTION_S, _DEAD_LETTER_RETENTION_S_MIN, _REQUEST_BYTES_MAX),
+        _controls_spec(names.controls, common),
         *(
             spec(
                 names.retry(delay_s),
@@ -146,6 +153,11 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
         ),
         _log_spec(settings, common, max(8 * _DAY_S, 2 * wait_s_max + _DAY_S)),
     )
+
+
+def _controls_spec(name: str, common: Mapping[str, str]) -> TopicSpec:
+    """A few records a month; what is paused today may have been paused long ago."""
+    return TopicSpec(name, 1, {**common, "retention.ms": "-1", "retention.bytes": "-1"}, keeps_all=True)
 
 
 def _log_spec(settings: Settings, common: Mapping[str, str], retention_s: int) -> TopicSpec:
@@ -246,7 +258,7 @@ def topic_faults(spec: TopicSpec, found: TopicFound | None) -> list[str]:
     """What is wrong with a topic, each with what to do. Empty when it will do."""
     if found is None:
         return [f"{spec.name}: does not exist; create it with `processor topics apply`"]
-    faults = _log_faults(spec, found) if spec.is_log else []
+    faults = _log_faults(spec, found) if spec.is_log else _controls_faults(spec, found) if spec.keeps_all else []
     policy = found.configs.get("cleanup.policy", "delete")
     if "compact" in policy and not spec.may_compact:
         faults.append(f"{spec.name}: cleanup.policy is {policy}; records with equal keys would replace each other; set it to delete")
@@ -264,6 +276,14 @@ def topic_faults(spec: TopicSpec, found: TopicFound | None) -> list[str]:
             f"{spec.name}: max.message.bytes is {size}; a dead letter of such a record would be cut; at most {spec.message_bytes_max}, "
             f"or raise VP_LANES__OUTPUT_BYTES_MAX and max.message.bytes of the other topics"
         )
+    return faults
+
+
+def _controls_faults(spec: TopicSpec, found: TopicFound) -> list[str]:
+    limits = ((name, found.configs.get(name, "-1")) for name in ("retention.ms", "retention.bytes"))
+    faults = [f"{spec.name}: {name} is {value}; a pause could be forgotten: set it to -1" for name, value in limits if value != "-1"]
+    if found.partitions != 1:
+        faults.append(f"{spec.name}: has {found.partitions} partitions; pauses are one order: delete the topic and apply again")
     return faults
 
 

@@ -1,16 +1,22 @@
-"""Reads the events and the repairs topic in every replica, whoever owns which lane: both may wake a request that waits here."""
+"""Reads the events, the repairs and the controls topic in every replica, whoever owns which lane.
+
+The first two may wake a request that waits here; the third says what operators have paused.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import orjson
 import structlog
 
+from processor.contract.pauses import UNREAD, PauseAct, PauseFormatError, Pauses, read_pause
 from processor.contract.records import Hint, Record
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError, describe
+from processor.stream.partitions import TopicPartition
 from processor.stream.reader import PartitionReader
 from processor.stream.releases import ReleaseFormatError, read_release
 from processor.stream.topics import topic_names
@@ -21,16 +27,26 @@ log = structlog.get_logger(__name__)
 _AGAIN_S = 5.0
 _READ_MS = 5000  # a broker answers a fetch as soon as there is a byte, and what is read here never changes
 _WARN_S = 60.0
+_FOREIGN = "something else writes to the topic; restrict it"
+_PAUSES_UNKNOWN = "no call starts before it is known what operators have paused: the controls topic must be readable"
 _UNREADABLE = "requests go on by looking at their sessions, and what is released waits until it is due"
 
 
 class WakeupFeed:
-    """One reader without a group. What it misses starts when it is due."""
+    """One reader without a group. What it misses starts when it is due.
 
-    def __init__(self, settings: Settings, hints: Wakeups) -> None:
-        self._settings, self._hints = settings, hints
+    Args:
+        settings: how to reach Kafka.
+        hints: who waits for events and releases.
+        on_pauses: told of the operators' pauses when the whole topic is read, and when they change; never of what is known in part.
+    """
+
+    def __init__(self, settings: Settings, hints: Wakeups, on_pauses: Callable[[Pauses], None] = lambda _pauses: None) -> None:
+        self._settings, self._hints, self._on_pauses = settings, hints, on_pauses
+        self._pauses, self._heard = Pauses(), UNREAD  # as read; as told
+        self._controls_ends: dict[TopicPartition, int] = {}  # of the controls topic, when the reader was started
         self._names = topic_names(settings)
-        self._warn_at = 0.0
+        self._warn_at: dict[str, float] = {}
 
     async def run(self) -> None:
         """Read until cancelled; while Kafka cannot be read, try again."""
@@ -38,19 +54,23 @@ class WakeupFeed:
             reader = PartitionReader(self._settings, if_gone="latest", wait_ms=_READ_MS)
             try:
                 await self._start(reader)
+                self._tell_pauses(reader)
                 while True:
                     for records in (await reader.poll(wait_ms=_READ_MS, records_max=500)).values():
                         for record in records:
                             self.apply_record(record)
+                    self._tell_pauses(reader)
             except KafkaFailedError as exc:
-                log.warning("events_unreadable", detail=describe(exc), hint=_UNREADABLE)
+                log.warning("events_unreadable", detail=describe(exc), hint=_UNREADABLE if self._heard.known else _PAUSES_UNKNOWN)
             finally:
                 await reader.close()
             await asyncio.sleep(_AGAIN_S)
 
     def apply_record(self, record: Record) -> None:
-        """A record of either topic was read; one that is nothing of ours is skipped."""
-        if record.source.topic == self._names.repairs:
+        """A record of these topics was read; one that is nothing of ours is skipped."""
+        if record.source.topic == self._names.controls:
+            self._pauses = self._pauses.after(self._read_pause(record), record.source.offset)
+        elif record.source.topic == self._names.repairs:
             self._apply_release(record)
         elif (hint := read_hint(record)) is not None:
             self._hints.note_event(hint)
@@ -59,22 +79,46 @@ class WakeupFeed:
         try:
             release = read_release(record.value)
         except ReleaseFormatError as fault:
-            if time.monotonic() >= self._warn_at:
-                self._warn_at = time.monotonic() + _WARN_S
-                log.warning(
-                    "repair_malformed", source=str(record.source), detail=str(fault), hint="something else writes to the topic; restrict it"
-                )
+            if self._may_warn("repair"):
+                log.warning("repair_malformed", source=str(record.source), detail=str(fault), hint=_FOREIGN)
             return
         if release is not None and release.topic in self._names.inputs:
             self._hints.releases.note_release(release, int(time.time() * 1000))
 
+    def _read_pause(self, record: Record) -> PauseAct | None:
+        try:
+            return read_pause(record.value)
+        except PauseFormatError as fault:
+            if self._may_warn("pause"):
+                log.warning("pause_malformed", source=str(record.source), detail=str(fault), hint=_FOREIGN)
+            return None
+
+    def _may_warn(self, kind: str) -> bool:
+        """Once a minute of each kind."""
+        if time.monotonic() < self._warn_at.get(kind, 0.0):
+            return False
+        self._warn_at[kind] = time.monotonic() + _WARN_S
+        return True
+
+    def _tell_pauses(self, reader: PartitionReader) -> None:
+        """Say what is paused, if the topic is read and that is news."""
+        if self._heard == self._pauses or any((reader.position(tp) or 0) < end for tp, end in self._controls_ends.items()):
+            return
+        self._heard = self._pauses
+        self._on_pauses(self._pauses)
+        names = sorted(act.name for act in self._pauses.in_force)
+        log.info("pauses_read", paused=names, read_to=self._pauses.read_to)
+
     async def _start(self, reader: PartitionReader) -> None:
         await reader.start()
+        controls = await reader.partitions(self._names.controls)
         partitions = await reader.partitions(self._names.events, self._names.repairs)
         since_ms = int(time.time() * 1000) - KEPT_MS  # what came while we were away
         begins = await reader.offsets_at(partitions, since_ms)
-        bounds = await reader.bounds(partitions)
-        reader.assign({tp: bounds[tp][1] if (at := begins[tp]) is None else at for tp in partitions})
+        bounds = await reader.bounds([*partitions, *controls])
+        self._pauses, self._controls_ends = Pauses(), {tp: bounds[tp][1] for tp in controls}
+        positions = {tp: bounds[tp][1] if (at := begins[tp]) is None else at for tp in partitions}
+        reader.assign(positions | {tp: bounds[tp][0] for tp in controls})
 
 
 def read_hint(record: Record) -> Hint | None:

@@ -104,7 +104,8 @@ class _Run:
     async def look(self, reader: TopicReader) -> None:
         """The commits, and then how far each topic goes."""
         names = self._names
-        by_topic = {topic: await reader.partitions(topic) for topic in (*names.inputs, *names.outputs, names.repairs, names.budget)}
+        topics = (*names.inputs, *names.outputs, names.repairs, names.controls, names.budget)
+        by_topic = {topic: await reader.partitions(topic) for topic in topics}
         self.inputs = [tp for topic in names.inputs for tp in by_topic[topic]]
         self._done = await read_finished(self.settings, self.inputs)
         everything = [tp for partitions in by_topic.values() for tp in partitions]
@@ -115,6 +116,7 @@ class _Run:
             before_ms = self.options.since_ms - int(1000 * (self.settings.budget.memory_s + self._late_s))
             found = await reader.offsets_at(everything, max(0, before_ms))
             starts = {tp: ends[tp].high if (at := found[tp]) is None else at for tp in everything}
+        starts |= {tp: ends[tp].begin for tp in by_topic[names.controls]}  # what is paused may have been paused long ago
         self.ranges = {tp: (starts[tp], ends[tp].high) for tp in everything}
         self._whole = {tp for tp in everything if 0 < ends[tp].begin == starts[tp]}
         for tp in self.inputs:
@@ -244,13 +246,14 @@ class _Run:
             billing=self.options.bills is not None,
             scopes=self._intake.bills.scopes,
             account_held=self._log.is_account_held,
+            paused=tuple(act.name for act in self._intake.pauses.in_force),
             spilled_bytes=spilled_bytes,
             notes=tuple(self.notes),
         )
 
     async def _ids(self, reader: TopicReader, places: list[tuple[TopicPartition, int]]) -> dict[tuple[TopicPartition, int], str]:
         """Request ids of records, where they have one that can be read."""
-        wanted = [place for place in places if place[0].topic not in (self._names.budget, self._names.repairs)]
+        wanted = [place for place in places if place[0].topic not in (self._names.budget, self._names.repairs, self._names.controls)]
         if not wanted:
             return {}
         found = await reader.fetch(wanted)

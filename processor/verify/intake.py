@@ -12,6 +12,7 @@ from processor.contract.codes import ErrorCode
 from processor.contract.dead_letters import read_hop_left, read_identity, read_reason
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
+from processor.contract.pauses import PauseFormatError, Pauses, read_pause
 from processor.contract.records import Hop, OnDoubt, Record, ResultKind, Source, Status, call_reference, result_id
 from processor.contract.repairs import RepairKind, read_repair
 from processor.contract.result_copies import copy_for
@@ -35,18 +36,20 @@ class Intake:
         topics: names of the installation's topics; a fact holds their number.
         released: positions of records that somebody has let start early, or ended; ``ended`` the latter alone.
         cut: digests of first positions of dead letters that are not whole.
-        progress: progress results; ``foreign``: records of results and repairs that are none.
+        progress: progress results; ``foreign``: records of results, repairs and controls that are none.
+        pauses: what operators have paused.
         acts_cut: more was released than is remembered.
     """
 
     def __init__(self, names: TopicNames, bills: Bills) -> None:
         self.names, self.bills = names, bills
-        self.topics = (*names.inputs, names.results, names.dead_letters, names.repairs, names.budget)
+        self.topics = (*names.inputs, names.results, names.dead_letters, names.repairs, names.budget, names.controls)
         self.released: set[tuple[int, int, int]] = set()
         self.ended: set[tuple[int, int, int]] = set()
         self.cut: set[bytes] = set()
         self.progress = self.foreign = 0
         self.acts_cut = False
+        self.pauses = Pauses()
         self._numbers = {topic: number for number, topic in enumerate(self.topics)}
 
     def bill_facts(self) -> Iterator[Fact]:
@@ -67,6 +70,8 @@ class Intake:
             yield from self._dead_letter(record)
         elif topic == self.names.repairs:
             yield from self._repair(record)
+        elif topic == self.names.controls:
+            self._pause(record)
         else:
             yield from self._input(record)
 
@@ -186,6 +191,15 @@ class Intake:
             traits=Trait.NAMED,
             mark=mark,
         )
+
+    def _pause(self, record: Record) -> None:
+        """What operators have paused is why requests wait; it is no fault."""
+        try:
+            act = read_pause(record.value)
+        except PauseFormatError:
+            act = None
+            self.foreign += 1
+        self.pauses = self.pauses.after(act, record.source.offset)
 
     def _take_release(self, record: Record) -> bool:
         try:

@@ -61,6 +61,7 @@ class AuditReport:
     billing: bool = False
     scopes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     account_held: bool = False
+    paused: tuple[str, ...] = ()  # by operators: operations, or ``all``
     spilled_bytes: int = 0
     notes: tuple[str, ...] = ()
 
@@ -159,11 +160,13 @@ def figure_rows(report: AuditReport) -> Iterator[tuple[str, str]]:
     yield f"without a result and younger than {duration(report.older_s)}", f"{figures.too_young:,}"
     yield "too old to be judged", f"{figures.too_old:,}"
     yield "progress results", f"{report.progress:,}"
-    yield "records of results and repairs that are none of ours", f"{report.foreign:,}"
+    yield "records of results, repairs and controls that are none of ours", f"{report.foreign:,}"
     for place, count in sorted(report.waiting.by_place.items()):
         yield f"waits: {place}", f"{count:,}"
     if report.account_held:
         yield "waits: the account is held", "yes: no call leaves, see `processor status`"
+    if report.paused:
+        yield "waits: paused by operators", ", ".join(report.paused)
 
 
 def text_report(report: AuditReport) -> str:
@@ -257,6 +260,7 @@ def json_report(report: AuditReport) -> bytes:
                 "count": waiting.by_place.total(),
                 "older": waiting.old,
                 "account_held": report.account_held,
+                "paused": list(report.paused),
                 "by_place": {place.name.lower(): waiting.by_place[place] for place in WaitingPlace},
                 "oldest": [
                     {

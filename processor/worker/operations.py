@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,10 +18,11 @@ from processor.console.ports import (
     UnavailableError,
     page_of,
 )
+from processor.contract.pauses import PauseAct, PauseKind
 from processor.monitoring.history import BacklogHistory, BacklogSample, History, Sample
 from processor.monitoring.model import Overview
 from processor.monitoring.monitor import GroupMonitor
-from processor.repair import redrive
+from processor.repair import pause, redrive
 from processor.repair.model import DeadLetterStatus, Plan, RepairSummary, RequestHistory, Selection
 from processor.repair.plan import make_plan, select
 from processor.repair.request_history import request_history
@@ -100,6 +102,20 @@ class KafkaOperations:
         chosen = select(self._monitor.dead_letters.dead_letters, selection, statuses={DeadLetterStatus.OPEN})
         with _translated():
             return await redrive.discard(self._settings, chosen, by=by, note=note)
+
+    def pausable(self) -> Sequence[str]:
+        """See ``Operations.pausable``."""
+        return pause.pausable()
+
+    async def change_pause(self, kind: PauseKind, operation: str | None, by: str, reason: str) -> RepairSummary:
+        """See ``Operations.change_pause``."""
+        call = None if operation is None else pause.call_of(operation)
+        if operation is not None and call is None:
+            raise RefusedError("There is no such operation.")
+        act = PauseAct(kind, call, by, reason, clock_ms(), str(uuid.uuid4()))
+        with _translated():
+            await pause.publish_pause(self._settings, act)
+        return RepairSummary(act.run_id, 1)
 
     async def waiting(self, *, reason: str | None = None, page: int = 1) -> ListedWaiting:
         """See ``Operations.waiting``."""

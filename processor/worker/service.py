@@ -16,6 +16,7 @@ import uvloop
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.rules import budget_rules
 from processor.budget.shared import SharedBudget
+from processor.contract.pauses import UNREAD
 from processor.didit.client import DiditClient
 from processor.didit.follow import is_settled
 from processor.engine.balance import BalanceReader
@@ -27,6 +28,7 @@ from processor.monitoring.sampler import OverviewSampler
 from processor.observe.health import Phase
 from processor.observe.trace_export import start_traces
 from processor.runtime.monitoring_server import CannotListenError, start_monitoring
+from processor.runtime.own_facts import OwnFacts
 from processor.runtime.process_status import ProcessStatus
 from processor.runtime.process_tasks import EXIT_UNUSABLE, ProcessTasks
 from processor.runtime.shutdown import limit_stop, stop_on_signals
@@ -141,7 +143,11 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
     k, d, b = settings.kafka, settings.didit, settings.budget
     replica_limits = ReplicaLimits(k.instance_id, d.calls_max, b.queue_max, b.pause_park_s)
     clock = status.clock = BrokerClock(b.clock_skew_max_s)
-    budget = status.budget = SharedBudget(KafkaBudgetLog(settings, clock), budget_rules(settings), replica_limits, draw=random.random)
+    facts = OwnFacts(lambda: budget.state.pauses.read_to)
+    budget = status.budget = SharedBudget(
+        KafkaBudgetLog(settings, clock), budget_rules(settings), replica_limits, draw=random.random, facts=facts
+    )
+    budget.obey(UNREAD)  # until the feed has read the topic
     monitor = monitor_in_process(settings, budget)
     sampler = OverviewSampler(monitor, budget, settings.observe.survey_s)
     operations.begin(monitor, sampler.history, sampler.backlog_history)
@@ -178,7 +184,7 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
         survey=sampler.survey,
         history=sampler.sample,
         dead_letters=sampler.count_dead_letters,
-        feed=WakeupFeed(settings, wakeups).run,
+        feed=WakeupFeed(settings, wakeups, budget.obey).run,
         receiver=None if secrets is None else lambda tasks: start_receiver(tasks, settings, secrets),
         client=DiditClient(d),
         balance=balance if d.balance_s else None,

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from processor.contract.decode import Accepted, decode
+from processor.contract.pauses import read_pause
 from processor.contract.records import Record, Source
 from processor.contract.repairs import read_repair
 from processor.contract.schemas import operations
@@ -44,3 +45,9 @@ def test_an_event_of_version_1_fits_its_schema(line: bytes) -> None:
 def test_a_repair_of_version_1_is_read(line: bytes) -> None:
     jsonschema_rs.validate(orjson.loads((SCHEMAS / "repair.v1.json").read_bytes()), orjson.loads(line))
     assert read_repair(line) is not None
+
+
+@pytest.mark.parametrize("line", (FIXTURES / "pauses.v1.jsonl").read_bytes().splitlines(), ids=lambda raw: orjson.loads(raw)["kind"])
+def test_a_pause_of_version_1_is_read(line: bytes) -> None:
+    jsonschema_rs.validate(orjson.loads((SCHEMAS / "pause.v1.json").read_bytes()), orjson.loads(line))
+    assert read_pause(line) is not None

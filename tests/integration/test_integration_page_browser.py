@@ -23,7 +23,10 @@ from processor.devkit.kafka_cluster import LocalKafka
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-PATHS = ("/", "/results", "/waiting", "/dead-letters", "/dead-letters/redrive", "/dead-letters/discard", "/request", "/request?id=Null")
+PATHS = (
+    *("/", "/results", "/waiting", "/dead-letters", "/dead-letters/redrive", "/dead-letters/discard", "/request", "/request?id=Null"),
+    *("/pauses", "/pauses/change?kind=paused&operation=aml"),
+)
 WIDE, SMALL = ViewportSize(width=1280, height=800), ViewportSize(width=380, height=800)
 # every text must have a contrast of 4.5 with what is behind it (WCAG AA)
 CONTRAST = """() => {

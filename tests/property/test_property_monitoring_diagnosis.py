@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from io import StringIO
 
 import orjson
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
 from processor.budget.view import BreakerView, BudgetView, ScopeView
 from processor.cli import render_status
 from processor.console.summary import STATES, Summary, summarize
-from processor.monitoring.diagnosis import Area, Tone, diagnose
+from processor.contract.pauses import PauseAct, PauseKind
+from processor.monitoring.diagnosis import Area, FindingKind, Tone, diagnose
 from processor.monitoring.diagnosis_text import HEADLINES
 from processor.monitoring.model import DelayedView, DrainView, Overview, PartitionView, ReplicaView
 from processor.repair.model import DeadLetterCounts
@@ -55,6 +57,7 @@ def shown(o: Overview) -> str:
     return out.getvalue()
 
 
+@settings(deadline=None)  # a screen is drawn: how long that takes a busy machine decides
 @given(overviews())
 def test_everything_that_is_shown_agrees(o: Overview) -> None:
     summary, found = summarize(o), diagnose(o)
@@ -86,3 +89,21 @@ def test_a_tile_is_calm_only_if_nothing_of_its_area_is_wrong(o: Overview) -> Non
     for area, tile in zip(Area, summarize(o).tiles, strict=True):
         wrong = [f for f in found.complaints if f.area is area]
         assert (tile.tone is Tone.GOOD) == (not wrong)
+
+
+@settings(deadline=None)
+@given(overviews(), st.sets(st.sampled_from(["aml", "session.create", "all"]), min_size=1))
+def test_what_operators_have_paused_is_the_bottleneck_unless_something_is_broken(o: Overview, names: set[str]) -> None:
+    acts = [PauseAct(PauseKind.PAUSED, None if name == "all" else name, "ann", "moved", o.at_ms - 5000, "r") for name in sorted(names)]
+    drains = tuple(DrainView(d.scope, d.calls + 1, math.inf, d.calls + 1, d.calls + 1) for d in o.drains)
+    o = replace(o, pauses=tuple(acts), drains=drains, paused_calls=dict.fromkeys(names, 7))
+    found = diagnose(o)
+    told = [f for f in found.findings if f.kind is FindingKind.PAUSED]
+    assert {f.subject for f in told} == names
+    assert found.tone is Tone.BAD or found.leading in told
+    assert not any(f.kind in {FindingKind.BACKLOG_STUCK, FindingKind.BUDGET_UNUSED, FindingKind.CALLS_IDLE} for f in found.findings)
+    screen = shown(o)
+    assert all(f"paused: {name} since" in screen and "by ann: moved" in screen for name in names)
+    assert "unknown until resumed" in screen
+    summary = summarize(o)
+    assert any(tile.state == "Paused" and "unknown" in tile.text for tile in summary.tiles) or found.tone is Tone.BAD

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operating import full, quiet
+from operating import full, paused, quiet
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -70,11 +70,24 @@ def test_each_view_shows_what_it_is_for() -> None:
     assert "generic-write" in shown[TopView.SUMMARY]
     assert "results of the last 30 min: succeeded 320" in shown[TopView.SUMMARY]
     assert "held" in shown[TopView.OPERATIONS]
-    assert "not for 45 s" in shown[TopView.REPLICAS]
+    assert "not for 50 s" in shown[TopView.REPLICAS]
+    assert "184 MB" in shown[TopView.REPLICAS]
     assert "wait-3" in shown[TopView.WAITING]
     assert "onboarding-4002" in shown[TopView.DEAD_LETTERS]
     assert all("Didit fails on aml" in text for text in shown.values()), "what is wrong stands above each"
     assert "Not of now: no broker answers" in "\n".join(drawn(AWAY, TopState(), 80, 24)[0])
+
+
+@pytest.mark.parametrize("size", [(80, 24), (110, 40)])
+def test_what_operators_have_paused_is_seen_at_once_on_a_small_screen(size: tuple[int, int]) -> None:
+    seen = Seen(paused(), MEMORY.records, MEMORY.letters, MEMORY.results)
+    summary = "\n".join(drawn(seen, TopState(), *size)[0])
+    assert "Paused by an operator: all." in summary
+    assert "paused: aml since" in summary
+    replicas = "\n".join(drawn(seen, TopState(TopView.REPLICAS), *size)[0])
+    for told in ("vp-0", "yes", "0.1.0", "184 MB", "1 d 2 h", "budget_log"):
+        assert told in replicas
+    assert "paused" in "\n".join(drawn(seen, TopState(TopView.OPERATIONS), *size)[0])
 
 
 def test_scrolling_reaches_the_end_of_a_long_list_and_says_what_is_not_shown() -> None:

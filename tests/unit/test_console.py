@@ -29,6 +29,8 @@ PATHS = (
     "/dead-letters",
     "/dead-letters/redrive",
     "/dead-letters/discard",
+    "/pauses",
+    "/pauses/change?kind=paused&operation=aml",
     "/request",
     "/page/page.css",
     "/page/page.js",

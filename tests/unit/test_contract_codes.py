@@ -28,7 +28,7 @@ PUBLISHED = """
     session_expired session_abandoned not_settled_in_time deadline_passed call_unanswered request_id_reused redirected output_too_large
     internal_error
     no_credits payment_required contract_suspended key_refused application_closed
-    operation_held not_permitted top_up_first not_in_contract firewall_refused ended_by_hand
+    operation_held operation_paused not_permitted top_up_first not_in_contract firewall_refused ended_by_hand
 """
 COUNTED = {
     "throttled", "scope_paused", "queue_full", "following", "cooldown", "phone_attempts", "import_running", "key_in_use", "key_conflict",

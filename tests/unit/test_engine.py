@@ -106,6 +106,7 @@ class OpenBudget:
         self.claims: list[CallIdentity] = []
         self.prior: Duplicate | Conflict | InDoubt | None = None  # what a claim is told
         self.start_by = inf
+        self.paused: list[bool] = []  # an answer for each time that somebody asks
 
     @property
     def fates(self) -> list[Fate]:
@@ -135,6 +136,10 @@ class OpenBudget:
     def pause(self, scope: str, wait_s: float, limit: int | None = None) -> None:
         self.pauses.append((scope, wait_s))
         self.named_limits.append(limit)
+
+    def is_paused(self, endpoint: str) -> bool:
+        assert endpoint
+        return self.paused.pop(0) if self.paused else False
 
     def is_down(self, endpoint: str) -> bool:
         assert endpoint
@@ -362,6 +367,16 @@ def test_a_call_whose_permit_has_run_out_in_a_freeze_does_not_leave(late_s: floa
     assert (kinds(outputs), budget.fates, api.calls) == ([OutputKind.RETRY], [Fate.NOT_SENT], [])
     hop = read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW))
     assert (hop.attempt, hop.doubt_ms, hop.last_error) == (0, None, "call_not_sent")
+
+
+def test_a_call_whose_operation_is_paused_before_it_leaves_gives_its_permit_back_and_waits() -> None:
+    budget, api = OpenBudget(None, Parked(ErrorCode.OPERATION_PAUSED, 60.0)), FakeApi()
+    budget.paused = [True]
+    outputs = run(api, record(), budget)
+    assert (kinds(outputs), budget.fates, api.calls) == ([OutputKind.RETRY], [Fate.NOT_SENT], [])
+    hop = read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW))
+    assert (hop.attempt, hop.doubt_ms, hop.last_error) == (0, None, "operation_paused")
+    assert hop.may_start_early, "its line calls it in"
 
 
 def test_a_redriven_check_in_doubt_is_called_again_because_the_operator_has_decided() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from processor.budget.view import BreakerView, BudgetView, PaceView, ScopeView
+from processor.contract.pauses import PauseAct, PauseKind, Pauses
 from processor.contract.records import Source
 from processor.monitoring.drain import Owed, drains, owed_calls
 from processor.monitoring.model import DrainView
@@ -86,3 +87,31 @@ def test_what_a_breaker_holds_is_owed_and_drains_in_no_stated_time() -> None:
     assert (write.calls, write.held, write.drain_s) == (351, 51, 60.0), "the 300 others"
     _, write = drains(owed_calls({"aml": 60.0}, [], 1000, held_operations={"aml"}), BUDGET)
     assert write == DrainView("generic-write", 60, inf, 60)
+
+
+def paused(*operations: str | None) -> Pauses:
+    found = Pauses()
+    for offset, operation in enumerate(operations):
+        found = found.after(PauseAct(PauseKind.PAUSED, operation, "ann", "moved", 0, "r"), offset)
+    return found
+
+
+def test_what_operators_have_paused_is_owed_and_nobody_knows_until_when() -> None:
+    asked, waiting = {"aml": 50.0, "session.create": 300.0}, [waits("operation_paused", 9000, "aml")]
+    owed = owed_calls(asked, waiting, 1000, pauses=paused("aml"))
+    assert owed.paused_calls == {"aml": 51}
+    create, write = drains(owed, BUDGET)
+    assert (create.held, create.paused, create.drain_s) == (0, 0, 30.0), "another scope"
+    assert (write.calls, write.held, write.paused, write.drain_s) == (351, 51, 51, 60.0), "the 300 others"
+    assert drains(owed_calls({"aml": 60.0}, [], 0, pauses=paused("aml")), BUDGET)[1] == DrainView("generic-write", 60, inf, 60, 60)
+
+
+def test_what_a_breaker_holds_beside_a_pause_is_told_apart() -> None:
+    owed = owed_calls({"aml": 5.0, "session.create": 3.0}, [], 0, held_operations={"session.create"}, pauses=paused("aml"))
+    assert (owed.held["generic-write"], owed.paused["generic-write"]) == (8, 5)
+
+
+def test_while_everything_is_paused_each_call_counts_once_for_its_own_pause_or_for_that_of_all() -> None:
+    owed = owed_calls({"aml": 5.0, "session.create": 3.0}, [], 0, pauses=paused("aml", None))
+    assert owed.paused_calls == {"aml": 5, "all": 3}
+    assert all(drain.drain_s == inf and drain.paused == drain.calls for drain in drains(owed, BUDGET) if drain.calls)

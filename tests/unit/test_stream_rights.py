@@ -20,6 +20,7 @@ def test_a_processor_needs_what_it_does_with_each_topic() -> None:
         "v.retry.10s": {R, W, D, C},
         "v.events": {R, D, C},
         "v.repairs": {R, D, C},
+        "v.controls": {R, D, C},
         "v.budget": {R, W, D, C},
         "v.results": {W, D, C},
         "v.dead-letters": {W, D, C},

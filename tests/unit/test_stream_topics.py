@@ -38,6 +38,10 @@ def test_topics_as_created_have_no_faults_and_every_wrong_one_is_named() -> None
     retry = specs["verification.retry.1h"]
     assert int(retry.configs["retention.ms"]) > settings.retry.retry_after_max_s * 1000
     assert topic_faults(retry, TopicFound(1, dict(retry.configs) | {"retention.ms": "60000"}))
+    controls = specs["verification.controls"]
+    for wrong in ({"retention.ms": "604800000"}, {"retention.bytes": "1000"}, {"cleanup.policy": "compact"}):
+        assert len(topic_faults(controls, TopicFound(1, dict(controls.configs) | wrong))) == 1, "a pause could be forgotten"
+    assert topic_faults(controls, TopicFound(2, controls.configs)), "pauses are one order"
     results = specs["verification.results"]
     assert topic_faults(results, TopicFound(1, dict(results.configs) | {"cleanup.policy": "compact"})) == []
 

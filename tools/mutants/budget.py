@@ -188,7 +188,7 @@ VIEW = (
     Fault(
         "S9",
         "G5",
-        "budget/shared.py",
+        "budget/heartbeat.py",
         "a pause is not said again for those who join later",
         "if (left_s := window.pause_told_until - now) > 0 and",
         "if (left_s := window.pause_told_until - now) > 1e9 and",
@@ -197,7 +197,7 @@ VIEW = (
     Fault(
         "S10",
         "G5",
-        "budget/shared.py",
+        "budget/heartbeat.py",
         "each replica adds its spread to a pause that it says again: it grows for ever",
         "(left_s := window.pause_told_until - now)",
         "(left_s := window.paused_until - now)",

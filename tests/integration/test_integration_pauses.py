@@ -1,0 +1,95 @@
+"""One operation is paused on the real broker: its calls stop, others go on, restarts change nothing, and nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from commands import Told, run_command
+from rig import Rig, running
+
+from processor.devkit.kafka_cluster import LocalKafka
+
+pytestmark = pytest.mark.broker
+
+REASON = "Didit moves its AML provider"
+
+
+def request(operation: str, name: str) -> tuple[bytes, bytes]:
+    given = {"full_name": f"Ann {name}"} if operation == "aml" else {"vendor_data": name}
+    return name.encode(), orjson.dumps({"request_id": name, "operation": operation, "input": given})
+
+
+async def pausing(rig: Rig, *words: str) -> Told:
+    return await run_command(rig.environment, *words)
+
+
+def called(rig: Rig) -> Counter[str]:
+    return Counter(call["route"] for call in rig.simulator.ledger()["calls"])
+
+
+async def flow(rig: Rig, names: list[str], until: asyncio.Event) -> None:
+    """Requests of both operations, two by two, until somebody has seen enough."""
+    for number in itertools.count():
+        if until.is_set():
+            return
+        pair = [("aml", f"a-{number:04d}"), ("session.list", f"l-{number:04d}")]
+        await rig.publish([request(*one) for one in pair])
+        names += [name for _, name in pair]
+        await asyncio.sleep(0.05)
+
+
+async def others_done(rig: Rig, names: list[str], *others: str) -> None:
+    """These requests of the other operation are published and done; one of the paused one stands before each."""
+    before = [(f"a-{name}", "aml") for name in others]
+    await rig.publish([request(operation, name) for name, operation in [*before, *((name, "session.list") for name in others)]])
+    names += [*(name for name, _ in before), *others]
+    await rig.until(lambda: set(others) <= rig.watch.seen.final_ids, f"results of {others}")
+
+
+async def test_a_paused_operation_stays_so_over_restarts_and_then_ends_exactly_once(kafka: LocalKafka, tmp_path: Path) -> None:
+    names: list[str] = []
+    async with running(kafka, tmp_path) as rig:
+        replicas = await rig.start("p0", "p1")
+        enough = asyncio.Event()
+        flowing = asyncio.create_task(flow(rig, names, enough))
+        await rig.until(lambda: any(name.startswith("a-") for name in rig.watch.seen.final_ids), "a result of aml")
+        paused = await pausing(rig, "pause", "--operation", "aml", "--reason", REASON, "--yes", "--json")
+        enough.set()
+        await flowing
+        told: dict[str, Any] = orjson.loads(paused.out)
+        assert (paused.status, told["not_obeying"]) == (0, []), paused.err
+        assert [(act["operation"], act["reason"]) for act in told["paused"]] == [("aml", REASON)]
+
+        await others_done(rig, names, "b-1", "b-2")
+        calls = called(rig)["aml"]
+        await others_done(rig, names, "b-3", "b-4")
+        assert called(rig)["aml"] == calls, "all replicas obey"
+        assert {orjson.loads(r.value)["operation"] for delay in (1, 2, 5) for r in await rig.records(f"retry.{delay}s")} == {"aml"}
+        status = orjson.loads((await pausing(rig, "status", "--json")).out)
+        assert status["diagnosis"]["verdict"].startswith("Paused by an operator: aml.")
+        assert {r["instance"]: bool(r["version"] and r["memory_bytes"]) for r in status["replicas"]} == {"p0": True, "p1": True}
+
+        for replica in replicas:
+            replica.child.kill()
+        for replica in replicas:
+            replica.start()
+        await others_done(rig, names, "b-5")
+        assert [list(replica.events("pauses_read"))[-1]["paused"] for replica in replicas] == [["aml"], ["aml"]]
+        assert called(rig)["aml"] == calls, "those that start know it before they call"
+        audit = await pausing(rig, "verify", "--json")
+        assert orjson.loads(audit.out)["waiting"]["paused"] == ["aml"]
+
+        resumed = await pausing(rig, "resume", "--operation", "aml", "--yes", "--wait", "60")
+        assert resumed.status == 0, resumed.err
+        await rig.wait_finals(len(names))
+        judgement = await rig.judge(names)
+        assert judgement.ok, judgement
+        assert called(rig)["aml"] == sum(name.startswith("a-") for name in names)
+        lines = [orjson.loads(record.value) for record in await rig.records("controls")]
+        assert [(line["kind"], line["operation"]) for line in lines] == [("paused", "aml"), ("resumed", "aml")], "the audit"

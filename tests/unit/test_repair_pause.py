@@ -1,0 +1,29 @@
+"""What can be paused, and under which name."""
+
+from __future__ import annotations
+
+from processor.contract.pauses import PauseAct, PauseKind, encode_pause
+from processor.contract.schemas import operations
+from processor.didit.catalog import COMPOSITES, OPERATIONS
+from processor.repair.pause import call_of, pausable
+
+
+def test_every_operation_that_can_be_asked_for_can_be_paused() -> None:
+    assert set(operations()) <= set(pausable())
+    assert {call_of(name) for name in pausable()} <= set(OPERATIONS)
+
+
+def test_what_makes_several_calls_is_paused_at_its_first() -> None:
+    assert call_of("verification") == "session.create"
+    assert all(call_of(name) not in COMPOSITES for name in pausable())
+    assert call_of("aml") == "aml"
+
+
+def test_no_name_is_that_of_every_call() -> None:
+    assert call_of("all") is None
+    assert call_of("AML") is None
+
+
+def test_each_name_can_be_written() -> None:
+    for name in {call_of(name) for name in pausable()}:
+        encode_pause(PauseAct(PauseKind.PAUSED, name, "ann@host", "moved", 0, "11111111-2222-4333-8444-555555555555"))
