@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from processor.cli.dry_run import DRY_RUN, print_estimate
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import fail, settings_or_fail, write_json
-from processor.client.batch import Batch, BatchError, BatchProgress, read_batch
+from processor.client.batch import Batch, BatchError, BatchProgress
+from processor.client.batch_source import read_batch
 from processor.client.estimate import time_left_s
 from processor.client.topics import RequestsFileError
 from processor.contract.times import duration
@@ -30,14 +31,15 @@ app = typer.Typer()
 @app.command()
 def batch(
     source: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="requests: JSON Lines, or CSV with columns like input.full_name")
+        Path, typer.Argument(exists=True, dir_okay=False, help="requests: JSON Lines, or CSV or .xlsx with columns like input.full_name")
     ],
     target: Annotated[
         Path | None,
-        typer.Argument(dir_okay=False, help="results are written here, one JSON object a line; or a table, if it ends in .csv"),
+        typer.Argument(dir_okay=False, help="results are written here, one JSON object a line; or a table, if it ends in .csv or .xlsx"),
     ] = None,
     *,
     operation: Annotated[str | None, typer.Option(help="of every line; a line of JSON is then the input alone")] = None,
+    sheet: Annotated[str | None, typer.Option(help="of a workbook; its first one, if none is named")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of sentences")] = False,
 ) -> None:
@@ -47,7 +49,7 @@ def batch(
     """
     settings = settings_or_fail()
     try:
-        rows = read_batch(source, operation)
+        rows = read_batch(source, operation, sheet)
     except RequestsFileError as exc:
         fail(f"{source} has lines that are no valid requests; nothing was published:\n{exc}")
     if dry_run:

@@ -13,7 +13,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from processor.cli.options import fail, write_json
-from processor.client.table import table_row, written_table
+from processor.client.csv_file import written_csv
+from processor.client.table import table_row
 from processor.contract.schemas import input_schema, operations
 from processor.didit.catalog import first_call
 from processor.didit.operation import Idempotency
@@ -64,7 +65,7 @@ def example(
         write_json(orjson.dumps(request))
         return
     row = table_row(request)
-    typer.echo(written_table([row], row), nl=False)
+    typer.echo(written_csv([row], row), nl=False)
 
 
 def _known(name: str) -> str:

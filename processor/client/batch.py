@@ -7,10 +7,9 @@ import hashlib
 import json
 import os
 import stat
-import uuid
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,21 +17,21 @@ from typing import Any, BinaryIO, Literal
 
 import orjson
 
-from processor.client.batch_rows import BatchRows, Item, LeftRows
+from processor.client.batch_rows import BatchRows, LeftRows
+from processor.client.batch_source import TABLES, WORKBOOK
+from processor.client.csv_file import write_csv
 from processor.client.known_results import read_known_results
-from processor.client.table import RESULT_COLUMNS, TableError, open_table, result_row, table_row, table_rows, write_table
-from processor.client.topics import LineFaults, fault_text, publish_requests, read_topics, record_key, topic_reader
-from processor.contract.decode import Accepted, decode
-from processor.contract.digests import content_digest, ordered
-from processor.contract.records import ID_NAMESPACE, Record, ResultKind, Source, Status
-from processor.contract.strict_json import JsonError, dumps, loads
+from processor.client.table import RESULT_COLUMNS, result_row, table_row
+from processor.client.topics import publish_requests, read_topics, topic_reader
+from processor.client.workbook import ROWS_MAX, WorkbookError, openpyxl_or_fail, write_workbook
+from processor.contract.records import ResultKind, Status
+from processor.contract.strict_json import loads
 from processor.settings import Settings
 from processor.stream.partitions import TopicPartition
 from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
 
 _CHUNK = 500
-_TABLE = ".csv"
 
 
 class BatchError(Exception):
@@ -59,43 +58,18 @@ class BatchProgress:
         return self.done[Status.SUCCEEDED] == self.total
 
 
-def read_batch(path: Path, operation: str | None) -> BatchRows:
-    """The requests of a JSON Lines or CSV file (by its ending), all valid.
-
-    A line of JSON is a request, or, with ``operation``, only its input. For CSV see ``client.table``. Without a
-    ``request_id`` the same line always gets the same one, so that a batch that is run again makes no second call.
-
-    Raises:
-        RequestsFileError: with the first faults by line, and how many there are.
-        OSError: if it cannot be read.
-    """
-    faults, rows = LineFaults(), BatchRows()
-    for number, value in _rows(path, operation):
-        if isinstance(value, TableError):
-            faults.add(number, str(value))
-            continue
-        found = decode(Record(Source(path.name, 0, number), None, value))
-        if not isinstance(found, Accepted):
-            faults.add(number, fault_text(found.error))
-            continue
-        request = found.request
-        rows.append(Item(request.request_id, content_digest(request), request.operation, record_key(request), value), number)
-    for number, earlier in rows.seal():
-        faults.add(number, f"has the request_id of line {earlier}; one request_id stands for one request")
-    faults.raise_if_any()
-    return rows
-
-
 class Batch:
     """One run of a file: publishes its requests and writes their final results to ``target``, one a line, as they come.
 
     Beside the target, ``<target>.state`` says how far the run is, for the next one; it is removed at the end. A target that ends in
-    ``.csv`` becomes a table at the end, with a row for each request; until then the results are in ``<target>.jsonl``.
+    ``.csv`` or ``.xlsx`` becomes a table at the end, with a row for each request; until then the results are in ``<target>.jsonl``.
     """
 
     def __init__(self, settings: Settings, source: Path, target: Path, rows: BatchRows) -> None:
+        if target.suffix.lower() == WORKBOOK:
+            _refuse_workbook(target, len(rows))
         self._settings = settings
-        self._table = target if target.suffix.lower() == _TABLE else None
+        self._table = target if target.suffix.lower() in TABLES else None
         self._target = target if self._table is None else target.with_name(target.name + ".jsonl")
         self._rows = rows
         self._on_progress: Callable[[BatchProgress], None] = lambda _: None
@@ -210,6 +184,16 @@ class Batch:
         fresh.replace(self._state_path)
 
 
+def _refuse_workbook(target: Path, rows: int) -> None:
+    """Before anything is asked, and not when all have answered."""
+    try:
+        openpyxl_or_fail()
+    except WorkbookError as exc:
+        raise BatchError(f"{target}: {exc}") from None
+    if rows >= ROWS_MAX:
+        raise BatchError(f"{target}: a sheet holds {ROWS_MAX - 1} rows, and there are {rows}; write the results to a .csv")
+
+
 def write_answers(rows: BatchRows, results: Path, table: Path) -> None:
     """A table of the requests with what became of each.
 
@@ -236,7 +220,8 @@ def write_answers(rows: BatchRows, results: Path, table: Path) -> None:
         asked = dict.fromkeys(name for item in rows for name in table_row(loads(item.value)) if name not in RESULT_COLUMNS)
         answered = (table_row(loads(item.value)) | result_row(result_at(places[row])) for row, item in enumerate(rows))
         with open_private(table, "wb") as file:
-            write_table(file, answered, [*asked, *RESULT_COLUMNS])
+            write = write_workbook if table.suffix.lower() == WORKBOOK else write_csv
+            write(file, answered, [*asked, *RESULT_COLUMNS])
 
 
 def open_private(path: Path, mode: Literal["wb", "ab"]) -> BinaryIO:
@@ -245,35 +230,3 @@ def open_private(path: Path, mode: Literal["wb", "ab"]) -> BinaryIO:
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.fchmod(descriptor, 0o600)
     return os.fdopen(descriptor, mode)
-
-
-def _rows(path: Path, operation: str | None) -> Iterator[tuple[int, bytes | TableError]]:
-    """Line number and request of each line, or what is wrong with it."""
-    if path.suffix.lower() == _TABLE:
-        with open_table(path) as text:
-            for number, found in table_rows(text, operation):
-                yield number, found if isinstance(found, TableError) else _completed(found, operation)
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, _line_request(line.strip(), operation)
-
-
-def _line_request(line: bytes, operation: str | None) -> bytes:
-    if operation is None:
-        return line
-    try:
-        found = loads(line)
-    except JsonError:
-        return line  # the decoder says what is wrong with it
-    return _completed({"input": found}, operation)
-
-
-def _completed(request: dict[str, Any], operation: str | None) -> bytes:
-    if operation is not None:
-        request.setdefault("operation", operation)
-    if "request_id" not in request:
-        content = dumps(ordered(request))
-        request = {"request_id": str(uuid.uuid5(ID_NAMESPACE, "batch\n" + hashlib.sha256(content).hexdigest())), **request}
-    return dumps(request)

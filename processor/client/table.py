@@ -1,96 +1,145 @@
-"""Requests in a table, and their results beside them: CSV as spreadsheets write it and read it.
+"""Requests in a table, and their results beside them; where the table comes from and goes to, ``csv_file`` and ``workbook`` know.
 
 A column is a member of the request: ``request_id``, ``operation``, ``priority`` ..., ``input.full_name``. Its text is taken as text, unless
-the name ends in ``:json``.
+the name ends in ``:json`` or the field is a number or a boolean.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import itertools
 import re
-from codecs import getincrementaldecoder
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from itertools import islice
+from typing import Any
 
+from processor.client.cells import INPUT_COLUMN, JSON_COLUMN, cell_fault, cell_value, cleaned
 from processor.contract.schemas import input_schema, operations, request_members
-from processor.contract.strict_json import JsonError, dumps, loads
+from processor.contract.strict_json import dumps
 
-_JSON_COLUMN, _INPUT_COLUMN = ":json", "input."
-_DELIMITERS = ",;\t"
-_CHUNK_BYTES = 65_536
-_SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)  # Excel's own first line
-_SHORTENED = re.compile(r"[0-9][.,][0-9]+E\+[0-9]+")
-_SHOWN_DATE = re.compile(r"[0-9]{1,4}[./-][0-9]{1,2}[./-][0-9]{2,4}")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 RESULT_COLUMNS = ("status", "decision", "reasons", "link", "error")
+_TITLES_MAX = 5
+_BLANKS = re.compile(r"[\s-]+")
+_TOTALS = re.compile(r"(?:grand |sub-?)?totals?:?|sum:?|count:?|summe:?|gesamt:?", re.IGNORECASE)
+_COUNT = re.compile(r"[0-9][0-9.,]*")
 
 
 class TableError(Exception):
-    """A line that stands for no request; the text says why."""
+    """A row that stands for no request; the text says why. ``column``: of the cell at fault, from 0."""
+
+    def __init__(self, text: str, column: int | None = None) -> None:
+        super().__init__(text)
+        self.column = column
 
 
-def open_table(path: Path) -> TextIO:
-    """A file as text: UTF-8, UTF-16 with its mark, or else Windows-1252, as Excel writes "CSV" on Windows.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
-    return path.open(encoding=_encoding_of(path), errors="replace", newline="")
+Cell = str | TableError
+NumberedRow = tuple[int, list[Cell] | TableError]
 
 
-def _encoding_of(path: Path) -> str:
-    decoder = getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
-        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            return "utf-16"
-        file.seek(0)
-        try:
-            while chunk := file.read(_CHUNK_BYTES):
-                decoder.decode(chunk)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return "cp1252"
-    return "utf-8-sig"
-
-
-def table_rows(text: TextIO, operation: str | None) -> Iterator[tuple[int, dict[str, Any] | TableError]]:
-    """Line and request of each row; or what is wrong with it. Of a wrong header the fault is all that comes.
+class Table:
+    """The requests of a table.
 
     Args:
-        text: of the file, with line breaks as they are.
+        rows: number and cells of each, the header first. A row or a cell may be an error by itself.
         operation: of every row, if no column says it.
     """
-    head, skipped = text.readline(), 0
-    if separator := _SEPARATOR_LINE.fullmatch(head.strip()):
-        head, delimiter, skipped = "", separator[1], 1
-    else:
-        delimiter = max(_DELIMITERS, key=head.count)
-    rows = csv.reader(itertools.chain([head] if head else [], text), delimiter=delimiter, strict=True)
-    try:
-        columns = [column.strip() for column in next(rows, [])]
-        if fault := _header_fault(columns, operation):
-            yield skipped + 1, TableError(fault)
+
+    def __init__(self, rows: Iterator[NumberedRow], operation: str | None) -> None:
+        self._rows, self._operation = rows, operation
+        self._columns: list[str] = []
+        self._named = 0  # columns up to the last one with a name
+        self._plain: list[str] = []  # names for comparing: a header that comes again is no row
+
+    def column_of(self, path: str | None) -> int | None:
+        """The column, from 0, of a path like ``input.hits[0].name``; None if no column has it."""
+        found = (at for at, name in enumerate(self._columns) if path and name.removesuffix(JSON_COLUMN) == _column_name(path))
+        return next(found, None)
+
+    def requests(self) -> Iterator[tuple[int, dict[str, Any] | TableError]]:
+        """Number and request of each row, or what is wrong with it. Of a wrong header the fault is all that comes."""
+        number, head = next(self._rows, (1, []))
+        if isinstance(head, TableError):
+            yield number, head
             return
-        began = rows.line_num
-        for row in rows:
-            if any(row):  # a spreadsheet writes rows of nothing behind the last one
-                yield skipped + began + 1, _request(columns, row)
-            began = rows.line_num
-    except csv.Error as exc:
-        yield skipped + rows.line_num, TableError(f"is no CSV: {exc}")
+        self._columns = [cleaned(str(name)) for name in head]
+        self._named = max((at for at, name in enumerate(self._columns, 1) if name), default=0)
+        if fault := _header_fault(self._columns, self._operation):
+            yield number, self._title() or fault
+            return
+        self._plain = [_plain_name(name) for name in self._columns]
+        for number, row in self._rows:
+            if isinstance(row, TableError):
+                yield number, row
+            elif cells := self._cells(row):
+                yield number, self._request(cells)
+
+    def _title(self) -> TableError | None:
+        """A header that stands under a title."""
+        for number, row in islice(self._rows, _TITLES_MAX):
+            if (
+                not isinstance(row, TableError)
+                and any(row)
+                and _header_fault([cleaned(str(name)) for name in row], self._operation) is None
+            ):
+                return TableError(f"is no header; the names of the columns stand in line {number}: delete the lines above it")
+        return None
+
+    def _cells(self, row: list[Cell]) -> list[Cell]:
+        """Cleaned, without empty ones behind the last column; a spreadsheet writes rows of nothing behind the last one."""
+        cells = [cell if isinstance(cell, TableError) else cleaned(cell) for cell in row]
+        while len(cells) > len(self._columns) and not cells[-1]:
+            cells.pop()
+        if self._named <= len(cells):
+            cells += [""] * (len(self._columns) - len(cells))
+        return cells if any(cells) else []
+
+    def _request(self, cells: list[Cell]) -> dict[str, Any] | TableError:
+        if len(cells) != len(self._columns):
+            counts = f"has {len(cells)} cells, and the header {len(self._columns)}"
+            return TableError(
+                f"{counts}; is a quotation mark or a delimiter missing, or does a cell with one stand without quotation marks?"
+            )
+        if fault := self._no_request(cells):
+            return fault
+        request: dict[str, Any] = {"input": {}}
+        specs = self._specs(cells)
+        for at, (column, text) in enumerate(zip(self._columns, cells, strict=True)):
+            if isinstance(text, TableError):
+                return TableError(f"{column} {text}", at)
+            if text == "":
+                continue  # an empty cell is an absent member
+            if not column:
+                return TableError("has a cell in a column without a name", at)
+            name = column.removesuffix(JSON_COLUMN)
+            spec = specs.get(name.removeprefix(INPUT_COLUMN), {}) if name.startswith(INPUT_COLUMN) else {}
+            if said := cell_fault(column, text, spec):
+                return TableError(said, at)
+            owner = request["input"] if name.startswith(INPUT_COLUMN) else request
+            owner[name.removeprefix(INPUT_COLUMN)] = cell_value(column, text, spec)
+        return request
+
+    def _specs(self, cells: list[Cell]) -> Mapping[str, Any]:
+        """The fields of the row's operation; none if it has none that exists."""
+        named = str(cells[self._columns.index("operation")]) if "operation" in self._columns else ""
+        operation = named or self._operation
+        return input_schema(operation)["properties"] if operation in operations() else {}
+
+    def _no_request(self, cells: list[Cell]) -> TableError | None:
+        texts = [(at, cell) for at, cell in enumerate(cells) if isinstance(cell, str) and cell]
+        if len(texts) == sum(map(bool, cells)) and all(_repeats(self._plain[at], text) for at, text in texts):
+            return TableError("repeats the header, and is no row; delete it")
+        rest = [text for _, text in texts[1:]]
+        if rest and _TOTALS.fullmatch(texts[0][1]) and all(_COUNT.fullmatch(text) for text in rest):
+            return TableError("looks like a line of totals; delete it")
+        return None
 
 
 def table_row(request: Mapping[str, Any]) -> dict[str, str]:
     """A request as a row: text by column. What is no text stands as JSON, in a column whose name says so."""
     values = {name: value for name, value in request.items() if name != "input"}
-    values |= {f"{_INPUT_COLUMN}{name}": value for name, value in request["input"].items()}
+    values |= {f"{INPUT_COLUMN}{name}": value for name, value in request["input"].items()}
     return {
-        name if isinstance(value, str) else f"{name}{_JSON_COLUMN}": value if isinstance(value, str) else dumps(value).decode()
+        name if isinstance(value, str) else f"{name}{JSON_COLUMN}": value if isinstance(value, str) else dumps(value).decode()
         for name, value in values.items()
     }
 
@@ -112,26 +161,6 @@ def result_row(result: Mapping[str, Any]) -> dict[str, str]:
     return {name: f"'{text}" if text.startswith(("=", "@", "+", "-", "\t")) else text for name, text in found.items()}
 
 
-def write_table(file: BinaryIO, rows: Iterable[Mapping[str, str]], columns: Iterable[str]) -> None:
-    """Rows as CSV in UTF-8 with its mark: Excel takes UTF-8 without one for another code. A cell that a row does not have is empty."""
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    _write_rows(text, rows, columns)
-    text.detach()
-
-
-def written_table(rows: Iterable[Mapping[str, str]], columns: Iterable[str]) -> str:
-    """The same as a text."""
-    text = io.StringIO(newline="")
-    _write_rows(text, rows, columns)
-    return text.getvalue()
-
-
-def _write_rows(text: TextIO, rows: Iterable[Mapping[str, str]], columns: Iterable[str]) -> None:
-    writer = csv.DictWriter(text, list(columns), restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-
-
 def _risks(value: Any, depth: int) -> Iterator[str]:
     """Every ``risk`` of the ``warnings`` in an output."""
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -141,55 +170,38 @@ def _risks(value: Any, depth: int) -> Iterator[str]:
         yield from _risks(child, depth - 1)
 
 
-def _header_fault(columns: list[str], operation: str | None) -> str | None:
-    names = [column.removesuffix(_JSON_COLUMN) for column in columns if column]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        return f"has the column {twice[0]} twice"
+def _header_fault(columns: list[str], operation: str | None) -> TableError | None:
+    names = [(at, column.removesuffix(JSON_COLUMN)) for at, column in enumerate(columns) if column]
+    counts = Counter(name for _, name in names)
+    for at, name in names:
+        if counts[name] > 1:
+            return TableError(f"has the column {name} twice", at)
     fields = {field for name in ([operation] if operation in operations() else operations()) for field in input_schema(name)["properties"]}
-    known = {*request_members(), *(f"{_INPUT_COLUMN}{field}" for field in fields)} - {"input"}
-    for name in names:
-        if name in known:
-            continue
-        near = [f"{_INPUT_COLUMN}{name}"] if name in fields else get_close_matches(name, sorted(known), n=1)
-        advice = f"did you mean {near[0]}?" if near else "remove it; columns are e.g. request_id and input.full_name"
-        return f"has the column {name!a}, which is no member of a request; {advice}"
-    return None if names else "has no columns; `processor example NAME --csv` shows a file"
+    known = {*request_members(), *(f"{INPUT_COLUMN}{field}" for field in fields)} - {"input"}
+    for at, name in names:
+        if name not in known:
+            return TableError(f"has the column {name!a}, which is no member of a request; {_advice(name, known)}", at)
+    return None if names else TableError("has no columns; `processor example NAME --csv` shows a file")
 
 
-def _request(columns: list[str], row: list[str]) -> dict[str, Any] | TableError:
-    if len(row) != len(columns):
-        hint = "is a quotation mark or a delimiter missing?"
-        return TableError(f"has {len(row)} cells, and the header {len(columns)}; {hint}")
-    request: dict[str, Any] = {"input": {}}
-    for column, text in zip(columns, row, strict=True):
-        if text == "":
-            continue  # an empty cell is an absent member
-        if not column:
-            return TableError("has a cell in a column without a name")
-        if fault := _mangled(column, text):
-            return TableError(fault)
-        name, value = column.removesuffix(_JSON_COLUMN), _value(column, text)
-        if name.startswith(_INPUT_COLUMN):
-            request["input"][name.removeprefix(_INPUT_COLUMN)] = value
-        else:
-            request[name] = value
-    return request
+def _advice(name: str, known: set[str]) -> str:
+    plain = _plain_name(name)
+    if plain in RESULT_COLUMNS:
+        return "a batch wrote it beside the results: remove it"
+    near = [each for each in (plain, f"{INPUT_COLUMN}{plain}") if each in known] or get_close_matches(plain, sorted(known), n=1)
+    return f"did you mean {near[0]}?" if near else "remove it; columns are e.g. request_id and input.full_name"
 
 
-def _value(column: str, text: str) -> Any:
-    if not column.endswith(_JSON_COLUMN):
-        return text
-    try:
-        return loads(text.encode())
-    except JsonError:
-        return text  # its type is refused with the path
+def _plain_name(name: str) -> str:
+    """``Full Name`` -> ``full_name``."""
+    return _BLANKS.sub("_", name.removesuffix(JSON_COLUMN).lower())
 
 
-def _mangled(column: str, text: str) -> str | None:
-    """What a spreadsheet has made of a number or a date. The text itself is not shown: it may be personal."""
-    if _SHORTENED.fullmatch(text):
-        return f"{column} is a long number that a spreadsheet has shortened (like 1.2E+11); format the column as text and enter it again"
-    if "date" in column and _SHOWN_DATE.fullmatch(text) and not _DATE.fullmatch(text):
-        return f"{column} is a date as a spreadsheet shows it; write it as 1990-05-15"
-    return None
+def _repeats(column: str, text: str) -> bool:
+    plain = _plain_name(text)
+    return column in {plain, f"{INPUT_COLUMN}{plain}"}
+
+
+def _column_name(path: str) -> str:
+    """``input.hits[0].name`` -> ``input.hits``."""
+    return ".".join(re.split(r"\[", path, maxsplit=1)[0].split(".")[:2])

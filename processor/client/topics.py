@@ -42,13 +42,13 @@ class LineFaults:
     """What is wrong with the lines of a file: the first are kept, all are counted. They come in the order of lines, but for the last."""
 
     def __init__(self) -> None:
-        self._first: list[tuple[int, str]] = []
+        self._first: list[tuple[int, str, str]] = []
         self._count = 0
 
-    def add(self, line: int, text: str) -> None:
-        """One more."""
+    def add(self, line: int, text: str, place: str | None = None) -> None:
+        """One more; ``place``: what the line is called, e.g. ``B7``."""
         self._count += 1
-        insort(self._first, (line, text))
+        insort(self._first, (line, place or f"line {line}", text))
         del self._first[_FAULTS_SHOWN:]
 
     def raise_if_any(self) -> None:
@@ -59,7 +59,7 @@ class LineFaults:
         """
         if self._count:
             more = self._count - len(self._first)
-            lines = [f"line {line}: {text}" for line, text in self._first]
+            lines = [f"{place}: {text}" for _, place, text in self._first]
             raise RequestsFileError("\n".join([*lines, *([f"and {more} more"] if more else [])]))
 
 

@@ -44,6 +44,8 @@ MUST_NOT_KNOW = {
 }
 PURE = [
     "contract",
+    "client/cells.py",
+    "client/table.py",
     "didit/account_checks.py",
     "didit/answers.py",
     "didit/follow.py",

@@ -23,6 +23,7 @@ HELD_BY = {
     "budget/lines.py": "test_budget_shared",
     "budget/log_writer.py": "test_budget_shared",
     "budget/reservations.py": "test_budget_shared",
+    "client/cells.py": "test_cases_spreadsheets",
     "client/earlier_results.py": "test_integration_client",
     "client/results.py": "test_client",
     "console/views.py": "test_console",

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from processor.cli.app import app
-from processor.client.batch import read_batch
+from processor.client.batch_source import read_batch
 from processor.contract.schemas import input_schema, operations
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from processor.client.batch import Batch, BatchError, open_private, read_batch
+from processor.client.batch import Batch, BatchError, open_private
 from processor.client.batch_rows import BatchRows, Item, LeftRows
+from processor.client.batch_source import read_batch
 from processor.client.estimate import estimate, time_left_s
 from processor.client.topics import RequestsFileError
 from processor.settings import load_settings
@@ -75,7 +76,7 @@ def test_every_fault_is_said_with_its_line(tmp_path: Path) -> None:
     text = str(caught.value)
     for said in ("line 2: missing_field at input.full_name", "line 3: not_json", "line 4: has the request_id of line 1"):
         assert said in text, text
-    with pytest.raises(RequestsFileError, match=r"line 2: wrong_type at input\.save_api_request"):
+    with pytest.raises(RequestsFileError, match=r"line 2: input\.save_api_request:json is neither true nor false"):
         read_batch(written(tmp_path, "a.csv", "input.full_name,input.save_api_request:json\nAnn,yes\n"), "aml")
     with pytest.raises(RequestsFileError, match=r"and 5 more$") as caught:
         read_batch(written(tmp_path, "c.jsonl", "no json\n" * 25), "aml")
@@ -143,7 +144,8 @@ def test_results_are_for_their_owner_alone(tmp_path: Path) -> None:
 GROWTH = """
 import resource, sys
 from pathlib import Path
-from processor.client.batch import read_batch, write_answers
+from processor.client.batch import write_answers
+from processor.client.batch_source import read_batch
 from processor.contract.encode import result_output
 from processor.contract.records import Result, Source, Status
 

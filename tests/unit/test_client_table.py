@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from processor.client.batch import read_batch
-from processor.client.table import RESULT_COLUMNS, result_row, table_row, written_table
+from processor.client.batch_source import read_batch
+from processor.client.csv_file import written_csv
+from processor.client.table import RESULT_COLUMNS, result_row, table_row
 from processor.client.topics import RequestsFileError
 
 
@@ -55,7 +56,10 @@ def test_the_line_that_excel_writes_about_its_delimiter_is_no_row(tmp_path: Path
         ("input.full_name\nAnn\nBob,u,x\n", "line 3: has 3 cells, and the header 1"),
         ("input.full_name,\nAnn,x\n", "line 2: has a cell in a column without a name"),
         ('input.full_name\n"Ann\nBob\n', "is no CSV"),
-        ('input.full_name,input.nationality\n"Ann\nExample",GB\nBob,gb\n', "line 4: wrong_form at input.nationality"),
+        (
+            'input.full_name,input.nationality\n"Ann\nExample",GB\nBob,gb\n',
+            "line 4: input.nationality is no country code; write 2 capital letters like ES",
+        ),
         (
             "input.full_name,input.vendor_data\nAnn,1.23457E+11\n",
             "line 2: input.vendor_data is a long number that a spreadsheet",
@@ -94,6 +98,6 @@ def test_a_result_becomes_a_row() -> None:
 def test_a_table_that_is_written_is_read_as_the_same_requests(tmp_path: Path) -> None:
     request = {"request_id": "a", "operation": "aml", "input": {"full_name": 'No, "Nan"', "metadata": {"n": [1, "x"]}}}
     row = table_row(request)
-    text = written_table([row], row)
+    text = written_csv([row], row)
     assert read(tmp_path, text, None) == [request]
     assert next(csv.reader(io.StringIO(text))) == ["request_id", "operation", "input.full_name", "input.metadata:json"]
