@@ -19,7 +19,9 @@ from processor.console.server import add_page
 from processor.contract.pauses import PauseAct, PauseKind
 from processor.contract.records import Hop, Source, Status
 from processor.monitoring.history import BacklogSample, Sample
+from processor.monitoring.latency import CallLatency
 from processor.monitoring.model import DelayedView, DrainView, Overview, PartitionView, ReplicaView
+from processor.repair.delayed import DelayedSelection, select
 from processor.repair.model import (
     DeadLetter,
     DeadLetterCounts,
@@ -158,6 +160,7 @@ class Memory:
     records: list[DelayedRecord] = field(default_factory=list)
     journeys: dict[str, RequestHistory] = field(default_factory=dict)
     results: list[RecentResult] = field(default_factory=list)
+    latencies: dict[str, CallLatency] = field(default_factory=dict)
     mood: str = "ok"
     asked: int = 0
     actions: list[tuple[Any, ...]] = field(default_factory=list)
@@ -189,6 +192,9 @@ class Memory:
             return ()
         rise = [min(n, 90) for n in range(240)]
         return [BacklogSample(self.now_ms - 15_000 * (239 - n), 26 * rise[n], 4 * rise[n], None if n < 20 else n + 72) for n in range(240)]
+
+    def call_latencies(self) -> Mapping[str, CallLatency]:
+        return self.latencies
 
     async def recent_results(self) -> FoundResults:
         await self._mood()
@@ -250,6 +256,16 @@ class Memory:
         page = min(page, pages)
         shown = tuple(found[(page - 1) * WAITING_A_PAGE :][:WAITING_A_PAGE])
         return ListedWaiting(shown, page, pages, len(found), tuple(sorted({r.reason or "" for r in self.records})))
+
+    async def waiting_named(self, wanted: DelayedSelection, *, end: bool) -> Sequence[DelayedRecord]:
+        await self._mood()
+        return select([r for r in self.records if end or r.reason != "waits_for_account"], wanted, self.now_ms)
+
+    async def release(self, wanted: DelayedSelection, by: str, *, end: bool) -> RepairSummary:
+        chosen = await self.waiting_named(wanted, end=end)
+        self.actions.append(("end" if end else "release", wanted, by))
+        self.records = [r for r in self.records if r not in chosen]
+        return RepairSummary(f"run-{len(self.actions)}", len(chosen))
 
     async def request_history(self, request_id: str) -> RequestHistory:
         await self._mood()

@@ -42,12 +42,16 @@ class OperatorPage:
 
     def redrive(self, *positions: str) -> str:
         """Dry run of what is ticked, then confirm; the text of the last page."""
+        return self.act("/dead-letters/redrive", *positions)
+
+    def act(self, path: str, *positions: str) -> str:
+        """The same of any act that is shown before it is done."""
         ticked = [("ticked", "1"), *(("position", position) for position in positions)]
-        dry = self.html("/dead-letters/redrive?" + urllib.parse.urlencode(ticked))
-        form = dry[dry.index('action="/dead-letters/redrive"') :]
+        dry = self.html(f"{path}?" + urllib.parse.urlencode(ticked))
+        form = dry[dry.index(f'action="{path}"') :]
         fields = [(name, html.unescape(value)) for name, value in _FIELD.findall(form[: form.index("</form>")])]
         body = urllib.parse.urlencode([*fields, ("by", "the test")]).encode()
-        request = urllib.request.Request(self.base + "/dead-letters/redrive", body, {"Sec-Fetch-Site": "same-origin"})  # noqa: S310 - loopback
+        request = urllib.request.Request(self.base + path, body, {"Sec-Fetch-Site": "same-origin"})  # noqa: S310 - loopback
         with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - loopback
             shown = plain(_text(response))
             where = response.url

@@ -96,7 +96,7 @@ def _confirmed(page_request: PageRequest) -> Selection:
 
 def _outcome(action: str, done: RepairSummary | None, page_request: PageRequest) -> PageView:
     if done is None:
-        return PageView("at_work.html", {"act": action, "fields": list(page_request.fields.items())}, 202)
+        return PageView("at_work.html", {"act": action, "folder": "/dead-letters", "fields": list(page_request.fields.items())}, 202)
     log.info("page_acted", action=action, run=done.run_id, count=done.count)
     return PageView("done.html", {"act": action, "done": done})
 

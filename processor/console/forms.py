@@ -9,7 +9,7 @@ from multidict import MultiMapping
 
 from processor.contract.pauses import PauseKind
 from processor.contract.times import DURATION_FORM, duration, is_duration, parse_duration
-from processor.repair.delayed import FOLLOWING
+from processor.repair.delayed import FOLLOWING, DelayedSelection
 from processor.repair.model import REPLAYS_MAX, Selection
 from processor.repair.parsing import read_position
 from processor.repair.recent_result import ResultSelection
@@ -17,6 +17,7 @@ from processor.repair.recent_result import ResultSelection
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{8,64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
+_WAITING_POSITION = re.compile(r"([A-Za-z0-9._-]{1,249}):([0-9]{1,9}):([0-9]{1,18})")
 _VALUES_MAX = 500
 _REQUEST_ID_MAX = 128
 _NAME_MAX, _NOTE_MAX = 60, 500
@@ -127,6 +128,23 @@ def read_reason(fields: MultiMapping[str]) -> str | None:
     if not text:
         return None
     return "" if text in {"-", FOLLOWING} else _word("reason", text)
+
+
+def read_waiting_selection(fields: MultiMapping[str]) -> DelayedSelection:
+    """Which waiting records are meant: those with a reason, or those at the positions that the list shows.
+
+    Raises:
+        BadInputError: if a field is malformed.
+    """
+    found = [_WAITING_POSITION.fullmatch(text) for text in _many(fields, "position")]
+    if not all(found):
+        raise BadInputError("position is topic:partition:offset of a delay topic, such as verification.retry.1m:3:1042.")
+    reason = read_reason(fields)
+    return DelayedSelection(
+        reasons=frozenset() if reason is None else frozenset({reason or FOLLOWING}),
+        positions=frozenset((match[1], int(match[2]), int(match[3])) for match in found if match),
+        count_max=_VALUES_MAX,
+    )
 
 
 def read_page(fields: MultiMapping[str]) -> int:

@@ -8,7 +8,9 @@ from typing import Protocol, TypeVar
 
 from processor.contract.pauses import PauseKind
 from processor.monitoring.history import BacklogSample, Sample
+from processor.monitoring.latency import CallLatency
 from processor.monitoring.model import Overview
+from processor.repair.delayed import DelayedSelection
 from processor.repair.model import DeadLetter, DelayedRecord, Plan, RepairSummary, RequestHistory, Selection
 from processor.repair.recent_result import RecentResult
 
@@ -79,6 +81,9 @@ class Operations(Protocol):
     def backlog_history(self) -> Sequence[BacklogSample]:
         """The last hour as this replica has seen it, the oldest first."""
 
+    def call_latencies(self) -> Mapping[str, CallLatency]:
+        """How long the calls of this replica took in the last 15 minutes, by operation."""
+
     async def recent_results(self) -> FoundResults:
         """The newest final results. The page asks at most once in two seconds, never twice at a time."""
 
@@ -118,6 +123,18 @@ class Operations(Protocol):
 
     async def waiting(self, *, reason: str | None = None, page: int = 1) -> ListedWaiting:
         """Records of the delay topics by due time; of those with this reason only, where one is given. ``""`` is "without one"."""
+
+    async def waiting_named(self, wanted: DelayedSelection, *, end: bool) -> Sequence[DelayedRecord]:
+        """Those that ``release`` would take, by due time: with ``end`` also those that wait because the account is held."""
+
+    async def release(self, wanted: DelayedSelection, by: str, *, end: bool) -> RepairSummary:
+        """Start waiting requests now, or ``end`` them: each gets its final result, and a dead letter, without another call.
+
+        What does not wait any more is left as it is. The page asks for one act at a time.
+
+        Raises:
+            RefusedError: if it is not possible as asked.
+        """
 
     async def request_history(self, request_id: str) -> RequestHistory:
         """What is known of one request; without steps if nothing is."""

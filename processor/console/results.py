@@ -65,6 +65,7 @@ async def listed(page_context: PageContext, page_request: PageRequest) -> PageVi
         "counts": Counter(result.status for result in found).most_common(),
         "chart": outcome_chart(by_minute(found, page_request.now_ms, MINUTES)),
         "speeds": speeds(found),
+        "calls": sorted(page_context.operations.call_latencies().values(), key=lambda call: (-call.count, call.operation)),
         "known": len(cached.answer.results),
         "complete": cached.answer.complete,
         "trouble": cached.trouble,

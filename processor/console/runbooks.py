@@ -48,6 +48,11 @@ class Links:
 
     runbooks: str | None = None  # the folder, without a slash at its end
     dashboard: str | None = None
+    traces: str | None = None  # with {trace_id} where the id of a trace stands
+
+    def trace(self, trace_id: str) -> str:
+        """Where a trace is seen; empty if there is none, or nobody has said where."""
+        return self.traces.replace("{trace_id}", trace_id) if self.traces and trace_id else ""
 
 
 def runbook_of(kind: FindingKind) -> str:

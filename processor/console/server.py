@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
 
-from processor.console import dead_letters, pauses, results, views
+from processor.console import dead_letters, pauses, results, views, waiting
 from processor.console.auth import Access, DeniedError, PageUser, check_origin, is_secure, try_cookie_name
 from processor.console.context import PageContext, PageRequest, PageView, message
 from processor.console.faults import LoggedFaultError, log_fault
@@ -66,7 +66,9 @@ def add_page(
     reads: list[tuple[str, View]] = [
         ("/", views.overview),
         ("/results", results.listed),
-        ("/waiting", views.waiting),
+        ("/waiting", waiting.listed),
+        ("/waiting/release", waiting.plan(waiting.RELEASE)),
+        ("/waiting/end", waiting.plan(waiting.END)),
         ("/request", views.request_history),
         ("/dead-letters", dead_letters.listed),
         ("/dead-letters/redrive", dead_letters.plan_redrive),
@@ -80,6 +82,8 @@ def add_page(
         ("/dead-letters/redrive", dead_letters.redrive),
         ("/dead-letters/discard", dead_letters.discard),
         ("/pauses/change", pauses.change),
+        ("/waiting/release", waiting.act(waiting.RELEASE)),
+        ("/waiting/end", waiting.act(waiting.END)),
         ("/sign-out", sign_out),
     ):
         app.router.add_post(path, handlers.action(view))

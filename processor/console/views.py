@@ -1,18 +1,17 @@
-"""The pages that only read: overview, waiting records, one request's journey."""
+"""The pages that only read: overview, one request's journey."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 import orjson
 from markupsafe import Markup
 
 from processor.console.chart import usage_chart
 from processor.console.context import PageContext, PageRequest, PageView
-from processor.console.forms import read_page, read_reason, read_request_id
+from processor.console.forms import read_request_id
 from processor.console.results import summarize_results
 from processor.console.summary import Summary, summarize
 from processor.console.trends import trends
@@ -50,14 +49,6 @@ async def overview(page_context: PageContext, page_request: PageRequest) -> Page
         "partitions_more": len(partitions) - _PARTITIONS_MAX,
     }
     return PageView("overview.html", context)
-
-
-async def waiting(page_context: PageContext, page_request: PageRequest) -> PageView:
-    """Records that wait, by due time."""
-    reason = read_reason(page_request.fields)
-    found = await page_context.operations.waiting(reason=reason, page=read_page(page_request.fields))
-    query = "" if reason is None else urlencode({"reason": reason or "-"})
-    return PageView("waiting.html", {"found": found, "records": found.records, "reason": reason, "query": query})
 
 
 async def request_history(page_context: PageContext, page_request: PageRequest) -> PageView:

@@ -87,6 +87,14 @@ def parse_traceparent(text: str) -> tuple[int, int, int]:
     return int(trace_id, 16), int(span_id, 16), int(flags, 16)
 
 
+def sampled_trace_id(traceparent: str | None) -> str:
+    """Its trace id as 32 hex digits, where the trace is recorded; else empty: nobody could look at it."""
+    if traceparent is None:
+        return ""
+    trace_id, _, flags = parse_traceparent(traceparent)
+    return f"{trace_id:032x}" if flags & _SAMPLED else ""
+
+
 def result_trace(hop: Hop) -> Headers:
     """The headers of a result: the last span of the request where there is one, else the caller's own context, unchanged."""
     parent, state = hop.traceparent, hop.tracestate

@@ -14,6 +14,7 @@ from processor.contract.codes import ErrorType
 from processor.monitoring.drain import drains
 from processor.monitoring.factories import view_of
 from processor.monitoring.history import EVERY_MS, BacklogHistory, BacklogSample, History
+from processor.monitoring.latency import LatencyHistory
 from processor.monitoring.model import Survey
 from processor.monitoring.monitor import Backlog, GroupMonitor
 from processor.observe import metrics
@@ -32,6 +33,7 @@ class OverviewSampler:
 
     def __init__(self, monitor: GroupMonitor, budget: SharedBudget, every_s: float) -> None:
         self.history, self.backlog_history = History(), BacklogHistory()
+        self.latencies = LatencyHistory(metrics.CALL_BOUNDS_S)
         self._open_dead_letters: int | None = None
         self._monitor, self._budget, self._every_s = monitor, budget, every_s
         self._done_at: float | None = None
@@ -79,10 +81,21 @@ class OverviewSampler:
     def _keep(self, found: Backlog) -> None:
         unfinished = sum(p.unfinished for p in found.survey.partitions)
         self.backlog_history.add(BacklogSample(found.survey.at_ms, unfinished, found.waiting.count, self._open_dead_letters))
+        self.latencies.add(found.survey.at_ms, _call_counts())
 
     def refresh(self) -> None:
         """Set the gauge of the survey's age."""
         metrics.SURVEY_AGE.set(float("inf") if self._done_at is None else time.monotonic() - self._done_at)
+
+
+def _call_counts() -> dict[str, list[int]]:
+    """Calls by operation and bucket since the start."""
+    up_to: dict[str, list[int]] = {}
+    for family in metrics.CALL_TIME.collect():
+        for sample in family.samples:
+            if sample.name.endswith("_bucket"):
+                up_to.setdefault(sample.labels["operation"], []).append(round(sample.value))
+    return {name: [count - below for count, below in zip(counts, [0, *counts], strict=False)] for name, counts in up_to.items()}
 
 
 def _set_dead_letters(counts: DeadLetterCounts, now_ms: int) -> None:

@@ -117,9 +117,8 @@ CALLS = _counter(
     "calls", "permits used: calls that left or may have left this process, by every scope they count in", "scope", "call_class"
 )
 ANSWERS = _counter("answers", "what the answers meant", "operation", "verdict")
-CALL_TIME = _histogram(
-    "call_seconds", "from sending to the whole answer", "operation", buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-)
+CALL_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+CALL_TIME = _histogram("call_seconds", "from sending to the whole answer", "operation", buckets=CALL_BOUNDS_S)
 CALLS_IN_FLIGHT = _gauge("calls_in_flight", "calls under way in this process", unit="calls")
 THROTTLED = _counter(
     "throttled", "429 answers: `rate_limit` with the scope that tripped, `request` for a limit of one phone number or job", "kind", "scope"

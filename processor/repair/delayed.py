@@ -32,11 +32,12 @@ class DelayedSelection:
     request_ids: frozenset[str] = frozenset()
     due_within_s: float | None = None  # due by now, or within that time
     count_max: int | None = None  # those that are due first
+    positions: frozenset[tuple[str, int, int]] = frozenset()  # topic, partition, offset
 
     @property
     def narrows(self) -> bool:
         """Whether anything is asked for but a number."""
-        return bool(self.reasons or self.operations or self.request_ids or self.due_within_s is not None)
+        return bool(self.reasons or self.operations or self.request_ids or self.positions or self.due_within_s is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ def select(records: Iterable[DelayedRecord], wanted: DelayedSelection, now_ms: i
         if (not wanted.reasons or (r.reason or FOLLOWING) in wanted.reasons)
         and (not wanted.operations or r.operation in wanted.operations)
         and (not wanted.request_ids or r.request_id in wanted.request_ids)
+        and (not wanted.positions or (r.topic, r.partition, r.offset) in wanted.positions)
         and (until_ms is None or r.due_ms <= until_ms)
     ]
     found.sort(key=lambda r: (r.due_ms, r.topic, r.partition, r.offset))

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from processor.contract.codes import ErrorType
 from processor.contract.explained import Explained
 from processor.contract.records import Hop, Source
+from processor.contract.trace_context import sampled_trace_id
 
 REASONS: Mapping[str, str] = MappingProxyType({str(kind): kind.meaning for kind in ErrorType})
 """What the reason types of dead letters mean."""
@@ -76,6 +77,11 @@ class DeadLetter:
         """``partition:offset``, as people name it."""
         return f"{self.partition}:{self.offset}"
 
+    @property
+    def trace_id(self) -> str:
+        """Of its trace, where that is recorded; else empty."""
+        return sampled_trace_id(self.hop.traceparent)
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -139,6 +145,11 @@ class DelayedRecord:
     replay: int
     first: Source
     follows: bool = False  # its session is there: what it owes is a look
+
+    @property
+    def position(self) -> str:
+        """``topic:partition:offset``."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import orjson
 
 from processor.contract.records import Record, ResultKind, Status
 from processor.contract.times import moment_of
+from processor.contract.trace_context import read_trace, sampled_trace_id
 from processor.didit.catalog import COMPOSITES
 
 DIGEST_CHARS = 16
@@ -33,6 +34,7 @@ class RecentResult:
     attempts: int
     took_ms: int  # from the caller's record on
     person: str = ""  # digest of ``vendor_data``; empty where there is none
+    trace_id: str = ""  # 32 hex digits; empty where no trace is recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def read_result(record: Record) -> RecentResult | None:
         attempts if isinstance(attempts, int) else 0,
         max(0, finished_ms - _epoch_ms(document.get("received_at"), finished_ms)),
         person_digest(vendor_data) if isinstance(vendor_data, str) and vendor_data else "",
+        sampled_trace_id(read_trace(record.headers, fresh=True)[0]) if record.headers else "",
     )
 
 

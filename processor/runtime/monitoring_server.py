@@ -35,7 +35,7 @@ async def start_monitoring(tasks: ProcessTasks, settings: Settings, status: Proc
     set_constants(__version__)
     app = build_app(status.vitals, status.refresh)
     if operations is not None:
-        add_page(app, operations, Access(s), group=settings.kafka.group, links=Links(s.runbooks_url, s.dashboard_url))
+        add_page(app, operations, Access(s), group=settings.kafka.group, links=Links(s.runbooks_url, s.dashboard_url, s.trace_url))
     tasks.start("event loop watch", status.beat())
     tasks.start("stop announcement", _announce_stop(status, tasks.term))
     try:

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, model_validator
 from processor.settings.base import Group, Seconds
 
 _URL = r"^https?://[!-;=?-~]*[!-.0-;=?-~]$"  # visible ASCII without < and >
+_TRACE_URL = r"^https?://[!-;=?-~]*\{trace_id\}[!-;=?-~]*$"
 
 
 class ObserveSettings(Group):
@@ -29,6 +30,11 @@ class ObserveSettings(Group):
         description="where your copy of docs/runbooks is, without a slash at the end: the page links what it finds to it",
     )
     dashboard_url: str | None = Field(None, pattern=_URL, description="your Grafana dashboard, for a link on the page")
+    trace_url: str | None = Field(
+        None,
+        pattern=_TRACE_URL,
+        description="where your tracing UI shows a trace, with {trace_id} in its place: dead letters and results on the page lead there",
+    )
     survey_s: Seconds = Field(15.0, description="how often the group's lag and the time to drain are looked at")
     stall_s: Seconds = Field(30.0, description="`/livez` fails after the event loop, or the watch over it, has stood still for so long")
     traces: bool = Field(

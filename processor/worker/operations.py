@@ -20,11 +20,15 @@ from processor.console.ports import (
 )
 from processor.contract.pauses import PauseAct, PauseKind
 from processor.monitoring.history import BacklogHistory, BacklogSample, History, Sample
+from processor.monitoring.latency import CallLatency, LatencyHistory
 from processor.monitoring.model import Overview
 from processor.monitoring.monitor import GroupMonitor
 from processor.repair import pause, redrive
-from processor.repair.model import DeadLetterStatus, Plan, RepairSummary, RequestHistory, Selection
+from processor.repair.delayed import DelayedSelection
+from processor.repair.delayed import select as select_waiting
+from processor.repair.model import DeadLetterStatus, DelayedRecord, Plan, RepairSummary, RequestHistory, Selection
 from processor.repair.plan import make_plan, select
+from processor.repair.release import publish_releases, releases_of
 from processor.repair.request_history import request_history
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError
@@ -37,10 +41,11 @@ class KafkaOperations:
         self._settings = settings
         self._found: GroupMonitor | None = None
         self._history, self._backlog_history = History(), BacklogHistory()
+        self._latencies = LatencyHistory(())
 
-    def begin(self, monitor: GroupMonitor, history: History, backlog_history: BacklogHistory) -> None:
+    def begin(self, monitor: GroupMonitor, history: History, backlog_history: BacklogHistory, latencies: LatencyHistory) -> None:
         """The brokers are there."""
-        self._found, self._history, self._backlog_history = monitor, history, backlog_history
+        self._found, self._history, self._backlog_history, self._latencies = monitor, history, backlog_history, latencies
 
     @property
     def _monitor(self) -> GroupMonitor:
@@ -60,6 +65,10 @@ class KafkaOperations:
     def backlog_history(self) -> Sequence[BacklogSample]:
         """See ``Operations.backlog_history``."""
         return self._backlog_history.samples()
+
+    def call_latencies(self) -> Mapping[str, CallLatency]:
+        """See ``Operations.call_latencies``."""
+        return self._latencies.latencies()
 
     async def recent_results(self) -> FoundResults:
         """See ``Operations.recent_results``."""
@@ -127,6 +136,21 @@ class KafkaOperations:
         return ListedWaiting(
             *page_of(found, page, WAITING_A_PAGE), len(found), tuple(sorted({r.reason or "" for r in records})), index.complete
         )
+
+    async def waiting_named(self, wanted: DelayedSelection, *, end: bool) -> Sequence[DelayedRecord]:
+        """See ``Operations.waiting_named``."""
+        index = self._monitor.waiting
+        with _translated():
+            await index.refresh()
+            held = await self._monitor.held() if end else ()
+        return select_waiting([*index.records, *held], wanted, clock_ms())
+
+    async def release(self, wanted: DelayedSelection, by: str, *, end: bool) -> RepairSummary:
+        """See ``Operations.release``."""
+        chosen, run_id = await self.waiting_named(wanted, end=end), str(uuid.uuid4())
+        with _translated():
+            await publish_releases(self._settings, releases_of(chosen, run_id, end=end), by=by, at_ms=clock_ms())
+        return RepairSummary(run_id, len(chosen))
 
     async def request_history(self, request_id: str) -> RequestHistory:
         """See ``Operations.request_history``."""

@@ -150,7 +150,7 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
     budget.obey(UNREAD)  # until the feed has read the topic
     monitor = monitor_in_process(settings, budget)
     sampler = OverviewSampler(monitor, budget, settings.observe.survey_s)
-    operations.begin(monitor, sampler.history, sampler.backlog_history)
+    operations.begin(monitor, sampler.history, sampler.backlog_history, sampler.latencies)
     status.on_refresh.append(sampler.refresh)
     known_results = KnownResultReader(settings)
     wakeups = Wakeups(lambda hint: is_settled(hint.event.get("status")))

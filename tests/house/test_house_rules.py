@@ -79,6 +79,7 @@ PURE = [
     "budget/state.py",
     "budget/view.py",
     "monitoring/history.py",
+    "monitoring/latency.py",
     "monitoring/replica_views.py",
     "monitoring/model.py",
     "monitoring/formatting.py",

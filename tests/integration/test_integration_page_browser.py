@@ -24,7 +24,8 @@ from processor.devkit.kafka_cluster import LocalKafka
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 PATHS = (
-    *("/", "/results", "/waiting", "/dead-letters", "/dead-letters/redrive", "/dead-letters/discard", "/request", "/request?id=Null"),
+    *("/", "/results", "/waiting", "/waiting/release", "/waiting/end?reason=-"),
+    *("/dead-letters", "/dead-letters/redrive", "/dead-letters/discard", "/request", "/request?id=Null"),
     *("/pauses", "/pauses/change?kind=paused&operation=aml"),
 )
 WIDE, SMALL = ViewportSize(width=1280, height=800), ViewportSize(width=380, height=800)

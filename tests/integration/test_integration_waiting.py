@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from commands import Told, run_command
+from operator_page import OperatorPage
 from rig import WORKFLOW_ID, Rig, create_request, running
 
 from processor.client.topics import request_producer
@@ -125,7 +126,12 @@ async def test_a_release_of_what_is_done_or_elsewhere_does_nothing(kafka: LocalK
         assert [e["count"] for e in a.events("released")] == [1, 1]
         assert len(rig.simulator.ledger()["calls"]) == calls + 2, "a look whether it was created, and the create"
         assert [f["request_id"] for f in rig.finals] == ["r-000001", "r-000002"]
-        assert (await listed(rig))["count"] == 1
+        (left,) = (await listed(rig))["records"]
+        said = await asyncio.to_thread(OperatorPage(a).act, "/waiting/end", f"{delay}:0:{left['offset']}", f"{delay}:0:{done}")
+        assert "1 request told to end." in said, "what is done is left as it is"
+        await rig.wait_finals(3)
+        assert (rig.finals[-1]["status"], rig.finals[-1]["error"]["code"]) == ("failed", "ended_by_hand")
+        assert (await listed(rig))["count"] == 0
 
 
 async def test_a_pause_of_the_budget_holds_what_is_released(kafka: LocalKafka, tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 
 import aiohttp
 import pytest
-from operating import NOW_MS, TOKEN, Memory, dead_letter, full, operating
+from operating import NOW_MS, TOKEN, Memory, dead_letter, full, operating, waits
 from structlog.testing import capture_logs
 
 from processor.console import server, sign_in_tries
 from processor.console.ports import UnavailableError
 from processor.console.runbooks import Links
 from processor.contract.records import Source
+from processor.monitoring.latency import CallLatency
 from processor.repair.model import DeadLetterStatus, HistoryEntry, RequestHistory
 from processor.repair.recent_result import person_digest
 
@@ -549,3 +550,81 @@ async def test_what_waits_is_listed_in_pages_that_keep_the_filter() -> None:
         assert "wait-258<" in last, "the last page where a later one was asked for"
         assert "page 2 of 2" in last
         assert (await visitor.get("/waiting?page=x"))[0] == 400
+
+
+async def test_dead_letters_and_results_lead_to_their_recorded_trace_where_its_address_is_known() -> None:
+    memory = full()
+    recorded, left_out = f"00-{'ab' * 16}-{'cd' * 8}-01", f"00-{'ef' * 16}-{'cd' * 8}-00"
+    memory.letters[:2] = [
+        replace(one, hop=replace(one.hop, traceparent=t)) for one, t in zip(memory.letters, (recorded, left_out), strict=False)
+    ]
+    memory.results[0] = replace(memory.results[0], trace_id="ab" * 16)
+    links = Links(traces="https://tempo.example.com/trace?id={trace_id}&a=b")
+    for given, expected in ((links, [f"https://tempo.example.com/trace?id={'ab' * 16}&amp;a=b"]), (Links(), [])):
+        async with operating(memory, links=given) as url, open_visitor() as session:
+            for path in ("/dead-letters", "/results"):
+                page = (await PageUser(url, session).get(path))[1]
+                assert re.findall(r'<a class="nowrap" href="([^"]*)" rel="noreferrer">Trace</a>', page) == expected, path
+
+
+async def test_what_waits_is_released_or_ended_as_it_was_shown_and_once() -> None:
+    for act, said, done in (
+        ("release", "Release 2 waiting requests?", "2 requests released."),
+        ("end", "End 2 waiting", "2 requests told to end."),
+    ):
+        memory = full()
+        async with operating(memory) as url, open_visitor() as session:
+            visitor = PageUser(url, session)
+            positions = ["verification.retry.1m:1:4", "verification.retry.1m:1:7"]
+            _, text = await visitor.get(f"/waiting/{act}?ticked=1&" + "&".join(f"position={each}" for each in positions))
+            assert said in text
+            assert memory.actions == []
+            form = fields_of(text, f"/waiting/{act}")
+            assert [value for name, value in form if name == "position"] == positions
+            assert (await visitor.post(f"/waiting/{act}", form))[0] == 400, "without a name"
+            with capture_logs() as logs:
+                status, text = await visitor.post(f"/waiting/{act}", [*form, ("by", "Zoë")])
+            assert (status, done in text) == (200, True)
+            assert await visitor.post(f"/waiting/{act}", [*form, ("by", "Zoë")]) == (200, text)
+            ((acted, wanted, by),) = memory.actions
+            assert (acted, by, wanted.positions) == (act, "Zoë", {("verification.retry.1m", 1, 4), ("verification.retry.1m", 1, 7)})
+            assert [(e["event"], e["action"], e["count"]) for e in logs] == [("page_acted", act, 2)]
+            _, text = await visitor.get(f"/waiting/{act}?ticked=1&position={positions[0]}")
+            assert f"Nothing to {act}" in text
+
+
+async def test_all_that_wait_for_a_reason_are_shown_before_they_are_released() -> None:
+    memory = full()
+    memory.records = [waits(n, n, reason="timeout" if n % 2 else None) for n in range(8)] + [waits(9, 9, reason="waits_for_account")]
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = PageUser(url, session)
+        assert 'name="reason" value="-"' in (await visitor.get("/waiting?reason=-"))[1], "the filter goes with the button"
+        assert "cannot be released" in (await visitor.get("/waiting/release?reason=waits_for_account"))[1]
+        for query, many in (("reason=-", 4), ("reason=timeout", 4), ("", 8)):
+            form = fields_of((await visitor.get(f"/waiting/release?{query}"))[1], "/waiting/release")
+            assert sum(name == "position" for name, _ in form) == many, query
+        form = fields_of((await visitor.get("/waiting/end?reason=waits_for_account"))[1], "/waiting/end")
+        assert ("position", "verification.retry.1m:1:9") in form, "it can be ended, not released"
+        memory.records.append(waits(10, 0))  # it comes after the look
+        await visitor.post("/waiting/end", [*form, ("by", "Zoë")])
+        assert [r.offset for r in memory.records][-1] == 10, "only what was shown"
+
+
+@pytest.mark.parametrize(
+    "path", ["/waiting/release?ticked=1", "/waiting/end?position=x", "/waiting/end?position=a/b:1:2", "/waiting/release?reason=a%20b"]
+)
+async def test_a_choice_of_what_waits_that_is_none_is_refused(path: str) -> None:
+    async with operating(full()) as url, open_visitor() as session:
+        assert (await PageUser(url, session).get(path))[0] == 400
+
+
+async def test_results_say_how_long_calls_took_by_operation() -> None:
+    memory = full()
+    async with operating(memory) as url, open_visitor() as session:
+        visitor = PageUser(url, session)
+        assert 'id="calls"' not in (await visitor.get("/results"))[1], "nothing was called yet"
+        memory.latencies = {"aml": CallLatency("aml", 3, 0.25, 2.0), "poa": CallLatency("poa", 120, 1.5, 30.0)}
+        table = (await visitor.get("/results"))[1].split('id="calls"')[1].split("</details>")[0]
+        rows = re.findall(r"<tr><td data-label=\"Operation\"><bdi>(\w+)</bdi>.*?</tr>", table, re.DOTALL)
+        assert rows == ["poa", "aml"], "the most called first"
+        assert re.findall(r"within\">([^<]+)<", table) == ["1.50 s", "30.00 s", "0.25 s", "2.00 s"]

@@ -16,7 +16,8 @@ function swap(text) {
 
 async function refresh() {
   const inForm = part.querySelector("form")?.contains(document.activeElement);
-  if (busy || document.hidden || inForm || !getSelection().isCollapsed) return;
+  const ticked = part.querySelector("input:checked");
+  if (busy || document.hidden || inForm || ticked || !getSelection().isCollapsed) return;
   busy = true;
   try {
     const answer = await fetch(location.href, { headers: { "X-Part": "1" }, signal: AbortSignal.timeout(12000) });
