@@ -251,6 +251,12 @@ CONNECTIONS_CLOSED = _counter(
     "reason",
     unit="connections",
 )
+METRIC_EXPORTS = _counter(
+    "metric_exports",
+    "exports of the metrics over OTLP: `taken`, or `failed` where the collector did not take them in time",
+    "outcome",
+    unit="exports",
+)
 MEMORY_LIMIT = _gauge(
     "memory_limit_bytes",
     "memory that the control group of this process may use; beyond it the kernel ends it; 0 without a limit",

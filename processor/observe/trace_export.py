@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -65,24 +66,33 @@ def start_traces(settings: Settings) -> Callable[[], None]:
 def _start_sdk(settings: Settings) -> Callable[[], None]:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - the extra [otel]
-        from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415 - the extra [otel]
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the extra [otel]
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the extra [otel]
     except ImportError:
         raise ConfigurationError(
             "VP_OBSERVE__TRACES is true, and what sends traces is not installed: pip install verification-processor[otel]"
         ) from None
-    ours = {
-        "service.name": "verification-processor",
-        "service.version": __version__,
-        "service.instance.id": settings.kafka.instance_id,
-    }
-    given = OTELResourceDetector().detect().attributes  # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come first
     try:
-        resource = Resource.create({name: value for name, value in ours.items() if name not in given})
-        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        provider = TracerProvider(resource=resource_of(settings), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     except ValueError as exc:
         raise ConfigurationError(f"a variable of OpenTelemetry (OTEL_...) is not usable: {exc}") from None
     trace_with(provider.get_tracer("verification-processor", __version__), urlsplit(settings.didit.base_url).hostname or "")
     return provider.shutdown
+
+
+def resource_of(settings: Settings) -> Any:
+    """Who sends: an ``opentelemetry.sdk.resources.Resource``. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come first.
+
+    Raises:
+        ValueError: if one of them is not usable.
+    """
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415 - the extra [otel]
+
+    ours = {
+        "service.name": "verification-processor",
+        "service.version": __version__,
+        "service.instance.id": settings.kafka.instance_id,
+    }
+    given = OTELResourceDetector().detect().attributes
+    return Resource.create({name: value for name, value in ours.items() if name not in given})

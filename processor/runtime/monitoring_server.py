@@ -13,6 +13,7 @@ from processor.console.runbooks import Links
 from processor.console.server import add_page
 from processor.observe.health import Phase
 from processor.observe.http import build_app
+from processor.observe.metric_export import metric_export
 from processor.runtime.http_server import CLOSE_S, listening
 from processor.runtime.process_status import ProcessStatus, set_constants
 from processor.runtime.process_tasks import ProcessTasks
@@ -30,9 +31,14 @@ async def start_monitoring(tasks: ProcessTasks, settings: Settings, status: Proc
 
     Raises:
         CannotListenError: if the port is taken.
+        ConfigurationError: if metrics are to be sent, and cannot be.
     """
     s = settings.observe
     set_constants(__version__)
+    export = metric_export(settings, status.refresh)
+    if export is not None:
+        tasks.close_later("metrics export", export.close, within_s=CLOSE_S)
+        tasks.start_restarting("metrics export", export.run)
     app = build_app(status.vitals, status.refresh)
     if operations is not None:
         add_page(app, operations, Access(s), group=settings.kafka.group, links=Links(s.runbooks_url, s.dashboard_url, s.trace_url))

@@ -41,6 +41,10 @@ class ObserveSettings(Group):
         default=False,
         description="send traces to OTEL_EXPORTER_OTLP_ENDPOINT and the like (OpenTelemetry's variables); needs the extra [otel]",
     )
+    otlp_metrics: bool = Field(
+        default=False,
+        description="send the metrics there too, as `/metrics` names them, each OTEL_METRIC_EXPORT_INTERVAL ms; needs the extra [otel]",
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
