@@ -29,7 +29,7 @@ class Lines:
         replica_limits: ReplicaLimits,
         state: Callable[[], BudgetState],
         clock: Callable[[], float],
-        on_new: Callable[[EndpointQueue], None],
+        on_new: Callable[[EndpointQueue], object],
     ) -> None:
         self._limits, self._replica_limits, self._state, self._clock, self._on_new = rules.limits, replica_limits, state, clock, on_new
         self._pacers = build_pacers(rules.limits, lambda scope: state().windows[scope].may_burst(1, clock()))

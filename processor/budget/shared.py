@@ -96,7 +96,7 @@ class SharedBudget:
         self._writer.on_post = self._reader.hurry
         self._writer.may_group = lambda: self._joined.is_set() and self.state.may_group(clock())
         self._alerts = AlertTracker()
-        self._lines = Lines(rules, replica_limits, lambda: self.state, clock, self._serve)
+        self._lines = Lines(rules, replica_limits, lambda: self.state, clock, lambda q: self._tasks.spawn(self._dispatch(q), q.endpoint))
         self._heartbeat = Heartbeat(rules, replica_limits, budget_log, lambda: self.waiting, draw, facts)
         self._reading = self._closed = False  # the past is read; nobody is served any more
         self._joined = asyncio.Event()  # and the log has a name
@@ -326,9 +326,6 @@ class SharedBudget:
             and not (self.state.shut(queue.endpoint) and any(other.probing for other in self._lines))
             and self.state.paused_for_s(queue.scopes, now) <= 0
         )
-
-    def _serve(self, queue: EndpointQueue) -> None:
-        self._tasks.spawn(self._dispatch(queue), f"budget {queue.endpoint}")
 
     async def _dispatch(self, queue: EndpointQueue) -> None:
         """Give turns to those who wait, while asking is of use, and call in who waits for room."""
