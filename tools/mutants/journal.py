@@ -7,6 +7,7 @@ from tools.mutants.fault import Fault
 
 JOURNAL = "tests/unit/test_budget_call_journal.py"
 SHORT_CUTS = "tests/property/test_property_budget_short_cuts.py"
+USUAL = "tests/unit/test_budget_usual_asks.py"
 
 FAULTS = (
     Fault(
@@ -169,7 +170,7 @@ FAULTS = (
         "an ask that is taken in as usual is not compared with what is known of its request",
         "block.seen[high & block.seen_mask] & bits == bits and self.of(request):",
         "False:",
-        (SHORT_CUTS,),
+        (USUAL,),
     ),
     Fault(
         "J18",
@@ -178,7 +179,7 @@ FAULTS = (
         "an end is noted of another call than that of its ask",
         "self.memory.end_row(number, ended)",
         "self.memory.end_row(number - 1, ended)",
-        (SHORT_CUTS, JOURNAL),
+        (USUAL,),
     ),
     Fault(
         "J19",
@@ -196,6 +197,6 @@ FAULTS = (
         "an ask of our own that is read back is taken for another's: it never starts",
         "not self._reservations.is_ours(ask[0]) and self.state",
         "self.state",
-        (f"{SHARED}::test_a_call_is_asked_for_and_its_end_is_said",),
+        (USUAL,),
     ),
 )
