@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from processor.contract.foreign_headers import DeadLetterDialect, cloudevent_headers, dead_letter_headers
 from processor.contract.headers import hop_headers
 from processor.contract.records import About, ErrorInfo, Headers, Hop, Output, OutputKind, Record, Result
 from processor.contract.strict_json import dumps
@@ -18,8 +20,14 @@ _FIELD_CHARS_MAX = 200
 _KEY_BYTES_MAX = 65_536
 
 
-def result_output(result: Result, headers: Headers = ()) -> Output:
-    """The record of the results topic; ``schemas/result.v1.json`` describes its value."""
+def result_output(result: Result, headers: Headers = (), *, cloudevents_source: str = "") -> Output:
+    """The record of the results topic; ``schemas/result.v1.json`` describes its value.
+
+    Args:
+        result: what to say.
+        headers: of its trace.
+        cloudevents_source: to have it read as a CloudEvent too; empty for no such headers.
+    """
     document: dict[str, Any] = {
         "schema_version": 1,
         "result_id": result.result_id,
@@ -39,6 +47,7 @@ def result_output(result: Result, headers: Headers = ()) -> Output:
     code = result.error.code if result.error is not None else None
     took_ms = max(0, result.finished_ms - result.received_ms)
     about = About(result.operation or UNREAD, str(result.status), code=code, attempts=result.attempts, took_ms=took_ms)
+    headers = (*headers, *cloudevent_headers(document, cloudevents_source))
     return Output(OutputKind.RESULT, result.key.encode(), dumps(document), headers, about=about)
 
 
@@ -48,16 +57,19 @@ def retry_output(record: Record, hop: Hop, delay_s: int, *, counted: bool = Fals
     return Output(OutputKind.RETRY, record.key, record.value, hop_headers(hop), delay_s, about)
 
 
-def dead_letter_output(record: Record, hop: Hop, error: ErrorInfo, *, failed_ms: int, value_bytes_max: int) -> Output:
+def dead_letter_output(
+    record: Record, hop: Hop, error: ErrorInfo, *, failed_ms: int, value_bytes_max: int, dialects: Collection[DeadLetterDialect] = ()
+) -> Output:
     """The caller's own bytes, and in the headers why and where from.
 
     A value longer than ``value_bytes_max`` is cut there and says so; the whole of it is at its source position for as
-    long as the requests topic keeps it.
+    long as the requests topic keeps it. ``dialects``: whose names the reason has beside ours.
     """
+    message = _plain(error.message, _MESSAGE_CHARS_MAX)
     reason: list[tuple[str, str | None]] = [
         ("vp-reason-type", error.type),
         ("vp-reason-code", error.code),
-        ("vp-reason-message", _plain(error.message, _MESSAGE_CHARS_MAX)),
+        ("vp-reason-message", message),
         ("vp-reason-field", _plain(error.field, _FIELD_CHARS_MAX) if error.field is not None else None),
         ("vp-http-status", str(error.http_status) if error.http_status is not None else None),
         ("vp-failed-ms", str(failed_ms)),
@@ -77,6 +89,7 @@ def dead_letter_output(record: Record, hop: Hop, error: ErrorInfo, *, failed_ms:
         key = key[:_KEY_BYTES_MAX]
     kept: Headers = tuple((name, raw) for name, raw in hop_headers(hop) if name != "vp-due-ms")
     headers = kept + tuple((name, text.encode()) for name, text in reason if text is not None)
+    headers += dead_letter_headers(hop, error, message, dialects)
     return Output(OutputKind.DEAD_LETTER, key, value, headers, about=About(reason=error.type, code=error.code))
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 
 from processor.contract.digests import source_digest
+from processor.contract.foreign_headers import cloudevent_headers
 from processor.contract.records import About, Headers, Output, OutputKind, ResultKind, Source, Status
 
 COPY_HEADER = "vp-copy-for"
 
 
-def result_copy(request_id: str, value: bytes, asked: Source, trace: Headers) -> Output:
+def result_copy(request_id: str, value: bytes, asked: Source, trace: Headers, *, cloudevents_source: str = "") -> Output:
     """The record of the results topic that repeats a result.
 
     Args:
@@ -18,8 +21,11 @@ def result_copy(request_id: str, value: bytes, asked: Source, trace: Headers) ->
         value: of the result, as it stands in the topic.
         asked: where the record of the caller stands who asks again.
         trace: headers of its trace.
+        cloudevents_source: to have it read as a CloudEvent too, the same one; empty for no such headers.
     """
-    return Output(OutputKind.RESULT, request_id.encode(), value, (*trace, (COPY_HEADER, str(asked).encode())), about=About(copy=True))
+    document: dict[str, Any] = orjson.loads(value) if cloudevents_source else {}
+    headers = (*trace, (COPY_HEADER, str(asked).encode()), *cloudevent_headers(document, cloudevents_source))
+    return Output(OutputKind.RESULT, request_id.encode(), value, headers, about=About(copy=True))
 
 
 def copy_for(headers: Headers) -> str | None:

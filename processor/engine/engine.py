@@ -67,7 +67,7 @@ class Engine:
         known_results: FindsKnownResults | None = None,
     ) -> None:
         self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
-        self._answers = KnownAnswers(known_results, settings.lanes.output_bytes_max)
+        self._answers = KnownAnswers(known_results, settings.lanes)
         self._caller = DiditCaller(client, files, budget, clock_ms, settings.kafka.topic_prefix)
         self._media = None if media is None else SessionMedia(media, self._caller, clock_ms)
         self._pause_s_max = settings.retry.retry_after_max_s

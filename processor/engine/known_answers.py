@@ -11,6 +11,7 @@ from processor.contract.records import Hop, Record, call_reference
 from processor.contract.result_copies import result_copy
 from processor.contract.trace_context import result_trace
 from processor.observe import metrics
+from processor.settings import LaneSettings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work
 from processor.stream.known_results import Unanswered
 
@@ -30,11 +31,11 @@ class KnownAnswers:
 
     Args:
         finds: None: they are not answered.
-        output_bytes_max: a longer copy is not published.
+        lanes: how long a copy that is published may be, and with which headers.
     """
 
-    def __init__(self, finds: FindsKnownResults | None, output_bytes_max: int) -> None:
-        self._finds, self._output_bytes_max = finds, output_bytes_max
+    def __init__(self, finds: FindsKnownResults | None, lanes: LaneSettings) -> None:
+        self._finds, self._lanes = finds, lanes
 
     async def again(self, prior: Duplicate, request_id: str, record: Record, hop: Hop, work: Work, *, newest: bool = False) -> Outcome:
         """What completes a duplicate: a copy of the known result in the transaction of its offset, or nothing.
@@ -52,8 +53,9 @@ class KnownAnswers:
             work.before_wait()
             found = await self._finds.find(request_id, prior.earlier, newest=newest)
             if isinstance(found, bytes):
-                copy = result_copy(request_id, found, hop.first, result_trace(hop))
-                if copy.size_bytes <= self._output_bytes_max:
+                source = self._lanes.cloudevents_source
+                copy = result_copy(request_id, found, hop.first, result_trace(hop), cloudevents_source=source)
+                if copy.size_bytes <= self._lanes.output_bytes_max:
                     self._note("answered", request_id, record, hop, "copied")
                     return Outputs([copy])
                 found = Unanswered.OVERSIZED

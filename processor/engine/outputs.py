@@ -78,7 +78,7 @@ class OutputBuilder:
     """Builds outputs under the limits and the retry policy of one configuration."""
 
     def __init__(self, lanes: LaneSettings, policy: RetrySettings) -> None:
-        self._output_bytes_max, self._policy = lanes.output_bytes_max, policy
+        self._lanes, self._output_bytes_max, self._policy = lanes, lanes.output_bytes_max, policy
 
     def rejected(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
         """A record that breaks the contract: final result and dead letter, no call."""
@@ -91,7 +91,7 @@ class OutputBuilder:
     def _refused(self, record: Record, bad: Rejected, status: Status, error: ErrorInfo, now_ms: int) -> list[Output]:
         hop = bad.hop
         result = Result(bad.request_id, bad.operation, status, hop.first, hop.attempt, hop.first_ms, now_ms, error=error, replay=hop.replay)
-        return [result_output(result, result_trace(hop)), self._dead_letter(record, hop, error, now_ms)]
+        return [self._result(result, hop), self._dead_letter(record, hop, error, now_ms)]
 
     def expired(self, job: Job, now_ms: int) -> list[Output]:
         """The caller's deadline passed: a final result, and nothing to redrive; unless an earlier call may have acted."""
@@ -287,10 +287,14 @@ class OutputBuilder:
             version=version,
             replay=hop.replay,
         )
-        return result_output(result, result_trace(hop))
+        return self._result(result, hop)
+
+    def _result(self, result: Result, hop: Hop) -> Output:
+        return result_output(result, result_trace(hop), cloudevents_source=self._lanes.cloudevents_source)
 
     def _dead_letter(self, record: Record, hop: Hop, error: ErrorInfo, now_ms: int) -> Output:
-        return dead_letter_output(record, hop, error, failed_ms=now_ms, value_bytes_max=self._output_bytes_max - _KEY_AND_HEADERS_BYTES)
+        room, dialects = self._output_bytes_max - _KEY_AND_HEADERS_BYTES, self._lanes.dead_letter_headers
+        return dead_letter_output(record, hop, error, failed_ms=now_ms, value_bytes_max=room, dialects=dialects)
 
 
 def _of_this_request(job: Job, operation: Operation, verdict: Verdict) -> Verdict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from processor.settings.base import Group, Seconds
@@ -27,6 +29,15 @@ class LaneSettings(Group):
     answer_again: bool = Field(
         default=True,
         description="a request that is asked for again gets its known result once more, marked as a copy by the header `vp-copy-for`",
+    )
+    cloudevents_source: str = Field(
+        "",
+        pattern=r"^[!-~]{0,200}$",
+        description="results are CloudEvents too: binary mode of the Kafka binding, this text as `ce_source`, a URI reference that names "
+        "this installation, e.g. `/kyc/eu`. Empty: no such headers",
+    )
+    dead_letter_headers: tuple[Literal["spring", "connect"], ...] = Field(
+        (), description="dead letters have their reason under these tools' names too, beside `vp-...`: JSON list of `spring`, `connect`"
     )
     session_timeout_s: Seconds = Field(10.0, description="Kafka gives our partitions away after this silence")
     heartbeat_s: Seconds = Field(2.0, description="interval of heartbeats")
