@@ -59,22 +59,19 @@ def pause_lines(o: Overview) -> list[Text]:
 
 
 def replica_table(o: Overview, *, compact: bool = False) -> RenderableType:
-    """Each replica, also those that were heard in the last ten minutes. ``compact``: without lines, and errors below it."""
+    """Each replica, also those that were heard in the last ten minutes, and below it their last errors. ``compact``: without lines."""
     if not o.replicas:
         return Text("No replica is in the group.", "bold red")
     table = Table(box=None if compact else HEAVY_HEAD, pad_edge=not compact, title=None if compact else "replicas", title_justify="left")
     table.add_column("replica", no_wrap=True, overflow="ellipsis", min_width=8)
-    rows = [(Text(str(r.partitions)), _heard(r), *_told(r, o.at_ms)) for r in o.replicas]
-    headers = ("parts", "heard", "version", "up", "memory", "clock", *(() if compact else ("last error",)))
-    for number, header in enumerate(headers):
+    rows = [(Text(str(r.partitions)), _heard(r), *_told(r)) for r in o.replicas]
+    for number, header in enumerate(("parts", "heard", "version", "up", "memory", "clock")):
         width = max(len(header), *(len(row[number]) for row in rows))
         table.add_column(header, no_wrap=True, justify="right" if header in {"parts", "memory"} else "left", min_width=width)
     for r, row in zip(o.replicas, rows, strict=True):
-        table.add_row(Text(r.instance), *row[: len(headers)])
-    errors = [
-        Text(f"{r.instance}: last error {row[-1]}", overflow="ellipsis") for r, row in zip(o.replicas, rows, strict=True) if r.last_error
-    ]
-    return Group(table, *errors) if compact else table
+        table.add_row(Text(r.instance), *row)
+    failed = [r for r in o.replicas if r.last_error]
+    return Group(table, *(Text(f"{r.instance}: last error {r.last_error}, {relative(r.last_error_ms, o.at_ms)}") for r in failed))
 
 
 def _heard(r: ReplicaView) -> Text:
@@ -85,12 +82,11 @@ def _heard(r: ReplicaView) -> Text:
     return Text("not lately" if r.silent_s == inf else f"not for {duration(r.silent_s)}", "bold red")
 
 
-def _told(r: ReplicaView, now_ms: int) -> tuple[Text, ...]:
-    clock = f"{r.clock_off_s:.1f} s off" if r.clock_off_s else "right"
+def _told(r: ReplicaView) -> tuple[Text, ...]:
+    clock = Text(f"{r.clock_off_s:.1f} s off" if r.clock_off_s else "right", "bold red" if r.clock_off_s else "")
     if not r.version:
-        return (Text("-"), Text("-"), Text("-"), Text(clock), Text("-"))
-    error = f"{r.last_error}, {relative(r.last_error_ms, now_ms)}" if r.last_error else "none"
-    return (Text(r.version), Text(duration(r.uptime_s)), Text(size(r.memory_bytes)), Text(clock), Text(error))
+        return (Text("-"), Text("-"), Text("-"), clock)
+    return (Text(r.version), Text(duration(r.uptime_s)), Text(size(r.memory_bytes)), clock)
 
 
 def facts(o: Overview) -> list[RenderableType]:
@@ -167,7 +163,7 @@ def scope_table(o: Overview, diagnosis: Diagnosis, *, compact: bool = False) -> 
         filled = min(_BAR, round(_BAR * s.used / s.limit))
         finding = diagnosis.of_scope(s.scope)
         bar = Text("█" * filled + "░" * (_BAR - filled), "cyan" if finding is None else STYLES[finding.tone])
-        done_in = ("unknown" if compact and drain.paused == drain.calls else done_within(drain)) if drain.calls else "-"
+        done_in = done_within(drain).removesuffix(" until resumed") if drain.calls else "-"
         table.add_row(s.scope, f"{s.used} of {s.limit}", bar, str(s.waiting), str(drain.calls), done_in)
     return table
 

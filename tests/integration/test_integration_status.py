@@ -79,7 +79,7 @@ async def test_status_tells_the_truth_in_good_and_bad_times(kafka: LocalKafka, t
             "session-create",
             "owed calls",
             "replicas",
-            "one (",
+            "│ one ",
             "waiting:",
             "dead letters: none open",
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from io import StringIO
 
@@ -104,6 +105,7 @@ def test_what_operators_have_paused_is_the_bottleneck_unless_something_is_broken
     assert not any(f.kind in {FindingKind.BACKLOG_STUCK, FindingKind.BUDGET_UNUSED, FindingKind.CALLS_IDLE} for f in found.findings)
     screen = shown(o)
     assert all(f"paused: {name} since" in screen and "by ann: moved" in screen for name in names)
-    assert "unknown until resumed" in screen
+    assert "is unknown until `processor resume`" in screen
+    assert re.search(rf"{SCOPES[0]}.* unknown ", screen), "when it is done"
     summary = summarize(o)
     assert any(tile.state == "Paused" and "unknown" in tile.text for tile in summary.tiles) or found.tone is Tone.BAD
