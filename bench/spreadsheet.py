@@ -17,6 +17,10 @@ from processor.client.batch_source import read_batch
 from processor.contract.encode import result_output
 from processor.contract.records import Result, Source, Status
 
+SHARED_TEXTS = (
+    b'<Override PartName="/xl/sharedStrings.xml" '
+    b'ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"/></Types>'
+)
 OUTPUT = {"request_id": "0" * 36, "aml": {"status": "Approved", "total_hits": 0, "hits": [], "warnings": []}}
 
 
@@ -47,7 +51,7 @@ def write_shared(path: Path, rows: int) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as parts:
         for name, value in content.items():
             if name not in {"xl/sharedStrings.xml", "xl/worksheets/sheet1.xml"}:
-                parts.writestr(name, value)
+                parts.writestr(name, value.replace(b"</Types>", SHARED_TEXTS) if name == "[Content_Types].xml" else value)
         with parts.open("xl/sharedStrings.xml", "w", force_zip64=True) as file:
             file.write(f'<sst xmlns="{main_ns}">'.encode())
             for row in range(-1, rows):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import datetime as dt
 import json
+import re
 import zipfile
 from array import array
 from collections.abc import Callable
@@ -109,6 +110,25 @@ def test_a_formula_gives_the_value_that_was_calculated(tmp_path: Path) -> None:
     path = saved(tmp_path, HEADER, ["a", "=B1", None, "ES"])
     with_sheet_xml(path, '<c r="B2"><f>B1</f><v /></c>', '<c r="B2" t="str"><f>B1</f><v>Ann</v></c>')
     assert inputs(path) == [{"full_name": "Ann", "nationality": "ES"}]
+
+
+def test_texts_that_cells_share_are_read_as_excel_writes_them(tmp_path: Path) -> None:
+    """openpyxl writes each text in its cell; Excel keeps them in a part of their own, with runs of letters in other colours."""
+    path = saved(tmp_path, HEADER, ["a", 0])
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+    texts = "<si><t>no</t></si><si><r><t>An</t></r><r><t>n</t></r></si>"
+    with zipfile.ZipFile(path) as parts:
+        content = {name: parts.read(name).decode() for name in parts.namelist()}
+    sheet, types = "xl/worksheets/sheet1.xml", "[Content_Types].xml"
+    content[sheet] = re.sub(r'<c r="B2"[^>]*>.*?</c>', '<c r="B2" t="s"><v>1</v></c>', content[sheet])
+    content["xl/sharedStrings.xml"] = f'<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">{texts}</sst>'
+    if kind not in content[types]:
+        added = f'<Override PartName="/xl/sharedStrings.xml" ContentType="{kind}"/></Types>'
+        content[types] = content[types].replace("</Types>", added)
+    with zipfile.ZipFile(path, "w") as parts:
+        for name, value in content.items():
+            parts.writestr(name, value)
+    assert inputs(path) == [{"full_name": "Ann"}]
 
 
 def test_the_first_sheet_is_read_or_the_named_one(tmp_path: Path) -> None:
