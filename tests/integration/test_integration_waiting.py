@@ -130,7 +130,8 @@ async def test_a_release_of_what_is_done_or_elsewhere_does_nothing(kafka: LocalK
         said = await asyncio.to_thread(OperatorPage(a).act, "/waiting/end", f"{delay}:0:{left['offset']}", f"{delay}:0:{done}")
         assert "1 request told to end." in said, "what is done is left as it is"
         await rig.wait_finals(3)
-        assert (rig.finals[-1]["status"], rig.finals[-1]["error"]["code"]) == ("failed", "ended_by_hand")
+        ended = (rig.finals[-1]["status"], rig.finals[-1]["error"]["code"])
+        assert ended == ("in_doubt", "ended_by_hand"), "its first call was answered 503, and may have been done"
         assert (await listed(rig))["count"] == 0
 
 
