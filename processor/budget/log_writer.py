@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from processor.bounds.gathering import GatheringPause
 from processor.budget.log import BudgetLog, LogUnavailableError
 from processor.budget.log_records import LogRecord, encode, encode_group
 
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 _AGAIN_S = 0.5
 _CLOSE_S = 2.0
+_PAUSE_S, _FEW_PER_S, _MANY_PER_S = 0.01, 100.0, 400.0  # from one append to the next, by the records a second that are posted here
 _GROUP_RECORDS, _GROUP_BYTES = 200, 100_000  # a reader takes an entry in one turn of its loop
 
 
@@ -30,7 +32,7 @@ class _Message:
 class LogWriter:
     """Records on their way; as many as there are calls and asks.
 
-    What is posted while an append is under way goes into one entry with it, in order (``may_group``). To be told that an append has failed
+    What is posted while an append is under way goes into one entry, in order (``may_group``). To be told that an append has failed
     is no proof that the entry is not there, or never will be: who sends records again sends the same records, and a reader takes the first.
 
     Args:
@@ -51,6 +53,7 @@ class LogWriter:
         self._on_lost, self._on_failed = on_lost, on_failed
         self._queue: deque[_Message] = deque()
         self._is_sending = False
+        self._gathering = GatheringPause(_PAUSE_S, _FEW_PER_S, _MANY_PER_S)
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_post: Callable[[], None] = lambda: None  # called for each record that is sent: it is going to be read back
         self.may_group: Callable[[], bool] = lambda: False  # whether everybody reads entries of several records
@@ -74,11 +77,15 @@ class LogWriter:
             self._spawn(self._send_queued())
 
     async def _send_queued(self) -> None:
-        """Until nothing is queued: what came together, or while an append was under way, goes together."""
+        """Until nothing is queued: what came together, or while an append was under way, goes together. Of much, some is gathered."""
         try:
             while self._queue:
                 if self.may_group():
-                    await self._send(self._next_group())
+                    began, group = self._clock(), self._next_group()
+                    await self._send(group)
+                    left_s = began + self._gathering.after(len(group), began) - self._clock()
+                    if left_s > 0:
+                        await asyncio.sleep(left_s)
                 else:
                     self._spawn(self._send([self._queue.popleft()]))
         finally:

@@ -7,9 +7,8 @@ replica halves what each of them publishes, not what shares a transaction.
 
 from __future__ import annotations
 
-import math
+from processor.bounds.gathering import GatheringPause
 
-_RATE_OVER_S = 1.0
 _FEW_PER_S, _MANY_PER_S = 25.0, 125.0  # records of a lane: no pause up to the one, all of it from the other on
 _NEWEST_PART = 0.2  # of a moving average
 _FAST_S = 0.01  # a transaction takes no longer where brokers and processor have time to spare
@@ -23,8 +22,7 @@ class PublishPace:
     """
 
     def __init__(self, pause_s: float) -> None:
-        self._pause_s = pause_s
-        self._rate_per_s, self._at = 0.0, float("-inf")
+        self._pause_s, self._gathering = pause_s, GatheringPause(pause_s, _FEW_PER_S, _MANY_PER_S)
         self._took_s = 0.0  # how long transactions have taken lately
 
     def published(self, count: int, began: float, now: float) -> float:
@@ -32,8 +30,5 @@ class PublishPace:
 
         Where brokers or processors have no time to spare, a transaction takes long, and about as long is gathered for the next one.
         """
-        self._rate_per_s = self._rate_per_s * math.exp((self._at - now) / _RATE_OVER_S) + count / _RATE_OVER_S
-        self._at = now
         self._took_s += _NEWEST_PART * (now - began - self._took_s)
-        much = min(1.0, max(0.0, (self._rate_per_s - _FEW_PER_S) / (_MANY_PER_S - _FEW_PER_S)))
-        return min(self._pause_s, max(self._pause_s * much, self._took_s - _FAST_S))
+        return min(self._pause_s, max(self._gathering.after(count, now), self._took_s - _FAST_S))

@@ -59,6 +59,7 @@ PURE = [
     "didit/operation.py",
     "didit/operations_business.py",
     "didit/operations_transactions.py",
+    "bounds/gathering.py",
     "didit/lookups.py",
     "didit/operations_management.py",
     "didit/reconcile.py",

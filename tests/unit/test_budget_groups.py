@@ -81,6 +81,30 @@ class Sent:
         return [[getattr(r, "id", "") for r in entry] for entry in records(self.topic)]
 
 
+def test_of_much_some_is_gathered_and_of_little_each_is_appended_at_once() -> None:
+    """Each append costs its writer and every reader about the same, whatever is in it."""
+
+    async def play(every_s: float) -> tuple[int, float]:
+        sent, loop, posted_at = Sent(grouped=True, ack_s=0.002), asyncio.get_running_loop(), dict[str, float]()
+        began = loop.time()
+        while loop.time() < began + 5.0:
+            posted_at[name := str(len(posted_at))] = loop.time()
+            sent.writer.post(Begun(name))
+            await asyncio.sleep(every_s)
+        await asyncio.sleep(0.1)
+        read = [(r, entry.stamp_ms / 1000) for entry in sent.topic.entries for r in decode_entry(entry.value)]
+        late_s = [at - posted_at[r.id] for r, at in read if isinstance(r, Begun)]
+        assert len(late_s) == len(posted_at)
+        return len(sent.topic.entries), max(late_s)
+
+    entries, late_s = run_virtual(play(0.02))
+    assert 249 <= entries <= 251
+    assert late_s < 0.003
+    entries, late_s = run_virtual(play(0.001))
+    assert 450 <= entries <= 650
+    assert late_s < 0.015
+
+
 def test_what_is_said_while_an_append_is_under_way_goes_into_one_entry_in_order() -> None:
     async def play(*, grouped: bool) -> list[list[str]]:
         sent = Sent(grouped=grouped)
