@@ -79,10 +79,12 @@ class EndpointQueue:
         """Whether every pacer would let one ask pass at once."""
         return all(pacer.has_capacity() for pacer in self.pacers)
 
-    async def pace(self) -> None:
-        """Wait for the pacers."""
+    async def pace(self) -> bool:
+        """Wait for the pacers; whether time may have passed meanwhile."""
+        waited = False
         for pacer in self.pacers:
-            await pacer.acquire()
+            waited = await pacer.acquire() or waited
+        return waited
 
     async def wait_turn(self, ask: Ask) -> Turn | Parked | None:
         """Wait in the queue.

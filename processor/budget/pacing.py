@@ -32,10 +32,12 @@ class ScopePacer:
         """Whether an ask may pass at once."""
         return self._may_burst() or self._limiter.has_capacity()
 
-    async def acquire(self) -> None:
-        """Wait until an ask may pass."""
-        if not self._may_burst():
-            await self._limiter.acquire()
+    async def acquire(self) -> bool:
+        """Wait until an ask may pass; False if it passed at once, out of an idle window."""
+        if self._may_burst():
+            return False
+        await self._limiter.acquire()
+        return True
 
 
 def build_pacers(limits: Mapping[str, tuple[int, float]], may_burst: Callable[[str], bool]) -> dict[str, ScopePacer]:

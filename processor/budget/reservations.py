@@ -29,7 +29,6 @@ from processor.budget.permits import (
 )
 from processor.budget.state import BudgetState, Rules
 
-_MAY_PROCEED = frozenset({AskState.PLACED, AskState.BEGUN})
 _ROUND_TRIP_S = 0.01  # from the sending of a record to the reading of it, about: to wait for no longer is to start at once
 _SLOW_CALL_S = 1.0  # while calls take no longer, a slot is free soon enough
 _NEWEST_PART = 0.1  # of a moving average
@@ -132,23 +131,21 @@ class Reservations:
 
     def start_ready(self) -> float:
         """Start what may start, withdraw what never will; the time (own clock) to do so again if no record comes before."""
-        now = self._clock()
-        next_at = float("inf")
-        for reservation in list(self._waiting.values()):
-            placed = reservation.state is not AskState.REQUESTED
-            if now >= reservation.deadline or (placed and self.state.is_obsolete(reservation.asked)):
+        now, next_at = self._clock(), float("inf")
+        is_shut = any(breaker.open for breaker in self.state.breakers.values())  # else no ask is obsolete
+        for reservation in list(self._waiting.values()):  # up to a hundred, at each end of a call
+            state = reservation.state
+            if now >= reservation.deadline or (is_shut and state is not AskState.REQUESTED and self.state.is_obsolete(reservation.asked)):
                 self._withdraw(reservation)
                 continue
             next_at = min(next_at, reservation.deadline)
-            if reservation.state in _MAY_PROCEED:
+            if state is AskState.BEGUN or (state is AskState.PLACED and self.slots > 0):  # else not before a call ends
                 next_at = min(next_at, self._advance(reservation, now))
         return next_at
 
     def _advance(self, reservation: Reservation, now: float) -> float:
         """Start an ask, announce it, or withdraw one that leaves a doubt while it waits; the time to look again."""
         announces = reservation.asked.announced and reservation.state is AskState.PLACED
-        if reservation.state is AskState.PLACED and self.slots <= 0:
-            return float("inf")  # not before a call ends
         start_at = max(self.open_at, self.state.start_at(reservation.asked, now))
         soon = start_at <= now + _ROUND_TRIP_S
         if start_at <= now or (announces and soon and self.state.has_room(reservation.asked)):

@@ -335,8 +335,7 @@ class SharedBudget:
             if not queue.waiters or not self._askable(queue):
                 await queue.wait_change(_DISPATCH_S)
                 continue
-            await queue.pace()
-            if self._askable(queue):
+            if not await queue.pace() or self._askable(queue):
                 queue.give_turn(Turn(probe=self.state.shut(queue.endpoint)))
 
     # ---- from the log to the call

@@ -173,8 +173,9 @@ class DiditClient:
         """The body of an answer, and whether it was longer than what is read of it."""
         size_max, within_s = self._settings.response_bytes_max, self._settings.timeout_s  # the call's own deadline comes first
         if length is not None and length <= size_max:
-            await held.grow_to(length, within_s=within_s)
-            return await content.read(), False
+            if not held.try_grow_to(length):
+                await held.grow_to(length, within_s=within_s)
+            return content.read_nowait() if content.is_eof() else await content.read(), False
         parts: list[bytes] = []
         size = 0
         await held.grow_to(_CHUNK_BYTES, within_s=within_s)

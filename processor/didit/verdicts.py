@@ -177,7 +177,10 @@ def classify(operation: Operation, answer: Answer) -> Verdict:
     if isinstance(answer, NoReply):
         return Transient(answer.code, None, None, sent=False) if not answer.sent else _doubtful(operation, answer.code, None, None)
     seen = _Seen(operation, answer)
-    return next(make(seen) for _, fits, make in _TABLE if fits(seen))
+    for _, fits, make in _TABLE:
+        if fits(seen):
+            return make(seen)
+    raise AssertionError("the last row fits everything")
 
 
 def _doubtful(operation: Operation, code: Code, status: int | None, wait_s: float | None) -> Verdict:
