@@ -9,17 +9,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from itertools import chain, islice, takewhile
 from itertools import count as count_from
-from itertools import islice, takewhile
 
 from simulation import machine
 
 machine.prepare()  # before the product is imported: default arguments keep the clock of that moment
 
 from simulation import seeds  # noqa: E402 - see above
-from simulation.seeds import Outcome  # noqa: E402 - see above
+from simulation.seeds import Outcome, fresh_seed  # noqa: E402 - see above
 
 
 def main() -> int:
@@ -27,6 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first one")
+    parser.add_argument("--fresh", type=int, default=0, help="and so many more, from a seed on that the commit decides")
     parser.add_argument("--theme", help="only seeds of this theme, so many of them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worlds at once")
     parser.add_argument("--within-s", type=float, default=float("inf"), help="begin no further one after so long, s")
@@ -48,8 +51,11 @@ def main() -> int:
 
 def _run(options: argparse.Namespace) -> int:
     began, count, found, calls, disturbances, cpu_s = time.monotonic(), 0, 0, 0, 0, 0.0
-    of_theme = (seed for seed in count_from(options.first) if options.theme in (None, seeds.plan_of(seed).theme))
-    chosen = islice(of_theme, options.seeds)
+    chosen = _seeds(options.first, options.seeds, options.theme)
+    if options.fresh:
+        fresh = fresh_seed(_commit())
+        sys.stdout.write(f"fresh seeds: FROM={fresh} SEEDS={options.fresh}\n")
+        chosen = chain(chosen, _seeds(fresh, options.fresh, options.theme))
     in_time = takewhile(lambda _: time.monotonic() - began < options.within_s, chosen)
     for outcome in seeds.run_apart(in_time, options.jobs):
         count, calls, disturbances = count + 1, calls + outcome.calls, disturbances + outcome.disturbances
@@ -65,6 +71,16 @@ def _run(options: argparse.Namespace) -> int:
     told = {"seeds": count, "violations": found, "seeds_per_min": round(count / minutes, 1), "calls": calls, "disturbances": disturbances}
     sys.stdout.write(json.dumps({**told, "cpu_s_per_seed": round(cpu_s / max(1, count), 2)}) + "\n")
     return 1 if found else 0
+
+
+def _seeds(first: int, count: int, theme: str | None) -> Iterator[int]:
+    return islice((seed for seed in count_from(first) if theme in (None, seeds.plan_of(seed).theme)), count)
+
+
+def _commit() -> str:
+    """What is checked out; where that cannot be told, the day."""
+    told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return told.stdout.strip() or time.strftime("%Y-%m-%d", time.gmtime())
 
 
 def _tell(outcome: Outcome) -> None:

@@ -206,6 +206,10 @@ def _delay(world: World, one: Disturbance) -> None:
         world.network.delay(one.target, peer, reset_s=min(_RESET_S, one.lasts_s / 2), arrives_s=one.lasts_s)
 
 
+def _late_calls(world: World, one: Disturbance) -> None:
+    world.network.hold_back(one.target, one.other)
+
+
 def _drift(world: World, one: Disturbance) -> None:
     if one.target in world.cluster.names:
         world.broker_step_s = max(world.broker_step_s, abs(one.amount))
@@ -243,6 +247,14 @@ def _fast(world: World, one: Disturbance) -> None:
         world.network.slow_s.pop(frozenset((one.target, peer)), None)
 
 
+def _slow_reads(world: World, one: Disturbance) -> None:
+    world.cluster.slow_reads_s[world.network.resolve(one.target)] = one.amount
+
+
+def _quick_reads(world: World, one: Disturbance) -> None:
+    del world.cluster.slow_reads_s[world.network.resolve(one.target)]
+
+
 def _reset(world: World, one: Disturbance) -> None:
     for peer in _peers(world, one):
         world.network.reset(one.target, peer)
@@ -267,6 +279,12 @@ def _make_again(world: World, _: Disturbance) -> None:
     world.cluster.create(world.log_topic, 1, world.lost_log.replication, world.lost_log.configs)
 
 
+def _shorten(world: World, _: Disturbance) -> None:
+    """Retention deletes what is old of the budget log, though later than a lane's commit is made again."""
+    log = world.cluster.topics[world.log_topic].logs[0]
+    log.delete_older(world.cluster.stamp_ms(0) - int(1000 * world.plan.log_kept_s))
+
+
 def _reset_offsets(world: World, one: Disturbance) -> None:
     world.stop_all(one.lasts_s)
     text = "" if one.target == "without a text" else "by hand"
@@ -288,15 +306,18 @@ _BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
     "cut one way": _cut,
     "cut answers": _cut_answers,
     "late requests": _delay,
+    "late calls": _late_calls,
     "clock drift": _drift,
     "credits gone": lambda world, _: account.spend_all(world),
     "key revoked": lambda world, _: account.revoke_key(world),
     "unclean election": _unclean,
     "slow link": _slow,
+    "slow reads": _slow_reads,
     "reset": _reset,
     "clock step": _step,
     "log outage": _refuse,
     "log lost": _lose,
+    "log retention": _shorten,
     "offsets reset": _reset_offsets,
 }
 _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
@@ -306,11 +327,13 @@ _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
     "cut": _heal,
     "cut one way": _heal,
     "cut answers": _heal,
+    "late calls": _heal,
     "clock drift": _set_right,
     "credits gone": lambda world, _: account.top_up(world),
     "key revoked": lambda world, _: account.restore_key(world),
     "unclean election": _clean,
     "slow link": _fast,
+    "slow reads": _quick_reads,
     "log outage": _take,
     "log lost": _make_again,
 }

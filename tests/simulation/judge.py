@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from processor.devkit import verifier
 from processor.devkit.verifier import FinalSeen, RetrySeen
 from processor.simulator import ledger_checks
 from processor.verify.findings import AuditFinding, BrokenPromise
+from simulation.starving import Published, starved
 
 
 class Violation(NamedTuple):
@@ -38,6 +39,7 @@ class Seen:
         never_asked: ids of requests for which nobody has asked to call in a budget log that is whole.
         audited: what `processor verify` has found, which reads the topics as a client of the brokers.
         steps: the brokers' clocks were set, so stamps tell no times.
+        published: when each request was, and its priority, if they differ.
     """
 
     requested: Sequence[str]
@@ -50,6 +52,7 @@ class Seen:
     never_asked: frozenset[str] = frozenset()
     audited: Sequence[AuditFinding] = ()
     steps: bool = False
+    published: Mapping[str, Published] = field(default_factory=dict)
 
 
 # what no trouble of brokers, network or API raises; by the product's own log lines, which name types and no texts
@@ -58,6 +61,8 @@ _OWN_FAULT = re.compile(r'"error":"(?:Value|Type|Key|Index|Attribute|Assertion|R
 _BY_TIMES = frozenset(
     {BrokenPromise.RETRY_STARTED_EARLY, BrokenPromise.STARTED_IN_PAUSE, BrokenPromise.WINDOW_OVER, BrokenPromise.RETRY_PUBLISHED_LATE}
 )
+# 22 turns of others in a line (`budget.fair_queue`), of which there are four: two operations, two replicas
+_TURNS_MAX = 100
 
 Judge = Callable[[Seen], list[Violation]]
 
@@ -79,6 +84,7 @@ def judge(seen: Seen) -> list[Violation]:
     wrong += [Violation("done twice", text) for text in ledger_checks.done_twice(seen.ledger)]
     if found.early_retries:
         wrong.append(Violation("retried early", f"{found.early_retries} retries"))
+    wrong += [Violation("starved", text) for text in starved(seen.published, seen.ledger["calls"], _TURNS_MAX)]
     planted = [(host, line) for host, line in seen.logs if any(secret in line for secret in seen.secrets)]
     wrong += [Violation("personal data in a log", f"{host}: {line[:80]}") for host, line in planted]
     own = [(host, line) for host, line in seen.logs if _OWN_FAULT.search(line)]

@@ -88,11 +88,19 @@ class Endpoint(asyncio.Transport):
         self._arrives_at = max(self._network.loop.time() + latency, self._arrives_at + _STEP_S)
         self._network.loop.call_at(self._arrives_at, self.peer.arrive, item, context=self.peer.context)
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something is held back by a cut."""
+        return bool(self._unsent)
+
     def flush(self) -> None:
-        """The link is whole again."""
+        """The link is whole again. What was sent before this end was closed arrives all the same, and a moment later that it is gone."""
         waiting, self._unsent = self._unsent, deque()
         for item in waiting:
-            self._send(item)
+            if self.closed and item in (_EOF, _RESET):
+                self._network.loop.call_later(_LATE_S, self._send, item, context=Context())
+            else:
+                self._send(item)
 
     def delay(self) -> None:
         """What is sent from now on stays somewhere on the way."""
@@ -155,12 +163,13 @@ class Endpoint(asyncio.Transport):
     def die(self) -> None:
         """The process of this end is gone; its kernel tells the peer."""
         self._closing = self.closed = True
-        self._network.forget(self)
         self._send(_RESET)
+        self._network.forget(self)
 
     def reset(self) -> None:
         """Something on the way has ended the connection: what is on the way is lost."""
         if not self.closed:
+            self._unsent.clear()
             self._network.loop.call_soon(self.lose, ConnectionResetError(104, "reset on the way"), context=self.context)
 
     def is_closing(self) -> bool:
@@ -222,8 +231,10 @@ class Network:
         self.sidecars: dict[int, str] = {}  # a port on everybody's loopback -> the host that answers there
         self.slow_s: dict[frozenset[str], float] = {}  # more latency of a link
         self._cut: set[tuple[str, str]] = set()
+        self._held_back: set[tuple[str, str]] = set()
         self._servers: dict[tuple[str, int], Server] = {}
         self._ends: dict[Endpoint, None] = {}
+        self._closed_unsent: dict[Endpoint, None] = {}  # of what they have sent some stands behind a cut
         self._ports = 40_000
 
     def add(self, name: str) -> Host:
@@ -249,11 +260,17 @@ class Network:
         """Nothing comes through from one host to the other, in this direction."""
         self._cut.add((source, target))
 
+    def hold_back(self, source: str, target: str) -> None:
+        """Connections are made, and what is sent over them stays on the way until it is healed: it waits in a gateway, say."""
+        self._held_back.add((source, target))
+
     def heal(self, source: str, target: str) -> None:
         """It comes through again, and what was held back."""
         self._cut.discard((source, target))
-        for end in list(self._ends):
+        self._held_back.discard((source, target))
+        for end in [*self._closed_unsent, *self._ends]:
             if end.host.name == source and end.peer.host.name == target:
+                self._closed_unsent.pop(end, None)
                 end.flush()
 
     def reset(self, one: str, other: str) -> None:
@@ -272,7 +289,8 @@ class Network:
             self.loop.call_later(arrives_s, end.arrive_late, context=Context())
 
     def is_cut(self, source: Host, target: Host) -> bool:
-        return (source.name, target.name) in self._cut
+        link = source.name, target.name
+        return link in self._cut or link in self._held_back
 
     def latency(self, source: Host, target: Host) -> float:
         """Seconds that a message takes now."""
@@ -340,5 +358,7 @@ class Network:
             del self._servers[server.host.name, server.port]
 
     def forget(self, end: Endpoint) -> None:
-        """A connection has ended for one end."""
+        """A connection has ended for one end; its kernel goes on to send what it has."""
         self._ends.pop(end, None)
+        if end.has_unsent:
+            self._closed_unsent[end] = None

@@ -1,8 +1,9 @@
 """How many seeds until a planted fault is found: the faults of tools/mutants, in worlds of their own.
 
-``python -m simulation.planted P1 P2``: a line of JSON for each. The tree is copied, the fault planted in the copy, and `simulation` run on
-it until a promise breaks. With ``--theme`` only seeds of the theme run in which the fault can do harm; ``seed`` is then still the number of
-worlds that all themes together would have taken.
+``python -m simulation.planted P1 J6+J21``: a line of JSON for each; faults with a plus between them are planted together, where one guard
+holds what the other lets go. The tree is copied, the fault planted in the copy, and `simulation` run on it until a promise breaks. With
+``--theme`` only seeds of the theme run in which the fault can do harm; ``seed`` is then still the number of worlds that all themes together
+would have taken.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _COPIED = ("processor", "schemas")
 def main() -> int:
     """Plant, run, tell; the status is 1 if one was not found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("ids", nargs="+", help="of faults in tools/mutants")
+    parser.add_argument("ids", nargs="+", help="of faults in tools/mutants, joined by a plus if they go together")
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--from", type=int, default=0, dest="first")
     parser.add_argument("--theme", help="see `simulation --theme`")
@@ -37,22 +38,24 @@ def main() -> int:
     by_id = {fault.id: fault for fault in FAULTS}
     missed = 0
     for name in options.ids:
-        told = _try(by_id[name], options)
+        faults = [by_id[one] for one in name.split("+")]
+        told = _try(faults, options)
         missed += not told["violations"]
-        sys.stdout.write(json.dumps({"fault": name, "bug": by_id[name].bug, **told}) + "\n")
+        sys.stdout.write(json.dumps({"fault": name, "bug": "; ".join(fault.bug for fault in faults), **told}) + "\n")
         sys.stdout.flush()
     return 1 if missed else 0
 
 
-def _try(fault: Fault, options: argparse.Namespace) -> dict[str, object]:
+def _try(faults: list[Fault], options: argparse.Namespace) -> dict[str, object]:
     with TemporaryDirectory(prefix="processor-simulated-") as folder:
         for name in _COPIED:
             shutil.copytree(_ROOT / name, Path(folder, name))
-        path = Path(folder, "processor", fault.file)
-        text = planted(path.read_text(), fault)
-        if isinstance(text, Stale):
-            sys.exit(f"{fault.id}: its text stands {text.found} times in {fault.file}")
-        path.write_text(text)
+        for fault in faults:
+            path = Path(folder, "processor", fault.file)
+            text = planted(path.read_text(), fault)
+            if isinstance(text, Stale):
+                sys.exit(f"{fault.id}: its text stands {text.found} times in {fault.file}")
+            path.write_text(text)
         command = [sys.executable, "-m", "simulation", "--until-found", "--seeds", str(options.seeds), "--from", str(options.first)]
         command += ["--theme", options.theme] if options.theme else []
         command += ["--jobs", str(options.jobs), "--within-s", str(options.within_s)]

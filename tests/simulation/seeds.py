@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
+from zlib import crc32
 
 from simulation.disturbances import Disturbance, draw_disturbances, draw_one
 from simulation.judge import Violation, judge
@@ -36,6 +37,7 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
 }
 _LIMIT_CPU_S = 240  # a world that computes longer has hung
 _LIMIT_S = 1800.0  # of real time, on a machine that has other things to do
+_FRESH_FROM = 1_000_000
 
 
 @dataclass(slots=True)
@@ -53,6 +55,11 @@ class Outcome:
     digest: str = ""
 
 
+def fresh_seed(commit: str) -> int:
+    """The first of the seeds of a commit, beyond those that are run each time: the same for the same commit."""
+    return _FRESH_FROM + crc32(commit.encode()) % _FRESH_FROM
+
+
 def plan_of(seed: int) -> Plan:
     """The size of a seed's world: most are small, so that there are many."""
     draw = random.Random(seed ^ 0x0A11)
@@ -66,7 +73,7 @@ def disturbances_of(seed: int, also: str | None = None) -> list[Disturbance]:
     replicas, brokers = [f"replica-{n}" for n in range(plan.replicas)], [f"kafka-{n}" for n in range(plan.brokers)]
     draw, episode = random.Random(seed ^ 0xD157), next(theme.episode for theme in THEMES if theme.name == plan.theme)
     if episode is not None:
-        found = episode(draw, Stage(replicas, plan.wait_s, plan.timeout_s + plan.margin_s - 0.5))
+        found = episode(draw, Stage(replicas, plan.wait_s, plan.timeout_s + plan.margin_s - 0.5, plan.idle_s))
     else:
         found = draw_disturbances(draw, replicas=replicas, brokers=brokers, span_s=_span_s(plan))
     if also is not None:

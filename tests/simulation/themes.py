@@ -32,6 +32,8 @@ _BURST: dict[str, tuple[Any, ...]] = {
     "operations": (_BILLED,),
 }
 
+_ALIVE_EVERY_S = 10.0  # signs of life of a replica, the first one so long after its start
+
 # answers come soon, or calls are held for so much longer than they count that no window is ever full by the API's clock
 _TIGHT: dict[str, tuple[Any, ...]] = {"operations": (_SINGLE,), "window_s": (5.0,), "limit": (4, 6), "latency_s": (0.1,)}
 
@@ -41,12 +43,13 @@ class Stage:
     """Who is there, for an episode to be drawn. Times in seconds.
 
     ``wait_s``: a call starts so long after its ask at most. ``api_cut_s``: what is held back for longer reaches the API later than the
-    product has to assume.
+    product has to assume. ``idle_s``: after the first requests nobody asks for anything for so long.
     """
 
     replicas: list[str]
     wait_s: float
     api_cut_s: float
+    idle_s: float = 0.0
 
 
 Episode = Callable[[random.Random, Stage], list[Disturbance]]
@@ -75,8 +78,8 @@ def _long_outage(draw: random.Random, _: Stage) -> list[Disturbance]:
         return [*found, Disturbance(draw.uniform(0.2, 4.0), blow, "replicas", draw.uniform(0.2, 3.0), after="partitions_assigned")]
     lasts_s = draw.uniform(32.0, 45.0)  # after 30 s of silence the log is joined again
     found.append(Disturbance(draw.uniform(0.0, 0.3), "log outage", "of the budget log", lasts_s, after="budget_joined"))
-    if blow == "log lost":  # in an outage, so that nothing could be asked in the log that is lost
-        found.append(Disturbance(draw.uniform(0.5, 4.0), blow, "and made again", 0.5, after="--- "))
+    if blow == "log lost":  # in an outage, so that nothing could be asked in the log that is lost; what was called is recalled by then
+        found.append(Disturbance(draw.uniform(0.5, 3.0), blow, "and made again", 0.5, after="partitions_assigned"))
     elif blow == "killed in an outage":  # what has expired is committed by then
         found.append(Disturbance(draw.uniform(1.0, 15.0), "kill all", "replicas", draw.uniform(1.0, 10.0), after="--- "))
     return found
@@ -120,18 +123,18 @@ def _log_outage(draw: random.Random, stage: Stage) -> list[Disturbance]:
 
 
 def _late_count(draw: random.Random, stage: Stage) -> list[Disturbance]:
-    """What a replica has sent to the API arrives as late as may be, while others use all of the budget."""
-    found, at_s = [], FIRST_S  # soon after the first burst most connections are open, and calls of open ones arrive
-    for n in range(2):
-        at_s += draw.uniform(0.2, 3.0)
-        name = stage.replicas[n % len(stage.replicas)]
-        if draw.random() < 0.5:  # and what it has asked for is read back late
-            frozen_s = draw.uniform(1.05, 1.5) * stage.wait_s
-            found.append(Disturbance(at_s, "freeze", name, frozen_s))
-            at_s += frozen_s - 0.05
-        found.append(Disturbance(at_s, "cut", name, stage.api_cut_s, "didit"))
-        at_s += stage.api_cut_s
-    return found
+    """A replica reads its own asks late, and meanwhile its calls are counted as late as may be, while others use all of the budget."""
+    name, at_s, found = draw.choice(stage.replicas), _busy(draw), []
+    what = draw.choice(("slow reads", "slow reads", "freeze", "nothing"))
+    if what == "slow reads":  # what it asks is in the log at once, and comes back once or twice as late
+        found.append(Disturbance(at_s, what, name, draw.uniform(25.0, 50.0), amount=draw.uniform(0.4, 0.6) * stage.wait_s))
+        at_s += draw.uniform(12.0, 24.0)
+    elif what == "freeze":
+        lasts_s = draw.uniform(0.75, 1.5) * stage.wait_s
+        found.append(Disturbance(at_s, what, name, lasts_s))
+        at_s += lasts_s - 0.05
+    kind = draw.choice(("late calls", "late calls", "cut"))
+    return [*found, Disturbance(at_s, kind, name, stage.api_cut_s, "didit")]
 
 
 def _other_log(draw: random.Random, _: Stage) -> list[Disturbance]:
@@ -148,31 +151,87 @@ def _restarts(draw: random.Random, stage: Stage) -> list[Disturbance]:
 
 
 def _held_back(draw: random.Random, _: Stage) -> list[Disturbance]:
-    """The log is lost under processors that live, so that producers hold back what is meant for the one of before; then all are killed."""
-    at_s, lasts_s = _busy(draw), draw.uniform(2.0, 5.0)
+    """The log is lost under processors that live, so that producers hold back what is meant for the one of before; then all are killed.
+
+    A sign of life is held back if the log is away at its time; what was called last is under way still when all are killed.
+    """
+    at_s, lasts_s = draw.uniform(0.8, 1.0) * _ALIVE_EVERY_S, draw.uniform(1.0, 3.0)
     return [
         Disturbance(at_s, "log lost", "and made again", lasts_s),
-        Disturbance(at_s + lasts_s + draw.uniform(1.0, 10.0), "kill all", "replicas", draw.uniform(0.3, 3.0)),
+        Disturbance(at_s + lasts_s + draw.uniform(0.3, 4.0), "kill all", "replicas", draw.uniform(0.3, 3.0)),
+    ]
+
+
+def _idle(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """Nobody asks for anything for long, the brokers delete what is old of the budget log, and requests come while all are killed.
+
+    The log may take nothing at that time: lanes commit all the same while it is joined again.
+    """
+    at_s = stage.idle_s - draw.uniform(0.0, 2.0)
+    outage_s = draw.choice((0.0, draw.uniform(36.0, 44.0)))  # after 30 s of silence the log is joined again
+    outage = [Disturbance(at_s - outage_s, "log outage", "of the budget log", outage_s + draw.uniform(1.0, 10.0))]
+    return [
+        *(outage if outage_s else []),
+        Disturbance(at_s - draw.uniform(0.1, 10.0), "log retention", "of the budget log"),
+        Disturbance(at_s, "kill all", "replicas", draw.uniform(4.0, 8.0)),
     ]
 
 
 THEMES = (
     Theme("mixed", 6),
-    Theme("long outage", 4, _long_outage, {**_BURST, "memory_s": (60.0,), "requests": (30,), "limit": (8,), "deadlines": (0.4,)}),
+    Theme("long outage", 4, _long_outage, {**_BURST, "memory_s": (60.0,), "requests": (30,), "limit": (8, 40), "deadlines": (0.4,)}),
     Theme("twice taken over", 2, _twice_taken_over, {**_BURST, "memory_s": (25.0,), "read_lag_s": (60.0,), "lost": (0.2,)}),
     Theme("by hand", 2, _by_hand, {**_BURST, "memory_s": (60.0,), "drain_s": (1.0,)}),
     Theme("rolling", 2, _rolling, {**_BURST, "drain_s": (0.5, 1.0), "partitions": (1, 3)}),
     Theme(
-        "log outage", 3, _log_outage, {**_BURST, "requests": (40,), "memory_s": (60.0, 3600.0), "deadlines": (0.5,), "drain_s": (1.0, 10.0)}
+        "log outage",
+        3,
+        _log_outage,
+        _BURST
+        | {"requests": (20, 30), "memory_s": (60.0, 3600.0), "deadlines": (0.5,), "drain_s": (1.0, 10.0)}
+        | {"partitions": (1, 6), "idle_s": (0.0, 35.0)},
     ),
-    Theme("late count", 3, _late_count, _BURST | _TIGHT | {"partitions": (4,), "requests": (80,), "every_s": (0.05,), "margin_s": (10.0,)}),
+    Theme(
+        "late count",
+        3,
+        _late_count,
+        # a call lasts as long as its operation allows: of a shorter one the longest call bounds the promise
+        _BURST
+        | _TIGHT
+        | {"partitions": (4,), "requests": (70,), "every_s": (0.05,)}
+        | {"margin_s": (20.0,), "timeout_s": (30.0,), "wait_s": (7.0,), "operations": (_SINGLE, ("aml", "email.send"))},
+    ),
     Theme(
         "other log",
         2,
         _other_log,
         _BURST | {"operations": (_SINGLE,), "requests": (60,), "every_s": (0.25,), "latency_s": (0.1,), "lost": (0.0,)},
     ),
-    Theme("held back", 1, _held_back, {**_BURST, "partitions": (4,)}),
+    Theme(
+        "held back",
+        2,
+        _held_back,
+        # a lane that is first asked for something late has a commit from its beginning, before most of the log
+        _BURST
+        | {"partitions": (12,), "requests": (20,), "every_s": (0.6, 1.0), "limit": (40,), "operations": (_SINGLE,)}
+        | {"latency_s": (4.0,), "timeout_s": (10.0,), "lost": (0.0,)},
+    ),
+    Theme(
+        "idle",
+        1,
+        _idle,
+        _BURST
+        | {"idle_s": (120.0,), "renew_s": (5.0,), "log_kept_s": (50.0,), "memory_s": (25.0,)}
+        | {"lost": (0.0,), "late_reply": (0.0,), "latency_s": (0.1,)},
+    ),
+    Theme(
+        "overload",
+        1,
+        _restarts,
+        _BURST
+        | {"replicas": (1, 2), "requests": (200,), "every_s": (0.35,), "limit": (20,), "latency_s": (0.1,), "lost": (0.02,)}
+        | {"queue_max": (6,), "bulk": (0.1,), "operations": (_SINGLE,)},
+    ),
     Theme("two installations", 1, _restarts, {**_BURST, "installations": (2,)}),
     Theme("one name", 1, _restarts, {**_BURST, "one_name": (True,), "bound_s": (120.0,)}),
 )

@@ -20,6 +20,7 @@ from processor.settings import Settings, load_settings
 from processor.simulator.config import Behaviour, Config, FaultPlan, Latency, RateLimit
 from processor.simulator.server import running
 from processor.simulator.simulator import Simulator
+from processor.stream import publisher
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import apply_topics
 from processor.verify.audit import AuditOptions, audit
@@ -35,6 +36,7 @@ from simulation.kafka.coordination import Coordination
 from simulation.loop import HOST, START_S, Host, SimulatedLoop, State
 from simulation.network import Network
 from simulation.observed import Finals, Retries, asked_for
+from simulation.starving import Published
 from simulation.timeline import Timeline
 
 _API_PORT = 8080
@@ -73,6 +75,11 @@ class Plan:
     theme: str = "mixed"
     installations: int = 1  # each with topics and a group of its own, on one key and one budget log
     one_name: bool = False  # all replicas have the same instance id, by mistake
+    bulk: float = 0.0  # rate of requests that may wait
+    queue_max: int = 100  # requests of an operation that wait in a process
+    idle_s: float = 0.0  # between the first half of the requests and the second
+    renew_s: float = 1200.0  # an idle lane commits again so often
+    log_kept_s: float = 604_800.0  # what is older goes from the budget log when the brokers look
     bound_s: float = 300.0  # after the last disturbance every request has ended
 
 
@@ -90,6 +97,7 @@ class World:
     draw: random.Random
     simulator: Simulator | None = None
     acknowledged: list[str] = field(default_factory=list)
+    published: dict[str, Published] = field(default_factory=dict)  # if they differ in priority
     gave_up: list[tuple[str, int]] = field(default_factory=list)
     calling: asyncio.Task[None] | None = None
     stopped_until_s: float = 0.0  # nobody starts a replica that was stopped before then
@@ -130,6 +138,7 @@ class World:
                 "skew_s": self.plan.skew_s,
                 "memory_s": self.plan.memory_s,
                 "topic": "budget",
+                "queue_max": self.plan.queue_max,
             },
             lanes={"drain_s": self.plan.drain_s},
             retry={"delays_s": (1, 5, 20), "partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0},
@@ -232,6 +241,8 @@ class World:
         producer = AIOKafkaProducer(bootstrap_servers=self.settings("caller").kafka.bootstrap, acks="all", enable_idempotence=True)
         await producer.start()
         for number in range(self.plan.requests):
+            if number == self.plan.requests // 2:
+                await asyncio.sleep(self.plan.idle_s)
             request_id = f"r-{number:04d}"
             for begins, topic in topics:
                 await self._publish(producer, topic, number, request_id)
@@ -247,7 +258,10 @@ class World:
             except KafkaError as exc:
                 self.timeline.add(f"publishing {request_id} again: {type(exc).__name__}", "caller")
             else:
-                return
+                break
+        if self.plan.bulk:
+            at_s = machine.EPOCH_S + self.loop.time() - START_S
+            self.published[request_id] = Published(at_s, orjson.loads(value).get("priority", "normal"))
 
     def _request(self, number: int, request_id: str) -> bytes:
         operation = self.draw.choice(self.plan.operations)
@@ -259,6 +273,8 @@ class World:
             "database_validation": {"issuing_state": "BRA", "identification_number": f"Planted-Person-{number}"},
         }[operation]
         document = {"request_id": request_id, "operation": operation, "input": what}
+        if self.plan.bulk and self.draw.random() < self.plan.bulk:
+            document["priority"] = "bulk"
         if self.draw.random() < self.plan.deadlines:
             expires_s = machine.EPOCH_S + self.loop.time() - START_S + self.draw.uniform(2.0, 60.0)
             document["deadline"] = datetime.fromtimestamp(expires_s, UTC).isoformat()
@@ -290,7 +306,8 @@ class World:
         if self.plan.installations > 1:  # they name requests alike, so nobody can say whose call it was
             retries, ledger = [], {**ledger, "calls": [], "checks": [], "sessions": []}
         never, stepped = self._never_asked(), self.broker_step_s > 0
-        return Seen(self.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, never, audited, stepped)
+        acknowledged, gave_up, published = self.acknowledged, self.gave_up, self.published
+        return Seen(acknowledged, finals.seen, retries, ledger, logs, secrets, gave_up, never, audited, stepped, published)
 
     def _never_asked(self) -> frozenset[str]:
         if self.lost_log is not None or self.plan.installations > 1:
@@ -305,6 +322,7 @@ def build(seed: int, plan: Plan) -> World:
     loop = SimulatedLoop()
     asyncio.set_event_loop(loop)
     machine.begin(loop, seed)
+    publisher._RENEW_S = plan.renew_s  # noqa: SLF001 - a constant of the product, of which a world has less time to wait for
     draw = random.Random(seed)
     network = Network(loop, random.Random(seed + 1))
     brokers = [f"kafka-{n}" for n in range(plan.brokers)]

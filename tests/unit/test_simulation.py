@@ -15,6 +15,7 @@ from simulation.kafka.codes import Code
 from simulation.kafka.partition_log import PartitionLog
 from simulation.loop import DeadlockError, Host, SimulatedLoop, SpinError
 from simulation.network import Network
+from simulation.starving import Published, starved
 
 from processor.contract.records import call_reference
 from processor.devkit.verifier import FinalSeen, RetrySeen
@@ -135,6 +136,62 @@ def test_a_cut_holds_bytes_back_and_a_kill_resets_the_connection(loop: Simulated
             await client.spawn(asyncio.open_connection("server", 80), "connect")
 
     run(loop, main())
+
+
+def test_a_call_that_its_sender_has_given_up_arrives_all_the_same_when_the_link_is_whole_again(loop: SimulatedLoop) -> None:
+    heard: list[str] = []
+    healed_s: list[float] = []
+
+    class Listener(Echo):
+        def data_received(self, data: bytes) -> None:
+            heard.append(data.decode())
+
+        def connection_lost(self, _: Exception | None) -> None:
+            heard.append(f"gone after {loop.time() - healed_s[0]:.2f} s")
+
+    async def main() -> None:
+        network = Network(loop, random.Random(1))
+        server, client = network.add("server"), network.add("client")
+        await server.spawn(loop.create_server(Listener, None, 80), "listen")
+        network.hold_back("client", "server")
+
+        async def give_up() -> None:
+            _, writing = await asyncio.open_connection("server", 80)
+            writing.write(b"call")
+            writing.close()
+
+        await client.spawn(give_up(), "call")
+        await asyncio.sleep(10.0)
+        assert not heard
+        healed_s.append(loop.time())
+        network.heal("client", "server")
+        await asyncio.sleep(1.0)
+
+    run(loop, main())
+    assert heard == ["call", "gone after 0.05 s"], "whoever hears at once that nobody waits would not take the call"
+
+
+def test_a_reset_on_the_way_loses_what_is_held_back(loop: SimulatedLoop) -> None:
+    heard: list[bytes] = []
+
+    class Listener(Echo):
+        def data_received(self, data: bytes) -> None:
+            heard.append(data)
+
+    async def main() -> None:
+        network = Network(loop, random.Random(1))
+        server, client = network.add("server"), network.add("client")
+        await server.spawn(loop.create_server(Listener, None, 80), "listen")
+        _, writing = await client.spawn(asyncio.open_connection("server", 80), "connect")
+        network.cut("client", "server")
+        writing.write(b"call")
+        network.reset("client", "server")
+        await asyncio.sleep(1.0)
+        network.heal("client", "server")
+        await asyncio.sleep(1.0)
+
+    run(loop, main())
+    assert heard == []
 
 
 def test_a_late_request_arrives_after_what_was_sent_again_over_a_new_connection(loop: SimulatedLoop) -> None:
@@ -312,9 +369,42 @@ def test_the_judge_has_nothing_against_a_good_world() -> None:
     assert judge(_seen()) == []
 
 
+def _unlike(number: int) -> dict[str, Any]:
+    """A call of request ``r-<number>``; those of high numbers come first."""
+    return {**_email(300.0 - number, call_reference(f"r-{number}", 0)), "content": f"digest {number}"}
+
+
+def _turns(order: str) -> list[str]:
+    """``order``: a letter for each call, b for bulk; all requests came before the first one."""
+    published = {f"r-{n}": Published(0.0, "bulk" if letter == "b" else "normal") for n, letter in enumerate(order)}
+    return starved(published, [_email(1.0 + n, call_reference(f"r-{n}", 0)) for n in range(len(order))], turns_max=5)
+
+
+@pytest.mark.parametrize("order", ["nnnnnbnnnnnb", "b" + 20 * "n", "n", ""])
+def test_who_gets_a_turn_now_and_then_or_does_not_wait_is_not_starved(order: str) -> None:
+    assert _turns(order) == []
+
+
+@pytest.mark.parametrize(("order", "who"), [("nnnnnnb", "bulk"), ("nnbnnnnnnbn", "bulk"), ("bbbbbbn", "normal")])
+def test_who_waits_while_others_have_more_turns_than_allowed_is_starved(order: str, who: str) -> None:
+    assert _turns(order) == [f"{who}: 6 calls of others in a row"]
+
+
+def test_who_comes_late_has_waited_from_then_on() -> None:
+    published = {f"r-{n}": Published(0.0, "normal") for n in range(9)} | {"r-9": Published(8.5, "bulk"), "r-10": Published(0.0, "bulk")}
+    assert starved(published, [_email(1.0 + n, call_reference(f"r-{n}", 0)) for n in range(10)], 5) == [], "r-10 was never called"
+
+
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
+        (
+            {
+                "published": {"r-0": Published(0.0, "bulk"), **{f"r-{n}": Published(0.0, "normal") for n in range(1, 200)}},
+                "ledger": {**_seen().ledger, "calls": [_unlike(n) for n in range(199, -1, -1)]},
+            },
+            "starved",
+        ),
         ({"finals": []}, "no final result"),
         ({"finals": [FinalSeen("r-1", "succeeded"), FinalSeen("r-1", "in_doubt")]}, "two final results"),
         (

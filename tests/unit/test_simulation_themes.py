@@ -32,11 +32,19 @@ def test_a_seed_means_the_same_world_each_time_and_every_theme_comes_up_soon() -
     assert {plan_of(seed).theme for seed in range(60)} == {theme.name for theme in THEMES}
 
 
+def test_a_commit_has_seeds_of_its_own_beyond_those_of_each_run() -> None:
+    assert seeds.fresh_seed("0a1b") == seeds.fresh_seed("0a1b") != seeds.fresh_seed("0a1c")
+    assert all(1_000_000 <= seeds.fresh_seed(str(n)) < 2_000_000 for n in range(50))
+
+
 def test_no_episode_goes_beyond_what_is_assumed() -> None:
     for seed in DRAWN:
         plan, drawn = plan_of(seed), seeds.disturbances_of(seed)
         for one in drawn:
-            assert one.kind != "cut" or one.other != "didit" or one.lasts_s < plan.timeout_s + plan.margin_s, (seed, str(one))
+            assert one.kind not in ("cut", "late calls") or one.other != "didit" or one.lasts_s < plan.timeout_s + plan.margin_s, (
+                seed,
+                str(one),
+            )
             assert one.kind != "clock step" or abs(one.amount) < plan.skew_s / 2, (seed, str(one))
         if plan.theme != "mixed":
             assert not any(one.kind.startswith("broker") for one in drawn), (seed, "a single broker must stay")
@@ -46,7 +54,7 @@ def test_an_episode_names_replicas_that_are_there() -> None:
     stage = Stage(["replica-0", "replica-1"], 6.0, 7.5)
     for theme in THEMES:
         drawn = theme.episode(random.Random(1), stage) if theme.episode is not None else []
-        kinds = {one.target for one in drawn if one.kind in ("kill", "stop", "freeze", "cut")}
+        kinds = {one.target for one in drawn if one.kind in ("kill", "stop", "freeze", "cut", "cut answers", "late calls")}
         assert kinds <= set(stage.replicas), theme.name
 
 

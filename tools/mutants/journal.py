@@ -199,4 +199,13 @@ FAULTS = (
         "self.state",
         (USUAL,),
     ),
+    Fault(
+        "J21",
+        "G4",
+        "budget/history.py",
+        "what a lane has recalled does not outlive a log that was made again while it was away",
+        "            self._state().journal.outlive_log()\n",
+        "",
+        (f"{SHARED}::test_a_log_that_was_made_again_while_it_was_away_holds_calls_and_keeps_what_was_recalled",),
+    ),
 )

@@ -112,6 +112,15 @@ FAULTS = (
         (LANE,),
     ),
     Fault(
+        "L12",
+        "G2",
+        "stream/offsets.py",
+        "a commit is written whose position the next owner cannot read: its gap map is gone as well",
+        "    if _POSITION.fullmatch(position) is None:\n",
+        "    if False:\n",
+        (OFFSETS,),
+    ),
+    Fault(
         "P1",
         "G4",
         "stream/recovery.py",

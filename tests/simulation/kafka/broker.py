@@ -33,7 +33,8 @@ class Broker:
 
     async def serve(self) -> None:
         """Listen for as long as the process lives."""
-        server = await self._loop.create_server(lambda: BrokerConnection(self.answer, self._loop.fail), None, PORT)
+        slow_reads_s = self._cluster.slow_reads_s
+        server = await self._loop.create_server(lambda: BrokerConnection(self.answer, self._loop.fail, slow_reads_s), None, PORT)
         await server.serve_forever()
 
     async def answer(self, request: Any) -> Any:

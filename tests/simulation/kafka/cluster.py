@@ -45,6 +45,7 @@ class Cluster:
         self.loop, self.draw, self.names = loop, draw, brokers
         self.topics: dict[str, Topic] = {}
         self.refused: set[str] = set()  # topics that nothing can be appended to now
+        self.slow_reads_s: dict[str, float] = {}  # by a client's address: answers with records are held back
         self.on_election: list[Callable[[], None]] = []
         self.unclean_batches = 0  # so many of the last batches the next leader of a partition does not have: an unclean election
         self._host_of = host_of

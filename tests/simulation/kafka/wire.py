@@ -11,7 +11,7 @@ import io
 import pkgutil
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import aiokafka.protocol
@@ -41,14 +41,18 @@ def _below(kind: type[Any]) -> Iterator[type[Any]]:
 
 _STRUCTURES = _structures()
 
+_FETCH = 1
 Answer = Callable[[Any], Awaitable[Any]]  # a request to its response; None: no response
 
 
 class BrokerConnection(asyncio.Protocol):
-    """One connection of a client: requests are answered one after the other, as brokers do."""
+    """One connection of a client: requests are answered one after the other, as brokers do.
 
-    def __init__(self, answer: Answer, on_fault: Callable[[BaseException], None]) -> None:
-        self._answer, self._on_fault = answer, on_fault
+    ``slow_reads_s``: by a client's address, for so long an answer with records is held back, as by a disk that is slow.
+    """
+
+    def __init__(self, answer: Answer, on_fault: Callable[[BaseException], None], slow_reads_s: Mapping[str, float]) -> None:
+        self._answer, self._on_fault, self._slow_reads_s = answer, on_fault, slow_reads_s
         self._buffer = bytearray()
         self._waiting: deque[bytes] = deque()
         self._transport: Any = None
@@ -86,6 +90,8 @@ class BrokerConnection(asyncio.Protocol):
         if structure.FLEXIBLE_VERSION:
             TaggedFields.decode(raw)
         response = await self._answer(structure.decode(raw))
+        if key == _FETCH and (held_s := self._slow_reads_s.get(self._transport.get_extra_info("peername")[0])):
+            await asyncio.sleep(held_s)
         if response is None:
             return None
         tags = b"\0" if structure.FLEXIBLE_VERSION else b""
