@@ -132,10 +132,12 @@ class Reservations:
     def start_ready(self) -> float:
         """Start what may start, withdraw what never will; the time (own clock) to do so again if no record comes before."""
         now, next_at = self._clock(), float("inf")
-        is_shut = any(breaker.open for breaker in self.state.breakers.values())  # else no ask is obsolete
+        any_obsolete = self.state.any_obsolete()
         for reservation in list(self._waiting.values()):  # up to a hundred, at each end of a call
             state = reservation.state
-            if now >= reservation.deadline or (is_shut and state is not AskState.REQUESTED and self.state.is_obsolete(reservation.asked)):
+            if now >= reservation.deadline or (
+                any_obsolete and state is not AskState.REQUESTED and self.state.is_obsolete(reservation.asked)
+            ):
                 self._withdraw(reservation)
                 continue
             next_at = min(next_at, reservation.deadline)

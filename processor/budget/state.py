@@ -206,6 +206,10 @@ class BudgetState:
         """When an ask that is sent now could start; ``unread`` own ones, by scope, come before it. A guess: others may ask before it."""
         return max(self.blocked_until, *(self.windows[s].foreseen_start_at(unread.get(s, 0), now) for s in scopes))
 
+    def any_obsolete(self) -> bool:
+        """Whether ``is_obsolete`` can be true of any ask: something is paused, or a breaker is open."""
+        return self.pauses.stop_any or any(breaker.open for breaker in self.breakers.values())
+
     def is_obsolete(self, asked: Asked) -> bool:
         """Whether an own, placed ask is to be given up: it is paused, a breaker has opened, or another ask is the probe."""
         if self.pauses.stops(asked.endpoint):

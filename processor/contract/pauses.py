@@ -68,6 +68,11 @@ class Pauses:
         """Whether an operation may not call now."""
         return not self.known or self.everything is not None or operation in self.by_operation
 
+    @property
+    def stop_any(self) -> bool:
+        """Whether ``stops`` is true of any operation."""
+        return not self.known or self.everything is not None or bool(self.by_operation)
+
     def names(self, operation: str) -> bool:
         """Whether an operation is paused by itself, so that its requests make room for others."""
         return operation in self.by_operation

@@ -71,6 +71,24 @@ async def test_while_all_is_paused_everybody_waits_in_line_and_goes_on_in_order(
 
 
 @virtual
+async def test_an_ask_that_has_its_place_is_withdrawn_when_all_is_paused_and_does_not_start_with_the_next_free_slot() -> None:
+    async with scene(calls_max=1) as s:
+        await asyncio.sleep(1)
+        held = await s.permit(ask())
+        waiting = await s.waiting(ask())
+        await asyncio.sleep(1)
+        placed = s.records(Asked)[-1].id
+        s.budget.obey(ALL)
+        await asyncio.sleep(1)
+        assert placed in {r.id for r in s.records(Ended)}, "it holds nothing of the budget"
+        s.budget.release(held, ANSWERED)
+        await asyncio.sleep(60)
+        assert not waiting.done()
+        s.budget.obey(ALL.after(act(None, PauseKind.RESUMED), 1))
+        assert isinstance(await waiting, Permit)
+
+
+@virtual
 async def test_nothing_starts_before_it_is_known_what_is_paused() -> None:
     async with scene() as s:
         s.budget.obey(UNREAD)

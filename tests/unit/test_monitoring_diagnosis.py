@@ -61,6 +61,7 @@ def budget(create: ScopeView = CREATE, **changes: Any) -> BudgetView:
         ({"group_state": "Empty", "partitions": UNOWNED}, "no_replica", "No replica is heard. 4 records wait."),
         ({"group_state": "PreparingRebalance", "partitions": UNOWNED}, "rebalancing", "A rebalance is under way."),
         ({"partitions": UNOWNED}, "partitions_unowned", "Partitions without an owner: 1."),
+        ({"replicas": (*WELL.replicas, ReplicaView("gone", 0, heard=False, in_group=False))}, "backlog_empty", "Nothing waits for budget."),
         ({"replicas": (*WELL.replicas, ReplicaView("two", 1, heard=False))}, "replica_silent", "two has not been heard for 45 s."),
         (
             {"replicas": (*WELL.replicas, ReplicaView("two", 1, heard=True, clock_off_s=90.0))},
