@@ -285,7 +285,7 @@ async def main() -> None:
             if "clock" in case.name and clock is None:
                 print(f"{case.name}: left out, it needs gcc", file=sys.stderr)
                 continue
-            with await asyncio.to_thread(LocalKafka(case.brokers, environment=clock.environment if clock else {}).__enter__) as kafka:
+            with LocalKafka(case.brokers, environment=clock.environment if clock else {}) as kafka:
                 changed = replace(case, fault=clock.fault) if clock else case
                 found.append(await run(kafka, changed, args.seconds))
             print(found[-1], file=sys.stderr)
