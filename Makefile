@@ -142,10 +142,11 @@ audit: $(AUDIT_STAMP)
 bench: $(STAMP)
 	@$(RUN) -m bench.$(NAME) $(ARGS)
 
-docs: $(STAMP)
+docs: $(DEPLOY_STAMP)
 	@$(RUN) -m tools.docs.configuration > docs/configuration.md
 	@$(RUN) -m tools.docs.metrics > docs/metrics.md
 	@$(RUN) -m tools.docs.codes
+	@$(RUN) -m tools.docs.schema_page
 
 lock: $(STAMP)
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --extra otel -o requirements.lock

@@ -262,3 +262,31 @@ def test_the_asyncapi_document_refers_to_files_that_exist() -> None:
     for spec in topic_specs(load_settings(), partitions=1, replication=1):
         name = re.sub(r"\.retry\..*", ".retry.{delay}", spec.name)
         assert f"address: {name}\n" in text or spec.is_log, f"{name} is not in schemas/asyncapi.yaml"
+
+
+def test_the_schema_page_is_of_the_schemas_as_they_are() -> None:
+    pytest.importorskip("yaml", reason="yaml is not here (`make deploy-check` installs it)")
+    from tools.docs import schema_page  # noqa: PLC0415 - it needs yaml
+
+    assert schema_page.PAGE.read_text() == schema_page.current(), "write it again: make docs"
+
+
+def test_the_schema_page_names_every_member_at_any_depth() -> None:
+    pytest.importorskip("yaml", reason="yaml is not here (`make deploy-check` installs it)")
+    from tools.docs.schema_page import fields  # noqa: PLC0415 - it needs yaml
+
+    inner = {"type": "object", "required": ["b"], "properties": {"b": {"type": ["string", "null"], "maxLength": 9, "pattern": "^x"}}}
+    schema = {
+        "required": ["a"],
+        "properties": {"a": inner, "list": {"type": "array", "items": inner}, "gone": False, "any": True, "kind": {"enum": ["x", 1]}},
+        "anyOf": [{"properties": {"or": {"const": None}}}],
+    }
+    found = {field.path: field for field in fields(schema)}
+    assert list(found) == ["a", "a.b", "list", "list[]", "list[].b", "any", "kind", "or"]
+    assert (found["a.b"].kind, found["a.b"].required, found["a.b"].rules) == (
+        "string or null",
+        True,
+        ("at most 9 characters", "pattern ^x"),
+    )
+    assert found["kind"].rules == ('one of "x", 1',)
+    assert found["or"].rules == ("always null",)
