@@ -135,9 +135,8 @@ class Reservations:
         any_obsolete = self.state.any_obsolete()
         for reservation in list(self._waiting.values()):  # up to a hundred, at each end of a call
             state = reservation.state
-            if now >= reservation.deadline or (
-                any_obsolete and state is not AskState.REQUESTED and self.state.is_obsolete(reservation.asked)
-            ):
+            is_obsolete = any_obsolete and state is not AskState.REQUESTED and self.state.is_obsolete(reservation.asked)
+            if now >= reservation.deadline or is_obsolete:
                 self._withdraw(reservation)
                 continue
             next_at = min(next_at, reservation.deadline)

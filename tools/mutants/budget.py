@@ -255,8 +255,8 @@ ASKS = (
         "G3",
         "budget/reservations.py",
         "an ask may start after its wait is over",
-        "if now >= reservation.deadline or (is_shut",
-        "if (is_shut",
+        "if now >= reservation.deadline or is_obsolete:",
+        "if is_obsolete:",
         (f"{SHARED}::test_an_ask_that_cannot_start_in_time_is_given_up_and_made_again",),
     ),
     Fault(
