@@ -119,11 +119,11 @@ def _tell(report: ActReport, settings: Settings, act: PauseAct, offset: int, wai
 async def _obeyed(settings: Settings, offset: int, within_s: float) -> tuple[Pauses, int, tuple[str, ...]]:
     """What is paused now, how many replicas have read the record, and which have not."""
     until = time.monotonic() + within_s
-    async with monitor_for_command(settings) as monitor, PauseIndex(settings) as index:
+    async with monitor_for_command(settings) as monitor:
         while True:
             obeying, late = await monitor.obedience(offset)
             if not late or time.monotonic() >= until:
-                return await index.refresh(), obeying, late
+                return await monitor.pauses(), obeying, late
             await asyncio.sleep(_LOOK_S)
 
 

@@ -27,7 +27,6 @@ _SERIAL_DATE = re.compile(r"[1-9][0-9]{4}(?:[.,][0-9]+)?")
 _DECIMAL_COMMA = re.compile(r"-?[0-9]+,[0-9]+")
 _BOOLEANS = {"true": True, "false": False}
 _CURLY = "\u201c\u201d\u201e"
-_LIKE = "a spreadsheet"
 
 
 def cleaned(text: str) -> str:
@@ -86,11 +85,11 @@ _PLAIN_FAULTS: tuple[tuple[Callable[[str], Any], str], ...] = (
     (lambda text: text.startswith("="), "is a formula and no value; copy the column and paste it as values"),
     (
         _SHORTENED.fullmatch,
-        f"is a long number that {_LIKE} has shortened (like 1.2E+11); format the column as text and enter it again",
+        "is a long number that a spreadsheet has shortened (like 1.2E+11); format the column as text and enter it again",
     ),
     (
         _LOST_DIGITS.fullmatch,
-        f"is a long number of which {_LIKE} kept 15 digits and made the others 0; format the column as text and enter it again",
+        "is a long number of which a spreadsheet kept 15 digits and made the others 0; format the column as text and enter it again",
     ),
     (_MARKED_TEXT.match, "begins with the apostrophe by which a spreadsheet marks text; remove the apostrophe"),
 )
@@ -122,11 +121,11 @@ def _date_fault(text: str) -> str | None:
     if _DATE.fullmatch(text):
         return None
     if _SERIAL_DATE.fullmatch(text):
-        return f"is a date as the number of days that {_LIKE} counts (like 38446); format the column as a date like 1990-05-15"
+        return "is a date as the number of days that a spreadsheet counts (like 38446); format the column as a date like 1990-05-15"
     if _DATE_AND_TIME.fullmatch(text):
         return "is a date with a time of day; write it as 1990-05-15"
     if _SHOWN_DATE.fullmatch(text):
-        return f"is a date as {_LIKE} shows it; write it as 1990-05-15"
+        return "is a date as a spreadsheet shows it; write it as 1990-05-15"
     return None
 
 

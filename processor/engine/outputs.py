@@ -78,7 +78,7 @@ class OutputBuilder:
     """Builds outputs under the limits and the retry policy of one configuration."""
 
     def __init__(self, lanes: LaneSettings, policy: RetrySettings) -> None:
-        self._lanes, self._output_bytes_max, self._policy = lanes, lanes.output_bytes_max, policy
+        self._lanes, self._policy = lanes, policy
 
     def rejected(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
         """A record that breaks the contract: final result and dead letter, no call."""
@@ -163,7 +163,7 @@ class OutputBuilder:
         """A session was created: its link for the caller at once, and a record that waits for the person."""
         hop = replace(job.hop, attempt=job.hop.attempt + 1, session_id=str(output["session_id"]), doubt_ms=None, first_failure_ms=None)
         progress = self._final(replace(job, hop=hop), Status.WAITING, None, now_ms, output=output, kind=ResultKind.PROGRESS)
-        if progress.size_bytes > self._output_bytes_max:
+        if progress.size_bytes > self._lanes.output_bytes_max:
             return self._ended(job, Status.FAILED, _TOO_LARGE, now_ms, called=1)
         return [progress, self._poll_later(replace(job, hop=hop), wait_s, now_ms)]
 
@@ -206,7 +206,7 @@ class OutputBuilder:
 
     def _succeeded(self, job: Job, output: object, now_ms: int, called: int = 1, version: int = 0) -> list[Output]:
         out = self._final(job, Status.SUCCEEDED, None, now_ms, called=called, output=output, version=version)
-        if out.size_bytes > self._output_bytes_max:
+        if out.size_bytes > self._lanes.output_bytes_max:
             return self._ended(job, Status.FAILED, _TOO_LARGE, now_ms, called=called)
         return [out]
 
@@ -293,7 +293,7 @@ class OutputBuilder:
         return result_output(result, result_trace(hop), cloudevents_source=self._lanes.cloudevents_source)
 
     def _dead_letter(self, record: Record, hop: Hop, error: ErrorInfo, now_ms: int) -> Output:
-        room, dialects = self._output_bytes_max - _KEY_AND_HEADERS_BYTES, self._lanes.dead_letter_headers
+        room, dialects = self._lanes.output_bytes_max - _KEY_AND_HEADERS_BYTES, self._lanes.dead_letter_headers
         return dead_letter_output(record, hop, error, failed_ms=now_ms, value_bytes_max=room, dialects=dialects)
 
 

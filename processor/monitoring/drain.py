@@ -62,11 +62,12 @@ def owed_calls(
         operation = next_call(name, polled=follows)
         if operation is None:
             continue  # what cannot be read is rejected without a call
+        is_paused = pauses.stops(operation.name)
         for scope in operation.scopes:
             owed[scope] += count
-            held[scope] += count if operation.name in held_operations or pauses.stops(operation.name) else 0
-            paused[scope] += count if pauses.stops(operation.name) else 0
-        if pauses.stops(operation.name):
+            held[scope] += count if is_paused or operation.name in held_operations else 0
+            paused[scope] += count if is_paused else 0
+        if is_paused:
             paused_calls[operation.name if pauses.names(operation.name) else EVERYTHING] += count
     return Owed(*({name: round(count) for name, count in counts.items()} for counts in (owed, held, paused, paused_calls)))
 

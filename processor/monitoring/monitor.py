@@ -101,6 +101,14 @@ class GroupMonitor:
             found.owed.paused_calls,
         )
 
+    async def pauses(self) -> Pauses:
+        """What operators have paused now.
+
+        Raises:
+            KafkaFailedError: if it cannot be known.
+        """
+        return await self._pauses()
+
     async def obedience(self, offset: int) -> tuple[int, tuple[str, ...]]:
         """How many members of the group have taken in the record at an offset of the controls topic, and which have not said so.
 

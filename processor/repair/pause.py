@@ -14,9 +14,7 @@ from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 from processor.stream.writer import RecordWriter
 
-_START_S = 15.0
 _WRITE_S = 30.0
-_CLOSE_S = 3.0
 
 
 def pausable() -> tuple[str, ...]:
@@ -37,13 +35,8 @@ async def publish_pause(settings: Settings, act: PauseAct) -> int:
         ValueError: if it is not as its schema says.
     """
     value = encode_pause(act)
-    writer = RecordWriter.of_events(settings)
-    try:
-        await writer.start(_START_S)
-        async with kafka_deadline(settings, _WRITE_S):
-            return (await writer.send_and_wait(topic_names(settings).controls, value)).offset
-    finally:
-        await writer.close(_CLOSE_S)
+    async with RecordWriter.of_one_act(settings) as writer, kafka_deadline(settings, _WRITE_S):
+        return (await writer.send_and_wait(topic_names(settings).controls, value)).offset
 
 
 class PauseIndex:

@@ -17,9 +17,7 @@ from processor.stream.releases import OFFSETS_MAX, Release, encode_release
 from processor.stream.topics import topic_names
 from processor.stream.writer import RecordWriter
 
-_START_S = 15.0
 _WRITE_S = 30.0
-_CLOSE_S = 3.0
 _LOOK_S = 0.5
 
 
@@ -41,13 +39,9 @@ async def publish_releases(settings: Settings, releases: Sequence[Release], *, b
     Raises:
         KafkaFailedError: if one was not acknowledged.
     """
-    writer = RecordWriter.of_events(settings)
-    try:
-        await writer.start(_START_S)
+    async with RecordWriter.of_one_act(settings) as writer:
         values = [(None, encode_release(release, at_ms=at_ms, by=by)) for release in releases]
         await writer.send_all(topic_names(settings).repairs, values, _WRITE_S)
-    finally:
-        await writer.close(_CLOSE_S)
 
 
 async def follow(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
 
@@ -11,6 +12,8 @@ from processor.contract.records import Source
 from processor.settings import Settings
 from processor.stream.clients import build_event_producer, build_request_producer, drop_producer, stop_client
 from processor.stream.errors import kafka_deadline, kafka_errors
+
+_START_S, _CLOSE_S = 15.0, 3.0  # of one act
 
 
 class RecordWriter:
@@ -28,6 +31,21 @@ class RecordWriter:
     def of_events(cls, settings: Settings) -> RecordWriter:
         """For records one by one, each sent at once."""
         return cls(settings, build_event_producer(settings))
+
+    @classmethod
+    @asynccontextmanager
+    async def of_one_act(cls, settings: Settings) -> AsyncIterator[RecordWriter]:
+        """For the few records of one act of a person: connected, and closed at the end.
+
+        Raises:
+            KafkaFailedError: if the brokers cannot be reached, or do not let us in.
+        """
+        writer = cls.of_events(settings)
+        try:
+            await writer.start(_START_S)
+            yield writer
+        finally:
+            await writer.close(_CLOSE_S)
 
     async def start(self, within_s: float) -> None:
         """Connect.
