@@ -1,0 +1,31 @@
+"""Which application the running task works for: one deployment may serve several, each with an API key and topics of its own.
+
+The name is a label of metrics and a field of log lines. It is kept in a context variable, which a task inherits from whoever starts it, so
+what counts or logs need not be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+DEFAULT_APPLICATION = "default"
+"""The application of a deployment that names none."""
+
+_CURRENT: ContextVar[str] = ContextVar("application", default=DEFAULT_APPLICATION)
+
+
+def current_application() -> str:
+    """The name of the application that this task works for."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def working_for(application: str) -> Iterator[None]:
+    """Tasks that are started within work for this application."""
+    token = _CURRENT.set(application)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
