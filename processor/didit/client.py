@@ -21,6 +21,7 @@ from processor.bounds.byte_budget import ByteBudget, ByteReservation
 from processor.contract.codes import ErrorCode
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, HttpCall
+from processor.didit.egress_proxy import EgressProxy, arguments, egress_proxy
 from processor.didit.kept_connections import KeptConnections
 from processor.settings import DiditSettings, header_fault
 
@@ -69,12 +70,16 @@ class DiditClient:
         self._base = settings.base_url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
         self._connections: KeptConnections | None = None
+        self._proxy: EgressProxy | None = None
+        # not the session's own: aiohttp tells those to the proxy, too
+        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"verification-processor/{__version__}"}
         self._answers = ByteBudget(_ANSWERS_BYTES_MAX)
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S)  # the budget bounds the calls
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
-        self._connections = KeptConnections(connector, self._base, timeout)
+        self._proxy = egress_proxy(self._settings)
+        self._connections = KeptConnections(connector, self._base, timeout, self._proxy)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -86,8 +91,6 @@ class DiditClient:
         )
         # aiohttp repeats a call on a kept-alive connection that was closed; that would be a second call on one permit
         self._session._retry_connection = False  # noqa: SLF001 - no public way; pinned by a test
-        self._session.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
-        self._session.headers["User-Agent"] = f"verification-processor/{__version__}"
         self.refresh_key()
         return self
 
@@ -112,8 +115,8 @@ class DiditClient:
             hint = "the file with the API key is not usable now; the key that was read before stays in force"
             log.error("api_key_unusable", fault=fault, hint=hint)
             return
-        self._session.headers["x-api-key"] = key
-        self._connections.set_headers(self._session.headers)
+        self._headers["x-api-key"] = key
+        self._connections.set_headers(self._headers)
 
     async def send(self, call: HttpCall, files: Sequence[FileContent] = ()) -> Answer:
         """Make the call within its deadline."""
@@ -131,7 +134,13 @@ class DiditClient:
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as exc:  # the second is an answer that is no HTTP
             if left.head:
                 return NoReply(sent=True, code=ErrorCode.RESET)
-            connecting = isinstance(exc, aiohttp.ClientConnectionError | OSError)
+            if isinstance(exc, aiohttp.ClientHttpProxyError):
+                log.error(
+                    "proxy_refused",
+                    status=exc.status,
+                    hint="the proxy of VP_DIDIT__PROXY makes no tunnel to Didit: its rules, or its login",
+                )
+            connecting = isinstance(exc, aiohttp.ClientConnectionError | aiohttp.ClientHttpProxyError | OSError)
             return NoReply(sent=False, code=ErrorCode.CONNECT_FAILED if connecting else ErrorCode.CALL_NOT_SENT)
 
     async def _send_plain(self, call: HttpCall, left: _Left) -> Reply:
@@ -150,7 +159,8 @@ class DiditClient:
             raise RuntimeError("the client is not open")
         _LEFT.set(left)
         url = URL(self._base + self._target(call), encoded=True)
-        sending = self._session.request(call.operation.method, url, data=_form(call, files), headers=_headers(call), allow_redirects=False)
+        form, headers, proxy = _form(call, files), self._headers | _headers(call), arguments(self._proxy)
+        sending = self._session.request(call.operation.method, url, data=form, headers=headers, allow_redirects=False, **proxy)
         async with sending as response:
             with self._answers.reservation() as held:
                 body, truncated = await self._read(response.content, response.content_length, held)

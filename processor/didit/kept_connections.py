@@ -15,6 +15,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from processor.didit.answers import Reply
+from processor.didit.egress_proxy import EgressProxy, arguments
 
 ReadBody = Callable[[aiohttp.StreamReader, int | None], Awaitable[tuple[bytes, bool]]]  # content, its length if told; body, whether cut
 _LAST_INTERIM, _SWITCHING = 199, 101  # RFC 9110, 15.2: an interim answer is followed by the final one, but for a change of protocol
@@ -27,11 +28,15 @@ class KeptConnections:
         connector: the pool.
         origin: scheme, host and port.
         timeout: bounds the making of a connection.
+        proxy: makes a tunnel to the origin, which is https then.
     """
 
-    def __init__(self, connector: aiohttp.BaseConnector, origin: str, timeout: aiohttp.ClientTimeout) -> None:
+    def __init__(
+        self, connector: aiohttp.BaseConnector, origin: str, timeout: aiohttp.ClientTimeout, proxy: EgressProxy | None = None
+    ) -> None:
         self._connector, self._timeout = connector, timeout
-        self._origin = aiohttp.ClientRequest("GET", URL(origin))  # what the pool wants to know of a request
+        # what the pool wants to know of a request
+        self._origin = aiohttp.ClientRequest("GET", URL(origin), **arguments(proxy))
         self._host = self._origin.headers["Host"]
         self._head = b""
 

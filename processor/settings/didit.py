@@ -6,7 +6,8 @@ import uuid
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -16,11 +17,22 @@ from processor.settings.budget import ApiVersion
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        return parts if parts.port is None or parts.port > 0 else urlsplit("")
+    except ValueError:  # a port that is none
+        return urlsplit("")
+
+
 def _uuid_text(text: str) -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError:
         raise ValueError("is no UUID") from None
+
+
+OF_ENVIRONMENT = "environment"  # the proxy that HTTPS_PROXY names, but for what NO_PROXY names
 
 
 class DiditSettings(Group):
@@ -51,6 +63,14 @@ class DiditSettings(Group):
         300.0, ge=0, le=86_400, description="how often each replica reads the account's credits for `vp_balance_usd`; 0: never"
     )
     response_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="a longer answer is cut off and counts as unreadable")
+    proxy: str | None = Field(
+        None,
+        description="egress proxy for calls to Didit, which are tunnelled through it (CONNECT): `http://host:port`, or `environment`: as "
+        "HTTPS_PROXY and NO_PROXY say, which are ignored otherwise",
+    )
+    proxy_username: str | None = Field(None, description="where the proxy wants a login (Basic)")
+    proxy_password: SecretStr | None = Field(None, description="of that login")
+    proxy_password_file: Path | None = Field(None, description="file that holds it; instead of the variable")
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -66,9 +86,41 @@ class DiditSettings(Group):
             faults.append("VP_DIDIT__API_KEY_FILE cannot be read")
         elif (key := self.key()) is not None and (fault := header_fault(key)):
             faults.append(f"{name} {fault}")
+        faults += self._proxy_faults()
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _proxy_faults(self) -> list[str]:
+        name = "HTTPS_PROXY" if self.proxy == OF_ENVIRONMENT else "VP_DIDIT__PROXY"
+        faults = []
+        if (found := self.proxy_parts()) is not None:
+            if found.scheme != "http" or not found.hostname or found.path.strip("/") or found.query or found.fragment:
+                faults.append(f"{name} must be http://host:port and nothing else")
+            if name == "VP_DIDIT__PROXY" and found.username:
+                faults.append("VP_DIDIT__PROXY must hold no login: it is in VP_DIDIT__PROXY_USERNAME and VP_DIDIT__PROXY_PASSWORD_FILE")
+            if urlsplit(self.base_url).scheme != "https":
+                faults.append(f"{name} needs an https VP_DIDIT__BASE_URL: calls are tunnelled")
+        if self.proxy_password_file and not self.proxy_password_file.is_file():
+            faults.append("VP_DIDIT__PROXY_PASSWORD_FILE cannot be read")
+        if (self.proxy_username is None) != (self.proxy_password is None and self.proxy_password_file is None):
+            faults.append("a login at the proxy needs both VP_DIDIT__PROXY_USERNAME and VP_DIDIT__PROXY_PASSWORD (or _FILE)")
+        if self.proxy_username is not None and self.proxy is None:
+            faults.append("VP_DIDIT__PROXY_USERNAME is of no use without VP_DIDIT__PROXY")
+        return faults
+
+    def proxy_parts(self) -> SplitResult | None:
+        """The proxy through which Didit is reached; None if directly. Its port or login may be missing."""
+        if self.proxy != OF_ENVIRONMENT:
+            return None if self.proxy is None else _split(self.proxy)
+        base = urlsplit(self.base_url)
+        named = getproxies().get("https") if base.scheme == "https" and not proxy_bypass(base.hostname or "") else None
+        return None if named is None else _split(named)
+
+    def proxy_login(self) -> tuple[str, str] | None:
+        """Name and password at the proxy; the file is read at each call of this function."""
+        password = secret(self.proxy_password, self.proxy_password_file)
+        return None if self.proxy_username is None else (self.proxy_username, password or "")
 
     def key(self) -> str | None:
         """The API key from the variable or the file (read again at each call of this function)."""
