@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from deploy_files import K8S, ROOT, module, render, run, tool
 
 from processor.settings import LaneSettings, ObserveSettings, Settings, WebhookSettings
+from processor.stream.topics import topic_names
 from processor.webhooks.service import _STOP_S_MAX
 
 OVERLAYS = ["local", "prod", "prod-keda"]
@@ -59,8 +61,11 @@ def _plain(overlay: str) -> dict[str, str]:
 
 def _environment(overlay: str, container: dict[str, Any]) -> dict[str, str]:
     """Variables of a container; those from fields of the pod are empty."""
-    own = {entry["name"]: entry.get("value", "") for entry in container.get("env", [])}
-    return (_plain(overlay) if "envFrom" in container else {}) | own
+    maps = {found["metadata"]["name"]: found.get("data") or {} for found in _objects(overlay, "ConfigMap")}
+    read: dict[str, str] = {}
+    for source in container.get("envFrom", []):
+        read |= maps[source["configMapRef"]["name"]]  # Kubernetes: the last source of a name takes precedence
+    return read | {entry["name"]: entry.get("value", "") for entry in container.get("env", [])}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -226,7 +231,7 @@ def test_the_network_is_closed_but_for_what_is_named() -> None:
     ports = {name: {port["port"] for way in ("ingress", "egress") for rule in spec.get(way, []) for port in rule["ports"]}
              for name, spec in policies.items()}  # fmt: skip
     assert ports == {
-        "verification-kafka": {53, 9092, 9093, 9094},
+        "verification-kafka": {53, 9093},
         "verification-didit": {443},
         "verification-observe": {8070},
         "verification-webhooks": {8090},
@@ -234,6 +239,7 @@ def test_the_network_is_closed_but_for_what_is_named() -> None:
     }
     for name, spec in policies.items():
         assert all(rule.get("from") for rule in spec.get("ingress", [])), name
+    assert _plain("prod-keda")["VP_KAFKA__BOOTSTRAP"].endswith(":9093")
 
 
 def test_the_ingress_lets_only_the_path_of_the_receiver_through() -> None:
@@ -243,18 +249,75 @@ def test_the_ingress_lets_only_the_path_of_the_receiver_through() -> None:
     assert spec["tls"][0]["hosts"] == [spec["rules"][0]["host"]]
 
 
-def test_keda_scales_by_fresh_requests_only_and_fixes_no_count() -> None:
+def test_keda_scales_by_what_waits_and_fixes_no_count() -> None:
     assert "replicas" not in _named("prod-keda", "StatefulSet", "verification-processor")["spec"]
     assert not _objects("prod-keda", "HorizontalPodAutoscaler")
     (scaled,) = _objects("prod-keda", "ScaledObject")
-    (trigger,) = scaled["spec"]["triggers"]
+    lag, drain = scaled["spec"]["triggers"]
     settings = _plain("prod-keda")
-    assert trigger["metadata"]["topic"] == "verification.requests"
-    assert trigger["metadata"]["consumerGroup"] == "verification-processor"
-    assert trigger["metadata"]["bootstrapServers"] == settings["VP_KAFKA__BOOTSTRAP"]
+    assert lag["metadata"]["topic"] == topic_names(Settings()).requests
+    assert lag["metadata"]["limitToPartitionsWithLag"] == "true"
+    assert lag["metadata"]["consumerGroup"] == settings["VP_KAFKA__GROUP"] == Settings().kafka.group
+    assert lag["metadata"]["bootstrapServers"] == settings["VP_KAFKA__BOOTSTRAP"]
+    assert settings["VP_KAFKA__TOPIC_PREFIX"] == Settings().kafka.topic_prefix
+    rules = {rule["record"] for (found,) in [_objects("prod-keda", "PrometheusRule")] for group in found["spec"]["groups"]
+             for rule in group["rules"] if "record" in rule}  # fmt: skip
+    assert drain["metadata"]["query"].removeprefix("max(").split("{")[0] in rules
+    assert _plain("prod-keda").get("VP_OBSERVE__SURVEY_S", "15") != "0"  # the series is set by the survey
     args = _ours(_pods("prod-keda")["verification-topics"])[0]["args"]
     assert scaled["spec"]["maxReplicaCount"] <= int(args[args.index("--partitions") + 1])
     assert scaled["spec"]["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "verification-processor"}
+
+
+def test_keda_looks_where_the_processors_look_whatever_an_overlay_says(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    overlay = tmp_path / "deploy" / "k8s" / "overlays" / "prod" / "kustomization.yaml"
+    text = overlay.read_text().replace("=kafka-bootstrap.kafka.svc:9093", "=b-1.example:9098")
+    changed = "      - VP_KAFKA__GROUP=checks\n      - VP_KAFKA__TOPIC_PREFIX=people.checks\n      - VP_KAFKA__SECURITY_PROTOCOL"
+    overlay.write_text(text.replace("      - VP_KAFKA__SECURITY_PROTOCOL", changed))
+    done = run(tool("kubectl"), "kustomize", str(tmp_path / "deploy" / "k8s" / "overlays" / "prod-keda"))
+    assert done.returncode == 0, done.stderr
+    (scaled,) = [found for found in module("yaml").safe_load_all(done.stdout) if found["kind"] == "ScaledObject"]
+    lag = scaled["spec"]["triggers"][0]["metadata"]
+    found = (lag["bootstrapServers"], lag["consumerGroup"], lag["topic"])
+    assert found == ("b-1.example:9098", "checks", "people.checks.requests")
+
+
+def test_each_role_has_a_kafka_user_a_secret_and_an_account_of_its_own() -> None:
+    pods = {name: pod for name, pod in _pods("prod-keda").items() if _ours(pod)}
+    assert set(pods) == {"verification-processor", "verification-webhooks", "verification-topics"}
+    users = {name: _environment("prod-keda", _ours(pod)[-1])["VP_KAFKA__SASL_USERNAME"] for name, pod in pods.items()}
+    assert users == {name: name for name in pods}
+    assert {pod["serviceAccountName"] for pod in pods.values()} == set(pods)
+    secrets = {name: {volume["secret"]["secretName"] for volume in pod["volumes"]} for name, pod in pods.items()}
+    (authentication,) = _objects("prod-keda", "TriggerAuthentication")
+    secrets["scaler"] = {entry["name"] for entry in authentication["spec"]["secretTargetRef"]}
+    assert not [name for name in secrets for other in secrets if name < other and secrets[name] & secrets[other]], secrets
+    # what faces the internet: nothing but its own two
+    assert secrets["verification-webhooks"] == {"verification-kafka-webhooks", "verification-webhooks"}
+
+
+def test_the_job_may_be_made_again_by_argo_and_flux() -> None:
+    annotations = _named("prod", "Job", "verification-topics")["metadata"]["annotations"]
+    assert annotations == {
+        "argocd.argoproj.io/hook": "Sync",
+        "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
+        "kustomize.toolkit.fluxcd.io/force": "enabled",
+    }
+
+
+def test_priority_and_the_registrys_login_reach_every_pod() -> None:
+    (priority,) = _objects("prod-keda", "PriorityClass")
+    pods = _pods("prod-keda")
+    assert {pods[name].get("priorityClassName") for name in ("verification-processor", "verification-webhooks")} == {
+        priority["metadata"]["name"]
+    }
+    accounts = {found["metadata"]["name"]: found for found in _objects("prod-keda", "ServiceAccount")}
+    assert accounts.keys() == {pod["serviceAccountName"] for pod in pods.values()}
+    assert all(found["imagePullSecrets"] == [{"name": "verification-registry"}] for found in accounts.values())
+    for found in _objects("prod", "ServiceAccount", "StatefulSet"):
+        assert "imagePullSecrets" not in found, "an option"
+    assert not _objects("prod", "PriorityClass")
 
 
 @pytest.mark.slow
