@@ -23,6 +23,7 @@ from processor.devkit.child_process import ChildProcess
 from processor.devkit.processes import SimulatorProcess
 from processor.devkit.verifier import percentile
 from processor.settings import Settings
+from processor.stream.partitions import TopicPartition
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import apply_topics
 
@@ -128,6 +129,7 @@ async def measure(b: Bench, simulator: SimulatorProcess | None, count: int, per_
     lags.cancel()
     async with topic_reader(settings, [topic_names(settings).results]) as consumer:
         bounds = await consumer.bounds(await consumer.partitions(topic_names(settings).results))
+        commits = await consumer.bounds(await consumer.partitions("__consumer_offsets"))
     child.stop(20)
     answered = answered_at(b, simulator)
     counted = list(run.sent)[warm:]
@@ -138,12 +140,17 @@ async def measure(b: Bench, simulator: SimulatorProcess | None, count: int, per_
         "publish_p99_ms": round(percentile(publish, 0.99), 1),
         "whole_p50_ms": round(percentile(whole, 0.5), 1),
         "whole_p99_ms": round(percentile(whole, 0.99), 1),
-        "markers_per_result": round(sum(end - begin for begin, end in bounds.values()) / (FIRST + total) - 1, 2),
+        "markers_per_result": round(_length(bounds) / (FIRST + total) - 1, 2),
+        "results_per_transaction": round(2 * (FIRST + total) / _length(commits), 2),  # each has an offset there and a marker
         "cpu_s_per_1000": {name: round(used / (behind + count) * 1000, 2) for name, used in used_s.items()},
         "cores_used": cores,
         "bench_lag_p99_ms": round(percentile(run.lags_ms, 0.99), 1),
         "warnings": log_lines(child),
     }
+
+
+def _length(bounds: Mapping[TopicPartition, tuple[int, int]]) -> int:
+    return sum(end - begin for begin, end in bounds.values())
 
 
 async def main() -> None:

@@ -49,9 +49,9 @@ def _is_copy(identity: CallIdentity, owner: JournaledCall) -> bool:
     return owner.identity.first != identity.first and identity.replay == 0
 
 
-def _earlier(first: str, calls: Iterable[JournaledCall]) -> EarlierRecord:
-    asked_ms = max(c.stamp_ms for c in calls if c.identity.first == first and c.state is not CallState.NEVER)
-    return EarlierRecord(first, asked_ms)
+def _earlier(owner: CallIdentity, calls: Iterable[JournaledCall]) -> EarlierRecord:
+    asked_ms = max(c.stamp_ms for c in calls if c.identity.first == owner.first and c.state is not CallState.NEVER)
+    return EarlierRecord(owner.first, asked_ms, owner.lane)
 
 
 class ReplayedCalls:
@@ -194,7 +194,7 @@ class CallJournal:
         if owner is not None and _is_copy(identity, owner):
             if owner.identity.content != identity.content:
                 return PriorCalls(conflict=True)
-            return PriorCalls(duplicate=True, earlier=_earlier(owner.identity.first, calls))
+            return PriorCalls(duplicate=True, earlier=_earlier(owner.identity, calls))
         if any(self.is_finished(identity, c) for c in calls):
             return PriorCalls(duplicate=True)  # of itself: the group's offsets were lost
         doubtful = [c for c in calls if c.state in IN_DOUBT and (c.identity.first, c.identity.replay) == (identity.first, identity.replay)]

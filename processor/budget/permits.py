@@ -152,6 +152,7 @@ class EarlierRecord:
 
     first: str  # digest of its position
     asked_ms: int  # its last call was asked for then by the brokers' clock, epoch ms: its result was published later
+    lane: str  # where it stood when its first call was asked for, as far as that is remembered: ``topic[partition]``
 
 
 @value(frozen=True, slots=True)

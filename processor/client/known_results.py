@@ -10,13 +10,14 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
 
 from processor.client.results import VerificationResult
 from processor.contract.decode import Accepted, decode
 from processor.contract.digests import content_digest
 from processor.contract.records import Record, Source, Status
 from processor.settings import Settings
-from processor.stream.partitions import TopicPartition, partition_of, partition_of_key
+from processor.stream.partitions import TopicPartition, partition_of
 from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
@@ -32,6 +33,13 @@ class Candidate:
     place: Place
     source: Place
     replay: int
+    finished_at: datetime
+
+    def is_older_than(self, other: Candidate) -> bool:
+        """Whether another one that was read later is newer. Those of one round stand in one partition, in order, unless it got more."""
+        if other.replay != self.replay:
+            return other.replay > self.replay
+        return other.place[0] == self.place[0] or other.finished_at >= self.finished_at
 
 
 async def read_known_results(
@@ -65,19 +73,18 @@ def note_final(found: dict[str, Candidate], wanted: Mapping[str, str], record: R
         result = VerificationResult.parse(record.value)
     except ValueError:
         return  # of a newer version: who waits for it is told when it comes
-    earlier = found.get(request_id)
     if result.request_id != request_id or not result.is_final or result.status is Status.CONFLICT:
         return
-    if earlier is None or result.replay >= earlier.replay:
-        found[request_id] = Candidate(_place(record.source), _place(result.source), result.replay)
+    candidate, known = Candidate(_place(record.source), _place(result.source), result.replay, result.finished_at), found.get(request_id)
+    if known is None or known.is_older_than(candidate):
+        found[request_id] = candidate
 
 
 async def _candidates(reader: TopicReader, settings: Settings, wanted: Mapping[str, str], within_s: float | None) -> dict[str, Candidate]:
-    partitions = await reader.partitions(topic_names(settings).results)
-    own = {partition_of_key(request_id.encode(), partitions) for request_id in wanted}
-    ranges = await reader.bounds(own)
+    partitions = await reader.partitions(topic_names(settings).results)  # all: who asked first stands in whichever of the requests
+    ranges = await reader.bounds(partitions)
     if within_s is not None:
-        begins = await reader.offsets_at(own, round((time.time() - within_s) * 1000))
+        begins = await reader.offsets_at(partitions, round((time.time() - within_s) * 1000))
         ranges = {tp: (end if (at := begins[tp]) is None else max(begin, at), end) for tp, (begin, end) in ranges.items()}
     found: dict[str, Candidate] = {}
     async with aclosing(reader.read(ranges)) as batches:

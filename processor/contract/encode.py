@@ -48,7 +48,7 @@ def result_output(result: Result, headers: Headers = (), *, cloudevents_source: 
     took_ms = max(0, result.finished_ms - result.received_ms)
     about = About(result.operation or UNREAD, str(result.status), code=code, attempts=result.attempts, took_ms=took_ms)
     headers = (*headers, *cloudevent_headers(document, cloudevents_source))
-    return Output(OutputKind.RESULT, result.key.encode(), dumps(document), headers, about=about)
+    return Output(OutputKind.RESULT, result.key.encode(), dumps(document), headers, about=about, partition=result.source.partition)
 
 
 def retry_output(record: Record, hop: Hop, delay_s: int, *, counted: bool = False) -> Output:

@@ -246,6 +246,7 @@ class Output:
     headers: Headers = field(default=())
     delay_s: int | None = None  # for RETRY: which delay topic
     about: About = field(default=About())
+    partition: int | None = None  # its number, modulo how many the topic has; None: by the hash of the key
 
     @property
     def size_bytes(self) -> int:

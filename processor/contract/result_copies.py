@@ -13,19 +13,20 @@ from processor.contract.records import About, Headers, Output, OutputKind, Resul
 COPY_HEADER = "vp-copy-for"
 
 
-def result_copy(request_id: str, value: bytes, asked: Source, trace: Headers, *, cloudevents_source: str = "") -> Output:
+def result_copy(request_id: str, value: bytes, partition: int, asked: Source, trace: Headers, *, cloudevents_source: str = "") -> Output:
     """The record of the results topic that repeats a result.
 
     Args:
         request_id: its key.
         value: of the result, as it stands in the topic.
+        partition: where it stands: the same key goes to the same partition.
         asked: where the record of the caller stands who asks again.
         trace: headers of its trace.
         cloudevents_source: to have it read as a CloudEvent too, the same one; empty for no such headers.
     """
     document: dict[str, Any] = orjson.loads(value) if cloudevents_source else {}
     headers = (*trace, (COPY_HEADER, str(asked).encode()), *cloudevent_headers(document, cloudevents_source))
-    return Output(OutputKind.RESULT, request_id.encode(), value, headers, about=About(copy=True))
+    return Output(OutputKind.RESULT, request_id.encode(), value, headers, about=About(copy=True), partition=partition)
 
 
 def copy_for(headers: Headers) -> str | None:

@@ -13,7 +13,7 @@ from processor.contract.trace_context import result_trace
 from processor.observe import metrics
 from processor.settings import LaneSettings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work
-from processor.stream.known_results import Unanswered
+from processor.stream.known_results import KnownResult, Unanswered
 
 log = structlog.get_logger(__name__)
 
@@ -21,8 +21,8 @@ log = structlog.get_logger(__name__)
 class FindsKnownResults(Protocol):
     """Where results stand that are known."""
 
-    async def find(self, request_id: str, earlier: EarlierRecord, *, newest: bool) -> bytes | Unanswered:
-        """The value of a final result; see ``stream.known_results``. Never raises except CancelledError."""
+    async def find(self, request_id: str, earlier: EarlierRecord, *, near: int, newest: bool) -> KnownResult | Unanswered:
+        """A final result where it stands; see ``stream.known_results``. Never raises except CancelledError."""
         ...
 
 
@@ -51,10 +51,10 @@ class KnownAnswers:
         why = "published_before"
         if prior.earlier is not None and self._finds is not None:
             work.before_wait()
-            found = await self._finds.find(request_id, prior.earlier, newest=newest)
-            if isinstance(found, bytes):
+            found = await self._finds.find(request_id, prior.earlier, near=hop.first.partition, newest=newest)
+            if isinstance(found, KnownResult):
                 source = self._lanes.cloudevents_source
-                copy = result_copy(request_id, found, hop.first, result_trace(hop), cloudevents_source=source)
+                copy = result_copy(request_id, found.value, found.partition, hop.first, result_trace(hop), cloudevents_source=source)
                 if copy.size_bytes <= self._lanes.output_bytes_max:
                     self._note("answered", request_id, record, hop, "copied")
                     return Outputs([copy])

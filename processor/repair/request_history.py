@@ -15,7 +15,7 @@ from processor.repair.dead_letter_index import RepairsLog, newest
 from processor.repair.model import DeadLetter, DeadLetterStatus, HistoryEntry, RequestHistory
 from processor.settings import Settings
 from processor.stream.offsets import Finished
-from processor.stream.partitions import TopicPartition, partition_of, partition_of_key
+from processor.stream.partitions import TopicPartition, partition_of
 from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
@@ -50,14 +50,12 @@ class _Search:
         self._finished: Mapping[TopicPartition, Finished] = {}
 
     async def read(self, reader: TopicReader) -> None:
-        """The results of its key, what is not done, and the dead letters."""
+        """The results, what is not done, and the dead letters. Nobody knows yet in which partition its first record stood."""
         names = self._names
         ranges: dict[TopicPartition, tuple[int, int]] = {}
         inputs = {topic: await reader.partitions(topic) for topic in names.inputs}
         self._finished = await read_finished(self._settings, [tp for found in inputs.values() for tp in found])
-        results = await reader.partitions(names.results)
-        own = partition_of_key(self._id.encode(), results)
-        for topic, partitions in (inputs | {names.results: [own], names.dead_letters: await reader.partitions(names.dead_letters)}).items():
+        for topic, partitions in (inputs | {name: await reader.partitions(name) for name in (names.results, names.dead_letters)}).items():
             ranges |= self._newest(topic, await reader.bounds(partitions))
         until = asyncio.get_running_loop().time() + _READ_S
         async with aclosing(reader.read(ranges)) as batches:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiokafka import TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
 
 from processor.contract.records import Source
 
-__all__ = ["PartitionEnds", "PartitionsFound", "TopicPartition", "lane_name", "partition_of", "partition_of_key"]
-
-_PARTITIONER = DefaultPartitioner()
+__all__ = ["PartitionEnds", "PartitionsFound", "TopicPartition", "lane_name", "partition_named", "partition_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +39,7 @@ def partition_of(source: Source) -> TopicPartition:
     return TopicPartition(source.topic, source.partition)
 
 
-def partition_of_key(key: bytes, partitions: Sequence[TopicPartition]) -> TopicPartition:
-    """The partition of a topic that records with a key go to; ``partitions`` are all of the topic, in order."""
-    found: TopicPartition = _PARTITIONER(key, list(partitions), None)
-    return found
+def partition_named(lane: str) -> TopicPartition | None:
+    """The partition of a lane's name; None for what is none."""
+    topic, _, number = lane.removesuffix("]").rpartition("[")
+    return TopicPartition(topic, int(number)) if topic and number.isdecimal() and number.isascii() else None

@@ -139,8 +139,13 @@ async def _commit(
     sent: list[asyncio.Future[object]] = []
     try:
         await producer.begin_transaction()
+        counts: dict[str, int] = {}
         for o in outputs:  # awaited one by one: concurrent sends are quadratic
-            sent.append(await producer.send(names.of(o), o.value, o.key, headers=list(o.headers)))  # noqa: PERF401 - those before an error count
+            topic = names.of(o)
+            if o.partition is not None and topic not in counts:
+                counts[topic] = len(await producer.partitions_for(topic))
+            partition = None if o.partition is None else o.partition % counts[topic]
+            sent.append(await producer.send(topic, o.value, o.key, partition, headers=list(o.headers)))
         for value in repairs:
             sent.append(await producer.send(names.repairs, value))  # noqa: PERF401 - as above
         await asyncio.gather(*sent)  # commit_transaction() would hide a failed send

@@ -19,7 +19,7 @@ from test_integration_observe import ready, scrape, total, until_ready
 
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.stream.clients import build_group_consumer, drop_producer
-from processor.stream.partitions import lane_name, partition_of_key
+from processor.stream.partitions import lane_name
 from processor.stream.reader import PartitionReader
 from processor.stream.topics_admin import apply_topics
 
@@ -207,13 +207,16 @@ async def test_a_batch_whose_length_is_broken_is_named_and_the_other_partitions_
 
 
 async def _make_topics(rig: Rig) -> None:
-    """Partition 1 of the requests and of the results lives on broker 2 alone, their others on broker 1 alone; everything else on both."""
-    requests = NewTopic(f"{rig.prefix}.requests", -1, -1, replica_assignments={0: [1], 1: [2], 2: [1]})
+    """Partition 1 of the requests and of the results lives on broker 2 alone, their others on broker 1 alone; everything else on both.
+
+    So partition 3 of the requests has a leader whose results have none.
+    """
+    requests = NewTopic(f"{rig.prefix}.requests", -1, -1, replica_assignments={0: [1], 1: [2], 2: [1], 3: [1]})
     wide = {"max.message.bytes": str(rig.settings.lanes.output_bytes_max)}
     results = NewTopic(f"{rig.prefix}.results", -1, -1, replica_assignments={0: [1], 1: [2]}, topic_configs=wide)
     async with rig.admin() as admin:
         await admin.create_topics([requests, results])
-    await apply_topics(rig.settings, partitions=3, replication=2)
+    await apply_topics(rig.settings, partitions=4, replication=2)
     async with rig.admin() as admin, asyncio.timeout(120):
         while not all(_is_replicated(p) for topic in await admin.describe_topics() for p in topic["partitions"]):
             await asyncio.sleep(0.1)  # one that only broker 2 holds yet would have no leader either when that is killed
@@ -244,12 +247,6 @@ async def _leave_open(rig: Rig, partition: int, wrote_to: TopicPartition) -> Non
         await drop_producer(former, 1.0)
 
 
-def _going_to(results: TopicPartition, first: int) -> str:
-    """A request_id, a number from the first on, whose results go to this one of two partitions."""
-    both = [TopicPartition(results.topic, 0), TopicPartition(results.topic, 1)]
-    return next(name for name in map(str, range(first, first + 100)) if partition_of_key(name.encode(), both) == results)
-
-
 async def _until_result(rig: Rig, partition: TopicPartition, request_id: str) -> None:
     """From this partition alone: the rig's own reader begins again and again while one of its partitions has no leader."""
     reader = AIOKafkaConsumer(bootstrap_servers=rig.bootstrap, isolation_level="read_committed", auto_offset_reset="earliest")
@@ -276,9 +273,9 @@ async def test_takeovers_and_lanes_wait_for_the_leaders_that_they_need_and_the_o
             await _leave_open(rig, 2, results)
             await asyncio.to_thread(second.kill)
             await _until_leaderless(rig, TopicPartition(topic, 1), results)
-            await _send(rig, other := _going_to(well, 0), 0)
+            await _send(rig, "well", 0)
             (one,) = await rig.start("one")
-            await _until_result(rig, well, other)
+            await _until_result(rig, well, "well")
             blocked = {"topic": results.topic, "partition": "1", "cause": "no_leader"}
             await rig.until(
                 lambda: total(scrape(one), "vp_partition_blocked_seconds", **blocked) > rig.settings.lanes.restore_s, "a long wait"
@@ -302,14 +299,14 @@ async def test_takeovers_and_lanes_wait_for_the_leaders_that_they_need_and_the_o
             # the results of a lane that works lose their leader
             await asyncio.to_thread(second.kill)
             await _until_leaderless(rig, results)
-            await _send(rig, kept := _going_to(results, 100), 0)
+            await _send(rig, "kept", 3)
             await rig.until(lambda: bool(list(one.events("publishing_waits"))), "a lane that waits")
-            await _send(rig, other := _going_to(well, 200), 2)
-            await _until_result(rig, well, other)
+            await _send(rig, "beside", 2)
+            await _until_result(rig, well, "beside")
             assert [total(scrape(one), "vp_lanes", state=state) for state in ("restoring", "unfenced")] == [0, 1]
             assert [lane_name(results) in event["hint"] for event in one.events("publishing_waits")] == [True]
             second.start()
-            await _until_result(rig, results, kept)
+            await _until_result(rig, results, "kept")
             await rig.until(lambda: total(scrape(one), "vp_lanes", state="unfenced") == 0, "a lane that works again")
             assert len(rig.simulator.ledger()["calls"]) == 5, "nothing was called again"
             assert len(list(one.events("partitions_assigned"))) == 1, "the same life"

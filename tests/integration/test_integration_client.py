@@ -7,7 +7,9 @@ import types
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
+from aiokafka.admin import NewPartitions
 from commands import run_command
 from page_examples import examples
 from rig import WORKFLOW_ID, running
@@ -106,14 +108,20 @@ async def test_what_takes_too_long_says_so_and_goes_on(kafka: LocalKafka, tmp_pa
 
 
 async def test_who_only_publishes_and_asks_again_gets_a_marked_copy(kafka: LocalKafka, tmp_path: Path) -> None:
-    """Whichever partition and replica has it, also one that came later; the audit takes no copy for a second final result."""
-    async with running(kafka, tmp_path, partitions=2) as rig:
+    """Whichever partition and replica has it, also one that came later; the audit takes no copy for a second final result.
+
+    Partitions are added to the results meanwhile: the record of key k-0 stands in partition 3 of the requests, its result in 1 of 2,
+    where it would be in 3 of 4. Copies go to where the result is.
+    """
+    async with running(kafka, tmp_path, partitions=2) as rig, rig.admin() as admin:
+        await admin.create_partitions({f"{rig.prefix}.requests": NewPartitions(4)})
         await rig.start("a")
         value = b'{"request_id":"%s","operation":"aml","input":{"full_name":"Ann Example"}}'
         asked, bad = value % b"r-1", value.replace(b"full_name", b"fullname") % b"r-2"
-        await rig.publish([(b"k", asked), (b"k", bad)])
+        await rig.publish([(b"k-0", asked), (b"k", bad)])
         await rig.wait_finals(2)
         await asyncio.to_thread(rig.processors[0].child.stop, 20.0)
+        await admin.create_partitions({f"{rig.prefix}.results": NewPartitions(4)})
         await rig.start("b")  # what is known of the requests it has from the budget log
         await rig.publish([*((f"k-{n}".encode(), asked) for n in range(4)), (b"k", bad), (b"k", asked.replace(b"Ann", b"Bob"))])
         await rig.until(lambda: len(rig.watch.seen.copies) == 5 and len(rig.finals) == 3, "five copies and a conflict")
@@ -122,6 +130,8 @@ async def test_who_only_publishes_and_asks_again_gets_a_marked_copy(kafka: Local
         copies = [r for r in results if dict(r.headers).get("vp-copy-for")]
         first = {r.key: r.value for r in results if r not in copies}
         assert all(r.value == first[r.key] for r in copies), "with the same result_id"
+        assert {r.source.partition for r in results if r.key == b"r-1"} == {1}, "the same key, the same partition"
+        assert {orjson.loads(r.value)["source"]["partition"] for r in results if r.key == b"r-1"} == {3}
         assert len({dict(r.headers)["vp-copy-for"] for r in copies}) == 5, "each names the record that it answers"
         assert len(rig.simulator.ledger()["checks"]) == 1
         shown = (await run_command(rig.environment, "results")).lines

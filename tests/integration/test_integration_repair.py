@@ -92,6 +92,9 @@ async def test_a_redriven_request_gets_one_more_final_result_under_its_own_key(k
         assert by_replay == Counter({(name, replay): 1 for name in names for replay in (0, 1)})
         assert {f["status"] for f in rig.finals if f.get("replay")} == {"succeeded"}
         assert len({f["result_id"] for f in rig.finals}) == 40, "a reader that drops copies by result_id sees both"
+        results = await rig.records("results")
+        assert all(r.source.partition == orjson.loads(r.value)["source"]["partition"] for r in results), "that of the caller's record"
+        assert len({r.source.partition for r in results}) > 1
         assert all(not schemas.faults("result.v1", f) for f in rig.finals)
 
         repairs = [orjson.loads(r.value) for r in await rig.records("repairs")]

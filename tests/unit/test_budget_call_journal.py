@@ -93,9 +93,9 @@ def test_a_duplicate_is_told_whose_the_request_is_and_when_its_last_call_was_ask
     scene.ask("of the copy", copy, at=40.0)
     told = scene.prior_calls(replace(MARK, first="another copy")).obstacle
     assert isinstance(told, Duplicate)
-    assert told.earlier == EarlierRecord("first", 20_007)
+    assert told.earlier == EarlierRecord("first", 20_007, MARK.lane), "the lane of its first call"
     scene.claim(replace(MARK, request="claimed"), at=50.0)
-    assert scene.prior_calls(replace(copy, request="claimed")).earlier == EarlierRecord("first", 50_007)
+    assert scene.prior_calls(replace(copy, request="claimed")).earlier == EarlierRecord("first", 50_007, MARK.lane)
 
 
 def test_a_record_that_is_finished_itself_is_told_of_no_other_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from processor.client.known_results import Candidate, note_final
@@ -12,10 +13,13 @@ from processor.stream.partitions import TopicPartition
 ASKED = Source("v.requests", 3, 42)
 
 
-def record(offset: int, *, key: bytes = b"r-1", **changes: Any) -> Record:
+FINISHED_MS = 1_700_000_001_500
+
+
+def record(offset: int, *, key: bytes = b"r-1", partition: int = 1, **changes: Any) -> Record:
     members: dict[str, Any] = {"request_id": "r-1", "operation": "aml", "status": Status.SUCCEEDED, "source": ASKED, "attempts": 1}
-    output = result_output(Result(**{**members, "received_ms": 1_700_000_000_000, "finished_ms": 1_700_000_001_500, **changes}))
-    return Record(Source("v.results", 1, offset), key, output.value)
+    output = result_output(Result(**{**members, "received_ms": 1_700_000_000_000, "finished_ms": FINISHED_MS, **changes}))
+    return Record(Source("v.results", partition, offset), key, output.value)
 
 
 def noted(*records: Record) -> dict[str, Candidate]:
@@ -28,8 +32,18 @@ def noted(*records: Record) -> dict[str, Candidate]:
 def test_the_final_result_of_the_newest_round_answers() -> None:
     first, again, late_copy = record(5), record(7, replay=1), record(9)
     place = (TopicPartition("v.results", 1), 7)
-    assert noted(first, again, late_copy) == {"r-1": Candidate(place, (TopicPartition("v.requests", 3), 42), 1)}
+    finished_at = datetime.fromtimestamp(FINISHED_MS / 1000, UTC)
+    assert noted(first, again, late_copy) == {"r-1": Candidate(place, (TopicPartition("v.requests", 3), 42), 1, finished_at)}
     assert noted(first)["r-1"].place[1] == 5
+
+
+def test_of_two_partitions_the_later_result_answers_whichever_is_read_first() -> None:
+    """One that was published when the topic had fewer partitions, or chosen by the key, and a later decision."""
+    before, after = record(900, partition=0), record(3, version=1, finished_ms=FINISHED_MS + 60_000)
+    for read in (before, after), (after, before):
+        assert noted(*read)["r-1"].place == (TopicPartition("v.results", 1), 3)
+    skewed = record(4, version=2, finished_ms=FINISHED_MS - 60_000)
+    assert noted(after, skewed)["r-1"].place[1] == 4, "within a partition the order tells, not the clocks of two replicas"
 
 
 def test_what_ends_nothing_answers_nobody() -> None:

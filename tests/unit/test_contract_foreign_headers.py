@@ -51,9 +51,9 @@ def test_a_result_is_a_cloudevent_and_a_copy_the_same_one() -> None:
         "content-type": "application/json",
     }
     assert schemas.faults("result-headers.v1", told) == []
-    copy = result_copy("r-1", result.value or b"", ASKED, (), cloudevents_source="/kyc/eu")
+    copy = result_copy("r-1", result.value or b"", 2, ASKED, (), cloudevents_source="/kyc/eu")
     assert copy.headers == (("vp-copy-for", b"v.requests[2]@77"), *result.headers)
-    assert result_copy("r-1", b"whatever", ASKED, ()).headers == (("vp-copy-for", b"v.requests[2]@77"),)
+    assert result_copy("r-1", b"whatever", 2, ASKED, ()).headers == (("vp-copy-for", b"v.requests[2]@77"),)
 
 
 def test_a_dead_letter_says_its_reason_as_spring_and_connect_do() -> None:

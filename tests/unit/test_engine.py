@@ -171,6 +171,7 @@ def run(
     outputs = records(asyncio.run(engine.handle(rec, work)))
     for output in outputs:
         keeps_the_table_of_codes(output)
+        lies_by_the_first_record(output)
     return outputs
 
 
@@ -191,6 +192,12 @@ def keeps_the_table_of_codes(output: Output) -> None:
         assert kind in (tuple(ErrorType) if code is None else code.types), (code, kind)
     elif output.kind is OutputKind.RETRY and code is not None:
         assert code.waits, code
+
+
+def lies_by_the_first_record(output: Output) -> None:
+    """A result in the partition of the caller's record, through retries and redrives; all else by its key."""
+    own = orjson.loads(output.value or b"")["source"]["partition"] if output.kind is OutputKind.RESULT else None
+    assert output.partition == own, output
 
 
 def final(outputs: Sequence[Output]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
@@ -23,12 +24,12 @@ from processor.settings import load_settings
 from processor.stream.counters import count_published
 from processor.stream.errors import KafkaUnavailableError
 from processor.stream.handler import NothingToPublish, Outputs, Work
-from processor.stream.known_results import RECORDS_MAX, WAITING_MAX, KnownResultReader, Unanswered
+from processor.stream.known_results import RECORDS_MAX, WAITING_MAX, KnownResult, KnownResultReader, Unanswered
 from processor.stream.reader import PartitionReader
 
-FIRST = Source("v.requests", 1, 7)
-EARLIER = EarlierRecord(source_digest(FIRST), NOW)
-TOPIC = TopicPartition("verification.results", 0)
+FIRST = Source("verification.requests", 1, 7)
+EARLIER = EarlierRecord(source_digest(FIRST), NOW, FIRST.lane)
+RESULTS = [TopicPartition("verification.results", number) for number in range(4)]
 
 
 def result_of(request_id: str = "r", *, source: Source = FIRST, status: Status = Status.SUCCEEDED, **changes: Any) -> bytes:
@@ -40,11 +41,11 @@ class Known:
     """Tells what it was given, and notes what it was asked."""
 
     def __init__(self, answer: bytes | Unanswered) -> None:
-        self.answer, self.asked = answer, list[tuple[str, EarlierRecord, bool]]()
+        self.answer, self.asked = answer, list[tuple[str, EarlierRecord, int, bool]]()
 
-    async def find(self, request_id: str, earlier: EarlierRecord, *, newest: bool) -> bytes | Unanswered:
-        self.asked.append((request_id, earlier, newest))
-        return self.answer
+    async def find(self, request_id: str, earlier: EarlierRecord, *, near: int, newest: bool) -> KnownResult | Unanswered:
+        self.asked.append((request_id, earlier, near, newest))
+        return KnownResult(self.answer, 9) if isinstance(self.answer, bytes) else self.answer
 
 
 def handled(known: FindsKnownResults | None, rec: Record, budget: OpenBudget, **settings: Any) -> Outputs | NothingToPublish:
@@ -68,8 +69,9 @@ def test_whoever_asks_again_gets_the_known_result_byte_for_byte_and_marked() -> 
     assert isinstance(outcome, Outputs)
     (copy,) = outcome.records
     assert (copy.key, copy.value) == (b"r", known.answer)
+    assert copy.partition == 9, "where the result stands: the same key, the same partition"
     assert dict(copy.headers) == {COPY_HEADER: b"v.requests[3]@41"}
-    assert known.asked == [("r", EARLIER, False)]
+    assert known.asked == [("r", EARLIER, 3, False)]
     assert counted("answered") == before + 1
 
 
@@ -88,7 +90,7 @@ def test_of_a_verification_the_newest_final_is_looked_for() -> None:
         record(operation="verification", input={"workflow_id": "9f9b1234-0000-4000-8000-1234567890ab"}),
         OpenBudget(Duplicate(EARLIER)),
     )
-    assert [newest for _, _, newest in known.asked] == [True]
+    assert [newest for _, _, _, newest in known.asked] == [True]
 
 
 @pytest.mark.parametrize("answer", [*Unanswered, b"x" * 200_000])
@@ -130,7 +132,7 @@ def test_a_copy_is_no_result_in_the_metrics() -> None:
         (result_of(), True),
         (result_of(status=Status.FAILED), True),
         (result_of("another"), False),
-        (result_of(source=Source("v.requests", 1, 8)), False),
+        (result_of(source=Source("verification.requests", 1, 8)), False),
         (result_of(status=Status.CONFLICT), False),
         (result_of(status=Status.WAITING, kind=ResultKind.PROGRESS), False),
         (b'{"request_id":"r","kind":"final","status":"failed","source":7}', False),
@@ -147,10 +149,11 @@ def test_a_result_is_known_by_its_request_and_the_record_that_it_answers(value: 
 
 
 class FakeReader:
-    """One partition of results; each poll takes a second of virtual time."""
+    """Four partitions of results, by number; each poll takes a second of virtual time."""
 
-    def __init__(self, values: list[tuple[bytes, bytes]], *, fails: bool = False) -> None:
-        self.values, self.fails, self.at, self.polled = values, fails, 0, 0
+    def __init__(self, values: Mapping[int, list[tuple[bytes, bytes]]], *, fails: bool = False) -> None:
+        self.values = [values.get(tp.partition, []) for tp in RESULTS]
+        self.fails, self.at, self.polled = fails, dict[TopicPartition, int](), Counter[int]()
         self.asked_ms: list[int] = []
         self.closed = self.paused = False
 
@@ -163,39 +166,49 @@ class FakeReader:
         self.closed = True
 
     async def partitions(self, *topics: str) -> list[TopicPartition]:
-        assert topics == (TOPIC.topic,)
-        return [TOPIC]
+        assert topics == (RESULTS[0].topic,)
+        return RESULTS
 
     async def offsets_at(self, partitions: Collection[TopicPartition], at_ms: int) -> dict[TopicPartition, int | None]:
         self.asked_ms.append(at_ms)
-        return dict.fromkeys(partitions, 0 if self.values else None)
+        return {tp: 0 if self.values[tp.partition] else None for tp in partitions}
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-        return dict.fromkeys(partitions, (0, len(self.values)))
+        return {tp: (0, len(self.values[tp.partition])) for tp in partitions}
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
-        self.at, self.paused = positions[TOPIC], False
+        self.at, self.paused = dict(positions), False
 
     def pause(self, *partitions: TopicPartition) -> None:
-        self.paused = partitions == (TOPIC,)
+        self.paused = set(partitions) == set(self.at)
 
     def position(self, tp: TopicPartition) -> int:
-        assert tp == TOPIC
-        return self.at
+        return self.at[tp]
 
     async def poll(self, *partitions: TopicPartition, wait_ms: int, records_max: int) -> dict[TopicPartition, list[Record]]:
-        assert partitions == (TOPIC,)
         assert wait_ms
         await asyncio.sleep(1)
-        batch = self.values[self.at : self.at + records_max]
-        found = [Record(Source(TOPIC.topic, 0, self.at + n), key, value) for n, (key, value) in enumerate(batch)]
-        self.at, self.polled = self.at + len(batch), self.polled + len(batch)
-        return {TOPIC: found}
+        found: dict[TopicPartition, list[Record]] = {}
+        for tp in partitions:
+            begin = self.at[tp]
+            batch = self.values[tp.partition][begin : begin + records_max]
+            found[tp] = [Record(Source(tp.topic, tp.partition, begin + n), key, value) for n, (key, value) in enumerate(batch)]
+            self.at[tp] += len(batch)
+            self.polled[tp.partition] += len(batch)
+            records_max -= len(batch)
+        return found
 
 
-def reading(*values: tuple[bytes, bytes], fails: bool = False) -> tuple[KnownResultReader, FakeReader]:
-    reader = FakeReader(list(values), fails=fails)
+def reading(
+    *values: tuple[bytes, bytes], fails: bool = False, **elsewhere: list[tuple[bytes, bytes]]
+) -> tuple[KnownResultReader, FakeReader]:
+    """``values`` in the partition where results of FIRST should be, others by number: ``p3=[...]``."""
+    reader = FakeReader({FIRST.partition: list(values)} | {int(name[1:]): held for name, held in elsewhere.items()}, fails=fails)
     return KnownResultReader(load_settings(), make_reader=lambda: cast("PartitionReader", reader)), reader
+
+
+def found(known: KnownResultReader, *, earlier: EarlierRecord = EARLIER, near: int = 3, newest: bool = False) -> KnownResult | Unanswered:
+    return run_virtual(known.find("r", earlier, near=near, newest=newest))
 
 
 OTHER = (b"other", b"{}")
@@ -203,55 +216,75 @@ OURS = (b"r", result_of())
 
 
 def test_it_reads_from_the_last_call_on_until_the_result_comes() -> None:
-    known, reader = reading(*[OTHER] * 700, OURS, *[OTHER] * 5000)
-    assert run_virtual(known.find("r", EARLIER, newest=False)) == OURS[1]
+    known, reader = reading(*[OTHER] * 700, OURS, *[OTHER] * 5000, p0=[OTHER] * 100)
+    assert found(known) == KnownResult(OURS[1], FIRST.partition)
     assert reader.asked_ms == [NOW - 60_000], "clocks of two brokers may differ by the bound of VP_BUDGET__CLOCK_SKEW_MAX_S"
-    assert reader.polled <= 1000
+    assert reader.polled == {FIRST.partition: 1000}, "and nothing of other partitions"
     assert reader.paused, "nothing is fetched between two lookups"
 
 
 @pytest.mark.parametrize("behind", [False, True])
 def test_it_reads_no_more_than_a_bound(behind: bool) -> None:
     known, reader = reading(*[OTHER] * RECORDS_MAX, *([OURS] if behind else []), *[OTHER] * 5000)
-    assert run_virtual(known.find("r", EARLIER, newest=False)) is Unanswered.NOT_FOUND
-    assert reader.polled == RECORDS_MAX
+    assert found(known) is Unanswered.NOT_FOUND
+    assert reader.polled == {FIRST.partition: RECORDS_MAX}
+
+
+def test_a_result_of_before_the_topic_had_so_many_partitions_is_found_in_whichever_it_is() -> None:
+    known, reader = reading(*[OTHER] * 3000, p0=[OTHER] * 3000, p2=[OTHER] * 3000, p3=[*[OTHER] * 600, OURS])
+    assert found(known) == KnownResult(OURS[1], 3)
+    assert reader.paused
+
+
+def test_of_the_other_partitions_no_more_is_read_than_of_the_likely_one() -> None:
+    known, reader = reading(*[OTHER] * 3000, p0=[OTHER] * 3000, p2=[OTHER] * 3000, p3=[*[OTHER] * 1000, OURS])
+    assert found(known) is Unanswered.NOT_FOUND
+    assert reader.polled == {1: RECORDS_MAX, 0: 1000, 2: 1000, 3: 1000}, "two batches each: 666 count"
+
+
+def test_where_the_first_record_stood_is_not_known_it_begins_where_the_second_one_stands() -> None:
+    """Its line was full: it was first asked for when it stood in a delay topic."""
+    known, reader = reading(*[OTHER] * 100, p3=[OURS])
+    delayed = EarlierRecord(EARLIER.first, NOW, "verification.retry.1m[1]")
+    assert found(known, earlier=delayed, near=7) == KnownResult(OURS[1], 3), "7 of four partitions is 3"
+    assert reader.polled == {3: 1}
 
 
 def test_the_newest_final_is_the_last_one_within_the_bound() -> None:
     later = (b"r", result_of(version=1))
-    known, _ = reading(OURS, OTHER, later, OTHER)
-    assert run_virtual(known.find("r", EARLIER, newest=True)) == later[1]
-    known, _ = reading(OURS, OTHER, later, OTHER)
-    assert run_virtual(known.find("r", EARLIER, newest=False)) == later[1], "both stand in one batch"
+    for newest in True, False:
+        known, _ = reading(OURS, OTHER, later, OTHER)
+        assert found(known, newest=newest) == KnownResult(later[1], FIRST.partition), "both stand in one batch"
 
 
 def test_what_retention_has_deleted_is_not_found() -> None:
-    assert run_virtual(reading()[0].find("r", EARLIER, newest=False)) is Unanswered.NOT_FOUND
+    assert found(reading()[0]) is Unanswered.NOT_FOUND
 
 
 def test_a_flood_waits_in_a_bounded_line_and_the_rest_is_turned_away_at_once() -> None:
     known, reader = reading(OURS)
+    ours = KnownResult(OURS[1], FIRST.partition)
 
-    async def flood() -> list[bytes | Unanswered]:
-        found = await asyncio.gather(*(known.find("r", EARLIER, newest=False) for _ in range(WAITING_MAX + 50)))
-        assert await known.find("r", EARLIER, newest=False) == OURS[1], "nothing of the flood is left"
-        return found
+    async def flood() -> list[KnownResult | Unanswered]:
+        answers = await asyncio.gather(*(known.find("r", EARLIER, near=3, newest=False) for _ in range(WAITING_MAX + 50)))
+        assert await known.find("r", EARLIER, near=3, newest=False) == ours, "nothing of the flood is left"
+        return answers
 
     answers = run_virtual(flood())
     assert answers[WAITING_MAX:] == [Unanswered.TOO_MANY] * 50
-    assert 10 <= answers.count(OURS[1]) <= 15, "one after the other, for 15 s"
-    assert set(answers) == {OURS[1], Unanswered.TOO_MANY}
+    assert 10 <= answers.count(ours) <= 15, "one after the other, for 15 s"
+    assert set(answers) == {ours, Unanswered.TOO_MANY}
     assert reader.paused
 
 
 def test_a_topic_that_cannot_be_read_is_left_alone_for_a_while() -> None:
     known, reader = reading(OURS, fails=True)
 
-    async def ask() -> list[bytes | Unanswered]:
-        first = await known.find("r", EARLIER, newest=False)
+    async def ask() -> list[KnownResult | Unanswered]:
+        first = await known.find("r", EARLIER, near=3, newest=False)
         reader.fails = False
-        second = await known.find("r", EARLIER, newest=False)
+        second = await known.find("r", EARLIER, near=3, newest=False)
         await asyncio.sleep(31)
-        return [first, second, await known.find("r", EARLIER, newest=False)]
+        return [first, second, await known.find("r", EARLIER, near=3, newest=False)]
 
-    assert run_virtual(ask()) == [Unanswered.UNREAD, Unanswered.UNREAD, OURS[1]]
+    assert run_virtual(ask()) == [Unanswered.UNREAD, Unanswered.UNREAD, KnownResult(OURS[1], FIRST.partition)]
