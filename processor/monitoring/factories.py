@@ -41,7 +41,7 @@ async def budget_reader(settings: Settings) -> AsyncIterator[Callable[[], Awaita
 
     What it gives raises BudgetUnreadableError if the log cannot be read.
     """
-    observer = SnapshotReader(KafkaBudgetLog(settings), budget_rules(settings), now_ms=clock_ms)
+    observer = SnapshotReader(KafkaBudgetLog(settings, read_only=True), budget_rules(settings), now_ms=clock_ms)
 
     async def read_view() -> BudgetView:
         try:
@@ -110,7 +110,7 @@ async def read_log(settings: Settings, since_s: float) -> list[Entry]:
     Raises:
         BudgetUnreadableError: if the log cannot be read.
     """
-    budget_log, began_ms = KafkaBudgetLog(settings), clock_ms()
+    budget_log, began_ms = KafkaBudgetLog(settings, read_only=True), clock_ms()
     found: deque[Entry] = deque(maxlen=_ENTRIES_MAX)
     try:
         await budget_log.open()
@@ -135,7 +135,7 @@ async def is_account_held(settings: Settings) -> bool:
         BudgetUnreadableError: if the log cannot be read.
     """
     rules = replace(budget_rules(settings), memory_s=0.0)
-    observer = SnapshotReader(KafkaBudgetLog(settings), rules, now_ms=clock_ms)
+    observer = SnapshotReader(KafkaBudgetLog(settings, read_only=True), rules, now_ms=clock_ms)
     try:
         state, _ = await observer.read()
     except (LogUnavailableError, LogBrokenError) as exc:

@@ -34,10 +34,16 @@ log = structlog.get_logger(__name__)
 
 
 class KafkaBudgetLog:
-    """See ``budget.log.BudgetLog``. ``clock`` learns the brokers' time from it; without one this machine's clock does not matter."""
+    """See ``budget.log.BudgetLog``.
 
-    def __init__(self, settings: Settings, clock: BrokerClock | None = None) -> None:
-        self._settings, self._clock = settings, clock
+    Args:
+        settings: where it is.
+        clock: learns the brokers' time from it; without one this machine's clock does not matter.
+        read_only: for whoever only looks. An idempotent producer would need a right to write, even one that writes nothing.
+    """
+
+    def __init__(self, settings: Settings, clock: BrokerClock | None = None, *, read_only: bool = False) -> None:
+        self._settings, self._clock, self._read_only = settings, clock, read_only
         self._clock_fault, self._measure_at = "", float("-inf")  # the latter: own steady clock, s
         self._partition = TopicPartition(topic_names(settings).budget, 0)
         self._producer: AIOKafkaProducer | None = None
@@ -57,7 +63,7 @@ class KafkaBudgetLog:
             raise LogUnavailableError(self._clock.fault)
         with _log_errors(self._settings):
             async with asyncio.timeout(_START_S):
-                self._producer = await self._started_producer()
+                self._producer = None if self._read_only else await self._started_producer()
                 self._consumer = build_log_consumer(self._settings)
                 await self._consumer.start()
                 self._consumer.assign([self._partition])
