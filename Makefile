@@ -146,6 +146,7 @@ docs: $(DEPLOY_STAMP)
 	@$(RUN) -m tools.docs.configuration > docs/configuration.md
 	@$(RUN) -m tools.docs.metrics > docs/metrics.md
 	@$(RUN) -m tools.docs.codes
+	@$(RUN) -m tools.docs.rights
 	@$(RUN) -m tools.docs.schema_page
 
 lock: $(STAMP)

@@ -15,6 +15,7 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("run", "run", "Process requests until SIGTERM or SIGINT."),
     ("webhooks", "webhooks", "Receive Didit's webhooks and publish them to the events topic (docs/webhooks.md)."),
     ("topics", "topics", "Create and check the topics."),
+    ("acls", "acls", "Print the rights that each principal needs in Kafka, as commands or for Strimzi (docs/deploy.md)."),
     ("check", "check", "Check settings, topics, API key, application, workflows and credits, before the start or beside it."),
     ("operations", "operations", "List what a request can ask for; or explain one operation."),
     ("example", "operations", "Print a small valid request, as a line for `processor publish`, or as CSV."),

@@ -47,12 +47,14 @@ class Broker:
         java: str,
         library: Path,
         environment: Mapping[str, str],
+        log_levels: Mapping[str, str],
     ) -> None:
         self.number, self.ports, self.folder = number, ports, folder
         folder.mkdir(parents=True, exist_ok=True)
         self._properties = folder / "server.properties"
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-        (folder / "log4j2.properties").write_text(_LOG4J)
+        levels = [f"logger.{n}.name={name}\nlogger.{n}.level={level}\n" for n, (name, level) in enumerate(log_levels.items())]
+        (folder / "log4j2.properties").write_text("".join([_LOG4J, *levels]))
         options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         self._java = [java, *options, f"-Dlog4j2.configurationFile={folder}/log4j2.properties", "-cp", f"{library}/*"]
         argv = [*self._java, "kafka.Kafka", str(self._properties)]

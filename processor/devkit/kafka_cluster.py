@@ -38,6 +38,8 @@ class LocalKafka:
         format_options: for Kafka's storage tool, e.g. users.
         client_options: how an admin client connects, where the listeners are secured.
         environment: variables of the brokers' processes.
+        more_listeners: of a single broker, beside the one named PLAINTEXT: name and port. ``overrides`` say how they are secured.
+        log_levels: by logger; everything else is WARN.
 
     Raises:
         LocalKafkaError: on entering, if it cannot be started.
@@ -53,9 +55,12 @@ class LocalKafka:
         format_options: Sequence[str] = (),
         client_options: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        more_listeners: Mapping[str, int] | None = None,
+        log_levels: Mapping[str, str] | None = None,
     ) -> None:
         self._count, self._port, self._chaos_port, self._overrides = brokers, port, chaos_port, overrides or {}
         self._format_options, self._client_options, self._environment = format_options, dict(client_options or {}), dict(environment or {})
+        self._more_listeners, self._log_levels = dict(more_listeners or {}), dict(log_levels or {})
         self._external = os.environ.get("KAFKA_BOOTSTRAP")
         self._brokers: list[Broker] = []
         self._folder: Path | None = None
@@ -147,20 +152,22 @@ class LocalKafka:
         made = []
         for number, own in enumerate(ports, 1):
             home = folder / f"broker-{number}"
-            made.append(Broker(number, own, self._properties(number, own, voters, home), home, java, library, self._environment))
+            properties = self._properties(number, own, voters, home)
+            made.append(Broker(number, own, properties, home, java, library, self._environment, self._log_levels))
         return made
 
     def _properties(self, number: int, ports: Ports, voters: str, folder: Path) -> dict[str, str]:
         replicas, insync = str(self._count), "2" if self._count >= 3 else "1"  # noqa: PLR2004 - Kafka's usual pair
         chaos = f",CHAOS://127.0.0.1:{ports.chaos}" if ports.chaos else ""
         advertised = f",CHAOS://127.0.0.1:{ports.chaos_proxy}" if ports.chaos else ""
+        more = "".join(f",{name}://127.0.0.1:{port}" for name, port in self._more_listeners.items())
         controller = f",CONTROLLER://127.0.0.1:{ports.controller}" if f"{number}@" in voters else ""
         return {
             "process.roles": "broker,controller" if controller else "broker",
             "node.id": str(number),
             "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://127.0.0.1:{ports.client}{controller}{chaos}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.client}{advertised}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{ports.client}{controller}{chaos}{more}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.client}{advertised}{more}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CHAOS:PLAINTEXT",
             "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
 from processor.settings import Settings
+from processor.stream.acl_table import AclOperation, AclResource, AclRole, grants_of
 from processor.stream.topics import topic_names
-
-
-class AclOperation(IntEnum):
-    """Kafka's operations, by their number: also the bit that stands for them in "authorized operations" (KIP-430)."""
-
-    READ = 3
-    WRITE = 4
-    DESCRIBE = 8
-    DESCRIBE_CONFIGS = 10
-
-    @property
-    def title(self) -> str:
-        """As ``kafka-acls`` writes it, e.g. ``DescribeConfigs``."""
-        return self.name.title().replace("_", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +22,14 @@ class MissingRight:
 
 
 def needed_on_topics(settings: Settings) -> dict[str, frozenset[AclOperation]]:
-    """What a processor does with each topic, as docs/deploy.md lists it."""
+    """What a processor does with each topic, as docs/deploy.md lists it; but for Read on the results, without which it gives no copies."""
     names = topic_names(settings)
-    read = {*names.inputs, names.events, names.repairs, names.controls, names.budget}
-    written = {names.results, names.dead_letters, names.budget, *(names.retry(delay_s) for delay_s in names.delays_s)}
-    written |= {names.events} if settings.webhooks.in_run else set()
-    seen = {AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS}
-    return {
-        name: frozenset(seen | ({AclOperation.READ} if name in read else set()) | ({AclOperation.WRITE} if name in written else set()))
-        for name in sorted(read | written)
+    grants = grants_of(AclRole.PROCESSORS, settings)
+    topics = {*names.inputs, *names.outputs, names.events, names.repairs, names.controls, names.budget}
+    needed = {
+        name: frozenset(o for grant in grants if grant.covers(AclResource.TOPIC, name) for o in grant.operations) for name in sorted(topics)
     }
+    return {name: operations - {AclOperation.READ} if name == names.results else operations for name, operations in needed.items()}
 
 
 def missing_on_topics(needed: Mapping[str, frozenset[AclOperation]], told: Mapping[str, int | None]) -> list[MissingRight]:

@@ -30,6 +30,7 @@ from processor.webhooks.refusals import RefusedReason
 from tools.docs.codes import contract_page
 from tools.docs.configuration import configuration_page
 from tools.docs.metrics import metrics_page
+from tools.docs.rights import rights_page
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
@@ -53,6 +54,12 @@ def test_the_tables_of_codes_are_the_code() -> None:
     assert DOCS["contract.md"] == contract_page(DOCS["contract.md"]), "run `make docs`"
     for word in [*ErrorType, *ErrorCode]:
         assert f"| `{word}` |" in DOCS["contract.md"], word
+
+
+def test_the_table_of_rights_is_the_code() -> None:
+    assert DOCS["deploy.md"] == rights_page(DOCS["deploy.md"]), "run `make docs`"
+    with pytest.raises(ValueError, match="no table of rights"):
+        rights_page(DOCS["deploy.md"].replace("<!-- rights -->", ""))
 
 
 def test_a_table_of_codes_that_is_not_there_is_missed() -> None:

@@ -52,6 +52,7 @@ PURE = [
     "stream/wakeups.py",
     "stream/releases.py",
     "stream/rights.py",
+    "stream/acl_table.py",
     "didit/bodies.py",
     "didit/calls.py",
     "didit/catalog.py",

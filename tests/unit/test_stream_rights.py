@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from processor.settings import load_settings
+from processor.stream.acl_table import AclOperation
 from processor.stream.errors import RightsMissingError, is_fatal
-from processor.stream.rights import AclOperation, MissingRight, missing_on_topics, needed_on_topics
+from processor.stream.rights import MissingRight, missing_on_topics, needed_on_topics
 
 R, W, D, C = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS
 SETTINGS = load_settings(kafka={"topic_prefix": "v"}, retry={"delays_s": [10]})
@@ -16,20 +17,20 @@ def bits(*operations: AclOperation) -> int:
 
 def test_a_processor_needs_what_it_does_with_each_topic() -> None:
     assert needed_on_topics(SETTINGS) == {
-        "v.requests": {R, D, C},
-        "v.retry.10s": {R, W, D, C},
-        "v.events": {R, D, C},
-        "v.repairs": {R, D, C},
-        "v.controls": {R, D, C},
-        "v.budget": {R, W, D, C},
-        "v.results": {W, D, C},
-        "v.dead-letters": {W, D, C},
+        "v.requests": {R, C},
+        "v.retry.10s": {R, W, C},
+        "v.events": {R, C},
+        "v.repairs": {R, C},
+        "v.controls": {R, C},
+        "v.budget": {R, W, C},
+        "v.results": {W, C},
+        "v.dead-letters": {W, C},
     }
 
 
 def test_one_that_receives_webhooks_writes_events() -> None:
     settings = load_settings(kafka={"topic_prefix": "v"}, webhooks={"in_run": True})
-    assert needed_on_topics(settings)["v.events"] == {R, W, D, C}
+    assert needed_on_topics(settings)["v.events"] == {R, W, C}
 
 
 def test_every_missing_right_is_named_with_its_topic() -> None:
