@@ -14,6 +14,7 @@ import pytest
 from deploy_files import K8S, ROOT, module, render, run, tool
 
 from processor.settings import LaneSettings, ObserveSettings, Settings, WebhookSettings
+from processor.stream.acl_table import AclRole
 from processor.stream.topics import topic_names
 from processor.webhooks.service import _STOP_S_MAX
 
@@ -287,7 +288,8 @@ def test_each_role_has_a_kafka_user_a_secret_and_an_account_of_its_own() -> None
     pods = {name: pod for name, pod in _pods("prod-keda").items() if _ours(pod)}
     assert set(pods) == {"verification-processor", "verification-webhooks", "verification-topics"}
     users = {name: _environment("prod-keda", _ours(pod)[-1])["VP_KAFKA__SASL_USERNAME"] for name, pod in pods.items()}
-    assert users == {name: name for name in pods}
+    roles = {"verification-processor": AclRole.PROCESSORS, "verification-webhooks": AclRole.RECEIVERS, "verification-topics": AclRole.JOB}
+    assert users == {name: f"{Settings().kafka.topic_prefix}-{role}" for name, role in roles.items()}, "as `processor acls` names them"
     assert {pod["serviceAccountName"] for pod in pods.values()} == set(pods)
     secrets = {name: {volume["secret"]["secretName"] for volume in pod["volumes"]} for name, pod in pods.items()}
     (authentication,) = _objects("prod-keda", "TriggerAuthentication")
