@@ -139,14 +139,15 @@ class LogReader:
     async def _join(self, *, trusted: bool, lost: bool) -> None:
         """Read back, dating the past by the broker's clock relative to our own first record."""
         self._silent = 0
-        hello = await self._log.append(encode(self._listener.joining(lost=lost)))
+        said = encode(self._listener.joining(lost=lost))
+        hello = await self._log.append(said)
         acked = self._clock()
         begin = await self._log.begin()
         since = await self._log.offset_at(max(0, hello.stamp_ms - int(1000 * self._rules.replay_s)))
         by_time = hello.offset if since is None else min(since, hello.offset)
         start = max(begin, min(await self._pauses_from(begin, by_time), hello.offset - _LEAST_REPLAYED))
         self._log.seek(start)
-        first_at = await self._replay(start, hello, acked)
+        first_at = await self._replay(start, hello, said, acked)
         # a log that does not reach back: calls that nobody remembers may still count, so listen for one horizon first
         covered = by_time > begin or (trusted and begin == 0)
         self.begun_at = first_at if by_time <= begin else float("-inf")
@@ -163,7 +164,7 @@ class LogReader:
         found = await self._log.offset_at(entries[0].stamp_ms - int(1000 * _PAUSES_S))
         return by_time if found is None else min(found, by_time)
 
-    async def _replay(self, start: int, hello: Appended, acked: float) -> float:
+    async def _replay(self, start: int, hello: Appended, said: bytes, acked: float) -> float:
         first_at = acked
         self.next = start
         while self.next <= hello.offset:
@@ -172,6 +173,8 @@ class LogReader:
             async for some in self._in_turns(entries):
                 for entry in some:
                     at = now
+                    if entry.offset == hello.offset and entry.value != said:
+                        raise LogBrokenError("our own record is not where it was written: the topic was made again meanwhile")
                     if entry.offset <= hello.offset:
                         at = min(acked, acked - (hello.stamp_ms - entry.stamp_ms) / 1000 + self._rules.skew_s)
                     first_at = at if self.next == start else first_at

@@ -19,6 +19,7 @@ from processor.budget.heartbeat import Heartbeat
 from processor.budget.history import LaneHistory
 from processor.budget.lines import Lines
 from processor.budget.log import BudgetLog
+from processor.budget.log_name import NAMING_S
 from processor.budget.log_reader import LogReader
 from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, LogRecord, Paused, UsualAsk
 from processor.budget.log_writer import LogWriter
@@ -46,7 +47,7 @@ from processor.contract.pauses import Pauses
 
 log = structlog.get_logger(__name__)
 
-_CLOSE_S, _DISPATCH_S, _NAMING_S = 1.0, 1.0, 20.0
+_CLOSE_S, _DISPATCH_S = 1.0, 1.0
 _START_S_MAX = 1.0  # the loop's clock stands still while the machine sleeps: look again, whatever it says
 
 
@@ -269,11 +270,12 @@ class SharedBudget:
         self.history.joined()
         self._reading = True
         if not self.state.log_name:  # a new log; of several names that are given it at once the first one counts
-            self._writer.post(self._alive(lost=False, log_name=uuid.uuid4().hex[:8]), for_s=_NAMING_S)
+            self._writer.post(self._alive(lost=False, log_name=uuid.uuid4().hex[:8]), for_s=NAMING_S)
         self.caught_up()
 
     def caught_up(self) -> None:
         """See ``log_reader.LogListener.caught_up``."""
+        self.state.naming.check()
         if self._reading and self.state.log_name:
             self._joined.set()
         self._start_ready()
@@ -284,8 +286,7 @@ class SharedBudget:
         """See ``log_reader.LogListener.left``."""
         self.history.left()
         self._joined.clear()
-        self._reading = False
-        self._reservations.open_at = float("inf")
+        self._reading, self._reservations.open_at = False, float("inf")
         self._reservations.withdraw_all()
         self._claims.withdraw_all()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from processor.budget.call_journal import CallJournal
 from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker, account_rules, endpoint_rules
 from processor.budget.limit_audit import LimitAudit
+from processor.budget.log_name import LogName
 from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, Failed, LaneDone, LogRecord, Paused, UsualAsk
 from processor.budget.permits import HealthSignal, Parked
 from processor.budget.windows import Window
@@ -99,9 +100,7 @@ class BudgetState:
         self.counts_from = float("-inf")  # asks from before are over in every window, whatever became of them
         self._groups_from = float("-inf")
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
-        self.log_name = ""  # the first one that somebody gave who joined this very log
-        self._hearsay_name = ""  # the newest one of others: their joining is not in what was read
-        self._joined: set[str] = set()  # client ids that joined this log within what was read
+        self.naming = LogName()
         self._signs: dict[str, tuple[int, int]] = {}  # by client id, the offsets of its first and its newest sign of life
         self.overrun = LimitAudit(rules.limits)
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
@@ -120,7 +119,7 @@ class BudgetState:
         for scope, window in self.windows.items():
             window.follow_on(earlier.windows[scope])
         self._former = (*earlier._former, client)[-_FORMER_MAX:]
-        self.pauses = earlier.pauses
+        self.pauses, self.naming = earlier.pauses, earlier.naming.next_reading()
 
     def apply(self, record: LogRecord, offset: int, at: float, stamp_ms: int, *, mine: bool = False) -> bool:
         """Take a record in; whether it is an ask not seen before, a beginning whose call may be made, or somebody new.
@@ -181,11 +180,15 @@ class BudgetState:
         self.blocked_until = max(self.blocked_until, at + self.rules.horizon_s)
         self.journal.whole_from = offset
 
+    @property
+    def log_name(self) -> str:
+        """Of the log that is followed; empty while nobody has named it."""
+        return self.naming.name
+
     def read_back_from(self, start: int) -> None:
         """All of the past is read, from an offset on. If not from the first one, those who named the log may have joined before."""
         self.journal.floor = max(start, self.journal.floor)
-        if start > 0:
-            self.log_name = self.log_name or self._hearsay_name
+        self.naming.read_back_from(start)
 
     def may_group(self, now: float) -> bool:
         """Whether several records may go into one entry of the log: all who are there, or were lately, read it."""
@@ -345,7 +348,7 @@ class BudgetState:
 
     def _alive(self, alive: Alive, offset: int, at: float) -> bool:
         new = alive.client not in self.replicas
-        self._hear_name(alive)
+        self.naming.hear(alive, at)
         self.replicas[alive.client] = (at, alive)
         self._hear(alive, at)
         self.overrun.allow(alive.limits)
@@ -357,7 +360,7 @@ class BudgetState:
         present = self.replicas_alive(at)
         self.replicas = {client: self.replicas[client] for client in present}
         self._signs = {client: self._signs[client] for client in present}
-        self._joined &= set(present)
+        self.naming.keep(present)
         for scope, window in self.windows.items():  # the lowest limit that anybody obeys governs, so a change is safe while old ones run
             configured = self.rules.limits[scope][0]
             window.configured = min([configured, *(a.limits[scope] for a in present.values() if scope in a.limits)])
@@ -368,15 +371,6 @@ class BudgetState:
         self.heard[alive.instance] = (at, alive)
         while at - next(iter(self.heard.values()))[0] > _GONE_S or len(self.heard) > _HEARD_MAX:
             self.heard.pop(next(iter(self.heard)))
-
-    def _hear_name(self, alive: Alive) -> None:
-        """Whoever joins says so without a name. A name from anybody else may be that of an earlier log, held back by a producer."""
-        if not alive.log_name:
-            self._joined.add(alive.client)
-        elif alive.client in self._joined:
-            self.log_name = self.log_name or alive.log_name
-        else:
-            self._hearsay_name = alive.log_name
 
     def _expire_asks(self, now: float) -> None:
         while self._open_until and self._open_until[0] <= now:

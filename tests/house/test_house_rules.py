@@ -105,6 +105,7 @@ PURE = [
     "repair/history_steps.py",
     "monitoring/delayed_view.py",
     "repair/delayed.py",
+    "budget/log_name.py",
     "budget/windows.py",
     "retry",
     "stream/offsets.py",
