@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from processor.settings.base import Group, Seconds
 from processor.settings.kafka import KafkaSettings
 
-__all__ = ["ConfigurationError", "KafkaSettings", "Settings", "load_settings"]
+__all__ = ["DEFAULT_APPLICATION", "ConfigurationError", "KafkaSettings", "Settings", "load_settings"]
 
+DEFAULT_APPLICATION = "default"  # a caller of another one gives the prefix of its topics
 _PREFIX = "VP_KAFKA__"
 _MEMORY = "VP_BUDGET__MEMORY_S"
 
@@ -43,6 +44,9 @@ class Settings(Group):
     kafka: KafkaSettings
     budget: CallerBudget = Field(default_factory=CallerBudget)
     retry: CallerRetry = Field(default_factory=CallerRetry)
+    application: Literal["default"] = "default"
+    applications: tuple[()] = ()  # requests are handed on by the processors
+    budget_topic: Literal[""] = ""
 
 
 def load_settings(*, kafka: KafkaSettings | Mapping[str, Any]) -> Settings:

@@ -39,6 +39,8 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("demo", "demo", "Show it: real Kafka, simulator with faults, three processors, one killed half-way."),
 ]
 
+_OF_NO_APPLICATION = {"operations", "example", "register", "kafka", "simulate", "demo"}
+
 
 class LazyCommand(TyperCommand):
     """Stands for a command until it is used: the listing needs no module, and a command none of the others'."""
@@ -50,7 +52,10 @@ class LazyCommand(TyperCommand):
     def load(self) -> Any:
         """The command itself: the one of this name in its module's ``app``, or the whole of it."""
         group = get_group(import_module(f"processor.cli.{self._module}").app)
-        return group.commands.get(str(self.name), group)
+        command = group.commands.get(str(self.name), group)
+        if self.name not in _OF_NO_APPLICATION:
+            import_module("processor.cli.application_option").add_application_option(command)
+        return command
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of the command itself, in which it is then invoked."""

@@ -10,6 +10,7 @@ import orjson
 import typer
 from rich.console import Console
 
+from processor.cli.application_option import named_application
 from processor.cli.kafka import quiet_clients
 from processor.cli.options import fail, write_json
 from processor.cli.render_check import as_table
@@ -45,7 +46,7 @@ def check(
 
 def _rows(named: list[str], wait_s: float) -> list[SetupCheck]:
     try:
-        settings = load_settings()
+        settings = load_settings(application=named_application())
     except ConfigurationError as exc:
         return [SetupCheck("settings", CheckState.FAILED, str(exc), "correct these variables; docs/configuration.md has them all")]
     _quiet(settings)

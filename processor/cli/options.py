@@ -13,6 +13,7 @@ import orjson
 import typer
 from rich.console import Console, RenderableType
 
+from processor.cli.application_option import named_application
 from processor.monitoring.formatting import one_line_json
 from processor.settings import ConfigurationError, Settings, load_settings, secrets_in_file
 
@@ -30,7 +31,7 @@ def fail(text: str, status: int = _UNUSABLE) -> NoReturn:
 def settings_or_fail() -> Settings:
     """The settings, or the end."""
     try:
-        settings = load_settings()
+        settings = load_settings(application=named_application())
     except ConfigurationError as exc:
         fail(str(exc))
     for secret in secrets_in_file():

@@ -25,27 +25,33 @@ def topics_apply(
     replication: Annotated[int, typer.Option(min=1, help="copies of each partition; 3 in production")] = 3,
     as_json: ActJson = False,
 ) -> None:
-    """Create the topics that are missing, then check all. Changes nothing that exists."""
+    """Create the topics that are missing, then check all. Changes nothing that exists.
+
+    Without --application: those of every application.
+    """
     settings, report = settings_or_fail(), ActReport(as_json=as_json)
     with kafka_or_fail(), Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         bar.add_task("creating and checking topics", total=None)
-        applied = asyncio.run(apply_topics(settings, partitions=partitions, replication=replication))
-    for name in applied.created:
+        done = [asyncio.run(apply_topics(each, partitions=partitions, replication=replication)) for each in settings.installations]
+    created = [name for applied in done for name in applied.created]
+    faults = [fault for applied in done for fault in applied.faults]
+    for name in created:
         report.say(f"created {name}")
-    if not applied.created:
+    if not created:
         report.say("all topics exist")
-    report.end({"created": applied.created, "faults": applied.faults})
-    if applied.faults:
-        fail("\n".join(applied.faults))
+    report.end({"created": created, "faults": faults})
+    if faults:
+        fail("\n".join(faults))
 
 
 @app.command("check")
 def topics_check(*, as_json: ActJson = False) -> None:
-    """Say what is wrong with the topics; exit status 2 if anything is."""
+    """Say what is wrong with the topics; exit status 2 if anything is. Without --application: with those of every application."""
     settings, report = settings_or_fail(), ActReport(as_json=as_json)
     with kafka_or_fail():
-        checked = asyncio.run(check_topics(settings))
-    report.end(asdict(checked))
-    if found := [*checked.faults, *checked.warnings, *checked.unread]:
+        done = [asdict(asyncio.run(check_topics(each))) for each in settings.installations]
+    checked = {kind: [text for one in done for text in one[kind]] for kind in ("faults", "warnings", "unread")}
+    report.end(checked)
+    if found := [*checked["faults"], *checked["warnings"], *checked["unread"]]:
         fail("\n".join(found))
     report.say("all topics are as they must be")

@@ -234,6 +234,7 @@ class OutputKind(StrEnum):
     RESULT = "results"
     RETRY = "retry"
     DEAD_LETTER = "dead-letters"
+    FORWARD = "requests"  # of another application
 
 
 @value(frozen=True, slots=True)
@@ -247,6 +248,7 @@ class Output:
     delay_s: int | None = None  # for RETRY: which delay topic
     about: About = field(default=About())
     partition: int | None = None  # its number, modulo how many the topic has; None: by the hash of the key
+    application: str | None = None  # for FORWARD: whose
 
     @property
     def size_bytes(self) -> int:

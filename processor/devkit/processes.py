@@ -164,8 +164,10 @@ def processor_environment(bootstrap: str, simulator_url: str, prefix: str, **set
 
 def settings_of(environment: dict[str, str]) -> Settings:
     """The same settings as the children get, without touching this process's environment."""
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict[str, Any]] = {"applications": json.loads(environment.get("VP_APPLICATIONS", "{}"))}
     for name, value in environment.items():
+        if "__" not in name:
+            continue
         group, field = name.removeprefix("VP_").lower().split("__")
         groups.setdefault(group, {})[field] = json.loads(value) if value[:1] in "[{" else value
     return load_settings(**groups)

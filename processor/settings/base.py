@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+TOPIC_NAME = r"^[a-zA-Z0-9._-]{1,249}$"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from processor.settings.base import Group, Seconds
+from processor.settings.base import TOPIC_NAME, Group, Seconds
 
 
 class ScopeLimit(Group):
@@ -39,6 +40,11 @@ def documented_limits(version: ApiVersion) -> dict[str, ScopeLimit]:
     return {scope: ScopeLimit(limit=limit, window_s=60.0) for scope, limit in documented.items()}
 
 
+def unknown_scopes(limits: Iterable[str]) -> list[str]:
+    """Scopes that no operation counts in."""
+    return sorted(set(limits) - set(_DOCUMENTED))
+
+
 def _in_words() -> str:
     limits = dict(_DOCUMENTED) | {f"{scope} of v2": limit for scope, limit in _DOCUMENTED_V2.items() if limit != _DOCUMENTED[scope]}
     documented = ", ".join(f"{scope} {limit}" for scope, limit in limits.items())
@@ -51,7 +57,7 @@ class BudgetSettings(Group):
     limits: dict[str, ScopeLimit] = Field(default_factory=dict, description=_in_words())
     topic: str | None = Field(
         None,
-        pattern=r"^[a-zA-Z0-9._-]{1,249}$",
+        pattern=TOPIC_NAME,
         description="the budget log; default <prefix>.budget. Everything that shares the API key must name the same one",
     )
     ask_wait_s: Seconds = Field(30.0, description="a call starts within this time of its ask, or it is asked for again")
@@ -96,7 +102,7 @@ class BudgetSettings(Group):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if unknown := sorted(set(self.limits) - set(_DOCUMENTED)):
+        if unknown := unknown_scopes(self.limits):
             raise ValueError(f"VP_BUDGET__LIMITS names scopes that no operation counts in: {', '.join(unknown)}")
         if self.ask_wait_s <= self.skew_s:
             raise ValueError(

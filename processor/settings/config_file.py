@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr
 
+from processor.settings.applications import TABLE, VARIABLE
 from processor.settings.environment import variable
 
 CONFIG_FILE = "VP_CONFIG_FILE"
@@ -46,13 +47,17 @@ def read_config_file() -> dict[str, Any]:
 def variables_of(values: Mapping[str, Any]) -> Iterator[str]:
     """The names that the settings of a file would have in the environment."""
     for group, members in values.items():
+        if group == TABLE:
+            yield VARIABLE
+            continue
         for name in members:
             yield variable([group, name])
 
 
 def secrets_in(settings: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
     """Secrets that stand in the file itself, as ``group.name``."""
-    return [
+    of_applications = [f"{TABLE}.{name}.api_key" for name, members in values.get(TABLE, {}).items() if "api_key" in members]
+    return of_applications + [
         f"{group}.{name}"
         for group, members in values.items()
         if (field := settings.model_fields.get(group)) is not None and isinstance(kind := field.annotation, type)

@@ -33,6 +33,7 @@ def _uuid_text(text: str) -> str:
 
 
 OF_ENVIRONMENT = "environment"  # the proxy that HTTPS_PROXY names, but for what NO_PROXY names
+WorkflowId = Annotated[str, AfterValidator(_uuid_text)]
 
 
 class DiditSettings(Group):
@@ -42,10 +43,12 @@ class DiditSettings(Group):
     api_version: ApiVersion = Field("v3", description="of session create and decision; everything else is v3")
     api_key: SecretStr | None = Field(None, description="x-api-key of the application")
     api_key_file: Path | None = Field(None, description="file that holds the key; read again when Didit refuses the key")
-    workflows: tuple[Annotated[str, AfterValidator(_uuid_text)], ...] = Field(
+    workflows: tuple[WorkflowId, ...] = Field(
         (),
-        description="JSON array of the workflows that requests name; `processor check` looks for them. Requests may name others",
+        description="JSON array of the workflows that requests name; `processor check` looks for them. Requests may name others, unless "
+        "VP_DIDIT__WORKFLOWS_ONLY is set",
     )
+    workflows_only: bool = Field(default=False, description="a request that names another workflow than VP_DIDIT__WORKFLOWS is rejected")
     prices: dict[str, Price] = Field(
         default_factory=dict,
         description='JSON object: operation -> price of one by your contract with Didit, e.g. `{"aml": "0.20"}`; for `--dry-run`',
@@ -82,6 +85,8 @@ class DiditSettings(Group):
         if not url.hostname or url.path.strip("/") or url.query or url.fragment or url.username:
             faults.append("VP_DIDIT__BASE_URL must be scheme://host[:port] and nothing else")
         name = "VP_DIDIT__API_KEY" if self.api_key is not None else "VP_DIDIT__API_KEY_FILE"
+        if self.workflows_only and not self.workflows:
+            faults.append("VP_DIDIT__WORKFLOWS_ONLY needs VP_DIDIT__WORKFLOWS, or no session could be made")
         if self.api_key_file and not self.api_key_file.is_file():
             faults.append("VP_DIDIT__API_KEY_FILE cannot be read")
         elif (key := self.key()) is not None and (fault := header_fault(key)):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from processor.settings import Settings
+from processor.settings.applications import DEFAULT_APPLICATION, DERIVED, VARIABLE
 from processor.settings.environment import variable
 
 
@@ -16,7 +17,7 @@ class EffectiveSetting:
 
     variable: str
     value: Any  # as JSON; a secret is asterisks
-    source: Literal["environment", "file", "default"]
+    source: Literal["application", "environment", "file", "default"]
 
 
 def effective_settings(settings: Settings, environment: Iterable[str], file: Iterable[str] = ()) -> Iterator[EffectiveSetting]:
@@ -29,4 +30,10 @@ def effective_settings(settings: Settings, environment: Iterable[str], file: Ite
         for name, value in values.items():
             own = variable([group, name])
             is_set = name in given or own in names or any(each.startswith(f"{own}__") for each in names)
-            yield EffectiveSetting(own, value, "environment" if is_set else "file" if own in in_file else "default")
+            derived = own in DERIVED and settings.application != DEFAULT_APPLICATION
+            yield EffectiveSetting(
+                own, value, "application" if derived else "environment" if is_set else "file" if own in in_file else "default"
+            )
+    if settings.applications:
+        applications = {name: own.model_dump(mode="json") for name, own in settings.applications.items()}
+        yield EffectiveSetting(VARIABLE, applications, "environment" if VARIABLE in names else "file")

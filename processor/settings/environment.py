@@ -32,12 +32,15 @@ def variable(location: Iterable[int | str]) -> str:
     return PREFIX + "__".join(str(part).upper() for part in location)
 
 
-def unknown_variables(settings: type[BaseModel], names: Iterable[str]) -> dict[str, str]:
-    """The names under our prefix that belong to no setting, each with what to do about it. Case does not count."""
+def unknown_variables(settings: type[BaseModel], names: Iterable[str], others: Iterable[str] = ()) -> dict[str, str]:
+    """The names under our prefix that belong to no setting, each with what to do about it. Case does not count.
+
+    ``others``: variables that are read by themselves.
+    """
     fields = dict(_fields_of(settings))
     groups = {variable([group]) for group in settings.model_fields}  # a whole one as JSON
     mappings = tuple(f"{name}__" for name, field in fields.items() if get_origin(field.annotation) is dict)
-    found = {name.upper() for name in names if name.upper().startswith(PREFIX)} - fields.keys() - groups
+    found = {name.upper() for name in names if name.upper().startswith(PREFIX)} - fields.keys() - groups - set(others)
     return {name: _advice(name, fields) for name in sorted(found) if not name.startswith(mappings)}
 
 

@@ -130,6 +130,7 @@ def _processors(names: TopicNames, settings: Settings) -> _Topics:
         names.dead_letters: {W, C},
         names.repairs: {R, C},
         names.controls: {R, C},
+        **{names.requests_of(application): {W, C} for application in names.applications},  # to hand requests on
     }
 
 

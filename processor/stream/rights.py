@@ -26,6 +26,7 @@ def needed_on_topics(settings: Settings) -> dict[str, frozenset[AclOperation]]:
     names = topic_names(settings)
     grants = grants_of(AclRole.PROCESSORS, settings)
     topics = {*names.inputs, *names.outputs, names.events, names.repairs, names.controls, names.budget}
+    topics |= {names.requests_of(application) for application in names.applications}
     needed = {
         name: frozenset(o for grant in grants if grant.covers(AclResource.TOPIC, name) for o in grant.operations) for name in sorted(topics)
     }

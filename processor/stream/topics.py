@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from processor.contract.records import Output, OutputKind
 from processor.contract.times import is_duration, short_duration
-from processor.settings import Settings
+from processor.settings import DEFAULT_APPLICATION, Settings
 
 _DAY_S = 86_400
 _REQUEST_BYTES_MAX = 1_048_588  # Kafka's default of max.message.bytes
@@ -25,6 +25,8 @@ class TopicNames:
     prefix: str
     delays_s: tuple[int, ...]
     budget: str  # the budget log: shared by everything that uses the same API key
+    own_results: str | None = None  # where results go, if not to the topic of that name
+    applications: tuple[str, ...] = ()  # whose requests come by the common topic, and are handed on
 
     @property
     def requests(self) -> str:
@@ -34,7 +36,7 @@ class TopicNames:
     @property
     def results(self) -> str:
         """What callers read from."""
-        return f"{self.prefix}.results"
+        return self.own_results or f"{self.prefix}.results"
 
     @property
     def dead_letters(self) -> str:
@@ -56,6 +58,10 @@ class TopicNames:
         """What operators have paused; one partition, kept for ever."""
         return f"{self.prefix}.controls"
 
+    def requests_of(self, application: str) -> str:
+        """What requests of another application are handed on to."""
+        return f"{self.prefix}.{application}.requests"
+
     def retry(self, delay_s: int) -> str:
         """The delay topic of a tier."""
         return f"{self.prefix}.retry.{short_duration(delay_s)}"
@@ -74,8 +80,12 @@ class TopicNames:
         """Where an output goes.
 
         Raises:
-            ValueError: for a retry output without a tier of ours.
+            ValueError: for a retry output without a tier of ours, or an application that is not known.
         """
+        if output.kind is OutputKind.FORWARD:
+            if output.application not in self.applications:
+                raise ValueError("no such application")
+            return self.requests_of(str(output.application))
         if output.kind is OutputKind.RESULT:
             return self.results
         if output.kind is OutputKind.DEAD_LETTER:
@@ -87,8 +97,13 @@ class TopicNames:
 
 def topic_names(settings: Settings) -> TopicNames:
     """The names under these settings."""
-    prefix = settings.kafka.topic_prefix
-    return TopicNames(prefix, settings.retry.delays_s, settings.budget.topic or f"{prefix}.budget")
+    return TopicNames(
+        settings.kafka.topic_prefix,
+        settings.retry.delays_s,
+        settings.budget_topic,
+        settings.kafka.results_topic,
+        tuple(settings.applications),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +143,20 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
         configs = common | {"retention.ms": str(retention_s * 1000), "max.message.bytes": str(bytes_max)}
         return TopicSpec(name, count, configs, retention_s_min, **rest)  # type: ignore[arg-type]
 
+    # what is handed on to an application has headers more than its caller's record
+    handed_on = settings.application != DEFAULT_APPLICATION
+    request_max = _REQUEST_BYTES_MAX + (_MARGIN_BYTES if handed_on else 0)
     return (
-        spec(names.requests, partitions, 7 * _DAY_S, 3600, _REQUEST_BYTES_MAX, message_bytes_max=output_max - _MARGIN_BYTES),
+        spec(
+            names.requests,
+            partitions,
+            7 * _DAY_S,
+            3600,
+            request_max,
+            message_bytes_min=request_max if handed_on else 0,
+            message_bytes_max=output_max - _MARGIN_BYTES,
+            size_setting="",
+        ),
         spec(names.results, partitions, 7 * _DAY_S, 3600, output_max, message_bytes_min=output_max, may_compact=True),
         spec(
             names.events, partitions, 7 * _DAY_S, 3600, event_max, message_bytes_min=event_max, size_setting="VP_WEBHOOKS__BODY_BYTES_MAX"
@@ -270,7 +297,8 @@ def topic_faults(spec: TopicSpec, found: TopicFound | None) -> list[str]:
         )
     size = int(found.configs.get("max.message.bytes", str(_REQUEST_BYTES_MAX)))
     if size < spec.message_bytes_min:
-        faults.append(f"{spec.name}: max.message.bytes is {size}; raise it to {spec.message_bytes_min} or lower {spec.size_setting}")
+        instead = f" or lower {spec.size_setting}" if spec.size_setting else ""
+        faults.append(f"{spec.name}: max.message.bytes is {size}; raise it to {spec.message_bytes_min}{instead}")
     if spec.message_bytes_max is not None and size > spec.message_bytes_max:
         faults.append(
             f"{spec.name}: max.message.bytes is {size}; a dead letter of such a record would be cut; at most {spec.message_bytes_max}, "

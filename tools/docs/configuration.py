@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from processor.settings import Settings
+from processor.settings import ApplicationSettings, Settings
 
 _HEAD = """# Configuration
 
@@ -43,7 +43,18 @@ def configuration_page() -> str:
         if not isinstance(model, type) or not issubclass(model, BaseModel):
             raise TypeError(f"the settings group {group} is no model")
         parts.append(_section(group, model))
+    parts.append(_applications())
     return "\n".join(parts)
+
+
+def _applications() -> str:
+    about = (ApplicationSettings.__doc__ or "").strip()
+    lines = ["## applications", "", f"`VP_APPLICATIONS` is a JSON object: name -> an object with these members. {about}"]
+    lines += ["In the file of `VP_CONFIG_FILE`: a table for each, `[applications.shop]`.", ""]
+    lines += ["| member | default | meaning |", "|---|---|---|"]
+    for name, field in ApplicationSettings.model_fields.items():
+        lines.append(f"| `{name}` | {_default(name, field)} | {field.description} |")
+    return "\n".join([*lines, ""])
 
 
 def _section(group: str, model: type[BaseModel]) -> str:
