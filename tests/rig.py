@@ -203,8 +203,9 @@ async def running(
         merged = {**FAST, "BUDGET__LIMITS": json.dumps(WIDE_LIMITS), **variables, **(more or {})}
         rig = Rig(kafka.bootstrap, prefix, folder, simulator, merged)
         if apply:
-            applied = await apply_topics(rig.settings, partitions=partitions, replication=1)
-            assert not applied.faults, applied.faults
+            for settings in rig.settings.installations:
+                applied = await apply_topics(settings, partitions=partitions, replication=1)
+                assert not applied.faults, applied.faults
         await stack.enter_async_context(rig)
         try:
             yield rig

@@ -154,6 +154,10 @@ class ErrorCode(StrEnum):
     HEADER_INVALID = "header_invalid", _CONTRACT, "a `vp-` header does not have its form, or is out of range", _HEADERS
     HEADER_INCOMPLETE = "header_incomplete", _CONTRACT, "a `vp-` header stands without those that belong to it", _HEADERS
 
+    APPLICATION_UNKNOWN = "application_unknown", _CONTRACT, "no application of this name is known here", "ask the operators for its name"
+    APPLICATION_NOT_ALLOWED = "application_not_allowed", _CONTRACT, "the topic is that of another application", "leave the name out"
+    WORKFLOW_NOT_ALLOWED = "workflow_not_allowed", _CONTRACT, "the application allows no such workflow", "name one that it allows"
+
     FILE_NOT_ALLOWED = (
         "file_not_allowed",
         _FILE,
@@ -196,6 +200,7 @@ class ErrorCode(StrEnum):
         "an operator has paused the operation; the request made room for others",
         "see who and why with `processor status`; `processor resume` lets it go on",
     )
+    APPLICATION_UNREADY = "application_unready", _WAIT, "the topic of its application cannot be used now", "see `processor topics check`"
     PHONE_ATTEMPTS = "phone_attempts", _WAIT, "Didit takes no more attempts for this phone number for now"
     IMPORT_RUNNING = "import_running", _WAIT, "an import job of this application is under way at Didit"
     SANDBOX_QUOTA = "sandbox_quota", _WAIT, "the quota of sandbox sessions is used up for now"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from processor.contract import schemas, strict_json
 from processor.contract.codes import ErrorCode, ErrorType
-from processor.contract.headers import HeaderError, fresh_hop, peek_due_ms, read_hop
+from processor.contract.foreign_headers import copied_headers
+from processor.contract.headers import APPLICATION_HEADER, HeaderError, fresh_hop, peek_due_ms, read_hop
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Priority, Record, Request
 from processor.contract.strict_json import JsonError
 from processor.contract.values import value
@@ -55,9 +58,16 @@ class Rejected:
     hop: Hop
 
 
-def decode(record: Record) -> Accepted | Rejected:
-    """Judge one record: headers, size, form, JSON, schema, in this order of trust."""
+def decode(record: Record, copy: Collection[str] = ()) -> Accepted | Rejected:
+    """Judge one record: headers, size, form, JSON, schema, in this order of trust.
+
+    Args:
+        record: as it was delivered.
+        copy: names of the caller's own headers that go with the request, lower case.
+    """
     hop, header_error = _read_headers(record)
+    if copy and record.headers:
+        hop = replace(hop, copied=copied_headers(record.headers, copy))
     try:
         value = _read_value(record)
     except JsonError as fault:
@@ -65,7 +75,7 @@ def decode(record: Record) -> Accepted | Rejected:
         known = _identity(members)
         return Rejected(_error(fault.code, fault.message, fault.path), *known, hop)
     request_id, operation = _identity(value)
-    error = header_error or _schema_error(value)
+    error = header_error or _schema_error(value) or _application_error(hop, value)
     deadline_ms = None
     if error is None and "deadline" in value:
         deadline_ms = parse_deadline(value["deadline"])
@@ -73,7 +83,7 @@ def decode(record: Record) -> Accepted | Rejected:
             error = _error(ErrorCode.WRONG_FORM, "deadline must be an RFC 3339 time with its offset, e.g. 2027-01-31T12:00:00Z", "deadline")
     if error is not None:
         return Rejected(error, request_id, operation, hop)
-    return Accepted(_request(value, deadline_ms), hop)
+    return Accepted(_request(value, deadline_ms, hop.application), hop)
 
 
 def read_request_id(found: Any) -> str | None:
@@ -151,7 +161,13 @@ def _input_faults(value: dict[str, Any]) -> list[schemas.Fault]:
     return schemas.faults(_INPUT_SCHEMAS[value["operation"]], value["input"])
 
 
-def _request(value: dict[str, Any], deadline_ms: int | None) -> Request:
+def _application_error(hop: Hop, value: dict[str, Any]) -> ErrorInfo | None:
+    if hop.application is None or value.get("application", hop.application) == hop.application:
+        return None
+    return _error(ErrorCode.NOT_ALLOWED, f"{APPLICATION_HEADER} names another application than the value", f"headers.{APPLICATION_HEADER}")
+
+
+def _request(value: dict[str, Any], deadline_ms: int | None, application: str | None) -> Request:
     return Request(
         request_id=value["request_id"],
         operation=value["operation"],
@@ -159,6 +175,7 @@ def _request(value: dict[str, Any], deadline_ms: int | None) -> Request:
         deadline_ms=deadline_ms,
         priority=_PRIORITIES[value.get("priority", "normal")],
         on_doubt=_ON_DOUBT[value.get("on_doubt", "fail")],
+        application=value.get("application", application),
     )
 
 

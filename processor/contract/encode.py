@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from processor.contract.foreign_headers import DeadLetterDialect, cloudevent_headers, dead_letter_headers
-from processor.contract.headers import hop_headers
+from processor.contract.headers import PREFIX, hop_headers
 from processor.contract.records import About, ErrorInfo, Headers, Hop, Output, OutputKind, Record, Result
 from processor.contract.strict_json import dumps
 
@@ -18,6 +18,8 @@ UNREAD = "unread"  # an operation that could not be read
 _MESSAGE_CHARS_MAX = 500
 _FIELD_CHARS_MAX = 200
 _KEY_BYTES_MAX = 65_536
+FORWARDED_HEADER_BYTES_MAX = 32_768  # of the caller's own, names included
+_HEADER_FRAME_BYTES = 10
 
 
 def result_output(result: Result, headers: Headers = (), *, cloudevents_source: str = "") -> Output:
@@ -55,6 +57,20 @@ def retry_output(record: Record, hop: Hop, delay_s: int, *, counted: bool = Fals
     """The caller's own bytes once more, with the hop in the headers. ``counted``: it has cost an attempt."""
     about = About(code=hop.last_error, counted=counted)
     return Output(OutputKind.RETRY, record.key, record.value, hop_headers(hop), delay_s, about)
+
+
+def forward_output(record: Record, hop: Hop, application: str, operation: str) -> Output:
+    """The caller's own record for another application: key, value and headers, and the hop, so that its first place and time stay known.
+
+    Raises:
+        ValueError: if its headers are longer than ``FORWARDED_HEADER_BYTES_MAX``; the topic has room for so many.
+    """
+    own = hop_headers(replace(hop, due_ms=None, application=None, copied=()))
+    replaced = {name for name, _ in own}
+    kept = tuple((name, raw) for name, raw in record.headers if not name.startswith(PREFIX) and name not in replaced)
+    if sum(len(name.encode()) + len(raw or b"") + _HEADER_FRAME_BYTES for name, raw in kept) > FORWARDED_HEADER_BYTES_MAX:
+        raise ValueError("too many headers")
+    return Output(OutputKind.FORWARD, record.key, record.value, (*kept, *own), about=About(operation), application=application)
 
 
 def dead_letter_output(

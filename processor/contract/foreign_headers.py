@@ -14,8 +14,25 @@ from processor.contract.records import ErrorInfo, Headers, Hop
 
 DeadLetterDialect = Literal["spring", "connect"]
 
+COPIED_BYTES_MAX = 256  # of one header
 _PRODUCT = "verification-processor"
 _STAGE = "TASK_PUT"  # of Connect's ``Stage``: putting a record into the system outside
+
+
+def copied_headers(headers: Headers, names: Collection[str]) -> Headers:
+    """A caller's own headers that go with its request to every record that comes of it, e.g. ``correlation-id``.
+
+    Of several with one name the first counts; one that is longer than ``COPIED_BYTES_MAX`` or has no value is left out.
+
+    Args:
+        headers: of the record.
+        names: allow-listed, in any case.
+    """
+    found: dict[str, tuple[str, bytes]] = {}
+    for name, raw in headers:
+        if (low := name.lower()) in names and low not in found and raw is not None and len(raw) <= COPIED_BYTES_MAX:
+            found[low] = (name, raw)
+    return tuple(found.values())
 
 
 def cloudevent_headers(document: Mapping[str, Any], source: str) -> Headers:

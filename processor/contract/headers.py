@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from processor.contract.codes import CODE_FORM, SENT_AWAY, ErrorCode
 from processor.contract.records import Headers, Hop, Record, Source
 from processor.contract.trace_context import read_trace
 
 PREFIX = "vp-"
+APPLICATION_HEADER = "vp-application"
 _COUNT_MAX = 1_000_000
 _TIME_MS_MAX = 253_402_300_799_999  # the last moment of the year 9999: no text has a place for a later one
 _OFFSET_MAX = 2**63 - 1
@@ -22,6 +23,7 @@ _VALUE_BYTES_MAX = 300
 _SENT_AWAY = frozenset(code.encode() for code in SENT_AWAY)
 DUE_AHEAD_MS_MAX = 366 * 86_400_000  # nothing waits for longer
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_APPLICATION = re.compile(r"[a-z0-9-]{1,40}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -67,6 +69,7 @@ _FIELDS = {
     "vp-polls": _Field("polls", _number(_COUNT_MAX)),
     "vp-settled": _Field("settled", _matching(CODE_FORM)),
     "vp-settled-ms": _Field("settled_ms", _number(_TIME_MS_MAX)),
+    APPLICATION_HEADER: _Field("application", _matching(_APPLICATION)),
 }
 _FIRST = ("topic", "partition", "offset", "first_ms")
 
@@ -92,7 +95,9 @@ def read_hop(record: Record) -> Hop:
             if attribute in found:
                 raise HeaderError(ErrorCode.HEADER_REPEATED, name, f"{name} is there more than once")
             found[attribute] = value
-    return _build(record, found) if found else fresh_hop(record)
+    if found.keys() <= {"application"}:  # which a caller may give
+        return replace(fresh_hop(record), **found)  # type: ignore[arg-type]
+    return _build(record, found)
 
 
 def salvage_hop(record: Record) -> Hop:
@@ -168,10 +173,11 @@ def hop_headers(hop: Hop) -> Headers:
         "vp-polls": hop.polls or None,
         "vp-settled": hop.settled,
         "vp-settled-ms": hop.settled_ms,
+        APPLICATION_HEADER: hop.application,
         "traceparent": hop.traceparent,
         "tracestate": hop.tracestate,
     }
-    return tuple((name, str(value).encode()) for name, value in values.items() if value is not None)
+    return (*((name, str(value).encode()) for name, value in values.items() if value is not None), *hop.copied)
 
 
 def _read(name: str, raw: bytes | None) -> tuple[str, int | str]:

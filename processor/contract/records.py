@@ -119,6 +119,8 @@ class Hop:
     settled_ms: int | None = None  # when the first one was, epoch ms
     traceparent: str | None = None  # W3C Trace Context: the caller's span, or that of the first hop where the caller has none
     tracestate: str | None = None  # the caller's entries, and ours: the span of the last hop
+    application: str | None = None  # that its caller has named in a header
+    copied: Headers = ()  # of the caller, allow-listed: they go to every output of the request
 
     @property
     def called_since_ms(self) -> int:
@@ -150,6 +152,7 @@ class Request:
     deadline_ms: int | None = None  # epoch ms
     priority: Priority = Priority.NORMAL
     on_doubt: OnDoubt = OnDoubt.FAIL
+    application: str | None = None  # by the value or the header; None if it names none
 
 
 @value(frozen=True, slots=True)

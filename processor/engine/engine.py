@@ -34,6 +34,7 @@ from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judg
 from processor.engine.doubts import DoubtSettler, Unknowable
 from processor.engine.known_answers import FindsKnownResults, KnownAnswers
 from processor.engine.outputs import Job, OutputBuilder
+from processor.engine.placement import Elsewhere, NotAdmitted, Placement
 from processor.engine.places import place_of
 from processor.engine.session_media import SessionMedia, StoresMedia
 from processor.engine.session_polling import SessionOver, SessionPolling
@@ -65,8 +66,10 @@ class Engine:
         draw: Callable[[], float],
         media: StoresMedia | None = None,
         known_results: FindsKnownResults | None = None,
+        takes: Callable[[str], bool] = lambda _application: True,
     ) -> None:
         self._client, self._budget, self._clock_ms, self._draw = client, budget, clock_ms, draw
+        self._placement, self._takes, self._copied = Placement(settings), takes, settings.lanes.copy_headers
         self._answers = KnownAnswers(known_results, settings.lanes)
         self._caller = DiditCaller(client, files, budget, clock_ms, settings.kafka.topic_prefix)
         self._media = None if media is None else SessionMedia(media, self._caller, clock_ms)
@@ -87,7 +90,7 @@ class Engine:
         Raises:
             WorkAbandonedError: if the budget is closed.
         """
-        decoded = decode(record)
+        decoded = decode(record, self._copied)
         with hop_span(record, decoded) as span:
             if (ids := span.ids) is not None:
                 decoded = replace(decoded, hop=carry_span(decoded.hop, ids))
@@ -110,12 +113,28 @@ class Engine:
                 return await self._answers.again(Duplicate(), job.request.request_id, record, job.hop, work)
             if work.ended:
                 return await self._end(job, work)
+            if (elsewhere := await self._elsewhere(job, work)) is not None:
+                return elsewhere
             self._warn_once(job)
             if job.hop.session_id is not None and is_polled(job.request.operation):
                 return await self._poll(job, job.hop.session_id, work)
             return await self._serve(job, first_call(job.request.operation), work)
         except BudgetClosedError as exc:
             raise WorkAbandonedError("the budget is closed") from exc
+
+    async def _elsewhere(self, job: Job, work: Work) -> Outcome | None:
+        """What completes a request that is not ours; None for one that is. The topic of another application delays no other request."""
+        match self._placement.of(job.request, job.hop):
+            case Elsewhere(application):
+                if not self._takes(application):
+                    return self._defer(job, ErrorCode.APPLICATION_UNREADY, None)
+                return Outputs(self._outputs.forwarded(job, application, self._clock_ms()))
+            case NotAdmitted(error):
+                return await self._reject(job.record, Rejected(error, job.request.request_id, job.request.operation, job.hop), work)
+            case None:
+                return None
+            case never:
+                assert_never(never)
 
     async def _reject(self, record: Record, bad: Rejected, work: Work) -> Outcome:
         """Answer a record that breaks the contract, if its request id is not another record's."""

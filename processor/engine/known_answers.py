@@ -54,7 +54,8 @@ class KnownAnswers:
             found = await self._finds.find(request_id, prior.earlier, near=hop.first.partition, newest=newest)
             if isinstance(found, KnownResult):
                 source = self._lanes.cloudevents_source
-                copy = result_copy(request_id, found.value, found.partition, hop.first, result_trace(hop), cloudevents_source=source)
+                headers = (*result_trace(hop), *hop.copied)
+                copy = result_copy(request_id, found.value, found.partition, hop.first, headers, cloudevents_source=source)
                 if copy.size_bytes <= self._lanes.output_bytes_max:
                     self._note("answered", request_id, record, hop, "copied")
                     return Outputs([copy])

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from processor.contract.codes import Code, ErrorCode, ErrorType, http_code
 from processor.contract.decode import Accepted, Rejected, decode
-from processor.contract.encode import dead_letter_output, result_output, retry_output
+from processor.contract.encode import FORWARDED_HEADER_BYTES_MAX, dead_letter_output, forward_output, result_output, retry_output
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, ResultKind, Status
 from processor.contract.trace_context import result_trace
 from processor.contract.values import value
@@ -33,6 +33,7 @@ from processor.retry.policy import Again, delay_topic_s, next_attempt
 from processor.settings import LaneSettings, RetrySettings
 
 _KEY_AND_HEADERS_BYTES = 98_304
+_TOO_MANY_HEADERS = f"the headers of a request for another application are longer than {FORWARDED_HEADER_BYTES_MAX} bytes; send fewer."
 
 
 @value(frozen=True, slots=True)
@@ -83,6 +84,14 @@ class OutputBuilder:
     def rejected(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
         """A record that breaks the contract: final result and dead letter, no call."""
         return self._refused(record, bad, Status.REJECTED, bad.error, now_ms)
+
+    def forwarded(self, job: Job, application: str, now_ms: int) -> list[Output]:
+        """The caller's record for another application, which gives the result; one that no topic has room for is rejected."""
+        try:
+            return [forward_output(job.record, job.hop, application, job.request.operation)]
+        except ValueError:
+            error = ErrorInfo(ErrorType.INVALID_REQUEST, ErrorCode.TOO_LARGE, _TOO_MANY_HEADERS, field="headers")
+            return self.rejected(job.record, Rejected(error, job.request.request_id, job.request.operation, job.hop), now_ms)
 
     def rejected_conflict(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
         """The same for one whose request id is another record's: said under its own position, as ``conflict``."""
@@ -199,7 +208,7 @@ class OutputBuilder:
     def broken(self, record: Record, reason: str, now_ms: int) -> list[Output]:
         """A record on which the processor itself failed: still one final result and a dead letter."""
         error = _TOO_LARGE if reason == "OutputTooLarge" else _error(ErrorType.INTERNAL, ErrorCode.INTERNAL_ERROR)
-        decoded = decode(record)
+        decoded = decode(record, self._lanes.copy_headers)
         if isinstance(decoded, Accepted):
             return self._ended(Job(record, decoded.request, decoded.hop), Status.FAILED, error, now_ms)
         return self.rejected(record, replace(decoded, error=error), now_ms)
@@ -290,7 +299,7 @@ class OutputBuilder:
         return self._result(result, hop)
 
     def _result(self, result: Result, hop: Hop) -> Output:
-        return result_output(result, result_trace(hop), cloudevents_source=self._lanes.cloudevents_source)
+        return result_output(result, (*result_trace(hop), *hop.copied), cloudevents_source=self._lanes.cloudevents_source)
 
     def _dead_letter(self, record: Record, hop: Hop, error: ErrorInfo, now_ms: int) -> Output:
         room, dialects = self._lanes.output_bytes_max - _KEY_AND_HEADERS_BYTES, self._lanes.dead_letter_headers

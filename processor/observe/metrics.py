@@ -87,6 +87,7 @@ RESULTS = _counter(
     "results", "results published, by what was asked for and how it ended (`waiting` is a progress result)", "operation", "status"
 )
 RETRIES = _counter("retries", "records published to a delay topic; `counted` tells whether it cost an attempt", "reason", "counted")
+FORWARDED = _counter("forwarded", "requests of the common topic that were handed on to another application, by its name", "to")
 DEAD_LETTERS = _counter("dead_letters", "dead letters published, by the type of the reason", "reason")
 DEAD_LETTERS_OPEN = _gauge(
     "dead_letters_open",

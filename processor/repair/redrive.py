@@ -17,6 +17,7 @@ from typing import Self
 
 from processor.clock import clock_ms
 from processor.contract.encode import retry_output
+from processor.contract.foreign_headers import copied_headers
 from processor.contract.records import Output, Record
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
 from processor.repair.dead_letter import call_over_ms, redriven_hop
@@ -215,7 +216,8 @@ def _redriven(settings: Settings, dead_letter: DeadLetter, record: Record, due_m
     # the delay topics have lanes of their own, so a redrive never stands in front of live requests; the tier follows the wait,
     # so that it does not stand in front of short waits either
     delay_s = delay_topic_s((due_ms - now_ms) / 1000, settings.retry.delays_s)
-    return retry_output(record, redriven_hop(dead_letter, due_ms), delay_s)
+    hop = replace(redriven_hop(dead_letter, due_ms), copied=copied_headers(record.headers, settings.lanes.copy_headers))
+    return retry_output(record, hop, delay_s)
 
 
 def _chunks(dead_letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:

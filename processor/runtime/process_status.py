@@ -55,6 +55,12 @@ class ProcessStatus:
             self._since = time.monotonic() if phase is not self._phase else self._since
             self._phase, self._detail = phase, detail
 
+    def begin_again(self, detail: str) -> None:
+        """What it worked for has ended, and is started again later."""
+        self.core = self.budget = self.clock = None
+        self.on_refresh.clear()
+        self._phase, self._since, self._detail = Phase.STARTING, time.monotonic(), detail
+
     async def beat(self) -> None:
         """Watch the event loop, and write what the log has counted, until cancelled."""
         while True:

@@ -20,7 +20,7 @@ class KafkaSettings(Group):
         default="verification-processor", min_length=1, max_length=200, description="consumer group; begins the transactional ids"
     )
     topic_prefix: str = Field(default="verification", pattern=r"^[a-zA-Z0-9._-]{1,100}$", description="all topic names begin with it")
-    results_topic: str | None = Field(None, pattern=TOPIC_NAME, description="where results go; default <prefix>.results")
+    results_topic: str | None = Field(default=None, pattern=TOPIC_NAME, description="where results go; default <prefix>.results")
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[a-zA-Z0-9._-]{1,200}$",

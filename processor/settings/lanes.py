@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from processor.settings.base import Group, Seconds
+
+_HEADER_NAME = re.compile(r"[!-~]{1,64}")
+_NOT_COPIED = ("vp-", "ce_", "kafka_", "__connect", "traceparent", "tracestate", "content-type")  # they have a meaning of their own
+
+
+def _copied_name(name: str) -> str:
+    low = name.lower()
+    if not _HEADER_NAME.fullmatch(name) or low.startswith(_NOT_COPIED):
+        raise ValueError(f"a header to copy is 1 to 64 visible ASCII characters, and begins with none of {', '.join(_NOT_COPIED)}")
+    return low
 
 
 class LaneSettings(Group):
@@ -38,6 +49,12 @@ class LaneSettings(Group):
     )
     dead_letter_headers: tuple[Literal["spring", "connect"], ...] = Field(
         (), description="dead letters have their reason under these tools' names too, beside `vp-...`: JSON list of `spring`, `connect`"
+    )
+    copy_headers: tuple[Annotated[str, AfterValidator(_copied_name)], ...] = Field(
+        (),
+        max_length=10,
+        description='JSON array of header names, e.g. `["correlation-id"]`: a request\'s go with it to its results, retries and dead '
+        "letters, each up to 256 bytes. Nothing in them may be personal: they are seen by whoever reads these topics",
     )
     session_timeout_s: Seconds = Field(10.0, description="Kafka gives our partitions away after this silence")
     heartbeat_s: Seconds = Field(2.0, description="interval of heartbeats")

@@ -39,6 +39,8 @@ def _count(output: Output) -> None:
     match output.kind:
         case OutputKind.RETRY:
             metrics.RETRIES.labels(counted_as(about.code or ErrorCode.FOLLOWING) or metrics.OTHER, "yes" if about.counted else "no").inc()
+        case OutputKind.FORWARD:
+            metrics.FORWARDED.labels(output.application or metrics.OTHER).inc()
         case OutputKind.DEAD_LETTER:
             metrics.DEAD_LETTERS.labels(about.reason).inc()
         case OutputKind.RESULT if not about.copy:  # a copy is none of the request's ends

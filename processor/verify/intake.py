@@ -36,6 +36,7 @@ class Intake:
         topics: names of the installation's topics; a fact holds their number.
         released: positions of records that somebody has let start early, or ended; ``ended`` the latter alone.
         cut: digests of first positions of dead letters that are not whole.
+        handed_on: records of requests that are for another application.
         progress: progress results; ``foreign``: records of results, repairs and controls that are none.
         pauses: what operators have paused.
         acts_cut: more was released than is remembered.
@@ -47,7 +48,7 @@ class Intake:
         self.released: set[tuple[int, int, int]] = set()
         self.ended: set[tuple[int, int, int]] = set()
         self.cut: set[bytes] = set()
-        self.progress = self.foreign = 0
+        self.progress = self.foreign = self.handed_on = 0
         self.acts_cut = False
         self.pauses = Pauses()
         self._numbers = {topic: number for number, topic in enumerate(self.topics)}
@@ -78,6 +79,9 @@ class Intake:
     def _input(self, record: Record) -> Iterator[Fact]:
         decoded = decode(record)
         hop, traits = decoded.hop, Trait(0)
+        if isinstance(decoded, Accepted) and decoded.request.application in self.names.applications:
+            self.handed_on += 1  # its result is the other application's; a record that waits for that owes nothing here
+            return
         if isinstance(decoded, Accepted):
             request_id: str | None = decoded.request.request_id
             content = content_digest(decoded.request)

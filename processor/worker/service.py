@@ -43,6 +43,7 @@ from processor.stream.wakeup_feed import WakeupFeed
 from processor.stream.wakeups import Wakeups
 from processor.webhooks.secrets import SecretSource
 from processor.webhooks.service import start_receiver
+from processor.worker.applications import ApplicationLives, ApplicationTopics
 from processor.worker.operations import KafkaOperations
 from processor.worker.supervisor import Supervisor, log_missing_rights, pause
 
@@ -74,7 +75,7 @@ def run(settings: Settings) -> int:
 class WorkerParts:
     """What works on requests, in the order of its start. Without the budget, the receiver and the lanes the process is of no use.
 
-    The other five only watch or speed up: a request that the wake-up feed does not wake starts when it is due, and the survey, the
+    The others only watch or speed up: a request that the wake-up feed does not wake starts when it is due, and the survey, the
     history, the count of dead letters and the balance are figures for people. They are started again.
     """
 
@@ -90,6 +91,7 @@ class WorkerParts:
     client: AbstractAsyncContextManager[DiditClient]
     balance: Callable[[DiditClient], Coroutine[Any, Any, None]] | None
     lanes: Callable[[DiditClient, asyncio.Event], Coroutine[Any, Any, int]]
+    application_topics: Callable[[], Coroutine[Any, Any, None]] | None = None
 
 
 async def start_worker(tasks: ProcessTasks, parts: WorkerParts, *, drain_s: float) -> None:
@@ -106,6 +108,8 @@ async def start_worker(tasks: ProcessTasks, parts: WorkerParts, *, drain_s: floa
     tasks.start_restarting("budget history", parts.history)
     tasks.start_restarting("dead-letter count", parts.dead_letters)
     tasks.start_restarting("wake-up feed", parts.feed)
+    if parts.application_topics is not None:
+        tasks.start_restarting("application topics", parts.application_topics)
     if parts.receiver is not None:
         await parts.receiver(tasks)
     client = await tasks.open("Didit client", parts.client, close_s=_CLOSE_S)
@@ -115,13 +119,22 @@ async def start_worker(tasks: ProcessTasks, parts: WorkerParts, *, drain_s: floa
 
 
 async def _run_until_signal(settings: Settings, secrets: SecretSource | None) -> int:
-    term, status = asyncio.Event(), ProcessStatus.of(settings)
+    installations = list(settings.installations)
+    term, statuses = asyncio.Event(), {each.application: ProcessStatus.of(each) for each in installations}
+    operations = {each.application: KafkaOperations(each) for each in installations}
     stop_on_signals(term)
     log.info("started", group=settings.kafka.group, instance=settings.kafka.instance_id, prefix=settings.kafka.topic_prefix)
-    async with ProcessTasks(term, status) as tasks:
+    async with ProcessTasks(term, statuses[settings.application]) as tasks:
         tasks.start("stop limit", limit_stop(term, settings.lanes.shutdown_s))
+
+        async def start(own: ProcessTasks, each: Settings, status: ProcessStatus) -> None:
+            await _start(own, each, status, secrets if each is settings else None, operations[each.application])
+
         try:
-            await _start(tasks, settings, status, secrets)
+            await start_monitoring(tasks, settings, statuses[settings.application], operations[settings.application])
+            lives = ApplicationLives(tasks, statuses, start)
+            for each in installations:
+                lives.begin(each, statuses[each.application])
         except CannotListenError:
             tasks.end(EXIT_UNUSABLE)
         await term.wait()
@@ -129,17 +142,21 @@ async def _run_until_signal(settings: Settings, secrets: SecretSource | None) ->
     return tasks.exit_status
 
 
-async def _start(tasks: ProcessTasks, settings: Settings, status: ProcessStatus, secrets: SecretSource | None) -> None:
-    operations = KafkaOperations(settings)
-    await start_monitoring(tasks, settings, status, operations)
+async def _start(
+    tasks: ProcessTasks, settings: Settings, status: ProcessStatus, secrets: SecretSource | None, operations: KafkaOperations
+) -> None:
     if not await _topics_will_do(settings, tasks.term, status):
         tasks.end(EXIT_UNUSABLE)
     if not tasks.term.is_set():
-        parts = _worker_parts(settings, status, secrets, operations)
+        topics = ApplicationTopics(settings)
+        await topics.look()  # else the first requests for others would wait
+        parts = _worker_parts(settings, status, secrets, operations, topics)
         await start_worker(tasks, parts, drain_s=settings.lanes.shutdown_s - _AFTER_DRAIN_S)
 
 
-def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSource | None, operations: KafkaOperations) -> WorkerParts:
+def _worker_parts(
+    settings: Settings, status: ProcessStatus, secrets: SecretSource | None, operations: KafkaOperations, topics: ApplicationTopics
+) -> WorkerParts:
     k, d, b = settings.kafka, settings.didit, settings.budget
     replica_limits = ReplicaLimits(k.instance_id, d.calls_max, b.queue_max, b.pause_park_s)
     clock = status.clock = BrokerClock(b.clock_skew_max_s)
@@ -166,6 +183,7 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
             draw=random.random,
             media=media,
             known_results=known_results if settings.lanes.answer_again else None,
+            takes=topics.takes,
         )
 
         def make() -> GroupMember:
@@ -188,6 +206,7 @@ def _worker_parts(settings: Settings, status: ProcessStatus, secrets: SecretSour
         receiver=None if secrets is None else lambda tasks: start_receiver(tasks, settings, secrets),
         client=DiditClient(d),
         balance=balance if d.balance_s else None,
+        application_topics=topics.run if settings.applications else None,
         lanes=lanes,
     )
 

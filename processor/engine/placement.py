@@ -1,0 +1,66 @@
+"""Whose a request is, where one deployment has several applications. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from processor.contract.codes import ErrorCode
+from processor.contract.error_types import ErrorType
+from processor.contract.records import ErrorInfo, Hop, Request
+from processor.contract.values import value
+from processor.didit.catalog import first_call
+from processor.settings import DEFAULT_APPLICATION, Settings
+
+_WITH_WORKFLOW = "session.create"  # the call, also of a verification
+
+
+@value(frozen=True, slots=True)
+class Elsewhere:
+    """It is handed on to this application."""
+
+    application: str
+
+
+@value(frozen=True, slots=True)
+class NotAdmitted:
+    """It is rejected."""
+
+    error: ErrorInfo
+
+
+class Placement:
+    """Decides for the lanes of one application.
+
+    The default one hands on what names another. An application of its own takes nothing that names another: who may write to its topic
+    alone reaches no other one. No answer tells a caller which applications there are.
+
+    Args:
+        settings: of the application whose lanes ask.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._own, self._others = settings.application, settings.applications.keys()
+        self._workflows: Collection[str] | None = frozenset(settings.didit.workflows) if settings.didit.workflows_only else None
+
+    def of(self, request: Request, hop: Hop) -> Elsewhere | NotAdmitted | None:
+        """None: it is ours, and admitted."""
+        named = self._own if request.application is None else request.application
+        if named in self._others:
+            return Elsewhere(named)
+        if named != self._own:
+            code = ErrorCode.APPLICATION_UNKNOWN if self._own == DEFAULT_APPLICATION else ErrorCode.APPLICATION_NOT_ALLOWED
+            return NotAdmitted(_error(code, "application"))
+        if self._workflows is None or first_call(request.operation).name != _WITH_WORKFLOW or _has_begun(hop):
+            return None
+        if str(request.input.get("workflow_id")).lower() in self._workflows:
+            return None
+        return NotAdmitted(_error(ErrorCode.WORKFLOW_NOT_ALLOWED, "input.workflow_id"))
+
+
+def _has_begun(hop: Hop) -> bool:
+    """Whether something may be at Didit already: it is seen to its end, whatever the settings say by now."""
+    return hop.session_id is not None or hop.doubt_ms is not None or hop.attempt > 0
+
+
+def _error(code: ErrorCode, field: str) -> ErrorInfo:
+    return ErrorInfo(ErrorType.INVALID_REQUEST, code, code.message, field=field)

@@ -1,0 +1,112 @@
+"""Several applications in one process: each has lives of its own, and what ends one of them touches no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+
+from processor.contract.times import duration
+from processor.observe.application import working_for
+from processor.runtime.monitoring_server import CannotListenError
+from processor.runtime.process_status import ProcessStatus
+from processor.runtime.process_tasks import EXIT_UNUSABLE, ProcessTasks, restart_wait_s
+from processor.settings import Settings
+from processor.stream.errors import KafkaFailedError
+from processor.stream.topics import topic_names
+from processor.stream.topics_admin import check_topics
+from processor.worker.supervisor import pause
+
+_STEADY_S = 300.0  # an application that worked for so long begins again with the shortest wait
+_LOOK_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class ApplicationLives:
+    """Starts an application again that has given up, after a wait that grows to a minute. When all have given up, the process ends.
+
+    Args:
+        tasks: of the process.
+        names: of all applications.
+        start: starts the parts of one; it may end the tasks that it is given, and returns when all are started.
+    """
+
+    def __init__(
+        self, tasks: ProcessTasks, names: Iterable[str], start: Callable[[ProcessTasks, Settings, ProcessStatus], Awaitable[None]]
+    ) -> None:
+        self._process, self._start = tasks, start
+        self._up = set(names)
+
+    def begin(self, settings: Settings, status: ProcessStatus) -> None:
+        """Work for this application until the process stops; its tasks, logs and counts carry its name."""
+        with working_for(settings.application):
+            self._process.start(f"application {settings.application}", self._run(settings, status), drain_s=settings.lanes.shutdown_s)
+
+    async def _run(self, settings: Settings, status: ProcessStatus) -> None:
+        term, failures, loop = self._process.term, 0, asyncio.get_running_loop()
+        while not term.is_set():
+            began = loop.time()
+            self._up.add(settings.application)
+            await self._live(settings, status)
+            if term.is_set():
+                return
+            failures = 1 if loop.time() - began > _STEADY_S else failures + 1
+            wait_s = restart_wait_s(failures)
+            detail = f"it gave up, its log says why, and is started again in {duration(wait_s)}"
+            log.critical("application_gave_up", of=settings.application, hint=f"{detail}; the others go on")
+            status.begin_again(detail)
+            await pause(term, wait_s)
+
+    async def _live(self, settings: Settings, status: ProcessStatus) -> None:
+        own = asyncio.Event()
+        async with ProcessTasks(own, status) as tasks:
+            tasks.start("stop", _pass_on(self._process.term, own))
+            try:
+                await self._start(tasks, settings, status)
+            except CannotListenError:
+                tasks.end(EXIT_UNUSABLE)
+            await own.wait()
+            self._up.discard(settings.application)
+            if not self._up:
+                self._process.end(tasks.exit_status)
+        if self._process.term.is_set() and tasks.exit_status:
+            self._process.end(tasks.exit_status)
+
+
+async def _pass_on(term: asyncio.Event, own: asyncio.Event) -> None:
+    await term.wait()
+    own.set()
+
+
+class ApplicationTopics:
+    """Which applications can be handed requests: those whose topic was seen to be as it must be."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._unseen = {name: settings.for_application(name) for name in settings.applications}
+        self._told: set[str] = set()
+
+    def takes(self, application: str) -> bool:
+        """Whether requests can be handed on to it."""
+        return application not in self._unseen
+
+    async def look(self) -> None:
+        """Look at those that were not seen yet."""
+        for name, settings in list(self._unseen.items()):
+            try:
+                faults = (await check_topics(settings, only=topic_names(settings).requests)).faults
+            except KafkaFailedError as exc:
+                faults = [str(exc)]
+            if not faults:
+                del self._unseen[name]
+            elif name not in self._told:
+                self._told.add(name)
+                log.error("application_topic_unusable", of=name, detail=faults[0], hint="requests that name it wait; others go on")
+
+    async def run(self) -> None:
+        """Look again and again until all were seen."""
+        while self._unseen:
+            await self.look()
+            await asyncio.sleep(_LOOK_S)
+        await asyncio.Event().wait()

@@ -1,0 +1,92 @@
+"""Lives of several applications in one process: one that gives up is started again, and only when all have given up the process ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from structlog.testing import capture_logs
+from virtual_time import run_virtual
+
+from processor.observe.application import current_application
+from processor.observe.health import Phase
+from processor.runtime.process_status import ProcessStatus
+from processor.runtime.process_tasks import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE, ProcessTasks
+from processor.settings import Settings, load_settings
+from processor.worker.applications import ApplicationLives
+
+COMMON = load_settings(applications={"shop": {}, "bank": {}})
+
+
+class Lives:
+    """Parts that end with a status after some seconds; 0: they work for ever."""
+
+    def __init__(self, plan: Mapping[str, tuple[float, int]]) -> None:
+        self.plan, self.starts, self.names = plan, dict.fromkeys(plan, 0), set[str]()
+        self.statuses = {name: ProcessStatus(30.0, 120.0) for name in plan}
+
+    async def start(self, tasks: ProcessTasks, settings: Settings, status: ProcessStatus) -> None:
+        self.starts[settings.application] += 1
+        self.names.add(current_application())
+        after_s, exit_status = self.plan[settings.application]
+
+        async def lanes() -> int:
+            stop = asyncio.create_task(tasks.term.wait())
+            await asyncio.wait({stop}, timeout=after_s or None)
+            stop.cancel()
+            return EXIT_STOPPED if tasks.term.is_set() else exit_status
+
+        tasks.start("lanes", lanes(), drain_s=5.0)
+        status.enter(Phase.WORKING)
+
+    async def run(self, minutes: float) -> int:
+        term = asyncio.Event()
+        async with ProcessTasks(term, self.statuses["default"]) as tasks:
+            lives = ApplicationLives(tasks, self.plan, self.start)
+            for settings in COMMON.installations:
+                if settings.application in self.plan:
+                    lives.begin(settings, self.statuses[settings.application])
+            try:
+                async with asyncio.timeout(60 * minutes):
+                    await term.wait()
+            except TimeoutError:
+                pass
+        return tasks.exit_status
+
+
+def test_one_that_gives_up_is_started_again_and_touches_no_other() -> None:
+    lives = Lives({"default": (0, 0), "shop": (5.0, EXIT_UNUSABLE), "bank": (0, 0)})
+    with capture_logs() as logs:
+        assert run_virtual(lives.run(10)) == EXIT_STOPPED
+    assert (lives.starts["default"], lives.starts["bank"]) == (1, 1)
+    assert 10 <= lives.starts["shop"] <= 15, "after a wait that grows to a minute"
+    assert {(entry["event"], entry["of"]) for entry in logs} == {("application_gave_up", "shop")}
+    assert lives.names == {"default", "shop", "bank"}, "each works under its name"
+
+
+def test_a_failed_default_application_does_not_end_the_others() -> None:
+    lives = Lives({"default": (5.0, EXIT_FAILED), "shop": (0, 0)})
+    with capture_logs():
+        assert run_virtual(lives.run(10)) == EXIT_STOPPED
+    assert lives.starts["shop"] == 1
+
+
+def test_when_all_have_given_up_the_process_ends_with_the_status_of_the_last() -> None:
+    lives = Lives({"default": (5.0, EXIT_UNUSABLE), "shop": (5.2, EXIT_FAILED)})
+    with capture_logs():
+        assert run_virtual(lives.run(10)) == EXIT_FAILED
+    assert lives.starts == {"default": 1, "shop": 1}
+
+
+def test_a_single_application_ends_the_process_as_before() -> None:
+    lives = Lives({"default": (5.0, EXIT_UNUSABLE)})
+    with capture_logs() as logs:
+        assert run_virtual(lives.run(10)) == EXIT_UNUSABLE
+    assert logs == []
+
+
+def test_what_waits_to_be_started_again_says_so() -> None:
+    status = ProcessStatus(30.0, 120.0)
+    status.enter(Phase.STOPPING)
+    status.begin_again("it gave up")
+    assert (status.vitals().phase, status.vitals().detail) == (Phase.STARTING, "it gave up")
