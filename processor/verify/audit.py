@@ -242,6 +242,7 @@ class _Run:
             oldest=rows,
             progress=self._intake.progress,
             foreign=self._intake.foreign,
+            handed_on=self._intake.handed_on,
             acts=len(self._intake.released),
             billing=self.options.bills is not None,
             scopes=self._intake.bills.scopes,

@@ -57,6 +57,7 @@ class AuditReport:
     oldest: tuple[WaitingRequest, ...] = ()
     progress: int = 0
     foreign: int = 0
+    handed_on: int = 0  # requests that are for other applications
     acts: int = 0
     billing: bool = False
     scopes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -160,6 +161,8 @@ def figure_rows(report: AuditReport) -> Iterator[tuple[str, str]]:
     yield f"without a result and younger than {duration(report.older_s)}", f"{figures.too_young:,}"
     yield "too old to be judged", f"{figures.too_old:,}"
     yield "progress results", f"{report.progress:,}"
+    if report.handed_on:
+        yield "requests handed on to other applications", f"{report.handed_on:,}"
     yield "records of results, repairs and controls that are none of ours", f"{report.foreign:,}"
     for place, count in sorted(report.waiting.by_place.items()):
         yield f"waits: {place}", f"{count:,}"
@@ -250,6 +253,7 @@ def json_report(report: AuditReport) -> bytes:
                 "too_old": figures.too_old,
                 "progress": report.progress,
                 "foreign": report.foreign,
+                "handed_on": report.handed_on,
                 "asks": report.log.asks,
                 "answered": report.log.answered,
                 "bills": figures.bills if report.billing else None,

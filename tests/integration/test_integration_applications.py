@@ -23,6 +23,7 @@ from processor.devkit.topic_watch import TopicWatch
 from processor.settings import Settings
 from processor.simulator.ledger import key_digest
 from processor.stream.topics import topic_names
+from processor.stream.topics_admin import apply_topics
 from processor.stream.writer import RecordWriter
 
 pytestmark = pytest.mark.broker
@@ -68,13 +69,19 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(kafka: LocalKafka, folder: Path, applications: dict[str, Any]) -> AsyncIterator[Fleet]:
+async def fleet(kafka: LocalKafka, folder: Path, applications: dict[str, Any], *, without: str = "") -> AsyncIterator[Fleet]:
+    """``without``: the application whose topics are not there yet."""
     given = {name: {"limits": WIDE_LIMITS, **own} for name, own in applications.items()}
-    async with running(kafka, folder, partitions=2, APPLICATIONS=json.dumps(given), LANES__COPY_HEADERS='["correlation-id"]') as rig:
+    named = {"APPLICATIONS": json.dumps(given), "LANES__COPY_HEADERS": '["correlation-id"]'}
+    async with running(kafka, folder, partitions=2, apply=not without, more=named) as rig:
         rig.simulator.post("/_sim/api-keys", {"keys": [KEYS["default"], KEYS["bank"]]})
         found, stop = Fleet(rig), asyncio.Event()
         async with AsyncExitStack() as stack:
             for name, settings in found.settings.items():
+                if name == without:
+                    continue
+                if without:
+                    assert not (await apply_topics(settings, partitions=2, replication=1)).faults
                 found.watches[name] = TopicWatch(settings, found.finals[name].append)
                 task = asyncio.create_task(found.watches[name].follow(stop))
                 stack.push_async_callback(asyncio.wait_for, task, 20)
@@ -107,7 +114,7 @@ async def test_each_request_ends_once_at_its_own_key_and_no_fault_of_one_touches
         assert created["bank"] == Counter(users(range(20, 22)) + users(FLOOD) + users(range(301, 321))), "each once, after all that"
         assert all(count == 1 for counts in created.values() for count in counts.values())
         for name, found in f.finals.items():
-            assert len({final["request_id"] for final in found}) == len(found), f"results of {name} are doubled"
+            assert len({(final["request_id"], final.get("replay", 0)) for final in found}) == len(found), f"results of {name} are doubled"
 
 
 async def _each_ends_at_its_own_key(f: Fleet) -> None:
@@ -120,7 +127,7 @@ async def _each_ends_at_its_own_key(f: Fleet) -> None:
     await f.publish("default", [create_request(30, application="nobody")])
     await f.publish("shop", [create_request(31, application="bank")])
     elsewhere = {"workflow_id": OTHER_WORKFLOW, "vendor_data": "user-000032"}
-    await f.publish("default", [create_request(32, application="shop", input=elsewhere)])
+    await send(common, create_request(32, application="shop", input=elsewhere), (("correlation-id", b"c-32"),))
     await f.wait("default", [*ids(range(3)), "r-000030"])
     await f.wait("shop", [*ids(range(10, 13)), "r-000031", "r-000032"])
     await f.wait("bank", ids(range(20, 22)))
@@ -145,6 +152,11 @@ async def _each_ends_at_its_own_key(f: Fleet) -> None:
     assert handed_on.key == create_request(20)[0]
     answers = await read_whole(common, f"{f.rig.prefix}.bank.results")
     assert [dict(r.headers).get("correlation-id") for r in answers if b"r-000020" in (r.value or b"")] == [b"c-20"]
+    told = await run_command(f.rig.environment, "deadletters", "redrive", "--request-id", "r-000032", "--yes", "--application", "shop")
+    assert told.status == 0, told.err
+    await f.rig.until(lambda: sum(final["request_id"] == "r-000032" for final in f.finals["shop"]) == 2, "a result of the redrive")
+    answers = await read_whole(common, f"{f.rig.prefix}.shop.results")
+    assert [dict(r.headers).get("correlation-id") for r in answers if b"r-000032" in (r.value or b"")] == [b"c-32", b"c-32"]
 
 
 async def _a_revoked_key_and_a_flood(f: Fleet, replica: ProcessorProcess) -> None:
@@ -179,21 +191,29 @@ async def _a_pause_and_no_credits(f: Fleet) -> None:
 
 
 async def test_a_kill_while_requests_are_handed_on_loses_and_doubles_none(kafka: LocalKafka, tmp_path: Path) -> None:
-    async with fleet(kafka, tmp_path, APPLICATIONS) as f:
+    """And an application whose topics are missing holds up no other one."""
+    async with fleet(kafka, tmp_path, APPLICATIONS, without="bank") as f:
         target = f"{f.rig.prefix}.shop.requests"
         all_ids = ids(range(400))
         replica = f.rig.processor("a", LANES__PUBLISH_MAX="20")
         replica.start()
-        await asyncio.to_thread(replica.wait_event, "partitions_assigned", count=3)
+        await asyncio.to_thread(replica.wait_event, "partitions_assigned", count=2)
+        await asyncio.to_thread(replica.wait_event, "application_gave_up")
+        await f.publish("default", [create_request(500, application="bank")])
         await f.publish("default", [create_request(n, application="shop") for n in range(400)])
         await f.rig.until(lambda: len(f.finals["shop"]) > 0, "a first result")
         replica.child.kill()
         half = len(await read_whole(f.settings["default"], target))
         assert 0 < half < 400, "the kill was in the middle"
+        assert not (await apply_topics(f.settings["bank"], partitions=2, replication=1)).faults
         replica.start()
         await f.wait("shop", all_ids)
         handed_on = [orjson.loads(record.value or b"")["request_id"] for record in await read_whole(f.settings["default"], target)]
         assert sorted(handed_on) == all_ids, "each stands once in the topic of its application"
         assert sorted(final["request_id"] for final in f.finals["shop"]) == all_ids
-        assert f.created() == {"default": Counter(), "bank": Counter(), "shop": Counter(users(range(400)))}
+        assert (f.created()["default"], f.created()["shop"]) == (Counter(), Counter(users(range(400))))
         assert f.finals["default"] == []
+        assert [e["of"] for e in replica.events("application_topic_unusable")] == ["bank"], "told once"
+        waited = [r for delay in ("1s", "2s", "5s") for r in await read_whole(f.settings["default"], f"{f.rig.prefix}.retry.{delay}")]
+        assert {dict(r.headers)["vp-last-error"] for r in waited} == {b"application_unready"}
+        await f.rig.until(lambda: f.created()["bank"] == Counter(users(range(500, 501))), "the request of the bank")
