@@ -119,6 +119,15 @@ def test_what_is_handed_on_is_the_callers_record_and_says_where_it_stood() -> No
     assert placed(COMMON.for_application("bank"), arrived) is None
 
 
+def test_a_round_that_an_operator_gave_goes_on_under_the_first_place() -> None:
+    """E.g. one that was rejected before its application was known here."""
+    first = {"vp-first-topic": "v.requests", "vp-first-partition": "3", "vp-first-offset": "9", "vp-first-ms": str(NOW - 60_000)}
+    texts = {**first, "vp-hop": "1", "vp-replay": "1", "vp-due-ms": str(NOW), "vp-last-error": "redriven"}
+    rec = record(headers=tuple((name, text.encode()) for name, text in texts.items()), topic="v.retry.10s")
+    output = handed_on(rec)
+    assert dict(output.headers) == {name: text.encode() for name, text in texts.items() if name != "vp-due-ms"}
+
+
 def test_what_no_topic_has_room_for_is_rejected() -> None:
     rec = record(headers=(("own", b"x" * FORWARDED_HEADER_BYTES_MAX),))
     found = accepted(rec)
