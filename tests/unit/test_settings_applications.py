@@ -14,7 +14,8 @@ from processor.settings.applications import DERIVED
 from processor.settings.config_file import read_config_file, secrets_in
 from processor.settings.effective import effective_settings
 from processor.settings.environment import variable
-from processor.stream.rights import AclOperation, needed_on_topics
+from processor.stream.acl_table import AclOperation
+from processor.stream.rights import needed_on_topics
 from processor.stream.topics import TopicFound, topic_faults, topic_names, topic_specs
 
 WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
