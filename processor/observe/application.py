@@ -6,7 +6,7 @@ what counts or logs need not be told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -16,9 +16,8 @@ DEFAULT_APPLICATION = "default"
 _CURRENT: ContextVar[str] = ContextVar("application", default=DEFAULT_APPLICATION)
 
 
-def current_application() -> str:
-    """The name of the application that this task works for."""
-    return _CURRENT.get()
+current_application: Callable[[], str] = _CURRENT.get
+"""The name of the application that this task works for. Called at each count: there is no function of ours around it."""
 
 
 @contextmanager

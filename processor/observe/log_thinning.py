@@ -16,12 +16,15 @@ from typing import Any
 
 import structlog
 
+from processor.observe.application import DEFAULT_APPLICATION, current_application
+
 WINDOW_S = 60.0
 PASS_MAX = 20  # lines of a kind and window
 LIBRARY_PASS_MAX = 1  # the same of libraries: aiokafka says ten times a second, for each of its clients, that a broker is away
 _KINDS_MAX = 500
 _TEMPLATE_CHARS = 80
-_TELLING = ("code", "reason", "error", "kind", "endpoint", "scope", "topic", "task")  # few values each; part of what a line is about
+# few values each; part of what a line is about
+_TELLING = ("code", "reason", "error", "kind", "endpoint", "scope", "topic", "task", "application")
 
 
 @dataclass(slots=True)
@@ -88,8 +91,11 @@ class LogThinner:
 
     def filter(self, record: logging.LogRecord) -> bool:
         """A filter for ``logging.Handler.addFilter``; the message's template is what a line is about."""
-        kind = (record.levelname, record.name, str(record.msg)[:_TEMPLATE_CHARS])
+        application = current_application()
+        kind = (record.levelname, record.name, str(record.msg)[:_TEMPLATE_CHARS], application)
         line = {"event": record.getMessage(), "logger": record.name, "level": record.levelname.lower()}
+        if application != DEFAULT_APPLICATION:
+            line["application"] = application
         return self._admits(kind, line, pass_max=LIBRARY_PASS_MAX)
 
     def flush(self, *, everything: bool = False) -> None:

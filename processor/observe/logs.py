@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import structlog
 
+from processor.observe.application import DEFAULT_APPLICATION, current_application
 from processor.observe.last_error import LAST_ERROR
 from processor.observe.log_thinning import LogThinner
 from processor.settings import LogSettings
@@ -40,6 +41,13 @@ def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mu
     return event
 
 
+def name_application(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say which application a line is of, where the deployment names any (a structlog processor)."""
+    if (application := current_application()) != DEFAULT_APPLICATION:
+        event.setdefault("application", application)
+    return event
+
+
 def _render(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
     return orjson.dumps(event, default=lambda value: type(value).__name__).decode()
 
@@ -57,7 +65,7 @@ def configure_logs(settings: LogSettings) -> LogThinner:
         print(renderer(None, "", line), file=sys.stderr, flush=True)  # noqa: T201 - the logger itself would count it once more
 
     thinner = LogThinner(write)
-    shared: list[Any] = [structlog.stdlib.add_log_level, stamp, redact]
+    shared: list[Any] = [structlog.stdlib.add_log_level, stamp, name_application, redact]
     structlog.configure(
         processors=[LAST_ERROR, *shared, thinner, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
