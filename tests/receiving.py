@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 from signing import NOW, SECRET
 
-from processor.observe.metrics import REGISTRY
+from processor.observe.metrics import APPLICATION, REGISTRY
 from processor.runtime.http_server import listening
 from processor.stream.errors import KafkaUnavailableError
 from processor.webhooks.receiver import ReceiverLimits, build_receiver
@@ -57,7 +57,13 @@ class Post:
 
 def _counted() -> Counter[tuple[str, str]]:
     samples = (sample for metric in REGISTRY.collect() for sample in metric.samples)
-    return Counter({(s.name, "".join(s.labels.values())): int(s.value) for s in samples if s.name.startswith("vp_webhook")})
+    return Counter(
+        {
+            (s.name, "".join(value for name, value in s.labels.items() if name != APPLICATION)): int(s.value)
+            for s in samples
+            if s.name.startswith("vp_webhook")
+        }
+    )
 
 
 @asynccontextmanager

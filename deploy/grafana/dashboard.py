@@ -14,8 +14,10 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.common import GraphDrawStyle, StackingMode
 from grafana_foundation_sdk.models.text import TextMode
+from processor.observe.metrics import APPLICATION, TABLE
 
 SELECTED = 'namespace=~"$namespace"'
+OF_APPLICATION = 'application="$application"'
 WIDTH, FIGURES_A_ROW = 24, 6
 DOCUMENTATION = "https://git.example.com/verification-processor/src/docs"  # CONTRIBUTING.md, "Taking it over"
 HELP = """
@@ -25,6 +27,7 @@ calls back (a pause, an open breaker, a held account: all red or orange here), o
 """
 
 
+_OF_APPLICATIONS = {metric.name for metric in TABLE if APPLICATION in metric.labels}
 _METRIC = re.compile(r"\b((?:vp|process)_\w+)(?:\{([^}]*)\})?")
 
 
@@ -232,8 +235,14 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
 
 
 def selected(query: str) -> str:
-    """An expression for the namespaces that are chosen above the dashboard."""
-    return _METRIC.sub(lambda found: f"{found[1]}{{{SELECTED}{f',{found[2]}' if found[2] else ''}}}", query)
+    """An expression for the namespaces and the application that are chosen above the dashboard."""
+
+    def chosen(found: re.Match[str]) -> str:
+        metric = re.sub("_(bucket|count|sum)$", "", found[1])
+        ours = [SELECTED, OF_APPLICATION] if {metric, found[1]} & _OF_APPLICATIONS else [SELECTED]
+        return f"{found[1]}{{{','.join([*ours, *filter(None, [found[2]])])}}}"
+
+    return _METRIC.sub(chosen, query)
 
 
 def _thresholds(steps: tuple[tuple[str, float | None], ...]) -> dashboard.ThresholdsConfig:
@@ -316,6 +325,13 @@ def build() -> models.Dashboard:
             .multi(multi=True)
             .include_all(include_all=True)
             .all_value(".*")
+        )
+        .with_variable(  # one at a time: a budget of one key and the limit of another say nothing together
+            dashboard.QueryVariable("application")
+            .label("Application")
+            .datasource(_source())
+            .query("label_values(vp_replicas, application)")
+            .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         )
         .link(_link("Runbooks", "runbooks/README.md"))
         .link(_link("Metrics", "metrics.md"))

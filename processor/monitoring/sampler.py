@@ -89,12 +89,11 @@ class OverviewSampler:
 
 
 def _call_counts() -> dict[str, list[int]]:
-    """Calls by operation and bucket since the start."""
+    """Calls of this application by operation and bucket since the start."""
     up_to: dict[str, list[int]] = {}
-    for family in metrics.CALL_TIME.collect():
-        for sample in family.samples:
-            if sample.name.endswith("_bucket"):
-                up_to.setdefault(sample.labels["operation"], []).append(round(sample.value))
+    for sample in metrics.CALL_TIME.samples():
+        if sample.name.endswith("_bucket"):
+            up_to.setdefault(sample.labels["operation"], []).append(round(sample.value))
     return {name: [count - below for count, below in zip(counts, [0, *counts], strict=False)] for name, counts in up_to.items()}
 
 

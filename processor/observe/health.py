@@ -59,6 +59,35 @@ class HealthReport:
     notes: tuple[str, ...] = ()
 
 
+def joint(reports: Mapping[str, HealthReport], *, ok: bool) -> HealthReport:
+    """What the reports of all applications come to; each reason names its application, unless all of them have it.
+
+    Args:
+        reports: by application.
+        ok: the verdict. Where it is good, the reasons of those that are not well are notes.
+    """
+    if len(reports) == 1:
+        return next(iter(reports.values()))
+    reasons = _named({name: report.reasons for name, report in reports.items()})
+    notes = _named({name: report.notes for name, report in reports.items()})
+    return HealthReport(ok=True, notes=(*reasons, *notes)) if ok else HealthReport(ok=False, reasons=reasons, notes=notes)
+
+
+def all_live(reports: Mapping[str, HealthReport]) -> HealthReport:
+    """Whether the process needs a restart: a stall that nothing else ends is one, whichever application has it."""
+    return joint(reports, ok=all(report.ok for report in reports.values()))
+
+
+def any_works(reports: Mapping[str, HealthReport]) -> HealthReport:
+    """Whether the process works: for one application at least. The others must not take away what works."""
+    return joint(reports, ok=any(report.ok for report in reports.values()))
+
+
+def _named(texts: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    of_all = [text for text in next(iter(texts.values()), ()) if all(text in others for others in texts.values())]
+    return (*of_all, *(f"{name}: {text}" for name, found in texts.items() for text in found if text not in of_all))
+
+
 def live(v: Vitals) -> HealthReport:
     """Whether a restart is needed."""
     reasons = []

@@ -1,23 +1,33 @@
 """Every metric, once: name, kind, unit, labels and meaning. The only place where one is made.
 
 A module that does something counts it here; what can be read off at any moment is set at each scrape by
-``runtime.process_status``. Labels
+``runtime.process_status``. The first label, ``application``, is that of the task which counts; callers give the others. Labels
 have few values that are known beforehand: scopes, operations, topics, partitions, codes of ours. Never an id, never a text from
 outside. docs/metrics.md is generated from ``TABLE``.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
+from processor.observe.application_metrics import (
+    ApplicationCounter,
+    ApplicationGauge,
+    ApplicationHistogram,
+    ApplicationMetric,
+    QuickCounter,
+    QuickHistogram,
+)
+
+_Found = TypeVar("_Found", bound=ApplicationMetric[Any])
+
 PREFIX = "vp_"
 OTHER = "other"  # stands for every value that is not known beforehand
+APPLICATION = "application"  # the first label of all that is not of the process alone
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody reads
 REGISTRY = CollectorRegistry()
@@ -36,49 +46,55 @@ class Metric:
     group: str
 
 
-_Counting = TypeVar("_Counting", Counter, Histogram)
-
 TABLE: list[Metric] = []
 _GROUP = [""]
+_ALONE: list[ApplicationMetric[Any]] = []  # those with no label but the application
 
 
-def _row(name: str, kind: str, unit: str, meaning: str, labels: tuple[str, ...]) -> None:
-    TABLE.append(Metric(PREFIX + name + ("_total" if kind == "counter" else ""), kind, unit, meaning, labels, _GROUP[0]))
+def open_series() -> None:
+    """Show each metric of the current application that has no further label, so that its first count is an increase."""
+    for metric in _ALONE:
+        metric.labels()
 
 
-class _QuickCounter(Counter):
-    """Counts without the client's checks of what is always so here: a dozen steps for each request. To a wrong use it is less kind."""
-
-    def inc(self, amount: float = 1) -> None:  # type: ignore[override]  # no exemplars
-        self._value.inc(amount)
+def _counter(name: str, meaning: str, *labels: str, unit: str = "events") -> ApplicationCounter:
+    _row(f"{name}_total", "counter", unit, meaning, (APPLICATION, *labels))
+    return _noted(ApplicationCounter(QuickCounter(PREFIX + name, meaning, (APPLICATION, *labels), registry=REGISTRY)), labels)
 
 
-class _QuickHistogram(Histogram):
-    """The same; the bucket is found by halving, not by trying one after the other."""
-
-    def observe(self, amount: float) -> None:  # type: ignore[override]  # no exemplars
-        self._sum.inc(amount)
-        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
+def _gauge(name: str, meaning: str, *labels: str, unit: str) -> ApplicationGauge:
+    _row(name, "gauge", unit, meaning, (APPLICATION, *labels))
+    return _noted(ApplicationGauge(Gauge(PREFIX + name, meaning, (APPLICATION, *labels), registry=REGISTRY)), labels)
 
 
-def _counter(name: str, meaning: str, *labels: str, unit: str = "events") -> Counter:
-    _row(name, "counter", unit, meaning, labels)
-    return _remembering(_QuickCounter(PREFIX + name, meaning, labels, registry=REGISTRY))
+def _histogram(name: str, meaning: str, *labels: str, buckets: Iterable[float], unit: str = "seconds") -> ApplicationHistogram:
+    _row(name, "histogram", unit, meaning, (APPLICATION, *labels))
+    family = QuickHistogram(PREFIX + name, meaning, (APPLICATION, *labels), registry=REGISTRY, buckets=tuple(buckets))
+    return _noted(ApplicationHistogram(family), labels)
 
 
-def _gauge(name: str, meaning: str, *labels: str, unit: str) -> Gauge:
+def _process_counter(name: str, meaning: str, *labels: str, unit: str) -> Counter:
+    _row(f"{name}_total", "counter", unit, meaning, labels)
+    return QuickCounter(PREFIX + name, meaning, labels, registry=REGISTRY)
+
+
+def _process_gauge(name: str, meaning: str, *labels: str, unit: str) -> Gauge:
     _row(name, "gauge", unit, meaning, labels)
     return Gauge(PREFIX + name, meaning, labels, registry=REGISTRY)
 
 
-def _histogram(name: str, meaning: str, *labels: str, buckets: Iterable[float], unit: str = "seconds") -> Histogram:
-    _row(name, "histogram", unit, meaning, labels)
-    return _remembering(_QuickHistogram(PREFIX + name, meaning, labels, registry=REGISTRY, buckets=tuple(buckets)))
+def _process_histogram(name: str, meaning: str, *, buckets: Iterable[float]) -> Histogram:
+    _row(name, "histogram", "seconds", meaning, ())
+    return QuickHistogram(PREFIX + name, meaning, registry=REGISTRY, buckets=tuple(buckets))
 
 
-def _remembering(metric: _Counting) -> _Counting:
-    """Finds the series of the same labels by one look: the client makes texts of them and takes a lock, several times for each request."""
-    metric.labels = cache(metric.labels)  # type: ignore[method-assign]  # none of its series is ever removed
+def _row(name: str, kind: str, unit: str, meaning: str, labels: tuple[str, ...]) -> None:
+    TABLE.append(Metric(PREFIX + name, kind, unit, meaning, labels, _GROUP[0]))
+
+
+def _noted(metric: _Found, labels: tuple[str, ...]) -> _Found:
+    if not labels:
+        _ALONE.append(metric)
     return metric
 
 
@@ -227,7 +243,7 @@ REBALANCES = _counter("rebalances", "assignments received")
 LIVES = _counter("lives", "lives of the group member, by how they ended", "end")
 POLL_AGE = _gauge("poll_age_seconds", "since the last poll of the consumer came back; 0 while there is none", unit="seconds")
 CLOCK_SKEW = _gauge("clock_skew_seconds", "this machine's clock minus the brokers', as far as it is certain", unit="seconds")
-LOOP_LAG = _histogram(
+LOOP_LAG = _process_histogram(
     "loop_lag_seconds", "how late a timer of the event loop was, sampled twice a second", buckets=(0.002, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5)
 )
 
@@ -246,21 +262,21 @@ TASK_UP = _gauge(
     "task_up", "1 while a task of the process runs, 0 once it has ended or while it waits to be started again", "task", unit="bool"
 )
 TASK_FAILURES = _counter("task_failures", "tasks that raised or returned unasked; the log says why, as `task_failed`", "task")
-CONNECTIONS_CLOSED = _counter(
+CONNECTIONS_CLOSED = _process_counter(
     "connections_closed",
     "connections to our ports that were closed on a peer: too slow with a header, a body or the next request, or too many wait (`crowded`)",
     "reason",
     unit="connections",
 )
-METRIC_EXPORTS = _counter(
+METRIC_EXPORTS = _process_counter(
     "metric_exports",
     "exports of the metrics over OTLP: `taken`, or `failed` where the collector did not take them in time",
     "outcome",
     unit="exports",
 )
-MEMORY_LIMIT = _gauge(
+MEMORY_LIMIT = _process_gauge(
     "memory_limit_bytes",
     "memory that the control group of this process may use; beyond it the kernel ends it; 0 without a limit",
     unit="bytes",
 )
-BUILD = _gauge("build_info", "1, with the versions", "version", "python", "aiokafka", unit="bool")
+BUILD = _process_gauge("build_info", "1, with the versions", "version", "python", "aiokafka", unit="bool")

@@ -16,6 +16,7 @@ import structlog
 from processor.contract.times import duration
 from processor.observe import metrics
 from processor.observe.health import Phase
+from processor.runtime.application_status import ApplicationStatus
 from processor.runtime.process_status import ProcessStatus
 from processor.stream.errors import describe, origin
 
@@ -39,7 +40,7 @@ class ProcessTasks:
         exit_status: of the process; the first reason counts.
     """
 
-    def __init__(self, term: asyncio.Event, status: ProcessStatus) -> None:
+    def __init__(self, term: asyncio.Event, status: ProcessStatus | ApplicationStatus) -> None:
         self.term = term
         self.exit_status = EXIT_STOPPED
         self._status = status

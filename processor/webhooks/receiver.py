@@ -18,6 +18,7 @@ from aiohttp import web
 
 from processor.bounds.byte_budget import ByteBudget
 from processor.observe import metrics
+from processor.observe.application import current_application, working_for
 from processor.stream.errors import origin
 from processor.webhooks.body import check_header, read_body
 from processor.webhooks.event_writer import EventWriter, Publish, WriteOutcome
@@ -58,11 +59,16 @@ class Receiver:
         self._judge = Judge(body_bytes_max=limits.body_bytes_max, tolerance_s=limits.tolerance_s)
         self._large_bodies = ByteBudget(max(_LARGE_BODIES_BYTES_MAX, 4 * limits.body_bytes_max))
         self._in_hand = 0
+        self._application = current_application()
         self._quiet_until: dict[str, float] = {}
         self._refused: Counter[RefusedReason] = Counter()  # since the start, by reason
 
     async def handle(self, request: web.Request) -> web.Response:
-        """One delivery."""
+        """One delivery. The server's tasks work for nobody: what is counted and logged is of the application that this was made for."""
+        with working_for(self._application):
+            return await self._handle(request)
+
+    async def _handle(self, request: web.Request) -> web.Response:
         try:
             response = await self._answer(request)
         except DeliveryRefusedError as refused:

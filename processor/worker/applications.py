@@ -9,8 +9,8 @@ import structlog
 
 from processor.contract.times import duration
 from processor.observe.application import working_for
+from processor.runtime.application_status import ApplicationStatus
 from processor.runtime.monitoring_server import CannotListenError
-from processor.runtime.process_status import ProcessStatus
 from processor.runtime.process_tasks import EXIT_UNUSABLE, ProcessTasks, restart_wait_s
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError
@@ -34,17 +34,17 @@ class ApplicationLives:
     """
 
     def __init__(
-        self, tasks: ProcessTasks, names: Iterable[str], start: Callable[[ProcessTasks, Settings, ProcessStatus], Awaitable[None]]
+        self, tasks: ProcessTasks, names: Iterable[str], start: Callable[[ProcessTasks, Settings, ApplicationStatus], Awaitable[None]]
     ) -> None:
         self._process, self._start = tasks, start
         self._up = set(names)
 
-    def begin(self, settings: Settings, status: ProcessStatus) -> None:
+    def begin(self, settings: Settings, status: ApplicationStatus) -> None:
         """Work for this application until the process stops; its tasks, logs and counts carry its name."""
         with working_for(settings.application):
             self._process.start(f"application {settings.application}", self._run(settings, status), drain_s=settings.lanes.shutdown_s)
 
-    async def _run(self, settings: Settings, status: ProcessStatus) -> None:
+    async def _run(self, settings: Settings, status: ApplicationStatus) -> None:
         term, failures, loop = self._process.term, 0, asyncio.get_running_loop()
         while not term.is_set():
             began = loop.time()
@@ -59,7 +59,7 @@ class ApplicationLives:
             status.begin_again(detail)
             await pause(term, wait_s)
 
-    async def _live(self, settings: Settings, status: ProcessStatus) -> None:
+    async def _live(self, settings: Settings, status: ApplicationStatus) -> None:
         own = asyncio.Event()
         async with ProcessTasks(own, status) as tasks:
             tasks.start("stop", _pass_on(self._process.term, own))

@@ -27,6 +27,7 @@ from processor.monitoring.factories import monitor_in_process
 from processor.monitoring.sampler import OverviewSampler
 from processor.observe.health import Phase
 from processor.observe.trace_export import start_traces
+from processor.runtime.application_status import ApplicationStatus
 from processor.runtime.monitoring_server import CannotListenError, start_monitoring
 from processor.runtime.own_facts import OwnFacts
 from processor.runtime.process_status import ProcessStatus
@@ -120,21 +121,22 @@ async def start_worker(tasks: ProcessTasks, parts: WorkerParts, *, drain_s: floa
 
 async def _run_until_signal(settings: Settings, secrets: SecretSource | None) -> int:
     installations = list(settings.installations)
-    term, statuses = asyncio.Event(), {each.application: ProcessStatus.of(each) for each in installations}
+    names = [each.application for each in installations]
+    term, status = asyncio.Event(), ProcessStatus.of(settings, names=names)
     operations = {each.application: KafkaOperations(each) for each in installations}
     stop_on_signals(term)
     log.info("started", group=settings.kafka.group, instance=settings.kafka.instance_id, prefix=settings.kafka.topic_prefix)
-    async with ProcessTasks(term, statuses[settings.application]) as tasks:
+    async with ProcessTasks(term, status) as tasks:
         tasks.start("stop limit", limit_stop(term, settings.lanes.shutdown_s))
 
-        async def start(own: ProcessTasks, each: Settings, status: ProcessStatus) -> None:
-            await _start(own, each, status, secrets if each is settings else None, operations[each.application])
+        async def start(own: ProcessTasks, each: Settings, one: ApplicationStatus) -> None:
+            await _start(own, each, one, secrets if each is settings else None, operations[each.application])
 
         try:
-            await start_monitoring(tasks, settings, statuses[settings.application], operations[settings.application])
-            lives = ApplicationLives(tasks, statuses, start)
+            await start_monitoring(tasks, settings, status, operations[settings.application])
+            lives = ApplicationLives(tasks, names, start)
             for each in installations:
-                lives.begin(each, statuses[each.application])
+                lives.begin(each, status.applications[each.application])
         except CannotListenError:
             tasks.end(EXIT_UNUSABLE)
         await term.wait()
@@ -143,7 +145,7 @@ async def _run_until_signal(settings: Settings, secrets: SecretSource | None) ->
 
 
 async def _start(
-    tasks: ProcessTasks, settings: Settings, status: ProcessStatus, secrets: SecretSource | None, operations: KafkaOperations
+    tasks: ProcessTasks, settings: Settings, status: ApplicationStatus, secrets: SecretSource | None, operations: KafkaOperations
 ) -> None:
     if not await _topics_will_do(settings, tasks.term, status):
         tasks.end(EXIT_UNUSABLE)
@@ -155,7 +157,7 @@ async def _start(
 
 
 def _worker_parts(
-    settings: Settings, status: ProcessStatus, secrets: SecretSource | None, operations: KafkaOperations, topics: ApplicationTopics
+    settings: Settings, status: ApplicationStatus, secrets: SecretSource | None, operations: KafkaOperations, topics: ApplicationTopics
 ) -> WorkerParts:
     k, d, b = settings.kafka, settings.didit, settings.budget
     replica_limits = ReplicaLimits(k.instance_id, d.calls_max, b.queue_max, b.pause_park_s)
@@ -211,7 +213,7 @@ def _worker_parts(
     )
 
 
-async def _topics_will_do(settings: Settings, term: asyncio.Event, status: ProcessStatus) -> bool:
+async def _topics_will_do(settings: Settings, term: asyncio.Event, status: ApplicationStatus) -> bool:
     """Whether all rights are there, and the topics as they must be. Waits for brokers that do not answer; true if asked to stop then."""
     status.enter(Phase.WAITING_FOR_KAFKA, "asking for the topics")
     while not term.is_set():

@@ -10,7 +10,7 @@ import structlog
 from processor.budget.shared import SharedBudget
 from processor.observe import metrics
 from processor.observe.health import Phase
-from processor.runtime.process_status import ProcessStatus
+from processor.runtime.application_status import ApplicationStatus
 from processor.runtime.process_tasks import EXIT_FAILED, EXIT_STOPPED
 from processor.stream.errors import KafkaUnavailableError, RightsMissingError, describe, is_fatal
 from processor.stream.group_member import GroupMember
@@ -27,7 +27,7 @@ _UNREACHABLE = (KafkaUnavailableError, TimeoutError)  # the latter: the journal 
 class Supervisor:
     """Builds a life, watches it, builds the next one."""
 
-    def __init__(self, make: Callable[[], GroupMember], budget: SharedBudget, status: ProcessStatus, instance: str) -> None:
+    def __init__(self, make: Callable[[], GroupMember], budget: SharedBudget, status: ApplicationStatus, instance: str) -> None:
         self._make = make
         self._budget = budget
         self._status = status

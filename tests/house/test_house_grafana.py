@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import orjson
-from deploy_files import ROOT, faults_of, module, run
+from deploy_files import ROOT, exported, faults_of, module, run
 
 from processor.observe.metrics import TABLE
 
@@ -46,7 +46,10 @@ def test_every_panel_says_what_it_shows_and_asks_for_metrics_that_exist() -> Non
         assert panel["description"], panel["title"]
         for target in panel["targets"]:
             assert not faults_of(target["expr"]), f"{panel['title']}: {target['expr']}"
-            assert target["expr"].count('namespace=~"$namespace"') == len(re.findall(r"\b(?:vp|process)_\w+", target["expr"]))
+            names = re.findall(r"\b(?:vp|process)_\w+", target["expr"])
+            of_applications = [name for name in names if "application" in exported()[name]]
+            assert target["expr"].count('namespace=~"$namespace"') == len(names)
+            assert target["expr"].count('application="$application"') == len(of_applications), target["expr"]
 
 
 def test_legends_name_labels_that_the_query_keeps() -> None:

@@ -45,7 +45,7 @@ def test_promtool_takes_the_rules_and_their_tests_pass() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-FREE = {"alertname", "alertstate", "severity", "instance", "job", "topic", "partition", "le"}
+FREE = {"alertname", "application", "alertstate", "severity", "instance", "job", "topic", "partition", "le"}
 VALUES: dict[str, Iterable[str]] = {
     "status": Status,
     "operation": [*OPERATIONS, *COMPOSITES],

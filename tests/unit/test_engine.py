@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+from metric_values import metric_value
 from structlog.testing import capture_logs
 
 from processor.bounds.byte_budget import ByteBudget, ByteReservation
@@ -40,7 +41,6 @@ from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.engine.engine import Engine
 from processor.files.rules import FileError
-from processor.observe import metrics
 from processor.repair.dead_letter import dead_letter_of, redriven_hop
 from processor.settings import load_settings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
@@ -510,9 +510,9 @@ def test_an_account_fault_waits_in_place_and_reads_the_key_anew() -> None:
 @pytest.mark.parametrize(("hint", "counted"), [("soon", 1), ("5, soon", 1), ("5", 0), (None, 0)])
 def test_a_retry_after_that_cannot_be_read_is_counted(hint: str | None, counted: int) -> None:
     labels = {"operation": "session.create"}
-    before = metrics.REGISTRY.get_sample_value("vp_retry_after_unusable_total", labels) or 0.0
+    before = metric_value("vp_retry_after_unusable_total", **labels) or 0.0
     run(FakeApi(json_reply(503, {}, **({"retry_after": hint} if hint else {}))), record())
-    assert (metrics.REGISTRY.get_sample_value("vp_retry_after_unusable_total", labels) or 0.0) - before == counted
+    assert (metric_value("vp_retry_after_unusable_total", **labels) or 0.0) - before == counted
 
 
 def test_a_call_that_never_left_costs_no_attempt_and_leaves_no_doubt() -> None:
@@ -981,7 +981,7 @@ def signed(environment: str | None, decided: str | None = None) -> Hint:
 
 
 def foreign_events() -> float:
-    return metrics.REGISTRY.get_sample_value("vp_foreign_events_total") or 0.0
+    return metric_value("vp_foreign_events_total") or 0.0
 
 
 def test_an_event_of_another_environment_than_the_keys_is_only_a_reason_to_look() -> None:

@@ -64,7 +64,7 @@ async def read(didit: Didit, for_s: float, every_s: float = 300.0) -> None:
 
 
 def shown() -> dict[str, float]:
-    return {sample.labels["auto_refill"]: sample.value for metric in metrics.BALANCE.collect() for sample in metric.samples}
+    return {sample.labels["auto_refill"]: sample.value for sample in metrics.BALANCE.samples()}
 
 
 def test_it_is_read_each_interval_behind_all_requests_and_counts_in_its_scope() -> None:

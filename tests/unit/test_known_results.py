@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
+from metric_values import metric_value
 from test_engine import NOW, FakeApi, OpenBudget, Shelf, json_reply, record
 from virtual_time import run_virtual
 
@@ -57,7 +58,7 @@ def handled(known: FindsKnownResults | None, rec: Record, budget: OpenBudget, **
 
 
 def counted(kind: str) -> float:
-    return REGISTRY.get_sample_value("vp_duplicates_total", {"kind": kind}) or 0.0
+    return metric_value("vp_duplicates_total", kind=kind) or 0.0
 
 
 # --- what is published

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from metric_values import metric_value
 from structlog.testing import capture_logs
 from test_budget_state import RULES
 
@@ -14,7 +15,6 @@ from processor.budget.state import BudgetState
 from processor.clock import clock_ms
 from processor.monitoring import factories
 from processor.monitoring.sampler import OverviewSampler
-from processor.observe.metrics import REGISTRY
 from processor.repair.model import DeadLetterCounts
 from processor.settings import load_settings
 from processor.stream.errors import KafkaUnavailableError
@@ -63,16 +63,14 @@ async def count(*answers: DeadLetterCounts | Exception) -> list[str]:
 async def test_open_dead_letters_and_the_age_of_the_oldest_are_metrics() -> None:
     day_ago_ms = clock_ms() - 86_400_000
     await count(DeadLetterCounts(4, {"request_refused": 3, "made_up": 1}, oldest_open_ms=day_ago_ms))
-    age_s = REGISTRY.get_sample_value("vp_dead_letters_open_age_seconds")
+    age_s = metric_value("vp_dead_letters_open_age_seconds")
     assert age_s is not None
     assert age_s >= 86_400
-    values = {
-        reason: REGISTRY.get_sample_value("vp_dead_letters_open", {"reason": reason}) for reason in ("request_refused", "other", "internal")
-    }
+    values = {reason: metric_value("vp_dead_letters_open", reason=reason) for reason in ("request_refused", "other", "internal")}
     assert values == {"request_refused": 3.0, "other": 1.0, "internal": 0.0}
     await count(DeadLetterCounts(0))
-    assert REGISTRY.get_sample_value("vp_dead_letters_open_age_seconds") == 0.0
-    assert REGISTRY.get_sample_value("vp_dead_letters_open", {"reason": "request_refused"}) == 0.0
+    assert metric_value("vp_dead_letters_open_age_seconds") == 0.0
+    assert metric_value("vp_dead_letters_open", reason="request_refused") == 0.0
 
 
 async def test_dead_letters_that_cannot_be_read_are_told_once_until_they_can_be() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import aiohttp
 import pytest
 
 from processor.contract.records import OutputKind
 from processor.observe import metrics
-from processor.observe.health import Phase, Vitals, live, ready, started
+from processor.observe.health import HealthReport, Phase, Vitals, all_live, any_works, live, ready, started
+from processor.observe.http import build_app
+from processor.runtime.http_server import listening
 
 WELL = Vitals(Phase.WORKING, 100.0, "", 0.5, 30.0, member=True, lanes_open=4, poll_s=0.1, budget_joined=True, budget_silence_s=3.0)
 
@@ -89,3 +92,51 @@ def test_names_and_units_agree() -> None:
         assert (metric.unit == "seconds") == metric.name.endswith("_seconds"), metric.name
         assert metric.meaning
     assert set(OutputKind) == {OutputKind.RESULT, OutputKind.RETRY, OutputKind.DEAD_LETTER}, "tally counts each"
+
+
+BROKEN = replace(WELL, phase=Phase.WAITING_FOR_KAFKA, detail="no answer from k:9092")
+
+
+def test_a_process_is_ready_while_one_of_its_applications_works() -> None:
+    reports = {"shop": ready(replace(WELL, paused={"aml": 5.0})), "bank": ready(BROKEN)}
+    assert any_works(reports) == HealthReport(
+        ok=True, notes=("bank: waiting_for_kafka for 1 min 40 s: no answer from k:9092", "shop: aml is paused for 5 s")
+    )
+    assert any_works({"bank": ready(BROKEN)}) == ready(BROKEN), "without a name where there is one"
+    none = any_works({"shop": ready(replace(BROKEN, detail="another")), "bank": ready(BROKEN)})
+    assert (none.ok, [reason.split(":")[0] for reason in none.reasons]) == (False, ["shop", "bank"])
+
+
+def test_a_process_lives_only_while_all_of_its_applications_do_and_says_once_what_all_have() -> None:
+    stalled = replace(WELL, poll_s=500.0)
+    assert all_live({"shop": live(WELL), "bank": live(WELL)}) == HealthReport(ok=True)
+    found = all_live({"shop": live(replace(WELL, tick_s=40.0)), "bank": live(replace(stalled, tick_s=40.0))})
+    assert found.reasons == (
+        "the event loop has stood still for 40 s",
+        "bank: no poll for 8 min 20 s, and the watch over it did not act",
+    )
+
+
+async def test_the_probes_name_each_application_and_those_of_a_single_one_are_as_ever() -> None:
+    async def asked(seen: dict[str, Vitals], path: str) -> tuple[int, dict[str, object]]:
+        async with (
+            listening(build_app(lambda: seen, lambda: None), "127.0.0.1", 0) as port,
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}{path}") as answer,
+        ):
+            return answer.status, await answer.json()
+
+    status, one = await asked({"default": BROKEN}, "/readyz")
+    assert status == 503
+    assert list(one) == ["ok", "reasons", "notes", "phase", "phase_s", "partitions"]
+    status, both = await asked({"shop": WELL, "bank": BROKEN}, "/readyz")
+    assert (status, list(both)) == (200, ["ok", "reasons", "notes", "applications"])
+    applications = both["applications"]
+    assert isinstance(applications, dict)
+    assert {name: (found["ok"], found["phase"]) for name, found in applications.items()} == {
+        "shop": (True, "working"),
+        "bank": (False, "waiting_for_kafka"),
+    }
+    assert (await asked({"shop": BROKEN, "bank": BROKEN}, "/readyz"))[0] == 503
+    assert (await asked({"shop": WELL, "bank": replace(WELL, poll_s=500.0)}, "/livez"))[0] == 503
+    assert (await asked({"shop": WELL, "bank": replace(WELL, phase=Phase.STARTING)}, "/startupz"))[0] == 200

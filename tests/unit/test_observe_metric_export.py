@@ -93,8 +93,8 @@ async def test_a_collector_gets_what_prometheus_scrapes(monkeypatch: pytest.Monk
     resource = {a.key: a.value.string_value for a in request.resource_metrics[0].resource.attributes}
     assert (resource["service.name"], resource["service.instance.id"]) == ("verification-processor", "vp-7")
     found = exported(request)
-    assert found["vp_calls_in_flight", frozenset()] == 7
-    assert found["vp_call_seconds_bucket", frozenset({("operation", "aml"), ("le", "0.5")})] >= 3
+    assert found["vp_calls_in_flight", frozenset({("application", "default")})] == 7
+    assert found["vp_call_seconds_bucket", frozenset({("application", "default"), ("operation", "aml"), ("le", "0.5")})] >= 3
 
     def stable(series: dict[Series, float]) -> dict[Series, float]:
         return {

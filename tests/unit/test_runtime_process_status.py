@@ -10,11 +10,12 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
+from metric_values import metric_value
 from test_budget_state import RULES
 
 from processor.budget.state import BudgetState
-from processor.observe import metrics
 from processor.runtime import process_status
+from processor.runtime.application_status import ApplicationStatus
 from processor.runtime.process_status import ProcessStatus
 from processor.stream.takeover import TakeoverWait
 
@@ -28,60 +29,55 @@ def core(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: fl
     return cast("Any", SimpleNamespace(**known, last_poll=polled, assigned=True))
 
 
-def value(name: str, **labels: str) -> float | None:
-    return metrics.REGISTRY.get_sample_value(name, labels)
-
-
 def test_a_life_that_is_over_leaves_no_figures_behind() -> None:
-    pulse = ProcessStatus(30.0, 120.0)
+    pulse = ApplicationStatus("default", 120.0)
     pulse.core = core({TopicPartition("v.retry.1m", 0): LANE, TopicPartition("v.requests", 1): None}, polled_s_ago=50.0)
     pulse.refresh()
-    assert value("vp_lag_records", topic="v.retry.1m", partition="0") == 7
-    assert value("vp_overdue_seconds", topic="v.retry.1m") == 4
-    assert value("vp_lanes", state="restoring") == 1
-    assert (value("vp_poll_age_seconds") or 0.0) >= 50
+    assert metric_value("vp_lag_records", topic="v.retry.1m", partition="0") == 7
+    assert metric_value("vp_overdue_seconds", topic="v.retry.1m") == 4
+    assert metric_value("vp_lanes", state="restoring") == 1
+    assert (metric_value("vp_poll_age_seconds") or 0.0) >= 50
     pulse.core = None  # between two lives, or standing by
     pulse.refresh()
-    assert value("vp_lag_records", topic="v.retry.1m", partition="0") is None
-    assert value("vp_overdue_seconds", topic="v.retry.1m") is None
-    assert value("vp_delayed_records", topic="v.retry.1m") is None
-    assert [value("vp_lanes", state=state) for state in ("open", "restoring")] == [0, 0]
-    assert [value("vp_lane_records", state=state) for state in ("delayed", "ready", "work", "finished")] == [0] * 4
-    assert [value("vp_lane_bytes"), value("vp_poll_age_seconds")] == [0, 0]
+    assert metric_value("vp_lag_records", topic="v.retry.1m", partition="0") is None
+    assert metric_value("vp_overdue_seconds", topic="v.retry.1m") is None
+    assert metric_value("vp_delayed_records", topic="v.retry.1m") is None
+    assert [metric_value("vp_lanes", state=state) for state in ("open", "restoring")] == [0, 0]
+    assert [metric_value("vp_lane_records", state=state) for state in ("delayed", "ready", "work", "finished")] == [0] * 4
+    assert [metric_value("vp_lane_bytes"), metric_value("vp_poll_age_seconds")] == [0, 0]
 
 
 def test_partitions_that_wait_for_a_leader_are_told_apart_from_those_that_are_being_taken_over() -> None:
-    pulse = ProcessStatus(30.0, 120.0)
+    pulse = ApplicationStatus("default", 120.0)
     lanes = {TopicPartition("v.requests", n): lane for n, lane in enumerate((LANE, *[None] * 6))}
     pulse.core = core(lanes, leaderless=2, unfenced=3)
     pulse.refresh()
-    assert [value("vp_lanes", state=state) for state in ("open", "restoring", "leaderless", "unfenced")] == [1, 1, 2, 3]
-    vitals = pulse.vitals()
+    assert [metric_value("vp_lanes", state=state) for state in ("open", "restoring", "leaderless", "unfenced")] == [1, 1, 2, 3]
+    vitals = pulse.vitals(0.0, 30.0)
     assert (vitals.lanes_open, vitals.lanes_restoring, vitals.lanes_leaderless, vitals.lanes_unfenced) == (1, 1, 2, 3)
 
 
 async def test_a_loop_that_is_held_up_is_seen_in_the_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_status, "_TICK_S", 0.001)
-    before = value("vp_loop_lag_seconds_sum") or 0.0
+    before = metric_value("vp_loop_lag_seconds_sum") or 0.0
     beat = asyncio.create_task(ProcessStatus(30.0, 120.0).beat())
     await asyncio.sleep(0)
     time.sleep(0.03)  # noqa: ASYNC251 - what holds it up
     await asyncio.sleep(0.005)
     beat.cancel()
-    assert (value("vp_loop_lag_seconds_sum") or 0.0) - before >= 0.02
+    assert (metric_value("vp_loop_lag_seconds_sum") or 0.0) - before >= 0.02
 
 
 def test_a_webhook_receiver_has_no_lanes_to_tell_of() -> None:
-    for gauge in (metrics.LANES, metrics.LAG):
-        gauge.clear()
-    ProcessStatus(30.0, 120.0, worker=False).refresh()
-    assert value("vp_lanes", state="open") is None
+    ApplicationStatus("receiver", 120.0, worker=False).refresh()
+    assert metric_value("vp_lanes", application="receiver", state="open") is None
+    assert metric_value("vp_foreign_events_total", application="receiver") == 0
 
 
 def test_an_overrun_after_the_log_was_read_anew_is_counted() -> None:
     """As ``SharedBudget.joining`` makes a state for each reading."""
-    pulse, state = ProcessStatus(30.0, 120.0), BudgetState(RULES, 0.0)
-    before = value("vp_budget_over_limit_total", scope="a") or 0.0
+    pulse, state = ApplicationStatus("default", 120.0), BudgetState(RULES, 0.0)
+    before = metric_value("vp_budget_over_limit_total", scope="a") or 0.0
 
     def overrun(at_ms: int) -> float:
         for _ in range(1 + RULES.limits["a"][0]):
@@ -89,7 +85,7 @@ def test_an_overrun_after_the_log_was_read_anew_is_counted() -> None:
         budget = SimpleNamespace(state=state, waiting={}, is_joined=True, silence_s=0.0, malformed_count=0)
         pulse.budget = cast("Any", budget)
         pulse.refresh()
-        return (value("vp_budget_over_limit_total", scope="a") or 0.0) - before
+        return (metric_value("vp_budget_over_limit_total", scope="a") or 0.0) - before
 
     assert overrun(1_000) == 1
     assert overrun(1_000_000) == 2
@@ -100,9 +96,9 @@ def test_an_overrun_after_the_log_was_read_anew_is_counted() -> None:
 
 
 def test_records_of_the_budget_topic_that_are_none_of_ours_are_counted_once() -> None:
-    pulse, before = ProcessStatus(30.0, 120.0), value("vp_budget_malformed_records_total") or 0.0
+    pulse, before = ApplicationStatus("default", 120.0), metric_value("vp_budget_malformed_records_total") or 0.0
     for count in (0, 2, 2, 5):
         budget = SimpleNamespace(state=BudgetState(RULES, 0.0), waiting={}, is_joined=True, silence_s=0.0, malformed_count=count)
         pulse.budget = cast("Any", budget)
         pulse.refresh()
-        assert (value("vp_budget_malformed_records_total") or 0.0) - before == count
+        assert (metric_value("vp_budget_malformed_records_total") or 0.0) - before == count

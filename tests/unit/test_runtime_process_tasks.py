@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from metric_values import metric_value
 from structlog.testing import capture_logs
 from virtual_time import run_virtual
 
 from processor.observe.health import ready
-from processor.observe.metrics import REGISTRY
 from processor.runtime.process_status import ProcessStatus
 from processor.runtime.process_tasks import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE, ProcessTasks, restart_wait_s
 
@@ -21,7 +21,7 @@ def status() -> ProcessStatus:
 
 
 def value(name: str, task: str) -> float:
-    return REGISTRY.get_sample_value(name, {"task": task}) or 0.0
+    return metric_value(name, task=task) or 0.0
 
 
 async def forever() -> None:
@@ -62,8 +62,8 @@ def test_a_task_that_ends_unasked_ends_the_process_and_is_named(end: object, err
             tasks.start("part", end())  # type: ignore[operator]
             assert value("vp_task_up", "part") == 1
             await term.wait()
-            assert not ready(seen.vitals()).ok
-            assert "'part' failed" in ready(seen.vitals()).reasons[0]
+            assert not ready(seen.vitals()["default"]).ok
+            assert "'part' failed" in ready(seen.vitals()["default"]).reasons[0]
         return tasks.exit_status
 
     with capture_logs() as logs:
@@ -194,9 +194,9 @@ def test_a_task_that_may_fail_is_started_again_with_a_growing_wait() -> None:
         async with ProcessTasks(term, seen) as tasks:
             tasks.start_restarting("survey", may_fail)
             await asyncio.sleep(0.5)
-            noted.append((value("vp_task_up", "survey"), ready(seen.vitals()).notes))
+            noted.append((value("vp_task_up", "survey"), ready(seen.vitals()["default"]).notes))
             await asyncio.sleep(100)
-            noted.append((value("vp_task_up", "survey"), ready(seen.vitals()).notes))
+            noted.append((value("vp_task_up", "survey"), ready(seen.vitals()["default"]).notes))
             await asyncio.sleep(325)
         return tasks.exit_status
 

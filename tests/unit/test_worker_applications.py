@@ -10,7 +10,7 @@ from virtual_time import run_virtual
 
 from processor.observe.application import current_application
 from processor.observe.health import Phase
-from processor.runtime.process_status import ProcessStatus
+from processor.runtime.application_status import ApplicationStatus
 from processor.runtime.process_tasks import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE, ProcessTasks
 from processor.settings import Settings, load_settings
 from processor.worker.applications import ApplicationLives
@@ -23,9 +23,9 @@ class Lives:
 
     def __init__(self, plan: Mapping[str, tuple[float, int]]) -> None:
         self.plan, self.starts, self.names = plan, dict.fromkeys(plan, 0), set[str]()
-        self.statuses = {name: ProcessStatus(30.0, 120.0) for name in plan}
+        self.statuses = {name: ApplicationStatus(name, 120.0) for name in plan}
 
-    async def start(self, tasks: ProcessTasks, settings: Settings, status: ProcessStatus) -> None:
+    async def start(self, tasks: ProcessTasks, settings: Settings, status: ApplicationStatus) -> None:
         self.starts[settings.application] += 1
         self.names.add(current_application())
         after_s, exit_status = self.plan[settings.application]
@@ -86,7 +86,7 @@ def test_a_single_application_ends_the_process_as_before() -> None:
 
 
 def test_what_waits_to_be_started_again_says_so() -> None:
-    status = ProcessStatus(30.0, 120.0)
+    status = ApplicationStatus("default", 120.0)
     status.enter(Phase.STOPPING)
     status.begin_again("it gave up")
-    assert (status.vitals().phase, status.vitals().detail) == (Phase.STARTING, "it gave up")
+    assert (status.vitals(0.0, 30.0).phase, status.vitals(0.0, 30.0).detail) == (Phase.STARTING, "it gave up")

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from metric_values import metric_value
 from structlog.testing import capture_logs
 from virtual_time import run_virtual
 
 from processor.observe.health import Phase, live, ready
-from processor.observe.metrics import REGISTRY
 from processor.runtime.process_status import ProcessStatus
 from processor.runtime.process_tasks import EXIT_FAILED, EXIT_STOPPED, ProcessTasks
 from processor.runtime.shutdown import limit_stop
@@ -134,16 +134,16 @@ def test_the_stop_is_the_start_backwards() -> None:
 @pytest.mark.parametrize("name", ESSENTIAL)
 def test_a_part_without_which_the_process_is_of_no_use_ends_it(name: str) -> None:
     worker, status = Worker(name), ProcessStatus(30.0, 120.0)
-    before = REGISTRY.get_sample_value("vp_task_failures_total", {"task": name}) or 0.0
+    before = metric_value("vp_task_failures_total", task=name) or 0.0
     with capture_logs() as logs:
         assert run_virtual(work(worker, status, 3)) == EXIT_FAILED
     assert [(entry["event"], entry["task"], entry["error"]) for entry in logs] == [("task_failed", name, "ZeroDivisionError")]
     assert logs[0]["at"].startswith("test_worker_service.py:")
-    assert REGISTRY.get_sample_value("vp_task_failures_total", {"task": name}) == before + 1
-    health = ready(status.vitals())
+    assert metric_value("vp_task_failures_total", task=name) == before + 1
+    health = ready(status.vitals()["default"])
     assert not health.ok
     assert f"the task {name!r} failed" in health.reasons[0]
-    assert live(status.vitals()).ok
+    assert live(status.vitals()["default"]).ok
     rest = [part for part in ("lanes", "client", "webhook topic", "wake-up feed", "monitor", "budget", "budget log") if part != name]
     assert [part for part in worker.ended if part in rest] == rest, "the others drain and close in their order"
 

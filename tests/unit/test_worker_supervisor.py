@@ -11,7 +11,7 @@ from virtual_time import run_virtual
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
-from processor.runtime.process_status import ProcessStatus
+from processor.runtime.application_status import ApplicationStatus
 from processor.worker.supervisor import Supervisor
 
 _RULES = Rules({"a": (600, 60.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 86_400.0, 3, 15.0, 30.0)
@@ -36,7 +36,7 @@ class Process:
         self.budget = SharedBudget(MemoryLog(topic), _RULES, ReplicaLimits("pod", 50, 100, 60.0), draw=lambda: 0.0, clock=clock)
         self.lives: list[Life] = []
         make: Any = self._make
-        self.supervisor = Supervisor(make, self.budget, ProcessStatus(10.0, 120.0), "pod")
+        self.supervisor = Supervisor(make, self.budget, ApplicationStatus("default", 120.0), "pod")
         self.tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self.budget.run())]
 
     def supervise(self, term: asyncio.Event) -> None:

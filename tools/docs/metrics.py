@@ -13,7 +13,8 @@ Written from `processor/observe/metrics.py` by `make docs`; do not edit by hand.
 `GET /metrics` on `VP_OBSERVE__PORT` (8070) of every replica and every webhook receiver, in Prometheus' text format. What is
 published is counted after its transaction, so the counters agree with the topics; a killed process loses what it counted, never
 what it published. Sum counters and gauges of the backlog over replicas; gauges of the budget are the same on all of them: take the
-maximum. No label holds an id or a text from outside, so the number of series does not grow with the traffic. The process's own
+maximum. `application` is whose key and topics it was for, `default` where the deployment names none; what has no such label is of the
+process as a whole. No label holds an id or a text from outside, so the number of series does not grow with the traffic. The process's own
 memory, CPU and files are there too (`process_*`).
 """
 
