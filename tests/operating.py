@@ -357,13 +357,20 @@ def full(many: int = 120) -> Memory:
 
 @asynccontextmanager
 async def operating(
-    memory: Memory, *, now_ms: int | None = None, host: str = "127.0.0.1", links: Links | None = None, **settings: Any
+    memory: Memory | Mapping[str, Memory],
+    *,
+    now_ms: int | None = None,
+    host: str = "127.0.0.1",
+    links: Links | None = None,
+    **settings: Any,
 ) -> AsyncIterator[str]:
-    """Serve the page; gives its base URL. Without ``now_ms`` the clock stands at the memory's."""
+    """Serve the page of one application, or of several; gives its base URL. Without ``now_ms`` the clock stands at the (first) memory's."""
     app = web.Application()
     observe = ObserveSettings(host=host, **settings)
-    clock = (lambda: memory.now_ms / 1000) if now_ms is None else (lambda: now_ms / 1000)
-    add_page(app, memory, Access(observe, clock=time.monotonic), now=clock, group="verification-processor", links=links)
+    applications = memory if isinstance(memory, Mapping) else {"default": memory}
+    first = next(iter(applications.values()))
+    clock = (lambda: first.now_ms / 1000) if now_ms is None else (lambda: now_ms / 1000)
+    add_page(app, applications, Access(observe, clock=time.monotonic), now=clock, group="verification-processor", links=links)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,15 @@ from processor.console.ports import Operations
 from processor.console.runbooks import Links
 from processor.contract.times import duration, iso, relative, time_of_day, utc
 from processor.monitoring.formatting import count, done_within, number, percent, size
+
+SECTIONS = (
+    ("/", "Overview"),
+    ("/results", "Results"),
+    ("/waiting", "Waiting"),
+    ("/dead-letters", "Dead letters"),
+    ("/request", "Request"),
+    ("/pauses", "Pauses"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +50,66 @@ class PageView:
     status: int = 200
 
 
-class PageContext:
-    """The parts of the page, and its templates."""
+class PageSite:
+    """What the pages of all applications share: who may see them, the time, and templates.
 
-    def __init__(self, operations: Operations, access: Access, now: Callable[[], float], group: str, links: Links) -> None:
-        self.operations, self.access, self.actions, self.now = operations, access, Actions(), now
-        self.overview_cache = AnswerCache("overview", operations.overview)
-        self.results_cache = AnswerCache("results", operations.recent_results, essential=False)
-        self._templates = _templates(group, links)
+    Args:
+        access: who may.
+        now: epoch seconds.
+        names: of the applications where there are several, in the order of the chooser; none where there is one.
+        group: name of the set-up, for the title.
+        links: what the page leads to outside of itself.
+    """
 
-    def render(self, shown: PageView, page_request: PageRequest) -> web.Response:
-        """The answer: a whole page, or for a refresh by the script its inner part."""
+    def __init__(self, access: Access, now: Callable[[], float], names: Sequence[str], group: str, links: Links) -> None:
+        self.access, self.now = access, now
+        self._templates = _templates(names, group, links)
+
+    def render(self, shown: PageView, page_request: PageRequest, application: str = "") -> web.Response:
+        """The answer: a whole page, or for a refresh by the script its inner part.
+
+        Args:
+            shown: what is said.
+            page_request: to whom.
+            application: whose page it is, where there are several; empty for what is of all.
+        """
+        root = root_of(application) if application else ""
         text = self._templates.get_template(shown.template).render(
             shown.context,
             whole="part.html" if page_request.http.headers.get("X-Part") == "1" else "page.html",
             user=page_request.user,
-            here=page_request.http.path,
+            application=application,
+            root=root,
+            section=_section(page_request.http.path.removeprefix(root)),
             now_ms=page_request.now_ms,
         )
         return web.Response(text=text, status=shown.status, content_type="text/html", charset="utf-8")
+
+
+class PageContext:
+    """The pages of one application: what they ask, what was asked lately, what is under way."""
+
+    def __init__(self, site: PageSite, operations: Operations) -> None:
+        self.site, self.operations, self.actions = site, operations, Actions()
+        self.overview_cache = AnswerCache("overview", operations.overview)
+        self.results_cache = AnswerCache("results", operations.recent_results, essential=False)
 
     async def close(self, _app: web.Application) -> None:
         """End what is under way."""
         await self.overview_cache.close()
         await self.results_cache.close()
         await self.actions.close()
+
+
+def root_of(application: str) -> str:
+    """Below which path the pages of an application are, where there are several. Its name needs no quoting."""
+    return f"/app/{application}"
+
+
+def _section(path: str) -> str:
+    """The page of the navigation that a path belongs to; the overview for any other."""
+    first = "/" + path.removeprefix("/").split("/")[0]
+    return first if first in dict(SECTIONS) else "/"
 
 
 def message(status: int, title: str, text: str) -> PageView:
@@ -94,10 +138,11 @@ _FILTERS: tuple[Callable[..., str], ...] = (
     within,
     outcome_tone,
     breakable,
+    root_of,
 )
 
 
-def _templates(group: str, links: Links) -> Environment:
+def _templates(names: Sequence[str], group: str, links: Links) -> Environment:
     found = Environment(
         loader=PackageLoader("processor.console"),
         autoescape=True,
@@ -107,5 +152,5 @@ def _templates(group: str, links: Links) -> Environment:
         auto_reload=False,
     )
     found.filters |= {shown.__name__: shown for shown in _FILTERS}
-    found.globals |= {"bar": bar, "group": group, "links": links}
+    found.globals |= {"bar": bar, "group": group, "links": links, "applications": tuple(names), "sections": SECTIONS}
     return found

@@ -5,12 +5,12 @@ from __future__ import annotations
 from aiohttp import web
 
 from processor.console.auth import SESSION_S, cookie_name, is_secure
-from processor.console.context import PageContext, PageRequest, PageView
+from processor.console.context import PageRequest, PageSite, PageView
 
 
-async def sign_in(page_context: PageContext, page_request: PageRequest) -> PageView:
+async def sign_in(site: PageSite, page_request: PageRequest) -> PageView:
     """Take the token, open a session, and go back to the page that asked for it."""
-    session = await page_context.access.sign_in(page_request.fields.get("token", ""), page_request.http)
+    session = await site.access.sign_in(page_request.fields.get("token", ""), page_request.http)
     answer = web.HTTPSeeOther(_back(page_request.fields.get("back", "/")))
     answer.set_cookie(
         cookie_name(page_request.http),
@@ -24,9 +24,9 @@ async def sign_in(page_context: PageContext, page_request: PageRequest) -> PageV
     raise answer
 
 
-async def sign_out(page_context: PageContext, page_request: PageRequest) -> PageView:
+async def sign_out(site: PageSite, page_request: PageRequest) -> PageView:
     """End the session."""
-    page_context.access.sign_out(page_request.http)
+    site.access.sign_out(page_request.http)
     answer = web.HTTPSeeOther("/")
     answer.del_cookie(cookie_name(page_request.http), path="/")
     raise answer

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 from markupsafe import Markup
 
 from processor.console.chart import usage_chart
-from processor.console.context import PageContext, PageRequest, PageView
+from processor.console.context import PageContext, PageRequest, PageSite, PageView
 from processor.console.forms import read_request_id
 from processor.console.results import summarize_results
 from processor.console.summary import Summary, summarize
 from processor.console.trends import trends
+from processor.contract.times import duration
+from processor.monitoring.application_lines import ApplicationLine, line_of
 from processor.monitoring.history import Sample
 
 _PARTITIONS_MAX = 200  # shown; the rest is counted
 _DOCUMENT_MAX = 50_000  # characters
+_INDEX_S = 4.0  # the index waits so long for an application of which nothing is known
 _STEPS_MAX = 500  # shown, the last ones; the rest is counted
 _STANDING = {"requested", "dead-letter", "redriven", "discarded"}  # steps that say whether there is something to repair
 
@@ -49,6 +52,25 @@ async def overview(page_context: PageContext, page_request: PageRequest) -> Page
         "partitions_more": len(partitions) - _PARTITIONS_MAX,
     }
     return PageView("overview.html", context)
+
+
+def index(contexts: Mapping[str, PageContext]) -> Callable[[PageSite, PageRequest], Awaitable[PageView]]:
+    """All applications, a line for each. One that cannot be asked holds up no other: it is shown as it was known."""
+
+    async def show(_site: PageSite, _page_request: PageRequest) -> PageView:
+        lines = await asyncio.gather(*(_line(name, page_context) for name, page_context in contexts.items()))
+        return PageView("applications.html", {"lines": lines})
+
+    return show
+
+
+async def _line(name: str, page_context: PageContext) -> ApplicationLine:
+    try:
+        async with asyncio.timeout(_INDEX_S):
+            cached = await page_context.overview_cache.get()
+    except TimeoutError:  # the question goes on, and whoever looks again has its answer
+        return line_of(name, None, f"No answer for {duration(_INDEX_S)}.")
+    return line_of(name, cached.answer, cached.trouble)
 
 
 async def request_history(page_context: PageContext, page_request: PageRequest) -> PageView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
@@ -26,7 +27,9 @@ class CannotListenError(Exception):
     """An address cannot be had; the log says which and why."""
 
 
-async def start_monitoring(tasks: ProcessTasks, settings: Settings, status: ProcessStatus, operations: Operations | None = None) -> None:
+async def start_monitoring(
+    tasks: ProcessTasks, settings: Settings, status: ProcessStatus, applications: Mapping[str, Operations] | None = None
+) -> None:
     """Serve metrics and health while the process runs and while it stops; and the operators' page, where there is something to show.
 
     Raises:
@@ -40,8 +43,8 @@ async def start_monitoring(tasks: ProcessTasks, settings: Settings, status: Proc
         tasks.close_later("metrics export", export.close, within_s=CLOSE_S)
         tasks.start_restarting("metrics export", export.run)
     app = build_app(status.vitals, status.refresh)
-    if operations is not None:
-        add_page(app, operations, Access(s), group=settings.kafka.group, links=Links(s.runbooks_url, s.dashboard_url, s.trace_url))
+    if applications:
+        add_page(app, applications, Access(s), group=settings.kafka.group, links=Links(s.runbooks_url, s.dashboard_url, s.trace_url))
     tasks.start("event loop watch", status.beat())
     tasks.start("stop announcement", _announce_stop(status, tasks.term))
     try:

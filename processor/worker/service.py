@@ -133,7 +133,7 @@ async def _run_until_signal(settings: Settings, secrets: SecretSource | None) ->
             await _start(own, each, one, secrets if each is settings else None, operations[each.application])
 
         try:
-            await start_monitoring(tasks, settings, status, operations[settings.application])
+            await start_monitoring(tasks, settings, status, operations)
             lives = ApplicationLives(tasks, names, start)
             for each in installations:
                 lives.begin(each, status.applications[each.application])

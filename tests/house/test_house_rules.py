@@ -80,6 +80,7 @@ PURE = [
     "budget/replica_facts.py",
     "budget/state.py",
     "budget/view.py",
+    "monitoring/application_lines.py",
     "monitoring/history.py",
     "monitoring/latency.py",
     "monitoring/replica_views.py",

@@ -92,7 +92,7 @@ def test_every_name_in_the_cluster_that_a_runbook_names_exists() -> None:
 def test_every_path_of_the_port_that_a_runbook_names_exists() -> None:
     unasked: Any = None
     port: Any = build_app(unasked, unasked)
-    server.add_page(port, Memory(), Access(ObserveSettings()))
+    server.add_page(port, {"default": Memory()}, Access(ObserveSettings()))
     known = {resource.canonical for resource in port.router.resources()}
     named = {path for text in RUNBOOKS.values() for path in re.findall(r"`(/[a-z-]+(?:/[a-z-]+)?)`", text)}
     assert named

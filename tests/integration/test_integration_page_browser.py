@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from operating import TOKEN, Memory, full, operating
+from operating import TOKEN, Memory, full, operating, paused, quiet
 from operator_page import OperatorPage
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 from rig import create_request, running
@@ -105,9 +105,9 @@ async def shoot(page: Page, name: str) -> None:
         await page.screenshot(path=Path(os.environ["PAGE_SHOTS"]) / f"{name}.png", full_page=True)
 
 
-async def read(watched: Watched, base: str, name: str) -> None:
+async def read(watched: Watched, base: str, name: str, paths: Sequence[str] = PATHS) -> None:
     """Every page reads, fits, and has contrast."""
-    for number, path in enumerate(PATHS):
+    for number, path in enumerate(paths):
         page = await watched.open(base + path)
         await expect(page.locator("h1")).to_be_visible()
         room = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -144,6 +144,23 @@ async def test_dead_letters_are_filtered_and_redriven_after_a_dry_run(script: bo
         await expect(page.locator("h1")).to_contain_text("redriven.")
         await shoot(page, "done")
         assert [(act, by) for act, _, by in memory.actions] == [("redrive", "Zoë")]
+
+
+async def test_several_applications_read_well_and_are_chosen_without_a_script() -> None:
+    many = {f"customer-{n:02}": Memory(quiet()) for n in range(30)}
+    few = {"default": Memory(quiet()), "shop": full(40), "onboarding-of-the-bank": Memory(paused()), "away": Memory(mood="away")}
+    async with browsing() as browser, operating(few) as url, operating(many) as url_of_many:
+        for scheme, viewport in (("light", WIDE), ("dark", SMALL)):
+            async with tab(browser, viewport=viewport, color_scheme=scheme, java_script_enabled=scheme == "light") as watched:
+                await read(watched, url, f"applications-{scheme}", ("/", "/app/shop/", "/app/shop/dead-letters", "/app/shop/pauses"))
+                await read(watched, url_of_many, f"many-{scheme}", ("/", "/app/customer-07/"))
+        async with tab(browser, viewport=SMALL, java_script_enabled=False) as watched:
+            page = await watched.open(url)
+            await page.get_by_role("table").get_by_role("link", name="312").first.click()
+            await expect(page).to_have_url(url + "/app/shop/dead-letters")
+            await page.get_by_role("navigation", name="Applications").get_by_role("link", name="default").click()
+            await expect(page).to_have_url(url + "/app/default/dead-letters")
+            await expect(page.get_by_text("No dead letters. Nothing to do.")).to_be_visible()
 
 
 async def test_ticked_ones_are_discarded_with_a_note() -> None:
