@@ -46,6 +46,8 @@ class ApplicationStatus:
         """What works for the application has ended, and is started again later."""
         self.core = self.budget = self.clock = None
         self.on_refresh.clear()
+        self._over_limit.clear()  # the next budget counts from its own beginning
+        self._malformed_count = 0
         self._phase, self._since, self._detail = Phase.STARTING, time.monotonic(), detail
 
     def vitals(self, tick_s: float, stall_s: float) -> Vitals:
@@ -86,6 +88,8 @@ class ApplicationStatus:
                 _set_lanes(self.core)
             if self.budget is not None:
                 self._set_budget(self.budget)
+            else:
+                metrics.BUDGET_JOINED.set(0)
             if self.clock is not None:
                 metrics.CLOCK_SKEW.set(self.clock.skew_s)
             for also in self.on_refresh:

@@ -102,3 +102,19 @@ def test_records_of_the_budget_topic_that_are_none_of_ours_are_counted_once() ->
         pulse.budget = cast("Any", budget)
         pulse.refresh()
         assert (metric_value("vp_budget_malformed_records_total") or 0.0) - before == count
+
+
+def test_an_application_that_is_started_again_has_joined_nothing_and_counts_from_the_beginning_of_its_new_budget() -> None:
+    pulse = ApplicationStatus("again", 120.0)
+
+    def refreshed(malformed: int) -> float:
+        budget = SimpleNamespace(state=BudgetState(RULES, 0.0), waiting={}, is_joined=True, silence_s=0.0, malformed_count=malformed)
+        pulse.budget = cast("Any", budget)
+        pulse.refresh()
+        return metric_value("vp_budget_malformed_records_total", application="again") or 0.0
+
+    assert (refreshed(3), metric_value("vp_budget_joined", application="again")) == (3, 1)
+    pulse.begin_again("it gave up")
+    pulse.refresh()
+    assert metric_value("vp_budget_joined", application="again") == 0, "an alert waits for it"
+    assert refreshed(1) == 4
