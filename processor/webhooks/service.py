@@ -6,6 +6,7 @@ import asyncio
 
 import structlog
 
+from processor.observe.application import working_for
 from processor.observe.health import Phase
 from processor.runtime.http_server import CLOSE_S, listening
 from processor.runtime.monitoring_server import CannotListenError, start_monitoring
@@ -33,7 +34,8 @@ def run(settings: Settings) -> int:
     Raises:
         ConfigurationError: if there is no secret.
     """
-    return asyncio.run(_run_until_signal(settings, SecretSource(settings.webhooks)))
+    with working_for(settings.application):
+        return asyncio.run(_run_until_signal(settings, SecretSource(settings.webhooks)))
 
 
 async def start_receiver(tasks: ProcessTasks, settings: Settings, source: SecretSource, status: ProcessStatus | None = None) -> None:
@@ -83,7 +85,7 @@ async def _watch_topic(settings: Settings, producer: EventProducer, status: Proc
 
 
 async def _run_until_signal(settings: Settings, source: SecretSource) -> int:
-    term, status = asyncio.Event(), ProcessStatus.of(settings, worker=False)
+    term, status = asyncio.Event(), ProcessStatus.of(settings, worker=False, names=[settings.application])
     stop_on_signals(term)
     async with ProcessTasks(term, status) as tasks:
         tasks.start("stop limit", limit_stop(term, _STOP_S_MAX))
