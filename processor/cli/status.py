@@ -10,7 +10,9 @@ import orjson
 import typer
 from rich.console import Console
 
-from processor.cli import render_status
+from processor.cli import render_applications, render_status
+from processor.cli.application_option import named_application
+from processor.cli.each_application import EachApplication, each_application, follow_each
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import settings_or_fail, write_json
 from processor.cli.top import follow
@@ -23,7 +25,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="one JSON object instead of
 
 @app.command()
 def status(*, as_json: AsJson = False) -> None:
-    """One screen: what the bottleneck is, budgets, backlog and its time to drain, replicas, what waits, dead letters."""
+    """One screen: what the bottleneck is, budgets, backlog and its time to drain, replicas, what waits, dead letters.
+
+    Of several applications a line for each; with --application the whole of one.
+    """
 
     async def show(monitor: GroupMonitor) -> None:
         seen = await monitor.overview()
@@ -32,7 +37,14 @@ def status(*, as_json: AsJson = False) -> None:
         else:
             Console().print(render_status.screen(seen))
 
-    _with_monitor(show)
+    async def show_each(applications: EachApplication) -> None:
+        lines = await applications.look()
+        if as_json:
+            write_json(render_applications.as_json(lines))
+        else:
+            Console().print(render_applications.as_table(lines, "status"))
+
+    _with_monitor(show, show_each)
 
 
 @app.command()
@@ -53,15 +65,25 @@ def lag(*, as_json: AsJson = False) -> None:
 
 @app.command()
 def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds between two looks")] = 2.0) -> None:
-    """Live: what the bottleneck is, operations, replicas, what waits, dead letters. Keys switch and scroll; q ends."""
-    _with_monitor(lambda monitor: follow(monitor, every_s))
+    """Live: what the bottleneck is, operations, replicas, what waits, dead letters. Keys switch and scroll; q ends.
+
+    Of several applications a line for each; with --application the whole of one.
+    """
+    _with_monitor(lambda monitor: follow(monitor, every_s), lambda applications: follow_each(applications, every_s))
 
 
-def _with_monitor(show: Callable[[GroupMonitor], Awaitable[None]]) -> None:
+def _with_monitor(
+    show: Callable[[GroupMonitor], Awaitable[None]], show_each: Callable[[EachApplication], Awaitable[None]] | None = None
+) -> None:
+    """Show one application; or each, where there are several, none is named and the command can."""
 
     async def render() -> None:
-        async with monitor_for_command(settings) as monitor:
-            await show(monitor)
+        if show_each is not None and settings.applications and named_application() is None:
+            async with each_application(settings.installations) as applications:
+                await show_each(applications)
+        else:
+            async with monitor_for_command(settings) as monitor:
+                await show(monitor)
 
     settings = settings_or_fail()
     try:
