@@ -91,7 +91,7 @@ def test_names_and_units_agree() -> None:
         assert metric.name.endswith("_total") == (metric.kind == "counter"), metric.name
         assert (metric.unit == "seconds") == metric.name.endswith("_seconds"), metric.name
         assert metric.meaning
-    assert set(OutputKind) == {OutputKind.RESULT, OutputKind.RETRY, OutputKind.DEAD_LETTER}, "tally counts each"
+    assert set(OutputKind) == {OutputKind.RESULT, OutputKind.RETRY, OutputKind.DEAD_LETTER, OutputKind.FORWARD}, "tally counts each"
 
 
 BROKEN = replace(WELL, phase=Phase.WAITING_FOR_KAFKA, detail="no answer from k:9092")
