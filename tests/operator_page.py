@@ -6,6 +6,7 @@ import html
 import re
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from http.client import HTTPResponse
 
 from processor.devkit.processes import ProcessorProcess
@@ -46,11 +47,14 @@ class OperatorPage:
 
     def act(self, path: str, *positions: str) -> str:
         """The same of any act that is shown before it is done."""
-        ticked = [("ticked", "1"), *(("position", position) for position in positions)]
-        dry = self.html(f"{path}?" + urllib.parse.urlencode(ticked))
+        return self.confirm(path, [("ticked", "1"), *(("position", position) for position in positions)])
+
+    def confirm(self, path: str, query: Sequence[tuple[str, str]], **typed: str) -> str:
+        """The act that a query names, with what is typed where it asks."""
+        dry = self.html(f"{path}?" + urllib.parse.urlencode(query))
         form = dry[dry.index(f'action="{path}"') :]
         fields = [(name, html.unescape(value)) for name, value in _FIELD.findall(form[: form.index("</form>")])]
-        body = urllib.parse.urlencode([*fields, ("by", "the test")]).encode()
+        body = urllib.parse.urlencode([*fields, ("by", "the test"), *typed.items()]).encode()
         request = urllib.request.Request(self.base + path, body, {"Sec-Fetch-Site": "same-origin"})  # noqa: S310 - loopback
         with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - loopback
             shown = plain(_text(response))

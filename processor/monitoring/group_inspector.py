@@ -6,8 +6,9 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from processor.contract.records import Unread
 from processor.monitoring.blocked import BLOCKED_S, Block, Standstill, block_of, blocked_partitions, unreadable
@@ -26,6 +27,7 @@ _SAMPLE_S = 3.0
 _SILENT_S = 8.0  # a patient look waits so long where a broker gives nothing although there is more: that is told after 5 s
 _AGAIN_S = 0.5  # between two looks at what may be blocked
 _OPERATION = re.compile(rb'"operation"\s*:\s*"([a-z_.]{1,64})"')
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,15 @@ class GroupInspector:
         Raises:
             KafkaFailedError: if it cannot be known.
         """
-        async with self._alone:
-            try:
-                return await self._survey()
-            except BaseException:
-                await self.close()  # a client whose question failed or was cut off is not used again
-                raise
+        return await self._answered(self._survey)
+
+    async def members(self) -> tuple[str, ...]:
+        """The instance ids of the group's members, sorted.
+
+        Raises:
+            KafkaFailedError: if it cannot be known.
+        """
+        return await self._answered(self._members)
 
     async def close(self) -> None:
         """Let go of the brokers; ``survey`` connects again."""
@@ -95,6 +100,18 @@ class GroupInspector:
             await reader.close()
         if admin is not None:
             await admin.close()
+
+    async def _answered(self, question: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        async with self._alone:
+            try:
+                return await question()
+            except BaseException:
+                await self.close()  # a client whose question failed or was cut off is not used again
+                raise
+
+    async def _members(self) -> tuple[str, ...]:
+        _, admin = await self._connected()
+        return (await admin.describe()).members
 
     async def _survey(self) -> Survey:
         reader, admin = await self._connected()

@@ -115,9 +115,10 @@ class GroupMonitor:
         Raises:
             KafkaFailedError: if it cannot be known.
         """
-        survey, budget = await self.survey(), await self._budget()
-        late = tuple(r.instance for r in replica_views(survey, budget) if r.instance in survey.members and r.pauses_to <= offset)
-        return len(survey.members) - len(late), late
+        members, budget = await self._surveyor.members(), await self._budget()  # of topics nothing is asked: who pauses may not read them
+        told = {name: heard.facts.pauses_to for name, heard in budget.heard.items() if heard.facts is not None}
+        late = tuple(name for name in members if told.get(name, 0) <= offset)
+        return len(members) - len(late), late
 
     async def held(self) -> list[DelayedRecord]:
         """Requests that wait in the processors, because the whole account is held; none while the budget cannot be read.

@@ -168,7 +168,7 @@ def _releaser(names: TopicNames, _: Settings) -> _Topics:
 
 
 def _pauser(names: TopicNames, _: Settings) -> _Topics:
-    return {names.controls: {R, W}}
+    return {names.budget: {R}, names.controls: {R, W}}  # the budget log tells whether replicas obey
 
 
 def _scaler(names: TopicNames, _: Settings) -> _Topics:
@@ -207,5 +207,6 @@ _OF_GROUP = {
     AclRole.JOB: R,
     AclRole.ONLOOKER: D,
     AclRole.RELEASER: D,
+    AclRole.PAUSER: D,
     AclRole.SCALER: D,
 }
