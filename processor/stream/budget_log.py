@@ -15,8 +15,8 @@ from processor.budget.log import Appended, Entry, LogBrokenError, LogUnavailable
 from processor.settings import Settings
 from processor.stream.aiokafka_records import UnreadValue
 from processor.stream.broker_clock import BrokerClock, ClockReading
-from processor.stream.clients import build_log_consumer, build_log_producer, set_fetch_wait, stop_client
-from processor.stream.errors import KafkaFailedError, kafka_errors
+from processor.stream.clients import build_log_consumer, build_log_producer, partitions_of, set_fetch_wait, stop_client
+from processor.stream.errors import KafkaFailedError, kafka_errors, missing_topic
 from processor.stream.topics import topic_names
 
 _START_S = 20.0
@@ -67,6 +67,8 @@ class KafkaBudgetLog:
                 self._consumer = build_log_consumer(self._settings)
                 await self._consumer.start()
                 self._consumer.assign([self._partition])
+                if self._read_only:
+                    await self._check_topic(self._consumer)
 
     async def append(self, value: bytes) -> Appended:
         """See ``BudgetLog.append``."""
@@ -139,6 +141,11 @@ class KafkaBudgetLog:
         clients = [c for c in (self._producer, self._consumer) if c is not None]
         self._producer = self._consumer = None
         await asyncio.gather(*(stop_client(c, 3.0) for c in clients))
+
+    async def _check_topic(self, consumer: AIOKafkaConsumer) -> None:
+        """A reader alone is told nothing: it would wait for a topic that it may not see, or that is not there, as for brokers."""
+        if not await partitions_of(consumer, self._partition.topic):
+            raise missing_topic(self._partition.topic, self._settings)
 
     async def _records(self, consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
         with _log_errors(self._settings):

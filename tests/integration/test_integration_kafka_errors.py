@@ -134,14 +134,18 @@ async def event(settings: Settings) -> None:
         await producer.close()
 
 
-async def budget(settings: Settings) -> None:
-    log = KafkaBudgetLog(settings)
+async def budget(settings: Settings, *, read_only: bool = False) -> None:
+    log = KafkaBudgetLog(settings, read_only=read_only)
     try:
         await log.open()
     except LogUnavailableError as exc:
         raise same_text(exc) from None
     finally:
         await log.close()
+
+
+async def look_at_budget(settings: Settings) -> None:
+    await budget(settings, read_only=True)
 
 
 async def client(settings: Settings) -> None:
@@ -172,6 +176,7 @@ PARTS: dict[Callable[[Settings], Awaitable[None]], str] = {
     repair: "topic v.repairs",
     event: "the cluster",
     budget: "the cluster",
+    look_at_budget: "topic v.budget",
     client: "topic v.results",
 }
 
