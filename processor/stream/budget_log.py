@@ -66,9 +66,9 @@ class KafkaBudgetLog:
                 self._producer = None if self._read_only else await self._started_producer()
                 self._consumer = build_log_consumer(self._settings)
                 await self._consumer.start()
-                self._consumer.assign([self._partition])
                 if self._read_only:
-                    await self._check_topic(self._consumer)
+                    await self._check_topic(self._consumer)  # before it is assigned: of a topic that it knows it asks no more
+                self._consumer.assign([self._partition])
 
     async def append(self, value: bytes) -> Appended:
         """See ``BudgetLog.append``."""
