@@ -45,6 +45,7 @@ class Vitals:
     poll_stall_s: float = 120.0  # the core builds its clients again after so long
     budget_joined: bool = False
     budget_silence_s: float = 0.0
+    kafka_fault: str = ""  # why the last connection to Kafka did not come about, with its code
     clock_fault: str = ""  # what is wrong with this machine's clock
     paused: Mapping[str, float] = field(default_factory=dict)  # scopes, seconds left
     restarting: tuple[str, ...] = ()  # tasks that failed and are about to be started again
@@ -102,10 +103,17 @@ def ready(v: Vitals) -> HealthReport:
     """Whether requests are worked on now."""
     pauses = (f"{scope} is paused for {duration(left_s)}" for scope, left_s in sorted(v.paused.items()))
     notes = (*pauses, *_waits(v), *(f"the task {name!r} failed and is started again" for name in v.restarting))
+    fault = f"connections to Kafka fail: {v.kafka_fault}" if v.kafka_fault else ""
     if v.phase is not Phase.WORKING:
-        return HealthReport(ok=False, reasons=(f"{v.phase} for {duration(v.phase_s)}{f': {v.detail}' if v.detail else ''}",), notes=notes)
-    if not v.worker:
-        return HealthReport(ok=True, notes=notes)
+        detail = v.detail if not fault else ""
+        reason = f"{v.phase} for {duration(v.phase_s)}{f': {detail}' if detail else ''}"
+        return HealthReport(ok=False, reasons=tuple(filter(None, (reason, fault))), notes=notes)
+    reasons = _not_working(v) if v.worker else []
+    told = (fault,) if fault else ()  # connections that are there may work on
+    return HealthReport(ok=False, reasons=(*reasons, *told), notes=notes) if reasons else HealthReport(ok=True, notes=(*notes, *told))
+
+
+def _not_working(v: Vitals) -> list[str]:
     reasons = []
     if v.clock_fault:
         reasons.append(v.clock_fault)
@@ -120,7 +128,7 @@ def ready(v: Vitals) -> HealthReport:
         reasons.append(f"{v.lanes_restoring} of {count} partitions are being taken over")
     elif _waits(v) and not v.lanes_open:
         reasons.append(f"no partition of ours has a leader and can be taken over: are the brokers there? {'; '.join(_waits(v))}")
-    return HealthReport(not reasons, tuple(reasons), notes)
+    return reasons
 
 
 def _waits(v: Vitals) -> tuple[str, ...]:

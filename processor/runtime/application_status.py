@@ -15,6 +15,7 @@ from processor.observe.application import working_for
 from processor.observe.health import Phase, Vitals
 from processor.stream.broker_clock import BrokerClock
 from processor.stream.group_member import GroupMember
+from processor.stream.login import Login
 from processor.stream.takeover import TakeoverWait
 
 
@@ -28,6 +29,7 @@ class ApplicationStatus:
     core: GroupMember | None = None
     budget: SharedBudget | None = None
     clock: BrokerClock | None = None
+    login: Login | None = None
     on_refresh: list[Callable[[], None]] = field(default_factory=list)  # sets further gauges
     restarting: set[str] = field(default_factory=set)  # tasks that failed and wait to be started again
     _phase: Phase = Phase.STARTING
@@ -75,6 +77,7 @@ class ApplicationStatus:
             worker=self.worker,
             budget_joined=budget is not None and budget.is_joined,
             budget_silence_s=0.0 if budget is None else budget.silence_s,
+            kafka_fault="" if self.login is None or (fault := self.login.fault) is None else f"{fault.code}: {fault.text}",
             clock_fault="" if self.clock is None else self.clock.fault,
             restarting=tuple(sorted(self.restarting)),
             paused={} if budget is None else {s.scope: s.paused_for_s for s in view_of(budget).scopes if s.paused_for_s > 0},

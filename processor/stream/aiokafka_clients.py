@@ -20,18 +20,18 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.conn import create_conn
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.api import Response
 
 from processor.stream.aiokafka_answers import FetchAnswers
+from processor.stream.aiokafka_connection import open_connection
 from processor.stream.aiokafka_fence import FencingSender
 from processor.stream.aiokafka_metadata import AskingRequest
 from processor.stream.aiokafka_names import with_names
 from processor.stream.aiokafka_records import BoundedMemoryRecords
 from processor.stream.aiokafka_results import BoundedFetchResult, OpenBatches
-from processor.stream.errors import is_login_refusal
+from processor.stream.errors import is_connect_fault
 from processor.stream.unpacking_thread import UnpackingThread
 
 _FAILED: ContextVar[list[Exception]] = ContextVar("failed_connections")
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)  # not structlog: callers' services import thi
 
 async def _create_conn(*args: Any, **options: Any) -> Any:
     try:
-        return await create_conn(*args, **options)
+        return await open_connection(*args, **options)
     except (KafkaError, OSError) as exc:
         _FAILED.get().append(exc)
         raise
@@ -98,6 +98,7 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
             log.warning("brokers_moved")  # every client of the process says it, and is thinned to the first one
         return True
 
+    _get_conn = with_names(AIOKafkaClient._get_conn, create_conn=open_connection)  # noqa: SLF001 - what is replaced
     _bootstrap = with_names(AIOKafkaClient.bootstrap, MetadataRequest=AskingRequest, create_conn=_create_conn, log=_QUIET)
 
     async def bootstrap(self) -> None:
@@ -112,7 +113,7 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         try:
             await self._bootstrap()
         except KafkaConnectionError as exc:
-            if (refusal := next(filter(is_login_refusal, failed), None)) is not None:
+            if (refusal := next(filter(is_connect_fault, failed), None)) is not None:
                 raise refusal from exc
             raise exc from (failed[-1] if failed else None)
         finally:

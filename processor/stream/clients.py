@@ -29,6 +29,7 @@ from processor.stream.aiokafka_clients import AdminClient, Consumer, Producer
 from processor.stream.aiokafka_fence import FencingSender
 from processor.stream.aiokafka_records import UnreadValue
 from processor.stream.aiokafka_rights import check_rights_by
+from processor.stream.login import connect_options
 from processor.stream.start_offset import Committed
 
 _REQUEST_TIMEOUT_MS = 10_000
@@ -41,7 +42,7 @@ def build_consumer(settings: Settings) -> AIOKafkaConsumer:
     """The group member of this process: static, manual offsets, only committed records."""
     lanes = settings.lanes
     return Consumer(
-        **settings.kafka.client_options(),
+        **connect_options(settings.kafka),
         group_id=settings.kafka.group,
         group_instance_id=settings.kafka.instance_id,
         enable_auto_commit=False,
@@ -67,7 +68,7 @@ def build_reader(settings: Settings, *, if_gone: Literal["latest", "earliest"] =
         wait_ms: a broker without news answers after so long; a reader that is moved to other partitions waits for that answer.
     """
     return Consumer(
-        **settings.kafka.client_options(),
+        **connect_options(settings.kafka),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset=if_gone,
@@ -81,7 +82,7 @@ def build_reader(settings: Settings, *, if_gone: Literal["latest", "earliest"] =
 def build_onlooker(settings: Settings) -> AIOKafkaConsumer:
     """A reader that can see what the group has committed and never joins it; partitions are assigned by hand."""
     return Consumer(
-        **settings.kafka.client_options(),
+        **connect_options(settings.kafka),
         group_id=settings.kafka.group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",  # what retention has removed waits no more
@@ -96,7 +97,7 @@ def build_lane_producer(settings: Settings, partition: TopicPartition) -> AIOKaf
     """The transactional producer of one lane; its id is the fence between owners of the partition."""
     lanes = settings.lanes
     return Producer(
-        **settings.kafka.client_options(),
+        **connect_options(settings.kafka),
         transactional_id=f"{settings.kafka.group}-{partition.topic}-{partition.partition}",
         acks="all",
         transaction_timeout_ms=_ms(lanes.transaction_s + _BROKER_MARGIN_S),
@@ -113,7 +114,7 @@ def build_repair_producer(settings: Settings) -> AIOKafkaProducer:
     A transaction that was left open holds up the delay topics, so the broker ends it soon.
     """
     return Producer(
-        **settings.kafka.client_options(),
+        **connect_options(settings.kafka),
         transactional_id=f"{settings.kafka.group}-repairs",
         acks="all",
         transaction_timeout_ms=_ms(REPAIR_TRANSACTION_S + 5.0),
@@ -127,7 +128,7 @@ def build_repair_producer(settings: Settings) -> AIOKafkaProducer:
 def build_log_consumer(settings: Settings) -> AIOKafkaConsumer:
     """A reader of the budget log: no group, no jump over what is missing."""
     return Consumer(
-        **settings.kafka.client_options(),
+        **connect_options(settings.kafka),
         enable_auto_commit=False,
         auto_offset_reset="none",
         fetch_max_wait_ms=500,  # costs no latency: a broker answers as soon as there is a byte
@@ -137,22 +138,22 @@ def build_log_consumer(settings: Settings) -> AIOKafkaConsumer:
 
 def build_log_producer(settings: Settings) -> AIOKafkaProducer:
     """A writer of the budget log. Idempotent, because it then finds the new leader sooner; the budget needs no idempotence."""
-    return Producer(**settings.kafka.client_options(), acks="all", linger_ms=0, enable_idempotence=True, request_timeout_ms=_LOG_TIMEOUT_MS)
+    return Producer(**connect_options(settings.kafka), acks="all", linger_ms=0, enable_idempotence=True, request_timeout_ms=_LOG_TIMEOUT_MS)
 
 
 def build_request_producer(settings: Settings) -> AIOKafkaProducer:
     """A writer of the requests topic, for many records."""
-    return Producer(**settings.kafka.client_options(), acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=131_072)
+    return Producer(**connect_options(settings.kafka), acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=131_072)
 
 
 def build_group_consumer(settings: Settings) -> AIOKafkaConsumer:
     """A client that can commit offsets of the group while nobody is a member of it."""
-    return Consumer(**settings.kafka.client_options(), group_id=settings.kafka.group, enable_auto_commit=False)
+    return Consumer(**connect_options(settings.kafka), group_id=settings.kafka.group, enable_auto_commit=False)
 
 
 def build_admin(settings: Settings, answer_s: float) -> AdminClient:
     """An admin client. ``answer_s``: a broker must answer within."""
-    admin: AdminClient = AdminClient(**settings.kafka.client_options(), request_timeout_ms=_ms(answer_s))
+    admin: AdminClient = AdminClient(**connect_options(settings.kafka), request_timeout_ms=_ms(answer_s))
     return admin
 
 
@@ -210,7 +211,7 @@ async def high_watermarks(consumer: AIOKafkaConsumer, partitions: Iterable[Topic
 def build_event_producer(settings: Settings) -> AIOKafkaProducer:
     """A writer of the events topic. Idempotent: one that waits out a broker's absence writes its record once."""
     return Producer(
-        **settings.kafka.client_options(),
+        **connect_options(settings.kafka),
         acks="all",
         enable_idempotence=True,
         linger_ms=0,

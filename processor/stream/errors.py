@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -20,11 +19,13 @@ from pathlib import Path
 from aiokafka import TopicPartition, errors
 
 from processor.contract.records import Unread
-from processor.settings import Settings
+from processor.settings import KafkaSettings, Settings
+from processor.stream.connect_faults import ConnectFaultCode, connect_fault_of
 from processor.stream.start_offset import MissingOffsetsError
 
 _LINE_MAX = 500  # of the log
 _FOREIGN_MAX = 300  # of a text of aiokafka
+_ANY = KafkaSettings.model_construct()  # what a fault is does not depend on the settings, its text does
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # of a topic, a group or a transactional id of ours; a sentence of aiokafka is none
 
 _UNAVAILABLE = (
@@ -51,17 +52,8 @@ _UNAVAILABLE = (
     TimeoutError,  # a deadline of ours
     OSError,
 )
-_LOGIN = (
-    errors.SaslAuthenticationFailed,
-    errors.AuthenticationFailedError,
-    errors.AuthenticationMethodNotSupported,
-    errors.UnsupportedSaslMechanismError,
-    errors.IllegalSaslStateError,
-)
 _UNSUPPORTED = (errors.IncompatibleBrokerVersion, errors.UnrecognizedBrokerVersion, errors.UnsupportedVersionError)
 _FENCED = (errors.ProducerFenced, errors.InvalidProducerEpoch)
-# the connection ended during the handshake; that says nothing about certificates
-_TLS_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class KafkaFailedError(Exception):
@@ -73,7 +65,15 @@ class KafkaUnavailableError(KafkaFailedError):
 
 
 class AuthenticationError(KafkaFailedError):
-    """The brokers do not accept who we say that we are, or no TLS connection comes about."""
+    """The brokers do not accept who we say that we are, or no TLS connection comes about. Waiting may not help.
+
+    Attributes:
+        code: which of them it is.
+    """
+
+    def __init__(self, text: str, code: ConnectFaultCode) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class NotAuthorizedError(KafkaFailedError):
@@ -178,8 +178,9 @@ async def kafka_deadline(settings: Settings, within_s: float) -> AsyncIterator[a
 def failure_of(error: BaseException, settings: Settings) -> KafkaFailedError:
     """What an error of aiokafka, a socket or a deadline means."""
     where, name = f"Kafka at {settings.kafka.bootstrap}", type(error).__name__
-    if is_login_refusal(error):
-        return AuthenticationError(_login_text(error, where, settings))
+    if (fault := connect_fault_of(error, settings.kafka)) is not None:
+        text = f"{where}: {fault.text}."
+        return AuthenticationError(text, fault.code) if fault.lasting else KafkaUnavailableError(text)
     if (resource := _refused_resource(error, settings)) is not None:
         text = f"{where} does not allow this user to use {resource} ({name}). Grant the right; docs/deploy.md lists what each part needs."
         return NotAuthorizedError(text, resource)
@@ -215,19 +216,14 @@ def missing_topic(topic: str | None, settings: Settings) -> TopicMissingError:
     )
 
 
-def is_login_refusal(error: BaseException) -> bool:
+def is_connect_fault(error: BaseException) -> bool:
     """Whether a connection failed because of who we are or what we trust, not because nobody answered."""
-    return isinstance(error, _LOGIN) or is_tls_refusal(error)
-
-
-def is_tls_refusal(error: BaseException) -> bool:
-    """Whether a TLS handshake was refused, by either side."""
-    return isinstance(error, ssl.SSLError) and not isinstance(error, _TLS_CUT)
+    return connect_fault_of(error, _ANY) is not None
 
 
 def is_fatal(error: BaseException) -> bool:
-    """Whether a new life cannot help, so that the process should end and a person look."""
-    return isinstance(error, NotAuthorizedError | AuthenticationError | UnsupportedBrokerError | MissingOffsetsError)
+    """Whether a new life cannot help, so that the process should end and a person look. A login may be accepted again: secrets rotate."""
+    return isinstance(error, NotAuthorizedError | UnsupportedBrokerError | MissingOffsetsError)
 
 
 def describe(error: BaseException) -> str:
@@ -243,19 +239,6 @@ def origin(error: BaseException) -> str:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     return f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame is not None else "unknown"
-
-
-def _login_text(error: BaseException, where: str, settings: Settings) -> str:
-    if isinstance(error, ssl.SSLError):
-        reason = getattr(error, "reason", None) or type(error).__name__
-        return (
-            f"no TLS connection to {where} ({reason}). Check VP_KAFKA__SSL_CA_FILE, the client's "
-            "VP_KAFKA__SSL_CERTIFICATE_FILE and VP_KAFKA__SSL_KEY_FILE, and that the listener speaks TLS."
-        )
-    return (
-        f"{where} refuses the login with {settings.kafka.sasl_mechanism} ({type(error).__name__}). Check VP_KAFKA__SASL_USERNAME, "
-        "VP_KAFKA__SASL_PASSWORD (or its _FILE) and VP_KAFKA__SASL_MECHANISM."
-    )
 
 
 def _refused_resource(error: BaseException, settings: Settings) -> str | None:

@@ -14,7 +14,8 @@ from processor.runtime.process_status import ProcessStatus
 from processor.runtime.process_tasks import EXIT_UNUSABLE, ProcessTasks
 from processor.runtime.shutdown import limit_stop, stop_on_signals
 from processor.settings import Settings
-from processor.stream.errors import KafkaFailedError
+from processor.stream.errors import AuthenticationError, KafkaFailedError
+from processor.stream.login import login_of
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import check_topics
 from processor.webhooks.producer import EventProducer
@@ -65,7 +66,10 @@ async def start_receiver(tasks: ProcessTasks, settings: Settings, source: Secret
 
 
 async def _watch_topic(settings: Settings, producer: EventProducer, status: ProcessStatus | None) -> int:
-    """Returns only if the topic is unusable. Deliveries are taken meanwhile: a broker that is away costs them a 503, not a refusal."""
+    """Returns only if the topic is unusable, or Kafka does not let us in.
+
+    Deliveries are taken meanwhile: a broker that is away costs them a 503, not a refusal.
+    """
     while True:
         try:
             checked = await check_topics(settings, only=topic_names(settings).events)
@@ -77,6 +81,9 @@ async def _watch_topic(settings: Settings, producer: EventProducer, status: Proc
             if status is not None:
                 status.enter(Phase.WORKING)
             await asyncio.Event().wait()  # all is well, for as long as we run
+        except AuthenticationError as exc:
+            log.critical("kafka_login_refused", code=exc.code, detail=str(exc))
+            return EXIT_UNUSABLE
         except KafkaFailedError as exc:
             if status is not None:
                 status.enter(Phase.WAITING_FOR_KAFKA, str(exc))
@@ -86,6 +93,7 @@ async def _watch_topic(settings: Settings, producer: EventProducer, status: Proc
 
 async def _run_until_signal(settings: Settings, source: SecretSource) -> int:
     term, status = asyncio.Event(), ProcessStatus.of(settings, worker=False, names=[settings.application])
+    status.applications[settings.application].login = login_of(settings.kafka)
     stop_on_signals(term)
     async with ProcessTasks(term, status) as tasks:
         tasks.start("stop limit", limit_stop(term, _STOP_S_MAX))

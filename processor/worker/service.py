@@ -36,9 +36,10 @@ from processor.runtime.shutdown import limit_stop, stop_on_signals
 from processor.settings import Settings
 from processor.stream.broker_clock import BrokerClock
 from processor.stream.budget_log import KafkaBudgetLog
-from processor.stream.errors import KafkaFailedError, RightsMissingError
+from processor.stream.errors import AuthenticationError, KafkaFailedError, RightsMissingError
 from processor.stream.group_member import GroupMember
 from processor.stream.known_results import KnownResultReader
+from processor.stream.login import login_of
 from processor.stream.topics_admin import check_rights, check_topics
 from processor.stream.wakeup_feed import WakeupFeed
 from processor.stream.wakeups import Wakeups
@@ -147,6 +148,7 @@ async def _run_until_signal(settings: Settings, secrets: SecretSource | None) ->
 async def _start(
     tasks: ProcessTasks, settings: Settings, status: ApplicationStatus, secrets: SecretSource | None, operations: KafkaOperations
 ) -> None:
+    status.login = login_of(settings.kafka)
     if not await _topics_will_do(settings, tasks.term, status):
         tasks.end(EXIT_UNUSABLE)
     if not tasks.term.is_set():
@@ -214,7 +216,7 @@ def _worker_parts(
 
 
 async def _topics_will_do(settings: Settings, term: asyncio.Event, status: ApplicationStatus) -> bool:
-    """Whether all rights are there, and the topics as they must be. Waits for brokers that do not answer; true if asked to stop then."""
+    """Whether we are let in, with all rights, and the topics are as they must be; true if asked to stop before. Waits for brokers."""
     status.enter(Phase.WAITING_FOR_KAFKA, "asking for the topics")
     while not term.is_set():
         try:
@@ -222,6 +224,9 @@ async def _topics_will_do(settings: Settings, term: asyncio.Event, status: Appli
             checked = await check_topics(settings)
         except RightsMissingError as exc:
             log_missing_rights(exc)
+            return False
+        except AuthenticationError as exc:
+            log.critical("kafka_login_refused", code=exc.code, detail=str(exc))
             return False
         except KafkaFailedError as exc:
             status.enter(Phase.WAITING_FOR_KAFKA, str(exc))

@@ -12,7 +12,7 @@ from processor.observe import metrics
 from processor.observe.health import Phase
 from processor.runtime.application_status import ApplicationStatus
 from processor.runtime.process_tasks import EXIT_FAILED, EXIT_STOPPED
-from processor.stream.errors import KafkaUnavailableError, RightsMissingError, describe, is_fatal
+from processor.stream.errors import AuthenticationError, KafkaUnavailableError, RightsMissingError, describe, is_fatal
 from processor.stream.group_member import GroupMember
 
 log = structlog.get_logger(__name__)
@@ -21,7 +21,8 @@ _BARREN_LIVES_MAX = 5
 _BACKOFF_S = 1.0
 _BACKOFF_S_MAX = 10.0
 _LOOK_S = 0.2
-_UNREACHABLE = (KafkaUnavailableError, TimeoutError)  # the latter: the journal does not answer
+_UNREACHABLE = (KafkaUnavailableError, AuthenticationError, TimeoutError)  # the last: the journal does not answer
+_REFUSED_S_MAX = 600.0  # a secret is replaced at the brokers and here, one after the other
 
 
 class Supervisor:
@@ -33,6 +34,7 @@ class Supervisor:
         self._status = status
         self._instance = instance
         self._barren = 0  # lives in a row that published nothing
+        self._refused_since: float | None = None  # loop time s: Kafka has not let us in since
 
     async def run(self, term: asyncio.Event) -> int:
         """Until ``term``, or until another life cannot help; the exit status."""
@@ -57,7 +59,7 @@ class Supervisor:
     def _is_last(self, exc: Exception, core: GroupMember) -> bool:
         if isinstance(exc, RightsMissingError):
             log_missing_rights(exc)
-        if is_fatal(exc):
+        if is_fatal(exc) or self._is_refused_for_long(exc):
             log.critical("gave_up", error=describe(exc))
             return True
         self._barren = 0 if core.published or isinstance(exc, _UNREACHABLE) else self._barren + 1
@@ -66,6 +68,14 @@ class Supervisor:
             log.critical("gave_up", error=describe(exc), barren_lives=self._barren)
             return True
         return False
+
+    def _is_refused_for_long(self, exc: Exception) -> bool:
+        if not isinstance(exc, AuthenticationError):
+            self._refused_since = None
+            return False
+        now = asyncio.get_running_loop().time()
+        self._refused_since = self._refused_since if self._refused_since is not None else now
+        return now - self._refused_since > _REFUSED_S_MAX
 
     async def _stand_by(self, term: asyncio.Event) -> None:
         """Another process has our instance id. Both would only fence each other, so the one that came later waits."""

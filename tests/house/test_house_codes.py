@@ -35,6 +35,7 @@ ALLOWED = {
     "engine/engine.py": ({"conflict"}, "a label of vp_duplicates_total"),
     "devkit/demo.py": ({"reset"}, "a fault of the simulator"),
     "didit/verdicts.py": ({"cooldown", "throttled"}, "words in answers of Didit's"),
+    "stream/oauth_tokens.py": ({"invalid_request"}, "an error of RFC 6749"),
     "settings/kafka.py": ({"verification"}, "the default prefix of topics"),
 }
 LEVELS = {"debug", "info", "warning", "error", "critical"}

@@ -66,6 +66,15 @@ def test_a_partition_whose_former_owner_cannot_be_fenced_next_to_others_is_a_not
     assert health.notes[1].startswith("partitions whose last transaction cannot be ended: 1; they wait")
 
 
+def test_why_connections_to_kafka_fail_is_a_reason_where_work_stands_still_and_else_a_note() -> None:
+    refused = replace(WELL, kafka_fault="credentials_refused: refuses the login")
+    assert (ready(refused).ok, ready(refused).notes) == (True, ("connections to Kafka fail: credentials_refused: refuses the login",))
+    for still in ({"budget_silence_s": 26.0}, {"phase": Phase.WAITING_FOR_KAFKA, "detail": "refuses the login"}):
+        health = ready(replace(refused, **still))
+        assert (health.ok, len(health.reasons)) == (False, 2)
+        assert "credentials_refused" in health.reasons[1]
+
+
 def test_the_start_does_not_depend_on_brokers() -> None:
     waiting = started(replace(WELL, phase=Phase.WAITING_FOR_KAFKA, detail="no answer"))
     assert waiting.ok

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
@@ -12,6 +13,8 @@ from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
 from processor.budget.state import Rules
 from processor.runtime.application_status import ApplicationStatus
+from processor.stream.connect_faults import ConnectFaultCode
+from processor.stream.errors import AuthenticationError
 from processor.worker.supervisor import Supervisor
 
 _RULES = Rules({"a": (600, 60.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 86_400.0, 3, 15.0, 30.0)
@@ -35,6 +38,7 @@ class Process:
         clock = asyncio.get_running_loop().time
         self.budget = SharedBudget(MemoryLog(topic), _RULES, ReplicaLimits("pod", 50, 100, 60.0), draw=lambda: 0.0, clock=clock)
         self.lives: list[Life] = []
+        self.life: type[Life] = Life
         make: Any = self._make
         self.supervisor = Supervisor(make, self.budget, ApplicationStatus("default", 120.0), "pod")
         self.tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self.budget.run())]
@@ -43,7 +47,7 @@ class Process:
         self.tasks.append(asyncio.create_task(self.supervisor.run(term)))
 
     def _make(self) -> Life:
-        self.lives.append(Life())
+        self.lives.append(self.life())
         return self.lives[-1]
 
 
@@ -84,6 +88,35 @@ def test_a_life_ends_with_the_process() -> None:
         term.set()
         assert await process.tasks[1] == 0
         assert len(process.lives) == 1
+        process.tasks[0].cancel()
+        await asyncio.wait(process.tasks)
+        await process.budget.close()
+
+    run_virtual(main())
+
+
+class RefusedLife(Life):
+    """Kafka does not let it in while ``refused`` is set."""
+
+    refused = True
+
+    async def run(self) -> None:
+        if RefusedLife.refused:
+            raise AuthenticationError("Kafka at k:9092: refuses the login", ConnectFaultCode.CREDENTIALS_REFUSED)
+        await super().run()
+
+
+@pytest.mark.parametrize(("accepted_after_s", "status"), [(500.0, 0), (700.0, 1)])
+def test_a_login_may_be_accepted_again_within_ten_minutes(accepted_after_s: float, status: int) -> None:
+    async def main() -> None:
+        process, term = Process(MemoryTopic()), asyncio.Event()
+        process.life, RefusedLife.refused = RefusedLife, True
+        process.supervise(term)
+        await asyncio.sleep(accepted_after_s)
+        RefusedLife.refused = False
+        await asyncio.sleep(60.0)
+        term.set()
+        assert await process.tasks[1] == status
         process.tasks[0].cancel()
         await asyncio.wait(process.tasks)
         await process.budget.close()
