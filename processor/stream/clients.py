@@ -276,7 +276,8 @@ def listen(consumer: AIOKafkaConsumer, topics: list[str], listener: ConsumerReba
 
 def leave_on_stop(consumer: AIOKafkaConsumer) -> None:
     """Let ``stop()`` leave the group although the member is static: others take over at once."""
-    consumer._coordinator._group_instance_id = None  # noqa: SLF001 - no public way
+    if (coordinator := consumer._coordinator) is not None:  # noqa: SLF001 - no public way
+        coordinator._group_instance_id = None  # noqa: SLF001 - no public way
 
 
 def _state(consumer: AIOKafkaConsumer, partition: TopicPartition) -> Any:
