@@ -135,6 +135,7 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]
                 await self._wait_for_token()
                 self._renewed = self._loop.create_future()
                 await self._do_sasl_handshake()
+            self._login.connected()
         except (KafkaError, OSError) as exc:  # a TimeoutError is an OSError
             self._login.failed(exc)
             self.close(CloseReason.AUTH_FAILURE, exc)

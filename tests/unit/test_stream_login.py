@@ -100,3 +100,8 @@ def test_a_fault_is_kept_until_a_connection_comes_about() -> None:
     assert login.fault.code == ConnectFaultCode.CREDENTIALS_REFUSED
     login.connected()
     assert login.fault is None
+
+
+def test_each_code_is_documented() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "operations.md").read_text()
+    assert [code for code in ConnectFaultCode if f"`{code}`" not in page] == []
