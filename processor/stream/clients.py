@@ -6,7 +6,6 @@ Pinned to aiokafka 0.14: tests/integration/test_integration_clients.py fails if 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any, Literal
@@ -294,8 +293,9 @@ async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer, deadline_s: f
     if done and not task.cancelled():
         return
     inner: Any = client._client if isinstance(client, AIOKafkaConsumer) else client.client  # noqa: SLF001 - stop() did not reach its own close()
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(inner.close(), 1.0)
+    closing = asyncio.ensure_future(inner.close())  # a cancelled stop() leaves it cancelled futures of connections to wait for
+    await asyncio.wait({closing}, timeout=1.0)
+    await end_task(closing, 1.0)
 
 
 async def end_task(task: asyncio.Future[Any], within_s: float) -> None:
