@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from login_kafka import CLIENT_SECRET, PLAIN_SECRET, SCRAM_SECRET, LoginKafka, login_kafka
+from rig import Rig, create_request, running
 
 from processor.devkit.processes import ProcessorProcess, processor_environment
 from processor.settings import Settings, load_settings
@@ -127,7 +132,8 @@ async def test_a_session_is_renewed_before_the_broker_ends_it(logins: LoginKafka
 
     monkeypatch.setattr(aiokafka_connection.Connection, "connect", counted)
     (file := tmp_path / "token").write_text(logins.issuer.token())
-    ways = [password(logins), password(logins, "PLAIN", PLAIN_SECRET), token_url(logins), token_file(logins, file)]
+    ways = [password(logins), password(logins, "SCRAM-SHA-256"), password(logins, "PLAIN", PLAIN_SECRET)]
+    ways += [token_url(logins), token_file(logins, file)]
     await apply_topics(load_settings(kafka={"bootstrap": logins.at("PLAINTEXT"), "topic_prefix": "renewed"}), partitions=1, replication=1)
     opened.clear()
     await asyncio.gather(*(write_for(load_settings(kafka=kafka | {"topic_prefix": "renewed"}), 7.0) for kafka in ways))
@@ -144,3 +150,106 @@ async def write_for(settings: Settings, seconds: float) -> None:
             await asyncio.sleep(0.02)
     finally:
         await producer.stop()
+
+
+# the last one: it leaves the broker changed
+async def test_every_secret_rotates_under_load(logins: LoginKafka, tmp_path: Path) -> None:
+    for name, text in {"plain": PLAIN_SECRET, "scram": SCRAM_SECRET, "token": logins.issuer.token(life_s=60)}.items():
+        (tmp_path / name).write_text(text)
+    for end in ("pem", "key"):
+        shutil.copy(logins.folder / f"client.{end}", tmp_path / f"client.{end}")
+    files = {"sasl_password": None, "sasl_password_file": tmp_path / "scram"}
+    own = {"ssl_certificate_file": tmp_path / "client.pem", "ssl_key_file": tmp_path / "client.key"}
+    ways = {
+        "plain": password(logins, "PLAIN") | files | {"sasl_password_file": tmp_path / "plain"},
+        "scram": password(logins) | files,
+        "mtls": client_certificate(logins) | own,
+        "token-file": token_file(logins, tmp_path / "token"),
+        "token-url": token_url(logins),
+    }
+    logins.issuer.life_s = 8.0
+    given = {name: {n: v for n, v in kafka.items() if v is not None} for name, kafka in ways.items()}
+    async with running(logins.cluster, tmp_path, partitions=12) as rig:
+        await asyncio.gather(*(rig.start(name, **variables(kafka)) for name, kafka in given.items()))
+        gate = asyncio.Lock()  # a caller of ours does not publish while the broker is away
+        load = asyncio.create_task(publish_steadily(rig, done := asyncio.Event(), gate))
+        kubelet = asyncio.create_task(keep_fresh(logins, tmp_path / "token", done))
+        await rotate(logins, rig, tmp_path, gate)
+        published = len(rig.watch.seen.final_ids)
+        await rig.until(lambda: len(rig.watch.seen.final_ids) >= published + 30, "results with the new secrets")
+        done.set()
+        count = await load
+        await kubelet
+        await rig.wait_finals(count)
+        judged = await rig.judge([f"r-{number:06d}" for number in range(count)])
+        assert judged.ok, judged
+        assert all(replica.child.alive for replica in rig.processors)
+        assert not [r.name for r in rig.processors if list(r.events("gave_up")) or len(list(r.events("started"))) > 1]
+        for replica in rig.processors:
+            replica.child.terminate()
+        ended = await asyncio.gather(*(asyncio.to_thread(replica.child.wait, 60.0) for replica in rig.processors))
+        assert set(ended) == {0}
+        logs = "".join(replica.log_path.read_text() for replica in rig.processors)
+        head_of_tokens = logins.issuer.token().partition(".")[0]
+        assert not [s for s in (PLAIN_SECRET, SCRAM_SECRET, NEW_SECRET, CLIENT_SECRET, head_of_tokens) if s in logs]
+
+
+async def publish_steadily(rig: Rig, done: asyncio.Event, gate: asyncio.Lock) -> int:
+    """The number of requests that were published until then."""
+    count = 0
+    while not done.is_set():
+        async with gate:
+            await rig.publish([create_request(number) for number in range(count, count + 5)])
+        count += 5
+        await asyncio.sleep(0.25)
+    return count
+
+
+async def keep_fresh(logins: LoginKafka, file: Path, done: asyncio.Event) -> None:
+    """As the kubelet does it: the file has another token before the one in it expires."""
+    while not done.is_set():
+        await asyncio.to_thread(lambda: file.write_text(logins.issuer.token(life_s=60)))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), 5.0)
+
+
+async def rotate(logins: LoginKafka, rig: Rig, folder: Path, gate: asyncio.Lock) -> None:
+    """Every secret: first at the brokers, then here, as clumsily as it may be done."""
+    await rig.wait_finals(30)
+    scram = next(replica for replica in rig.processors if replica.name == "scram")
+    await asyncio.to_thread(alter_scram, rig.bootstrap)
+    await rig.until(lambda: ConnectFaultCode.CREDENTIALS_REFUSED in told_by(scram), "the reason in /readyz")
+    (folder / "scram").write_text(NEW_SECRET)
+    await rig.until(lambda: ConnectFaultCode.CREDENTIALS_REFUSED not in told_by(scram), "connections with the new password")
+    for end in ("pem", "key"):
+        shutil.copy(logins.folder / f"client2.{end}", folder / f"client.{end}")
+    (folder / "plain").write_text(NEW_SECRET)
+    async with gate:
+        await restart(logins)
+
+
+async def restart(logins: LoginKafka) -> None:
+    """With another password of PLAIN, and another authority of client certificates."""
+    broker = logins.cluster.brokers[0]
+    await asyncio.to_thread(broker.stop)
+    mtls = "listener.name.mtls.ssl.truststore.location="
+    logins.change_properties(
+        password=(f'user_app="{PLAIN_SECRET}"', f'user_app="{NEW_SECRET}"'),
+        authority=(f"{mtls}{logins.folder}/ca.pem", f"{mtls}{logins.folder}/ca2.pem"),
+    )
+    await asyncio.to_thread(broker.start)
+    await asyncio.to_thread(logins.cluster.wait_ready)
+
+
+def alter_scram(bootstrap: str) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
+        change = UserScramCredentialUpsertion("app", ScramCredentialInfo(mechanism, 4096), NEW_SECRET.encode())
+        for done in admin.alter_user_scram_credentials([change]).values():
+            done.result(30)
+
+
+def told_by(replica: ProcessorProcess) -> str:
+    _, body = replica.get("/readyz")
+    assert orjson.loads(body)
+    return body.decode()
