@@ -150,7 +150,8 @@ async def _commit(
             sent.append(await producer.send(names.repairs, value))  # noqa: PERF401 - as above
         await asyncio.gather(*sent)  # commit_transaction() would hide a failed send
         # Not before: a broker that is just adding the group to the transaction refuses the records of it with NOT_ENOUGH_REPLICAS
-        # (KIP-890 verifies each batch, and may not say CONCURRENT_TRANSACTIONS to this version of the request), to be sent again.
+        # (KIP-890 verifies each batch, and may not say CONCURRENT_TRANSACTIONS to this version of the request), to be sent again. Nor
+        # beside the records once the group is added: the verification of the one gives up that of the other (docs/benchmarks.md).
         if offsets is not None:
             await producer.send_offsets_to_transaction(offsets, group)
         await producer.commit_transaction()
