@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import ActJson, ActReport, fail, settings_or_fail
+from processor.stream.lifetimes import lifetime_line
 from processor.stream.topics_admin import apply_topics, check_topics
 
 app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
@@ -46,12 +47,21 @@ def topics_apply(
 
 @app.command("check")
 def topics_check(*, as_json: ActJson = False) -> None:
-    """Say what is wrong with the topics; exit status 2 if anything is. Without --application: with those of every application."""
+    """Say what is wrong with the topics, and how long each keeps personal data; exit status 2 if anything is wrong.
+
+    Kept for longer than is stated (VP_PRIVACY__LONGEST_DAYS) is wrong, too. Without --application: with those of every application.
+    """
     settings, report = settings_or_fail(), ActReport(as_json=as_json)
     with kafka_or_fail():
-        done = [asdict(asyncio.run(check_topics(each))) for each in settings.installations]
-    checked = {kind: [text for one in done for text in one[kind]] for kind in ("faults", "warnings", "unread")}
-    report.end(checked)
-    if found := [*checked["faults"], *checked["warnings"], *checked["unread"]]:
-        fail("\n".join(found))
+        done = [asyncio.run(check_topics(each, ask_broker=True)) for each in settings.installations]
+    times = [time for checked in done for time in checked.lifetimes]
+    for time in times:
+        report.say(lifetime_line(time))
+    if done[0].assumed:
+        report.say(f"the broker does not say how often it deletes; {done[0].check_interval_s:g} s, Kafka's default, are assumed")
+    found = {kind: [text for checked in done for text in getattr(checked, kind)] for kind in ("faults", "warnings", "unread", "too_long")}
+    told = {"assumed": done[0].assumed, "check_interval_s": done[0].check_interval_s}
+    report.end({**found, **told, "lifetimes": [{**asdict(time), "longest_s": time.longest_s} for time in times]})
+    if any(found.values()):
+        fail("\n".join(text for texts in found.values() for text in texts))
     report.say("all topics are as they must be")

@@ -42,6 +42,7 @@ from processor.settings.kafka import KafkaSettings
 from processor.settings.lanes import LaneSettings
 from processor.settings.log import LogSettings
 from processor.settings.observe import ObserveSettings
+from processor.settings.privacy import PrivacySettings
 from processor.settings.retry import RetrySettings
 from processor.settings.webhooks import WebhookSettings
 
@@ -57,6 +58,7 @@ __all__ = [
     "LaneSettings",
     "LogSettings",
     "ObserveSettings",
+    "PrivacySettings",
     "RetrySettings",
     "ScopeLimit",
     "Settings",
@@ -111,6 +113,7 @@ class Settings(BaseSettings):
     follow: FollowSettings = Field(default_factory=FollowSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     observe: ObserveSettings = Field(default_factory=ObserveSettings)
+    privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
     _application: str = PrivateAttr(default=DEFAULT_APPLICATION)

@@ -26,7 +26,7 @@ class FollowSettings(Group):
     missing_s: Seconds = Field(
         3600.0, description="a session that was seen and that Didit shows no more for so long is gone: its verification ends as failed"
     )
-    longest_s: Seconds = Field(2_592_000.0, description="a session that is not settled so long after its creation ends as expired")
+    longest_s: Seconds = Field(1_209_600.0, description="a session that is not settled so long after its creation ends as expired")
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:

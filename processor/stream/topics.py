@@ -11,7 +11,8 @@ from processor.settings import DEFAULT_APPLICATION, Settings
 
 _DAY_S = 86_400
 _REQUEST_BYTES_MAX = 1_048_588  # Kafka's default of max.message.bytes
-_DEAD_LETTER_RETENTION_S = 30 * _DAY_S
+_DEAD_LETTER_RETENTION_S = 14 * _DAY_S
+_SEGMENT_S = _DAY_S  # Kafka deletes whole segments: a record is there for so much longer than its retention
 _DEAD_LETTER_RETENTION_S_MIN = 3 * _DAY_S  # somebody must be able to look after a weekend
 _CODECS = frozenset({"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"})  # what our readers read
 _CLOCK_MS_MIN = 3_600_000  # Kafka's default of message.timestamp.after.max.ms
@@ -140,7 +141,8 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
     common |= {"min.insync.replicas": "2"} if replication >= 3 else {}  # noqa: PLR2004 - Kafka's usual pair
 
     def spec(name: str, count: int, retention_s: int, retention_s_min: int, bytes_max: int, **rest: object) -> TopicSpec:
-        configs = common | {"retention.ms": str(retention_s * 1000), "max.message.bytes": str(bytes_max)}
+        times = {"retention.ms": str(retention_s * 1000), "segment.ms": str(_SEGMENT_S * 1000)}
+        configs = common | times | {"max.message.bytes": str(bytes_max)}
         return TopicSpec(name, count, configs, retention_s_min, **rest)  # type: ignore[arg-type]
 
     # what is handed on to an application has headers more than its caller's record
@@ -188,7 +190,7 @@ def _controls_spec(name: str, common: Mapping[str, str]) -> TopicSpec:
 
 
 def _log_spec(settings: Settings, common: Mapping[str, str], retention_s: int) -> TopicSpec:
-    configs = {**common, "retention.ms": str(retention_s * 1000)}
+    configs = {**common, "retention.ms": str(retention_s * 1000), "segment.ms": str(_SEGMENT_S * 1000)}
     return TopicSpec(topic_names(settings).budget, 1, configs, int(2 * settings.budget.memory_s) + 3600, is_log=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -17,6 +17,7 @@ from processor.stream.admin import admin_client
 from processor.stream.aiokafka_clients import AdminClient
 from processor.stream.clients import build_group_consumer, check_admin_rights, committed_offsets, stop_client
 from processor.stream.errors import KafkaFailedError, KafkaRequestError, NotAuthorizedError, failure_of, kafka_deadline
+from processor.stream.lifetimes import CHECK_INTERVAL_S, TopicLifetime, lifetime_warnings, lifetimes
 from processor.stream.topics import (
     TopicFound,
     TopicSpec,
@@ -50,11 +51,22 @@ class TopicsApplied:
 
 @dataclass(frozen=True, slots=True)
 class TopicsReport:
-    """What is wrong with the topics: the processor may run without ``faults``, and says the ``warnings`` and what is ``unread``."""
+    """What is wrong with the topics: the processor may run without ``faults``, and says the ``warnings`` and what is ``unread``.
+
+    Attributes:
+        faults, warnings, unread: as above.
+        lifetimes: how long records of persons are there.
+        too_long: where that is longer than is stated.
+        check_interval_s: how often the broker looks for what is to be deleted; ``assumed`` where it does not say.
+    """
 
     faults: list[str]
     warnings: list[str]
     unread: list[str]
+    lifetimes: list[TopicLifetime] = field(default_factory=list)
+    too_long: list[str] = field(default_factory=list)
+    check_interval_s: float = CHECK_INTERVAL_S
+    assumed: bool = True
 
 
 async def check_rights(settings: Settings) -> None:
@@ -68,8 +80,13 @@ async def check_rights(settings: Settings) -> None:
         await check_admin_rights(admin, settings)
 
 
-async def check_topics(settings: Settings, *, only: str | None = None) -> TopicsReport:
+async def check_topics(settings: Settings, *, only: str | None = None, ask_broker: bool = False) -> TopicsReport:
     """What the topics are like, all of them or one.
+
+    Args:
+        settings: where, and what they must be like.
+        only: this one alone.
+        ask_broker: how often it looks for what is to be deleted; needs DescribeConfigs on the cluster, and is assumed without.
 
     Raises:
         KafkaFailedError: if the brokers cannot be asked.
@@ -80,7 +97,18 @@ async def check_topics(settings: Settings, *, only: str | None = None) -> Topics
         if only is not None:
             return TopicsReport(all_faults(specs, found), [], [])
         existing = await admin.list_topics()
-    return TopicsReport(all_faults(specs, found), _warnings(settings, specs, found), unread_topics(settings, existing))
+        told_s = await _check_interval_s(admin) if ask_broker else None
+    interval_s = CHECK_INTERVAL_S if told_s is None else told_s
+    times = lifetimes(settings, found, interval_s)
+    return TopicsReport(
+        all_faults(specs, found),
+        _warnings(settings, specs, found),
+        unread_topics(settings, existing),
+        times,
+        lifetime_warnings(settings, times),
+        interval_s,
+        assumed=told_s is None,
+    )
 
 
 async def apply_topics(settings: Settings, *, partitions: int, replication: int) -> TopicsApplied:
@@ -121,6 +149,19 @@ async def _find(settings: Settings, admin: AdminClient, specs: tuple[TopicSpec, 
             if error_code == 0:
                 configs[name] = {entry[0]: entry[1] for entry in entries}
     return {name: TopicFound(count, configs.get(name, {}), replication) for name, (count, replication) in counts.items()}
+
+
+async def _check_interval_s(admin: AdminClient) -> float | None:
+    """The longest of all brokers; None if one does not say, e.g. because we may not ask."""
+    brokers = [broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]]
+    told: list[float] = []
+    for response in await admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, str(node)) for node in brokers]):
+        for code, _message, _type, _name, entries in response.resources:
+            values = [entry[1] for entry in entries if entry[0] == "log.retention.check.interval.ms" and entry[1]]
+            if code or not values:
+                return None
+            told.append(int(values[0]) / 1000)
+    return max(told, default=None)
 
 
 def _check_right(settings: Settings, code: int, topic: str) -> None:
