@@ -211,6 +211,13 @@ def ended_by_nobody(w: World) -> list[Found]:
     return [(Kind.ENDED_WITHOUT_AUDIT, final)]
 
 
+def taken_back_by_nobody(w: World) -> list[Found]:
+    retry = w.retry(w.request("taken-back-by-nobody"), 3600)
+    final = w.result(retry, Status.FAILED, ErrorCode.CANCELLED)
+    w.finish(retry)
+    return [(Kind.ENDED_WITHOUT_AUDIT, final)]
+
+
 def _first_of(record: Record, **hop: int) -> tuple[tuple[str, bytes], ...]:
     at = record.source
     first = {"topic": at.topic, "partition": at.partition, "offset": at.offset, "ms": record.timestamp_ms}
@@ -245,4 +252,5 @@ PLANTS: tuple[Callable[[World], list[Found]], ...] = (
     audit_of_no_letter,
     redriven_twice,
     ended_by_nobody,
+    taken_back_by_nobody,
 )

@@ -17,6 +17,7 @@ from processor.contract.digests import request_digest, source_digest
 from processor.contract.encode import dead_letter_output, result_output, retry_output
 from processor.contract.records import ErrorInfo, Headers, Hop, Output, Record, Result, Source, Status
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
+from processor.stream.cancels import encode_cancel
 from processor.stream.offsets import Finished
 from processor.stream.releases import Release, encode_release
 from processor.stream.topics import TopicNames
@@ -155,6 +156,10 @@ class World:
         release = Release(at.topic, at.partition, (at.offset,), "00000000-0000-4000-8000-000000000002", end=end)
         return self.append(NAMES.repairs, 0, encode_release(release, at_ms=self.now_ms, by="ann@host"))
 
+    def cancel(self, request_id: str) -> Record:
+        run_id = "00000000-0000-4000-8000-000000000003"
+        return self.append(NAMES.repairs, 0, encode_cancel([request_id], run_id=run_id, at_ms=self.now_ms, by="caller"))
+
     def finished(self) -> dict[tuple[str, int], Finished]:
         """What the group has committed: every input partition up to its oldest record that is not done."""
         found = {}
@@ -214,6 +219,7 @@ def judge_world(world: World, folder: Path | None = None, *, older_s: float = 30
             done_after=finished,
             released=frozenset(intake.released),
             ended=frozenset(intake.ended),
+            cancelled=frozenset(intake.cancelled),
             cut=frozenset(intake.cut),
         )
         judge = RequestJudge(replace(rules, **changes), findings)  # type: ignore[arg-type]
@@ -254,6 +260,10 @@ def clean_world() -> World:
     by_hand = world.retry(world.request("ended"), 3600)
     world.release(by_hand, end=True)
     world.fail(by_hand, Status.FAILED, ErrorCode.ENDED_BY_HAND)
+    taken_back = world.retry(world.request("taken-back"), 3600)
+    world.cancel("taken-back")
+    world.result(taken_back, Status.FAILED, ErrorCode.CANCELLED)
+    world.finish(taken_back)
     world.log(Paused("session-create", 5.0))
     world.request("waiting", partition=1)
     world.retry(world.request("later", partition=1), 86_400)

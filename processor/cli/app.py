@@ -31,6 +31,7 @@ _COMMANDS = [  # name, module of this room, and what it does: the first sentence
     ("resume", "pause", "Let calls leave again."),
     ("partitions", "partitions", "Let a partition that waits before an unreadable batch go on."),
     ("deadletters", "dead_letters", "Look at dead letters, redrive or discard them (docs/repair.md)."),
+    ("person", "person", "Find what lies about one person, and erase what can be erased."),
     ("verify", "verify", "Audit a running or stopped installation from its topics alone."),
     ("settings", "settings", "Show the settings that are in effect, with where each comes from."),
     ("register", "register", "Make an account and an application at Didit, and get its API key."),

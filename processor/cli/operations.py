@@ -16,7 +16,7 @@ from processor.cli.options import fail, write_json
 from processor.client.csv_file import written_csv
 from processor.client.table import table_row
 from processor.contract.schemas import input_schema, operations
-from processor.didit.catalog import first_call
+from processor.didit.catalog import WITHOUT_CALL, first_call
 from processor.didit.operation import Idempotency
 
 _IN_WORDS = {
@@ -76,14 +76,14 @@ def _known(name: str) -> str:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    call, schema = first_call(name), input_schema(name)
+    call, schema = None if name in WITHOUT_CALL else first_call(name), input_schema(name)
     return {
         "operation": name,
         "required": schema.get("required", []),
         "optional": sorted(schema.get("properties", {}).keys() - set(schema.get("required", []))),
-        "call": f"{call.method} {call.path}",
-        "scopes": list(call.scopes),
-        "if_unknown": _IN_WORDS[call.idempotency],
+        "call": "none" if call is None else f"{call.method} {call.path}",
+        "scopes": [] if call is None else list(call.scopes),
+        "if_unknown": "there is no call" if call is None else _IN_WORDS[call.idempotency],
     }
 
 
@@ -97,7 +97,7 @@ def _listing(found: list[dict[str, Any]]) -> Table:
 def _explain(facts: Mapping[str, Any]) -> None:
     schema, console = facts["input"], Console()
     console.print(Text(f"{facts['operation']}: {facts['call']}\n{schema['description']}"))
-    console.print(Text(f"budget: {', '.join(facts['scopes'])}\nif its answer is lost: {facts['if_unknown']}\n"))
+    console.print(Text(f"budget: {', '.join(facts['scopes']) or 'none'}\nif its answer is lost: {facts['if_unknown']}\n"))
     table = Table(Column("field of input", no_wrap=True), "", "kind", "", box=None, pad_edge=False)
     for field in [*facts["required"], *facts["optional"]]:
         rule = schema["properties"].get(field, {})

@@ -55,7 +55,8 @@ class VerificationClient:
     meanwhile.
 
     **Time.** ``timeout_s`` is in seconds, from the call to the final result. When it is over, ``ResultTimeoutError`` is raised and nothing
-    is taken back: the request goes on. Cancelling the task has the same effect. To have a request end, give it a ``deadline``.
+    is taken back: the request goes on. Cancelling the task has the same effect. To have a request end, give it a ``deadline``, or
+    ``cancel`` it.
 
     **One id, one content.** Requests with the same ``request_id`` and content are one request: one call is made, one final result comes,
     and every task that waits for it gets that one. A task that waits under a ``request_id`` of its own and hears nothing for 3 s gets the
@@ -139,6 +140,26 @@ class VerificationClient:
         )
         await self._publish(request, _ACK_S)
         return request.request_id
+
+    async def cancel(self, request_id: str) -> str:
+        """Take a request back, whoever has published it; return once the brokers have the word. Does not wait for what comes of it.
+
+        If it still waits (for its turn, a later attempt, a person), it ends with its one final result, ``Status.FAILED`` with the code
+        ``cancelled``, or ``Status.IN_DOUBT`` if an earlier call may have been done. A call that is under way goes on, and what is done
+        stays done: look at the request's own final result, not at that of the cancel (docs/contract.md, "Taking a request back").
+
+        Args:
+            request_id: of the request, exactly as it was written.
+
+        Returns:
+            The id of the cancel itself, a request of operation ``cancel`` with a final result of its own.
+
+        Raises:
+            InvalidRequestError: if that cannot be a request id; nothing was published.
+            BrokersUnavailableError: if it was not acknowledged; cancel again.
+            ClientClosedError: if the client is not open.
+        """
+        return await self.submit("cancel", {"request_id": request_id})
 
     async def request(
         self,

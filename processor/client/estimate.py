@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from processor.didit.catalog import first_call
+from processor.didit.catalog import WITHOUT_CALL, first_call
 from processor.didit.operation import Idempotency
 
 _FREE = frozenset({"session.add_review"})  # cannot be told from another one, and costs nothing
@@ -52,7 +52,7 @@ def estimate(operations: Mapping[str, int], prices: Mapping[str, Decimal], limit
 
 def is_billed(operation: str) -> bool:
     """Whether a request for it may cost something; a session costs when its person uses it, by the features of its workflow."""
-    return operation not in _FREE and first_call(operation).idempotency is not Idempotency.SAFE
+    return operation not in _FREE and operation not in WITHOUT_CALL and first_call(operation).idempotency is not Idempotency.SAFE
 
 
 def time_left_s(operations: Mapping[str, int], limits: Mapping[str, tuple[int, float]]) -> float:
@@ -64,6 +64,6 @@ def time_left_s(operations: Mapping[str, int], limits: Mapping[str, tuple[int, f
     """
     calls: Counter[str] = Counter()
     for name, count in operations.items():
-        for scope in first_call(name).scopes:
+        for scope in () if name in WITHOUT_CALL else first_call(name).scopes:
             calls[scope] += count
     return max((count * limits[scope][1] / limits[scope][0] for scope, count in calls.items()), default=0.0)

@@ -282,6 +282,13 @@ class ErrorCode(StrEnum):
         "redrive the dead letter if it shall be tried after all",
         (_T.EXHAUSTED, _T.IN_DOUBT),
     )
+    CANCELLED = (
+        "cancelled",
+        _END,
+        "the request was taken back while it waited (operation `cancel`, or `processor person erase`)",
+        "ask again under a new request_id if it shall be done after all",
+        (_T.CANCELLED, _T.IN_DOUBT),
+    )
     CALL_UNANSWERED = (
         "call_unanswered",
         _END,

@@ -40,6 +40,7 @@ class ErrorType(StrEnum):
     )
     EXHAUSTED = "exhausted", "every attempt failed", "redrive the dead letter once the cause is gone"
     EXPIRED = "expired", "the deadline passed, or the person did not finish in time", "ask again under a new request_id"
+    CANCELLED = "cancelled", "the caller took the request back while it waited", "ask again under a new request_id"
     IN_DOUBT = (
         "in_doubt",
         "a billed call may have taken place and there is no way to know",

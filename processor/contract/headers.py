@@ -155,6 +155,11 @@ def peek_session(record: Record) -> str | None:
     return None
 
 
+def is_session_id(text: str) -> bool:
+    """Whether a text can be the id of a session."""
+    return _UUID.fullmatch(text) is not None
+
+
 def hop_headers(hop: Hop) -> Headers:
     """A hop as headers; what is absent or zero is left out."""
     values: dict[str, int | str | None] = {

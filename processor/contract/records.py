@@ -238,6 +238,7 @@ class OutputKind(StrEnum):
     RETRY = "retry"
     DEAD_LETTER = "dead-letters"
     FORWARD = "requests"  # of another application
+    REPAIR = "repairs"
 
 
 @value(frozen=True, slots=True)

@@ -15,10 +15,12 @@ from processor.didit.operations_management import MANAGEMENT
 from processor.didit.operations_transactions import TRANSACTIONS
 
 __all__ = [
+    "CANCEL",
     "COMPOSITES",
     "OPERATIONS",
     "REQUESTABLE",
     "SCOPES_OF",
+    "WITHOUT_CALL",
     "CheckTrace",
     "Composite",
     "FileRule",
@@ -263,7 +265,11 @@ class Composite:
 _COMPOSITES = (Composite("verification", OPERATIONS["session.create"], OPERATIONS["session.decision"]),)
 COMPOSITES: Mapping[str, Composite] = MappingProxyType({row.name: row for row in _COMPOSITES})
 
-REQUESTABLE = frozenset({*OPERATIONS, *COMPOSITES})
+CANCEL = "cancel"
+WITHOUT_CALL = frozenset({CANCEL})
+"""Operations that the processor does by itself."""
+
+REQUESTABLE = frozenset({*OPERATIONS, *COMPOSITES, *WITHOUT_CALL})
 """What a request may name as its operation."""
 
 
@@ -271,7 +277,7 @@ def first_call(name: str) -> Operation:
     """The call that a request of this operation begins with.
 
     Raises:
-        KeyError: if there is no such operation.
+        KeyError: if there is no such operation, or it makes no call.
     """
     return COMPOSITES[name].first_call if name in COMPOSITES else OPERATIONS[name]
 
@@ -288,7 +294,7 @@ def next_call(name: str | None, *, polled: bool) -> Operation | None:
         name: its operation, if that could be read.
         polled: the first call was made: its session is there.
     """
-    if name not in REQUESTABLE:
+    if name not in REQUESTABLE or name in WITHOUT_CALL:
         return None
     return COMPOSITES[name].poll_call if polled and name in COMPOSITES else first_call(name)
 

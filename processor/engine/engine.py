@@ -15,7 +15,7 @@ from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.records import OnDoubt, Record, call_reference
 from processor.contract.trace_context import carry_span
 from processor.didit.calls import build_call, key_proof_call
-from processor.didit.catalog import COMPOSITES, OPERATIONS, Idempotency, Operation, first_call, is_polled
+from processor.didit.catalog import CANCEL, COMPOSITES, OPERATIONS, WITHOUT_CALL, Idempotency, Operation, first_call, is_polled
 from processor.didit.check_traces import idempotency_of
 from processor.didit.verdicts import (
     AccountFault,
@@ -109,12 +109,16 @@ class Engine:
             if isinstance(decoded, Rejected):
                 return await self._reject(record, decoded, work)
             job = Job(record, decoded.request, decoded.hop)
+            work.request_id = job.request.request_id
             if work.finished_before and await self._is_finished(job, work):
                 return await self._answers.again(Duplicate(), job.request.request_id, record, job.hop, work)
-            if work.ended:
-                return await self._end(job, work)
+            if (code := _ends_as(job, work)) is not None:
+                work.ended = True
+                return await self._end(job, code, work)
             if (elsewhere := await self._elsewhere(job, work)) is not None:
                 return elsewhere
+            if job.request.operation == CANCEL:
+                return await self._cancel(job, work)
             self._warn_once(job)
             if job.hop.session_id is not None and is_polled(job.request.operation):
                 return await self._poll(job, job.hop.session_id, work)
@@ -157,12 +161,22 @@ class Engine:
         work.before_wait()
         return isinstance(await self._caller.claim(job), Duplicate)
 
-    async def _end(self, job: Job, work: Work) -> Outcome:
-        """End a request by hand, if its id is not another record's. What a former owner may have called is not known to be undone."""
+    async def _cancel(self, job: Job, work: Work) -> Outcome:
+        """Tell all replicas that a request is taken back; if it still waits, the one that holds it ends it."""
+        if job.request.deadline_ms is not None and job.request.deadline_ms <= self._clock_ms():
+            return Outputs(self._outputs.expired(job, self._clock_ms()))
+        work.before_wait()
+        prior = await self._caller.claim(job)
+        if isinstance(prior, Duplicate | Conflict):
+            return await self._without_call(job, prior, work)
+        return Outputs(self._outputs.cancel_told(job, self._clock_ms()))
+
+    async def _end(self, job: Job, code: ErrorCode, work: Work) -> Outcome:
+        """End a waiting request, if its id is not another record's. What a former owner may have called is not known to be undone."""
         if job.hop.settled is not None:
             return NothingToPublish("published_before")  # only later finals are looked for
         if job.hop.session_id is None:  # else its call has an answer
-            reads = first_call(job.request.operation).idempotency is Idempotency.SAFE
+            reads = job.request.operation in WITHOUT_CALL or first_call(job.request.operation).idempotency is Idempotency.SAFE
             work.before_wait()
             match await self._caller.claim(job):
                 case Duplicate() | Conflict() as prior:
@@ -171,6 +185,9 @@ class Engine:
                     job = job.doubting(since_ms)
                 case None if work.history_truncated and not reads and job.hop.doubt_ms is None:
                     job = job.doubting(job.record.timestamp_ms)
+        if code is ErrorCode.CANCELLED:
+            log.info("cancelled", reference=_reference(job), code=job.hop.last_error)
+            return Outputs(self._outputs.cancelled(job, self._clock_ms()))
         log.warning("ended_by_hand", reference=_reference(job), code=job.hop.last_error)
         return Outputs(self._outputs.ended_by_hand(job, self._clock_ms()))
 
@@ -375,6 +392,13 @@ class Engine:
                 due_ms=again.hop.due_ms,
                 hint="Didit asked for a longer wait than VP_RETRY__RETRY_AFTER_MAX_S",
             )
+
+
+def _ends_as(job: Job, work: Work) -> ErrorCode | None:
+    """Why a request is to end without another call; None if nobody wants that. What was redriven since is wanted again."""
+    if work.ended:
+        return ErrorCode.ENDED_BY_HAND
+    return ErrorCode.CANCELLED if work.is_cancelled(job.request.request_id) and not job.newly_redriven else None
 
 
 def _reference(job: Job) -> str:

@@ -9,7 +9,19 @@ from typing import Any, assert_never
 from processor.contract.codes import Code, ErrorCode, ErrorType, http_code
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.encode import FORWARDED_HEADER_BYTES_MAX, dead_letter_output, forward_output, result_output, retry_output
-from processor.contract.records import ErrorInfo, Hop, OnDoubt, Output, Record, Request, Result, ResultKind, Status
+from processor.contract.records import (
+    ErrorInfo,
+    Hop,
+    OnDoubt,
+    Output,
+    OutputKind,
+    Record,
+    Request,
+    Result,
+    ResultKind,
+    Status,
+    call_reference,
+)
 from processor.contract.trace_context import result_trace
 from processor.contract.values import value
 from processor.didit.catalog import Idempotency, Operation
@@ -31,6 +43,7 @@ from processor.didit.verdicts import (
 )
 from processor.retry.policy import Again, delay_topic_s, next_attempt
 from processor.settings import LaneSettings, RetrySettings
+from processor.stream.cancels import encode_cancel
 
 _KEY_AND_HEADERS_BYTES = 98_304
 _TOO_MANY_HEADERS = f"the headers of a request for another application are longer than {FORWARDED_HEADER_BYTES_MAX} bytes; send fewer."
@@ -113,6 +126,19 @@ class OutputBuilder:
         if job.hop.doubt_ms is not None:
             return self._ended(job, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, ErrorCode.ENDED_BY_HAND), now_ms)
         return self._ended(job, Status.FAILED, _error(ErrorType.EXHAUSTED, ErrorCode.ENDED_BY_HAND), now_ms)
+
+    def cancelled(self, job: Job, now_ms: int) -> list[Output]:
+        """A waiting request was taken back: a final result, in doubt if an earlier call may have acted. Nothing of it is to be redriven."""
+        doubt = job.hop.doubt_ms is not None
+        error = _error(ErrorType.IN_DOUBT if doubt else ErrorType.CANCELLED, ErrorCode.CANCELLED)
+        return self._ended(job, Status.IN_DOUBT if doubt else Status.FAILED, error, now_ms, dead_letter=False)
+
+    def cancel_told(self, job: Job, now_ms: int) -> list[Output]:
+        """A request of operation ``cancel``: what every replica reads, and its own final result, in one transaction."""
+        target = str(job.request.input["request_id"])
+        run_id = call_reference(job.request.request_id, 0).partition(".")[0]
+        told = Output(OutputKind.REPAIR, None, encode_cancel([target], run_id=run_id, at_ms=now_ms, by="caller"))
+        return [told, self._final(job, Status.SUCCEEDED, None, now_ms, output={"request_id": target})]
 
     def unknowable(self, job: Job, now_ms: int) -> list[Output]:
         """A billed call may have been made, and cannot be looked up."""

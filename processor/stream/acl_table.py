@@ -128,7 +128,7 @@ def _processors(names: TopicNames, settings: Settings) -> _Topics:
         names.budget: {R, W, C},
         names.events: {R, W, C} if settings.webhooks.in_run else {R, C},
         names.dead_letters: {W, C},
-        names.repairs: {R, C},
+        names.repairs: {R, W, C},  # written for a caller who takes a request back
         names.controls: {R, C},
         **{names.requests_of(application): {W, C} for application in names.applications},  # to hand requests on
     }

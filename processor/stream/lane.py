@@ -17,17 +17,18 @@ from aiokafka import TopicPartition
 
 from processor.bounds.loop_turns import LoopTurns
 from processor.budget.permits import ParkedWait
-from processor.contract.headers import parked_until_ms, peek_due_ms, peek_session, was_sent_away
+from processor.contract.headers import parked_until_ms, peek_due_ms, was_sent_away
 from processor.contract.records import Hint, Output, Record, Source, Unread
 from processor.observe import metrics
-from processor.retry.delay_queue import DelayQueue
 from processor.settings import LaneSettings
+from processor.stream.cancels import Cancel
 from processor.stream.counters import note_unread
 from processor.stream.errors import origin
 from processor.stream.handler import CallHistory, Handler, Outputs, Work, WorkAbandonedError
 from processor.stream.offsets import OffsetTracker, gap_map_of
 from processor.stream.partitions import lane_name
 from processor.stream.releases import Release
+from processor.stream.waiting_records import WaitingRecords
 from processor.stream.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
@@ -96,12 +97,12 @@ class Lane:
         self._on_failed, self._journal, self._unremembered_below = on_failed, journal, unremembered_below
         # only a delay topic may hold records back: a due time that a caller sends would otherwise stop its partition
         self._holds_undue = holds_undue
-        self._delayed: DelayQueue[Record] = DelayQueue()
+        self._delayed = WaitingRecords()
         self._parked: dict[int, ParkedWait] = {}  # of those and of the ready ones, by offset: who waits for room in a line
-        self._following: dict[str, list[int]] = {}  # offsets of delayed records, by the session that they follow
         self._hints, self._turns = hints, turns
         hints.listeners.add(self.wake_session)
         hints.releases.listeners.add(self.start_released)
+        hints.cancels.listeners.add(self.end_cancelled)
         self._ready: deque[Record] = deque()
         self._work: set[Work] = set()
         self._finished: list[tuple[Record, Sequence[Output]]] = []
@@ -143,7 +144,7 @@ class Lane:
                 note_unread(record.source, record.unread)
             self._held_bytes += record.size_bytes
             if (due_ms := self._waits_until(record, now_ms)) is not None:
-                self._delay(due_ms, record)
+                self._delayed.push(due_ms, record)
             else:
                 self._ready.append(record)
         self._set_timer()
@@ -168,9 +169,8 @@ class Lane:
 
     def _start_parked(self, offset: int) -> None:
         """Its line has room."""
-        if (record := self._delayed.remove(offset)) is not None:
-            self._ready.append(record)
-            self._unfollow(record)
+        if woken := self._delayed.remove([offset]):
+            self._ready.extend(woken)
             self._start_ready()
 
     def _must_wait(self, record: Record, now_ms: int) -> bool:
@@ -182,13 +182,19 @@ class Lane:
         if (deadline_ms is not None and deadline_ms <= now_ms) or parked.may_start():
             return False
         again_ms = now_ms + _LOOK_AGAIN_MS
-        self._delayed.push(again_ms if deadline_ms is None else min(again_ms, deadline_ms), record.source.offset, record)
+        self._delayed.push(again_ms if deadline_ms is None else min(again_ms, deadline_ms), record)
         return True
 
     def wake_session(self, hint: Hint) -> None:
         """Something has happened to a session: records that wait for it are ready."""
-        woken = [self._delayed.remove(offset) for offset in self._following.pop(hint.session_id, ())]
-        self._ready.extend(record for record in woken if record is not None)
+        self._ready.extend(self._delayed.remove_of_session(hint.session_id))
+        self._start_ready()
+
+    def end_cancelled(self, cancel: Cancel) -> None:
+        """These requests were taken back: those that wait here, for a time or for their call, are ready, and end."""
+        wanted = frozenset(cancel.request_ids)
+        self._stop_waiting({work.record.source.offset for work in self._work if work.request_id in wanted})
+        self._ready.extend(record for request_id in cancel.request_ids for record in self._delayed.remove_of_request(request_id))
         self._start_ready()
 
     def start_released(self, release: Release) -> None:
@@ -200,12 +206,10 @@ class Lane:
             return
         if release.end:
             self._stop_waiting(set(release.offsets))
-        woken = [record for offset in release.offsets if (record := self._delayed.remove(offset)) is not None]
+        woken = self._delayed.remove(release.offsets)
         if woken:
             log.info("released", partition=self._name, count=len(woken), run=release.run_id)
         self._ready.extend(woken)
-        for record in woken:
-            self._unfollow(record)
         self._start_ready()
 
     def pause(self) -> None:
@@ -240,17 +244,6 @@ class Lane:
         unread = replace(block, last=last, blocks=False)
         self.deliver([Record(Source(self.partition.topic, self.partition.partition, last), None, None, (), self._clock_ms(), unread)])
 
-    def _delay(self, due_ms: int, record: Record) -> None:
-        self._delayed.push(due_ms, record.source.offset, record)
-        if (session_id := peek_session(record)) is not None:
-            self._following.setdefault(session_id, []).append(record.source.offset)
-
-    def _unfollow(self, record: Record) -> None:
-        """A record has left the queue; others of its session may be there still."""
-        if (session_id := peek_session(record)) is not None:
-            left = [offset for offset in self._following.pop(session_id, ()) if self._delayed.holds(offset)]
-            self._following |= {session_id: left} if left else {}
-
     def _start_ready(self) -> None:
         while self.open and not self.paused and self._ready and len(self._work) < self._settings.work_max:
             record = self._ready.popleft()
@@ -259,6 +252,7 @@ class Lane:
             truncated, finished = offset < self._unremembered_below, offset in self._finished_before
             hint, ended, parked = self._hints.take(record), self._hints.releases.ends(record.source), self._parked.pop(offset, None)
             work = Work(record, history_truncated=truncated, finished_before=finished, hint=hint, ended=ended, parked=parked)
+            work.is_cancelled = self._hints.cancels.holds
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]
@@ -288,7 +282,6 @@ class Lane:
         for record in self._delayed.pop_due(now_ms, _DUE_PER_TURN_MAX):
             if not self._must_wait(record, now_ms):
                 self._ready.append(record)
-                self._unfollow(record)
         self._start_ready()
         self._set_timer()
 
@@ -356,10 +349,10 @@ class Lane:
         self.open = False
         self._hints.listeners.discard(self.wake_session)
         self._hints.releases.listeners.discard(self.start_released)
+        self._hints.cancels.listeners.discard(self.end_cancelled)
         self._delayed.clear()
         self._set_timer()
         self._leave_lines()
-        self._following.clear()
         self._ready.clear()
         for work in self._work:
             work.stop()

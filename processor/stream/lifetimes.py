@@ -50,7 +50,7 @@ def kept_s(configs: Mapping[str, str], check_interval_s: float = CHECK_INTERVAL_
 
 
 def longest_wait_s(settings: Settings) -> float:
-    """From a request until its last record is written, s: what is written anew on the way begins the retention of its topic again.
+    """From a request until its last record is written, s: what is written again on the way begins the retention of its topic again.
 
     Operators' pauses, a held account and waits that Didit asks for (429) count no attempt and come on top; a ``deadline`` cuts all.
     """

@@ -74,7 +74,7 @@ class TopicNames:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Every topic that lanes write to and do not read."""
+        """Every topic that lanes write to and do not read, but for the repairs."""
         return (self.results, self.dead_letters)
 
     def of(self, output: Output) -> str:
@@ -91,6 +91,8 @@ class TopicNames:
             return self.results
         if output.kind is OutputKind.DEAD_LETTER:
             return self.dead_letters
+        if output.kind is OutputKind.REPAIR:
+            return self.repairs
         if output.delay_s not in self.delays_s:
             raise ValueError(f"there is no delay topic of {output.delay_s} s")
         return self.retry(output.delay_s)

@@ -58,6 +58,7 @@ class TopicsReport:
         lifetimes: how long records of persons are there.
         too_long: where that is longer than is stated.
         check_interval_s: how often the broker looks for what is to be deleted; ``assumed`` where it does not say.
+        compacted: topics whose records replace each other by their key.
     """
 
     faults: list[str]
@@ -67,6 +68,7 @@ class TopicsReport:
     too_long: list[str] = field(default_factory=list)
     check_interval_s: float = CHECK_INTERVAL_S
     assumed: bool = True
+    compacted: list[str] = field(default_factory=list)
 
 
 async def check_rights(settings: Settings) -> None:
@@ -108,6 +110,7 @@ async def check_topics(settings: Settings, *, only: str | None = None, ask_broke
         lifetime_warnings(settings, times),
         interval_s,
         assumed=told_s is None,
+        compacted=[name for name, topic in found.items() if "compact" in topic.configs.get("cleanup.policy", "")],
     )
 
 

@@ -15,6 +15,7 @@ import structlog
 from processor.contract.pauses import UNREAD, PauseAct, PauseFormatError, Pauses, read_pause
 from processor.contract.records import Hint, Record
 from processor.settings import Settings
+from processor.stream.cancels import CancelFormatError, read_cancel
 from processor.stream.errors import KafkaFailedError, describe
 from processor.stream.partitions import TopicPartition
 from processor.stream.reader import PartitionReader
@@ -76,14 +77,18 @@ class WakeupFeed:
             self._hints.note_event(hint)
 
     def _apply_release(self, record: Record) -> None:
+        now_ms = int(time.time() * 1000)
         try:
+            if (cancel := read_cancel(record.value)) is not None:
+                self._hints.cancels.note_cancel(cancel, now_ms)
+                return
             release = read_release(record.value)
-        except ReleaseFormatError as fault:
+        except (ReleaseFormatError, CancelFormatError) as fault:
             if self._may_warn("repair"):
                 log.warning("repair_malformed", source=str(record.source), detail=str(fault), hint=_FOREIGN)
             return
         if release is not None and release.topic in self._names.inputs:
-            self._hints.releases.note_release(release, int(time.time() * 1000))
+            self._hints.releases.note_release(release, now_ms)
 
     def _read_pause(self, record: Record) -> PauseAct | None:
         try:

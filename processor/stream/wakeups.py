@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from processor.contract.headers import HeaderError, peek_session, read_hop
 from processor.contract.records import Hint, Record
+from processor.stream.cancels import Cancels
 from processor.stream.releases import Releases
 
 _KEPT_MAX = 10_000
@@ -22,7 +23,7 @@ class Wakeups:
 
     def __init__(self, wakes: Callable[[Hint], bool]) -> None:
         self.listeners: set[Callable[[Hint], None]] = set()
-        self.releases = Releases()
+        self.releases, self.cancels = Releases(), Cancels()
         self._wakes = wakes
         self._kept: OrderedDict[str, Hint] = OrderedDict()  # by session, oldest first
         self._taken: set[str] = set()  # sessions whose event has been worked on here
@@ -72,4 +73,4 @@ class Wakeups:
 
     def wake(self, record: Record, now_ms: int) -> bool:
         """Whether a record that is not due need not wait."""
-        return self.of(record) is not None or self.releases.names(record.source, now_ms)
+        return self.of(record) is not None or self.releases.names(record.source, now_ms) or self.cancels.of(record)

@@ -12,11 +12,13 @@ from processor.contract.codes import ErrorCode
 from processor.contract.dead_letters import read_hop_left, read_identity, read_reason
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
+from processor.contract.erasures import is_erasure
 from processor.contract.pauses import PauseFormatError, Pauses, read_pause
 from processor.contract.records import Hop, OnDoubt, Record, ResultKind, Source, Status, call_reference, result_id
 from processor.contract.repairs import RepairKind, read_repair
 from processor.contract.result_copies import copy_for
 from processor.didit.catalog import is_polled
+from processor.stream.cancels import CancelFormatError, read_cancel
 from processor.stream.releases import ReleaseFormatError, read_release
 from processor.stream.topics import TopicNames
 from processor.verify.bills import Bills
@@ -25,6 +27,8 @@ from processor.verify.facts import STATUSES, Fact, FactKind, Trait
 _VERSIONS_MAX = 5_000  # looks at one session
 _ACTS_MAX = 1_000_000  # records that people have released or ended
 _CUT_MAX = 100_000
+_ACTS = frozenset({ErrorCode.ENDED_BY_HAND, ErrorCode.CANCELLED})
+_WITHOUT_DEAD_LETTER = frozenset({ErrorCode.VENDOR_DATA_BLOCKED, ErrorCode.CANCELLED})
 _OWING = frozenset({Status.REJECTED, Status.CONFLICT, Status.IN_DOUBT})
 NOWHERE = 255  # no topic of ours
 
@@ -35,6 +39,7 @@ class Intake:
     Attributes:
         topics: names of the installation's topics; a fact holds their number.
         released: positions of records that somebody has let start early, or ended; ``ended`` the latter alone.
+        cancelled: digests of request ids that were taken back.
         cut: digests of first positions of dead letters that are not whole.
         handed_on: records of requests that are for another application.
         progress: progress results; ``foreign``: records of results, repairs and controls that are none.
@@ -47,6 +52,7 @@ class Intake:
         self.topics = (*names.inputs, names.results, names.dead_letters, names.repairs, names.budget, names.controls)
         self.released: set[tuple[int, int, int]] = set()
         self.ended: set[tuple[int, int, int]] = set()
+        self.cancelled: set[bytes] = set()
         self.cut: set[bytes] = set()
         self.progress = self.foreign = self.handed_on = 0
         self.acts_cut = False
@@ -132,9 +138,9 @@ class Intake:
             traits |= Trait.COPY
         if source.topic == self.names.requests:
             traits |= Trait.OF_REQUESTS
-        if error.get("code") == ErrorCode.ENDED_BY_HAND:
+        if error.get("code") in _ACTS:
             traits |= Trait.BY_HAND
-        if status in _OWING or (status is Status.FAILED and error.get("code") != ErrorCode.VENDOR_DATA_BLOCKED):
+        if error.get("code") not in _WITHOUT_DEAD_LETTER and (status in _OWING or status is Status.FAILED):
             traits |= Trait.OWES_DEAD_LETTER
         yield Fact(
             FactKind.RESULT,
@@ -173,7 +179,7 @@ class Intake:
         )
 
     def _repair(self, record: Record) -> Iterator[Fact]:
-        if self._take_release(record):
+        if self._take_release(record) or self._take_cancel(record) or is_erasure(record.value):
             return
         repair = read_repair(record.value)
         if repair is None:
@@ -220,6 +226,20 @@ class Intake:
             self.released.add((number, release.partition, offset))
             if release.end:
                 self.ended.add((number, release.partition, offset))
+        return True
+
+    def _take_cancel(self, record: Record) -> bool:
+        try:
+            cancel = read_cancel(record.value)
+        except CancelFormatError:
+            return False
+        if cancel is None:
+            return False
+        for request_id in cancel.request_ids:
+            if len(self.cancelled) >= _ACTS_MAX:
+                self.acts_cut = True
+                break
+            self.cancelled.add(self._digest(request_id))
         return True
 
     def _place(self, record: Record) -> tuple[int, int, int]:

@@ -60,6 +60,7 @@ class JudgingRules:
     done_after: Mapping[Partition, Finished]
     released: frozenset[tuple[int, int, int]] = frozenset()
     ended: frozenset[tuple[int, int, int]] = frozenset()
+    cancelled: frozenset[bytes] = frozenset()
     cut: frozenset[bytes] = frozenset()
     forgets_claims: bool = False
     forgets_calls: bool = False
@@ -300,6 +301,8 @@ class _Story:
         """Its first ask if that came before its due time without a reason."""
         if retry.has(Trait.MAY_START_EARLY) or self.rules.acts_cut or retry.position in self.rules.released:
             return None
+        if retry.request in self.rules.cancelled:
+            return None
         floors = {True: retry.due_ms - _LEDGER_MS, False: retry.due_ms - self.rules.skew_ms}
         return next((ask for ask in asks if ask.stamp_ms < floors[ask.has(Trait.BY_LEDGER)]), None)
 
@@ -326,7 +329,7 @@ class _Story:
     def _was_ended(self, final: Fact) -> bool:
         if final.stamp_ms < self.rules.judged_from_ms:
             return True  # what it came from may be deleted
-        return any(fact.position in self.rules.ended for fact in self.records_of(final.first))
+        return final.request in self.rules.cancelled or any(fact.position in self.rules.ended for fact in self.records_of(final.first))
 
     def _repairs(self) -> Iterator[AuditFinding]:
         begun = {fact.replay for fact in self.retries if fact.replay}

@@ -18,7 +18,7 @@ from rig import WORKFLOW_ID, Rig, running
 from processor.contract.schemas import operations
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.devkit.processes import API_KEY
-from processor.didit.catalog import OPERATIONS, Idempotency
+from processor.didit.catalog import COMPOSITES, OPERATIONS, Idempotency
 
 pytestmark = pytest.mark.broker
 
@@ -135,6 +135,7 @@ class Inputs:
             "user.create": {"vendor_data": f"user-{n}", "full_name": "Ann Example"},
             "user.update": {"vendor_data": "beside-0", "display_name": f"Ann {n}"},
             "user.update_status": {"vendor_data": "beside-1", "status": "FLAGGED"},
+            "cancel": {"request_id": f"nobody-{n}"},
             "user.delete": {"vendor_data_list": [f"nobody-{n}"]},
             "list.list": {"list_type": "blocklist"},
             "list.create": {"name": f"list {n}", "list_type": "custom", "entry_type": "key"},
@@ -358,7 +359,7 @@ async def test_a_kill_in_the_middle_of_every_operation_bills_nothing_twice(kafka
         (a,) = await rig.start("a")
         arrived, beside = len(rig.simulator.ledger()["calls"]), acts(rig)
         await rig.publish([request(f"{operation}/killed", operation, inputs.of(operation)) for operation in operations()])
-        await rig.until(lambda: len(rig.simulator.ledger()["calls"]) >= arrived + len(operations()), "all calls under way")
+        await rig.until(lambda: len(rig.simulator.ledger()["calls"]) >= arrived + len(OPERATIONS) + len(COMPOSITES), "all calls under way")
         a.child.kill()
         await asyncio.sleep(2.0)  # they come to their end without us
         rig.simulator.post("/_sim/faults", {})

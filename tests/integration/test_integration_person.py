@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from commands import run_command
-from rig import FAST, read_whole
+from rig import FAST, WORKFLOW_ID, Rig, create_request, read_whole, running
 
-from processor.client.topics import publish_requests
+from processor.client import VerificationClient
+from processor.client.topics import publish_requests, request_producer
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.devkit.processes import processor_environment, settings_of
 from processor.stream.lifetimes import kept_s
@@ -49,7 +54,7 @@ async def test_an_idle_partition_is_emptied_within_the_computed_time(short_kafka
     settings = settings_of(environment)
     await apply_topics(settings, partitions=1, replication=1)
     checked = await run_command(environment, "topics", "check")
-    assert checked.status == 0, checked.out + checked.err
+    assert checked.status == 0, checked.text + str(checked.err)
     assert f"{topic_names(settings).dead_letters}: personal data, gone 15 d after a record was written, 29 d" in checked.text
     assert "assumed" not in checked.text, "the broker says how often it looks"
     await shorten(short_kafka, topic := topic_names(settings).requests)
@@ -64,3 +69,156 @@ async def test_an_idle_partition_is_emptied_within_the_computed_time(short_kafka
         assert time.monotonic() - began < within_s + 5, "the broker keeps it for longer than is told"
         await asyncio.sleep(0.2)
     assert time.monotonic() - began > 3.9, "retention has not been waited for"
+
+
+PERSON, OTHER = "Zoë Tracer / 4711", "bystander-1"
+LONG = {"RETRY__DELAYS_S": "[1,2,600]", "FOLLOW__POLLS_S": "[3600]"}
+WAIT_LONG = {"status": 503, "headers": [["Retry-After", "700"]], "body": "{}"}
+REFUSAL = {"status": 400, "body": '{"workflow_id":"Invalid workflow_id."}'}
+
+
+def asked(request_id: str, operation: str, person: str, **given: Any) -> tuple[bytes, bytes]:
+    body = {"request_id": request_id, "operation": operation, "input": {"vendor_data": person, **given}}
+    return person.encode(), json.dumps(body).encode()  # with escapes, as many producers write it
+
+
+async def in_every_topic(rig: Rig, person: str, name: str) -> None:
+    """A result, a dead letter, a request that waits, a followed session, and an event of it."""
+    create = {"workflow_id": WORKFLOW_ID}
+    await rig.publish([asked(f"{name}-done", "session.create", person, **create)])
+    await rig.until(lambda: f"{name}-done" in rig.watch.seen.final_ids, "a session")
+    assert next(f["status"] for f in rig.finals if f["request_id"] == f"{name}-done") == "succeeded"
+    rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [REFUSAL]})
+    await rig.publish([asked(f"{name}-refused", "session.create", person, **create)])
+    await rig.until(lambda: f"{name}-refused" in rig.watch.seen.final_ids, "a dead letter")
+    rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [WAIT_LONG]})
+    await rig.publish([asked(f"{name}-waits", "session.create", person, **create)])
+    await rig.until(lambda: any(r.request_id == f"{name}-waits" for r in rig.watch.seen.retries), "a waiting request")
+    await rig.publish([asked(f"{name}-followed", "verification", person, **create)])
+    await rig.until(lambda: any(r.request_id == f"{name}-followed" for r in rig.watch.seen.retries), "a followed session")
+    (session_id,) = [s["session_id"] for s in rig.simulator.ledger()["sessions"] if s["request_id"] == f"{name}-followed"]
+    event = {"session_id": session_id, "status": "In Progress", "verified_by": "v2", "vendor_data": person, "payload": None}
+    async with request_producer(rig.settings) as producer:
+        await producer.send_and_wait(f"{rig.prefix}.events", orjson.dumps(event), session_id.encode())
+
+
+def on_disk(kafka: LocalKafka, prefix: str, needles: list[bytes]) -> list[str]:
+    """Files of an installation's topics that hold one of these texts."""
+    files = [path for folder in kafka.folders for path in folder.rglob(f"{prefix}.*/*") if path.is_file()]
+    held = [path for path in files if any(needle in path.read_bytes() for needle in needles)]
+    return [f"{path.parent.name}/{path.name}" for path in held]
+
+
+async def test_a_person_with_records_in_every_topic_is_found_erased_and_gone_in_time(short_kafka: LocalKafka, tmp_path: Path) -> None:
+    (named := tmp_path / "person").write_text(PERSON + "\n")
+    async with running(short_kafka, tmp_path, partitions=2, more=LONG) as rig:
+        (a,) = await rig.start("a")
+        await in_every_topic(rig, PERSON, "p")
+        await in_every_topic(rig, OTHER, "o")
+        command = ("--vendor-data-file", str(named), "--json")
+        found = (await run_command(rig.environment, "person", "find", *command)).lines[0]
+        names = topic_names(rig.settings)
+        assert found["counts"] == {names.requests: 4, names.results: 3, names.retry(600): 2, names.dead_letters: 1, names.events: 1}
+        assert found["waiting"] == ["p-followed", "p-waits"]
+        assert found["complete"]
+        sessions = found["sessions"]
+        assert sorted(sessions) == sorted(s["session_id"] for s in rig.simulator.ledger()["sessions"] if s["request_id"].startswith("p-"))
+        assert not [r for r in found["records"] if (r["request_id"] or "p-").startswith("o-")]
+
+        calls = len(rig.simulator.ledger()["calls"])
+        dry = await run_command(rig.environment, "person", "erase", *command)
+        assert dry.lines[0]["planned"] == {"ends": 2, "discards": 1, "deletions": 3, "tombstones": 0}
+        assert (dry.status, len(rig.simulator.ledger()["calls"]), len(rig.finals)) == (0, calls, 4)
+
+        done = await run_command(rig.environment, "person", "erase", *command, "--yes")
+        assert done.status == 0, done.err
+        assert done.lines[0]["done"] | {"run_id": ""} == {
+            "run_id": "", "ended": 2, "discarded": 1, "deleted": 3, "tombstones": 0, "left": [], "failed": []
+        }  # fmt: skip
+        routes = Counter(c["route"] for c in rig.simulator.ledger()["calls"][calls:])
+        assert routes == {"session.delete": 2, "user.delete": 1}
+        ended = {f["request_id"]: (f["status"], f["error"]["code"]) for f in rig.finals if f["request_id"] in ("p-waits", "p-followed")}
+        assert ended == {"p-waits": ("in_doubt", "cancelled"), "p-followed": ("failed", "cancelled")}, "the first one's call may have acted"
+        again = await run_command(rig.environment, "person", "erase", *command, "--yes")
+        assert (again.status, again.lines[0]["planned"]) == (0, {"ends": 0, "discards": 0, "deletions": 0, "tombstones": 0})
+        assert len(rig.simulator.ledger()["calls"]) == calls + 3, "nothing is deleted twice"
+        records = [r.value for r in await rig.records("repairs")]
+        assert [orjson.loads(v)["kind"] for v in records] == ["cancelled", "discarded", "erased"], "and nothing goes on record twice"
+        log = await asyncio.to_thread(a.log_path.read_bytes)
+        told = b"".join([*records, log, done.out, done.err.encode(), dry.out, again.out])
+        assert PERSON.encode() not in told
+        assert json.dumps(PERSON)[1:-1].encode() not in told
+        other = (await run_command(rig.environment, "person", "find", "--vendor-data", OTHER, "--json")).lines[0]
+        assert (other["waiting"], other["counts"][names.dead_letters]) == (["o-followed", "o-waits"], 1), "others are left alone"
+        verified = await run_command(rig.environment, "verify", "--older-than", "1s")
+        assert verified.status == 0, verified.text
+
+        await asyncio.to_thread(a.child.stop, 20.0)
+        await shorten(short_kafka, names.requests, names.results, names.events, names.dead_letters, *names.inputs[1:])
+        last = (await run_command(rig.environment, "person", "find", *command)).lines[0]
+        until_ms = last["last_gone_ms"]
+        needles = [PERSON.encode(), json.dumps(PERSON)[1:-1].encode(), *(s.encode() for s in sessions)]
+        while time.time() * 1000 < (until_ms or time.time() * 1000):
+            await asyncio.sleep(0.2)
+        for topic in (names.requests, names.results, names.events, names.dead_letters, *names.inputs[1:]):
+            for record in await read_whole(rig.settings, topic):
+                assert not [n for n in needles if n in (record.value or b"") + (record.key or b"") + str(record.headers).encode()], topic
+        assert on_disk(short_kafka, rig.prefix, needles) == [], "its time is over"
+        gone = (await run_command(rig.environment, "person", "find", *command)).lines[0]
+        assert (gone["records"], gone["last_gone_ms"]) == ([], 0)
+
+
+async def let_wait(rig: Rig, count: int) -> list[str]:
+    rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [WAIT_LONG] * count})
+    await rig.publish([create_request(n) for n in range(count)])
+    await rig.until(lambda: len(rig.watch.seen.retries) >= count, f"{count} waiting records")
+    return [f"r-{n:06d}" for n in range(count)]
+
+
+async def test_a_request_that_its_caller_takes_back_ends_once_and_others_wait_on(short_kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(short_kafka, tmp_path, partitions=2, more=LONG) as rig:
+        await rig.start("a", "b")
+        first, second = await let_wait(rig, 2)
+        await rig.publish([asked("followed", "verification", "user-9", workflow_id=WORKFLOW_ID)])
+        await rig.until(lambda: len(rig.watch.seen.retries) >= 3, "a followed session")
+        async with VerificationClient(kafka=rig.settings.kafka) as client:
+            cancels = [await client.cancel(request_id) for request_id in (first, "followed", "nobody")]
+            await rig.wait_finals(5)
+            cancels.append(await client.cancel("followed"))
+            await rig.wait_finals(6)
+        finals = {f["request_id"]: f for f in rig.finals}
+        assert set(finals) == {first, "followed", *cancels}, f"{second} waits on"
+        assert (finals[first]["status"], finals[first]["error"]["code"]) == ("in_doubt", "cancelled"), "its first call may have acted"
+        assert (finals["followed"]["status"], finals["followed"]["error"]["code"]) == ("failed", "cancelled")
+        assert {finals[c]["status"] for c in cancels} == {"succeeded"}
+        assert await rig.records("dead-letters") == []
+        assert len(rig.simulator.ledger()["calls"]) == 3, "no call of any of them"
+        await rig.read_rest()
+        assert max(Counter(f["request_id"] for f in rig.finals).values()) == 1
+        assert (await run_command(rig.environment, "verify", "--older-than", "1s")).status == 0
+
+
+async def test_a_cancel_that_races_a_release_and_a_kill_leaves_one_final_result_each(short_kafka: LocalKafka, tmp_path: Path) -> None:
+    slow = {"rates": {}, "latency_s": {"median": 0.05, "sigma": 0.1, "max": 0.2}}
+    async with running(short_kafka, tmp_path, partitions=2, more={**LONG, "DIDIT__CALLS_MAX": "3"}) as rig:
+        a, _ = await rig.start("a", "b")
+        ids = await let_wait(rig, 40)
+        rig.simulator.post("/_sim/faults", slow)
+        async with VerificationClient(kafka=rig.settings.kafka) as client:
+            released = asyncio.create_task(run_command(rig.environment, "retry", "release", "--all", "--yes", "--wait", "0"))
+            await rig.until(lambda: len(rig.watch.seen.final_ids) >= 4, "the first ones are done")
+            cancels = list(await asyncio.gather(*(client.cancel(request_id) for request_id in ids[:20])))
+            a.child.kill()
+            cancels += await asyncio.gather(*(client.cancel(request_id) for request_id in ids[20:]))
+            await rig.wait_finals(80)
+            await released
+        judged = await rig.judge([*ids, *cancels])
+        assert (judged.missing, judged.duplicated, judged.billed_twice) == ((), (), 0)
+        ends = Counter(f["status"] for f in rig.finals if f["request_id"] in ids)
+        assert set(ends) <= {"succeeded", "in_doubt"}, "each had a call before it waited, which may have acted"
+        assert ends["succeeded"] >= 4
+        made = Counter(s["request_id"] for s in rig.simulator.ledger()["sessions"])
+        told = {f["request_id"] for f in rig.finals if f["status"] == "succeeded"}
+        assert told - set(cancels) <= set(made), "a success is one of Didit's"
+        assert max(made.values()) == 1
+        assert (await run_command(rig.environment, "verify", "--older-than", "1s")).status == 0

@@ -33,6 +33,7 @@ def managed() -> dict[str, dict[str, Any]]:
         "user.create": {"vendor_data": USER + "-3", "approved_phones": [PHONE], **person},
         "user.update": {"vendor_data": USER, **person},
         "user.update_status": {"vendor_data": USER, "status": "FLAGGED"},
+        "cancel": {"request_id": "of nobody"},
         "user.delete": {"vendor_data_list": [USER + "-4"]},
         "session.update_data": {"session_id": SESSION, "first_name": NAME, "document_number": PASSPORT, "extra_fields": {"a": SURNAME}},
         "session.update_poa_data": {"session_id": SESSION, "name_on_document": f"{NAME} {SURNAME}"},

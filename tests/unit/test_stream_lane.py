@@ -17,6 +17,7 @@ from processor.contract.codes import ErrorCode
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source, Unread
 from processor.settings import LaneSettings
+from processor.stream.cancels import Cancel, CancelFormatError, Cancels, encode_cancel, peek_request_id, read_cancel
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 from processor.stream.lane import Lane
 from processor.stream.offsets import GAP_MAP_BITS, OffsetTracker
@@ -54,6 +55,7 @@ class HeldHandler:
     async def handle(self, record: Record, work: Work) -> Outcome:
         offset = record.source.offset
         self.at_work[offset] = asyncio.get_running_loop().create_future()
+        work.request_id = peek_request_id(record)
         work.before_wait()
         work.calling = offset in self.calling
         try:
@@ -558,7 +560,7 @@ async def test_a_released_follower_is_not_woken_again_by_its_event() -> None:
     scene.hints.note_event(hint())
     await scene.turn()
     assert list(scene.handler.at_work) == [0, 1]
-    assert not scene.lane._following  # noqa: SLF001 - memory of what is woken is seen nowhere else
+    assert not scene.lane._delayed.names_count  # noqa: SLF001 - memory of what is woken is seen nowhere else
 
 
 async def test_what_waits_at_work_begins_again_to_be_ended_and_a_call_under_way_goes_on() -> None:
@@ -587,6 +589,60 @@ async def test_what_waits_at_work_begins_again_to_be_ended_and_a_call_under_way_
     assert at_work() == {2: False, 3: True}, "one that was named before it began is ended when it begins"
     assert not scene.failures
     await _stop(scene)
+
+
+def named(offset: int, request_id: str, due_ms: int | None = None) -> Record:
+    return replace(record(offset, due_ms), value=b'{"request_id": "%s"}' % request_id.encode())
+
+
+def taken_back(*request_ids: str) -> Cancel:
+    return Cancel(request_ids, "00000000-0000-4000-8000-000000000001")
+
+
+async def test_a_cancelled_request_begins_at_once_wherever_it_waits_and_a_call_under_way_goes_on() -> None:
+    scene = Scene(work_max=3)
+    scene.handler.calling = {1}
+    scene.lane.deliver([named(0, "waits", NOW + 60_000), named(1, "calls"), named(2, "stands"), named(3, "other", NOW + 60_000)])
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [1, 2]
+    before = dict(scene.handler.at_work)
+    scene.hints.cancels.note_cancel(taken_back("waits", "calls", "stands", "unknown"), NOW)
+    await scene.turn()
+    assert sorted(scene.handler.at_work) == [0, 1, 2], "the other one is not due"
+    assert scene.handler.at_work[1] is before[1], "its call goes on"
+    assert scene.handler.at_work[2] is not before[2], "it begins again, to end"
+    told = {work.record.source.offset: work.is_cancelled(work.request_id or "") for work in scene.lane._work}  # noqa: SLF001 - as above
+    assert told == {0: True, 1: True, 2: True}
+    scene.lane.deliver([named(4, "stands", NOW + 60_000), named(5, "more", NOW + 60_000)])
+    for offset in (0, 1, 2):
+        scene.handler.at_work[offset].set_result(DONE)
+    await scene.turn()
+    assert set(scene.handler.at_work) - {0, 1, 2} == {4}, "one that comes later does not wait either"
+    await _stop(scene)
+    assert not scene.hints.cancels.listeners
+
+
+def test_cancels_are_remembered_for_a_while_and_bounded() -> None:
+    cancels = Cancels()
+    cancels.note_cancel(taken_back("a"), NOW)
+    cancels.note_cancel(taken_back("b"), NOW + 14 * 60_000)
+    cancels.note_cancel(taken_back("c"), NOW + 16 * 60_000)
+    assert [cancels.holds(name) for name in "abcd"] == [False, True, True, False]
+    for n in range(110_000):
+        cancels.note_cancel(Cancel((f"r{n}",), ""), NOW + 16 * 60_000)
+    assert len(cancels) == 100_000
+
+
+def test_a_cancel_is_read_as_it_was_written_and_what_is_none_is_told() -> None:
+    value = encode_cancel(["a", "ü"], run_id="00000000-0000-4000-8000-000000000001", at_ms=1, by="caller")
+    assert read_cancel(value) == taken_back("a", "ü")
+    for other in (None, b"", b"{", b"[]", b'{"kind":"released"}', b'{"kind":7}'):
+        assert read_cancel(other) is None
+    for wrong in (b'{"kind":"cancelled"}', value.replace(b'"a"', b'""'), value.replace(b'["a",', b"[7,")):
+        with pytest.raises(CancelFormatError):
+            read_cancel(wrong)
+    with pytest.raises(ValueError, match="not valid"):
+        encode_cancel([], run_id="x", at_ms=1, by="caller")
 
 
 async def test_a_lane_that_has_stopped_is_told_of_no_release() -> None:

@@ -20,7 +20,7 @@ def test_a_processor_needs_what_it_does_with_each_topic() -> None:
         "v.requests": {R, C},
         "v.retry.10s": {R, W, C},
         "v.events": {R, C},
-        "v.repairs": {R, C},
+        "v.repairs": {R, W, C},
         "v.controls": {R, C},
         "v.budget": {R, W, C},
         "v.results": {W, C},

@@ -24,8 +24,8 @@ def test_a_clean_world_has_no_finding() -> None:
     judged = judge_world(clean_world())
     assert judged.findings == []
     figures = judged.judge.figures
-    assert figures.requests == 11
-    assert figures.by_status == {"succeeded": 5, "failed": 2, "rejected": 1, "conflict": 1}
+    assert figures.requests == 12
+    assert figures.by_status == {"succeeded": 5, "failed": 3, "rejected": 1, "conflict": 1}
     assert (figures.duplicates, figures.too_young, figures.too_old, figures.redrives) == (1, 0, 0, 1)
     assert judged.judge.waiting.by_place == {WaitingPlace.REQUESTS: 1, WaitingPlace.NOT_DUE: 1}
 

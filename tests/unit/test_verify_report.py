@@ -37,7 +37,7 @@ def test_a_clean_audit_says_yes_to_every_promise() -> None:
     text = text_report(report)
     assert report.clean
     assert text.count("\n  yes  ") == len(PROMISES)
-    assert "clean: no promise is broken (11 requests, 9 final results)" in text
+    assert "clean: no promise is broken (12 requests, 10 final results)" in text
     assert "v.requests[1]@4  'waiting'" in text
     assert "no --billing" in text
 

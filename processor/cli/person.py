@@ -1,0 +1,193 @@
+"""Commands about one person: `processor person find` and `erase` (docs/privacy.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from processor.cli.dead_letter_options import explain_errors
+from processor.cli.kafka import quiet_clients
+from processor.cli.options import ActJson, ActReport, fail, login, settings_or_fail, write_json
+from processor.contract.times import utc
+from processor.repair.person_erase import ErasePlan, EraseSummary, erase_person, plan_erasure
+from processor.repair.person_search import OnLook, PersonFindings, find_person
+from processor.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Find what lies about one person, and erase what can be erased.")
+
+_NOT_ALL = 1
+_LISTED = 100
+_BY_MAX = 200
+_CHARS_MAX = 512
+T = TypeVar("T")
+
+VendorData = Annotated[
+    str | None, typer.Option(help="the person's vendor_data, exactly; `-` reads it from stdin, so that no shell history keeps it")
+]
+VendorDataFile = Annotated[Path | None, typer.Option(help="a file that holds it, instead")]
+
+
+@app.command()
+def find(
+    *,
+    vendor_data: VendorData = None,
+    vendor_data_file: VendorDataFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
+) -> None:
+    """List where records of a person lie, and when each is gone at the latest. Reads all topics from their beginning; changes nothing.
+
+    Exit status: 0, also if there are none; 1 if Kafka cannot be asked; 2 if the configuration or an option is wrong.
+    """
+    settings, person = settings_or_fail(), _person(vendor_data, vendor_data_file)
+    found = _run(lambda on_look: find_person(settings, person, on_look))
+    if as_json:
+        write_json(orjson.dumps(_document(found)))
+        return
+    if found.records:
+        Console(width=None if sys.stdout.isatty() else _BY_MAX).print(_table(found))
+    if len(found.records) > _LISTED:
+        typer.echo(f"{len(found.records) - _LISTED} more are not shown; --json has them all")
+    typer.echo(_summary(found))
+
+
+@app.command()
+def erase(
+    *,
+    vendor_data: VendorData = None,
+    vendor_data_file: VendorDataFile = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do it; without, it only says what would be done")] = False,
+    wait: Annotated[float, typer.Option(min=0, max=86_400, help="look for so many seconds at what becomes of it")] = 120.0,
+    as_json: ActJson = False,
+) -> None:
+    """End a person's waiting requests, discard their dead letters, delete them at Didit; and say until when the rest remains.
+
+    Without --yes it only says what would be done. Deletions are ordinary requests, so processors must run. Run it again to go on.
+
+    Exit status: 0 if all is done; 1 if something is not yet, or was refused, or Kafka cannot be asked; 2 if the configuration or an
+    option is wrong.
+    """
+    settings, person, report = settings_or_fail(), _person(vendor_data, vendor_data_file), ActReport(as_json=as_json)
+    plan, found = _run(lambda on_look: plan_erasure(settings, person, on_look))
+    report.say(_summary(found))
+    report.say(_planned(plan))
+    if not yes:
+        report.say("nothing was done; the same command with --yes does it")
+        report.end({"planned": _counts(plan), "done": None, **_document(found)})
+        return
+    done = _run(
+        lambda on_look: erase_person(settings, person, by=login()[:_BY_MAX], within_s=wait, on_look=on_look),
+    )
+    _tell(report, settings, done)
+    report.end({"planned": _counts(plan), "done": _done(done), **_document(done.findings)})
+    if done.left or done.failed:
+        raise typer.Exit(_NOT_ALL)
+
+
+def _person(given: str | None, path: Path | None) -> str:
+    if (given is None) is (path is None):
+        fail("name the person by --vendor-data, or by --vendor-data-file; one of them")
+    try:
+        text = path.read_text() if path is not None else sys.stdin.read() if given == "-" else given or ""
+    except (OSError, UnicodeDecodeError) as exc:
+        fail(f"--vendor-data-file: it cannot be read ({type(exc).__name__})")
+    person = text.removesuffix("\n").removesuffix("\r")
+    if not person or len(person) > _CHARS_MAX or any("\ud800" <= char <= "\udfff" for char in person):
+        fail(f"that cannot be a vendor_data: it has 1 to {_CHARS_MAX} characters")
+    return person
+
+
+def _run(act: Callable[[OnLook], Coroutine[Any, Any, T]]) -> T:
+    quiet_clients()
+    with explain_errors(), _bars() as show:
+        return asyncio.run(act(show))
+
+
+@contextmanager
+def _bars() -> Iterator[OnLook]:
+    tasks: dict[str, TaskID] = {}
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+
+        def show(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=of)
+            bar.update(tasks[what], completed=done, total=of)
+
+        yield show
+
+
+def _table(found: PersonFindings) -> Table:
+    table = Table("where", "written", "gone at the latest", "request", "operation", "found by", box=None, pad_edge=False)
+    for r in found.records[:_LISTED]:
+        gone = found.gone_ms(r)
+        place = f"{r.topic}[{r.partition}]@{r.offset}"
+        table.add_row(place, utc(r.at_ms), "never" if gone is None else utc(gone), r.request_id or "", r.operation or "", r.why)
+    return table
+
+
+def _summary(found: PersonFindings) -> str:
+    if not found.records:
+        return "nothing about this person is in the topics"
+    counted = ", ".join(f"{topic} {count}" for topic, count in sorted(found.counts.items()))
+    until = found.last_gone_ms
+    gone = "some of it stays for ever: `processor topics check` says why" if until is None else f"all of it is gone by {utc(until)}"
+    more = "" if found.complete else "; there is more than could be looked through: erase, and look again"
+    return f"{len(found.records)} records ({counted}); {len(found.waiting & found.requests)} requests wait; {gone}{more}"
+
+
+def _planned(plan: ErasePlan) -> str:
+    counts = _counts(plan)
+    return (
+        f"to be done: end {counts['ends']} waiting requests, discard {counts['discards']} dead letters, "
+        f"delete {counts['deletions']} sessions and users at Didit, write {counts['tombstones']} tombstones"
+    )
+
+
+def _tell(report: ActReport, settings: Settings, done: EraseSummary) -> None:
+    report.say(f"run {done.run_id}: ended {done.ended}, discarded {done.discarded}, deletions {done.deleted}, tombstones {done.tombstones}")
+    for what, ids in (
+        ("without a final result yet; run it again when processors have worked", done.left),
+        ("refused by Didit", done.failed),
+    ):
+        if ids:
+            report.say(f"{len(ids)} {what}: {', '.join(ids[:5])}; `processor results find` tells about each")
+    if settings.files.media_folder is not None and done.findings.sessions:
+        report.say(f"images are yours to delete: {len(done.findings.sessions)} folders named by session in VP_FILES__MEDIA_FOLDER")
+    report.say(f"what remains: {_summary(done.findings)}")
+
+
+def _counts(plan: ErasePlan) -> dict[str, int]:
+    parts: dict[str, Sequence[object]] = {
+        "ends": plan.ends,
+        "discards": plan.discards,
+        "deletions": plan.deletions,
+        "tombstones": plan.tombstones,
+    }
+    return {name: len(part) for name, part in parts.items()}
+
+
+def _done(done: EraseSummary) -> dict[str, object]:
+    names = ("run_id", "ended", "discarded", "deleted", "tombstones", "left", "failed")
+    return {name: getattr(done, name) for name in names}
+
+
+def _document(found: PersonFindings) -> dict[str, object]:
+    """For a program; times are epoch ms. It does not repeat who was asked for."""
+    return {
+        "records": [{**asdict(r), "gone_ms": found.gone_ms(r)} for r in found.records],
+        "counts": found.counts,
+        "waiting": sorted(found.waiting & found.requests),
+        "sessions": sorted(found.sessions),
+        "last_gone_ms": found.last_gone_ms,
+        "complete": found.complete,
+    }

@@ -1,0 +1,214 @@
+"""Erases what can be erased of one person, and tells until when the rest is there.
+
+What was done is seen in the topics, so a run that was interrupted is run again and goes on, and a second one does nothing twice: what
+ended no longer waits, what is discarded is no longer open, and a deletion at Didit is a request under an id that follows from what it
+deletes, which has its result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import orjson
+
+from processor.clock import clock_ms
+from processor.contract.erasures import Erasure, encode_erasure, person_mark
+from processor.contract.records import ID_NAMESPACE
+from processor.repair.dead_letter_index import DeadLetterIndex
+from processor.repair.model import DeadLetter, DeadLetterStatus
+from processor.repair.person import ERASE_PREFIX
+from processor.repair.person_search import OnLook, PersonFindings, find_person
+from processor.repair.redrive import discard
+from processor.settings import Settings
+from processor.stream.cancels import IDS_MAX, encode_cancel
+from processor.stream.partitions import TopicPartition
+from processor.stream.topic_reader import TopicReader
+from processor.stream.topics import topic_names
+from processor.stream.writer import RecordWriter
+
+_WRITE_S = 60.0
+_LOOK_S = 0.5
+_DONE = frozenset({"succeeded", "gone"})
+_DELETIONS = frozenset({"session.delete", "session.delete_many", "user.delete", "cancel"})
+
+
+@dataclass(frozen=True, slots=True)
+class ErasePlan:
+    """What is to be done."""
+
+    ends: tuple[str, ...]  # ids of requests that wait
+    discards: tuple[DeadLetter, ...]  # open ones
+    deletions: tuple[tuple[str, bytes], ...]  # request id, and the request
+    tombstones: tuple[str, ...]  # keys of results that only another record of their key removes
+
+
+@dataclass(frozen=True, slots=True)
+class EraseSummary:
+    """What was done, and what is left."""
+
+    run_id: str
+    ended: int
+    discarded: int
+    deleted: int
+    tombstones: int
+    left: tuple[str, ...]  # request ids without a final result when the wait was over
+    failed: tuple[str, ...]  # of the deletions, those that Didit refused
+    findings: PersonFindings  # as of the end
+
+
+def ends_of(found: PersonFindings) -> tuple[str, ...]:
+    """The requests that are to end: all that wait but those that delete."""
+    deleting = {record.request_id for record in found.records if record.operation in _DELETIONS or record.by_erasure}
+    return tuple(sorted((found.waiting & found.requests) - deleting))
+
+
+def deletions_of(found: PersonFindings, vendor_data: str, installation: str) -> tuple[tuple[str, bytes], ...]:
+    """The requests that delete at Didit what they have not deleted yet: each session, then the person."""
+    sessions = [(_erase_id(installation, s), "session.delete", _session_input(s)) for s in sorted(found.sessions)]
+    known = sorted(request_id for request_id in found.requests if not request_id.startswith(ERASE_PREFIX))
+    person_id = _erase_id(installation, "\n".join([vendor_data, *known, *sorted(found.sessions)]))
+    wanted = [*sessions, (person_id, "user.delete", {"vendor_data_list": [vendor_data]})]
+    return tuple(
+        (request_id, orjson.dumps({"request_id": request_id, "operation": operation, "input": given}))
+        for request_id, operation, given in wanted
+        if found.answered.get(request_id) not in _DONE
+    )
+
+
+def _session_input(session_id: str) -> dict[str, str]:
+    return {"session_id": session_id, "deletion_instruction": "privacy_erasure"}
+
+
+def _erase_id(installation: str, what: str) -> str:
+    return ERASE_PREFIX + str(uuid.uuid5(ID_NAMESPACE, f"erase\n{installation}\n{what}"))
+
+
+def tombstones_of(found: PersonFindings, results: str) -> tuple[str, ...]:
+    """Keys of results that stand in a topic that is compacted, and no tombstone behind them."""
+    if results not in found.compacted:
+        return ()
+    return tuple(sorted({r.request_id for r in found.records if r.topic == results and r.request_id is not None} - found.tombstoned))
+
+
+async def plan_erasure(settings: Settings, vendor_data: str, on_look: OnLook) -> tuple[ErasePlan, PersonFindings]:
+    """What an erasure would do now.
+
+    Raises:
+        KafkaFailedError: if something cannot be read.
+    """
+    found, names = await find_person(settings, vendor_data, on_look), topic_names(settings)
+    places = {(r.partition, r.offset) for r in found.records if r.topic == names.dead_letters}
+    index = DeadLetterIndex(settings)
+    try:
+        if places:
+            await index.start()
+            await index.refresh()
+        letters = [x for x in index.dead_letters if x.status is DeadLetterStatus.OPEN and (x.partition, x.offset) in places]
+    finally:
+        await index.close()
+    deletions = deletions_of(found, vendor_data, names.prefix)
+    return ErasePlan(ends_of(found), tuple(letters), deletions, tombstones_of(found, names.results)), found
+
+
+async def erase_person(
+    settings: Settings, vendor_data: str, *, by: str, within_s: float, on_look: OnLook = lambda _what, _done, _of: None
+) -> EraseSummary:
+    """Do it, in this order: what waits ends, dead letters are discarded, Didit deletes, tombstones are written, and it goes on record.
+
+    Raises:
+        RepairFencedError, KafkaFailedError: what was done stays; run it again to go on.
+    """
+    run = _Run(settings, str(uuid.uuid4()), by, time.monotonic() + within_s, on_look)
+    plan, _ = await plan_erasure(settings, vendor_data, on_look)
+    left = await run.end(plan.ends)
+    if plan.discards:
+        await discard(settings, plan.discards, by=by)
+    after, _ = await plan_erasure(settings, vendor_data, on_look)  # a call that was under way may have made a session
+    published, unanswered, failed = await run.delete(after.deletions)
+    last, found = await plan_erasure(settings, vendor_data, on_look)
+    await run.bury(last.tombstones)
+    done = (len(plan.ends) - len(left), len(plan.discards), published, len(last.tombstones))
+    if any(done):
+        await run.note(Erasure(run.run_id, clock_ms(), by, person_mark(run.run_id, vendor_data), *done))
+    return EraseSummary(run.run_id, *done, (*left, *unanswered), failed, found)
+
+
+class _Run:
+    def __init__(self, settings: Settings, run_id: str, by: str, until: float, on_look: OnLook) -> None:
+        self.run_id = run_id
+        self._settings, self._names, self._by, self._until, self._on_look = settings, topic_names(settings), by, until, on_look
+
+    async def end(self, request_ids: Sequence[str]) -> tuple[str, ...]:
+        """Take requests back; those that have no final result when the time is over."""
+        chunks = [request_ids[at : at + IDS_MAX] for at in range(0, len(request_ids), IDS_MAX)]
+        values = [(None, encode_cancel(chunk, run_id=self.run_id, at_ms=clock_ms(), by=self._by)) for chunk in chunks]
+        answered = await self._answers(self._names.repairs, values, request_ids, "ended")
+        return tuple(request_id for request_id in request_ids if request_id not in answered)
+
+    async def delete(self, deletions: Sequence[tuple[str, bytes]]) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+        """Publish deletions; how many, which have no final result when the time is over, and which failed."""
+        values = [(request_id.encode(), value) for request_id, value in deletions]
+        answered = await self._answers(self._names.requests, values, [request_id for request_id, _ in deletions], "deleted at Didit")
+        left = tuple(request_id for request_id, _ in deletions if request_id not in answered)
+        return len(deletions), left, tuple(request_id for request_id, status in answered.items() if status not in _DONE)
+
+    async def bury(self, keys: Sequence[str]) -> None:
+        """A tombstone behind the results of each key."""
+        await self._write(self._names.results, [(key.encode(), None) for key in keys])
+
+    async def note(self, erasure: Erasure) -> None:
+        """On record."""
+        await self._write(self._names.repairs, [(None, encode_erasure(erasure))])
+
+    async def _write(self, topic: str, values: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+        if values:
+            async with RecordWriter.of_one_act(self._settings) as writer:
+                await writer.send_all(topic, values, _WRITE_S)
+
+    async def _answers(
+        self, topic: str, values: Sequence[tuple[bytes | None, bytes | None]], request_ids: Collection[str], what: str
+    ) -> Mapping[str, str]:
+        """Write records, and look for the final results that they lead to until all are there or the time is over."""
+        answered: dict[str, str] = {}
+        if not values:
+            return answered
+        async with TopicReader(self._settings) as reader:
+            partitions = await reader.partitions(self._names.results)
+            begins = {tp: end for tp, (_, end) in (await reader.bounds(partitions)).items()}
+            await self._write(topic, values)
+            while True:
+                begins = await _read_finals(reader, begins, frozenset(request_ids), answered)
+                self._on_look(what, len(answered), len(request_ids))
+                if len(answered) >= len(request_ids) or time.monotonic() >= self._until:
+                    return answered
+                await asyncio.sleep(_LOOK_S)
+
+
+async def _read_finals(
+    reader: TopicReader, begins: Mapping[TopicPartition, int], request_ids: frozenset[str], answered: dict[str, str]
+) -> dict[TopicPartition, int]:
+    """Note the final results of some requests; where to read on."""
+    ends = {tp: end for tp, (_, end) in (await reader.bounds(list(begins))).items()}
+    async with aclosing(reader.read({tp: (begin, ends[tp]) for tp, begin in begins.items()})) as batches:
+        async for batch in batches:
+            for record in batch:
+                key = (record.key or b"").decode(errors="replace")
+                if key in request_ids and (status := _final_status(record.value)) is not None:
+                    answered[key] = status
+    return ends
+
+
+def _final_status(value: bytes | None) -> str | None:
+    try:
+        found = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(found, dict) or found.get("kind") != "final":
+        return None
+    error = found["error"] if isinstance(found.get("error"), dict) else {}
+    return "gone" if error.get("http_status") == 404 else str(found.get("status"))  # noqa: PLR2004 - HTTP's own number
