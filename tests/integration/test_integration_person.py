@@ -29,7 +29,7 @@ from processor.stream.topics_admin import apply_topics
 pytestmark = pytest.mark.broker
 
 SHORT = {"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500", "log.cleaner.backoff.ms": "500"}
-KEPT = {"retention.ms": "4000", "segment.ms": "1500", "file.delete.delay.ms": "100"}
+KEPT = {"retention.ms": "2000", "segment.ms": "1000", "file.delete.delay.ms": "100"}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ async def test_an_idle_partition_is_emptied_within_the_computed_time(short_kafka
     assert "assumed" not in checked.text, "the broker says how often it looks"
     await shorten(short_kafka, topic := topic_names(settings).requests)
     checked = await run_command(environment, "topics", "check")
-    assert f"{topic}: personal data, gone 6 s after a record was written" in checked.text
+    assert f"{topic}: personal data, gone 4 s after a record was written" in checked.text
     began = time.monotonic()
     await publish_requests(settings, [(b"k", b"the last record of its partition, and nothing comes after it")])
     assert len(await read_whole(settings, topic)) == 1
@@ -68,7 +68,7 @@ async def test_an_idle_partition_is_emptied_within_the_computed_time(short_kafka
     while await read_whole(settings, topic):
         assert time.monotonic() - began < within_s + 5, "the broker keeps it for longer than is told"
         await asyncio.sleep(0.2)
-    assert time.monotonic() - began > 3.9, "retention has not been waited for"
+    assert time.monotonic() - began > 1.9, "retention has not been waited for"
 
 
 PERSON, OTHER = "Zoë Tracer / 4711", "bystander-1"
@@ -88,6 +88,9 @@ async def in_every_topic(rig: Rig, person: str, name: str) -> None:
     await rig.publish([asked(f"{name}-done", "session.create", person, **create)])
     await rig.until(lambda: f"{name}-done" in rig.watch.seen.final_ids, "a session")
     assert next(f["status"] for f in rig.finals if f["request_id"] == f"{name}-done") == "succeeded"
+    (over,) = [s["session_id"] for s in rig.simulator.ledger()["sessions"] if s["request_id"] == f"{name}-done"]
+    for step in ("In Progress", "Approved"):  # else the next one is given the same session
+        rig.simulator.post(f"/_sim/sessions/{over}/status", {"status": step})
     rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [REFUSAL]})
     await rig.publish([asked(f"{name}-refused", "session.create", person, **create)])
     await rig.until(lambda: f"{name}-refused" in rig.watch.seen.final_ids, "a dead letter")
@@ -202,21 +205,21 @@ async def test_a_cancel_that_races_a_release_and_a_kill_leaves_one_final_result_
     slow = {"rates": {}, "latency_s": {"median": 0.05, "sigma": 0.1, "max": 0.2}}
     async with running(short_kafka, tmp_path, partitions=2, more={**LONG, "DIDIT__CALLS_MAX": "3"}) as rig:
         a, _ = await rig.start("a", "b")
-        ids = await let_wait(rig, 40)
+        ids = await let_wait(rig, 24)
         rig.simulator.post("/_sim/faults", slow)
         async with VerificationClient(kafka=rig.settings.kafka) as client:
             released = asyncio.create_task(run_command(rig.environment, "retry", "release", "--all", "--yes", "--wait", "0"))
-            await rig.until(lambda: len(rig.watch.seen.final_ids) >= 4, "the first ones are done")
-            cancels = list(await asyncio.gather(*(client.cancel(request_id) for request_id in ids[:20])))
+            await rig.until(lambda: len(rig.watch.seen.final_ids) >= 3, "the first ones are done")
+            cancels = list(await asyncio.gather(*(client.cancel(request_id) for request_id in ids[:12])))
             a.child.kill()
-            cancels += await asyncio.gather(*(client.cancel(request_id) for request_id in ids[20:]))
-            await rig.wait_finals(80)
+            cancels += await asyncio.gather(*(client.cancel(request_id) for request_id in ids[12:]))
+            await rig.wait_finals(48)
             await released
         judged = await rig.judge([*ids, *cancels])
         assert (judged.missing, judged.duplicated, judged.billed_twice) == ((), (), 0)
         ends = Counter(f["status"] for f in rig.finals if f["request_id"] in ids)
         assert set(ends) <= {"succeeded", "in_doubt"}, "each had a call before it waited, which may have acted"
-        assert ends["succeeded"] >= 4
+        assert ends["succeeded"] >= 3
         made = Counter(s["request_id"] for s in rig.simulator.ledger()["sessions"])
         told = {f["request_id"] for f in rig.finals if f["status"] == "succeeded"}
         assert told - set(cancels) <= set(made), "a success is one of Didit's"
