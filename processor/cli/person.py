@@ -157,7 +157,7 @@ def _tell(report: ActReport, settings: Settings, done: EraseSummary) -> None:
     report.say(f"run {done.run_id}: ended {done.ended}, discarded {done.discarded}, deletions {done.deleted}, tombstones {done.tombstones}")
     for what, ids in (
         ("without a final result yet; run it again when processors have worked", done.left),
-        ("refused by Didit", done.failed),
+        ("refused: repair the cause, then redrive the dead letter", done.failed),
     ):
         if ids:
             report.say(f"{len(ids)} {what}: {', '.join(ids[:5])}; `processor results find` tells about each")

@@ -159,14 +159,16 @@ def _session(found: object) -> str | None:
     return found.lower() if isinstance(found, str) and is_session_id(found) else None
 
 
-def _named(value: object) -> Iterator[object]:
-    """Every value that stands under a member for persons, however deep."""
-    if isinstance(value, Mapping):
-        for name, member in value.items():
-            if name in _WORDS:
-                yield from member if isinstance(member, list) else (member,)
-            else:
-                yield from _named(member)
-    elif isinstance(value, list):
-        for member in value:
-            yield from _named(member)
+def _named(document: object) -> Iterator[object]:
+    """Every value that stands under a member for persons, however deep: a hostile document is deeper than calls may be nested."""
+    left: list[object] = [document]
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            for name, member in value.items():
+                if name in _WORDS:
+                    yield from member if isinstance(member, list) else (member,)
+                else:
+                    left.append(member)
+        elif isinstance(value, list):
+            left += value

@@ -80,6 +80,12 @@ def deletions_of(found: PersonFindings, vendor_data: str, installation: str) -> 
     )
 
 
+def _is_to_be_discarded(letter: DeadLetter, found: PersonFindings) -> bool:
+    """Open, and none of a deletion that Didit has refused: that one is to be redriven when its cause is gone."""
+    own = (letter.request_id or "").startswith(ERASE_PREFIX)
+    return letter.status is DeadLetterStatus.OPEN and not (own and found.answered.get(letter.request_id or "") not in _DONE)
+
+
 def _session_input(session_id: str) -> dict[str, str]:
     return {"session_id": session_id, "deletion_instruction": "privacy_erasure"}
 
@@ -108,7 +114,7 @@ async def plan_erasure(settings: Settings, vendor_data: str, on_look: OnLook) ->
         if places:
             await index.start()
             await index.refresh()
-        letters = [x for x in index.dead_letters if x.status is DeadLetterStatus.OPEN and (x.partition, x.offset) in places]
+        letters = [x for x in index.dead_letters if (x.partition, x.offset) in places and _is_to_be_discarded(x, found)]
     finally:
         await index.close()
     deletions = deletions_of(found, vendor_data, names.prefix)

@@ -93,6 +93,8 @@ def test_all_of_a_person_is_found_in_any_order_and_nothing_of_another(world: lis
 @settings(max_examples=full(200))
 def test_no_bytes_stop_the_search(value: bytes, topic: str, key: bytes | None) -> None:
     PersonMatcher("a", NAMES).take(Record(Source(topic, 0, 0), key, value, (("vp-session-id", value),), 1))
+    deep = b'{"request_id":"r","input":' + b"[" * 1000 + b'{"vendor_data":"a"}' + b"]" * 1000 + b"}"
+    assert PersonMatcher("a", NAMES).take(Record(Source(topic, 0, 0), key, deep)) is not None
     PersonMatcher("a", NAMES).take(Record(Source(topic, 0, 0), key, b'{"input":[%s],"output":7,"payload":"x","error":[]}' % b"1"))
 
 

@@ -228,4 +228,22 @@ FAULTS = (
         '_digest(b"content", request',
         (ENGINE,),
     ),
+    Fault(
+        "X6",
+        "G1",
+        "engine/engine.py",
+        "a request that was taken back is called all the same",
+        "return ErrorCode.CANCELLED if work.is_cancelled(job.request.request_id) and not job.newly_redriven else None",
+        "return None",
+        (ENGINE,),
+    ),
+    Fault(
+        "X7",
+        "G1",
+        "engine/outputs.py",
+        "a request that was taken back and may have been called is said not to be in doubt",
+        "Status.IN_DOUBT if doubt else Status.FAILED, error, now_ms, dead_letter=False)",
+        "Status.FAILED, error, now_ms, dead_letter=False)",
+        (ENGINE,),
+    ),
 )

@@ -1,0 +1,41 @@
+"""How a person is named to `processor person`: so that no shell history has to keep it, and no refusal repeats it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from processor.cli.person import app
+
+NAMED = "Zoë Tracer"
+
+
+@pytest.mark.parametrize("command", ["find", "erase"])
+def test_a_person_is_named_once_and_can_be_one(command: str, tmp_path: Path) -> None:
+    (named := tmp_path / "named").write_text(NAMED)
+    (broken := tmp_path / "broken").write_bytes(b"\xff" + NAMED.encode())
+    wrong: list[tuple[list[str], str | None, str]] = [
+        ([], None, "one of them"),
+        (["--vendor-data", NAMED, "--vendor-data-file", str(named)], None, "one of them"),
+        (["--vendor-data-file", str(tmp_path / "absent")], None, "cannot be read (FileNotFoundError)"),
+        (["--vendor-data-file", str(broken)], None, "cannot be read (UnicodeDecodeError)"),
+        (["--vendor-data", "-"], "\n", "cannot be a vendor_data"),
+        (["--vendor-data", "-"], NAMED * 60, "cannot be a vendor_data"),
+        (["--vendor-data", ""], None, "cannot be a vendor_data"),
+    ]
+    for words, typed, said in wrong:
+        told = CliRunner().invoke(app, [command, *words], input=typed)
+        assert (told.exit_code, said in told.output) == (2, True), told.output
+        assert NAMED not in told.output
+
+
+def test_a_name_is_read_whole_from_a_file_and_from_stdin(tmp_path: Path) -> None:
+    """Nobody answers at this address: what follows is told, and not who was asked for."""
+    (named := tmp_path / "named").write_text(f"{NAMED}\n")
+    nowhere = {"VP_KAFKA__BOOTSTRAP": "nowhere.invalid:1"}
+    for words, typed in ((["--vendor-data-file", str(named)], None), (["--vendor-data", "-"], f"{NAMED}\r\n")):
+        told = CliRunner(env=nowhere).invoke(app, ["find", *words], input=typed)
+        assert told.exit_code == 1, told.output
+        assert NAMED not in told.output
