@@ -55,13 +55,13 @@ class Cancels:
         for listener in self.listeners:
             listener(cancel)
 
-    def holds(self, request_id: str) -> bool:
-        """Whether a request was taken back. The answer holds for as long as it is remembered."""
-        return request_id in self._kept
+    def holds(self, request_id: str, now_ms: int) -> bool:
+        """Whether a request was taken back, not too long ago: its id may stand for another one some day."""
+        return self._kept.get(request_id, 0) > now_ms - KEPT_MS
 
-    def of(self, record: Record) -> bool:
+    def of(self, record: Record, now_ms: int) -> bool:
         """The same of a record that was not decoded."""
-        return bool(self._kept) and (request_id := peek_request_id(record)) is not None and request_id in self._kept
+        return bool(self._kept) and (request_id := peek_request_id(record)) is not None and self.holds(request_id, now_ms)
 
 
 def peek_request_id(record: Record) -> str | None:

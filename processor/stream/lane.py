@@ -197,6 +197,9 @@ class Lane:
         self._ready.extend(record for request_id in cancel.request_ids for record in self._delayed.remove_of_request(request_id))
         self._start_ready()
 
+    def _is_cancelled(self, request_id: str) -> bool:
+        return self._hints.cancels.holds(request_id, self._clock_ms())
+
     def start_released(self, release: Release) -> None:
         """These records are to be worked on now: those that are held back here are ready, as if they were due."""
         if (release.topic, release.partition) != (self.partition.topic, self.partition.partition):
@@ -252,7 +255,7 @@ class Lane:
             truncated, finished = offset < self._unremembered_below, offset in self._finished_before
             hint, ended, parked = self._hints.take(record), self._hints.releases.ends(record.source), self._parked.pop(offset, None)
             work = Work(record, history_truncated=truncated, finished_before=finished, hint=hint, ended=ended, parked=parked)
-            work.is_cancelled = self._hints.cancels.holds
+            work.is_cancelled = self._is_cancelled
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]

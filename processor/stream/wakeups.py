@@ -73,4 +73,4 @@ class Wakeups:
 
     def wake(self, record: Record, now_ms: int) -> bool:
         """Whether a record that is not due need not wait."""
-        return self.of(record) is not None or self.releases.names(record.source, now_ms) or self.cancels.of(record)
+        return self.of(record) is not None or self.releases.names(record.source, now_ms) or self.cancels.of(record, now_ms)

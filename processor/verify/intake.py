@@ -125,7 +125,7 @@ class Intake:
     def _result(self, record: Record) -> Iterator[Fact]:
         found = _result_document(record)
         if found is None:
-            self.foreign += 1
+            self.foreign += record.value is not None  # else a tombstone of an erasure
             return
         if found["kind"] != ResultKind.FINAL:  # no copy is made of one
             self.progress += 1

@@ -627,7 +627,9 @@ def test_cancels_are_remembered_for_a_while_and_bounded() -> None:
     cancels.note_cancel(taken_back("a"), NOW)
     cancels.note_cancel(taken_back("b"), NOW + 14 * 60_000)
     cancels.note_cancel(taken_back("c"), NOW + 16 * 60_000)
-    assert [cancels.holds(name) for name in "abcd"] == [False, True, True, False]
+    assert [cancels.holds(name, NOW + 16 * 60_000) for name in "abcd"] == [False, True, True, False]
+    waiting = named(1, "b")
+    assert [cancels.of(waiting, NOW + minutes * 60_000) for minutes in (16, 30)] == [True, False], "its id may stand for another one then"
     for n in range(110_000):
         cancels.note_cancel(Cancel((f"r{n}",), ""), NOW + 16 * 60_000)
     assert len(cancels) == 100_000
