@@ -87,7 +87,8 @@ class TopicWatch:
                 continue  # read before: a consumer may go back when a broker was lost; the log holds it once
             self._next[partition] = r.source.offset + 1
             if partition.topic == self._names.results:
-                self._take_result(orjson.loads(r.value or b"null"), copy_for(r.headers))
+                if r.value is not None:  # else a tombstone of an erasure
+                    self._take_result(orjson.loads(r.value), copy_for(r.headers))
             elif partition.topic == self._names.dead_letters:
                 self.seen.dead_letters += 1
             else:
