@@ -117,8 +117,12 @@ class OffsetTracker:
 
     @property
     def span(self) -> int:
-        """Length of the range that the gap map has to describe."""
-        return max(self.next, max(self._done, default=0) + 1) - self.floor
+        """How far was read beyond the oldest unfinished offset.
+
+        What a former owner had finished further on does not count: its commit could describe it, and who counted it might never read on,
+        with a lower bound than that owner had.
+        """
+        return self.next - self.floor
 
     def fits(self, offset: int) -> bool:
         """Whether this offset can be noted as done in the gap map now."""

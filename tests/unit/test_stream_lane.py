@@ -91,13 +91,13 @@ class NoJournal:
 
 
 class Scene:
-    def __init__(self, *, undue: bool = True, **settings: Any) -> None:
+    def __init__(self, *, undue: bool = True, done: Sequence[int] = (), **settings: Any) -> None:
         self.now_ms, self.failures, self.skipped = NOW, list[BaseException](), list[int]()
         self.handler = HeldHandler()
         self.hints = Wakeups(lambda hint: hint.event["status"] == "Approved")
         self.lane = Lane(
             TopicPartition("t", 0),
-            OffsetTracker(0),
+            OffsetTracker(0, done),
             self.handler,
             LaneSettings(**settings),
             clock_ms=lambda: self.now_ms,
@@ -154,6 +154,14 @@ async def test_bytes_and_span_are_bounded_too() -> None:
     assert not wide.lane.wants_records
     for scene in (heavy, wide):
         await _stop(scene)
+
+
+async def test_a_lane_reads_on_though_a_former_owner_had_finished_more_than_it_may_hold_itself() -> None:
+    """The simulation's seed 20469: a replica with a lower ``ahead_max`` took over a gap map, and its partition stood still for good."""
+    s = Scene(ahead_max=3, done=[2, 9])
+    assert s.lane.wants_records
+    s.lane.deliver([record(offset) for offset in range(3)])
+    assert not s.lane.wants_records, "now it holds as much as it may"
 
 
 async def test_a_record_whose_headers_are_refused_does_not_wait_for_its_due_time() -> None:
