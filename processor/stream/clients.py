@@ -199,6 +199,12 @@ async def leaderless_of(producer: AIOKafkaProducer) -> Sequence[TopicPartition]:
     return await sender.leaderless()
 
 
+def failure_of_transaction(producer: AIOKafkaProducer) -> BaseException | None:
+    """Why an open transaction has failed: aiokafka tells it to whoever waits for its end, and to others only that they may not send now."""
+    waiter: asyncio.Future[None] | None = producer._txn_manager._transaction_waiter  # noqa: SLF001 - no public way
+    return waiter.exception() if waiter is not None and waiter.done() and not waiter.cancelled() else None
+
+
 async def high_watermarks(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
     """The ends of partitions with what is not committed: as ``end_offsets()`` of a consumer that reads everything."""
     asking = copy(consumer._fetcher)  # noqa: SLF001 - end_offsets() asks at the consumer's own isolation level

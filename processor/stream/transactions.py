@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer, OffsetAndMetadata, TopicPartition
+from aiokafka.errors import IllegalOperation
 
 from processor.contract.records import Output
 from processor.settings import Settings
@@ -14,6 +15,7 @@ from processor.stream.clients import (
     build_lane_producer,
     build_repair_producer,
     drop_producer,
+    failure_of_transaction,
     leaderless_of,
     on_fence_held_up,
 )
@@ -155,9 +157,12 @@ async def _commit(
         if offsets is not None:
             await producer.send_offsets_to_transaction(offsets, group)
         await producer.commit_transaction()
-    except BaseException:
+    except BaseException as exc:
         for future in sent:
             future.add_done_callback(_look_at)  # of those that fail with the transaction, one error is enough
+        # whoever was fenced between two sends hears from aiokafka that it may not send, and not why
+        if isinstance(exc, IllegalOperation | AssertionError) and (cause := failure_of_transaction(producer)) is not None:
+            raise cause from exc
         raise
 
 

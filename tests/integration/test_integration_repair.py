@@ -24,7 +24,8 @@ from rig import Rig, running
 from processor.client.topics import read_topics, topic_reader
 from processor.contract import schemas
 from processor.contract.codes import ErrorCode, ErrorType
-from processor.contract.records import ErrorInfo
+from processor.contract.encode import retry_output
+from processor.contract.records import ErrorInfo, Hop, Record, Source
 from processor.contract.repairs import Repair, RepairKind, Target, repair_value
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.monitoring.factories import monitor_for_command
@@ -222,6 +223,11 @@ async def test_who_begins_a_repair_knows_all_that_is_done_and_stops_everybody_el
                     async with RepairLine(rig.settings):
                         with pytest.raises(RepairFencedError, match="run this one again"):
                             await later.commit((), [repair_of(rig, second)])
+            record = Record(Source(f"{rig.prefix}.requests", 0, 0), b"key", b"{}")
+            several = [dead_letter(rig.prefix, 9), retry_output(record, Hop(record.source, 1), rig.settings.retry.delays_s[0])]
+            async with RepairLine(rig.settings) as earlier, RepairLine(rig.settings):
+                with pytest.raises(RepairFencedError):  # it hears of it between two sends, while it asks for the second one's topic
+                    await earlier.commit(several, [repair_of(rig, second)])
             await index.refresh()
             assert (index.counts.open, index.counts.discarded) == (0, 2)
             done = await redrive(rig.settings, [first, second], by="tester")
