@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from simulation import account
+from simulation import account, operators
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -291,6 +291,15 @@ def _reset_offsets(world: World, one: Disturbance) -> None:
     world.cluster.later(one.lasts_s - 1.0, lambda: world.reset_offsets(text))
 
 
+def _act(world: World, one: Disturbance) -> None:
+    operators.act(world, one.kind, one.target)
+
+
+def _kill_act(world: World, one: Disturbance) -> None:
+    if one.lasts_s:
+        operators.kill(world, one.target)
+
+
 def _take(world: World, _: Disturbance) -> None:
     world.cluster.refused.discard(world.log_topic)
 
@@ -319,6 +328,7 @@ _BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
     "log lost": _lose,
     "log retention": _shorten,
     "offsets reset": _reset_offsets,
+    **dict.fromkeys(operators.ACTS, _act),
 }
 _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
     "freeze": _thaw,
@@ -336,6 +346,7 @@ _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
     "slow reads": _quick_reads,
     "log outage": _take,
     "log lost": _make_again,
+    **dict.fromkeys(operators.ACTS, _kill_act),
 }
 
 

@@ -64,7 +64,7 @@ async def _idle(world: World) -> dict[str, Any]:
         apply_topics(world.settings("operator"), partitions=_PLAN.partitions, replication=1), "topics apply"
     )
     for name in world.replicas:
-        world.start_replica(name)
+        world.start_process(name)
     await asyncio.sleep(_SETTLE_S)
     watch.on = True
     await asyncio.sleep(_WATCH_S)

@@ -40,6 +40,9 @@ class Seen:
         audited: what `processor verify` has found, which reads the topics as a client of the brokers.
         steps: the brokers' clocks were set, so stamps tell no times.
         published: when each request was, and its priority, if they differ.
+        rounds: that operators have begun: request and number.
+        insisted: one of them has asked for calls again that may have taken place.
+        untold: webhooks that were acknowledged and of which the events topic tells nothing.
     """
 
     requested: Sequence[str]
@@ -53,6 +56,9 @@ class Seen:
     audited: Sequence[AuditFinding] = ()
     steps: bool = False
     published: Mapping[str, Published] = field(default_factory=dict)
+    rounds: frozenset[tuple[str, int]] = frozenset()
+    insisted: bool = False
+    untold: Sequence[str] = ()
 
 
 # what no trouble of brokers, network or API raises; by the product's own log lines, which name types and no texts
@@ -71,6 +77,8 @@ def judge(seen: Seen) -> list[Violation]:
     """Everything that is wrong."""
     found = verifier.judge(seen.requested, seen.finals, seen.retries, seen.ledger)
     wrong = [Violation("no final result", request_id) for request_id in found.missing]
+    without = seen.rounds - {(final.request_id, final.replay) for final in seen.finals}
+    wrong += [Violation("no final result of a round", f"{request_id}, round {number}") for request_id, number in sorted(without)]
     wrong += [Violation("two final results", f"{i}: {_statuses(seen, i)}") for i in found.duplicated]
     wrong += [
         Violation("over the limit", f"{scope}: {figures['max_in_window']} in {figures['window_s']:g} s, limit {figures['limit']}")
@@ -79,11 +87,12 @@ def judge(seen: Seen) -> list[Violation]:
     ]
     for_nothing = [final for final in seen.finals if final.status == "in_doubt" and final.request_id in seen.never_asked]
     wrong += [Violation("in doubt though nobody has asked to call", final.request_id) for final in for_nothing]
-    if found.billed_twice:
-        wrong.append(Violation("billed twice", f"{found.billed_twice} requests"))
-    wrong += [Violation("done twice", text) for text in ledger_checks.done_twice(seen.ledger)]
+    if not seen.insisted:  # else `processor verify` counts the bills, which knows what was in doubt in which round
+        wrong += [Violation("billed twice", f"{found.billed_twice} requests")] if found.billed_twice else []
+        wrong += [Violation("done twice", text) for text in ledger_checks.done_twice(seen.ledger)]
     if found.early_retries:
         wrong.append(Violation("retried early", f"{found.early_retries} retries"))
+    wrong += [Violation("an acknowledged webhook is lost", text) for text in seen.untold]
     wrong += [Violation("starved", text) for text in starved(seen.published, seen.ledger["calls"], _TURNS_MAX)]
     planted = [(host, line) for host, line in seen.logs if any(secret in line for secret in seen.secrets)]
     wrong += [Violation("personal data in a log", f"{host}: {line[:80]}") for host, line in planted]

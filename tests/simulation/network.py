@@ -228,7 +228,8 @@ class Network:
         self.loop, self._draw = loop, draw
         loop.network = self
         self.hosts: dict[str, Host] = {}
-        self.sidecars: dict[int, str] = {}  # a port on everybody's loopback -> the host that answers there
+        self.sidecars: dict[int, list[str]] = {}  # a port on everybody's loopback -> the hosts that answer there, in turns
+        self._turn = 0
         self.slow_s: dict[frozenset[str], float] = {}  # more latency of a link
         self._cut: set[tuple[str, str]] = set()
         self._held_back: set[tuple[str, str]] = set()
@@ -306,8 +307,14 @@ class Network:
 
     def _target(self, address: str, port: int, source: Host) -> str:
         if address in _LOOPBACK:
-            return self.sidecars.get(port, source.name)
+            return self._balanced(self.sidecars.get(port, [source.name]))
         return next((name for name in self.hosts if address in (name, self.resolve(name))), address)
+
+    def _balanced(self, names: list[str]) -> str:
+        """The next one in turn, as a load balancer has it: without those of which it knows that they are gone."""
+        up = [name for name in names if self.hosts[name].state is not State.DEAD] or names
+        self._turn += len(up) > 1
+        return up[self._turn % len(up)]
 
     async def connect(self, factory: Factory, host: str, port: int) -> tuple[Endpoint, asyncio.BaseProtocol]:
         """A connection from the host that runs now.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import orjson
@@ -12,8 +12,10 @@ from processor.budget.log_records import Asked, decode_entry
 from processor.contract.codes import ErrorCode
 from processor.contract.decode import Accepted, decode
 from processor.contract.records import Record, Source
+from processor.contract.repairs import RepairKind, read_repair
 from processor.contract.result_copies import copy_for
 from processor.devkit.verifier import FinalSeen, RetrySeen
+from processor.stream.releases import read_release
 from simulation.kafka.partition_log import PartitionLog
 
 
@@ -60,6 +62,7 @@ class Finals:
         self._readers = [(begins, CommittedReader(log)) for begins, logs in topics.items() for log in logs]
         self.seen: list[FinalSeen] = []
         self.ids: set[str] = set()
+        self.rounds: set[tuple[str, int]] = set()
 
     def look(self) -> None:
         """Read on."""
@@ -68,8 +71,10 @@ class Finals:
                 result = orjson.loads(record.value or b"{}")
                 if result.get("kind") == "final" and copy_for(record.headers) is None:
                     request_id = f"{begins}{result['request_id']}"
-                    self.seen.append(FinalSeen(request_id, result["status"], result.get("replay") or 0))
+                    final = FinalSeen(request_id, result["status"], result.get("replay") or 0)
+                    self.seen.append(final)
                     self.ids.add(request_id)
+                    self.rounds.add((request_id, final.replay))
 
 
 def asked_for(log: PartitionLog) -> frozenset[str]:
@@ -78,11 +83,28 @@ def asked_for(log: PartitionLog) -> frozenset[str]:
     return frozenset(entry.identity.request for entry in entries if isinstance(entry, Asked) and entry.identity is not None)
 
 
-class Retries:
-    """The records of the delay topics."""
+class Repairs:
+    """What operators have done: the rounds that they have begun, and the waiting records that they have released."""
 
-    def __init__(self, topics: Mapping[str, list[PartitionLog]]) -> None:
-        self._topics = topics
+    def __init__(self, logs: list[PartitionLog]) -> None:
+        self._readers = [CommittedReader(log) for log in logs]
+        self.rounds: set[tuple[str, int]] = set()  # request and number
+        self.released: set[tuple[str, int, int]] = set()
+
+    def look(self) -> None:
+        """Read on."""
+        for record in (record for reader in self._readers for record in reader.read()):
+            if (release := read_release(record.value)) is not None:
+                self.released.update((release.topic, release.partition, offset) for offset in release.offsets)
+            elif (repair := read_repair(record.value)) is not None and repair.kind is RepairKind.REDRIVEN:
+                self.rounds.add((str(repair.request_id), repair.replay))
+
+
+class Retries:
+    """The records of the delay topics. ``released``: those that operators have let begin early."""
+
+    def __init__(self, topics: Mapping[str, list[PartitionLog]], released: Collection[tuple[str, int, int]] = ()) -> None:
+        self._topics, self._released = topics, released
 
     def read(self, slack_ms: int) -> list[RetrySeen]:
         """All of them. ``slack_ms``: so much before its due time a retry may start, because the brokers' clocks were set."""
@@ -93,6 +115,7 @@ class Retries:
                     decoded = decode(Record(Source(topic, number, r.offset), r.key, r.value, r.headers, r.stamp_ms))
                     if isinstance(decoded, Accepted) and (due_ms := decoded.hop.due_ms) is not None:
                         hop = decoded.hop
-                        may_be_early = hop.session_id is not None or hop.last_error == ErrorCode.QUEUE_FULL
+                        released = (topic, number, r.offset) in self._released
+                        may_be_early = released or hop.session_id is not None or hop.last_error == ErrorCode.QUEUE_FULL
                         found.append(RetrySeen(decoded.request.request_id, hop.hop, due_ms - slack_ms, may_be_early))
         return found

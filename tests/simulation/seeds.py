@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TextIO
 from zlib import crc32
 
@@ -38,6 +38,7 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
 _LIMIT_CPU_S = 240  # a world that computes longer has hung
 _LIMIT_S = 1800.0  # of real time, on a machine that has other things to do
 _FRESH_FROM = 1_000_000
+_CALLS_MAX = 8  # of one request, in the mean of a world in which everything is in doubt and looked up
 
 
 @dataclass(slots=True)
@@ -63,8 +64,9 @@ def fresh_seed(commit: str) -> int:
 def plan_of(seed: int) -> Plan:
     """The size of a seed's world: most are small, so that there are many."""
     draw = random.Random(seed ^ 0x0A11)
-    theme = theme_of(draw)
-    return Plan(theme=theme.name, **{name: draw.choice(values) for name, values in {**_PLAIN, **theme.plan}.items()})
+    theme = theme_of(draw, seed)
+    plan = Plan(theme=theme.name, **{name: draw.choice(values) for name, values in {**_PLAIN, **theme.plan}.items()})
+    return replace(plan, bound_s=plan.bound_s + _CALLS_MAX * plan.requests * plan.window_s / plan.limit)
 
 
 def disturbances_of(seed: int, also: str | None = None) -> list[Disturbance]:
@@ -73,7 +75,8 @@ def disturbances_of(seed: int, also: str | None = None) -> list[Disturbance]:
     replicas, brokers = [f"replica-{n}" for n in range(plan.replicas)], [f"kafka-{n}" for n in range(plan.brokers)]
     draw, episode = random.Random(seed ^ 0xD157), next(theme.episode for theme in THEMES if theme.name == plan.theme)
     if episode is not None:
-        found = episode(draw, Stage(replicas, plan.wait_s, plan.timeout_s + plan.margin_s - 0.5, plan.idle_s))
+        receivers = tuple(f"webhooks-{n}" for n in range(plan.receivers))
+        found = episode(draw, Stage(replicas, plan.wait_s, plan.timeout_s + plan.margin_s - 0.5, plan.idle_s, receivers))
     else:
         found = draw_disturbances(draw, replicas=replicas, brokers=brokers, span_s=_span_s(plan))
     if also is not None:

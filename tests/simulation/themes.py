@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulation.disturbances import FIRST_S, LONG_S, Disturbance
+from simulation.operators import HOSTS
 
 _SINGLE = ("ip.risk", "email.send")  # each call of them acts
 _BILLED = (*_SINGLE, "database_validation")
@@ -50,6 +51,7 @@ class Stage:
     wait_s: float
     api_cut_s: float
     idle_s: float = 0.0
+    receivers: tuple[str, ...] = ()
 
 
 Episode = Callable[[random.Random, Stage], list[Disturbance]]
@@ -57,7 +59,13 @@ Episode = Callable[[random.Random, Stage], list[Disturbance]]
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """One of them. ``plan``: for fields of the plan, what their values are drawn from. ``episode`` is None for disturbances at random."""
+    """One of them.
+
+    Attributes:
+        weight: 0 for those that every fifth seed has.
+        episode: None for disturbances at random.
+        plan: for fields of the plan, what their values are drawn from.
+    """
 
     name: str
     weight: int
@@ -177,6 +185,39 @@ def _idle(draw: random.Random, stage: Stage) -> list[Disturbance]:
     ]
 
 
+def _operators(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """Operators redrive, release and end while processors are killed; two at once, and some are killed in the middle of it."""
+    found = _restarts(draw, stage) if draw.random() < 0.6 else []
+    at_s = FIRST_S + draw.uniform(3.0, 10.0)
+    for _ in range(draw.choice((2, 4, 6))):
+        kind = draw.choice(("redrive", "redrive", "redrive doubts", "release", "release", "end"))
+        killed_after_s = draw.choice((0.0, 0.0, draw.uniform(0.01, 0.4)))
+        found.append(Disturbance(at_s, kind, draw.choice(HOSTS), killed_after_s))
+        at_s += draw.choice((0.05, 1.0, 12.0)) * draw.uniform(0.5, 2.0)
+    return found
+
+
+def _receivers(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """Receivers of webhooks are killed, frozen, stopped and cut off, and processors now and then."""
+    found, at_s = [], FIRST_S
+    for _ in range(draw.choice((3, 5))):
+        at_s += draw.uniform(1.0, 6.0)
+        name = draw.choice((*stage.receivers, *stage.receivers, draw.choice(stage.replicas)))
+        kind = draw.choice(("kill", "kill", "freeze", "stop", "cut", "reset", "slow link"))
+        peer, amount = ("brokers", draw.uniform(0.1, 1.5)) if kind == "slow link" else ("brokers" if kind in ("cut", "reset") else "", 0.0)
+        lasts_s = 0.0 if kind in ("stop", "reset") else draw.uniform(0.5, 9.0)
+        found.append(Disturbance(at_s, kind, name, lasts_s, peer, amount))
+    return found
+
+
+def _upgrade(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """One after the other is stopped or killed and comes again with other settings, twice."""
+    found = _rolling(draw, stage)
+    if draw.random() < 0.5:
+        found.append(Disturbance(FIRST_S + draw.uniform(2.0, 20.0), "kill", draw.choice(stage.replicas), draw.uniform(0.2, 3.0)))
+    return found
+
+
 THEMES = (
     Theme("mixed", 6),
     Theme("long outage", 4, _long_outage, {**_BURST, "memory_s": (60.0,), "requests": (30,), "limit": (8, 40), "deadlines": (0.4,)}),
@@ -234,9 +275,25 @@ THEMES = (
     ),
     Theme("two installations", 1, _restarts, {**_BURST, "installations": (2,)}),
     Theme("one name", 1, _restarts, {**_BURST, "one_name": (True,), "bound_s": (120.0,)}),
+    Theme(
+        "operators",
+        0,
+        _operators,
+        _BURST | {"lost": (0.3, 0.6), "attempts_max": (1, 3), "limit": (12,), "partitions": (1, 3), "operations": ((*_BILLED, "aml"),)},
+    ),
+    Theme(
+        "receivers",
+        0,
+        _receivers,
+        _BURST | {"receivers": (1, 2), "operations": (("verification",), ("verification", "verification", "aml")), "latency_s": (0.1, 1.0)},
+    ),
+    Theme("upgrade", 0, _upgrade, {**_BURST, "mixed": (True,), "replicas": (2, 3), "partitions": (3,), "requests": (20, 40)}),
 )
+_LATER = [theme for theme in THEMES if not theme.weight]
+_LATER_EVERY = 5  # so that other seeds mean what they did before
 
 
-def theme_of(draw: random.Random) -> Theme:
+def theme_of(draw: random.Random, seed: int) -> Theme:
     """One of them, by weight."""
-    return draw.choices(THEMES, [theme.weight for theme in THEMES])[0]
+    theme = draw.choices(THEMES, [theme.weight for theme in THEMES])[0]
+    return theme if seed % _LATER_EVERY != _LATER_EVERY - 1 else draw.choice(_LATER)

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from processor.contract.digests import request_digest
 from processor.settings import Settings, load_settings
-from processor.simulator.config import Behaviour, Config, FaultPlan, Latency, RateLimit
+from processor.simulator.config import Config, FaultPlan, Latency, RateLimit
 from processor.simulator.server import running
 from processor.simulator.simulator import Simulator
 from processor.stream import publisher
@@ -27,15 +27,16 @@ from processor.verify.audit import AuditOptions, audit
 from processor.verify.bills import bills_of_ledger
 from processor.verify.findings import AuditFinding
 from processor.worker import service
-from simulation import machine
+from simulation import machine, operators, receivers
 from simulation.disturbances import Course, Disturbance
 from simulation.judge import Seen
 from simulation.kafka.broker import Broker
 from simulation.kafka.cluster import Cluster, Topic
 from simulation.kafka.coordination import Coordination
 from simulation.loop import HOST, START_S, Host, SimulatedLoop, State
+from simulation.mixed import Groups, draw_settings, merged
 from simulation.network import Network
-from simulation.observed import Finals, Retries, asked_for
+from simulation.observed import Finals, Repairs, Retries, asked_for
 from simulation.starving import Published
 from simulation.timeline import Timeline
 
@@ -44,7 +45,8 @@ _KEY = "sim-key"
 _WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
 _RESTART_S = (0.3, 3.0)
 _SCOPES = ("session-create", "generic-write", "generic-get", "session-decision")
-_LOOK_S, _AFTER_S, _AUDIT_S = 0.5, 15.0, 300.0
+_LOOK_S, _AFTER_S, _AUDIT_S, _OLD_S = 0.5, 15.0, 300.0, 300.0
+_RETRY = {"delays_s": (1, 5, 20), "partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0}
 _SLACK_MS = 100  # the brokers' time is known to within the time of an append
 _OPERATIONS = ("session.create", "session.create", "aml", "ip.risk", "email.send", "database_validation")
 
@@ -80,7 +82,10 @@ class Plan:
     idle_s: float = 0.0  # between the first half of the requests and the second
     renew_s: float = 1200.0  # an idle lane commits again so often
     log_kept_s: float = 604_800.0  # what is older goes from the budget log when the brokers look
-    bound_s: float = 300.0  # after the last disturbance every request has ended
+    bound_s: float = 300.0  # after the last disturbance every request has ended; `plan_of` adds what its calls may take
+    receivers: int = 0  # of webhooks; with them people use their links
+    attempts_max: int = 6
+    mixed: bool = False  # each process has settings of its own, where they may differ
 
 
 @dataclass(slots=True)
@@ -103,6 +108,8 @@ class World:
     stopped_until_s: float = 0.0  # nobody starts a replica that was stopped before then
     broker_step_s: float = 0.0  # the largest of a broker's clock, either way
     lost_log: Topic | None = None  # the last budget log that was deleted
+    acting: list[tuple[Host, asyncio.Task[None]]] = field(default_factory=list)  # what operators have begun
+    insisted: bool = False  # an operator has redriven what was in doubt
 
     @property
     def installations(self) -> list[str]:
@@ -114,24 +121,35 @@ class World:
         """Names of the replicas' hosts."""
         return [f"replica-{n}" for n in range(self.plan.replicas)]
 
-    def settings(self, instance: str, installation: str = "") -> Settings:
-        """Of a replica."""
+    @property
+    def receivers(self) -> list[str]:
+        """Names of the hosts that receive webhooks."""
+        return [f"webhooks-{n}" for n in range(self.plan.receivers)]
+
+    def settings(self, instance: str, installation: str = "", life: int | None = None) -> Settings:
+        """Of a replica; ``life``: of one of its processes, which may have settings of its own."""
         limits = {scope: {"limit": self.plan.limit, "window_s": self.plan.window_s} for scope in _SCOPES}
-        return load_settings(
-            kafka={
+        changes: Groups = {}
+        if self.plan.mixed and life is not None:
+            changes = draw_settings(random.Random(f"{self.seed} {instance} {life}"), limits=limits, wait_s=self.plan.wait_s)
+        return load_settings(**merged(self._usual(instance, installation, limits), changes))
+
+    def _usual(self, instance: str, installation: str, limits: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
+        return {
+            "kafka": {
                 "bootstrap": ",".join(f"{name}:9092" for name in self.cluster.names),
                 "instance_id": instance,
                 "group": f"{installation}group",
                 "topic_prefix": f"{installation}verification",
             },
-            didit={
+            "didit": {
                 "base_url": f"http://127.0.0.1:{_API_PORT}",
                 "api_key": _KEY,
                 "balance_s": 0.0,
                 "timeout_s": self.plan.timeout_s,
                 "read_lag_s": self.plan.read_lag_s,
             },
-            budget={
+            "budget": {
                 "limits": limits,
                 "call_margin_s": self.plan.margin_s,
                 "ask_wait_s": self.plan.wait_s,
@@ -140,26 +158,31 @@ class World:
                 "topic": "budget",
                 "queue_max": self.plan.queue_max,
             },
-            lanes={"drain_s": self.plan.drain_s},
-            retry={"delays_s": (1, 5, 20), "partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0},
-        )
+            "lanes": {"drain_s": self.plan.drain_s},
+            "retry": {**_RETRY, "attempts_max": self.plan.attempts_max},
+            "follow": {"polls_s": (4, 15)},
+            "webhooks": receivers.SETTINGS,
+        }
 
     def start_broker(self, number: int) -> None:
         """A broker's process on its host."""
         host = self.network.hosts[self.cluster.names[number]]
         host.spawn(Broker(number, self.cluster, self.coordination).serve(), "broker")
 
-    def start_replica(self, name: str) -> None:
-        """A processor's process on its host."""
+    def start_process(self, name: str) -> None:
+        """A processor's process on its host, or that of a receiver."""
         host = self.network.hosts[name]
         host.on_exit = lambda status: self._exited(host, status)
-        host.spawn(self._replica(host), "processor")
+        host.spawn(self._process(host), "processor")
 
-    async def _replica(self, host: Host) -> None:
-        installation = self.installations[self.replicas.index(host.name) % self.plan.installations]
-        settings = self.settings(self.replicas[0] if self.plan.one_name else host.name, installation)
-        status = await service._run_until_signal(settings, None)  # noqa: SLF001 - run() is this on uvloop
+    async def _process(self, host: Host) -> None:
+        status = await (receivers.receive(self, host) if host.name in self.receivers else self._replica(host))
         self.loop.call_soon(host.on_exit, status, context=Context())
+
+    async def _replica(self, host: Host) -> int:
+        installation = self.installations[self.replicas.index(host.name) % self.plan.installations]
+        settings = self.settings(self.replicas[0] if self.plan.one_name else host.name, installation, host.lives)
+        return await service._run_until_signal(settings, None)  # noqa: SLF001 - run() is this on uvloop
 
     def freeze(self, name: str) -> None:
         """Stop a process without ending it."""
@@ -214,7 +237,7 @@ class World:
         if self.network.hosts[name].state is State.DEAD:
             self.network.revive(name)
             self.timeline.add("started", name)
-            self.start_replica(name)
+            self.start_process(name)
 
     def stop(self, name: str) -> None:
         """SIGTERM."""
@@ -226,11 +249,13 @@ class World:
         """The simulated API, on its own host."""
         lost = self.plan.lost
         rates = {"lost_reply": 0.4 * lost, "error_503": 0.4 * lost, "reset": 0.2 * lost, "late_reply": self.plan.late_reply}
+        behaviour, webhooks = receivers.users_of(self)
         config = Config(
             seed=self.seed,
             limits={scope: RateLimit(self.plan.limit, self.plan.window_s) for scope in _SCOPES},
             faults=FaultPlan(rates=rates, latency=Latency(self.plan.latency_s, 0.8, 6.0), hang_s=1.6 * self.plan.timeout_s),
-            behaviour=Behaviour(),
+            behaviour=behaviour,
+            webhooks=webhooks,
         )
         async with running(config, host="0.0.0.0", port=_API_PORT) as (self.simulator, _):  # noqa: S104 - of a simulated host
             await self.loop.create_future()
@@ -266,6 +291,7 @@ class World:
     def _request(self, number: int, request_id: str) -> bytes:
         operation = self.draw.choice(self.plan.operations)
         what: dict[str, Any] = {
+            "verification": {"workflow_id": _WORKFLOW, "vendor_data": f"Planted-Person-{number}"},
             "session.create": {"workflow_id": _WORKFLOW, "vendor_data": f"Planted-Person-{number}"},
             "aml": {"full_name": f"Planted-Person-{number}"},
             "ip.risk": {"ip_address": f"203.0.113.{number % 250 + 1}"},
@@ -281,33 +307,39 @@ class World:
         return orjson.dumps(document)
 
     async def audited(self) -> list[AuditFinding]:
-        """What `processor verify` finds, run on a host of its own; nothing where installations name requests alike.
-
-        A request is judged once it is older than the bound of the world and what the brokers' clocks were set by.
-        """
+        """What `processor verify` finds, run on a host of its own; nothing where installations name requests alike."""
         if self.plan.installations > 1 or self.simulator is None:
             return []
-        options = AuditOptions(older_s=self.plan.bound_s, bills=bills_of_ledger(self.simulator.ledger.document()))
+        options = AuditOptions(older_s=min(_OLD_S, self.plan.bound_s), bills=bills_of_ledger(self.simulator.ledger.document()))
         async with asyncio.timeout(_AUDIT_S):
             report = await self.network.hosts["operator"].spawn(audit(self.settings("operator"), options), "verify")
         return report.findings.kept
 
-    def seen(self, finals: Finals, audited: Sequence[AuditFinding]) -> Seen:
+    def seen(self, finals: Finals, repairs: Repairs, audited: Sequence[AuditFinding]) -> Seen:
         """What the judge gets."""
         assert self.simulator is not None
         finals.look()
+        repairs.look()
         logs = [(moment.host, moment.text) for moment in self.timeline.moments if moment.host not in ("world", "caller", "didit")]
-        secrets = (_KEY, "Planted-Person", "planted-person", "203.0.113.")
+        secrets = (_KEY, receivers.SECRET, "Planted-Person", "planted-person", "203.0.113.", "https://verify.didit.me")
         names = topic_names(self.settings("operator"))
-        retries = Retries({topic: self.cluster.topics[topic].logs for topic in names.inputs[1:]}).read(
-            int(_SLACK_MS + 2000 * self.broker_step_s)
-        )
+        delayed = Retries({topic: self.cluster.topics[topic].logs for topic in names.inputs[1:]}, repairs.released)
+        retries = delayed.read(int(_SLACK_MS + 2000 * self.broker_step_s))
         ledger = self.simulator.ledger.document()
         if self.plan.installations > 1:  # they name requests alike, so nobody can say whose call it was
             retries, ledger = [], {**ledger, "calls": [], "checks": [], "sessions": []}
         never, stepped = self._never_asked(), self.broker_step_s > 0
-        acknowledged, gave_up, published = self.acknowledged, self.gave_up, self.published
-        return Seen(acknowledged, finals.seen, retries, ledger, logs, secrets, gave_up, never, audited, stepped, published)
+        untold = receivers.acknowledged_by(ledger) - receivers.events_of(self.cluster.topics[names.events].logs)
+        return Seen(
+            self.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, never, audited, stepped, self.published,
+            frozenset(repairs.rounds), self.insisted, sorted(map(str, untold)),
+        )  # fmt: skip
+
+    def is_open(self, finals: Finals, repairs: Repairs) -> bool:
+        """Whether some request, or some round that an operator has begun, has no final result yet."""
+        finals.look()
+        repairs.look()
+        return not finals.ids.issuperset(self.acknowledged) or not finals.rounds >= repairs.rounds
 
     def _never_asked(self) -> frozenset[str]:
         if self.lost_log is not None or self.plan.installations > 1:
@@ -326,9 +358,10 @@ def build(seed: int, plan: Plan) -> World:
     draw = random.Random(seed)
     network = Network(loop, random.Random(seed + 1))
     brokers = [f"kafka-{n}" for n in range(plan.brokers)]
-    for name in (*brokers, "didit", "caller", "operator", *(f"replica-{n}" for n in range(plan.replicas))):
+    receiving = [f"webhooks-{n}" for n in range(plan.receivers)]
+    for name in (*brokers, "didit", "caller", "operator", *operators.HOSTS, *receiving, *(f"replica-{n}" for n in range(plan.replicas))):
         network.add(name)
-    network.sidecars[_API_PORT] = "didit"
+    network.sidecars = {_API_PORT: ["didit"], receivers.PORT: receiving}
     timeline = Timeline(loop)
     timeline.install()
     cluster = Cluster(loop, random.Random(seed + 2), brokers, lambda name: network.hosts[name])
@@ -348,17 +381,17 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
         applied = apply_topics(settings, partitions=world.plan.partitions, replication=replication)
         await world.network.hosts["operator"].spawn(applied, "topics apply")
         results[begins] = world.cluster.topics[topic_names(settings).results].logs
-    for name in world.replicas:
-        world.start_replica(name)
+    for name in (*world.receivers, *world.replicas):
+        world.start_process(name)
     world.calling = world.network.hosts["caller"].spawn(world.call(), "caller")
     finals = Finals(results)
+    repairs = Repairs(world.cluster.topics[topic_names(world.settings("operator")).repairs].logs)
     course = Course(world, disturbances)
     course.start()
-    while not world.calling.done() or not course.over:
+    while not world.calling.done() or not course.over or operators.are_acting(world):
         await asyncio.sleep(_LOOK_S)
     until = world.loop.time() + world.plan.bound_s
-    while not finals.ids.issuperset(world.acknowledged) and world.loop.time() < until:
+    while world.is_open(finals, repairs) and world.loop.time() < until:
         await asyncio.sleep(_LOOK_S)
-        finals.look()
     await asyncio.sleep(_AFTER_S)  # a second final result would come now
-    return world.seen(finals, await world.audited())
+    return world.seen(finals, repairs, await world.audited())

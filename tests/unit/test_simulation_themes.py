@@ -29,7 +29,7 @@ def loop() -> Iterator[SimulatedLoop]:
 
 def test_a_seed_means_the_same_world_each_time_and_every_theme_comes_up_soon() -> None:
     assert [seeds.disturbances_of(seed) for seed in range(50)] == [seeds.disturbances_of(seed) for seed in range(50)]
-    assert {plan_of(seed).theme for seed in range(60)} == {theme.name for theme in THEMES}
+    assert {plan_of(seed).theme for seed in range(90)} == {theme.name for theme in THEMES}
 
 
 def test_a_commit_has_seeds_of_its_own_beyond_those_of_each_run() -> None:

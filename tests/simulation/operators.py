@@ -1,0 +1,96 @@
+"""Operators in the middle of a world: they redrive dead letters, release and end what waits, by the functions of the product's commands."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from processor.clock import clock_ms
+from processor.repair.dead_letter_index import DeadLetterIndex
+from processor.repair.delayed_index import DelayedIndex
+from processor.repair.model import Selection
+from processor.repair.plan import make_plan
+from processor.repair.redrive import RepairFencedError, limits_of, redrive
+from processor.repair.release import publish_releases, releases_of
+from processor.settings import Settings
+from processor.stream.errors import KafkaFailedError
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+HOSTS = ("repairs-0", "repairs-1")
+_TRIES, _AGAIN_S = 5, 5.0
+_BY = "operator"
+
+Act = Callable[[Settings, random.Random], Awaitable[str]]
+
+
+async def _redrive(settings: Settings, in_doubt: bool) -> str:
+    index = DeadLetterIndex(settings)
+    try:
+        await index.start()
+        await index.refresh()
+        selection, busy = Selection(in_doubt=in_doubt), index.repairs.busy_ms
+        plan = make_plan(index.dead_letters, selection, limits_of(settings), now_ms=clock_ms(), busy=busy)
+        done = await redrive(settings, plan.chosen, by=_BY)
+    finally:
+        await index.close()
+    return f"{done.count} redriven, left out {dict(plan.left_out) | dict(done.left_out)}"
+
+
+async def _release(settings: Settings, draw: random.Random, *, end: bool) -> str:
+    index = DelayedIndex(settings)
+    try:
+        await index.refresh()
+        chosen = [record for record in index.records if draw.random() < 0.7]
+        await publish_releases(settings, releases_of(chosen, str(uuid4()), end=end), by=_BY, at_ms=clock_ms())
+    finally:
+        await index.close()
+    return f"{len(chosen)} {'ended' if end else 'released'}"
+
+
+ACTS: dict[str, Act] = {
+    "redrive": lambda settings, _: _redrive(settings, in_doubt=False),
+    "redrive doubts": lambda settings, _: _redrive(settings, in_doubt=True),
+    "release": lambda settings, draw: _release(settings, draw, end=False),
+    "end": lambda settings, draw: _release(settings, draw, end=True),
+}
+
+
+def act(world: World, kind: str, name: str) -> None:
+    """Begin an act on an operator's host; one that fails is tried again, as people do."""
+    host = world.network.hosts[name]
+    world.insisted |= kind == "redrive doubts"
+    world.acting.append((host, host.spawn(_act(world, kind, name), kind)))
+
+
+async def _act(world: World, kind: str, name: str) -> None:
+    for _ in range(_TRIES):
+        try:
+            told = await ACTS[kind](world.settings("operator"), world.draw)
+        except (KafkaFailedError, RepairFencedError) as exc:
+            world.timeline.add(f"{kind}: {type(exc).__name__}", name)
+            await asyncio.sleep(_AGAIN_S)
+        else:
+            world.timeline.add(f"{kind}: {told}", name)
+            return
+
+
+def kill(world: World, name: str) -> None:
+    """End whatever an operator's command is in the middle of; the next one is another process."""
+    world.kill(name)
+    world.network.revive(name)
+
+
+def are_acting(world: World) -> bool:
+    """Whether an act is under way. One that has failed for another reason than the brokers' raises here.
+
+    Those of hosts that were killed are over.
+    """
+    for _host, task in world.acting:
+        if task.done():
+            task.result()
+    return any(not task.done() and world.network.hosts[host.name] is host for host, task in world.acting)
