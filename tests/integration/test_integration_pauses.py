@@ -7,13 +7,19 @@ import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
 from commands import Told, run_command
 from rig import Rig, running
 
+from processor.contract.pauses import PauseAct, PauseKind, Pauses, encode_pause
 from processor.devkit.kafka_cluster import LocalKafka
+from processor.stream.topics import topic_names
+from processor.stream.wakeup_feed import WakeupFeed
+from processor.stream.wakeups import Wakeups
+from processor.stream.writer import RecordWriter
 
 pytestmark = pytest.mark.broker
 
@@ -93,3 +99,24 @@ async def test_a_paused_operation_stays_so_over_restarts_and_then_ends_exactly_o
         assert called(rig)["aml"] == sum(name.startswith("a-") for name in names)
         lines = [orjson.loads(record.value) for record in await rig.records("controls")]
         assert [(line["kind"], line["operation"]) for line in lines] == [("paused", "aml"), ("resumed", "aml")], "the audit"
+
+
+async def test_pauses_are_told_when_their_topic_is_read_to_its_end_and_never_in_part(kafka: LocalKafka, tmp_path: Path) -> None:
+    """The first reads hold a pause of everything that was ended long ago: nobody may hear of it."""
+    async with running(kafka, tmp_path) as rig:
+        kinds = [PauseKind.PAUSED, *[PauseKind.PAUSED, PauseKind.RESUMED] * 700]  # a read takes 500
+        acts = [PauseAct(kind, "aml" if number else None, "tester", REASON, number, str(uuid4())) for number, kind in enumerate(kinds)]
+        last = [
+            PauseAct(PauseKind.RESUMED, None, "tester", REASON, 1, str(uuid4())),
+            PauseAct(PauseKind.PAUSED, "ip.risk", "t", REASON, 2, str(uuid4())),
+        ]
+        async with RecordWriter.of_one_act(rig.settings) as writer:
+            await writer.send_all(topic_names(rig.settings).controls, [(None, encode_pause(act)) for act in [*acts, *last]], 30.0)
+        told: list[Pauses] = []
+        feed = asyncio.create_task(WakeupFeed(rig.settings, Wakeups(lambda _: False), told.append).run())
+        try:
+            await rig.until(lambda: bool(told), "the feed has read the topic")
+        finally:
+            feed.cancel()
+        assert [[act.name for act in pauses.in_force] for pauses in told] == [["ip.risk"]]
+        assert told[0].read_to == len(acts) + len(last)

@@ -1,4 +1,4 @@
-"""Spans of real processors, sent to a collector in this process: one trace a request, nothing personal, no harm from a dead collector."""
+"""Spans and metrics of real processors at a collector in this process: one trace a request, nothing personal, no harm if it is gone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from rig import WORKFLOW_ID, Rig, create_request, running
@@ -32,13 +33,14 @@ class Collector:
     """Takes spans over OTLP/HTTP, or holds whoever brings them."""
 
     def __init__(self, *, hangs: bool = False) -> None:
-        self.hangs, self.raw, self.spans, self.resources = hangs, [], [], []
+        self.hangs, self.raw, self.spans, self.resources, self.counted = hangs, [], [], [], {}
         self.asked = asyncio.Event()
         self.url = ""
 
     raw: list[bytes]
     spans: list[Span]
     resources: list[dict[str, str]]
+    counted: dict[str, float]  # sums of the latest metrics, by name
 
     async def take(self, request: web.Request) -> web.Response:
         self.asked.set()
@@ -51,6 +53,14 @@ class Collector:
             self.spans += [span for scope in resource.scope_spans for span in scope.spans]
         return web.Response()
 
+    async def take_metrics(self, request: web.Request) -> web.Response:
+        raw = await request.read()
+        self.raw.append(raw)
+        for resource in ExportMetricsServiceRequest.FromString(raw).resource_metrics:
+            metrics = [metric for scope in resource.scope_metrics for metric in scope.metrics if metric.HasField("sum")]
+            self.counted |= {metric.name: sum(point.as_double for point in metric.sum.data_points) for metric in metrics}
+        return web.Response()
+
     def named(self, name: str) -> list[Span]:
         return sorted((s for s in self.spans if s.name == name), key=lambda s: s.start_time_unix_nano)
 
@@ -60,6 +70,7 @@ async def collecting(*, hangs: bool = False) -> AsyncIterator[Collector]:
     collector = Collector(hangs=hangs)
     app = web.Application()
     app.router.add_post("/v1/traces", collector.take)
+    app.router.add_post("/v1/metrics", collector.take_metrics)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -74,6 +85,7 @@ async def collecting(*, hangs: bool = False) -> AsyncIterator[Collector]:
 async def traced(rig: Rig, endpoint: str) -> ProcessorProcess:
     """A replica that sends its spans there."""
     variables = {"VP_OBSERVE__TRACES": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    variables |= {"VP_OBSERVE__OTLP_METRICS": "true", "OTEL_METRIC_EXPORT_INTERVAL": "200", "VP_LANES__CLOUDEVENTS_SOURCE": "/kyc/eu"}
     replica = ProcessorProcess("traced", {**rig.environment, **variables}, rig.folder)
     rig.processors.append(replica)
     replica.start()
@@ -113,7 +125,14 @@ async def test_a_request_is_one_trace_through_its_retries_to_its_result(kafka: L
         assert [said(s)["http.response.status_code"] for s in calls] == [503, 503, 200]
         assert [said(s)["vp.outcome"] for s in hops] == ["retry", "retry", "succeeded"]
         assert [said(s)["url.template"] for s in calls] == ["/v3/sessions/"] * 3
-        told = headers_of(await rig.records("results"))
+        (result,) = results = await rig.records("results")
+        event = {name: raw.decode() for name, raw in result.headers if name.startswith(("ce_", "content-type"))}
+        assert event["ce_source"] == "/kyc/eu"
+        assert event["ce_id"] == orjson.loads(result.value)["result_id"]
+        assert {"ce_specversion", "ce_type", "ce_time", "content-type"} <= event.keys(), "as the Kafka binding of CloudEvents has it"
+        await rig.until(lambda: collector.counted.get("vp_results_total", 0.0) == 1.0, "metrics that count the result")
+        assert collector.counted["vp_retries_total"] == len(hops) - 1
+        told = headers_of(results)
         assert told == [{"traceparent": f"00-{TRACE}-{hops[2].span_id.hex()}-01", "tracestate": "shop=tracestate-secret"}]
         waited = headers_of([r for topic in ("retry.1s", "retry.2s", "retry.5s") for r in await rig.records(topic)])
         marks = [f"vp={s.span_id.hex()},shop=tracestate-secret" for s in hops[:2]]
