@@ -97,6 +97,10 @@ class MemoryConsumer:
     def membership(self) -> tuple[int, str]:
         return self._group.member
 
+    def check_membership(self) -> None:
+        if error := self._group.fails.get("membership"):
+            raise error
+
     async def check_rights(self) -> None:
         await self._group.step("rights")
 

@@ -238,6 +238,11 @@ def membership(consumer: AIOKafkaConsumer) -> tuple[int, str]:
     return getattr(coordinator, "generation", -1), getattr(coordinator, "member_id", "")
 
 
+def check_membership(consumer: AIOKafkaConsumer) -> None:
+    """Raise what has befallen the membership. aiokafka joins no more until somebody has heard of it, by a poll or this."""
+    consumer._coordinator.check_errors()  # noqa: SLF001 - a poll without partitions would be one of all
+
+
 async def check_member_rights(consumer: AIOKafkaConsumer, settings: Settings) -> None:
     """See that the brokers let a processor do its work, over the consumer's own connections.
 

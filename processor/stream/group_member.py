@@ -226,6 +226,8 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             self.last_poll = self._ports.monotonic()
             wanting = [tp for tp, o in self._owned.items() if o.lane is not None and o.lane.wants_records]
             if not wanting:  # a poll without a partition would mean all of them
+                with kafka_errors(self._settings):
+                    self._consumer.check_membership()  # else a failed rejoin of who owns nothing would be heard of by nobody
                 self._room.clear()
                 await self._wait_room()
                 continue

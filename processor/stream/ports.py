@@ -41,6 +41,10 @@ class GroupConsumer(Protocol):
         """Generation and member id."""
         ...
 
+    def check_membership(self) -> None:
+        """Raise the error that ``poll`` would raise before it looks for records."""
+        ...
+
     async def check_rights(self) -> None:
         """See that the brokers let us do what a processor does.
 
@@ -140,6 +144,10 @@ class KafkaGroupConsumer:
     def membership(self) -> tuple[int, str]:
         """See ``GroupConsumer``."""
         return clients.membership(self._consumer)
+
+    def check_membership(self) -> None:
+        """See ``GroupConsumer``."""
+        clients.check_membership(self._consumer)
 
     async def check_rights(self) -> None:
         """See ``GroupConsumer``."""

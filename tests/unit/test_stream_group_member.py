@@ -18,7 +18,14 @@ from processor.contract.codes import ErrorCode
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hop, Record, Source, Unread
 from processor.settings import load_settings
-from processor.stream.errors import KafkaUnavailableError, NotAuthorizedError, ProducerFencedError, RightsMissingError, StallError
+from processor.stream.errors import (
+    KafkaRequestError,
+    KafkaUnavailableError,
+    NotAuthorizedError,
+    ProducerFencedError,
+    RightsMissingError,
+    StallError,
+)
 from processor.stream.group_member import GroupMember
 from processor.stream.handler import WorkAbandonedError
 from processor.stream.partitions import lane_name
@@ -423,6 +430,23 @@ def test_group_member_ends_with_the_error_of_a_poll_and_names_the_task() -> None
         assert isinstance(error, NotAuthorizedError)
         assert A.topic in error.resource
         assert [entry["task"] for entry in logs if entry["event"] == "life_failed"] == ["poll"]
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
+def test_group_member_that_owns_nothing_hears_that_it_could_not_join_again() -> None:
+    """The simulation's seed 21053: who had lost all to a namesake and could not join waited for good, and said that all is well."""
+
+    async def main() -> None:
+        scene = Scene()
+        await asyncio.sleep(0.1)
+        await scene.own(A)
+        await scene.group.revoke()
+        scene.group.fails["membership"] = errors.KafkaError("fenced")
+        async with asyncio.timeout(5.0):
+            error = await scene.ends()
+        assert isinstance(error, KafkaRequestError)
         _assert_left_nothing(scene)
 
     run_virtual(main())
