@@ -33,14 +33,13 @@ from processor.didit.verdicts import (
 from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles, throttle_s
 from processor.engine.doubts import DoubtSettler, Unknowable
 from processor.engine.known_answers import FindsKnownResults, KnownAnswers
+from processor.engine.log_events import log_account_fault, log_conflict, log_retry, reference
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.placement import Elsewhere, NotAdmitted, Placement
 from processor.engine.places import place_of
 from processor.engine.session_media import SessionMedia, StoresMedia
 from processor.engine.session_polling import SessionOver, SessionPolling
-from processor.observe import metrics
 from processor.observe.tracing import hop_span
-from processor.retry.policy import Again
 from processor.settings import Settings
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 
@@ -108,23 +107,25 @@ class Engine:
         try:
             if isinstance(decoded, Rejected):
                 return await self._reject(record, decoded, work)
-            job = Job(record, decoded.request, decoded.hop)
-            work.request_id = job.request.request_id
-            if work.finished_before and await self._is_finished(job, work):
-                return await self._answers.again(Duplicate(), job.request.request_id, record, job.hop, work)
-            if (code := _ends_as(job, work)) is not None:
-                work.ended = True
-                return await self._end(job, code, work)
-            if (elsewhere := await self._elsewhere(job, work)) is not None:
-                return elsewhere
-            if job.request.operation == CANCEL:
-                return await self._cancel(job, work)
-            self._warn_once(job)
-            if job.hop.session_id is not None and is_polled(job.request.operation):
-                return await self._poll(job, job.hop.session_id, work)
-            return await self._serve(job, first_call(job.request.operation), work)
+            return await self._complete_request(Job(record, decoded.request, decoded.hop), work)
         except BudgetClosedError as exc:
             raise WorkAbandonedError("the budget is closed") from exc
+
+    async def _complete_request(self, job: Job, work: Work) -> Outcome:
+        work.request_id = job.request.request_id
+        if work.finished_before and await self._is_finished(job, work):
+            return await self._answers.again(Duplicate(), job.request.request_id, job.record, job.hop, work)
+        if (code := _ends_as(job, work)) is not None:
+            work.ended = True
+            return await self._end(job, code, work)
+        if (elsewhere := await self._elsewhere(job, work)) is not None:
+            return elsewhere
+        if job.request.operation == CANCEL:
+            return await self._cancel(job, work)
+        self._warn_once(job)
+        if job.hop.session_id is not None and is_polled(job.request.operation):
+            return await self._poll(job, job.hop.session_id, work)
+        return await self._serve(job, first_call(job.request.operation), work)
 
     async def _elsewhere(self, job: Job, work: Work) -> Outcome | None:
         """What completes a request that is not ours; None for one that is. The topic of another application delays no other request."""
@@ -153,7 +154,7 @@ class Engine:
     async def _not_first(self, record: Record, bad: Rejected, request_id: str, prior: Duplicate | Conflict, work: Work) -> Outcome:
         if isinstance(prior, Duplicate):
             return await self._answers.again(prior, request_id, record, bad.hop, work)
-        _log_conflict(call_reference(request_id, bad.hop.hop), record)
+        log_conflict(call_reference(request_id, bad.hop.hop), record)
         return Outputs(self._outputs.rejected_conflict(record, bad, self._clock_ms()))
 
     async def _is_finished(self, job: Job, work: Work) -> bool:
@@ -186,9 +187,9 @@ class Engine:
                 case None if work.history_truncated and not reads and job.hop.doubt_ms is None:
                     job = job.doubting(job.record.timestamp_ms)
         if code is ErrorCode.CANCELLED:
-            log.info("cancelled", reference=_reference(job), code=job.hop.last_error)
+            log.info("cancelled", reference=reference(job), code=job.hop.last_error)
             return Outputs(self._outputs.cancelled(job, self._clock_ms()))
-        log.warning("ended_by_hand", reference=_reference(job), code=job.hop.last_error)
+        log.warning("ended_by_hand", reference=reference(job), code=job.hop.last_error)
         return Outputs(self._outputs.ended_by_hand(job, self._clock_ms()))
 
     def park(self, record: Record, start: Callable[[], None]) -> ParkedWait | None:
@@ -211,7 +212,7 @@ class Engine:
             job, answer = await self._attempt(job, operation, work, over_ms)
             match answer:
                 case Judged(_, AccountFault() as fault):
-                    self._log_account_fault(fault)  # nothing was done; the request waits with all others until a probe succeeds
+                    self._account_fault(fault)  # nothing was done; the request waits with all others until a probe succeeds
                 case Judged(_, Unpaid(code)):
                     return self._defer(job, code, self._held_s)
                 case Judged(called_ms, Forbidden() as refusal):
@@ -220,7 +221,7 @@ class Engine:
                 case Judged(called_ms, verdict):
                     return self._conclude(job, operation, Judged(called_ms, self._doubts.unless_new(job, operation, verdict)))
                 case InDoubt(since_ms, doubt_over_ms):
-                    log.info("doubt", reference=_reference(job), since_ms=since_ms)
+                    log.info("doubt", reference=reference(job), since_ms=since_ms)
                     job, over_ms = job.doubting(since_ms), max(over_ms, doubt_over_ms)
                 case Unknowable():
                     return Outputs(self._outputs.unknowable(job, self._clock_ms()))
@@ -241,10 +242,10 @@ class Engine:
                 case DeadlinePassed() | Parked():
                     return await self._without_call(job, answer, work)
                 case SessionOver():
-                    log.info("session_over", reference=_reference(job))
+                    log.info("session_over", reference=reference(job))
                     return await self._serve(job.starting_over, first_call(job.request.operation), work)
                 case AccountFault():
-                    self._log_account_fault(answer)
+                    self._account_fault(answer)
                 case _:
                     return self._poll_failed(job, answer)
 
@@ -279,6 +280,10 @@ class Engine:
             return self._defer(job, refusal.code, self._held_s)
         return self._conclude(job, operation, Judged(called_ms, Refused(refusal.code, refusal.http_status, refusal.output, None)))
 
+    def _account_fault(self, fault: AccountFault) -> None:
+        log_account_fault(fault, self._probe_s)
+        self._refresh_key()
+
     def _refresh_key(self) -> None:
         self._key_reads += 1
         self._client.refresh_key()
@@ -294,7 +299,7 @@ class Engine:
         outputs, again = self._outputs.judged(
             job, operation, verdict, called_ms=judged.called_ms, now_ms=now_ms, draw=self._draw(), down=down
         )
-        self._log_retry(job, again)
+        log_retry(job, again)
         return Outputs(outputs)
 
     async def _without_call(self, job: Job, answer: DeadlinePassed | Parked | Duplicate | Conflict, work: Work) -> Outcome:
@@ -308,7 +313,7 @@ class Engine:
                 newest = is_polled(job.request.operation)
                 return await self._answers.again(answer, job.request.request_id, job.record, job.hop, work, newest=newest)
             case Conflict():
-                _log_conflict(_reference(job), job.record)
+                log_conflict(reference(job), job.record)
                 return Outputs(self._outputs.conflict(job, self._clock_ms()))
             case _:
                 assert_never(answer)
@@ -316,7 +321,7 @@ class Engine:
     def _defer(self, job: Job, code: Code, wait_s: float | None) -> Outputs:
         """Put off without counting an attempt."""
         outputs, again = self._outputs.deferred(job, code, wait_s, self._clock_ms(), self._draw())
-        self._log_retry(job, again)
+        log_retry(job, again)
         return Outputs(outputs)
 
     async def _attempt(self, job: Job, operation: Operation, work: Work, over_ms: int) -> tuple[Job, Judged | NotCalled | Unknowable]:
@@ -371,40 +376,9 @@ class Engine:
             self._warned = True
             log.warning("vendor_data_missing", hint="Didit sees a new user for each such request; give the id of the person")
 
-    def _log_account_fault(self, fault: AccountFault) -> None:
-        log.critical(
-            "account_fault",
-            code=fault.code,
-            http_status=fault.http_status,
-            probe_after_s=self._probe_s,
-            hint="all calls are held; check the API key, its application and the contract; work resumes by itself",
-        )
-        self._refresh_key()
-
-    def _log_retry(self, job: Job, again: Again | None) -> None:
-        if again is None:
-            return
-        log.info("retry", reference=_reference(job), code=again.hop.last_error, attempt=again.hop.attempt, due_ms=again.hop.due_ms)
-        if again.cut:
-            log.error(
-                "retry_after_cut",
-                reference=_reference(job),
-                due_ms=again.hop.due_ms,
-                hint="Didit asked for a longer wait than VP_RETRY__RETRY_AFTER_MAX_S",
-            )
-
 
 def _ends_as(job: Job, work: Work) -> ErrorCode | None:
     """Why a request is to end without another call; None if nobody wants that. What was redriven since is wanted again."""
     if work.ended:
         return ErrorCode.ENDED_BY_HAND
     return ErrorCode.CANCELLED if work.is_cancelled(job.request.request_id) and not job.newly_redriven else None
-
-
-def _reference(job: Job) -> str:
-    return call_reference(job.request.request_id, job.hop.hop)
-
-
-def _log_conflict(reference: str, record: Record) -> None:
-    metrics.DUPLICATES.labels("conflict").inc()
-    log.warning("conflict", reference=reference, source=str(record.source))
