@@ -212,12 +212,13 @@ class Fleet:
         self.topics = MemoryTopics(topic_names(self.settings))
         self.members: list[Replica] = []
 
-    def request(self, request_id: str, operation: str, **members: Any) -> None:
+    def request(self, request_id: str, operation: str, *, key: str = "", **members: Any) -> None:
+        """Publish a request; ``key`` chooses its partition, or else its id does."""
         given = {"full_name": request_id, "vendor_data": "u"} if operation == "aml" else {"workflow_id": _WORKFLOW, "vendor_data": "u"}
         value = {"request_id": request_id, "operation": operation, "input": given} | members
         self.topics.wanted += 1
         self.topics.done.clear()
-        self.topics.put(self.topics.names.requests, request_id.encode(), orjson.dumps(value))
+        self.topics.put(self.topics.names.requests, (key or request_id).encode(), orjson.dumps(value))
 
     async def start(self) -> None:
         self.members = [Replica(n, self) for n in range(self.replicas)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -11,6 +12,7 @@ from processor.budget.fair_queue import FairQueue
 from processor.budget.pacing import ScopePacer
 from processor.budget.parked_requests import ParkedRequests, Room
 from processor.budget.permits import Ask, CallClass, Parked
+from processor.budget.tenant_queue import NAMES_MAX, Weigh, alike, bucket_of
 from processor.contract.codes import ErrorCode
 from processor.contract.values import value
 
@@ -38,6 +40,7 @@ class EndpointQueue:
         asks_max: asks that may be outstanding.
         places: requests that wait here before more are sent away, while that is done at all.
         room: whom the queue takes now.
+        weight_of: of a tenant, in this process.
     """
 
     def __init__(
@@ -50,10 +53,11 @@ class EndpointQueue:
         asks_max: int,
         places: int,
         room: Callable[[EndpointQueue], Room],
+        weight_of: Weigh = alike,
     ) -> None:
         self.endpoint, self.scopes, self.pacers = endpoint, scopes, pacers
-        self.waiters: FairQueue[Waiter] = FairQueue()
-        self.parked = ParkedRequests(self.waiters, places, lambda: room(self))
+        self.waiters: FairQueue[Waiter] = FairQueue(weight_of)
+        self.parked = ParkedRequests(self.waiters, places, lambda: room(self), weight_of)
         self.changed = asyncio.Event()  # something that a dispatcher may wait for has happened
         self.outstanding = 0
         self.probing = 0  # of those, probes
@@ -61,7 +65,8 @@ class EndpointQueue:
         self._asks_max, self._places = asks_max, places
         self._replicas = 1
         self.share_with(1)
-        self._away = 0  # were sent away and are not back, as far as this process sees; for their due times
+        self._weight_of = weight_of
+        self._away: Counter[str] = Counter()  # were sent away and are not back, by tenant, as far as this process sees; for their due times
 
     def share_with(self, replicas: int) -> None:
         """So many replicas, this one included, want this endpoint now: together they ask for half a second of budget ahead.
@@ -70,6 +75,11 @@ class EndpointQueue:
         """
         self._replicas, ahead = replicas, self._rate_per_s * _OUTSTANDING_S
         self._outstanding_max = max(1, min(self._asks_max, max(math.ceil(ahead / replicas), min(2, math.ceil(ahead)))))
+
+    @property
+    def gap_s(self) -> float:
+        """Between two calls at the full rate."""
+        return 1.0 / self._rate_per_s
 
     def full(self, useful: int) -> bool:
         """Whether as many asks as are useful are outstanding, where so many are for the call slots (``Reservations.useful_asks``)."""
@@ -93,7 +103,7 @@ class EndpointQueue:
             The turn, to be given back; ``Parked`` if the request shall come back later; None if the budget has closed.
         """
         waiter: Waiter = asyncio.get_running_loop().create_future()
-        ticket = self.waiters.push(ask.call_class, ask.since_ms, waiter)
+        ticket = self.waiters.push(ask.call_class, ask.since_ms, waiter, ask.tenant)
         self.changed.set()
         try:
             return await waiter
@@ -142,27 +152,39 @@ class EndpointQueue:
             newcomer: who wants a place.
             lines: that share the rate, this one included.
         """
-        if not newcomer.returning and self.parked.goes_before(newcomer.call_class):
-            return self._parked(lines)
+        if not newcomer.returning and self.parked.goes_before(newcomer.call_class, newcomer.tenant):
+            return self._parked(newcomer.tenant, lines)
         if len(self.waiters) < self._places:
             if not newcomer.returning:
-                self._away = 0  # there is room again: who is still away came back to other replicas
+                self._away.clear()  # there is room again: who is still away came back to other replicas
             return None
-        parked = self._parked(lines)
-        last = self.waiters.pop_last((CallClass(newcomer.call_class), newcomer.since_ms))
+        last = self.waiters.pop_last((CallClass(newcomer.call_class), newcomer.since_ms), newcomer.tenant)
         if last is None:
-            return parked
-        if not last.done():
-            last.set_result(parked)
+            return self._parked(newcomer.tenant, lines)
+        tenant, waiter = last
+        if not waiter.done():
+            waiter.set_result(self._parked(tenant, lines, leaves=True))
         return None
 
-    def _parked(self, lines: int) -> Parked:
-        """That somebody comes back later, behind all who wait: it starts before that if the line has room."""
-        self._away += 1
-        before = len(self.waiters) + max(self._away, len(self.parked))
-        return Parked(ErrorCode.QUEUE_FULL, before * self._replicas * lines / self._rate_per_s)
+    def _parked(self, tenant: str, lines: int, *, leaves: bool = False) -> Parked:
+        """That somebody comes back later, behind all who wait, or behind those of its tenant in the tenant's share: the sooner one counts.
+
+        It starts before that if the line has room. ``leaves``: it has stood in the line until now.
+        """
+        known = tenant if tenant in self._away or len(self._away) < NAMES_MAX else bucket_of(tenant)
+        self._away[known] += 1
+        in_line, parked = self.waiters.waiting_of, self.parked.waiting_of
+        before = len(self.waiters) + leaves + max(self._away.total(), len(self.parked))
+        own = in_line[tenant] + leaves + max(self._away[known], parked[tenant])
+        wanting = {tenant, *in_line, *parked}
+        turns = own * sum(map(self._weight_of, wanting)) / self._weight_of(tenant)
+        return Parked(ErrorCode.QUEUE_FULL, min(before, turns) * self._replicas * lines / self._rate_per_s)
 
     def note_return(self, ask: Ask) -> None:
         """A request comes; one that was sent away, here or by another replica, is back."""
         if ask.returning:
-            self._away = max(0, self._away - 1)
+            known = ask.tenant if ask.tenant in self._away else bucket_of(ask.tenant)
+            if self._away[known] > 1:
+                self._away[known] -= 1
+            else:
+                del self._away[known]

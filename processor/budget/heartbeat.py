@@ -9,6 +9,7 @@ from processor.budget.log_records import Alive, Paused
 from processor.budget.replica_facts import ReplicaFacts
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.state import PAUSE_TOLD_EVERY_S, BudgetState, Rules
+from processor.budget.tenant_shares import TenantsWaiting
 
 
 class Heartbeat:
@@ -21,6 +22,7 @@ class Heartbeat:
         waiting: its requests that wait, by endpoint.
         draw: spreads the replicas.
         facts: what it tells people of itself.
+        tenants: whose requests wait here, by endpoint.
     """
 
     def __init__(
@@ -31,15 +33,26 @@ class Heartbeat:
         waiting: Callable[[], Mapping[str, int]],
         draw: Callable[[], float],
         facts: Callable[[], ReplicaFacts | None],
+        tenants: Callable[[], Mapping[str, TenantsWaiting]],
     ) -> None:
         self._rules, self._instance, self._log, self._waiting, self._draw = rules, replica_limits.instance, budget_log, waiting, draw
-        self._facts = facts
+        self._facts, self._tenants = facts, tenants
 
     def alive(self, client: str, log_name: str, *, lost: bool) -> Alive:
         """A sign of life under a name."""
         r, off_s = self._rules, self._log.clock_off_s
         return Alive(
-            client, self._instance, r.counts, r.windows_s, self._waiting(), lost, off_s, log_name, reads_groups=True, facts=self._facts()
+            client,
+            self._instance,
+            r.counts,
+            r.windows_s,
+            self._waiting(),
+            lost,
+            off_s,
+            log_name,
+            reads_groups=True,
+            facts=self._facts(),
+            tenants=self._tenants(),
         )
 
     def told_again(self, state: BudgetState, now: float) -> Iterator[Paused]:

@@ -10,6 +10,7 @@ from processor.budget.parked_requests import Room
 from processor.budget.permits import Ask, Parked, ParkedWait, Place
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.state import BudgetState, Rules
+from processor.budget.tenant_shares import TenantsWaiting, told_of
 
 
 class Lines:
@@ -44,6 +45,11 @@ class Lines:
         """Requests that wait to start, by endpoint."""
         return {q.endpoint: len(q.waiters) + q.outstanding for q in self}
 
+    @property
+    def tenants(self) -> dict[str, TenantsWaiting]:
+        """Whose requests wait here, parked ones included, by endpoint for which any of a named tenant do."""
+        return told_of({q.endpoint: q.waiters.waiting_of + q.parked.waiting_of for q in self})
+
     def of(self, ask: Ask | Place) -> EndpointQueue:
         """The line of an endpoint.
 
@@ -54,8 +60,9 @@ class Lines:
 
     def admit(self, queue: EndpointQueue, ask: Ask) -> Parked | None:
         """The answer for a request that has to come back later, or None if it may stand in its line."""
-        state, now = self._state(), self._clock()
-        if (parked := self._away(queue.endpoint, ask.scopes)) is not None or not state.others_wanted(queue.endpoint, now):
+        if ask.tenant:
+            self._state().tenants.named_at = self._clock()
+        if (parked := self._away(queue.endpoint, ask.scopes)) is not None or not self._others_wanted(queue):
             return parked
         scopes = set(queue.scopes)
         return queue.admit(ask, sum(1 for q in self if q is queue or (q.waiters and not scopes.isdisjoint(q.scopes))))
@@ -93,7 +100,11 @@ class Lines:
             return Room.NOBODY
         if state.shut(queue.endpoint):
             return Room.ONE
-        return Room.PLACES if state.others_wanted(queue.endpoint, self._clock()) else Room.EVERYBODY
+        return Room.PLACES if self._others_wanted(queue) else Room.EVERYBODY
+
+    def _others_wanted(self, queue: EndpointQueue) -> bool:
+        state, now = self._state(), self._clock()
+        return state.tenants.are_wanted(now) or state.others_wanted(queue.endpoint, now)
 
     def _add(self, ask: Ask | Place) -> EndpointQueue:
         rates = {scope: self._limits[scope][0] / self._limits[scope][1] for scope in ask.scopes}
@@ -101,7 +112,14 @@ class Lines:
         ordered = sorted(ask.scopes, key=lambda scope: (rates[scope], scope))
         pacers, limits = [self._pacers[scope] for scope in ordered], self._replica_limits
         queue = EndpointQueue(
-            ask.endpoint, ask.scopes, pacers, min(rates.values()), asks_max=limits.calls_max, places=limits.queue_max, room=self._room
+            ask.endpoint,
+            ask.scopes,
+            pacers,
+            min(rates.values()),
+            asks_max=limits.calls_max,
+            places=limits.queue_max,
+            room=self._room,
+            weight_of=lambda tenant: self._state().tenants.weight_here(ask.endpoint, tenant),
         )
         self._queues[ask.endpoint] = queue
         self._on_new(queue)

@@ -18,6 +18,7 @@ import orjson
 from processor.budget.log import place_of
 from processor.budget.permits import REFUSALS, CallIdentity, HealthSignal
 from processor.budget.replica_facts import ReplicaFacts, read_facts, write_facts
+from processor.budget.tenant_shares import TenantsWaiting, read_tenants, write_tenants
 
 _TEXT_CHARS_MAX = 300
 _SECONDS_MAX = 366 * 86_400.0
@@ -102,6 +103,7 @@ class Alive:
     log_name: str = ""  # what the log is called; the first name in it counts, so a log that was created again is known by its name
     reads_groups: bool = False  # entries of several records: nobody writes them while an earlier version, which cannot read them, is there
     facts: ReplicaFacts | None = None  # for people; absent in records of older versions
+    tenants: Mapping[str, TenantsWaiting] = field(default_factory=dict)  # by endpoint, where requests of named ones wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +311,7 @@ def _write_alive(r: Alive) -> dict[str, Any]:
         | ({"k": r.clock_off_s} if r.clock_off_s else {})
         | ({"g": True} if r.reads_groups else {})
         | ({"f": write_facts(r.facts)} if r.facts else {})
+        | ({"v": write_tenants(r.tenants)} if r.tenants else {})
     )
 
 
@@ -327,6 +330,7 @@ def _read_alive(raw: dict[str, Any]) -> Alive:
         reads_groups=raw.get("g") is True,
         log_name=_text(raw["i"]) if "i" in raw else "",
         facts=read_facts(raw.get("f")),
+        tenants=read_tenants(raw.get("v")),
     )
 
 

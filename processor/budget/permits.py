@@ -91,6 +91,7 @@ class Ask:
     announced: bool = False  # its call is announced in the log before it leaves, so that an ask alone leaves no doubt; one more round trip
     waits_announced: bool = False  # the same, if it has to wait: one that starts as soon as it is read back makes no second round trip
     settled_ms: float = inf  # earlier calls of unknown fate that were over by then (epoch ms) are no obstacle: they were looked up
+    tenant: str = ""  # for whom it is; tenants share what their class gets by their weights. Empty: for nobody named
 
 
 @value(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Place:
     call_class: CallClass
     since_ms: int  # as in the ask that it will make
     deadline_ms: int | None = None  # then it ends, epoch ms
+    tenant: str = ""  # as in the ask
 
 
 @value(frozen=True, slots=True)

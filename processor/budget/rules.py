@@ -19,6 +19,7 @@ def budget_rules(settings: Settings) -> Rules:
         memory_s=s.memory_s,
         memory_calls=s.memory_calls,
         groups=s.groups,
+        tenant_weights=s.tenant_weights,
         pause_max_s=settings.retry.retry_after_max_s,
         breaker_failures=s.breaker_failures,
         breaker_hold_s=s.breaker_hold_s,

@@ -98,7 +98,7 @@ class SharedBudget:
         self._writer.may_group = lambda: self._joined.is_set() and self.state.may_group(clock())
         self._alerts = AlertTracker()
         self._lines = Lines(rules, replica_limits, lambda: self.state, clock, lambda q: self._tasks.spawn(self._dispatch(q), q.endpoint))
-        self._heartbeat = Heartbeat(rules, replica_limits, budget_log, lambda: self.waiting, draw, facts)
+        self._heartbeat = Heartbeat(rules, replica_limits, budget_log, lambda: self.waiting, draw, facts, lambda: self._lines.tenants)
         self._reading = self._closed = False  # the past is read; nobody is served any more
         self._joined = asyncio.Event()  # and the log has a name
         self.namesake_heard = asyncio.Event()  # ``has_senior`` may have become true; for who waits for that, to be cleared

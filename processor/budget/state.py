@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from processor.budget.call_journal import CallJournal
 from processor.budget.circuit_breaker import ACCOUNT, CircuitBreaker, account_rules, endpoint_rules
@@ -12,6 +12,7 @@ from processor.budget.limit_audit import LimitAudit
 from processor.budget.log_name import LogName
 from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, Failed, LaneDone, LogRecord, Paused, UsualAsk
 from processor.budget.permits import HealthSignal, Parked
+from processor.budget.tenant_shares import Tenants
 from processor.budget.windows import Window
 from processor.contract.codes import ErrorCode
 from processor.contract.pauses import Pauses
@@ -46,6 +47,7 @@ class Rules:
     refused_requests: int = 5
     memory_calls: int = 1_000_000
     groups: bool = True  # several records may go into one entry of the log
+    tenant_weights: Mapping[str, float] = field(default_factory=dict)  # of those that are left out: 1
 
     @property
     def counts(self) -> dict[str, int]:
@@ -104,6 +106,7 @@ class BudgetState:
         self._signs: dict[str, tuple[int, int]] = {}  # by client id, the offsets of its first and its newest sign of life
         self.overrun = LimitAudit(rules.limits)
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
+        self.tenants = Tenants(rules.tenant_weights)
         self._former: tuple[str, ...] = ()  # names that this replica had before
         self._promise_max_s = _PROMISES * rules.promise_s
         self._open: dict[str, _Open] = {}  # asks without an end
@@ -120,6 +123,7 @@ class BudgetState:
             window.follow_on(earlier.windows[scope])
         self._former = (*earlier._former, client)[-_FORMER_MAX:]
         self.pauses, self.naming = earlier.pauses, earlier.naming.next_reading()
+        self.tenants.named_at = earlier.tenants.named_at
 
     def apply(self, record: LogRecord, offset: int, at: float, stamp_ms: int, *, mine: bool = False) -> bool:
         """Take a record in; whether it is an ask not seen before, a beginning whose call may be made, or somebody new.
@@ -170,6 +174,7 @@ class BudgetState:
         for window in windows:
             window.ask(ask_id, offset, 1, promise_s, at, mine=False)
         self.asked_at[endpoint] = at
+        self.tenants.asked(endpoint, ask_id, at)
         self._open[ask_id] = offset, scopes, endpoint, ask[4], number
         self._open_until.append(at + promise_s)
         self._open_names.append(ask_id)
@@ -311,6 +316,7 @@ class BudgetState:
         if asked.identity is not None:
             self.asked_at[asked.endpoint], request = at, asked.identity.request
             number = self.journal.asked(asked, asked.identity, offset, at, stamp_ms)
+        self.tenants.asked(asked.endpoint, ask_id, at)
         self._open[ask_id] = offset, asked.scopes, asked.endpoint, request, number
         self._open_until.append(at + asked.promise_s)
         self._open_names.append(ask_id)
@@ -329,6 +335,7 @@ class BudgetState:
         if found is None or found[4]:
             self.journal.ended(ended, 0 if found is None else found[4])
         if found is not None:
+            self.tenants.ended(found[2], ended.id)
             self._judge(ended.id, found, offset, ended.health, at, acted=ended.acted)
 
     def _judge(self, ask_id: str, found: _Open, offset: int, health: HealthSignal, at: float, *, acted: bool) -> None:
@@ -364,6 +371,7 @@ class BudgetState:
         for scope, window in self.windows.items():  # the lowest limit that anybody obeys governs, so a change is safe while old ones run
             configured = self.rules.limits[scope][0]
             window.configured = min([configured, *(a.limits[scope] for a in present.values() if scope in a.limits)])
+        self.tenants.tell({client: (a.waiting, a.tenants) for client, a in present.items()}, at)
         return new
 
     def _hear(self, alive: Alive, at: float) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from processor.budget.circuit_breaker import ACCOUNT
 from processor.budget.replica_facts import ReplicaFacts
 from processor.budget.state import BudgetState
+from processor.budget.tenant_queue import Weigh
+from processor.budget.tenant_shares import TenantsWaiting
 
+_TENANTS_SHOWN = 10
 _FOREIGN_429S = 2  # in ten minutes; one more lowers the limit
 
 
@@ -57,6 +60,15 @@ class BreakerView:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantView:
+    """A tenant with requests that wait."""
+
+    tenant: str  # empty for requests that name none, ``~`` for all further ones
+    waiting: int  # requests in all replicas, those included that wait for room in a line, as they said last
+    share: float  # of what their class gets while all of these wait, 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
 class HeardView:
     """A replica that was heard in the last ten minutes."""
 
@@ -74,6 +86,7 @@ class BudgetView:
     blocked_for_s: float  # the log was lost: nobody starts a call
     clocks_off_s: Mapping[str, float] = field(default_factory=dict)  # by replica: by how much its clock differs from the brokers'
     heard: Mapping[str, HeardView] = field(default_factory=dict)  # by replica, also those that are gone
+    tenants: tuple[TenantView, ...] = ()  # those with the most waiting, where any are named
 
     @property
     def is_account_held(self) -> bool:
@@ -106,7 +119,22 @@ def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], no
         max(0.0, state.blocked_until - now),
         {alive.instance: alive.clock_off_s for alive in present.values() if alive.clock_off_s},
         {instance: HeardView(max(0.0, now - at), alive.facts) for instance, (at, alive) in sorted(state.heard_lately(now).items())},
+        _tenants([told for alive in present.values() for told in alive.tenants.values()], state.tenants.weight_of),
     )
+
+
+def _tenants(told: Sequence[TenantsWaiting], weight_of: Weigh) -> tuple[TenantView, ...]:
+    waiting: Counter[str] = Counter()
+    for replica in told:
+        waiting.update(replica.requests)
+    others = max((replica.others for replica in told), default=0)  # two replicas may count the same one, and do not say which
+    all_weights = sum(map(weight_of, waiting)) + others
+    shown = waiting.most_common(_TENANTS_SHOWN)
+    found = [TenantView(name, count, weight_of(name) / all_weights) for name, count in shown]
+    rest = waiting.total() - sum(count for _, count in shown) + sum(replica.other_requests for replica in told)
+    if rest:
+        found.append(TenantView("~", rest, max(0.0, 1.0 - sum(tenant.share for tenant in found))))
+    return tuple(found)
 
 
 def _scope(state: BudgetState, name: str, instances: Mapping[str, str], waiting: int, now: float) -> ScopeView:

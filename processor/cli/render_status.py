@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from processor.budget.view import TenantView
 from processor.contract.pauses import PauseAct
 from processor.contract.times import duration, relative, utc
 from processor.monitoring.diagnosis import Diagnosis, Tone, diagnose
@@ -45,7 +46,8 @@ def screen(o: Overview) -> RenderableType:
     head = Panel(text, title=o.group, subtitle=f"group {o.group_state}")
     others = [Text(statement(f), STYLES[f.tone]) for f in diagnosis.complaints[1:]]
     backlog = lag_table(o.partitions, o.blocked, by_topic=True)
-    return Group(head, *others, *pause_lines(o), scope_table(o, diagnosis), replica_table(o), backlog, _waiting(o), _dead(o))
+    budget = (scope_table(o, diagnosis), *tenant_lines(o.budget.tenants))
+    return Group(head, *others, *pause_lines(o), *budget, replica_table(o), backlog, _waiting(o), _dead(o))
 
 
 def told_of(act: PauseAct) -> str:
@@ -56,6 +58,14 @@ def told_of(act: PauseAct) -> str:
 def pause_lines(o: Overview) -> list[Text]:
     """What operators have paused."""
     return [Text(f"paused: {told_of(act)}", "yellow", no_wrap=True, overflow="ellipsis") for act in o.pauses]
+
+
+def tenant_lines(tenants: tuple[TenantView, ...]) -> list[Text]:
+    """Which tenants wait, and the share that each has of its class while all of them do."""
+    if not tenants:
+        return []
+    names = {"": "without a tenant", "~": "others"}
+    return [Text("tenants that wait: " + ", ".join(f"{names.get(t.tenant, t.tenant)} {t.waiting} ({t.share:.0%})" for t in tenants))]
 
 
 def replica_table(o: Overview, *, compact: bool = False) -> RenderableType:

@@ -176,6 +176,7 @@ def _request(value: dict[str, Any], deadline_ms: int | None, application: str | 
         priority=_PRIORITIES[value.get("priority", "normal")],
         on_doubt=_ON_DOUBT[value.get("on_doubt", "fail")],
         application=value.get("application", application),
+        tenant=value.get("tenant", ""),
     )
 
 

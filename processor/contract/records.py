@@ -18,6 +18,9 @@ ID_NAMESPACE = uuid.UUID("6f1d3c0a-7a3e-5c84-9d53-8f0a4f5f2b11")
 _NAMESPACE = ID_NAMESPACE.bytes
 
 
+TENANT_FORM = r"[A-Za-z0-9._-]{1,64}"
+
+
 class Priority(StrEnum):
     """Which requests are called first when a budget is short. Unknown values are rejected by the schema."""
 
@@ -153,6 +156,7 @@ class Request:
     priority: Priority = Priority.NORMAL
     on_doubt: OnDoubt = OnDoubt.FAIL
     application: str | None = None  # by the value or the header; None if it names none
+    tenant: str = ""  # for whom it is; empty if the caller names nobody
 
 
 @value(frozen=True, slots=True)

@@ -205,6 +205,7 @@ class DiditCaller:
             announced=operation.bills_each_call,
             waits_announced=operation.idempotency is Idempotency.RECONCILABLE,
             settled_ms=settled_ms,
+            tenant=job.request.tenant,
         )
 
     async def _call(self, call: HttpCall, ask: Ask, job: Job, work: Work) -> Judged | NotCalled:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import orjson
 
 from processor.budget.permits import CallClass, Place
 from processor.contract.decode import parse_deadline
 from processor.contract.headers import HeaderError, read_hop
-from processor.contract.records import Hop, Priority, Record
+from processor.contract.records import TENANT_FORM, Hop, Priority, Record
 from processor.didit.catalog import is_polled, next_call
 
+_TENANT = re.compile(TENANT_FORM)
 _CLASSES = {Priority.URGENT: CallClass.URGENT, Priority.NORMAL: CallClass.NORMAL, Priority.BULK: CallClass.BULK}
 
 
@@ -57,7 +60,11 @@ def place_of(record: Record, now_ms: int) -> Place | None:
         call_class, since_ms = class_of(hop, _priority(value.get("priority"))), hop.first_ms
     deadline = value.get("deadline") if hop.settled is None else None  # kept when the first final result was published
     deadline_ms = parse_deadline(deadline) if isinstance(deadline, str) else None
-    return Place(operation.name, operation.scopes, call_class, since_ms, deadline_ms)
+    return Place(operation.name, operation.scopes, call_class, since_ms, deadline_ms, _tenant(value.get("tenant")))
+
+
+def _tenant(value: object) -> str:
+    return value if isinstance(value, str) and _TENANT.fullmatch(value) else ""
 
 
 def _priority(value: object) -> Priority:

@@ -178,6 +178,12 @@ CALLS_REMEMBERED = _gauge("budget_calls_remembered", "calls that this replica re
 BUDGET_SILENCE = _gauge("budget_silence_seconds", "since the budget log was last heard; each replica writes every 10 s", unit="seconds")
 REPLICAS = _gauge("replicas", "replicas heard in the budget log in the last 45 s", unit="replicas")
 PERMITS_WAITING = _gauge("permits_waiting", "requests of this process that wait for a permit", "scope", unit="requests")
+TENANT_WAITING = _gauge(
+    "tenant_waiting",
+    "requests that wait for the budget in all replicas, as they said last, of the ten tenants with the most; `~`: of all others",
+    "tenant",
+    unit="requests",
+)
 PERMIT_WAIT = _histogram(
     "permit_wait_seconds", "from the wish to call to the permit", "call_class", buckets=(0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1800)
 )

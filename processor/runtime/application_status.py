@@ -153,6 +153,9 @@ def _set_budget(budget: SharedBudget, view: BudgetView) -> None:
         metrics.BUDGET_PAUSED.labels(s.scope).set(s.paused_for_s)
         metrics.BUDGET_FOREIGN.labels(s.scope).set(s.foreign)
         metrics.PERMITS_WAITING.labels(s.scope).set(sum(n for name, n in waiting.items() if s.scope in SCOPES_OF[name]))
+    metrics.TENANT_WAITING.clear()
+    for tenant in view.tenants:
+        metrics.TENANT_WAITING.labels(tenant.tenant).set(tenant.waiting)
     open_breakers = {breaker.name for breaker in view.breakers}
     for name in waiting:
         metrics.BREAKER_OPEN.labels(name).set(name in open_breakers)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from processor.settings.base import TOPIC_NAME, Group, Seconds
 
@@ -17,6 +17,8 @@ class ScopeLimit(Group):
     window_s: Seconds = Field(60.0, description="length of the window")
 
 
+Tenant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
+Weight = Annotated[float, Field(ge=0.1, le=100)]
 ApiVersion = Literal["v3", "v2"]
 
 # Calls a minute (Didit, "Rate limiting"). Of decisions it limits v1 and v2 alone to 100: a v3 decision is a GET like any other, by that
@@ -89,6 +91,12 @@ class BudgetSettings(Group):
         ge=1,
         le=10_000,
         description="requests of one operation that wait in this process before more go to a delay topic; below work_max",
+    )
+    tenant_weights: dict[Tenant, Weight] = Field(
+        default_factory=dict,
+        max_length=1000,
+        description="JSON object: tenant -> weight (0.1 to 100) with which it shares the budget while several wait; those left out have 1, "
+        "the empty name stands for requests without a tenant",
     )
     pause_park_s: Seconds = Field(60.0, description="a scope paused for longer sends its requests to a delay topic instead of holding them")
     breaker_failures: int = Field(10, ge=1, le=10_000, description="5xx, resets and timeouts of an endpoint in a row that open its breaker")

@@ -11,6 +11,7 @@ import pytest
 from rig import WORKFLOW_ID, create_request, running
 from test_integration_shared_budget import limits
 
+from processor.contract.records import call_reference
 from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
@@ -54,3 +55,35 @@ async def test_calls_go_on_while_anything_waits_in_any_topic(kafka: LocalKafka, 
         assert used >= 0.97, f"{used:.1%} of the windows"
         parked = [r for d in (1, 2, 5) for r in await rig.records(f"retry.{d}s") if dict(r.headers).get("vp-last-error") == b"queue_full"]
         assert count / 2 < len(parked) <= 1.1 * count
+
+
+FLOOD, SMALL = 500, 5
+
+
+def of_tenant(number: int, tenant: str) -> tuple[bytes, bytes]:
+    given = {"full_name": f"Ann {number}", "vendor_data": f"user-{number:06d}"}
+    value = {"request_id": f"r-{number:06d}", "operation": "aml", "tenant": tenant, "input": given}
+    return b"one partition", orjson.dumps(value)
+
+
+async def test_requests_of_small_tenants_leave_before_the_flood_of_another_that_lies_before_them(kafka: LocalKafka, tmp_path: Path) -> None:
+    told = limits(WINDOW_S, generic_write=LIMIT)
+    variables = {"BUDGET__LIMITS": told, "BUDGET__QUEUE_MAX": "20", "BUDGET__SLACK_S": str(SLACK_S)}
+    async with running(kafka, tmp_path, simulator_options=["--limits", told], more=variables) as rig:
+        await rig.start("a", "b")
+        await rig.publish([of_tenant(n, "flood") for n in range(FLOOD)])
+        await rig.publish([of_tenant(FLOOD + n, f"small-{n}") for n in range(SMALL)])
+        ids = [f"r-{n:06d}" for n in range(FLOOD + SMALL)]
+        await rig.wait_finals(len(ids))
+        judged = await rig.judge(ids)
+        assert judged.ok, judged
+        assert judged.by_status == {"succeeded": len(ids)}
+
+        calls = sorted((call["at"], call["reference"]) for call in rig.simulator.ledger()["calls"] if call["method"] == "POST")
+        small = {call_reference(name, 0) for name in ids[FLOOD:]}
+        places = [place for place, (_, reference) in enumerate(calls) if reference in small]
+        assert len(places) == SMALL, "none of them was sent away"
+        assert places[-1] - places[0] <= 3 * SMALL, "they take turns with the flood, once they are read"
+        assert places[-1] < FLOOD / 2, "reading past the flood takes less than its calls"
+        ended = [at for at, _ in calls]
+        assert max(after - before for before, after in pairwise(ended)) <= GAP_MAX_S, "the budget is in use all the time"

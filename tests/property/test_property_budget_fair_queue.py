@@ -98,9 +98,9 @@ def test_the_last_one_makes_room_for_whoever_comes_before_it() -> None:
     queue.push(CallClass.NORMAL, 10, "old")
     queue.push(CallClass.BULK, 10, "bulk")
     assert queue.pop_last((CallClass.BULK, 20)) is None
-    assert queue.pop_last((CallClass.URGENT, 20)) == "bulk"
+    assert queue.pop_last((CallClass.URGENT, 20)) == ("", "bulk")
     assert queue.pop_last((CallClass.NORMAL, 10)) is None
-    assert queue.pop_last((CallClass.NORMAL, 5)) == "old"
+    assert queue.pop_last((CallClass.NORMAL, 5)) == ("", "old")
     assert queue.pop_last((CallClass.URGENT, 0)) is None
     assert queue.pop() is None
     assert len(queue) == 0
@@ -115,7 +115,8 @@ def test_nobody_is_kept_out_of_a_full_line(size: int, flood: CallClass, newcomer
     for newcomer in [(flood, 25)] * size + newcomers:
         stays, leaves = True, None
         if len(queue) == size:
-            leaves = queue.pop_last(newcomer)
+            found = queue.pop_last(newcomer)
+            leaves = None if found is None else found[1]
             stays = leaves is not None
             sent_away = newcomer if leaves is None else leaves
             wanting = waiting[sent_away[0]] + (sent_away[0] == newcomer[0])

@@ -77,6 +77,8 @@ def test_a_full_request_is_taken_as_it_is() -> None:
         ({"operation": "session.destroy"}, "not_allowed", "operation"),
         ({"operation": "session.decision"}, "missing_field", "input.session_id"),
         ({"priority": "high"}, "not_allowed", "priority"),
+        ({"tenant": "Ada Lovelace"}, "wrong_form", "tenant"),
+        ({"tenant": "t" * 65}, "too_long", "tenant"),
         ({"request_id": "a\x00b"}, "wrong_form", "request_id"),
         ({"request_id": 7}, "wrong_type", "request_id"),
         ({"schema_version": "1"}, "not_allowed", "schema_version"),

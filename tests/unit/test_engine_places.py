@@ -31,6 +31,8 @@ def record(hop: Hop, **members: Any) -> Record:
     [
         (HOP, {}, Place(CREATE.name, CREATE.scopes, CallClass.NORMAL, NOW - 60_000)),
         (HOP, {"priority": "urgent"}, Place(CREATE.name, CREATE.scopes, CallClass.URGENT, NOW - 60_000)),
+        (HOP, {"tenant": "shop-7"}, Place(CREATE.name, CREATE.scopes, CallClass.NORMAL, NOW - 60_000, tenant="shop-7")),
+        (HOP, {"tenant": "no tenant"}, Place(CREATE.name, CREATE.scopes, CallClass.NORMAL, NOW - 60_000)),
         (HOP, {"priority": "no priority"}, Place(CREATE.name, CREATE.scopes, CallClass.NORMAL, NOW - 60_000)),
         (HOP, {"operation": "aml"}, Place("aml", OPERATIONS["aml"].scopes, CallClass.NORMAL, NOW - 60_000)),
         (replace(HOP, attempt=1), {}, Place(CREATE.name, CREATE.scopes, CallClass.RETRY, NOW - 60_000)),

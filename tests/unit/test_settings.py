@@ -150,6 +150,14 @@ def test_a_text_that_is_no_json_hides_no_other_fault(monkeypatch: pytest.MonkeyP
     assert "in-clear" not in str(raised.value)
 
 
+def test_weights_of_tenants_are_checked() -> None:
+    weights = {"shop-7": 2.5, "": 0.1}
+    assert load_settings(budget={"tenant_weights": weights}).budget.tenant_weights == weights
+    for wrong in ({"Ada Lovelace": 1}, {"a": 0}, {"a": 101}, {"t" * 65: 1}, {f"t{n}": 1 for n in range(1001)}):
+        with pytest.raises(ConfigurationError, match="VP_BUDGET__TENANT_WEIGHTS"):
+            load_settings(budget={"tenant_weights": wrong})
+
+
 def test_secrets_are_masked_and_come_from_files_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VP_DIDIT__API_KEY", "key-in-clear")
     monkeypatch.setenv("VP_KAFKA__SECURITY_PROTOCOL", "SASL_PLAINTEXT")

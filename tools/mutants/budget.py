@@ -9,6 +9,7 @@ SHARED = "tests/unit/test_budget_shared.py"
 GROUPS = "tests/unit/test_budget_groups.py"
 NAMESAKES = "tests/unit/test_budget_limit_audit.py"
 RESERVATIONS = "tests/property/test_property_budget_reservations.py"
+TENANTS = ("tests/property/test_property_budget_tenants.py",)
 LINES = ("tests/property/test_property_budget_fair_queue.py", f"{SHARED}::test_under_any_overload_each_class_gets_its_least_share")
 
 WINDOWS = (
@@ -386,11 +387,38 @@ ASKS = (
         LINES,
     ),
     Fault(
+        "Q4",
+        "G6",
+        "budget/tenant_queue.py",
+        "tenants have no turns: the oldest request goes first, whoever has a flood before it",
+        "key = min(among, key=lambda k: (self.next_turns[k], self._oldest(k)))",
+        "key = min(among, key=self._oldest)",
+        TENANTS,
+    ),
+    Fault(
+        "Q5",
+        "G6",
+        "budget/tenant_shares.py",
+        "a replica never leaves the budget to others: replicas have equal parts, whoever waits in them",
+        "        return max(0.0, *left) if left else 0.0\n",
+        "        return 0.0\n",
+        TENANTS,
+    ),
+    Fault(
+        "Q6",
+        "G6",
+        "budget/tenant_shares.py",
+        "a replica that has nothing more waiting holds the others up",
+        "if p is not mine and p.open and self._start(p) < start]",
+        "if p is not mine and self._start(p) < start]",
+        TENANTS,
+    ),
+    Fault(
         "Q3",
         "G6",
         "budget/parked_requests.py",
         "nobody is called in: a line runs empty while requests wait for it in the delay topics",
-        "(parked := self._queue.pop(self._called())) is not None:",
+        "(parked := self._next()) is not None:",
         "(parked := self._queue.pop(())) is not None:",
         ("tests/unit/test_budget_parked_requests.py",),
     ),
