@@ -50,6 +50,10 @@ class Lines:
         """Whose requests wait here, parked ones included, by endpoint for which any of a named tenant do."""
         return told_of({q.endpoint: q.waiters.waiting_of + q.parked.waiting_of for q in self})
 
+    def held_s(self, queue: EndpointQueue, client: str) -> float:
+        """For how long we leave the budget of an endpoint to other replicas, whose tenants have had less."""
+        return self._state().tenants.held_s(queue.endpoint, client, queue.gap_s, self._clock())
+
     def of(self, ask: Ask | Place) -> EndpointQueue:
         """The line of an endpoint.
 

@@ -323,6 +323,7 @@ class SharedBudget:
         return (
             now >= self._reservations.open_at
             and not queue.full(self._reservations.useful_asks)
+            and self._lines.held_s(queue, self._client) <= 0
             and self.state.passable(queue.endpoint, now)
             and not (self.state.shut(queue.endpoint) and any(other.probing for other in self._lines))
             and self.state.paused_for_s(queue.scopes, now) <= 0
@@ -334,7 +335,7 @@ class SharedBudget:
             queue.changed.clear()
             queue.parked.call_in()
             if not queue.waiters or not self._askable(queue):
-                await queue.wait_change(_DISPATCH_S)
+                await queue.wait_change(min(_DISPATCH_S, self._lines.held_s(queue, self._client) or _DISPATCH_S))
                 continue
             if not await queue.pace() or self._askable(queue):
                 queue.give_turn(Turn(probe=self.state.shut(queue.endpoint)))
