@@ -20,7 +20,7 @@ UNSHOWN = {
     "vp_budget_window_seconds": "a constant",
     "vp_budget_calls_remembered": "its bound is told by the log event call_memory_full",
     "vp_budget_live_weight": "the pacer's own view; use and limit are shown",
-    "vp_tenant_waiting_requests": "where tenants are named; `processor status` has their shares, too",
+    "vp_tenant_waiting": "where tenants are named; `processor status` has their shares, too",
     "vp_lag_records": "of each partition; `processor lag`",
     "vp_webhook_variants_total": "a detail of webhooks",
     "vp_webhooks_unfamiliar_total": "a detail of webhooks",
