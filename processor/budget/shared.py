@@ -47,8 +47,7 @@ from processor.contract.pauses import Pauses
 
 log = structlog.get_logger(__name__)
 
-_CLOSE_S, _DISPATCH_S = 1.0, 1.0
-_START_S_MAX = 1.0  # the loop's clock stands still while the machine sleeps: look again, whatever it says
+_CLOSE_S, _DISPATCH_S, _START_S_MAX = 1.0, 1.0, 1.0  # the last: the loop's clock stands still while the machine sleeps, so look again
 
 
 class SharedBudget:

@@ -15,6 +15,7 @@ _STRIMZI_RESOURCES = {
     AclResource.TOPIC: "topic",
     AclResource.GROUP: "group",
     AclResource.TRANSACTIONAL_ID: "transactionalId",
+    AclResource.CLUSTER: "cluster",
 }
 _USER = re.compile(r"User:(?:CN=)?(.+)")
 _KUBERNETES_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -45,7 +46,7 @@ def as_commands(found: Iterable[PrincipalRights], bootstrap: str, command_config
             words = ["kafka-acls", *options, "--add", "--allow-principal", rights.principal]
             words += [word for operation in sorted(operations) for word in ("--operation", operation.title)]
             words += ["--resource-pattern-type", "prefixed"] if prefixed else []
-            words += [word for name in names for word in (f"--{resource}", name)]
+            words += ["--cluster"] if resource is AclResource.CLUSTER else [word for name in names for word in (f"--{resource}", name)]
             lines.append(shlex.join(words))
     return "\n".join(lines[1:])
 
@@ -106,7 +107,9 @@ def _kafka_user(rights: PrincipalRights, cluster: str, authentication: str | Non
         "    acls:",
     ]
     for grant in rights.grants:
-        resource = {"type": _STRIMZI_RESOURCES[grant.resource], "name": grant.name, "patternType": _pattern(grant)}
+        resource = {"type": _STRIMZI_RESOURCES[grant.resource]}
+        if grant.resource is not AclResource.CLUSTER:
+            resource |= {"name": grant.name, "patternType": _pattern(grant)}
         lines.append(f"      - resource: {_flow(resource)}")
         lines.append(f"        operations: [{', '.join(_titles(grant.operations))}]")
     return "\n".join(lines) + "\n"

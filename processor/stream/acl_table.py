@@ -39,6 +39,7 @@ class AclResource(StrEnum):
     TOPIC = "topic"
     GROUP = "group"
     TRANSACTIONAL_ID = "transactional-id"
+    CLUSTER = "cluster"  # of which there is one
 
 
 class AclRole(StrEnum):
@@ -61,6 +62,7 @@ class AclRole(StrEnum):
     ONLOOKER = "onlooker", "`processor status`, `top`, `lag`, `budget`, `retry list`, `deadletters list`, `results find`, `verify`"
     REPAIRER = "repairer", "`processor deadletters redrive`, `discard`"
     RELEASER = "releaser", "`processor retry release`, `retry end`, `partitions skip`"
+    ERASER = "eraser", "`processor person find`, `person erase`"
     PAUSER = "pauser", "`processor pause`, `resume`"
     SCALER = "scaler", "KEDA's scaler"
 
@@ -81,6 +83,7 @@ class AclGrant:
 
 R, W, D, C = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS
 _CREATE = AclOperation.CREATE
+_CLUSTER = "kafka-cluster"  # Kafka's own name for it
 _Topics = dict[str, set[AclOperation]]  # by the name of a topic; delay topics by the beginning of theirs
 
 
@@ -99,8 +102,10 @@ def grants_of(role: AclRole, settings: Settings) -> tuple[AclGrant, ...]:
         found.append(AclGrant(AclResource.GROUP, f"{names.prefix}-callers", frozenset({R}), prefixed=True))
     if role is AclRole.PROCESSORS:
         found.append(AclGrant(AclResource.TRANSACTIONAL_ID, f"{group}-", frozenset({W}), prefixed=True))
-    if role is AclRole.REPAIRER:
+    if role in {AclRole.REPAIRER, AclRole.ERASER}:
         found.append(AclGrant(AclResource.TRANSACTIONAL_ID, f"{group}-repairs", frozenset({W})))
+    if role in {AclRole.JOB, AclRole.ERASER}:  # the broker's configuration says how often it deletes
+        found.append(AclGrant(AclResource.CLUSTER, _CLUSTER, frozenset({C})))
     return tuple(found)
 
 
@@ -167,6 +172,12 @@ def _releaser(names: TopicNames, _: Settings) -> _Topics:
     return {names.requests: {R}, _delays(names): {R}, names.budget: {R}, names.repairs: {W}}
 
 
+def _eraser(names: TopicNames, _: Settings) -> _Topics:
+    read = (names.results, _delays(names), names.events, names.dead_letters)
+    seen: _Topics = {name: {R, C} if name in read else {D, C} for name in _all(names)}  # how long each keeps what it holds
+    return seen | {names.requests: {R, W, C}, names.repairs: {R, W, C}}
+
+
 def _pauser(names: TopicNames, _: Settings) -> _Topics:
     return {names.budget: {R}, names.controls: {R, W}}  # the budget log tells whether replicas obey
 
@@ -199,6 +210,7 @@ _TOPICS: dict[AclRole, Callable[[TopicNames, Settings], _Topics]] = {
     AclRole.ONLOOKER: _onlooker,
     AclRole.REPAIRER: _repairer,
     AclRole.RELEASER: _releaser,
+    AclRole.ERASER: _eraser,
     AclRole.PAUSER: _pauser,
     AclRole.SCALER: _scaler,
 }
@@ -207,6 +219,7 @@ _OF_GROUP = {
     AclRole.JOB: R,
     AclRole.ONLOOKER: D,
     AclRole.RELEASER: D,
+    AclRole.ERASER: D,
     AclRole.PAUSER: D,
     AclRole.SCALER: D,
 }

@@ -19,8 +19,10 @@ LINES_MIN = 60
 HELD_BY = {
     "budget/alerts.py": "test_budget_shared",
     "budget/circuit_breaker.py": "test_budget_state",
+    "budget/heartbeat.py": "test_budget_shared",
     "budget/history.py": "test_budget_shared",
     "budget/lines.py": "test_budget_shared",
+    "budget/log_name.py": "test_budget_log_made_again",
     "budget/log_writer.py": "test_budget_shared",
     "budget/reservations.py": "test_budget_shared",
     "client/cells.py": "test_cases_spreadsheets",

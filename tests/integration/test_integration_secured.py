@@ -36,6 +36,7 @@ SOME = [AclRole.PROCESSORS, AclRole.CALLERS, AclRole.JOB, AclRole.ONLOOKER]
 LONG = {"RETRY__DELAYS_S": "[60]", "RETRY__BACKOFF_BASE_S": "60", "RETRY__BACKOFF_MAX_S": "60"}  # what waits does so until it is released
 REFUSAL = {"status": 400, "body": '{"workflow_id":"Invalid workflow_id."}'}
 KINDS = {AclResource.TOPIC: "Topic", AclResource.GROUP: "Group", AclResource.TRANSACTIONAL_ID: "TransactionalId"}
+KINDS |= {AclResource.CLUSTER: "Cluster"}
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,15 @@ async def read_in_a_group(company: Company) -> None:
         await consumer.stop()
 
 
+async def take_back(company: Company) -> None:
+    """A caller cancels a request, and one person is erased."""
+    await company.publish({"request_id": "back-1", "operation": "cancel", "input": {"request_id": "late-9"}})
+    await company.results(11)
+    told = await company.act(AclRole.ERASER, "person", "find", "--vendor-data", "user-000001", "--json")
+    assert told.lines, told.text
+    await company.act(AclRole.ERASER, "person", "erase", "--vendor-data", "user-000000", "--yes")
+
+
 async def scale(company: Company) -> None:
     """What KEDA asks for."""
     options = company.settings(AclRole.SCALER).kafka.client_options()
@@ -206,6 +216,7 @@ async def journey(company: Company) -> None:
     await repair(company)
     await asyncio.to_thread(work_on_the_page, OperatorPage(replica), last)
     await company.results(9)
+    await take_back(company)
     await look(company)
     await asyncio.gather(
         company.act(AclRole.JOB, "topics", "check"),

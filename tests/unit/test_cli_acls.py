@@ -27,12 +27,8 @@ def closed(required: str, **properties: Any) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "required": required.split(), "properties": properties}
 
 
-_RESOURCE = closed(
-    "type name",
-    type={"enum": ["topic", "group", "cluster", "transactionalId"]},
-    name=_NAME,
-    patternType={"enum": ["literal", "prefix"]},
-)
+_NAMED = closed("type name", type={"enum": ["topic", "group", "transactionalId"]}, name=_NAME, patternType={"enum": ["literal", "prefix"]})
+_RESOURCE = {"oneOf": [_NAMED, closed("type", type={"const": "cluster"})]}
 _ACL = closed(
     "resource operations",
     resource=_RESOURCE,
@@ -81,7 +77,8 @@ def test_strimzi_users_have_the_rights_of_the_table() -> None:
     assert set(found) == {f"v-{role}" for role in AclRole if role is not AclRole.PAGE}, "the page is the processors'"
     for role in set(AclRole) - {AclRole.PROCESSORS, AclRole.PAGE}:
         acls = {
-            (a["resource"]["name"], a["resource"]["patternType"], *a["operations"]) for a in found[f"v-{role}"]["authorization"]["acls"]
+            (a["resource"].get("name", "kafka-cluster"), a["resource"].get("patternType", "literal"), *a["operations"])
+            for a in found[f"v-{role}"]["authorization"]["acls"]
         }
         wanted = grants_of(role, load_settings())
         assert acls == {(g.name, "prefix" if g.prefixed else "literal", *(o.title for o in sorted(g.operations))) for g in wanted}

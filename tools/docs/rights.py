@@ -14,7 +14,12 @@ from processor.stream.acl_table import AclGrant, AclOperation, AclResource, AclR
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "deploy.md"
 _TABLE = re.compile(r"(<!-- rights -->\n).*?(<!-- end of rights -->)", re.DOTALL)
-_KINDS = {AclResource.TOPIC: "topic", AclResource.GROUP: "group", AclResource.TRANSACTIONAL_ID: "transactional id"}
+_KINDS = {
+    AclResource.TOPIC: "topic",
+    AclResource.GROUP: "group",
+    AclResource.TRANSACTIONAL_ID: "transactional id",
+    AclResource.CLUSTER: "the cluster",
+}
 
 
 def rights_page(page: str) -> str:
@@ -43,7 +48,8 @@ def _rows(role: AclRole) -> Iterator[tuple[bool, str, str]]:
         names = ", ".join(f"`{grant.name}{'*' if grant.prefixed else ''}`" for grant in grants)
         names = names.replace("PREFIX", "<prefix>").replace("GROUP", "<group>")
         kind = _KINDS[resource] + ("s" if len(grants) > 1 else "")
-        yield number == 0, f"{kind} {names}", ", ".join(operation.title for operation in sorted(operations))
+        on = kind if resource is AclResource.CLUSTER else f"{kind} {names}"
+        yield number == 0, on, ", ".join(operation.title for operation in sorted(operations))
 
 
 if __name__ == "__main__":
