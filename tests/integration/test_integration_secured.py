@@ -143,12 +143,14 @@ async def read_in_a_group(company: Company) -> None:
 
 
 async def take_back(company: Company) -> None:
-    """A caller cancels a request, and one person is erased."""
+    """A caller cancels a request, and one person is erased, who has a dead letter."""
+    company.simulator.post("/_sim/script", {"route": "session.create", "answers": [REFUSAL]})
+    await company.publish(session(7))
     await company.publish({"request_id": "back-1", "operation": "cancel", "input": {"request_id": "late-9"}})
-    await company.results(11)
+    await company.results(12)
     told = await company.act(AclRole.ERASER, "person", "find", "--vendor-data", "user-000001", "--json")
     assert told.lines, told.text
-    await company.act(AclRole.ERASER, "person", "erase", "--vendor-data", "user-000000", "--yes")
+    await company.act(AclRole.ERASER, "person", "erase", "--vendor-data", "user-000007", "--yes")
 
 
 async def scale(company: Company) -> None:
