@@ -5,6 +5,7 @@ What its answers mean is held by ``test_contract_foreign_client.py``.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -104,6 +105,9 @@ async def test_each_call_of_either_client_works(simulator: DiditSimulator, tmp_p
             assert refused == REFUSED.get(name, (0,))[0], f"{kind}: {name}: what works leaves REFUSED, what fails is a fault of ours"
             story.session = answer.session_id if name == "sessions.create" else story.session
             story.job = answer.uuid if name == "session_imports.create" else story.job
+        async with asyncio.timeout(10):  # one import at a time
+            while (await result(partial(CALLS["session_imports.get"], client, story)))[0].status == "PROCESSING":
+                await asyncio.sleep(0.02)
         await result(getattr(client, close))
 
 
