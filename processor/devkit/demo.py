@@ -73,15 +73,14 @@ class Report:
 
     audit: audit_report.AuditReport
     requested: int
+    unanswered: int  # of those
     killed: int
     duration_s: float
 
     @property
     def missing(self) -> int:
-        """Requests without a final result; at the end of a demo none waits any more."""
-        found = self.audit
-        lost = found.count(BrokenPromise.MISSING_RESULT, BrokenPromise.DELETED_UNFINISHED)
-        return lost + found.waiting.by_place.total() + max(0, self.requested - found.figures.requests)
+        """Requests without a final result: of the demo's own all, for at its end none waits any more; of visitors' those that are lost."""
+        return max(self.unanswered, self.audit.count(BrokenPromise.MISSING_RESULT, BrokenPromise.DELETED_UNFINISHED))
 
     @property
     def ok(self) -> bool:
@@ -183,7 +182,8 @@ class Demo:
             painter.cancel()
         ledger = await asyncio.to_thread(simulator.ledger)
         found = await audit(settings_of(self._environment), AuditOptions(older_s=1.0, bills=bills_of_ledger(ledger)))
-        return Report(found, len(set(self._requested)), self._killed, duration_s)
+        own = set(self._requested)
+        return Report(found, len(own), len(own - watch.seen.final_ids), self._killed, duration_s)
 
     def _take_final(self, result: dict[str, Any]) -> None:
         if result["operation"] == "session.create" and result["status"] == Status.SUCCEEDED:
