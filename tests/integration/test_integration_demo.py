@@ -45,6 +45,9 @@ async def test_a_new_user_sees_the_proof_and_mends_a_dead_letter() -> None:
         redriven = await shell(f"{source}; {processor} deadletters redrive --reason request_refused --yes")
         assert str(len(dead_letters)) in redriven
         assert "Dead letters" in await shell(f"{sys.executable} -c 'import urllib.request as u; print(u.urlopen(\"{page}\").read())'")
+        await shell(f"{source}; {processor} pause --operation aml --reason 'a look' --yes")  # and a visitor's own request waits at the end
+        mine = '{"request_id": "mine", "operation": "aml", "input": {"full_name": "Ann Example"}}'
+        await shell(f"{source}; echo '{mine}' | {processor} publish -")
         demo.send_signal(signal.SIGINT)
         async with asyncio.timeout(60):
             out, _ = await demo.communicate()

@@ -169,12 +169,16 @@ async def test_every_secret_rotates_under_load(logins: LoginKafka, tmp_path: Pat
     }
     logins.issuer.life_s = 8.0
     given = {name: {n: v for n, v in kafka.items() if v is not None} for name, kafka in ways.items()}
+    (tmp_path / "didit").write_text("sim-key")
     async with running(logins.cluster, tmp_path, partitions=12) as rig:
-        await asyncio.gather(*(rig.start(name, **variables(kafka)) for name, kafka in given.items()))
+        del rig.environment["VP_DIDIT__API_KEY"]
+        key = {"DIDIT__API_KEY_FILE": str(tmp_path / "didit")}
+        await asyncio.gather(*(rig.start(name, **variables(kafka), **key) for name, kafka in given.items()))
         gate = asyncio.Lock()  # a caller of ours does not publish while the broker is away
         load = asyncio.create_task(publish_steadily(rig, done := asyncio.Event(), gate))
         kubelet = asyncio.create_task(keep_fresh(logins, tmp_path / "token", done))
         await rotate(logins, rig, tmp_path, gate)
+        await rotate_key(rig, tmp_path / "didit")
         published = len(rig.watch.seen.final_ids)
         await rig.until(lambda: len(rig.watch.seen.final_ids) >= published + 30, "results with the new secrets")
         done.set()
@@ -226,6 +230,13 @@ async def rotate(logins: LoginKafka, rig: Rig, folder: Path, gate: asyncio.Lock)
     (folder / "plain").write_text(NEW_SECRET)
     async with gate:
         await restart(logins)
+
+
+async def rotate_key(rig: Rig, file: Path) -> None:
+    """Didit's own: the old one is withdrawn before the new one is here."""
+    await asyncio.to_thread(rig.simulator.post, "/_sim/api-keys", {"keys": ["new-key"]})
+    await rig.until(lambda: any(list(r.events("account_fault")) for r in rig.processors), "a refusal of the old key")
+    await asyncio.to_thread(file.write_text, "new-key\n")
 
 
 async def restart(logins: LoginKafka) -> None:
