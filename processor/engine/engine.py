@@ -12,6 +12,7 @@ import structlog
 from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplicate, InDoubt, Parked, ParkedWait
 from processor.contract.codes import Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
+from processor.contract.headers import fresh_hop
 from processor.contract.records import OnDoubt, Record, call_reference
 from processor.contract.trace_context import carry_span
 from processor.didit.calls import build_call, key_proof_call
@@ -105,6 +106,9 @@ class Engine:
 
     async def _complete(self, record: Record, decoded: Accepted | Rejected, work: Work) -> Outcome:
         try:
+            if (error := self._placement.headers_error(record, decoded.hop)) is not None:
+                request = decoded.request if isinstance(decoded, Accepted) else decoded
+                decoded = Rejected(error, request.request_id, request.operation, fresh_hop(record))
             if isinstance(decoded, Rejected):
                 return await self._reject(record, decoded, work)
             return await self._complete_request(Job(record, decoded.request, decoded.hop), work)
@@ -115,13 +119,18 @@ class Engine:
         work.request_id = job.request.request_id
         if work.finished_before and await self._is_finished(job, work):
             return await self._answers.again(Duplicate(), job.request.request_id, job.record, job.hop, work)
-        if (code := _ends_as(job, work)) is not None:
-            work.ended = True
-            return await self._end(job, code, work)
+        if work.ended:
+            return await self._end(job, ErrorCode.ENDED_BY_HAND, work)
         if (elsewhere := await self._elsewhere(job, work)) is not None:
-            return elsewhere
+            return elsewhere  # ids are of one application: a request of another one may have the id of one that was taken back here
+        if work.is_cancelled(job.request.request_id):
+            work.ended = True
+            return await self._end(job, ErrorCode.CANCELLED, work)
         if job.request.operation == CANCEL:
             return await self._cancel(job, work)
+        return await self._work_on(job, work)
+
+    async def _work_on(self, job: Job, work: Work) -> Outcome:
         self._warn_once(job)
         if job.hop.session_id is not None and is_polled(job.request.operation):
             return await self._poll(job, job.hop.session_id, work)
@@ -164,12 +173,12 @@ class Engine:
 
     async def _cancel(self, job: Job, work: Work) -> Outcome:
         """Tell all replicas that a request is taken back; if it still waits, the one that holds it ends it."""
-        if job.request.deadline_ms is not None and job.request.deadline_ms <= self._clock_ms():
-            return Outputs(self._outputs.expired(job, self._clock_ms()))
         work.before_wait()
         prior = await self._caller.claim(job)
         if isinstance(prior, Duplicate | Conflict):
             return await self._without_call(job, prior, work)
+        if job.request.deadline_ms is not None and job.request.deadline_ms <= self._clock_ms():
+            return Outputs(self._outputs.expired(job, self._clock_ms()))
         return Outputs(self._outputs.cancel_told(job, self._clock_ms()))
 
     async def _end(self, job: Job, code: ErrorCode, work: Work) -> Outcome:
@@ -375,10 +384,3 @@ class Engine:
         ):
             self._warned = True
             log.warning("vendor_data_missing", hint="Didit sees a new user for each such request; give the id of the person")
-
-
-def _ends_as(job: Job, work: Work) -> ErrorCode | None:
-    """Why a request is to end without another call; None if nobody wants that. What was redriven since is wanted again."""
-    if work.ended:
-        return ErrorCode.ENDED_BY_HAND
-    return ErrorCode.CANCELLED if work.is_cancelled(job.request.request_id) and not job.newly_redriven else None

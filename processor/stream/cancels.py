@@ -40,28 +40,33 @@ class Cancels:
 
     def __init__(self) -> None:
         self.listeners: set[Callable[[Cancel], None]] = set()
-        self._kept: OrderedDict[str, int] = OrderedDict()  # when each was read, oldest first
+        self._kept: OrderedDict[str, tuple[int, int]] = OrderedDict()  # when each was read, oldest first, and when it was written
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def note_cancel(self, cancel: Cancel, now_ms: int) -> None:
-        """A cancel was read at ``now_ms``."""
+    def note_cancel(self, cancel: Cancel, now_ms: int, written_ms: int) -> None:
+        """A cancel was read at ``now_ms``; it was written at ``written_ms``, by the broker's clock."""
         for request_id in cancel.request_ids:
             self._kept.pop(request_id, None)
-            self._kept[request_id] = now_ms
-        while self._kept and (len(self._kept) > _KEPT_MAX or next(iter(self._kept.values())) < now_ms - KEPT_MS):
+            self._kept[request_id] = now_ms, written_ms
+        while self._kept and (len(self._kept) > _KEPT_MAX or next(iter(self._kept.values()))[0] < now_ms - KEPT_MS):
             self._kept.popitem(last=False)
         for listener in self.listeners:
             listener(cancel)
 
-    def holds(self, request_id: str, now_ms: int) -> bool:
-        """Whether a request was taken back, not too long ago: its id may stand for another one some day."""
-        return self._kept.get(request_id, 0) > now_ms - KEPT_MS
+    def holds(self, request_id: str, record: Record, now_ms: int) -> bool:
+        """Whether a request was taken back, not too long ago: its id may stand for another one some day.
+
+        A cancel is none for a round that an operator began afterwards, nor for a step of such a round that was written afterwards.
+        """
+        read_ms, written_ms = self._kept.get(request_id, (0, 0))
+        redriven = any(name == "vp-replay" for name, _ in record.headers)
+        return read_ms > now_ms - KEPT_MS and not (redriven and written_ms <= record.timestamp_ms)
 
     def of(self, record: Record, now_ms: int) -> bool:
         """The same of a record that was not decoded."""
-        return bool(self._kept) and (request_id := peek_request_id(record)) is not None and self.holds(request_id, now_ms)
+        return bool(self._kept) and (request_id := peek_request_id(record)) is not None and self.holds(request_id, record, now_ms)
 
 
 def peek_request_id(record: Record) -> str | None:

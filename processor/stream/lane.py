@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import structlog
 from aiokafka import TopicPartition
@@ -197,8 +198,8 @@ class Lane:
         self._ready.extend(record for request_id in cancel.request_ids for record in self._delayed.remove_of_request(request_id))
         self._start_ready()
 
-    def _is_cancelled(self, request_id: str) -> bool:
-        return self._hints.cancels.holds(request_id, self._clock_ms())
+    def _is_cancelled(self, record: Record, request_id: str) -> bool:
+        return self._hints.cancels.holds(request_id, record, self._clock_ms())
 
     def start_released(self, release: Release) -> None:
         """These records are to be worked on now: those that are held back here are ready, as if they were due."""
@@ -255,7 +256,7 @@ class Lane:
             truncated, finished = offset < self._unremembered_below, offset in self._finished_before
             hint, ended, parked = self._hints.take(record), self._hints.releases.ends(record.source), self._parked.pop(offset, None)
             work = Work(record, history_truncated=truncated, finished_before=finished, hint=hint, ended=ended, parked=parked)
-            work.is_cancelled = self._is_cancelled
+            work.is_cancelled = partial(self._is_cancelled, record)
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]

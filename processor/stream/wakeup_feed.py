@@ -80,7 +80,7 @@ class WakeupFeed:
         now_ms = int(time.time() * 1000)
         try:
             if (cancel := read_cancel(record.value)) is not None:
-                self._hints.cancels.note_cancel(cancel, now_ms)
+                self._hints.cancels.note_cancel(cancel, now_ms, record.timestamp_ms)
                 return
             release = read_release(record.value)
         except (ReleaseFormatError, CancelFormatError) as fault:

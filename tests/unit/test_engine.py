@@ -635,14 +635,6 @@ def test_a_request_that_was_taken_back_ends_once_without_a_call_or_a_dead_letter
         assert kinds(records(outcome)) == [OutputKind.RESULT], "there is nothing to redrive"
 
 
-def test_what_was_redriven_since_is_not_taken_back() -> None:
-    rec = replace(record(), headers=hop_headers(Hop(Source("v.requests", 3, 41), NOW, hop=3, last_error=ErrorCode.REDRIVEN, replay=1)))
-    engine = Engine(load_settings(), FakeApi(json_reply(201, CREATED)), Shelf(), OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
-    work = Work(rec)
-    work.is_cancelled = lambda _request_id: True
-    assert final(records(asyncio.run(engine.handle(rec, work))))["status"] == "succeeded"
-
-
 def test_a_cancel_tells_all_replicas_in_the_transaction_of_its_own_result() -> None:
     budget = OpenBudget()
     told, result = records(handled(record(operation="cancel", input={"request_id": "onboarding-4711"}), budget))

@@ -128,6 +128,39 @@ def test_a_round_that_an_operator_gave_goes_on_under_the_first_place() -> None:
     assert dict(output.headers) == {name: text.encode() for name, text in texts.items() if name != "vp-due-ms"}
 
 
+COMPANIONS = {"vp-first-topic": "v.requests", "vp-first-partition": "0", "vp-first-offset": "0", "vp-first-ms": "5"}
+FORGED = [
+    {"vp-attempt": "1"},
+    {"vp-session-id": "11111111-2222-4333-8444-555555555555"},
+    {"vp-doubt-ms": "5"},
+    {"vp-settled": "approved", "vp-settled-ms": "5"},
+    {"vp-due-ms": "5"},
+    {"vp-polls": "1"},
+]
+HANDED_ON = [COMPANIONS, {**COMPANIONS, "vp-replay": "7"}, {**COMPANIONS, "vp-hop": "3", "vp-last-error": "application_unready"}]
+
+
+@pytest.mark.parametrize("texts", [*FORGED, *HANDED_ON, {"vp-hop": "1000000"}])
+def test_a_caller_is_not_believed_what_only_processors_know(texts: dict[str, str]) -> None:
+    """Found by an attack on real Kafka: a victim's request was taken for a copy, and a list of workflows passed by, by forged headers."""
+    headers = tuple((name, text.encode()) for name, text in texts.items())
+    bank = COMMON.for_application("bank")
+    for settings, topic, refused in (
+        (COMMON, "v.requests", True),
+        (COMMON, "v.retry.10s", False),
+        (bank, "v.bank.requests", texts in FORGED),
+        (bank, "v.bank.retry.10s", False),
+    ):
+        rec = record(headers=headers, topic=topic)
+        error = Placement(settings).headers_error(rec, accepted(rec).hop)
+        assert (error is not None) == refused, (topic, texts)
+        assert error is None or (error.code, error.field) == (ErrorCode.HEADER_INVALID, "headers")
+    parent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    for own in (("vp-application", b"bank"), ("traceparent", parent), ("x", b"1")):
+        rec = record(headers=(own,), topic="v.requests")
+        assert Placement(COMMON).headers_error(rec, accepted(rec).hop) is None
+
+
 def test_what_no_topic_has_room_for_is_rejected() -> None:
     rec = record(headers=(("own", b"x" * FORWARDED_HEADER_BYTES_MAX),))
     found = accepted(rec)

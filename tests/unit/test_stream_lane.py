@@ -614,7 +614,7 @@ async def test_a_cancelled_request_begins_at_once_wherever_it_waits_and_a_call_u
     await scene.turn()
     assert sorted(scene.handler.at_work) == [1, 2]
     before = dict(scene.handler.at_work)
-    scene.hints.cancels.note_cancel(taken_back("waits", "calls", "stands", "unknown"), NOW)
+    scene.hints.cancels.note_cancel(taken_back("waits", "calls", "stands", "unknown"), NOW, NOW)
     await scene.turn()
     assert sorted(scene.handler.at_work) == [0, 1, 2], "the other one is not due"
     assert scene.handler.at_work[1] is before[1], "its call goes on"
@@ -632,15 +632,24 @@ async def test_a_cancelled_request_begins_at_once_wherever_it_waits_and_a_call_u
 
 def test_cancels_are_remembered_for_a_while_and_bounded() -> None:
     cancels = Cancels()
-    cancels.note_cancel(taken_back("a"), NOW)
-    cancels.note_cancel(taken_back("b"), NOW + 14 * 60_000)
-    cancels.note_cancel(taken_back("c"), NOW + 16 * 60_000)
-    assert [cancels.holds(name, NOW + 16 * 60_000) for name in "abcd"] == [False, True, True, False]
+    for name, minutes in (("a", 0), ("b", 14), ("c", 16)):
+        cancels.note_cancel(taken_back(name), NOW + minutes * 60_000, NOW)
+    assert [cancels.holds(name, named(1, name), NOW + 16 * 60_000) for name in "abcd"] == [False, True, True, False]
     waiting = named(1, "b")
     assert [cancels.of(waiting, NOW + minutes * 60_000) for minutes in (16, 30)] == [True, False], "its id may stand for another one then"
     for n in range(110_000):
-        cancels.note_cancel(Cancel((f"r{n}",), ""), NOW + 16 * 60_000)
+        cancels.note_cancel(Cancel((f"r{n}",), ""), NOW + 16 * 60_000, NOW)
     assert len(cancels) == 100_000
+
+
+def test_what_was_redriven_since_is_not_taken_back() -> None:
+    """Found by an attack on real Kafka: a later step of the round, after a failure or a session, was ended by a cancel of before."""
+    cancels = Cancels()
+    cancels.note_cancel(taken_back("a"), NOW + 9000, NOW + 5000)  # read late, e.g. at a start
+    first = replace(named(1, "a", NOW), headers=(("vp-hop", b"1"), ("vp-due-ms", b"1")))
+    redriven = replace(first, headers=(("vp-replay", b"1"), ("vp-last-error", b"http_503")))
+    found = [cancels.of(replace(rec, timestamp_ms=at), NOW + 9000) for rec in (first, redriven) for at in (NOW, NOW + 6000)]
+    assert found == [True, True, True, False]
 
 
 def test_a_cancel_is_read_as_it_was_written_and_what_is_none_is_told() -> None:
