@@ -176,15 +176,16 @@ async def test_every_secret_rotates_under_load(logins: LoginKafka, tmp_path: Pat
         await asyncio.gather(*(rig.start(name, **variables(kafka), **key) for name, kafka in given.items()))
         gate = asyncio.Lock()  # a caller of ours does not publish while the broker is away
         load = asyncio.create_task(publish_steadily(rig, done := asyncio.Event(), gate))
-        kubelet = asyncio.create_task(keep_fresh(logins, tmp_path / "token", done))
+        kubelet = asyncio.create_task(keep_fresh(logins, tmp_path / "token", over := asyncio.Event()))
         await rotate(logins, rig, tmp_path, gate)
         await rotate_key(rig, tmp_path / "didit")
         published = len(rig.watch.seen.final_ids)
         await rig.until(lambda: len(rig.watch.seen.final_ids) >= published + 30, "results with the new secrets")
         done.set()
         count = await load
-        await kubelet
         await rig.wait_finals(count)
+        over.set()
+        await kubelet
         judged = await rig.judge([f"r-{number:06d}" for number in range(count)])
         assert judged.ok, judged
         assert all(replica.child.alive for replica in rig.processors)
