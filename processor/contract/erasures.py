@@ -6,9 +6,8 @@ import hashlib
 import hmac
 from dataclasses import asdict, dataclass
 
-import orjson
-
 from processor.contract import schemas
+from processor.contract.acts import encode_act, find_act
 
 KIND = "erased"
 _SCHEMA = "erase.v1"
@@ -39,16 +38,9 @@ def encode_erasure(erasure: Erasure) -> bytes:
     Raises:
         ValueError: if it is not as its schema says.
     """
-    value = {"schema_version": 1, "kind": KIND, **asdict(erasure)}
-    if found := schemas.faults(_SCHEMA, value):
-        raise ValueError(f"the record is not valid: {found[0][1]}: {found[0][2]}")
-    return orjson.dumps(value)
+    return encode_act(_SCHEMA, {"schema_version": 1, "kind": KIND, **asdict(erasure)}, "record")
 
 
 def is_erasure(value: bytes | None) -> bool:
     """Whether a record of the repairs topic says that a person was erased."""
-    try:
-        found = orjson.loads(value or b"")
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(found, dict) and found.get("kind") == KIND and not schemas.faults(_SCHEMA, found)
+    return (found := find_act(value, KIND)) is not None and not schemas.faults(_SCHEMA, found)

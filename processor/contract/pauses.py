@@ -10,14 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-import orjson
-
-from processor.contract import schemas
+from processor.contract.acts import encode_act, read_act
 
 BY_CHARS_MAX, REASON_CHARS_MAX = 200, 500
 EVERYTHING = "all"  # how a pause of every operation is named where a name has to stand; no operation is called so
 _SCHEMA = "pause.v1"
-_VALUE_BYTES_MAX = 65_536
 
 
 class PauseFormatError(ValueError):
@@ -112,9 +109,7 @@ def encode_pause(act: PauseAct) -> bytes:
         "at_ms": act.at_ms,
         "run_id": act.run_id,
     }
-    if found := schemas.faults(_SCHEMA, value):
-        raise ValueError(f"the pause is not valid: {found[0][1]}: {found[0][2]}")
-    return orjson.dumps(value)
+    return encode_act(_SCHEMA, value, "pause")
 
 
 def read_pause(value: bytes | None) -> PauseAct | None:
@@ -123,17 +118,6 @@ def read_pause(value: bytes | None) -> PauseAct | None:
     Raises:
         PauseFormatError: if it is none of ours.
     """
-    if value is None or len(value) > _VALUE_BYTES_MAX:
-        raise PauseFormatError("it has no value" if value is None else f"its value is longer than {_VALUE_BYTES_MAX} bytes")
-    try:
-        found = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        raise PauseFormatError("its value is not JSON") from None
-    if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
-        raise PauseFormatError("it has no kind")
-    if found["kind"] not in set(PauseKind):
+    if (found := read_act(value, dict.fromkeys(PauseKind, _SCHEMA), PauseFormatError)) is None:
         return None
-    if faults := schemas.faults(_SCHEMA, found):
-        code, path, _ = faults[0]
-        raise PauseFormatError(f"{path or 'it'}: {code}")
     return PauseAct(PauseKind(found["kind"]), found["operation"], found["by"], found["reason"], found["at_ms"], found["run_id"])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from processor.contract import schemas
+from processor.contract.acts import check_act, encode_act, find_act
 from processor.contract.codes import ErrorCode
 from processor.contract.decode import read_request_id
 from processor.contract.records import Record
@@ -85,9 +85,7 @@ def encode_cancel(request_ids: Sequence[str], *, run_id: str, at_ms: int, by: st
         ValueError: if it is not as its schema says, e.g. with too many ids.
     """
     value = {"schema_version": 1, "kind": KIND, "run_id": run_id, "at_ms": at_ms, "by": by, "request_ids": list(request_ids)}
-    if found := schemas.faults(_SCHEMA, value):
-        raise ValueError(f"the cancel is not valid: {found[0][1]}: {found[0][2]}")
-    return orjson.dumps(value)
+    return encode_act(_SCHEMA, value, "cancel")
 
 
 def read_cancel(value: bytes | None) -> Cancel | None:
@@ -96,13 +94,7 @@ def read_cancel(value: bytes | None) -> Cancel | None:
     Raises:
         CancelFormatError: if it says that it is one, and is not.
     """
-    try:
-        found = orjson.loads(value or b"")
-    except orjson.JSONDecodeError:
+    if (found := find_act(value, KIND)) is None:
         return None
-    if not isinstance(found, dict) or found.get("kind") != KIND:
-        return None
-    if faults := schemas.faults(_SCHEMA, found):
-        code, path, _ = faults[0]
-        raise CancelFormatError(f"{path or 'it'}: {code}")
+    check_act(_SCHEMA, found, CancelFormatError)
     return Cancel(tuple(found["request_ids"]), found["run_id"])

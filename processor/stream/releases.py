@@ -11,9 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import orjson
-
-from processor.contract import schemas
+from processor.contract.acts import encode_act, read_act
 from processor.contract.records import Source
 
 KIND = "released"
@@ -22,7 +20,6 @@ OFFSETS_MAX = 500  # of one release, as its schema says
 KEPT_MS = 15 * 60_000
 _KEPT_MAX = 100_000
 _SCHEMAS = {KIND: "release.v1", KIND_END: "end.v1"}
-_VALUE_BYTES_MAX = 65_536
 
 
 class ReleaseFormatError(ValueError):
@@ -89,9 +86,7 @@ def encode_release(release: Release, *, at_ms: int, by: str) -> bytes:
         "partition": release.partition,
         "offsets": list(release.offsets),
     }
-    if found := schemas.faults(_SCHEMAS[kind], value):
-        raise ValueError(f"the release is not valid: {found[0][1]}: {found[0][2]}")
-    return orjson.dumps(value)
+    return encode_act(_SCHEMAS[kind], value, "release")
 
 
 def read_release(value: bytes | None) -> Release | None:
@@ -100,20 +95,8 @@ def read_release(value: bytes | None) -> Release | None:
     Raises:
         ReleaseFormatError: if it is neither.
     """
-    if value is None or len(value) > _VALUE_BYTES_MAX:
-        raise ReleaseFormatError("it has no value" if value is None else f"its value is longer than {_VALUE_BYTES_MAX} bytes")
-    try:
-        found = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        raise ReleaseFormatError("its value is not JSON") from None
-    if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
-        raise ReleaseFormatError("it has no kind")
-    schema = _SCHEMAS.get(found["kind"])
-    if schema is None:
+    if (found := read_act(value, _SCHEMAS, ReleaseFormatError)) is None:
         return None
-    if faults := schemas.faults(schema, found):
-        code, path, _ = faults[0]
-        raise ReleaseFormatError(f"{path or 'it'}: {code}")
     return Release(
         found["topic"],
         int(found["partition"]),
