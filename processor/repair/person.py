@@ -50,7 +50,7 @@ class PersonMatcher:
         requests: ids of the person's requests.
         sessions: ids of the person's sessions, and of checks, which Didit keeps as sessions.
         answered: of those requests, which have a final result: its status, ``gone`` where Didit knows it no more.
-        tombstoned: keys of results behind which a tombstone stands.
+        tombstoned: partitions and keys of results behind which a tombstone stands.
     """
 
     def __init__(self, vendor_data: str, names: TopicNames) -> None:
@@ -59,7 +59,7 @@ class PersonMatcher:
         self.requests: set[str] = set()
         self.sessions: set[str] = set()
         self.answered: dict[str, str] = {}
-        self.tombstoned: set[str] = set()
+        self.tombstoned: set[tuple[int, str]] = set()
 
     @property
     def learned(self) -> int:
@@ -86,7 +86,7 @@ class PersonMatcher:
         if record.source.topic == self._names.results and record.value is None:
             key = (record.key or b"").decode(errors="replace")
             if key in self.requests:
-                self.tombstoned.add(key)
+                self.tombstoned.add((record.source.partition, key))
             return None
         session_id = _session(peek_session(record))
         if session_id is not None and session_id in self.sessions:
@@ -115,10 +115,9 @@ class PersonMatcher:
             return None
         if why != "vendor_data" or output.get("vendor_data") == self._person:
             self._learn(request_id, session_id)
-        if request_id is not None and document.get("kind") == "final":
-            error = document["error"] if isinstance(document.get("error"), dict) else {}
-            self.answered[request_id] = "gone" if error.get("http_status") == _GONE_STATUS else str(document.get("status"))
-            self.tombstoned.discard(request_id)
+        if request_id is not None and (status := final_status(document)) is not None:
+            self.answered[request_id] = status
+            self.tombstoned.discard((record.source.partition, request_id))
         return self._found(record, why, request_id, operation, session_id)
 
     def _event(self, record: Record, document: dict[str, Any]) -> PersonRecord | None:
@@ -153,6 +152,14 @@ class PersonMatcher:
         at = record.source
         named = operation if isinstance(operation, str) else None
         return PersonRecord(at.topic, at.partition, at.offset, record.timestamp_ms, why, request_id, named, session_id)
+
+
+def final_status(document: Mapping[str, Any]) -> str | None:
+    """How a final result has ended, ``gone`` where Didit knows it no more; None for a progress result."""
+    if document.get("kind") != "final":
+        return None
+    error = document["error"] if isinstance(document.get("error"), dict) else {}
+    return "gone" if error.get("http_status") == _GONE_STATUS else str(document.get("status"))
 
 
 def _session(found: object) -> str | None:

@@ -21,7 +21,7 @@ from processor.contract.erasures import Erasure, encode_erasure, person_mark
 from processor.contract.records import ID_NAMESPACE
 from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.model import DeadLetter, DeadLetterStatus
-from processor.repair.person import ERASE_PREFIX
+from processor.repair.person import ERASE_PREFIX, final_status
 from processor.repair.person_search import OnLook, PersonFindings, find_person
 from processor.repair.redrive import discard
 from processor.settings import Settings
@@ -44,7 +44,7 @@ class ErasePlan:
     ends: tuple[str, ...]  # ids of requests that wait
     discards: tuple[DeadLetter, ...]  # open ones
     deletions: tuple[tuple[str, bytes], ...]  # request id, and the request
-    tombstones: tuple[str, ...]  # keys of results that only another record of their key removes
+    tombstones: tuple[tuple[int, str], ...]  # partitions and keys of results that only another record of their key removes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,12 @@ def _erase_id(installation: str, what: str) -> str:
     return ERASE_PREFIX + str(uuid.uuid5(ID_NAMESPACE, f"erase\n{installation}\n{what}"))
 
 
-def tombstones_of(found: PersonFindings, results: str) -> tuple[str, ...]:
-    """Keys of results that stand in a topic that is compacted, and no tombstone behind them."""
+def tombstones_of(found: PersonFindings, results: str) -> tuple[tuple[int, str], ...]:
+    """Partitions and keys of results that stand in a topic that is compacted, and no tombstone behind them."""
     if results not in found.compacted:
         return ()
-    return tuple(sorted({r.request_id for r in found.records if r.topic == results and r.request_id is not None} - found.tombstoned))
+    places = {(r.partition, r.request_id) for r in found.records if r.topic == results and r.request_id is not None}
+    return tuple(sorted(places - found.tombstoned))
 
 
 async def plan_erasure(settings: Settings, vendor_data: str, on_look: OnLook) -> tuple[ErasePlan, PersonFindings]:
@@ -163,18 +164,19 @@ class _Run:
         left = tuple(request_id for request_id, _ in deletions if request_id not in answered)
         return len(deletions), left, tuple(request_id for request_id, status in answered.items() if status not in _DONE)
 
-    async def bury(self, keys: Sequence[str]) -> None:
-        """A tombstone behind the results of each key."""
-        await self._write(self._names.results, [(key.encode(), None) for key in keys])
+    async def bury(self, places: Sequence[tuple[int, str]]) -> None:
+        """A tombstone behind the results of each key, in their partition: it is that of the request, not of the key's hash."""
+        partitions = [partition for partition, _ in places]
+        await self._write(self._names.results, [(key.encode(), None) for _, key in places], partitions)
 
     async def note(self, erasure: Erasure) -> None:
         """On record."""
         await self._write(self._names.repairs, [(None, encode_erasure(erasure))])
 
-    async def _write(self, topic: str, values: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+    async def _write(self, topic: str, values: Sequence[tuple[bytes | None, bytes | None]], partitions: Sequence[int] = ()) -> None:
         if values:
             async with RecordWriter.of_one_act(self._settings) as writer:
-                await writer.send_all(topic, values, _WRITE_S)
+                await writer.send_all(topic, values, _WRITE_S, partitions=partitions)
 
     async def _answers(
         self, topic: str, values: Sequence[tuple[bytes | None, bytes | None]], request_ids: Collection[str], what: str
@@ -214,7 +216,4 @@ def _final_status(value: bytes | None) -> str | None:
         found = orjson.loads(value or b"")
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(found, dict) or found.get("kind") != "final":
-        return None
-    error = found["error"] if isinstance(found.get("error"), dict) else {}
-    return "gone" if error.get("http_status") == 404 else str(found.get("status"))  # noqa: PLR2004 - HTTP's own number
+    return final_status(found) if isinstance(found, dict) else None

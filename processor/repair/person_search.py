@@ -45,7 +45,7 @@ class PersonFindings:
     requests: frozenset[str]
     sessions: frozenset[str]
     answered: Mapping[str, str]
-    tombstoned: frozenset[str]
+    tombstoned: frozenset[tuple[int, str]]
     kept_s: Mapping[str, float | None]
     compacted: frozenset[str] = frozenset()
     complete: bool = True

@@ -77,14 +77,25 @@ class RecordWriter:
             done = await self._producer.send_and_wait(topic, value, key, headers=list(headers))
         return Source(done.topic, done.partition, done.offset)
 
-    async def send_all(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]], within_s: float) -> None:
+    async def send_all(
+        self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]], within_s: float, *, partitions: Sequence[int] = ()
+    ) -> None:
         """Write records, given as key and value, and wait until the brokers have them all.
+
+        Args:
+            topic: where.
+            records: in their order.
+            within_s: for all of them.
+            partitions: of each; none: by their keys.
 
         Raises:
             KafkaFailedError: if one was not acknowledged.
         """
+        places: Sequence[int | None] = partitions or [None] * len(records)
         async with kafka_deadline(self._settings, within_s):
-            sent = [await self._producer.send(topic, value, key) for key, value in records]
+            sent = [
+                await self._producer.send(topic, value, key, partition) for (key, value), partition in zip(records, places, strict=True)
+            ]
             await asyncio.gather(*sent)
 
     async def close(self, within_s: float) -> None:
