@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import BinaryIO
 
 from processor.contract.decode import Accepted, decode
@@ -98,19 +98,13 @@ def fault_text(error: ErrorInfo) -> str:
     return f"{error.code}{where}: {error.message}"
 
 
-@asynccontextmanager
-async def request_producer(settings: Settings) -> AsyncIterator[RecordWriter]:
+def request_producer(settings: Settings) -> AbstractAsyncContextManager[RecordWriter]:
     """An idempotent producer for the requests topic.
 
     Raises:
-        KafkaFailedError: if the brokers cannot be reached, or do not let us in.
+        KafkaFailedError: on entering, if the brokers cannot be reached, or do not let us in.
     """
-    writer = RecordWriter.of_requests(settings)
-    try:
-        await writer.start(_PRODUCE_S)
-        yield writer
-    finally:
-        await writer.close(_CLOSE_S)
+    return RecordWriter.of_requests(settings).opened(_PRODUCE_S, _CLOSE_S)
 
 
 async def publish_requests(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
 
@@ -33,19 +33,22 @@ class RecordWriter:
         return cls(settings, build_event_producer(settings))
 
     @classmethod
+    def of_one_act(cls, settings: Settings) -> AbstractAsyncContextManager[RecordWriter]:
+        """For the few records of one act of a person; see ``opened``."""
+        return cls.of_events(settings).opened(_START_S)
+
     @asynccontextmanager
-    async def of_one_act(cls, settings: Settings) -> AsyncIterator[RecordWriter]:
-        """For the few records of one act of a person: connected, and closed at the end.
+    async def opened(self, within_s: float, close_s: float = _CLOSE_S) -> AsyncIterator[RecordWriter]:
+        """Connected, and closed at the end.
 
         Raises:
             KafkaFailedError: if the brokers cannot be reached, or do not let us in.
         """
-        writer = cls.of_events(settings)
         try:
-            await writer.start(_START_S)
-            yield writer
+            await self.start(within_s)
+            yield self
         finally:
-            await writer.close(_CLOSE_S)
+            await self.close(close_s)
 
     async def start(self, within_s: float) -> None:
         """Connect.
