@@ -86,7 +86,7 @@ def erase(
         report.end({"planned": _counts(plan), "done": None, **_document(found)})
         return
     done = _run(
-        lambda on_look: erase_person(settings, person, by=login()[:_BY_MAX], within_s=wait, on_look=on_look),
+        lambda on_look: erase_person(settings, person, plan, by=login()[:_BY_MAX], within_s=wait, on_look=on_look),
     )
     _tell(report, settings, done)
     report.end({"planned": _counts(plan), "done": _done(done), **_document(done.findings)})

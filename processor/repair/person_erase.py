@@ -123,15 +123,14 @@ async def plan_erasure(settings: Settings, vendor_data: str, on_look: OnLook) ->
 
 
 async def erase_person(
-    settings: Settings, vendor_data: str, *, by: str, within_s: float, on_look: OnLook = lambda _what, _done, _of: None
+    settings: Settings, vendor_data: str, plan: ErasePlan, *, by: str, within_s: float, on_look: OnLook = lambda _what, _done, _of: None
 ) -> EraseSummary:
-    """Do it, in this order: what waits ends, dead letters are discarded, Didit deletes, tombstones are written, and it goes on record.
+    """Do what is planned: what waits ends, dead letters are discarded, Didit deletes, tombstones are written, and it goes on record.
 
     Raises:
         RepairFencedError, KafkaFailedError: what was done stays; run it again to go on.
     """
     run = _Run(settings, str(uuid.uuid4()), by, time.monotonic() + within_s, on_look)
-    plan, _ = await plan_erasure(settings, vendor_data, on_look)
     left = await run.end(plan.ends)
     if plan.discards:
         await discard(settings, plan.discards, by=by)
