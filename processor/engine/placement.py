@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from processor.contract.codes import ErrorCode
 from processor.contract.error_types import ErrorType
-from processor.contract.headers import fresh_hop
+from processor.contract.headers import PREFIX, fresh_hop
 from processor.contract.records import ErrorInfo, Hop, Record, Request
 from processor.contract.values import value
 from processor.didit.catalog import first_call
@@ -52,7 +52,7 @@ class Placement:
 
         A request that was handed on has its first place and its round with it, but has made no call.
         """
-        if record.source.topic != self._requests or not record.headers:
+        if record.source.topic != self._requests or not any(name.startswith(PREFIX) for name, _ in record.headers):
             return None
         fresh = replace(fresh_hop(record), application=hop.application, copied=hop.copied)
         if self._own != DEFAULT_APPLICATION:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-DEFAULT_APPLICATION = "default"
-"""The application of a deployment that names none."""
+from processor.settings import DEFAULT_APPLICATION
+
+__all__ = ["DEFAULT_APPLICATION", "current_application", "working_for"]
 
 _CURRENT: ContextVar[str] = ContextVar("application", default=DEFAULT_APPLICATION)
 

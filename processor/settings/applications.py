@@ -23,7 +23,7 @@ from processor.settings.kafka import KafkaSettings
 from processor.settings.webhooks import WebhookSettings
 
 VARIABLE = "VP_APPLICATIONS"
-DEFAULT_APPLICATION = "default"  # the one that VP_DIDIT__API_KEY is of; as ``observe.application`` names it
+DEFAULT_APPLICATION = "default"  # the one that VP_DIDIT__API_KEY is of, and of a deployment that names none
 CHOICE = "VP_APPLICATION"  # the one that a command is about
 TABLE = "applications"  # of the configuration file
 DERIVED = frozenset(
