@@ -16,38 +16,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from certificates import authority, broker_store, certificate, openssl
+
 from processor.devkit.held_ports import HeldPorts
 from processor.devkit.kafka_cluster import LocalKafka
 
 REAUTH_MS = 3000
 PLAIN_SECRET, SCRAM_SECRET, CLIENT_SECRET = "plain-secret", "scram-secret", "issuer-secret"
 _LISTENERS = ("PLAINTEXT", "CONTROLLER", "LOGIN", "OAUTH", "MTLS", "OTHERNAME")
-_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")  # RSA keys take a second each
 _MODULES = "org.apache.kafka.common.security"
-
-
-def openssl(folder: Path, *arguments: str) -> bytes:
-    return subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True).stdout
-
-
-def authority(folder: Path, name: str) -> None:
-    subject = ["-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
-    openssl(folder, "req", "-x509", *_NEW_KEY, "-days", "2", *subject)
-
-
-def certificate(folder: Path, name: str, *, by: str = "ca", names: str = "IP:127.0.0.1,DNS:localhost", days: int = 2) -> None:
-    """``<name>.pem`` and ``<name>.key``."""
-    (folder / "san.cnf").write_text(f"subjectAltName={names}\n")
-    openssl(folder, "req", *_NEW_KEY, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-    signing = ["-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-CAcreateserial", "-days", str(days), "-extfile", "san.cnf"]
-    openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
-
-
-def _broker_store(folder: Path, name: str) -> str:
-    openssl(folder, "pkcs8", "-topk8", "-nocrypt", "-in", f"{name}.key", "-out", f"{name}.p8")
-    store = folder / f"{name}-store.pem"
-    store.write_text((folder / f"{name}.p8").read_text() + (folder / f"{name}.pem").read_text())
-    return str(store)
 
 
 def certificates(folder: Path) -> None:
@@ -183,9 +160,9 @@ def _properties(folder: Path, ports: dict[str, int], issuer: Issuer) -> dict[str
         "controller.quorum.voters": f"1@127.0.0.1:{ports['CONTROLLER']}",
         "listener.security.protocol.map": ("PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_SSL,OAUTH:SASL_SSL,MTLS:SSL,OTHERNAME:SSL"),
         "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": _broker_store(folder, "broker"),
+        "ssl.keystore.location": broker_store(folder, "broker"),
         "listener.name.othername.ssl.keystore.type": "PEM",
-        "listener.name.othername.ssl.keystore.location": _broker_store(folder, "othername"),
+        "listener.name.othername.ssl.keystore.location": broker_store(folder, "othername"),
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(folder / "ca.pem"),
         "listener.name.mtls.ssl.truststore.type": "PEM",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from certificates import authority, broker_store, certificate, need_openssl
 from example_programs import missing
 
 from processor.devkit.held_ports import HeldPorts
@@ -33,20 +33,11 @@ SCRAM, MTLS = "PLAINTEXT", "MTLS"  # names of listeners; the first one is named 
 Variables = dict[str, str]
 
 
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
 def certificates(folder: Path, names: Sequence[str]) -> None:
     """``ca.pem``; of the broker and of each name a certificate and a key, ``<name>.pem`` and ``<name>.key``, signed by it."""
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl(folder, "req", "-x509", *key, "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
-    (folder / "san.cnf").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    authority(folder)
     for name in ("broker", *names):
-        openssl(folder, "req", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        signing = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "san.cnf"]
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
-    (folder / "broker-store.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.pem").read_text())
+        certificate(folder, name)
 
 
 def _scram(folder: Path, user: str) -> Variables:
@@ -172,8 +163,7 @@ def secured_kafka(folder: Path, users: Sequence[str], listeners: Mapping[str, Li
     """One broker with every listener; ``users`` get a password and a certificate, and no right."""
     if os.environ.get("KAFKA_BOOTSTRAP"):
         pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours (unset it, and a local one is started)")
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not here (apt-get install openssl)")
+    need_openssl()
     listeners = LISTENERS if listeners is None else listeners
     certificates(folder, (ADMIN, *users))
     more = [name for name in listeners if name != SCRAM]
@@ -200,7 +190,7 @@ def _properties(folder: Path, listeners: Mapping[str, Listener]) -> dict[str, st
         "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
         "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
         "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(folder / "broker-store.pem"),
+        "ssl.keystore.location": broker_store(folder),
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(folder / "ca.pem"),
         "listener.name.controller.ssl.client.auth": "required",

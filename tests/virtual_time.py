@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _MICRO = 1_000_000
 _START_US = 1_000 * _MICRO
+
+
+async def wait_minutes(event: asyncio.Event, minutes: float) -> None:
+    """Until something is set, or so much time has passed."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(60 * minutes):
+            await event.wait()
 
 
 class DeadlockError(Exception):

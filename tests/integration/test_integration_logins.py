@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
+from certificates import need_openssl
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from login_kafka import CLIENT_SECRET, PLAIN_SECRET, SCRAM_SECRET, LoginKafka, login_kafka
@@ -34,8 +35,7 @@ NEW_SECRET = "second-secret"
 def logins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginKafka]:
     if os.environ.get("KAFKA_BOOTSTRAP"):
         pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours (unset it, and a local one is started)")
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not here (apt-get install openssl)")
+    need_openssl()
     with login_kafka(tmp_path_factory.mktemp("logins")) as found:
         yield found
 

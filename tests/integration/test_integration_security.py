@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificates import authority, broker_store, certificate, need_openssl
 from example_programs import BUILDERS, run_example
 from rig import create_request, running
 
@@ -21,29 +20,14 @@ pytestmark = pytest.mark.broker
 JAAS = 'org.apache.kafka.common.security.scram.ScramLoginModule required username="app" password="app-secret";'
 
 
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def certificates(folder: Path) -> None:
-    """A certificate authority, and a certificate of the broker and of a client signed by it."""
-    openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
-    (folder / "san.cnf").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-    for name in ("broker", "client"):
-        openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        signing = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "san.cnf"]
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
-    openssl(folder, "pkcs8", "-topk8", "-nocrypt", "-in", "broker.key", "-out", "broker.p8")
-    (folder / "broker-store.pem").write_text((folder / "broker.p8").read_text() + (folder / "broker.pem").read_text())
-
-
 @pytest.fixture
 def secured(tmp_path: Path) -> Iterator[LocalKafka]:
     if os.environ.get("KAFKA_BOOTSTRAP"):
         pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours (unset it, and a local one is started)")
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not here (apt-get install openssl)")
-    certificates(tmp_path)
+    need_openssl()
+    authority(tmp_path)
+    for name in ("broker", "client"):
+        certificate(tmp_path, name)
     overrides = {
         "listener.security.protocol.map": "PLAINTEXT:SASL_SSL,CONTROLLER:PLAINTEXT,CHAOS:PLAINTEXT",
         "sasl.enabled.mechanisms": "SCRAM-SHA-512",
@@ -51,7 +35,7 @@ def secured(tmp_path: Path) -> Iterator[LocalKafka]:
         "listener.name.plaintext.scram-sha-512.sasl.jaas.config": JAAS,
         "ssl.client.auth": "required",
         "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(tmp_path / "broker-store.pem"),
+        "ssl.keystore.location": broker_store(tmp_path),
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(tmp_path / "ca.pem"),
     }

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import shutil
 import ssl
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from certificates import authority, need_openssl
 
 from processor.didit.egress_proxy import egress_proxy
 from processor.settings import ConfigurationError, DiditSettings, load_settings
@@ -85,13 +84,10 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 def _certificate(folder: Path) -> ssl.SSLContext:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not here (apt-get install openssl)")
-    names = ["-subj", "/CN=didit.example", "-addext", "subjectAltName=DNS:didit.example"]
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem"]
-    subprocess.run(["openssl", "req", "-x509", *key, *names, "-days", "2", "-out", "ca.pem"], cwd=folder, check=True, capture_output=True)
+    need_openssl()
+    authority(folder, "ca", "-addext", "subjectAltName=DNS:didit.example")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
+    context.load_cert_chain(folder / "ca.pem", folder / "ca.key")
     return context
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from login_kafka import authority, certificate
+from certificates import authority, certificate
 
 from processor.settings import ConfigurationError, load_settings
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from login_kafka import authority, certificate, openssl
+from certificates import authority, certificate, openssl
 from pydantic import SecretStr
 
 from processor.settings import ConfigurationError, Settings, load_settings

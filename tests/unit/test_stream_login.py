@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import errors
-from login_kafka import authority, certificate
+from certificates import authority, certificate
 
 from processor.settings import KafkaSettings
 from processor.stream.connect_faults import ConnectFaultCode, NoTokenError, TlsAnswerError, TlsCutError, connect_fault_of

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from login_kafka import CLIENT_SECRET, Issuer, authority, certificate, issuing, openssl
+from certificates import authority, certificate, openssl
+from login_kafka import CLIENT_SECRET, Issuer, issuing
 
 from processor.settings import KafkaSettings
 from processor.stream.oauth_tokens import CachedTokens, FileTokens, Token, TokenError, fetch_token, token_source

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from structlog.testing import capture_logs
-from virtual_time import run_virtual
+from virtual_time import run_virtual, wait_minutes
 
 from processor.observe.application import current_application
 from processor.observe.health import Phase
@@ -46,11 +46,7 @@ class Lives:
             for settings in COMMON.installations:
                 if settings.application in self.plan:
                     lives.begin(settings, self.statuses[settings.application])
-            try:
-                async with asyncio.timeout(60 * minutes):
-                    await term.wait()
-            except TimeoutError:
-                pass
+            await wait_minutes(term, minutes)
         return tasks.exit_status
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from metric_values import metric_value
 from structlog.testing import capture_logs
-from virtual_time import run_virtual
+from virtual_time import run_virtual, wait_minutes
 
 from processor.observe.health import Phase, live, ready
 from processor.runtime.process_status import ProcessStatus
@@ -92,11 +92,7 @@ async def work(worker: Worker, status: ProcessStatus, minutes: float) -> int:
     async with ProcessTasks(term, status) as tasks:
         await start_worker(tasks, worker.parts(), drain_s=10.0)
         status.enter(Phase.WORKING)
-        try:
-            async with asyncio.timeout(60 * minutes):
-                await term.wait()
-        except TimeoutError:
-            pass
+        await wait_minutes(term, minutes)
     return tasks.exit_status
 
 
