@@ -29,6 +29,7 @@ HELD_BY = {
     "client/earlier_results.py": "test_integration_client",
     "client/results.py": "test_client",
     "console/views.py": "test_console",
+    "contract/acts.py": "test_stream_lane",
     "didit/bodies.py": "test_didit_verdicts",
     "engine/outputs.py": "test_engine",
     "engine/own_calls.py": "test_engine_balance",
