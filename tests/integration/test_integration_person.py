@@ -29,6 +29,7 @@ from processor.stream.topics_admin import apply_topics
 pytestmark = pytest.mark.broker
 
 SHORT = {"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500", "log.cleaner.backoff.ms": "500"}
+BROKER_LATE_MS = 10_000  # its look every half second is late on a machine that has much to do
 KEPT = {"retention.ms": "2000", "segment.ms": "1000", "file.delete.delay.ms": "100"}
 
 
@@ -163,6 +164,12 @@ async def test_a_person_with_records_in_every_topic_is_found_erased_and_gone_in_
         await all_is_gone_in_time(short_kafka, rig, command, sessions)
 
 
+async def holds(rig: Rig, topic: str, needles: list[bytes]) -> bool:
+    """Whether a reader of a topic sees one of these texts."""
+    records = await read_whole(rig.settings, topic)
+    return any(needle in (r.value or b"") + (r.key or b"") + str(r.headers).encode() for r in records for needle in needles)
+
+
 async def all_is_gone_in_time(kafka: LocalKafka, rig: Rig, command: tuple[str, ...], sessions: list[str]) -> None:
     """With topics that forget within seconds nothing of the person is left when it is told to be: to no reader, and on no disk."""
     names = topic_names(rig.settings)
@@ -172,11 +179,11 @@ async def all_is_gone_in_time(kafka: LocalKafka, rig: Rig, command: tuple[str, .
     needles = [PERSON.encode(), json.dumps(PERSON)[1:-1].encode(), *(session.encode() for session in sessions)]
     while time.time() * 1000 < last["last_gone_ms"]:
         await asyncio.sleep(0.2)
-    for topic in topics:
-        for record in await read_whole(rig.settings, topic):
-            held = (record.value or b"") + (record.key or b"") + str(record.headers).encode()
-            assert not [needle for needle in needles if needle in held], topic
-    assert on_disk(kafka, rig.prefix, needles) == [], "its time is over"
+    while left := [topic for topic in topics if await holds(rig, topic, needles)]:
+        assert time.time() * 1000 < last["last_gone_ms"] + BROKER_LATE_MS, left
+    while left := on_disk(kafka, rig.prefix, needles):
+        assert time.time() * 1000 < last["last_gone_ms"] + BROKER_LATE_MS, left
+        await asyncio.sleep(0.2)
     gone = (await run_command(rig.environment, "person", "find", *command)).lines[0]
     assert (gone["records"], gone["last_gone_ms"]) == ([], 0)
 
