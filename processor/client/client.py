@@ -114,6 +114,7 @@ class VerificationClient:
         priority: Priority | None = None,
         deadline: datetime | None = None,
         on_doubt: OnDoubt | None = None,
+        tenant: str | None = None,
     ) -> str:
         """Publish a request, and wait until the brokers have it, for 30 s at most. Does not wait for its result.
 
@@ -126,6 +127,7 @@ class VerificationClient:
             priority: who goes first when the budget is short; default ``Priority.NORMAL``.
             deadline: with its time zone; afterwards the request ends as ``Status.EXPIRED``. Default none.
             on_doubt: what to do if nobody can know whether a billed call took place; default ``OnDoubt.FAIL``.
+            tenant: whose request it is; tenants that wait share the budget by weights (docs/pacing.md). No personal data. Default none.
 
         Returns:
             The request id.
@@ -136,7 +138,14 @@ class VerificationClient:
             ClientClosedError: if the client is not open.
         """
         request = build_request(
-            operation, request_input, request_id=_chosen(request_id), key=key, priority=priority, deadline=deadline, on_doubt=on_doubt
+            operation,
+            request_input,
+            request_id=_chosen(request_id),
+            key=key,
+            priority=priority,
+            deadline=deadline,
+            on_doubt=on_doubt,
+            tenant=tenant,
         )
         await self._publish(request, _ACK_S)
         return request.request_id
@@ -172,6 +181,7 @@ class VerificationClient:
         priority: Priority | None = None,
         deadline: datetime | None = None,
         on_doubt: OnDoubt | None = None,
+        tenant: str | None = None,
     ) -> VerificationResult:
         """Publish a request and wait for its final result, whatever it says: look at ``status``, then at ``output`` or ``error``.
 
@@ -184,6 +194,7 @@ class VerificationClient:
             priority: see ``submit``.
             deadline: see ``submit``.
             on_doubt: see ``submit``.
+            tenant: see ``submit``.
 
         Raises:
             ResultTimeoutError: if none came in time; the request goes on.
@@ -202,6 +213,7 @@ class VerificationClient:
             priority=priority,
             deadline=deadline,
             on_doubt=on_doubt,
+            tenant=tenant,
         )
         async with aclosing(results):
             return [result async for result in results][-1]
@@ -217,6 +229,7 @@ class VerificationClient:
         priority: Priority | None = None,
         deadline: datetime | None = None,
         on_doubt: OnDoubt | None = None,
+        tenant: str | None = None,
     ) -> AsyncGenerator[VerificationResult, None]:
         """Publish a request at the first step; then its results as they come, the final one last.
 
@@ -224,7 +237,14 @@ class VerificationClient:
         one. ``timeout_s`` runs from the first step and counts the time between the steps. Arguments and errors are those of ``request``.
         """
         request = build_request(
-            operation, request_input, request_id=_chosen(request_id), key=key, priority=priority, deadline=deadline, on_doubt=on_doubt
+            operation,
+            request_input,
+            request_id=_chosen(request_id),
+            key=key,
+            priority=priority,
+            deadline=deadline,
+            on_doubt=on_doubt,
+            tenant=tenant,
         )
         until = asyncio.get_running_loop().time() + timeout_s
         with self._router.waiting(request) as waiter:

@@ -44,6 +44,7 @@ def build_request(
     priority: Priority | None = None,
     deadline: datetime | None = None,
     on_doubt: OnDoubt | None = None,
+    tenant: str | None = None,
 ) -> OutgoingRequest:
     """A request, judged as a processor will judge it.
 
@@ -57,6 +58,7 @@ def build_request(
         "priority": priority,
         "deadline": deadline.isoformat() if deadline is not None else None,
         "on_doubt": on_doubt,
+        "tenant": tenant,
     }
     try:
         value = dumps({name: member for name, member in document.items() if member is not None})

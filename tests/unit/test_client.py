@@ -66,7 +66,7 @@ def result(**changes: Any) -> VerificationResult:
 
 def test_a_request_is_published_as_it_was_asked_for() -> None:
     deadline = datetime(2027, 1, 31, 12, tzinfo=UTC)
-    request = aml(key="user-17", priority=Priority.URGENT, deadline=deadline, on_doubt=OnDoubt.REPEAT)
+    request = aml(key="user-17", priority=Priority.URGENT, deadline=deadline, on_doubt=OnDoubt.REPEAT, tenant="shop-7")
     assert orjson.loads(request.value) == {
         "request_id": "r-1",
         "operation": "aml",
@@ -74,6 +74,7 @@ def test_a_request_is_published_as_it_was_asked_for() -> None:
         "priority": "urgent",
         "deadline": "2027-01-31T12:00:00+00:00",
         "on_doubt": "repeat",
+        "tenant": "shop-7",
     }
     assert (request.request_id, request.key) == ("r-1", b"user-17")
     assert orjson.loads(aml().value).keys() == {"request_id", "operation", "input"}, "what was not asked for is left out"
@@ -95,6 +96,7 @@ def test_the_key_is_the_person_or_else_the_request() -> None:
         ({"full_name": "\ud800"}, {}, "not_json", None),
         ({"full_name": "Ann"}, {"key": "\ud800"}, "not_json", None),
         ({"full_name": "Ann"}, {"request_id": ""}, "too_short", "request_id"),
+        ({"full_name": "Ann"}, {"tenant": ""}, "too_short", "tenant"),
     ],
 )
 def test_what_breaks_the_contract_is_told_before_it_is_published(
