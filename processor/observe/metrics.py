@@ -159,7 +159,12 @@ BUDGET_LIMIT = _gauge(
 )
 BUDGET_CONFIGURED = _gauge("budget_configured_limit", "calls a window as configured here", "scope", unit="calls")
 BUDGET_WINDOW = _gauge("budget_window_seconds", "length of the window", "scope", unit="seconds")
-BUDGET_USED = _gauge("budget_used", "calls of this key answered in the last window, all replicas", "scope", unit="calls")
+BUDGET_USED = _gauge(
+    "budget_used",
+    "calls of this key answered in the last window, all replicas; counted for longer where the log is read late",
+    "scope",
+    unit="calls",
+)
 BUDGET_LIVE = _gauge(
     "budget_live_weight",
     "what counts against the limit now: answered in the last window, in flight, waiting to start",

@@ -69,7 +69,8 @@ async def test_status_tells_the_truth_in_good_and_bad_times(kafka: LocalKafka, t
         seen = total(scrape(replicas[0]), "vp_backlog_calls", scope="session-create")
         again = next(d["calls"] for d in (await overview(rig))["drains"] if d["scope"] == "session-create")
         assert abs(seen - again) <= 60, "the metric and the command agree"
-        assert max(total(scrape(r), "vp_budget_used", scope="session-create") for r in replicas) <= 40
+        used = max(total(scrape(r), "vp_budget_used", scope="session-create") for r in replicas)
+        assert used <= 40 + 4, "who reads the log late counts a call for so much longer: a second is four calls here"
 
         async with asyncio.timeout(60):
             while "The budget is the bottleneck" not in (screen := (await command(rig, "status")).decode()):
