@@ -43,7 +43,7 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "Nothing is read of it or written to it, for {blocked_s} now; what needs it waits. Bring back a broker with a replica of it.",
         ),
         FindingKind.OFFSET_BEYOND_END: (
-            "The group's offset on {subject} lies behind its end",
+            "The group's offset on {subject} lies beyond its end",
             "The topic was deleted and created again, or cut. Restart the processors with a decision: VP_KAFKA__ON_MISSING_OFFSETS.",
         ),
         FindingKind.UNREADABLE_BATCH: (
@@ -88,7 +88,7 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
         ),
         FindingKind.RETRIES_OVERDUE: (
             "Retries are late by {late_s}",
-            "{due} records of the delay topics are due and have not begun. Look at the lanes' logs.",
+            "{due} records of the delay topics are due and have not begun. Look at the replicas' logs.",
         ),
         FindingKind.CALLS_IDLE: (
             "{calls} calls of {subject} wait, and none was made in the last {window_s}",

@@ -16,7 +16,7 @@ class BlockCause(StrEnum):
 
     TOPIC_MISSING = "topic_missing"  # the topic does not exist: never made, or deleted
     NO_LEADER = "no_leader"  # no broker leads it
-    OFFSET_BEYOND_END = "offset_beyond_end"  # the group's offset lies behind its end: the topic was deleted and created again
+    OFFSET_BEYOND_END = "offset_beyond_end"  # the group's offset lies beyond its end: the topic was deleted and created again
     UNREADABLE_BATCH = "unreadable_batch"  # a batch of which not even the end is certain; a person has to have it skipped
     OPEN_TRANSACTION = "open_transaction"  # a producer has begun a transaction there and neither commits nor aborts it
 
