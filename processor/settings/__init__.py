@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import Field, PrivateAttr, ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from processor.settings.applications import (
@@ -35,7 +34,8 @@ from processor.settings.base import header_fault
 from processor.settings.budget import BudgetSettings, ScopeLimit, documented_limits
 from processor.settings.config_file import CONFIG_FILE, ConfigFileError, read_config_file, secrets_in, variables_of
 from processor.settings.didit import DiditSettings
-from processor.settings.environment import NO_SETTING, NOT_JSON, PREFIX, Environment, unknown_variables, variable
+from processor.settings.environment import PREFIX, Environment, unknown_variables, variable
+from processor.settings.faults import errors_of, fault_lines, further_faults
 from processor.settings.files import FileSettings
 from processor.settings.follow import FollowSettings
 from processor.settings.kafka import KafkaSettings
@@ -67,9 +67,6 @@ __all__ = [
     "load_settings",
     "secrets_in_file",
 ]
-
-
-_OF_NO_JSON = {"dict_type", "list_type", "tuple_type", "model_type", "set_type", "frozen_set_type"}  # of a text: Environment
 
 
 class ConfigurationError(Exception):
@@ -221,8 +218,9 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**overrides)
     except ValidationError as exc:
         unknown = {fault.partition(":")[0] for fault in faults}
-        errors = exc.errors(include_input=False, include_url=False)
-        faults += [f"{name}: {_in_words(e)}" for e in errors if (name := variable(e["loc"])) not in unknown]
+        errors = errors_of(exc)
+        faults += [line for e in errors if variable(e["loc"]) not in unknown for line in fault_lines(e)]
+        faults += further_faults(Settings, errors, (file, Environment(Settings)(), overrides))
     faults += unreadable + wrong
     if settings is not None:
         settings = settings.knowing(beside)
@@ -258,9 +256,3 @@ def secrets_in_file() -> list[str]:
         ConfigFileError: if the file cannot be used.
     """
     return secrets_in(Settings, read_config_file())
-
-
-def _in_words(error: ErrorDetails) -> str:
-    if error["type"] in _OF_NO_JSON:
-        return NOT_JSON
-    return NO_SETTING if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")

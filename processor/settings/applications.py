@@ -15,7 +15,7 @@ from typing import Annotated, Any, Self, TypeVar
 import orjson
 from pydantic import AfterValidator, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
-from processor.settings.base import TOPIC_NAME, Group, header_fault, secret
+from processor.settings.base import TOPIC_NAME, Group, file_fault, header_fault, refuse, secret
 from processor.settings.budget import BudgetSettings, ScopeLimit, unknown_scopes
 from processor.settings.didit import DiditSettings, WorkflowId
 from processor.settings.environment import NOT_JSON
@@ -72,16 +72,15 @@ class ApplicationSettings(Group):
         faults = []
         if self.api_key is not None and self.api_key_file is not None:
             faults.append("set api_key or api_key_file, not both")
-        elif self.api_key_file is not None and not self.api_key_file.is_file():
-            faults.append("api_key_file cannot be read")
+        elif self.api_key_file is not None and (fault := file_fault(self.api_key_file)):
+            faults.append(f"api_key_file: {fault}")
         elif (key := self.key()) is not None and (fault := header_fault(key)):
             faults.append(f"{'api_key' if self.api_key is not None else 'api_key_file'} {fault}")
         if unknown := unknown_scopes(self.limits):
             faults.append(f"limits names scopes that no operation counts in: {', '.join(unknown)}")
         if self.workflows is not None and not self.workflows:
             faults.append("workflows is empty, so that no session could be made; leave it out to allow any")
-        if faults:
-            raise ValueError("; ".join(faults))
+        refuse(faults)
         return self
 
     def key(self) -> str | None:
@@ -120,7 +119,7 @@ def read_applications(given: Any) -> tuple[dict[str, ApplicationSettings], list[
         return _FORM.validate_python(given), []
     except ValidationError as exc:
         errors = exc.errors(include_input=False, include_url=False)
-        return {}, [f"{_path(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in errors]
+        return {}, [f"{_path(e['loc'])}: {text}" for e in errors for text in e["msg"].removeprefix("Value error, ").splitlines()]
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,28 @@ def secret(value: SecretStr | None, file: Path | None) -> str | None:
     if value is not None:
         return value.get_secret_value().strip()
     return file.read_text(errors="replace").strip() if file is not None and file.is_file() else None
+
+
+def file_fault(file: Path) -> str | None:
+    """Why a file cannot be read, with its name and the system's word; None if it can."""
+    if file.is_dir():
+        return f"{file} is a folder, and must be a file"
+    try:
+        with file.open("rb") as opened:
+            opened.read(1)
+    except OSError as exc:
+        return f"{file} cannot be read ({exc.strerror or type(exc).__name__})"
+    return None
+
+
+def refuse(faults: Iterable[str]) -> None:
+    """Refuse a group for all that is wrong with it; ``load_settings`` tells each on a line of its own.
+
+    Raises:
+        ValueError: if anything is.
+    """
+    if text := "\n".join(faults):
+        raise ValueError(text)
 
 
 def header_fault(text: str) -> str | None:

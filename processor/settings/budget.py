@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from processor.settings.base import TOPIC_NAME, Group, Seconds
+from processor.settings.base import TOPIC_NAME, Group, Seconds, refuse
 
 
 class ScopeLimit(Group):
@@ -110,10 +110,10 @@ class BudgetSettings(Group):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        faults = []
         if unknown := unknown_scopes(self.limits):
-            raise ValueError(f"VP_BUDGET__LIMITS names scopes that no operation counts in: {', '.join(unknown)}")
+            faults.append(f"VP_BUDGET__LIMITS names scopes that no operation counts in: {', '.join(unknown)}")
         if self.ask_wait_s <= self.skew_s:
-            raise ValueError(
-                "VP_BUDGET__ASK_WAIT_S must be longer than VP_BUDGET__SKEW_S, or a newcomer's asks end before their time comes"
-            )
+            faults.append("VP_BUDGET__ASK_WAIT_S must be longer than VP_BUDGET__SKEW_S, or a newcomer's asks end before their time comes")
+        refuse(faults)
         return self

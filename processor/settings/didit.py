@@ -11,7 +11,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from processor.settings.base import Group, Seconds, header_fault, secret
+from processor.settings.base import Group, Seconds, file_fault, header_fault, refuse, secret
 from processor.settings.budget import ApiVersion
 
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
@@ -87,13 +87,12 @@ class DiditSettings(Group):
         name = "VP_DIDIT__API_KEY" if self.api_key is not None else "VP_DIDIT__API_KEY_FILE"
         if self.workflows_only and not self.workflows:
             faults.append("VP_DIDIT__WORKFLOWS_ONLY needs VP_DIDIT__WORKFLOWS, or no session could be made")
-        if self.api_key_file and not self.api_key_file.is_file():
-            faults.append("VP_DIDIT__API_KEY_FILE cannot be read")
+        if self.api_key_file and (fault := file_fault(self.api_key_file)):
+            faults.append(f"VP_DIDIT__API_KEY_FILE: {fault}")
         elif (key := self.key()) is not None and (fault := header_fault(key)):
             faults.append(f"{name} {fault}")
         faults += self._proxy_faults()
-        if faults:
-            raise ValueError("; ".join(faults))
+        refuse(faults)
         return self
 
     def _proxy_faults(self) -> list[str]:
@@ -106,8 +105,8 @@ class DiditSettings(Group):
                 faults.append("VP_DIDIT__PROXY must hold no login: it is in VP_DIDIT__PROXY_USERNAME and VP_DIDIT__PROXY_PASSWORD_FILE")
             if urlsplit(self.base_url).scheme != "https":
                 faults.append(f"{name} needs an https VP_DIDIT__BASE_URL: calls are tunnelled")
-        if self.proxy_password_file and not self.proxy_password_file.is_file():
-            faults.append("VP_DIDIT__PROXY_PASSWORD_FILE cannot be read")
+        if self.proxy_password_file and (fault := file_fault(self.proxy_password_file)):
+            faults.append(f"VP_DIDIT__PROXY_PASSWORD_FILE: {fault}")
         if (self.proxy_username is None) != (self.proxy_password is None and self.proxy_password_file is None):
             faults.append("a login at the proxy needs both VP_DIDIT__PROXY_USERNAME and VP_DIDIT__PROXY_PASSWORD (or _FILE)")
         if self.proxy_username is not None and self.proxy is None:

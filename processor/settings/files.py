@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from processor.settings.base import Group, Seconds
+from processor.settings.base import Group, Seconds, refuse
 
 FILES_MAX = 2  # that one call names
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -46,6 +46,5 @@ class FileSettings(Group):
         ]
         if self.media_folder is not None and (not self.media_folder.is_absolute() or self.media_folder == Path("/")):
             faults.append("VP_FILES__MEDIA_FOLDER is no absolute folder")
-        if faults:
-            raise ValueError("; ".join(faults))
+        refuse(faults)
         return self

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from processor.settings.base import TOPIC_NAME, Group, secret
+from processor.settings.base import TOPIC_NAME, Group, refuse, secret
 from processor.settings.kafka_login import ca_faults, client_certificate_faults, file_faults, load_client_certificate, login_faults
 
 _SECRET_FILES = ("sasl_password_file", "oauth_client_secret_file", "ssl_key_password_file")
@@ -86,8 +86,7 @@ class KafkaSettings(Group):
                 faults.append("mTLS needs both VP_KAFKA__SSL_CERTIFICATE_FILE and VP_KAFKA__SSL_KEY_FILE")
         else:
             faults += client_certificate_faults(self.ssl_certificate_file, self.ssl_key_file, self.key_password())
-        if faults:
-            raise ValueError("; ".join(faults))
+        refuse(faults)
         return self
 
     def password(self) -> str | None:

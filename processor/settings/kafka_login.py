@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from processor.settings.base import file_fault
+
 _PASSWORD_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _OF_MECHANISM = {  # the settings that only some mechanisms use
     "sasl_username": _PASSWORD_MECHANISMS,
@@ -105,18 +107,7 @@ def has_secret(values: Mapping[str, Any], name: str) -> bool:
 
 def file_faults(files: Mapping[str, Path | None]) -> list[str]:
     """Which of some files cannot be read, each with its variable."""
-    return [f"{variable_of(name)}: {fault}" for name, file in files.items() if file is not None and (fault := _file_fault(file))]
-
-
-def _file_fault(file: Path) -> str | None:
-    if file.is_dir():
-        return f"{file} is a folder, and must be a file"
-    try:
-        with file.open("rb") as opened:
-            opened.read(1)
-    except OSError as exc:
-        return f"{file} cannot be read ({exc.strerror or type(exc).__name__})"
-    return None
+    return [f"{variable_of(name)}: {fault}" for name, file in files.items() if file is not None and (fault := file_fault(file))]
 
 
 def ca_faults(name: str, file: Path | None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from processor.settings.base import Group, Seconds, header_fault
+from processor.settings.base import Group, Seconds, header_fault, refuse
 
 ENVELOPE_BYTES_MAX = 65_536  # of everything in an event but the payload: six bounded texts, each character escaped
 
@@ -35,8 +35,7 @@ class WebhookSettings(Group):
             faults.append("VP_WEBHOOKS__SECRETS holds an empty secret: with it anybody could sign")
         elif any(header_fault(secret.get_secret_value().strip()) for secret in self.secrets):
             faults.append("VP_WEBHOOKS__SECRETS holds a secret with a blank, a line break or another character that none of Didit's has")
-        if faults:
-            raise ValueError("; ".join(faults))
+        refuse(faults)
         return self
 
     @property

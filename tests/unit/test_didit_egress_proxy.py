@@ -166,7 +166,10 @@ async def test_a_proxy_that_makes_no_tunnel_has_let_nothing_through(tmp_path: Pa
         ({"proxy": "http://proxy:3128", "proxy_username": "we"}, "needs both VP_DIDIT__PROXY_USERNAME"),
         ({"proxy": "http://proxy:3128", "proxy_password": "proxy-word"}, "needs both VP_DIDIT__PROXY_USERNAME"),
         ({"proxy_username": "we", "proxy_password": "proxy-word"}, "is of no use without VP_DIDIT__PROXY"),
-        ({"proxy_password_file": "/nowhere/at/all"}, "VP_DIDIT__PROXY_PASSWORD_FILE cannot be read"),
+        (
+            {"proxy_password_file": "/nowhere/at/all"},
+            "VP_DIDIT__PROXY_PASSWORD_FILE: /nowhere/at/all cannot be read (No such file or directory)",
+        ),
     ],
 )
 def test_faults_name_the_variable_and_no_secret(settings: dict[str, str], fault: str) -> None:

@@ -37,6 +37,44 @@ def test_every_fault_is_named_with_its_variable_and_without_its_value(monkeypatc
     assert "loudest" not in text
 
 
+def test_each_fault_of_one_group_is_on_a_line_of_its_own_with_its_variable_once(tmp_path: Path) -> None:
+    didit = {"base_url": "ftp://x/y", "api_key_file": tmp_path, "workflows_only": True, "proxy_password_file": tmp_path / "absent"}
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings(didit=didit, budget={"limits": {"nope": {"limit": 1}}, "ask_wait_s": 5, "skew_s": 10})
+    assert [line.split(" ")[2].strip(":") for line in str(raised.value).splitlines()[1:]] == [
+        *["VP_DIDIT__BASE_URL"] * 2,
+        "VP_DIDIT__WORKFLOWS_ONLY",
+        "VP_DIDIT__API_KEY_FILE",
+        "VP_DIDIT__PROXY_PASSWORD_FILE",
+        "VP_DIDIT",  # of two variables
+        "VP_BUDGET__LIMITS",
+        "VP_BUDGET__ASK_WAIT_S",
+    ]
+    assert f"VP_DIDIT__API_KEY_FILE: {tmp_path} is a folder, and must be a file" in str(raised.value)
+    assert f"{tmp_path}/absent cannot be read (No such file or directory)" in str(raised.value)
+
+
+def test_a_member_of_a_wrong_form_hides_nothing_else_of_its_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    wrong = {"VP_DIDIT__TIMEOUT_S": "in-clear", "VP_DIDIT__CALLS_MAX": "0", "VP_DIDIT__API_KEY_FILE": "/absent/key"}
+    for name, value in (wrong | {"VP_BUDGET__SKEW_S": "x", "VP_BUDGET__ASK_WAIT_S": "0.001"}).items():
+        monkeypatch.setenv(name, value)
+    _configured(monkeypatch, tmp_path, "[didit]\nworkflows_only = true")
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings()
+    told = [line.split(" ")[2].strip(":") for line in str(raised.value).splitlines()[1:]]
+    assert sorted(told) == sorted([*wrong, "VP_BUDGET__SKEW_S", "VP_DIDIT__WORKFLOWS_ONLY"]), "nothing of the default of what is wrong"
+    assert "in-clear" not in str(raised.value)
+
+
+def test_a_wrong_choice_of_a_mode_brings_no_faults_of_another_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "OAUTH", "OAUTH_TOKEN_FILE": "/dev/null"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"VP_KAFKA__{name}", value)
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings()
+    assert [line.partition(":")[0].strip() for line in str(raised.value).splitlines()[1:]] == ["VP_KAFKA__SASL_MECHANISM"]
+
+
 @pytest.mark.parametrize(
     ("name", "advice"),
     [

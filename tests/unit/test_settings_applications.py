@@ -76,8 +76,12 @@ def test_topics_of_applications_are_disjoint_and_take_what_is_handed_on() -> Non
         ({"retry": {}}, "VP_APPLICATIONS.retry: this name is taken"),
         ({"shop": {"api_keys": "x"}}, "VP_APPLICATIONS.shop.api_keys: Extra inputs"),
         ({"shop": {"api_key": "key-of shop"}}, "VP_APPLICATIONS.shop: api_key holds a blank"),
-        ({"shop": {"api_key_file": "/nowhere/key"}}, "VP_APPLICATIONS.shop: api_key_file cannot be read"),
+        (
+            {"shop": {"api_key_file": "/nowhere/key"}},
+            "VP_APPLICATIONS.shop: api_key_file: /nowhere/key cannot be read (No such file or directory)",
+        ),
         ({"shop": {"api_key": "a", "api_key_file": "/nowhere/key"}}, "VP_APPLICATIONS.shop: set api_key or api_key_file, not both"),
+        ({"shop": {"api_key_file": "/"}}, "VP_APPLICATIONS.shop: api_key_file: / is a folder, and must be a file"),
         ({"shop": {"limits": {"session-create": {"limit": 0}}}}, "VP_APPLICATIONS.shop.limits.session-create.limit: Input should be"),
         ({"shop": {"limits": {"nope": {"limit": 1}}}}, "VP_APPLICATIONS.shop: limits names scopes that no operation counts in: nope"),
         ({"shop": {"workflows": []}}, "VP_APPLICATIONS.shop: workflows is empty"),
@@ -110,6 +114,13 @@ def test_a_fault_is_named_by_its_path(applications: Any, expected: str) -> None:
 def test_all_faults_are_told_at_once() -> None:
     found = faults_of({"Bad": {}, "shop": {"colour": 1}}, lanes={"work_max": 0})
     assert [line.partition(":")[0] for line in found] == ["VP_LANES__WORK_MAX", "VP_APPLICATIONS.Bad", "VP_APPLICATIONS.shop.colour"]
+
+
+def test_each_fault_of_one_application_is_on_a_line_of_its_own() -> None:
+    assert faults_of({"shop": {"api_key_file": "/", "workflows": []}}) == [
+        "VP_APPLICATIONS.shop: api_key_file: / is a folder, and must be a file",
+        "VP_APPLICATIONS.shop: workflows is empty, so that no session could be made; leave it out to allow any",
+    ]
 
 
 def test_a_name_that_makes_others_too_long_is_refused() -> None:
