@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import groupby
-from math import inf
 from typing import Any
 
 import orjson
@@ -19,7 +18,7 @@ from processor.contract.pauses import PauseAct
 from processor.contract.times import duration, relative, utc
 from processor.monitoring.diagnosis import Diagnosis, Tone, diagnose
 from processor.monitoring.diagnosis_text import headline, statement, verdict
-from processor.monitoring.formatting import done_within, size, verbatim
+from processor.monitoring.formatting import done_within, silence, size, verbatim
 from processor.monitoring.model import BlockedPartition, DrainView, Overview, PartitionView, ReplicaView
 
 _BAR = 10
@@ -89,7 +88,7 @@ def _heard(r: ReplicaView) -> Text:
         return Text("yes")
     if not r.in_group:
         return Text(f"left {duration(r.silent_s // 60 * 60)} ago", "dim")
-    return Text("not lately" if r.silent_s == inf else f"not for {duration(r.silent_s)}", "bold red")
+    return Text(silence(r.silent_s), "bold red")
 
 
 def _told(r: ReplicaView) -> tuple[Text, ...]:

@@ -19,7 +19,7 @@ from processor.console.filters import hopeless, outcome_tone, reason, within
 from processor.console.ports import Operations
 from processor.console.runbooks import Links
 from processor.contract.times import duration, iso, relative, time_of_day, utc
-from processor.monitoring.formatting import count, done_within, number, percent, size
+from processor.monitoring.formatting import count, done_within, number, percent, silence, size
 
 SECTIONS = (
     ("/", "Overview"),
@@ -127,6 +127,7 @@ _FILTERS: tuple[Callable[..., str], ...] = (
     count,
     percent,
     size,
+    silence,
     done_within,
     duration,
     relative,

@@ -42,6 +42,11 @@ def done_within(drain: DrainView) -> str:
     return "unknown until resumed" if drain.paused and not math.isfinite(drain.drain_s) else duration(drain.drain_s)
 
 
+def silence(silent_s: float) -> str:
+    """For how long a replica of the group was not heard: ``not for 5 min``; nobody knows it of one that left what is remembered."""
+    return f"not for {duration(silent_s)}" if math.isfinite(silent_s) else "not lately"
+
+
 def one_line_json(text: bytes) -> bytes:
     r"""JSON on one line for a terminal: the same value, with whatever a terminal would act on as ``\u`` escapes.
 
