@@ -31,13 +31,19 @@ def topics_apply(
     Without --application: those of every application.
     """
     settings, report = settings_or_fail(), ActReport(as_json=as_json)
-    with kafka_or_fail(), Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        bar.add_task("creating and checking topics", total=None)
-        done = [asyncio.run(apply_topics(each, partitions=partitions, replication=replication)) for each in settings.installations]
-    created = [name for applied in done for name in applied.created]
-    faults = [fault for applied in done for fault in applied.faults]
-    for name in created:
-        report.say(f"created {name}")
+    created: list[str] = []
+    faults: list[str] = []
+    with kafka_or_fail():
+        try:
+            with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+                bar.add_task("creating and checking topics", total=None)
+                for each in settings.installations:
+                    applied = asyncio.run(apply_topics(each, partitions=partitions, replication=replication))
+                    created += applied.created
+                    faults += applied.faults
+        finally:  # also of the applications before one that the brokers refuse
+            for name in created:
+                report.say(f"created {name}")
     if not created:
         report.say("all topics exist")
     report.end({"created": created, "faults": faults})

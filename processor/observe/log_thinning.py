@@ -1,7 +1,7 @@
 """Lines that repeat are written as the first ones, a count, and the last one, so that no flood fills a disk.
 
-A *kind* of line is its logger, level, event and code. In each window the first lines of a kind pass; the others are counted, and
-when the window is over the last of them is written with ``repeated``: how many it stands for.
+A *kind* of line is its logger, level, event and code; of events that list what is wrong also the detail. In each window the first lines
+of a kind pass; the others are counted, and when the window is over the last of them is written with ``repeated``: how many it stands for.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _KINDS_MAX = 500
 _TEMPLATE_CHARS = 80
 # few values each; part of what a line is about
 _TELLING = ("code", "reason", "error", "kind", "endpoint", "scope", "topic", "task", "application")
+# a line for each thing that is wrong: each detail is a kind of its own, or the twenty-first would not be named
+_LISTS = frozenset({"right_missing", "topic_unusable", "topic_unread", "memory_too_short"})
 
 
 @dataclass(slots=True)
@@ -84,7 +86,8 @@ class LogThinner:
         Raises:
             structlog.DropEvent: if the line is counted and not written.
         """
-        kind = (method, event.get("event"), *(str(event.get(name)) for name in _TELLING))
+        detail = event.get("detail") if event.get("event") in _LISTS else None
+        kind = (method, event.get("event"), detail, *(str(event.get(name)) for name in _TELLING))
         if not self._admits(kind, event):
             raise structlog.DropEvent
         return event

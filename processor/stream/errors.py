@@ -100,7 +100,7 @@ class RightsMissingError(NotAuthorizedError):
         self.user = f"user {settings.kafka.sasl_username}" if settings.kafka.sasl_username else "this user"
         super().__init__(
             f"Kafka at {settings.kafka.bootstrap} does not allow {self.user} what a processor needs: {'; '.join(missing)}. Grant it; "
-            "docs/deploy.md lists what each part needs.",
+            "`processor acls` prints what each role needs.",
             "; ".join(missing),
         )
         self.missing = tuple(missing)
@@ -182,7 +182,7 @@ def failure_of(error: BaseException, settings: Settings) -> KafkaFailedError:
         text = f"{where}: {fault.text}."
         return AuthenticationError(text, fault.code) if fault.lasting else KafkaUnavailableError(text)
     if (resource := _refused_resource(error, settings)) is not None:
-        text = f"{where} does not allow this user to use {resource} ({name}). Grant the right; docs/deploy.md lists what each part needs."
+        text = f"{where} does not allow this user to use {resource} ({name}). Grant it; `processor acls` prints what each role needs."
         return NotAuthorizedError(text, resource)
     if isinstance(error, errors.UnknownTopicOrPartitionError):
         return missing_topic(next(iter(_names(error)), None), settings)

@@ -110,7 +110,7 @@ def log_missing_rights(error: RightsMissingError) -> None:
     """A line for each right, and one that says what to do."""
     for right in error.missing:
         log.critical("right_missing", detail=f"{right} is not granted to {error.user}")
-    hint = "nothing is called before all of them are granted; docs/deploy.md lists what each part needs"
+    hint = "nothing is called before all of them are granted; `processor acls` prints what each role needs"
     log.critical("rights_missing", count=len(error.missing), hint=hint)
 
 

@@ -55,6 +55,13 @@ def test_a_flood_is_the_first_lines_a_count_and_the_last_line() -> None:
     assert passes(thinner, event="rejected", code="not_json", source=100), "a new window"
 
 
+@pytest.mark.parametrize("event", ["right_missing", "topic_unusable"])
+def test_a_list_of_what_is_wrong_is_written_whole(event: str) -> None:
+    thinner = written([], Clock(), pass_max=3)
+    assert all(passes(thinner, event=event, detail=f"Read on topic v.{n}") for n in range(100))
+    assert [passes(thinner, event=event, detail="Read on topic v.1") for _ in range(4)] == [True, True, False, False]
+
+
 def test_lines_of_libraries_are_thinned_by_their_template() -> None:
     lines: list[dict[str, Any]] = []
     thinner = written(lines, Clock(), pass_max=2)
