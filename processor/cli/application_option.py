@@ -11,6 +11,7 @@ from typer.main import get_command
 from processor.settings.applications import CHOICE
 
 _NAMED: ContextVar[str | None] = ContextVar("named application", default=None)
+_NOTED = "processor.application"
 
 
 def named_application() -> str | None:
@@ -19,16 +20,17 @@ def named_application() -> str | None:
 
 
 def add_application_option(command: Any) -> None:
-    """Give the option to a command, or to each one of a group."""
-    if (inner := getattr(command, "commands", None)) is None:
+    """Give the option to a command, or to each one of a group, and to the group itself where it is a command, too."""
+    inner = getattr(command, "commands", {})
+    if not inner or getattr(command, "invoke_without_command", False):
         command.params.append(_option())
-        return
     for each in inner.values():
         add_application_option(each)
 
 
-def _note(name: str | None) -> None:
-    _NAMED.set(name or None)
+def _note(context: typer.Context, name: str | None) -> None:
+    found = context.meta[_NOTED] = name or context.meta.get(_NOTED)  # what the group before it was told
+    _NAMED.set(found)
 
 
 _HELP = "the application of VP_APPLICATIONS that this is about (docs/applications.md); default the one that names none"

@@ -75,7 +75,7 @@ class ApplicationSettings(Group):
         elif self.api_key_file is not None and (fault := file_fault(self.api_key_file)):
             faults.append(f"api_key_file: {fault}")
         elif (key := self.key()) is not None and (fault := header_fault(key)):
-            faults.append(f"{'api_key' if self.api_key is not None else 'api_key_file'} {fault}")
+            faults.append(f"api_key {fault}" if self.api_key is not None else f"api_key_file: {self.api_key_file} {fault}")
         if unknown := unknown_scopes(self.limits):
             faults.append(f"limits names scopes that no operation counts in: {', '.join(unknown)}")
         if self.workflows is not None and not self.workflows:

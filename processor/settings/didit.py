@@ -90,7 +90,7 @@ class DiditSettings(Group):
         if self.api_key_file and (fault := file_fault(self.api_key_file)):
             faults.append(f"VP_DIDIT__API_KEY_FILE: {fault}")
         elif (key := self.key()) is not None and (fault := header_fault(key)):
-            faults.append(f"{name} {fault}")
+            faults.append(f"{name}: {self.api_key_file} {fault}" if self.api_key is None else f"{name} {fault}")
         faults += self._proxy_faults()
         refuse(faults)
         return self

@@ -29,7 +29,7 @@ class Environment(EnvSettingsSource):
 
 def variable(location: Iterable[int | str]) -> str:
     """The variable of a field, by its place in the settings."""
-    return PREFIX + "__".join(str(part).upper() for part in location)
+    return PREFIX + "__".join(str(part).upper() for part in location if part != "[key]")
 
 
 def unknown_variables(settings: type[BaseModel], names: Iterable[str], others: Iterable[str] = ()) -> dict[str, str]:

@@ -57,9 +57,18 @@ def login_faults(values: Mapping[str, Any]) -> list[str]:
 
 
 def _password_faults(values: Mapping[str, Any]) -> list[str]:
-    if values["sasl_username"] and has_secret(values, "sasl_password"):
+    faults = [] if values["sasl_username"] else ["VP_KAFKA__SASL_USERNAME is missing: SASL needs a user name"]
+    return faults + _secret_faults(values, "sasl_password", "SASL needs a password")
+
+
+def _secret_faults(values: Mapping[str, Any], name: str, why: str) -> list[str]:
+    """Whether a secret is missing, or its variable or file is empty; a file that cannot be read is a fault of its own."""
+    variable, file = variable_of(name), values[f"{name}_file"]
+    if has_secret(values, name) or (values[name] is None and file is not None and file_fault(file)):
         return []
-    return ["SASL needs VP_KAFKA__SASL_USERNAME and VP_KAFKA__SASL_PASSWORD (or _FILE)"]
+    if values[name] is None and file is not None:
+        return [f"{variable}_FILE: {file} is empty: {why}"]
+    return [f"{variable} is {'missing' if values[name] is None else 'empty'} (or set {variable}_FILE): {why}"]
 
 
 def _oauth_faults(values: Mapping[str, Any]) -> list[str]:
@@ -72,8 +81,9 @@ def _oauth_faults(values: Mapping[str, Any]) -> list[str]:
     faults = []
     if not _is_https(url):
         faults.append("VP_KAFKA__OAUTH_TOKEN_URL must be https://host/path, without a login in it: a client secret goes there")
-    if not values["oauth_client_id"] or not has_secret(values, "oauth_client_secret"):
-        faults.append("VP_KAFKA__OAUTH_TOKEN_URL needs VP_KAFKA__OAUTH_CLIENT_ID and VP_KAFKA__OAUTH_CLIENT_SECRET (or _FILE)")
+    if not values["oauth_client_id"]:
+        faults.append("VP_KAFKA__OAUTH_CLIENT_ID is missing: VP_KAFKA__OAUTH_TOKEN_URL needs client credentials")
+    faults += _secret_faults(values, "oauth_client_secret", "VP_KAFKA__OAUTH_TOKEN_URL needs client credentials")
     return faults + ca_faults("oauth_ca_file", values["oauth_ca_file"])
 
 

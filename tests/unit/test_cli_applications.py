@@ -11,8 +11,11 @@ import pytest
 from operating import busy, paused, quiet
 from rich.cells import cell_len
 from rich.console import Console
+from typer.testing import CliRunner
 
 from processor.cli import each_application
+from processor.cli.app import app
+from processor.cli.application_option import named_application
 from processor.cli.each_application import EachApplication, follow_each
 from processor.cli.render_applications import as_json, as_table
 from processor.monitoring.application_lines import ApplicationLine, line_of
@@ -102,3 +105,26 @@ async def test_top_goes_on_looking_where_there_is_no_terminal(monkeypatch: pytes
             await asyncio.sleep(0.001)
     following.cancel()
     assert shop.looks >= 3
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["results", "--application", "shop"], "shop"),
+        (["results", "--application", "shop", "find", "r-1"], "shop"),
+        (["results", "find", "r-1", "--application", "bank"], "bank"),
+        (["results", "--application", "shop", "find", "r-1", "--application", "bank"], "bank"),
+        (["topics", "check", "--application", "shop"], "shop"),
+        (["results"], None),
+    ],
+    ids=str,
+)
+def test_every_command_of_an_installation_can_name_the_application(
+    words: list[str], named: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VP_LANES__DRAIN_S", "-1")  # the settings end it, once the options are read
+    asked: list[str | None] = []
+    with monkeypatch.context() as patched:
+        patched.setattr("processor.cli.options.named_application", lambda: asked.append(named_application()))
+        assert CliRunner().invoke(app, words).exit_code == 2
+    assert asked == [named]
