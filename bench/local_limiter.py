@@ -44,6 +44,9 @@ class LocalBudget:
     def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
         raise AssertionError("nobody is sent away")
 
+    def turn_away(self, place: Place) -> None:
+        return None
+
     def release(self, permit: Permit, ending: Ending) -> None:
         self._slots.release()
 

@@ -66,6 +66,9 @@ class Budget:
     def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
         raise AssertionError("nobody is sent away")
 
+    def turn_away(self, place: Place) -> None:
+        return None
+
     def release(self, permit: Permit, ending: Ending) -> None: ...
 
     def pause(self, scope: str, wait_s: float, limit: int | None = None) -> None: ...

@@ -11,7 +11,7 @@ from contextlib import suppress
 from processor.budget.fair_queue import FairQueue
 from processor.budget.pacing import ScopePacer
 from processor.budget.parked_requests import ParkedRequests, Room
-from processor.budget.permits import Ask, CallClass, Parked
+from processor.budget.permits import Ask, CallClass, Parked, Place
 from processor.budget.tenant_queue import NAMES_MAX, Weigh, alike, bucket_of
 from processor.contract.codes import ErrorCode
 from processor.contract.values import value
@@ -165,6 +165,14 @@ class EndpointQueue:
         if not waiter.done():
             waiter.set_result(self._parked(tenant, lines, leaves=True))
         return None
+
+    def turn_away(self, newcomer: Place, lines: int) -> Parked | None:
+        """What ``admit`` says to one that has not waited yet, if that is to come back later; else None, and nothing has changed."""
+        if not self.parked.goes_before(newcomer.call_class, newcomer.tenant) and (
+            len(self.waiters) < self._places or not self.waiters.is_last((newcomer.call_class, newcomer.since_ms), newcomer.tenant)
+        ):
+            return None
+        return self._parked(newcomer.tenant, lines)
 
     def _parked(self, tenant: str, lines: int, *, leaves: bool = False) -> Parked:
         """That somebody comes back later, behind all who wait, or behind those of its tenant in the tenant's share: the sooner one counts.

@@ -105,14 +105,21 @@ class FairQueue(Generic[T]):
         Each class has a share of the places by its weight, and each tenant one of those of its class, so that none is kept out of the line
         by a flood of another: of the last class that has more than its share, the youngest of the tenant that has most goes.
         """
-        call_class, since_ms = newcomer
+        leaves = self._who_leaves(*newcomer, tenant)
+        return None if leaves is None else (self._waiters[leaves[1]][0], self._take(*leaves))
+
+    def is_last(self, newcomer: tuple[CallClass, int], tenant: str = "") -> bool:
+        """Whether it is the newcomer itself who makes room, see ``pop_last``."""
+        return self._who_leaves(*newcomer, tenant) is None
+
+    def _who_leaves(self, call_class: CallClass, since_ms: int, tenant: str) -> tuple[CallClass, int] | None:
         counts = {c: queue.total + (c is call_class) for c, queue in self._queues.items()}
         size = len(self._waiters)
         last = max((c for c, count in counts.items() if count > size * _SHARES[c]), default=call_class)
         if not self._queues[last].total:
             return None
         ticket = self._queues[last].last((tenant, since_ms) if last is call_class else None)
-        return None if ticket is None else (self._waiters[ticket][0], self._take(last, ticket))
+        return None if ticket is None else (last, ticket)
 
     def clear(self) -> list[T]:
         """Remove and return everybody."""

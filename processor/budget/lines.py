@@ -64,12 +64,16 @@ class Lines:
 
     def admit(self, queue: EndpointQueue, ask: Ask) -> Parked | None:
         """The answer for a request that has to come back later, or None if it may stand in its line."""
-        if ask.tenant:
-            self._state().tenants.named_at = self._clock()
-        if (parked := self._away(queue.endpoint, ask.scopes)) is not None or not self._others_wanted(queue):
+        if (parked := self._away_now(queue, ask)) is not None or not self._others_wanted(queue):
             return parked
-        scopes = set(queue.scopes)
-        return queue.admit(ask, sum(1 for q in self if q is queue or (q.waiters and not scopes.isdisjoint(q.scopes))))
+        return queue.admit(ask, self._sharing(queue))
+
+    def turn_away(self, place: Place) -> Parked | None:
+        """See ``permits.Budget.turn_away``."""
+        queue = self.of(place)
+        if (parked := self._away_now(queue, place)) is not None or not self._others_wanted(queue):
+            return parked
+        return queue.turn_away(place, self._sharing(queue))
 
     def wake(self, withdraw: Callable[[str, Parked], None]) -> None:
         """Look at every line again, and send away those who would wait for long; ``withdraw`` ends the asks of an endpoint."""
@@ -79,6 +83,12 @@ class Lines:
                 withdraw(queue.endpoint, parked)
             if queue.waiters:
                 queue.changed.set()
+
+    def end_waits(self) -> None:
+        """Nobody is served any more."""
+        for queue in self:
+            queue.end_waits(None)
+            queue.changed.set()
 
     def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
         """See ``permits.Budget.park``."""
@@ -95,6 +105,16 @@ class Lines:
     def _away(self, endpoint: str, scopes: tuple[str, ...]) -> Parked | None:
         """That requests come back later: their operation is paused or held, or a scope paused for long."""
         return self._state().parked(endpoint, scopes, self._replica_limits.park_s, self._clock())
+
+    def _away_now(self, queue: EndpointQueue, newcomer: Ask | Place) -> Parked | None:
+        if newcomer.tenant:
+            self._state().tenants.named_at = self._clock()
+        return self._away(queue.endpoint, newcomer.scopes)
+
+    def _sharing(self, queue: EndpointQueue) -> int:
+        """Lines with somebody waiting that share the rate, this one included."""
+        scopes = set(queue.scopes)
+        return sum(1 for q in self if q is queue or (q.waiters and not scopes.isdisjoint(q.scopes)))
 
     def _room(self, queue: EndpointQueue) -> Room:
         state = self._state()

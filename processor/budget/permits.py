@@ -251,6 +251,19 @@ class Budget(Protocol):
         """
         ...
 
+    def turn_away(self, place: Place) -> Parked | None:
+        """What ``acquire`` would say at once to a request that has not waited yet, if it is ``Parked``; None: acquire a permit for it.
+
+        It costs a part of an ask: of a flood that meets a full line each request comes here.
+
+        Args:
+            place: where it would stand.
+
+        Raises:
+            KeyError: a scope has no limit; a fault of the caller.
+        """
+        ...
+
     def release(self, permit: Permit, ending: Ending) -> None:
         """Give a permit back.
 

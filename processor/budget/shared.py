@@ -169,6 +169,10 @@ class SharedBudget:
         """See ``permits.Budget.park``."""
         return self._lines.park(place, start)
 
+    def turn_away(self, place: Place) -> Parked | None:
+        """See ``permits.Budget.turn_away``."""
+        return None if self._closed else self._lines.turn_away(place)
+
     def release(self, permit: Permit, ending: Ending) -> None:
         """See ``permits.Budget.release``."""
         self._reservations.release(permit, ending)
@@ -364,8 +368,6 @@ class SharedBudget:
         self._timer = None
         self._start_ready()
 
-    # ---- signs of life
-
     async def _send_heartbeats(self) -> None:
         """Say that we are here, and say pauses again for those who join later."""
         while not self._closed:
@@ -388,9 +390,7 @@ class SharedBudget:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for queue in self._lines:
-            queue.end_waits(None)
-            queue.changed.set()
+        self._lines.end_waits()
 
     def _fail(self, error: BaseException) -> None:
         """``run`` raises it, and nobody waits any more for a task that is gone."""

@@ -9,8 +9,8 @@ from typing import assert_never
 
 import structlog
 
-from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplicate, InDoubt, Parked, ParkedWait
-from processor.contract.codes import Code, ErrorCode
+from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplicate, InDoubt, Parked, ParkedWait, Place
+from processor.contract.codes import SENT_AWAY, Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.headers import fresh_hop
 from processor.contract.records import OnDoubt, Record, call_reference
@@ -31,13 +31,14 @@ from processor.didit.verdicts import (
     Unfit,
     Unpaid,
 )
-from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles, throttle_s
+from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles
 from processor.engine.doubts import DoubtSettler, Unknowable
 from processor.engine.known_answers import FindsKnownResults, KnownAnswers
 from processor.engine.log_events import log_account_fault, log_conflict, log_retry, reference
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.placement import Elsewhere, NotAdmitted, Placement
-from processor.engine.places import place_of
+from processor.engine.places import class_of, place_of
+from processor.engine.scope_pauses import ScopePauses
 from processor.engine.session_media import SessionMedia, StoresMedia
 from processor.engine.session_polling import SessionOver, SessionPolling
 from processor.observe.tracing import hop_span
@@ -73,11 +74,11 @@ class Engine:
         self._answers = KnownAnswers(known_results, settings.lanes)
         self._caller = DiditCaller(client, files, budget, clock_ms, settings.kafka.topic_prefix)
         self._media = None if media is None else SessionMedia(media, self._caller, clock_ms)
-        self._pause_s_max = settings.retry.retry_after_max_s
         self._probe_s = settings.budget.account_probe_s
         self._held_s = 2 * self._probe_s  # what was refused comes back behind the next probe, which is another request's then
         self._promise_ms = int(1000 * settings.promise_s_max)
-        self._limits = {scope: limit.limit for scope, limit in settings.rate_limits.items()}
+        limits = {scope: limit.limit for scope, limit in settings.rate_limits.items()}
+        self._scope_pauses = ScopePauses(budget, limits, settings.retry.retry_after_max_s)
         self._warned = False
         self._key_reads = 0  # times that the key was read again
         self._doubts = DoubtSettler(settings, self._caller, clock_ms)
@@ -134,7 +135,10 @@ class Engine:
         self._warn_once(job)
         if job.hop.session_id is not None and is_polled(job.request.operation):
             return await self._poll(job, job.hop.session_id, work)
-        return await self._serve(job, first_call(job.request.operation), work)
+        operation = first_call(job.request.operation)
+        if not work.history_truncated and (parked := self._turned_away(job, operation)) is not None:
+            return await self._without_call(job, parked, work)
+        return await self._serve(job, operation, work)
 
     async def _elsewhere(self, job: Job, work: Work) -> Outcome | None:
         """What completes a request that is not ours; None for one that is. The topic of another application delays no other request."""
@@ -239,6 +243,15 @@ class Engine:
                 case _:
                     assert_never(answer)
 
+    def _turned_away(self, job: Job, operation: Operation) -> Parked | None:
+        """Of a flood nearly all meet a full line: these end here, before a call is built for them and named in the log."""
+        deadline_ms = job.request.deadline_ms
+        if job.hop.doubt_ms is not None or job.hop.last_error in SENT_AWAY or (deadline_ms is not None and deadline_ms <= self._clock_ms()):
+            return None
+        call_class = class_of(job.hop, job.request.priority)
+        place = Place(operation.name, operation.scopes, call_class, job.hop.first_ms, deadline_ms, job.request.tenant)
+        return self._budget.turn_away(place)
+
     async def _poll(self, job: Job, session_id: str, work: Work) -> Outcome:
         """Poll a verification's session. A poll that fails costs nothing and is made again, for as long as the person may take."""
         if job.hop.settled is not None:
@@ -262,7 +275,7 @@ class Engine:
         """What a verification comes to whose poll did not tell the state of its session."""
         match verdict:
             case Throttled(_, wait_s):
-                self._pause(verdict)
+                self._scope_pauses.note(verdict)
                 return self._defer(job, ErrorCode.THROTTLED, wait_s)
             case Deferred(code, wait_s) | Transient(code, _, wait_s) | Ambiguous(code, _, wait_s):
                 return self._defer(job, code, wait_s)
@@ -301,7 +314,7 @@ class Engine:
         """What an answer comes to; not for an account fault, which is not the request's."""
         verdict = judged.verdict
         if isinstance(verdict, Throttled):
-            self._pause(verdict)
+            self._scope_pauses.note(verdict)
         if isinstance(verdict, Success) and is_polled(job.request.operation):
             return self._polling.begin(job, verdict)
         now_ms, down = self._clock_ms(), self._budget.is_down(operation.name)
@@ -357,24 +370,6 @@ class Engine:
             return called
         found = _NO_MEDIA if self._media is None else await self._media.keep(job, operation, called.verdict.output, work)
         return found if isinstance(found, DeadlinePassed | Parked) else Judged(called.called_ms, found)
-
-    def _pause(self, throttled: Throttled) -> None:
-        """Pause the scope that tripped on every replica; all of the call's scopes if the answer does not tell which."""
-        wait_s = throttle_s(throttled, self._pause_s_max)
-        scopes = throttled.scopes
-        if len(scopes) > 1 and throttled.limit is not None:
-            scopes = tuple(s for s in scopes if self._limits[s] == throttled.limit) or scopes
-        for scope in scopes:
-            log.warning("throttled", scope=scope, wait_s=wait_s)
-            self._budget.pause(scope, wait_s, throttled.limit if len(scopes) == 1 else None)
-        if scopes and throttled.limit is not None and all(self._limits[s] != throttled.limit for s in scopes):
-            log.error(
-                "limit_differs",
-                scopes=scopes,
-                configured=[self._limits[s] for s in scopes],
-                told=throttled.limit,
-                hint="Didit names another limit than VP_BUDGET__LIMITS; correct it. A lower one of one scope is obeyed for an hour",
-            )
 
     def _warn_once(self, job: Job) -> None:
         if (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from processor.contract.codes import ErrorCode
 from processor.contract.records import Record, call_reference
 from processor.didit.verdicts import AccountFault
 from processor.engine.outputs import Job
@@ -30,8 +31,8 @@ def log_account_fault(fault: AccountFault, probe_s: float) -> None:
 
 
 def log_retry(job: Job, again: Again | None) -> None:
-    """A request waits for its next attempt; None: it does not."""
-    if again is None:
+    """A request waits for its next attempt; None: it does not. Of a flood that meets a full line nobody wants a line each."""
+    if again is None or again.hop.last_error == ErrorCode.QUEUE_FULL:
         return
     log.info("retry", reference=reference(job), code=again.hop.last_error, attempt=again.hop.attempt, due_ms=again.hop.due_ms)
     if again.cut:

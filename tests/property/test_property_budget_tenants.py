@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import Counter
 
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processor.budget.endpoint_queue import EndpointQueue, Turn
 from processor.budget.fair_queue import FairQueue
-from processor.budget.permits import CallClass
+from processor.budget.parked_requests import Room
+from processor.budget.permits import Ask, CallClass, Place
 from processor.budget.tenant_queue import BUCKETS, NAMES_MAX, TenantQueue, alike
 from processor.budget.tenant_shares import Tenants, TenantShares, TenantsWaiting, read_tenants, told_of, write_tenants
 
@@ -106,6 +109,62 @@ def test_any_number_of_names_is_kept_in_a_bounded_state() -> None:
     for number in range(20_000):
         turns.removed(turns.push(f"u{number}", number, number))
     assert len(turns.next_turns) <= NAMES_MAX + BUCKETS
+
+
+classes = st.sampled_from([CallClass.URGENT, CallClass.NORMAL, CallClass.BULK])
+comers = st.tuples(classes, st.integers(0, 5), st.sampled_from(NAMES))
+
+
+@given(weights_of, st.lists(comers, min_size=1, max_size=30), comers)
+def test_who_would_be_sent_away_from_a_full_line_is_known_before_it_comes(
+    weights: dict[str, float], waiting: list[tuple[CallClass, int, str]], newcomer: tuple[CallClass, int, str]
+) -> None:
+    queue: FairQueue[int] = FairQueue(weights.__getitem__)
+    for number, (call_class, since_ms, tenant) in enumerate(waiting):
+        queue.push(call_class, since_ms, number, tenant)
+    told = queue.is_last(newcomer[:2], newcomer[2])
+    assert len(queue) == len(waiting), "to ask changes nothing"
+    assert told == (queue.pop_last(newcomer[:2], newcomer[2]) is None)
+
+
+steps_of_lines = st.lists(st.tuples(st.sampled_from(["come", "come", "come", "park", "turn"]), comers), max_size=60)
+
+
+@given(weights_of, st.integers(1, 8), steps_of_lines)
+def test_a_request_is_turned_away_as_it_would_be_parked_and_else_nothing_has_changed(
+    weights: dict[str, float], places: int, steps: list[tuple[str, tuple[CallClass, int, str]]]
+) -> None:
+    """Two lines, one that asks first and one that does not."""
+
+    async def run() -> None:
+        made = [
+            EndpointQueue("op", ("a",), (), 5.0, asks_max=10, places=places, room=lambda _: Room.PLACES, weight_of=weights.__getitem__)
+            for _ in range(2)
+        ]
+        tasks = []
+        for what, (call_class, since_ms, tenant) in steps:
+            place, ask = Place("op", ("a",), call_class, since_ms, None, tenant), Ask("op", ("a",), call_class, since_ms, tenant=tenant)
+            if what == "park":
+                for line in made:
+                    line.parked.park(place, lambda: None)
+            elif what == "turn":
+                for line in made:
+                    line.give_turn(Turn())
+            else:
+                turned_away = made[0].turn_away(place, 2)
+                parked = made[0].admit(ask, 2) if turned_away is None else turned_away
+                assert turned_away is None or turned_away == made[1].admit(ask, 2)
+                if turned_away is None:
+                    assert parked is None, "who is not turned away may stay"
+                    assert made[1].admit(ask, 2) is None
+                    tasks += [asyncio.create_task(line.wait_turn(ask)) for line in made]
+            await asyncio.sleep(0)
+            assert made[0].waiters.waiting_of == made[1].waiters.waiting_of
+        for line in made:
+            line.end_waits(None)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(run())
 
 
 @given(st.integers(2, 40), st.lists(st.sampled_from(["flood", "a", "b", "c"]), max_size=100))

@@ -36,9 +36,10 @@ from processor.budget.permits import (
 from processor.clock import boot_clock
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.headers import hop_headers, read_hop
-from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source
+from processor.contract.records import Headers, Hint, Hop, Output, OutputKind, Record, Source
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
+from processor.didit.catalog import OPERATIONS
 from processor.engine.engine import Engine
 from processor.files.rules import FileError
 from processor.repair.dead_letter import dead_letter_of, redriven_hop
@@ -108,6 +109,8 @@ class OpenBudget:
         self.prior: Duplicate | Conflict | InDoubt | None = None  # what a claim is told
         self.start_by = inf
         self.paused: list[bool] = []  # an answer for each time that somebody asks
+        self.full: Parked | None = None  # what is said to who comes to the line
+        self.turned_away: list[Place] = []
 
     @property
     def fates(self) -> list[Fate]:
@@ -130,6 +133,11 @@ class OpenBudget:
     def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
         raise AssertionError((place, start))
 
+    def turn_away(self, place: Place) -> Parked | None:
+        if self.full is not None:
+            self.turned_away.append(place)
+        return self.full
+
     def release(self, permit: Permit, ending: Ending) -> None:
         self.held.remove(permit.id)  # each once
         self.endings.append(ending)
@@ -151,7 +159,7 @@ def json_reply(status: int, body: Any, **headers: str) -> Reply:
     return Reply(status, {k.replace("_", "-"): v for k, v in headers.items()}, orjson.dumps(body))
 
 
-def record(request_id: str = "r", operation: str = "session.create", headers: tuple[tuple[str, bytes], ...] = (), **extra: Any) -> Record:
+def record(request_id: str = "r", operation: str = "session.create", headers: Headers = (), **extra: Any) -> Record:
     default = {"workflow_id": WORKFLOW, "vendor_data": "u"} if operation == "session.create" else {"session_id": SESSION}
     body = {"request_id": request_id, "operation": operation, "input": extra.pop("input", default), **extra}
     return Record(Source("v.requests", 3, 41), b"key", orjson.dumps(body), headers, NOW - 1000)
@@ -493,6 +501,37 @@ def test_a_paused_scope_sends_the_request_to_wait_without_a_call() -> None:
     assert api.calls == []
     assert kinds(outputs) == [OutputKind.RETRY]
     assert outputs[0].delay_s == 60
+
+
+def test_a_request_that_meets_a_full_line_waits_before_anything_is_asked_for() -> None:
+    api, budget = FakeApi(), OpenBudget()
+    budget.full = Parked(ErrorCode.QUEUE_FULL, 40.0)
+    outputs = run(api, record(tenant="flood", priority="bulk", deadline="2030-01-01T00:00:00Z"), budget)
+    assert (api.calls, budget.asks) == ([], [])
+    [place] = budget.turned_away
+    assert (place.endpoint, place.call_class, place.since_ms, place.tenant) == ("session.create", CallClass.BULK, NOW - 1000, "flood")
+    assert place.scopes == OPERATIONS["session.create"].scopes
+    assert place.deadline_ms is not None
+    assert kinds(outputs) == [OutputKind.RETRY]
+    hop = read_hop(Record(Source("v.retry.10s", 0, 7), outputs[0].key, outputs[0].value, outputs[0].headers, NOW))
+    assert (hop.last_error, hop.attempt, hop.due_ms) == ("queue_full", 0, NOW + 42_000)
+
+
+@pytest.mark.parametrize(
+    ("hop", "deadline"),
+    [
+        ({"last_error": "queue_full"}, None),
+        ({"last_error": "operation_paused"}, None),
+        ({"doubt_ms": NOW - 500}, None),
+        ({}, "2020-01-01T00:00:00Z"),
+    ],
+)
+def test_who_has_waited_is_in_doubt_or_out_of_time_is_not_turned_away(hop: Any, deadline: str | None) -> None:
+    api, budget = FakeApi(json_reply(200, {"results": []}), json_reply(201, CREATED)), OpenBudget()
+    budget.full = Parked(ErrorCode.QUEUE_FULL, 40.0)
+    headers = hop_headers(Hop(Source("v.requests", 3, 41), NOW - 500_000, hop=3, due_ms=NOW, **hop)) if hop else ()
+    run(api, record(headers=headers, **({} if deadline is None else {"deadline": deadline})), budget)
+    assert budget.turned_away == []
 
 
 def test_an_account_fault_waits_in_place_and_reads_the_key_anew() -> None:

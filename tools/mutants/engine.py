@@ -238,6 +238,15 @@ FAULTS = (
         ("tests/unit/test_engine.py",),
     ),
     Fault(
+        "X10",
+        "G6",
+        "engine/engine.py",
+        "who was sent away and is called in again is turned away once more",
+        "job.hop.doubt_ms is not None or job.hop.last_error in SENT_AWAY or",
+        "job.hop.doubt_ms is not None or",
+        (ENGINE,),
+    ),
+    Fault(
         "X8",
         "G1",
         "engine/placement.py",
