@@ -17,6 +17,7 @@ from processor.budget.permits import LogPosition
 
 # A commit's metadata may be 4096 characters long (Kafka's offset.metadata.max.bytes): 24 000 bits are 4000 in base64.
 GAP_MAP_BITS = 24_000
+_DONE = ord("1")
 _VERSION = "2"  # 2:<name of the journal>@<offset in it>:<gap map>
 _VERSION_WITHOUT_POSITION = "1"  # 1:<gap map>
 _POSITION = re.compile(r"([0-9a-f]{8})@([0-9]{1,19}):")
@@ -146,14 +147,19 @@ def encode_metadata(floor: int, done: Iterable[int], log_position: LogPosition) 
     position = f"{log_position.log}@{log_position.offset}:"
     if _POSITION.fullmatch(position) is None:
         raise ValueError(f"the position {position!r} in the journal could not be read by the next owner")
-    bits = bytearray()
-    for offset in done:
-        index = offset - floor
-        if not 0 <= index < GAP_MAP_BITS:
+    offsets = list(done)
+    if not offsets:
+        return f"{_VERSION}:{position}"
+    for offset in (min(offsets), max(offsets)):
+        if not 0 <= offset - floor < GAP_MAP_BITS:
             raise ValueError(f"offset {offset} does not fit a gap map from {floor}")
-        if (missing := (index >> 3) + 1 - len(bits)) > 0:
-            bits.extend(bytes(missing))
-        bits[index >> 3] |= 1 << (index & 7)
+    size_bytes = (max(offsets) - floor >> 3) + 1
+    # one for each bit, the last first, so that a single step packs all of them: behind a flood there are 20 000
+    digits = bytearray(b"0" * (8 * size_bytes))
+    last = floor + len(digits) - 1
+    for offset in offsets:
+        digits[last - offset] = _DONE
+    bits = int(digits, 2).to_bytes(size_bytes, "little")
     return f"{_VERSION}:{position}{base64.b64encode(bits).decode()}"
 
 

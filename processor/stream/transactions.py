@@ -10,6 +10,7 @@ from aiokafka.errors import IllegalOperation
 
 from processor.contract.records import Output
 from processor.settings import Settings
+from processor.stream.aiokafka_batches import Outgoing, send_in_batches
 from processor.stream.clients import (
     REPAIR_TRANSACTION_S,
     build_lane_producer,
@@ -142,14 +143,15 @@ async def _commit(
     try:
         await producer.begin_transaction()
         counts: dict[str, int] = {}
-        for o in outputs:  # awaited one by one: concurrent sends are quadratic
+        records: list[Outgoing] = []
+        for o in outputs:
             topic = names.of(o)
             if o.partition is not None and topic not in counts:
                 counts[topic] = len(await producer.partitions_for(topic))
             partition = None if o.partition is None else o.partition % counts[topic]
-            sent.append(await producer.send(topic, o.value, o.key, partition, headers=list(o.headers)))
-        for value in repairs:
-            sent.append(await producer.send(names.repairs, value))  # noqa: PERF401 - as above
+            records.append(Outgoing(topic, partition, o.key, o.value, o.headers))
+        records += (Outgoing(names.repairs, None, None, value) for value in repairs)
+        await send_in_batches(producer, records, sent)
         await asyncio.gather(*sent)  # commit_transaction() would hide a failed send
         # Not before: a broker that is just adding the group to the transaction refuses the records of it with NOT_ENOUGH_REPLICAS
         # (KIP-890 verifies each batch, and may not say CONCURRENT_TRANSACTIONS to this version of the request), to be sent again. Nor
