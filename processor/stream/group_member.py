@@ -44,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 _WATCH_S = 1.0
 _POLL_MS = 100  # a partition that has room again waits so long until it is read
+_BUSY_AFTER_S, _BUSY_POLL_MS = 1.0, 10  # after a poll that gave all it may: a lane that only reads past a flood has room in a moment
 _IDLE_AFTER_S, _IDLE_POLL_MS = 5.0, 500  # while nothing comes; a record that comes is had at once all the same
 _POLL_RECORDS_MAX = 500
 _SKIP_MARKERS_S = 5.0
@@ -222,6 +223,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _poll(self) -> None:
         skip_at = heard_at = self._ports.monotonic()
+        full_at = float("-inf")  # when a poll last gave as many records as it may
         while True:
             self.last_poll = self._ports.monotonic()
             wanting = [tp for tp, o in self._owned.items() if o.lane is not None and o.lane.wants_records]
@@ -232,6 +234,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._wait_room()
                 continue
             wait_ms = _IDLE_POLL_MS if self.last_poll - heard_at > _IDLE_AFTER_S else _POLL_MS
+            wait_ms = _BUSY_POLL_MS if self.last_poll - full_at < _BUSY_AFTER_S else wait_ms
             with kafka_errors(self._settings):
                 batches = await self._consumer.poll(wanting, wait_ms, _POLL_RECORDS_MAX)
             for tp, batch in batches.items():
@@ -243,6 +246,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._skip_markers()
             if batches:
                 heard_at = self._ports.monotonic()
+                full_at = heard_at if sum(map(len, batches.values())) >= _POLL_RECORDS_MAX else full_at
                 await asyncio.sleep(0)  # a full buffer never makes a poll wait: let the work run
 
     async def _wait_room(self) -> None:

@@ -115,17 +115,21 @@ class Lane:
     @property
     def wants_records(self) -> bool:
         """Whether more may be read: every place in which a record can wait is bounded."""
-        s = self._settings
         return (
             self.open
             and not self.paused
             and self.block is None
             and not self._ready
-            and len(self._work) < s.work_max
-            and len(self._finished) < 2 * s.work_max
-            and self._held_bytes < s.ahead_bytes_max
-            and self.offsets.span < s.ahead_max
+            and len(self._work) < self._settings.work_max
+            and not self.is_full
+            and self._held_bytes < self._settings.ahead_bytes_max
+            and self.offsets.span < self._settings.ahead_max
         )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it reads nothing before some of what is finished is published."""
+        return len(self._finished) >= 2 * self._settings.work_max
 
     @property
     def idle(self) -> bool:
@@ -303,8 +307,7 @@ class Lane:
             outcome = self._handler.broken(work.record, type(exc).__name__)
         outputs = outcome.records if isinstance(outcome, Outputs) else ()
         if any(o.size_bytes > self._settings.output_bytes_max for o in outputs):
-            # a refusal by the broker would poison the producer
-            outputs = self._handler.broken(work.record, "OutputTooLarge").records
+            outputs = self._handler.broken(work.record, "OutputTooLarge").records  # a refusal by the broker would poison the producer
         self._finished.append((work.record, outputs))
         self.wake.set()
 

@@ -55,7 +55,7 @@ async def publish(
             saved_floor, renew = floor, False
             on_published(len(records))
             pause_s = pace.published(len(records), began, done)
-            if not lane.closing:
+            if not lane.closing and not lane.is_full:
                 await asyncio.sleep(pause_s)
         if lane.closing:
             return
