@@ -28,7 +28,7 @@ from processor.verify.judge import JudgingRules, RequestJudge
 from processor.verify.log_audit import LogAudit, LogRules
 from processor.verify.spill import FactSpill
 
-NAMES = TopicNames("v", (5, 60), "v.budget")
+NAMES = TopicNames("v", (5, 60), "v.budget", applications=("shop",))
 REQUESTS, SHORT, LONG = NAMES.inputs
 BEGAN_MS = 1_800_000_000_000
 WORKFLOW_ID = "9f9b1234-0000-4000-8000-1234567890ab"

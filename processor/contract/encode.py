@@ -59,17 +59,17 @@ def retry_output(record: Record, hop: Hop, delay_s: int, *, counted: bool = Fals
     return Output(OutputKind.RETRY, record.key, record.value, hop_headers(hop), delay_s, about)
 
 
-def forward_output(record: Record, hop: Hop, application: str, operation: str) -> Output:
-    """The caller's own record for another application: key, value and headers, and the hop, so that its first place and time stay known.
+def has_room_for(record: Record) -> bool:
+    """Whether the topic of another application has room for the headers of a caller's record, besides ours."""
+    own = ((name, raw) for name, raw in record.headers if not name.startswith(PREFIX))
+    return sum(len(name.encode()) + len(raw or b"") + _HEADER_FRAME_BYTES for name, raw in own) <= FORWARDED_HEADER_BYTES_MAX
 
-    Raises:
-        ValueError: if its headers are longer than ``FORWARDED_HEADER_BYTES_MAX``; the topic has room for so many.
-    """
+
+def forward_output(record: Record, hop: Hop, application: str, operation: str) -> Output:
+    """The caller's own record for another application: key, value and headers, and the hop, so that its first place and time stay known."""
     own = hop_headers(replace(hop, due_ms=None, application=None, copied=()))
     replaced = {name for name, _ in own}
     kept = tuple((name, raw) for name, raw in record.headers if not name.startswith(PREFIX) and name not in replaced)
-    if sum(len(name.encode()) + len(raw or b"") + _HEADER_FRAME_BYTES for name, raw in kept) > FORWARDED_HEADER_BYTES_MAX:
-        raise ValueError("too many headers")
     return Output(OutputKind.FORWARD, record.key, record.value, (*kept, *own), about=About(operation), application=application)
 
 

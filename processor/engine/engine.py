@@ -12,8 +12,9 @@ import structlog
 from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplicate, InDoubt, Parked, ParkedWait, Place
 from processor.contract.codes import SENT_AWAY, Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
+from processor.contract.encode import forward_output
 from processor.contract.headers import fresh_hop
-from processor.contract.records import OnDoubt, Record, call_reference
+from processor.contract.records import OnDoubt, Record, Status, call_reference
 from processor.contract.trace_context import carry_span
 from processor.didit.calls import build_call, key_proof_call
 from processor.didit.catalog import CANCEL, COMPOSITES, OPERATIONS, WITHOUT_CALL, Idempotency, Operation, first_call, is_polled
@@ -123,13 +124,21 @@ class Engine:
         if work.ended:
             return await self._end(job, ErrorCode.ENDED_BY_HAND, work)
         if (elsewhere := await self._elsewhere(job, work)) is not None:
-            return elsewhere  # ids are of one application: a request of another one may have the id of one that was taken back here
+            # ids are of one application: a request of another one may have the id of one that was taken back here
+            return await self._claim_if_expired(job, elsewhere, work)
         if work.is_cancelled(job.request.request_id):
             work.ended = True
             return await self._end(job, ErrorCode.CANCELLED, work)
         if job.request.operation == CANCEL:
             return await self._cancel(job, work)
-        return await self._work_on(job, work)
+        return await self._claim_if_expired(job, await self._work_on(job, work), work)
+
+    async def _claim_if_expired(self, job: Job, outcome: Outcome, work: Work) -> Outcome:
+        """One that has expired may have asked for no call: it says in the log that it was there, so that its id stays its own."""
+        called = job.hop.session_id is not None or job.hop.doubt_ms is not None
+        if called or not isinstance(outcome, Outputs) or outcome.records[0].about.status != Status.EXPIRED:
+            return outcome
+        return await self._end(job, ErrorCode.DEADLINE_PASSED, work)
 
     async def _work_on(self, job: Job, work: Work) -> Outcome:
         self._warn_once(job)
@@ -142,11 +151,11 @@ class Engine:
 
     async def _elsewhere(self, job: Job, work: Work) -> Outcome | None:
         """What completes a request that is not ours; None for one that is. The topic of another application delays no other request."""
-        match self._placement.of(job.request, job.hop):
+        match self._placement.of(job.record, job.request, job.hop):
             case Elsewhere(application):
                 if not self._takes(application):
                     return self._defer(job, ErrorCode.APPLICATION_UNREADY, None)
-                return Outputs(self._outputs.forwarded(job, application, self._clock_ms()))
+                return Outputs([forward_output(job.record, job.hop, application, job.request.operation)])
             case NotAdmitted(error):
                 return await self._reject(job.record, Rejected(error, job.request.request_id, job.request.operation, job.hop), work)
             case None:
@@ -186,7 +195,7 @@ class Engine:
         return Outputs(self._outputs.cancel_told(job, self._clock_ms()))
 
     async def _end(self, job: Job, code: ErrorCode, work: Work) -> Outcome:
-        """End a waiting request, if its id is not another record's. What a former owner may have called is not known to be undone."""
+        """End a request without a call, if its id is not another record's. What a former owner has called is not known to be undone."""
         if job.hop.settled is not None:
             return NothingToPublish("published_before")  # only later finals are looked for
         if job.hop.session_id is None:  # else its call has an answer
@@ -199,6 +208,8 @@ class Engine:
                     job = job.doubting(since_ms)
                 case None if work.history_truncated and not reads and job.hop.doubt_ms is None:
                     job = job.doubting(job.record.timestamp_ms)
+        if code is ErrorCode.DEADLINE_PASSED:
+            return Outputs(self._outputs.expired(job, self._clock_ms()))
         if code is ErrorCode.CANCELLED:
             log.info("cancelled", reference=reference(job), code=job.hop.last_error)
             return Outputs(self._outputs.cancelled(job, self._clock_ms()))

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from processor.contract.codes import Code, ErrorCode, ErrorType, http_code
 from processor.contract.decode import Accepted, Rejected, decode
-from processor.contract.encode import FORWARDED_HEADER_BYTES_MAX, dead_letter_output, forward_output, result_output, retry_output
+from processor.contract.encode import dead_letter_output, result_output, retry_output
 from processor.contract.records import (
     ErrorInfo,
     Hop,
@@ -46,7 +46,6 @@ from processor.settings import LaneSettings, RetrySettings
 from processor.stream.cancels import encode_cancel
 
 _KEY_AND_HEADERS_BYTES = 98_304
-_TOO_MANY_HEADERS = f"the headers of a request for another application are longer than {FORWARDED_HEADER_BYTES_MAX} bytes; send fewer."
 
 
 @value(frozen=True, slots=True)
@@ -97,14 +96,6 @@ class OutputBuilder:
     def rejected(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
         """A record that breaks the contract: final result and dead letter, no call."""
         return self._refused(record, bad, Status.REJECTED, bad.error, now_ms)
-
-    def forwarded(self, job: Job, application: str, now_ms: int) -> list[Output]:
-        """The caller's record for another application, which gives the result; one that no topic has room for is rejected."""
-        try:
-            return [forward_output(job.record, job.hop, application, job.request.operation)]
-        except ValueError:
-            error = ErrorInfo(ErrorType.INVALID_REQUEST, ErrorCode.TOO_LARGE, _TOO_MANY_HEADERS, field="headers")
-            return self.rejected(job.record, Rejected(error, job.request.request_id, job.request.operation, job.hop), now_ms)
 
     def rejected_conflict(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
         """The same for one whose request id is another record's: said under its own position, as ``conflict``."""

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from processor.contract.codes import ErrorCode
+from processor.contract.encode import FORWARDED_HEADER_BYTES_MAX, has_room_for
 from processor.contract.error_types import ErrorType
 from processor.contract.headers import PREFIX, fresh_hop
 from processor.contract.records import ErrorInfo, Hop, Record, Request
@@ -15,6 +16,12 @@ from processor.settings import DEFAULT_APPLICATION, Settings
 from processor.stream.topics import topic_names
 
 _OURS = "vp-... headers belong to the processors; of them a caller may send vp-application alone"
+_TOO_MANY_HEADERS = ErrorInfo(
+    ErrorType.INVALID_REQUEST,
+    ErrorCode.TOO_LARGE,
+    f"the headers of a request for another application are longer than {FORWARDED_HEADER_BYTES_MAX} bytes; send fewer.",
+    field="headers",
+)
 _WITH_WORKFLOW = "session.create"  # the call, also of a verification
 
 
@@ -62,11 +69,11 @@ class Placement:
         seen = replace(hop, traceparent=fresh.traceparent, tracestate=fresh.tracestate)
         return None if seen == fresh else ErrorInfo(ErrorType.INVALID_REQUEST, ErrorCode.HEADER_INVALID, _OURS, field="headers")
 
-    def of(self, request: Request, hop: Hop) -> Elsewhere | NotAdmitted | None:
+    def of(self, record: Record, request: Request, hop: Hop) -> Elsewhere | NotAdmitted | None:
         """None: it is ours, and admitted."""
         named = self._own if request.application is None else request.application
         if named in self._others:
-            return Elsewhere(named)
+            return Elsewhere(named) if has_room_for(record) else NotAdmitted(_TOO_MANY_HEADERS)
         if named != self._own:
             code = ErrorCode.APPLICATION_UNKNOWN if self._own == DEFAULT_APPLICATION else ErrorCode.APPLICATION_NOT_ALLOWED
             return NotAdmitted(_error(code, "application"))

@@ -16,7 +16,7 @@ from processor.budget.call_journal import CLAIMS_MAX
 from processor.budget.circuit_breaker import account_rules
 from processor.budget.rules import budget_rules
 from processor.clock import clock_ms
-from processor.contract.records import Record, Status
+from processor.contract.records import Record
 from processor.repair.committed import read_finished
 from processor.settings import Settings
 from processor.stream.offsets import Finished
@@ -24,10 +24,10 @@ from processor.stream.partitions import TopicPartition, partition_of
 from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 from processor.verify.bills import Bills
-from processor.verify.facts import STATUSES, Fact, FactKind
+from processor.verify.facts import Fact, FactKind
 from processor.verify.findings import AuditFinding, BrokenPromise, Findings
 from processor.verify.intake import Intake, request_id_of
-from processor.verify.judge import JudgingRules, RequestJudge
+from processor.verify.judge import CLAIMED, JudgingRules, RequestJudge
 from processor.verify.log_audit import LogAudit, LogRules
 from processor.verify.report import AuditReport, WaitingRequest
 from processor.verify.spill import FactSpill
@@ -36,7 +36,6 @@ OLDER_S = 600.0
 _SKEW_S = 0.5  # the brokers' clocks agree to within this much
 _BROKERS_OWN_S = 15.0  # by which the brokers' deadline of a transaction is later than ours
 _RETENTION_MS_MIN = 3_600_000  # of results, as `processor topics check` demands it
-_REJECTED = STATUSES.index(Status.REJECTED)
 
 OnProgress = Callable[[str, int, int], None]  # what, done, of
 _Range = tuple[int, int]
@@ -99,7 +98,7 @@ class _Run:
         self._first_ms: dict[TopicPartition, int] = {}  # of those, the stamp of the first that is left
         self._looked_ms = 0  # before the ends were asked for
         self._still = False  # nothing was written while it was read
-        self._rejected = 0
+        self._claimed = 0
 
     async def look(self, reader: TopicReader) -> None:
         """The commits, and then how far each topic goes."""
@@ -158,7 +157,7 @@ class _Run:
         if tp.topic == self._names.budget:
             return list(self._log.take(record))
         facts = list(self._intake.take(record))
-        self._rejected += any(fact.kind == FactKind.RESULT and fact.status == _REJECTED for fact in facts)
+        self._claimed += any(fact.kind == FactKind.RESULT and fact.status in CLAIMED for fact in facts)
         return facts
 
     def judge(self, spill: FactSpill, done_after: Mapping[TopicPartition, Finished]) -> RequestJudge:
@@ -193,7 +192,7 @@ class _Run:
             ended=frozenset(intake.ended),
             cancelled=frozenset(intake.cancelled),
             cut=frozenset(intake.cut),
-            forgets_claims=self._rejected > CLAIMS_MAX,
+            forgets_claims=self._claimed > CLAIMS_MAX,
             forgets_calls=self._log.figures.asks > budget.memory_calls,
             acts_cut=intake.acts_cut,
         )

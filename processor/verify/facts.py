@@ -26,6 +26,7 @@ class FactKind(IntEnum):
     REDRIVE = 5  # the audit record of a redrive
     ASK = 6  # the call of a record of a delay topic was asked for, or made
     BILL = 7  # something that was paid for
+    HANDED_ON = 8  # a record that names another application: it owes nothing here, and may be rejected or ended here all the same
 
 
 class Trait(IntFlag):

@@ -85,9 +85,6 @@ class Intake:
     def _input(self, record: Record) -> Iterator[Fact]:
         decoded = decode(record)
         hop, traits = decoded.hop, Trait(0)
-        if isinstance(decoded, Accepted) and decoded.request.application in self.names.applications:
-            self.handed_on += 1  # its result is the other application's; a record that waits for that owes nothing here
-            return
         if isinstance(decoded, Accepted):
             request_id: str | None = decoded.request.request_id
             content = content_digest(decoded.request)
@@ -97,6 +94,9 @@ class Intake:
         first = _raw(source_digest(hop.first))
         request = self._request(request_id, first)
         kind = FactKind.REQUEST if record.source.topic == self.names.requests else FactKind.RETRY
+        if isinstance(decoded, Accepted) and decoded.request.application in self.names.applications:
+            kind = FactKind.HANDED_ON
+            self.handed_on += 1
         traits |= _traits_of(hop) | _named(request_id)
         place = self._place(record)
         yield Fact(
@@ -111,7 +111,7 @@ class Intake:
             traits=traits,
             mark=_raw(content),
         )
-        if request_id is not None and (self.bills.checks or self.bills.first_call_ms):
+        if request_id is not None and kind != FactKind.HANDED_ON and (self.bills.checks or self.bills.first_call_ms):
             yield from self._of_ledger(request_id, request, place, hop)
 
     def _of_ledger(self, request_id: str, request: bytes, place: tuple[int, int, int], hop: Hop) -> Iterator[Fact]:

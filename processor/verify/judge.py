@@ -20,7 +20,7 @@ from processor.verify.findings import AuditFinding, BrokenPromise, Findings
 from processor.verify.waiting import Waiting, WaitingRequests, place_of
 
 _CONFLICT = STATUSES.index(Status.CONFLICT)
-_REJECTED = STATUSES.index(Status.REJECTED)
+CLAIMED = frozenset(map(STATUSES.index, (Status.REJECTED, Status.EXPIRED)))  # ended without a call, as a rule
 _IN_DOUBT = STATUSES.index(Status.IN_DOUBT)
 _SAYS_FAILED = frozenset(map(STATUSES.index, (Status.REJECTED, Status.FAILED, Status.CONFLICT, Status.IN_DOUBT)))
 _LEDGER_MS = 1  # stamps of the ledger are floats, due times whole milliseconds
@@ -38,7 +38,7 @@ class JudgingRules:
         judged_from_ms: requests and acts that are older are counted and not judged: what belongs to them may be deleted by now.
         dead_letters_from_ms: the same of dead letters.
         memory_ms: for so long a processor remembers a request.
-        forgets_claims: more requests were rejected than a processor remembers; ``forgets_calls`` the same of calls.
+        forgets_claims: more requests ended without a call than a processor remembers; ``forgets_calls`` the same of calls.
         late_ms: a retry is published at the latest so long after its due time.
         skew_ms: by so much clocks of two brokers may differ.
         complete_ms: what was written before has all records of its transaction among those that were read.
@@ -158,7 +158,7 @@ class _Story:
         self.copies = [fact for fact in of[FactKind.RESULT] if fact.has(Trait.COPY)]
         self.dead_letters, self.redrives = of[FactKind.DEAD_LETTER], of[FactKind.REDRIVE]
         self.asks, self.bills = of[FactKind.ASK], len(of[FactKind.BILL])
-        self.records = self.requests + self.retries
+        self.records, self.handed_on = self.requests + self.retries, of[FactKind.HANDED_ON]
         self.asked_again = 0
 
     def findings(self) -> Iterator[AuditFinding]:
@@ -238,13 +238,13 @@ class _Story:
     def _forgotten(self, before: Fact, final: Fact) -> bool:
         """Whether a processor may have forgotten the earlier request when it judged the later one."""
         rules = self.rules
-        rejected = before.status == final.status == _REJECTED
-        return final.stamp_ms - before.stamp_ms > rules.memory_ms or rules.forgets_calls or (rejected and rules.forgets_claims)
+        claimed = before.status in CLAIMED and rules.forgets_claims
+        return final.stamp_ms - before.stamp_ms > rules.memory_ms or rules.forgets_calls or claimed
 
     def _origins(self) -> Iterator[AuditFinding]:
         """A final result comes from a record of this request, and from a round that somebody has begun."""
-        firsts = {fact.first for fact in self.records}
-        rounds = {(fact.first, fact.replay) for fact in self.retries}
+        firsts = {fact.first for fact in self.records + self.handed_on}
+        rounds = {(fact.first, fact.replay) for fact in self.retries + self.handed_on}
         for final in self.finals:
             if not self._is_complete(final):
                 continue
@@ -329,10 +329,11 @@ class _Story:
     def _was_ended(self, final: Fact) -> bool:
         if final.stamp_ms < self.rules.judged_from_ms:
             return True  # what it came from may be deleted
-        return final.request in self.rules.cancelled or any(fact.position in self.rules.ended for fact in self.records_of(final.first))
+        ended = {fact.first for fact in self.records + self.handed_on if fact.position in self.rules.ended}
+        return final.request in self.rules.cancelled or final.first in ended
 
     def _repairs(self) -> Iterator[AuditFinding]:
-        begun = {fact.replay for fact in self.retries if fact.replay}
+        begun = {fact.replay for fact in self.retries + self.handed_on if fact.replay}
         noted = {fact.replay for fact in self.redrives}
         letters = {(fact.partition, fact.offset) for fact in self.dead_letters}
         done: dict[tuple[int, bytes], Fact] = {}

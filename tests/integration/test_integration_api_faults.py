@@ -190,13 +190,17 @@ async def test_an_answer_too_large_for_its_topic_is_handled_before_it_is_sent(ka
 
 async def test_deadlines_end_requests_that_wait(kafka: LocalKafka, tmp_path: Path) -> None:
     async with running(kafka, tmp_path) as rig:
-        rig.simulator.post("/_sim/faults", {"rates": {"throttle_429": 1.0}, "retry_after_s": 30})
+        rig.simulator.post("/_sim/faults", {"rates": {"throttle_429": 1.0}, "retry_after_s": 5})
         await rig.start("a")
         soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
         past = "2020-01-01T00:00:00+02:00"
         await rig.publish([create_request(1, deadline=soon), create_request(2, deadline=past)])
         await rig.wait_finals(2)
         assert {f["request_id"]: f["status"] for f in rig.finals} == {"r-000001": "expired", "r-000002": "expired"}
+        rig.simulator.post("/_sim/faults", {})
+        await rig.publish([create_request(2), create_request(2, input={"workflow_id": WORKFLOW_ID, "vendor_data": "another"})])
+        await rig.until(lambda: len(rig.watch.seen.copies) == 1 and len(rig.finals) == 3, "a copy and a conflict")
+        assert rig.finals[2]["status"] == "conflict", "its id stays that of the request that has expired"
         assert not [c for c in rig.simulator.ledger()["calls"] if c["reference"].startswith(call_reference("r-000002", 0)[:-1])]
 
 

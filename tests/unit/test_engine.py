@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
@@ -697,6 +698,55 @@ def test_a_deadline_that_has_passed_makes_no_call() -> None:
     assert api.calls == []
     assert kinds(outputs) == [OutputKind.RESULT]
     assert final(outputs)["status"] == "expired"
+
+
+PAST: dict[str, Any] = {"deadline": "2020-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "prior", "truncated", "ends"),
+    [
+        ("session.create", None, False, ("expired", "deadline_passed")),
+        ("session.create", InDoubt(NOW - 500, NOW), False, ("in_doubt", "deadline_passed")),
+        ("session.create", Conflict(), False, ("conflict", "request_id_reused")),
+        ("session.create", Duplicate(), False, None),
+        ("session.decision", InDoubt(NOW - 500, NOW), False, ("expired", "deadline_passed")),
+        ("session.decision", None, True, ("expired", "deadline_passed")),
+    ],
+)
+def test_an_expired_request_takes_its_id_and_is_judged_by_what_others_did(operation: str, prior: Any, truncated: bool, ends: Any) -> None:
+    budget = OpenBudget()
+    budget.prior = prior
+    outputs = run(FakeApi(), record(operation=operation, **PAST), budget, history_truncated=truncated)
+    assert budget.asks == []
+    assert len(budget.claims) == 1
+    if ends is None:
+        assert outputs == [], "its result is that of the record that was there before"
+        return
+    result = final(outputs)
+    assert (result["status"], result["error"]["code"]) == ends
+
+
+def test_one_that_expires_in_a_pause_or_after_a_call_that_never_left_takes_its_id_too() -> None:
+    soon: dict[str, Any] = {"deadline": datetime.fromtimestamp(NOW / 1000 + 0.5, UTC).isoformat()}
+    paused, unsent = OpenBudget(Parked(ErrorCode.SCOPE_PAUSED, 90.0)), OpenBudget()
+    api = FakeApi(NoReply(sent=False, code=ErrorCode.CONNECT_FAILED))
+    for outputs, budget in ((run(FakeApi(), record(**soon), paused), paused), (run(api, record(**soon), unsent), unsent)):
+        assert final(outputs)["status"] == "expired"
+        assert len(budget.claims) == 1
+
+
+def test_who_has_a_session_or_a_doubt_has_called_and_claims_nothing() -> None:
+    budget = OpenBudget()
+    assert final(run(FakeApi(), record(**PAST), budget, history_truncated=True))["status"] == "in_doubt"
+    first = Source("v.requests", 3, 41)
+    for hop in ({"session_id": SESSION, "polls": 1}, {"doubt_ms": NOW - 500_000}):
+        headers = hop_headers(Hop(first, NOW - 500_000, hop=1, due_ms=NOW, **hop))
+        given = {"workflow_id": WORKFLOW, "vendor_data": "u"}
+        rec = record(operation="verification" if "polls" in hop else "session.create", headers=headers, input=given, **PAST)
+        api = FakeApi(*([json_reply(200, {"session_id": SESSION, "status": "In Progress"})] if "polls" in hop else []))
+        assert final(run(api, rec, budget))["status"] == ("expired" if "polls" in hop else "in_doubt")
+    assert budget.claims == []
 
 
 def test_a_closed_budget_leaves_the_record_to_the_next_life() -> None:

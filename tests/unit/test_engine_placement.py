@@ -11,13 +11,14 @@ from pydantic import ValidationError
 
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.decode import Accepted, Rejected, decode
-from processor.contract.encode import FORWARDED_HEADER_BYTES_MAX
+from processor.contract.encode import FORWARDED_HEADER_BYTES_MAX, forward_output
 from processor.contract.records import ErrorInfo, Headers, Output, OutputKind, Record, Source
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.placement import Elsewhere, NotAdmitted, Placement
 from processor.settings import LaneSettings, RetrySettings, Settings, load_settings
 from processor.stream.topics import topic_names
 from processor.verify.bills import Bills
+from processor.verify.facts import FactKind
 from processor.verify.intake import Intake
 
 WORKFLOW, OTHER = "9f9b1234-0000-4000-8000-1234567890ab", "9f9b1234-0000-4000-8000-1234567890ac"
@@ -39,7 +40,7 @@ def accepted(rec: Record) -> Accepted:
 
 def placed(settings: Settings, rec: Record) -> str | ErrorCode | None:
     found = accepted(rec)
-    match Placement(settings).of(found.request, found.hop):
+    match Placement(settings).of(rec, found.request, found.hop):
         case Elsewhere(application):
             return application
         case NotAdmitted(error):
@@ -100,8 +101,7 @@ def test_a_header_that_contradicts_or_has_no_form_is_refused(headers: Headers, f
 
 def handed_on(rec: Record) -> Output:
     found = accepted(rec)
-    [output] = OutputBuilder(LaneSettings(), RetrySettings()).forwarded(Job(rec, found.request, found.hop), "bank", NOW)
-    return output
+    return forward_output(rec, found.hop, "bank", found.request.operation)
 
 
 def test_what_is_handed_on_is_the_callers_record_and_says_where_it_stood() -> None:
@@ -162,13 +162,11 @@ def test_a_caller_is_not_believed_what_only_processors_know(texts: dict[str, str
 
 
 def test_what_no_topic_has_room_for_is_rejected() -> None:
-    rec = record(headers=(("own", b"x" * FORWARDED_HEADER_BYTES_MAX),))
-    found = accepted(rec)
-    outputs = OutputBuilder(LaneSettings(), RetrySettings()).forwarded(Job(rec, found.request, found.hop), "bank", NOW)
-    assert [output.kind for output in outputs] == [OutputKind.RESULT, OutputKind.DEAD_LETTER]
-    assert outputs[1].about.code == ErrorCode.TOO_LARGE
-    fits = record(headers=(("own", b"x" * (FORWARDED_HEADER_BYTES_MAX - 13)),))
-    assert handed_on(fits).kind is OutputKind.FORWARD
+    full = ("own", b"x" * (FORWARDED_HEADER_BYTES_MAX - 13))
+    assert placed(COMMON, record(headers=(full,), application="bank")) == "bank"
+    assert placed(COMMON, record(headers=(full, ("more", b"")), application="bank")) is ErrorCode.TOO_LARGE
+    assert placed(COMMON, record(headers=(full, ("vp-application", b"bank")))) == "bank", "ours are no matter of the caller's"
+    assert placed(COMMON, record(headers=(full, ("more", b"")))) is None, "its own is not written anew"
 
 
 def test_an_output_for_nobody_has_no_topic() -> None:
@@ -190,9 +188,9 @@ def test_the_named_application_outlives_retries_and_dead_letters() -> None:
 
 def test_an_audit_owes_nothing_for_what_was_handed_on() -> None:
     intake = Intake(topic_names(COMMON), Bills([]))
-    assert list(intake.take(record(application="shop"))) == []
+    assert [fact.kind for fact in intake.take(record(application="shop"))] == [FactKind.HANDED_ON]
     assert intake.handed_on == 1
-    assert len(list(intake.take(record(application="nobody")))) == 1
+    assert [fact.kind for fact in intake.take(record(application="nobody"))] == [FactKind.REQUEST]
 
 
 def test_copied_headers_go_to_every_output() -> None:

@@ -127,6 +127,41 @@ def test_a_rejected_copy_may_be_answered_if_more_were_rejected_than_are_remember
     assert judge_world(world, forgets_claims=True).findings == []
 
 
+def test_one_that_expired_without_a_call_is_forgotten_as_a_rejected_one_is() -> None:
+    world = World()
+    world.finish(late := world.request("late"))
+    world.result(late, Status.EXPIRED)
+    world.succeed(world.request("late"))
+    assert {kind for kind, _ in judge_world(world).named} == {"double_final"}
+    assert judge_world(world, forgets_claims=True).findings == []
+
+
+@pytest.mark.parametrize("waited", [False, True])
+def test_what_was_not_handed_on_may_end_here_and_owes_nothing(waited: bool) -> None:
+    """E.g. one whose headers are too long, that expires while its application is away, or that an operator ends."""
+    world = World()
+    record = world.request("elsewhere", application="shop")
+    if waited:
+        record = world.retry(record, last_error=ErrorCode.APPLICATION_UNREADY)
+    world.fail(record, Status.REJECTED, ErrorCode.TOO_LARGE)
+    world.finish(world.request("handed-on", application="shop"))
+    world.request("not-yet-handed-on", application="shop")
+    judged = judge_world(world)
+    assert judged.findings == []
+    assert (judged.judge.figures.requests, judged.judge.figures.finals) == (0, 1)
+
+
+def test_one_for_another_application_that_is_ended_or_redriven_is_on_record() -> None:
+    world = World()
+    waiting = world.retry(world.request("ended", application="shop"), last_error=ErrorCode.APPLICATION_UNREADY)
+    world.release(waiting, end=True)
+    world.fail(waiting, Status.FAILED, ErrorCode.ENDED_BY_HAND)
+    refused = world.request("redriven", application="shop")
+    _, letter = world.fail(refused, Status.REJECTED, ErrorCode.TOO_LARGE)
+    assert world.redrive(letter, refused) is not None
+    assert judge_world(world).findings == []
+
+
 def test_a_second_bill_is_what_an_operator_or_the_caller_asked_for() -> None:
     world = World()
     record = world.request("insisted")

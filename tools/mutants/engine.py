@@ -247,6 +247,15 @@ FAULTS = (
         (ENGINE,),
     ),
     Fault(
+        "X11",
+        "G1",
+        "engine/engine.py",
+        "a request that expires before its call leaves its id to the next one",
+        "        return await self._end(job, ErrorCode.DEADLINE_PASSED, work)\n",
+        "        return outcome\n",
+        (ENGINE,),
+    ),
+    Fault(
         "X8",
         "G1",
         "engine/placement.py",
