@@ -43,6 +43,7 @@ SCOPES = ("session-create", "generic-write")
 CALL_S = 0.1  # of Didit
 ACK_S = 0.003  # of Kafka; after half of it the record is there
 READ_MAX = 1000  # as ``stream.budget_log``
+LANES = 12  # that the reader owns
 MEMORY_S = SETTINGS.budget.memory_s
 T = TypeVar("T")
 Written = tuple[float, bytes]  # when, s, and a record
@@ -209,6 +210,8 @@ async def read_by_one(played: list[Written]) -> tuple[float, int]:
     reader = Replica(log, "reader")
     try:
         await reader.joined()
+        for lane in range(LANES):
+            await reader.budget.history.replay_lane(f"b.requests[{lane}]", None, lambda _: True)
         await asyncio.sleep(1.5)  # what it reads now it waits for
         gc.collect()
         log.play()

@@ -38,7 +38,7 @@ class AlertTracker:
             return []
         self._look_at = now + _LOOK_EVERY_S
         found = [*self._of_limits(state), *self._of_breakers(state), *self._of_memory(state, now)]
-        for alive in state.replicas_alive(now).values():
+        for alive in state.replicas.alive(now).values():
             for scope, window_s in alive.windows_s.items():
                 ours = state.rules.limits.get(scope)
                 if ours is not None and ours[1] != window_s and (alive.instance, scope) not in self._windows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -124,6 +124,6 @@ class CallIndex(Calls):
         if state in {CallState.ACTED, CallState.VOID}:
             call.copy_of = ""
 
-    def calls(self) -> Iterable[JournaledCall]:
+    def calls(self) -> Collection[JournaledCall]:
         """All of them."""
         return self._by_id.values()

@@ -171,12 +171,21 @@ class CallJournal:
             replayed.begun(ask_id, offset, replaying=replayed.lane in self.replaying)
         return self.memory.begin(ask_id, offset)
 
+    def answered(self, ask_id: str, number: int, *, acted: bool) -> None:
+        """An answer was read, of the row of that number."""
+        self.memory.answer_row(number, acted=acted)
+        if self.replayed_calls:
+            self._tell_replayed(Ended(ask_id, used=True, acted=acted))
+
     def ended(self, ended: Ended, number: int = 0) -> None:
         """An end was read; of the row of that number, or of whichever is its ask's."""
         if number:
             self.memory.end_row(number, ended)
         else:
             self.memory.end(ended)
+        self._tell_replayed(ended)
+
+    def _tell_replayed(self, ended: Ended) -> None:
         for replayed in self.replayed_calls.values():
             replayed.ended(ended, replaying=replayed.lane in self.replaying)
 
@@ -186,6 +195,14 @@ class CallJournal:
         for asked, call in self.memory.of_lane(lane, place_of(since_offset, 0), unfinished):
             found.add(asked, call)
         return found
+
+    def replay_done(self, lane: str) -> None:
+        """All that is older of a lane has been read. A lane that recalls nothing need not be told of each end of anybody."""
+        self.replaying.discard(lane)
+        if (found := self.replayed_calls.get(lane)) is not None:
+            found.replay_done()
+            if not found.index.calls():
+                del self.replayed_calls[lane]
 
     def prior_calls(self, identity: CallIdentity, before_offset: int) -> PriorCalls:
         """What the asks before an offset mean for this one."""

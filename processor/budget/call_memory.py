@@ -287,10 +287,11 @@ class CallMemory(Calls):
 
     def end_row(self, number: int, ended: Ended) -> bool:
         """The same of an ask whose row is known by its number."""
-        for block in reversed(self._blocks):
-            if (row := number - block.before) > 0:
-                return row > block.forgotten and block.change(row, _code_after(ended))
-        return False
+        return self._change_row(number, _code_after(ended))
+
+    def answer_row(self, number: int, *, acted: bool) -> bool:
+        """The same of one that was answered."""
+        return self._change_row(number, _ACTED if acted else _VOID)
 
     def number(self, ask_id: str) -> int:
         """The number of the row of an ask; 0 if it is not known."""
@@ -305,6 +306,13 @@ class CallMemory(Calls):
                     return
                 if unfinished(offset):
                     yield block.ask_id(row), block.call(row)
+
+    def _change_row(self, number: int, code: int) -> bool:
+        block = self._blocks[-1]
+        if number <= block.before:
+            block = next((b for b in reversed(self._blocks) if number > b.before), self._blocks[0])
+        row = number - block.before
+        return row > block.forgotten and block.change(row, code)
 
     def _find(self, ask_id: str) -> tuple[_Block, int] | None:
         hashed, ask = hash(ask_id), _id(ask_id) or bytes(ID_CHARS)

@@ -100,7 +100,7 @@ class Lines:
     def share_out(self) -> None:
         """Tell each line how many replicas want its endpoint."""
         for queue in self:
-            queue.share_with(max(1, self._state().wanting(queue.endpoint, self._clock())))
+            queue.share_with(max(1, self._state().replicas.wanting(queue.endpoint, self._clock())))
 
     def _away(self, endpoint: str, scopes: tuple[str, ...]) -> Parked | None:
         """That requests come back later: their operation is paused or held, or a scope paused for long."""

@@ -11,7 +11,7 @@ import structlog
 
 from processor.bounds.loop_turns import LoopTurns
 from processor.budget.log import Appended, BudgetLog, Entry, LogBrokenError, LogUnavailableError, place_of
-from processor.budget.log_records import Alive, LogRecord, UsualAsk, encode, parse_entry, read_record, read_usual_ask
+from processor.budget.log_records import Alive, LogRecord, UsualAsk, encode, parse_entry, read_record, read_usual_ask, read_usual_end
 from processor.budget.state import ALIVE_EVERY_S, PAUSE_TOLD_EVERY_S, Rules
 
 log = structlog.get_logger(__name__)
@@ -42,6 +42,10 @@ class LogListener(Protocol):
 
     def apply_usual(self, ask: UsualAsk, place: int, at: float, stamp_ms: int) -> bool:
         """The same for an ask as ``log_records.read_usual_ask`` gives it; False if ``apply_record`` is to be told of it instead."""
+        ...
+
+    def apply_answered(self, ask_id: str, at: float, stamp_ms: int, *, acted: bool) -> bool:
+        """The same for an end as ``log_records.read_usual_end`` gives it."""
         ...
 
     def missing(self, offset: int, at: float) -> None:
@@ -195,13 +199,17 @@ class LogReader:
         if entry.offset != self.next:
             raise LogBrokenError(f"expected offset {self.next}, got {entry.offset}")
         self.next += 1
+        listener, stamp_ms = self._listener, entry.stamp_ms
         for place, raw in enumerate(parse_entry(entry.value), place_of(entry.offset, 0)):
-            usual = read_usual_ask(raw) if type(raw) is dict and raw.get("t") == "ask" else None
-            if usual is not None and self._listener.apply_usual(usual, place, at, entry.stamp_ms):
+            kind = raw.get("t") if type(raw) is dict else None
+            if kind == "end":
+                if (end := read_usual_end(raw)) is not None and listener.apply_answered(end[0], at, stamp_ms, acted=end[1]):
+                    continue
+            elif kind == "ask" and (ask := read_usual_ask(raw)) is not None and listener.apply_usual(ask, place, at, stamp_ms):
                 continue
             record = read_record(raw)
             if record is None:
                 self.malformed_count += 1
                 log.error("budget_record_malformed", offset=entry.offset, hint="something else writes to the budget topic; restrict it")
             else:
-                self._listener.apply_record(record, place, at, entry.stamp_ms)
+                listener.apply_record(record, place, at, stamp_ms)

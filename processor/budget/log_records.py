@@ -29,6 +29,7 @@ GROUP_MAX = 1000  # records in an entry
 _GAP_MAP_CHARS_MAX = 4096  # as long as the metadata of a commit
 DIGEST_CHARS, ID_CHARS = 20, 24  # as ``contract.digests`` makes them, and as ours are at most
 _USUAL_MEMBERS = 6  # of an ask with an identity, where all else is as usual
+_USUAL_END_MEMBERS = 5
 
 
 # Two or three of these are made for each call of anybody: not frozen, because that takes ten times as long to make.
@@ -122,6 +123,7 @@ class LaneDone:
 
 LogRecord = Asked | Claimed | Begun | Ended | Failed | Paused | Alive | LaneDone
 _HEALTHS = {health.value: health for health in HealthSignal}
+_GOOD = HealthSignal.GOOD.value
 _REFUSALS_READ = frozenset(health.value for health in REFUSALS)
 
 
@@ -254,6 +256,27 @@ def read_usual_ask(raw: dict[str, Any]) -> UsualAsk | None:
             scopes, promise_s, endpoint = _wanted(tuple(listed), raw["h"], raw["e"])
             return ask_id, scopes, promise_s, endpoint, request, lane, at, replay, texts.encode()
     except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return None
+
+
+def read_usual_end(raw: dict[str, Any]) -> tuple[str, bool] | None:
+    """The end of a call that was answered, and shows its endpoint at work; None for any other. Nearly all ends are such.
+
+    Returns: the id of its ask, and whether the call acted.
+    """
+    try:
+        ask_id, acted = raw["i"], raw["a"]
+        if (
+            raw["u"] is True
+            and raw["x"] == _GOOD
+            and (acted is True or acted is False)
+            and type(ask_id) is str
+            and 0 < len(ask_id) <= _TEXT_CHARS_MAX
+            and len(raw) == _USUAL_END_MEMBERS
+        ):
+            return ask_id, acted
+    except KeyError:
         pass
     return None
 

@@ -33,6 +33,7 @@ async def replay_lane(
     replayed = journal.replay(lane, since_offset if since_offset <= read_to else 0, unfinished)
     start = max(begin, replayed.since_offset)
     if start >= journal.floor:
+        journal.replay_done(lane)
         return whole_from, replayed
     journal.replaying.add(lane)
     following = start
@@ -45,8 +46,7 @@ async def replay_lane(
                 for place, record in decode_placed(entry.offset, entry.value):
                     _take(record, place, entry.stamp_ms, journal, replayed)
     finally:
-        journal.replaying.discard(lane)
-        replayed.replay_done()
+        journal.replay_done(lane)
     return whole_from, replayed
 
 

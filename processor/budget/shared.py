@@ -21,7 +21,7 @@ from processor.budget.lines import Lines
 from processor.budget.log import BudgetLog
 from processor.budget.log_name import NAMING_S
 from processor.budget.log_reader import LogReader
-from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, LogRecord, Paused, UsualAsk
+from processor.budget.log_records import Alive, Asked, Begun, Claimed, LogRecord, Paused, UsualAsk
 from processor.budget.log_writer import LogWriter
 from processor.budget.permits import (
     Acquired,
@@ -121,7 +121,7 @@ class SharedBudget:
     @property
     def has_senior(self) -> bool:
         """Whether another process works under our instance name, and came first."""
-        return self.state.has_senior(self._client, self._clock())
+        return self.state.replicas.has_senior(self._client, self._clock())
 
     @property
     def silence_s(self) -> float:
@@ -242,25 +242,26 @@ class SharedBudget:
 
     def apply_record(self, record: LogRecord, place: int, at: float, stamp_ms: int) -> None:
         """See ``log_reader.LogListener.apply_record``."""
-        mine = isinstance(record, Asked) and record.id in self._reservations
-        news = self.state.apply(record, place, at, stamp_ms, mine=mine)
-        if isinstance(record, Alive) and record.instance == self._replica_limits.instance:
-            self.namesake_heard.set()
+        news = self.state.apply(record, place, at, stamp_ms, mine=isinstance(record, Asked) and record.id in self._reservations)
         match record:
-            case Ended():
-                pass  # the most frequent one
             case Asked() if news:
                 self._reservations.ask_read(record, place)
             case Begun():
                 self._reservations.begin_read(record, may_call=news)
             case Claimed():
                 self._claims.read(record, place, self.state.journal)
-            case Alive() if news and self._joined.is_set() and record.instance == self._replica_limits.instance:
-                self._writer.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken
+            case Alive() if record.instance == self._replica_limits.instance:
+                self.namesake_heard.set()
+                if news and self._joined.is_set():
+                    self._writer.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken
 
     def apply_usual(self, ask: UsualAsk, place: int, at: float, stamp_ms: int) -> bool:
         """See ``log_reader.LogListener.apply_usual``."""
         return not self._reservations.is_ours(ask[0]) and self.state.apply_usual(ask, place, at, stamp_ms)
+
+    def apply_answered(self, ask_id: str, at: float, stamp_ms: int, *, acted: bool) -> bool:
+        """See ``log_reader.LogListener.apply_answered``."""
+        return self.state.apply_answered(ask_id, at, stamp_ms, acted=acted)
 
     def missing(self, offset: int, at: float) -> None:
         """See ``log_reader.LogListener.missing``."""
@@ -269,9 +270,8 @@ class SharedBudget:
     def joined(self, start: int, open_at: float) -> None:
         """See ``log_reader.LogListener.joined``."""
         self.state.read_back_from(start)
-        self._reservations.open_at = open_at
+        self._reservations.open_at, self._reading = open_at, True
         self.history.joined()
-        self._reading = True
         if not self.state.log_name:  # a new log; of several names that are given it at once the first one counts
             self._writer.post(self._alive(lost=False, log_name=uuid.uuid4().hex[:8]), for_s=NAMING_S)
         self.caught_up()

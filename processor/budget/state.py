@@ -12,6 +12,7 @@ from processor.budget.limit_audit import LimitAudit
 from processor.budget.log_name import LogName
 from processor.budget.log_records import Alive, Asked, Begun, Claimed, Ended, Failed, LaneDone, LogRecord, Paused, UsualAsk
 from processor.budget.permits import HealthSignal, Parked
+from processor.budget.replicas import Replicas
 from processor.budget.tenant_shares import Tenants
 from processor.budget.windows import Window
 from processor.contract.codes import ErrorCode
@@ -19,14 +20,11 @@ from processor.contract.pauses import Pauses
 
 ALIVE_EVERY_S = 10.0
 PAUSE_TOLD_EVERY_S = 120.0  # at the latest, by whoever is there
-_ALIVE_S = 45.0  # a replica not heard of for so long is gone
-_SENIOR_S = 25.0  # one that has missed two signs of life is gone
 _MIXED_S = 3600.0
 _GROUPS_AFTER_S = 600.0  # since a replica of an earlier version was heard; one that was frozen or killed may come back
 _PROMISES = 2  # of ours: replicas of another configuration may promise so much
-_GONE_S, _HEARD_MAX = 600.0, 1000  # a replica that is gone is told of for so long; so many are
 _PAUSED_WAIT_S = 3600.0  # of a paused request; then it is written once more
-_FORMER_MAX = 20  # names; the log is joined again once in 20 s at most, so older ones are silent for long
+_GOOD = HealthSignal.GOOD
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +94,15 @@ class BudgetState:
         self.windows = {scope: Window(limit, window_s, rules.slack_s, spread) for scope, (limit, window_s) in rules.limits.items()}
         self.breakers: dict[str, CircuitBreaker] = {ACCOUNT: CircuitBreaker(account_rules(rules.refused_requests, rules.account_probe_s))}
         self.journal = CallJournal(rules.memory_s, rules.memory_calls)
-        self.replicas: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
-        self.heard: dict[str, tuple[float, Alive]] = {}  # by instance, the last one heard first; also those that are gone since a while
+        self.replicas = Replicas()
         self.pauses = Pauses()  # of operators; not in the log: whoever reads them sets it
         self.counts_from = float("-inf")  # asks from before are over in every window, whatever became of them
         self._groups_from = float("-inf")
         self.blocked_until = float("-inf")  # the log was lost somewhere: calls that nobody remembers may still count
         self.naming = LogName()
-        self._signs: dict[str, tuple[int, int]] = {}  # by client id, the offsets of its first and its newest sign of life
         self.overrun = LimitAudit(rules.limits)
         self.asked_at: dict[str, float] = {}  # by endpoint, when a request last wanted it
         self.tenants = Tenants(rules.tenant_weights)
-        self._former: tuple[str, ...] = ()  # names that this replica had before
         self._promise_max_s = _PROMISES * rules.promise_s
         self._open: dict[str, _Open] = {}  # asks without an end
         self._open_until: deque[float] = deque()  # in the order of the log, side by side with their names; see ``windows.ExpiryQueue``
@@ -121,7 +116,7 @@ class BudgetState:
         self.overrun.follow_on(earlier.overrun)
         for scope, window in self.windows.items():
             window.follow_on(earlier.windows[scope])
-        self._former = (*earlier._former, client)[-_FORMER_MAX:]
+        self.replicas.follow_on(earlier.replicas, client)
         self.pauses, self.naming = earlier.pauses, earlier.naming.next_reading()
         self.tenants.named_at = earlier.tenants.named_at
 
@@ -178,6 +173,28 @@ class BudgetState:
         self._open[ask_id] = offset, scopes, endpoint, ask[4], number
         self._open_until.append(at + promise_s)
         self._open_names.append(ask_id)
+        return True
+
+    def apply_answered(self, ask_id: str, at: float, stamp_ms: int, *, acted: bool) -> bool:
+        """Take in an end as ``log_records.read_usual_end`` gives it, or leave it to ``apply``: then nothing has changed.
+
+        It is left if its ask has no row in the memory, or a breaker takes note of it. The state is the same either way.
+        """
+        found = self._open.get(ask_id)
+        if found is None or not found[4]:
+            return False
+        _, scopes, endpoint, _, number = found
+        breaker = self.breakers.get(endpoint)
+        if breaker is None or not (breaker.is_undisturbed_by(_GOOD) and self.breakers[ACCOUNT].is_undisturbed_by(_GOOD)):
+            return False
+        del self._open[ask_id]
+        if at >= self.counts_from:
+            for scope in scopes:
+                window = self.windows.get(scope)
+                if window is not None and (weight := window.end(ask_id, used=True, at=at)):
+                    self.overrun.answered(scope, weight, stamp_ms)
+        self.journal.answered(ask_id, number, acted=acted)
+        self.tenants.ended(endpoint, ask_id)
         return True
 
     def miss(self, offset: int, at: float) -> None:
@@ -268,38 +285,9 @@ class BudgetState:
             until = max(until, self.windows[scope].paused_until)
         return until - now
 
-    def heard_lately(self, now: float) -> dict[str, tuple[float, Alive]]:
-        """By instance, when a replica was last heard and what it said; also those that are gone, for ten minutes."""
-        return {instance: (at, alive) for instance, (at, alive) in self.heard.items() if now - at <= _GONE_S}
-
     def others_wanted(self, endpoint: str, now: float) -> bool:
         """Whether anybody has asked for another endpoint lately, so that its requests may stand behind this one's."""
         return any(name != endpoint and now - at <= _MIXED_S for name, at in self.asked_at.items())
-
-    def replicas_alive(self, now: float) -> dict[str, Alive]:
-        """Replicas by client id."""
-        return {client: alive for client, (at, alive) in self.replicas.items() if now - at <= _ALIVE_S}
-
-    def has_senior(self, client: str, now: float) -> bool:
-        """Whether another process works under a client's instance name: it came earlier, and is heard since this one came.
-
-        Their order in the log decides, which all read alike; to a newcomer everything of the last ``skew_s`` happened at one time.
-        """
-        here = self.replicas.get(client)
-        if here is None:
-            return False
-        came, instance = self._signs[client][0], here[1].instance
-        return any(
-            other not in (client, *self._former)
-            and alive.instance == instance
-            and self._signs[other][0] < came < self._signs[other][1]
-            and now - at <= _SENIOR_S
-            for other, (at, alive) in self.replicas.items()
-        )
-
-    def wanting(self, endpoint: str, now: float) -> int:
-        """Replicas with requests that wait for an endpoint, as they said last."""
-        return sum(1 for alive in self.replicas_alive(now).values() if alive.waiting.get(endpoint))
 
     def _asked(self, asked: Asked, offset: int, at: float, stamp_ms: int, *, mine: bool) -> bool:
         if self._open_until and self._open_until[0] <= at:
@@ -354,31 +342,19 @@ class BudgetState:
                 breaker.ended(ask_id, asked_offset, offset, says, at, request=request, acted=acted)
 
     def _alive(self, alive: Alive, offset: int, at: float) -> bool:
-        new = alive.client not in self.replicas
         self.naming.hear(alive, at)
-        self.replicas[alive.client] = (at, alive)
-        self._hear(alive, at)
+        new, present = self.replicas.hear(alive, offset, at), self.replicas.alive(at)
         self.overrun.allow(alive.limits)
         if not alive.reads_groups:
             self._groups_from = at + _GROUPS_AFTER_S
         if alive.lost:
             self.blocked_until = max(self.blocked_until, at + self.rules.horizon_s)
-        self._signs[alive.client] = (self._signs.get(alive.client, (offset, offset))[0], offset)
-        present = self.replicas_alive(at)
-        self.replicas = {client: self.replicas[client] for client in present}
-        self._signs = {client: self._signs[client] for client in present}
         self.naming.keep(present)
         for scope, window in self.windows.items():  # the lowest limit that anybody obeys governs, so a change is safe while old ones run
             configured = self.rules.limits[scope][0]
             window.configured = min([configured, *(a.limits[scope] for a in present.values() if scope in a.limits)])
         self.tenants.tell({client: (a.waiting, a.tenants) for client, a in present.items()}, at)
         return new
-
-    def _hear(self, alive: Alive, at: float) -> None:
-        self.heard.pop(alive.instance, None)
-        self.heard[alive.instance] = (at, alive)
-        while at - next(iter(self.heard.values()))[0] > _GONE_S or len(self.heard) > _HEARD_MAX:
-            self.heard.pop(next(iter(self.heard)))
 
     def _expire_asks(self, now: float) -> None:
         while self._open_until and self._open_until[0] <= now:

@@ -102,7 +102,7 @@ def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], no
         scopes_of: the scopes of each endpoint, to share out who waits.
         now: the clock with which the records were applied.
     """
-    present = state.replicas_alive(now)
+    present = state.replicas.alive(now)
     instances = {client: alive.instance for client, alive in present.items()}
     waiting: Counter[str] = Counter()
     for alive in present.values():
@@ -118,7 +118,10 @@ def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], no
         tuple(sorted(instances.values())),
         max(0.0, state.blocked_until - now),
         {alive.instance: alive.clock_off_s for alive in present.values() if alive.clock_off_s},
-        {instance: HeardView(max(0.0, now - at), alive.facts) for instance, (at, alive) in sorted(state.heard_lately(now).items())},
+        {
+            instance: HeardView(max(0.0, now - at), alive.facts)
+            for instance, (at, alive) in sorted(state.replicas.heard_lately(now).items())
+        },
         _tenants([told for alive in present.values() for told in alive.tenants.values()], state.tenants.weight_of),
     )
 

@@ -81,6 +81,7 @@ PURE = [
     "budget/limit_audit.py",
     "budget/permits.py",
     "budget/replica_facts.py",
+    "budget/replicas.py",
     "budget/state.py",
     "budget/view.py",
     "monitoring/application_lines.py",

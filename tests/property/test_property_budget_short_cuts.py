@@ -26,6 +26,7 @@ from processor.budget.log_records import (
     parse_entry,
     read_record,
     read_usual_ask,
+    read_usual_end,
 )
 from processor.budget.permits import CallIdentity, HealthSignal
 from processor.budget.state import BudgetState
@@ -175,7 +176,9 @@ def test_an_ask_that_is_taken_in_as_usual_leaves_what_it_would_have_left_as_a_re
         assert read is not None
         plain.apply(read, place, now, stamp_ms)
         usual = read_usual_ask(raw) if raw["t"] == "ask" else None
-        if usual is None or not quick.apply_usual(usual, place, now, stamp_ms):
+        end = read_usual_end(raw) if raw["t"] == "end" else None
+        quickly = usual is not None and quick.apply_usual(usual, place, now, stamp_ms)
+        if not quickly and not (end is not None and quick.apply_answered(end[0], now, stamp_ms, acted=end[1])):
             quick.apply(read, place, now, stamp_ms)
         assert told(quick, now) == told(plain, now)
 
@@ -204,3 +207,13 @@ def test_what_is_read_as_a_usual_ask_is_that_very_record(name: str, at: int, val
     assert texts[:20] == request
     assert texts[60:] == ask_id
     assert read_record(raw) == Asked(ask_id, ask_scopes, promise_s, endpoint, identity=identity)
+
+
+@settings(max_examples=full(300), deadline=None, derandomize=True)
+@given(name=st.sampled_from(("i", "u", "a", "x", "r", "z")), value=st.one_of(values, st.sampled_from(("good", "denied", 1, 1.0))))
+def test_what_is_read_as_a_usual_end_is_that_very_record(name: str, value: Any) -> None:
+    [raw] = parse_entry(encode(Ended("0123456789-7", used=True, acted=True, health=HealthSignal.GOOD)))
+    assert read_usual_end(raw) == ("0123456789-7", True)
+    raw[name] = value
+    if (usual := read_usual_end(raw)) is not None:
+        assert read_record(raw) == Ended(usual[0], used=True, acted=usual[1], health=HealthSignal.GOOD)

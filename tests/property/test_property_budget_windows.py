@@ -83,6 +83,9 @@ class EarlierBudget(SharedBudget):
     def apply_usual(self, ask: UsualAsk, place: int, at: float, stamp_ms: int) -> bool:  # noqa: ARG002 - whatever it is
         return False
 
+    def apply_answered(self, ask_id: str, at: float, stamp_ms: int, *, acted: bool) -> bool:  # noqa: ARG002 - as above
+        return False
+
     def apply_record(self, record: LogRecord, place: int, at: float, stamp_ms: int) -> None:
         assert place_of(offset_of(place), 0) == place, "it would be skipped"
         super().apply_record(record, place, at, stamp_ms)

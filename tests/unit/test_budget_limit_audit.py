@@ -55,13 +55,13 @@ def test_of_two_namesakes_the_one_that_came_first_goes_on() -> None:
     assert not hello(state, "old", 1.0), "not new"
     hello(state, "new", 5.0)
     hello(state, "other", 5.0, "pod-1")
-    assert not state.has_senior("new", 5.0), "it may be gone: it was not heard since"
+    assert not state.replicas.has_senior("new", 5.0), "it may be gone: it was not heard since"
     hello(state, "old", 6.0)
-    assert state.has_senior("new", 6.0)
-    assert not state.has_senior("old", 6.0)
-    assert not state.has_senior("other", 6.0)
-    assert not state.has_senior("new", 40.0), "it is silent"
-    assert not state.has_senior("nobody", 6.0)
+    assert state.replicas.has_senior("new", 6.0)
+    assert not state.replicas.has_senior("old", 6.0)
+    assert not state.replicas.has_senior("other", 6.0)
+    assert not state.replicas.has_senior("new", 40.0), "it is silent"
+    assert not state.replicas.has_senior("nobody", 6.0)
 
 
 def test_the_order_in_the_log_decides_where_all_times_are_one() -> None:
@@ -71,8 +71,8 @@ def test_the_order_in_the_log_decides_where_all_times_are_one() -> None:
         offset = next(OFFSETS)
         for state, at in zip(views, (0.0, 5.0), strict=True):
             state.apply(Alive(client, "pod-0", {}, {}, {}, lost=False), offset, at, 0)
-    assert [state.has_senior("second", 6.0) for state in views] == [True, True]
-    assert [state.has_senior("first", 6.0) for state in views] == [False, False]
+    assert [state.replicas.has_senior("second", 6.0) for state in views] == [True, True]
+    assert [state.replicas.has_senior("first", 6.0) for state in views] == [False, False]
 
 
 def test_a_name_that_one_had_before_is_nobody_else() -> None:
@@ -82,16 +82,16 @@ def test_a_name_that_one_had_before_is_nobody_else() -> None:
     hello(state, "mine", 0.0)
     hello(state, "mine again", 5.0)
     hello(state, "mine", 6.0)  # it was on its way when the log was joined again, and was appended late
-    assert not state.has_senior("mine again", 6.0)
+    assert not state.replicas.has_senior("mine again", 6.0)
     later = BudgetState(RULES, 0.0)
     later.follow_on(state, "mine again")
     hello(later, "other", 0.0)
     hello(later, "mine", 1.0)
     hello(later, "mine, third time", 5.0)
     hello(later, "mine", 6.0)
-    assert not later.has_senior("mine, third time", 6.0)
+    assert not later.replicas.has_senior("mine, third time", 6.0)
     hello(later, "other", 7.0)
-    assert later.has_senior("mine, third time", 7.0)
+    assert later.replicas.has_senior("mine, third time", 7.0)
 
 
 def test_what_is_read_once_more_is_not_counted_again_and_what_is_new_is() -> None:

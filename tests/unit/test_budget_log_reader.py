@@ -34,6 +34,9 @@ class Listener:
     def apply_usual(self, *_: object) -> bool:
         return False
 
+    def apply_answered(self, *_: object, **__: object) -> bool:
+        return False
+
     def missing(self, *_: object, **__: object) -> None:
         raise NotImplementedError
 

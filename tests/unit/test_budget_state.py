@@ -350,7 +350,7 @@ def test_the_lowest_limit_that_a_living_replica_obeys_governs() -> None:
     assert window.limit == 2, "raised only once nobody obeys less"
     scene.apply(alive("new", 9), 50.0)
     assert window.limit == 4, "and never above our own"
-    assert [a.instance for a in scene.state.replicas_alive(50.0).values()] == ["pod-new"]
+    assert [a.instance for a in scene.state.replicas.alive(50.0).values()] == ["pod-new"]
 
 
 def test_a_replica_tells_the_others_that_its_clock_is_wrong() -> None:

@@ -56,4 +56,4 @@ def test_many_that_come_and_go_take_no_more_than_their_share_of_memory() -> None
     state = BudgetState(RULES, 0.0)
     for number in range(1500):
         state.apply(alive(f"pod-{number}"), number, number / 10, 0)
-    assert len(state.heard) == 1000
+    assert len(state.replicas.heard_lately(150.0)) == 1000

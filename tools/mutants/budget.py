@@ -189,7 +189,7 @@ VIEW = (
     Fault(
         "S7",
         "G7",
-        "budget/state.py",
+        "budget/replicas.py",
         "of two processes under one name both are the second: neither goes on",
         "self._signs[other][0] < came < self._signs[other][1]",
         "came < self._signs[other][1]",
@@ -198,10 +198,10 @@ VIEW = (
     Fault(
         "S13",
         "G7",
-        "budget/state.py",
+        "budget/replicas.py",
         "two processes under one name that start together never notice each other",
         "self._signs[other][0] < came < self._signs[other][1]",
-        "self.replicas[other][0] < here[0]",
+        "self._last[other][0] < here[0]",
         (NAMESAKES,),
     ),
     Fault(
