@@ -24,6 +24,7 @@ _NAMED_S = 3600.0  # so long a limit that Didit named is obeyed before quiet win
 _LOWERED_PART = 0.9
 _RAISED_PART = 0.01  # of the configured limit, for each quiet window
 BURST_PART = 0.5  # of the limit may be live before asks are spread over the window; more would leave holes of half a window behind it
+CATCH_UP_PART = 0.05  # of a window: so much lost time is caught up with at once
 _SPREAD_PART = 0.2
 _SPREAD_MAX_S = 2.0
 
@@ -98,6 +99,7 @@ class Window:
         self._pace = self._resume = float("-inf")
         self._even = float("-inf")  # where the pace were at the full rate, with bursts counted in
         self._burst = 0.0  # weight of the burst that is being made up for
+        self._waited_at = float("-inf")  # when an ask last came that had to wait, for its time or for room
         self._throttled: deque[float] = deque(maxlen=_THROTTLES)
         self._lowered: int | None = None
         self._quiet_from = float("-inf")
@@ -129,14 +131,18 @@ class Window:
             self._expires_at = until
         self.weight += weight
         self.open_weight += weight
+        if self.weight > self.configured:
+            self._waited_at = at
         if mine:
             self.own[ask_id] = hold
             if self.paused_until > at:
                 self._queue_for_resume(hold)
 
     def may_burst(self, weight: int, now: float) -> bool:
-        """Whether so much may leave ahead of the pace."""
-        return weight <= self.burst_room(now)
+        """Whether so much may leave at once: ahead of the pace, or because the pace is behind."""
+        if weight <= self.burst_room(now):
+            return True
+        return self.weight + weight <= self.limit and self._behind_since(now) + weight * self.gap_s <= now
 
     def burst_room(self, now: float) -> int:
         """How much may leave ahead of the pace: while the window is half empty, and nobody else was seen to use the key of late."""
@@ -144,8 +150,11 @@ class Window:
         return self._burst_room(now)
 
     def _burst_room(self, now: float) -> int:
-        alone = self._lowered is None and now >= self.paused_until + self.window_s
-        return max(0, int(self.configured * BURST_PART) - self.weight) if alone else 0
+        return max(0, int(self.configured * BURST_PART) - self.weight) if self._is_alone(now) else 0
+
+    def _is_alone(self, now: float) -> bool:
+        """Whether nobody else was seen to use the key of late."""
+        return self._lowered is None and now >= self.paused_until + self.window_s
 
     def gap_after_burst_s(self, now: float) -> tuple[float, float]:
         """Time between two calls once all of ``burst_room`` has left, and for how long it is that: then it is ``gap_s`` again."""
@@ -233,10 +242,11 @@ class Window:
         self.expire(now)
         if self.weight + unread + 1 > self.limit:
             return float("inf")
-        if self.may_burst(unread + 1, now):
+        if unread + 1 <= self._burst_room(now):
             return max(now, self._held_until)
         gap_s = self.gap_s
-        return max(max(now, self._pace_at(now, gap_s)) + unread * self._paced_gap_s(now, gap_s), self.paused_until, self._held_until)
+        due = self._pace_at(now, gap_s) if self._pace > now else self._behind_since(now)
+        return max(now, due + unread * self._paced_gap_s(now, gap_s), self.paused_until, self._held_until)
 
     def forget(self, ask_id: str) -> None:
         """The own ask waits no more."""
@@ -263,21 +273,36 @@ class Window:
         gap_s = self.window_s / self.configured if self._lowered is None else self.gap_s
         if self._burst:
             self._make_up(at, gap_s)
-        start, bursts = at, False
+        due, bursts = at, False  # where it stands by the pace
         if self._pace > at:
-            start = max(at, self._pace_at(at, gap_s))
-            bursts = start > at and weight <= self._burst_room(at)
-            start = at if bursts else start
-        even = start if self._even <= start else min(self._even, start + self.window_s * BURST_PART)
+            due = max(at, self._pace_at(at, gap_s))
+            bursts = due > at and weight <= self._burst_room(at)
+            if bursts:
+                due = at
+            else:
+                self._waited_at = at
+        elif at - self._waited_at <= self.window_s:
+            due = self._behind_since(at)
+        even = due if self._even <= due else min(self._even, due + self.window_s * BURST_PART)
         even = self._even = even + weight * gap_s
         if bursts:
-            burst = (even - start) / gap_s
+            burst = (even - due) / gap_s
             if burst > self._burst:  # noqa: PLR1730 - as above
                 self._burst = burst
-            return start, 0.0
+            return due, 0.0
         paced_s = weight * (self._spread_gap_s() if self._burst else gap_s)
-        self._pace = start + paced_s
-        return start, paced_s
+        self._pace = due + paced_s
+        return max(at, due), paced_s
+
+    def _behind_since(self, now: float) -> float:
+        """Where the pace stands; ``now`` unless it is behind while asks have to wait: at a rebalance nobody can ask, for example.
+
+        The time that was lost is caught up with at once, so a standstill shorter than ``CATCH_UP_PART`` costs a backlog nothing. A longer
+        one costs the rest: as long a hole comes back one window later. A window that is less than half full may burst instead.
+        """
+        if now - self._waited_at > self.window_s or self.weight < self.configured * BURST_PART or not self._is_alone(now):
+            return now
+        return min(now, max(self._pace, now - CATCH_UP_PART * self.window_s))
 
     def _pace_at(self, at: float, gap_s: float) -> float:
         """The pace, never further ahead than what is still open: a backlog read in one gulp must not push it away."""

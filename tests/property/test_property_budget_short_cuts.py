@@ -97,14 +97,14 @@ class ThoroughWindow(Window):
 
     def _paced(self, weight: int, at: float) -> tuple[float, float]:
         paced_gap_s, start = self._paced_gap_s(at, self.gap_s), max(at, self._pace_at(at, self.gap_s))
-        bursts = start > at and self.may_burst(weight, at)
-        start = at if bursts else start
+        bursts = start > at and weight <= self.burst_room(at)
+        start = at if bursts else start if start > at else self._behind_since(at)
         self._even = max(start, min(self._even, start + self.window_s * BURST_PART)) + weight * self.gap_s
         if bursts:
             self._burst = max(self._burst, (self._even - start) / self.gap_s)
             return start, 0.0
         self._pace = start + weight * paced_gap_s
-        return start, weight * paced_gap_s
+        return max(at, start), weight * paced_gap_s
 
 
 def played(history: list[tuple[float, LogRecord]], *, thorough: bool) -> Iterator[object]:

@@ -224,6 +224,43 @@ def test_a_backlog_loses_nothing_after_its_burst_and_bursts_once(ahead: int) -> 
         assert max(sum(first <= at < first + 6 for at in begun) for first in range(60, 240, 6)) <= 15
 
 
+def calls_of_a_backlog(scene: Scene, until_s: float, *, stands_still: tuple[float, float]) -> list[float]:
+    """When they begin, if one is asked for ahead, and nobody can ask for a time."""
+    begun: list[float] = []
+    waiting: dict[str, Asked] = {}
+    numbers = itertools.count()
+    for tick in range(round(10 * until_s)):
+        now = tick / 10
+        while not stands_still[0] <= now < stands_still[1]:
+            waiting |= {name: scene.ask(name, now, mine=True) for name in (f"m{next(numbers)}" for _ in range(1 - len(waiting)))}
+            ready = call_ready(scene, waiting, now)
+            begun += [now] * len(ready)
+            if not ready:
+                break
+    return begun
+
+
+@pytest.mark.parametrize("began", [90.0, 133.0])
+def test_a_backlog_loses_nothing_by_a_short_standstill(began: float) -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    begun = calls_of_a_backlog(scene, 240, stands_still=(began, began + 2.9))
+    for first in (60, 120, 180):
+        assert sum(first <= at < first + 60 for at in begun) >= 98, first
+
+
+def test_a_long_standstill_is_not_made_up_for_in_one_burst() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    begun = calls_of_a_backlog(scene, 240, stands_still=(133.0, 153.0))
+    assert 5 <= sum(153 <= at < 154 for at in begun) <= 1 + 5 + 2, "one that was asked for ahead, a twentieth of the limit, and the pace"
+
+
+def test_nothing_is_caught_up_with_while_somebody_else_was_seen_to_use_the_key() -> None:
+    scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
+    scene.fill(60, 0.0)
+    scene.apply(Paused("a", 1.0), 0.0)
+    assert starts(scene, 2, 20.0) == [20.0, 21.2]
+
+
 def test_nothing_leaves_ahead_of_the_pace_while_somebody_else_was_seen_to_use_the_key() -> None:
     scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
     scene.apply(Paused("a", 5.0), 0.0)

@@ -103,6 +103,33 @@ WINDOWS = (
         "        if self._even - at < gap_s:\n",
         (STATE,),
     ),
+    Fault(
+        "W11",
+        "G6",
+        "budget/windows.py",
+        "time in which nobody could ask is lost to a backlog",
+        "max(self._pace, now - CATCH_UP_PART * self.window_s)",
+        "now",
+        (STATE,),
+    ),
+    Fault(
+        "W12",
+        "G6",
+        "budget/windows.py",
+        "a long standstill is made up for in one burst, which leaves a hole as long in each later window",
+        "max(self._pace, now - CATCH_UP_PART * self.window_s)",
+        "self._pace",
+        (STATE,),
+    ),
+    Fault(
+        "W13",
+        "G5",
+        "budget/windows.py",
+        "a standstill is caught up with although somebody else uses the key",
+        "self.weight < self.configured * BURST_PART or not self._is_alone(now):",
+        "self.weight < self.configured * BURST_PART:",
+        (STATE,),
+    ),
 )
 VIEW = (
     Fault(
