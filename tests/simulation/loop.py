@@ -117,6 +117,7 @@ class Host:
         return heir
 
 
+_UP = State.UP
 HOST: ContextVar[Host | None] = ContextVar("simulated_host", default=None)
 
 
@@ -136,9 +137,7 @@ class _Task(_Numbered, asyncio.Task[T]):
 
 
 class _Future(_Numbered, asyncio.Future[Any]):
-    def __init__(self, number: int, **options: Any) -> None:
-        self._number = number
-        super().__init__(**options)
+    pass
 
 
 class Connects(Protocol):
@@ -163,7 +162,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     """
 
     _ready: deque[asyncio.Handle]  # asyncio's own
-    _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,6 +173,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._connecting: dict[int, tuple[str, int]] = {}
         self._fault: BaseException | None = None
         self._often: Counter[str] = Counter()
+        self._timers: list[tuple[float, asyncio.TimerHandle]] = []  # a heap
 
     def time(self) -> float:
         return self._now
@@ -190,27 +189,31 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         if self._fault is not None:
             raise self._fault
-        self._sweep()
-        heap, ready = self._scheduled, self._ready
+        timers, ready = self._timers, self._ready
+        while timers and timers[0][1]._cancelled:  # noqa: SLF001 - asyncio's loops do so
+            heapq.heappop(timers)
+        if self.turns % _HEAP_SWEEP == 0:
+            timers[:] = [timer for timer in timers if not timer[1].cancelled()]
+            heapq.heapify(timers)
         if not ready:
-            if not heap:
+            if not timers:
                 raise DeadlockError
-            self._now = max(self._now, heap[0]._when)  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio's loops do so
-        self._now += _TURN_S
-        while heap and heap[0]._when <= self._now:  # type: ignore[attr-defined]  # noqa: SLF001 - as above
-            timer = heapq.heappop(heap)
-            timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001 - as above
-            ready.append(timer)
+            self._now = max(self._now, timers[0][0])
+        now = self._now = self._now + _TURN_S
+        while timers and timers[0][0] <= now:
+            ready.append(heapq.heappop(timers)[1])
+        step = self._step
         for _ in range(len(ready)):
-            self._step(ready.popleft())
+            step(ready.popleft())
         self.turns += 1
-        self._watch_for_spin()
+        if self.turns - self._turns_before > _TURNS_MAX or int(now) != self._second:
+            self._watch_for_spin()
 
     def _step(self, handle: asyncio.Handle) -> None:
-        if handle.cancelled():
+        if handle._cancelled:  # noqa: SLF001 - asyncio's loops do so
             return
         host = handle._context.get(HOST)  # type: ignore[attr-defined]  # noqa: SLF001 - whose callback this is stands nowhere else
-        if host is None or host.state is State.UP:
+        if host is None or host.state is _UP:
             self.steps += 1
             if self.turns - self._turns_before > _TURNS_MAX - _NOTED:
                 self._note_step(handle, host)
@@ -218,16 +221,26 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         elif host.state is State.FROZEN:
             host.hold(handle)
 
-    def _sweep(self) -> None:
-        heap = self._scheduled
-        while heap and heap[0].cancelled():
-            heapq.heappop(heap)._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001 - as above
-        if self.turns % _HEAP_SWEEP == 0:
-            for timer in heap:
-                if timer.cancelled():
-                    timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001 - as above
-            self._scheduled[:] = [timer for timer in heap if not timer.cancelled()]
-            heapq.heapify(self._scheduled)
+    # asyncio's own, without what is of no use here: checks for threads and debugging, and timers that are compared by a method of theirs
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, timer))
+        return timer
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
 
     def _watch_for_spin(self) -> None:
         spent = self.turns - self._turns_before
@@ -256,8 +269,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return task
 
     def create_future(self) -> asyncio.Future[Any]:
-        self._numbers += 1
-        return _Future(self._numbers, loop=self)
+        future = _Future(loop=self)
+        future._number = self._numbers = self._numbers + 1  # noqa: SLF001 - of a class of this module
+        return future
 
     def run_in_executor(self, _executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """No threads: it runs in the next turn."""

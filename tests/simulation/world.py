@@ -30,6 +30,7 @@ from processor.worker import service
 from simulation import machine, operators, receivers
 from simulation.disturbances import Course, Disturbance
 from simulation.judge import Seen
+from simulation.kafka import quick_codec
 from simulation.kafka.broker import Broker
 from simulation.kafka.cluster import Cluster, Topic
 from simulation.kafka.coordination import Coordination
@@ -354,6 +355,7 @@ def build(seed: int, plan: Plan) -> World:
     loop = SimulatedLoop()
     asyncio.set_event_loop(loop)
     machine.begin(loop, seed)
+    quick_codec.install()
     publisher._RENEW_S = plan.renew_s  # noqa: SLF001 - a constant of the product, of which a world has less time to wait for
     draw = random.Random(seed)
     network = Network(loop, random.Random(seed + 1))

@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import aiokafka.protocol
-from aiokafka.protocol.api import RequestHeader_v1, RequestStruct
+from aiokafka.protocol.api import RequestStruct
 from aiokafka.protocol.types import TaggedFields
 
 import processor.stream.clients  # noqa: F401 - with requests of its own
+from simulation.kafka import quick_codec
 
 VERSIONS = {
     0: (3, 7), 1: (4, 11), 2: (1, 3), 3: (0, 8), 8: (2, 3), 9: (1, 3), 10: (0, 1), 11: (0, 5), 12: (0, 1), 13: (0, 1), 14: (0, 3),
@@ -40,6 +41,13 @@ def _below(kind: type[Any]) -> Iterator[type[Any]]:
 
 
 _STRUCTURES = _structures()
+quick_codec.prepare(
+    schema
+    for (key, version), found in _STRUCTURES.items()
+    if key in VERSIONS and VERSIONS[key][0] <= version <= VERSIONS[key][1]
+    for schema in (found.SCHEMA, found.RESPONSE_TYPE.SCHEMA)
+)
+_HEAD = struct.Struct(">hhih")  # API key, version, correlation id, and the length of the client's name
 
 _FETCH = 1
 Answer = Callable[[Any], Awaitable[Any]]  # a request to its response; None: no response
@@ -85,7 +93,8 @@ class BrokerConnection(asyncio.Protocol):
 
     async def _answered(self, frame: bytes) -> bytes | None:
         raw = io.BytesIO(frame)
-        key, version, correlation, _client = (part.decode(raw) for part in RequestHeader_v1.SCHEMA.fields)
+        key, version, correlation, client_bytes = _HEAD.unpack_from(frame)
+        raw.seek(_HEAD.size + max(0, client_bytes))
         structure = _STRUCTURES[key, version]
         if structure.FLEXIBLE_VERSION:
             TaggedFields.decode(raw)
