@@ -1,6 +1,7 @@
 """The shared budget under skew and faults, judged by the simulator's ledger; beside it what people use who have none.
 
-One line of progress for each case; the last line is one JSON object. ``--true``: Didit's own figures for five minutes. ``--cases``: some.
+One line of progress for each case; the last line is one JSON object. Ends with 1 if a window was over, anybody was throttled, or less was
+used of what a case allows (``budget_bound``) than is aimed at. ``--true``: Didit's own figures for five minutes. ``--cases``: some.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import functools
 import logging
 import shutil
+import statistics
 import struct
 import subprocess
 import sys
@@ -23,8 +25,10 @@ from typing import Any
 
 import orjson
 
+from bench.budget_bound import NOTHING, Rate, Taken, possible_percent
 from bench.harness import WORKFLOW_ID, cpu_s, emit
 from bench.scene import SCALED, Limits, Scene, scene
+from processor.budget.rules import budget_rules
 from processor.client.topics import request_producer
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.devkit.verifier import percentile
@@ -43,7 +47,8 @@ TRUE_LIMITS: Limits = {
     "generic-get": (600, 60.0),
 }
 SECONDS = 75.0
-Fault = Callable[[Scene], Coroutine[Any, Any, None]]
+AIM_PERCENT, AIM_DISTURBED_PERCENT = 99.0, 96.0  # of what is possible
+Fault = Callable[[Scene], Coroutine[Any, Any, Taken]]
 
 
 @dataclass(frozen=True)
@@ -73,59 +78,71 @@ def decision(number: int, session_id: str) -> tuple[bytes, bytes]:
 # ---- faults
 
 
-async def kill(s: Scene) -> None:
+async def kill(s: Scene) -> Taken:
     await asyncio.sleep(15)
     await asyncio.to_thread(s.replicas[0].child.kill)
     await asyncio.sleep(5)
     s.replicas[0].start()
+    return Taken(left_behind=1)
 
 
-async def freeze(s: Scene) -> None:
+async def freeze(s: Scene) -> Taken:
     await asyncio.sleep(15)
     s.replicas[0].child.freeze()
     await asyncio.sleep(10)
     s.replicas[0].child.thaw()
+    return Taken(left_behind=1)
 
 
-async def join(s: Scene) -> None:
+async def join(s: Scene) -> Taken:
     for _ in range(2):
         await asyncio.sleep(15)
         await s.start(1)
+    return NOTHING
 
 
-async def roll(s: Scene) -> None:
+async def roll(s: Scene) -> Taken:
     await asyncio.sleep(10)
     for replica in list(s.replicas):
         await asyncio.to_thread(replica.child.stop, 20)
         replica.start()
         await asyncio.sleep(4)
+    return NOTHING
 
 
-async def kill_all(s: Scene) -> None:
+async def kill_all(s: Scene) -> Taken:
+    """Until the first of them is up nobody can call, nor while what it reads back is dated later than it was."""
     await asyncio.sleep(25)
+    killed_at, started = time.time(), len(list(s.replicas[0].events("started")))
     for replica in s.replicas:
         replica.child.kill()
     for replica in s.replicas:
         replica.start()
+    await asyncio.to_thread(s.replicas[0].wait_event, "started", count=started + 1)
+    return Taken(max(time.time() - killed_at, s.settings.budget.skew_s))  # which leaves more room than the asks of the dead take
 
 
-async def recreate(s: Scene) -> None:
+async def recreate(s: Scene) -> Taken:
+    """Calls stop from the deletion on; what was called before may count until a promise and a window are over."""
     await asyncio.sleep(15)
+    began = time.time()
     await s.recreate_budget()
+    return Taken(time.time() - began + budget_rules(s.settings).horizon_s)
 
 
-async def leader(s: Scene, how: str) -> None:
+async def leader(s: Scene, how: str) -> Taken:
+    """Nobody can write to the log until the other brokers name another leader, or this one is back."""
     await asyncio.sleep(15)
     number = await s.budget_leader()
     broker = next(b for b in s.kafka.brokers if b.number == number)
-    if how == "kill":
-        await asyncio.to_thread(broker.kill)
-        await asyncio.sleep(10)
-        broker.start()
-    else:
-        broker.freeze()
-        await asyncio.sleep(10)
-        broker.thaw()
+    began, elected = time.monotonic(), asyncio.create_task(s.until_budget_leader_other_than(broker))
+    await asyncio.to_thread(broker.kill if how == "kill" else broker.freeze)
+    await asyncio.sleep(10)
+    await asyncio.to_thread(broker.start if how == "kill" else broker.thaw)
+    back = time.monotonic()
+    away_s = (elected.result() if elected.done() else back) - began
+    elected.cancel()
+    return Taken(away_s)
 
 
 CASES = [
@@ -165,12 +182,13 @@ class SkewedClock:
         with self._file.open("r+b") as file:
             file.write(struct.pack("<q", int(offset_s * 1000)))
 
-    async def fault(self, s: Scene) -> None:
+    async def fault(self, s: Scene) -> Taken:
         """The step that budget.md found to matter: a newcomer just after it."""
         await asyncio.sleep(25)
         self.step(8)
         await asyncio.sleep(1)
         await s.start(1)
+        return NOTHING
 
 
 # ---- measuring
@@ -193,10 +211,12 @@ async def run(
         fault = asyncio.create_task(case.fault(s)) if case.fault else None
         await asyncio.sleep(max(0.0, began + seconds - time.time()))
         cpu = sum(cpu_s(r.child) - before for r, before in zip(s.replicas, cpu_began, strict=False) if case.fault is None)
-        if fault is not None:
-            await fault
-        ended = time.time()
-        found = figures(case.name, await s.ledger(), "session-create", (limit, window_s), began, ended)
+        taken = NOTHING if fault is None else await fault
+        ended, ledger = time.time(), await s.ledger()
+        found = figures(case.name, ledger, "session-create", (limit, window_s), began, ended)
+        if case.local_part is None:
+            rate = rate_of(s, limit, window_s, ledger)
+            found |= judged(found, possible_percent(rate, case.replicas, ended - began, taken), disturbed=case.fault is not None)
         if case.fault is None:
             found["cpu_percent_of_a_core_per_replica"] = round(100 * cpu / seconds / case.replicas, 1)
         return found
@@ -216,6 +236,20 @@ def figures(name: str, ledger: Mapping[str, Any], scope: str, limit: tuple[int, 
         "throttled": sum(1 for c in calls if c["status"] == 429),
         "used_percent": round(100 * len(answered) / (limit[0] * (ended - began) / limit[1]), 1),
     }
+
+
+def rate_of(s: Scene, limit: int, window_s: float, ledger: Mapping[str, Any]) -> Rate:
+    rules = budget_rules(s.settings)
+    took_s = [c["answered_at"] - c["at"] for c in ledger["calls"] if c["answered_at"] is not None and "session-create" in c["scopes"]]
+    return Rate(limit, window_s, rules.slack_s, rules.promise_of(s.settings.didit.timeout_s), statistics.fmean(took_s))
+
+
+def judged(found: Mapping[str, Any], possible: float, *, disturbed: bool) -> dict[str, Any]:
+    """Against what is possible; ``ok`` is False if more is lost, or anything was over."""
+    part = round(100 * found["used_percent"] / possible, 1)
+    held = found["max_in_window"] <= found["limit"] and not found["throttled"]
+    aim = AIM_DISTURBED_PERCENT if disturbed else AIM_PERCENT
+    return {"possible_percent": possible, "used_of_possible_percent": part, "ok": held and part >= aim}
 
 
 async def idle_latency(kafka: LocalKafka, count: int, local: bool) -> list[float]:
@@ -264,7 +298,7 @@ async def true_figures(kafka: LocalKafka, seconds: float) -> list[dict[str, Any]
         return [figures(f"true figures, {scope}", ledger, scope, TRUE_LIMITS[scope], began, ended) for scope in TRUE_LIMITS]
 
 
-async def main() -> None:
+async def main() -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=SECONDS, help="length of a case")
@@ -293,6 +327,7 @@ async def main() -> None:
             with LocalKafka() as kafka:
                 latency = await added_latency(kafka, 200)
     emit({"cases": found, **latency})
+    return 0 if all(case.get("ok", True) for case in found) else 1
 
 
-asyncio.run(main())
+sys.exit(asyncio.run(main()))

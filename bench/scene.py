@@ -8,14 +8,16 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from processor.client.topics import publish_requests
+from processor.devkit.broker import Broker
 from processor.devkit.child_process import ChildProcess
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.devkit.processes import ProcessorProcess, SimulatorProcess, processor_environment, settings_of
@@ -104,11 +106,21 @@ class Scene:
             await admin.close()
         await apply_topics(self.settings, partitions=1, replication=1)
 
-    async def budget_leader(self) -> int:
-        """The number of the broker that leads the budget log."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap)
-        await admin.start()
+    async def until_budget_leader_other_than(self, broker: Broker, within_s: float = 60.0) -> float:
+        """Wait until the other brokers name another leader; when they did, monotonic seconds."""
+        others = ",".join(other.address for other in self.kafka.brokers if other is not broker)
+        async with asyncio.timeout(within_s):
+            while True:
+                with suppress(KafkaError):  # they name one that does not answer
+                    if await self.budget_leader(others) not in (broker.number, -1):
+                        return time.monotonic()
+                await asyncio.sleep(0.1)
+
+    async def budget_leader(self, bootstrap: str = "") -> int:
+        """The number of the broker that leads the budget log, as brokers say it; -1 if there is none."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap or self.kafka.bootstrap, request_timeout_ms=1000 if bootstrap else 40_000)
         try:
+            await admin.start()
             (topic,) = await admin.describe_topics([topic_names(self.settings).budget])
             return int(topic["partitions"][0]["leader"])
         finally:
