@@ -150,7 +150,8 @@ class Window:
         return self._burst_room(now)
 
     def _burst_room(self, now: float) -> int:
-        return max(0, int(self.configured * BURST_PART) - self.weight) if self._is_alone(now) else 0
+        room = int(self.configured * BURST_PART) - self.weight
+        return room if room > 0 and self._is_alone(now) else 0
 
     def _is_alone(self, now: float) -> bool:
         """Whether nobody else was seen to use the key of late."""
