@@ -44,7 +44,7 @@ class LocalBudget:
     def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
         raise AssertionError("nobody is sent away")
 
-    def turn_away(self, place: Place) -> None:
+    def turn_away(self, place: Place, *, aside: bool) -> None:
         return None
 
     def release(self, permit: Permit, ending: Ending) -> None:

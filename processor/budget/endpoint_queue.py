@@ -166,9 +166,12 @@ class EndpointQueue:
             waiter.set_result(self._parked(tenant, lines, leaves=True))
         return None
 
-    def turn_away(self, newcomer: Place, lines: int) -> Parked | None:
-        """What ``admit`` says to one that has not waited yet, if that is to come back later; else None, and nothing has changed."""
-        if not self.parked.goes_before(newcomer.call_class, newcomer.tenant) and (
+    def turn_away(self, newcomer: Place, lines: int, *, aside: bool = False) -> Parked | None:
+        """What ``admit`` says to one that has not waited yet, if that is to come back later; else None, and nothing has changed.
+
+        ``aside``: it comes back later in any case.
+        """
+        if not (aside or self.parked.goes_before(newcomer.call_class, newcomer.tenant)) and (
             len(self.waiters) < self._places or not self.waiters.is_last((newcomer.call_class, newcomer.since_ms), newcomer.tenant)
         ):
             return None

@@ -68,12 +68,12 @@ class Lines:
             return parked
         return queue.admit(ask, self._sharing(queue))
 
-    def turn_away(self, place: Place) -> Parked | None:
+    def turn_away(self, place: Place, *, aside: bool) -> Parked | None:
         """See ``permits.Budget.turn_away``."""
         queue = self.of(place)
         if (parked := self._away_now(queue, place)) is not None or not self._others_wanted(queue):
             return parked
-        return queue.turn_away(place, self._sharing(queue))
+        return queue.turn_away(place, self._sharing(queue), aside=aside)
 
     def wake(self, withdraw: Callable[[str, Parked], None]) -> None:
         """Look at every line again, and send away those who would wait for long; ``withdraw`` ends the asks of an endpoint."""

@@ -251,13 +251,14 @@ class Budget(Protocol):
         """
         ...
 
-    def turn_away(self, place: Place) -> Parked | None:
+    def turn_away(self, place: Place, *, aside: bool) -> Parked | None:
         """What ``acquire`` would say at once to a request that has not waited yet, if it is ``Parked``; None: acquire a permit for it.
 
         It costs a part of an ask: of a flood that meets a full line each request comes here.
 
         Args:
             place: where it would stand.
+            aside: it keeps others from being read: it is sent away whoever stands in its line, if others may want one.
 
         Raises:
             KeyError: a scope has no limit; a fault of the caller.

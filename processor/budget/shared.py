@@ -169,9 +169,9 @@ class SharedBudget:
         """See ``permits.Budget.park``."""
         return self._lines.park(place, start)
 
-    def turn_away(self, place: Place) -> Parked | None:
+    def turn_away(self, place: Place, *, aside: bool) -> Parked | None:
         """See ``permits.Budget.turn_away``."""
-        return None if self._closed else self._lines.turn_away(place)
+        return None if self._closed else self._lines.turn_away(place, aside=aside)
 
     def release(self, permit: Permit, ending: Ending) -> None:
         """See ``permits.Budget.release``."""

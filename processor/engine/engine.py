@@ -145,7 +145,7 @@ class Engine:
         if job.hop.session_id is not None and is_polled(job.request.operation):
             return await self._poll(job, job.hop.session_id, work)
         operation = first_call(job.request.operation)
-        if not work.history_truncated and (parked := self._turned_away(job, operation)) is not None:
+        if not work.history_truncated and (parked := self._turned_away(job, operation, work)) is not None:
             return await self._without_call(job, parked, work)
         return await self._serve(job, operation, work)
 
@@ -254,14 +254,14 @@ class Engine:
                 case _:
                     assert_never(answer)
 
-    def _turned_away(self, job: Job, operation: Operation) -> Parked | None:
+    def _turned_away(self, job: Job, operation: Operation, work: Work) -> Parked | None:
         """Of a flood nearly all meet a full line: these end here, before a call is built for them and named in the log."""
         deadline_ms = job.request.deadline_ms
         if job.hop.doubt_ms is not None or job.hop.last_error in SENT_AWAY or (deadline_ms is not None and deadline_ms <= self._clock_ms()):
             return None
         call_class = class_of(job.hop, job.request.priority)
         place = Place(operation.name, operation.scopes, call_class, job.hop.first_ms, deadline_ms, job.request.tenant)
-        return self._budget.turn_away(place)
+        return self._budget.turn_away(place, aside=work.aside)
 
     async def _poll(self, job: Job, session_id: str, work: Work) -> Outcome:
         """Poll a verification's session. A poll that fails costs nothing and is made again, for as long as the person may take."""

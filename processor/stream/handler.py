@@ -77,7 +77,7 @@ class Work:
     """One record at work. Waiting work ends at once when the lane stops; a call in flight is given time to end."""
 
     __slots__ = (
-        *("calling", "ended", "finished_before", "hint", "history_truncated", "is_cancelled"),
+        *("aside", "calling", "ended", "finished_before", "hint", "history_truncated", "is_cancelled"),
         *("parked", "record", "request_id", "stopping", "task"),
     )
 
@@ -98,6 +98,7 @@ class Work:
         self.history_truncated = history_truncated  # the journal does not reach back to what a former owner may have called
         self.finished_before = finished_before  # by the journal a record of this place is finished, unless the topic was created again
         self.is_cancelled: Callable[[str], bool] = lambda _request_id: False  # whether a request was taken back by its caller
+        self.aside = False  # its lane has read far beyond it: it is to wait for its turn elsewhere, if others may want one
         self.request_id: str | None = None  # set by the handler as soon as it is read
         self.calling = False  # set while an interruption would leave the fate of a call unknown
         self.stopping = False

@@ -25,6 +25,7 @@ from processor.settings import LaneSettings
 from processor.stream.cancels import Cancel
 from processor.stream.counters import note_unread
 from processor.stream.errors import origin
+from processor.stream.finished_outcomes import FinishedOutcomes
 from processor.stream.handler import CallHistory, Handler, Outputs, Work, WorkAbandonedError
 from processor.stream.offsets import OffsetTracker, gap_map_of
 from processor.stream.partitions import lane_name
@@ -37,7 +38,6 @@ log = structlog.get_logger(__name__)
 _TIMER_S_MAX = 5.0  # the loop's clock stands still while the machine sleeps, and the wall clock may be set
 _DUE_PER_TURN_MAX = 500  # records woken in one turn of the loop
 _LOOK_AGAIN_MS = 60_000  # at what is due and has no room in its line
-_TRANSACTION_BYTES_MAX = 4 * 1024 * 1024
 
 
 class Lane:
@@ -106,7 +106,7 @@ class Lane:
         hints.cancels.listeners.add(self.end_cancelled)
         self._ready: deque[Record] = deque()
         self._work: set[Work] = set()
-        self._finished: list[tuple[Record, Sequence[Output]]] = []
+        self._finished = FinishedOutcomes()
         self._held_bytes = 0  # of every record delivered and not published
         self._timer: asyncio.TimerHandle | None = None
 
@@ -237,6 +237,12 @@ class Lane:
         for work in [work for work in self._work if work.record.source.offset in offsets and not (work.calling or work.ended)]:
             work.stop()
 
+    @property
+    def _aside_below(self) -> int:
+        """Who waits for a turn below this offset steps aside: else the lane would read no further before that turn has come."""
+        ahead = max(self._settings.work_max, self._settings.ahead_max // 2)
+        return self.offsets.next - ahead if self.offsets.span > ahead and not self._holds_undue else 0
+
     def _hold(self, block: Unread) -> None:
         self.block = block
         log.critical("partition_waits", partition=self._name, offset=block.first, last=block.last, detail=block.detail)
@@ -253,6 +259,10 @@ class Lane:
         self.deliver([Record(Source(self.partition.topic, self.partition.partition, last), None, None, (), self._clock_ms(), unread)])
 
     def _start_ready(self) -> None:
+        aside_below = self._aside_below
+        if aside_below:
+            far = (work.record.source.offset for work in self._work if not (work.aside or work.stopping))
+            self._stop_waiting({offset for offset in far if offset < aside_below})
         while self.open and not self.paused and self._ready and len(self._work) < self._settings.work_max:
             record = self._ready.popleft()
             self._note_lateness(record)
@@ -260,7 +270,7 @@ class Lane:
             truncated, finished = offset < self._unremembered_below, offset in self._finished_before
             hint, ended, parked = self._hints.take(record), self._hints.releases.ends(record.source), self._parked.pop(offset, None)
             work = Work(record, history_truncated=truncated, finished_before=finished, hint=hint, ended=ended, parked=parked)
-            work.is_cancelled = partial(self._is_cancelled, record)
+            work.is_cancelled, work.aside = partial(self._is_cancelled, record), offset < aside_below
             self._work.add(work)
             work.task = asyncio.get_running_loop().create_task(self._run(work))
             work.task.add_done_callback(lambda _, work=work: self._ended(work))  # type: ignore[misc]
@@ -308,7 +318,7 @@ class Lane:
         outputs = outcome.records if isinstance(outcome, Outputs) else ()
         if any(o.size_bytes > self._settings.output_bytes_max for o in outputs):
             outputs = self._handler.broken(work.record, "OutputTooLarge").records  # a refusal by the broker would poison the producer
-        self._finished.append((work.record, outputs))
+        self._finished.add(work.record, outputs)
         self.wake.set()
 
     def _ended(self, work: Work) -> None:
@@ -330,17 +340,7 @@ class Lane:
 
     def take_finished(self, count_max: int) -> list[tuple[Record, Sequence[Output]]]:
         """Remove outcomes for one transaction, bounded by count, bytes and what the gap map can hold."""
-        taken: list[tuple[Record, Sequence[Output]]] = []
-        left: list[tuple[Record, Sequence[Output]]] = []
-        size_bytes = 0
-        for item in self._finished:
-            if len(taken) < count_max and size_bytes < _TRANSACTION_BYTES_MAX and self.offsets.fits(item[0].source.offset):
-                taken.append(item)
-                size_bytes += sum(o.size_bytes for o in item[1])
-            else:
-                left.append(item)
-        self._finished = left
-        return taken
+        return self._finished.take(count_max, self.offsets.fits)
 
     def published(self, records: Sequence[Record], floor: int, metadata: str) -> None:
         """Note that these outcomes are in a committed transaction, with this offset and text."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from memory_fleet import PARTITIONS, Fleet
@@ -18,9 +20,11 @@ KEYS = {zlib.crc32(key) % PARTITIONS: key.decode() for key in (b"k%d" % n for n 
 SMALL = [f"small-{n}" for n in range(10)]
 
 
-async def flood(replicas: int, count: int, *, one_partition: bool, name: str | None = "flood") -> tuple[list[float], Fleet]:
+async def flood(
+    replicas: int, count: int, *, one_partition: bool, name: str | None = "flood", **groups: Mapping[str, Any]
+) -> tuple[list[float], Fleet]:
     """When the results of ten tenants with a request each came, seconds after their publication behind a flood of another tenant."""
-    fleet, loop = Fleet(replicas), asyncio.get_running_loop()
+    fleet, loop = Fleet(replicas, **groups), asyncio.get_running_loop()
     await fleet.start()
     try:
         key = KEYS[0] if one_partition else ""
@@ -45,6 +49,14 @@ def test_ten_requests_leave_within_a_window_behind_the_flood_of_another_tenant(r
     waited_s, fleet = run_virtual(flood(replicas, 600, one_partition=one_partition))
     assert max(waited_s) < WINDOW_S / 2, waited_s
     assert not fleet.topics.sent_away.keys() & set(SMALL), "the flood is sent away, not they"
+    assert max(fleet.topics.sent_away.values()) == 1
+
+
+def test_those_behind_a_flood_that_is_longer_than_a_lane_reads_ahead_leave_within_a_window_too() -> None:
+    """Some of the flood stand in the line from its beginning, and wait for a turn as long as older ones of it go before."""
+    waited_s, fleet = run_virtual(flood(1, 3000, one_partition=True, lanes={"work_max": 120, "ahead_max": 300}))
+    assert max(waited_s) < WINDOW_S / 2, waited_s
+    assert not fleet.topics.sent_away.keys() & set(SMALL)
     assert max(fleet.topics.sent_away.values()) == 1
 
 

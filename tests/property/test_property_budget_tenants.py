@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from processor.budget.endpoint_queue import EndpointQueue, Turn
 from processor.budget.fair_queue import FairQueue
 from processor.budget.parked_requests import Room
-from processor.budget.permits import Ask, CallClass, Place
+from processor.budget.permits import Ask, CallClass, Parked, Place
 from processor.budget.tenant_queue import BUCKETS, NAMES_MAX, TenantQueue, alike
 from processor.budget.tenant_shares import Tenants, TenantShares, TenantsWaiting, read_tenants, told_of, write_tenants
 
@@ -160,6 +160,7 @@ def test_a_request_is_turned_away_as_it_would_be_parked_and_else_nothing_has_cha
                     tasks += [asyncio.create_task(line.wait_turn(ask)) for line in made]
             await asyncio.sleep(0)
             assert made[0].waiters.waiting_of == made[1].waiters.waiting_of
+        assert isinstance(made[0].turn_away(Place("op", ("a",), CallClass.NORMAL, 0), 1, aside=True), Parked), "however short the line"
         for line in made:
             line.end_waits(None)
         await asyncio.gather(*tasks)

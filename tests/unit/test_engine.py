@@ -111,6 +111,7 @@ class OpenBudget:
         self.start_by = inf
         self.paused: list[bool] = []  # an answer for each time that somebody asks
         self.full: Parked | None = None  # what is said to who comes to the line
+        self.aside: Parked | None = None  # and to who keeps others from being read
         self.turned_away: list[Place] = []
 
     @property
@@ -134,10 +135,11 @@ class OpenBudget:
     def park(self, place: Place, start: Callable[[], None]) -> ParkedWait:
         raise AssertionError((place, start))
 
-    def turn_away(self, place: Place) -> Parked | None:
-        if self.full is not None:
+    def turn_away(self, place: Place, *, aside: bool) -> Parked | None:
+        found = self.aside if aside else self.full
+        if found is not None:
             self.turned_away.append(place)
-        return self.full
+        return found
 
     def release(self, permit: Permit, ending: Ending) -> None:
         self.held.remove(permit.id)  # each once
@@ -516,6 +518,16 @@ def test_a_request_that_meets_a_full_line_waits_before_anything_is_asked_for() -
     assert kinds(outputs) == [OutputKind.RETRY]
     hop = read_hop(Record(Source("v.retry.10s", 0, 7), outputs[0].key, outputs[0].value, outputs[0].headers, NOW))
     assert (hop.last_error, hop.attempt, hop.due_ms) == ("queue_full", 0, NOW + 42_000)
+
+
+def test_one_that_keeps_others_from_being_read_waits_elsewhere() -> None:
+    budget, rec = OpenBudget(), record()
+    budget.aside = Parked(ErrorCode.QUEUE_FULL, 40.0)
+    engine = Engine(load_settings(), FakeApi(), Shelf(), budget, clock_ms=lambda: NOW, draw=lambda: 0.5)
+    work = Work(rec)
+    work.aside = True
+    assert kinds(records(asyncio.run(engine.handle(rec, work)))) == [OutputKind.RETRY]
+    assert (len(budget.turned_away), budget.asks) == (1, [])
 
 
 @pytest.mark.parametrize(

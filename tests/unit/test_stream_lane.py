@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -51,9 +52,13 @@ class HeldHandler:
         self.at_work: dict[int, asyncio.Future[Sequence[Output] | NothingToPublish]] = {}
         self.calling: set[int] = set()
         self.broken_reasons: list[str] = []
+        self.works: dict[int, Work] = {}
+        self.begun: Counter[int] = Counter()  # how often
 
     async def handle(self, record: Record, work: Work) -> Outcome:
         offset = record.source.offset
+        self.works[offset] = work
+        self.begun[offset] += 1
         self.at_work[offset] = asyncio.get_running_loop().create_future()
         work.request_id = peek_request_id(record)
         work.before_wait()
@@ -143,6 +148,36 @@ async def test_work_is_bounded_and_the_next_one_starts_when_one_ends() -> None:
     assert scene.lane.offsets.view(log_position=LogPosition("01234567", 0))[0] == 0
     assert scene.lane.snapshot().items() >= {"floor": 0, "delayed": 0, "ready": 2, "work": 2, "finished": 0, "held_bytes": 44}.items()
     await _stop(scene)
+
+
+async def test_who_waits_far_behind_what_is_read_begins_again_to_step_aside_and_does_so_once() -> None:
+    scene = Scene(undue=False, work_max=3, ahead_max=10)
+    scene.handler.calling = {1}
+    for offset in range(7):
+        scene.lane.deliver([record(offset)])
+        await scene.turn()
+        assert scene.handler.works[0].aside == (offset > 4), offset
+        if offset > 1:
+            scene.handler.at_work[offset].set_result(DONE)
+            await scene.turn()
+            scene.lane.published([taken for taken, _ in scene.lane.take_finished(10)], *scene.lane.view(()))
+    assert scene.handler.begun[0] == 2
+    assert scene.handler.begun[1] == 1, "a call under way goes on"
+    scene.lane.deliver([record(7), record(8)])
+    await scene.turn()
+    assert scene.handler.begun[0] == 2, "if nobody else may want a turn it waits on"
+    scene.handler.at_work[0].set_result(DONE)
+    await scene.turn()
+    assert [taken.source.offset for taken, _ in scene.lane.take_finished(10)] == [0]
+
+
+async def test_who_waits_in_a_delay_topic_does_not_step_aside() -> None:
+    scene = Scene(work_max=3, ahead_max=10)
+    scene.lane.deliver([record(0, due_ms=NOW - 1)])
+    await scene.turn()
+    scene.lane.deliver([record(offset, due_ms=NOW + 60_000) for offset in range(1, 10)])
+    await scene.turn()
+    assert scene.handler.begun == {0: 1}
 
 
 async def test_bytes_and_span_are_bounded_too() -> None:

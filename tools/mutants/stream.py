@@ -31,6 +31,15 @@ FAULTS = (
         (OFFSETS,),
     ),
     Fault(
+        "P13",
+        "G6",
+        "stream/lane.py",
+        "who waits for a turn keeps its lane from reading on, for as long as a flood goes before it",
+        "self.offsets.next - ahead if self.offsets.span > ahead and not self._holds_undue else 0",
+        "0",
+        (LANE,),
+    ),
+    Fault(
         "P12",
         "G1",
         "stream/aiokafka_batches.py",
@@ -60,9 +69,9 @@ FAULTS = (
     Fault(
         "L4",
         "G2",
-        "stream/lane.py",
+        "stream/finished_outcomes.py",
         "what does not fit the gap map is published all the same",
-        " and self.offsets.fits(item[0].source.offset)",
+        " and fits(item[0].source.offset)",
         "",
         (LANE, OFFSETS),
     ),

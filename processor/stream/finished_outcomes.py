@@ -1,0 +1,39 @@
+"""Outcomes of one lane that are known and not published. Pure; the lane reads no further while there are too many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from processor.contract.records import Output, Record
+
+_TRANSACTION_BYTES_MAX = 4 * 1024 * 1024
+
+Finished = tuple[Record, Sequence[Output]]
+
+
+class FinishedOutcomes:
+    """In the order in which they came."""
+
+    def __init__(self) -> None:
+        self._items: list[Finished] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, record: Record, outputs: Sequence[Output]) -> None:
+        """What completes a record."""
+        self._items.append((record, outputs))
+
+    def take(self, count_max: int, fits: Callable[[int], bool]) -> list[Finished]:
+        """Remove outcomes for one transaction, bounded by count, by bytes, and by which offsets the commit can hold."""
+        taken: list[Finished] = []
+        left: list[Finished] = []
+        size_bytes = 0
+        for item in self._items:
+            if len(taken) < count_max and size_bytes < _TRANSACTION_BYTES_MAX and fits(item[0].source.offset):
+                taken.append(item)
+                size_bytes += sum(o.size_bytes for o in item[1])
+            else:
+                left.append(item)
+        self._items = left
+        return taken
