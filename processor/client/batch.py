@@ -27,7 +27,6 @@ from processor.client.workbook import ROWS_MAX, WorkbookError, openpyxl_or_fail,
 from processor.contract.records import ResultKind, Status
 from processor.contract.strict_json import loads
 from processor.settings import Settings
-from processor.stream.partitions import TopicPartition
 from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
 
@@ -97,8 +96,8 @@ class Batch:
                 positions = {tp.partition: reader.position(tp) for tp in reader.assigned}
                 state = {"input_sha256": self._digest, "published": 0, "positions": {str(p): at for p, at in positions.items()}}
                 self._save(state)
-            for partition, offset in state["positions"].items():
-                reader.seek(TopicPartition(self._topic, int(partition)), offset)
+            for tp in reader.assigned:
+                reader.seek(tp, state["positions"].get(str(tp.partition), 0))  # one that was added has only what came since
             self.progress.published = state["published"]
             self._on_progress(self.progress)
             with open_private(self._target, "ab") as out:

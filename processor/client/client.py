@@ -51,8 +51,8 @@ class VerificationClient:
 
     **What it promises.** A request is checked before it is published, by the same schemas as a processor's. Once ``submit`` has returned,
     the brokers have the request, and it ends in exactly one final result (docs/guarantees.md), whether or not anybody waits for it. Only
-    committed results are read. From opening to closing no result is missed, except in partitions that are added to the results topic
-    meanwhile.
+    committed results are read. From opening to closing no result is missed; partitions that are added to the results topic meanwhile are
+    read within 30 s.
 
     **Time.** ``timeout_s`` is in seconds, from the call to the final result. When it is over, ``ResultTimeoutError`` is raised and nothing
     is taken back: the request goes on. Cancelling the task has the same effect. To have a request end, give it a ``deadline``, or

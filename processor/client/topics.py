@@ -128,6 +128,8 @@ async def publish_requests(
 async def topic_reader(settings: Settings, topics: Iterable[str], *, from_end: bool = False) -> AsyncIterator[PartitionReader]:
     """A reader of all partitions of some topics, from their beginning or from their end on. Nothing that comes later is missed.
 
+    Read it by ``read_topics``, which finds partitions that are added.
+
     Raises:
         TopicMissingError: if one of them does not exist.
         KafkaFailedError: if the brokers cannot be reached, or do not let us in.
@@ -148,5 +150,6 @@ async def read_topics(reader: PartitionReader, *, wait_s: float) -> list[Record]
     Raises:
         KafkaFailedError: if the brokers refuse; the next call goes on.
     """
+    reader.assign_added()
     batches = await reader.poll(wait_ms=int(wait_s * 1000))
     return [record for batch in batches.values() for record in batch]

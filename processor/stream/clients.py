@@ -32,6 +32,7 @@ from processor.stream.login import connect_options
 from processor.stream.start_offset import Committed
 
 _REQUEST_TIMEOUT_MS = 10_000
+METADATA_AGE_MS = 30_000  # partitions that are added are seen after this time at the latest
 _LOG_TIMEOUT_MS = 5_000  # a leader that hangs keeps its connections open: only this finds the new one
 REPAIR_TRANSACTION_S = 15.0  # deadline of one transaction of a repair
 _BROKER_MARGIN_S = 15.0  # the broker aborts a transaction later than our own deadline ends it
@@ -54,7 +55,7 @@ def build_consumer(settings: Settings) -> AIOKafkaConsumer:
         max_poll_interval_ms=2**31 - 1,  # the client-side leave only does harm; our own watchdog looks at the poll
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         fetch_max_wait_ms=100,  # until the first poll, see ``set_fetch_wait``
-        metadata_max_age_ms=30_000,  # new partitions are seen after this time at the latest
+        metadata_max_age_ms=METADATA_AGE_MS,
     )
 
 
@@ -74,7 +75,7 @@ def build_reader(settings: Settings, *, if_gone: Literal["latest", "earliest"] =
         fetch_max_wait_ms=wait_ms,
         isolation_level="read_committed",
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
-        metadata_max_age_ms=30_000,
+        metadata_max_age_ms=METADATA_AGE_MS,
     )
 
 
@@ -88,7 +89,7 @@ def build_onlooker(settings: Settings) -> AIOKafkaConsumer:
         isolation_level="read_committed",
         request_timeout_ms=_REQUEST_TIMEOUT_MS,
         max_partition_fetch_bytes=262_144,
-        metadata_max_age_ms=30_000,
+        metadata_max_age_ms=METADATA_AGE_MS,
     )
 
 

@@ -137,6 +137,18 @@ class PartitionReader:
         for tp, offset in positions.items():
             self._consumer.seek(tp, offset)
 
+    def assign_added(self) -> None:
+        """Read the partitions that were added to the topics that are read, too: each from its first record on, as all in it came since.
+
+        Brokers are asked every 30 s which there are. None is paused afterwards.
+        """
+        assigned = self.assigned
+        known = {topic: self._consumer.partitions_for_topic(topic) or () for topic in {tp.topic for tp in assigned}}
+        if added := {TopicPartition(topic, number) for topic, numbers in known.items() for number in numbers} - assigned:
+            positions = {tp: at for tp in assigned if (at := self.position(tp)) is not None}
+            if len(positions) == len(assigned):  # else the next time
+                self.assign(positions | dict.fromkeys(sorted(added), 0))
+
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """Go on elsewhere in a partition that is read."""
         self._consumer.seek(tp, offset)

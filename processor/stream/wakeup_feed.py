@@ -57,6 +57,7 @@ class WakeupFeed:
                 await self._start(reader)
                 self._tell_pauses(reader)
                 while True:
+                    reader.assign_added()
                     for records in (await reader.poll(wait_ms=_READ_MS, records_max=500)).values():
                         for record in records:
                             self.apply_record(record)
