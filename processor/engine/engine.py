@@ -35,7 +35,7 @@ from processor.didit.verdicts import (
 from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles
 from processor.engine.doubts import DoubtSettler, Unknowable
 from processor.engine.known_answers import FindsKnownResults, KnownAnswers
-from processor.engine.log_events import log_account_fault, log_conflict, log_retry, reference
+from processor.engine.log_events import log_account_fault, log_conflict, log_ended, log_retry, reference
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.placement import Elsewhere, NotAdmitted, Placement
 from processor.engine.places import class_of, place_of
@@ -198,23 +198,30 @@ class Engine:
         """End a request without a call, if its id is not another record's. What a former owner has called is not known to be undone."""
         if job.hop.settled is not None:
             return NothingToPublish("published_before")  # only later finals are looked for
-        if job.hop.session_id is None:  # else its call has an answer
-            reads = job.request.operation in WITHOUT_CALL or first_call(job.request.operation).idempotency is Idempotency.SAFE
-            work.before_wait()
-            match await self._caller.claim(job):
-                case Duplicate() | Conflict() as prior:
-                    return await self._without_call(job, prior, work)
-                case InDoubt(since_ms) if not reads:
-                    job = job.doubting(since_ms)
-                case None if work.history_truncated and not reads and job.hop.doubt_ms is None:
-                    job = job.doubting(job.record.timestamp_ms)
+        claimed = await self._claimed(job, work)
+        if isinstance(claimed, Duplicate | Conflict):
+            return await self._without_call(job, claimed, work)
         if code is ErrorCode.DEADLINE_PASSED:
-            return Outputs(self._outputs.expired(job, self._clock_ms()))
-        if code is ErrorCode.CANCELLED:
-            log.info("cancelled", reference=reference(job), code=job.hop.last_error)
-            return Outputs(self._outputs.cancelled(job, self._clock_ms()))
-        log.warning("ended_by_hand", reference=reference(job), code=job.hop.last_error)
-        return Outputs(self._outputs.ended_by_hand(job, self._clock_ms()))
+            return Outputs(self._outputs.expired(claimed, self._clock_ms()))
+        log_ended(claimed, code)
+        build = self._outputs.cancelled if code is ErrorCode.CANCELLED else self._outputs.ended_by_hand
+        return Outputs(build(claimed, self._clock_ms()))
+
+    async def _claimed(self, job: Job, work: Work) -> Job | Duplicate | Conflict:
+        """A request that ends without another call, with what earlier ones may have done; or whose id it is instead."""
+        if job.hop.session_id is not None:  # its call has an answer
+            return job
+        reads = job.request.operation in WITHOUT_CALL or first_call(job.request.operation).idempotency is Idempotency.SAFE
+        work.before_wait()
+        match await self._caller.claim(job):
+            case Duplicate() | Conflict() as prior:
+                return prior
+            case InDoubt(since_ms) if not reads:
+                return job.doubting(since_ms)
+            case None if work.history_truncated and not reads and job.hop.doubt_ms is None:
+                return job.doubting(job.record.timestamp_ms)
+            case _:
+                return job
 
     def park(self, record: Record, start: Callable[[], None]) -> ParkedWait | None:
         """See ``stream.handler.Handler``."""

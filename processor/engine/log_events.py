@@ -48,3 +48,11 @@ def log_conflict(of: str, record: Record) -> None:
     """A second record with a known request id and other content, by its reference."""
     metrics.DUPLICATES.labels("conflict").inc()
     log.warning("conflict", reference=of, source=str(record.source))
+
+
+def log_ended(job: Job, code: ErrorCode) -> None:
+    """A waiting request is ended, by an operator or by whoever has asked for it."""
+    if code is ErrorCode.CANCELLED:
+        log.info("cancelled", reference=reference(job), code=job.hop.last_error)
+    else:
+        log.warning("ended_by_hand", reference=reference(job), code=job.hop.last_error)

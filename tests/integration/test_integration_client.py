@@ -12,7 +12,7 @@ import pytest
 from aiokafka.admin import NewPartitions
 from commands import run_command
 from page_examples import examples
-from rig import WORKFLOW_ID, running
+from rig import WITHIN_S, WORKFLOW_ID, running
 
 from processor.client import (
     BrokersUnavailableError,
@@ -111,34 +111,42 @@ async def test_who_only_publishes_and_asks_again_gets_a_marked_copy(kafka: Local
     """Whichever partition and replica has it, also one that came later; the audit takes no copy for a second final result.
 
     Partitions are added to the results meanwhile: the record of key k-0 stands in partition 3 of the requests, its result in 1 of 2,
-    where it would be in 3 of 4. Copies go to where the result is.
+    where it would be in 3 of 4. Copies go to where the result is. A deadline that has passed by then changes nothing.
     """
     async with running(kafka, tmp_path, partitions=2) as rig, rig.admin() as admin:
         await admin.create_partitions({f"{rig.prefix}.requests": NewPartitions(4)})
         await rig.start("a")
         value = b'{"request_id":"%s","operation":"aml","input":{"full_name":"Ann Example"}}'
         asked, bad = value % b"r-1", value.replace(b"full_name", b"fullname") % b"r-2"
-        await rig.publish([(b"k-0", asked), (b"k", bad)])
-        await rig.wait_finals(2)
+        until = datetime.now(UTC) + timedelta(seconds=WITHIN_S / 20)
+        late, gone = (
+            orjson.dumps({**orjson.loads(value % name), "deadline": deadline.isoformat()})
+            for name, deadline in ((b"r-3", until), (b"r-4", until - timedelta(days=1)))
+        )
+        await rig.publish([(b"k-0", asked), (b"k", bad), (b"k", late), (b"k", gone)])
+        await rig.wait_finals(4)
         await asyncio.to_thread(rig.processors[0].child.stop, 20.0)
         await admin.create_partitions({f"{rig.prefix}.results": NewPartitions(4)})
         await rig.start("b")  # what is known of the requests it has from the budget log
-        await rig.publish([*((f"k-{n}".encode(), asked) for n in range(4)), (b"k", bad), (b"k", asked.replace(b"Ann", b"Bob"))])
-        await rig.until(lambda: len(rig.watch.seen.copies) == 5 and len(rig.finals) == 3, "five copies and a conflict")
+        again = [*((f"k-{n}".encode(), asked) for n in range(4)), *((b"k", each) for each in (bad, late, gone))]
+        await asyncio.sleep((until - datetime.now(UTC)).total_seconds())
+        await rig.publish([*again, (b"k", asked.replace(b"Ann", b"Bob"))])
+        await rig.until(lambda: len(rig.watch.seen.copies) == 7 and len(rig.finals) == 5, "seven copies and a conflict")
         results = await rig.records("results")
-        assert len(results) == 8
+        assert len(results) == 12
         copies = [r for r in results if dict(r.headers).get("vp-copy-for")]
         first = {r.key: r.value for r in results if r not in copies}
         assert all(r.value == first[r.key] for r in copies), "with the same result_id"
         assert {r.source.partition for r in results if r.key == b"r-1"} == {1}, "the same key, the same partition"
         assert {orjson.loads(r.value)["source"]["partition"] for r in results if r.key == b"r-1"} == {3}
-        assert len({dict(r.headers)["vp-copy-for"] for r in copies}) == 5, "each names the record that it answers"
-        assert len(rig.simulator.ledger()["checks"]) == 1
+        assert len({dict(r.headers)["vp-copy-for"] for r in copies}) == 7, "each names the record that it answers"
+        assert len(rig.simulator.ledger()["checks"]) == 2
+        assert {f["request_id"]: f["status"] for f in rig.finals}.items() >= {"r-3": "succeeded", "r-4": "expired"}.items()
         shown = (await run_command(rig.environment, "results")).lines
-        assert sum("copy_for" in line for line in shown) == 5
+        assert sum("copy_for" in line for line in shown) == 7
         await asyncio.to_thread(rig.processors[1].child.stop, 20.0)
         (audit,) = (await run_command(rig.environment, "verify", "--older-than", "1s", "--json")).lines
-        assert (audit["clean"], audit["figures"]["copies"], audit["figures"]["finals"]) == (True, 5, 3), audit
+        assert (audit["clean"], audit["figures"]["copies"], audit["figures"]["finals"]) == (True, 7, 5), audit
 
 
 async def test_closing_ends_every_wait(kafka: LocalKafka, tmp_path: Path) -> None:

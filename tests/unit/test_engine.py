@@ -1332,3 +1332,19 @@ def test_a_file_that_cannot_be_had_now_is_tried_again() -> None:
     outputs = run(FakeApi(), check_record(), shelf=Shelf(user_image=FileError(ErrorCode.FILE_UNAVAILABLE, "later", lasting=False)))
     (retry,) = outputs_of(OutputKind.RETRY, outputs)
     assert dict(retry.headers)["vp-last-error"] == b"file_unavailable"
+
+
+@pytest.mark.parametrize("prior", [Duplicate(), Conflict()])
+def test_a_copy_that_comes_after_its_deadline_is_no_request_that_has_expired(prior: Duplicate | Conflict) -> None:
+    """Its first record has a result, which it contradicted under the same ``result_id``."""
+    budget = OpenBudget()
+    budget.prior = prior
+    outputs = run(FakeApi(), record(deadline="2020-01-01T00:00:00Z"), budget)
+    assert [final(outputs)["status"] for _ in outputs[:1]] == ([] if prior == Duplicate() else ["conflict"])
+    assert len(budget.claims) == 1, "and copies of one that has expired are known from here on"
+
+
+def test_a_deadline_that_passes_after_a_call_of_unknown_fate_is_a_doubt() -> None:
+    budget = OpenBudget()
+    budget.prior = InDoubt(NOW - 500, NOW)
+    assert final(run(FakeApi(), record(deadline="2020-01-01T00:00:00Z"), budget))["status"] == "in_doubt"
