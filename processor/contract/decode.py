@@ -11,7 +11,7 @@ from typing import Any
 from processor.contract import schemas, strict_json
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.foreign_headers import copied_headers
-from processor.contract.headers import APPLICATION_HEADER, HeaderError, fresh_hop, peek_due_ms, read_hop
+from processor.contract.headers import APPLICATION_HEADER, HeaderError, peek_due_ms, read_hop, salvage_hop
 from processor.contract.records import ErrorInfo, Hop, OnDoubt, Priority, Record, Request
 from processor.contract.strict_json import JsonError
 from processor.contract.values import value
@@ -107,7 +107,9 @@ def _read_headers(record: Record) -> tuple[Hop, ErrorInfo | None]:
     try:
         return read_hop(record), None
     except HeaderError as fault:
-        return fresh_hop(record), _error(fault.code, fault.message, f"headers.{fault.name}")
+        # Of a later version, e.g.: what can be read is kept, else its request would be taken for another one with the same id, and its
+        # session, attempts and doubt would be lost. Whoever reads the topic of callers believes none of it (``engine.placement``).
+        return salvage_hop(record), _error(fault.code, fault.message, f"headers.{fault.name}")
 
 
 def _read_value(record: Record) -> dict[str, Any]:

@@ -110,6 +110,8 @@ class Engine:
         try:
             if (error := self._placement.headers_error(record, decoded.hop)) is not None:
                 request = decoded.request if isinstance(decoded, Accepted) else decoded
+                if isinstance(decoded, Rejected) and (decoded.error.field or "").startswith("headers."):
+                    error = decoded.error
                 decoded = Rejected(error, request.request_id, request.operation, fresh_hop(record))
             if isinstance(decoded, Rejected):
                 return await self._reject(record, decoded, work)
@@ -170,6 +172,8 @@ class Engine:
             prior = await self._caller.claim_rejected(record, bad, bad.request_id)
             if isinstance(prior, Duplicate | Conflict):
                 return await self._not_first(record, bad, bad.request_id, prior, work)
+            if isinstance(prior, InDoubt) and bad.hop.doubt_ms is None:  # a later version has called, and a redrive must know
+                bad = replace(bad, hop=replace(bad.hop, doubt_ms=prior.since_ms))
         log.warning("rejected", source=str(record.source), code=bad.error.code)
         return Outputs(self._outputs.rejected(record, bad, self._clock_ms()))
 

@@ -1334,6 +1334,55 @@ def test_a_file_that_cannot_be_had_now_is_tried_again() -> None:
     assert dict(retry.headers)["vp-last-error"] == b"file_unavailable"
 
 
+LATER = (("vp-of-a-later-version", b"1"),)
+
+
+def waiting_for_a_later_version(**hop: Any) -> Record:
+    """A record of a delay topic with a header that a later version has written."""
+    known = Hop(Source("v.requests", 3, 41), NOW - 9000, hop=2, attempt=1, **hop)
+    return replace(record(operation="verification"), headers=(*hop_headers(known), *LATER), source=Source("v.retry.10s", 0, 7))
+
+
+def test_a_waiting_record_of_a_later_version_ends_as_its_own_request_and_loses_nothing() -> None:
+    """It was taken for another record with the same id, so a conflict, and its request had no result at all."""
+    rec = waiting_for_a_later_version(session_id=SESSION, polls=2, replay=1)
+    budget = OpenBudget()
+    outputs = run(FakeApi(), rec, budget)
+    result = final(outputs)
+    assert (result["request_id"], result["status"], result["error"]["code"]) == ("r", "rejected", "header_unknown")
+    assert (result["source"], result["replay"]) == ({"topic": "v.requests", "partition": 3, "offset": 41}, 1)
+    assert budget.claims[0].first == run_first_digest(), "no copy: it is the record that has asked before"
+    (dead,) = [o for o in outputs if o.kind is OutputKind.DEAD_LETTER]
+    letter = dead_letter_of(Record(Source("v.dead-letters", 0, 0), dead.key, dead.value, dead.headers, NOW))
+    again = redriven_hop(letter, NOW)
+    assert (again.session_id, again.polls, again.replay, again.first) == (SESSION, 2, 2, Source("v.requests", 3, 41))
+
+
+def run_first_digest() -> str:
+    """As the first delivery of the request names its place."""
+    budget = OpenBudget()
+    run(FakeApi(json_reply(201, CREATED)), record(), budget)
+    identity = budget.asks[0].identity
+    assert identity is not None
+    return identity.first
+
+
+def test_a_call_that_a_later_version_has_made_is_a_doubt_of_the_dead_letter() -> None:
+    budget = OpenBudget()
+    budget.prior = InDoubt(NOW - 500, NOW)
+    (dead,) = [o for o in run(FakeApi(), waiting_for_a_later_version(), budget) if o.kind is OutputKind.DEAD_LETTER]
+    assert dict(dead.headers)["vp-doubt-ms"] == str(NOW - 500).encode()
+
+
+@pytest.mark.parametrize("forged", [(("vp-session-id", SESSION.encode()), *LATER), (("vp-attempt", b"5"), ("vp-attempt", b"5"))])
+def test_of_a_broken_header_in_the_topic_of_callers_nothing_is_believed(forged: tuple[tuple[str, bytes], ...]) -> None:
+    rec = replace(record(headers=forged), source=Source("verification.requests", 3, 41))
+    outputs = run(FakeApi(), rec)
+    assert final(outputs)["error"]["code"] == ("header_unknown" if forged[1:] == LATER else "header_repeated")
+    (dead,) = [o for o in outputs if o.kind is OutputKind.DEAD_LETTER]
+    assert not {"vp-session-id", "vp-attempt"} & dict(dead.headers).keys()
+
+
 @pytest.mark.parametrize("prior", [Duplicate(), Conflict()])
 def test_a_copy_that_comes_after_its_deadline_is_no_request_that_has_expired(prior: Duplicate | Conflict) -> None:
     """Its first record has a result, which it contradicted under the same ``result_id``."""

@@ -48,7 +48,7 @@ AML = {"request_id": "Null", "operation": "aml", "input": {"full_name": "No"}}
         (raw(AML, hop(session_id=SESSION)), "Null", "aml", None, NOW + 9, FIRST),
         (raw(AML), "Null", "aml", None, NOW, Source("v.retry.10m", 2, 5)),
         (raw({**AML, "x": 1}, hop(last_error="http_503")), "Null", "aml", "unknown_field", NOW + 9, FIRST),
-        (raw(AML, (*hop(), ("vp-due-ms", b"x"))), "Null", "aml", "header_invalid", NOW + 9, Source("v.retry.10m", 2, 5)),
+        (raw(AML, (*hop(), ("vp-due-ms", b"x"))), "Null", "aml", "header_invalid", NOW + 9, FIRST),
         (raw(b"\xff\x00"), None, None, "not_utf8", NOW, Source("v.retry.10m", 2, 5)),
         (raw(b"{"), None, None, "not_json", NOW, Source("v.retry.10m", 2, 5)),
     ],
