@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
 from processor.contract import schemas, strict_json
@@ -37,6 +38,7 @@ _ON_DOUBT = {str(d): d for d in OnDoubt}
 _PAST_SALVAGE = frozenset(
     {ErrorCode.TOO_LARGE, ErrorCode.TOO_MANY_VALUES, ErrorCode.NOT_UTF8}
 )  # reading on would cost more than it could give
+_OPERATION_CHARS_MAX = 64  # a longer name is like none, and looking would take long
 _FRAME_BYTES = 5  # a zero byte and a schema id
 
 
@@ -155,8 +157,17 @@ def _schema_error(value: dict[str, Any]) -> ErrorInfo | None:
     if not found:
         return None
     code, path, message = found[0]
+    if path == "operation" and code is ErrorCode.NOT_ALLOWED:
+        message = _no_operation(value[path])
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return _error(code, f"{message}{more}", path or None)
+
+
+def _no_operation(name: Any) -> str:
+    """What is said of an operation that there is not: the nearest one there is, and nothing of what was sent."""
+    short = isinstance(name, str) and len(name) <= _OPERATION_CHARS_MAX
+    near = get_close_matches(name, schemas.operations(), n=1) if short else []
+    return f"there is no such operation; {f'did you mean {near[0]}?' if near else 'docs/contract.md lists them'}"
 
 
 def _input_faults(value: dict[str, Any]) -> list[schemas.Fault]:

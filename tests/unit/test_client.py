@@ -93,6 +93,9 @@ def test_the_key_is_the_person_or_else_the_request() -> None:
         ({"full_name": "Ann"}, {"deadline": datetime(2027, 1, 31, 12)}, "wrong_form", "deadline"),  # noqa: DTZ001 - no zone: the point
         ({"full_name": "Ann"}, {"key": "k" * 16_385}, "key_too_large", None),
         ({"full_name": object()}, {}, "not_json", None),
+        ({"full_name": "Ann", "x": [{"y z": float("nan")}]}, {}, "not_finite", "input.x[0].(unprintable)"),
+        ({"full_name": float("-inf")}, {}, "not_finite", "input.full_name"),
+        (["Ann"], {}, "wrong_type", "input"),
         ({"full_name": "\ud800"}, {}, "not_json", None),
         ({"full_name": "Ann"}, {"key": "\ud800"}, "not_json", None),
         ({"full_name": "Ann"}, {"request_id": ""}, "too_short", "request_id"),

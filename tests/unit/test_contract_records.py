@@ -91,6 +91,23 @@ def test_faults_of_the_schema_have_a_code_and_a_path(fields: dict[str, Any], cod
     assert "Ada" not in found.error.message
 
 
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        ("amll", "did you mean aml?"),
+        ("session_create", "did you mean session.create?"),
+        ("Ada Lovelace", "docs/contract.md lists them"),
+        ("aml" * 100_000, "docs/contract.md lists them"),
+        (7, "docs/contract.md lists them"),
+    ],
+    ids=["typo", "underscore", "nothing near", "long", "number"],
+)
+def test_an_unknown_operation_is_told_with_the_nearest_one(operation: Any, said: str) -> None:
+    found = rejected(body(operation=operation))
+    assert (found.error.code, found.error.field) == ("not_allowed", "operation")
+    assert found.error.message.startswith(f"there is no such operation; {said}")
+
+
 def test_the_request_id_is_given_wherever_it_is_beyond_doubt() -> None:
     assert rejected(body(more=1)).request_id == "r-1"
     assert rejected(b'{"request_id":"r-1","operation":"session.create","input":{"a":1,"a":2}}').request_id == "r-1"
