@@ -134,7 +134,7 @@ def busy() -> Overview:
             for n, name in enumerate(names)
         ),
         (DrainView("generic-write", 2900, 725.0), DrainView("session-create", 1240, 124.0), DrainView("session-decision", 210, 161.0)),
-        DelayedView(364, 3, NOW_MS - 4000, NOW_MS + 2000, {"http_503": 212, "": 118, "timeout": 34}, by_due),
+        DelayedView(364, 3, NOW_MS - 4000, NOW_MS + 2000, {"http_503": 212, "following": 118, "timeout": 34}, by_due),
         DeadLetterCounts(312, {"exhausted": 240, "request_refused": 51, "invalid_request": 17, "in_doubt": 4}, 1200, 9),
     )
 

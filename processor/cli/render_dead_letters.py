@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -40,6 +40,37 @@ def dead_letter_json(dead_letter: DeadLetter) -> bytes:
 
 def dead_letters_table(dead_letters: Sequence[DeadLetter], *, of: int, complete: bool) -> RenderableType:
     """The dead letters, the oldest first."""
+    wide = DeadLetterTable(dead_letters)
+    notes = []
+    if of > len(dead_letters):
+        notes.append(Text(f"{len(dead_letters)} of {of} shown, the oldest; see more with --limit", "dim"))
+    if not complete:
+        notes.append(Text("there are older ones that were not read", "bold"))
+    return Group(wide, *notes)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterTable:
+    """A row each where the terminal has room for one, else a block of two lines each, so that no word is broken."""
+
+    dead_letters: Sequence[DeadLetter]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it."""
+        table = _wide_table(self.dead_letters)
+        if console.measure(table, options=options.update(max_width=_WIDTH)).maximum <= options.max_width:
+            yield table
+            return
+        for x in self.dead_letters:
+            failed = Text.assemble((x.position, "bold"), "  ", utc(x.failed_ms), "  ", plain(x.operation), "  ", plain(x.request_id))
+            where = f" at {verbatim(x.reason_field)}" if x.reason_field else ""
+            again = f", redriven {x.hop.replay} times before" if x.hop.replay else ""
+            told = Text(f"  {verbatim(f'{x.reason_type}: {x.reason_code}')}{where}, {x.hop.attempt} attempts{again}, ")
+            yield failed
+            yield told + _status(x)
+
+
+def _wide_table(dead_letters: Sequence[DeadLetter]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for header in ("at", "failed", "request_id", "operation", "reason", "field", "attempts", "replays", "status"):
         table.add_column(header, overflow="fold", justify="right" if header in ("attempts", "replays") else "left")
@@ -55,12 +86,7 @@ def dead_letters_table(dead_letters: Sequence[DeadLetter], *, of: int, complete:
             str(x.hop.replay),
             _status(x),
         )
-    notes = []
-    if of > len(dead_letters):
-        notes.append(Text(f"{len(dead_letters)} of {of} shown, the oldest; see more with --limit", "dim"))
-    if not complete:
-        notes.append(Text("there are older ones that were not read", "bold"))
-    return Group(table, *notes)
+    return table
 
 
 def summary_table(dead_letters: Sequence[DeadLetter]) -> RenderableType:

@@ -18,7 +18,7 @@ from processor.contract.pauses import PauseAct
 from processor.contract.times import duration, relative, utc
 from processor.monitoring.diagnosis import Diagnosis, Tone, diagnose
 from processor.monitoring.diagnosis_text import headline, statement, verdict
-from processor.monitoring.formatting import done_within, silence, size, verbatim
+from processor.monitoring.formatting import count, done_within, silence, size, verbatim
 from processor.monitoring.model import BlockedPartition, DrainView, Overview, PartitionView, ReplicaView
 
 _BAR = 10
@@ -43,10 +43,11 @@ def screen(o: Overview) -> RenderableType:
     diagnosis = diagnose(o)
     text = Text(f"{headline(diagnosis)}. {verdict(diagnosis)}", STYLES[diagnosis.tone])
     head = Panel(text, title=o.group, subtitle=f"group {o.group_state}")
-    others = [Text(statement(f), STYLES[f.tone]) for f in diagnosis.complaints[1:]]
-    backlog = lag_table(o.partitions, o.blocked, by_topic=True)
-    budget = (scope_table(o, diagnosis), *tenant_lines(o.budget.tenants))
-    return Group(head, *others, *pause_lines(o), *budget, replica_table(o), backlog, _waiting(o), _dead(o))
+    others = [Text(statement(f), STYLES[f.tone]) for f in diagnosis.others]
+    backlog = lag_table(o.partitions, o.blocked, by_topic=True, compact=True)
+    budget = (scope_table(o, diagnosis, compact=True), *tenant_lines(o.budget.tenants))
+    parts = (*budget, Text(), replica_table(o, compact=True), Text(), backlog, Text(), _waiting(o), _dead(o))
+    return Group(head, *others, *pause_lines(o), Text(), *parts)
 
 
 def told_of(act: PauseAct) -> str:
@@ -54,9 +55,12 @@ def told_of(act: PauseAct) -> str:
     return f"{act.name} since {utc(act.at_ms)} by {verbatim(act.by)}: {verbatim(act.reason)}"
 
 
-def pause_lines(o: Overview) -> list[Text]:
-    """What operators have paused."""
-    return [Text(f"paused: {told_of(act)}", "yellow", no_wrap=True, overflow="ellipsis") for act in o.pauses]
+def pause_lines(o: Overview, *, cut: bool = False) -> list[Text]:
+    """What operators have paused, and what waits for it. ``cut``: to one line each, by its beginning."""
+    if cut:
+        return [Text(f"paused: {told_of(act)}", "yellow", no_wrap=True, overflow="ellipsis") for act in o.pauses]
+    until = "when they are done is unknown until `processor resume`"
+    return [Text(f"paused: {told_of(act)}; {count(o.paused_calls.get(act.name, 0), 'call')} wait, {until}", "yellow") for act in o.pauses]
 
 
 def tenant_lines(tenants: tuple[TenantView, ...]) -> list[Text]:

@@ -145,11 +145,11 @@ def _body(seen: Seen, view: TopView) -> RenderableType:
     match view:
         case TopView.SUMMARY:
             diagnosis = diagnose(o)
-            others = [Text(statement(f), render_status.STYLES[f.tone]) for f in diagnosis.complaints[1:]]
+            others = [Text(statement(f), render_status.STYLES[f.tone]) for f in diagnosis.others]
             dead, waiting, replicas, backlog = render_status.facts(o)
             budget = render_status.scope_table(o, diagnosis, compact=True)
             return Group(
-                *render_status.pause_lines(o),
+                *render_status.pause_lines(o, cut=True),
                 budget,
                 Text(),
                 _outcomes(seen, o.at_ms),

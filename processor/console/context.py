@@ -18,8 +18,10 @@ from processor.console.chart import bar
 from processor.console.filters import hopeless, outcome_tone, reason, within
 from processor.console.ports import Operations
 from processor.console.runbooks import Links
+from processor.contract.pauses import paused_name
 from processor.contract.times import duration, iso, relative, time_of_day, utc
 from processor.monitoring.formatting import count, done_within, number, percent, silence, size
+from processor.repair.delayed import FOLLOWING
 
 SECTIONS = (
     ("/", "Overview"),
@@ -122,6 +124,17 @@ def breakable(name: str) -> Markup:
     return escape(name).replace(".", Markup(".<wbr>")).replace("[", Markup("<wbr>["))
 
 
+def with_code(text: str) -> Markup:
+    """A sentence whose commands, between backticks, are set as code."""
+    parts = str(escape(text)).split("`")
+    return Markup("".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts)))  # noqa: S704 - escaped
+
+
+def waiting_reason(reason: str) -> str:
+    """Why a record waits, in words where nothing went wrong."""
+    return "follows a session" if reason in {"", FOLLOWING} else reason
+
+
 _FILTERS: tuple[Callable[..., str], ...] = (
     number,
     count,
@@ -139,6 +152,9 @@ _FILTERS: tuple[Callable[..., str], ...] = (
     within,
     outcome_tone,
     breakable,
+    with_code,
+    waiting_reason,
+    paused_name,
     root_of,
 )
 

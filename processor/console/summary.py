@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from processor.budget.view import ScopeView
 from processor.console.runbooks import runbook_of
+from processor.contract.pauses import paused_name
 from processor.contract.times import duration, time_of_day
 from processor.monitoring.diagnosis import Area, Diagnosis, Finding, FindingKind, Tone, diagnose
 from processor.monitoring.diagnosis_text import advice_of, headline, title_of
@@ -103,7 +104,7 @@ def summarize(overview: Overview) -> Summary:
     diagnosis = diagnose(overview)
     leading = diagnosis.leading
     tiles = tuple(_tile(area, overview, diagnosis.of_area(area)) for area in Area)
-    notices = tuple(Notice(f.tone, title_of(f), advice_of(f), runbook_of(f.kind)) for f in diagnosis.complaints[1:])
+    notices = tuple(Notice(f.tone, title_of(f), advice_of(f), runbook_of(f.kind)) for f in diagnosis.others)
     drains = {drain.scope: drain for drain in overview.drains}
     cards = [_card(scope, drains.get(scope.scope), overview, diagnosis) for scope in overview.budget.scopes]
     cards.sort(key=lambda c: (-c.tone.weight, -(c.view.used / max(1, c.view.limit)), c.view.scope))
@@ -133,7 +134,9 @@ def _backlog(o: Overview, finding: Finding | None) -> tuple[str, str]:
         later = o.waiting.count - o.waiting.due_now
         return "0", f"calls owed; {count(later, 'record')} due later" if later else "calls owed; nothing waits"
     if finding.kind is FindingKind.PAUSED:
-        return number(finding.figures["calls"]), f"calls wait until {finding.subject} is resumed; done at an unknown time"
+        return number(
+            finding.figures["calls"]
+        ), f"calls wait for the end of the pause of {paused_name(finding.subject)}; done at an unknown time"
     if "blocked_s" in finding.figures:
         return duration(finding.figures["blocked_s"]), f"nothing can be read of {finding.subject}"
     if finding.kind is FindingKind.PARTITION_IDLE:
@@ -166,7 +169,7 @@ def _didit(o: Overview, finding: Finding | None) -> tuple[str, str]:
         return "OK", "no breaker is open, and no pause"
     match finding.kind:
         case FindingKind.ACCOUNT_REFUSED:
-            return "0", "calls pass but a probe: look at key, credits and contract"
+            return "0", "calls pass but a probe: look at key, application and contract"
         case FindingKind.OPERATION_FAILING | FindingKind.OPERATION_REFUSED:
             names = [c.name for c in o.budget.breakers]
             return count(len(names), "operation"), f"held until a probe succeeds: {', '.join(names[:3])}"

@@ -17,6 +17,11 @@ EVERYTHING = "all"  # how a pause of every operation is named where a name has t
 _SCHEMA = "pause.v1"
 
 
+def paused_name(name: str) -> str:
+    """How a sentence names what is paused: the operation, or all calls."""
+    return "all calls" if name == EVERYTHING else name
+
+
 class PauseFormatError(ValueError):
     """A record of the controls topic cannot be read. The text is safe to show."""
 

@@ -166,6 +166,15 @@ class Diagnosis:
         """What is not well."""
         return tuple(f for f in self.findings if f.tone is not Tone.GOOD)
 
+    @property
+    def others(self) -> tuple[Finding, ...]:
+        """What is not well beside what leads, each thing once.
+
+        Pauses are listed by themselves, with who and why; and a backlog that is long because its budget is used up is said with that.
+        """
+        full = {f.subject for f in self.findings if f.kind is _K.BUDGET_FULL}
+        return tuple(f for f in self.complaints[1:] if f.kind is not _K.PAUSED and not (f.kind is _K.BACKLOG_LONG and f.subject in full))
+
     def of_area(self, area: Area) -> Finding | None:
         """The most urgent finding of an area."""
         return next((f for f in self.findings if f.area is area), None)

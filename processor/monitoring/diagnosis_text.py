@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from processor.contract.pauses import paused_name
 from processor.contract.times import duration
 from processor.monitoring.diagnosis import Diagnosis, Finding, FindingKind, Tone
 
@@ -15,7 +16,7 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
     {
         FindingKind.ACCOUNT_REFUSED: (
             "Didit refuses the account",
-            "Key, credits or contract: all calls are held but a probe, the next in {probe_in_s}. Correct it there; work resumes by itself.",
+            "Key, application or contract: all calls are held but a probe, the next in {probe_in_s}. Repair it; work resumes by itself.",
         ),
         FindingKind.OPERATION_FAILING: (
             "Didit fails on {subject}",
@@ -25,7 +26,7 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "Didit refuses {subject}",
             "No credits, or the key may not. Its requests wait (`processor retry list`), the next probe is in {probe_in_s}; others go on.",
         ),
-        FindingKind.NO_REPLICA: ("No replica is heard", "{unfinished} records wait. Start `processor run`, or look at its logs."),
+        FindingKind.NO_REPLICA: ("No replica is heard", "Unfinished records: {unfinished}. Start `processor run`, or look at its logs."),
         FindingKind.PARTITIONS_UNOWNED: (
             "Partitions without an owner: {partitions}",
             "Their records wait. A replica that joins takes them over; if it lasts, look at the replicas' logs.",
@@ -138,12 +139,16 @@ def statement(finding: Finding) -> str:
 
 def title_of(finding: Finding) -> str:
     """What was found, without a full stop."""
-    return _TEXTS[finding.kind][0].format(subject=finding.subject, **_figures(finding))
+    return _TEXTS[finding.kind][0].format(subject=_subject(finding), **_figures(finding))
 
 
 def advice_of(finding: Finding) -> str:
     """What it means and what to do; empty where nothing is to be done."""
-    return _TEXTS[finding.kind][1].format(subject=finding.subject, **_figures(finding))
+    return _TEXTS[finding.kind][1].format(subject=_subject(finding), **_figures(finding))
+
+
+def _subject(finding: Finding) -> str:
+    return paused_name(finding.subject) if finding.kind is FindingKind.PAUSED else finding.subject
 
 
 def _figures(finding: Finding) -> dict[str, str]:

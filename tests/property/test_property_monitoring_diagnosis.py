@@ -106,6 +106,6 @@ def test_what_operators_have_paused_is_the_bottleneck_unless_something_is_broken
     screen = shown(o)
     assert all(f"paused: {name} since" in screen and "by ann: moved" in screen for name in names)
     assert "is unknown until `processor resume`" in screen
-    assert re.search(rf"{SCOPES[0]}.* unknown ", screen), "when it is done"
+    assert re.search(rf"{SCOPES[0]}.* unknown\b", screen), "when it is done"
     summary = summarize(o)
     assert any(tile.state == "Paused" and "unknown" in tile.text for tile in summary.tiles) or found.tone is Tone.BAD

@@ -82,7 +82,7 @@ def test_each_view_shows_what_it_is_for() -> None:
 def test_what_operators_have_paused_is_seen_at_once_on_a_small_screen(size: tuple[int, int]) -> None:
     seen = Seen(paused(), MEMORY.records, MEMORY.letters, MEMORY.results)
     summary = "\n".join(drawn(seen, TopState(), *size)[0])
-    assert "Paused by an operator: all." in summary
+    assert "Paused by an operator: all calls." in summary
     assert "paused: aml since" in summary
     replicas = "\n".join(drawn(seen, TopState(TopView.REPLICAS), *size)[0])
     for told in ("vp-0", "yes", "0.1.0", "184 MB", "1 d 2 h", "budget_log"):

@@ -19,6 +19,7 @@ from processor.console.actions import Actions, new_action_id
 from processor.console.answer_cache import AnswerCache
 from processor.console.auth import host_of, is_loopback
 from processor.console.chart import bar, usage_chart
+from processor.console.context import with_code
 from processor.console.forms import (
     BadInputError,
     frozen,
@@ -188,7 +189,6 @@ def test_everything_that_is_not_well_is_told_once() -> None:
         "vp-2 has not been heard for 45 s",
         "The budget is the bottleneck in generic-write",
         "The budget is the bottleneck in session-decision",
-        "The backlog of generic-write takes 12 min",
         "Dead letters that want a decision: 312",
     ]
     assert summarize(replace(quiet(), group_state="Empty")).notices == (), "the verdict says it"
@@ -316,3 +316,8 @@ def test_nothing_that_a_terminal_acts_on_is_left_in_a_text_or_in_json(char: str)
     assert orjson.loads(written) == {"request_id": text, text: [text]}, "the same value"
     assert len(written.decode().splitlines()) == 1
     assert "é \U0001f600" in written.decode()
+
+
+def test_a_command_in_a_sentence_is_code_and_everything_else_is_escaped() -> None:
+    assert with_code("Start `processor run`, or look.") == "Start <code>processor run</code>, or look."
+    assert with_code("<b>`<i>`") == "&lt;b&gt;<code>&lt;i&gt;</code>"

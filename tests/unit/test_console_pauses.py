@@ -81,7 +81,7 @@ async def test_the_overview_names_pauses_and_tells_of_each_replica_what_it_said(
     odd = replace(seen.pauses[1], reason="<script>alert(1)</script>")
     async with operating(Memory(replace(seen, pauses=(seen.pauses[0], odd)))) as url, open_visitor() as session:
         _, text = await PageUser(url, session).get("/")
-        assert "Paused by an operator: all." in text
+        assert "Paused by an operator: all calls." in text
         assert "credits run out, waiting for the top-up" in text
         assert "<script>alert(1)" not in text
         assert "&lt;script&gt;alert(1)" in text
