@@ -28,7 +28,7 @@ from processor.settings import DiditSettings, header_fault
 log = structlog.get_logger(__name__)
 
 _CONNECT_S = 10.0
-_KEEP_ALIVE_S = 30.0
+_KEEP_ALIVE_S = 30.0  # of a form; see KeptConnections for all else
 _CHUNK_BYTES = 65_536
 _ANSWERS_BYTES_MAX = 64 * 1024 * 1024  # of all answers that are being read
 
@@ -95,6 +95,8 @@ class DiditClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._connections is not None:
+            self._connections.close()
         if self._session is not None:
             await self._session.close()
 

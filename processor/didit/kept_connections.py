@@ -1,11 +1,14 @@
-"""Requests whose body is in memory, on aiohttp's kept connections: its pool, TLS, DNS and parser, without what its session does for each.
+"""Requests whose body is in memory, on aiohttp's connections: its TLS, DNS and parser, without what its session does for each.
 
 A session builds a URL, three multidicts of headers, a payload, a writer and its task, and looks for cookies, proxies, redirects and
-middlewares, none of which we want: half of the CPU of a call (docs/benchmarks.md).
+middlewares, none of which we want: half of the CPU of a call (docs/benchmarks.md). Its pool would hand out a connection on which
+something has come unasked since, and that would be taken for the next answer; here such a one is closed.
 """
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 
 import aiohttp
@@ -18,14 +21,15 @@ from processor.didit.answers import Reply
 from processor.didit.egress_proxy import EgressProxy, arguments
 
 ReadBody = Callable[[aiohttp.StreamReader, int | None], Awaitable[tuple[bytes, bool]]]  # content, its length if told; body, whether cut
+_KEEP_S = 30.0
 _LAST_INTERIM, _SWITCHING = 199, 101  # RFC 9110, 15.2: an interim answer is followed by the final one, but for a change of protocol
 
 
 class KeptConnections:
-    """One origin, reached over a connector that somebody else closes.
+    """One origin, reached over a connector that somebody else closes, after ``close``. The connection that was used last is used first.
 
     Args:
-        connector: the pool.
+        connector: makes connections.
         origin: scheme, host and port.
         timeout: bounds the making of a connection.
         proxy: makes a tunnel to the origin, which is https then.
@@ -39,6 +43,14 @@ class KeptConnections:
         self._origin = aiohttp.ClientRequest("GET", URL(origin), **arguments(proxy))
         self._host = self._origin.headers["Host"]
         self._head = b""
+        self._kept: deque[tuple[Connection, float]] = deque()  # and since when, the longest kept first
+        self._closed = False
+
+    def close(self) -> None:
+        """Close what is kept, and keep nothing any more."""
+        self._closed = True
+        while self._kept:
+            self._kept.pop()[0].close()
 
     def set_headers(self, headers: Mapping[str, str]) -> None:
         """What every request carries from now on. The values are the caller's to check."""
@@ -63,14 +75,37 @@ class KeptConnections:
         head = f"{method} {target} HTTP/1.1\r\n".encode() + self._head + _lines(headers)
         if body is not None or method != "GET":
             head += b"Content-Length: %d\r\n" % len(body or b"")
-        connection = await self._connector.connect(self._origin, traces=[], timeout=self._timeout)
+        connection = self._take() or await self._connector.connect(self._origin, traces=[], timeout=self._timeout)
         try:
             reply = await _exchange(connection, head + b"\r\n" + (body or b""), on_leave, read)
         except BaseException:
             connection.close()
             raise
-        connection.release()  # closes it, unless the answer was read to its end and lets it be kept
+        self._keep(connection)
         return reply
+
+    def _take(self) -> Connection | None:
+        while self._kept:
+            connection, since = self._kept.pop()
+            if _is_usable(connection) and time.monotonic() - since <= _KEEP_S:
+                return connection
+            connection.close()
+        return None
+
+    def _keep(self, connection: Connection) -> None:
+        """Close it, unless the answer was read to its end and lets it be kept. Others that nobody has wanted for long are closed, too."""
+        now = time.monotonic()
+        if self._closed or not _is_usable(connection):
+            connection.close()
+        else:
+            self._kept.append((connection, now))
+        while self._kept and now - self._kept[0][1] > _KEEP_S:
+            self._kept.popleft()[0].close()
+
+
+def _is_usable(connection: Connection) -> bool:
+    protocol = connection.protocol
+    return protocol is not None and protocol.is_connected() and not protocol.should_close
 
 
 async def _exchange(connection: Connection, request: bytes, on_leave: Callable[[], None], read: ReadBody) -> Reply:

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from processor.contract.codes import ErrorCode
 from processor.didit import client as client_module
+from processor.didit import kept_connections as connections_module
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import OPERATIONS
@@ -238,6 +239,44 @@ async def test_a_connection_whose_answer_leaves_a_doubt_is_not_kept(raw_answer: 
         replies = await send(raw.url, times=2, response_bytes_max=2000)
         assert [reply.status for reply in replies if isinstance(reply, Reply)] == [200, 200]
         assert raw.connections == 2
+
+
+async def test_what_comes_unasked_on_a_kept_connection_is_nobodys_answer() -> None:
+    go, gone = asyncio.Event(), asyncio.Event()
+
+    async def twice(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(http("200 OK", b"{}"))
+        if gone.is_set():
+            return
+        await go.wait()
+        writer.write(http("418 Nobody asked", b"{}"))
+        await writer.drain()
+        gone.set()
+
+    async with server(twice) as raw, DiditClient(DiditSettings(base_url=raw.url, api_key="k")) as client:
+        first = await client.send(POST)
+        go.set()
+        await gone.wait()
+        await asyncio.sleep(0.05)  # it has come
+        second = await client.send(POST)
+        assert [reply.status for reply in (first, second) if isinstance(reply, Reply)] == [200, 200]
+        assert raw.connections == 2
+
+
+async def test_the_connection_used_last_is_used_first_and_one_not_wanted_for_long_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with server(answer(http("200 OK", b"{}"))) as raw, DiditClient(DiditSettings(base_url=raw.url, api_key="k")) as client:
+        await asyncio.gather(client.send(POST), client.send(POST))
+        kept = list(client._connections._kept)  # type: ignore[union-attr]  # noqa: SLF001 - what a peer does not see
+        assert len(kept) == raw.connections == 2
+        for _ in range(3):
+            await client.send(POST)
+        assert [connection for connection, _ in client._connections._kept] == [connection for connection, _ in kept]  # type: ignore[union-attr]  # noqa: SLF001 - as above
+        monkeypatch.setattr(connections_module, "_KEEP_S", 0.0)
+        await client.send(POST)
+        assert raw.connections == 3
+        assert all(connection.closed for connection, _ in kept)
 
 
 async def test_a_connection_that_closes_before_the_head_has_sent_nothing() -> None:
