@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -11,7 +11,19 @@ import structlog
 
 from processor.bounds.loop_turns import LoopTurns
 from processor.budget.log import Appended, BudgetLog, Entry, LogBrokenError, LogUnavailableError, place_of
-from processor.budget.log_records import Alive, LogRecord, UsualAsk, encode, parse_entry, read_record, read_usual_ask, read_usual_end
+from processor.budget.log_records import (
+    Alive,
+    Asked,
+    Begun,
+    Ended,
+    LogRecord,
+    UsualAsk,
+    encode,
+    parse_entry,
+    read_record,
+    read_usual_ask,
+    read_usual_end,
+)
 from processor.budget.state import ALIVE_EVERY_S, PAUSE_TOLD_EVERY_S, Rules
 
 log = structlog.get_logger(__name__)
@@ -21,6 +33,8 @@ _PAUSES_S = 2.5 * PAUSE_TOLD_EVERY_S
 _SILENT_READS = 30  # of about a second each, in which at least three signs of life of our own must come back
 _AGAIN_S = 1.0
 _GATHER_S, _MANY = 0.1, 500  # records: of more there is no need to wait for some
+_EXPECTED_MAX = 100  # entries; more are not on their way at once, unless appends fail
+_AS_SENT = frozenset({Asked, Begun, Ended})  # what is read of these is what was written; they are nearly all there is
 _TURN_S, _SLICE_BYTES = 0.01, 6000  # of records: the time is looked at between slices
 
 
@@ -75,12 +89,20 @@ class LogReader:
         self.heard_at = clock()  # when the log last gave something
         self.begun_at = float("-inf")  # when the log was begun, own clock, if that was within what was read back
         self._silent = 0  # reads in a row that brought nothing
+        self._expected: dict[bytes, Sequence[LogRecord]] = {}
         self._hurried = asyncio.Event()
         self._turns = LoopTurns(clock, _TURN_S)
 
     def hurry(self) -> None:
         """Somebody is going to wait for a record."""
         self._hurried.set()
+
+    def expect(self, entry: bytes, records: Sequence[LogRecord]) -> None:
+        """We append these records as this entry: once it is read back, byte by byte the same, they are not decoded again."""
+        if all(type(record) in _AS_SENT for record in records):
+            if len(self._expected) >= _EXPECTED_MAX:
+                del self._expected[next(iter(self._expected))]
+            self._expected[entry] = records
 
     async def run(self) -> None:
         """Follow for ever. Whatever the log does is survived; an error of the listener is raised."""
@@ -199,6 +221,14 @@ class LogReader:
         if entry.offset != self.next:
             raise LogBrokenError(f"expected offset {self.next}, got {entry.offset}")
         self.next += 1
+        if self._expected and entry.value is not None and (ours := self._expected.pop(entry.value, None)) is not None:
+            for place, record in enumerate(ours, place_of(entry.offset, 0)):
+                self._listener.apply_record(record, place, at, entry.stamp_ms)
+            return
+        self._apply_foreign(entry, at)
+
+    def _apply_foreign(self, entry: Entry, at: float) -> None:
+        """An entry of another replica, or of a former time."""
         listener, stamp_ms = self._listener, entry.stamp_ms
         for place, raw in enumerate(parse_entry(entry.value), place_of(entry.offset, 0)):
             kind = raw.get("t") if type(raw) is dict else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,8 @@ class LogWriter:
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_post: Callable[[], None] = lambda: None  # called for each record that is sent: it is going to be read back
         self.may_group: Callable[[], bool] = lambda: False  # whether everybody reads entries of several records
+        # called for each entry that is sent, with its records
+        self.on_send: Callable[[bytes, Sequence[LogRecord]], None] = lambda _entry, _records: None
 
     def post(self, record: LogRecord, *, for_s: float = 0.0) -> None:
         """Append a record, and try again for ``for_s`` seconds; a record that comes later is of no use."""
@@ -98,8 +100,10 @@ class LogWriter:
         return group
 
     async def _send(self, group: list[_Message]) -> None:
+        entry = encode_group([message.value for message in group])
+        self.on_send(entry, [message.record for message in group])
         try:
-            await self._log.append(encode_group([message.value for message in group]))
+            await self._log.append(entry)
         except LogUnavailableError as exc:
             now = self._clock()
             for message in group:

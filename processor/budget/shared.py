@@ -92,8 +92,9 @@ class SharedBudget:
         self._writer = LogWriter(budget_log, clock, lambda record: self._reservations.lost(record), self._fail)  # noqa: PLW0108 - they are made below
         self._reader = LogReader(budget_log, rules, self, clock)
         self._reservations = Reservations(rules, self._writer, replica_limits.calls_max, clock)
+        self.state = self._reservations.state  # what the log says
         self._claims = Claims(self._writer)
-        self._writer.on_post = self._reader.hurry
+        self._writer.on_post, self._writer.on_send = self._reader.hurry, self._reader.expect
         self._writer.may_group = lambda: self._joined.is_set() and self.state.may_group(clock())
         self._alerts = AlertTracker()
         self._lines = Lines(rules, replica_limits, lambda: self.state, clock, lambda q: self._tasks.spawn(self._dispatch(q), q.endpoint))
@@ -107,11 +108,6 @@ class SharedBudget:
         self._tasks = WatchedTasks(self._fail)
         self.history = LaneHistory(budget_log, self._reader, self._writer, self._joined, lambda: self.state, self._hold_new, clock)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # a task of ours has raised
-
-    @property
-    def state(self) -> BudgetState:
-        """What the log says."""
-        return self._reservations.state
 
     @property
     def is_joined(self) -> bool:
@@ -236,6 +232,7 @@ class SharedBudget:
         if lost:
             state.journal.outlive_log()
         self._client = uuid.uuid4().hex[:10]
+        self.state = state
         self._reservations.follow(state, self._client)
         self._claims.follow(self._client)
         return self._alive(lost=lost)

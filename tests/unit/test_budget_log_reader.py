@@ -12,7 +12,7 @@ from virtual_time import run_virtual
 
 from processor.budget.log import Entry
 from processor.budget.log_reader import LogReader
-from processor.budget.log_records import Alive, encode
+from processor.budget.log_records import Alive, Asked, Ended, LogRecord, decode_entry, encode, encode_group
 from processor.budget.state import Rules
 
 RULES = Rules({"a": (600, 60.0)}, 30.0, 60.0, 30.0, 0.1, 10.0, 3600.0, 86_400.0, 3, 15.0, 30.0)
@@ -122,3 +122,32 @@ def test_many_records_are_applied_in_short_turns_of_the_loop() -> None:
         return ticks
 
     assert run_virtual(play()) > 1000 * len(encode(ALIVE)) / 6000 / 3
+
+
+def test_an_entry_of_ours_is_taken_as_it_was_sent_once_and_any_other_as_it_is_read() -> None:
+    ours: list[LogRecord] = [Asked("c-1", ("a",), 90.0, "op"), Ended("c-0", used=True)]
+    said: list[LogRecord] = [ALIVE, Ended("c-2", used=False)]
+    mine, theirs, sign = (encode_group([encode(r) for r in group]) for group in (ours, [*ours, Ended("d-1", used=True)], said))
+
+    async def play() -> list[LogRecord]:
+        topic, listener, loop = MemoryTopic(), Listener(), asyncio.get_running_loop()
+        applied: list[LogRecord] = []
+        listener.apply_record = lambda record, *_: applied.append(record)  # type: ignore[method-assign]
+        reader = LogReader(MemoryLog(topic), RULES, listener, loop.time)
+        task = asyncio.create_task(reader.run())
+        await asyncio.sleep(5)
+        applied.clear()
+        for n in range(1000):  # appends that failed: what is expected is bounded
+            reader.expect(b"%d" % n, ours)
+        assert len(reader._expected) == 100  # noqa: SLF001 - there is no other sign of it
+        reader.expect(mine, ours)
+        reader.expect(sign, said)
+        for value in (theirs, mine, mine, sign):
+            topic.put(value)
+        await asyncio.sleep(5)
+        task.cancel()
+        return applied
+
+    applied = run_virtual(play())
+    assert applied == [record for value in (theirs, mine, mine, sign) for record in decode_entry(value)]
+    assert [any(record is one for one in [*ours, *said]) for record in applied] == [False] * 3 + [True] * 2 + [False] * 4
