@@ -60,6 +60,7 @@ class Reservations:
 
     def __init__(self, rules: Rules, writer: LogWriter, slots: int, clock: Callable[[], float]) -> None:
         self._rules, self._writer, self._clock = rules, writer, clock
+        self._end_told_s = rules.horizon_s  # an end that comes later is of no use
         self.state = BudgetState(rules, 0.0)
         self.open_at = float("inf")  # no start before; infinite while the log is not followed
         self.slots = self._slots_max = slots
@@ -235,7 +236,7 @@ class Reservations:
         self.slots += (before in HOLDS_SLOT) - (state in HOLDS_SLOT)
 
     def _post_end(self, record: Ended | Failed) -> None:
-        self._writer.post(record, for_s=self._rules.horizon_s)
+        self._writer.post(record, for_s=self._end_told_s)
 
 
 def _obstacle(prior_calls: PriorCalls, ask: Ask) -> NoPermit | None:

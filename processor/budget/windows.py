@@ -140,7 +140,9 @@ class Window:
 
     def may_burst(self, weight: int, now: float) -> bool:
         """Whether so much may leave at once: ahead of the pace, or because the pace is behind."""
-        if weight <= self.burst_room(now):
+        if now >= self._expires_at or self._lowered is not None:
+            self.expire(now)
+        if weight <= self._burst_room(now):
             return True
         return self.weight + weight <= self.limit and self._behind_since(now) + weight * self.gap_s <= now
 
@@ -226,12 +228,15 @@ class Window:
 
     def start_at(self, ask_id: str, now: float) -> float:
         """``now`` or less: the own ask may start. Otherwise the earliest moment worth looking again without a new record."""
-        self.expire(now)
+        if now >= self._expires_at or self._lowered is not None:
+            self.expire(now)
         own = self.own[ask_id]
         if ask_id not in self.live:
             return float("inf")  # it has expired
-        room_at = min(self._open_over.next_at, self._ended_over.next_at) if self.is_full_for(ask_id) else now
-        return max(own.earliest, self.paused_until, self._held_until, room_at)
+        start_at = max(own.earliest, self.paused_until, self._held_until)
+        if own.ahead + own.weight <= (self.configured if self._lowered is None else self.limit):
+            return start_at
+        return max(start_at, min(self._open_over.next_at, self._ended_over.next_at))
 
     def is_full_for(self, ask_id: str) -> bool:
         """Whether what is live before an own ask leaves no room for it."""
@@ -240,10 +245,11 @@ class Window:
 
     def foreseen_start_at(self, unread: int, now: float) -> float:
         """When an ask that is sent now could start, behind so many own ones that are not read back; ``inf`` if the window is full then."""
-        self.expire(now)
+        if now >= self._expires_at or self._lowered is not None:
+            self.expire(now)
         if self.weight + unread + 1 > self.limit:
             return float("inf")
-        if unread + 1 <= self._burst_room(now):
+        if unread < self._burst_room(now):
             return max(now, self._held_until)
         gap_s = self.gap_s
         due = self._pace_at(now, gap_s) if self._pace > now else self._behind_since(now)

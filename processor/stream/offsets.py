@@ -12,6 +12,7 @@ import binascii
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 
 from processor.budget.permits import LogPosition
 
@@ -20,6 +21,7 @@ GAP_MAP_BITS = 24_000
 _DONE = ord("1")
 _VERSION = "2"  # 2:<name of the journal>@<offset in it>:<gap map>
 _VERSION_WITHOUT_POSITION = "1"  # 1:<gap map>
+_OFFSET_OF = itemgetter(LogPosition._fields.index("offset"))
 _POSITION = re.compile(r"([0-9a-f]{8})@([0-9]{1,19}):")
 
 
@@ -109,7 +111,7 @@ class OffsetTracker:
         called = [at for offset, at in self._called.items() if offset not in extra]
         # noted in a log that is gone: a new owner must see that it cannot be recalled
         gone = next((at for at in called if at.log != now.log), None)
-        return gone or min([*called, now], key=lambda at: at.offset)
+        return gone or min([*called, now], key=_OFFSET_OF)
 
     @property
     def unfinished_count(self) -> int:

@@ -72,8 +72,8 @@ WINDOWS = (
         "G5",
         "budget/windows.py",
         "an own pause is not kept before the log says it",
-        "max(own.earliest, self.paused_until, self._held_until,",
-        "max(own.earliest, self.paused_until,",
+        "max(own.earliest, self.paused_until, self._held_until)",
+        "max(own.earliest, self.paused_until)",
         (STATE,),
     ),
     Fault(
