@@ -103,7 +103,8 @@ class Reservations:
         # the deadline counts from before the sending: the record cannot be older than that
         deadline = self._clock() + self._rules.wait_s
         reservation = self._waiting[ask_id] = Reservation(ask, asked, deadline, asyncio.get_running_loop().create_future())
-        self._unread.update(ask.scopes)
+        for scope in ask.scopes:  # Counter.update() would look what it was given
+            self._unread[scope] += 1
         self._writer.post(asked)
         return reservation
 
@@ -232,7 +233,8 @@ class Reservations:
     def _enter(self, reservation: Reservation, state: AskState) -> None:
         before, reservation.state = reservation.state, checked(reservation.state, state)
         if before is AskState.REQUESTED:
-            self._unread.subtract(reservation.ask.scopes)
+            for scope in reservation.ask.scopes:
+                self._unread[scope] -= 1
         self.slots += (before in HOLDS_SLOT) - (state in HOLDS_SLOT)
 
     def _post_end(self, record: Ended | Failed) -> None:

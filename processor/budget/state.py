@@ -229,7 +229,10 @@ class BudgetState:
 
     def foreseen_start_at(self, scopes: tuple[str, ...], unread: Mapping[str, int], now: float) -> float:
         """When an ask that is sent now could start; ``unread`` own ones, by scope, come before it. A guess: others may ask before it."""
-        return max(self.blocked_until, *(self.windows[s].foreseen_start_at(unread.get(s, 0), now) for s in scopes))
+        found = self.blocked_until
+        for scope in scopes:  # as above
+            found = max(found, self.windows[scope].foreseen_start_at(unread.get(scope, 0), now))
+        return found
 
     def any_obsolete(self) -> bool:
         """Whether ``is_obsolete`` can be true of any ask: something is paused, or a breaker is open."""

@@ -42,6 +42,7 @@ class BrokerClock:
 
     def __init__(self, skew_max_s: float, read: Callable[[], ClockReading] = read_clocks) -> None:
         self.read, self.skew_s = read, 0.0
+        self._steady_s = boot_clock if read is read_clocks else lambda: read().steady_s
         self._skew_max_s = skew_max_s
         self._ahead_ms: float | None = None  # of the brokers' clock over the steady one, at least
 
@@ -62,8 +63,7 @@ class BrokerClock:
 
         Never later than theirs, and earlier by what an append takes.
         """
-        now = self.read()
-        return now.wall_ms if self._ahead_ms is None else int(self._ahead_ms + now.steady_s * 1000)
+        return self.read().wall_ms if self._ahead_ms is None else int(self._ahead_ms + self._steady_s() * 1000)
 
     @property
     def fault(self) -> str:
