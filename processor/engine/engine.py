@@ -17,7 +17,7 @@ from processor.contract.headers import fresh_hop
 from processor.contract.records import OnDoubt, Record, Status, call_reference
 from processor.contract.trace_context import carry_span
 from processor.didit.calls import build_call, key_proof_call
-from processor.didit.catalog import CANCEL, COMPOSITES, OPERATIONS, WITHOUT_CALL, Idempotency, Operation, first_call, is_polled
+from processor.didit.catalog import CANCEL, COMPOSITES, WITHOUT_CALL, Idempotency, Operation, first_call, is_polled
 from processor.didit.check_traces import idempotency_of
 from processor.didit.verdicts import (
     AccountFault,
@@ -35,7 +35,7 @@ from processor.didit.verdicts import (
 from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles
 from processor.engine.doubts import DoubtSettler, Unknowable
 from processor.engine.known_answers import FindsKnownResults, KnownAnswers
-from processor.engine.log_events import log_account_fault, log_conflict, log_ended, log_retry, reference
+from processor.engine.log_events import VendorDataHint, log_account_fault, log_conflict, log_ended, log_retry, reference
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.placement import Elsewhere, NotAdmitted, Placement
 from processor.engine.places import class_of, place_of
@@ -80,7 +80,7 @@ class Engine:
         self._promise_ms = int(1000 * settings.promise_s_max)
         limits = {scope: limit.limit for scope, limit in settings.rate_limits.items()}
         self._scope_pauses = ScopePauses(budget, limits, settings.retry.retry_after_max_s)
-        self._warned = False
+        self._vendor_data_hint = VendorDataHint()
         self._key_reads = 0  # times that the key was read again
         self._doubts = DoubtSettler(settings, self._caller, clock_ms)
         self._outputs = OutputBuilder(settings.lanes, settings.retry)
@@ -143,7 +143,7 @@ class Engine:
         return await self._end(job, ErrorCode.DEADLINE_PASSED, work)
 
     async def _work_on(self, job: Job, work: Work) -> Outcome:
-        self._warn_once(job)
+        self._vendor_data_hint.note(job)
         if job.hop.session_id is not None and is_polled(job.request.operation):
             return await self._poll(job, job.hop.session_id, work)
         operation = first_call(job.request.operation)
@@ -392,12 +392,3 @@ class Engine:
             return called
         found = _NO_MEDIA if self._media is None else await self._media.keep(job, operation, called.verdict.output, work)
         return found if isinstance(found, DeadlinePassed | Parked) else Judged(called.called_ms, found)
-
-    def _warn_once(self, job: Job) -> None:
-        if (
-            not self._warned
-            and first_call(job.request.operation) is OPERATIONS["session.create"]
-            and not job.request.input.get("vendor_data")
-        ):
-            self._warned = True
-            log.warning("vendor_data_missing", hint="Didit sees a new user for each such request; give the id of the person")

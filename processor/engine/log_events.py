@@ -6,6 +6,7 @@ import structlog
 
 from processor.contract.codes import ErrorCode
 from processor.contract.records import Record, call_reference
+from processor.didit.catalog import OPERATIONS, first_call
 from processor.didit.verdicts import AccountFault
 from processor.engine.outputs import Job
 from processor.observe import metrics
@@ -56,3 +57,17 @@ def log_ended(job: Job, code: ErrorCode) -> None:
         log.info("cancelled", reference=reference(job), code=job.hop.last_error)
     else:
         log.warning("ended_by_hand", reference=reference(job), code=job.hop.last_error)
+
+
+class VendorDataHint:
+    """Says once that sessions are asked for without the id of a person."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def note(self, job: Job) -> None:
+        """A request is worked on."""
+        without = first_call(job.request.operation) is OPERATIONS["session.create"] and not job.request.input.get("vendor_data")
+        if without and not self._told:
+            self._told = True
+            log.warning("vendor_data_missing", hint="Didit sees a new user for each such request; give the id of the person")
