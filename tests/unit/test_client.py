@@ -344,6 +344,9 @@ class Broken(PartitionReader):
     def __init__(self) -> None:
         pass
 
+    def assign_added(self) -> None:
+        pass
+
     async def poll(self, *_options: Any, **_more: Any) -> Any:
         raise RuntimeError("broken")
 
