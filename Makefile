@@ -34,7 +34,7 @@ help:
 	@echo "make simulate      whole worlds in virtual time, one for each seed (SEEDS=100 FROM=0; again: ARGS=\"--replay 17\"); docs/simulation.md"
 	@echo "make check  lint, types, deployment files (each alone: make lint, make types, make deploy-check)"
 	@echo "make fix    what the linter and the formatter can repair by themselves"
-	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|idle|silence|budget|billing|tracing|judging|unpacking|poison|followers|verify|spreadsheet|soak)"
+	@echo "make bench  a benchmark (NAME=throughput|latency|delay|memory|idle|silence|budget|billing|tracing|judging|unpacking|poison|followers|verify|spreadsheet|tenants|soak)"
 	@echo "make docs   write the generated pages again"
 	@echo "make lock   write the lock files again"
 	@echo "make image  build the image with docker, podman or buildah (IMAGE=name:tag, IMAGE_ARGS=\"--build-arg ...\")"

@@ -444,9 +444,9 @@ ASKS = (
         "Q7",
         "G6",
         "budget/tenant_queue.py",
-        "a tenant that comes anew has saved up the turns of all the time before",
-        "self.next_turns[key] = max(self.next_turns.get(key, 0.0), self._now)",
-        "self.next_turns[key] = self.next_turns.get(key, 0.0)",
+        "a tenant with a small weight has as many turns as one with a large one",
+        "self.next_turns[key] = self._now + 1.0 / self._weight_of(key)",
+        "self.next_turns[key] = self._now + 1.0",
         TENANTS,
     ),
     Fault(
