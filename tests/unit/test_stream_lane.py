@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,8 @@ from processor.stream.cancels import Cancel, CancelFormatError, Cancels, encode_
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 from processor.stream.lane import Lane
 from processor.stream.offsets import GAP_MAP_BITS, OffsetTracker
+from processor.stream.publish_pace import PublishPace
+from processor.stream.publisher import publish
 from processor.stream.releases import Release, ReleaseFormatError, Releases, encode_release, read_release
 from processor.stream.wakeups import Wakeups
 
@@ -448,6 +450,33 @@ async def test_transactions_are_bounded_by_count_and_bytes() -> None:
     assert len(scene.lane.take_finished(500)) == 2
     assert len(scene.lane.take_finished(3)) == 3
     assert len(scene.lane.take_finished(500)) == 1
+
+
+def test_a_lane_that_can_take_no_more_is_published_without_a_pause() -> None:
+    class Pausing(PublishPace):
+        def published(self, count: int, began: float, now: float) -> float:
+            del count, began, now
+            return 5.0
+
+    async def main() -> None:
+        scene, commits = Scene(undue=False, work_max=2), list[float]()
+
+        async def commit(outputs: Iterable[Output], floor: int, metadata: str) -> None:
+            del outputs, floor, metadata
+            commits.append(asyncio.get_running_loop().time())
+
+        scene.lane.deliver([record(offset) for offset in range(8)])
+        for offset in range(8):
+            await scene.turn()
+            scene.handler.at_work[offset].set_result(DONE)
+        await scene.turn()
+        publishing = asyncio.create_task(publish(scene.lane, commit, 2, Pausing(5.0), 0, lambda _: None))
+        await asyncio.sleep(60)
+        assert [round(at - commits[0]) for at in commits] == [0, 0, 0, 5]
+        scene.lane.close()
+        await publishing
+
+    run_virtual(main())
 
 
 async def test_an_outcome_beyond_the_gap_map_waits_for_the_oldest_one() -> None:
