@@ -9,8 +9,8 @@ from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
 from processor.budget.call_index import CallState
-from processor.budget.log_records import Asked, Ended, UsualAsk, encode, parse_entry, read_usual_ask
-from processor.budget.permits import Ask, CallClass, CallIdentity, Permit
+from processor.budget.log_records import Asked, Ended, Failed, UsualAsk, encode, parse_entry, read_usual_ask
+from processor.budget.permits import Ask, CallClass, CallIdentity, HealthSignal, Permit
 from processor.budget.replica_limits import ReplicaLimits
 from processor.budget.shared import SharedBudget
 from processor.budget.state import BudgetState, Rules
@@ -38,6 +38,28 @@ def test_an_end_is_noted_of_the_call_of_its_ask() -> None:
     state.apply(Ended("c-1", used=True, acted=True), 3, 1.0, 1000)
     states = [call.state for request in requests for call in state.journal.memory.of(request)]
     assert states == [CallState.OPEN, CallState.ACTED, CallState.OPEN]
+
+
+def test_an_answer_is_noted_of_the_call_of_its_ask() -> None:
+    state, requests = BudgetState(RULES, 0.0), [position_digest(str(n)) for n in range(3)]
+    for n, request in enumerate(requests):
+        assert state.apply_usual(usual(asked(f"c-{n}", replace(MARK, request=request))), n, 0.0, 0)
+    assert not state.apply_answered("c-1", 1.0, 1000, acted=True), "the first end of an endpoint makes its breaker"
+    state.breaker("op")
+    assert state.apply_answered("c-1", 1.0, 1000, acted=True)
+    assert not state.apply_answered("c-1", 1.0, 1000, acted=True), "it has an end"
+    states = [call.state for request in requests for call in state.journal.memory.of(request)]
+    assert states == [CallState.OPEN, CallState.ACTED, CallState.OPEN]
+
+
+def test_an_answer_that_matters_to_a_breaker_is_left_to_it() -> None:
+    state = BudgetState(RULES, 0.0)
+    for n in range(2):
+        assert state.apply_usual(usual(asked(f"c-{n}", replace(MARK, request=position_digest(str(n))))), n, 0.0, 0)
+    state.apply(Failed("c-0"), 2, 1.0, 1000)
+    assert not state.apply_answered("c-1", 1.0, 1000, acted=True), "failures are no longer in a row"
+    state.apply(Ended("c-1", used=True, acted=True, health=HealthSignal.GOOD), 3, 1.0, 1000)
+    assert state.breaker("op").is_undisturbed_by(HealthSignal.GOOD)
 
 
 def test_an_ask_whose_request_is_known_is_compared_with_what_is_known() -> None:
