@@ -42,6 +42,7 @@ class Seen:
         published: when each request was, and its priority, if they differ.
         rounds: that operators have begun: request and number.
         insisted: one of them has asked for calls again that may have taken place.
+        sent_away: by request, how often it was written once more because its line had no room.
         untold: webhooks that were acknowledged and of which the events topic tells nothing.
     """
 
@@ -59,6 +60,7 @@ class Seen:
     rounds: frozenset[tuple[str, int]] = frozenset()
     insisted: bool = False
     untold: Sequence[str] = ()
+    sent_away: Mapping[str, int] = field(default_factory=dict)
 
 
 # what no trouble of brokers, network or API raises; by the product's own log lines, which name types and no texts
@@ -69,6 +71,7 @@ _BY_TIMES = frozenset(
 )
 # 22 turns of others in a line (`budget.fair_queue`), of which there are four: two operations, two replicas
 _TURNS_MAX = 100
+_SENT_AWAY_MAX = 20  # once, says guarantees.md, G6, and again if more urgent ones come or a process begins anew; those are few here
 
 Judge = Callable[[Seen], list[Violation]]
 
@@ -94,6 +97,8 @@ def judge(seen: Seen) -> list[Violation]:
         wrong.append(Violation("retried early", f"{found.early_retries} retries"))
     wrong += [Violation("an acknowledged webhook is lost", text) for text in seen.untold]
     wrong += [Violation("starved", text) for text in starved(seen.published, seen.ledger["calls"], _TURNS_MAX)]
+    often = [(request_id, count) for request_id, count in seen.sent_away.items() if count > _SENT_AWAY_MAX]
+    wrong += [Violation("sent away again and again", f"{request_id}: {count} times") for request_id, count in often]
     planted = [(host, line) for host, line in seen.logs if any(secret in line for secret in seen.secrets)]
     wrong += [Violation("personal data in a log", f"{host}: {line[:80]}") for host, line in planted]
     own = [(host, line) for host, line in seen.logs if _OWN_FAULT.search(line)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
@@ -105,6 +106,7 @@ class Retries:
 
     def __init__(self, topics: Mapping[str, list[PartitionLog]], released: Collection[tuple[str, int, int]] = ()) -> None:
         self._topics, self._released = topics, released
+        self.sent_away = Counter[str]()  # records that were written for want of room, by request; known when all are read
 
     def read(self, slack_ms: int) -> list[RetrySeen]:
         """All of them. ``slack_ms``: so much before its due time a retry may start, because the brokers' clocks were set."""
@@ -115,6 +117,7 @@ class Retries:
                     decoded = decode(Record(Source(topic, number, r.offset), r.key, r.value, r.headers, r.stamp_ms))
                     if isinstance(decoded, Accepted) and (due_ms := decoded.hop.due_ms) is not None:
                         hop = decoded.hop
+                        self.sent_away[decoded.request.request_id] += hop.last_error == ErrorCode.QUEUE_FULL
                         released = (topic, number, r.offset) in self._released
                         may_be_early = released or hop.session_id is not None or hop.last_error == ErrorCode.QUEUE_FULL
                         found.append(RetrySeen(decoded.request.request_id, hop.hop, due_ms - slack_ms, may_be_early))

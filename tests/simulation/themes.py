@@ -145,6 +145,23 @@ def _late_count(draw: random.Random, stage: Stage) -> list[Disturbance]:
     return [*found, Disturbance(at_s, kind, name, stage.api_cut_s, "didit")]
 
 
+def _late_start(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """A replica reads its asks late, and stands still while some of them wait for room: when it thaws they are older than an ask may be.
+
+    What it starts all the same reaches Didit as late as may be, when nobody counts those asks any more. Until then it stands still again,
+    so that the others have all of the budget. (What it has not read back when it freezes is given up first of all when it thaws.)
+    """
+    name, at_s = draw.choice(stage.replicas), _busy(draw)
+    freeze_s, lasts_s = at_s + draw.uniform(6.0, 10.0), draw.uniform(0.3, 0.7) * stage.wait_s
+    thaw_s = freeze_s + lasts_s
+    return [
+        Disturbance(at_s, "slow reads", name, thaw_s - at_s, amount=draw.uniform(0.45, 0.7) * stage.wait_s),
+        Disturbance(freeze_s, "freeze", name, lasts_s),
+        Disturbance(thaw_s - 0.05, "late calls", name, stage.api_cut_s, "didit"),
+        Disturbance(thaw_s + draw.uniform(0.2, 0.5), "freeze", name, stage.api_cut_s - 1.0),
+    ]
+
+
 def _other_log(draw: random.Random, _: Stage) -> list[Disturbance]:
     """The budget log is deleted and made again while nobody is there; the commits of the one partition name the log of before."""
     return [  # soon after the first burst, when its lane has committed
@@ -288,6 +305,24 @@ THEMES = (
         _BURST | {"receivers": (1, 2), "operations": (("verification",), ("verification", "verification", "aml")), "latency_s": (0.1, 1.0)},
     ),
     Theme("upgrade", 0, _upgrade, {**_BURST, "mixed": (True,), "replicas": (2, 3), "partitions": (3,), "requests": (20, 40)}),
+    Theme(
+        "late start",
+        0,
+        _late_start,
+        _BURST
+        | _TIGHT
+        | {"partitions": (4,), "requests": (70,), "every_s": (0.05,)}
+        | {"margin_s": (4.0,), "timeout_s": (6.0,), "wait_s": (6.0,)},
+    ),
+    Theme(
+        "full lines",
+        0,
+        _restarts,
+        # of so many places each class has one at least by its share
+        _BURST
+        | {"replicas": (1,), "requests": (200,), "every_s": (0.05,), "limit": (40,), "latency_s": (0.1,), "lost": (0.02,)}
+        | {"queue_max": (40,), "bulk": (0.1,), "operations": (_SINGLE,)},
+    ),
 )
 _LATER = [theme for theme in THEMES if not theme.weight]
 _LATER_EVERY = 5  # so that other seeds mean what they did before

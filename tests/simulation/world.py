@@ -333,7 +333,7 @@ class World:
         untold = receivers.acknowledged_by(ledger) - receivers.events_of(self.cluster.topics[names.events].logs)
         return Seen(
             self.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, never, audited, stepped, self.published,
-            frozenset(repairs.rounds), self.insisted, sorted(map(str, untold)),
+            frozenset(repairs.rounds), self.insisted, sorted(map(str, untold)), delayed.sent_away,
         )  # fmt: skip
 
     def is_open(self, finals: Finals, repairs: Repairs) -> bool:

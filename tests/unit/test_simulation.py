@@ -405,6 +405,7 @@ def test_who_comes_late_has_waited_from_then_on() -> None:
             },
             "starved",
         ),
+        ({"sent_away": {"r-1": 21, "r-2": 20}}, "sent away again and again"),
         ({"finals": []}, "no final result"),
         ({"finals": [FinalSeen("r-1", "succeeded"), FinalSeen("r-1", "in_doubt")]}, "two final results"),
         (
