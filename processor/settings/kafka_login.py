@@ -68,7 +68,8 @@ def _secret_faults(values: Mapping[str, Any], name: str, why: str) -> list[str]:
         return []
     if values[name] is None and file is not None:
         return [f"{variable}_FILE: {file} is empty: {why}"]
-    return [f"{variable} is {'missing' if values[name] is None else 'empty'} (or set {variable}_FILE): {why}"]
+    fault = "is missing" if values[name] is None else "is empty"
+    return [f"{variable} {fault} (or set {variable}_FILE): {why}"]
 
 
 def _oauth_faults(values: Mapping[str, Any]) -> list[str]:
