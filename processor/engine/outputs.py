@@ -336,7 +336,9 @@ def _of_this_request(job: Job, operation: Operation, verdict: Verdict) -> Verdic
 
 
 def _error(kind: ErrorType, code: Code, http_status: int | None = None, field: str | None = None) -> ErrorInfo:
-    return ErrorInfo(kind, code, kind.message, http_status, field)
+    # to correct the request and ask again is wrong for what is there already, or for a person who is blocked: such a code says what to do
+    told = code.message if kind is ErrorType.REQUEST_REFUSED and isinstance(code, ErrorCode) else kind.message
+    return ErrorInfo(kind, code, told, http_status, field)
 
 
 def _expired(code: ErrorCode) -> ErrorInfo:

@@ -868,6 +868,7 @@ def test_a_transaction_of_which_there_is_no_trace_is_made_again() -> None:
 def test_a_transaction_that_is_there_already_is_refused_unless_an_earlier_call_may_have_made_it() -> None:
     told = final(run(FakeApi(THERE_ALREADY), record(operation="transaction.create", input=TRANSFER)))
     assert (told["status"], told["error"]["code"]) == ("failed", "already_exists")
+    assert told["error"]["message"] == ErrorCode.ALREADY_EXISTS.message, "to correct the request would help nobody"
     api = FakeApi(NO_TRANSACTIONS, THERE_ALREADY)
     outputs = run(api, record(operation="transaction.create", input=TRANSFER), OpenBudget(InDoubt(NOW - 500, NOW - 500)))
     assert kinds(outputs) == [OutputKind.RETRY], "it is looked up again"
