@@ -64,8 +64,8 @@ class DeadLetterTable:
         for x in self.dead_letters:
             failed = Text.assemble((x.position, "bold"), "  ", utc(x.failed_ms), "  ", plain(x.operation), "  ", plain(x.request_id))
             where = f" at {verbatim(x.reason_field)}" if x.reason_field else ""
-            again = f", redriven {x.hop.replay} times before" if x.hop.replay else ""
-            told = Text(f"  {verbatim(f'{x.reason_type}: {x.reason_code}')}{where}, {x.hop.attempt} attempts{again}, ")
+            again = f", redriven {x.hop.replay} times" if x.hop.replay else ""
+            told = Text(f"  {verbatim(f'{x.reason_type}: {x.reason_code}')}{where}, {x.hop.attempt} attempts before{again}, ")
             yield failed
             yield told + _status(x)
 

@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Any
 
 import orjson
-from rich.box import HEAVY_HEAD
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -45,8 +44,8 @@ def screen(o: Overview) -> RenderableType:
     head = Panel(text, title=o.group, subtitle=f"group {o.group_state}")
     others = [Text(statement(f), STYLES[f.tone]) for f in diagnosis.others]
     backlog = lag_table(o.partitions, o.blocked, by_topic=True, compact=True)
-    budget = (scope_table(o, diagnosis, compact=True), *tenant_lines(o.budget.tenants))
-    parts = (*budget, Text(), replica_table(o, compact=True), Text(), backlog, Text(), _waiting(o), _dead(o))
+    budget = (scope_table(o, diagnosis), *tenant_lines(o.budget.tenants))
+    parts = (*budget, Text(), replica_table(o), Text(), backlog, Text(), _waiting(o), _dead(o))
     return Group(head, *others, *pause_lines(o), Text(), *parts)
 
 
@@ -71,11 +70,11 @@ def tenant_lines(tenants: tuple[TenantView, ...]) -> list[Text]:
     return [Text("tenants that wait: " + ", ".join(f"{names.get(t.tenant, t.tenant)} {t.waiting} ({t.share:.0%})" for t in tenants))]
 
 
-def replica_table(o: Overview, *, compact: bool = False) -> RenderableType:
-    """Each replica, also those that were heard in the last ten minutes, and below it their last errors. ``compact``: without lines."""
+def replica_table(o: Overview) -> RenderableType:
+    """Each replica, also those that were heard in the last ten minutes, and below it their last errors."""
     if not o.replicas:
         return Text("No replica is in the group.", "bold red")
-    table = Table(box=None if compact else HEAVY_HEAD, pad_edge=not compact, title=None if compact else "replicas", title_justify="left")
+    table = Table(box=None, pad_edge=False)
     table.add_column("replica", no_wrap=True, overflow="ellipsis", min_width=8)
     rows = [(Text(str(r.partitions)), _heard(r), *_told(r)) for r in o.replicas]
     for number, header in enumerate(("parts", "heard", "version", "up", "memory", "clock")):
@@ -110,14 +109,9 @@ def facts(o: Overview) -> list[RenderableType]:
 def lag_table(
     partitions: tuple[PartitionView, ...], blocked: tuple[BlockedPartition, ...], *, by_topic: bool = False, compact: bool = False
 ) -> RenderableType:
-    """Unfinished records by partition, or by topic, and what nothing more can be read of. ``compact``: without lines."""
-    table = Table(
-        box=None if compact else HEAVY_HEAD,
-        pad_edge=not compact,
-        title=None if compact else "backlog",
-        title_justify="left",
-        caption=None if by_topic or compact else "markers of transactions count until they are passed",
-    )
+    """Unfinished records by partition, or by topic, and what nothing more can be read of. ``compact``: without their offsets."""
+    caption = None if by_topic or compact else "markers of transactions count until they are passed"
+    table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
     for header in (
         "topic",
         *(() if by_topic else ("partition",)),
@@ -126,7 +120,8 @@ def lag_table(
         "owners" if by_topic else "owner",
         "blocked",
     ):
-        table.add_column(header, justify="left" if header in {"topic", "owner", "owners", "blocked"} else "right")
+        named = header in {"owner", "owners", "blocked"}  # names that may go on in a second line; a topic is never cut
+        table.add_column(header, justify="left" if named or header == "topic" else "right", no_wrap=not named, overflow="fold")
     if by_topic:
         _add_topics(table, partitions, blocked)
         return table
@@ -162,9 +157,9 @@ def _blocked(b: BlockedPartition | None) -> Text:
     return Text("-") if b is None else Text(f"{b.cause} at {b.offset}, {duration(b.blocked_s)}", "bold red")
 
 
-def scope_table(o: Overview, diagnosis: Diagnosis, *, compact: bool = False) -> RenderableType:
-    """The budget by scope. ``compact``: without lines."""
-    table = Table(box=None if compact else HEAVY_HEAD, pad_edge=not compact, title=None if compact else "budget", title_justify="left")
+def scope_table(o: Overview, diagnosis: Diagnosis) -> RenderableType:
+    """The budget by scope."""
+    table = Table(box=None, pad_edge=False)
     table.add_column("scope", no_wrap=True)
     table.add_column("used of limit", no_wrap=True, justify="right")
     table.add_column("", no_wrap=True, max_width=_BAR, overflow="crop")

@@ -147,7 +147,7 @@ def _body(seen: Seen, view: TopView) -> RenderableType:
             diagnosis = diagnose(o)
             others = [Text(statement(f), render_status.STYLES[f.tone]) for f in diagnosis.others]
             dead, waiting, replicas, backlog = render_status.facts(o)
-            budget = render_status.scope_table(o, diagnosis, compact=True)
+            budget = render_status.scope_table(o, diagnosis)
             return Group(
                 *render_status.pause_lines(o, cut=True),
                 budget,
@@ -164,9 +164,7 @@ def _body(seen: Seen, view: TopView) -> RenderableType:
         case TopView.OPERATIONS:
             return _operations(seen, o)
         case TopView.REPLICAS:
-            return Group(
-                render_status.replica_table(o, compact=True), Text(), render_status.lag_table(o.partitions, o.blocked, compact=True)
-            )
+            return Group(render_status.replica_table(o), Text(), render_status.lag_table(o.partitions, o.blocked, compact=True))
         case TopView.WAITING:
             return _waiting(seen.waiting, o.at_ms)
     return _dead_letters(seen.dead_letters, o.at_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -33,6 +34,14 @@ def test_status_and_budget_show_every_name_and_figure_whole(seen: Overview) -> N
         assert any(line.startswith(scope.scope) and f" {scope.live} " in line for line in budget.splitlines())
 
 
+@pytest.mark.parametrize("owner", ["vp-0", "verification-processor-0.verification-processor.verification.svc"])
+def test_lag_names_every_topic_whole(owner: str) -> None:
+    partitions = tuple(replace(p, owner=owner, floor=120_000_000, end=120_000_400) for p in busy().partitions)
+    lines = drawn(render_status.lag_table(partitions, ())).splitlines()
+    for p in partitions:
+        assert any(line.startswith(f"{p.topic} ") and " 120000400 " in line for line in lines)
+
+
 def test_why_operators_have_paused_is_told_whole_with_what_waits() -> None:
     text = " ".join(drawn(render_status.screen(paused())).split())
     assert "by ann@ops-1: Didit moves its AML provider until noon; 740 calls wait" in text
@@ -45,9 +54,9 @@ def test_a_dead_letter_is_a_row_where_there_is_room_and_two_lines_where_not() ->
     assert wide.splitlines()[0].split() == ["at", "failed", "request_id", "operation", "reason", "field", "attempts", "replays", "status"]
     lines = narrow.splitlines()
     assert lines[0] == "0:0  2025-11-25 12:02:05Z  aml  onboarding-4000"
-    assert lines[1] == "  exhausted: http_503, 6 attempts, open"
-    assert "  exhausted: http_503 at input.vendor_data_list[3], 6 attempts, open" in lines
-    assert "  exhausted: http_503, 6 attempts, redriven 3 times before, open" in lines
+    assert lines[1] == "  exhausted: http_503, 6 attempts before, open"
+    assert "  exhausted: http_503 at input.vendor_data_list[3], 6 attempts before, open" in lines
+    assert "  exhausted: http_503, 6 attempts before, redriven 3 times, open" in lines
 
 
 def test_a_budget_that_nobody_has_asked_yet_says_so() -> None:
