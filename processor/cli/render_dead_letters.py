@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import orjson
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from processor.cli.fitted_rows import FittedRows
 from processor.contract.redaction import as_text
 from processor.contract.times import duration, utc
 from processor.monitoring.formatting import verbatim
@@ -40,34 +41,21 @@ def dead_letter_json(dead_letter: DeadLetter) -> bytes:
 
 def dead_letters_table(dead_letters: Sequence[DeadLetter], *, of: int, complete: bool) -> RenderableType:
     """The dead letters, the oldest first."""
-    wide = DeadLetterTable(dead_letters)
+    rows = FittedRows(_wide_table(dead_letters), [_block(x) for x in dead_letters])
     notes = []
     if of > len(dead_letters):
         notes.append(Text(f"{len(dead_letters)} of {of} shown, the oldest; see more with --limit", "dim"))
     if not complete:
         notes.append(Text("there are older ones that were not read", "bold"))
-    return Group(wide, *notes)
+    return Group(rows, *notes)
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterTable:
-    """A row each where the terminal has room for one, else a block of two lines each, so that no word is broken."""
-
-    dead_letters: Sequence[DeadLetter]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw it."""
-        table = _wide_table(self.dead_letters)
-        if console.measure(table, options=options.update(max_width=_WIDTH)).maximum <= options.max_width:
-            yield table
-            return
-        for x in self.dead_letters:
-            failed = Text.assemble((x.position, "bold"), "  ", utc(x.failed_ms), "  ", plain(x.operation), "  ", plain(x.request_id))
-            where = f" at {verbatim(x.reason_field)}" if x.reason_field else ""
-            again = f", redriven {x.hop.replay} times" if x.hop.replay else ""
-            told = Text(f"  {verbatim(f'{x.reason_type}: {x.reason_code}')}{where}, {x.hop.attempt} attempts before{again}, ")
-            yield failed
-            yield told + _status(x)
+def _block(x: DeadLetter) -> tuple[Text, Text]:
+    where = f" at {verbatim(x.reason_field)}" if x.reason_field else ""
+    again = f", redriven {x.hop.replay} times" if x.hop.replay else ""
+    told = Text(f"  {verbatim(f'{x.reason_type}: {x.reason_code}')}{where}, {x.hop.attempt} attempts before{again}, ")
+    named = Text.assemble((x.position, "bold"), "  ", utc(x.failed_ms), "  ", plain(x.operation), "  ", plain(x.request_id))
+    return named, told + _status(x)
 
 
 def _wide_table(dead_letters: Sequence[DeadLetter]) -> Table:

@@ -9,6 +9,7 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
+from processor.cli.fitted_rows import FittedRows
 from processor.contract.codes import CodeKind, ErrorCode, read_code
 from processor.contract.times import duration, relative
 from processor.monitoring.formatting import verbatim
@@ -25,16 +26,18 @@ def as_json(view: DelayedView, records: Sequence[DelayedRecord], now_ms: int) ->
     return orjson.dumps({"at_ms": now_ms, **asdict(view), "by_due": dict(view.by_due), "records": [asdict(r) for r in records]})
 
 
-def as_table(records: Sequence[DelayedRecord], now_ms: int) -> Table:
-    """One row a record; what stands in it is shown as it is."""
-    table = Table()
+def as_table(records: Sequence[DelayedRecord], now_ms: int) -> FittedRows:
+    """One row a record, or two lines; what stands in it is shown as it is."""
+    table, blocks = Table(box=None, pad_edge=False), []
     for header in ("request", "operation", "due", "reason", "attempts", "where"):
         table.add_column(header, justify="right" if header == "attempts" else "left", overflow="fold")
     for r in records:
         where = f"{r.topic}[{r.partition}]@{r.offset}"
         cells = (shown(r.request_id), shown(r.operation), relative(r.due_ms, now_ms), r.reason or FOLLOWING, str(r.attempt), where)
         table.add_row(*(Text(cell) for cell in cells))
-    return table
+        attempts = f"{r.attempt} attempts before" if r.attempt != 1 else "1 attempt before"
+        blocks.append((Text(f"{cells[2]}  {cells[1]}  {cells[0]}"), Text(f"  {cells[3]}, {attempts}, {where}")))
+    return FittedRows(table, blocks)
 
 
 def summary(view: DelayedView) -> str:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
-from operating import busy, dead_letter, full, paused, quiet
+from operating import NOW_MS, busy, dead_letter, full, paused, quiet, waits
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from processor.budget.view import BudgetView
-from processor.cli import render_budget, render_status
+from processor.cli import render_budget, render_retry, render_status
 from processor.cli.render_dead_letters import dead_letters_table
 from processor.monitoring.model import Overview
 
@@ -57,6 +57,19 @@ def test_a_dead_letter_is_a_row_where_there_is_room_and_two_lines_where_not() ->
     assert lines[1] == "  exhausted: http_503, 6 attempts before, open"
     assert "  exhausted: http_503 at input.vendor_data_list[3], 6 attempts before, open" in lines
     assert "  exhausted: http_503, 6 attempts before, redriven 3 times, open" in lines
+
+
+def test_what_waits_is_a_row_where_there_is_room_and_two_lines_where_not() -> None:
+    kinds = [("onboarding-4711-2026-11-30", "session.create", "operation_paused"), ("r-1", "aml_monitoring.businesses", None)]
+    records = [waits(12_345, 30.0, request_id=name, operation=operation, reason=reason) for name, operation, reason in kinds]
+    narrow, wide = drawn(render_retry.as_table(records, NOW_MS)), drawn(render_retry.as_table(records, NOW_MS), 160)
+    assert wide.splitlines()[0].split() == ["request", "operation", "due", "reason", "attempts", "where"]
+    assert [line.rstrip() for line in narrow.splitlines()] == [
+        "in 30 s  session.create  onboarding-4711-2026-11-30",
+        "  operation_paused, 2 attempts before, verification.retry.1m[1]@12345",
+        "in 30 s  aml_monitoring.businesses  r-1",
+        "  following, 2 attempts before, verification.retry.1m[1]@12345",
+    ]
 
 
 def test_a_budget_that_nobody_has_asked_yet_says_so() -> None:

@@ -165,7 +165,7 @@ def test_names_are_shown_as_they_are_and_nothing_acts_on_the_terminal() -> None:
     assert [shown(text) for text in odd] == ["Null", "No", "[red]x[/red]", "a\\u009bb\\u202ec", "Zoë 李"]
     assert shown(None) == "-"
     table = as_table([entry(n, request_id=text) for n, text in enumerate(odd)], NOW)
-    assert [str(cell) for cell in table.columns[0].cells] == [shown(text) for text in odd]
+    assert [str(cell) for cell in table.table.columns[0].cells] == [shown(text) for text in odd]
     found = orjson.loads(as_json(delayed_view([], NOW), [entry(0, request_id="Null"), entry(1, request_id=None)], NOW))
     assert [r["request_id"] for r in found["records"]] == ["Null", None]
 
