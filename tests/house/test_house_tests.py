@@ -31,6 +31,7 @@ HELD_BY = {
     "console/views.py": "test_console",
     "contract/acts.py": "test_stream_lane",
     "didit/bodies.py": "test_didit_verdicts",
+    "engine/log_events.py": "test_engine",
     "engine/outputs.py": "test_engine",
     "engine/own_calls.py": "test_engine_balance",
     "engine/session_polling.py": "test_engine",
