@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from contextvars import copy_context
 from typing import Any, cast
 
 import orjson
@@ -126,5 +127,5 @@ def test_every_command_of_an_installation_can_name_the_application(
     asked: list[str | None] = []
     with monkeypatch.context() as patched:
         patched.setattr("processor.cli.options.named_application", lambda: asked.append(named_application()))
-        assert CliRunner().invoke(app, words).exit_code == 2
+        assert copy_context().run(CliRunner().invoke, app, words).exit_code == 2
     assert asked == [named]
