@@ -28,6 +28,12 @@ def secret(value: SecretStr | None, file: Path | None) -> str | None:
     return file.read_text(errors="replace").strip() if file is not None and file.is_file() else None
 
 
+def given_twice(group: BaseModel, prefix: str, *names: str) -> list[str]:
+    """Secrets of a group that a variable and a file hold: the file would not be read, and to change it would have no effect."""
+    both = [name for name in names if getattr(group, name) is not None and getattr(group, f"{name}_file") is not None]
+    return [f"set {prefix}{name.upper()} or {prefix}{name.upper()}_FILE, not both" for name in both]
+
+
 def file_fault(file: Path) -> str | None:
     """Why a file cannot be read, with its name and the system's word; None if it can."""
     if file.is_dir():

@@ -11,7 +11,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from processor.settings.base import Group, Seconds, file_fault, header_fault, refuse, secret
+from processor.settings.base import Group, Seconds, file_fault, given_twice, header_fault, refuse, secret
 from processor.settings.budget import ApiVersion
 
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
@@ -84,6 +84,7 @@ class DiditSettings(Group):
             faults.append("VP_DIDIT__BASE_URL must be https (http only on loopback)")
         if not url.hostname or url.path.strip("/") or url.query or url.fragment or url.username:
             faults.append("VP_DIDIT__BASE_URL must be scheme://host[:port] and nothing else")
+        faults += given_twice(self, "VP_DIDIT__", "api_key", "proxy_password")
         name = "VP_DIDIT__API_KEY" if self.api_key is not None else "VP_DIDIT__API_KEY_FILE"
         if self.workflows_only and not self.workflows:
             faults.append("VP_DIDIT__WORKFLOWS_ONLY needs VP_DIDIT__WORKFLOWS, or no session could be made")

@@ -9,10 +9,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from processor.settings.base import TOPIC_NAME, Group, refuse, secret
+from processor.settings.base import TOPIC_NAME, Group, given_twice, refuse, secret
 from processor.settings.kafka_login import ca_faults, client_certificate_faults, file_faults, load_client_certificate, login_faults
 
-_SECRET_FILES = ("sasl_password_file", "oauth_client_secret_file", "ssl_key_password_file")
+_SECRETS = ("sasl_password", "oauth_client_secret", "ssl_key_password")
 
 
 class KafkaSettings(Group):
@@ -79,7 +79,9 @@ class KafkaSettings(Group):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         faults = login_faults(dict(self))
-        faults += file_faults({name: getattr(self, name) for name in _SECRET_FILES}) if self.security_protocol != "PLAINTEXT" else []
+        faults += given_twice(self, "VP_KAFKA__", *_SECRETS)
+        files = {f"{name}_file": getattr(self, f"{name}_file") for name in _SECRETS}
+        faults += file_faults(files) if self.security_protocol != "PLAINTEXT" else []
         faults += ca_faults("ssl_ca_file", self.ssl_ca_file)
         if self.ssl_certificate_file is None or self.ssl_key_file is None:
             if self.ssl_certificate_file is not self.ssl_key_file:

@@ -305,3 +305,14 @@ def test_a_key_that_no_header_can_carry_stops_the_start(key: str, from_file: boo
     with pytest.raises(ConfigurationError, match="VP_DIDIT") as caught:
         load_settings(didit={"api_key_file": file} if from_file else {"api_key": key})
     assert "one" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["DIDIT__API_KEY", "DIDIT__PROXY_PASSWORD", "KAFKA__SASL_PASSWORD", "KAFKA__SSL_KEY_PASSWORD"])
+def test_a_secret_is_in_the_variable_or_in_the_file_and_never_in_both(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file would not be read: who replaces the secret in it would wait for nothing."""
+    (file := tmp_path / "secret").write_text("one")
+    monkeypatch.setenv(f"VP_{name}", "another")
+    monkeypatch.setenv(f"VP_{name}_FILE", str(file))
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings()
+    assert f"set VP_{name} or VP_{name}_FILE, not both" in str(raised.value)
