@@ -79,8 +79,8 @@ async def test_status_tells_the_truth_in_good_and_bad_times(kafka: LocalKafka, t
             "Worth a look. The budget is the bottleneck",
             "session-create",
             "owed calls",
-            "replicas",
-            "│ one ",
+            "replica ",
+            "\none ",
             "waiting:",
             "dead letters: none open",
         ):

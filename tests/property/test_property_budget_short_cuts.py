@@ -98,6 +98,8 @@ class ThoroughWindow(Window):
     def _paced(self, weight: int, at: float) -> tuple[float, float]:
         paced_gap_s, start = self._paced_gap_s(at, self.gap_s), max(at, self._pace_at(at, self.gap_s))
         bursts = start > at and weight <= self.burst_room(at)
+        if start > at and not bursts:
+            self._waited_at = at
         start = at if bursts else start if start > at else self._behind_since(at)
         self._even = max(start, min(self._even, start + self.window_s * BURST_PART)) + weight * self.gap_s
         if bursts:
