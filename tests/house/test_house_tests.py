@@ -41,6 +41,7 @@ HELD_BY = {
     "repair/request_history.py": "test_integration_repair",
     "repair/skip.py": "test_integration_blocked",
     "runtime/monitoring_server.py": "test_integration_observe",
+    "settings/base.py": "test_settings",
     "stream/admin.py": "test_integration_operations",
     "stream/aiokafka_connection.py": "test_integration_logins",
     "stream/aiokafka_rights.py": "test_integration_kafka_errors",
