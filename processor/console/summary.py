@@ -134,9 +134,8 @@ def _backlog(o: Overview, finding: Finding | None) -> tuple[str, str]:
         later = o.waiting.count - o.waiting.due_now
         return "0", f"calls owed; {count(later, 'record')} due later" if later else "calls owed; nothing waits"
     if finding.kind is FindingKind.PAUSED:
-        return number(
-            finding.figures["calls"]
-        ), f"calls wait for the end of the pause of {paused_name(finding.subject)}; done at an unknown time"
+        told = f"calls wait for the end of the pause of {paused_name(finding.subject)}; done at an unknown time"
+        return number(finding.figures["calls"]), told
     if "blocked_s" in finding.figures:
         return duration(finding.figures["blocked_s"]), f"nothing can be read of {finding.subject}"
     if finding.kind is FindingKind.PARTITION_IDLE:
