@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from processor.settings.base import Group, Seconds
+from processor.settings.base import Group, Seconds, fault_lines
 from processor.settings.kafka import KafkaSettings
 
 __all__ = ["DEFAULT_APPLICATION", "ConfigurationError", "KafkaSettings", "Settings", "load_settings"]
@@ -67,7 +67,7 @@ def load_settings(*, kafka: KafkaSettings | Mapping[str, Any]) -> Settings:
         return Settings(**values)
     except ValidationError as exc:
         errors = exc.errors(include_input=False, include_url=False)
-        faults = [f"  {_variable(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in errors]
+        faults = [f"  {line}" for e in errors for line in fault_lines(_variable(e["loc"]), e["msg"])]
         raise ConfigurationError("\n".join(["the configuration is not usable:", *faults])) from None
 
 

@@ -35,7 +35,7 @@ from processor.settings.budget import BudgetSettings, ScopeLimit, documented_lim
 from processor.settings.config_file import CONFIG_FILE, ConfigFileError, read_config_file, secrets_in, variables_of
 from processor.settings.didit import DiditSettings
 from processor.settings.environment import PREFIX, Environment, unknown_variables, variable
-from processor.settings.faults import errors_of, fault_lines, further_faults
+from processor.settings.faults import errors_of, further_faults, lines_of
 from processor.settings.files import FileSettings
 from processor.settings.follow import FollowSettings
 from processor.settings.kafka import KafkaSettings
@@ -219,7 +219,7 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as exc:
         unknown = {fault.partition(":")[0] for fault in faults}
         errors = errors_of(exc)
-        faults += [line for e in errors if variable(e["loc"]) not in unknown for line in fault_lines(e)]
+        faults += [line for e in errors if variable(e["loc"]) not in unknown for line in lines_of(e)]
         faults += further_faults(Settings, errors, (file, Environment(Settings)(), overrides))
     faults += unreadable + wrong
     if settings is not None:

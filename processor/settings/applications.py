@@ -15,10 +15,11 @@ from typing import Annotated, Any, Self, TypeVar
 import orjson
 from pydantic import AfterValidator, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
-from processor.settings.base import TOPIC_NAME, Group, file_fault, header_fault, refuse, secret
+from processor.settings.base import TOPIC_NAME, Group, fault_lines, file_fault, header_fault, refuse, secret
 from processor.settings.budget import BudgetSettings, ScopeLimit, unknown_scopes
 from processor.settings.didit import DiditSettings, WorkflowId
 from processor.settings.environment import NOT_JSON
+from processor.settings.faults import errors_of
 from processor.settings.kafka import KafkaSettings
 from processor.settings.webhooks import WebhookSettings
 
@@ -118,8 +119,7 @@ def read_applications(given: Any) -> tuple[dict[str, ApplicationSettings], list[
     try:
         return _FORM.validate_python(given), []
     except ValidationError as exc:
-        errors = exc.errors(include_input=False, include_url=False)
-        return {}, [f"{_path(e['loc'])}: {text}" for e in errors for text in e["msg"].removeprefix("Value error, ").splitlines()]
+        return {}, [line for e in errors_of(exc) for line in fault_lines(_path(e["loc"]), e["msg"])]
 
 
 def _path(location: tuple[int | str, ...]) -> str:

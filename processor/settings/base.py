@@ -56,6 +56,12 @@ def refuse(faults: Iterable[str]) -> None:
         raise ValueError(text)
 
 
+def fault_lines(name: str, message: str) -> list[str]:
+    """What is said of a group or a member by its variable: each fault that ``refuse`` was told on a line of its own, the variable once."""
+    texts = message.removeprefix("Value error, ").splitlines()
+    return [text if text.startswith(f"{name}__") else f"{name}: {text}" for text in texts]
+
+
 def header_fault(text: str) -> str | None:
     """Why a secret cannot be the value of an HTTP header (RFC 9110, 5.5: visible ASCII here); None if it can. Quotes nothing of it."""
     if not text:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from processor.settings.base import fault_lines
 from processor.settings.environment import NO_SETTING, NOT_JSON, variable
 
 _OF_NO_JSON = {"dict_type", "list_type", "tuple_type", "model_type", "set_type", "frozen_set_type"}  # of a text: Environment
@@ -18,11 +19,9 @@ def errors_of(found: ValidationError) -> list[ErrorDetails]:
     return found.errors(include_input=False, include_url=False)
 
 
-def fault_lines(error: ErrorDetails) -> Iterator[str]:
-    """Each fault of an error, one for each line that a group's own check has told."""
-    name = variable(error["loc"])
-    for text in _in_words(error).splitlines():
-        yield text if text.startswith(f"{name}__") else f"{name}: {text}"
+def lines_of(error: ErrorDetails) -> list[str]:
+    """Each fault of an error, with its variable."""
+    return fault_lines(variable(error["loc"]), _in_words(error))
 
 
 def further_faults(settings: type[BaseModel], errors: Iterable[ErrorDetails], sources: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -51,7 +50,7 @@ def further_faults(settings: type[BaseModel], errors: Iterable[ErrorDetails], so
             kind(**{name: value for name, value in given.get(group, {}).items() if name in kind.model_fields.keys() - names})
         except ValidationError as exc:
             own = [ErrorDetails(type=e["type"], loc=(group,), msg=e["msg"], input=None) for e in errors_of(exc) if not e["loc"]]
-            told = [line for error in own for line in fault_lines(error)]
+            told = [line for error in own for line in lines_of(error)]
             yield from (line for line in told if not any(variable([group, name]) in line for name in names))
 
 
@@ -64,4 +63,4 @@ def _is_mode(kind: type[BaseModel], name: str) -> bool:
 def _in_words(error: ErrorDetails) -> str:
     if error["type"] in _OF_NO_JSON:
         return NOT_JSON
-    return NO_SETTING if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    return NO_SETTING if error["type"] == "extra_forbidden" else error["msg"]

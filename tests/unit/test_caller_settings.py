@@ -64,3 +64,11 @@ def test_every_fault_is_said_with_its_variable_and_without_its_value(monkeypatch
         "VP_BUDGET__MEMORY_S",
     }
     assert "s3cret" not in str(caught.value)
+
+
+def test_each_fault_of_the_login_is_on_a_line_of_its_own_with_its_variable_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VP_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(kafka={})
+    told = [line.split(" is missing")[0] for line in str(caught.value).splitlines()[1:]]
+    assert told == ["  VP_KAFKA__SASL_USERNAME", "  VP_KAFKA__SASL_PASSWORD"]
