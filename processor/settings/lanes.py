@@ -27,10 +27,10 @@ class LaneSettings(Group):
     ahead_max: int = Field(20_000, ge=1, le=24_000, description="offsets read beyond the oldest unfinished one")
     ahead_bytes_max: int = Field(8 * 1024 * 1024, ge=65_536, description="bytes of undue records that one partition may hold in memory")
     publish_pause_s: float = Field(
-        0.05,
+        0.1,
         ge=0,
         le=5,
-        description="a partition gathers results for so long between two transactions while 125 a second or more come of it; less while "
+        description="a partition gathers results for so long between two transactions while 250 a second or more come of it; less while "
         "there are fewer, and not at all up to 25, unless transactions take longer than 10 ms: then about as long as they take",
     )
     publish_max: int = Field(500, ge=1, le=5000, description="requests completed in one transaction")

@@ -23,7 +23,7 @@ def draw_settings(draw: random.Random, *, limits: Mapping[str, Mapping[str, floa
         "lanes": {
             "work_max": draw.choice((1, 5, 200)),
             "ahead_max": draw.choice((3, 50, 20_000)),
-            "publish_pause_s": draw.choice((0.0, 0.05, 1.0)),
+            "publish_pause_s": draw.choice((0.0, 0.1, 1.0)),
             "publish_max": draw.choice((1, 10, 500)),
             "drain_s": draw.choice((0.5, 3.0, 10.0)),
             "session_timeout_s": draw.choice((8.0, 10.0, 15.0)),
