@@ -32,14 +32,10 @@ from processor.budget.rules import budget_rules
 from processor.client.topics import request_producer
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.devkit.verifier import percentile
+from processor.settings import load_settings
 
 LIMIT, WINDOW_S = 200, 20.0
-LIMITS: Limits = {
-    "session-create": (LIMIT, WINDOW_S),
-    "generic-write": (LIMIT, WINDOW_S),
-    "session-decision": (LIMIT, WINDOW_S),
-    "generic-get": (LIMIT, WINDOW_S),
-}
+LIMITS: Limits = dict.fromkeys(load_settings().rate_limits, (LIMIT, WINDOW_S))  # all: the longest window is waited for
 TRUE_LIMITS: Limits = {
     "session-create": (600, 60.0),
     "generic-write": (300, 60.0),
