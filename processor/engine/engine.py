@@ -49,7 +49,6 @@ from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, W
 log = structlog.get_logger(__name__)
 
 _PollFailure = Throttled | Deferred | Transient | Ambiguous | Forbidden | Unpaid | Refused | Unfit | OurFault
-_NO_MEDIA = Unfit(ErrorCode.MEDIA_DISABLED, "operation", ErrorCode.MEDIA_DISABLED.message)
 _PROOF_MS = 10_000  # a key that works so long after a refusal may be another one
 _HARMLESS = frozenset({Idempotency.SAFE, Idempotency.KEYED})  # calling once more does no harm, whatever became of an earlier call
 
@@ -147,6 +146,8 @@ class Engine:
         if job.hop.session_id is not None and is_polled(job.request.operation):
             return await self._poll(job, job.hop.session_id, work)
         operation = first_call(job.request.operation)
+        if operation.keeps_media and self._media is None:
+            return await self._end(job, ErrorCode.MEDIA_DISABLED, work)
         if not work.history_truncated and (parked := self._turned_away(job, operation, work)) is not None:
             return await self._without_call(job, parked, work)
         return await self._serve(job, operation, work)
@@ -207,6 +208,8 @@ class Engine:
             return await self._without_call(job, claimed, work)
         if code is ErrorCode.DEADLINE_PASSED:
             return Outputs(self._outputs.expired(claimed, self._clock_ms()))
+        if code is ErrorCode.MEDIA_DISABLED:
+            return Outputs(self._outputs.not_offered(claimed, code, self._clock_ms()))
         log_ended(claimed, code)
         build = self._outputs.cancelled if code is ErrorCode.CANCELLED else self._outputs.ended_by_hand
         return Outputs(build(claimed, self._clock_ms()))
@@ -384,11 +387,6 @@ class Engine:
                 return job, Judged(doubt_ms, Ambiguous(ErrorCode.CALL_UNANSWERED, None, None))
             settled_ms = inf
         called = await self._caller.call(build_call(operation, job.request, job.hop), job, work, settled_ms=settled_ms)
-        return job, await self._with_media(job, operation, called, work) if operation.keeps_media else called
-
-    async def _with_media(self, job: Job, operation: Operation, called: Judged | NotCalled, work: Work) -> Judged | NotCalled:
-        """What a decision that was read comes to when its files are in the store."""
-        if not isinstance(called, Judged) or not isinstance(called.verdict, Success):
-            return called
-        found = _NO_MEDIA if self._media is None else await self._media.keep(job, operation, called.verdict.output, work)
-        return found if isinstance(found, DeadlinePassed | Parked) else Judged(called.called_ms, found)
+        if operation.keeps_media and self._media is not None:
+            called = await self._media.kept(job, operation, called, work)
+        return job, called

@@ -106,6 +106,10 @@ class OutputBuilder:
         result = Result(bad.request_id, bad.operation, status, hop.first, hop.attempt, hop.first_ms, now_ms, error=error, replay=hop.replay)
         return [self._result(result, hop), self._dead_letter(record, hop, error, now_ms)]
 
+    def not_offered(self, job: Job, code: ErrorCode, now_ms: int) -> list[Output]:
+        """This installation is not set up for the operation: final result and dead letter, no call."""
+        return self._ended(job, Status.REJECTED, ErrorInfo(ErrorType.INVALID_REQUEST, code, code.message, field="operation"), now_ms)
+
     def expired(self, job: Job, now_ms: int) -> list[Output]:
         """The caller's deadline passed: a final result, and nothing to redrive; unless an earlier call may have acted."""
         if job.hop.doubt_ms is not None:

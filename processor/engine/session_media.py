@@ -12,7 +12,7 @@ from processor.contract.records import call_reference
 from processor.didit.calls import build_call
 from processor.didit.catalog import Operation
 from processor.didit.verdicts import Deferred, Success, Throttled, Transient, Verdict
-from processor.engine.calls import DeadlinePassed, DiditCaller, Judged
+from processor.engine.calls import DeadlinePassed, DiditCaller, Judged, NotCalled
 from processor.engine.outputs import Job
 from processor.files.media import LeftMedia, MediaLink, StoredMedia, media_links
 from processor.files.rules import FileError
@@ -39,8 +39,8 @@ class SessionMedia:
     def __init__(self, store: StoresMedia, caller: DiditCaller, clock_ms: Callable[[], int]) -> None:
         self._store, self._caller, self._clock_ms = store, caller, clock_ms
 
-    async def keep(self, job: Job, operation: Operation, decision: Any, work: Work) -> Verdict | DeadlinePassed | Parked:
-        """Put the files of a decision that was just read into the store.
+    async def kept(self, job: Job, operation: Operation, called: Judged | NotCalled, work: Work) -> Judged | NotCalled:
+        """What a read of a decision comes to once its files are in the store.
 
         Returns:
             ``Success`` with what the result says; another verdict if another attempt may help; or what came instead of a permit.
@@ -48,12 +48,18 @@ class SessionMedia:
         Raises:
             BudgetClosedError: no second call was made.
         """
+        if not isinstance(called, Judged) or not isinstance(called.verdict, Success):
+            return called
+        found = await self._keep(job, operation, called.verdict.output, work)
+        return found if isinstance(found, DeadlinePassed | Parked) else Judged(called.called_ms, found)
+
+    async def _keep(self, job: Job, operation: Operation, decision: Any, work: Work) -> Verdict | DeadlinePassed | Parked:
         try:
-            return await self._keep(job, operation, decision, work)
+            return await self._store_all(job, operation, decision, work)
         except FileError as fault:
             return DeadlinePassed() if self._left_s(job) == 0 else Transient(fault.code, None, None)
 
-    async def _keep(self, job: Job, operation: Operation, decision: Any, work: Work) -> Verdict | DeadlinePassed | Parked:
+    async def _store_all(self, job: Job, operation: Operation, decision: Any, work: Work) -> Verdict | DeadlinePassed | Parked:
         found = await self._fetch(job, media_links(decision), work)
         ended = [member for member, one in found.items() if isinstance(one, LeftMedia) and one.code is ErrorCode.MEDIA_MISSING]
         if ended:

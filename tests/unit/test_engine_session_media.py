@@ -12,7 +12,7 @@ import orjson
 import pytest
 from test_engine import NOW, SESSION, FakeApi, OpenBudget, Shelf, final, json_reply, keeps_the_table_of_codes, record, records
 
-from processor.budget.permits import Parked
+from processor.budget.permits import Duplicate, Parked
 from processor.contract.codes import ErrorCode
 from processor.contract.headers import read_hop
 from processor.contract.records import Output, OutputKind, Record
@@ -21,7 +21,7 @@ from processor.engine.engine import Engine
 from processor.files.media import LeftMedia, MediaLink, StoredMedia
 from processor.files.rules import FileError
 from processor.settings import load_settings
-from processor.stream.handler import Work
+from processor.stream.handler import NothingToPublish, Work
 
 SCHEMA = orjson.loads((Path(__file__).parent.parent.parent / "schemas/output.session.media.v1.json").read_bytes())
 LINK = "https://media.example.com/front.jpg?signature="
@@ -130,10 +130,30 @@ def test_without_a_permit_for_the_second_read_it_waits() -> None:
     assert waits_for(run(FakeApi(decision()), Store(ended=["1"]), budget=budget)) == (ErrorCode.SCOPE_PAUSED, 0)
 
 
-def test_without_a_folder_it_is_refused_with_what_to_do() -> None:
-    result = final(run(FakeApi(decision()), None))
+def test_without_a_folder_it_is_refused_with_what_to_do_before_any_call() -> None:
+    api, budget = FakeApi(), OpenBudget()
+    outputs = run(api, None, budget=budget)
+    result = final(outputs)
     assert (result["status"], result["error"]["code"], result["error"]["field"]) == ("rejected", "media_disabled", "operation")
     assert "VP_FILES__MEDIA_FOLDER" in result["error"]["message"]
+    assert ([o.kind for o in outputs], result["attempts"]) == ([OutputKind.RESULT, OutputKind.DEAD_LETTER], 0)
+    assert (api.calls, budget.asks, budget.turned_away) == ([], [], [])
+
+
+def test_without_a_folder_its_id_is_taken_by_what_it_asks_for() -> None:
+    api, budget, rec = FakeApi(decision()), OpenBudget(), record(operation="session.media")
+    run(api, None, rec, budget)
+    run(api, Store(), rec, budget)
+    identity = budget.asks[0].identity
+    assert budget.claims == [identity], "an earlier attempt, or a later copy, is of the same content, and no conflict"
+
+
+def test_without_a_folder_a_copy_of_one_that_is_done_is_a_copy() -> None:
+    budget = OpenBudget()
+    budget.prior = Duplicate()
+    rec = record(operation="session.media")
+    engine = Engine(load_settings(), FakeApi(), Shelf(), budget, clock_ms=lambda: NOW, draw=lambda: 0.5)
+    assert isinstance(asyncio.run(engine.handle(rec, Work(rec))), NothingToPublish)
 
 
 def test_the_deadline_of_the_request_bounds_the_fetch() -> None:
