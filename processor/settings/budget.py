@@ -62,35 +62,42 @@ class BudgetSettings(Group):
         pattern=TOPIC_NAME,
         description="the budget log; default <prefix>.budget. Everything that shares the API key must name the same one",
     )
-    ask_wait_s: Seconds = Field(30.0, description="a call starts within this time of its ask, or it is asked for again")
-    call_margin_s: Seconds = Field(
-        30.0, description="Didit counts a call at most so long after our own timeout has ended it: its own queues, a frozen process"
+    ask_wait_s: Seconds = Field(
+        30.0, description="a call must start within this time of its ask in the budget log; otherwise it is asked for again"
     )
-    slack_s: Seconds = Field(0.1, description="drift between two machines' clocks over a few minutes")
+    call_margin_s: Seconds = Field(
+        30.0,
+        description="Didit counts a call at the latest this long after our own timeout has ended it (its own queues, a frozen process)",
+    )
+    slack_s: Seconds = Field(0.1, description="largest drift between the clocks of two machines over a few minutes")
     skew_s: Seconds = Field(
-        10.0, description="largest step of a broker's clock, or difference between brokers; only a newcomer waits for it"
+        10.0,
+        description="largest step of a broker's clock, or difference between the clocks of two brokers; only a replica that "
+        "joins waits for it",
     )
     clock_skew_max_s: Seconds = Field(
-        60.0, description="a replica whose wall clock differs from the brokers' by more starts no call, and says so"
+        60.0, description="a replica whose clock differs from the brokers' by more starts no call and logs `clock_wrong`"
     )
     memory_s: Seconds = Field(
-        3600.0, description="a second record with a request_id is recognised for so long after the first one's last call"
+        3600.0, description="how long after the first record's last call a second record with the same request_id is recognised"
     )
     memory_calls: int = Field(
         1_000_000,
         ge=1000,
         le=10_000_000,
-        description="calls that a replica remembers, about 150 bytes each; of more in memory_s the oldest are forgotten (call_memory_full)",
+        description="calls that a replica remembers, about 150 bytes each; if there are more within memory_s, the oldest are "
+        "forgotten (`call_memory_full`)",
     )
     groups: bool = Field(
         default=True,
-        description="put several records into one entry of the log; set false everywhere before you go back to a version without",
+        description="put several records into one entry of the log; set false on all replicas before a rollback to a version "
+        "that cannot read such entries",
     )
     queue_max: int = Field(
         100,
         ge=1,
         le=10_000,
-        description="requests of one operation that wait in this process before more go to a delay topic; below work_max",
+        description="requests of one operation that wait in this process; more go to a delay topic. Must be below VP_LANES__WORK_MAX",
     )
     tenant_weights: dict[Tenant, Weight] = Field(
         default_factory=dict,
@@ -98,14 +105,23 @@ class BudgetSettings(Group):
         description="JSON object: tenant -> weight (0.1 to 100) with which it shares the budget while several wait; those left out have 1, "
         "the empty name stands for requests without a tenant",
     )
-    pause_park_s: Seconds = Field(60.0, description="a scope paused for longer sends its requests to a delay topic instead of holding them")
-    breaker_failures: int = Field(10, ge=1, le=10_000, description="5xx, resets and timeouts of an endpoint in a row that open its breaker")
-    breaker_hold_s: Seconds = Field(15.0, description="then nothing but a probe after so long; failed probes double it, up to four times")
+    pause_park_s: Seconds = Field(
+        60.0, description="if a scope is paused for longer than this, its requests go to a delay topic instead of waiting in memory"
+    )
+    breaker_failures: int = Field(
+        10, ge=1, le=10_000, description="consecutive 5xx responses, resets and timeouts of an endpoint that open its circuit breaker"
+    )
+    breaker_hold_s: Seconds = Field(
+        15.0, description="wait until an open breaker lets one probe pass; each failed probe doubles it, up to four times this"
+    )
     account_probe_s: Seconds = Field(
-        30.0, description="after an account fault, and while an operation is refused, one probe call each so many seconds"
+        30.0, description="interval of the probe calls after an account fault, and while an operation is refused"
     )
     refused_requests: int = Field(
-        5, ge=2, le=1000, description="different requests of an operation that get a 403 within 10 minutes, without a success, hold it"
+        5,
+        ge=2,
+        le=1000,
+        description="an operation is held when this many different requests get a 403 within 10 minutes, without a success between them",
     )
 
     @model_validator(mode="after")

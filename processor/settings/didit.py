@@ -40,8 +40,8 @@ class DiditSettings(Group):
     """How to reach Didit."""
 
     base_url: str = Field("https://verification.didit.me", description="https, or http on loopback only")
-    api_version: ApiVersion = Field("v3", description="of session create and decision; everything else is v3")
-    api_key: SecretStr | None = Field(None, description="x-api-key of the application")
+    api_version: ApiVersion = Field("v3", description="API version of session create and decision; everything else is v3")
+    api_key: SecretStr | None = Field(None, description="API key (x-api-key) of the application")
     api_key_file: Path | None = Field(None, description="file that holds the key; read again when Didit refuses the key")
     workflows: tuple[WorkflowId, ...] = Field(
         (),
@@ -51,29 +51,29 @@ class DiditSettings(Group):
     workflows_only: bool = Field(default=False, description="a request that names another workflow than VP_DIDIT__WORKFLOWS is rejected")
     prices: dict[str, Price] = Field(
         default_factory=dict,
-        description='JSON object: operation -> price of one by your contract with Didit, e.g. `{"aml": "0.20"}`; for `--dry-run`',
+        description='JSON object: operation -> price of one call by your contract with Didit, e.g. `{"aml": "0.20"}`; for `--dry-run`',
     )
     timeout_s: Seconds = Field(
-        120.0, description="a call ends after this, from connect to the last byte, or after its operation's own time"
+        120.0, description="deadline of a call, from connect to the last byte; some operations have a deadline of their own"
     )
     read_lag_s: Seconds = Field(
         60.0,
-        description="so long a session or check that was just made may be missing in what Didit shows; Didit documents no time, so this "
-        "is assumed",
+        description="how long a session or check that was just made may be missing from Didit's lists; Didit documents no "
+        "time, so this is an assumption",
     )
-    calls_max: int = Field(100, ge=1, le=5000, description="calls in flight in this process")
+    calls_max: int = Field(100, ge=1, le=5000, description="most calls in flight in this process")
     balance_s: float = Field(
         300.0, ge=0, le=86_400, description="how often each replica reads the account's credits for `vp_balance_usd`; 0: never"
     )
-    response_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="a longer answer is cut off and counts as unreadable")
+    response_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="a longer response is cut off and counts as unreadable")
     proxy: str | None = Field(
         None,
-        description="egress proxy for calls to Didit, which are tunnelled through it (CONNECT): `http://host:port`, or `environment`: as "
-        "HTTPS_PROXY and NO_PROXY say, which are ignored otherwise",
+        description="egress proxy for calls to Didit, tunnelled with CONNECT: `http://host:port`, or `environment` to use "
+        "HTTPS_PROXY and NO_PROXY, which are ignored otherwise",
     )
-    proxy_username: str | None = Field(None, description="where the proxy wants a login (Basic)")
-    proxy_password: SecretStr | None = Field(None, description="of that login")
-    proxy_password_file: Path | None = Field(None, description="file that holds it; instead of the variable")
+    proxy_username: str | None = Field(None, description="user name at the proxy (Basic authentication)")
+    proxy_password: SecretStr | None = Field(None, description="password at the proxy")
+    proxy_password_file: Path | None = Field(None, description="file that holds the proxy password; instead of the variable")
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:

@@ -25,7 +25,7 @@ class FileSettings(Group):
     )
     fetch_s: Seconds = Field(15.0, description="deadline of reading one file")
     media_folder: Path | None = Field(
-        None, description="absolute folder that `session.media` puts images and videos into; unset: that operation is refused"
+        None, description="absolute folder to which `session.media` writes images and videos; unset: that operation is refused"
     )
     media_bytes_max: int = Field(50 * 1024 * 1024, ge=1024, description="a longer file of a decision is not stored")
     media_s: Seconds = Field(60.0, description="deadline of fetching all files of one decision")

@@ -20,10 +20,13 @@ class KafkaSettings(Group):
 
     bootstrap: str = Field(default="127.0.0.1:9092", min_length=1, description="comma-separated host:port of the brokers")
     group: str = Field(
-        default="verification-processor", min_length=1, max_length=200, description="consumer group; begins the transactional ids"
+        default="verification-processor",
+        min_length=1,
+        max_length=200,
+        description="consumer group; also the prefix of the transactional ids",
     )
-    topic_prefix: str = Field(default="verification", pattern=r"^[a-zA-Z0-9._-]{1,100}$", description="all topic names begin with it")
-    results_topic: str | None = Field(default=None, pattern=TOPIC_NAME, description="where results go; default <prefix>.results")
+    topic_prefix: str = Field(default="verification", pattern=r"^[a-zA-Z0-9._-]{1,100}$", description="prefix of all topic names")
+    results_topic: str | None = Field(default=None, pattern=TOPIC_NAME, description="results topic; default <prefix>.results")
     instance_id: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[a-zA-Z0-9._-]{1,200}$",
@@ -31,11 +34,12 @@ class KafkaSettings(Group):
     )
     leave_on_stop: bool = Field(
         default=True,
-        description="leave the group at SIGTERM, so that others take over at once. False where replicas come back under their name at "
-        "once (a rolling restart): nothing moves, and their partitions wait for them, for VP_LANES__SESSION_TIMEOUT_S at most",
+        description="leave the group at SIGTERM, so that others take over at once. Set false where replicas restart under the"
+        " same name within seconds (a rolling restart): no rebalance, and their partitions wait for them, for "
+        "VP_LANES__SESSION_TIMEOUT_S at most",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="as in Kafka's clients"
+        default="PLAINTEXT", description="security.protocol of Kafka's clients"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"] = Field(
         default="SCRAM-SHA-512", description="used with SASL_*; AWS_MSK_IAM needs the extra `[msk]`"
@@ -57,7 +61,7 @@ class KafkaSettings(Group):
     oauth_client_secret_file: Path | None = Field(
         default=None, description="file that holds the client secret; instead of the variable. Read again for each token"
     )
-    oauth_scope: str | None = Field(default=None, description="scope that the token endpoint is asked for")
+    oauth_scope: str | None = Field(default=None, description="scope to request from the token endpoint")
     oauth_ca_file: Path | None = Field(
         default=None, description="PEM file of the certificate authorities of the token endpoint; default the system's"
     )
@@ -73,7 +77,8 @@ class KafkaSettings(Group):
     )
     on_missing_offsets: Literal["stop", "earliest", "latest"] = Field(
         default="stop",
-        description="no offsets on a topic with history, or offsets that no longer exist: a decision for a person",
+        description="where to start if the group has no committed offset on a topic with records, or if that offset no longer"
+        " exists: `stop` leaves the decision to a person, `earliest` repeats calls, `latest` loses requests",
     )
 
     @model_validator(mode="after")

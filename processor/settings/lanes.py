@@ -23,50 +23,60 @@ def _copied_name(name: str) -> str:
 class LaneSettings(Group):
     """How a partition is worked on, and how long everything may take. The defaults are derived in docs/architecture.md."""
 
-    work_max: int = Field(200, ge=1, le=10_000, description="requests of one partition that wait for a permit or call")
+    work_max: int = Field(
+        200, ge=1, le=10_000, description="requests of one partition that are worked on at once: waiting for a permit, or in a call"
+    )
     ahead_max: int = Field(20_000, ge=1, le=24_000, description="offsets read beyond the oldest unfinished one")
-    ahead_bytes_max: int = Field(8 * 1024 * 1024, ge=65_536, description="bytes of undue records that one partition may hold in memory")
+    ahead_bytes_max: int = Field(
+        8 * 1024 * 1024, ge=65_536, description="bytes of records that are not yet due that one partition may hold in memory"
+    )
     publish_pause_s: float = Field(
         0.1,
         ge=0,
         le=5,
-        description="a partition gathers results for so long between two transactions while 250 a second or more come of it; less while "
-        "there are fewer, and not at all up to 25, unless transactions take longer than 10 ms: then about as long as they take",
+        description="pause between two transactions of a partition, in which results are gathered, at 250 results a second or"
+        " more; shorter at lower rates, and none up to 25 a second. Where transactions take longer than 10 ms the"
+        " pause is about as long as they take",
     )
-    publish_max: int = Field(500, ge=1, le=5000, description="requests completed in one transaction")
+    publish_max: int = Field(500, ge=1, le=5000, description="most requests completed in one transaction")
     output_bytes_max: int = Field(
-        2_000_000, ge=100_000, description="largest record we publish; at most max.message.bytes of our output topics"
+        2_000_000, ge=100_000, description="largest record that is published; at most max.message.bytes of the output topics"
     )
     answer_again: bool = Field(
         default=True,
-        description="a request that is asked for again gets its known result once more, marked as a copy by the header `vp-copy-for`",
+        description="a duplicate of a request gets the known result once more, marked as a copy by the header `vp-copy-for`",
     )
     cloudevents_source: str = Field(
         "",
         pattern=r"^[!-~]{0,200}$",
-        description="results are CloudEvents too: binary mode of the Kafka binding, this text as `ce_source`, a URI reference that names "
-        "this installation, e.g. `/kyc/eu`. Empty: no such headers",
+        description="publish results as CloudEvents too (binary mode of the Kafka binding), with this text as `ce_source`: a "
+        "URI reference that names this installation, e.g. `/kyc/eu`. Empty: no such headers",
     )
     dead_letter_headers: tuple[Literal["spring", "connect"], ...] = Field(
-        (), description="dead letters have their reason under these tools' names too, beside `vp-...`: JSON list of `spring`, `connect`"
+        (),
+        description="JSON array of `spring`, `connect`: dead letters carry their reason under the header names of these tools"
+        " too, beside `vp-...`",
     )
     copy_headers: tuple[Annotated[str, AfterValidator(_copied_name)], ...] = Field(
         (),
         max_length=10,
-        description='JSON array of header names, e.g. `["correlation-id"]`: a request\'s go with it to its results, retries and dead '
-        "letters, each up to 256 bytes. Nothing in them may be personal: they are seen by whoever reads these topics",
+        description='JSON array of header names, e.g. `["correlation-id"]`: these headers of a request are copied to its '
+        "results, retries and dead letters, up to 256 bytes each. They must hold no personal data: whoever reads "
+        "these topics sees them",
     )
-    session_timeout_s: Seconds = Field(10.0, description="Kafka gives our partitions away after this silence")
+    session_timeout_s: Seconds = Field(
+        10.0, description="session.timeout.ms: without heartbeats for this long Kafka assigns our partitions to other members"
+    )
     heartbeat_s: Seconds = Field(2.0, description="interval of heartbeats")
-    drain_s: Seconds = Field(10.0, description="a revoke or a stop waits this long for calls in flight")
-    flush_s: Seconds = Field(5.0, description="and then this long for the last transactions")
-    close_s: Seconds = Field(3.0, description="and this long for each client to close")
+    drain_s: Seconds = Field(10.0, description="how long a revoke or a stop waits for calls in flight")
+    flush_s: Seconds = Field(5.0, description="how long it then waits for the last transactions")
+    close_s: Seconds = Field(3.0, description="how long it then waits for each client to close")
     transaction_s: Seconds = Field(25.0, description="deadline of one transaction; the broker's own is 15 s later")
     restore_s: Seconds = Field(
         25.0, description="deadline of fencing the former owner, and of reading its offset once the partition has a leader"
     )
     start_s: Seconds = Field(60.0, description="deadline of joining the group")
-    stall_s: Seconds = Field(120.0, description="no poll came back for so long: the clients are built again")
+    stall_s: Seconds = Field(120.0, description="if no poll has returned for this long, the Kafka clients are created again")
 
     @property
     def rebalance_timeout_s(self) -> float:

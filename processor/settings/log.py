@@ -12,5 +12,5 @@ from processor.settings.base import Group
 class LogSettings(Group):
     """Logs: JSON lines on stderr, without personal data."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
-    format: Literal["json", "text"] = Field("json", description="text is for eyes at a terminal")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is written")
+    format: Literal["json", "text"] = Field("json", description="`json`, or `text` for a terminal")

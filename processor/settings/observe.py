@@ -27,23 +27,27 @@ class ObserveSettings(Group):
     runbooks_url: str | None = Field(
         None,
         pattern=_URL,
-        description="where your copy of docs/runbooks is, without a slash at the end: the page links what it finds to it",
+        description="URL of your copy of docs/runbooks, without a trailing slash: the page links its findings to it",
     )
-    dashboard_url: str | None = Field(None, pattern=_URL, description="your Grafana dashboard, for a link on the page")
+    dashboard_url: str | None = Field(None, pattern=_URL, description="URL of your Grafana dashboard, for a link on the page")
     trace_url: str | None = Field(
         None,
         pattern=_TRACE_URL,
-        description="where your tracing UI shows a trace, with {trace_id} in its place: dead letters and results on the page lead there",
+        description="URL of a trace in your tracing UI, with {trace_id} as placeholder: the page links dead letters and results to it",
     )
-    survey_s: Seconds = Field(15.0, description="how often the group's lag and the time to drain are looked at")
-    stall_s: Seconds = Field(30.0, description="`/livez` fails after the event loop, or the watch over it, has stood still for so long")
+    survey_s: Seconds = Field(15.0, description="how often the group's lag and the time to drain are measured")
+    stall_s: Seconds = Field(
+        30.0, description="`/livez` fails after the event loop, or the thread that watches it, has not run for this long"
+    )
     traces: bool = Field(
         default=False,
-        description="send traces to OTEL_EXPORTER_OTLP_ENDPOINT and the like (OpenTelemetry's variables); needs the extra [otel]",
+        description="send traces by OTLP, configured by OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT ...); "
+        "needs the extra [otel]",
     )
     otlp_metrics: bool = Field(
         default=False,
-        description="send the metrics there too, as `/metrics` names them, each OTEL_METRIC_EXPORT_INTERVAL ms; needs the extra [otel]",
+        description="send the metrics by OTLP too, under the names of `/metrics`, every OTEL_METRIC_EXPORT_INTERVAL ms; needs"
+        " the extra [otel]",
     )
 
     @model_validator(mode="after")

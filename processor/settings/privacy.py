@@ -14,6 +14,6 @@ class PrivacySettings(Group):
         30.0,
         gt=0,
         le=36_500,
-        description="the longest time, in days, that you state for personal data of one request in the topics; `processor topics check` "
-        "computes the true one and warns where it is longer",
+        description="the longest time, in days, for which you state that personal data of one request is kept in the topics; "
+        "`processor topics check` computes the real one and warns if it is longer",
     )

@@ -16,8 +16,10 @@ class RetrySettings(Group):
     backoff_base_s: Seconds = Field(5.0, description="the first backoff is drawn between a tenth of this and this; then it doubles")
     backoff_max_s: Seconds = Field(3600.0, description="the backoff stops growing here")
     retry_after_max_s: Seconds = Field(86_400.0, description="a longer Retry-After is cut to this, with an alarm in the log")
-    delays_s: tuple[int, ...] = Field((10, 60, 600, 3600), description="the delay topics; JSON array, ascending")
-    partitions: int = Field(4, ge=1, le=1000, description="partitions of each delay topic; each one owned costs a producer")
+    delays_s: tuple[int, ...] = Field((10, 60, 600, 3600), description="delays of the delay topics; JSON array, ascending")
+    partitions: int = Field(
+        4, ge=1, le=1000, description="partitions of each delay topic; a replica has one producer for each partition that it owns"
+    )
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:

@@ -15,16 +15,22 @@ ENVELOPE_BYTES_MAX = 65_536  # of everything in an event but the payload: six bo
 class WebhookSettings(Group):
     """The receiver of Didit's webhooks (`processor webhooks`); docs/webhooks.md."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 in a container. TLS is the ingress's work")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 in a container. TLS is terminated by the ingress"
+    )
     port: int = Field(8090, ge=0, le=65_535, description="port to listen on; 0 takes a free one, and the log says which")
-    in_run: bool = Field(default=False, description="receive inside `processor run` too, so that a small set-up needs no second service")
+    in_run: bool = Field(
+        default=False, description="receive webhooks inside `processor run` too, so that a small set-up needs no second service"
+    )
     path: str = Field("/webhooks/didit", pattern=r"^/[A-Za-z0-9._~/-]{0,200}$", description="path of the destination's URL")
     secrets: tuple[SecretStr, ...] = Field((), max_length=10, description="JSON array of the destination's secrets, the newest first")
     secrets_file: Path | None = Field(
         None, description="file with one secret a line, the newest first; read again when it changes. Instead of the variable"
     )
-    body_bytes_max: int = Field(256 * 1024, ge=4096, le=64 * 1024 * 1024, description="a longer delivery is refused")
-    tolerance_s: Seconds = Field(300.0, description="how far the signed time of a delivery may be from ours, both ways (Didit: 300)")
+    body_bytes_max: int = Field(256 * 1024, ge=4096, le=64 * 1024 * 1024, description="a larger delivery is refused")
+    tolerance_s: Seconds = Field(
+        300.0, description="largest difference between the signed time of a delivery and our clock, in both directions (Didit: 300)"
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

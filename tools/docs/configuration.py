@@ -16,7 +16,7 @@ _HEAD = """# Configuration
 Written from `processor/settings/` by `make docs`; do not edit by hand.
 
 Every setting is an environment variable. Structured values are JSON. `VP_CONFIG_FILE` may name a TOML file with the same names, a table for
-each group; the environment goes before it, value by value:
+each group; a variable overrides the same value of the file:
 
 ```toml
 [kafka]
@@ -26,11 +26,11 @@ bootstrap = "kafka-1:9092,kafka-2:9092"
 limit = 300
 ```
 
-Keep secrets out of it (every command warns of those that it finds there): name their files with the settings that end in
-`_file`. The start is refused if anything is wrong, with every fault at once and without the values, and so is every name
-under `VP_` that is no setting, with the nearest one. (Kubernetes makes such names for a Service called `vp-...`: set
-`enableServiceLinks: false`, as the manifests of `deploy/k8s` do.) `processor settings` shows what is in effect and where it
-comes from. Secrets are masked wherever settings are printed; `..._FILE` variants read a mounted file.
+Keep secrets out of the file (every command warns about those that it finds there): name the files that hold them with the settings
+that end in `_file`. The start is refused if anything is wrong; all faults are listed at once, without the values. An unknown name that
+begins with `VP_` is a fault too, and the nearest known name is suggested. (Kubernetes sets such variables for a Service called
+`vp-...`: set `enableServiceLinks: false`, as the manifests of `deploy/k8s` do.) `processor settings` shows the settings in effect and
+where each comes from. Secrets are masked wherever settings are printed.
 """
 _NO_DEFAULT_SHOWN = {"instance_id"}  # it depends on the machine
 
