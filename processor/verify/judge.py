@@ -303,6 +303,8 @@ class _Story:
             return None
         if retry.request in self.rules.cancelled:
             return None
+        if len({record.first for record in self.records}) > 1:  # a call at Didit names its request: it may be that of a copy
+            asks = [ask for ask in asks if not ask.has(Trait.BY_LEDGER)]
         floors = {True: retry.due_ms - _LEDGER_MS, False: retry.due_ms - self.rules.skew_ms}
         return next((ask for ask in asks if ask.stamp_ms < floors[ask.has(Trait.BY_LEDGER)]), None)
 

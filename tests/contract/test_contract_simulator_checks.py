@@ -354,6 +354,15 @@ async def test_6_6_an_idempotency_key_is_answered_from_the_first_call_and_billed
         assert a.sim.ledger.checks[0]["reference"] == "ref.0"
 
 
+async def test_6_6_an_idempotency_key_is_of_the_application_whatever_its_api_key() -> None:
+    async with api() as a:
+        first = await a.post("/v3/aml/", {"full_name": "Ann"}, "k")
+        await a.call("POST", "/_sim/api-keys", {"keys": ["rotated"]}, None)
+        assert (await a.post("/v3/aml/", {"full_name": "Ann"}, "k", "rotated"))[:2] == first[:2]
+        assert (await a.post("/v3/aml/", {"full_name": "Ann"}, "k", SANDBOX_KEY))[1]["request_id"] != first[1]["request_id"]
+        assert [check["credits"] > 0 for check in a.sim.ledger.checks] == [True, False]
+
+
 async def test_6_6_a_key_whose_call_is_running_is_a_409_with_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
     answered = asyncio.Event()
 

@@ -12,7 +12,7 @@ from verify_world import NAMES, REQUESTS, World, clean_world, judge_world, place
 from processor.budget.log_records import Ended
 from processor.budget.permits import HealthSignal
 from processor.contract.codes import ErrorCode
-from processor.contract.records import Record, Status
+from processor.contract.records import Record, Status, call_reference
 from processor.contract.result_copies import COPY_HEADER
 from processor.verify.findings import SHOWN_MAX, BrokenPromise
 from processor.verify.waiting import WaitingPlace
@@ -107,6 +107,18 @@ def test_an_early_start_has_a_reason_if_it_waited_for_room_or_for_its_session() 
         world.call(retry)
         world.succeed(retry)
     assert judge_world(world).findings == []
+
+
+def test_a_call_in_the_ledger_may_be_that_of_a_copy() -> None:
+    world = World()
+    first = world.request("twice")
+    world.bills.first_call_ms[call_reference("twice", 1)] = float(world.now_ms)
+    world.succeed(world.retry(first, -1))
+    world.finish(world.retry(world.request("twice", partition=1), 3600, last_error=ErrorCode.OPERATION_HELD))
+    assert judge_world(world).findings == []
+    world.bills.first_call_ms[call_reference("early", 1)] = float(world.now_ms)
+    world.succeed(world.retry(world.request("early"), 3600))
+    assert [kind for kind, _ in judge_world(world).named] == ["retry_started_early"]
 
 
 def test_a_copy_that_comes_after_the_memory_is_a_new_request() -> None:

@@ -44,19 +44,19 @@ class CheckService:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._calls: dict[tuple[str, str], _IdempotentCall] = {}  # by API key digest and idempotency key
+        self._calls: dict[tuple[str, str], _IdempotentCall] = {}  # by application and idempotency key: an API key may be rotated
         self.codes = VerificationCodes(rng)
 
-    def begin_idempotent(self, caller: str, key: str | None, raw: bytes) -> CheckResponse | None:
+    def begin_idempotent(self, application: str, key: str | None, raw: bytes) -> CheckResponse | None:
         """Begin a call with an idempotency key. Returns None if it may run, else its response: the stored one, or a rejection."""
         if key is None:
             return None
         if len(key) > _KEY_CHARS_MAX:
             return CheckResponse(400, {"detail": f"Idempotency-Key must be at most {_KEY_CHARS_MAX} characters."})
         digest = hashlib.sha256(raw).hexdigest()
-        call = self._calls.get((caller, key))
+        call = self._calls.get((application, key))
         if call is None:
-            self._calls[caller, key] = _IdempotentCall(digest)
+            self._calls[application, key] = _IdempotentCall(digest)
             return None
         if call.digest != digest:
             return CheckResponse(409, _OTHER_BODY)
@@ -64,15 +64,15 @@ class CheckService:
             return CheckResponse(409, _BUSY, retry_after_s=_BUSY_S)
         return CheckResponse(200, call.response_body)
 
-    def end_idempotent(self, caller: str, key: str | None) -> None:
+    def end_idempotent(self, application: str, key: str | None) -> None:
         """End a call that has begun; if it did not act, its key can be used again."""
-        if key is not None and (call := self._calls.get((caller, key))) is not None and call.response_body is None:
-            del self._calls[caller, key]
+        if key is not None and (call := self._calls.get((application, key))) is not None and call.response_body is None:
+            del self._calls[application, key]
 
-    def store_response(self, caller: str, key: str | None, body: Any) -> None:
+    def store_response(self, application: str, key: str | None, body: Any) -> None:
         """Store the response body of a call that acted, for later calls with its key."""
         if key is not None:
-            self._calls[caller, key].response_body = body
+            self._calls[application, key].response_body = body
 
     def run(self, name: str, application: Application, body: Any, now: float) -> CheckResponse:
         """Run a check by its route name; ``body`` is a form or parsed JSON (None if it was not JSON)."""

@@ -27,12 +27,12 @@ class CheckEndpoints:
 
     def begin(self, request: ApiRequest) -> ApiResponse | None:
         """Begin an admitted call. Returns None if it may run, else the response under its idempotency key."""
-        response = self.service.begin_idempotent(request.key, request.idempotency_key, request.body)
+        response = self.service.begin_idempotent(request.caller.uuid, request.idempotency_key, request.body)
         return _to_api_response(response) if response is not None else None
 
     def end(self, request: ApiRequest) -> None:
         """End a call that has begun, whether it succeeded or not."""
-        self.service.end_idempotent(request.key, request.idempotency_key)
+        self.service.end_idempotent(request.caller.uuid, request.idempotency_key)
 
     def _handler(self, name: str) -> EndpointHandler:
         def handle(request: ApiRequest) -> ApiResponse:
@@ -46,7 +46,7 @@ class CheckEndpoints:
             result = self.service.run(name, caller, request.body, request.now)
             if not result.acted:
                 return _to_api_response(result)
-            self.service.store_response(request.key, request.idempotency_key, result.body)
+            self.service.store_response(caller.uuid, request.idempotency_key, result.body)
             bill(self._ledger, request, name, result.body["request_id"], credit_count=result.credit_count)
             response = _to_api_response(result)
             if result.stored is not None and not caller.sandbox:
