@@ -29,7 +29,7 @@ class AclFormat(StrEnum):
 @app.command()
 def acls(
     *,
-    role: Annotated[list[AclRole] | None, typer.Option(help="only of this role; may be repeated; default all")] = None,
+    role: Annotated[list[AclRole] | None, typer.Option(help="only this role; may be repeated; default all")] = None,
     principal: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,14 +38,14 @@ def acls(
     ] = None,
     form: Annotated[AclFormat, typer.Option("--format", help="commands of kafka-acls, or Strimzi's KafkaUser")] = AclFormat.COMMANDS,
     command_config: Annotated[
-        Path | None, typer.Option(help="for the commands: kafka-acls reads its own login there, that of somebody who may grant")
+        Path | None, typer.Option(help="for the commands: client properties file of kafka-acls, with a login that may grant rights")
     ] = None,
     cluster: Annotated[str, typer.Option(help="for Strimzi: the name of its Kafka")] = "kafka",
     as_json: Annotated[bool, typer.Option("--json", help="one JSON array instead, a principal each")] = False,
 ) -> None:
     """Print the rights that each principal needs in Kafka, as commands or for Strimzi (docs/deploy.md).
 
-    From the settings alone: topics, group, delays, webhooks. Nothing is asked or changed. A principal that is named for several roles
+    From the settings alone: topics, group, delays, webhooks. Kafka is not contacted. A principal that is named for several roles
     has the rights of all of them.
     """
     settings = settings_or_fail()

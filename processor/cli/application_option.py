@@ -33,7 +33,7 @@ def _note(context: typer.Context, name: str | None) -> None:
     _NAMED.set(found)
 
 
-_HELP = "the application of VP_APPLICATIONS that this is about (docs/applications.md); default the one that names none"
+_HELP = "an application of VP_APPLICATIONS (docs/applications.md); default: the one without a name"
 _Named = Annotated[str | None, typer.Option("--application", envvar=CHOICE, metavar="NAME", help=_HELP, expose_value=False, callback=_note)]
 
 

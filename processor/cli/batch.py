@@ -38,8 +38,8 @@ def batch(
         typer.Argument(dir_okay=False, help="results are written here, one JSON object a line; or a table, if it ends in .csv or .xlsx"),
     ] = None,
     *,
-    operation: Annotated[str | None, typer.Option(help="of every line; a line of JSON is then the input alone")] = None,
-    sheet: Annotated[str | None, typer.Option(help="of a workbook; its first one, if none is named")] = None,
+    operation: Annotated[str | None, typer.Option(help="operation of every line; a line of JSON is then the input alone")] = None,
+    sheet: Annotated[str | None, typer.Option(help="sheet of a workbook; default the first one")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of sentences")] = False,
 ) -> None:

@@ -24,7 +24,7 @@ def budget(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table; with --log one for each record")] = False,
     log: Annotated[bool, typer.Option("--log", help="print the records of the budget log instead")] = False,
-    since_s: Annotated[float, typer.Option("--since", min=1, max=700_000, help="with --log: of the last so many seconds")] = 60,
+    since_s: Annotated[float, typer.Option("--since", min=1, max=700_000, help="with --log: how many seconds back")] = 60,
 ) -> None:
     """Show the shared budget. Per scope: its limit, what is in use, who waits, pauses, breakers, and foreign traffic on the key."""
     settings = settings_or_fail()

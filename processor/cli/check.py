@@ -27,11 +27,11 @@ app = typer.Typer()
 @app.command()
 def check(
     *,
-    workflow: Annotated[list[str] | None, typer.Option(help="a workflow that requests name, beside VP_DIDIT__WORKFLOWS")] = None,
-    wait_s: Annotated[float, typer.Option("--wait", min=1.0, help="seconds that each call to Didit waits for its turn")] = 60.0,
+    workflow: Annotated[list[str] | None, typer.Option(help="a workflow to check, besides those of VP_DIDIT__WORKFLOWS")] = None,
+    wait_s: Annotated[float, typer.Option("--wait", min=1.0, help="seconds that each call to Didit may wait for the budget")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
 ) -> None:
-    """Check settings, topics, API key, application, workflows and credits, before the start or beside it.
+    """Check settings, topics, API key, application, workflows and credits, before the start or while processors run.
 
     Give it the environment of the processors. It makes three reads at Didit, inside the shared budget.
     Exit status: 0 if all is there, 2 if something is missing, 1 if something could not be found out.

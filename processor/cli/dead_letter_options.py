@@ -26,18 +26,18 @@ from processor.settings import Settings
 
 _INTERRUPTED = 130
 
-Reasons = Annotated[list[str] | None, typer.Option("--reason", help="type or code of the reason; may be given again")]
-Operations = Annotated[list[str] | None, typer.Option("--operation", help="may be given again")]
-RequestIds = Annotated[list[str] | None, typer.Option("--request-id", help="may be given again")]
+Reasons = Annotated[list[str] | None, typer.Option("--reason", help="type or code of the reason; may be repeated")]
+Operations = Annotated[list[str] | None, typer.Option("--operation", help="may be repeated")]
+RequestIds = Annotated[list[str] | None, typer.Option("--request-id", help="may be repeated")]
 Key = Annotated[str | None, typer.Option(help="the record's Kafka key")]
-At = Annotated[list[str] | None, typer.Option("--at", metavar="PARTITION:OFFSET", help="position as listed; may be given again")]
+At = Annotated[list[str] | None, typer.Option("--at", metavar="PARTITION:OFFSET", help="position as listed; may be repeated")]
 Since = Annotated[str | None, typer.Option(help=f"failed at or after: RFC 3339, or how long ago as {DURATION_FORM}")]
 Until = Annotated[str | None, typer.Option(help=f"failed before: RFC 3339, or how long ago as {DURATION_FORM}")]
-Limit = Annotated[int | None, typer.Option(min=1, help="at most so many, the oldest")]
+Limit = Annotated[int | None, typer.Option(min=1, help="at most this many, the oldest")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of tables")]
-Everything = Annotated[bool, typer.Option("--all", help="where nothing else narrows")]
+Everything = Annotated[bool, typer.Option("--all", help="all of them, if no other filter is given")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
-By = Annotated[str | None, typer.Option(help="who does it, for the audit; default login name and host")]
+By = Annotated[str | None, typer.Option(help="who repairs, for the audit; default login name and host")]
 Note = Annotated[str | None, typer.Option(help="why, for the audit; no personal data")]
 
 

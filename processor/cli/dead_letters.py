@@ -47,7 +47,7 @@ from processor.repair.request_history import request_history
 
 _LISTED = 100
 
-app = typer.Typer(no_args_is_help=True, help="Look at dead letters, redrive or discard them (docs/repair.md).")
+app = typer.Typer(no_args_is_help=True, help="List dead letters, redrive or discard them (docs/repair.md).")
 
 
 @app.command("list")
@@ -121,8 +121,8 @@ def redrive(
     limit: Limit = None,
     everything: Everything = False,
     in_doubt: Annotated[bool, typer.Option("--in-doubt", help="also those whose billed call may have been made: it is made again")] = False,
-    replays_max: Annotated[int, typer.Option(min=1, help="leave out what was redriven so often already")] = 3,
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="of the budget, for the pace")] = 0.5,
+    replays_max: Annotated[int, typer.Option(min=1, help="leave out what was redriven this many times already")] = 3,
+    share: Annotated[float, typer.Option(min=0.01, max=1, help="share of the budget that the redrives may use")] = 0.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
     yes: Yes = False,
     note: Note = None,
@@ -181,7 +181,7 @@ def discard(
     by: By = None,
     as_json: ActJson = False,
 ) -> None:
-    """Note that dead letters need nothing more: they are listed no more. The topic keeps them as long as any other."""
+    """Mark dead letters as done, so that they are no longer listed. The topic keeps them as long as any other."""
     settings, selection = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
     check_narrow(selection, everything=everything)
     with explain_errors():

@@ -26,7 +26,7 @@ def demo(
     json_only: Annotated[bool, typer.Option("--json", help="print only one JSON object")] = False,
     stay: Annotated[bool, typer.Option("--stay", help="leave everything up for the page and the commands, until Ctrl-C")] = False,
 ) -> None:
-    """Show it: real Kafka, simulator with faults, three processors, one killed half-way. Exit status 1 if a promise broke."""
+    """Demonstration: a real Kafka, the simulator with faults, three processors, one killed half-way. Exit status 1 if a promise broke."""
     quiet_clients()  # a broker that is being started refuses connections
     try:
         with Screen() as screen:

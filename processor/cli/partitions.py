@@ -16,7 +16,7 @@ from processor.settings import Settings
 from processor.stream.partitions import TopicPartition
 from processor.stream.topics import topic_names
 
-app = typer.Typer(no_args_is_help=True, help="Let a partition that waits before an unreadable batch go on.")
+app = typer.Typer(no_args_is_help=True, help="Skip an unreadable batch that blocks a partition.")
 
 _NOT_YET = 1
 _BY_MAX = 200
@@ -24,7 +24,7 @@ _BY_MAX = 200
 
 @app.callback()
 def of_partitions() -> None:
-    """Let a partition that waits before an unreadable batch go on."""
+    """Skip an unreadable batch that blocks a partition."""
 
 
 @app.command()
@@ -34,10 +34,10 @@ def skip(
     *,
     to: Annotated[int | None, typer.Option(min=1, help="where to read on; needed if no other batch is seen behind it")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
-    wait: Annotated[float, typer.Option(min=0, max=3600, help="look for so many seconds whether it goes on")] = 30.0,
+    wait: Annotated[float, typer.Option(min=0, max=3600, help="seconds to wait until it goes on")] = 30.0,
     as_json: ActJson = False,
 ) -> None:
-    """Skip the batch before which a partition waits. Its offsets get one rejected result and one dead letter; its requests are lost.
+    """Skip the unreadable batch at which a partition waits. Its offsets get one rejected result and one dead letter; its requests are lost.
 
     Exit status: 0 if the partition has gone on, or waits for nothing; 1 if not yet, you said no, or Kafka cannot be asked; 2 if nothing was
     begun because the configuration or an argument is wrong, or nobody answered.

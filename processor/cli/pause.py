@@ -27,7 +27,7 @@ _LOOK_S = 0.5
 Operation = Annotated[str | None, typer.Option("--operation", help="as `processor operations` lists them")]
 All = Annotated[bool, typer.Option("--all", help="every call, of all operations")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
-Wait = Annotated[float, typer.Option(min=0, max=3600, help="look for so many seconds whether all replicas obey")]
+Wait = Annotated[float, typer.Option(min=0, max=3600, help="seconds to wait until all replicas obey")]
 
 
 @app.command()
@@ -40,7 +40,7 @@ def pause(
     wait: Wait = 30.0,
     as_json: ActJson = False,
 ) -> None:
-    """Let no more calls of an operation leave, or none at all, until `processor resume`. Requests wait; calls in flight end.
+    """Stop the calls of an operation, or all calls, until `processor resume`. Requests wait; calls in flight finish.
 
     Exit status: 0 if all replicas obey, or none runs; 1 if some do not yet, you said no, or Kafka cannot be asked; 2 if nothing was done
     because an option or the configuration is wrong, or nobody answered.
@@ -58,7 +58,7 @@ def resume(
     wait: Wait = 30.0,
     as_json: ActJson = False,
 ) -> None:
-    """Let calls leave again. `--all` ends the pause of all calls; operations that are paused by themselves stay so.
+    """End a pause. `--all` ends the pause of all calls; operations that were paused one by one stay paused.
 
     Exit status: 0 if all replicas obey, or nothing was paused; 1 if some do not yet, you said no, or Kafka cannot be asked; 2 if nothing
     was done because an option or the configuration is wrong, or nobody answered.

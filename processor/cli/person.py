@@ -24,7 +24,7 @@ from processor.repair.person_erase import ErasePlan, EraseSummary, erase_person,
 from processor.repair.person_search import OnLook, PersonFindings, find_person
 from processor.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Find what lies about one person, and erase what can be erased.")
+app = typer.Typer(no_args_is_help=True, help="Find the records of one person, and erase what can be erased.")
 
 _NOT_ALL = 1
 _LISTED = 100
@@ -45,7 +45,7 @@ def find(
     vendor_data_file: VendorDataFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
 ) -> None:
-    """List where records of a person lie, and when each is gone at the latest. Reads all topics from their beginning; changes nothing.
+    """List the records of a person, and when each is deleted at the latest. Reads all topics from their beginning; changes nothing.
 
     Exit status: 0, also if there are none; 1 if Kafka cannot be asked; 2 if the configuration or an option is wrong.
     """
@@ -67,7 +67,7 @@ def erase(
     vendor_data: VendorData = None,
     vendor_data_file: VendorDataFile = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do it; without, it only says what would be done")] = False,
-    wait: Annotated[float, typer.Option(min=0, max=86_400, help="look for so many seconds at what becomes of it")] = 120.0,
+    wait: Annotated[float, typer.Option(min=0, max=86_400, help="seconds to wait for the outcome")] = 120.0,
     as_json: ActJson = False,
 ) -> None:
     """End a person's waiting requests, discard their dead letters, delete them at Didit; and say until when the rest remains.

@@ -46,13 +46,13 @@ def summary(view: DelayedView) -> str:
         return "0 waiting"
     times = ", ".join(f"{name} {count}" for name, count in view.by_due if count)
     more = "" if view.complete else " There are more: not everything was read."
-    return f"{view.count} waiting, {view.due_now} of them due. When: {times}. Why: {counted(view.by_reason)}.{more}"
+    return f"{view.count} waiting, {view.due_now} of them due. By due time: {times}. By reason: {counted(view.by_reason)}.{more}"
 
 
 def meaning(view: DelayedView, now_ms: int) -> str:
     """What that means, and what to do; a line for each reason that needs somebody."""
     if not view.count:
-        return "No request waits for a later attempt; nothing is to be done."
+        return "No request waits for a later attempt; nothing needs to be done."
     return "\n".join([_when(view, now_ms), *_held(view.by_reason)])
 
 
@@ -71,7 +71,7 @@ def _when(view: DelayedView, now_ms: int) -> str:
             "or no processor runs."
         )
     if view.due_now:
-        return "Those that are due are about to start or at work; nothing is to be done."
+        return "Those that are due are about to start or at work; nothing needs to be done."
     wait = duration(((view.next_due_ms or now_ms) - now_ms) / 1000)
     return f"None is due; the next one starts in {wait}. `processor retry release` starts them now, e.g. once the cause is gone."
 
@@ -83,9 +83,9 @@ def outcome(progress: DelayedProgress, within_s: float) -> str:
         count = sum(progress.delayed_again.values())
         again = f" Of these, {count} were put off and wait again: {counted(progress.delayed_again)} (`processor retry list`)."
     if not progress.left:
-        return f"All {progress.named} have been taken up and are done with.{again}"
+        return f"All {progress.named} were started and are finished.{again}"
     return (
-        f"{progress.done} of {progress.named} are done with after {duration(within_s)}.{again} The other {progress.left} are at work or "
+        f"{progress.done} of {progress.named} are finished after {duration(within_s)}.{again} The other {progress.left} are at work or "
         "wait for the budget, which a release does not override (`processor budget` shows pauses); or no processor runs. They go on by "
         "themselves: look with `processor retry list`, and release again what is not due and still waits after 15 minutes."
     )

@@ -60,16 +60,16 @@ app.command()(find)
 def results(
     context: typer.Context,
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with new results until interrupted")] = False,
-    from_end: Annotated[bool, typer.Option("--from-end", help="only results that come from now on")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="keep printing new results until interrupted")] = False,
+    from_end: Annotated[bool, typer.Option("--from-end", help="only results published from now on")] = False,
     since: Annotated[str | None, typer.Option(help=f"published at or after: RFC 3339, or how long ago as {DURATION_FORM}")] = None,
-    operation: Annotated[list[str] | None, typer.Option(help="may be given again")] = None,
-    status: Annotated[list[Status] | None, typer.Option(help="may be given again")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="at most so many, the oldest")] = None,
+    operation: Annotated[list[str] | None, typer.Option(help="may be repeated")] = None,
+    status: Annotated[list[Status] | None, typer.Option(help="may be repeated")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="at most this many, the oldest")] = None,
 ) -> None:
     """Print results, one JSON object a line (read_committed); or find everything about one request.
 
-    A copy for somebody who asked again has one more member, `copy_for`.
+    A copy of a known result, published for a duplicate request, has the member `copy_for`.
 
     Exit status: 0, also if there are none; 1 if Kafka cannot be asked; 2 if the configuration or an option is wrong.
     """

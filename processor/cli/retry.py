@@ -29,7 +29,7 @@ from processor.repair.model import DelayedRecord
 from processor.repair.release import follow, publish_releases, releases_of
 from processor.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Look at requests that wait for a later attempt, start them now, or end them.")
+app = typer.Typer(no_args_is_help=True, help="List requests that wait for a later attempt, start them now, or end them.")
 
 _NOT_ALL = 1
 _WIDTH = 200  # of a table that nobody sees on a terminal
@@ -38,7 +38,7 @@ _BY_MAX = 200
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="an error code as listed, or `following` (a session); may be repeated")]
 Operations = Annotated[list[str] | None, typer.Option("--operation", help="may be repeated")]
 RequestIds = Annotated[list[str] | None, typer.Option("--request-id", help="exactly as the caller wrote it; may be repeated")]
-DueWithin = Annotated[str | None, typer.Option(help=f"due by now or within this time: {DURATION_FORM}")]
+DueWithin = Annotated[str | None, typer.Option(help=f"due now or within this time: {DURATION_FORM}")]
 
 
 @app.command("list")
@@ -81,10 +81,10 @@ def retry_release(
     request_id: RequestIds = None,
     due_within: DueWithin = None,
     everything: Annotated[bool, typer.Option("--all", help="everything that waits")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="so many at most, the first due first")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="at most this many, in the order of their due times")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be released")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
-    wait: Annotated[float, typer.Option(min=0, max=3600, help="look for so many seconds at what becomes of them")] = 30.0,
+    wait: Annotated[float, typer.Option(min=0, max=3600, help="seconds to wait for the outcome")] = 30.0,
     as_json: ActJson = False,
 ) -> None:
     """Start waiting requests now, whenever they are due. Their budget, pauses and limits hold as always.
@@ -123,7 +123,7 @@ def retry_end(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be ended")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
-    wait: Annotated[float, typer.Option(min=0, max=3600, help="look for so many seconds at what becomes of them")] = 30.0,
+    wait: Annotated[float, typer.Option(min=0, max=3600, help="seconds to wait for the outcome")] = 30.0,
     as_json: ActJson = False,
 ) -> None:
     """End waiting requests without another call: each gets its final result (`failed`, `ended_by_hand`) and a dead letter.

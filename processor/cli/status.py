@@ -27,7 +27,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="one JSON object instead of
 def status(*, as_json: AsJson = False) -> None:
     """One screen: what the bottleneck is, budgets, backlog and its time to drain, replicas, what waits, dead letters.
 
-    Of several applications a line for each; with --application the whole of one.
+    With several applications one line each; --application shows one of them in full.
     """
 
     async def show(monitor: GroupMonitor) -> None:
@@ -64,10 +64,10 @@ def lag(*, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds between two looks")] = 2.0) -> None:
+def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds between two refreshes")] = 2.0) -> None:
     """Live: what the bottleneck is, operations, replicas, what waits, dead letters. Keys switch and scroll; q ends.
 
-    Of several applications a line for each; with --application the whole of one.
+    With several applications one line each; --application shows one of them in full.
     """
     _with_monitor(lambda monitor: follow(monitor, every_s), lambda applications: follow_each(applications, every_s))
 

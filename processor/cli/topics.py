@@ -28,7 +28,7 @@ def topics_apply(
 ) -> None:
     """Create the topics that are missing, then check all. Changes nothing that exists.
 
-    Without --application: those of every application.
+    Without --application: those of all applications.
     """
     settings, report = settings_or_fail(), ActReport(as_json=as_json)
     created: list[str] = []
@@ -55,7 +55,7 @@ def topics_apply(
 def topics_check(*, as_json: ActJson = False) -> None:
     """Say what is wrong with the topics, and how long each keeps personal data; exit status 2 if anything is wrong.
 
-    Kept for longer than is stated (VP_PRIVACY__LONGEST_DAYS) is wrong, too. Without --application: with those of every application.
+    Data that is kept longer than VP_PRIVACY__LONGEST_DAYS is a fault, too. Without --application all applications are checked.
     """
     settings, report = settings_or_fail(), ActReport(as_json=as_json)
     with kafka_or_fail():

@@ -32,9 +32,11 @@ _NOT_JUDGED = 2
 @app.command()
 def verify(
     *,
-    since: Annotated[str | None, typer.Option(help="what came from this moment on: a time with its offset, or an age such as 2d")] = None,
+    since: Annotated[str | None, typer.Option(help="only what was published since: RFC 3339 with its offset, or an age such as 2d")] = None,
     older_than: Annotated[str, typer.Option(help=f"a request that is older has a result, or waits visibly: {DURATION_FORM}")] = "10m",
-    billing: Annotated[Path | None, typer.Option(help="what was paid for: the simulator's ledger, or a CSV of Didit's sessions")] = None,
+    billing: Annotated[
+        Path | None, typer.Option(help="the calls that were billed: the simulator's ledger, or a CSV of Didit's sessions")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="write the report as a page, too")] = None,
     folder: Annotated[Path | None, typer.Option(help="for temporary files, about 200 bytes a request")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a text")] = False,

@@ -68,7 +68,7 @@ async def test_two_hundred_wait_are_listed_and_come_within_seconds_when_released
         assert found["complete"]
         table = await retry(rig, "list", "--due-within", "2h", "--limit", "3")
         assert "197 more are not shown" in table.text
-        assert "200 waiting, 0 of them due. When: 1 h 200. Why: http_503 200." in table.text
+        assert "200 waiting, 0 of them due. By due time: 1 h 200. By reason: http_503 200." in table.text
         assert "`processor retry release` starts them now" in table.text
         assert (await listed(rig, "--due-within", "10m"))["count"] == 0
 
@@ -77,7 +77,7 @@ async def test_two_hundred_wait_are_listed_and_come_within_seconds_when_released
         begun = time.monotonic()
         done = await retry(rig, "release", "--reason", "http_503", "--yes")
         assert done.status == 0, done.text + done.err
-        assert "All 200 have been taken up and are done with." in done.text
+        assert "All 200 were started and are finished." in done.text
         await rig.wait_finals(207)
         assert time.monotonic() - begun < 120, "their time had come in an hour"
         assert (await listed(rig))["count"] == 0

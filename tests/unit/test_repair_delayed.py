@@ -143,14 +143,14 @@ def test_progress_tells_done_from_waiting_again() -> None:
     also.deliver([raw(AML, hop_headers(Hop(Source("v.requests", 0, 2), NOW, hop=1, due_ms=NOW)), offset=2)], None)
     assert (progress_of(named, records, also).done, progress_of(named, records, also).delayed_again) == (2, {"http_503": 1})
     told = outcome(found, 30.0)
-    assert told.startswith("3 of 4 are done with after 30 s. Of these, 1 were put off and wait again: http_503 1 (`processor retry list`).")
+    assert told.startswith("3 of 4 are finished after 30 s. Of these, 1 were put off and wait again: http_503 1 (`processor retry list`).")
     assert "The other 1 are at work" in told
 
 
 @pytest.mark.parametrize(
     ("records", "told"),
     [
-        ([], "nothing is to be done"),
+        ([], "nothing needs to be done"),
         ([entry(0, NOW + 300_000)], "the next one starts in 5 min. `processor retry release`"),
         ([entry(0, NOW - 1000)], "about to start"),
         ([entry(0, NOW - 300_000)], "due for 5 min: those that are due are at work or wait for the budget (`processor budget`"),
@@ -173,7 +173,8 @@ def test_names_are_shown_as_they_are_and_nothing_acts_on_the_terminal() -> None:
 def test_the_summary_says_when_and_why() -> None:
     view = delayed_view([entry(0), entry(1, NOW + 5), entry(2, NOW + 10**9, reason=None)], NOW, complete=False)
     assert summary(view) == (
-        "3 waiting, 1 of them due. When: due 1, 1 min 1, later 1. Why: http_503 2, following 1. There are more: not everything was read."
+        "3 waiting, 1 of them due. By due time: due 1, 1 min 1, later 1. By reason: http_503 2, following 1. "
+        "There are more: not everything was read."
     )
     assert summary(delayed_view([], NOW)) == "0 waiting"
 
