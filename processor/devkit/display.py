@@ -54,7 +54,7 @@ def proof_table(report: Report) -> Table:
         *promise_rows(found),
     ]
     for promise, seen, holds in rows:
-        table.add_row(promise, seen, Text("yes", "green") if holds else Text("NO", "bold red"))
+        table.add_row(promise, seen, Text("NO", "bold red") if holds is False else Text("yes" if holds else "-", "green"))
     late_s = found.figures.late_p99_ms / 1000
     table.add_row("retries after their due time", f"p99 {late_s:.1f} s, the wait for the budget included", "")
     table.add_row("a processor was killed with SIGKILL", f"{report.killed} time(s), restarted", "")

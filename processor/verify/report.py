@@ -116,6 +116,7 @@ PROMISES: tuple[tuple[str, tuple[BrokenPromise, ...]], ...] = (
     ),
 )
 """What is looked at, in the order of the report, and the findings that break it."""
+_HOLDS = {True: "yes", False: "NO", None: "-"}
 
 
 def headline(report: AuditReport) -> str:
@@ -128,8 +129,8 @@ def headline(report: AuditReport) -> str:
     return f"{report.findings.total:,} finding(s) of {len(report.findings.counts)} kind(s){over} ({judged})"
 
 
-def promise_rows(report: AuditReport) -> Iterator[tuple[str, str, bool]]:
-    """Promise, what was seen, and whether it holds."""
+def promise_rows(report: AuditReport) -> Iterator[tuple[str, str, bool | None]]:
+    """Promise, what was seen, and whether it holds; None if it was not judged, as nothing says what was billed."""
     seen = [
         f"{report.figures.requests:,} requests, {report.waiting.by_place.total():,} wait",
         f"{report.figures.finals:,} final results",
@@ -137,12 +138,13 @@ def promise_rows(report: AuditReport) -> Iterator[tuple[str, str, bool]]:
         f"{report.figures.dead_letters:,} dead letters",
         f"{report.figures.retries:,} retries",
         f"{report.log.answered:,} answered calls in the budget log",
-        f"{report.figures.bills:,} paid" if report.billing else "not looked at: no --billing",
+        f"{report.figures.bills:,} paid" if report.billing else "not judged: no --billing",
         f"{report.figures.redrives:,} redrives, {report.acts:,} released or ended",
     ]
     for (promise, kinds), text in zip(PROMISES, seen, strict=True):
         broken = report.count(*kinds)
-        yield promise, text + (f"; {broken:,} finding(s)" if broken else ""), not broken
+        unknown = kinds == (BrokenPromise.BILLED_TWICE,) and not report.billing and not broken
+        yield promise, text + (f"; {broken:,} finding(s)" if broken else ""), None if unknown else not broken
     for scope, figures in sorted(report.scopes.items()):
         yield (
             f"budget {scope}: at most {figures['limit']:.0f} in any {figures['window_s']:.0f} s, by the ledger",
@@ -176,7 +178,7 @@ def text_report(report: AuditReport) -> str:
     """Plain text for a terminal or a file."""
     lines = [f"Audit of {report.installation} (group {report.group}), {utc(report.at_ms)}", headline(report), ""]
     for promise, seen, holds in promise_rows(report):
-        lines.append(f"  {'yes' if holds else 'NO ':3}  {promise}: {seen}")
+        lines.append(f"  {_HOLDS[holds]:3}  {promise}: {seen}")
     lines += ["", *(f"  {name}: {value}" for name, value in figure_rows(report))]
     if report.judged_from_ms:
         lines.append(f"  judged: what came since {utc(report.judged_from_ms)}")
@@ -195,7 +197,7 @@ def text_report(report: AuditReport) -> str:
 
 def html_report(report: AuditReport) -> str:
     """One page without scripts or links, to file."""
-    parts = [_table(("promise", "seen", "holds"), [(p, s, "yes" if holds else "NO") for p, s, holds in promise_rows(report)])]
+    parts = [_table(("promise", "seen", "holds"), [(p, s, _HOLDS[holds]) for p, s, holds in promise_rows(report)])]
     parts.append("<h2>Figures</h2>" + _table(("", ""), list(figure_rows(report))))
     parts += [f"<p>{escape(note)}</p>" for note in report.notes]
     for kind, findings in _by_kind(report):

@@ -33,13 +33,19 @@ def report_of(world: World) -> AuditReport:
 
 
 def test_a_clean_audit_says_yes_to_every_promise() -> None:
-    report = report_of(clean_world())
+    report = replace(report_of(clean_world()), billing=True)
     text = text_report(report)
     assert report.clean
     assert text.count("\n  yes  ") == len(PROMISES)
     assert "clean: no promise is broken (12 requests, 10 final results)" in text
     assert "v.requests[1]@4  'waiting'" in text
-    assert "no --billing" in text
+
+
+def test_a_promise_that_was_not_judged_has_no_yes() -> None:
+    report = report_of(clean_world())
+    assert "\n  -    nothing is paid for twice: not judged: no --billing\n" in text_report(report)
+    assert "<td>-</td>" in html_report(report)
+    assert report.clean
 
 
 def test_every_broken_promise_stands_in_one_row_of_the_report() -> None:
