@@ -115,7 +115,9 @@ class Installation:
             if _is_failed(number) and not _is_lost(number):
                 record = self.record(number)
                 stamp_ms = record.timestamp_ms + 200
-                yield _row(dead_letter_output(record, decode(record).hop, _INTERNAL, failed_ms=stamp_ms, value_bytes_max=100_000), stamp_ms)
+                hop = decode(record).hop
+                made = dead_letter_output(record, hop, _INTERNAL, attempts=1, failed_ms=stamp_ms, value_bytes_max=100_000)
+                yield _row(made, stamp_ms)
 
     def of_budget(self, _partition: int) -> Iterator[Row]:
         for now in range(self.requests + _RETRY_AT + _CALLED_AT):

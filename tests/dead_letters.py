@@ -41,8 +41,9 @@ def dead_letter(
     first = Source(f"{prefix}.requests", 0, 1_000_000 + number)
     record = Record(first, f"key-{number % 97}".encode(), orjson.dumps(body))
     now_ms = int(time.time() * 1000)
-    kept = Hop(first, now_ms - 60_000, **{"hop": 5, "attempt": 6, "last_error": error.code, **hop})
-    return dead_letter_output(record, kept, error, failed_ms=failed_ms or now_ms - 30_000 + number, value_bytes_max=1_000_000)
+    kept = Hop(first, now_ms - 60_000, **{"hop": 5, "attempt": 5, "last_error": error.code, **hop})
+    failed_ms, attempts = failed_ms or now_ms - 30_000 + number, kept.attempt + 1
+    return dead_letter_output(record, kept, error, attempts=attempts, failed_ms=failed_ms, value_bytes_max=1_000_000)
 
 
 def letter(number: int = 0, *, offset: int | None = None, **more: Any) -> DeadLetter:

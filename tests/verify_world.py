@@ -89,7 +89,8 @@ class World:
 
     def dead_letter(self, record: Record, code: ErrorCode = ErrorCode.INTERNAL_ERROR) -> Record:
         error = ErrorInfo(ErrorType.INTERNAL, code, "no")
-        return self.publish(dead_letter_output(record, decode(record).hop, error, failed_ms=self.now_ms, value_bytes_max=10_000))
+        hop = decode(record).hop
+        return self.publish(dead_letter_output(record, hop, error, attempts=1, failed_ms=self.now_ms, value_bytes_max=10_000))
 
     def fail(self, record: Record, status: Status = Status.FAILED, code: ErrorCode = ErrorCode.INTERNAL_ERROR) -> tuple[Record, Record]:
         """Final result and dead letter."""

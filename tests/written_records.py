@@ -251,7 +251,8 @@ def written() -> Iterator[Line]:
         out = retry_output(origin, hop, 10)
         yield _line("retry", out.value, out.headers, key="user-17", place=[HERE.topic, HERE.partition, HERE.offset])
         for error in ERRORS:
-            dead = dead_letter_output(origin, hop, error, failed_ms=NOW, value_bytes_max=len(VALUE) - (error is ERRORS[2]))
+            room = len(VALUE) - (error is ERRORS[2])
+            dead = dead_letter_output(origin, hop, error, attempts=hop.attempt + 1, failed_ms=NOW, value_bytes_max=room)
             yield _line("dead-letter", dead.value, dead.headers, key="user-17", place=["verification.dead-letters", 0, 3])
     yield from _results()
     yield from _acts()

@@ -53,9 +53,13 @@ def dead_letters_table(dead_letters: Sequence[DeadLetter], *, of: int, complete:
 def _block(x: DeadLetter) -> tuple[Text, Text]:
     where = f" at {verbatim(x.reason_field)}" if x.reason_field else ""
     again = f", redriven {x.hop.replay} times" if x.hop.replay else ""
-    told = Text(f"  {verbatim(f'{x.reason_type}: {x.reason_code}')}{where}, {x.hop.attempt} attempts before{again}, ")
+    told = Text(f"  {verbatim(f'{x.reason_type}: {x.reason_code}')}{where}, {_times(x.attempts)}{again}, ")
     named = Text.assemble((x.position, "bold"), "  ", utc(x.failed_ms), "  ", plain(x.operation), "  ", plain(x.request_id))
     return named, told + _status(x)
+
+
+def _times(attempts: int) -> str:
+    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
 
 def _wide_table(dead_letters: Sequence[DeadLetter]) -> Table:
@@ -70,7 +74,7 @@ def _wide_table(dead_letters: Sequence[DeadLetter]) -> Table:
             plain(x.operation),
             plain(f"{x.reason_type}: {x.reason_code}"),
             plain(x.reason_field),
-            str(x.hop.attempt),
+            str(x.attempts),
             str(x.hop.replay),
             _status(x),
         )
@@ -102,7 +106,7 @@ def render_dead_letter(dead_letter: DeadLetter, document: Mapping[str, Any] | No
         "HTTP status": plain(str(dead_letter.http_status) if dead_letter.http_status is not None else None),
         "request_id": plain(dead_letter.request_id),
         "operation": plain(dead_letter.operation),
-        "attempts": Text(f"{hop.attempt}, and {hop.replay} times redriven before"),
+        "attempts": Text(f"{dead_letter.attempts}, and {hop.replay} times redriven before"),
         "came from": plain(str(dead_letter.came_from)),
         "caller's record": plain(f"{hop.first}, {utc(hop.first_ms)}"),
         "size": Text(f"{dead_letter.size_bytes} bytes{', cut here' if dead_letter.cut else ''}"),

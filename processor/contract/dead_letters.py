@@ -34,6 +34,7 @@ class Reason:
     key_digest: str  # SHA-256 of its key in hex; empty without a key
     size_bytes: int  # of the value, before it was cut
     cut: bool  # its value or key was too long and is not whole
+    attempts: int | None = None  # as its result has them; versions before 0.2.0 did not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def read_reason(record: Record) -> Reason:
         key_digest=cut_key if _DIGEST.fullmatch(cut_key) else key_digest(record.key),
         size_bytes=len(record.value or b"") if size_bytes is None else size_bytes,
         cut="vp-value-size-bytes" in texts or "vp-key-size-bytes" in texts,
+        attempts=_number(texts.get("vp-attempts")),
     )
 
 

@@ -74,12 +74,20 @@ def forward_output(record: Record, hop: Hop, application: str, operation: str) -
 
 
 def dead_letter_output(
-    record: Record, hop: Hop, error: ErrorInfo, *, failed_ms: int, value_bytes_max: int, dialects: Collection[DeadLetterDialect] = ()
+    record: Record,
+    hop: Hop,
+    error: ErrorInfo,
+    *,
+    attempts: int,
+    failed_ms: int,
+    value_bytes_max: int,
+    dialects: Collection[DeadLetterDialect] = (),
 ) -> Output:
     """The caller's own bytes, and in the headers why and where from.
 
-    A value longer than ``value_bytes_max`` is cut there and says so; the whole of it is at its source position for as
-    long as the requests topic keeps it. ``dialects``: whose names the reason has beside ours.
+    ``attempts`` is what the result says: those of ``hop``, and the one that ended it. A value longer than ``value_bytes_max`` is cut there
+    and says so; the whole of it is at its source position for as long as the requests topic keeps it. ``dialects``: whose names the reason
+    has beside ours.
     """
     message = _plain(error.message, _MESSAGE_CHARS_MAX)
     reason: list[tuple[str, str | None]] = [
@@ -88,6 +96,7 @@ def dead_letter_output(
         ("vp-reason-message", message),
         ("vp-reason-field", _plain(error.field, _FIELD_CHARS_MAX) if error.field is not None else None),
         ("vp-http-status", str(error.http_status) if error.http_status is not None else None),
+        ("vp-attempts", str(attempts)),
         ("vp-failed-ms", str(failed_ms)),
         ("vp-from-topic", record.source.topic),
         ("vp-from-partition", str(record.source.partition)),

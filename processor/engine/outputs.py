@@ -104,7 +104,7 @@ class OutputBuilder:
     def _refused(self, record: Record, bad: Rejected, status: Status, error: ErrorInfo, now_ms: int) -> list[Output]:
         hop = bad.hop
         result = Result(bad.request_id, bad.operation, status, hop.first, hop.attempt, hop.first_ms, now_ms, error=error, replay=hop.replay)
-        return [self._result(result, hop), self._dead_letter(record, hop, error, now_ms)]
+        return [self._result(result, hop), self._dead_letter(record, hop, error, now_ms, hop.attempt)]
 
     def not_offered(self, job: Job, code: ErrorCode, now_ms: int) -> list[Output]:
         """This installation is not set up for the operation: final result and dead letter, no call."""
@@ -287,7 +287,7 @@ class OutputBuilder:
     ) -> list[Output]:
         outputs = [self._final(job, status, error, now_ms, called=called, output=output)]
         if dead_letter:
-            outputs.append(self._dead_letter(job.record, job.hop, error, now_ms))
+            outputs.append(self._dead_letter(job.record, job.hop, error, now_ms, job.hop.attempt + called))
         return outputs
 
     def _final(
@@ -322,9 +322,9 @@ class OutputBuilder:
     def _result(self, result: Result, hop: Hop) -> Output:
         return result_output(result, (*result_trace(hop), *hop.copied), cloudevents_source=self._lanes.cloudevents_source)
 
-    def _dead_letter(self, record: Record, hop: Hop, error: ErrorInfo, now_ms: int) -> Output:
+    def _dead_letter(self, record: Record, hop: Hop, error: ErrorInfo, now_ms: int, attempts: int) -> Output:
         room, dialects = self._lanes.output_bytes_max - _KEY_AND_HEADERS_BYTES, self._lanes.dead_letter_headers
-        return dead_letter_output(record, hop, error, failed_ms=now_ms, value_bytes_max=room, dialects=dialects)
+        return dead_letter_output(record, hop, error, attempts=attempts, failed_ms=now_ms, value_bytes_max=room, dialects=dialects)
 
 
 def _of_this_request(job: Job, operation: Operation, verdict: Verdict) -> Verdict:

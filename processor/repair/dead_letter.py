@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from processor.contract.codes import ErrorCode, ErrorType
-from processor.contract.dead_letters import UNKNOWN, read_hop_left, read_identity, read_reason
+from processor.contract.dead_letters import UNKNOWN, Reason, read_hop_left, read_identity, read_reason
 from processor.contract.records import Hop, Record
 from processor.didit.catalog import Idempotency, Operation, next_call
 from processor.repair.model import DeadLetter
 
+_BY_AN_ATTEMPT = frozenset({ErrorType.REQUEST_REFUSED, ErrorType.OUR_FAULT, ErrorType.EXHAUSTED})  # and not before it
 _AFTER_A_CALL = frozenset({ErrorType.IN_DOUBT, ErrorType.OUTPUT_TOO_LARGE, ErrorType.INTERNAL, UNKNOWN})  # the answer had come, or may have
 
 
 def dead_letter_of(record: Record) -> DeadLetter:
     """What is known of a record of the dead-letter topic. Never raises, whatever the bytes."""
-    reason, identity = read_reason(record), read_identity(record)
+    reason, identity, hop = read_reason(record), read_identity(record), read_hop_left(record)
     return DeadLetter(
         partition=record.source.partition,
         offset=record.source.offset,
@@ -27,13 +28,20 @@ def dead_letter_of(record: Record) -> DeadLetter:
         reason_message=reason.message,
         reason_field=reason.field,
         http_status=reason.http_status,
-        hop=read_hop_left(record),
+        hop=hop,
+        attempts=_attempts_before_0_2_0(reason, hop) if reason.attempts is None else reason.attempts,
         came_from=reason.came_from,
         key_digest=reason.key_digest,
         size_bytes=reason.size_bytes,
         cut=reason.cut,
         deadline_ms=identity.deadline_ms,
     )
+
+
+def _attempts_before_0_2_0(reason: Reason, hop: Hop) -> int:
+    """Of a dead letter that has only those before the one that ended it: whether there was one is seen by the reason."""
+    answered = reason.http_status is not None or reason.type in _BY_AN_ATTEMPT
+    return hop.attempt + (answered and reason.code != ErrorCode.ENDED_BY_HAND)
 
 
 def call_of(dead_letter: DeadLetter) -> Operation | None:

@@ -75,7 +75,7 @@ def dead_letter_entry(dead_letter: DeadLetter, topic: str, status: DeadLetterSta
         "reason_code": dead_letter.reason_code,
         "field": dead_letter.reason_field,
         "http_status": dead_letter.http_status,
-        "attempts": dead_letter.hop.attempt,
+        "attempts": dead_letter.attempts,
         "replay": dead_letter.hop.replay,
         "standing": status.value,
     }

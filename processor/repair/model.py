@@ -62,7 +62,8 @@ class DeadLetter:
     reason_message: str
     reason_field: str | None
     http_status: int | None
-    hop: Hop  # first position, attempts, replays, as they were
+    hop: Hop  # first position, replays, attempts before the last one, as they were
+    attempts: int  # of its round, as its result has them
     came_from: Source  # where it stood when it failed
     key_digest: str  # of its Kafka key, to compare; empty without a key
     size_bytes: int

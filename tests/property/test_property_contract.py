@@ -36,7 +36,7 @@ def test_decoding_never_raises_and_always_says_something(value: bytes | None, he
     if isinstance(found, Rejected):
         result = Result(found.request_id, found.operation, Status.REJECTED, found.hop.first, 0, found.hop.first_ms, 0, error=found.error)
         assert orjson.loads(result_output(result).value or b"")["status"] == "rejected"
-        dead_letter = dead_letter_output(record, found.hop, found.error, failed_ms=0, value_bytes_max=1000)
+        dead_letter = dead_letter_output(record, found.hop, found.error, attempts=0, failed_ms=0, value_bytes_max=1000)
         assert dead_letter.value == value
         assert all((v or b"").isascii() for _, v in dead_letter.headers)
 
@@ -97,7 +97,9 @@ def test_hops_survive_their_headers(hop: Hop) -> None:
 @given(texts, texts)
 def test_error_texts_never_break_a_dead_letter(message: str, field: str) -> None:
     error = ErrorInfo(ErrorType.EXHAUSTED, http_code(503), message, None, field)
-    output = dead_letter_output(Record(Source("t", 0, 0), None, b"v"), Hop(Source("t", 0, 0), 0), error, failed_ms=0, value_bytes_max=9)
+    output = dead_letter_output(
+        Record(Source("t", 0, 0), None, b"v"), Hop(Source("t", 0, 0), 0), error, attempts=0, failed_ms=0, value_bytes_max=9
+    )
     assert sum(len(v or b"") for _, v in output.headers) < 2000
 
 

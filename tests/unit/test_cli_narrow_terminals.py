@@ -54,9 +54,9 @@ def test_a_dead_letter_is_a_row_where_there_is_room_and_two_lines_where_not() ->
     assert wide.splitlines()[0].split() == ["at", "failed", "request_id", "operation", "reason", "field", "attempts", "replays", "status"]
     lines = narrow.splitlines()
     assert lines[0] == "0:0  2025-11-25 12:02:05Z  aml  onboarding-4000"
-    assert lines[1] == "  exhausted: http_503, 6 attempts before, open"
-    assert "  exhausted: http_503 at input.vendor_data_list[3], 6 attempts before, open" in lines
-    assert "  exhausted: http_503, 6 attempts before, redriven 3 times, open" in lines
+    assert lines[1] == "  exhausted: http_503, 6 attempts, open"
+    assert "  exhausted: http_503 at input.vendor_data_list[3], 6 attempts, open" in lines
+    assert "  exhausted: http_503, 6 attempts, redriven 3 times, open" in lines
 
 
 def test_what_waits_is_a_row_where_there_is_room_and_two_lines_where_not() -> None:

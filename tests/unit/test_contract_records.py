@@ -352,18 +352,18 @@ def test_a_retry_carries_the_callers_own_bytes() -> None:
 def test_a_dead_letter_of_a_record_without_key_and_value_has_its_position_as_key() -> None:
     """aiokafka's producer sends no record without both: the lane would stop at it for ever."""
     error = ErrorInfo(ErrorType.INVALID_REQUEST, ErrorCode.TOMBSTONE, "no value")
-    output = dead_letter_output(rec(None, key=None), Hop(SOURCE, 5), error, failed_ms=9, value_bytes_max=100)
+    output = dead_letter_output(rec(None, key=None), Hop(SOURCE, 5), error, attempts=1, failed_ms=9, value_bytes_max=100)
     assert (output.key, output.value) == (str(SOURCE).encode(), None)
 
 
 def test_a_dead_letter_keeps_the_bytes_and_says_why_without_them() -> None:
     error = ErrorInfo(ErrorType.INVALID_REQUEST, ErrorCode.UNKNOWN_FIELD, "Mitteilung für Ada", None, "input.ñ")
-    output = dead_letter_output(rec(b"x" * 100), Hop(SOURCE, 5), error, failed_ms=9, value_bytes_max=100)
+    output = dead_letter_output(rec(b"x" * 100), Hop(SOURCE, 5), error, attempts=1, failed_ms=9, value_bytes_max=100)
     headers = {name: (value or b"").decode("ascii") for name, value in output.headers}
     assert output.value == b"x" * 100
     assert schemas.faults("dead-letter-headers.v1", headers) == []
     assert headers["vp-reason-field"] == "input.?"
-    cut = dead_letter_output(rec(b"x" * 101, key=b"k" * 70_000), Hop(SOURCE, 5), error, failed_ms=9, value_bytes_max=100)
+    cut = dead_letter_output(rec(b"x" * 101, key=b"k" * 70_000), Hop(SOURCE, 5), error, attempts=1, failed_ms=9, value_bytes_max=100)
     headers = {name: (value or b"").decode("ascii") for name, value in cut.headers}
     assert (cut.value, headers["vp-value-size-bytes"], headers["vp-key-size-bytes"]) == (b"x" * 100, "101", "70000")
     assert schemas.faults("dead-letter-headers.v1", headers) == []
@@ -371,7 +371,12 @@ def test_a_dead_letter_keeps_the_bytes_and_says_why_without_them() -> None:
 
 def test_an_absent_value_stays_absent() -> None:
     output = dead_letter_output(
-        rec(None), Hop(SOURCE, 5), ErrorInfo(ErrorType.INTERNAL, ErrorCode.INTERNAL_ERROR, "m"), failed_ms=9, value_bytes_max=100
+        rec(None),
+        Hop(SOURCE, 5),
+        ErrorInfo(ErrorType.INTERNAL, ErrorCode.INTERNAL_ERROR, "m"),
+        attempts=0,
+        failed_ms=9,
+        value_bytes_max=100,
     )
     assert output.value is None
 

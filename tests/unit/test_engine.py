@@ -184,6 +184,7 @@ def run(
     for output in outputs:
         keeps_the_table_of_codes(output)
         lies_by_the_first_record(output)
+    a_dead_letter_counts_as_its_result_does(outputs)
     return outputs
 
 
@@ -204,6 +205,12 @@ def keeps_the_table_of_codes(output: Output) -> None:
         assert kind in (tuple(ErrorType) if code is None else code.types), (code, kind)
     elif output.kind is OutputKind.RETRY and code is not None:
         assert code.waits, code
+
+
+def a_dead_letter_counts_as_its_result_does(outputs: Sequence[Output]) -> None:
+    for output in outputs:
+        if output.kind is OutputKind.DEAD_LETTER:
+            assert int(dict(output.headers)["vp-attempts"] or b"") == final(outputs)["attempts"], output.headers
 
 
 def lies_by_the_first_record(output: Output) -> None:
@@ -355,6 +362,22 @@ def test_a_request_given_up_in_doubt_says_so() -> None:
     assert final(outputs)["status"] == "in_doubt"
     assert outputs[1].value == record().value
     assert dict(outputs[1].headers)["vp-doubt-ms"] == str(NOW).encode(), "who redrives it looks the call up first"
+
+
+@pytest.mark.parametrize(
+    ("answer", "before", "attempts"),
+    [
+        (json_reply(503, {}), 5, 6),  # the last one of those that are made
+        (json_reply(400, {"detail": "no"}), 2, 3),
+        (json_reply(302, {}), 0, 1),
+    ],
+)
+def test_a_dead_letter_has_the_attempt_that_ended_it(answer: Answer, before: int, attempts: int) -> None:
+    headers = hop_headers(Hop(Source("v.requests", 3, 41), NOW - 5000, hop=before, attempt=before))
+    outputs = run(FakeApi(answer), replace(record(operation="session.decision"), headers=headers))
+    assert final(outputs)["attempts"] == attempts
+    dead = next(o for o in outputs if o.kind is OutputKind.DEAD_LETTER)
+    assert dead_letter_of(Record(Source("v.dead-letters", 0, 5), dead.key, dead.value, dead.headers, NOW)).attempts == attempts
 
 
 def redriven(outputs: list[Output]) -> Record:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dead_letters import CREATE, DOUBT, NOW, create, letter, mail
+import pytest
+from dead_letters import CREATE, DOUBT, NOW, create, dead_letter, letter, mail
 
 from processor.contract.records import Record, Source
 from processor.repair.dead_letter import call_over_ms, dead_letter_of, redriven_hop
@@ -14,7 +15,7 @@ def test_a_dead_letter_says_what_its_headers_and_its_value_say() -> None:
     found = letter(7, replay=2, attempt=3)
     assert (found.position, found.request_id, found.operation) == ("2:7", "dead-00007", "aml")
     assert (found.reason_type, found.reason_code, found.http_status) == ("exhausted", "http_503", 503)
-    assert (found.hop.first, found.hop.replay, found.hop.attempt) == (Source("v.requests", 0, 1_000_007), 2, 3)
+    assert (found.hop.first, found.hop.replay, found.attempts) == (Source("v.requests", 0, 1_000_007), 2, 4), "the last attempt too"
     assert (found.came_from, found.failed_ms, found.cut) == (Source("v.requests", 0, 1_000_007), NOW - 1000 + 7, False)
 
 
@@ -25,6 +26,25 @@ def test_a_dead_letter_without_readable_headers_is_read_as_far_as_possible() -> 
     assert found.hop.first == found.came_from == Source("v.dead-letters", 0, 5)
     assert redriven_hop(found, 5).replay == 1
     assert dead_letter_of(Record(Source("v.dead-letters", 0, 5), None, b"", (("vp-failed-ms", b"9" * 18),), 99)).failed_ms == 99
+
+
+@pytest.mark.parametrize(
+    ("reason", "attempts"),
+    [
+        ({"type": "exhausted", "code": "http_503"}, 6),
+        ({"type": "request_refused", "code": "not_permitted", "status": "403"}, 6),
+        ({"type": "in_doubt", "code": "http_500", "status": "500"}, 6),
+        ({"type": "exhausted", "code": "ended_by_hand"}, 5),
+        ({"type": "in_doubt", "code": "call_unanswered"}, 5),
+        ({"type": "invalid_request", "code": "wrong_form"}, 5),
+    ],
+)
+def test_of_a_dead_letter_of_before_the_reason_tells_whether_an_attempt_ended_it(reason: dict[str, str], attempts: int) -> None:
+    made = dead_letter("v", 1, attempt=5)
+    told = {"vp-reason-type": reason["type"], "vp-reason-code": reason["code"], "vp-http-status": reason.get("status")}
+    kept = tuple((name, raw) for name, raw in made.headers if name != "vp-attempts" and name not in told)
+    headers = (*kept, *((name, text.encode()) for name, text in told.items() if text is not None))
+    assert dead_letter_of(Record(Source("v.dead-letters", 0, 5), made.key, made.value, headers, 99)).attempts == attempts
 
 
 def test_a_redriven_hop_keeps_its_history_and_counts_attempts_from_zero() -> None:
