@@ -37,6 +37,7 @@ class MemoryGroup:
         self.silent: set[TopicPartition] = set()  # of those: the brokers do not even say so
         self.lost: dict[TopicPartition, list[TopicPartition]] = {}  # what a lane publishes to has no leader: its commits with outputs fail
         self.lands: set[TopicPartition] = set()  # of those: the commit was made all the same
+        self.refused: dict[TopicPartition, Exception] = {}  # with this a topic refuses what a lane publishes
         self.saved: dict[TopicPartition, tuple[int, str]] = {}  # the group's offsets
         self.member = (1, "member")
         self.calls = LaneCalls()
@@ -174,6 +175,9 @@ class MemoryWriter:
         assert metadata.startswith("2:")
         await self._group.step("commit", f"{lane_name(self._partition)} {floor}")
         values = [output.value for output in outputs]
+        if values and (refusal := self._group.refused.get(self._partition)):
+            self._open = False
+            raise refusal
         lost = bool(values) and self._partition in self._group.lost
         if not lost or self._partition in self._group.lands:
             self._group.committed.append((self._partition, values, floor))

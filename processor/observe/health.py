@@ -41,6 +41,7 @@ class Vitals:
     lanes_restoring: int = 0
     lanes_leaderless: int = 0  # cannot be taken over: no broker leads them
     lanes_unfenced: int = 0  # the brokers cannot end their last transaction, a former owner's or our own
+    lanes_refused: int = 0  # a topic refuses what they publish
     poll_s: float | None = None  # since the consumer's last poll came back; None without a consumer
     poll_stall_s: float = 120.0  # the core builds its clients again after so long
     budget_joined: bool = False
@@ -124,21 +125,26 @@ def _not_working(v: Vitals) -> list[str]:
     if not v.member:
         reasons.append("no partitions are assigned: joining the group, or a rebalance")
     elif v.lanes_restoring:
-        count = v.lanes_open + v.lanes_restoring + v.lanes_leaderless + v.lanes_unfenced
+        count = v.lanes_open + v.lanes_restoring + v.lanes_leaderless + v.lanes_unfenced + v.lanes_refused
         reasons.append(f"{v.lanes_restoring} of {count} partitions are being taken over")
     elif _waits(v) and not v.lanes_open:
-        reasons.append(f"no partition of ours has a leader and can be taken over: are the brokers there? {'; '.join(_waits(v))}")
+        reasons.append(f"no partition of ours can be worked on: are the brokers there, the topics as they must be? {'; '.join(_waits(v))}")
     return reasons
 
 
 def _waits(v: Vitals) -> tuple[str, ...]:
-    """Takeovers that wait while the other partitions work."""
+    """Partitions that wait while the others work."""
     leaderless = f"partitions without a leader: {v.lanes_leaderless}; they wait for their brokers"
     unfenced = (
         f"partitions whose last transaction cannot be ended: {v.lanes_unfenced}; they wait until every partition that it wrote "
         "to has a leader, `processor status` names those without"
     )
-    return (*((leaderless,) if v.lanes_leaderless else ()), *((unfenced,) if v.lanes_unfenced else ()))
+    refused = (
+        f"partitions whose outcomes a topic refuses: {v.lanes_refused}; the log event publishing_waits says why: `processor topics check` "
+        "tells what to set, `processor acls` what to grant"
+    )
+    counts = ((leaderless, v.lanes_leaderless), (unfenced, v.lanes_unfenced), (refused, v.lanes_refused))
+    return tuple(text for text, count in counts if count)
 
 
 def started(v: Vitals) -> HealthReport:

@@ -66,5 +66,6 @@ def _body(health: HealthReport, v: Vitals) -> dict[str, Any]:
             "restoring": v.lanes_restoring,
             "leaderless": v.lanes_leaderless,
             "unfenced": v.lanes_unfenced,
+            "refused": v.lanes_refused,
         },
     }

@@ -238,7 +238,7 @@ DUE_ERROR = _histogram(
 )
 
 _GROUP[0] = "Lanes and Kafka"
-LANES = _gauge("lanes", "partitions owned by this process: open, restoring, leaderless, or unfenced", "state", unit="partitions")
+LANES = _gauge("lanes", "partitions owned by this process: open, restoring, leaderless, unfenced, or refused", "state", unit="partitions")
 LANE_RECORDS = _gauge("lane_records", "records in this process, by where they are", "state", unit="records")
 LANE_BYTES = _gauge("lane_bytes", "bytes of the records in this process", unit="bytes")
 TRANSACTIONS = _counter("transactions", "transactions of this process", "outcome")

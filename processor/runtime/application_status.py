@@ -72,6 +72,7 @@ class ApplicationStatus:
             lanes_restoring=lanes["restoring"],
             lanes_leaderless=lanes[TakeoverWait.LEADERLESS],
             lanes_unfenced=lanes[TakeoverWait.UNFENCED],
+            lanes_refused=lanes[TakeoverWait.REFUSED],
             poll_s=None if core is None else now - core.last_poll,
             poll_stall_s=self.poll_stall_s,
             worker=self.worker,

@@ -54,6 +54,12 @@ _UNAVAILABLE = (
 )
 _UNSUPPORTED = (errors.IncompatibleBrokerVersion, errors.UnrecognizedBrokerVersion, errors.UnsupportedVersionError)
 _FENCED = (errors.ProducerFenced, errors.InvalidProducerEpoch)
+_RECORDS_REFUSED = (  # for how a topic is set, so that another try is refused, too
+    errors.MessageSizeTooLargeError,
+    errors.RecordListTooLargeError,
+    errors.InvalidTimestampError,
+    errors.PolicyViolationError,
+)
 
 
 class KafkaFailedError(Exception):
@@ -149,6 +155,10 @@ class StallError(Exception):
     """A wait that must come back did not."""
 
 
+class RecordsRefusedError(KafkaRequestError):
+    """A topic takes no such records as it is set, e.g. by ``max.message.bytes``: not before somebody changes that."""
+
+
 @contextmanager
 def kafka_errors(settings: Settings) -> Iterator[None]:
     """Translate the errors of aiokafka, of sockets and of deadlines. For calls to Kafka alone: an ``OSError`` of a file would be misread.
@@ -203,6 +213,12 @@ def _other_failure(error: BaseException, where: str) -> KafkaFailedError:
         return KafkaUnavailableError(
             f"{where} does not answer ({_cause_name(error)}). Check that the brokers are up and can be reached from here, and that "
             "VP_KAFKA__BOOTSTRAP and VP_KAFKA__SECURITY_PROTOCOL are right."
+        )
+    if isinstance(error, _RECORDS_REFUSED):
+        return RecordsRefusedError(
+            f"{where} refuses records ({name}): the settings of a topic do not allow them. `processor topics check` says of which one, and "
+            "what to set.",
+            name,
         )
     return KafkaRequestError(f"{where} has failed a request: {' '.join(str(error).split())[:_FOREIGN_MAX].rstrip('.')}.", name)
 

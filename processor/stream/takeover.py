@@ -1,4 +1,4 @@
-"""How a lane comes to a writer of its own: at a takeover, and once more when a partition that it publishes to has lost its leader."""
+"""How a lane comes to a writer of its own: at a takeover, and once more when what it publishes has no leader, or is refused by a topic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from aiokafka import TopicPartition
 from processor.contract.records import Output
 from processor.settings import Settings
 from processor.stream.counters import count_unpublished
-from processor.stream.errors import KafkaFailedError, KafkaUnavailableError, ProducerFencedError, kafka_deadline
+from processor.stream.errors import (
+    KafkaFailedError,
+    KafkaUnavailableError,
+    NotAuthorizedError,
+    ProducerFencedError,
+    RecordsRefusedError,
+    kafka_deadline,
+)
 from processor.stream.lane import Lane
 from processor.stream.partitions import lane_name
 from processor.stream.ports import GroupConsumer, MemberPorts, OutcomeWriter
@@ -27,6 +34,7 @@ _LEADER_S = 1.0  # between two looks for a leader
 _LOOK_S = 5.0  # brokers that do not say within what a failed commit lacks are the fault themselves
 _HELD_UP_S = 5.0  # brokers that have all leaders end a transaction within milliseconds
 _NAMED_MAX = 5
+_REFUSED_S, _REFUSED_S_MAX = 1.0, 60.0  # until a topic that has refused is tried again; each try leaves an aborted transaction behind
 
 
 class TakeoverWait(StrEnum):
@@ -34,6 +42,7 @@ class TakeoverWait(StrEnum):
 
     LEADERLESS = "leaderless"  # a broker that leads the partition
     UNFENCED = "unfenced"  # the end of the last transaction, its former owner's or our own: it takes a leader of every partition in it
+    REFUSED = "refused"  # other settings of a topic that it publishes to, or the right to write there
 
 
 class Owned:
@@ -160,6 +169,33 @@ class Takeover:
         began = self._ports.monotonic()
         owned.waits = TakeoverWait.UNFENCED
         _tell_unpublished(owned.partition, leaderless)
+        found = await self._replace_writer(owned, leaderless, is_member)
+        log.info("publishing_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
+        return found
+
+    async def begin_after_refusal(
+        self, owned: Owned, refusal: KafkaFailedError, wait_s: float, is_member: Callable[[], bool]
+    ) -> tuple[Start, int | None, int]:
+        """The same after a transaction that a topic has refused, and some time: it is ended first, as it holds up readers.
+
+        Raises: as ``begin_again``.
+        """
+        if owned.waits is not TakeoverWait.REFUSED:
+            _tell_refused(owned.partition, refusal)
+        owned.waits = TakeoverWait.REFUSED
+        found = await self._replace_writer(owned, (), is_member)
+        owned.waits = TakeoverWait.REFUSED
+        await asyncio.sleep(wait_s)
+        return found
+
+    def accepted(self, owned: Owned) -> None:
+        """What was refused is taken now."""
+        owned.waits = None
+        log.info("publishing_goes_on", partition=lane_name(owned.partition))
+
+    async def _replace_writer(
+        self, owned: Owned, leaderless: Sequence[TopicPartition], is_member: Callable[[], bool]
+    ) -> tuple[Start, int | None, int]:
         while leaderless or not is_member():
             await asyncio.sleep(_LEADER_S)
             leaderless = await self.leaderless(owned, self._lanes.restore_s)
@@ -171,12 +207,11 @@ class Takeover:
             raise asyncio.CancelledError
         if isinstance(found, MissingOffsetsError):
             raise found
-        log.info("publishing_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
         return found
 
 
 class LanePublisher:
-    """The transactions of one lane. One that fails because a partition that it writes to has lost its leader is made again.
+    """The transactions of one lane. One that fails for want of a leader, or because a topic refuses records, is made again.
 
     Promises: as ``OutcomeWriter.commit``. Meanwhile the lane starts nothing, keeps what is finished, and the other lanes go on.
 
@@ -197,15 +232,22 @@ class LanePublisher:
         Raises:
             KafkaFailedError: if it failed for another reason, or somebody else has committed meanwhile.
         """
-        held, asked, committed = list(outputs), (floor, metadata), False
+        held, asked, committed, wait_s = list(outputs), (floor, metadata), False, 0.0
         while not committed:
             try:
                 await self._owned.writer.commit(held, floor, metadata)
                 committed = True
+            except (RecordsRefusedError, NotAuthorizedError) as exc:
+                wait_s = min(max(_REFUSED_S, 2 * wait_s), _REFUSED_S_MAX)
+                self._lane.pause()
+                committed = self._check(await self._takeover.begin_after_refusal(self._owned, exc, wait_s, self._is_member), asked)
             except KafkaUnavailableError:
                 if not (leaderless := await self._leaderless()):
                     raise
                 committed = await self._begin_again(leaderless, asked)
+        if wait_s:
+            self._takeover.accepted(self._owned)
+            self._lane.go_on()
         self._saved = asked
 
     async def _leaderless(self) -> Sequence[TopicPartition]:
@@ -217,11 +259,15 @@ class LanePublisher:
     async def _begin_again(self, leaderless: Sequence[TopicPartition], asked: tuple[int, str]) -> bool:
         """Whether the transaction that failed was committed all the same."""
         self._lane.pause()
-        start, _, _ = await self._takeover.begin_again(self._owned, leaderless, self._is_member)
-        found = start.offset, start.metadata
+        committed = self._check(await self._takeover.begin_again(self._owned, leaderless, self._is_member), asked)
+        self._lane.go_on()
+        return committed
+
+    def _check(self, begin: tuple[Start, int | None, int], asked: tuple[int, str]) -> bool:
+        """Whether what was asked for is what is committed; else it must be what was before."""
+        start, found = begin[0], (begin[0].offset, begin[0].metadata)
         if found not in (self._saved, asked):
             raise ProducerFencedError(f"{lane_name(self._owned.partition)}: somebody else has committed offset {start.offset} meanwhile.")
-        self._lane.go_on()
         if found != asked:
             count_unpublished()
         return found == asked
@@ -236,6 +282,11 @@ def _tell_held_up(partition: TopicPartition, leaderless: Sequence[TopicPartition
 def _tell_unpublished(partition: TopicPartition, leaderless: Sequence[TopicPartition]) -> None:
     hint = f"no broker leads {_names(leaderless)}: what is finished is kept, nothing is started; other partitions go on"
     log.warning("publishing_waits", partition=lane_name(partition), hint=hint)
+
+
+def _tell_refused(partition: TopicPartition, refusal: KafkaFailedError) -> None:
+    hint = f"{refusal} What is finished is kept, nothing is started, and it is tried again; other partitions go on"
+    log.error("publishing_waits", partition=lane_name(partition), hint=hint)
 
 
 def _names(partitions: Sequence[TopicPartition]) -> str:

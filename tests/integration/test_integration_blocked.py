@@ -12,6 +12,7 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from commands import run_command
 from operator_page import OperatorPage
 from rig import Rig, create_request, running
@@ -124,6 +125,33 @@ def _checksum(batch: bytearray) -> None:
 
 def _header(batch: bytearray) -> None:
     batch[60] ^= 0x55  # the number of records
+
+
+async def _allow(rig: Rig, topic: str, size_bytes: int) -> None:
+    async with rig.admin() as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": str(size_bytes)})])
+
+
+async def test_what_a_topic_refuses_is_kept_and_called_for_once(kafka: LocalKafka, tmp_path: Path) -> None:
+    async with running(kafka, tmp_path, partitions=1) as rig:
+        (one,) = await rig.start("one")
+        results = f"{rig.prefix}.results"
+        await _allow(rig, results, 100)
+        asked = [{"request_id": f"e-{n}", "operation": "email.send", "input": {"email": f"a{n}@example.com"}} for n in range(20)]
+        await rig.publish([(None, orjson.dumps(body)) for body in asked])
+        await rig.until(lambda: bool(list(one.events("publishing_waits"))), "a lane that waits")
+        assert all("MessageSizeTooLargeError" in event["hint"] for event in one.events("publishing_waits"))
+        await rig.until(lambda: total(scrape(one), "vp_lanes", state="refused") == 1, "the lane to be counted")
+        health = ready(one)
+        assert (health["ok"], health["partitions"]["refused"]) == (True, 1), "the delay topics are worked on"
+        assert "a topic refuses" in " ".join(health["notes"])
+        checked = await run_command(rig.environment, "topics", "check")
+        assert f"{results}: max.message.bytes is 100; raise it to" in str(checked.err)
+        await _allow(rig, results, 2_097_152)
+        await rig.wait_finals(20)
+        assert {final["status"] for final in rig.finals} == {"succeeded"}
+        assert sum(call["route"] == "email.send" for call in rig.simulator.ledger()["calls"]) == 20, "no call was made again"
+        assert not list(one.events("life_ended"))
 
 
 async def test_a_batch_that_cannot_be_read_stops_itself_and_one_without_an_end_its_partition(kafka: LocalKafka, tmp_path: Path) -> None:

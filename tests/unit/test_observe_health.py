@@ -36,8 +36,10 @@ def test_all_is_well() -> None:
         ({"lanes_restoring": 2}, "2 of 6"),
         ({"lanes_restoring": 2, "lanes_leaderless": 1}, "2 of 7"),
         ({"lanes_restoring": 2, "lanes_leaderless": 1, "lanes_unfenced": 1}, "2 of 8"),
-        ({"lanes_open": 0, "lanes_leaderless": 4}, "no partition of ours has a leader"),
+        ({"lanes_restoring": 2, "lanes_refused": 1}, "2 of 7"),
+        ({"lanes_open": 0, "lanes_leaderless": 4}, "partitions without a leader: 4"),
         ({"lanes_open": 0, "lanes_unfenced": 4}, "last transaction cannot be ended: 4"),
+        ({"lanes_open": 0, "lanes_refused": 4}, "a topic refuses: 4; the log event"),
     ],
 )
 def test_what_is_not_ready_lives_all_the_same(change: dict[str, object], word: str) -> None:

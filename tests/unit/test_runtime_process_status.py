@@ -22,9 +22,9 @@ from processor.stream.takeover import TakeoverWait
 LANE = {"unfinished": 3, "end": 9, "next": 5, "overdue_ms": 4000, "delayed": 2, "held_bytes": 70, "ready": 1, "work": 2, "finished": 0}
 
 
-def core(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: float = 0.0, leaderless: int = 0, unfenced: int = 0) -> Any:
+def core(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: float = 0.0, **waits: int) -> Any:
     polled = time.monotonic() - polled_s_ago
-    waiting = {TakeoverWait.LEADERLESS: leaderless, TakeoverWait.UNFENCED: unfenced}
+    waiting = {wait: waits.get(wait, 0) for wait in TakeoverWait}
     known = {"snapshot": lambda: dict(lanes), "waiting_count": waiting.__getitem__, "open_count": sum(map(bool, lanes.values()))}
     return cast("Any", SimpleNamespace(**known, last_poll=polled, assigned=True))
 
@@ -49,12 +49,13 @@ def test_a_life_that_is_over_leaves_no_figures_behind() -> None:
 
 def test_partitions_that_wait_for_a_leader_are_told_apart_from_those_that_are_being_taken_over() -> None:
     pulse = ApplicationStatus("default", 120.0)
-    lanes = {TopicPartition("v.requests", n): lane for n, lane in enumerate((LANE, *[None] * 6))}
-    pulse.core = core(lanes, leaderless=2, unfenced=3)
+    lanes = {TopicPartition("v.requests", n): lane for n, lane in enumerate((LANE, *[None] * 7))}
+    pulse.core = core(lanes, leaderless=2, unfenced=3, refused=1)
     pulse.refresh()
-    assert [metric_value("vp_lanes", state=state) for state in ("open", "restoring", "leaderless", "unfenced")] == [1, 1, 2, 3]
+    assert [metric_value("vp_lanes", state=state) for state in ("open", "restoring", *TakeoverWait)] == [1, 1, 2, 3, 1]
     vitals = pulse.vitals(0.0, 30.0)
     assert (vitals.lanes_open, vitals.lanes_restoring, vitals.lanes_leaderless, vitals.lanes_unfenced) == (1, 1, 2, 3)
+    assert vitals.lanes_refused == 1
 
 
 async def test_a_loop_that_is_held_up_is_seen_in_the_metric(monkeypatch: pytest.MonkeyPatch) -> None:

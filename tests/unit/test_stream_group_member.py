@@ -23,6 +23,7 @@ from processor.stream.errors import (
     KafkaUnavailableError,
     NotAuthorizedError,
     ProducerFencedError,
+    RecordsRefusedError,
     RightsMissingError,
     StallError,
 )
@@ -747,6 +748,40 @@ def test_group_member_publishes_when_a_leader_is_back_and_works_on_the_other_par
             told = [(entry["event"], entry["partition"]) for entry in logs if entry["event"].endswith(("_waits", "_goes_on"))]
             assert told == [("publishing_waits", NAME), ("publishing_goes_on", NAME)]
             assert lane_name(RESULTS) in next(entry["hint"] for entry in logs if entry["event"] == "publishing_waits")
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("refusal", [RecordsRefusedError("as it is set", "MessageSizeTooLargeError"), NotAuthorizedError("no", "topic v")])
+def test_group_member_keeps_what_a_topic_refuses_and_works_on_the_other_partitions_meanwhile(refusal: Exception) -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            scene.handler.calling = {1}
+            scene.send(0, 1, 2)
+            await scene.own(A, B)
+            scene.group.refused[A] = refusal
+            with capture_logs() as logs:
+                scene.handler.finish(0)
+                await asyncio.sleep(1)
+                assert (scene.member.waiting_count(TakeoverWait.REFUSED), scene.member.open_count) == (1, 1)
+                assert list(scene.handler.at_work) == [1], "what waited for its call is stopped; a call in flight is not"
+                scene.send(3)
+                scene.send(10, partition=B)
+                await asyncio.sleep(1)
+                scene.handler.finish(1)
+                scene.handler.finish(10)
+                await asyncio.sleep(3_600)
+                tries = len([step for step in scene.group.steps("commit") if NAME in step])
+                assert (scene.handler.at_work, 60 < tries < 75) == ({}, True), "nothing starts; it is tried once a minute"
+                assert scene.group.steps("fence")[-1:] == [f"fence {NAME}"], "no transaction stays open between two tries"
+                assert (B, [b"done 10"], 11) in scene.group.committed
+                scene.group.refused.clear()
+                await asyncio.sleep(61)
+            assert sorted(scene.handler.at_work) == [2, 3]
+            assert [values for tp, values, _ in scene.group.committed if tp == A and values] == [[b"done 0"], [b"done 1"]]
+            assert (scene.member.waiting_count(TakeoverWait.REFUSED), scene.member.open_count) == (0, 2)
+            told = [(entry["event"], entry["partition"]) for entry in logs if entry["event"].endswith(("_waits", "_goes_on"))]
+            assert told == [("publishing_waits", NAME), ("publishing_goes_on", NAME)], "once"
 
     run_virtual(main())
 

@@ -241,6 +241,15 @@ FAULTS = (
         (MEMBER,),
     ),
     Fault(
+        "P11",
+        "G6",
+        "stream/takeover.py",
+        "a topic that refuses records ends the life of all lanes, whose calls are made again",
+        "except (RecordsRefusedError, NotAuthorizedError) as exc:\n",
+        "except ProducerFencedError as exc:\n",
+        (MEMBER,),
+    ),
+    Fault(
         "D1",
         "G5",
         "retry/delay_queue.py",
