@@ -12,6 +12,9 @@ RUN python -m venv /opt/app \
 COPY pyproject.toml README.md LICENSE ./
 COPY processor ./processor
 COPY schemas ./schemas
+# the commit, as `make image` gives it: part of the version from here on, so that two builds of one release are told apart
+ARG COMMIT=
+RUN if [ -n "$COMMIT" ]; then sed -i "s/^__version__ = \"[^\"]*/&+g$COMMIT/" processor/__init__.py; fi
 RUN /opt/build/bin/pip wheel -q --no-deps --no-build-isolation -w /dist . \
  && /opt/app/bin/pip install -q --no-deps /dist/*.whl \
  && /opt/app/bin/pip uninstall -qy pip
@@ -20,6 +23,8 @@ FROM ${PYTHON_IMAGE} AS runtime
 RUN groupadd -r -g 10001 app && useradd -r -u 10001 -g app -d /nonexistent -s /usr/sbin/nologin app
 COPY --from=build /opt/app /opt/app
 ENV PATH=/opt/app/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ARG COMMIT=
+LABEL org.opencontainers.image.revision=$COMMIT
 USER 10001:10001
 ENTRYPOINT ["processor"]
 

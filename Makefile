@@ -114,7 +114,7 @@ deploy-files: $(DEPLOY_STAMP)
 
 image:
 	@for tool in docker podman buildah; do \
-	  if command -v $$tool >/dev/null && $$tool info >/dev/null 2>&1; then $$tool build $(IMAGE_ARGS) -t "$(IMAGE)" .; exit; fi; done; \
+	  if command -v $$tool >/dev/null && $$tool info >/dev/null 2>&1; then $$tool build --build-arg COMMIT="$$(git describe --always --abbrev=12 --exclude='*' --dirty=.dirty 2>/dev/null)" $(IMAGE_ARGS) -t "$(IMAGE)" .; exit; fi; done; \
 	  echo "docker, podman or buildah is needed, and must run (\`docker info\`)" >&2; exit 1
 
 image-check: $(STAMP)

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from container import UID, CheckError, Container, Store, free_port, get, run, timed, wait_answer
+from container import COMMIT, UID, CheckError, Container, Store, free_port, get, run, timed, wait_answer
+from processor import __version__
 from processor.devkit.kafka_cluster import LocalKafka
 
 STOP_LIMIT_S = 31.0  # LaneSettings.shutdown_s by default; the manifests give more
@@ -32,6 +33,9 @@ def check_identity(container: Container) -> None:
     config = container.config
     if config["User"] != f"{UID}:{UID}" or config["Entrypoint"] != ["processor"] or config["Cmd"] != ["run"]:
         raise CheckError(f"the image runs {config['Entrypoint']} {config['Cmd']} as {config['User']}")
+    told, label = container.output("processor", "--version").strip(), (config["Labels"] or {}).get("org.opencontainers.image.revision")
+    if (told, label) != (f"verification-processor {__version__}+g{COMMIT}", COMMIT):
+        raise CheckError(f"the image calls itself {told} and is labelled {label}, not as what it was built from")
     if (uid := container.output("id", "-u").strip()) != str(UID):
         raise CheckError(f"it runs as uid {uid}")
     if "read-only" not in container.output("sh", "-c", "cd /tmp && touch x 2>&1 || true").lower():

@@ -25,6 +25,7 @@ from typing import IO, Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 SUITE = "bookworm"
 UID = 10001
+COMMIT = "0123456789ab"  # an image says which it was built from; any will do here
 CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
 CA_IN_BASE = CA_FILE.relative_to("/")
 # what a kubelet does with securityContext; a plain chroot keeps the machine's network, so the port can be asked from here
@@ -101,7 +102,7 @@ class Store:
 
     def build(self) -> dict[str, Any]:
         """The image from the Dockerfile, as `localhost/processor`; its configuration."""
-        base = ["--build-arg", "PYTHON_IMAGE=localhost/base"]
+        base = ["--build-arg", "PYTHON_IMAGE=localhost/base", "--build-arg", f"COMMIT={COMMIT}"]
         self.buildah("bud", "--isolation", "chroot", "--format", "docker", *base, "-t", "localhost/processor", ".")
         found: dict[str, Any] = json.loads(self.buildah("inspect", "--type", "image", "localhost/processor"))
         config: dict[str, Any] = found["Docker"]["config"]

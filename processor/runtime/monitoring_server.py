@@ -53,7 +53,7 @@ async def start_monitoring(
         hint = "another process has the port: give each its own VP_OBSERVE__PORT, or 0 for a free one"
         log.critical("observe_cannot_listen", host=s.host, port=s.port, errno=exc.errno, hint=hint)
         raise CannotListenError from exc
-    log.info("observe_listening", host=s.host, port=port)
+    log.info("observe_listening", host=s.host, port=port, version=__version__)
 
 
 async def _announce_stop(status: ProcessStatus, term: asyncio.Event) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 import zipfile
@@ -15,12 +17,14 @@ from deploy_files import run
 from typer.testing import CliRunner
 
 import processor
+from processor.budget.replica_facts import ReplicaFacts, read_facts, write_facts
 from processor.cli.app import app
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+RELEASED = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - ", CHANGELOG, re.MULTILINE)  # the newest first
 SECTIONS = ["Before you upgrade", "Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]  # in this order
 
 
@@ -32,11 +36,11 @@ def test_there_is_one_version() -> None:
     assert metadata("verification-processor")["Version"] == processor.__version__, "installed before the change: run any make target"
 
 
-def test_what_is_deployed_by_the_documents_is_this_version() -> None:
+def test_what_is_deployed_by_the_documents_is_the_newest_release() -> None:
     for name in ("docs/deploy.md", "deploy/k8s/overlays/prod/kustomization.yaml"):
         named = re.findall(r"(?:verification-processor:|newTag: )(\d[\w.]*)", (ROOT / name).read_text())
         assert named, f"{name}: the pattern finds nothing"
-        assert set(named) == {processor.__version__}, name
+        assert set(named) == {RELEASED[0]}, name
 
 
 def test_the_wheel_carries_licence_authors_and_version(tmp_path: Path) -> None:
@@ -73,11 +77,41 @@ def _releases() -> list[str]:
     return re.findall(r"^## (.+)$", CHANGELOG, re.MULTILINE)
 
 
-def test_the_changelog_begins_with_what_is_not_released_or_with_this_version() -> None:
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
+def test_the_version_is_that_of_the_newest_section_of_the_changelog() -> None:
+    """A release's own; what comes after it is the development version of the next one, and no release calls itself as another one did."""
     first, *earlier = _releases()
-    assert first == "[Unreleased]" or first.startswith(f"[{processor.__version__}] - ")
+    if first == "[Unreleased]":
+        following, _, development = processor.__version__.partition(".dev")
+        assert development == "0", "with [Unreleased] on top, __version__ is the next release's with .dev0 behind it"
+        assert _parts(following) > _parts(RELEASED[0]), f"{RELEASED[0]} is released"
+    else:
+        assert first.startswith(f"[{processor.__version__}] - ")
+        earlier = [first, *earlier]
     for title in earlier:
         assert re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", title), title
+    assert sorted(RELEASED, key=_parts, reverse=True) == RELEASED
+
+
+def test_an_image_says_the_commit_that_it_was_built_from(tmp_path: Path) -> None:
+    """By the line of the Dockerfile itself, on a copy; the label, and the whole image: `make image-check`."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    (line,) = re.findall(r"^RUN (.*__version__.*)$", dockerfile, re.MULTILINE)
+    assert dockerfile.index("\nARG COMMIT=\n") < dockerfile.index(line) < dockerfile.index("pip wheel"), "the wheel has it"
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    for name in ("processor", "schemas"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for commit, version in (("", ""), ("1a2b3c4d5e6f.dirty", "+g1a2b3c4d5e6f.dirty")):
+        done = run("sh", "-c", f"cd {tmp_path} && COMMIT={commit} && {line}")
+        assert done.returncode == 0, done.stderr
+        assert f'__version__ = "{processor.__version__}{version}"\n' in (tmp_path / "processor/__init__.py").read_text()
+    built = subprocess.run([sys.executable, "-m", "hatchling", "version"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert built.stdout.strip() == f"{processor.__version__}+g1a2b3c4d5e6f.dirty"
+    assert read_facts(write_facts(ReplicaFacts(built.stdout.strip(), 1, 2))) is not None, "replicas tell each other"
 
 
 @pytest.mark.parametrize("title", _releases())
