@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("ids", nargs="+", help="of faults in tools/mutants, joined by a plus if they go together")
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--from", type=int, default=0, dest="first")
+    parser.add_argument("--size", default="usual", help="see `simulation --size`")
     parser.add_argument("--theme", help="see `simulation --theme`")
     parser.add_argument("--shrink", action="store_true", help="and which of its disturbances are needed")
     parser.add_argument("--within-s", type=float, default=600.0, help="for each fault")
@@ -58,7 +59,7 @@ def _try(faults: list[Fault], options: argparse.Namespace) -> dict[str, object]:
             path.write_text(text)
         command = [sys.executable, "-m", "simulation", "--until-found", "--seeds", str(options.seeds), "--from", str(options.first)]
         command += ["--theme", options.theme] if options.theme else []
-        command += ["--jobs", str(options.jobs), "--within-s", str(options.within_s)]
+        command += ["--size", options.size, "--jobs", str(options.jobs), "--within-s", str(options.within_s)]
         lines = _run(command, folder)
         sums = json.loads(lines[-1])
         found = lines[0] if sums["violations"] else ""

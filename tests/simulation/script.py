@@ -179,7 +179,8 @@ def _batch(producer_id: int, epoch: int, sequence: int) -> bytes:
 
 
 def _on_the_model() -> list[Any]:
-    from simulation.world import Plan, build  # noqa: PLC0415 - the machine is to be prepared first
+    from simulation.plan import Plan  # noqa: PLC0415 - the machine is to be prepared first
+    from simulation.world import build  # noqa: PLC0415 - the machine is to be prepared first
 
     world = build(1, Plan(brokers=1, replicas=0))
     world.start_broker(0)

@@ -65,12 +65,14 @@ class Theme:
         weight: 0 for those that every fifth seed has.
         episode: None for disturbances at random.
         plan: for fields of the plan, what their values are drawn from.
+        small: and in a small world; None if what the theme is about needs many requests.
     """
 
     name: str
     weight: int
     episode: Episode | None = None
     plan: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    small: Mapping[str, tuple[Any, ...]] | None = field(default_factory=dict)
 
 
 def _busy(draw: random.Random) -> float:
@@ -237,7 +239,13 @@ def _upgrade(draw: random.Random, stage: Stage) -> list[Disturbance]:
 
 THEMES = (
     Theme("mixed", 6),
-    Theme("long outage", 4, _long_outage, {**_BURST, "memory_s": (60.0,), "requests": (30,), "limit": (8, 40), "deadlines": (0.4,)}),
+    Theme(
+        "long outage",
+        4,
+        _long_outage,
+        {**_BURST, "memory_s": (60.0,), "requests": (30,), "limit": (8, 40), "deadlines": (0.4,)},
+        {"requests": (14,), "limit": (6, 20)},
+    ),
     Theme("twice taken over", 2, _twice_taken_over, {**_BURST, "memory_s": (25.0,), "read_lag_s": (60.0,), "lost": (0.2,)}),
     Theme("by hand", 2, _by_hand, {**_BURST, "memory_s": (60.0,), "drain_s": (1.0,)}),
     Theme("rolling", 2, _rolling, {**_BURST, "drain_s": (0.5, 1.0), "partitions": (1, 3)}),
@@ -248,6 +256,7 @@ THEMES = (
         _BURST
         | {"requests": (20, 30), "memory_s": (60.0, 3600.0), "deadlines": (0.5,), "drain_s": (1.0, 10.0)}
         | {"partitions": (1, 6), "idle_s": (0.0, 35.0)},
+        {"requests": (14,), "partitions": (1, 3), "limit": (6,)},
     ),
     Theme(
         "late count",
@@ -258,12 +267,15 @@ THEMES = (
         | _TIGHT
         | {"partitions": (4,), "requests": (70,), "every_s": (0.05,)}
         | {"margin_s": (20.0,), "timeout_s": (30.0,), "wait_s": (7.0,), "operations": (_SINGLE, ("aml", "email.send"))},
+        # enough that some wait for room until what was late is counted
+        {"requests": (36,), "limit": (2,), "partitions": (2,)},
     ),
     Theme(
         "other log",
         2,
         _other_log,
         _BURST | {"operations": (_SINGLE,), "requests": (60,), "every_s": (0.25,), "latency_s": (0.1,), "lost": (0.0,)},
+        {"requests": (24,), "limit": (4,), "partitions": (1,), "every_s": (0.6,)},
     ),
     Theme(
         "held back",
@@ -273,6 +285,7 @@ THEMES = (
         _BURST
         | {"partitions": (12,), "requests": (20,), "every_s": (0.6, 1.0), "limit": (40,), "operations": (_SINGLE,)}
         | {"latency_s": (4.0,), "timeout_s": (10.0,), "lost": (0.0,)},
+        {"requests": (14,), "partitions": (6,), "every_s": (1.0,)},
     ),
     Theme(
         "idle",
@@ -289,8 +302,9 @@ THEMES = (
         _BURST
         | {"replicas": (1, 2), "requests": (200,), "every_s": (0.35,), "limit": (20,), "latency_s": (0.1,), "lost": (0.02,)}
         | {"queue_max": (6,), "bulk": (0.1,), "operations": (_SINGLE,)},
+        None,
     ),
-    Theme("two installations", 1, _restarts, {**_BURST, "installations": (2,)}),
+    Theme("two installations", 1, _restarts, {**_BURST, "installations": (2,)}, {"requests": (8,), "limit": (6,)}),
     Theme("one name", 1, _restarts, {**_BURST, "one_name": (True,), "bound_s": (120.0,)}),
     Theme(
         "operators",
@@ -303,8 +317,15 @@ THEMES = (
         0,
         _receivers,
         _BURST | {"receivers": (1, 2), "operations": (("verification",), ("verification", "verification", "aml")), "latency_s": (0.1, 1.0)},
+        {"requests": (8,)},
     ),
-    Theme("upgrade", 0, _upgrade, {**_BURST, "mixed": (True,), "replicas": (2, 3), "partitions": (3,), "requests": (20, 40)}),
+    Theme(
+        "upgrade",
+        0,
+        _upgrade,
+        {**_BURST, "mixed": (True,), "replicas": (2, 3), "partitions": (3,), "requests": (20, 40)},
+        {"partitions": (2,)},
+    ),
     Theme(
         "late start",
         0,
@@ -313,6 +334,7 @@ THEMES = (
         | _TIGHT
         | {"partitions": (4,), "requests": (70,), "every_s": (0.05,)}
         | {"margin_s": (4.0,), "timeout_s": (6.0,), "wait_s": (6.0,)},
+        {"requests": (18,), "limit": (2,), "partitions": (2,)},
     ),
     Theme(
         "full lines",
@@ -322,13 +344,14 @@ THEMES = (
         _BURST
         | {"replicas": (1,), "requests": (200,), "every_s": (0.05,), "limit": (40,), "latency_s": (0.1,), "lost": (0.02,)}
         | {"queue_max": (40,), "bulk": (0.1,), "operations": (_SINGLE,)},
+        None,
     ),
 )
-_LATER = [theme for theme in THEMES if not theme.weight]
 _LATER_EVERY = 5  # so that other seeds mean what they did before
 
 
-def theme_of(draw: random.Random, seed: int) -> Theme:
-    """One of them, by weight."""
-    theme = draw.choices(THEMES, [theme.weight for theme in THEMES])[0]
-    return theme if seed % _LATER_EVERY != _LATER_EVERY - 1 else draw.choice(_LATER)
+def theme_of(draw: random.Random, seed: int, *, small: bool = False) -> Theme:
+    """One of them, by weight; of those that can be small."""
+    themes = [theme for theme in THEMES if not small or theme.small is not None]
+    theme = draw.choices(themes, [theme.weight for theme in themes])[0]
+    return theme if seed % _LATER_EVERY != _LATER_EVERY - 1 else draw.choice([theme for theme in themes if not theme.weight])

@@ -38,6 +38,7 @@ from simulation.loop import HOST, START_S, Host, SimulatedLoop, State
 from simulation.mixed import Groups, draw_settings, merged
 from simulation.network import Network
 from simulation.observed import Finals, Repairs, Retries, asked_for
+from simulation.plan import Plan
 from simulation.starving import Published
 from simulation.timeline import Timeline
 
@@ -47,46 +48,8 @@ _WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
 _RESTART_S = (0.3, 3.0)
 _SCOPES = ("session-create", "generic-write", "generic-get", "session-decision")
 _LOOK_S, _AFTER_S, _AUDIT_S, _OLD_S = 0.5, 15.0, 300.0, 300.0
-_RETRY = {"delays_s": (1, 5, 20), "partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0}
+_RETRY = {"partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0}
 _SLACK_MS = 100  # the brokers' time is known to within the time of an append
-_OPERATIONS = ("session.create", "session.create", "aml", "ip.risk", "email.send", "database_validation")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The size of a world. Times in seconds."""
-
-    brokers: int = 3
-    replicas: int = 3
-    partitions: int = 3
-    requests: int = 40
-    every_s: float = 1.0  # between two requests, in the mean
-    limit: int = 12
-    window_s: float = 10.0
-    memory_s: float = 3600.0
-    drain_s: float = 10.0
-    latency_s: float = 0.1  # of the API, in the median
-    late_reply: float = 0.01  # rate of answers that come after ``hang_s``
-    lost: float = 0.05  # rate of calls without an answer, or with a 503
-    read_lag_s: float = 5.0
-    timeout_s: float = 10.0  # of a call
-    margin_s: float = 10.0  # Didit counts a call so long after its end at most
-    wait_s: float = 15.0  # a call starts so long after its ask at most
-    skew_s: float = 10.0  # the largest step of a broker's clock
-    operations: tuple[str, ...] = _OPERATIONS
-    deadlines: float = 0.0  # rate of requests that expire, some of them soon
-    theme: str = "mixed"
-    installations: int = 1  # each with topics and a group of its own, on one key and one budget log
-    one_name: bool = False  # all replicas have the same instance id, by mistake
-    bulk: float = 0.0  # rate of requests that may wait
-    queue_max: int = 100  # requests of an operation that wait in a process
-    idle_s: float = 0.0  # between the first half of the requests and the second
-    renew_s: float = 1200.0  # an idle lane commits again so often
-    log_kept_s: float = 604_800.0  # what is older goes from the budget log when the brokers look
-    bound_s: float = 300.0  # after the last disturbance every request has ended; `plan_of` adds what its calls may take
-    receivers: int = 0  # of webhooks; with them people use their links
-    attempts_max: int = 6
-    mixed: bool = False  # each process has settings of its own, where they may differ
 
 
 @dataclass(slots=True)
@@ -111,6 +74,7 @@ class World:
     lost_log: Topic | None = None  # the last budget log that was deleted
     acting: list[tuple[Host, asyncio.Task[None]]] = field(default_factory=list)  # what operators have begun
     insisted: bool = False  # an operator has redriven what was in doubt
+    _settings: dict[tuple[str, str, int | None], Settings] = field(default_factory=dict)
 
     @property
     def installations(self) -> list[str]:
@@ -129,9 +93,15 @@ class World:
 
     def settings(self, instance: str, installation: str = "", life: int | None = None) -> Settings:
         """Of a replica; ``life``: of one of its processes, which may have settings of its own."""
+        key = instance, installation, life if self.plan.mixed else None
+        if key not in self._settings:  # frozen, and reading them takes as long as two requests
+            self._settings[key] = self._loaded(*key)
+        return self._settings[key]
+
+    def _loaded(self, instance: str, installation: str, life: int | None) -> Settings:
         limits = {scope: {"limit": self.plan.limit, "window_s": self.plan.window_s} for scope in _SCOPES}
         changes: Groups = {}
-        if self.plan.mixed and life is not None:
+        if life is not None:
             changes = draw_settings(random.Random(f"{self.seed} {instance} {life}"), limits=limits, wait_s=self.plan.wait_s)
         return load_settings(**merged(self._usual(instance, installation, limits), changes))
 
@@ -160,7 +130,7 @@ class World:
                 "queue_max": self.plan.queue_max,
             },
             "lanes": {"drain_s": self.plan.drain_s},
-            "retry": {**_RETRY, "attempts_max": self.plan.attempts_max},
+            "retry": {**_RETRY, "attempts_max": self.plan.attempts_max, "delays_s": self.plan.delays_s},
             "follow": {"polls_s": (4, 15)},
             "webhooks": receivers.SETTINGS,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
-from itertools import combinations, islice
+from itertools import chain, combinations, islice
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +17,7 @@ from simulation.seeds import fewest, plan_of
 from simulation.themes import THEMES, Stage
 from simulation.timeline import Timeline
 
-DRAWN = range(300)
+DRAWN, SMALL = range(300), range(seeds.SMALL_FROM, seeds.SMALL_FROM + 150)
 
 
 @pytest.fixture
@@ -37,8 +37,16 @@ def test_a_commit_has_seeds_of_its_own_beyond_those_of_each_run() -> None:
     assert all(1_000_000 <= seeds.fresh_seed(str(n)) < 2_000_000 for n in range(50))
 
 
+def test_small_worlds_have_seeds_of_their_own_and_the_themes_that_can_do_with_little() -> None:
+    small = [plan_of(seed) for seed in SMALL]
+    assert {plan.theme for plan in small} == {theme.name for theme in THEMES if theme.small is not None}
+    assert {theme.name for theme in THEMES if theme.small is None} == {"overload", "full lines"}
+    assert all(plan.replicas == 2 and plan.requests <= 36 for plan in small)
+    assert sum(plan.requests for plan in small) < 15 * len(small)
+
+
 def test_no_episode_goes_beyond_what_is_assumed() -> None:
-    for seed in DRAWN:
+    for seed in chain(DRAWN, SMALL):
         plan, drawn = plan_of(seed), seeds.disturbances_of(seed)
         for one in drawn:
             assert one.kind not in ("cut", "late calls") or one.other != "didit" or one.lasts_s < plan.timeout_s + plan.margin_s, (

@@ -50,7 +50,8 @@ async def _both(seeds: list[int], *, slow: bool) -> list[Compared]:
 
 def _model(seeds: list[int], *, slow: bool) -> int:
     machine.prepare()
-    from simulation.world import Plan, build  # noqa: PLC0415 - the machine is to be prepared first
+    from simulation.plan import Plan  # noqa: PLC0415 - the machine is to be prepared first
+    from simulation.world import build  # noqa: PLC0415 - the machine is to be prepared first
 
     world = build(1, Plan(brokers=1, replicas=0))
     world.coordination.groups.first_wait_s = 0.0  # as the tests' broker has it
