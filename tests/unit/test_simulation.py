@@ -8,10 +8,14 @@ from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
+from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from simulation.disturbances import draw_disturbances
 from simulation.judge import Seen, judge
+from simulation.kafka.broker import Broker
+from simulation.kafka.cluster import Cluster
 from simulation.kafka.codes import Code
+from simulation.kafka.coordination import Coordination
 from simulation.kafka.partition_log import PartitionLog
 from simulation.loop import DeadlockError, Host, SimulatedLoop, SpinError
 from simulation.network import Network
@@ -441,3 +445,29 @@ def test_stamps_prove_nothing_where_the_clocks_of_brokers_were_set() -> None:
     assert judge(_seen(audited=by_times, steps=True)) == []
     assert len(judge(_seen(audited=by_times))) == 3
     assert len(judge(_seen(audited=[_found(BrokenPromise.DOUBLE_FINAL)], steps=True))) == 1
+
+
+def test_what_a_client_is_told_of_brokers_is_hashed_alike_in_each_run(loop: SimulatedLoop) -> None:
+    """Clients keep sets of it, and Python 3.11 hashes None by its address: worlds of three brokers were not the same twice."""
+    network = Network(loop, random.Random(1))
+    names = ["kafka-0", "kafka-1", "kafka-2"]
+    for name in names:
+        network.add(name)
+    cluster = Cluster(loop, random.Random(2), names, lambda name: network.hosts[name])
+    told = run(loop, Broker(0, cluster, Coordination(cluster)).answer(MetadataRequest_v5(topics=[], allow_auto_topic_creation=False)))
+    assert len(told.brokers) == 3
+    assert not any(part is None for node in told.brokers for part in node)
+
+
+def test_a_callback_that_fails_is_told_and_the_loop_goes_on(loop: SimulatedLoop) -> None:
+    told: list[str] = []
+    loop.set_exception_handler(lambda _loop, context: told.append(f"{context['message']}: {context['exception']!r}"))
+
+    def fail() -> None:
+        raise ValueError("of a callback")
+
+    loop.call_soon(fail)
+    run(loop, asyncio.sleep(1.0))
+    assert len(told) == 1
+    assert "Exception in callback" in told[0]
+    assert "of a callback" in told[0]

@@ -17,6 +17,7 @@ _COMMITTED = 1
 _LATEST, _EARLIEST = -1, -2
 _TO_THE_END = -1  # of DeleteRecords
 _TOPIC = 2  # a resource type of DescribeConfigs
+_RACK = "rack"  # clients keep sets of brokers, and before Python 3.12 the hash of None is an address: each run walked them in another order
 _DEFAULTS = {"cleanup.policy": "delete", "retention.ms": "604800000", "max.message.bytes": "1048588", "min.insync.replicas": "1"}
 
 
@@ -50,7 +51,7 @@ class Broker:
 
     async def _metadata(self, request: Any) -> Any:
         version, cluster = request.API_VERSION, self._cluster
-        nodes = [(broker, cluster.names[broker], PORT, None) for broker in cluster.brokers]
+        nodes = [(broker, cluster.names[broker], PORT, _RACK) for broker in cluster.brokers]
         if version == 0:
             nodes = [node[:3] for node in nodes]  # type: ignore[misc]
         asked = request.topics
