@@ -17,8 +17,9 @@ machine.prepare()  # before the product is imported: default arguments keep the 
 
 from processor.stream.topics_admin import apply_topics  # noqa: E402 - see above
 from simulation.kafka.broker import Broker  # noqa: E402 - see above
-from simulation.loop import HOST, SimulatedLoop  # noqa: E402 - see above
-from simulation.world import Plan, World, build  # noqa: E402 - see above
+from simulation.loop import Host, SimulatedLoop  # noqa: E402 - see above
+from simulation.plan import Plan  # noqa: E402 - see above
+from simulation.world import World, build  # noqa: E402 - see above
 
 _PLAN = Plan(brokers=1, replicas=1, partitions=6, requests=0)
 _SETTLE_S, _WATCH_S = 20.0, 60.0
@@ -30,17 +31,17 @@ class _Watch:
 
     def __init__(self, loop: SimulatedLoop, replicas: list[str]) -> None:
         self.on, self.wakeups, self.asked = False, 0, Counter[str]()
-        self._loop, self._step = loop, loop._step  # noqa: SLF001 - the simulation's own
+        self._loop = loop
+        run = loop._run_ready  # noqa: SLF001 - the simulation's own
         self._last = dict.fromkeys(replicas, 0.0)
-        loop._step = self._note_step  # type: ignore[method-assign]  # noqa: SLF001 - as above
+        loop._run_ready = lambda count, **_: run(count, noted=True)  # type: ignore[method-assign]  # noqa: SLF001 - as above
+        loop._note_step = self._note_step  # type: ignore[method-assign]  # noqa: SLF001 - as above
 
-    def _note_step(self, handle: asyncio.Handle) -> None:
-        host = handle._context.get(HOST)  # type: ignore[attr-defined]  # noqa: SLF001 - as the loop does
+    def _note_step(self, handle: asyncio.Handle, host: Host | None) -> None:
         if host is not None and host.name in self._last and not handle.cancelled():
             now = self._loop.time()
             self.wakeups += self.on and now - self._last[host.name] > _APART_S
             self._last[host.name] = now
-        self._step(handle)
 
     def note_request(self, request: Any) -> None:
         """A broker was asked."""

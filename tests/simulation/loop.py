@@ -11,6 +11,7 @@ import asyncio
 import enum
 import heapq
 import socket
+from asyncio import format_helpers
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
@@ -140,6 +141,42 @@ class _Future(_Numbered, asyncio.Future[Any]):
     pass
 
 
+class _Handle(asyncio.Handle):
+    """asyncio's own, which asks its loop each time whether it is debugged."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Callable[..., object], args: Any, loop: SimulatedLoop, context: Context | None) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]  # as asyncio does: nobody calls it any more
+
+
+class _TimerHandle(asyncio.TimerHandle):
+    """The same. Two of one time are not compared any further: the heap takes them as they come."""
+
+    __slots__ = ()
+
+    def __init__(self, when: float, callback: Callable[..., object], args: Any, loop: SimulatedLoop, context: Context | None) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+        self._when, self._scheduled = when, False
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]  # as asyncio does: nobody calls it any more
+
+
 class Connects(Protocol):
     """What the loop asks a network for; see ``network.Network``."""
 
@@ -162,6 +199,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     """
 
     _ready: deque[asyncio.Handle]  # asyncio's own
+    get_debug = bool  # never; it is asked for each task and each future, and a type is called without a frame
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,45 +240,59 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         now = self._now = self._now + _TURN_S
         while timers and timers[0][0] <= now:
             ready.append(heapq.heappop(timers)[1])
-        step = self._step
-        for _ in range(len(ready)):
-            step(ready.popleft())
+        self._run_ready(len(ready), noted=self.turns - self._turns_before > _TURNS_MAX - _NOTED)
         self.turns += 1
         if self.turns - self._turns_before > _TURNS_MAX or int(now) != self._second:
             self._watch_for_spin()
 
-    def _step(self, handle: asyncio.Handle) -> None:
-        if handle._cancelled:  # noqa: SLF001 - asyncio's loops do so
-            return
-        host = handle._context.get(HOST)  # type: ignore[attr-defined]  # noqa: SLF001 - whose callback this is stands nowhere else
-        if host is None or host.state is _UP:
-            self.steps += 1
-            if self.turns - self._turns_before > _TURNS_MAX - _NOTED:
-                self._note_step(handle, host)
-            handle._run()  # noqa: SLF001 - asyncio's loops do so
-        elif host.state is State.FROZEN:
-            host.hold(handle)
+    def _run_ready(self, count: int, *, noted: bool) -> None:
+        """So many callbacks. All of it in one function, because a world runs hundreds of thousands of them."""
+        popleft, host_of = self._ready.popleft, HOST
+        for _ in range(count):
+            handle: Any = popleft()
+            if handle._cancelled:  # noqa: SLF001 - asyncio's loops do so
+                continue
+            context = handle._context  # noqa: SLF001 - whose callback this is stands nowhere else
+            host = context.get(host_of)
+            if host is None or host.state is _UP:
+                self.steps += 1
+                if noted:
+                    self._note_step(handle, host)
+                try:
+                    context.run(handle._callback, *handle._args)  # noqa: SLF001 - as ``Handle._run`` does
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as exc:  # noqa: BLE001 - told as asyncio tells it
+                    self._tell_fault(handle, exc)
+            elif host.state is State.FROZEN:
+                host.hold(handle)
+
+    def _tell_fault(self, handle: Any, exc: BaseException) -> None:
+        source = format_helpers._format_callback_source(handle._callback, handle._args)  # noqa: SLF001 - asyncio's text
+        self.call_exception_handler({"message": f"Exception in callback {source}", "exception": exc, "handle": handle})
 
     # asyncio's own, without what is of no use here: checks for threads and debugging, and timers that are compared by a method of theirs
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _TimerHandle(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, timer))
         return timer
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        timer = _TimerHandle(self._now + delay, callback, args, self, context)
+        heapq.heappush(self._timers, (timer._when, timer))  # noqa: SLF001 - as in ``call_at``
+        return timer
 
     def _watch_for_spin(self) -> None:
         spent = self.turns - self._turns_before

@@ -40,7 +40,10 @@ def _clock(real: Callable[..., float], seconds: Callable[[], float], scale: int)
             return real(*args)
         return seconds() if scale == 1 else int(seconds() * scale)
 
-    return read
+    def read_steady(*args: int) -> float:  # most calls by far
+        return _loops[0].time() if _loops else real(*args)
+
+    return read_steady if seconds is _steady_s and scale == 1 else read
 
 
 def _steady_s() -> float:

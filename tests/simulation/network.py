@@ -290,6 +290,8 @@ class Network:
             self.loop.call_later(arrives_s, end.arrive_late, context=Context())
 
     def is_cut(self, source: Host, target: Host) -> bool:
+        if not self._cut and not self._held_back:
+            return False
         link = source.name, target.name
         return link in self._cut or link in self._held_back
 
@@ -297,7 +299,8 @@ class Network:
         """Seconds that a message takes now."""
         if source.name == target.name:
             return _LOOPBACK_S
-        return self._draw.uniform(0.0002, 0.0015) + self.slow_s.get(frozenset((source.name, target.name)), 0.0)
+        latency_s = self._draw.uniform(0.0002, 0.0015)
+        return latency_s + self.slow_s.get(frozenset((source.name, target.name)), 0.0) if self.slow_s else latency_s
 
     def resolve(self, name: str) -> str:
         """An address for a name, and for an address itself."""

@@ -43,6 +43,7 @@ class Timeline:
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
             cache_logger_on_first_use=False,
         )
+        logging.Logger.debug = _nothing  # type: ignore[method-assign] # nobody hears it, and aiokafka says it for each poll
         root = logging.getLogger()
         root.handlers = [_Handler(self)]
         root.setLevel(logging.WARNING)
@@ -55,6 +56,10 @@ class Timeline:
         """A log line of the host that runs now."""
         host = HOST.get()
         self.add(line, host.name if host is not None else WORLD)
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """No line."""
 
 
 class _Handler(logging.Handler):

@@ -86,6 +86,8 @@ class Cluster:
         return self._elected(crc32(key.encode()) % len(self.names), len(self.names))
 
     def _elected(self, first: int, replication: int) -> int:
+        if first in self._seen:
+            return first
         order = [(first + n) % len(self.names) for n in range(replication)]
         return next((broker for broker in order if broker in self._seen), -1)
 

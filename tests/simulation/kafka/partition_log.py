@@ -88,7 +88,7 @@ class PartitionLog:
     @property
     def stable_end(self) -> int:
         """The last stable offset: nothing below it is undecided."""
-        return max(self.start, min(self._open.values(), default=self.end))
+        return max(self.start, min(self._open.values())) if self._open else self.end
 
     def append(self, raw: bytes, now_ms: int) -> Appended:
         """Append a batch as a producer sends it."""
@@ -160,6 +160,8 @@ class PartitionLog:
     def read(self, offset: int, limit_bytes: int, *, committed: bool) -> tuple[bytes, list[tuple[int, int]]]:
         """Batches from an offset on, at least one, and what of them was aborted: producer id and first offset."""
         upto = self.stable_end if committed else self.end
+        if offset >= upto:
+            return b"", []
         found: list[bytes] = []
         size, last = 0, -1
         for batch in self._batches[bisect_left(self._lasts, offset) :]:

@@ -33,8 +33,9 @@ def prepare(schemas: Iterable[Any]) -> None:
 
 
 def _init(self: Struct, *args: Any, **kwargs: Any) -> None:
-    if len(args) == len(self.SCHEMA.fields):
-        self.__dict__.update(zip(self.SCHEMA.names, args, strict=True))
+    names = self.SCHEMA.names
+    if len(args) == len(names):
+        self.__dict__ = dict(zip(names, args, strict=True))
     else:
         _general_init(self, *args, **kwargs)
 
@@ -44,7 +45,7 @@ def _encode(self: Struct) -> bytes:
     write = _writers.get(id(schema)) or _prepare(schema)[0]
     parts: list[bytes] = []
     try:
-        write([self.__dict__[name] for name in schema.names], parts.append)
+        write(list(map(self.__dict__.__getitem__, schema.names)), parts.append)
     except Exception:  # noqa: BLE001 - told as aiokafka tells it
         general: bytes = _general_encode(self)
         return general
@@ -58,11 +59,13 @@ def _decode(cls: type[Struct], data: BytesIO | bytes) -> Any:
     begin = stream.tell()
     try:
         values, end = read(stream.getvalue(), begin, stream)
+        found: Any = object.__new__(cls)
+        found.__dict__ = dict(zip(schema.names, values, strict=True))
     except Exception:  # noqa: BLE001 - told as aiokafka tells it
         stream.seek(begin)
         return _general_decode(cls, stream)
     stream.seek(end)
-    return cls(*values)
+    return found
 
 
 _Write = Callable[[Any, Callable[[bytes], None]], None]
