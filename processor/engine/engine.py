@@ -13,7 +13,6 @@ from processor.budget.permits import Budget, BudgetClosedError, Conflict, Duplic
 from processor.contract.codes import SENT_AWAY, Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.encode import forward_output
-from processor.contract.headers import fresh_hop
 from processor.contract.records import OnDoubt, Record, Status, call_reference
 from processor.contract.trace_context import carry_span
 from processor.didit.calls import build_call, key_proof_call
@@ -107,11 +106,7 @@ class Engine:
 
     async def _complete(self, record: Record, decoded: Accepted | Rejected, work: Work) -> Outcome:
         try:
-            if (error := self._placement.headers_error(record, decoded.hop)) is not None:
-                request = decoded.request if isinstance(decoded, Accepted) else decoded
-                if isinstance(decoded, Rejected) and (decoded.error.field or "").startswith("headers."):
-                    error = decoded.error
-                decoded = Rejected(error, request.request_id, request.operation, fresh_hop(record))
+            decoded = self._placement.believed(record, decoded)
             if isinstance(decoded, Rejected):
                 return await self._reject(record, decoded, work)
             return await self._complete_request(Job(record, decoded.request, decoded.hop), work)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
+from processor.contract.callers_headers import believed
 from processor.contract.codes import ErrorCode
+from processor.contract.decode import Accepted, Rejected
 from processor.contract.encode import FORWARDED_HEADER_BYTES_MAX, has_room_for
 from processor.contract.error_types import ErrorType
-from processor.contract.headers import PREFIX, fresh_hop
 from processor.contract.records import ErrorInfo, Hop, Record, Request
 from processor.contract.values import value
 from processor.didit.catalog import first_call
 from processor.settings import DEFAULT_APPLICATION, Settings
 from processor.stream.topics import topic_names
 
-_OURS = "vp-... headers belong to the processors; of them a caller may send vp-application alone"
 _TOO_MANY_HEADERS = ErrorInfo(
     ErrorType.INVALID_REQUEST,
     ErrorCode.TOO_LARGE,
@@ -51,23 +50,14 @@ class Placement:
 
     def __init__(self, settings: Settings) -> None:
         self._own, self._others = settings.application, settings.applications.keys()
-        self._requests = topic_names(settings).requests
+        self._names = topic_names(settings)
         self._workflows: Collection[str] | None = frozenset(settings.didit.workflows) if settings.didit.workflows_only else None
 
-    def headers_error(self, record: Record, hop: Hop) -> ErrorInfo | None:
-        """Why the hop of a record is not believed: it is in the topic of callers, and says what only processors know.
-
-        A request that was handed on has its first place and its round with it, but has made no call.
-        """
-        if record.source.topic != self._requests or not any(name.startswith(PREFIX) for name, _ in record.headers):
-            return None
-        fresh = replace(fresh_hop(record), application=hop.application, copied=hop.copied)
-        if self._own != DEFAULT_APPLICATION:
-            kept = {"first": hop.first, "first_ms": hop.first_ms, "hop": hop.hop, "replay": hop.replay}
-            kept |= {"first_failure_ms": hop.first_failure_ms, "last_error": hop.last_error}
-            fresh = replace(fresh, **kept)  # type: ignore[arg-type]
-        seen = replace(hop, traceparent=fresh.traceparent, tracestate=fresh.tracestate)
-        return None if seen == fresh else ErrorInfo(ErrorType.INVALID_REQUEST, ErrorCode.HEADER_INVALID, _OURS, field="headers")
+    def believed(self, record: Record, decoded: Accepted | Rejected) -> Accepted | Rejected:
+        """What was decoded of a record, rejected if it is in the topic of callers and says what only processors know."""
+        if record.source.topic != self._names.requests:
+            return decoded
+        return believed(record, decoded, self._names.inputs, takes_handed_on=self._own != DEFAULT_APPLICATION)
 
     def of(self, record: Record, request: Request, hop: Hop) -> Elsewhere | NotAdmitted | None:
         """None: it is ours, and admitted."""

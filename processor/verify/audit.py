@@ -18,7 +18,7 @@ from processor.budget.rules import budget_rules
 from processor.clock import clock_ms
 from processor.contract.records import Record
 from processor.repair.committed import read_finished
-from processor.settings import Settings
+from processor.settings import DEFAULT_APPLICATION, Settings
 from processor.stream.offsets import Finished
 from processor.stream.partitions import TopicPartition, partition_of
 from processor.stream.topic_reader import TopicReader
@@ -82,7 +82,8 @@ class _Run:
         self.ranges: dict[TopicPartition, _Range] = {}
         self.findings, self.notes = Findings(), list[str]()
         self._names = topic_names(settings)
-        self._intake = Intake(self._names, options.bills or Bills())
+        named = settings.application != DEFAULT_APPLICATION
+        self._intake = Intake(self._names, options.bills or Bills(), takes_handed_on=named)
         rules = budget_rules(settings)
         log_rules = LogRules(
             rules.limits,

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from processor.contract.callers_headers import believed
 from processor.contract.codes import ErrorCode
 from processor.contract.dead_letters import read_hop_left, read_identity, read_reason
 from processor.contract.decode import Accepted, Rejected, decode
@@ -36,6 +37,11 @@ NOWHERE = 255  # no topic of ours
 class Intake:
     """Takes records in, one after the other, and remembers only what people did and what is counted.
 
+    Args:
+        names: of the installation's topics.
+        bills: what was paid for.
+        takes_handed_on: it is that of a named application, to which another one hands requests on.
+
     Attributes:
         topics: names of the installation's topics; a fact holds their number.
         released: positions of records that somebody has let start early, or ended; ``ended`` the latter alone.
@@ -47,8 +53,8 @@ class Intake:
         acts_cut: more was released than is remembered.
     """
 
-    def __init__(self, names: TopicNames, bills: Bills) -> None:
-        self.names, self.bills = names, bills
+    def __init__(self, names: TopicNames, bills: Bills, *, takes_handed_on: bool = False) -> None:
+        self.names, self.bills, self._takes_handed_on = names, bills, takes_handed_on
         self.topics = (*names.inputs, names.results, names.dead_letters, names.repairs, names.budget, names.controls)
         self.released: set[tuple[int, int, int]] = set()
         self.ended: set[tuple[int, int, int]] = set()
@@ -84,6 +90,8 @@ class Intake:
 
     def _input(self, record: Record) -> Iterator[Fact]:
         decoded = decode(record)
+        if record.source.topic == self.names.requests:  # whoever may write there could name another one's place
+            decoded = believed(record, decoded, self.names.inputs, takes_handed_on=self._takes_handed_on)
         hop, traits = decoded.hop, Trait(0)
         if isinstance(decoded, Accepted):
             request_id: str | None = decoded.request.request_id
