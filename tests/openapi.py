@@ -173,7 +173,7 @@ def described(operation: Operation) -> Mapping[str, Any]:
 def _endpoint_of(operation: Operation) -> Endpoint:
     path = path_of(operation)
     if path is None:
-        raise KeyError(operation.name)
+        raise KeyError(f"{operation.name}: Didit's OpenAPI document has no path {operation.path}; compare it with the pinned document")
     return Endpoint(path, operation.method)
 
 
