@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first one")
     parser.add_argument("--fresh", type=int, default=0, help="and so many more, from a seed on that the commit decides")
+    parser.add_argument("--fresh-small", type=int, default=0, help="and so many small ones of the commit's own")
     parser.add_argument("--size", choices=("usual", "small"), default="usual", help="of the worlds; small ones have seeds of their own")
     parser.add_argument("--theme", help="only seeds of this theme, so many of them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worlds at once")
@@ -52,16 +53,18 @@ def main() -> int:
 
 def _run(options: argparse.Namespace) -> int:
     began, count, found, calls, disturbances, cpu_s = time.monotonic(), 0, 0, 0, 0, 0.0
-    first = seeds.SMALL_FROM if options.size == "small" else 0
+    first, sizes = seeds.SMALL_FROM if options.size == "small" and options.first < seeds.SMALL_FROM else 0, set()
     chosen = _seeds(first + options.first, options.seeds, options.theme)
-    if options.fresh:
-        fresh = first + fresh_seed(_commit())
-        sys.stdout.write(f"fresh seeds: FROM={fresh - first} SEEDS={options.fresh}\n")
-        chosen = chain(chosen, _seeds(fresh, options.fresh, options.theme))
+    for begin, further in ((first, options.fresh), (seeds.SMALL_FROM, options.fresh_small)):
+        if further:
+            fresh = begin + fresh_seed(_commit())
+            sys.stdout.write(f"fresh seeds: FROM={fresh} SEEDS={further}\n")
+            chosen = chain(chosen, _seeds(fresh, further, options.theme))
     in_time = takewhile(lambda _: time.monotonic() - began < options.within_s, chosen)
     for outcome in seeds.run_apart(in_time, options.jobs):
         count, calls, disturbances = count + 1, calls + outcome.calls, disturbances + outcome.disturbances
         cpu_s += outcome.cpu_s
+        sizes.add(seeds.size_of(outcome.seed))
         if outcome.violations:
             found += 1
             _tell(outcome)
@@ -70,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
         if outcome.violations and options.until_found:
             break
     minutes = (time.monotonic() - began) / 60
-    told = {"size": options.size, "seeds": count, "violations": found, "seeds_per_min": round(count / minutes, 1)}
+    told = {"size": " and ".join(sorted(sizes)), "seeds": count, "violations": found, "seeds_per_min": round(count / minutes, 1)}
     told |= {"calls": calls, "disturbances": disturbances}
     sys.stdout.write(json.dumps({**told, "cpu_s_per_seed": round(cpu_s / max(1, count), 2)}) + "\n")
     return 1 if found else 0

@@ -64,16 +64,17 @@ def fresh_seed(commit: str) -> int:
     return _FRESH_FROM + crc32(commit.encode()) % _FRESH_FROM
 
 
-def is_small(seed: int) -> bool:
-    """Whether its world is a small one: two replicas and a dozen requests, of the themes that can do with that."""
-    return seed >= SMALL_FROM
+def size_of(seed: int) -> str:
+    """``usual`` or ``small``: two replicas and a dozen requests, of the themes that can do with that."""
+    return "small" if seed >= SMALL_FROM else "usual"
 
 
 def plan_of(seed: int) -> Plan:
     """The size of a seed's world."""
     draw = random.Random(seed ^ 0x0A11)
-    theme = theme_of(draw, seed, small=is_small(seed))
-    choices = {**_PLAIN, **theme.plan, **({**_SMALL, **(theme.small or {})} if is_small(seed) else {})}
+    small = size_of(seed) == "small"
+    theme = theme_of(draw, seed, small=small)
+    choices = {**_PLAIN, **theme.plan, **({**_SMALL, **(theme.small or {})} if small else {})}
     plan = Plan(theme=theme.name, **{name: draw.choice(values) for name, values in choices.items()})
     return replace(plan, bound_s=plan.bound_s + _CALLS_MAX * plan.requests * plan.window_s / plan.limit)
 
