@@ -99,7 +99,8 @@ class Takeover:
     def _go_on(self, owned: Owned, began: float) -> None:
         if owned.waits is not None and owned.lane is None:  # a lane that publishes again says so itself
             log.info("takeover_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
-        owned.waits = None
+        if owned.waits is not TakeoverWait.REFUSED:  # that is over when it is accepted
+            owned.waits = None
 
     async def find_start(self, owned: Owned) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
         """Where to begin. Waits while no broker leads the partition, and the others work; None if it was given back meanwhile.
