@@ -14,6 +14,7 @@ import structlog
 
 from processor.budget.alerts import AlertTracker
 from processor.budget.claims import Claims
+from processor.budget.earliest_timer import EarliestTimer
 from processor.budget.endpoint_queue import EndpointQueue, Turn
 from processor.budget.heartbeat import Heartbeat
 from processor.budget.history import LaneHistory
@@ -47,7 +48,7 @@ from processor.contract.pauses import Pauses
 
 log = structlog.get_logger(__name__)
 
-_CLOSE_S, _DISPATCH_S, _START_S_MAX = 1.0, 1.0, 1.0  # the last: the loop's clock stands still while the machine sleeps, so look again
+_CLOSE_S, _DISPATCH_S, _START_S_MAX = 1.0, 1.0, 1.0
 
 
 class SharedBudget:
@@ -92,7 +93,6 @@ class SharedBudget:
         self._writer = LogWriter(budget_log, clock, lambda record: self._reservations.lost(record), self._fail)  # noqa: PLW0108 - they are made below
         self._reader = LogReader(budget_log, rules, self, clock)
         self._reservations = Reservations(rules, self._writer, replica_limits.calls_max, clock)
-        self.state = self._reservations.state  # what the log says
         self._claims = Claims(self._writer)
         self._writer.on_post, self._writer.on_send = self._reader.hurry, self._reader.expect
         self._writer.may_group = lambda: self._joined.is_set() and self.state.may_group(clock())
@@ -103,11 +103,15 @@ class SharedBudget:
         self._joined = asyncio.Event()  # and the log has a name
         self.namesake_heard = asyncio.Event()  # ``has_senior`` may have become true; for who waits for that, to be cleared
         self._client = ""  # our name in the log, a new one each time that we join it
-        self._timer: asyncio.TimerHandle | None = None  # for ``_start_ready``
-        self._timer_at = 0.0  # when it is due; uvloop's handle of a timer that is due at once does not say
+        self._timer = EarliestTimer(self._start_ready, _START_S_MAX)
         self._tasks = WatchedTasks(self._fail)
         self.history = LaneHistory(budget_log, self._reader, self._writer, self._joined, lambda: self.state, self._hold_new, clock)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # a task of ours has raised
+
+    @property
+    def state(self) -> BudgetState:
+        """What the log says."""
+        return self._reservations.state
 
     @property
     def is_joined(self) -> bool:
@@ -232,14 +236,15 @@ class SharedBudget:
         if lost:
             state.journal.outlive_log()
         self._client = uuid.uuid4().hex[:10]
-        self.state = state
         self._reservations.follow(state, self._client)
         self._claims.follow(self._client)
         return self._alive(lost=lost)
 
     def apply_record(self, record: LogRecord, place: int, at: float, stamp_ms: int) -> None:
         """See ``log_reader.LogListener.apply_record``."""
-        news = self.state.apply(record, place, at, stamp_ms, mine=isinstance(record, Asked) and record.id in self._reservations)
+        news = self._reservations.state.apply(
+            record, place, at, stamp_ms, mine=isinstance(record, Asked) and record.id in self._reservations
+        )
         match record:
             case Asked() if news:
                 self._reservations.ask_read(record, place)
@@ -254,11 +259,11 @@ class SharedBudget:
 
     def apply_usual(self, ask: UsualAsk, place: int, at: float, stamp_ms: int) -> bool:
         """See ``log_reader.LogListener.apply_usual``."""
-        return not self._reservations.is_ours(ask[0]) and self.state.apply_usual(ask, place, at, stamp_ms)
+        return not self._reservations.is_ours(ask[0]) and self._reservations.state.apply_usual(ask, place, at, stamp_ms)
 
     def apply_answered(self, ask_id: str, at: float, stamp_ms: int, *, acted: bool) -> bool:
         """See ``log_reader.LogListener.apply_answered``."""
-        return self.state.apply_answered(ask_id, at, stamp_ms, acted=acted)
+        return self._reservations.state.apply_answered(ask_id, at, stamp_ms, acted=acted)
 
     def missing(self, offset: int, at: float) -> None:
         """See ``log_reader.LogListener.missing``."""
@@ -350,20 +355,8 @@ class SharedBudget:
 
     def _start_soon(self, delay_s: float) -> None:
         """Start what may start when so much time has passed, or before."""
-        if not self._reservations or self._closed:
-            return
-        loop = asyncio.get_running_loop()
-        when = loop.time() + max(0.0, min(delay_s, _START_S_MAX))
-        if self._timer is not None:
-            if self._timer_at <= when:
-                return
-            self._timer.cancel()
-        self._timer_at = when
-        self._timer = loop.call_at(when, self._start_in_time)
-
-    def _start_in_time(self) -> None:
-        self._timer = None
-        self._start_ready()
+        if self._reservations and not self._closed:
+            self._timer.set(delay_s)
 
     async def _send_heartbeats(self) -> None:
         """Say that we are here, and say pauses again for those who join later."""
@@ -384,9 +377,7 @@ class SharedBudget:
         self._closed = True
         self._reservations.withdraw_all()
         self._claims.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.stop()
         self._lines.end_waits()
 
     def _fail(self, error: BaseException) -> None:

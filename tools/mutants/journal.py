@@ -195,8 +195,8 @@ FAULTS = (
         "G3",
         "budget/shared.py",
         "an ask of our own that is read back is taken for another's: it never starts",
-        "not self._reservations.is_ours(ask[0]) and self.state",
-        "self.state",
+        "not self._reservations.is_ours(ask[0]) and self._reservations.state",
+        "self._reservations.state",
         (USUAL,),
     ),
     Fault(
