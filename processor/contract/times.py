@@ -19,6 +19,11 @@ _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _TIME_MS_MAX = 253_402_300_799_000  # the year 9999
 
 
+def is_past(moment_ms: int | None, now_ms: int) -> bool:
+    """Whether a deadline, epoch ms, has come; None has none."""
+    return moment_ms is not None and moment_ms <= now_ms
+
+
 def duration(seconds: float) -> str:
     """``2 min 5 s``, ``3 h 10 min``; two units at most."""
     if not math.isfinite(seconds):

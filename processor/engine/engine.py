@@ -14,6 +14,7 @@ from processor.contract.codes import SENT_AWAY, Code, ErrorCode
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.encode import forward_output
 from processor.contract.records import OnDoubt, Record, Status, call_reference
+from processor.contract.times import is_past
 from processor.contract.trace_context import carry_span
 from processor.didit.calls import build_call, key_proof_call
 from processor.didit.catalog import CANCEL, COMPOSITES, WITHOUT_CALL, Idempotency, Operation, first_call, is_polled
@@ -190,7 +191,7 @@ class Engine:
         prior = await self._caller.claim(job)
         if isinstance(prior, Duplicate | Conflict):
             return await self._without_call(job, prior, work)
-        if job.request.deadline_ms is not None and job.request.deadline_ms <= self._clock_ms():
+        if is_past(job.request.deadline_ms, self._clock_ms()):
             return Outputs(self._outputs.expired(job, self._clock_ms()))
         return Outputs(self._outputs.cancel_told(job, self._clock_ms()))
 
@@ -266,7 +267,7 @@ class Engine:
     def _turned_away(self, job: Job, operation: Operation, work: Work) -> Parked | None:
         """Of a flood nearly all meet a full line: these end here, before a call is built for them and named in the log."""
         deadline_ms = job.request.deadline_ms
-        if job.hop.doubt_ms is not None or job.hop.last_error in SENT_AWAY or (deadline_ms is not None and deadline_ms <= self._clock_ms()):
+        if job.hop.doubt_ms is not None or job.hop.last_error in SENT_AWAY or is_past(deadline_ms, self._clock_ms()):
             return None
         call_class = class_of(job.hop, job.request.priority)
         place = Place(operation.name, operation.scopes, call_class, job.hop.first_ms, deadline_ms, job.request.tenant)

@@ -10,6 +10,7 @@ import structlog
 from processor.budget.permits import Parked
 from processor.contract.codes import ErrorCode
 from processor.contract.records import Hint
+from processor.contract.times import is_past
 from processor.didit.calls import detail_call
 from processor.didit.follow import Settled, environment_of, environments_of, expires_in_s, judge_decision, judge_hint, next_poll_s
 from processor.didit.verdicts import Failure, Refused, Success, is_not_found
@@ -109,7 +110,7 @@ class SessionPolling:
             return None  # it was settled in time, and is open again
         if now_ms >= job.hop.first_ms + int(1000 * self._settings.longest_s):
             return Settled(decision, ErrorCode.NOT_SETTLED_IN_TIME)
-        if job.request.deadline_ms is not None and now_ms >= job.request.deadline_ms:
+        if is_past(job.request.deadline_ms, now_ms):
             return Settled(decision, ErrorCode.DEADLINE_PASSED)
         return None
 

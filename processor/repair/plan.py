@@ -9,6 +9,7 @@ from math import inf
 
 from processor.contract.codes import ErrorType
 from processor.contract.dead_letters import key_digest
+from processor.contract.times import is_past
 from processor.didit.catalog import next_call
 from processor.repair.dead_letter import call_of, may_be_billed_again
 from processor.repair.model import DeadLetter, DeadLetterStatus, LeftOut, Plan, Selection
@@ -107,7 +108,7 @@ def why_not(dead_letter: DeadLetter, selection: Selection, now_ms: int) -> LeftO
     if may_be_billed_again(dead_letter) and not selection.in_doubt:
         return LeftOut.IN_DOUBT
     # a session may have been settled in time; whatever else is late ends as expired without a call
-    if dead_letter.deadline_ms is not None and dead_letter.deadline_ms <= now_ms and dead_letter.hop.session_id is None:
+    if is_past(dead_letter.deadline_ms, now_ms) and dead_letter.hop.session_id is None:
         return LeftOut.LATE
     return None
 

@@ -1,6 +1,6 @@
 """A lane: one assignment of one input partition, from delivered records to finished outcomes.
 
-A record is in exactly one place: ``delayed`` (not due yet, holds nothing but memory), ``ready`` (due, no room at work),
+A record is in exactly one place: ``delayed`` (``held_records``: not due yet, holds nothing but memory), ``ready`` (due, no room at work),
 ``work`` (a task of the handler), ``finished`` (outcome known, not published), or published and noted in the ledger.
 A later assignment of the same partition is another lane; this one then only ends.
 """
@@ -17,8 +17,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from processor.bounds.loop_turns import LoopTurns
-from processor.budget.permits import ParkedWait
-from processor.contract.headers import parked_until_ms, peek_due_ms, was_sent_away
+from processor.contract.headers import peek_due_ms, was_sent_away
 from processor.contract.records import Hint, Output, Record, Source, Unread
 from processor.observe import metrics
 from processor.settings import LaneSettings
@@ -27,17 +26,16 @@ from processor.stream.counters import note_unread
 from processor.stream.errors import origin
 from processor.stream.finished_outcomes import FinishedOutcomes
 from processor.stream.handler import CallHistory, Handler, Outputs, Work, WorkAbandonedError
+from processor.stream.held_records import HeldRecords
 from processor.stream.offsets import OffsetTracker, gap_map_of
 from processor.stream.partitions import lane_name
 from processor.stream.releases import Release
-from processor.stream.waiting_records import WaitingRecords
 from processor.stream.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
 
 _TIMER_S_MAX = 5.0  # the loop's clock stands still while the machine sleeps, and the wall clock may be set
 _DUE_PER_TURN_MAX = 500  # records woken in one turn of the loop
-_LOOK_AGAIN_MS = 60_000  # at what is due and has no room in its line
 
 
 class Lane:
@@ -98,8 +96,7 @@ class Lane:
         self._on_failed, self._journal, self._unremembered_below = on_failed, journal, unremembered_below
         # only a delay topic may hold records back: a due time that a caller sends would otherwise stop its partition
         self._holds_undue = holds_undue
-        self._delayed = WaitingRecords()
-        self._parked: dict[int, ParkedWait] = {}  # of those and of the ready ones, by offset: who waits for room in a line
+        self._held = HeldRecords(handler, hints, self._start_parked)
         self._hints, self._turns = hints, turns
         hints.listeners.add(self.wake_session)
         hints.releases.listeners.add(self.start_released)
@@ -148,58 +145,28 @@ class Lane:
             if record.unread is not None:
                 note_unread(record.source, record.unread)
             self._held_bytes += record.size_bytes
-            if (due_ms := self._waits_until(record, now_ms)) is not None:
-                self._delayed.push(due_ms, record)
-            else:
+            if not (self._holds_undue and self._held.hold(record, now_ms)):
                 self._ready.append(record)
         self._set_timer()
         self._start_ready()
         self.wake.set()  # passed-over records may have moved the floor
 
-    def _waits_until(self, record: Record, now_ms: int) -> int | None:
-        """When to look at a record again, epoch ms; None if it starts now."""
-        if not self._holds_undue:
-            return None
-        offset, sent_away = record.source.offset, was_sent_away(record)
-        due_ms = (peek_due_ms(record) or now_ms) if sent_away else parked_until_ms(record, now_ms)
-        if due_ms is None or self._hints.wake(record, now_ms):
-            return None
-        if sent_away:
-            parked = self._handler.park(record, lambda: self._start_parked(offset))
-            if parked is None:
-                return parked_until_ms(record, now_ms)
-            self._parked[offset] = parked
-            due_ms = due_ms if parked.place.deadline_ms is None else min(due_ms, parked.place.deadline_ms)
-        return due_ms
-
     def _start_parked(self, offset: int) -> None:
         """Its line has room."""
-        if woken := self._delayed.remove([offset]):
+        if woken := self._held.waiting.remove([offset]):
             self._ready.extend(woken)
             self._start_ready()
 
-    def _must_wait(self, record: Record, now_ms: int) -> bool:
-        """Whether a record that is due waits on, because its line has no room for it: it would only be written once more."""
-        parked = self._parked.get(record.source.offset)
-        if parked is None:
-            return False
-        deadline_ms = parked.place.deadline_ms
-        if (deadline_ms is not None and deadline_ms <= now_ms) or parked.may_start():
-            return False
-        again_ms = now_ms + _LOOK_AGAIN_MS
-        self._delayed.push(again_ms if deadline_ms is None else min(again_ms, deadline_ms), record)
-        return True
-
     def wake_session(self, hint: Hint) -> None:
         """Something has happened to a session: records that wait for it are ready."""
-        self._ready.extend(self._delayed.remove_of_session(hint.session_id))
+        self._ready.extend(self._held.waiting.remove_of_session(hint.session_id))
         self._start_ready()
 
     def end_cancelled(self, cancel: Cancel) -> None:
         """These requests were taken back: those that wait here, for a time or for their call, are ready, and end."""
         wanted = frozenset(cancel.request_ids)
         self._stop_waiting({work.record.source.offset for work in self._work if work.request_id in wanted})
-        self._ready.extend(record for request_id in cancel.request_ids for record in self._delayed.remove_of_request(request_id))
+        self._ready.extend(record for request_id in cancel.request_ids for record in self._held.waiting.remove_of_request(request_id))
         self._start_ready()
 
     def _is_cancelled(self, record: Record, request_id: str) -> bool:
@@ -214,7 +181,7 @@ class Lane:
             return
         if release.end:
             self._stop_waiting(set(release.offsets))
-        woken = self._delayed.remove(release.offsets)
+        woken = self._held.waiting.remove(release.offsets)
         if woken:
             log.info("released", partition=self._name, count=len(woken), run=release.run_id)
         self._ready.extend(woken)
@@ -224,7 +191,7 @@ class Lane:
         """Start nothing until ``go_on``. What waits for its call begins again then; calls in flight end, and their outcomes are kept."""
         self.paused = True
         self._stop_waiting({work.record.source.offset for work in self._work})
-        self._leave_lines()  # a place that is not taken would be missing to the other lanes
+        self._held.leave_lines()  # a place that is not taken would be missing to the other lanes
 
     def go_on(self) -> None:
         """Outcomes can be published again."""
@@ -268,7 +235,7 @@ class Lane:
             self._note_lateness(record)
             self.offsets.started(offset := record.source.offset, self._journal.position())
             truncated, finished = offset < self._unremembered_below, offset in self._finished_before
-            hint, ended, parked = self._hints.take(record), self._hints.releases.ends(record.source), self._parked.pop(offset, None)
+            hint, ended, parked = self._hints.take(record), self._hints.releases.ends(record.source), self._held.take_parked(offset)
             work = Work(record, history_truncated=truncated, finished_before=finished, hint=hint, ended=ended, parked=parked)
             work.is_cancelled, work.aside = partial(self._is_cancelled, record), offset < aside_below
             self._work.add(work)
@@ -281,7 +248,7 @@ class Lane:
             metrics.DUE_ERROR.observe(late_ms / 1000)
 
     def _set_timer(self) -> None:
-        next_ms = self._delayed.next_due_ms
+        next_ms = self._held.waiting.next_due_ms
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -297,9 +264,7 @@ class Lane:
 
     def _wake_due(self) -> None:
         self._timer, now_ms = None, self._clock_ms()
-        for record in self._delayed.pop_due(now_ms, _DUE_PER_TURN_MAX):
-            if not self._must_wait(record, now_ms):
-                self._ready.append(record)
+        self._ready.extend(self._held.pop_due(now_ms, _DUE_PER_TURN_MAX))
         self._start_ready()
         self._set_timer()
 
@@ -357,18 +322,13 @@ class Lane:
         self._hints.listeners.discard(self.wake_session)
         self._hints.releases.listeners.discard(self.start_released)
         self._hints.cancels.listeners.discard(self.end_cancelled)
-        self._delayed.clear()
+        self._held.waiting.clear()
         self._set_timer()
-        self._leave_lines()
+        self._held.leave_lines()
         self._ready.clear()
         for work in self._work:
             work.stop()
         return {w.task for w in self._work if w.task is not None and w.calling}
-
-    def _leave_lines(self) -> None:
-        for parked in self._parked.values():
-            parked.leave()
-        self._parked.clear()
 
     def close(self) -> None:
         """Let the publisher end after the outcomes at hand."""
@@ -385,14 +345,14 @@ class Lane:
     def snapshot(self) -> dict[str, int]:
         """Counts for metrics and logs; ``overdue_ms``: for how long the oldest record has been due and has not begun."""
         dues = [due for r in self._ready if self._holds_undue and not was_sent_away(r) and (due := peek_due_ms(r)) is not None]
-        if self._delayed.next_due_ms is not None:
-            dues.append(self._delayed.next_due_ms)
+        if self._held.waiting.next_due_ms is not None:
+            dues.append(self._held.waiting.next_due_ms)
         return {
             "floor": self.offsets.floor,
             "next": self.offsets.next,
             "unfinished": self.offsets.unfinished_count,
             "overdue_ms": max(0, self._clock_ms() - min(dues)) if dues else 0,
-            "delayed": len(self._delayed),
+            "delayed": len(self._held.waiting),
             "ready": len(self._ready),
             "work": len(self._work),
             "finished": len(self._finished),

@@ -632,7 +632,7 @@ async def test_a_released_follower_is_not_woken_again_by_its_event() -> None:
     scene.hints.note_event(hint())
     await scene.turn()
     assert list(scene.handler.at_work) == [0, 1]
-    assert not scene.lane._delayed.names_count  # noqa: SLF001 - memory of what is woken is seen nowhere else
+    assert not scene.lane._held.waiting.names_count  # noqa: SLF001 - memory of what is woken is seen nowhere else
 
 
 async def test_what_waits_at_work_begins_again_to_be_ended_and_a_call_under_way_goes_on() -> None:

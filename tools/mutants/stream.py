@@ -89,8 +89,8 @@ FAULTS = (
         "G6",
         "stream/lane.py",
         "a due time that a caller sends holds its record, and its partition, back",
-        "        if not self._holds_undue:\n            return None\n        offset",
-        "        offset",
+        "self._holds_undue and self._held.hold(",
+        "self._held.hold(",
         (LANE,),
     ),
     Fault(
