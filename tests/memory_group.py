@@ -243,8 +243,8 @@ class HeldHandler:
             work.calling = False
             del self.at_work[offset]
 
-    def finish(self, offset: int) -> None:
-        self.at_work[offset].set_result([Output(OutputKind.RESULT, b"k", f"done {offset}".encode())])
+    def finish(self, offset: int, kind: OutputKind = OutputKind.RESULT) -> None:
+        self.at_work[offset].set_result([Output(kind, b"k", f"done {offset}".encode())])
 
     def park(self, record: Record, start: Callable[[], None]) -> ParkedWait | None:
         raise AssertionError((record, start))

@@ -10,7 +10,7 @@ from enum import StrEnum
 import structlog
 from aiokafka import TopicPartition
 
-from processor.contract.records import Output
+from processor.contract.records import Output, OutputKind
 from processor.settings import Settings
 from processor.stream.counters import count_unpublished
 from processor.stream.errors import (
@@ -239,6 +239,8 @@ class LanePublisher:
                 await self._owned.writer.commit(held, floor, metadata)
                 committed = True
             except (RecordsRefusedError, NotAuthorizedError) as exc:
+                if any(output.kind is OutputKind.FORWARD for output in held):
+                    raise  # it may be another application's topic: the next life leaves what is for it in a delay topic
                 wait_s = min(max(_REFUSED_S, 2 * wait_s), _REFUSED_S_MAX)
                 self._lane.pause()
                 committed = self._check(await self._takeover.begin_after_refusal(self._owned, exc, wait_s, self._is_member), asked)

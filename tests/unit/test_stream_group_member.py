@@ -16,7 +16,7 @@ from virtual_time import run_virtual
 from processor.budget.permits import LaneCalls
 from processor.contract.codes import ErrorCode
 from processor.contract.headers import hop_headers
-from processor.contract.records import Hop, Record, Source, Unread
+from processor.contract.records import Hop, OutputKind, Record, Source, Unread
 from processor.settings import load_settings
 from processor.stream.errors import (
     KafkaRequestError,
@@ -538,6 +538,19 @@ def test_group_member_tells_nobody_what_is_not_committed() -> None:
         scene.handler.finish(0)
         assert isinstance(await scene.ends(), ProducerFencedError)
         assert scene.group.done == told
+
+    run_virtual(main())
+
+
+def test_group_member_does_not_wait_for_the_topic_of_another_application() -> None:
+    async def main() -> None:
+        scene = Scene()
+        await asyncio.sleep(0.1)
+        scene.send(0)
+        await scene.own(A)
+        scene.group.refused[A] = RecordsRefusedError("as it is set", "MessageSizeTooLargeError")
+        scene.handler.finish(0, OutputKind.FORWARD)
+        assert isinstance(await scene.ends(), RecordsRefusedError), "the next life leaves what is for it in a delay topic"
 
     run_virtual(main())
 
