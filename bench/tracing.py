@@ -41,7 +41,8 @@ class Api:
     async def send(self, call: HttpCall, files: Sequence[FileContent] = ()) -> Answer:
         return self.reply
 
-    def refresh_key(self) -> None: ...
+    def refresh_key(self) -> bool:
+        return False
 
 
 class NoFiles:

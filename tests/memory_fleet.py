@@ -62,7 +62,7 @@ class MemoryDidit:
             return _reply(201, {"session_id": session, "url": f"https://verify.didit.me/session/{session}", "status": "Not Started"})
         return _reply(200, {"request_id": session, "aml": {"status": "Approved"}})
 
-    def refresh_key(self) -> None:
+    def refresh_key(self) -> bool:
         raise AssertionError("the key is good")
 
 

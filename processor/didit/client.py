@@ -105,10 +105,13 @@ class DiditClient:
         """Reserved now for answers that are being read."""
         return self._answers.held_bytes
 
-    def refresh_key(self) -> None:
-        """Read the API key again (a mounted file may have changed). One that no header can carry leaves the old one in force."""
+    def refresh_key(self) -> bool:
+        """Read the API key again (a mounted file may have changed); whether it is another one.
+
+        One that no header can carry leaves the old one in force.
+        """
         if self._session is None or self._connections is None:
-            return
+            return False
         try:
             key = self._settings.key() or ""
         except OSError:
@@ -116,9 +119,11 @@ class DiditClient:
         if (fault := header_fault(key)) is not None:
             hint = "the file with the API key is not usable now; the key that was read before stays in force"
             log.error("api_key_unusable", fault=fault, hint=hint)
-            return
+            return False
+        is_new = self._headers.get("x-api-key") != key
         self._headers["x-api-key"] = key
         self._connections.set_headers(self._headers)
+        return is_new
 
     async def send(self, call: HttpCall, files: Sequence[FileContent] = ()) -> Answer:
         """Make the call within its deadline."""

@@ -74,8 +74,8 @@ class CallsDidit(Protocol):
         """Make one call. Never raises except CancelledError."""
         ...
 
-    def refresh_key(self) -> None:
-        """Read the API key again."""
+    def refresh_key(self) -> bool:
+        """Read the API key again; whether it is another one."""
         ...
 
 

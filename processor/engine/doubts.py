@@ -37,8 +37,9 @@ class Unknowable:
 class DoubtSettler:
     """Looks up what became of a call; keeps nothing of one for the next."""
 
-    def __init__(self, settings: Settings, caller: DiditCaller, clock_ms: Callable[[], int]) -> None:
-        self._caller, self._clock_ms = caller, clock_ms
+    def __init__(self, settings: Settings, caller: DiditCaller, clock_ms: Callable[[], int], refresh_key: Callable[[], None]) -> None:
+        self._caller, self._clock_ms, self._refresh_key = caller, clock_ms, refresh_key
+        self._held_s = 2 * settings.budget.account_probe_s
         self._rules = budget_rules(settings)
         self._read_lag_ms = int(1000 * settings.didit.read_lag_s)
 
@@ -88,7 +89,7 @@ class DoubtSettler:
             verdict = looked.verdict
             gone = is_not_found(verdict) and found.operation.path_fields
             if not gone and not isinstance(verdict, Success):
-                return _of_lookup(verdict)
+                return self._of_lookup(verdict)
             found = step(lookup, verdict.output if isinstance(verdict, Success) else None)
         if found.output is None or isinstance(found.output, Inconclusive):
             return found.output
@@ -103,9 +104,13 @@ class DoubtSettler:
         left_ms = self._read_lag_ms - waited_ms
         return verdict if left_ms <= 0 else Deferred(ErrorCode.SESSION_MISSING, min(left_ms, max(_MISSING_MS, waited_ms)) / 1000)
 
-
-def _of_lookup(verdict: Verdict) -> Verdict:
-    """A lookup that is refused says nothing of the create: the doubt stays, and is looked into again."""
-    if isinstance(verdict, Refused | OurFault | Forbidden | Unpaid):
-        return Transient(ErrorCode.LOOKUP_REFUSED, verdict.http_status, None)
-    return verdict
+    def _of_lookup(self, verdict: Verdict) -> Verdict:
+        """A lookup that is refused says nothing of the create: the doubt stays, and is looked into again, with the key of then."""
+        match verdict:
+            case Forbidden(key_works=False):  # nothing but lookups may be called for now, so nobody else reads the key again
+                self._refresh_key()
+                return Transient(ErrorCode.LOOKUP_REFUSED, verdict.http_status, self._held_s)
+            case Refused() | OurFault() | Forbidden() | Unpaid():
+                return Transient(ErrorCode.LOOKUP_REFUSED, verdict.http_status, None)
+            case _:
+                return verdict

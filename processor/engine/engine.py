@@ -80,8 +80,8 @@ class Engine:
         limits = {scope: limit.limit for scope, limit in settings.rate_limits.items()}
         self._scope_pauses = ScopePauses(budget, limits, settings.retry.retry_after_max_s)
         self._vendor_data_hint = VendorDataHint()
-        self._key_reads = 0  # times that the key was read again
-        self._doubts = DoubtSettler(settings, self._caller, clock_ms)
+        self._key_reads = 0  # times that another key was read
+        self._doubts = DoubtSettler(settings, self._caller, clock_ms, self._refresh_key)
         self._outputs = OutputBuilder(settings.lanes, settings.retry)
         self._polling = SessionPolling(settings.follow, self._caller, self._outputs, clock_ms, draw)
 
@@ -301,6 +301,8 @@ class Engine:
             case Deferred(code, wait_s) | Transient(code, _, wait_s) | Ambiguous(code, _, wait_s):
                 return self._defer(job, code, wait_s)
             case Forbidden(code) | Unpaid(code):
+                if isinstance(verdict, Forbidden) and not verdict.key_works:
+                    self._refresh_key()
                 return self._defer(job, code, self._held_s)
             case Refused() | Unfit() | OurFault():  # the session is gone, or we call wrongly
                 if job.hop.settled is not None:
@@ -328,8 +330,7 @@ class Engine:
         self._refresh_key()
 
     def _refresh_key(self) -> None:
-        self._key_reads += 1
-        self._client.refresh_key()
+        self._key_reads += self._client.refresh_key()
 
     def _conclude(self, job: Job, operation: Operation, judged: Judged) -> Outputs:
         """What an answer comes to; not for an account fault, which is not the request's."""

@@ -404,7 +404,7 @@ async def test_the_key_is_read_anew(tmp_path: Path) -> None:
         await client.send(GET)
         file.write_text("new")
         await client.send(GET)
-        client.refresh_key()
+        assert [client.refresh_key(), client.refresh_key()] == [True, False]
         await client.send(GET)
     assert [b"x-api-key: new" in r.lower() for r in raw.requests] == [False, False, True]
 
@@ -419,7 +419,7 @@ async def test_a_key_that_no_header_can_carry_leaves_the_old_one_in_force(tmp_pa
         else:
             file.write_bytes(broken)
         with capture_logs() as logged:
-            client.refresh_key()
+            assert not client.refresh_key()
         reply = await client.send(POST)
     assert isinstance(reply, Reply)
     assert b"x-api-key: old-secret\r\n" in raw.requests[0].lower()

@@ -69,8 +69,9 @@ class FakeApi:
         self.files.append(list(files))
         return self.answers.pop(0)
 
-    def refresh_key(self) -> None:
+    def refresh_key(self) -> bool:
         self.keys_read += 1
+        return True
 
 
 class Shelf:
@@ -339,6 +340,15 @@ def test_a_refused_lookup_is_not_a_refused_create() -> None:
         outputs = run(FakeApi(answer), _in_doubt())
         hop = read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW))
         assert (hop.last_error, hop.doubt_ms) == ("lookup_refused", NOW)
+
+
+def test_a_key_that_a_lookup_is_refused_with_is_read_again_and_the_doubt_waits_for_the_next_probe() -> None:
+    api = FakeApi(json_reply(403, {"detail": "You do not have permission to perform this action."}))
+    outputs = run(api, _in_doubt())
+    hop = read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW))
+    assert (hop.last_error, hop.doubt_ms, api.keys_read) == ("lookup_refused", NOW, 1)
+    assert hop.due_ms is not None
+    assert hop.due_ms >= NOW + 60_000, "two probes of the account"
 
 
 def test_a_session_deleted_since_it_was_listed_is_passed_over() -> None:
@@ -1107,6 +1117,12 @@ def test_a_verification_gives_the_link_at_once_and_waits() -> None:
     assert (hop.session_id, hop.polls, hop.attempt, hop.doubt_ms) == (SESSION, 0, 1, None)
     assert hop.due_ms is not None
     assert NOW + 13_000 < hop.due_ms <= NOW + 15_000
+
+
+def test_a_key_that_a_poll_is_refused_with_is_read_again() -> None:
+    api = FakeApi(FOREIGN)
+    outputs = run(api, following())
+    assert (kinds(outputs), api.keys_read) == ([OutputKind.RETRY], 1), "no other call may be made for as long as it is followed"
 
 
 def test_a_lost_creation_of_a_verification_is_adopted_and_followed() -> None:
