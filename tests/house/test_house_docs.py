@@ -218,6 +218,12 @@ def test_package_and_architecture_page_show_the_same_rooms() -> None:
     assert tree == described, "in one order"
 
 
+def test_the_runbook_of_a_failing_task_tells_what_each_task_is_for() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "processor").rglob("*.py"))
+    told = re.findall(r"^\| `([a-z -]+)` \|", (ROOT / "docs/runbooks/VerificationTaskFailing.md").read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(re.findall(r'start_restarting\("([^"]+)"', code))
+
+
 def test_every_link_between_documents_leads_somewhere() -> None:
     for where, text in [*((ROOT, text) for text in AT_ROOT.values()), *((ROOT / "docs", text) for text in DOCS.values())]:
         for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", text):
