@@ -241,7 +241,7 @@ FAULTS = (
         (MEMBER,),
     ),
     Fault(
-        "P11",
+        "P14",
         "G6",
         "stream/takeover.py",
         "a topic that refuses records ends the life of all lanes, whose calls are made again",
