@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first")
     parser.add_argument("--size", default="usual", help="see `simulation --size`")
     parser.add_argument("--theme", help="see `simulation --theme`")
+    parser.add_argument("--all", action="store_true", help="run all of the seeds; `violations` says how many found it")
     parser.add_argument("--shrink", action="store_true", help="and which of its disturbances are needed")
     parser.add_argument("--within-s", type=float, default=600.0, help="for each fault")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -57,7 +58,8 @@ def _try(faults: list[Fault], options: argparse.Namespace) -> dict[str, object]:
             if isinstance(text, Stale):
                 sys.exit(f"{fault.id}: its text stands {text.found} times in {fault.file}")
             path.write_text(text)
-        command = [sys.executable, "-m", "simulation", "--until-found", "--seeds", str(options.seeds), "--from", str(options.first)]
+        command = [sys.executable, "-m", "simulation", "--seeds", str(options.seeds), "--from", str(options.first)]
+        command += [] if options.all else ["--until-found"]
         command += ["--theme", options.theme] if options.theme else []
         command += ["--size", options.size, "--jobs", str(options.jobs), "--within-s", str(options.within_s)]
         lines = _run(command, folder)

@@ -267,8 +267,8 @@ THEMES = (
         | _TIGHT
         | {"partitions": (4,), "requests": (70,), "every_s": (0.05,)}
         | {"margin_s": (20.0,), "timeout_s": (30.0,), "wait_s": (7.0,), "operations": (_SINGLE, ("aml", "email.send"))},
-        # enough that some wait for room until what was late is counted
-        {"requests": (36,), "limit": (2,), "partitions": (2,)},
+        # as usual: half of the requests and of the limit cost as much, because of the time it takes, and show S4 half as often
+        {"requests": (70,), "partitions": (4,)},
     ),
     Theme(
         "other log",
