@@ -48,7 +48,7 @@ class AclRole(StrEnum):
     about: str  # for a page
 
     def __new__(cls, value: str, about: str) -> Self:
-        """A word, and who that is."""
+        """A role's name, and what it is for."""
         role = str.__new__(cls, value)
         role._value_, role.about = value, about
         return role

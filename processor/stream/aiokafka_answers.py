@@ -1,4 +1,4 @@
-"""Answers to fetches that leave a partition where it is for ever. Pure.
+"""Repairs answers to fetches after which a partition would never move again. Pure.
 
 Where the length of a batch is broken in a broker's log, nothing behind it can be found. Depending on what stands there, the broker says
 that the log is corrupt, or gives nothing although there is more; aiokafka asks again, at once and for ever, and tells nobody. Here such an

@@ -58,13 +58,13 @@ class OpenBatches:
         return self.size_bytes - result.open_bytes <= room
 
     def note_read(self, result: BoundedFetchResult) -> None:
-        """It was read on in."""
+        """Note that this result was just read, so that it is the last to be dropped."""
         self._used.pop(result, None)
         if result.open_bytes:
             self._used[result] = self.clock()
 
     def drop(self) -> None:
-        """Everything."""
+        """Drop what is unpacked of every result."""
         for result in self._used:
             result.drop()
         self._used = {}

@@ -1,4 +1,4 @@
-"""Requests that were taken back while they waited, by their request ids; told to every replica in the repairs topic. Pure.
+"""Requests that were cancelled while they waited, by request id; every replica reads them from the repairs topic. Pure.
 
 A cancel is never needed: a replica that misses it goes on with the request. Memory is bounded, and what is read is checked.
 """

@@ -1,4 +1,4 @@
-"""aiokafka clients as we need them, and their end. aiokafka's private attributes are touched here and in the modules ``aiokafka_*``.
+"""Creates and stops aiokafka clients as we need them. aiokafka's private attributes are touched here and in the modules ``aiokafka_*``.
 
 Pinned to aiokafka 0.14: tests/integration/test_integration_clients.py fails if one of these attributes is gone.
 """
@@ -175,7 +175,7 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
 
 
 async def refresh_metadata(consumer: AIOKafkaConsumer) -> None:
-    """Ask the brokers again who leads what."""
+    """Refresh the metadata: which broker leads which partition."""
     await consumer._client.force_metadata_update()  # noqa: SLF001 - no public way
 
 
@@ -240,7 +240,7 @@ def membership(consumer: AIOKafkaConsumer) -> tuple[int, str]:
 
 
 def check_membership(consumer: AIOKafkaConsumer) -> None:
-    """Raise what has befallen the membership. aiokafka joins no more until somebody has heard of it, by a poll or this."""
+    """Raise the error that ended the membership, if any. aiokafka joins no more until somebody has heard of it, by a poll or this."""
     consumer._coordinator.check_errors()  # noqa: SLF001 - a poll without partitions would be one of all
 
 

@@ -1,4 +1,4 @@
-"""Why a connection to Kafka does not come about: one code and one text for each cause that a person can do something about."""
+"""Why a connection to Kafka fails: one code and one text for each cause that a person can repair."""
 
 from __future__ import annotations
 

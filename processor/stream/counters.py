@@ -1,4 +1,4 @@
-"""Counts what was published, after the transaction: so the metrics agree with the topics, and with what readers see. And what is unread."""
+"""Counts what was published, after the transaction, so that the metrics agree with the topics; and what cannot be read."""
 
 from __future__ import annotations
 

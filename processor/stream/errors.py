@@ -1,4 +1,4 @@
-"""The one border to Kafka's errors: what an error of aiokafka means, in our types, with the text that people read.
+"""The one place that translates Kafka's errors: what an error of aiokafka means, in our types, with the text that people read.
 
 Everything in this room that talks to Kafka does so inside ``with kafka_errors(settings)``. So no other room sees an error of aiokafka,
 and what to do about brokers that do not answer, about a login and about rights that are missing is said here and nowhere else.
@@ -71,7 +71,7 @@ class KafkaUnavailableError(KafkaFailedError):
 
 
 class AuthenticationError(KafkaFailedError):
-    """The brokers do not accept who we say that we are, or no TLS connection comes about. Waiting may not help.
+    """The brokers refuse our login, or no TLS connection can be made. Waiting may not help.
 
     Attributes:
         code: which of them it is.
@@ -83,7 +83,7 @@ class AuthenticationError(KafkaFailedError):
 
 
 class NotAuthorizedError(KafkaFailedError):
-    """The brokers know us, and do not let us.
+    """The login was accepted, but a right is missing.
 
     Attributes:
         resource: what must be granted, e.g. ``topic verification.results``.
@@ -152,7 +152,7 @@ class KafkaRequestError(KafkaFailedError):
 
 
 class StallError(Exception):
-    """A wait that must come back did not."""
+    """A poll did not return in time."""
 
 
 class RecordsRefusedError(KafkaRequestError):

@@ -1,4 +1,4 @@
-"""Outcomes of one lane that are known and not published. Pure; the lane reads no further while there are too many."""
+"""Outcomes of one lane that are not published yet. Pure; the lane reads no further while there are too many."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Finished = tuple[Record, Sequence[Output]]
 
 
 class FinishedOutcomes:
-    """In the order in which they came."""
+    """A queue of outcomes, in the order in which they were finished."""
 
     def __init__(self) -> None:
         self._items: list[Finished] = []

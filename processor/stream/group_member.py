@@ -114,7 +114,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         return sum(owned.lane is not None and owned.waits is None for owned in self._owned.values())
 
     def waiting_count(self, wait: TakeoverWait) -> int:
-        """Partitions that wait for this."""
+        """Partitions that wait for their takeover."""
         return sum(owned.waits is wait for owned in self._owned.values())
 
     async def _start_consumer(self) -> None:

@@ -1,4 +1,4 @@
-"""The seam between a lane and what is done with a record."""
+"""The interface between a lane and the code that works on a record."""
 
 from __future__ import annotations
 

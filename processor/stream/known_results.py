@@ -1,4 +1,4 @@
-"""Looks up the final result of a request that is done, for a record that asks for it again.
+"""Looks up the final result of a finished request, for a duplicate of it.
 
 Every lookup is bounded: it begins in the results topic at the moment of the request's last call, as the journal remembers it, and reads
 some records from there on; one at a time, some a second, and no more wait than a bound. It begins in the partition where the result

@@ -84,7 +84,7 @@ def lifetime_warnings(settings: Settings, times: Sequence[TopicLifetime]) -> lis
 
 
 def lifetime_line(time: TopicLifetime) -> str:
-    """One line for people."""
+    """The lifetime as one line of text."""
     what = "request ids only" if time.ids_only else "personal data"
     return f"{time.topic}: {what}, gone {_told(time.kept_s)} after a record was written, {_told(time.longest_s)} after its request came"
 

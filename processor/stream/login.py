@@ -1,4 +1,4 @@
-"""Who we are to Kafka, as the files and the token endpoint say it now; one for all clients of a process with the same settings.
+"""The credentials for Kafka, read from files and the token endpoint; one for all clients of a process with the same settings.
 
 Secrets change while we run: a password or a token file is replaced, a certificate renewed. Each new connection, and each
 re-authentication of an old one (KIP-368), takes what is there then.
@@ -74,13 +74,13 @@ class Login(AbstractTokenProvider):  # type: ignore[misc]
         return self._context
 
     def connected(self) -> None:
-        """A connection has come about."""
+        """A connection was made."""
         if self.fault is not None:
             log.warning("kafka_connects_again")
             self.fault = None
 
     def failed(self, error: BaseException) -> None:
-        """A connection has not."""
+        """A connection failed."""
         fault = connect_fault_of(error, self._kafka)
         if fault is not None and (self.fault is None or self.fault.code != fault.code):
             log.error("kafka_connection_refused", extra={"code": str(fault.code), "detail": fault.text})

@@ -70,7 +70,7 @@ class GroupConsumer(Protocol):
         ...
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Deliver nothing of them."""
+        """Fetch nothing of these partitions."""
         ...
 
     def resume_at(self, partition: TopicPartition, offset: int) -> None:
@@ -195,7 +195,7 @@ class KafkaGroupConsumer:
 
 @dataclass(frozen=True, slots=True)
 class MemberPorts:
-    """What a group member reaches beyond itself by."""
+    """The ports of a group member: consumer and writers."""
 
     consumer: Callable[[Settings], GroupConsumer] = KafkaGroupConsumer
     writer: Callable[[Settings, TopicPartition, TopicNames], OutcomeWriter] = LaneWriter

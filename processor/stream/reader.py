@@ -1,4 +1,4 @@
-"""Reads partitions that it is told to read, without joining a group. Every wait has a deadline, every error is one of ours."""
+"""Reads assigned partitions without joining a group. Every wait has a deadline, every error is one of ours."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class PartitionReader:
                 self.assign(positions | dict.fromkeys(sorted(added), 0))
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
-        """Go on elsewhere in a partition that is read."""
+        """Set the position in an assigned partition."""
         self._consumer.seek(tp, offset)
 
     @property
@@ -167,7 +167,7 @@ class PartitionReader:
         return None if (high := self._consumer.highwater(tp)) is None else int(high)
 
     def pause(self, *partitions: TopicPartition) -> None:
-        """Fetch nothing of these."""
+        """Fetch nothing of these partitions."""
         self._consumer.pause(*partitions)
 
     def resume(self, *partitions: TopicPartition) -> None:

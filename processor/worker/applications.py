@@ -1,4 +1,4 @@
-"""Several applications in one process: each has lives of its own, and what ends one of them touches no other."""
+"""Several applications in one process: each is started and restarted by itself, and the failure of one does not affect the others."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class ApplicationTopics:
         return application not in self._unseen
 
     async def look(self) -> None:
-        """Look at those that were not seen yet."""
+        """Check the topics that were not found usable yet."""
         for name, settings in list(self._unseen.items()):
             try:
                 faults = (await check_topics(settings, only=topic_names(settings).requests)).faults
@@ -105,7 +105,7 @@ class ApplicationTopics:
                 log.error("application_topic_unusable", of=name, detail=faults[0], hint="requests that name it wait; others go on")
 
     async def run(self) -> None:
-        """Look again and again until all were seen."""
+        """Check repeatedly until all topics were found usable."""
         while self._unseen:
             await self.look()
             await asyncio.sleep(_LOOK_S)

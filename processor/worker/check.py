@@ -82,7 +82,7 @@ async def _joined_budget(settings: Settings) -> AsyncIterator[SharedBudget]:
 
 
 class AccountReader:
-    """Asks Didit. What it learns is told to nobody: the key here may be another one than that of the replicas.
+    """Calls Didit. Its findings are not shared with the replicas: the key here may be another one than that of the replicas.
 
     Args:
         client: makes the calls.
@@ -137,5 +137,5 @@ class AccountReader:
 
 
 def _says_nothing(answer: Answer, verdict: Verdict) -> Ending:
-    """Counted like any other call; a refusal holds up no replica."""
+    """Report no health signal: the call is counted like any other, but a refusal stops no replica."""
     return replace(ending_of(answer, verdict), health=HealthSignal.NEUTRAL)

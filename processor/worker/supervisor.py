@@ -1,4 +1,4 @@
-"""Lives of the core, one after the other, until the process is to stop or another one cannot help."""
+"""Runs group members one after the other: each run is a *life* (docs/glossary.md), until the process stops or a new life cannot help."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ log = structlog.get_logger(__name__)
 _BARREN_LIVES_MAX = 5
 _BACKOFF_S = 1.0
 _BACKOFF_S_MAX = 10.0
-_LOOK_S = 0.2
+_LOOK_S = 0.2  # how often a process that stands by checks whether the other one has ended
 _UNREACHABLE = (KafkaUnavailableError, AuthenticationError, TimeoutError)  # the last: the journal does not answer
 _REFUSED_S_MAX = 600.0  # a secret is replaced at the brokers and here, one after the other
 
 
 class Supervisor:
-    """Builds a life, watches it, builds the next one."""
+    """Creates a group member, watches it, and creates the next one when it fails."""
 
     def __init__(self, make: Callable[[], GroupMember], budget: SharedBudget, status: ApplicationStatus, instance: str) -> None:
         self._make = make
         self._budget = budget
         self._status = status
         self._instance = instance
-        self._barren = 0  # lives in a row that published nothing
-        self._refused_since: float | None = None  # loop time s: Kafka has not let us in since
+        self._barren = 0  # consecutive lives that published nothing
+        self._refused_since: float | None = None  # loop time s: since then Kafka refuses our logins
 
     async def run(self, term: asyncio.Event) -> int:
-        """Until ``term``, or until another life cannot help; the exit status."""
+        """Run until ``term``, or until another life cannot help; returns the exit status."""
         while not term.is_set():
             if self._budget.has_senior:
                 await self._stand_by(term)
@@ -78,7 +78,7 @@ class Supervisor:
         return now - self._refused_since > _REFUSED_S_MAX
 
     async def _stand_by(self, term: asyncio.Event) -> None:
-        """Another process has our instance id. Both would only fence each other, so the one that came later waits."""
+        """Wait while another process has our instance id: both would only fence each other, so the one that started later waits."""
         hint = "another process uses this VP_KAFKA__INSTANCE_ID; give each replica its own. This one works once the other is gone"
         log.critical("instance_id_taken", instance=self._instance, hint=hint)
         self._status.enter(Phase.STANDING_BY, hint)
@@ -107,7 +107,7 @@ class Supervisor:
 
 
 def log_missing_rights(error: RightsMissingError) -> None:
-    """A line for each right, and one that says what to do."""
+    """Log a line for each missing right, and one that says what to do."""
     for right in error.missing:
         log.critical("right_missing", detail=f"{right} is not granted to {error.user}")
     hint = "nothing is called before all of them are granted; `processor acls` prints what each role needs"
@@ -115,7 +115,7 @@ def log_missing_rights(error: RightsMissingError) -> None:
 
 
 async def pause(term: asyncio.Event, wait_s: float) -> None:
-    """Wait, or until ``term``."""
+    """Sleep for ``wait_s``, or until ``term``."""
     try:
         async with asyncio.timeout(wait_s):
             await term.wait()
