@@ -8,6 +8,7 @@ tests/integration/test_integration_bad_input.py.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Collection
@@ -38,6 +39,7 @@ _FAILED: ContextVar[list[Exception]] = ContextVar("failed_connections")
 _QUIET = logging.getLogger(f"{__name__}.bootstrap")  # the error that is raised says what aiokafka would log
 _QUIET.setLevel(logging.CRITICAL)
 _BOOTSTRAP_EVERY_S = 1.0
+_ASK_AGAIN_S = 0.1  # where a topic is, or who leads it: Kafka's own client waits as long (retry.backoff.ms)
 _FETCH_LOOK_S = 10.0
 _FETCH = 1  # https://kafka.apache.org/protocol.html#protocol_api_keys
 log = logging.getLogger(__name__)  # not structlog: callers' services import this with the client
@@ -49,6 +51,11 @@ async def _create_conn(*args: Any, **options: Any) -> Any:
     except (KafkaError, OSError) as exc:
         _FAILED.get().append(exc)
         raise
+
+
+def _is_without_leader(cluster: ClusterMetadata, topic: str) -> bool:
+    led = cluster.available_partitions_for_topic(topic)
+    return not led or led != cluster.partitions_for_topic(topic)
 
 
 class _Client(AIOKafkaClient):  # type: ignore[misc]
@@ -70,8 +77,19 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
     _known_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=AskingRequest)  # noqa: SLF001 - what is replaced
     _brokers_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=lambda _: AskingRequest([]))  # noqa: SLF001 - what is replaced
     _bootstrap_after = float("-inf")  # monotonic s
+    _ask_after = float("-inf")  # by the loop's clock, s
 
     async def _metadata_update(self, cluster_metadata: ClusterMetadata, topics: Collection[str] | None) -> bool:
+        # aiokafka's sender says that it waits between two such questions, and asks hundreds of times a second
+        now = asyncio.get_running_loop().time
+        if (wait_s := self._ask_after - now()) > 0:
+            await asyncio.sleep(wait_s)
+        updated = await self._metadata_updated(cluster_metadata, topics)
+        if any(_is_without_leader(cluster_metadata, topic) for topic in topics or ()):
+            self._ask_after = now() + _ASK_AGAIN_S
+        return updated
+
+    async def _metadata_updated(self, cluster_metadata: ClusterMetadata, topics: Collection[str] | None) -> bool:
         # a client that has named no topic yet has use for none: aiokafka would ask for all of the cluster, and keep them
         update = self._known_update if topics is None or topics else self._brokers_update
         if await update(cluster_metadata, topics):

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import PartitionMetadata
+from virtual_time import run_virtual
 
 from processor.settings import load_settings
 from processor.stream import clients
@@ -131,6 +133,29 @@ async def test_a_client_without_topics_does_not_ask_for_those_of_the_whole_clust
         assert connection.asked == [[], ["t.results"], None], "none, one, and all for those who name no set"
     finally:
         await producer.stop()
+
+
+def test_where_a_topic_is_that_is_gone_is_asked_ten_times_a_second() -> None:
+    """As often as Kafka's own client does; aiokafka asks as fast as it gets answers, which are hundreds a second."""
+
+    async def ask(*, led: bool) -> float:
+        producer = clients.build_lane_producer(load_settings(kafka={"bootstrap": "127.0.0.1:1"}), TopicPartition("t", 0))
+        client, loop = producer.client, asyncio.get_running_loop()
+        if led:
+            client.cluster._partitions["t"] = {0: PartitionMetadata("t", 0, 1, [1], [1], None)}  # noqa: SLF001 - as an answer leaves it
+
+        async def answered(*_: object) -> bool:
+            return True
+
+        client._metadata_updated = answered  # noqa: SLF001 - nobody is there to be asked
+        began = loop.time()
+        for _ in range(11):
+            await client._metadata_update(client.cluster, {"t"})  # noqa: SLF001 - what its own task calls
+        await producer.stop()
+        return loop.time() - began
+
+    assert run_virtual(ask(led=False)) == pytest.approx(1.0, abs=0.01)
+    assert run_virtual(ask(led=True)) < 0.01
 
 
 async def test_a_client_that_finds_nobody_says_why() -> None:
