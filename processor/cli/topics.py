@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from rich.progress import Progress
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import ActJson, ActReport, fail, settings_or_fail
 from processor.stream.lifetimes import lifetime_line
-from processor.stream.topics_admin import apply_topics, check_topics
+from processor.stream.topics_admin import TopicsReport, apply_topics, check_topics
 
 app = typer.Typer(no_args_is_help=True, help="Create and check the topics.")
 
@@ -26,29 +27,27 @@ def topics_apply(
     replication: Annotated[int, typer.Option(min=1, help="copies of each partition; 3 in production")] = 3,
     as_json: ActJson = False,
 ) -> None:
-    """Create the topics that are missing, then check all. Changes nothing that exists.
+    """Create the topics that are missing, then check all. Changes nothing that exists; exit status 2 if that leaves anything wrong.
 
-    Without --application: those of all applications.
+    What is wrong is what `topics check` says. Without --application: those of all applications.
     """
     settings, report = settings_or_fail(), ActReport(as_json=as_json)
     created: list[str] = []
-    faults: list[str] = []
     with kafka_or_fail():
         try:
             with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
                 bar.add_task("creating and checking topics", total=None)
                 for each in settings.installations:
-                    applied = asyncio.run(apply_topics(each, partitions=partitions, replication=replication))
-                    created += applied.created
-                    faults += applied.faults
+                    created += asyncio.run(apply_topics(each, partitions=partitions, replication=replication)).created
+                checked = [asyncio.run(check_topics(each, ask_broker=True)) for each in settings.installations]
         finally:  # also of the applications before one that the brokers refuse
             for name in created:
                 report.say(f"created {name}")
     if not created:
         report.say("all topics exist")
-    report.end({"created": created, "faults": faults})
-    if faults:
-        fail("\n".join(faults))
+    wrong = _wrong(checked)
+    report.end({"created": created, **wrong})
+    _fail_if(wrong)
 
 
 @app.command("check")
@@ -65,9 +64,18 @@ def topics_check(*, as_json: ActJson = False) -> None:
         report.say(lifetime_line(time))
     if done[0].assumed:
         report.say(f"the broker does not say how often it deletes; {done[0].check_interval_s:g} s, Kafka's default, are assumed")
-    found = {kind: [text for checked in done for text in getattr(checked, kind)] for kind in ("faults", "warnings", "unread", "too_long")}
+    wrong = _wrong(done)
     told = {"assumed": done[0].assumed, "check_interval_s": done[0].check_interval_s}
-    report.end({**found, **told, "lifetimes": [{**asdict(time), "longest_s": time.longest_s} for time in times]})
-    if any(found.values()):
-        fail("\n".join(text for texts in found.values() for text in texts))
+    report.end({**wrong, **told, "lifetimes": [{**asdict(time), "longest_s": time.longest_s} for time in times]})
+    _fail_if(wrong)
     report.say("all topics are as they must be")
+
+
+def _wrong(checked: Sequence[TopicsReport]) -> dict[str, list[str]]:
+    """All that a person has to do, of every application."""
+    return {kind: [text for each in checked for text in getattr(each, kind)] for kind in ("faults", "warnings", "unread", "too_long")}
+
+
+def _fail_if(wrong: Mapping[str, Sequence[str]]) -> None:
+    if any(wrong.values()):
+        fail("\n".join(text for texts in wrong.values() for text in texts))

@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from commands import run_command
 from rig import create_request, running
 
 from processor.devkit.kafka_cluster import LocalKafka
@@ -87,6 +88,23 @@ async def test_wrong_topics_are_refused_by_name(kafka: LocalKafka, tmp_path: Pat
         applied = await asyncio.to_thread(processor, "topics", "apply", "--replication", "1", **environment)
         assert applied.returncode == 2
         assert f"{rig.prefix}.dead-letters: cleanup.policy is compact" in applied.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "topic"),
+    [({"VP_RETRY__DELAYS_S": "[1]"}, ".retry."), ({"VP_PRIVACY__LONGEST_DAYS": "1"}, ".dead-letters")],
+    ids=["nobody reads it", "keeps for too long"],
+)
+async def test_apply_ends_as_check_does_where_a_person_is_needed(
+    kafka: LocalKafka, tmp_path: Path, changed: dict[str, str], topic: str
+) -> None:
+    async with running(kafka, tmp_path) as rig:
+        environment = {k: v for k, v in rig.environment.items() if k.startswith("VP_")} | changed
+        commands = (("check",), ("apply", "--partitions", "3", "--replication", "1"))
+        checked, applied = [await run_command(environment, "topics", *command) for command in commands]
+        assert (checked.status, applied.status) == (2, 2)
+        assert checked.err == applied.err
+        assert f"{rig.prefix}{topic}" in applied.err
 
 
 def test_a_start_that_cannot_work_says_everything_at_once() -> None:
