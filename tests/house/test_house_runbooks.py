@@ -42,7 +42,7 @@ def parse(line: str) -> None:
     """By the command's own parser; a group, or a command that is only named, needs no arguments."""
     words = [PLACES.get(word, word) for word in line.split()]
     command: Any = get_command(app)
-    while words and hasattr(command, "commands"):
+    while words and hasattr(command, "commands") and not words[0].startswith("-"):  # `results` is a group that does something itself
         below = command.commands[words.pop(0)]
         command = below.load() if hasattr(below, "load") else below
     command.make_context(line, words, resilient_parsing=not words)

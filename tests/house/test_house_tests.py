@@ -45,6 +45,7 @@ HELD_BY = {
     "stream/admin.py": "test_integration_operations",
     "stream/aiokafka_connection.py": "test_integration_logins",
     "stream/aiokafka_rights.py": "test_integration_kafka_errors",
+    "stream/held_records.py": "test_stream_lane",
     "stream/publisher.py": "test_stream_group_member",
     "stream/topic_reader.py": "test_integration_repair",
     "stream/topics_admin.py": "test_integration_operations",

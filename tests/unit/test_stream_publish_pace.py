@@ -20,7 +20,15 @@ def pause_s(rate_per_s: float, count: int, took_s: float = QUICK_S, seconds: flo
 
 @pytest.mark.parametrize(
     ("rate_per_s", "count", "low_s", "high_s"),
-    [(1, 1, 0, 0), (24, 1, 0, 0), (37, 1, 0.002, 0.01), (75, 5, 0.02, 0.03), (137, 10, 0.045, 0.055), (260, 25, 0.1, 0.1), (5000, 100, 0.1, 0.1)],
+    [
+        (1, 1, 0, 0),
+        (24, 1, 0, 0),
+        (37, 1, 0.002, 0.01),
+        (75, 5, 0.02, 0.03),
+        (137, 10, 0.045, 0.055),
+        (260, 25, 0.1, 0.1),
+        (5000, 100, 0.1, 0.1),
+    ],
 )
 def test_the_pause_grows_with_what_the_lane_publishes(rate_per_s: float, count: int, low_s: float, high_s: float) -> None:
     assert low_s <= pause_s(rate_per_s, count) <= high_s
