@@ -47,10 +47,8 @@ class CheckService:
         self._calls: dict[tuple[str, str], _IdempotentCall] = {}  # by application and idempotency key: an API key may be rotated
         self.codes = VerificationCodes(rng)
 
-    def begin_idempotent(self, application: str, key: str | None, raw: bytes) -> CheckResponse | None:
+    def begin_idempotent(self, application: str, key: str, raw: bytes) -> CheckResponse | None:
         """Begin a call with an idempotency key. Returns None if it may run, else its response: the stored one, or a rejection."""
-        if key is None:
-            return None
         if len(key) > _KEY_CHARS_MAX:
             return CheckResponse(400, {"detail": f"Idempotency-Key must be at most {_KEY_CHARS_MAX} characters."})
         digest = hashlib.sha256(raw).hexdigest()
@@ -64,9 +62,9 @@ class CheckService:
             return CheckResponse(409, _BUSY, retry_after_s=_BUSY_S)
         return CheckResponse(200, call.response_body)
 
-    def end_idempotent(self, application: str, key: str | None) -> None:
+    def end_idempotent(self, application: str, key: str) -> None:
         """End a call that has begun; if it did not act, its key can be used again."""
-        if key is not None and (call := self._calls.get((application, key))) is not None and call.response_body is None:
+        if (call := self._calls.get((application, key))) is not None and call.response_body is None:
             del self._calls[application, key]
 
     def store_response(self, application: str, key: str | None, body: Any) -> None:

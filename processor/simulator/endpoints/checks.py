@@ -27,12 +27,15 @@ class CheckEndpoints:
 
     def begin(self, request: ApiRequest) -> ApiResponse | None:
         """Begin an admitted call. Returns None if it may run, else the response under its idempotency key."""
+        if request.idempotency_key is None:  # routes without it may have no caller either
+            return None
         response = self.service.begin_idempotent(request.caller.uuid, request.idempotency_key, request.body)
         return _to_api_response(response) if response is not None else None
 
     def end(self, request: ApiRequest) -> None:
         """End a call that has begun, whether it succeeded or not."""
-        self.service.end_idempotent(request.caller.uuid, request.idempotency_key)
+        if request.idempotency_key is not None:
+            self.service.end_idempotent(request.caller.uuid, request.idempotency_key)
 
     def _handler(self, name: str) -> EndpointHandler:
         def handle(request: ApiRequest) -> ApiResponse:
