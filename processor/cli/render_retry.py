@@ -83,7 +83,7 @@ def outcome(progress: DelayedProgress, within_s: float) -> str:
         count = sum(progress.delayed_again.values())
         again = f" Of these, {count} were put off and wait again: {counted(progress.delayed_again)} (`processor retry list`)."
     if not progress.left:
-        return f"All {progress.named} were started and are finished.{again}"
+        return f"All that were selected ({progress.named}) were started and are finished.{again}"
     return (
         f"{progress.done} of {progress.named} are finished after {duration(within_s)}.{again} The other {progress.left} are at work or "
         "wait for the budget, which a release does not override (`processor budget` shows pauses); or no processor runs. They go on by "

@@ -230,7 +230,7 @@ def _none_selected(indices: Sequence[DelayedIndex]) -> str:
 
     view = delayed_view((record for index in indices for record in index.records), clock_ms(), complete=indices[0].complete)
     if not view.count:
-        return "nothing waits in the delay topics; nothing is to be done"
+        return "nothing waits in the delay topics; nothing needs to be done"
     more = "" if view.complete else "; not everything was read"
     return f"none of the {view.count} that wait is selected; they wait for: {render_retry.counted(view.by_reason)}{more}"
 
