@@ -80,7 +80,7 @@ class Engine:
         limits = {scope: limit.limit for scope, limit in settings.rate_limits.items()}
         self._scope_pauses = ScopePauses(budget, limits, settings.retry.retry_after_max_s)
         self._vendor_data_hint = VendorDataHint()
-        self._key_reads = 0  # times that another key was read
+        self._key_doubts = 0  # times that the key was seen not to work, or another one was read
         self._doubts = DoubtSettler(settings, self._caller, clock_ms, self._refresh_key)
         self._outputs = OutputBuilder(settings.lanes, settings.retry)
         self._polling = SessionPolling(settings.follow, self._caller, self._outputs, clock_ms, draw)
@@ -242,7 +242,7 @@ class Engine:
             job = job.doubting(job.record.timestamp_ms)  # a former owner may have called, and nobody knows
             over_ms = self._clock_ms() + self._promise_ms
         while True:
-            key_reads = self._key_reads
+            key_doubts = self._key_doubts
             job, answer = await self._attempt(job, operation, work, over_ms)
             match answer:
                 case Judged(_, AccountFault() as fault):
@@ -250,7 +250,7 @@ class Engine:
                 case Judged(_, Unpaid(code)):
                     return self._defer(job, code, self._held_s)
                 case Judged(called_ms, Forbidden() as refusal):
-                    works = refusal.key_works or (await self._key_works(job, called_ms, work) and key_reads == self._key_reads)
+                    works = refusal.key_works or (await self._key_works(job, called_ms, work) and key_doubts == self._key_doubts)
                     return self._conclude_forbidden(job, operation, refusal, called_ms, key_works=works)
                 case Judged(called_ms, verdict):
                     return self._conclude(job, operation, Judged(called_ms, self._doubts.unless_new(job, operation, verdict)))
@@ -316,6 +316,7 @@ class Engine:
         proof = await self._caller.look_up(key_proof_call(job.request, job.hop), job, work)
         if isinstance(proof, Judged) and isinstance(proof.verdict, Success) and proof.called_ms - called_ms <= _PROOF_MS:
             return True
+        self._key_doubts += 1  # who was refused with it, and sees it work later, was refused for the key
         self._refresh_key()
         return False
 
@@ -327,10 +328,11 @@ class Engine:
 
     def _account_fault(self, fault: AccountFault) -> None:
         log_account_fault(fault, self._probe_s)
+        self._key_doubts += 1
         self._refresh_key()
 
     def _refresh_key(self) -> None:
-        self._key_reads += self._client.refresh_key()
+        self._key_doubts += self._client.refresh_key()
 
     def _conclude(self, job: Job, operation: Operation, judged: Judged) -> Outputs:
         """What an answer comes to; not for an account fault, which is not the request's."""

@@ -170,6 +170,8 @@ async def _a_revoked_key_and_a_flood(f: Fleet, replica: ProcessorProcess) -> Non
     assert not set(ids(FLOOD)) & set(f.statuses("bank")), "its key is of no use"
     f.rig.simulator.post("/_sim/api-keys", {"keys": [KEYS["default"], KEYS["bank"]]})
     await f.wait("bank", ids(FLOOD))
+    faults = {final["request_id"]: final["error"]["code"] for final in f.finals["bank"] if final["error"]}
+    assert faults == {}, "the flood waits for its key"
 
 
 async def _a_pause_and_no_credits(f: Fleet) -> None:

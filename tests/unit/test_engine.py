@@ -627,6 +627,30 @@ def test_a_403_ends_its_request_once_the_key_is_seen_to_work() -> None:
     assert [e.health for e in budget.endings] == [HealthSignal.DENIED, HealthSignal.GOOD]
 
 
+def test_who_sees_the_key_work_only_after_another_one_saw_it_fail_was_refused_for_the_key() -> None:
+    """It was revoked for a moment, and is the same one again."""
+
+    class Revoked(FakeApi):
+        async def send(self, call: HttpCall, files: Sequence[FileContent] = ()) -> Answer:
+            answer = await super().send(call, files)
+            await asyncio.sleep(0)
+            return answer
+
+        def refresh_key(self) -> bool:
+            return False
+
+    api = Revoked(FOREIGN, FOREIGN, FOREIGN, json_reply(200, {"count": 0, "results": []}))  # two calls, then their looks
+
+    async def both() -> list[Any]:
+        engine = Engine(load_settings(), api, Shelf(), OpenBudget(), clock_ms=lambda: NOW, draw=lambda: 0.5)
+        found = [record(operation="session.decision"), record(operation="session.decision")]
+        return await asyncio.gather(*(engine.handle(rec, Work(rec)) for rec in found))
+
+    outcomes = asyncio.run(both())
+    assert [call.operation.name for call in api.calls] == ["session.decision"] * 2 + ["session.list"] * 2
+    assert [kinds(records(outcome)) for outcome in outcomes] == [[OutputKind.RETRY]] * 2
+
+
 @pytest.mark.parametrize(
     ("answers", "down", "code"),
     [
