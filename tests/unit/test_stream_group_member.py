@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -721,11 +721,30 @@ def test_group_member_goes_on_with_other_partitions_while_one_waits_before_a_bro
 RESULTS = TopicPartition("verification.results", 3)
 
 
-async def _lose(scene: Scene) -> None:
-    """Record 0 of A is finished and cannot be published, 1 is in its call, 2 waits for its own; B is not concerned."""
+async def _own_busy(scene: Scene) -> None:
+    """Record 1 of A is in its call, 0 and 2 wait for their own; B has none."""
     scene.handler.calling = {1}
     scene.send(0, 1, 2)
     await scene.own(A, B)
+
+
+async def _an_hour_beside(scene: Scene) -> None:
+    """While A cannot publish, B has a record that ends, and A one more; the call of A's record 1 ends, too."""
+    scene.send(3)
+    scene.send(10, partition=B)
+    await asyncio.sleep(1)
+    scene.handler.finish(1)
+    scene.handler.finish(10)
+    await asyncio.sleep(3_600)
+
+
+def _told(logs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    return [(entry["event"], entry["partition"]) for entry in logs if entry["event"].endswith(("_waits", "_goes_on"))]
+
+
+async def _lose(scene: Scene) -> None:
+    """Record 0 of A is finished and cannot be published, 1 is in its call, 2 waits for its own; B is not concerned."""
+    await _own_busy(scene)
     scene.group.lost[A] = [RESULTS]
     scene.handler.finish(0)
     await asyncio.sleep(1)
@@ -740,12 +759,7 @@ def test_group_member_publishes_when_a_leader_is_back_and_works_on_the_other_par
                 await _lose(scene)
                 assert (scene.member.waiting_count(TakeoverWait.UNFENCED), scene.member.open_count) == (1, 1)
                 assert list(scene.handler.at_work) == [1], "what waited for its call is stopped; a call in flight is not"
-                scene.send(3)
-                scene.send(10, partition=B)
-                await asyncio.sleep(1)
-                scene.handler.finish(1)
-                scene.handler.finish(10)
-                await asyncio.sleep(3_600)
+                await _an_hour_beside(scene)
                 assert (scene.handler.at_work, len(scene.group.steps("fence"))) == ({}, 2), "nobody is fenced, and nothing starts"
                 assert (B, [b"done 10"], 11) in scene.group.committed
                 scene.group.lost.clear()
@@ -758,8 +772,7 @@ def test_group_member_publishes_when_a_leader_is_back_and_works_on_the_other_par
                 f"resume {NAME} at 0",
                 *(f"{step} {NAME}" for step in ("close", "fence", "find_start")),
             ], "the same lane, with another writer"
-            told = [(entry["event"], entry["partition"]) for entry in logs if entry["event"].endswith(("_waits", "_goes_on"))]
-            assert told == [("publishing_waits", NAME), ("publishing_goes_on", NAME)]
+            assert _told(logs) == [("publishing_waits", NAME), ("publishing_goes_on", NAME)]
             assert lane_name(RESULTS) in next(entry["hint"] for entry in logs if entry["event"] == "publishing_waits")
 
     run_virtual(main())
@@ -769,21 +782,14 @@ def test_group_member_publishes_when_a_leader_is_back_and_works_on_the_other_par
 def test_group_member_keeps_what_a_topic_refuses_and_works_on_the_other_partitions_meanwhile(refusal: Exception) -> None:
     async def main() -> None:
         async with joined() as scene:
-            scene.handler.calling = {1}
-            scene.send(0, 1, 2)
-            await scene.own(A, B)
+            await _own_busy(scene)
             scene.group.refused[A] = refusal
             with capture_logs() as logs:
                 scene.handler.finish(0)
                 await asyncio.sleep(1)
                 assert (scene.member.waiting_count(TakeoverWait.REFUSED), scene.member.open_count) == (1, 1)
                 assert list(scene.handler.at_work) == [1], "what waited for its call is stopped; a call in flight is not"
-                scene.send(3)
-                scene.send(10, partition=B)
-                await asyncio.sleep(1)
-                scene.handler.finish(1)
-                scene.handler.finish(10)
-                await asyncio.sleep(3_600)
+                await _an_hour_beside(scene)
                 tries = len([step for step in scene.group.steps("commit") if NAME in step])
                 assert (scene.handler.at_work, 60 < tries < 75) == ({}, True), "nothing starts; it is tried once a minute"
                 assert scene.group.steps("fence")[-1:] == [f"fence {NAME}"], "no transaction stays open between two tries"
@@ -793,8 +799,7 @@ def test_group_member_keeps_what_a_topic_refuses_and_works_on_the_other_partitio
             assert sorted(scene.handler.at_work) == [2, 3]
             assert [values for tp, values, _ in scene.group.committed if tp == A and values] == [[b"done 0"], [b"done 1"]]
             assert (scene.member.waiting_count(TakeoverWait.REFUSED), scene.member.open_count) == (0, 2)
-            told = [(entry["event"], entry["partition"]) for entry in logs if entry["event"].endswith(("_waits", "_goes_on"))]
-            assert told == [("publishing_waits", NAME), ("publishing_goes_on", NAME)], "once"
+            assert _told(logs) == [("publishing_waits", NAME), ("publishing_goes_on", NAME)], "once"
 
     run_virtual(main())
 
