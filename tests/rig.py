@@ -205,7 +205,7 @@ async def running(
         if apply:
             for settings in rig.settings.installations:
                 applied = await apply_topics(settings, partitions=partitions, replication=1)
-                assert not applied.faults, applied.faults
+                assert not applied.report.faults, applied.report.faults
         await stack.enter_async_context(rig)
         try:
             yield rig

@@ -33,19 +33,21 @@ def topics_apply(
     """
     settings, report = settings_or_fail(), ActReport(as_json=as_json)
     created: list[str] = []
+    done: list[TopicsReport] = []
     with kafka_or_fail():
         try:
             with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
                 bar.add_task("creating and checking topics", total=None)
                 for each in settings.installations:
-                    created += asyncio.run(apply_topics(each, partitions=partitions, replication=replication)).created
-                checked = [asyncio.run(check_topics(each, ask_broker=True)) for each in settings.installations]
+                    applied = asyncio.run(apply_topics(each, partitions=partitions, replication=replication, ask_broker=True))
+                    created += applied.created
+                    done.append(applied.report)
         finally:  # also of the applications before one that the brokers refuse
             for name in created:
                 report.say(f"created {name}")
     if not created:
         report.say("all topics exist")
-    wrong = _wrong(checked)
+    wrong = _wrong(done)
     report.end({"created": created, **wrong})
     _fail_if(wrong)
 

@@ -42,14 +42,6 @@ class BeginningsRefusedError(KafkaFailedError):
 
 
 @dataclass(frozen=True, slots=True)
-class TopicsApplied:
-    """What ``apply_topics`` did and what it could not fix."""
-
-    created: tuple[str, ...]
-    faults: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class TopicsReport:
     """What is wrong with the topics: the processor may run without ``faults``, and says the ``warnings`` and what is ``unread``.
 
@@ -69,6 +61,14 @@ class TopicsReport:
     check_interval_s: float = CHECK_INTERVAL_S
     assumed: bool = True
     compacted: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsApplied:
+    """What ``apply_topics`` has created, and what all topics are like now."""
+
+    created: tuple[str, ...]
+    report: TopicsReport
 
 
 async def check_rights(settings: Settings) -> None:
@@ -98,26 +98,19 @@ async def check_topics(settings: Settings, *, only: str | None = None, ask_broke
         found = await _find(settings, admin, specs)
         if only is not None:
             return TopicsReport(all_faults(specs, found), [], [])
-        existing = await admin.list_topics()
-        told_s = await _check_interval_s(admin) if ask_broker else None
-    interval_s = CHECK_INTERVAL_S if told_s is None else told_s
-    times = lifetimes(settings, found, interval_s)
-    return TopicsReport(
-        all_faults(specs, found),
-        _warnings(settings, specs, found),
-        unread_topics(settings, existing),
-        times,
-        lifetime_warnings(settings, times),
-        interval_s,
-        assumed=told_s is None,
-        compacted=[name for name, topic in found.items() if "compact" in topic.configs.get("cleanup.policy", "")],
-    )
+        return await _report(settings, admin, found, ask_broker=ask_broker)
 
 
-async def apply_topics(settings: Settings, *, partitions: int, replication: int) -> TopicsApplied:
+async def apply_topics(settings: Settings, *, partitions: int, replication: int, ask_broker: bool = False) -> TopicsApplied:
     """Create what is missing, then check everything. Never changes or deletes a topic that exists.
 
     The group's offsets on input topics that never held a record are set to their beginning, so that the first start has nothing to guess.
+
+    Args:
+        settings: where, and what they must be like.
+        partitions: of each topic that is created and has a free choice.
+        replication: copies of each partition of those.
+        ask_broker: as of ``check_topics``.
 
     Raises:
         BeginningsRefusedError: if the brokers refuse those offsets; what was created stays.
@@ -128,12 +121,28 @@ async def apply_topics(settings: Settings, *, partitions: int, replication: int)
         missing = [spec for spec in specs if spec.name not in await _find(settings, admin, specs)]
         await _create(settings, admin, missing, replication)
         found = await _wait_found(settings, admin, specs)
+        report = await _report(settings, admin, found, ask_broker=ask_broker)
     await _commit_beginnings(settings, found, missing)
-    return TopicsApplied(tuple(spec.name for spec in missing), (*all_faults(specs, found), *_warnings(settings, specs, found)))
+    return TopicsApplied(tuple(spec.name for spec in missing), report)
 
 
-def _warnings(settings: Settings, specs: tuple[TopicSpec, ...], found: dict[str, TopicFound]) -> list[str]:
-    return [*memory_warnings(settings, found), *repair_warnings(settings, found), *config_warnings(specs, found)]
+async def _report(settings: Settings, admin: AdminClient, found: dict[str, TopicFound], *, ask_broker: bool) -> TopicsReport:
+    """What is wrong with all topics: the one judgement of ``check_topics`` and ``apply_topics``."""
+    specs = topic_specs(settings, partitions=1, replication=1)
+    existing = await admin.list_topics()
+    told_s = await _check_interval_s(admin) if ask_broker else None
+    interval_s = CHECK_INTERVAL_S if told_s is None else told_s
+    times = lifetimes(settings, found, interval_s)
+    return TopicsReport(
+        all_faults(specs, found),
+        [*memory_warnings(settings, found), *repair_warnings(settings, found), *config_warnings(specs, found)],
+        unread_topics(settings, existing),
+        times,
+        lifetime_warnings(settings, times),
+        interval_s,
+        assumed=told_s is None,
+        compacted=[name for name, topic in found.items() if "compact" in topic.configs.get("cleanup.policy", "")],
+    )
 
 
 async def _find(settings: Settings, admin: AdminClient, specs: tuple[TopicSpec, ...]) -> dict[str, TopicFound]:

@@ -81,7 +81,7 @@ async def fleet(kafka: LocalKafka, folder: Path, applications: dict[str, Any], *
                 if name == without:
                     continue
                 if without:
-                    assert not (await apply_topics(settings, partitions=2, replication=1)).faults
+                    assert not (await apply_topics(settings, partitions=2, replication=1)).report.faults
                 found.watches[name] = TopicWatch(settings, found.finals[name].append)
                 task = asyncio.create_task(found.watches[name].follow(stop))
                 stack.push_async_callback(asyncio.wait_for, task, 20)
@@ -207,7 +207,7 @@ async def test_a_kill_while_requests_are_handed_on_loses_and_doubles_none(kafka:
         replica.child.kill()
         half = len(await read_whole(f.settings["default"], target))
         assert 0 < half < 400, "the kill was in the middle"
-        assert not (await apply_topics(f.settings["bank"], partitions=2, replication=1)).faults
+        assert not (await apply_topics(f.settings["bank"], partitions=2, replication=1)).report.faults
         replica.start()
         await f.wait("shop", all_ids)
         handed_on = [orjson.loads(record.value or b"")["request_id"] for record in await read_whole(f.settings["default"], target)]

@@ -51,7 +51,7 @@ async def test_what_is_there_and_what_is_missing(kafka: LocalKafka, tmp_path: Pa
         assert (told.status, states["topics"], states["key"]) == (2, "failed", "unknown")
         assert rig.simulator.ledger()["calls"] == [], "no call without a budget log to count it in"
         applied = await apply_topics(rig.settings, partitions=1, replication=1)
-        assert not applied.faults
+        assert not applied.report.faults
 
         rig.simulator.post("/_sim/workflows", {"known": [WORKFLOW_ID, ARCHIVED], "archived": [ARCHIVED]})
         told, states = await checked(rig)

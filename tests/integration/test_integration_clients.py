@@ -135,9 +135,11 @@ async def test_nothing_makes_a_topic_but_apply_also_where_the_broker_would(own_k
     finally:
         await asyncio.gather(*(clients.stop_client(client, 5.0) for client in (reader, producer)))
     assert await topics_of(own_kafka) == before
-    applied = await apply_topics(settings, partitions=2, replication=1)
-    assert not applied.faults, "the broker's defaults would not do"
+    applied = await apply_topics(settings, partitions=2, replication=1, ask_broker=True)
+    assert not applied.report.faults, "the broker's defaults would not do"
     assert await topics_of(own_kafka) - before == set(applied.created)
+    assert applied.report.lifetimes
+    assert applied.report == await check_topics(settings, ask_broker=True), "one judgement"
 
 
 async def test_asking_for_rights_fences_nobody(kafka: LocalKafka) -> None:

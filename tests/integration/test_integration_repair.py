@@ -61,7 +61,7 @@ async def test_a_redriven_request_gets_one_more_final_result_under_its_own_key(k
             rig, "dead-letters", max_message_bytes="2000000", message_timestamp_type="LogAppendTime"
         )  # one partition, the requests have twenty
         applied = await apply_topics(rig.settings, partitions=20, replication=1)
-        assert not applied.faults, applied.faults
+        assert not applied.report.faults, applied.report.faults
         await rig.start("a")
         names = ["Null", "No", "~", *(f"r-{n}" for n in range(17))]
         rig.simulator.post("/_sim/faults", {"rates": {"error_503": 1.0}})
