@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
 
 import structlog
@@ -55,6 +55,15 @@ class Owned:
         self.closing = asyncio.Event()
         self.waits: TakeoverWait | None = None  # what it waits for; its task may be cancelled then
 
+    @contextmanager
+    def waiting(self, reason: TakeoverWait) -> Iterator[None]:
+        """Show what is waited for inside; behind it, what whoever called waits for."""
+        outer, self.waits = self.waits, reason
+        try:
+            yield
+        finally:
+            self.waits = outer
+
 
 class Takeover:
     """Fences the former writers of partitions and finds where to begin. Waits visibly where brokers are missing, and as long as they are.
@@ -83,24 +92,24 @@ class Takeover:
             KafkaFailedError: if it cannot be done.
         """
         began = self._ports.monotonic()
+        with ExitStack() as held_up:
 
-        def note_held_up(leaderless: Sequence[TopicPartition]) -> None:
-            if deadline.expired():  # aiokafka may have taken an answer for the cancellation that came with it
-                raise TimeoutError
-            deadline.reschedule(asyncio.get_running_loop().time() + self._lanes.restore_s)
-            if owned.waits is None and (leaderless or self._ports.monotonic() - began >= _HELD_UP_S):
-                owned.waits = TakeoverWait.UNFENCED
-                _tell_held_up(owned.partition, leaderless)
+            def note_held_up(leaderless: Sequence[TopicPartition]) -> None:
+                if deadline.expired():  # aiokafka may have taken an answer for the cancellation that came with it
+                    raise TimeoutError
+                deadline.reschedule(asyncio.get_running_loop().time() + self._lanes.restore_s)
+                if owned.waits is None and (leaderless or self._ports.monotonic() - began >= _HELD_UP_S):
+                    held_up.enter_context(owned.waiting(TakeoverWait.UNFENCED))
+                    _tell_held_up(owned.partition, leaderless)
 
-        async with kafka_deadline(self._settings, self._lanes.restore_s) as deadline:
-            await owned.writer.start(note_held_up)
-        self._go_on(owned, began)
+            async with kafka_deadline(self._settings, self._lanes.restore_s) as deadline:
+                await owned.writer.start(note_held_up)
+            if owned.waits is not None:
+                self._tell_goes_on(owned, began)
 
-    def _go_on(self, owned: Owned, began: float) -> None:
-        if owned.waits is not None and owned.lane is None:  # a lane that publishes again says so itself
+    def _tell_goes_on(self, owned: Owned, began: float) -> None:
+        if owned.lane is None:  # a lane that publishes again says so itself
             log.info("takeover_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
-        if owned.waits is not TakeoverWait.REFUSED:  # that is over when it is accepted
-            owned.waits = None
 
     async def find_start(self, owned: Owned) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
         """Where to begin. Waits while no broker leads the partition, and the others work; None if it was given back meanwhile.
@@ -108,16 +117,20 @@ class Takeover:
         Raises:
             KafkaFailedError: if it cannot be known.
         """
-        began, name = self._ports.monotonic(), lane_name(owned.partition)
-        while (found := await self._find_start_if_led(owned.partition)) is None and not owned.closing.is_set():
-            if owned.waits is None:
-                log.warning("takeover_waits", partition=name, hint="no broker leads it; other partitions go on")
-            owned.waits = TakeoverWait.LEADERLESS
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LEADER_S):
-                    await owned.closing.wait()
+        found = await self._find_start_if_led(owned.partition)
+        if found is not None or owned.closing.is_set():
+            return found
+        began = self._ports.monotonic()
+        if owned.waits is None:
+            log.warning("takeover_waits", partition=lane_name(owned.partition), hint="no broker leads it; other partitions go on")
+        with owned.waiting(TakeoverWait.LEADERLESS):
+            while found is None and not owned.closing.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LEADER_S):
+                        await owned.closing.wait()
+                found = await self._find_start_if_led(owned.partition)
         if found is not None:
-            self._go_on(owned, began)
+            self._tell_goes_on(owned, began)
         return found
 
     async def _find_start_if_led(self, partition: TopicPartition) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
@@ -168,31 +181,20 @@ class Takeover:
             asyncio.CancelledError: if the partition was given back meanwhile.
         """
         began = self._ports.monotonic()
-        owned.waits = TakeoverWait.UNFENCED
         _tell_unpublished(owned.partition, leaderless)
-        found = await self._replace_writer(owned, leaderless, is_member)
+        with owned.waiting(TakeoverWait.UNFENCED):
+            found = await self._replace_writer(owned, leaderless, is_member)
         log.info("publishing_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
         return found
 
-    async def begin_after_refusal(
-        self, owned: Owned, refusal: KafkaFailedError, wait_s: float, is_member: Callable[[], bool]
-    ) -> tuple[Start, int | None, int]:
+    async def begin_after_refusal(self, owned: Owned, wait_s: float, is_member: Callable[[], bool]) -> tuple[Start, int | None, int]:
         """The same after a transaction that a topic has refused, and some time: it is ended first, as it holds up readers.
 
         Raises: as ``begin_again``.
         """
-        if owned.waits is not TakeoverWait.REFUSED:
-            _tell_refused(owned.partition, refusal)
-        owned.waits = TakeoverWait.REFUSED
         found = await self._replace_writer(owned, (), is_member)
-        owned.waits = TakeoverWait.REFUSED
         await asyncio.sleep(wait_s)
         return found
-
-    def accepted(self, owned: Owned) -> None:
-        """What was refused is taken now."""
-        owned.waits = None
-        log.info("publishing_goes_on", partition=lane_name(owned.partition))
 
     async def _replace_writer(
         self, owned: Owned, leaderless: Sequence[TopicPartition], is_member: Callable[[], bool]
@@ -234,24 +236,33 @@ class LanePublisher:
             KafkaFailedError: if it failed for another reason, or somebody else has committed meanwhile.
         """
         held, asked, committed, wait_s = list(outputs), (floor, metadata), False, 0.0
-        while not committed:
-            try:
-                await self._owned.writer.commit(held, floor, metadata)
-                committed = True
-            except (RecordsRefusedError, NotAuthorizedError) as exc:
-                if any(output.kind is OutputKind.FORWARD for output in held):
-                    raise  # it may be another application's topic: the next life leaves what is for it in a delay topic
-                wait_s = min(max(_REFUSED_S, 2 * wait_s), _REFUSED_S_MAX)
-                self._lane.pause()
-                committed = self._check(await self._takeover.begin_after_refusal(self._owned, exc, wait_s, self._is_member), asked)
-            except KafkaUnavailableError:
-                if not (leaderless := await self._leaderless()):
-                    raise
-                committed = await self._begin_again(leaderless, asked)
-        if wait_s:
-            self._takeover.accepted(self._owned)
-            self._lane.go_on()
+        with ExitStack() as refused:
+            while not committed:
+                try:
+                    await self._owned.writer.commit(held, floor, metadata)
+                    committed = True
+                except (RecordsRefusedError, NotAuthorizedError) as exc:
+                    if any(output.kind is OutputKind.FORWARD for output in held):
+                        raise  # it may be another application's topic: the next life leaves what is for it in a delay topic
+                    if not wait_s:
+                        refused.enter_context(self._refused(exc))
+                    wait_s = min(max(_REFUSED_S, 2 * wait_s), _REFUSED_S_MAX)
+                    self._lane.pause()
+                    committed = self._check(await self._takeover.begin_after_refusal(self._owned, wait_s, self._is_member), asked)
+                except KafkaUnavailableError:
+                    if not (leaderless := await self._leaderless()):
+                        raise
+                    committed = await self._begin_again(leaderless, asked)
         self._saved = asked
+
+    @contextmanager
+    def _refused(self, refusal: KafkaFailedError) -> Iterator[None]:
+        """From the first refusal until what was refused is taken."""
+        _tell_refused(self._owned.partition, refusal)
+        with self._owned.waiting(TakeoverWait.REFUSED):
+            yield
+        log.info("publishing_goes_on", partition=lane_name(self._owned.partition))
+        self._lane.go_on()
 
     async def _leaderless(self) -> Sequence[TopicPartition]:
         try:

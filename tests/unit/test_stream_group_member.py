@@ -804,6 +804,24 @@ def test_group_member_keeps_what_a_topic_refuses_and_works_on_the_other_partitio
     run_virtual(main())
 
 
+def test_group_member_shows_what_it_waits_for_now_and_then_again_what_it_waited_for_before() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            await _own_busy(scene)
+            scene.group.refused[A] = RecordsRefusedError("as it is set", "MessageSizeTooLargeError")
+            seen = []
+            with capture_logs() as logs:
+                scene.handler.finish(0)
+                for step in (lambda: None, lambda: scene.group.leaderless.add(A), scene.group.leaderless.clear, scene.group.refused.clear):
+                    step()
+                    await asyncio.sleep(61)
+                    seen.append([wait for wait in TakeoverWait if scene.member.waiting_count(wait)])
+            assert seen == [[TakeoverWait.REFUSED], [TakeoverWait.LEADERLESS], [TakeoverWait.REFUSED], []]
+            assert _told(logs) == [("publishing_waits", NAME), ("publishing_goes_on", NAME)], "whoever publishes tells it, once"
+
+    run_virtual(main())
+
+
 def test_group_member_starts_nothing_that_falls_due_while_it_cannot_be_published() -> None:
     async def main() -> None:
         async with joined() as scene:

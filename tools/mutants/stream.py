@@ -227,8 +227,8 @@ FAULTS = (
         "G6",
         "stream/takeover.py",
         "one partition without a leader holds up the others",
-        "            owned.waits = TakeoverWait.LEADERLESS\n",
-        "            raise KafkaUnavailableError(name)\n",
+        "        with owned.waiting(TakeoverWait.LEADERLESS):\n",
+        "        with owned.waiting(TakeoverWait.LEADERLESS):\n            raise KafkaUnavailableError(owned.partition.topic)\n",
         (MEMBER,),
     ),
     Fault(
