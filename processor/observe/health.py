@@ -43,7 +43,7 @@ class Vitals:
     lanes_unfenced: int = 0  # the brokers cannot end their last transaction, a former owner's or our own
     lanes_refused: int = 0  # a topic refuses what they publish
     poll_s: float | None = None  # since the consumer's last poll came back; None without a consumer
-    poll_stall_s: float = 120.0  # the core builds its clients again after so long
+    poll_stall_s: float = 120.0  # the group member ends after so long, and the next one builds its clients
     budget_joined: bool = False
     budget_silence_s: float = 0.0
     kafka_fault: str = ""  # why the last connection to Kafka did not come about, with its code

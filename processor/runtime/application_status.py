@@ -21,12 +21,12 @@ from processor.stream.takeover import TakeoverWait
 
 @dataclass(slots=True)
 class ApplicationStatus:
-    """State that the parts of an application write, and observers read. ``core`` and ``budget`` are None while there is none."""
+    """State that the parts of an application write, and observers read. ``member`` and ``budget`` are None while there is none."""
 
     name: str
     poll_stall_s: float
     worker: bool = True  # owns partitions and calls; a webhook receiver does not
-    core: GroupMember | None = None
+    member: GroupMember | None = None
     budget: SharedBudget | None = None
     clock: BrokerClock | None = None
     login: Login | None = None
@@ -46,7 +46,7 @@ class ApplicationStatus:
 
     def begin_again(self, detail: str) -> None:
         """What works for the application has ended, and is started again later."""
-        self.core = self.budget = self.clock = None
+        self.member = self.budget = self.clock = None
         self.on_refresh.clear()
         self._over_limit.clear()  # the next budget counts from its own beginning
         self._malformed_count = 0
@@ -59,21 +59,21 @@ class ApplicationStatus:
             tick_s: since the event loop of the process last ran its watch.
             stall_s: longer means that it stands still.
         """
-        now, core, budget = time.monotonic(), self.core, self.budget
-        lanes = _lane_counts(core)
+        now, member, budget = time.monotonic(), self.member, self.budget
+        lanes = _lane_counts(member)
         return Vitals(
             self._phase,
             now - self._since,
             self._detail,
             tick_s,
             stall_s,
-            member=core is not None and core.assigned,
+            member=member is not None and member.assigned,
             lanes_open=lanes["open"],
             lanes_restoring=lanes["restoring"],
             lanes_leaderless=lanes[TakeoverWait.LEADERLESS],
             lanes_unfenced=lanes[TakeoverWait.UNFENCED],
             lanes_refused=lanes[TakeoverWait.REFUSED],
-            poll_s=None if core is None else now - core.last_poll,
+            poll_s=None if member is None else now - member.last_poll,
             poll_stall_s=self.poll_stall_s,
             worker=self.worker,
             budget_joined=budget is not None and budget.is_joined,
@@ -89,7 +89,7 @@ class ApplicationStatus:
         with working_for(self.name):
             metrics.open_series()
             if self.worker:
-                _set_lanes(self.core)
+                _set_lanes(self.member)
             if self.budget is not None:
                 self._set_budget(self.budget)
             else:
@@ -108,17 +108,17 @@ class ApplicationStatus:
         self._malformed_count = budget.malformed_count
 
 
-def _lane_counts(core: GroupMember | None) -> dict[str, int]:
+def _lane_counts(member: GroupMember | None) -> dict[str, int]:
     """Partitions of ours by state; each is in one."""
-    counts: dict[str, int] = {wait: core.waiting_count(wait) if core is not None else 0 for wait in TakeoverWait}
-    counts["open"] = core.open_count if core is not None else 0
-    owned_count = len(core.snapshot()) if core is not None else 0
+    counts: dict[str, int] = {wait: member.waiting_count(wait) if member is not None else 0 for wait in TakeoverWait}
+    counts["open"] = member.open_count if member is not None else 0
+    owned_count = len(member.snapshot()) if member is not None else 0
     return counts | {"restoring": owned_count - sum(counts.values())}
 
 
-def _set_lanes(core: GroupMember | None) -> None:
-    """Between two lives, and while another process has our instance id, there is no core: nothing is ours then."""
-    lanes = core.snapshot() if core is not None else {}
+def _set_lanes(member: GroupMember | None) -> None:
+    """Between two lives, and while another process has our instance id, there is no group member: nothing is ours then."""
+    lanes = member.snapshot() if member is not None else {}
     for gauge in (metrics.LAG, metrics.DELAYED, metrics.OVERDUE):
         gauge.clear()
     states = dict.fromkeys(("delayed", "ready", "work", "finished"), 0)
@@ -138,9 +138,9 @@ def _set_lanes(core: GroupMember | None) -> None:
     for state, count in states.items():
         metrics.LANE_RECORDS.labels(state).set(count)
     metrics.LANE_BYTES.set(held_bytes)
-    for state, count in _lane_counts(core).items():
+    for state, count in _lane_counts(member).items():
         metrics.LANES.labels(state).set(count)
-    metrics.POLL_AGE.set(time.monotonic() - core.last_poll if core is not None else 0.0)
+    metrics.POLL_AGE.set(time.monotonic() - member.last_poll if member is not None else 0.0)
 
 
 def _set_budget(budget: SharedBudget, view: BudgetView) -> None:

@@ -32,7 +32,7 @@ async def publish(
         on_published: told how many records each transaction completed.
 
     Raises:
-        KafkaFailedError: if a transaction failed; the life of the core ends then.
+        KafkaFailedError: if a transaction failed; the life of the group member ends then.
     """
     while True:
         renew = not await _woken(lane.wake)

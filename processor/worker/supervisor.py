@@ -42,27 +42,27 @@ class Supervisor:
             if self._budget.has_senior:
                 await self._stand_by(term)
                 continue
-            core = self._status.core = self._make()
+            member = self._status.member = self._make()
             self._status.enter(Phase.WORKING)
             try:
-                await self._live(term, core)
+                await self._live(term, member)
                 metrics.LIVES.labels("stopped").inc()
             except Exception as exc:  # noqa: BLE001 - whatever ended a life, the next one decides
                 metrics.LIVES.labels("failed").inc()
-                if self._is_last(exc, core):
+                if self._is_last(exc, member):
                     return EXIT_FAILED
                 await pause(term, min(_BACKOFF_S * (1 + self._barren), _BACKOFF_S_MAX))
             finally:
-                self._status.core = None
+                self._status.member = None
         return EXIT_STOPPED
 
-    def _is_last(self, exc: Exception, core: GroupMember) -> bool:
+    def _is_last(self, exc: Exception, member: GroupMember) -> bool:
         if isinstance(exc, RightsMissingError):
             log_missing_rights(exc)
         if is_fatal(exc) or self._is_refused_for_long(exc):
             log.critical("gave_up", error=describe(exc))
             return True
-        self._barren = 0 if core.published or isinstance(exc, _UNREACHABLE) else self._barren + 1
+        self._barren = 0 if member.published or isinstance(exc, _UNREACHABLE) else self._barren + 1
         log.error("life_ended", error=describe(exc), barren_lives=self._barren)
         if self._barren >= _BARREN_LIVES_MAX and not self._budget.has_senior:
             log.critical("gave_up", error=describe(exc), barren_lives=self._barren)
@@ -87,23 +87,23 @@ class Supervisor:
         log.info("instance_id_free", instance=self._instance)
         self._barren = 0
 
-    async def _live(self, term: asyncio.Event, core: GroupMember) -> None:
-        watch = asyncio.get_running_loop().create_task(self._end_life(term, core), name="end of life")
+    async def _live(self, term: asyncio.Event, member: GroupMember) -> None:
+        watch = asyncio.get_running_loop().create_task(self._end_life(term, member), name="end of life")
         try:
-            await core.run()
+            await member.run()
         finally:
             watch.cancel()
             await asyncio.wait({watch})
             if not watch.cancelled():
                 watch.result()
 
-    async def _end_life(self, term: asyncio.Event, core: GroupMember) -> None:
+    async def _end_life(self, term: asyncio.Event, member: GroupMember) -> None:
         try:
             while not term.is_set() and not self._budget.has_senior:
                 await any_of(term, self._budget.namesake_heard)
                 self._budget.namesake_heard.clear()
         finally:
-            core.stop.set()
+            member.stop.set()
 
 
 def log_missing_rights(error: RightsMissingError) -> None:

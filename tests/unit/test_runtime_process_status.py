@@ -1,4 +1,4 @@
-"""The gauges of a scrape tell what is true now, also after a life of the core has ended and after the budget log was read again."""
+"""The gauges of a scrape tell what is true now, also after a life of the group member has ended and after the budget log was read again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from processor.stream.takeover import TakeoverWait
 LANE = {"unfinished": 3, "end": 9, "next": 5, "overdue_ms": 4000, "delayed": 2, "held_bytes": 70, "ready": 1, "work": 2, "finished": 0}
 
 
-def core(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: float = 0.0, **waits: int) -> Any:
+def member(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: float = 0.0, **waits: int) -> Any:
     polled = time.monotonic() - polled_s_ago
     waiting = {wait: waits.get(wait, 0) for wait in TakeoverWait}
     known = {"snapshot": lambda: dict(lanes), "waiting_count": waiting.__getitem__, "open_count": sum(map(bool, lanes.values()))}
@@ -31,13 +31,13 @@ def core(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: fl
 
 def test_a_life_that_is_over_leaves_no_figures_behind() -> None:
     pulse = ApplicationStatus("default", 120.0)
-    pulse.core = core({TopicPartition("v.retry.1m", 0): LANE, TopicPartition("v.requests", 1): None}, polled_s_ago=50.0)
+    pulse.member = member({TopicPartition("v.retry.1m", 0): LANE, TopicPartition("v.requests", 1): None}, polled_s_ago=50.0)
     pulse.refresh()
     assert metric_value("vp_lag_records", topic="v.retry.1m", partition="0") == 7
     assert metric_value("vp_overdue_seconds", topic="v.retry.1m") == 4
     assert metric_value("vp_lanes", state="restoring") == 1
     assert (metric_value("vp_poll_age_seconds") or 0.0) >= 50
-    pulse.core = None  # between two lives, or standing by
+    pulse.member = None  # between two lives, or standing by
     pulse.refresh()
     assert metric_value("vp_lag_records", topic="v.retry.1m", partition="0") is None
     assert metric_value("vp_overdue_seconds", topic="v.retry.1m") is None
@@ -50,7 +50,7 @@ def test_a_life_that_is_over_leaves_no_figures_behind() -> None:
 def test_partitions_that_wait_for_a_leader_are_told_apart_from_those_that_are_being_taken_over() -> None:
     pulse = ApplicationStatus("default", 120.0)
     lanes = {TopicPartition("v.requests", n): lane for n, lane in enumerate((LANE, *[None] * 7))}
-    pulse.core = core(lanes, leaderless=2, unfenced=3, refused=1)
+    pulse.member = member(lanes, leaderless=2, unfenced=3, refused=1)
     pulse.refresh()
     assert [metric_value("vp_lanes", state=state) for state in ("open", "restoring", *TakeoverWait)] == [1, 1, 2, 3, 1]
     vitals = pulse.vitals(0.0, 30.0)
