@@ -230,7 +230,12 @@ class ErrorCode(StrEnum):
         "if it lasts, ask who runs the proxy, or Didit, about this address",
     )
     UNREADABLE_ANSWER = "unreadable_answer", _FAILURE, "the answer is cut, packed, or not what it must be"
-    KEY_CONFLICT = "key_conflict", _FAILURE, "Didit says that the `Idempotency-Key` stands for another body", "report it"
+    KEY_CONFLICT = (
+        "key_conflict",
+        _FAILURE,
+        "Didit has this `Idempotency-Key` for another body: the `request_id` was used before, by another installation or long ago",
+        "publish the request under a new `request_id`",
+    )
     LOOKUP_REFUSED = "lookup_refused", _FAILURE, "Didit refused to say whether an earlier call was made", "", (_T.IN_DOUBT,)
     FILE_UNAVAILABLE = "file_unavailable", _FAILURE, "a file could not be read now", "see that its host answers"
     MEDIA_UNAVAILABLE = (
