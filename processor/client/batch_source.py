@@ -15,7 +15,7 @@ from processor.client.table import Table, TableError
 from processor.client.topics import LineFaults, RequestsFileError, fault_text, record_key
 from processor.client.workbook import WorkbookError, workbook_rows
 from processor.contract.decode import Accepted, decode
-from processor.contract.digests import content_digest, ordered
+from processor.contract.digests import content_digest
 from processor.contract.records import ID_NAMESPACE, Record, Source
 from processor.contract.strict_json import JsonError, dumps, loads
 
@@ -125,6 +125,6 @@ def _completed(request: dict[str, Any], operation: str | None) -> bytes:
     if operation is not None:
         request.setdefault("operation", operation)
     if "request_id" not in request:
-        content = dumps(ordered(request))
+        content = dumps(request, ordered=True)
         request = {"request_id": str(uuid.uuid5(ID_NAMESPACE, "batch\n" + hashlib.sha256(content).hexdigest())), **request}
     return dumps(request)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-from typing import Any
 
 from processor.contract.records import Request, Source
 from processor.contract.strict_json import dumps
@@ -20,7 +19,7 @@ def request_digest(installation: str, request_id: str) -> str:
 
 def content_digest(request: Request) -> str:
     """Of what is asked for, whatever the order of its members; salted with the id, so that equal inputs do not look equal."""
-    return _digest(b"content", request.request_id.encode(), request.operation.encode(), dumps(ordered(request.input)))
+    return _digest(b"content", request.request_id.encode(), request.operation.encode(), dumps(request.input, ordered=True))
 
 
 def rejected_digest(request_id: str, value: bytes | None, fault: str) -> str:
@@ -36,13 +35,6 @@ def source_digest(source: Source) -> str:
 def position_digest(position: str) -> str:
     """The same of ``topic[partition]@offset``."""
     return _digest(b"source", position.encode())
-
-
-def ordered(value: Any) -> Any:
-    """The same value with the members of every object in the order of their names."""
-    if isinstance(value, dict):
-        return {key: ordered(value[key]) for key in sorted(value)}
-    return [ordered(item) for item in value] if isinstance(value, list) else value
 
 
 def _digest(*parts: bytes) -> str:

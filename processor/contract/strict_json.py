@@ -76,6 +76,11 @@ def loads(data: bytes, *, depth_max: int = 32, size_bytes_max: int | None = None
     """
     if size_bytes_max is not None and len(data) > size_bytes_max:
         raise JsonError(ErrorCode.TOO_LARGE, f"the text is {len(data)} bytes long; at most {size_bytes_max} are read")
+    found = _compact_object(data, depth_max, tokens_max)
+    return _read(data, depth_max, tokens_max) if found is None else found
+
+
+def _read(data: bytes, depth_max: int, tokens_max: int) -> Any:
     if data.startswith(b"\xef\xbb\xbf"):
         raise JsonError(ErrorCode.BYTE_ORDER_MARK, "the text begins with a byte order mark; send UTF-8 without one")
     try:
@@ -101,6 +106,22 @@ def loads(data: bytes, *, depth_max: int = 32, size_bytes_max: int | None = None
     return value
 
 
+def _compact_object(data: bytes, depth_max: int, tokens_max: int) -> dict[str, Any] | None:
+    """The object of a text that is, byte by byte, what a writer makes of it again; None for any other text.
+
+    Then no key stands twice in it, and no number is another one than it was written as: it would have come out otherwise. Most programs
+    write so, Didit's too, and this takes a third of the time.
+    """
+    brackets = data.count(b"[") + data.count(b"{")
+    if brackets > depth_max or brackets + data.count(b",") + data.count(b":") > tokens_max or b'": ' in data:  # spaced: not compact
+        return None
+    try:
+        found = orjson.loads(data)
+        return found if type(found) is dict and orjson.dumps(found) == data else None
+    except (ValueError, TypeError):  # the reader proper says what is wrong with it
+        return None
+
+
 def count_exact(value: Any) -> int:
     """How many numbers of a read value no double and no machine word holds. Reading them is cheap, asking a schema about them is not."""
     left, count = [value], 0
@@ -115,12 +136,13 @@ def count_exact(value: Any) -> int:
     return count
 
 
-def dumps(value: Any) -> bytes:
-    """Compact UTF-8 JSON; every number keeps its value."""
+def dumps(value: Any, *, ordered: bool = False) -> bytes:
+    """Compact UTF-8 JSON; every number keeps its value. ``ordered``: the members of every object in the order of their names."""
+    option = orjson.OPT_SORT_KEYS if ordered else None
     try:
-        return orjson.dumps(value, default=_fragment)
+        return orjson.dumps(value, default=_fragment, option=option)
     except TypeError:
-        return orjson.dumps(_with_fragments(value))  # an int of more than 64 bits is refused before ``default`` is asked
+        return orjson.dumps(_with_fragments(value), option=option)  # an int of more than 64 bits is refused before ``default`` is asked
 
 
 def salvage_members(data: bytes, names: tuple[str, ...]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 
-from processor.contract.digests import ordered
 from processor.contract.strict_json import dumps
 from processor.webhooks.signatures import Verified
 
@@ -86,8 +85,8 @@ def semantic_key(verified: Verified) -> str:
     if named[3] is None:
         named[3] = [verified.timestamp_s]
     if named[0] is None or named[1] != _STATUS_TYPE:
-        named.append(ordered({name: content for name, content in members.items() if name not in _PER_ATTEMPT}))
-    return hashlib.sha256(dumps(named)).hexdigest()[:32]
+        named.append({name: content for name, content in members.items() if name not in _PER_ATTEMPT})
+    return hashlib.sha256(dumps(named, ordered=True)).hexdigest()[:32]
 
 
 def _unfamiliar(members: Mapping[str, Any]) -> tuple[str, ...]:

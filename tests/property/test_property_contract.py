@@ -54,6 +54,26 @@ def test_the_strict_reader_agrees_with_the_ordinary_one_on_ordinary_json(value: 
     assert strict_json.loads(strict_json.dumps(read), depth_max=100) == read
 
 
+@given(values, st.booleans())
+def test_a_compact_text_is_read_as_the_same_text_with_a_blank_behind_it(value: Any, is_ours: bool) -> None:
+    text = strict_json.dumps({"x": value}) if is_ours else json.dumps({"x": value}, separators=(",", ":")).encode()
+    assert repr(strict_json.loads(text, depth_max=100)) == repr(strict_json.loads(text + b" ", depth_max=100))
+
+
+NUMBERS = st.from_regex(r"-?[0-9]{1,25}(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?", fullmatch=True)
+
+
+@given(NUMBERS)
+def test_a_number_in_a_compact_text_is_read_as_anywhere(number: str) -> None:
+    text = b'{"x":' + number.encode() + b"}"
+    assert repr(_or_code(text)) == repr(_or_code(text + b" "))
+
+
+@given(values)
+def test_ordered_json_is_that_of_ordered_members(value: Any) -> None:
+    assert strict_json.dumps(value, ordered=True) == strict_json.dumps(_in_order(value))
+
+
 @given(st.binary(max_size=80))
 def test_the_strict_reader_takes_nothing_that_the_ordinary_one_refuses(data: bytes) -> None:
     try:
@@ -101,6 +121,19 @@ def test_error_texts_never_break_a_dead_letter(message: str, field: str) -> None
         Record(Source("t", 0, 0), None, b"v"), Hop(Source("t", 0, 0), 0), error, attempts=0, failed_ms=0, value_bytes_max=9
     )
     assert sum(len(v or b"") for _, v in output.headers) < 2000
+
+
+def _or_code(text: bytes) -> Any:
+    try:
+        return strict_json.loads(text)
+    except JsonError as fault:
+        return fault.code
+
+
+def _in_order(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _in_order(value[name]) for name in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

@@ -197,7 +197,7 @@ FAULTS = (
         "G1",
         "contract/digests.py",
         "the digest of the content depends on the order of members",
-        "dumps(ordered(request.input))",
+        "dumps(request.input, ordered=True)",
         "dumps(request.input)",
         (ENGINE,),
     ),
