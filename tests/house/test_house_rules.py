@@ -244,6 +244,12 @@ def test_imports_go_downwards_only(path: Path) -> None:
         assert not {"*", other} & set(MUST_NOT_KNOW.get(room, ())), f"{path}: {room} must not know {other}"
 
 
+def test_the_architecture_page_shows_these_rows() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text().split("## Who imports whom", 1)[1].split("\n## ", 1)[0]
+    rows = [re.findall(r"`(\w+)`", rooms) for rooms in re.findall(r"^\| \d+ \| (.+) \|$", page, re.MULTILINE)]
+    assert rows == [[room for room in row if room] for row in LAYERS[:-1]]  # the last row is the entry, which is no room
+
+
 @pytest.mark.parametrize("room", sorted(LAYER_OF))
 def test_no_module_is_part_of_an_import_cycle(room: str) -> None:
     """Between rooms the layers hold it. An import inside a function counts: it hides a cycle, and does not remove it."""
