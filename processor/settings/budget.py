@@ -85,7 +85,7 @@ class BudgetSettings(Group):
         1_000_000,
         ge=1000,
         le=10_000_000,
-        description="calls that a replica remembers, about 150 bytes each; if there are more within memory_s, the oldest are "
+        description="calls that a replica remembers, up to 200 bytes each; if there are more within memory_s, the oldest are "
         "forgotten (`call_memory_full`)",
     )
     groups: bool = Field(
