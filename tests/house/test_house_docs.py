@@ -269,6 +269,15 @@ def test_schemas_are_valid_by_two_opinions(path: Path) -> None:
     Draft202012Validator.check_schema(schema)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "schemas").glob("*.json")), ids=lambda p: p.name)
+def test_examples_of_schemas_are_valid_and_members_of_records_are_described(path: Path) -> None:
+    schema = orjson.loads(path.read_bytes())
+    for example in schema.get("examples", ()):
+        jsonschema_rs.validate(schema, example)
+    if not path.name.startswith("input."):  # those are Didit's own fields, which its pages describe
+        assert [name for name, member in schema["properties"].items() if not {"description", "const"} & set(member)] == []
+
+
 def test_the_asyncapi_document_refers_to_files_that_exist() -> None:
     text = (ROOT / "schemas" / "asyncapi.yaml").read_text()
     for name in re.findall(r"\./([\w.-]+\.json)", text):
