@@ -39,4 +39,4 @@ Read ``contract/records.py``, ``engine/engine.py``, ``stream/lane.py`` and ``str
 docs/glossary.md defines the terms.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"

@@ -187,7 +187,7 @@ class MemoryWriter:
             self._open = False
             raise KafkaUnavailableError("no leader")
 
-    async def leaderless(self) -> Sequence[TopicPartition]:
+    async def unwritable(self) -> Sequence[TopicPartition]:
         await asyncio.sleep(0)
         return self._group.lost.get(self._partition, [])
 

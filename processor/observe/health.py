@@ -137,7 +137,7 @@ def _waits(v: Vitals) -> tuple[str, ...]:
     leaderless = f"partitions without a leader: {v.lanes_leaderless}; they wait for their brokers"
     unfenced = (
         f"partitions whose last transaction cannot be ended: {v.lanes_unfenced}; they wait until every partition that it wrote "
-        "to has a leader, `processor status` names those without"
+        "to has a leader and enough replicas in sync: `processor status` and the log event publishing_waits name those without"
     )
     refused = (
         f"partitions whose outcomes a topic refuses: {v.lanes_refused}; the log event publishing_waits says why: `processor topics check` "

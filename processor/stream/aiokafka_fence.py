@@ -15,8 +15,16 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.client import CoordinationType
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import ConcurrentTransactions, IncompatibleBrokerVersion, KafkaConnectionError, KafkaError
-from aiokafka.producer.sender import InitPIDHandler, Sender
+from aiokafka.errors import (
+    ConcurrentTransactions,
+    IncompatibleBrokerVersion,
+    KafkaConnectionError,
+    KafkaError,
+    NotEnoughReplicasAfterAppendError,
+    NotEnoughReplicasError,
+)
+from aiokafka.producer.message_accumulator import MessageBatch
+from aiokafka.producer.sender import InitPIDHandler, Sender, SendProduceReqHandler
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
 
@@ -86,16 +94,41 @@ class _Fence(InitPIDHandler):  # type: ignore[misc]
         return self._sender.note_held_up(()) if resp.error_code == ConcurrentTransactions.errno else pause_s
 
 
+class _Produce(SendProduceReqHandler):  # type: ignore[misc]
+    """Notes which partitions have too few replicas in sync. aiokafka sends their records again for ever, and tells nobody."""
+
+    def handle_response(self, response: Any) -> None:
+        """As aiokafka's."""
+        waited = self._sender.short_of_replicas & self._batches.keys()
+        self._sender.short_of_replicas -= waited
+        super().handle_response(response)
+        for batch in map(self._batches.__getitem__, waited):  # whoever sent one that fails now may have given up long ago
+            for told in (batch.future, batch._drain_waiter):  # noqa: SLF001 - no public way
+                if told.done() and not told.cancelled():
+                    told.exception()
+
+    def _can_retry(self, error: KafkaError, batch: MessageBatch) -> bool:
+        if isinstance(error, NotEnoughReplicasError | NotEnoughReplicasAfterAppendError):
+            self._sender.short_of_replicas.add(batch.tp)
+        return bool(super()._can_retry(error, batch))
+
+
 class FencingSender(Sender):  # type: ignore[misc]
     """Waits for the leaders of a former transaction's partitions before it fences; asks less and less often: it may last for hours.
 
     ``on_held_up`` is called each time, with the partitions that have no leader; with none if the brokers only say that the former
-    transaction is not ended yet.
+    transaction is not ended yet. ``short_of_replicas`` are the partitions that have refused what is to be sent to them, as fewer of
+    their replicas are in sync than ``min.insync.replicas``.
     """
 
     on_held_up: Callable[[Sequence[TopicPartition]], None] | None = None
     _held_up_count = 0
     _fence = with_names(Sender._do_init_pid, InitPIDHandler=_Fence)  # noqa: SLF001 - what is replaced
+    _send_produce_req = with_names(Sender._send_produce_req, SendProduceReqHandler=_Produce)  # noqa: SLF001 - what is replaced
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.short_of_replicas: set[TopicPartition] = set()
 
     async def _do_init_pid(self, node_id: Any) -> bool:
         if self._txn_manager.transactional_id is not None:
@@ -109,18 +142,22 @@ class FencingSender(Sender):  # type: ignore[misc]
                 return False
         return bool(await self._fence(node_id))
 
-    async def leaderless(self) -> Sequence[TopicPartition]:
-        """Of the partitions that a transaction writes to that cannot be ended, those that no broker leads, as the brokers say now.
+    async def unwritable(self) -> Sequence[TopicPartition]:
+        """Of the partitions that a transaction writes to that cannot be ended, those that take no records, as the brokers say now.
 
-        Asks until they say something: to be called with a deadline.
+        No broker leads them, or they have too few replicas in sync. Asks until brokers say something: to be called with a deadline.
         """
         while True:
             node_id = await self._find_coordinator(CoordinationType.TRANSACTION, self._txn_manager.transactional_id)
             try:
-                return await self._leaderless(node_id)
+                return sorted({*await self._leaderless(node_id), *self._short_of_replicas()})
             except KafkaError:
                 self._coordinator_dead(CoordinationType.TRANSACTION)
                 await asyncio.sleep(self._retry_backoff)
+
+    def _short_of_replicas(self) -> set[TopicPartition]:
+        ended = self.sender_task is None or self.sender_task.done()
+        return set() if ended else self.short_of_replicas  # what is sent no more is refused no more
 
     async def _leaderless(self, node_id: Any) -> Sequence[TopicPartition]:
         partitions = await self._open_partitions(node_id)

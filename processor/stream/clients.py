@@ -194,10 +194,10 @@ def on_fence_held_up(producer: AIOKafkaProducer, note: Callable[[Sequence[TopicP
     producer._sender.on_held_up = note  # noqa: SLF001 - ours
 
 
-async def leaderless_of(producer: AIOKafkaProducer) -> Sequence[TopicPartition]:
-    """Of the partitions that its open transaction writes to, those that no broker leads; see ``FencingSender``."""
+async def unwritable_of(producer: AIOKafkaProducer) -> Sequence[TopicPartition]:
+    """Of the partitions that its open transaction writes to, those that take no records now; see ``FencingSender``."""
     sender: FencingSender = producer._sender  # noqa: SLF001 - ours
-    return await sender.leaderless()
+    return await sender.unwritable()
 
 
 def failure_of_transaction(producer: AIOKafkaProducer) -> BaseException | None:

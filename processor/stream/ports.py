@@ -105,8 +105,8 @@ class OutcomeWriter(Protocol):
         """
         ...
 
-    async def leaderless(self) -> Sequence[TopicPartition]:
-        """After a commit that raised: of the partitions that it wrote to, those that no broker leads now. Asks until a broker tells.
+    async def unwritable(self) -> Sequence[TopicPartition]:
+        """After a commit that raised: of the partitions that it wrote to, those that take no records now. Asks until a broker tells.
 
         Raises:
             KafkaFailedError: if it cannot be known.

@@ -154,25 +154,25 @@ class Takeover:
 
         return find
 
-    async def leaderless(self, owned: Owned, within_s: float) -> Sequence[TopicPartition]:
-        """Of the partitions that the last transaction wrote to, those that no broker leads.
+    async def unwritable(self, owned: Owned, within_s: float) -> Sequence[TopicPartition]:
+        """Of the partitions that the last transaction wrote to, those that take no records: no leader, or too few replicas in sync.
 
         Raises:
             KafkaFailedError: if it cannot be known.
         """
         async with kafka_deadline(self._settings, within_s):
-            return await owned.writer.leaderless()
+            return await owned.writer.unwritable()
 
     async def begin_again(
-        self, owned: Owned, leaderless: Sequence[TopicPartition], is_member: Callable[[], bool]
+        self, owned: Owned, unwritable: Sequence[TopicPartition], is_member: Callable[[], bool]
     ) -> tuple[Start, int | None, int]:
-        """A writer in place of one whose transaction failed for want of leaders, once they are there; and what was committed by then.
+        """A writer in place of one whose transaction failed for want of brokers, once they are there; and what was committed by then.
 
         Nobody is fenced before: a transaction with a partition that nobody leads cannot be ended whole, see ``aiokafka_fence``.
 
         Args:
             owned: whose transaction it was.
-            leaderless: what has no leader.
+            unwritable: what takes no records.
             is_member: whether the partition is still ours. Who has lost it must fence nobody; its work is about to be cancelled.
 
         Raises:
@@ -181,9 +181,9 @@ class Takeover:
             asyncio.CancelledError: if the partition was given back meanwhile.
         """
         began = self._ports.monotonic()
-        _tell_unpublished(owned.partition, leaderless)
+        _tell_unpublished(owned.partition, unwritable)
         with owned.waiting(TakeoverWait.UNFENCED):
-            found = await self._replace_writer(owned, leaderless, is_member)
+            found = await self._replace_writer(owned, unwritable, is_member)
         log.info("publishing_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
         return found
 
@@ -197,11 +197,11 @@ class Takeover:
         return found
 
     async def _replace_writer(
-        self, owned: Owned, leaderless: Sequence[TopicPartition], is_member: Callable[[], bool]
+        self, owned: Owned, unwritable: Sequence[TopicPartition], is_member: Callable[[], bool]
     ) -> tuple[Start, int | None, int]:
-        while leaderless or not is_member():
+        while unwritable or not is_member():
             await asyncio.sleep(_LEADER_S)
-            leaderless = await self.leaderless(owned, self._lanes.restore_s)
+            unwritable = await self.unwritable(owned, self._lanes.restore_s)
         await owned.writer.stop(self._lanes.close_s)
         owned.writer = self._writer(owned.partition)
         await self.fence(owned)
@@ -214,7 +214,7 @@ class Takeover:
 
 
 class LanePublisher:
-    """The transactions of one lane. One that fails for want of a leader, or because a topic refuses records, is made again.
+    """The transactions of one lane. One that fails for want of brokers, or because a topic refuses records, is made again.
 
     Promises: as ``OutcomeWriter.commit``. Meanwhile the lane starts nothing, keeps what is finished, and the other lanes go on.
 
@@ -250,9 +250,9 @@ class LanePublisher:
                     self._lane.pause()
                     committed = self._check(await self._takeover.begin_after_refusal(self._owned, wait_s, self._is_member), asked)
                 except KafkaUnavailableError:
-                    if not (leaderless := await self._leaderless()):
+                    if not (unwritable := await self._unwritable()):
                         raise
-                    committed = await self._begin_again(leaderless, asked)
+                    committed = await self._begin_again(unwritable, asked)
         self._saved = asked
 
     @contextmanager
@@ -264,16 +264,16 @@ class LanePublisher:
         log.info("publishing_goes_on", partition=lane_name(self._owned.partition))
         self._lane.go_on()
 
-    async def _leaderless(self) -> Sequence[TopicPartition]:
+    async def _unwritable(self) -> Sequence[TopicPartition]:
         try:
-            return await self._takeover.leaderless(self._owned, _LOOK_S)
+            return await self._takeover.unwritable(self._owned, _LOOK_S)
         except KafkaFailedError:
             return ()  # the brokers are gone altogether
 
-    async def _begin_again(self, leaderless: Sequence[TopicPartition], asked: tuple[int, str]) -> bool:
+    async def _begin_again(self, unwritable: Sequence[TopicPartition], asked: tuple[int, str]) -> bool:
         """Whether the transaction that failed was committed all the same."""
         self._lane.pause()
-        committed = self._check(await self._takeover.begin_again(self._owned, leaderless, self._is_member), asked)
+        committed = self._check(await self._takeover.begin_again(self._owned, unwritable, self._is_member), asked)
         self._lane.go_on()
         return committed
 
@@ -288,13 +288,18 @@ class LanePublisher:
 
 
 def _tell_held_up(partition: TopicPartition, leaderless: Sequence[TopicPartition]) -> None:
-    reason = f"no broker leads {_names(leaderless)}" if leaderless else "the brokers have not ended it: can they reach each other?"
+    reason = (
+        f"no broker leads {_names(leaderless)}"
+        if leaderless
+        else "the brokers have not ended it: can they reach each other, and are enough replicas in sync?"
+    )
     hint = f"the transaction of its former owner cannot be ended: {reason}; other partitions go on"
     log.warning("takeover_waits", partition=lane_name(partition), hint=hint)
 
 
-def _tell_unpublished(partition: TopicPartition, leaderless: Sequence[TopicPartition]) -> None:
-    hint = f"no broker leads {_names(leaderless)}: what is finished is kept, nothing is started; other partitions go on"
+def _tell_unpublished(partition: TopicPartition, unwritable: Sequence[TopicPartition]) -> None:
+    lack = f"no leader, or fewer replicas in sync than min.insync.replicas: {_names(unwritable)}"
+    hint = f"{lack}. What is finished is kept, nothing is started; other partitions go on"
     log.warning("publishing_waits", partition=lane_name(partition), hint=hint)
 
 

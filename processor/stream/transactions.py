@@ -17,8 +17,8 @@ from processor.stream.clients import (
     build_repair_producer,
     drop_producer,
     failure_of_transaction,
-    leaderless_of,
     on_fence_held_up,
+    unwritable_of,
 )
 from processor.stream.errors import kafka_deadline, kafka_errors
 from processor.stream.topics import TopicNames
@@ -83,14 +83,16 @@ class LaneWriter:
         async with kafka_deadline(self._settings, self._deadline_s):
             await _commit(self._producer, self._names, outputs, offsets=offsets, group=self._group)
 
-    async def leaderless(self) -> Sequence[TopicPartition]:
-        """After a commit that raised: of the partitions that it wrote to, those that no broker leads now. Asks until a broker tells.
+    async def unwritable(self) -> Sequence[TopicPartition]:
+        """After a commit that raised: of the partitions that it wrote to, those that take no records now. Asks until a broker tells.
+
+        No broker leads them, or fewer of their replicas are in sync than ``min.insync.replicas``.
 
         Raises:
             KafkaFailedError: if it cannot be known.
         """
         with kafka_errors(self._settings):
-            return await leaderless_of(self._producer)
+            return await unwritable_of(self._producer)
 
     async def stop(self, deadline_s: float) -> None:
         """Close the producer; an open transaction is left to the next owner, which aborts it."""

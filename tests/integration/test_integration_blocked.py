@@ -38,11 +38,11 @@ def _causes(found: dict[str, Any]) -> list[tuple[str, int | None, str, int]]:
     return [(b["topic"], b["partition"], b["cause"], b["offset"]) for b in found["blocked"]]
 
 
-async def _send(rig: Rig, name: str, partition: int) -> None:
+async def _send(rig: Rig, name: str, partition: int, **rest: Any) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap)
     await producer.start()
     try:
-        body = orjson.loads(create_request(1)[1]) | {"request_id": name}
+        body = orjson.loads(create_request(1)[1]) | {"request_id": name, **rest}
         await producer.send_and_wait(f"{rig.prefix}.requests", orjson.dumps(body), partition=partition)
     finally:
         await producer.stop()
@@ -237,13 +237,14 @@ async def test_a_batch_whose_length_is_broken_is_named_and_the_other_partitions_
 async def _make_topics(rig: Rig) -> None:
     """Partition 1 of the requests and of the results lives on broker 2 alone, their others on broker 1 alone; everything else on both.
 
-    So partition 3 of the requests has a leader whose results have none.
+    So partition 3 of the requests has a leader whose results have none. Dead letters are taken only while both brokers are there.
     """
     requests = NewTopic(f"{rig.prefix}.requests", -1, -1, replica_assignments={0: [1], 1: [2], 2: [1], 3: [1]})
     wide = {"max.message.bytes": str(rig.settings.lanes.output_bytes_max)}
     results = NewTopic(f"{rig.prefix}.results", -1, -1, replica_assignments={0: [1], 1: [2]}, topic_configs=wide)
     async with rig.admin() as admin:
-        await admin.create_topics([requests, results])
+        dead_letters = NewTopic(f"{rig.prefix}.dead-letters", 4, 2, topic_configs={**wide, "min.insync.replicas": "2"})
+        await admin.create_topics([requests, results, dead_letters])
     await apply_topics(rig.settings, partitions=4, replication=2)
     async with rig.admin() as admin, asyncio.timeout(120):
         while not all(_is_replicated(p) for topic in await admin.describe_topics() for p in topic["partitions"]):
@@ -292,7 +293,7 @@ async def test_takeovers_and_lanes_wait_for_the_leaders_that_they_need_and_the_o
     with LocalKafka(brokers=2, overrides={"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}) as kafka:
         if kafka.external:
             pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours to kill; unset it to let local ones be started")
-        async with running(kafka, tmp_path, apply=False, OBSERVE__SURVEY_S="0.5", LANES__RESTORE_S="4") as rig:
+        async with running(kafka, tmp_path, apply=False, OBSERVE__SURVEY_S="0.5", LANES__RESTORE_S="4", LANES__TRANSACTION_S="6") as rig:
             await _make_topics(rig)
             topic, second = f"{rig.prefix}.requests", kafka.brokers[1]
             well, results = (TopicPartition(f"{rig.prefix}.results", n) for n in (0, 1))
@@ -324,7 +325,7 @@ async def test_takeovers_and_lanes_wait_for_the_leaders_that_they_need_and_the_o
             assert [total(scrape(one), "vp_lanes", state=state) for state in ("leaderless", "unfenced")] == [0, 0]
             assert len(await rig.records("results")) == 3, "nothing of the former owner's, and nothing hidden behind it"
 
-            # the results of a lane that works lose their leader
+            # the results of a lane that works lose their leader, the dead letters of another one replicas
             await asyncio.to_thread(second.kill)
             await _until_leaderless(rig, results)
             await _send(rig, "kept", 3)
@@ -332,10 +333,14 @@ async def test_takeovers_and_lanes_wait_for_the_leaders_that_they_need_and_the_o
             await _send(rig, "beside", 2)
             await _until_result(rig, well, "beside")
             assert [total(scrape(one), "vp_lanes", state=state) for state in ("restoring", "unfenced")] == [0, 1]
-            assert [lane_name(results) in event["hint"] for event in one.events("publishing_waits")] == [True]
+            rig.simulator.post("/_sim/script", {"route": "email.send", "answers": [{"status": 400, "body": "{}"}]})
+            await _send(rig, "refused", 2, operation="email.send", input={"email": "a@b.example"})
+            await rig.until(lambda: len(list(one.events("publishing_waits"))) == 2, "another lane that waits")
+            named = zip((lane_name(results), f"{rig.prefix}.dead-letters["), one.events("publishing_waits"), strict=True)
+            assert [name in event["hint"] for name, event in named] == [True, True]
             second.start()
-            await _until_result(rig, results, "kept")
-            await rig.until(lambda: total(scrape(one), "vp_lanes", state="unfenced") == 0, "a lane that works again")
-            assert len(rig.simulator.ledger()["calls"]) == 5, "nothing was called again"
+            await asyncio.gather(_until_result(rig, results, "kept"), _until_result(rig, well, "refused"))
+            await rig.until(lambda: total(scrape(one), "vp_lanes", state="unfenced") == 0, "lanes that work again")
+            assert len(rig.simulator.ledger()["calls"]) == 6, "nothing was called again"
             assert len(list(one.events("partitions_assigned"))) == 1, "the same life"
             assert not [*one.events("life_ended"), *one.events("life_failed")]

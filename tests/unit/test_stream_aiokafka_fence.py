@@ -9,8 +9,17 @@ from typing import Any, cast
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import ConcurrentTransactions, CoordinatorLoadInProgressError, IncompatibleBrokerVersion, RequestTimedOutError
+from aiokafka.errors import (
+    ConcurrentTransactions,
+    CoordinatorLoadInProgressError,
+    IncompatibleBrokerVersion,
+    NotEnoughReplicasAfterAppendError,
+    NotEnoughReplicasError,
+    RequestTimedOutError,
+)
+from aiokafka.producer.message_accumulator import MessageBatch
 from aiokafka.protocol.metadata import MetadataResponse_v5
+from aiokafka.protocol.produce import ProduceRequest, ProduceResponse_v8
 from aiokafka.protocol.transaction import InitProducerIdRequest, InitProducerIdResponse_v0
 from virtual_time import run_virtual
 
@@ -144,5 +153,37 @@ def test_a_fence_that_the_brokers_hold_back_is_told_and_tried_less_and_less_ofte
         times = [at for at, _ in scene.told]
         assert times[19] - times[0] < 1.0, "an honest transaction is not waited for much longer than it lasts"
         assert times[-1] - times[-2] == pytest.approx(1.0, abs=0.1)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("error", [NotEnoughReplicasError, NotEnoughReplicasAfterAppendError])
+def test_a_partition_with_too_few_replicas_in_sync_is_named_until_it_takes_what_is_sent(error: type[Exception]) -> None:
+    async def main() -> None:
+        scene = Scene()
+        builder = scene.producer.create_batch()
+        builder.append(timestamp=1, key=None, value=b"v")
+        batch = MessageBatch(RESULTS, builder, 60.0, 0.0)
+        codes = [error.errno, error.errno, 0]  # type: ignore[attr-defined]
+
+        ask = scene.brokers.send
+
+        async def answer(node_id: int, request: Any, **_: Any) -> Any:
+            if not isinstance(request, ProduceRequest):
+                return await ask(node_id, request)
+            return ProduceResponse_v8([(RESULTS.topic, [(RESULTS.partition, codes.pop(0), 5, -1, 0, [], None)])], 0)
+
+        async def wait() -> None:
+            await asyncio.sleep(0)
+
+        scene.brokers.send, scene.brokers._maybe_wait_metadata = answer, wait  # type: ignore[method-assign, attr-defined] # noqa: SLF001 - brokers that are not there
+        scene.sender._message_accumulator.reenqueue = lambda _: None  # noqa: SLF001 - sent again below
+        scene.sender._sender_task = asyncio.ensure_future(asyncio.sleep(60))  # noqa: SLF001 - it works
+        for short in (True, True, False):
+            scene.sender._in_flight.add(7)  # noqa: SLF001 - as the sender does
+            scene.sender._muted_partitions.add(RESULTS)  # noqa: SLF001 - as the sender does
+            await scene.sender._send_produce_req(7, {RESULTS: batch})  # noqa: SLF001 - what the sender does
+            assert await clients.unwritable_of(scene.producer) == [RESULTS] * short
+        assert batch.future.done()
 
     run_virtual(main())

@@ -236,8 +236,8 @@ FAULTS = (
         "G6",
         "stream/takeover.py",
         "a lane whose results have no leader ends the life of all lanes",
-        "if not (leaderless := await self._leaderless()):\n",
-        "if leaderless := await self._leaderless():\n",
+        "if not (unwritable := await self._unwritable()):\n",
+        "if unwritable := await self._unwritable():\n",
         (MEMBER,),
     ),
     Fault(
