@@ -5,6 +5,7 @@ The rest of the page is written by hand. The table stands between ``<!-- rights 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,4 +54,6 @@ def _rows(role: AclRole) -> Iterator[tuple[bool, str, str]]:
 
 
 if __name__ == "__main__":
+    for variable in [name for name in os.environ if name.startswith("VP_")]:
+        del os.environ[variable]  # the page is of the defaults, whatever this shell is set up for
     PAGE.write_text(rights_page(PAGE.read_text()))
