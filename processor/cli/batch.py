@@ -23,6 +23,7 @@ from processor.settings import Settings
 from processor.stream.errors import TopicMissingError
 
 _EXIT_NOT_ALL = 1
+_TEMPORARY = "the folder for temporary files (TMPDIR)"  # the rows lie there meanwhile
 _EXIT_INTERRUPTED = 130
 
 app = typer.Typer()
@@ -52,6 +53,8 @@ def batch(
         rows = read_batch(source, operation, sheet)
     except RequestsFileError as exc:
         fail(f"{source} has lines that are no valid requests; nothing was published:\n{exc}")
+    except OSError as exc:
+        fail(f"{exc.filename or _TEMPORARY}: {exc.strerror}; nothing was published")
     if dry_run:
         print_estimate(settings, rows.left, as_json=as_json)
         return
@@ -62,6 +65,8 @@ def batch(
             ended = _run_shown(settings, Batch(settings, source, target, rows))
         except (BatchError, TopicMissingError) as exc:
             fail(str(exc))
+        except OSError as exc:
+            fail(f"{exc.filename or target}: {exc.strerror}. Then run the same command again to go on: what is done is kept", _EXIT_NOT_ALL)
         except KeyboardInterrupt:
             fail(f"interrupted; run the same command again to go on with {target}", _EXIT_INTERRUPTED)
     _tell(ended, target, as_json=as_json)

@@ -162,3 +162,14 @@ async def test_a_batch_goes_on_where_it_was_killed(kafka: LocalKafka, tmp_path: 
         assert (child.returncode, b"122 of 122 requests: 122 succeeded" in told, b"121 of them were done before" in told) == (0, True, True)
         assert len((tmp_path / "next.csv").read_text().splitlines()) == 123
         assert len(rig.simulator.ledger()["checks"]) == 122, "one person is new"
+
+
+def test_a_full_folder_for_temporary_files_is_told_without_a_traceback(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("request_id,operation,input.full_name\n" + "".join(f"r-{n},aml,Ann {n}\n" for n in range(2000)))
+    command = [sys.executable, "-m", "processor", "batch", str(rows), "--dry-run"]
+    small = ["bash", "-c", 'ulimit -f 16; exec "$@"', "bash", *command]  # no file grows beyond 16 kB
+    told = subprocess.run(small, capture_output=True, text=True, timeout=60, check=False)
+    assert (told.returncode, told.stderr.count("\n")) == (2, 1)
+    assert "(TMPDIR)" in told.stderr
+    assert "nothing was published" in told.stderr
