@@ -26,6 +26,7 @@ class Turn:
     probe: bool = False
 
 
+FREELY, AS_PROBE = Turn(), Turn(probe=True)
 Waiter = asyncio.Future[Turn | Parked | None]  # what ends a wait; None: the budget has closed
 
 

@@ -92,7 +92,7 @@ class FairQueue(Generic[T]):
         waiting = [c for c in among if self._queues[c].total and (allowed is None or any(allowed(c, t) for t in self._queues[c]))]
         if not waiting:
             return None
-        chosen = min(waiting, key=lambda c: (self._pass[c], c))
+        chosen = waiting[0] if len(waiting) == 1 else min(waiting, key=lambda c: (self._pass[c], c))
         self._now = self._pass[chosen]
         self._pass[chosen] += _STRIDES[chosen]
         ticket = self._queues[chosen].next(None if allowed is None else partial(allowed, chosen))

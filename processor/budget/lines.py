@@ -64,14 +64,16 @@ class Lines:
 
     def admit(self, queue: EndpointQueue, ask: Ask) -> Parked | None:
         """The answer for a request that has to come back later, or None if it may stand in its line."""
-        if (parked := self._away_now(queue, ask)) is not None or not self._others_wanted(queue):
+        state, now = self._state(), self._clock()
+        if (parked := self._away_now(queue, ask, state, now)) is not None or not _others_wanted(queue, state, now):
             return parked
         return queue.admit(ask, self._sharing(queue))
 
     def turn_away(self, place: Place, *, aside: bool) -> Parked | None:
         """See ``permits.Budget.turn_away``."""
         queue = self.of(place)
-        if (parked := self._away_now(queue, place)) is not None or not self._others_wanted(queue):
+        state, now = self._state(), self._clock()
+        if (parked := self._away_now(queue, place, state, now)) is not None or not _others_wanted(queue, state, now):
             return parked
         return queue.turn_away(place, self._sharing(queue), aside=aside)
 
@@ -106,10 +108,10 @@ class Lines:
         """That requests come back later: their operation is paused or held, or a scope paused for long."""
         return self._state().parked(endpoint, scopes, self._replica_limits.park_s, self._clock())
 
-    def _away_now(self, queue: EndpointQueue, newcomer: Ask | Place) -> Parked | None:
+    def _away_now(self, queue: EndpointQueue, newcomer: Ask | Place, state: BudgetState, now: float) -> Parked | None:
         if newcomer.tenant:
-            self._state().tenants.named_at = self._clock()
-        return self._away(queue.endpoint, newcomer.scopes)
+            state.tenants.named_at = now
+        return state.parked(queue.endpoint, newcomer.scopes, self._replica_limits.park_s, now)
 
     def _sharing(self, queue: EndpointQueue) -> int:
         """Lines with somebody waiting that share the rate, this one included."""
@@ -124,11 +126,7 @@ class Lines:
             return Room.NOBODY
         if state.shut(queue.endpoint):
             return Room.ONE
-        return Room.PLACES if self._others_wanted(queue) else Room.EVERYBODY
-
-    def _others_wanted(self, queue: EndpointQueue) -> bool:
-        state, now = self._state(), self._clock()
-        return state.tenants.are_wanted(now) or state.others_wanted(queue.endpoint, now)
+        return Room.PLACES if _others_wanted(queue, state, self._clock()) else Room.EVERYBODY
 
     def _add(self, ask: Ask | Place) -> EndpointQueue:
         rates = {scope: self._limits[scope][0] / self._limits[scope][1] for scope in ask.scopes}
@@ -148,3 +146,8 @@ class Lines:
         self._queues[ask.endpoint] = queue
         self._on_new(queue)
         return queue
+
+
+def _others_wanted(queue: EndpointQueue, state: BudgetState, now: float) -> bool:
+    """Whether requests for other endpoints, or of other tenants, may stand behind those of this line."""
+    return state.tenants.are_wanted(now) or state.others_wanted(queue.endpoint, now)

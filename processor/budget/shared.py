@@ -15,7 +15,7 @@ import structlog
 from processor.budget.alerts import AlertTracker
 from processor.budget.claims import Claims
 from processor.budget.earliest_timer import EarliestTimer
-from processor.budget.endpoint_queue import EndpointQueue, Turn
+from processor.budget.endpoint_queue import AS_PROBE, FREELY, EndpointQueue, Turn
 from processor.budget.heartbeat import Heartbeat
 from processor.budget.history import LaneHistory
 from processor.budget.lines import Lines
@@ -309,7 +309,7 @@ class SharedBudget:
         if queue.waiters or not self._askable(queue) or self.state.shut(queue.endpoint) or not queue.paced():
             return await queue.wait_turn(ask)
         await queue.pace()  # does not wait
-        return queue.open_turn(Turn())
+        return queue.open_turn(FREELY)
 
     async def _reserve(self, ask: Ask, turn: Turn) -> Acquired | None:
         """Send an ask and wait for its answer; None if it was withdrawn, and is to be asked for again."""
@@ -343,7 +343,7 @@ class SharedBudget:
                 await queue.wait_change(min(_DISPATCH_S, self._lines.held_s(queue, self._client) or _DISPATCH_S))
                 continue
             if not await queue.pace() or self._askable(queue):
-                queue.give_turn(Turn(probe=self.state.shut(queue.endpoint)))
+                queue.give_turn(AS_PROBE if self.state.shut(queue.endpoint) else FREELY)
 
     # ---- from the log to the call
 

@@ -76,7 +76,8 @@ class TenantQueue:
             allowed: the tenants to choose from; at least one of them has somebody waiting.
         """
         among = self._heaps if allowed is None else [key for key in self._heaps if allowed(key)]
-        key = min(among, key=lambda k: (self.next_turns[k], self._oldest(k)))
+        key = next(iter(among)) if len(among) == 1 else min(among, key=lambda k: (self.next_turns[k], self._oldest(k)))
+        self._oldest(key)  # nothing that was removed stands before it any more
         self._now = max(self._now, self.next_turns[key])  # a tenant that was not allowed for long has saved nothing up either
         self.next_turns[key] = self._now + 1.0 / self._weight_of(key)
         return heapq.heappop(self._heaps[key])[1]

@@ -409,8 +409,8 @@ ASKS = (
         "G6",
         "budget/fair_queue.py",
         "the lowest class that waits is never served",
-        "chosen = min(waiting, key=lambda c: (self._pass[c], c))",
-        "chosen = min(waiting)",
+        "else min(waiting, key=lambda c: (self._pass[c], c))",
+        "else min(waiting)",
         LINES,
     ),
     Fault(
@@ -418,8 +418,8 @@ ASKS = (
         "G6",
         "budget/tenant_queue.py",
         "tenants have no turns: the oldest request goes first, whoever has a flood before it",
-        "key = min(among, key=lambda k: (self.next_turns[k], self._oldest(k)))",
-        "key = min(among, key=self._oldest)",
+        "else min(among, key=lambda k: (self.next_turns[k], self._oldest(k)))",
+        "else min(among, key=self._oldest)",
         TENANTS,
     ),
     Fault(
