@@ -31,10 +31,10 @@ class QuickCounter(Counter):
 class QuickHistogram(Histogram):
     """The same; the bucket is found by halving, not by trying one after the other."""
 
-    def observe(self, amount: float) -> None:  # type: ignore[override]  # no exemplars
-        """Count."""
-        self._sum.inc(amount)
-        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
+    def observe(self, amount: float, times: int = 1) -> None:  # type: ignore[override]  # no exemplars
+        """Count, so many times the same."""
+        self._sum.inc(amount * times)
+        self._buckets[bisect_left(self._upper_bounds, amount)].inc(times)
 
 
 class ApplicationMetric(Generic[_Series]):
@@ -87,9 +87,9 @@ class ApplicationCounter(ApplicationMetric[QuickCounter]):
 class ApplicationHistogram(ApplicationMetric[QuickHistogram]):
     """A histogram."""
 
-    def observe(self, amount: float) -> None:
-        """Count, where there is no further label."""
-        self._alone[current_application()].observe(amount)
+    def observe(self, amount: float, times: int = 1) -> None:
+        """Count, where there is no further label, so many times the same."""
+        self._alone[current_application()].observe(amount, times)
 
 
 class ApplicationGauge(ApplicationMetric[Gauge]):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import structlog
 
 from processor.contract.codes import ErrorCode, counted_as
-from processor.contract.records import Output, OutputKind, Record, Source, Status, Unread
+from processor.contract.records import About, Output, OutputKind, Record, Source, Status, Unread
 from processor.observe import metrics
 
 log = structlog.get_logger(__name__)
@@ -18,9 +19,14 @@ def count_published(topic: str, batch: Sequence[tuple[Record, Sequence[Output]]]
     metrics.TRANSACTIONS.labels("committed").inc()
     metrics.TRANSACTION_TIME.observe(took_s)
     metrics.FINISHED.labels(topic).inc(len(batch))
+    results: list[About] = []
     for _, outputs in batch:
         for output in outputs:
-            _count(output)
+            if output.kind is not OutputKind.RESULT:
+                _count(output)
+            elif not output.about.copy:  # a copy is none of the request's ends
+                results.append(output.about)
+    _count_results(results)
 
 
 def count_unpublished() -> None:
@@ -43,8 +49,14 @@ def _count(output: Output) -> None:
             metrics.FORWARDED.labels(output.application or metrics.OTHER).inc()
         case OutputKind.DEAD_LETTER:
             metrics.DEAD_LETTERS.labels(about.reason).inc()
-        case OutputKind.RESULT if not about.copy:  # a copy is none of the request's ends
-            metrics.RESULTS.labels(about.operation, about.status).inc()
-            if about.status != Status.WAITING:
-                metrics.ATTEMPTS.observe(about.attempts)
-                metrics.REQUEST_TIME.labels(about.operation).observe(about.took_ms / 1000)
+
+
+def _count_results(results: Sequence[About]) -> None:
+    """Those of one transaction are mostly alike, and each series is counted in once."""
+    for (operation, status), count in Counter((about.operation, about.status) for about in results).items():
+        metrics.RESULTS.labels(operation, status).inc(count)
+    final = [about for about in results if about.status != Status.WAITING]
+    for attempts, count in Counter(about.attempts for about in final).items():
+        metrics.ATTEMPTS.observe(attempts, count)
+    for about in final:
+        metrics.REQUEST_TIME.labels(about.operation).observe(about.took_ms / 1000)
