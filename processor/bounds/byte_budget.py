@@ -91,7 +91,8 @@ class ByteReservation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.release()
+        if self._held_bytes:
+            self.shrink_to(0)
 
     async def grow_to(self, size_bytes: int, *, within_s: float) -> None:
         """Hold so many in all.

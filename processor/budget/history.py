@@ -50,7 +50,9 @@ class LaneHistory:
     def position(self) -> LogPosition:
         """See ``stream.handler.CallHistory.position``. While the log is joined again it is that of before, which is never too late."""
         if self._joined.is_set():
-            self._position = LogPosition(self._state().log_name, self._reader.next)
+            name, read_to = self._state().log_name, self._reader.next
+            if (name, read_to) != self._position:  # it is asked for at each start of a record, and moves on ten times a second and more
+                self._position = LogPosition(name, read_to)
         return self._position
 
     def left(self) -> None:

@@ -30,7 +30,7 @@ def believed(record: Record, decoded: Accepted | Rejected, inputs: Collection[st
         inputs: topics that the installation works on.
         takes_handed_on: it is that of a named application.
     """
-    if not any(name.startswith(PREFIX) for name, _ in record.headers):
+    if not record.headers or not any(name.startswith(PREFIX) for name, _ in record.headers):
         return decoded
     hop = decoded.hop
     expected = replace(fresh_hop(record), application=hop.application, copied=hop.copied)

@@ -100,7 +100,8 @@ class Record:
     @property
     def size_bytes(self) -> int:
         """What the record holds in memory and on the wire, roughly."""
-        return len(self.key or b"") + len(self.value or b"") + sum(len(k) + len(v or b"") for k, v in self.headers)
+        size = len(self.key or b"") + len(self.value or b"")
+        return size + sum(len(k) + len(v or b"") for k, v in self.headers) if self.headers else size
 
 
 @value(frozen=True, slots=True)
@@ -261,4 +262,5 @@ class Output:
     @property
     def size_bytes(self) -> int:
         """Upper bound of the record's size on the wire, headers and framing included."""
-        return len(self.value or b"") + len(self.key or b"") + sum(len(k) + len(v or b"") + 10 for k, v in self.headers) + 100
+        size = len(self.value or b"") + len(self.key or b"") + 100
+        return size + sum(len(k) + len(v or b"") + 10 for k, v in self.headers) if self.headers else size

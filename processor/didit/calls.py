@@ -79,24 +79,32 @@ class HttpCall:
 
 def build_call(operation: Operation, request: Request, hop: Hop) -> HttpCall:
     """The call of an operation for a request, whose input has the members that the operation names."""
-    given, taken = request.input, {*operation.path_fields, *operation.query, *operation.files}
+    given, taken = request.input, (*operation.path_fields, *operation.query, *operation.files)
     rest = {name: value for name, value in given.items() if name not in taken}
     if operation.name == "session.create":
         rest["vendor_data"] = vendor_data(request)
     if operation.carries_id:
         rest["metadata"] = {**given.get("metadata", {}), REQUEST_ID_KEY: request.request_id}
-    files = tuple(FilePart(name, str(given[name]), rule) for name, rule in operation.files.items() if name in given)
+    files: tuple[FilePart, ...] = ()
+    if operation.files:
+        files = tuple(FilePart(name, str(given[name]), rule) for name, rule in operation.files.items() if name in given)
     has_body = operation.method != "GET" and bool(rest or operation.method != "DELETE")
     return HttpCall(
         operation,
-        operation.path.format(**{name: quote(str(given[name]), safe="") for name in operation.path_fields}),
-        tuple((name, _query_text(given[name])) for name in operation.query if name in given),
+        _path(operation, given),
+        tuple((name, _query_text(given[name])) for name in operation.query if name in given) if operation.query else (),
         dumps(rest) if has_body and not files else None,
         call_reference(request.request_id, hop.hop),
         idempotency_key(request.request_id) if operation.idempotency is Idempotency.KEYED else None,
         files,
         tuple((name, _field_text(value)) for name, value in rest.items()) if files else (),
     )
+
+
+def _path(operation: Operation, given: Mapping[str, Any]) -> str:
+    if not operation.path_fields:
+        return operation.path
+    return operation.path.format(**{name: quote(str(given[name]), safe="") for name in operation.path_fields})
 
 
 def vendor_data(request: Request) -> str:

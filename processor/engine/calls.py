@@ -64,6 +64,7 @@ _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SERVER_FAULT = 500  # RFC 9110, 15.6
 _SERVER_TIMEOUTS = frozenset({408, 425})
 _BARE_THROTTLE_S = 5.0
+_CUT_SHORT = Ending(Fate.UNKNOWN)  # as long as nothing has come back
 _CLASS_NAMES = {call_class: call_class.name.lower() for call_class in CallClass}  # of metrics
 
 
@@ -235,7 +236,7 @@ class DiditCaller:
                     return None
                 if self._steady() > permit.start_by + len(call.files) * self._files.longest_s:  # the process stood still meanwhile
                     return Judged(called_ms, Transient(ErrorCode.CALL_NOT_SENT, None, None, sent=False))
-                ending, work.calling = Ending(Fate.UNKNOWN), True
+                ending, work.calling = _CUT_SHORT, True
                 answer = await self._send(call, files, permit.ask)
             span.answered(answer.status if isinstance(answer, Reply) else None)
             if isinstance(answer, Reply) and retry_after.is_unusable(answer.headers):

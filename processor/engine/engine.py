@@ -31,6 +31,7 @@ from processor.didit.verdicts import (
     Transient,
     Unfit,
     Unpaid,
+    Verdict,
 )
 from processor.engine.calls import CallsDidit, DeadlinePassed, DiditCaller, Judged, NotCalled, ReadsFiles
 from processor.engine.doubts import DoubtSettler, Unknowable
@@ -253,7 +254,7 @@ class Engine:
                     works = refusal.key_works or (await self._key_works(job, called_ms, work) and key_doubts == self._key_doubts)
                     return self._conclude_forbidden(job, operation, refusal, called_ms, key_works=works)
                 case Judged(called_ms, verdict):
-                    return self._conclude(job, operation, Judged(called_ms, self._doubts.unless_new(job, operation, verdict)))
+                    return self._conclude(job, operation, self._doubts.unless_new(job, operation, verdict), called_ms)
                 case InDoubt(since_ms, doubt_over_ms):
                     log.info("doubt", reference=reference(job), since_ms=since_ms)
                     job, over_ms = job.doubting(since_ms), max(over_ms, doubt_over_ms)
@@ -267,7 +268,9 @@ class Engine:
     def _turned_away(self, job: Job, operation: Operation, work: Work) -> Parked | None:
         """Of a flood nearly all meet a full line: these end here, before a call is built for them and named in the log."""
         deadline_ms = job.request.deadline_ms
-        if job.hop.doubt_ms is not None or job.hop.last_error in SENT_AWAY or is_past(deadline_ms, self._clock_ms()):
+        if job.hop.doubt_ms is not None or job.hop.last_error in SENT_AWAY:
+            return None
+        if deadline_ms is not None and is_past(deadline_ms, self._clock_ms()):
             return None
         call_class = class_of(job.hop, job.request.priority)
         place = Place(operation.name, operation.scopes, call_class, job.hop.first_ms, deadline_ms, job.request.tenant)
@@ -307,7 +310,7 @@ class Engine:
             case Refused() | Unfit() | OurFault():  # the session is gone, or we call wrongly
                 if job.hop.settled is not None:
                     return NothingToPublish("published_before")  # it was deleted since
-                return self._conclude(job, COMPOSITES[job.request.operation].poll_call, Judged(self._clock_ms(), verdict))
+                return self._conclude(job, COMPOSITES[job.request.operation].poll_call, verdict, self._clock_ms())
             case _:
                 assert_never(verdict)
 
@@ -324,7 +327,7 @@ class Engine:
         """A 403 ends the request if the key is seen to work and the operation is not held; else the request waits."""
         if not key_works or self._budget.is_down(operation.name):
             return self._defer(job, refusal.code, self._held_s)
-        return self._conclude(job, operation, Judged(called_ms, Refused(refusal.code, refusal.http_status, refusal.output, None)))
+        return self._conclude(job, operation, Refused(refusal.code, refusal.http_status, refusal.output, None), called_ms)
 
     def _account_fault(self, fault: AccountFault) -> None:
         log_account_fault(fault, self._probe_s)
@@ -334,17 +337,14 @@ class Engine:
     def _refresh_key(self) -> None:
         self._key_doubts += self._client.refresh_key()
 
-    def _conclude(self, job: Job, operation: Operation, judged: Judged) -> Outputs:
+    def _conclude(self, job: Job, operation: Operation, verdict: Verdict, called_ms: int) -> Outputs:
         """What an answer comes to; not for an account fault, which is not the request's."""
-        verdict = judged.verdict
         if isinstance(verdict, Throttled):
             self._scope_pauses.note(verdict)
         if isinstance(verdict, Success) and is_polled(job.request.operation):
             return self._polling.begin(job, verdict)
         now_ms, down = self._clock_ms(), self._budget.is_down(operation.name)
-        outputs, again = self._outputs.judged(
-            job, operation, verdict, called_ms=judged.called_ms, now_ms=now_ms, draw=self._draw(), down=down
-        )
+        outputs, again = self._outputs.judged(job, operation, verdict, called_ms=called_ms, now_ms=now_ms, draw=self._draw(), down=down)
         log_retry(job, again)
         return Outputs(outputs)
 

@@ -170,7 +170,8 @@ class Lane:
         self._start_ready()
 
     def _is_cancelled(self, record: Record, request_id: str) -> bool:
-        return self._hints.cancels.holds(request_id, record, self._clock_ms())
+        cancels = self._hints.cancels
+        return len(cancels) > 0 and cancels.holds(request_id, record, self._clock_ms())
 
     def start_released(self, release: Release) -> None:
         """These records are to be worked on now: those that are held back here are ready, as if they were due."""
@@ -281,7 +282,7 @@ class Lane:
             log.error("handler_failed", source=str(work.record.source), error=type(exc).__name__, at=origin(exc))
             outcome = self._handler.broken(work.record, type(exc).__name__)
         outputs = outcome.records if isinstance(outcome, Outputs) else ()
-        if any(o.size_bytes > self._settings.output_bytes_max for o in outputs):
+        if outputs and max([o.size_bytes for o in outputs]) > self._settings.output_bytes_max:
             outputs = self._handler.broken(work.record, "OutputTooLarge").records  # a refusal by the broker would poison the producer
         self._finished.add(work.record, outputs)
         self.wake.set()
