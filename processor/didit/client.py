@@ -5,7 +5,6 @@ A call is built first and sent then: what fails before its head was written has 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Self
@@ -18,6 +17,7 @@ from yarl import URL
 
 from processor import __version__
 from processor.bounds.byte_budget import ByteBudget, ByteReservation
+from processor.bounds.time_limit import TimeLimit
 from processor.contract.codes import ErrorCode
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, HttpCall
@@ -133,7 +133,7 @@ class DiditClient:
             return NoReply(sent=False, code=ErrorCode.CALL_NOT_SENT)
         left = _Left()
         try:
-            async with asyncio.timeout(min(call.operation.timeout_s, self._settings.timeout_s)):
+            with TimeLimit(min(call.operation.timeout_s, self._settings.timeout_s)):
                 return await (self._send_form(call, files, left) if files else self._send_plain(call, left))
         except TimeoutError:
             sent = left.head
