@@ -118,6 +118,7 @@ class CallJournal:
         self._claims: OrderedDict[str, JournaledCall] = OrderedDict()  # the first of each request, oldest first
         self.finished = FinishedRecords()
         self._floor = 0
+        self._new_at = -1  # place of the last ask, if nothing was known of its request
         self.whole_from = 0  # records before this offset are missing in the log
         self.replayed_calls: dict[str, ReplayedCalls] = {}
         self.replaying: set[str] = set()  # lanes whose older records are being read
@@ -138,7 +139,9 @@ class CallJournal:
         """An ask for a request's own call was read; the number of its row in the memory."""
         self._expire(at)
         copy_of = ""
-        if calls := self._calls(identity, place):
+        calls = self._calls(identity, place)
+        self._new_at = -1 if calls else place
+        if calls:
             if number := self.memory.number(asked.id):
                 return number  # appended twice: the first one counts
             owner = self._owner(identity, calls)
@@ -206,6 +209,8 @@ class CallJournal:
 
     def prior_calls(self, identity: CallIdentity, before_offset: int) -> PriorCalls:
         """What the asks before an offset mean for this one."""
+        if before_offset == self._new_at:
+            return CLEAR  # it was looked up when the ask was noted, a moment ago
         calls = self._calls(identity, before_offset)
         owner = self._owner(identity, calls)
         if owner is not None and _is_copy(identity, owner):
