@@ -248,6 +248,7 @@ class CallJournal:
     def outlive_log(self) -> None:
         """The log begins again: what is recalled is before everything in it, and offsets in it mean nothing."""
         self.finished = FinishedRecords()
+        self._new_at = -1  # places are given again
         for replayed in self.replayed_calls.values():
             replayed.outlive_log()
 

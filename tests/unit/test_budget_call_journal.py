@@ -229,6 +229,14 @@ def test_what_a_restored_lane_recalls_outlives_the_memory() -> None:
     assert scene.prior_calls() == CLEAR, "its end is heard too"
 
 
+def test_an_ask_at_the_place_of_a_new_one_in_a_lost_log_is_looked_up() -> None:
+    scene = Scene()
+    place = scene.ask("x")
+    scene.journal.replay("t[0]", 0, lambda _: True)
+    scene.journal.outlive_log()
+    assert scene.journal.prior_calls(MARK, place).doubt_ms == 7
+
+
 async def _recall(since: int, *, purge: bool = False, floor: int = 100) -> tuple[bool, dict[int, int], CallJournal, MemoryLog]:
     topic = MemoryTopic()
     log, journal = MemoryLog(topic), CallJournal(3600.0, 1000)
