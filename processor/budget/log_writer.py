@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 _AGAIN_S = 0.5
 _CLOSE_S = 2.0
-_PAUSE_S, _FEW_PER_S, _MANY_PER_S = 0.01, 100.0, 400.0  # from one append to the next, by the records a second that are posted here
+_PAUSE_S, _FEW_PER_S, _MANY_PER_S = 0.02, 100.0, 1100.0  # from one append to the next, by the records a second that are posted here
 _GROUP_RECORDS, _GROUP_BYTES = 200, 100_000  # a reader takes an entry in one turn of its loop
 
 
