@@ -8,7 +8,7 @@ import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema_rs
 import orjson
@@ -21,6 +21,7 @@ from processor.budget.ask_states import TRANSITIONS
 from processor.cli.app import LazyCommand, app
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.schemas import operations
+from processor.didit.verdicts import Verdict
 from processor.repair.model import LeftOut
 from processor.settings import load_settings
 from processor.stream.topics import topic_specs
@@ -154,6 +155,11 @@ def test_every_log_event_is_documented_and_every_one_that_is_exists() -> None:
 def test_examples_in_docstrings_are_true(path: Path) -> None:
     found = doctest.testmod(importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts)))
     assert (found.failed, found.attempted > 0) == (0, True)
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "tracing.md"])
+def test_every_verdict_is_documented(page: str) -> None:
+    assert [kind.__name__ for kind in get_args(Verdict) if f"`{kind.__name__}`" not in DOCS[page]] == []
 
 
 def test_the_page_on_pacing_knows_every_state_of_an_ask() -> None:
