@@ -810,12 +810,20 @@ def test_group_member_shows_what_it_waits_for_now_and_then_again_what_it_waited_
             await _own_busy(scene)
             scene.group.refused[A] = RecordsRefusedError("as it is set", "MessageSizeTooLargeError")
             seen = []
+
+            async def look() -> None:
+                await asyncio.sleep(61)
+                seen.append([wait for wait in TakeoverWait if scene.member.waiting_count(wait)])
+
             with capture_logs() as logs:
                 scene.handler.finish(0)
-                for step in (lambda: None, lambda: scene.group.leaderless.add(A), scene.group.leaderless.clear, scene.group.refused.clear):
-                    step()
-                    await asyncio.sleep(61)
-                    seen.append([wait for wait in TakeoverWait if scene.member.waiting_count(wait)])
+                await look()
+                scene.group.leaderless.add(A)
+                await look()
+                scene.group.leaderless.clear()
+                await look()
+                scene.group.refused.clear()
+                await look()
             assert seen == [[TakeoverWait.REFUSED], [TakeoverWait.LEADERLESS], [TakeoverWait.REFUSED], []]
             assert _told(logs) == [("publishing_waits", NAME), ("publishing_goes_on", NAME)], "whoever publishes tells it, once"
 
