@@ -18,6 +18,7 @@ from processor.client.batch import Batch, BatchError, BatchProgress
 from processor.client.batch_source import read_batch
 from processor.client.estimate import time_left_s
 from processor.client.topics import RequestsFileError
+from processor.contract.amounts import count
 from processor.contract.times import duration
 from processor.settings import Settings
 from processor.stream.errors import TopicMissingError
@@ -84,11 +85,11 @@ def _tell(ended: BatchProgress, target: Path, *, as_json: bool) -> None:
         }
         write_json(orjson.dumps(document))
         return
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(ended.done.items()))
-    typer.echo(f"{ended.finished} of {ended.total} requests: {counts or 'none'}; results are in {target}", err=True)
+    counts = ", ".join(f"{number} {status}" for status, number in sorted(ended.done.items()))
+    typer.echo(f"{ended.finished} of {count(ended.total, 'request')}: {counts or 'none'}; results are in {target}", err=True)
     if ended.known:
         again = "To ask again, give these lines a request_id of their own."
-        typer.echo(f"{ended.known} of them were done before, and nothing was asked again: the results are those of then. {again}", err=True)
+        typer.echo(f"done before: {ended.known}. Nothing was asked again, the results are those of then. {again}", err=True)
 
 
 def _run_shown(settings: Settings, run: Batch) -> BatchProgress:

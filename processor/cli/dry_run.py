@@ -9,6 +9,7 @@ import typer
 
 from processor.cli.options import write_json
 from processor.client.estimate import estimate
+from processor.contract.amounts import count
 from processor.contract.times import duration
 from processor.settings import Settings
 
@@ -31,8 +32,8 @@ def print_estimate(settings: Settings, operations: Mapping[str, int], *, as_json
         }
         write_json(orjson.dumps(document))
         return
-    counts = ", ".join(f"{count} {name}" for name, count in found.operations.items())
-    typer.echo(f"{sum(operations.values())} valid requests: {counts or 'none'}; nothing was published")
+    counts = ", ".join(f"{number} {name}" for name, number in found.operations.items())
+    typer.echo(f"{count(sum(operations.values()), 'valid request')}: {counts or 'none'}; nothing was published")
     typer.echo(f"billed, at most: {found.billed}, less those that were asked before and those that Didit refuses")
     cost = f"cost, at most: {found.cost}" if found.billed else "cost: none"
     if found.unpriced:

@@ -10,6 +10,7 @@ import typer
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import ActJson, ActReport, ask_or_fail, fail, login, settings_or_fail
 from processor.clock import clock_ms
+from processor.contract.amounts import count
 from processor.contract.records import Unread
 from processor.repair.skip import find_block, skip_block
 from processor.settings import Settings
@@ -55,8 +56,10 @@ def skip(
     last = _last(block, to)
     report.say(f"offsets {block.first} to {last} of {topic}[{partition}]: the batch {block.detail}")
     if not yes:
-        question = f"Skip these {last - block.first + 1} offset(s)? Their requests are lost, and their callers must publish them again."
-        ask_or_fail(question, "nothing was skipped", as_json=as_json)
+        what = count(last - block.first + 1, "offset")
+        ask_or_fail(
+            f"Skip {what}? The requests there are lost, and their callers must publish them again.", "nothing was skipped", as_json=as_json
+        )
     went_on = _skip(settings, tp, block.first, last, wait)
     skipped = {"skipped": last - block.first + 1, "first": block.first, "last": last}
     report.end({"topic": topic, "partition": partition, **skipped, "went_on": went_on})

@@ -14,6 +14,7 @@ from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import ActJson, ActReport, ask_or_fail, fail, login, settings_or_fail
 from processor.cli.render_status import told_of
 from processor.clock import clock_ms
+from processor.contract.amounts import count
 from processor.contract.pauses import REASON_CHARS_MAX, PauseAct, PauseKind, Pauses
 from processor.monitoring.factories import monitor_for_command
 from processor.repair.pause import PauseIndex, call_of, pausable, publish_pause
@@ -113,7 +114,8 @@ def _tell(report: ActReport, settings: Settings, act: PauseAct, offset: int, wai
         report.say(f"paused now: {told_of(other)}")
     if late:
         fail(f"{act.name} is {act.kind}; not obeyed yet by {', '.join(late)}: not heard, or of a version without pauses", _NOT_YET)
-    report.say(f"{act.name} is {act.kind}; " + (f"{obeying} replica(s) obey" if obeying else "no replica runs, those that start will obey"))
+    obeyed = count(obeying, "replica obeys", "replicas obey") if obeying else "no replica runs, those that start will obey"
+    report.say(f"{act.name} is {act.kind}; {obeyed}")
 
 
 async def _obeyed(settings: Settings, offset: int, within_s: float) -> tuple[Pauses, int, tuple[str, ...]]:

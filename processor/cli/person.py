@@ -19,6 +19,7 @@ from rich.table import Table
 from processor.cli.dead_letter_options import explain_errors
 from processor.cli.kafka import quiet_clients
 from processor.cli.options import ActJson, ActReport, fail, login, settings_or_fail, write_json
+from processor.contract.amounts import count
 from processor.contract.times import utc
 from processor.repair.person_erase import ErasePlan, EraseSummary, erase_person, plan_erasure
 from processor.repair.person_search import OnLook, PersonFindings, find_person
@@ -57,7 +58,7 @@ def find(
     if found.records:
         Console(width=None if sys.stdout.isatty() else _BY_MAX).print(_table(found))
     if len(found.records) > _LISTED:
-        typer.echo(f"{len(found.records) - _LISTED} more are not shown; --json has them all")
+        typer.echo(f"not shown: {len(found.records) - _LISTED} more; --json has them all")
     typer.echo(_summary(found))
 
 
@@ -138,18 +139,19 @@ def _table(found: PersonFindings) -> Table:
 def _summary(found: PersonFindings) -> str:
     if not found.records:
         return "nothing about this person is in the topics"
-    counted = ", ".join(f"{topic} {count}" for topic, count in sorted(found.counts.items()))
+    counted = ", ".join(f"{topic} {number}" for topic, number in sorted(found.counts.items()))
     until = found.last_gone_ms
     gone = "some of it stays for ever: `processor topics check` says why" if until is None else f"all of it is gone by {utc(until)}"
+    records, waiting = count(len(found.records), "record"), count(len(found.waiting & found.requests), "request waits", "requests wait")
     more = "" if found.complete else "; there is more than could be looked through: erase, and look again"
-    return f"{len(found.records)} records ({counted}); {len(found.waiting & found.requests)} requests wait; {gone}{more}"
+    return f"{records} ({counted}); {waiting}; {gone}{more}"
 
 
 def _planned(plan: ErasePlan) -> str:
     counts = _counts(plan)
     return (
-        f"to be done: end {counts['ends']} waiting requests, discard {counts['discards']} dead letters, "
-        f"delete {counts['deletions']} sessions and users at Didit, write {counts['tombstones']} tombstones"
+        f"to be done: end {count(counts['ends'], 'waiting request')}, discard {count(counts['discards'], 'dead letter')}, delete "
+        f"{count(counts['deletions'], 'session or user', 'sessions and users')} at Didit; tombstones to write: {counts['tombstones']}"
     )
 
 
@@ -162,7 +164,8 @@ def _tell(report: ActReport, settings: Settings, done: EraseSummary) -> None:
         if ids:
             report.say(f"{len(ids)} {what}: {', '.join(ids[:5])}; `processor results find` tells about each")
     if settings.files.media_folder is not None and done.findings.sessions:
-        report.say(f"images are yours to delete: {len(done.findings.sessions)} folders named by session in VP_FILES__MEDIA_FOLDER")
+        folders = count(len(done.findings.sessions), "folder")
+        report.say(f"images are yours to delete: {folders}, named by session, in VP_FILES__MEDIA_FOLDER")
     report.say(f"what remains: {_summary(done.findings)}")
 
 

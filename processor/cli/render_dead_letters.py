@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from processor.cli.fitted_rows import FittedRows
+from processor.contract.amounts import count
 from processor.contract.redaction import as_text
 from processor.contract.times import duration, utc
 from processor.monitoring.formatting import verbatim
@@ -52,14 +53,10 @@ def dead_letters_table(dead_letters: Sequence[DeadLetter], *, of: int, complete:
 
 def _block(x: DeadLetter) -> tuple[Text, Text]:
     where = f" at {verbatim(x.reason_field)}" if x.reason_field else ""
-    again = f", redriven {x.hop.replay} times" if x.hop.replay else ""
-    told = Text(f"  {verbatim(f'{x.reason_type}: {x.reason_code}')}{where}, {_times(x.attempts)}{again}, ")
+    again = f", redriven {count(x.hop.replay, 'time')}" if x.hop.replay else ""
+    told = Text(f"  {verbatim(f'{x.reason_type}: {x.reason_code}')}{where}, {count(x.attempts, 'attempt')}{again}, ")
     named = Text.assemble((x.position, "bold"), "  ", utc(x.failed_ms), "  ", plain(x.operation), "  ", plain(x.request_id))
     return named, told + _status(x)
-
-
-def _times(attempts: int) -> str:
-    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
 
 def _wide_table(dead_letters: Sequence[DeadLetter]) -> Table:
@@ -87,8 +84,8 @@ def summary_table(dead_letters: Sequence[DeadLetter]) -> RenderableType:
     table = Table(title="by reason", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for header in ("count", "reason", "operation"):
         table.add_column(header, justify="right" if header == "count" else "left")
-    for (kind, code, operation), count in counts.most_common():
-        table.add_row(str(count), plain(f"{kind}: {code}"), plain(operation))
+    for (kind, code, operation), number in counts.most_common():
+        table.add_row(str(number), plain(f"{kind}: {code}"), plain(operation))
     return table
 
 
@@ -106,10 +103,10 @@ def render_dead_letter(dead_letter: DeadLetter, document: Mapping[str, Any] | No
         "HTTP status": plain(str(dead_letter.http_status) if dead_letter.http_status is not None else None),
         "request_id": plain(dead_letter.request_id),
         "operation": plain(dead_letter.operation),
-        "attempts": Text(f"{dead_letter.attempts}, and {hop.replay} times redriven before"),
+        "attempts": Text(f"{dead_letter.attempts}, and {count(hop.replay, 'time')} redriven before"),
         "came from": plain(str(dead_letter.came_from)),
         "caller's record": plain(f"{hop.first}, {utc(hop.first_ms)}"),
-        "size": Text(f"{dead_letter.size_bytes} bytes{', cut here' if dead_letter.cut else ''}"),
+        "size": Text(f"{count(dead_letter.size_bytes, 'byte')}{', cut here' if dead_letter.cut else ''}"),
     }
     for name, shown in rows.items():
         table.add_row(name, shown)
@@ -127,7 +124,7 @@ def plan_page(plan: Plan) -> RenderableType:
 
 def left_out_lines(left_out: Mapping[LeftOut, int]) -> list[Text]:
     """Why some are not redriven, and what to do about it."""
-    return [Text(f"{count} left out ({why}): {why.text}{_INSIST.get(why, '')}") for why, count in sorted(left_out.items())]
+    return [Text(f"{number} left out ({why}): {why.text}{_INSIST.get(why, '')}") for why, number in sorted(left_out.items())]
 
 
 def render_request_history(request_history: RequestHistory) -> RenderableType:

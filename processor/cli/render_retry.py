@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from processor.cli.fitted_rows import FittedRows
+from processor.contract.amounts import count
 from processor.contract.codes import CodeKind, ErrorCode, read_code
 from processor.contract.times import duration, relative
 from processor.monitoring.formatting import verbatim
@@ -35,7 +36,7 @@ def as_table(records: Sequence[DelayedRecord], now_ms: int) -> FittedRows:
         where = f"{r.topic}[{r.partition}]@{r.offset}"
         cells = (shown(r.request_id), shown(r.operation), relative(r.due_ms, now_ms), r.reason or FOLLOWING, str(r.attempt), where)
         table.add_row(*(Text(cell) for cell in cells))
-        attempts = f"{r.attempt} attempts before" if r.attempt != 1 else "1 attempt before"
+        attempts = f"{count(r.attempt, 'attempt')} before"
         blocks.append((Text(f"{cells[2]}  {cells[1]}  {cells[0]}"), Text(f"  {cells[3]}, {attempts}, {where}")))
     return FittedRows(table, blocks)
 
@@ -44,7 +45,7 @@ def summary(view: DelayedView) -> str:
     """How many wait, when and why."""
     if not view.count:
         return "0 waiting"
-    times = ", ".join(f"{name} {count}" for name, count in view.by_due if count)
+    times = ", ".join(f"{name} {number}" for name, number in view.by_due if number)
     more = "" if view.complete else " There are more: not everything was read."
     return f"{view.count} waiting, {view.due_now} of them due. By due time: {times}. By reason: {counted(view.by_reason)}.{more}"
 
@@ -80,20 +81,20 @@ def outcome(progress: DelayedProgress, within_s: float) -> str:
     """What became of a release, and how to go on."""
     again = ""
     if progress.delayed_again:
-        count = sum(progress.delayed_again.values())
-        again = f" Of these, {count} were put off and wait again: {counted(progress.delayed_again)} (`processor retry list`)."
+        put_off = count(sum(progress.delayed_again.values()), "was put off and waits", "were put off and wait")
+        again = f" Of these, {put_off} again: {counted(progress.delayed_again)} (`processor retry list`)."
     if not progress.left:
         return f"All that were selected ({progress.named}) were started and are finished.{again}"
     return (
-        f"{progress.done} of {progress.named} are finished after {duration(within_s)}.{again} The other {progress.left} are at work or "
-        "wait for the budget, which a release does not override (`processor budget` shows pauses); or no processor runs. They go on by "
-        "themselves: look with `processor retry list`, and release again what is not due and still waits after 15 minutes."
+        f"{progress.done} of {progress.named} finished after {duration(within_s)}.{again} What is left ({progress.left}) is at work or "
+        "waits for the budget, which a release does not override (`processor budget` shows pauses); or no processor runs. It goes on by "
+        "itself: look with `processor retry list`, and release again what is not due and still waits after 15 minutes."
     )
 
 
 def counted(counts: Mapping[str, int]) -> str:
     """``http_503 12, throttled 3``."""
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
+    return ", ".join(f"{name} {number}" for name, number in counts.items())
 
 
 def shown(text: str | None) -> str:

@@ -13,11 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from processor.budget.view import TenantView
+from processor.contract.amounts import count
 from processor.contract.pauses import PauseAct
 from processor.contract.times import duration, relative, utc
 from processor.monitoring.diagnosis import Diagnosis, Tone, diagnose
 from processor.monitoring.diagnosis_text import headline, statement, verdict
-from processor.monitoring.formatting import count, done_within, silence, size, verbatim
+from processor.monitoring.formatting import done_within, silence, size, verbatim
 from processor.monitoring.model import BlockedPartition, DrainView, Overview, PartitionView, ReplicaView
 
 _BAR = 10
@@ -59,7 +60,10 @@ def pause_lines(o: Overview, *, cut: bool = False) -> list[Text]:
     if cut:
         return [Text(f"paused: {told_of(act)}", "yellow", no_wrap=True, overflow="ellipsis") for act in o.pauses]
     until = "when they are done is unknown until `processor resume`"
-    return [Text(f"paused: {told_of(act)}; {count(o.paused_calls.get(act.name, 0), 'call')} wait, {until}", "yellow") for act in o.pauses]
+    return [
+        Text(f"paused: {told_of(act)}; {count(o.paused_calls.get(act.name, 0), 'call waits', 'calls wait')}, {until}", "yellow")
+        for act in o.pauses
+    ]
 
 
 def tenant_lines(tenants: tuple[TenantView, ...]) -> list[Text]:
@@ -140,7 +144,7 @@ def _add_topics(table: Table, partitions: tuple[PartitionView, ...], blocked: tu
     for topic, found in groupby(partitions, key=lambda p: p.topic):
         views = list(found)
         ownerless = sum(1 for p in views if p.owner is None)
-        owners = Text(f"{ownerless} of {len(views)} partitions without" if ownerless else "all", "bold red" if ownerless else "")
+        owners = Text(f"{ownerless} of {count(len(views), 'partition')} without" if ownerless else "all", "bold red" if ownerless else "")
         stuck = sum(1 for b in blocked if b.topic == topic)
         table.add_row(
             Text(topic),

@@ -18,6 +18,7 @@ from processor.cli import render_retry
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import ActJson, ActReport, ask_or_fail, fail, login, settings_or_fail, write_json
 from processor.clock import clock_ms
+from processor.contract.amounts import count
 from processor.contract.codes import ErrorCode
 from processor.contract.schemas import operations as known
 from processor.contract.times import DURATION_FORM, parse_duration
@@ -68,7 +69,7 @@ def retry_list(
     if rows:
         Console(width=None if sys.stdout.isatty() else _WIDTH).print(render_retry.as_table(rows, now_ms))
     if len(rows) < len(found):
-        typer.echo(f"{len(found) - len(rows)} more are not shown; --limit {len(found)} shows them")
+        typer.echo(f"not shown: {len(found) - len(rows)} more; --limit {len(found)} shows all")
     typer.echo(render_retry.summary(view))
     typer.echo(render_retry.meaning(view, now_ms) if found or not any(len(index.records) for index in indices) else _none_selected(indices))
 
@@ -113,7 +114,7 @@ def retry_release(
         report.end(_act(found, None))
         return
     if not yes:
-        ask_or_fail(f"Start {len(found)} request(s) now?", "nothing was released", as_json=as_json)
+        ask_or_fail(f"Start {count(len(found), 'request')} now?", "nothing was released", as_json=as_json)
     _tell(report, found, _release(settings, indices, found, wait), wait)
 
 
@@ -145,7 +146,7 @@ def retry_end(
         report.end(_act(found, None))
         return
     if not yes:
-        ask_or_fail(f"End {len(found)} request(s) as failed?", "nothing was ended", as_json=as_json)
+        ask_or_fail(f"End {count(len(found), 'request')} as failed?", "nothing was ended", as_json=as_json)
     _tell(report, found, _release(settings, indices, found, wait, end=True), wait)
 
 

@@ -16,6 +16,7 @@ from processor.cli.each_application import EachApplication, each_application, fo
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import settings_or_fail, write_json
 from processor.cli.top import follow
+from processor.contract.amounts import count
 from processor.monitoring.factories import monitor_for_command
 from processor.monitoring.monitor import GroupMonitor
 
@@ -58,7 +59,8 @@ def lag(*, as_json: AsJson = False) -> None:
             write_json(orjson.dumps({"partitions": partitions, "blocked": survey.blocked}))
         else:
             Console().print(render_status.lag_table(partitions, survey.blocked))
-            typer.echo(f"{sum(p.unfinished for p in partitions)} records are not done; `processor status` says how long they take")
+            left = sum(p.unfinished for p in partitions)
+            typer.echo(f"{count(left, 'record is', 'records are')} not done; `processor status` says how long that takes")
 
     _with_monitor(show)
 

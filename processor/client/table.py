@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 from processor.client.cells import INPUT_COLUMN, JSON_COLUMN, cell_fault, cell_value, cleaned
+from processor.contract.amounts import count
 from processor.contract.schemas import input_schema, operations, request_members
 from processor.contract.strict_json import dumps
 
@@ -95,7 +96,7 @@ class Table:
 
     def _request(self, cells: list[Cell]) -> dict[str, Any] | TableError:
         if len(cells) != len(self._columns):
-            counts = f"has {len(cells)} cells, and the header {len(self._columns)}"
+            counts = f"has {count(len(cells), 'cell')}, and the header {len(self._columns)}"
             return TableError(
                 f"{counts}; is a quotation mark or a delimiter missing, or does a cell with one stand without quotation marks?"
             )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from processor.contract.amounts import count, number
 from processor.contract.records import Status
-from processor.monitoring.formatting import number
 from processor.monitoring.history import SPAN_MS, Sample
 from processor.repair.recent_result import FAILED, REFUSED, MinuteOfResults
 
@@ -78,14 +78,15 @@ def outcome_chart(minutes: Sequence[MinuteOfResults]) -> Markup:
     for place, minute in enumerate(minutes):
         base = 0
         for kind, statuses in OUTCOMES:
-            count = sum(minute.counts.get(status, 0) for status in statuses)
-            if count:
-                y, height = _y(base + count, top), HEIGHT * count / top
+            results = sum(minute.counts.get(status, 0) for status in statuses)
+            if results:
+                y, height = _y(base + results, top), HEIGHT * results / top
                 parts.append(_PART.format(kind=kind, x=place * step + step * 0.12, y=y, width=step * 0.76, height=height))
-            base += count
+            base += results
     total = sum(minute.total for minute in minutes)
     failed = sum(minute.counts.get(status, 0) for minute in minutes for status in FAILED)
-    label = f"Final results of the last {len(minutes)} minutes: {number(total)}, of which {number(failed)} failed, expired or are in doubt."
+    ended = f"{number(total)}, of which {number(failed)} failed, expired or are in doubt"
+    label = f"Final results of the last {count(len(minutes), 'minute')}: {ended}."
     return _chart(label, Markup("").join(parts))
 
 

@@ -18,9 +18,10 @@ from processor.console.chart import bar
 from processor.console.filters import hopeless, outcome_tone, reason, within
 from processor.console.ports import Operations
 from processor.console.runbooks import Links
+from processor.contract.amounts import count, number
 from processor.contract.pauses import paused_name
 from processor.contract.times import duration, iso, relative, time_of_day, utc
-from processor.monitoring.formatting import count, done_within, number, percent, silence, size
+from processor.monitoring.formatting import done_within, percent, silence, size
 from processor.repair.delayed import FOLLOWING
 
 SECTIONS = (

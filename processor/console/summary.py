@@ -8,11 +8,12 @@ from types import MappingProxyType
 
 from processor.budget.view import ScopeView
 from processor.console.runbooks import runbook_of
+from processor.contract.amounts import count, number
 from processor.contract.pauses import paused_name
 from processor.contract.times import duration, time_of_day
 from processor.monitoring.diagnosis import Area, Diagnosis, Finding, FindingKind, Tone, diagnose
 from processor.monitoring.diagnosis_text import advice_of, headline, title_of
-from processor.monitoring.formatting import count, number, percent
+from processor.monitoring.formatting import percent
 from processor.monitoring.model import DrainView, Overview
 
 # what a tile and a card say of their most urgent finding, in two or three words

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from processor.console.chart import amount_chart
-from processor.monitoring.formatting import number
+from processor.contract.amounts import number
 from processor.monitoring.history import BACKLOG_SPAN_MS, BacklogSample
 
 

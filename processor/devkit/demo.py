@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import orjson
 
 from processor.client.topics import request_producer
+from processor.contract.amounts import count
 from processor.contract.records import Status
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.devkit.processes import API_KEY, ProcessorProcess, SimulatorProcess, processor_environment, settings_of
@@ -163,7 +164,7 @@ class Demo:
         stop = asyncio.Event()
         watch = TopicWatch(settings, self._take_final)
         await asyncio.gather(*(asyncio.to_thread(r.wait_event, "partitions_assigned") for r in fleet))
-        self._progress.report(f"{len(fleet)} processors own their partitions")
+        self._progress.report(f"all partitions belong to {count(len(fleet), 'processor')}")
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             follow = group.create_task(watch.follow(stop))

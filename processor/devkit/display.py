@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from processor.contract.amounts import count
 from processor.devkit.demo import DemoProgress, Report
 from processor.devkit.topic_watch import TopicWatch
 from processor.verify.report import promise_rows
@@ -50,14 +51,14 @@ def proof_table(report: Report) -> Table:
     for header in ("promise", "seen", "holds"):
         table.add_column(header)
     rows = [
-        ("every request has a final result", f"{report.requested} requests, {report.missing} without", not report.missing),
+        ("every request has a final result", f"{count(report.requested, 'request')}, {report.missing} without", not report.missing),
         *promise_rows(found),
     ]
     for promise, seen, holds in rows:
         table.add_row(promise, seen, Text("NO", "bold red") if holds is False else Text("yes" if holds else "-", "green"))
     late_s = found.figures.late_p99_ms / 1000
     table.add_row("retries after their due time", f"p99 {late_s:.1f} s, the wait for the budget included", "")
-    table.add_row("a processor was killed with SIGKILL", f"{report.killed} time(s), restarted", "")
+    table.add_row("a processor was killed with SIGKILL", f"{count(report.killed, 'time')}, restarted", "")
     table.add_row("statuses", ", ".join(f"{name} {count}" for name, count in sorted(found.figures.by_status.items())), "")
     return table
 

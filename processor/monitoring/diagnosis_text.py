@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from processor.contract.amounts import count, number
 from processor.contract.pauses import paused_name
 from processor.contract.times import duration
 from processor.monitoring.diagnosis import Diagnosis, Finding, FindingKind, Tone
@@ -53,11 +54,11 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
         ),
         FindingKind.OPEN_TRANSACTION: (
             "An open transaction blocks {subject}",
-            "{hidden} offsets are held back, for {blocked_s} now: a producer does not end what it began. `kafka-transactions.sh` names it.",
+            "Held back for {blocked_s} now: {hidden:offset|offsets}. A producer does not end its work: `kafka-transactions.sh` names it.",
         ),
         FindingKind.BACKLOG_STUCK: (
             "No call of {subject} may pass",
-            "{calls} calls are owed there, and held until a probe succeeds. How long that takes nobody knows.",
+            "{calls:call is|calls are} owed there, and held until a probe succeeds. How long that takes nobody knows.",
         ),
         FindingKind.CLOCK_WRONG: (
             "The clock of {subject} differs from the brokers' by {off_s}",
@@ -65,7 +66,7 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
         ),
         FindingKind.PAUSED: (
             "Paused by an operator: {subject}",
-            "{calls} calls wait, for {since_s} now; when they are done is unknown until `processor resume`.",
+            "{calls:call waits|calls wait}, for {since_s} now; when that ends is unknown until `processor resume`.",
         ),
         FindingKind.REBALANCING: (
             "A rebalance is under way",
@@ -77,7 +78,7 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
         ),
         FindingKind.ASKED_TO_WAIT: (
             "Didit asked to wait in {subject}",
-            "Calls go on in {paused_s} by themselves, on every replica; {calls} are owed there.",
+            "Calls go on in {paused_s} by themselves, on every replica; {calls:call is|calls are} owed there.",
         ),
         FindingKind.REPLICA_SILENT: (
             "{subject} has not been heard for 45 s",
@@ -85,29 +86,29 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
         ),
         FindingKind.PARTITION_IDLE: (
             "{subject} stands still",
-            "{unfinished} records are unfinished there, and none was done for {idle_s}. Look at the log of its owner.",
+            "{unfinished:record is|records are} unfinished there, and none was done for {idle_s}. Look at the log of its owner.",
         ),
         FindingKind.RETRIES_OVERDUE: (
             "Retries are late by {late_s}",
-            "{due} records of the delay topics are due and have not begun. Look at the replicas' logs.",
+            "Of the delay topics {due:record is due and has|records are due and have} not begun. Look at the replicas' logs.",
         ),
         FindingKind.CALLS_IDLE: (
-            "{calls} calls of {subject} wait, and none was made in the last {window_s}",
+            "{calls:call waits|calls wait} in {subject}, and none was made in the last {window_s}",
             "Were they published just now? Then look again. Else look at the log of the replicas.",
         ),
         FindingKind.BUDGET_UNUSED: (
-            "{calls} calls of {subject} wait, and only {used} of {limit} are used",
+            "{calls:call waits|calls wait} in {subject}, and only {used} of {limit} are used",
             "The replicas or Didit's answers are the bottleneck. Look at the latency of calls and at the lanes.",
         ),
         FindingKind.BUDGET_FULL: (
             "The budget is the bottleneck in {subject}",
-            "The {calls} calls that are owed there take {drain_s}. More replicas would not help; more budget would.",
+            "What is owed there, {calls:call|calls}, takes {drain_s}. More replicas would not help; more budget would.",
         ),
         FindingKind.BACKLOG_HELD: (
             "Held calls of {subject}: {held}",
-            "They wait for a probe of their operation to succeed. The {calls} others that are owed there take {drain_s}.",
+            "They wait for a probe of their operation to succeed. What else is owed there, {calls:call|calls}, takes {drain_s}.",
         ),
-        FindingKind.BACKLOG_LONG: ("The backlog of {subject} takes {drain_s}", "{calls} calls are owed there."),
+        FindingKind.BACKLOG_LONG: ("The backlog of {subject} takes {drain_s}", "{calls:call is|calls are} owed there."),
         FindingKind.RATE_LIMITED: (
             "Didit answered with 429 in {subject}",
             "In ten minutes: {answers}. The limit is as configured; if it goes on, find what else uses the API key.",
@@ -151,5 +152,12 @@ def _subject(finding: Finding) -> str:
     return paused_name(finding.subject) if finding.kind is FindingKind.PAUSED else finding.subject
 
 
-def _figures(finding: Finding) -> dict[str, str]:
-    return {name: duration(value) if name.endswith("_s") else f"{value:.0f}" for name, value in finding.figures.items()}
+class _Amount(float):
+    """A figure in a text: ``{calls}`` is the number, ``{calls:call waits|calls wait}`` says what of."""
+
+    def __format__(self, spec: str) -> str:
+        return count(float(self), *spec.split("|")) if spec else number(float(self))
+
+
+def _figures(finding: Finding) -> dict[str, str | _Amount]:
+    return {name: duration(value) if name.endswith("_s") else _Amount(value) for name, value in finding.figures.items()}

@@ -10,16 +10,6 @@ from processor.monitoring.model import DrainView
 _THIN = "\u202f"  # narrow no-break space: 1 234
 
 
-def number(value: float) -> str:
-    """``1 234``: whole, in groups of three."""
-    return f"{value:,.0f}".replace(",", _THIN)
-
-
-def count(value: int, one: str, many: str | None = None) -> str:
-    """``1 record``, ``20 records``."""
-    return f"{number(value)} {one if value == 1 else many or one + 's'}"
-
-
 def percent(part: float, whole: float) -> str:
     """``98 %``; never 100 % before it is full, never 0 % of something."""
     if whole <= 0:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from processor.contract.amounts import count
 from processor.contract.times import duration
 
 _POLL_MARGIN_S = 60.0
@@ -125,8 +126,8 @@ def _not_working(v: Vitals) -> list[str]:
     if not v.member:
         reasons.append("no partitions are assigned: joining the group, or a rebalance")
     elif v.lanes_restoring:
-        count = v.lanes_open + v.lanes_restoring + v.lanes_leaderless + v.lanes_unfenced + v.lanes_refused
-        reasons.append(f"{v.lanes_restoring} of {count} partitions are being taken over")
+        owned = v.lanes_open + v.lanes_restoring + v.lanes_leaderless + v.lanes_unfenced + v.lanes_refused
+        reasons.append(f"being taken over: {v.lanes_restoring} of {count(owned, 'partition')}")
     elif _waits(v) and not v.lanes_open:
         reasons.append(f"no partition of ours can be worked on: are the brokers there, the topics as they must be? {'; '.join(_waits(v))}")
     return reasons
@@ -144,7 +145,7 @@ def _waits(v: Vitals) -> tuple[str, ...]:
         "tells what to set, `processor acls` what to grant"
     )
     counts = ((leaderless, v.lanes_leaderless), (unfenced, v.lanes_unfenced), (refused, v.lanes_refused))
-    return tuple(text for text, count in counts if count)
+    return tuple(text for text, number in counts if number)
 
 
 def started(v: Vitals) -> HealthReport:

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from processor.budget.history import EVERYTHING
 from processor.budget.permits import LaneCalls
+from processor.contract.amounts import count
 from processor.stream.clients import committed_offsets
 from processor.stream.handler import CallHistory
 from processor.stream.offsets import GAP_MAP_BITS, GapMapError, OffsetTracker, Restored, decode_metadata
@@ -92,8 +93,8 @@ async def explain_missing(journal: CallHistory, lane: str, missing: MissingOffse
     finished = len(calls.finished)
     doubtful = len(calls.doubtful) + sum(1 for offset in forgotten if offset not in calls.finished | calls.doubtful)
     text = (
-        f"{missing} By the budget log, of these {end - begin} offsets {finished} are finished and would be skipped as duplicates, "
-        f"{doubtful} may have been called and would be in doubt, {end - begin - finished - doubtful} were not called and would be done."
+        f"{missing} By the budget log, of {count(end - begin, 'offset')}: finished, and would be skipped as duplicates: {finished}; "
+        f"perhaps called, and would be in doubt: {doubtful}; not called, and would be done: {end - begin - finished - doubtful}."
     )
     return MissingOffsetsError(text, begin, end)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from processor.contract.amounts import count
 from processor.contract.records import Output, OutputKind
 from processor.contract.times import is_duration, short_duration
 from processor.settings import DEFAULT_APPLICATION, Settings
@@ -257,7 +258,7 @@ def _replica_warnings(spec: TopicSpec, found: TopicFound) -> list[str]:
     wanted = int(found.configs.get("min.insync.replicas", "1"))
     texts = []
     if wanted > found.replication:
-        texts.append(f"min.insync.replicas is {wanted}, with {found.replication} replicas: nothing can be written; lower it")
+        texts.append(f"min.insync.replicas is {wanted}, with {count(found.replication, 'replica')}: nothing can be written; lower it")
     elif wanted == found.replication > 1:
         texts.append(f"min.insync.replicas is {wanted}, as many as there are replicas: one broker away stops all writing; lower it by one")
     if spec.is_log:

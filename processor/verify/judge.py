@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from processor.contract.amounts import count
 from processor.contract.records import Status
 from processor.contract.times import utc
 from processor.stream.offsets import Finished
@@ -253,7 +254,7 @@ class _Story:
                 text = f"it names {self.rules.topics[0]}[{final.hop}]@{final.due_ms}"
                 yield self.finding(BrokenPromise.RESULT_WITHOUT_REQUEST, final, text)
             elif final.replay and (final.first, final.replay) not in rounds and final.stamp_ms >= self.rules.judged_from_ms:
-                yield self.finding(BrokenPromise.RESULT_WITHOUT_ROUND, final, f"it says that it was redriven {final.replay} time(s)")
+                yield self.finding(BrokenPromise.RESULT_WITHOUT_ROUND, final, f"it says that it was redriven {count(final.replay, 'time')}")
 
     def _is_complete(self, fact: Fact) -> bool:
         return fact.stamp_ms < self.rules.complete_ms

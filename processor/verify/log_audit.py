@@ -13,6 +13,7 @@ from processor.budget.circuit_breaker import BreakerRules, CircuitBreaker
 from processor.budget.limit_audit import LimitAudit
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LogRecord, Paused, decode_placed
 from processor.budget.permits import CallIdentity, HealthSignal
+from processor.contract.amounts import count
 from processor.contract.records import Record
 from processor.contract.times import utc
 from processor.verify.facts import Fact, FactKind
@@ -116,7 +117,8 @@ class LogAudit:
             self._audit.answered(scope, asked.weight, record.timestamp_ms)
             if self._audit.counts[scope] > before:
                 limit, window_s = self.rules.limits[scope]
-                text = f"scope {scope}: more than {limit} calls were answered in the {window_s:g} s before {utc(record.timestamp_ms)}"
+                over = f"more than {count(limit, 'call was', 'calls were')} answered in the {window_s:g} s"
+                text = f"scope {scope}: {over} before {utc(record.timestamp_ms)}"
                 self._add(BrokenPromise.WINDOW_OVER, record, text)
 
     def _note_health(self, ask_id: str, health: HealthSignal, record: Record, *, acted: bool) -> None:

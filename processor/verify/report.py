@@ -8,6 +8,7 @@ from html import escape
 
 import orjson
 
+from processor.contract.amounts import count, number
 from processor.contract.times import duration, utc
 from processor.verify.findings import SHOWN_MAX, AuditFinding, BrokenPromise, Findings
 from processor.verify.judge import Figures
@@ -122,33 +123,33 @@ _HOLDS = {True: "yes", False: "NO", None: "-"}
 def headline(report: AuditReport) -> str:
     """The verdict in one sentence."""
     figures = report.figures
-    judged = f"{figures.requests:,} requests, {figures.finals:,} final results"
+    judged = f"{count(figures.requests, 'request')}, {count(figures.finals, 'final result')}"
     if report.clean:
         return f"clean: no promise is broken ({judged})"
-    over = f", {len(report.over_by_ledger)} scope(s) over the limit by the ledger" if report.over_by_ledger else ""
-    return f"{report.findings.total:,} finding(s) of {len(report.findings.counts)} kind(s){over} ({judged})"
+    over = f", {count(len(report.over_by_ledger), 'scope')} over the limit by the ledger" if report.over_by_ledger else ""
+    return f"{count(report.findings.total, 'finding')} of {count(len(report.findings.counts), 'kind')}{over} ({judged})"
 
 
 def promise_rows(report: AuditReport) -> Iterator[tuple[str, str, bool | None]]:
     """Promise, what was seen, and whether it holds; None if it was not judged, as nothing says what was billed."""
     seen = [
-        f"{report.figures.requests:,} requests, {report.waiting.by_place.total():,} wait",
-        f"{report.figures.finals:,} final results",
+        f"{count(report.figures.requests, 'request')}, {count(report.waiting.by_place.total(), 'waits', 'wait')}",
+        count(report.figures.finals, "final result"),
         f"group {report.group}",
-        f"{report.figures.dead_letters:,} dead letters",
-        f"{report.figures.retries:,} retries",
-        f"{report.log.answered:,} answered calls in the budget log",
-        f"{report.figures.bills:,} paid" if report.billing else "not judged: no --billing",
-        f"{report.figures.redrives:,} redrives, {report.acts:,} released or ended",
+        count(report.figures.dead_letters, "dead letter"),
+        count(report.figures.retries, "retry", "retries"),
+        f"{count(report.log.answered, 'answered call')} in the budget log",
+        f"{number(report.figures.bills)} paid" if report.billing else "not judged: no --billing",
+        f"{count(report.figures.redrives, 'redrive')}, {number(report.acts)} released or ended",
     ]
     for (promise, kinds), text in zip(PROMISES, seen, strict=True):
         broken = report.count(*kinds)
         unknown = kinds == (BrokenPromise.BILLED_TWICE,) and not report.billing and not broken
-        yield promise, text + (f"; {broken:,} finding(s)" if broken else ""), None if unknown else not broken
+        yield promise, text + (f"; {count(broken, 'finding')}" if broken else ""), None if unknown else not broken
     for scope, figures in sorted(report.scopes.items()):
         yield (
             f"budget {scope}: at most {figures['limit']:.0f} in any {figures['window_s']:.0f} s, by the ledger",
-            f"{figures['calls']:,.0f} calls, at most {figures['max_in_window']:.0f} in a window",
+            f"{count(figures['calls'], 'call')}, at most {figures['max_in_window']:.0f} in a window",
             scope not in report.over_by_ledger,
         )
 
@@ -156,18 +157,18 @@ def promise_rows(report: AuditReport) -> Iterator[tuple[str, str, bool | None]]:
 def figure_rows(report: AuditReport) -> Iterator[tuple[str, str]]:
     """What else was counted."""
     figures = report.figures
-    yield "statuses", ", ".join(f"{status} {count:,}" for status, count in sorted(figures.by_status.items())) or "none"
-    yield "duplicates (another record has the result)", f"{figures.duplicates:,}"
-    yield "copies of results, for those who asked again", f"{figures.copies:,}"
-    yield "asked again after they were forgotten", f"{figures.asked_again:,}"
-    yield f"without a result and younger than {duration(report.older_s)}", f"{figures.too_young:,}"
-    yield "too old to be judged", f"{figures.too_old:,}"
-    yield "progress results", f"{report.progress:,}"
+    yield "statuses", ", ".join(f"{status} {number(many)}" for status, many in sorted(figures.by_status.items())) or "none"
+    yield "duplicates (another record has the result)", number(figures.duplicates)
+    yield "copies of results, for those who asked again", number(figures.copies)
+    yield "asked again after they were forgotten", number(figures.asked_again)
+    yield f"without a result and younger than {duration(report.older_s)}", number(figures.too_young)
+    yield "too old to be judged", number(figures.too_old)
+    yield "progress results", number(report.progress)
     if report.handed_on:
-        yield "requests handed on to other applications", f"{report.handed_on:,}"
-    yield "records of results, repairs and controls that are none of ours", f"{report.foreign:,}"
-    for place, count in sorted(report.waiting.by_place.items()):
-        yield f"waits: {place}", f"{count:,}"
+        yield "requests handed on to other applications", number(report.handed_on)
+    yield "records of results, repairs and controls that are none of ours", number(report.foreign)
+    for place, many in sorted(report.waiting.by_place.items()):
+        yield f"waits: {place}", number(many)
     if report.account_held:
         yield "waits: the account is held", "yes: no call leaves, see `processor status`"
     if report.paused:
@@ -184,11 +185,11 @@ def text_report(report: AuditReport) -> str:
         lines.append(f"  judged: what came since {utc(report.judged_from_ms)}")
     lines += [f"  note: {note}" for note in report.notes]
     for kind, findings in _by_kind(report):
-        lines += ["", f"{kind} ({report.findings.counts[kind]:,}): {kind.meaning}", f"  to do: {kind.remedy}"]
+        lines += ["", f"{kind} ({number(report.findings.counts[kind])}): {kind.meaning}", f"  to do: {kind.remedy}"]
         lines += [f"  {finding.place}  {_shown_id(finding.request_id)}{finding.text}" for finding in findings]
         lines += _rest(report, kind)
     if report.oldest:
-        lines += ["", f"the oldest that wait ({len(report.oldest)} of {report.waiting.by_place.total():,}):"]
+        lines += ["", f"the oldest that wait ({len(report.oldest)} of {number(report.waiting.by_place.total())}):"]
     for row in report.oldest:
         due = f", due {utc(row.due_ms)}" if row.due_ms is not None else ""
         lines.append(f"  {row.asked_at}  {_shown_id(row.request_id)}since {utc(row.since_ms)}; at {row.stands_at}: {row.place}{due}")
@@ -202,7 +203,7 @@ def html_report(report: AuditReport) -> str:
     parts += [f"<p>{escape(note)}</p>" for note in report.notes]
     for kind, findings in _by_kind(report):
         parts.append(
-            f"<h2>{escape(kind)} ({report.findings.counts[kind]:,})</h2><p>{escape(kind.meaning)}. To do: {escape(kind.remedy)}.</p>"
+            f"<h2>{escape(kind)} ({number(report.findings.counts[kind])})</h2><p>{escape(kind.meaning)}. To do: {escape(kind.remedy)}.</p>"
         )
         parts.append(_table(("place", "request id", "seen"), [(f.place, f.request_id or "", f.text) for f in findings]))
         parts += [f"<p>{escape(line.strip())}</p>" for line in _rest(report, kind)]
@@ -296,7 +297,7 @@ def _by_kind(report: AuditReport) -> Iterator[tuple[BrokenPromise, list[AuditFin
 
 def _rest(report: AuditReport, kind: BrokenPromise) -> list[str]:
     more = report.findings.counts[kind] - SHOWN_MAX
-    return [f"  and {more:,} more"] if more > 0 else []
+    return [f"  and {number(more)} more"] if more > 0 else []
 
 
 def _shown_id(request_id: str | None) -> str:

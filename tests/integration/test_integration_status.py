@@ -87,7 +87,7 @@ async def test_status_tells_the_truth_in_good_and_bad_times(kafka: LocalKafka, t
             assert word in screen, screen
         lag = json.loads(await command(rig, "lag", "--json"))
         assert sum(p["unfinished"] for p in lag["partitions"]) > 0
-        assert "records are not done" in (await command(rig, "lag")).decode()
+        assert "not done;" in (await command(rig, "lag")).decode()
 
         assert total(scrape(*replicas), "vp_budget_over_limit_total") == 0
 

@@ -52,7 +52,7 @@ def test_the_line_that_excel_writes_about_its_delimiter_is_no_row(tmp_path: Path
         ("input.zzzzzzzz\nAnn\n", "remove it"),
         ("input.full_name,input.full_name\nAnn,Ann\n", "line 1: has the column input.full_name twice"),
         ("", "line 1: has no columns"),
-        ("input.full_name,input.vendor_data\nAnn\n", "line 2: has 1 cells, and the header 2"),
+        ("input.full_name,input.vendor_data\nAnn\n", "line 2: has 1 cell, and the header 2"),
         ("input.full_name\nAnn\nBob,u,x\n", "line 3: has 3 cells, and the header 1"),
         ("input.full_name,\nAnn,x\n", "line 2: has a cell in a column without a name"),
         ('input.full_name\n"Ann\nBob\n', "is no CSV"),

@@ -32,9 +32,10 @@ from processor.console.forms import (
 )
 from processor.console.ports import RefusedError
 from processor.console.summary import summarize
+from processor.contract.amounts import count, number
 from processor.monitoring.delayed_view import delayed_view
 from processor.monitoring.diagnosis import Tone
-from processor.monitoring.formatting import count, number, one_line_json, percent, verbatim
+from processor.monitoring.formatting import one_line_json, percent, verbatim
 from processor.monitoring.model import DrainView, Overview, PartitionView
 from processor.repair.model import REPLAYS_MAX, RepairSummary, Selection
 

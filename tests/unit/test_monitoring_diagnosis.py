@@ -45,8 +45,8 @@ def budget(create: ScopeView = CREATE, **changes: Any) -> BudgetView:
         ({}, "backlog_empty", "Nothing waits for budget."),
         ({"dead_letters": DeadLetterCounts(3)}, "dead_letters_open", "Dead letters that want a decision: 3. Work goes on."),
         ({"drains": SHORT, "budget": budget(replace(CREATE, live=1))}, "backlog_drains", "The backlog drains in 1 s."),
-        ({"drains": SHORT}, "calls_idle", "5 calls of session-create wait, and none was made in the last 1 min."),
-        ({"blocked": (TRANSACTION,)}, "open_transaction", "An open transaction blocks v.requests[0]. 4 offsets are held back, for 9 s now"),
+        ({"drains": SHORT}, "calls_idle", "5 calls wait in session-create, and none was made in the last 1 min."),
+        ({"blocked": (TRANSACTION,)}, "open_transaction", "An open transaction blocks v.requests[0]. Held back for 9 s now: 4 offsets."),
         ({"blocked": (replace(TRANSACTION, cause=BlockCause.NO_LEADER),)}, "no_leader", "v.requests[0] has no leader."),
         ({"blocked": (replace(TRANSACTION, cause=BlockCause.OFFSET_BEYOND_END),)}, "offset_beyond_end", "VP_KAFKA__ON_MISSING_OFFSETS"),
         ({"blocked": (BlockedPartition("v.requests", None, BlockCause.TOPIC_MISSING, 0, 0, 0.0),)}, "topic_missing", "v.requests does not"),
@@ -73,7 +73,11 @@ def budget(create: ScopeView = CREATE, **changes: Any) -> BudgetView:
         ({"budget": budget(replace(CREATE, limit=540))}, "limit_lowered", "Its limit is 540 of 600 for now."),
         ({"budget": budget(replace(CREATE, throttled_lately=1))}, "rate_limited", "In ten minutes: 1. The limit is as configured"),
         ({"budget": budget(replace(CREATE, paused_for_s=30.0)), "drains": LONG}, "asked_to_wait", "Calls go on in 30 s by themselves"),
-        ({"budget": budget(replace(CREATE, used=590)), "drains": LONG}, "budget_full", "6000 calls that are owed there take 10 min."),
+        (
+            {"budget": budget(replace(CREATE, used=590)), "drains": LONG},
+            "budget_full",
+            "there, 6\u202f000 calls, takes 10 min.",
+        ),
         ({"budget": budget(replace(CREATE, live=590, waiting=1))}, "budget_full", "The budget is the bottleneck in session-create."),
         ({"budget": budget(replace(CREATE, used=590))}, "backlog_empty", "Nothing waits for budget."),
         ({"budget": budget(replace(CREATE, used=100)), "drains": LONG}, "budget_unused", "only 100 of 600 are used."),
@@ -82,7 +86,7 @@ def budget(create: ScopeView = CREATE, **changes: Any) -> BudgetView:
         (
             {"budget": budget(replace(CREATE, used=300, pace=PaceView(next_call_s=9.0))), "drains": LONG},
             "budget_full",
-            "6000 calls that are owed there",
+            "6\u202f000 calls",
         ),
         (
             {"budget": budget(replace(CREATE, live=100, pace=PaceView(next_call_s=0.2))), "drains": SHORT},

@@ -143,8 +143,8 @@ def test_progress_tells_done_from_waiting_again() -> None:
     also.deliver([raw(AML, hop_headers(Hop(Source("v.requests", 0, 2), NOW, hop=1, due_ms=NOW)), offset=2)], None)
     assert (progress_of(named, records, also).done, progress_of(named, records, also).delayed_again) == (2, {"http_503": 1})
     told = outcome(found, 30.0)
-    assert told.startswith("3 of 4 are finished after 30 s. Of these, 1 were put off and wait again: http_503 1 (`processor retry list`).")
-    assert "The other 1 are at work" in told
+    assert told.startswith("3 of 4 finished after 30 s. Of these, 1 was put off and waits again: http_503 1 (`processor retry list`).")
+    assert "What is left (1) is at work" in told
 
 
 @pytest.mark.parametrize(
