@@ -92,7 +92,7 @@ async def read_index(settings: Settings) -> DeadLetterIndex:
 def explain_errors() -> Iterator[None]:
     """Errors as people need them: ours, once, instead of the clients' own."""
     try:
-        with kafka_or_fail(then="Then run the same command again: it goes on where it stopped."):
+        with kafka_or_fail(then="Then run the same command again: nothing is done twice."):
             yield
     except RepairFencedError as exc:
         fail(str(exc), FAILED)

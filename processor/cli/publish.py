@@ -16,6 +16,7 @@ from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import fail, settings_or_fail, write_json
 from processor.client.topics import RequestsFileError, publish_requests, read_requests
 from processor.contract.amounts import count
+from processor.stream.errors import TopicMissingError
 from processor.stream.topics import topic_names
 
 app = typer.Typer()
@@ -44,7 +45,10 @@ def publish(
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("publishing", total=len(requests))
         with kafka_or_fail("Not everything was acknowledged.", "Then publish the file again: readers drop copies by result_id."):
-            asyncio.run(publish_requests(settings, requests, on_acked=lambda acked: progress.advance(task, acked)))
+            try:
+                asyncio.run(publish_requests(settings, requests, on_acked=lambda acked: progress.advance(task, acked)))
+            except TopicMissingError as exc:
+                fail(f"nothing was published. {exc}")
     topic = topic_names(settings).requests
     if as_json:
         write_json(orjson.dumps({"published": len(requests), "topic": topic}))

@@ -115,7 +115,8 @@ def render_dead_letter(dead_letter: DeadLetter, document: Mapping[str, Any] | No
 
 def plan_page(plan: Plan) -> RenderableType:
     """What a redrive would do."""
-    notes = [Text(f"{len(plan.chosen)} to redrive; the last one starts in {duration(plan.last_start_s)}", "bold")]
+    when = f"; the last one starts in {duration(plan.last_start_s)}" if plan.chosen else ""
+    notes = [Text(f"{len(plan.chosen)} to redrive{when}", "bold")]
     if len(plan.chosen) > _MANY:
         notes.append(Text(f"that is much at once: long waits of other requests may start late; portions of --limit {_MANY} avoid it"))
     notes += left_out_lines(plan.left_out)

@@ -113,10 +113,12 @@ async def publish_requests(
     """Publish and wait until the brokers have everything.
 
     Raises:
+        TopicMissingError: if there is no requests topic; nothing was published then.
         KafkaFailedError: if a record was not acknowledged.
     """
     topic = topic_names(settings).requests
     async with request_producer(settings) as producer:
+        await producer.check_topic(topic, _PRODUCE_S)
         for begin in range(0, len(requests), _FLIGHT_MAX):
             chunk = requests[begin : begin + _FLIGHT_MAX]
             await producer.send_all(topic, chunk, _PRODUCE_S)

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from processor.contract.amounts import count
 from processor.contract.codes import ErrorCode
 from processor.didit.verdicts import AccountFault, Forbidden, Success, Throttled, Verdict
+
+_AGAIN = "try again"
 
 
 class CheckState(StrEnum):
@@ -37,9 +40,10 @@ class SetupCheck:
 
 @dataclass(frozen=True, slots=True)
 class NotAsked:
-    """There was no call, with the reason."""
+    """There was no call: why, and what to do about it."""
 
     why: str
+    remedy: str = _AGAIN
 
 
 Found = Verdict | NotAsked
@@ -81,7 +85,7 @@ def _access(*found: Found) -> tuple[SetupCheck, SetupCheck]:
     if all(isinstance(one, Forbidden) for one in found):
         return _key_failed("Didit answers 403 to every read: it does not know the key, or the key has no right to read anything")
     told = next(one for one in found if not isinstance(one, Forbidden))
-    return tuple(SetupCheck(name, CheckState.UNKNOWN, _text(told), "try again") for name in ("key", "application"))  # type: ignore[return-value]
+    return tuple(SetupCheck(name, CheckState.UNKNOWN, _text(told), _remedy(told)) for name in ("key", "application"))  # type: ignore[return-value]
 
 
 def _good_key() -> SetupCheck:
@@ -105,7 +109,7 @@ def _sessions(found: Found) -> SetupCheck:
             "the key may not list them: what became of a call whose reply was lost cannot be looked up",
             "give the key the right to read sessions",
         )
-    return SetupCheck("sessions", CheckState.UNKNOWN, _text(found), "try again")
+    return SetupCheck("sessions", CheckState.UNKNOWN, _text(found), _remedy(found))
 
 
 def _workflows(found: Found, configured: Sequence[str]) -> list[SetupCheck]:
@@ -113,7 +117,7 @@ def _workflows(found: Found, configured: Sequence[str]) -> list[SetupCheck]:
         told = "the key may not list them" if isinstance(found, Forbidden) else _text(found)
         if not configured:
             return [SetupCheck("workflows", CheckState.SKIPPED, f"none is configured; {told}")]
-        remedy = "give the key the right to read workflows" if isinstance(found, Forbidden) else "try again"
+        remedy = "give the key the right to read workflows" if isinstance(found, Forbidden) else _remedy(found)
         return [SetupCheck(f"workflow {one}", CheckState.UNKNOWN, told, remedy) for one in configured]
     versions = [row for row in found.output["results"] if isinstance(row, dict)]
     usable = {_group(row) for row in versions if _is_usable(row)}
@@ -134,7 +138,9 @@ def _workflow(wanted: str, versions: Sequence[Mapping[str, Any]], others: int, *
     if not group and not whole:
         return SetupCheck(name, CheckState.UNKNOWN, "not among the newest that were read, and the application has more of them")
     if not group:
-        return SetupCheck(name, CheckState.FAILED, f"the application has no such workflow, and {others} others", _OTHER_APPLICATION)
+        return SetupCheck(
+            name, CheckState.FAILED, f"the application has no such workflow, and {count(others, 'other')}", _OTHER_APPLICATION
+        )
     published = [row for row in group if row.get("status") == "published"]
     if not published:
         return SetupCheck(name, CheckState.FAILED, f"{_label(group)} is a draft", "publish it in Didit's console")
@@ -169,7 +175,7 @@ def _credits(found: Found) -> SetupCheck:
     if isinstance(found, Forbidden):
         return SetupCheck("credits", CheckState.SKIPPED, "the key may not read them")
     if not isinstance(found, Success):
-        return SetupCheck("credits", CheckState.UNKNOWN, _text(found), "try again")
+        return SetupCheck("credits", CheckState.UNKNOWN, _text(found), _remedy(found))
     balance = balance_of(found.output)
     if balance is None:
         return SetupCheck("credits", CheckState.UNKNOWN, "Didit's answer names no amount")
@@ -178,6 +184,10 @@ def _credits(found: Found) -> SetupCheck:
     if usd <= 0 and not refilled:
         return SetupCheck("credits", CheckState.FAILED, told, "top up in Didit's console (a sandbox application is not billed)")
     return SetupCheck("credits", CheckState.OK, told)
+
+
+def _remedy(found: Found) -> str:
+    return found.remedy if isinstance(found, NotAsked) else _AGAIN
 
 
 def _text(found: Found) -> str:

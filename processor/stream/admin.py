@@ -15,10 +15,11 @@ from aiokafka.errors import KafkaError, NoError, for_code
 from processor.settings import Settings
 from processor.stream.aiokafka_clients import AdminClient
 from processor.stream.clients import build_admin, end_task
-from processor.stream.errors import failure_of, kafka_deadline
+from processor.stream.errors import NO_COORDINATOR, kafka_deadline
 from processor.stream.partitions import TopicPartition
 
 _CLOSE_S = 3.0
+_COORDINATOR_S, _AGAIN_S = 5.0, 0.2  # a new cluster makes the topic of the groups when it is first asked for one
 _STATIC_MEMBER = re.compile(r"(.+)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # instance id and a UUID, as the broker makes it
 
 
@@ -57,12 +58,22 @@ class GroupAdmin:
         Raises:
             KafkaFailedError: if the brokers do not say.
         """
-        group = self._settings.kafka.group
         async with kafka_deadline(self._settings, self._answer_s):
-            described = await self._admin.describe_consumer_groups([group])
-        error, _group, state, _type, _protocol, members, *_ = described[0].groups[0]
+            until = asyncio.get_running_loop().time() + _COORDINATOR_S
+            while True:
+                try:
+                    return await self._described()
+                except NO_COORDINATOR:
+                    if asyncio.get_running_loop().time() > until:
+                        raise
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _described(self) -> GroupDescription:
+        group = self._settings.kafka.group
+        (described,) = await self._admin.describe_consumer_groups([group])
+        error, _group, state, _type, _protocol, members, *_ = described.groups[0]
         if (kind := for_code(error)) is not NoError:
-            raise failure_of(kind(group), self._settings)
+            raise kind(group)
         return _description(state, members)
 
 

@@ -19,7 +19,7 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason, OAuthAuthenticator, c
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
 
-from processor.stream.connect_faults import TLS_CUT, NoTokenError, TlsAnswerError, TlsCutError
+from processor.stream.connect_faults import TLS_CUT, HttpAnswerError, NoTokenError, TlsAnswerError, TlsCutError
 from processor.stream.login import Login
 
 _RENEW_SHARE, _RENEW_SPREAD = 0.85, 0.1  # of a session's life; spread, so that not all connections log in at once
@@ -27,6 +27,7 @@ _SESSION_S_LEAST = 1.1  # brokers take a login once a second (KIP-368)
 _TOKEN_AGAIN_S = 1.0
 _OF_LOGIN = (SaslHandShakeRequest, SaslAuthenticateRequest)
 _ALERT_OF_TLS = 0x1503  # RFC 8446 5.1: an alert, version 3.x; a reader of Kafka's frames takes it for a length
+_HTTP = int.from_bytes(b"HTTP")  # RFC 9112 4: how a status line begins, taken for a length
 _ABORT = b"\x01"  # RFC 7628 3.2.3
 
 
@@ -181,5 +182,7 @@ def _told(error: KafkaConnectionError) -> BaseException:
         return cause
     if isinstance(cause, asyncio.IncompleteReadError) and (cause.expected or 0) >> 16 == _ALERT_OF_TLS:
         return TlsAnswerError(str(error))
+    if isinstance(cause, asyncio.IncompleteReadError) and cause.expected == _HTTP:
+        return HttpAnswerError(str(error))
     same: BaseException = error
     return same

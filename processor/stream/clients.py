@@ -157,26 +157,30 @@ def build_admin(settings: Settings, answer_s: float) -> AdminClient:
     return admin
 
 
-async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """All partitions of a topic, in order; none if it does not exist.
+async def partitions_of(user: AIOKafkaConsumer | AIOKafkaProducer, topic: str) -> list[TopicPartition]:
+    """All partitions of a topic, in order; none if it does not exist. ``user``: of the connections that are asked.
 
     Raises:
         TopicAuthorizationFailedError, KafkaConnectionError: if that cannot be known.
     """
-    client = consumer._client  # noqa: SLF001 - no public way without a subscription
-    numbers = consumer.partitions_for_topic(topic)
-    if numbers is None:  # not in the consumer's metadata yet
+    client = _client_of(user)
+    numbers = client.cluster.partitions_for_topic(topic)
+    if numbers is None:  # not in its metadata yet
         if not await client.add_topic(topic):
             raise errors.KafkaConnectionError("no broker gives its metadata")
-        numbers = consumer.partitions_for_topic(topic)
+        numbers = client.cluster.partitions_for_topic(topic)
     if numbers is None and topic in client.cluster.unauthorized_topics:
         raise errors.TopicAuthorizationFailedError(topic)
     return [TopicPartition(topic, number) for number in sorted(numbers or ())]
 
 
-async def refresh_metadata(consumer: AIOKafkaConsumer) -> None:
-    """Refresh the metadata: which broker leads which partition."""
-    await consumer._client.force_metadata_update()  # noqa: SLF001 - no public way
+async def refresh_metadata(user: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Refresh the metadata: which topics there are, and which broker leads which partition."""
+    await _client_of(user).force_metadata_update()
+
+
+def _client_of(user: AIOKafkaConsumer | AIOKafkaProducer) -> Any:
+    return user.client if isinstance(user, AIOKafkaProducer) else user._client  # noqa: SLF001 - no public way without a subscription
 
 
 def set_fetch_wait(consumer: AIOKafkaConsumer, wait_ms: int) -> None:

@@ -61,6 +61,10 @@ class TlsAnswerError(errors.KafkaConnectionError):  # type: ignore[misc]
     """The other side answered a request in the clear with a record of TLS."""
 
 
+class HttpAnswerError(errors.KafkaConnectionError):  # type: ignore[misc]
+    """The other side answered in HTTP. No fault of ours by itself: a proxy says so, too, while it has no broker behind it."""
+
+
 class NoTokenError(errors.KafkaConnectionError):  # type: ignore[misc]
     """There is no token to log in with.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from aiokafka import TopicPartition, errors
 
 from processor.contract.records import Unread
 from processor.settings import KafkaSettings, Settings
-from processor.stream.connect_faults import ConnectFaultCode, connect_fault_of
+from processor.stream.connect_faults import ConnectFaultCode, HttpAnswerError, connect_fault_of
 from processor.stream.start_offset import MissingOffsetsError
 
 _LINE_MAX = 500  # of the log
@@ -42,9 +43,6 @@ _UNAVAILABLE = (
     errors.NotLeaderForPartitionError,
     errors.NotEnoughReplicasError,
     errors.NotEnoughReplicasAfterAppendError,
-    errors.CoordinatorNotAvailableError,
-    errors.CoordinatorLoadInProgressError,
-    errors.NotCoordinatorError,
     errors.NotControllerError,
     errors.KafkaStorageError,
     errors.StaleMetadata,
@@ -52,8 +50,16 @@ _UNAVAILABLE = (
     TimeoutError,  # a deadline of ours
     OSError,
 )
+NO_COORDINATOR = (errors.CoordinatorNotAvailableError, errors.CoordinatorLoadInProgressError, errors.NotCoordinatorError)
 _UNSUPPORTED = (errors.IncompatibleBrokerVersion, errors.UnrecognizedBrokerVersion, errors.UnsupportedVersionError)
 _FENCED = (errors.ProducerFenced, errors.InvalidProducerEpoch)
+_CAUSES = {
+    TimeoutError: "no answer in time",
+    ConnectionRefusedError: "nothing listens on that port",
+    socket.gaierror: "the name of the host is not known here",
+    HttpAnswerError: "an HTTP server listens on that port",
+    errors.KafkaConnectionError: "the connection has ended: KafkaConnectionError",
+}
 _RECORDS_REFUSED = (  # for how a topic is set, so that another try is refused, too
     errors.MessageSizeTooLargeError,
     errors.RecordListTooLargeError,
@@ -209,6 +215,11 @@ def _other_failure(error: BaseException, where: str) -> KafkaFailedError:
         return UnsupportedBrokerError(
             f"{where} speaks no version of a request that is needed ({name}). docs/upgrading.md names the brokers."
         )
+    if isinstance(error, NO_COORDINATOR):
+        return KafkaUnavailableError(
+            f"{where} answers, but no broker coordinates the group or the transaction now ({name}). That is so while brokers start; if it "
+            "lasts, partitions of __consumer_offsets or __transaction_state have no leader: bring their brokers back."
+        )
     if isinstance(error, _UNAVAILABLE):
         return KafkaUnavailableError(
             f"{where} does not answer ({_cause_name(error)}). Check that the brokers are up and can be reached from here, and that "
@@ -282,6 +293,6 @@ def _names(error: BaseException) -> list[str]:
 
 
 def _cause_name(error: BaseException) -> str:
-    """The name of what is behind an error: a connection that was refused, a host that is not known, silence."""
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    return "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
+    """What is behind an error: a connection that was refused, a host that is not known, silence; else its name."""
+    cause = error.__cause__ if isinstance(error.__cause__, OSError | HttpAnswerError) else error
+    return next((text for kind, text in _CAUSES.items() if isinstance(cause, kind)), type(cause).__name__)

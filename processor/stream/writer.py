@@ -10,10 +10,19 @@ from aiokafka import AIOKafkaProducer
 
 from processor.contract.records import Source
 from processor.settings import Settings
-from processor.stream.clients import build_event_producer, build_request_producer, drop_producer, stop_client
-from processor.stream.errors import kafka_deadline, kafka_errors
+from processor.stream.clients import (
+    build_event_producer,
+    build_request_producer,
+    drop_producer,
+    partitions_of,
+    refresh_metadata,
+    stop_client,
+)
+from processor.stream.errors import kafka_deadline, kafka_errors, missing_topic
 
 _START_S, _CLOSE_S = 15.0, 3.0  # of one act
+_APPEARS_S = 2.0  # a created topic is known to every broker some moments later
+_ASK_AGAIN_S = 0.2
 
 
 class RecordWriter:
@@ -60,13 +69,19 @@ class RecordWriter:
             await self._producer.start()
 
     async def check_topic(self, topic: str, within_s: float) -> None:
-        """See whether a topic can be written to.
+        """See whether a topic is there: a record for one that is not would only be late, until its deadline.
 
         Raises:
-            KafkaFailedError: if its partitions cannot be found.
+            TopicMissingError: if it is not; one that was made just now is waited for.
+            KafkaFailedError: if the brokers do not say.
         """
+        asked_until = asyncio.get_running_loop().time() + _APPEARS_S
         async with kafka_deadline(self._settings, within_s):
-            await self._producer.partitions_for(topic)
+            while not await partitions_of(self._producer, topic):
+                if asyncio.get_running_loop().time() > asked_until:
+                    raise missing_topic(topic, self._settings)
+                await asyncio.sleep(_ASK_AGAIN_S)
+                await refresh_metadata(self._producer)
 
     async def send_and_wait(
         self, topic: str, value: bytes | None, key: bytes | None = None, *, headers: Sequence[tuple[str, bytes | None]] = ()

@@ -35,6 +35,7 @@ _REFERENCE = "check"  # X-Request-Id of these calls
 _INSTANCE = "processor-check"  # our name in the budget log
 _PAGE, _PAGES_MAX = 100, 20
 _CLOSE_S = 5.0
+_TOPICS_FIRST = "first what is said of the topics, then check again"
 _LAST = (NotAsked, AccountFault)
 
 
@@ -50,7 +51,7 @@ async def check_setup(settings: Settings, workflows: Sequence[str], *, wait_s: f
     if settings.didit.key() is None:
         return [topics, *no_key_checks()]
     if topics.state is not CheckState.OK:
-        without = NotAsked("Didit was not asked: each call is counted in the budget log, which must be there first")
+        without = NotAsked("Didit was not asked: each call is counted in the budget log, which must be there first", _TOPICS_FIRST)
         return [topics, *account_checks(without, without, without, workflows)]
     async with _joined_budget(settings) as budget, DiditClient(settings.didit) as client:
         return [topics, *await AccountReader(client, budget, wait_s, settings.retry.retry_after_max_s).check(workflows)]
@@ -60,7 +61,7 @@ async def _topics(settings: Settings) -> SetupCheck:
     try:
         report = await check_topics(settings)
     except KafkaFailedError as exc:
-        return SetupCheck("topics", CheckState.UNKNOWN, str(exc))
+        return SetupCheck("topics", CheckState.UNKNOWN, str(exc), "this comes first: without Kafka nothing else can be looked at")
     if found := [*report.faults, *report.warnings, *report.unread]:
         return SetupCheck("topics", CheckState.FAILED, "; ".join(found), "see `processor topics check` and `processor topics apply`")
     return SetupCheck("topics", CheckState.OK, "they are as they must be")

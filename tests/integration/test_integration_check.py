@@ -49,6 +49,7 @@ async def test_what_is_there_and_what_is_missing(kafka: LocalKafka, tmp_path: Pa
     async with running(kafka, tmp_path, apply=False, DIDIT__WORKFLOWS=json.dumps([WORKFLOW_ID])) as rig:
         told, states = await checked(rig)
         assert (told.status, states["topics"], states["key"]) == (2, "failed", "unknown")
+        assert "first what is said of the topics" in told.text
         assert rig.simulator.ledger()["calls"] == [], "no call without a budget log to count it in"
         applied = await apply_topics(rig.settings, partitions=1, replication=1)
         assert not applied.report.faults

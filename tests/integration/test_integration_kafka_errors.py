@@ -39,7 +39,7 @@ pytestmark = pytest.mark.broker
 
 PASSWORDS = {name: f"{name}-secret" for name in ("app", "guest", "limited", "job", "auditor")}
 NOT_KNOWN = "refuses the login with SCRAM-SHA-512"
-NOBODY = "does not answer (ConnectionRefusedError)"
+NOBODY = "does not answer (nothing listens on that port)"
 NOT_ALLOWED = "does not allow this user to use"
 
 

@@ -92,7 +92,7 @@ def test_what_could_not_be_asked_is_unknown_and_says_why(nothing: Found) -> None
     ("rows", "state", "words"),
     [
         ([], FAILED, "no such workflow, and 0 others"),
-        ([version(uuid="b", workflow_id="b")], FAILED, "no such workflow, and 1 others"),
+        ([version(uuid="b", workflow_id="b")], FAILED, "no such workflow, and 1 other"),
         ([version(status="draft")], FAILED, "is a draft"),
         ([version(is_archived=True)], FAILED, "is archived"),
         ([version(status="draft", version=3, uuid="c"), version(version=2)], OK, "version 2, is published"),

@@ -10,6 +10,7 @@ import pytest
 from aiokafka import TopicPartition, errors
 
 from processor.settings import load_settings
+from processor.stream.connect_faults import HttpAnswerError
 from processor.stream.errors import (
     AuthenticationError,
     KafkaFailedError,
@@ -66,13 +67,14 @@ def test_no_error_of_aiokafka_crosses_the_border(kind: type[errors.KafkaError]) 
 @pytest.mark.parametrize(
     ("error", "name"),
     [
-        (errors.KafkaConnectionError("Unable to bootstrap"), "KafkaConnectionError"),
+        (errors.KafkaConnectionError("Unable to bootstrap"), "the connection has ended: KafkaConnectionError"),
+        (HttpAnswerError("x"), "an HTTP server listens on that port"),
         (errors.NodeNotReadyError(), "NodeNotReadyError"),
         (errors.RequestTimedOutError(), "RequestTimedOutError"),
         (errors.NotEnoughReplicasError(), "NotEnoughReplicasError"),
         (TimeoutError(), "no answer in time"),
-        (ConnectionRefusedError(111, "refused"), "ConnectionRefusedError"),
-        (socket.gaierror(-2, "not known"), "gaierror"),
+        (ConnectionRefusedError(111, "refused"), "nothing listens on that port"),
+        (socket.gaierror(-2, "not known"), "the name of the host is not known here"),
         (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), "SSLEOFError"),
     ],
 )
@@ -87,7 +89,7 @@ def test_silence_is_told_as_silence(error: Exception, name: str) -> None:
 def test_what_is_behind_a_failed_bootstrap_is_named() -> None:
     error = errors.KafkaConnectionError("Unable to bootstrap")
     error.__cause__ = ConnectionRefusedError(111, "refused")
-    assert "(ConnectionRefusedError)" in str(failure_of(error, SETTINGS))
+    assert "(nothing listens on that port)" in str(failure_of(error, SETTINGS))
 
 
 @pytest.mark.parametrize(
