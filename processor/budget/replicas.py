@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from processor.budget.log_records import Alive
 
+CHECK_INSTANCE = "processor-check"  # under this name `processor check` takes its permits; it is no replica
 _ALIVE_S = 45.0  # a replica not heard of for so long is gone
 _SENIOR_S = 25.0  # one that has missed two signs of life is gone
 _GONE_S, _HEARD_MAX = 600.0, 1000  # a replica that is gone is told of for so long; so many are
@@ -11,7 +12,7 @@ _FORMER_MAX = 20  # names; the log is joined again once in 20 s at most, so olde
 
 
 class Replicas:
-    """Those that were heard; times are seconds of this replica's own clock."""
+    """Those that were heard. ``at`` and ``now`` are seconds of this replica's own clock; offsets are as ``log.place_of`` makes them."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard

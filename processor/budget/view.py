@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from processor.budget.circuit_breaker import ACCOUNT
 from processor.budget.replica_facts import ReplicaFacts
+from processor.budget.replicas import CHECK_INSTANCE
 from processor.budget.state import BudgetState
 from processor.budget.tenant_queue import Weigh
 from processor.budget.tenant_shares import TenantsWaiting
@@ -78,7 +79,7 @@ class HeardView:
 
 @dataclass(frozen=True, slots=True)
 class BudgetView:
-    """Everything `processor budget` prints."""
+    """Everything `processor budget` prints. A `processor check` holds weight, and is not among the replicas."""
 
     scopes: tuple[ScopeView, ...]
     breakers: tuple[BreakerView, ...]
@@ -102,8 +103,9 @@ def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], no
         scopes_of: the scopes of each endpoint, to share out who waits.
         now: the clock with which the records were applied.
     """
-    present = state.replicas.alive(now)
-    instances = {client: alive.instance for client, alive in present.items()}
+    asking = state.replicas.alive(now)
+    instances = {client: alive.instance for client, alive in asking.items()}
+    present = {client: alive for client, alive in asking.items() if alive.instance != CHECK_INSTANCE}
     waiting: Counter[str] = Counter()
     for alive in present.values():
         for endpoint, count in alive.waiting.items():
@@ -115,12 +117,13 @@ def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], no
             for name, c in sorted(state.breakers.items())
             if c.open
         ),
-        tuple(sorted(instances.values())),
+        tuple(sorted(alive.instance for alive in present.values())),
         max(0.0, state.blocked_until - now),
         {alive.instance: alive.clock_off_s for alive in present.values() if alive.clock_off_s},
         {
             instance: HeardView(max(0.0, now - at), alive.facts)
             for instance, (at, alive) in sorted(state.replicas.heard_lately(now).items())
+            if instance != CHECK_INSTANCE
         },
         _tenants([told for alive in present.values() for told in alive.tenants.values()], state.tenants.weight_of),
     )

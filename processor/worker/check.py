@@ -15,6 +15,7 @@ from typing import Any
 
 from processor.budget.permits import Budget, BudgetClosedError, Ending, HealthSignal, Parked
 from processor.budget.replica_limits import ReplicaLimits
+from processor.budget.replicas import CHECK_INSTANCE
 from processor.budget.rules import budget_rules
 from processor.budget.shared import SharedBudget
 from processor.clock import clock_ms
@@ -32,7 +33,6 @@ from processor.stream.errors import KafkaFailedError
 from processor.stream.topics_admin import check_topics
 
 _REFERENCE = "check"  # X-Request-Id of these calls
-_INSTANCE = "processor-check"  # our name in the budget log
 _PAGE, _PAGES_MAX = 100, 20
 _CLOSE_S = 5.0
 _TOPICS_FIRST = "first what is said of the topics, then check again"
@@ -69,7 +69,7 @@ async def _topics(settings: Settings) -> SetupCheck:
 
 @asynccontextmanager
 async def _joined_budget(settings: Settings) -> AsyncIterator[SharedBudget]:
-    limits = ReplicaLimits(_INSTANCE, 1, settings.budget.queue_max, settings.budget.pause_park_s)
+    limits = ReplicaLimits(CHECK_INSTANCE, 1, settings.budget.queue_max, settings.budget.pause_park_s)
     budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), limits, draw=random.random)
     running = asyncio.create_task(budget.run(), name="budget")
     try:

@@ -7,6 +7,7 @@ from math import inf
 
 from processor.budget.log_records import Alive
 from processor.budget.replica_facts import ReplicaFacts
+from processor.budget.replicas import CHECK_INSTANCE
 from processor.budget.state import BudgetState, Rules
 from processor.budget.view import BudgetView, budget_view
 from processor.monitoring.model import PartitionView, Survey
@@ -50,6 +51,16 @@ def test_one_that_is_gone_is_told_of_for_ten_minutes_and_then_vanishes() -> None
 def test_one_of_an_earlier_version_and_one_that_was_never_heard_are_listed_without_facts() -> None:
     views = replica_views(survey("mute", "old"), heard(10.0, (0.0, alive("old", None))))
     assert [(v.instance, v.heard, v.silent_s, v.version) for v in views] == [("mute", False, inf, ""), ("old", True, 10.0, "")]
+
+
+def test_a_check_is_no_replica_neither_while_it_runs_nor_when_it_has_ended() -> None:
+    check = alive(CHECK_INSTANCE, None)
+    for now in (6.0, 100.0):
+        seen = heard(now, (0.0, alive("one")), (5.0, check), (now, alive("one")))
+        assert (seen.replicas, list(seen.heard)) == (("one",), ["one"])
+        assert [view.instance for view in replica_views(survey("one"), seen)] == ["one"]
+    named_so = replica_views(survey(CHECK_INSTANCE), heard(6.0, (5.0, check)))
+    assert [view.instance for view in named_so] == [CHECK_INSTANCE], "a member of the group is one"
 
 
 def test_many_that_come_and_go_take_no_more_than_their_share_of_memory() -> None:
