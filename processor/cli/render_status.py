@@ -114,7 +114,7 @@ def lag_table(
     partitions: tuple[PartitionView, ...], blocked: tuple[BlockedPartition, ...], *, by_topic: bool = False, compact: bool = False
 ) -> RenderableType:
     """Unfinished records by partition, or by topic, and what nothing more can be read of. ``compact``: without their offsets."""
-    caption = None if by_topic or compact else "markers of transactions count until they are passed"
+    caption = None if by_topic or compact else "unfinished: at most, as markers of transactions count until they are passed"
     table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
     for header in (
         "topic",

@@ -60,7 +60,8 @@ def lag(*, as_json: AsJson = False) -> None:
         else:
             Console().print(render_status.lag_table(partitions, survey.blocked))
             left = sum(p.unfinished for p in partitions)
-            typer.echo(f"{count(left, 'record is', 'records are')} not done; `processor status` says how long that takes")
+            told = f"{'at most ' if left else ''}{count(left, 'record is', 'records are')}"
+            typer.echo(f"{told} not done; `processor status` says how long that takes")
 
     _with_monitor(show)
 

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
-from processor.monitoring.model import DelayedView
-from processor.repair.delayed import FOLLOWING
+from processor.monitoring.model import DelayedView, PartitionView
+from processor.repair.delayed import FOLLOWING, DelayedRecords
 from processor.repair.model import DelayedRecord
 
 DUE, LATER = "due", "later"
 _WITHIN_MS = ((DUE, 0), ("1 min", 60_000), ("10 min", 600_000), ("1 h", 3_600_000), ("6 h", 21_600_000))
+
+
+def without_markers(
+    partitions: Iterable[PartitionView], waiting: DelayedRecords, delay_topics: Collection[str]
+) -> tuple[PartitionView, ...]:
+    """The partitions; those of delay topics with no more unfinished records than wait there, as markers of transactions take offsets.
+
+    Args:
+        partitions: as the brokers' offsets tell of them.
+        waiting: all that waits in the delay topics, read later than ``partitions``.
+        delay_topics: their names.
+    """
+    return tuple(
+        replace(p, unfinished=min(p.unfinished, waiting.count_of((p.topic, p.partition)))) if p.topic in delay_topics else p
+        for p in partitions
+    )
 
 
 def delayed_view(records: Iterable[DelayedRecord], now_ms: int, *, complete: bool = True) -> DelayedView:

@@ -46,7 +46,7 @@ class PartitionView:
     partition: int
     floor: int  # committed offset: everything below is done
     end: int
-    unfinished: int  # records that are not done; an upper bound, because transaction markers take offsets too
+    unfinished: int  # records that are not done; an upper bound where transaction markers were not told from records
     owner: str | None  # instance id of the replica that has it
     idle_s: float = 0.0  # for how long records have been unfinished and none of them was seen to be done
 

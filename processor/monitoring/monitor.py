@@ -11,7 +11,7 @@ from processor.budget.view import BudgetView
 from processor.contract.pauses import Pauses
 from processor.didit.catalog import REQUESTABLE
 from processor.monitoring.blocked import Standstill, unreadable
-from processor.monitoring.delayed_view import delayed_view
+from processor.monitoring.delayed_view import delayed_view, without_markers
 from processor.monitoring.drain import Owed, drains, owed_calls
 from processor.monitoring.group_inspector import GroupInspector
 from processor.monitoring.model import BlockCause, DelayedView, Overview, Survey
@@ -23,6 +23,7 @@ from processor.repair.recent_result_index import RecentResultIndex
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError, TopicMissingError
 from processor.stream.partitions import TopicPartition
+from processor.stream.topics import topic_names
 
 ReadBudget = Callable[[], Awaitable[BudgetView]]
 ReadPauses = Callable[[], Awaitable[Pauses]]
@@ -72,6 +73,9 @@ class GroupMonitor:
         survey, budget, pauses = await self.survey(), await self._budget(), await self._pauses()
         await self._refresh_waiting(survey)
         survey = replace(survey, blocked=(*survey.blocked, *unreadable(self.waiting.blocks, self._unreadable, time.monotonic())))
+        if self.waiting.complete:
+            delay_topics = topic_names(self._settings).inputs[1:]
+            survey = replace(survey, partitions=without_markers(survey.partitions, self.waiting.records, delay_topics))
         now_ms = self._now_ms()
         held = [breaker.name for breaker in budget.breakers]
         owed = owed_calls(survey.asked_for, self.waiting.records, now_ms, held_operations=held, pauses=pauses)

@@ -77,6 +77,10 @@ class DelayedRecords:
         """Whether a record waits, as far as is known."""
         return offset in self._entries.get(position, ())
 
+    def count_of(self, position: RecordPosition) -> int:
+        """How many wait of one partition."""
+        return len(self._entries.get(position, ()))
+
     @property
     def room(self) -> int:
         """How many more are taken."""

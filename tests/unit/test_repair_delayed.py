@@ -13,7 +13,8 @@ from processor.cli.render_retry import as_json, as_table, meaning, outcome, show
 from processor.contract.codes import ErrorCode
 from processor.contract.headers import hop_headers
 from processor.contract.records import Headers, Hop, Record, Source
-from processor.monitoring.delayed_view import delayed_view
+from processor.monitoring.delayed_view import delayed_view, without_markers
+from processor.monitoring.model import PartitionView
 from processor.repair.delayed import DelayedRecords, DelayedSelection, delayed_record, progress_of, select
 from processor.repair.model import DelayedRecord
 from processor.repair.release import releases_of
@@ -89,6 +90,15 @@ def test_of_what_the_account_holds_the_first_of_each_partition_are_taken() -> No
     assert not records.is_full(here)
     records.deliver([raw(AML, offset=n) for n in range(5)], Finished(2))  # they are read from their floor again
     assert [r.offset for r in records] == [2, 3]
+
+
+def test_a_delay_topic_has_no_more_unfinished_than_wait_there_and_the_requests_topic_what_its_offsets_say() -> None:
+    waiting = DelayedRecords(100)
+    waiting.deliver([raw(AML, offset=n) for n in (0, 2, 4)], None)  # a marker behind each
+    partitions = [PartitionView(topic, 2, 0, 6, 6, "a") for topic in ("v.requests", "v.retry.10m", "v.retry.1h")]
+    partitions.append(PartitionView("v.retry.10m", 2, 0, 2, 2, "a"))  # more came after the brokers were asked
+    found = without_markers(partitions, waiting, ("v.retry.10m", "v.retry.1h"))
+    assert [p.unfinished for p in found] == [6, 3, 0, 2]
 
 
 @pytest.mark.parametrize(
