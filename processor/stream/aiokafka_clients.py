@@ -33,6 +33,7 @@ from processor.stream.aiokafka_names import with_names
 from processor.stream.aiokafka_records import BoundedMemoryRecords
 from processor.stream.aiokafka_results import BoundedFetchResult, OpenBatches
 from processor.stream.errors import is_connect_fault
+from processor.stream.fetch_pace import FetchPace
 from processor.stream.unpacking_thread import UnpackingThread
 
 _FAILED: ContextVar[list[Exception]] = ContextVar("failed_connections")
@@ -168,11 +169,39 @@ class _Fetcher(Fetcher):  # type: ignore[misc]
     fetched_records = with_names(Fetcher.fetched_records, FetchResult=BoundedFetchResult)
 
 
+class _GatheringFetcher(_Fetcher):
+    """Waits a little before the next fetch while much comes, see ``FetchPace``."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._pace = FetchPace()
+        super().__init__(*args, **options)
+
+    async def fetched_records(self, *args: Any, **options: Any) -> Any:
+        found = await super().fetched_records(*args, **options)
+        self._pace.taken(sum(map(len, found.values())), self._loop.time())
+        return found
+
+    def _get_actions_per_node(self, assignment: Any) -> Any:
+        """What the loop of fetches does next: requests, resets, for how long it sleeps, whether it asks for metadata, what wakes it."""
+        if wait_s := self._pace.wait_s(now := self._loop.time()):
+            return [], {}, wait_s, False, []
+        actions = super()._get_actions_per_node(assignment)
+        if actions[0]:
+            self._pace.began(now)
+        return actions
+
+
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
     """aiokafka's consumer."""
 
     __init__ = with_names(AIOKafkaConsumer.__init__, AIOKafkaClient=_Client)
     start = with_names(AIOKafkaConsumer.start, Fetcher=_Fetcher)
+
+
+class GatheringConsumer(Consumer):
+    """Of many partitions in which much may come, and where some milliseconds do not matter then."""
+
+    start = with_names(AIOKafkaConsumer.start, Fetcher=_GatheringFetcher)
 
 
 class Producer(AIOKafkaProducer):  # type: ignore[misc]

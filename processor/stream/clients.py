@@ -24,7 +24,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from processor.contract.records import Record, Source
 from processor.settings import Settings
-from processor.stream.aiokafka_clients import AdminClient, Consumer, Producer
+from processor.stream.aiokafka_clients import AdminClient, Consumer, GatheringConsumer, Producer
 from processor.stream.aiokafka_fence import FencingSender
 from processor.stream.aiokafka_records import UnreadValue
 from processor.stream.aiokafka_rights import check_rights_by
@@ -41,7 +41,7 @@ _BROKER_MARGIN_S = 15.0  # the broker aborts a transaction later than our own de
 def build_consumer(settings: Settings) -> AIOKafkaConsumer:
     """The group member of this process: static, manual offsets, only committed records."""
     lanes = settings.lanes
-    return Consumer(
+    return GatheringConsumer(
         **connect_options(settings.kafka),
         group_id=settings.kafka.group,
         group_instance_id=settings.kafka.instance_id,

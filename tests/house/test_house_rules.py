@@ -50,6 +50,7 @@ PURE = [
     "didit/answers.py",
     "didit/follow.py",
     "stream/wakeups.py",
+    "stream/fetch_pace.py",
     "stream/cancels.py",
     "stream/lifetimes.py",
     "stream/releases.py",
