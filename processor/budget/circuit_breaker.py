@@ -23,17 +23,14 @@ _GOOD = HealthSignal.GOOD  # a member that is looked up for each end of anybody
 
 @dataclass(frozen=True, slots=True)
 class BreakerRules:
-    """When a breaker opens and for how long: ``failures`` in a row, first ``hold_s``, at most ``hold_max_s``.
+    """When a breaker opens, and until when; times in seconds."""
 
-    Of refusals: by ``refusals`` of so many different requests, for ``refusal_hold_s``; an endpoint is also held by an unpaid call.
-    """
-
-    failures: int
-    hold_s: float
-    hold_max_s: float
-    refused_requests: int
-    refusal_hold_s: float
-    refusals: frozenset[HealthSignal]
+    failures: int  # in a row, until it opens
+    hold_s: float  # until its first probe; doubled by each probe that fails
+    hold_max_s: float  # from one probe to the next at the most
+    refused_requests: int  # different ones, until it opens because they are refused; one is enough where it is ``UNPAID``
+    refusal_hold_s: float  # from one probe to the next then
+    refusals: frozenset[HealthSignal]  # which ends count as a refusal here
 
 
 class CircuitBreaker:

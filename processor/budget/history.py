@@ -48,7 +48,10 @@ class LaneHistory:
         self._position = EVERYTHING  # while the log is not followed: as it was last
 
     def position(self) -> LogPosition:
-        """See ``stream.handler.CallHistory.position``. While the log is joined again it is that of before, which is never too late."""
+        """See ``stream.handler.CallHistory.position``.
+
+        While the log is joined again it is that of before: who reads back from too early a place finds what it needs, and some more.
+        """
         if self._joined.is_set():
             name, read_to = self._state().log_name, self._reader.next
             if (name, read_to) != self._position:  # it is asked for at each start of a record, and moves on ten times a second and more

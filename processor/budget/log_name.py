@@ -33,7 +33,10 @@ class LogName:
         self._settled = settled[-_SETTLED_MAX:]
 
     def hear(self, alive: Alive, at: float) -> None:
-        """Whoever joins says so without a name. A name from anybody else may be that of an earlier log, held back by a producer."""
+        """A sign of life was read, at ``at`` (s, own clock).
+
+        Whoever joins says so without a name. A name from anybody else may be that of an earlier log, held back by a producer.
+        """
         if not alive.log_name:
             self._joined.add(alive.client)
         elif alive.client not in self._joined:

@@ -71,7 +71,11 @@ class LogListener(Protocol):
         ...
 
     def caught_up(self) -> None:
-        """A number of records was applied, or a second has passed."""
+        """All that was there has been applied, or there was nothing for a second.
+
+        Raises:
+            LogUnavailableError: to have the log read again from its past.
+        """
         ...
 
     def left(self) -> None:
@@ -80,7 +84,14 @@ class LogListener(Protocol):
 
 
 class LogReader:
-    """One reader of the log. ``clock`` counts seconds, also while the machine is suspended."""
+    """One reader of the log.
+
+    Args:
+        budget_log: it is opened by ``run``, and closed by whoever made it.
+        rules: how far back is read at a joining.
+        listener: told of everything, in the order of the log.
+        clock: seconds; it goes on while the machine is suspended.
+    """
 
     def __init__(self, budget_log: BudgetLog, rules: Rules, listener: LogListener, clock: Callable[[], float]) -> None:
         self._log, self._rules, self._listener, self._clock = budget_log, rules, listener, clock

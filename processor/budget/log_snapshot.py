@@ -10,7 +10,13 @@ from processor.budget.state import BudgetState, Rules
 
 
 class SnapshotReader:
-    """Reads a log once, or again and again. Records are dated by the broker's clock against ours: good to look at, never to call by."""
+    """Reads a log once, or again and again.
+
+    Args:
+        budget_log: opened by whoever made it.
+        rules: of the replicas whose log it is.
+        now_ms: our wall clock, epoch ms. The times of records are the brokers': good enough to look at, not to start a call by.
+    """
 
     def __init__(self, budget_log: BudgetLog, rules: Rules, *, now_ms: Callable[[], int]) -> None:
         self._log, self._rules, self._now_ms = budget_log, rules, now_ms

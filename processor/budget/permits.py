@@ -1,4 +1,4 @@
-"""The interface between those who call and whatever keeps the budget."""
+"""The interface between those who call and whatever keeps the budget. Times are epoch ms or seconds, as their names say."""
 
 from __future__ import annotations
 
@@ -86,11 +86,13 @@ class Ask:
     call_class: CallClass
     since_ms: int  # how old the request is, epoch ms; the oldest of a class asks first
     identity: CallIdentity | None = None  # None: not a call of the request itself (a lookup)
-    timeout_s: float = inf  # the call ends within this time; a shorter one than the longest weighs less if its end is never heard of
-    returning: bool = False  # it was sent away before, because too many waited
+    timeout_s: float = inf  # the call's own deadline: if its end is never heard of, it holds weight until it cannot be counted any more
+    returning: bool = False  # it was ``Parked`` before, because too many waited
     announced: bool = False  # its call is announced in the log before it leaves, so that an ask alone leaves no doubt; one more round trip
     waits_announced: bool = False  # the same, if it has to wait: one that starts as soon as it is read back makes no second round trip
-    settled_ms: float = inf  # earlier calls of unknown fate that were over by then (epoch ms) are no obstacle: they were looked up
+    settled_ms: float = (
+        inf  # epoch ms: earlier calls of unknown fate that were over by then were looked up, and are no reason for ``InDoubt``
+    )
     tenant: str = ""  # for whom it is; tenants share what their class gets by their weights. Empty: for nobody named
 
 

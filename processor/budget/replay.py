@@ -15,14 +15,14 @@ async def replay_lane(
 ) -> tuple[int, ReplayedCalls]:
     """Make the journal know every call of a lane from an offset on.
 
-    Returns from which offset on the log is whole, and what it says.
+    Returns the offset of the log from which on no record of it is missing, and the lane's calls.
 
     Args:
         budget_log: the log.
         journal: which remembers from its ``floor`` on, and goes on being fed.
         lane: ``topic[partition]``.
-        since_offset: what the lane's last commit says.
-        unfinished: which records of the lane are not finished, by offset.
+        since_offset: of the log: what the lane's last commit says, see ``permits.LogPosition``.
+        unfinished: whether the record of the lane at an offset is not finished.
         read_to: the log is read up to here by whoever feeds the journal.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where a budget is kept."""
+"""The name and the bounds of one process that takes permits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLimits:
-    """Where and how this process works, beside the rules that all share."""
+    """What holds for this process alone, beside the ``Rules`` that all replicas of a key share. From the settings."""
 
-    instance: str
+    instance: str  # its name in the budget log: VP_KAFKA__INSTANCE_ID, or that of a command
     calls_max: int  # calls in flight in this process
     queue_max: int  # requests that wait in one line before others are sent away
-    park_s: float  # a longer pause is not waited out in a line
+    park_s: float  # s; a pause that lasts longer is not waited out in a line

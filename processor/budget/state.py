@@ -29,21 +29,21 @@ _GOOD = HealthSignal.GOOD
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What all replicas of a key agree on; seconds. Defaults and reasons stand in the settings."""
+    """What all replicas of a key agree on; times in seconds. ``budget_rules`` makes them; ``settings.budget`` has defaults and reasons."""
 
     limits: Mapping[str, tuple[int, float]]  # scope -> calls, window
     wait_s: float  # an ask starts within this time of its sending, or is given up
     call_s: float  # the longest call is counted by the server within this time of its start
     margin_s: float  # of that, what comes after our own timeout
-    slack_s: float
-    skew_s: float
-    memory_s: float
-    pause_max_s: float
-    breaker_failures: int
-    breaker_hold_s: float
-    account_probe_s: float
-    refused_requests: int = 5
-    memory_calls: int = 1_000_000
+    slack_s: float  # drift between the clocks of two machines while an ask is live
+    skew_s: float  # between the clocks of two brokers: by so much what is read back may be younger than it seems
+    memory_s: float  # so long a call is remembered after it was asked for
+    pause_max_s: float  # a longer pause in the log is cut to this
+    breaker_failures: int  # in a row, until the breaker of an endpoint opens
+    breaker_hold_s: float  # until its first probe
+    account_probe_s: float  # from one probe to the next, of the account and of an operation that is refused
+    refused_requests: int = 5  # different ones with a 403, until their operation is held
+    memory_calls: int = 1_000_000  # remembered at the most, the newest
     groups: bool = True  # several records may go into one entry of the log
     tenant_weights: Mapping[str, float] = field(default_factory=dict)  # of those that are left out: 1
 
@@ -109,7 +109,13 @@ class BudgetState:
         self._open_names: deque[str] = deque()
 
     def follow_on(self, earlier: BudgetState, client: str, now: float = float("-inf")) -> None:
-        """The log is read again from ``now`` on, under another name than ``client``: keep what it does not say."""
+        """Take over what the log does not say, as it is read again from its past.
+
+        Args:
+            earlier: the state until now, which is dropped.
+            client: our name in the log until now; we get another one.
+            now: own clock, s; asks that must be over by then in every window are read for the journal alone.
+        """
         self.counts_from = now - self.rules.horizon_s - (_PROMISES - 1) * self.rules.promise_s
         self.journal.replayed_calls = earlier.journal.replayed_calls
         self.journal.finished.follow_on(earlier.journal.finished)

@@ -121,7 +121,7 @@ class Tenants:
 
 @dataclass(slots=True)
 class _Part:
-    """One replica."""
+    """What one replica may take of it, and has taken."""
 
     weight: float
     tag: float = float("-inf")  # what it has taken for its weight
@@ -131,7 +131,7 @@ class _Part:
 
 @dataclass(slots=True)
 class TenantShares:
-    """Of one operation."""
+    """How the replicas share the budget of one operation, by the tenants that wait in each; times are seconds of the own clock."""
 
     _holders: Counter[str] = field(default_factory=Counter)  # replicas in which a tenant waits
     _parts: dict[str, _Part] = field(default_factory=dict)  # by client
