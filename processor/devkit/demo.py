@@ -232,7 +232,8 @@ class Demo:
         file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in self._environment.items()))
         *_, listening = fleet[0].events("observe_listening")
         self._progress.report(f"the operators' page: http://127.0.0.1:{listening['port']}/")
-        self._progress.report(f"commands in another terminal: source {file}; .venv/bin/processor status")
+        self._progress.report("for commands such as `.venv/bin/processor status`, first in another terminal:")
+        self._progress.report(f"source {file}")  # a line of its own: what is wrapped cannot be copied
         self._progress.report("everything stays until Ctrl-C")
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, enough.set)

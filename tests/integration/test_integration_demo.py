@@ -22,8 +22,9 @@ async def shell(line: str) -> str:
     return out.decode()
 
 
-async def test_a_new_user_sees_the_proof_and_mends_a_dead_letter() -> None:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("VP_")} | {"COLUMNS": "300"}
+async def test_a_new_user_sees_the_proof_and_repairs_a_dead_letter() -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("VP_")}
+    env["COLUMNS"] = "80"  # nothing that is to be copied may be wrapped
     words = ("demo", "--requests", "40", "--stay", "--json")
     demo = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "processor", *words, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -37,7 +38,7 @@ async def test_a_new_user_sees_the_proof_and_mends_a_dead_letter() -> None:
                 assert line, said
                 said += line.decode()
         (page,) = re.findall(r"http://127\.0\.0\.1:\d+/", said)
-        (source,) = re.findall(r"(source \S+);", said)
+        (source,) = re.findall(r"(source \S+)", said)
         processor = f"{sys.executable} -m processor"
         assert "session-create" in await shell(f"{source}; {processor} status")
         dead_letters = (await shell(f"{source}; {processor} deadletters list --json --reason request_refused")).splitlines()
