@@ -122,7 +122,8 @@ def _not_working(v: Vitals) -> list[str]:
     elif not v.budget_joined:
         reasons.append("the budget log is not joined: no call may start")
     elif v.budget_silence_s > _SILENCE_S:
-        reasons.append(f"the budget log was not heard for {duration(v.budget_silence_s)}: are the brokers there?")
+        silence = f"the budget log was not heard for {duration(v.budget_silence_s)}"
+        reasons.append(f"{silence}: are the brokers there, and is its topic as `processor topics check` wants it?")
     if not v.member:
         reasons.append("no partitions are assigned: joining the group, or a rebalance")
     elif v.lanes_restoring:

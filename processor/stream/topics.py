@@ -17,6 +17,7 @@ _SEGMENT_S = _DAY_S  # Kafka deletes whole segments: a record is there for so mu
 _DEAD_LETTER_RETENTION_S_MIN = 3 * _DAY_S  # somebody must be able to look after a weekend
 _CODECS = frozenset({"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"})  # what our readers read
 _CLOCK_MS_MIN = 3_600_000  # Kafka's default of message.timestamp.after.max.ms
+_LOG_ENTRY_BYTES_MAX = 131_072  # of the budget log: records that are sent together, and the last one of them
 _MARGIN_BYTES = 65_536  # our headers, beside the original record
 
 
@@ -194,7 +195,11 @@ def _controls_spec(name: str, common: Mapping[str, str]) -> TopicSpec:
 
 def _log_spec(settings: Settings, common: Mapping[str, str], retention_s: int) -> TopicSpec:
     configs = {**common, "retention.ms": str(retention_s * 1000), "segment.ms": str(_SEGMENT_S * 1000)}
-    return TopicSpec(topic_names(settings).budget, 1, configs, int(2 * settings.budget.memory_s) + 3600, is_log=True)
+    configs["max.message.bytes"] = str(_REQUEST_BYTES_MAX)
+    least_s = int(2 * settings.budget.memory_s) + 3600
+    return TopicSpec(
+        topic_names(settings).budget, 1, configs, least_s, message_bytes_min=_LOG_ENTRY_BYTES_MAX, size_setting="", is_log=True
+    )
 
 
 def all_faults(specs: Iterable[TopicSpec], found: Mapping[str, TopicFound]) -> list[str]:

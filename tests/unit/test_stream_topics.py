@@ -121,3 +121,11 @@ def test_a_clock_limit_is_harmless_where_the_broker_stamps() -> None:
 def test_no_clock_but_the_brokers_stamps_what_we_create() -> None:
     for spec in topic_specs(load_settings(), partitions=4, replication=3):
         assert spec.configs["message.timestamp.type"] == "LogAppendTime", spec.name
+
+
+def test_a_budget_log_that_does_not_take_what_is_sent_together_is_wrong() -> None:
+    spec = next(spec for spec in topic_specs(load_settings(), partitions=4, replication=1) if spec.is_log)
+    good = TopicFound(1, dict(spec.configs))
+    assert topic_faults(spec, good) == []
+    small = TopicFound(1, {**spec.configs, "max.message.bytes": "100000"})
+    assert topic_faults(spec, small) == [f"{spec.name}: max.message.bytes is 100000; raise it to 131072"]
