@@ -19,9 +19,11 @@ from typer.main import get_command
 import processor
 from processor.budget.ask_states import TRANSITIONS
 from processor.cli.app import LazyCommand, app
+from processor.console.summary import STATES
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.schemas import operations
 from processor.didit.verdicts import Verdict
+from processor.monitoring.diagnosis import Tone
 from processor.repair.model import LeftOut
 from processor.settings import load_settings
 from processor.stream.topics import topic_specs
@@ -160,6 +162,11 @@ def test_examples_in_docstrings_are_true(path: Path) -> None:
 @pytest.mark.parametrize("page", ["architecture.md", "tracing.md"])
 def test_every_verdict_is_documented(page: str) -> None:
     assert [kind.__name__ for kind in get_args(Verdict) if f"`{kind.__name__}`" not in DOCS[page]] == []
+
+
+def test_every_state_of_a_tile_that_is_not_well_is_documented() -> None:
+    told = {f"`{state}`" for kind, state in STATES.items() if kind.tone is not Tone.GOOD}
+    assert [state for state in sorted(told) if state not in DOCS["page.md"]] == []
 
 
 def test_the_page_on_pacing_knows_every_state_of_an_ask() -> None:
