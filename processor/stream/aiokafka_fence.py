@@ -29,6 +29,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
 
 from processor.stream.aiokafka_names import with_names
+from processor.stream.errors import InvalidRecordError
 
 _TRIES = 10  # before the pause doubles: an honest transaction ends within a few
 _PAUSE_S_MAX = 1.0
@@ -95,17 +96,27 @@ class _Fence(InitPIDHandler):  # type: ignore[misc]
 
 
 class _Produce(SendProduceReqHandler):  # type: ignore[misc]
-    """Notes which partitions have too few replicas in sync. aiokafka sends their records again for ever, and tells nobody."""
+    """Notes which partitions have too few replicas in sync. aiokafka sends their records again for ever, and tells nobody.
+
+    An error that it does not know has its name here.
+    """
 
     def handle_response(self, response: Any) -> None:
         """As aiokafka's."""
         waited = self._sender.short_of_replicas & self._batches.keys()
         self._sender.short_of_replicas -= waited
+        self._name_errors(response)
         super().handle_response(response)
         for batch in map(self._batches.__getitem__, waited):  # whoever sent one that fails now may have given up long ago
             for told in (batch.future, batch._drain_waiter):  # noqa: SLF001 - no public way
                 if told.done() and not told.cancelled():
                     told.exception()
+
+    def _name_errors(self, response: Any) -> None:
+        for topic, partitions in response.topics:
+            for number, code, *_ in partitions:
+                if code == InvalidRecordError.errno and (batch := self._batches.get(TopicPartition(topic, number))) is not None:
+                    batch.failure(InvalidRecordError())
 
     def _can_retry(self, error: KafkaError, batch: MessageBatch) -> bool:
         if isinstance(error, NotEnoughReplicasError | NotEnoughReplicasAfterAppendError):

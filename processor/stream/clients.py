@@ -221,6 +221,13 @@ async def unwritable_of(producer: AIOKafkaProducer) -> Sequence[TopicPartition]:
     return await sender.unwritable()
 
 
+def end_of_sender(producer: AIOKafkaProducer) -> BaseException | None:
+    """What a broker has refused, if a producer has ended of it: aiokafka tells others only that it has."""
+    sender: asyncio.Task[None] | None = producer._sender.sender_task  # noqa: SLF001 - no public way
+    end = sender.exception() if sender is not None and sender.done() and not sender.cancelled() else None
+    return end.__cause__ if end is not None and isinstance(end.__cause__, errors.BrokerResponseError) else None
+
+
 def failure_of_transaction(producer: AIOKafkaProducer) -> BaseException | None:
     """Why an open transaction has failed: aiokafka tells it to whoever waits for its end, and to others only that they may not send now."""
     waiter: asyncio.Future[None] | None = producer._txn_manager._transaction_waiter  # noqa: SLF001 - no public way

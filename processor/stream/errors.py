@@ -60,12 +60,30 @@ _CAUSES = {
     HttpAnswerError: "an HTTP server listens on that port",
     errors.KafkaConnectionError: "the connection has ended: KafkaConnectionError",
 }
+
+
+class InvalidRecordError(errors.BrokerResponseError):  # type: ignore[misc]
+    """A topic with ``cleanup.policy=compact`` takes no record without a key. aiokafka does not know it, Kafka's protocol guide does."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+
+
 _RECORDS_REFUSED = (  # for how a topic is set, so that another try is refused, too
+    InvalidRecordError,
     errors.MessageSizeTooLargeError,
     errors.RecordListTooLargeError,
     errors.InvalidTimestampError,
     errors.PolicyViolationError,
 )
+_SETTINGS = {  # of the brokers, that do not allow what we ask for; by the name of an error, which may stand in the text of another one
+    "InvalidTransactionTimeout": "their transaction.max.timeout.ms is less than VP_LANES__TRANSACTION_S and 15 s: raise it, or lower that",
+    "InvalidSessionTimeoutError": "VP_LANES__SESSION_TIMEOUT_S is not between their group.min.session.timeout.ms and "
+    "group.max.session.timeout.ms: set one of them",
+    "UnknownError": "their log says which error it is. When a replica joins, that the group has as many members as their group.max.size",
+}
+_EXPIRED = "the brokers' transactional.id.expiration.ms is shorter than 20 minutes: raise it, Kafka's default is a week"
+_METADATA = "their offset.metadata.max.bytes is less than 4096, Kafka's default, and a commit does not fit: raise it"
 
 
 class KafkaFailedError(Exception):
@@ -165,6 +183,10 @@ class RecordsRefusedError(KafkaRequestError):
     """A topic takes no such records as it is set, e.g. by ``max.message.bytes``: not before somebody changes that."""
 
 
+class ProducerExpiredError(KafkaRequestError):
+    """The brokers have forgotten a transactional id that was idle; a new producer under it goes on."""
+
+
 @contextmanager
 def kafka_errors(settings: Settings) -> Iterator[None]:
     """Translate the errors of aiokafka, of sockets and of deadlines. For calls to Kafka alone: an ``OSError`` of a file would be misread.
@@ -231,7 +253,17 @@ def _other_failure(error: BaseException, where: str) -> KafkaFailedError:
             "what to set.",
             name,
         )
-    return KafkaRequestError(f"{where} has failed a request: {' '.join(str(error).split())[:_FOREIGN_MAX].rstrip('.')}.", name)
+    return _request_failure(error, where, name)
+
+
+def _request_failure(error: BaseException, where: str, name: str) -> KafkaRequestError:
+    if isinstance(error, errors.OffsetMetadataTooLargeError):
+        return RecordsRefusedError(f"{where} refuses an offset ({name}): {_METADATA}.", name)
+    if isinstance(error, errors.InvalidProducerIdMapping):
+        return ProducerExpiredError(f"{where} has forgotten a transactional id that was idle ({name}): {_EXPIRED}.", name)
+    told = " ".join(str(error).split())[:_FOREIGN_MAX].rstrip(".")
+    hint = next((f". Look at the brokers' settings: {text}" for known, text in _SETTINGS.items() if known in f"{name} {told}"), "")
+    return KafkaRequestError(f"{where} has failed a request: {told}{hint}.", name)
 
 
 def missing_topic(topic: str | None, settings: Settings) -> TopicMissingError:

@@ -17,6 +17,7 @@ from processor.stream.errors import (
     KafkaFailedError,
     KafkaUnavailableError,
     NotAuthorizedError,
+    ProducerExpiredError,
     ProducerFencedError,
     RecordsRefusedError,
     kafka_deadline,
@@ -34,6 +35,7 @@ _LEADER_S = 1.0  # between two looks for a leader
 _LOOK_S = 5.0  # brokers that do not say within what a failed commit lacks are the fault themselves
 _HELD_UP_S = 5.0  # brokers that have all leaders end a transaction within milliseconds
 _NAMED_MAX = 5
+_HEARTBEATS = 2  # after so many a member knows whether it is one
 _NO_LEADER = "no broker leads it, or a new leader waits until enough replicas are in sync; other partitions go on"
 _REFUSED_S, _REFUSED_S_MAX = 1.0, 60.0  # until a topic that has refused is tried again; each try leaves an aborted transaction behind
 
@@ -188,11 +190,15 @@ class Takeover:
         log.info("publishing_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
         return found
 
-    async def begin_after_refusal(self, owned: Owned, wait_s: float, is_member: Callable[[], bool]) -> tuple[Start, int | None, int]:
-        """The same after a transaction that a topic has refused, and some time: it is ended first, as it holds up readers.
+    async def begin_after_refusal(
+        self, owned: Owned, refusal: KafkaFailedError, wait_s: float, is_member: Callable[[], bool]
+    ) -> tuple[Start, int | None, int]:
+        """The same after a transaction that was refused, and some time: it is ended first, as it holds up readers.
 
         Raises: as ``begin_again``.
         """
+        if isinstance(refusal, ProducerExpiredError):  # who was frozen for so long hears first that the partition is another's
+            await asyncio.sleep(_HEARTBEATS * self._lanes.heartbeat_s)
         found = await self._replace_writer(owned, (), is_member)
         await asyncio.sleep(wait_s)
         return found
@@ -242,14 +248,15 @@ class LanePublisher:
                 try:
                     await self._owned.writer.commit(held, floor, metadata)
                     committed = True
-                except (RecordsRefusedError, NotAuthorizedError) as exc:
+                except (RecordsRefusedError, NotAuthorizedError, ProducerExpiredError) as exc:
                     if any(output.kind is OutputKind.FORWARD for output in held):
                         raise  # it may be another application's topic: the next life leaves what is for it in a delay topic
                     if not wait_s:
                         refused.enter_context(self._refused(exc))
                     wait_s = min(max(_REFUSED_S, 2 * wait_s), _REFUSED_S_MAX)
                     self._lane.pause()
-                    committed = self._check(await self._takeover.begin_after_refusal(self._owned, wait_s, self._is_member), asked)
+                    begun = await self._takeover.begin_after_refusal(self._owned, exc, wait_s, self._is_member)
+                    committed = self._check(begun, asked)
                 except KafkaUnavailableError:
                     if not (unwritable := await self._unwritable()):
                         raise

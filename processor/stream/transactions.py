@@ -16,6 +16,7 @@ from processor.stream.clients import (
     build_lane_producer,
     build_repair_producer,
     drop_producer,
+    end_of_sender,
     failure_of_transaction,
     on_fence_held_up,
     unwritable_of,
@@ -164,6 +165,8 @@ async def _commit(
     except BaseException as exc:
         for future in sent:
             future.add_done_callback(_look_at)  # of those that fail with the transaction, one error is enough
+        if isinstance(exc, Exception) and (refusal := end_of_sender(producer)) is not None:
+            raise refusal from exc
         # whoever was fenced between two sends hears from aiokafka that it may not send, and not why
         if isinstance(exc, IllegalOperation | AssertionError) and (cause := failure_of_transaction(producer)) is not None:
             raise cause from exc

@@ -13,8 +13,11 @@ from aiokafka.errors import (
     ConcurrentTransactions,
     CoordinatorLoadInProgressError,
     IncompatibleBrokerVersion,
+    InvalidProducerIdMapping,
+    KafkaError,
     NotEnoughReplicasAfterAppendError,
     NotEnoughReplicasError,
+    OffsetMetadataTooLargeError,
     RequestTimedOutError,
 )
 from aiokafka.producer.message_accumulator import MessageBatch
@@ -26,6 +29,7 @@ from virtual_time import run_virtual
 from processor.settings import load_settings
 from processor.stream import clients
 from processor.stream.aiokafka_fence import DescribeTransactionsRequest, DescribeTransactionsResponse, FencingSender
+from processor.stream.errors import InvalidRecordError
 
 RESULTS = TopicPartition("v.results", 1)
 
@@ -185,5 +189,42 @@ def test_a_partition_with_too_few_replicas_in_sync_is_named_until_it_takes_what_
             await scene.sender._send_produce_req(7, {RESULTS: batch})  # noqa: SLF001 - what the sender does
             assert await clients.unwritable_of(scene.producer) == [RESULTS] * short
         assert batch.future.done()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("refusal", [InvalidProducerIdMapping(), OffsetMetadataTooLargeError(), None])
+def test_a_producer_that_has_ended_tells_what_was_refused(refusal: Exception | None) -> None:
+    async def main() -> None:
+        scene = Scene()
+        assert clients.end_of_sender(scene.producer) is None
+
+        async def end() -> None:
+            await asyncio.sleep(0)
+            raise KafkaError("Unexpected error during batch delivery") from refusal
+
+        scene.sender._sender_task = task = asyncio.ensure_future(end())  # noqa: SLF001 - as aiokafka's ends
+        await asyncio.wait({task})
+        assert clients.end_of_sender(scene.producer) is refusal
+
+    run_virtual(main())
+
+
+def test_a_record_that_a_compacted_topic_refuses_has_an_error_of_its_own() -> None:
+    async def main() -> None:
+        scene = Scene()
+        builder = scene.producer.create_batch()
+        builder.append(timestamp=1, key=None, value=b"v")
+        batch = MessageBatch(RESULTS, builder, 60.0, 0.0)
+
+        async def answer(*_: object, **__: object) -> Any:
+            await asyncio.sleep(0)
+            return ProduceResponse_v8([(RESULTS.topic, [(RESULTS.partition, InvalidRecordError.errno, -1, -1, 0, [], None)])], 0)
+
+        scene.brokers.send = answer  # type: ignore[method-assign]
+        scene.sender._in_flight.add(7)  # noqa: SLF001 - as the sender does
+        scene.sender._muted_partitions.add(RESULTS)  # noqa: SLF001 - as the sender does
+        await scene.sender._send_produce_req(7, {RESULTS: batch})  # noqa: SLF001 - what the sender does
+        assert isinstance(batch.future.exception(), InvalidRecordError)
 
     run_virtual(main())

@@ -13,11 +13,14 @@ from processor.settings import load_settings
 from processor.stream.connect_faults import HttpAnswerError
 from processor.stream.errors import (
     AuthenticationError,
+    InvalidRecordError,
     KafkaFailedError,
     KafkaRequestError,
     KafkaUnavailableError,
     NotAuthorizedError,
+    ProducerExpiredError,
     ProducerFencedError,
+    RecordsRefusedError,
     StallError,
     TopicMissingError,
     UnsupportedBrokerError,
@@ -200,3 +203,23 @@ def test_errors_that_a_new_life_cannot_cure_end_the_process() -> None:
 def test_foreign_error_texts_stay_out_of_the_log() -> None:
     assert describe(ValueError("Ada Example")) == "ValueError"
     assert "no poll" in describe(StallError("no poll"))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "setting"),
+    [
+        (InvalidRecordError(), RecordsRefusedError, "`processor topics check`"),
+        (errors.OffsetMetadataTooLargeError(), RecordsRefusedError, "offset.metadata.max.bytes"),
+        (errors.InvalidProducerIdMapping(), ProducerExpiredError, "transactional.id.expiration.ms"),
+        (errors.InvalidTransactionTimeout(), KafkaRequestError, "transaction.max.timeout.ms is less than VP_LANES__TRANSACTION_S"),
+        (errors.InvalidSessionTimeoutError(), KafkaRequestError, "VP_LANES__SESSION_TIMEOUT_S"),
+        (errors.KafkaError("UnknownError()"), KafkaRequestError, "group.max.size"),  # as aiokafka wraps it
+    ],
+)
+def test_what_the_settings_of_the_brokers_do_not_allow_is_told_by_their_names(
+    error: Exception, kind: type[Exception], setting: str
+) -> None:
+    found = failure_of(error, SETTINGS)
+    assert type(found) is kind
+    assert setting in str(found)
+    assert "does not answer" not in str(found)

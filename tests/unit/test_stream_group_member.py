@@ -22,6 +22,7 @@ from processor.stream.errors import (
     KafkaRequestError,
     KafkaUnavailableError,
     NotAuthorizedError,
+    ProducerExpiredError,
     ProducerFencedError,
     RecordsRefusedError,
     RightsMissingError,
@@ -778,7 +779,14 @@ def test_group_member_publishes_when_a_leader_is_back_and_works_on_the_other_par
     run_virtual(main())
 
 
-@pytest.mark.parametrize("refusal", [RecordsRefusedError("as it is set", "MessageSizeTooLargeError"), NotAuthorizedError("no", "topic v")])
+REFUSALS = [
+    RecordsRefusedError("as it is set", "MessageSizeTooLargeError"),
+    NotAuthorizedError("no", "topic v"),
+    ProducerExpiredError("idle for long", "InvalidProducerIdMapping"),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
 def test_group_member_keeps_what_a_topic_refuses_and_works_on_the_other_partitions_meanwhile(refusal: Exception) -> None:
     async def main() -> None:
         async with joined() as scene:
