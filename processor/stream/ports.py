@@ -58,7 +58,7 @@ class GroupConsumer(Protocol):
         ...
 
     async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
-        """Where to begin; also the committed offset, if it is the same, and the partition's end. As ``recovery.find_start``."""
+        """Where to begin; the offset that is committed, None unless it is there; and the partition's end. As ``recovery.find_start``."""
         ...
 
     async def offset_at(self, partition: TopicPartition, stamp_ms: int) -> int | None:

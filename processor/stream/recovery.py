@@ -114,7 +114,7 @@ def _restored(lane: str, start: Start) -> tuple[Restored, bool]:
 async def find_start(
     consumer: AIOKafkaConsumer, partition: TopicPartition, policy: Literal["stop", "earliest", "latest"]
 ) -> tuple[Start, int | None, int]:
-    """Where to begin a partition; also the committed offset, if it is the same, and the partition's end.
+    """Where to begin a partition; the offset that is committed, None unless it is there; and the partition's end.
 
     Raises:
         MissingOffsetsError: if a person has to decide.
