@@ -218,7 +218,6 @@ def html_report(report: AuditReport) -> str:
 
 def json_report(report: AuditReport) -> bytes:
     """One document for a program."""
-    figures, waiting = report.figures, report.waiting
     return orjson.dumps(
         {
             "schema_version": 1,
@@ -241,51 +240,61 @@ def json_report(report: AuditReport) -> bytes:
                 }
                 for f in report.findings.kept
             ],
-            "figures": {
-                "requests": figures.requests,
-                "finals": figures.finals,
-                "by_status": dict(figures.by_status),
-                "retries": figures.retries,
-                "dead_letters": figures.dead_letters,
-                "redrives": figures.redrives,
-                "released_or_ended": report.acts,
-                "duplicates": figures.duplicates,
-                "asked_again": figures.asked_again,
-                "copies": figures.copies,
-                "too_young": figures.too_young,
-                "too_old": figures.too_old,
-                "progress": report.progress,
-                "foreign": report.foreign,
-                "handed_on": report.handed_on,
-                "asks": report.log.asks,
-                "answered": report.log.answered,
-                "bills": figures.bills if report.billing else None,
-                "late_retry_p99_ms": figures.late_p99_ms if figures.late_ms else None,
-                "spilled_bytes": report.spilled_bytes,
-            },
-            "waiting": {
-                "count": waiting.by_place.total(),
-                "older": waiting.old,
-                "account_held": report.account_held,
-                "paused": list(report.paused),
-                "by_place": {place.name.lower(): waiting.by_place[place] for place in WaitingPlace},
-                "oldest": [
-                    {
-                        "request": row.asked_at,
-                        "request_id": row.request_id,
-                        "stands_at": row.stands_at,
-                        "place": row.place.name.lower(),
-                        "since_ms": row.since_ms,
-                        "due_ms": row.due_ms,
-                    }
-                    for row in report.oldest
-                ],
-            },
+            "figures": _figures_document(report),
+            "waiting": _waiting_document(report),
             "scopes": report.scopes,
             "over_by_ledger": report.over_by_ledger,
             "notes": report.notes,
         }
     )
+
+
+def _figures_document(report: AuditReport) -> dict[str, object]:
+    figures = report.figures
+    return {
+        "requests": figures.requests,
+        "finals": figures.finals,
+        "by_status": dict(figures.by_status),
+        "retries": figures.retries,
+        "dead_letters": figures.dead_letters,
+        "redrives": figures.redrives,
+        "released_or_ended": report.acts,
+        "duplicates": figures.duplicates,
+        "asked_again": figures.asked_again,
+        "copies": figures.copies,
+        "too_young": figures.too_young,
+        "too_old": figures.too_old,
+        "progress": report.progress,
+        "foreign": report.foreign,
+        "handed_on": report.handed_on,
+        "asks": report.log.asks,
+        "answered": report.log.answered,
+        "bills": figures.bills if report.billing else None,
+        "late_retry_p99_ms": figures.late_p99_ms if figures.late_ms else None,
+        "spilled_bytes": report.spilled_bytes,
+    }
+
+
+def _waiting_document(report: AuditReport) -> dict[str, object]:
+    waiting = report.waiting
+    return {
+        "count": waiting.by_place.total(),
+        "older": waiting.old,
+        "account_held": report.account_held,
+        "paused": list(report.paused),
+        "by_place": {place.name.lower(): waiting.by_place[place] for place in WaitingPlace},
+        "oldest": [
+            {
+                "request": row.asked_at,
+                "request_id": row.request_id,
+                "stands_at": row.stands_at,
+                "place": row.place.name.lower(),
+                "since_ms": row.since_ms,
+                "due_ms": row.due_ms,
+            }
+            for row in report.oldest
+        ],
+    }
 
 
 def _by_kind(report: AuditReport) -> Iterator[tuple[BrokenPromise, list[AuditFinding]]]:
