@@ -333,12 +333,7 @@ class ErrorCode(StrEnum):
         "check the ids and the rights of the key, then redrive the dead letter; while it waits, `processor retry end` ends it",
     )
     TOP_UP_FIRST = "top_up_first", _FORBIDDEN, "Didit sends no codes to phones before the account's first top-up", "top up, then redrive"
-    NOT_IN_CONTRACT = (
-        "not_in_contract",
-        _FORBIDDEN,
-        "the contract with Didit does not have this operation, or it is not enabled",
-        "ask Didit to enable it, then redrive",
-    )
+    NOT_IN_CONTRACT = "not_in_contract", _FORBIDDEN, "the contract with Didit does not enable this operation", "ask Didit to, then redrive"
     APPLICATION_CLOSED = (
         "application_closed",
         _ACCOUNT,

@@ -246,7 +246,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.turns += 1
             if self.turns - self._turns_before > _TURNS_MAX or int(now) != self._second:
                 self._watch_for_spin()
-            if self._stopping:
+            if self._stopping:  # type: ignore[attr-defined] # of asyncio, and not in its types
                 return
 
     def _run_ready(self, count: int, *, noted: bool) -> None:

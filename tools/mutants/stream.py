@@ -245,7 +245,7 @@ FAULTS = (
         "G6",
         "stream/takeover.py",
         "a topic that refuses records ends the life of all lanes, whose calls are made again",
-        "except (RecordsRefusedError, NotAuthorizedError) as exc:\n",
+        "except (RecordsRefusedError, NotAuthorizedError, ProducerExpiredError) as exc:\n",
         "except ProducerFencedError as exc:\n",
         (MEMBER,),
     ),
