@@ -193,23 +193,6 @@ def is_leaderless(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool
     return bool(consumer._client.cluster.leader_for_partition(partition) == -1)  # noqa: SLF001 - no public way
 
 
-async def tells_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
-    """Whether the leader of a partition says where it ends.
-
-    A new one does not while fewer replicas are in sync than ``min.insync.replicas``: nobody knows what is committed.
-
-    Raises:
-        KafkaError: of aiokafka, if it cannot be asked.
-    """
-    leader = consumer._client.cluster.leader_for_partition(partition)  # noqa: SLF001 - no public way
-    asked = {partition.topic: [(partition.partition, OffsetResetStrategy.LATEST)]}
-    try:
-        await consumer._fetcher._proc_offset_request(leader, asked)  # noqa: SLF001 - end_offsets() asks again and again, and names no reason
-    except errors.LeaderNotAvailableError:
-        return False
-    return True
-
-
 def on_fence_held_up(producer: AIOKafkaProducer, note: Callable[[Sequence[TopicPartition]], None]) -> None:
     """Have it told, while a transactional producer starts, that what its id has open cannot be ended; see ``FencingSender``."""
     producer._sender.on_held_up = note  # noqa: SLF001 - ours

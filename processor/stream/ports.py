@@ -54,7 +54,7 @@ class GroupConsumer(Protocol):
         ...
 
     async def is_led(self, partition: TopicPartition) -> bool:
-        """Whether a broker leads it, and says where it ends; as the brokers say now."""
+        """Whether a broker leads it, as the brokers say now."""
         ...
 
     async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
@@ -156,7 +156,7 @@ class KafkaGroupConsumer:
     async def is_led(self, partition: TopicPartition) -> bool:
         """See ``GroupConsumer``."""
         await clients.refresh_metadata(self._consumer)
-        return not clients.is_leaderless(self._consumer, partition) and await clients.tells_end(self._consumer, partition)
+        return not clients.is_leaderless(self._consumer, partition)
 
     async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
         """See ``GroupConsumer``."""

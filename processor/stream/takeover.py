@@ -36,14 +36,13 @@ _LOOK_S = 5.0  # brokers that do not say within what a failed commit lacks are t
 _HELD_UP_S = 5.0  # brokers that have all leaders end a transaction within milliseconds
 _NAMED_MAX = 5
 _HEARTBEATS = 2  # after so many a member knows whether it is one
-_NO_LEADER = "no broker leads it, or a new leader waits until enough replicas are in sync; other partitions go on"
 _REFUSED_S, _REFUSED_S_MAX = 1.0, 60.0  # until a topic that has refused is tried again; each try leaves an aborted transaction behind
 
 
 class TakeoverWait(StrEnum):
     """What a partition of ours waits for while the others go on."""
 
-    LEADERLESS = "leaderless"  # a broker that leads the partition, and knows where it ends
+    LEADERLESS = "leaderless"  # a broker that leads the partition
     UNFENCED = "unfenced"  # the end of the last transaction, its former owner's or our own: it takes a leader of every partition in it
     REFUSED = "refused"  # other settings of a topic that it publishes to, or the right to write there
 
@@ -125,7 +124,7 @@ class Takeover:
             return found
         began = self._ports.monotonic()
         if owned.waits is None:
-            log.warning("takeover_waits", partition=lane_name(owned.partition), hint=_NO_LEADER)
+            log.warning("takeover_waits", partition=lane_name(owned.partition), hint="no broker leads it; other partitions go on")
         with owned.waiting(TakeoverWait.LEADERLESS):
             while found is None and not owned.closing.is_set():
                 with suppress(TimeoutError):

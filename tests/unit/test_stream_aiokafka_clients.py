@@ -6,12 +6,11 @@ import asyncio
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError, LeaderNotAvailableError
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import PartitionMetadata
 from virtual_time import run_virtual
 
@@ -167,20 +166,3 @@ async def test_a_client_that_finds_nobody_says_why() -> None:
         assert isinstance(raised.value.__cause__, ConnectionRefusedError)
     finally:
         await clients.stop_client(reader, 3.0)
-
-
-@pytest.mark.parametrize("known", [True, False])
-async def test_a_new_leader_that_does_not_know_where_its_partition_ends_is_told_from_a_silent_one(*, known: bool) -> None:
-    consumer, place = clients.build_reader(load_settings()), TopicPartition("t", 3)
-    consumer._client.cluster._partitions = {"t": {3: PartitionMetadata("t", 3, 7, [7, 8], [7], 0)}}  # noqa: SLF001 - as the brokers told it
-
-    async def answer(node_id: int, asked: dict[str, Any]) -> dict[TopicPartition, tuple[int, None]]:
-        await asyncio.sleep(0)
-        assert (node_id, [number for number, _ in asked["t"]]) == (7, [3])
-        if not known:
-            raise LeaderNotAvailableError(place)
-        return {place: (5, None)}
-
-    consumer._fetcher = SimpleNamespace(_proc_offset_request=answer)  # noqa: SLF001 - a leader that is not there
-    assert await clients.tells_end(consumer, place) == known
-    consumer._closed = True  # noqa: SLF001 - it was never started
