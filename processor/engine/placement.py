@@ -51,7 +51,7 @@ class Placement:
     def __init__(self, settings: Settings) -> None:
         self._own, self._others = settings.application, settings.applications.keys()
         names = topic_names(settings)
-        self._requests, self._inputs = names.requests, names.inputs  # each record asks, and each look makes a name again
+        self._requests, self._inputs = names.requests, names.inputs  # each record asks, and they make their texts at each look
         self._workflows: Collection[str] | None = frozenset(settings.didit.workflows) if settings.didit.workflows_only else None
 
     def believed(self, record: Record, decoded: Accepted | Rejected) -> Accepted | Rejected:

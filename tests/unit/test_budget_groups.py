@@ -102,7 +102,8 @@ def test_of_much_some_is_gathered_and_of_little_each_is_appended_at_once() -> No
     assert late_s < 0.003
     entries, late_s = run_virtual(play(0.001))
     assert 450 <= entries <= 650
-    assert late_s < 0.025
+    assert late_s < 0.022
+    assert run_virtual(play(0.002))[1] < 0.012
 
 
 def test_what_is_said_while_an_append_is_under_way_goes_into_one_entry_in_order() -> None:
