@@ -199,6 +199,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     """
 
     _ready: deque[asyncio.Handle]  # asyncio's own
+    _stopping: bool  # the same
     get_debug = bool  # never; it is asked for each task and each future, and a type is called without a frame
 
     def __init__(self) -> None:
