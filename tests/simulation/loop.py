@@ -247,7 +247,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.turns += 1
             if self.turns - self._turns_before > _TURNS_MAX or int(now) != self._second:
                 self._watch_for_spin()
-            if self._stopping:  # type: ignore[attr-defined] # of asyncio, and not in its types
+            if self._stopping:
                 return
 
     def _run_ready(self, count: int, *, noted: bool) -> None:
