@@ -21,7 +21,7 @@ from simulation.loop import Host, SimulatedLoop  # noqa: E402 - see above
 from simulation.plan import Plan  # noqa: E402 - see above
 from simulation.world import World, build  # noqa: E402 - see above
 
-_PLAN = Plan(brokers=1, replicas=1, partitions=6, requests=0, survey_s=15.0)  # as often as the product does by default
+_PLAN = Plan(brokers=1, replicas=1, partitions=6, requests=0)
 _SETTLE_S, _WATCH_S = 20.0, 60.0
 _APART_S = 0.001  # a turn of the loop that comes later is another wake-up
 

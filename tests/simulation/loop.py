@@ -199,7 +199,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     """
 
     _ready: deque[asyncio.Handle]  # asyncio's own
-    _stopping: bool  # the same
     get_debug = bool  # never; it is asked for each task and each future, and a type is called without a frame
 
     def __init__(self) -> None:
@@ -226,29 +225,25 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._fault = self._fault or fault
 
     def _run_once(self) -> None:
-        """Turns until the loop is to stop, and not one: whoever calls this asks each time, and has nothing else to do."""
-        timers, ready, pop = self._timers, self._ready, heapq.heappop
-        while True:
-            if self._fault is not None:
-                raise self._fault
-            while timers and timers[0][1]._cancelled:  # noqa: SLF001 - asyncio's loops do so
-                pop(timers)
-            if self.turns % _HEAP_SWEEP == 0:
-                timers[:] = [timer for timer in timers if not timer[1].cancelled()]
-                heapq.heapify(timers)
-            if not ready:
-                if not timers:
-                    raise DeadlockError
-                self._now = max(self._now, timers[0][0])
-            now = self._now = self._now + _TURN_S
-            while timers and timers[0][0] <= now:
-                ready.append(pop(timers)[1])
-            self._run_ready(len(ready), noted=self.turns - self._turns_before > _TURNS_MAX - _NOTED)
-            self.turns += 1
-            if self.turns - self._turns_before > _TURNS_MAX or int(now) != self._second:
-                self._watch_for_spin()
-            if self._stopping:
-                return
+        if self._fault is not None:
+            raise self._fault
+        timers, ready = self._timers, self._ready
+        while timers and timers[0][1]._cancelled:  # noqa: SLF001 - asyncio's loops do so
+            heapq.heappop(timers)
+        if self.turns % _HEAP_SWEEP == 0:
+            timers[:] = [timer for timer in timers if not timer[1].cancelled()]
+            heapq.heapify(timers)
+        if not ready:
+            if not timers:
+                raise DeadlockError
+            self._now = max(self._now, timers[0][0])
+        now = self._now = self._now + _TURN_S
+        while timers and timers[0][0] <= now:
+            ready.append(heapq.heappop(timers)[1])
+        self._run_ready(len(ready), noted=self.turns - self._turns_before > _TURNS_MAX - _NOTED)
+        self.turns += 1
+        if self.turns - self._turns_before > _TURNS_MAX or int(now) != self._second:
+            self._watch_for_spin()
 
     def _run_ready(self, count: int, *, noted: bool) -> None:
         """So many callbacks. All of it in one function, because a world runs hundreds of thousands of them."""

@@ -39,7 +39,6 @@ class Plan:
     renew_s: float = 1200.0  # an idle lane commits again so often
     log_kept_s: float = 604_800.0  # what is older goes from the budget log when the brokers look
     bound_s: float = 300.0  # after the last disturbance every request has ended; `plan_of` adds what its calls may take
-    survey_s: float = 60.0  # between two looks at the backlog, which are for people; at the product's 15 s a tenth of a world's requests
     receivers: int = 0  # of webhooks; with them people use their links
     attempts_max: int = 6
     delays_s: tuple[int, ...] = (1, 5, 20)  # of the delay topics

@@ -133,7 +133,6 @@ class World:
             "retry": {**_RETRY, "attempts_max": self.plan.attempts_max, "delays_s": self.plan.delays_s},
             "follow": {"polls_s": (4, 15)},
             "webhooks": receivers.SETTINGS,
-            "observe": {"survey_s": self.plan.survey_s},
         }
 
     def start_broker(self, number: int) -> None:

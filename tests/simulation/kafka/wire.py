@@ -11,7 +11,7 @@ import io
 import pkgutil
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import aiokafka.protocol
@@ -64,7 +64,7 @@ class BrokerConnection(asyncio.Protocol):
         self._buffer = bytearray()
         self._waiting: deque[bytes] = deque()
         self._transport: Any = None
-        self._working: Coroutine[Any, Any, None] | None = None  # stands where a request has to wait for something
+        self._working: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -77,20 +77,8 @@ class BrokerConnection(asyncio.Protocol):
         while len(self._buffer) >= 4 and len(self._buffer) >= (end := 4 + struct.unpack_from(">i", self._buffer)[0]):
             self._waiting.append(bytes(self._buffer[4:end]))
             del self._buffer[:end]
-        if self._waiting and self._working is None:
-            self._working = self._work()
-            self._step()
-
-    def _step(self, _found: object = None) -> None:
-        """Go on until a request has to wait. No task, because most have nothing to wait for, and it would cost as much as they do."""
-        assert self._working is not None
-        try:
-            future = self._working.send(None)
-        except StopIteration:
-            self._working = None
-        else:
-            future._asyncio_future_blocking = False  # noqa: SLF001 - as a task does: it was awaited
-            future.add_done_callback(self._step)
+        if self._waiting and (self._working is None or self._working.done()):
+            self._working = asyncio.get_running_loop().create_task(self._work(), name="broker connection")
 
     async def _work(self) -> None:
         try:
