@@ -11,7 +11,7 @@ from processor.bounds.gathering import GatheringPause
 
 _FEW_PER_S, _MANY_PER_S = 25.0, 250.0  # records of a lane: no pause up to the one, all of it from the other on
 _NEWEST_PART = 0.2  # of a moving average
-_FAST_S = 0.01  # a transaction takes no longer where brokers and processor have time to spare
+_FAST_S = 0.02  # a transaction takes no longer where brokers and processor have time to spare
 
 
 class PublishPace:
