@@ -91,8 +91,7 @@ class ByteReservation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._held_bytes:
-            self.shrink_to(0)
+        self.release()
 
     async def grow_to(self, size_bytes: int, *, within_s: float) -> None:
         """Hold so many in all.
