@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-_THIN = "\u202f"  # narrow no-break space: 1 234
+THIN_SPACE = "\u202f"
+"""Narrow, without a line break: between the groups of a number, and before its unit."""
 
 
 def number(value: float) -> str:
     """``1 234``: whole, in groups of three."""
-    return f"{value:,.0f}".replace(",", _THIN)
+    return f"{value:,.0f}".replace(",", THIN_SPACE)
 
 
 def count(value: float, one: str, many: str | None = None) -> str:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 
+from processor.contract.amounts import THIN_SPACE
 from processor.contract.times import duration
 from processor.monitoring.model import DrainView
-
-_THIN = "\u202f"  # narrow no-break space: 1 234
 
 
 def percent(part: float, whole: float) -> str:
     """``98 %``; never 100 % before it is full, never 0 % of something."""
     if whole <= 0:
-        return "0" + _THIN + "%"
+        return "0" + THIN_SPACE + "%"
     share = 100.0 * part / whole
     shown = math.floor(share) if share >= 1 else math.ceil(share)
-    return f"{shown}{_THIN}%"
+    return f"{shown}{THIN_SPACE}%"
 
 
 def size(size_bytes: float) -> str:
