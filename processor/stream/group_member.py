@@ -43,9 +43,9 @@ from processor.stream.wakeups import Wakeups
 log = structlog.get_logger(__name__)
 
 _WATCH_S = 1.0
-_POLL_MS = 100  # a partition that has room again waits so long until it is read
+_POLL_MS = 100  # a partition that has room again, or has been taken over, waits so long until it is read
 _BUSY_AFTER_S, _BUSY_POLL_MS = 1.0, 10  # after a poll that gave all it may: a lane that only reads past a flood has room in a moment
-_IDLE_AFTER_S, _IDLE_POLL_MS = 5.0, 500  # while nothing comes; a record that comes is had at once all the same
+_IDLE_AFTER_S, _LONG_POLL_MS = 5.0, 500  # while all are read, or nothing comes; a record that comes is had at once all the same
 _POLL_RECORDS_MAX = 500
 _SKIP_MARKERS_S = 5.0
 
@@ -233,7 +233,8 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._room.clear()
                 await self._wait_room()
                 continue
-            wait_ms = _IDLE_POLL_MS if self.last_poll - heard_at > _IDLE_AFTER_S else _POLL_MS
+            patient = len(wanting) == len(self._owned) or self.last_poll - heard_at > _IDLE_AFTER_S
+            wait_ms = _LONG_POLL_MS if patient else _POLL_MS
             wait_ms = _BUSY_POLL_MS if self.last_poll - full_at < _BUSY_AFTER_S else wait_ms
             with kafka_errors(self._settings):
                 batches = await self._consumer.poll(wanting, wait_ms, _POLL_RECORDS_MAX)

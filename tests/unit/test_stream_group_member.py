@@ -175,16 +175,22 @@ def test_group_member_says_which_records_the_journal_knows_as_finished() -> None
     run_virtual(main())
 
 
-def test_group_member_polls_less_often_while_nothing_comes() -> None:
+def test_group_member_polls_less_often_while_it_reads_all_it_owns_or_nothing_comes() -> None:
     async def main() -> None:
-        async with joined() as scene:
-            await scene.own(A)
-            await asyncio.sleep(10)
-            assert (scene.group.polls_ms[0], scene.group.polls_ms[-1]) == (100, 500)
+        async with joined(work_max=1) as scene:
+            await scene.own(A, B)
+            assert set(scene.group.polls_ms) == {500}
             scene.send(0)
             await asyncio.sleep(1)
-            assert scene.group.polls_ms[-1] == 100
-            assert list(scene.handler.at_work) == [0]
+            scene.group.polls_ms.clear()
+            await asyncio.sleep(1)
+            assert set(scene.group.polls_ms) == {100}, "one has no room, and when it has, it does not wait for a long poll"
+            await asyncio.sleep(5)
+            assert scene.group.polls_ms[-1] == 500
+            scene.handler.finish(0)
+            scene.send(1, partition=B)
+            await asyncio.sleep(1)
+            assert (scene.group.polls_ms[-1], list(scene.handler.at_work)) == (100, [1])
 
     run_virtual(main())
 
