@@ -141,7 +141,8 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
     names, output_max, event_max = topic_names(settings), settings.lanes.output_bytes_max, settings.webhooks.event_bytes_max
     wait_s_max = max(settings.retry.delays_s[-1], int(settings.retry.backoff_max_s), int(settings.retry.retry_after_max_s))
     # stamped by the broker: the wrong clock of a caller or a replica would make records unpublishable, or let retention delete them early
-    common = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+    # and by time alone: brokers may have a size of their own (log.retention.bytes), by which what still waits would be deleted
+    common = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime", "retention.bytes": "-1"}
     common |= {"min.insync.replicas": "2"} if replication >= 3 else {}  # noqa: PLR2004 - Kafka's usual pair
 
     def spec(name: str, count: int, retention_s: int, retention_s_min: int, bytes_max: int, **rest: object) -> TopicSpec:
@@ -190,7 +191,7 @@ def topic_specs(settings: Settings, *, partitions: int, replication: int) -> tup
 
 def _controls_spec(name: str, common: Mapping[str, str]) -> TopicSpec:
     """A few records a month; what is paused today may have been paused long ago."""
-    return TopicSpec(name, 1, {**common, "retention.ms": "-1", "retention.bytes": "-1"}, keeps_all=True)
+    return TopicSpec(name, 1, {**common, "retention.ms": "-1"}, keeps_all=True)
 
 
 def _log_spec(settings: Settings, common: Mapping[str, str], retention_s: int) -> TopicSpec:
@@ -236,11 +237,20 @@ def config_warnings(specs: Iterable[TopicSpec], found: Mapping[str, TopicFound])
         for spec in specs
         if spec.name in found
         for text in (
+            *_size_warnings(spec, found[spec.name]),
             *_codec_warnings(found[spec.name]),
             *_clock_warnings(spec, found[spec.name]),
             *_replica_warnings(spec, found[spec.name]),
         )
     ]
+
+
+def _size_warnings(spec: TopicSpec, found: TopicFound) -> list[str]:
+    size = found.configs.get("retention.bytes", "-1")
+    if size == "-1" or spec.keeps_all:  # a fault there
+        return []
+    what = "calls" if spec.is_log else "records"
+    return [f"retention.bytes is {size}, for each partition: {what} can be deleted before their time; set it to -1"]
 
 
 def _codec_warnings(found: TopicFound) -> list[str]:

@@ -160,7 +160,8 @@ async def _find(settings: Settings, admin: AdminClient, specs: tuple[TopicSpec, 
             _check_right(settings, error_code, name)
             if error_code == 0:
                 configs[name] = {entry[0]: entry[1] for entry in entries}
-    return {name: TopicFound(count, configs.get(name, {}), replication) for name, (count, replication) in counts.items()}
+    # a broker that has not heard of a new topic yet tells no settings: they are not Kafka's defaults for that
+    return {name: TopicFound(count, configs[name], replication) for name, (count, replication) in counts.items() if name in configs}
 
 
 async def _check_interval_s(admin: AdminClient) -> float | None:

@@ -83,6 +83,7 @@ BY_CALLERS = {"message.timestamp.type": "CreateTime"}
     ("replication", "wrong", "named"),
     [
         (3, {"compression.type": "brotli"}, "compression.type is brotli"),
+        (3, {"retention.bytes": "1000000000"}, "retention.bytes is 1000000000"),
         (3, {"message.timestamp.type": "CreateTime"}, "message.timestamp.type is CreateTime: "),
         (3, BY_CALLERS | {"message.timestamp.before.max.ms": "60000"}, "message.timestamp.before.max.ms is 60000"),
         (3, BY_CALLERS | {"message.timestamp.after.max.ms": "60000"}, "message.timestamp.after.max.ms is 60000"),
@@ -102,6 +103,7 @@ def test_configs_that_bite_on_a_bad_day_are_named_for_every_topic(replication: i
         found = config_warnings(specs, {**as_created, spec.name: TopicFound(1, {**spec.configs, **wrong}, replication)})
         stamped_by_broker = spec.is_log and "timestamp" in named
         said_as_fault = spec.is_log and (named.startswith("unclean") or named == "min.insync.replicas is 1")
+        said_as_fault |= spec.keeps_all and "retention.bytes" in named
         if said_as_fault:
             assert any(named in text for text in topic_faults(spec, TopicFound(1, {**spec.configs, **wrong}, replication)))
         if stamped_by_broker or said_as_fault:
@@ -121,6 +123,11 @@ def test_a_clock_limit_is_harmless_where_the_broker_stamps() -> None:
 def test_no_clock_but_the_brokers_stamps_what_we_create() -> None:
     for spec in topic_specs(load_settings(), partitions=4, replication=3):
         assert spec.configs["message.timestamp.type"] == "LogAppendTime", spec.name
+
+
+def test_no_size_that_the_brokers_have_for_all_topics_deletes_what_we_create() -> None:
+    for spec in topic_specs(load_settings(), partitions=4, replication=3):
+        assert spec.configs["retention.bytes"] == "-1", spec.name
 
 
 def test_a_budget_log_that_does_not_take_what_is_sent_together_is_wrong() -> None:
