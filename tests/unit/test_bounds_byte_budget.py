@@ -71,6 +71,20 @@ async def test_a_grant_in_the_moment_of_giving_up_is_given_back() -> None:
     assert budget.held_bytes == 0
 
 
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_release_in_the_moment_of_giving_up_disturbs_nobody(others: int) -> None:
+    budget = ByteBudget(100)
+    await budget.reserve(100, within_s=1.0)
+    leaving = asyncio.create_task(budget.reserve(50, within_s=5.0))
+    waiting = [asyncio.create_task(budget.reserve(100, within_s=5.0)) for _ in range(others)]
+    await asyncio.sleep(0)
+    leaving.cancel()
+    budget.release(100)
+    assert isinstance((await asyncio.gather(leaving, return_exceptions=True))[0], asyncio.CancelledError)
+    await asyncio.gather(*waiting)
+    assert budget.held_bytes == 100 * others
+
+
 async def test_a_reservation_grows_and_is_given_back_whole() -> None:
     budget = ByteBudget(100)
     with budget.reservation() as one, budget.reservation() as other:
