@@ -27,7 +27,7 @@ _MANY_EXACT_BYTES = 1000  # shorter texts cannot hold so many
 _REQUEST_SCHEMA = "request.v1"
 _INPUT_SCHEMAS = {name: f"input.{name}.v1" for name in schemas.operations()}
 _REQUEST_ID = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
-_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})")
+_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:[0-5]\d:([0-5]\d|60)(\.\d{1,9})?([Zz]|[+-]\d{2}:[0-5]\d)")
 _KNOWN_PREFIXES = (
     (b"\x1f\x8b", ErrorCode.COMPRESSED, "the value is gzip; send plain JSON and let Kafka's producer compress"),
     (b"\xff\xfe", ErrorCode.NOT_UTF8, "the value is UTF-16; send UTF-8"),

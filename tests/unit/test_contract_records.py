@@ -129,6 +129,8 @@ def test_the_request_id_is_given_wherever_it_is_beyond_doubt() -> None:
         ("2027-10-31T02:30:00", None),
         ("2027-10-31", None),
         ("2027-13-31T02:30:00Z", None),
+        ("2027-10-31T02:60:00Z", None),
+        ("2027-10-31T02:30:00+01:60", None),
         ("tomorrow", None),
         ("9999-12-31T23:59:59Z", 253_402_300_799_000),
     ],
