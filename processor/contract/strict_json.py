@@ -160,7 +160,7 @@ def salvage_members(data: bytes, names: tuple[str, ...]) -> dict[str, Any]:
         return {}
     times = Counter(name for name, _ in pairs)
     sure = [(name, value) for name, value in pairs if name in names and times[name] == 1]
-    return {name: value for name, value in sure if isinstance(value, str) and not _has_surrogate(value)}
+    return {name: value for name, value in sure if type(value) is str and not _has_surrogate(value)}  # a number is a ``_Literal``
 
 
 def _check_shape(text: str, depth_max: int, tokens_max: int) -> int:

@@ -115,6 +115,8 @@ def test_the_request_id_is_given_wherever_it_is_beyond_doubt() -> None:
     assert rejected(b'{"request_id":"r-1","input":NaN}').request_id == "r-1"
     assert rejected(b'{"request_id":"r-1","request_id":"r-2"}').request_id is None
     assert rejected(b'{"request_id":"r-\\ud800","input":{}}').request_id is None
+    assert rejected(b'{"request_id":4711,"input":{"a":1,"a":2}}').request_id is None
+    assert rejected(b'{"request_id":NaN}').request_id is None
     assert rejected(body(request_id="x" * 129)).request_id is None
     assert rejected(b"{").request_id is None
 
