@@ -18,6 +18,7 @@ Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
 def _split(url: str) -> SplitResult:
+    """The parts of a URL; of one that cannot be used none, so that nothing of it reaches a text."""
     try:
         parts = urlsplit(url)
         return parts if parts.port is None or parts.port > 0 else urlsplit("")
@@ -77,10 +78,10 @@ class DiditSettings(Group):
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
-        url = urlsplit(self.base_url)
+        url = _split(self.base_url)
         loopback = url.hostname in {"127.0.0.1", "localhost", "::1"}
         faults = []
-        if url.scheme != "https" and not (url.scheme == "http" and loopback):
+        if url.scheme and url.scheme != "https" and not (url.scheme == "http" and loopback):
             faults.append("VP_DIDIT__BASE_URL must be https (http only on loopback)")
         if not url.hostname or url.path.strip("/") or url.query or url.fragment or url.username:
             faults.append("VP_DIDIT__BASE_URL must be scheme://host[:port] and nothing else")
@@ -104,7 +105,7 @@ class DiditSettings(Group):
                 faults.append(f"{name} must be http://host:port and nothing else")
             if name == "VP_DIDIT__PROXY" and found.username:
                 faults.append("VP_DIDIT__PROXY must hold no login: it is in VP_DIDIT__PROXY_USERNAME and VP_DIDIT__PROXY_PASSWORD_FILE")
-            if urlsplit(self.base_url).scheme != "https":
+            if _split(self.base_url).scheme != "https":
                 faults.append(f"{name} needs an https VP_DIDIT__BASE_URL: calls are tunnelled")
         if self.proxy_password_file and (fault := file_fault(self.proxy_password_file)):
             faults.append(f"VP_DIDIT__PROXY_PASSWORD_FILE: {fault}")
@@ -118,7 +119,7 @@ class DiditSettings(Group):
         """The proxy through which Didit is reached; None if directly. Its port or login may be missing."""
         if self.proxy != OF_ENVIRONMENT:
             return None if self.proxy is None else _split(self.proxy)
-        base = urlsplit(self.base_url)
+        base = _split(self.base_url)
         named = getproxies().get("https") if base.scheme == "https" and not proxy_bypass(base.hostname or "") else None
         return None if named is None else _split(named)
 

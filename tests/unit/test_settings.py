@@ -228,6 +228,16 @@ def test_the_api_key_is_read_again_from_its_file(tmp_path: Path) -> None:
     assert settings.didit.key() == "new"
 
 
+PORTS = ["https://x:port", "https://x:65536", "https://x:0", "https://[x"]
+
+
+@pytest.mark.parametrize("url", PORTS)
+def test_an_origin_with_a_port_that_is_none_is_told_by_its_variable(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(didit={"base_url": url})
+    assert str(caught.value).splitlines()[1:] == ["  VP_DIDIT__BASE_URL must be scheme://host[:port] and nothing else"]
+
+
 @pytest.mark.parametrize("url", ["http://didit.example", "ftp://x", "https://x/path", "https://user@x", "https://x?q=1", "nonsense"])
 def test_only_a_plain_https_origin_is_taken(url: str) -> None:
     with pytest.raises(ConfigurationError, match="VP_DIDIT"):
