@@ -88,7 +88,7 @@ async def _post(url: str, route: str, body: dict[str, str], success: int) -> Any
             async with session.post(
                 address, data=orjson.dumps(body), headers={"Content-Type": "application/json"}, allow_redirects=False
             ) as answer:
-                raw = await answer.content.read(_ANSWER_BYTES_MAX)
+                raw = await _body(answer.content)
                 if answer.status != success:
                     raise RegistrationError(_reason(route, answer.status))
                 return orjson.loads(raw)
@@ -96,6 +96,16 @@ async def _post(url: str, route: str, body: dict[str, str], success: int) -> Any
         raise RegistrationError(f"{url} does not answer; try again") from None
     except orjson.JSONDecodeError:
         raise RegistrationError("Didit's answer is no JSON; try again later") from None
+
+
+async def _body(content: aiohttp.StreamReader) -> bytes:
+    """All of an answer, which may come in pieces; of one that is too long the beginning, which is no JSON."""
+    raw = bytearray()
+    async for part in content.iter_any():
+        raw += part
+        if len(raw) > _ANSWER_BYTES_MAX:
+            break
+    return bytes(raw)
 
 
 def _reason(route: str, status: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,24 @@ async def test_refusals_say_what_to_do_and_not_what_was_entered() -> None:
             assert password not in str(caught.value).split()
     with pytest.raises(RegistrationError, match="does not answer"):
         await register("http://127.0.0.1:1/auth/v2", "ops@acme-identity.io", PASSWORD)
+
+
+async def test_an_answer_that_comes_in_pieces_is_read_to_its_end() -> None:
+    parts = b'{"application": {"name": "shop", "api_key": "key-1"}, ', b'"organization": {"name": "Acme"}}'
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(b"".join(parts)))
+        for part in parts:
+            writer.write(part)
+            for _ in range(50):  # turns of the loop, in which the other side reads what is there
+                await asyncio.sleep(0)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        made = await verify(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/auth/v2", "ops@acme-identity.io", "AAAAAA")
+    assert (made.organization, made.application, made.api_key) == ("Acme", "shop", "key-1")
 
 
 @pytest.mark.parametrize("url", ["http://apx.didit.me/auth/v2", "ftp://127.0.0.1/", "apx.didit.me"])
