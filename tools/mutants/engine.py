@@ -206,8 +206,8 @@ FAULTS = (
         "G1",
         "contract/decode.py",
         "a deadline without an offset is taken as UTC",
-        '([Zz]|[+-]\\d{2}:\\d{2})")',
-        '([Zz]|[+-]\\d{2}:\\d{2})?")',
+        '([Zz]|[+-]\\d{2}:[0-5]\\d)")',
+        '([Zz]|[+-]\\d{2}:[0-5]\\d)?")',
         ("tests/cases/test_cases_retry_time.py", RECORDS),
     ),
     Fault(
