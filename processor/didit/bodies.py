@@ -12,6 +12,7 @@ from processor.didit.answers import Reply
 _DEPTH_MAX = 64
 _KEPT_BYTES_MAX = 16_384
 _ENVELOPES = frozenset({"detail", "error", "code", "message"})
+_ABOUT_THE_CALL = ("detail", "error", "message")  # every other member of an error body is a field's name, or Didit's ``code``
 _TEXT_CHARS_MAX = 2000
 
 UNREADABLE = object()
@@ -32,6 +33,11 @@ def error_text(body: Any) -> str:
     found: list[str] = []
     _collect(body, found)
     return " ".join(found).lower()[:_TEXT_CHARS_MAX]
+
+
+def envelope_text(body: Any) -> str:
+    """The texts about the call as a whole, in lower case, for matching only: a complaint about one field may quote what the caller sent."""
+    return " ".join(_told(body)).lower()[:_TEXT_CHARS_MAX]
 
 
 def error_code(body: Any) -> ForeignCode | None:
@@ -70,3 +76,13 @@ def _collect(node: Any, found: list[str]) -> None:
     elif isinstance(node, dict):
         for child in node.values():
             _collect(child, found)
+
+
+def _told(node: Any) -> list[str]:
+    if isinstance(node, str):
+        return [node]
+    if isinstance(node, list):
+        return [child for child in node if isinstance(child, str)]
+    if isinstance(node, dict):
+        return [text for name in _ABOUT_THE_CALL for text in _told(node.get(name))]
+    return []

@@ -141,6 +141,14 @@ class _Seen:
         return bodies.error_text(self.body)
 
     @cached_property
+    def told(self) -> str:
+        return bodies.envelope_text(self.body)
+
+    @cached_property
+    def code(self) -> str | None:
+        return bodies.error_code(self.body)
+
+    @cached_property
     def wait_s(self) -> float | None:
         return retry_after.wait_s(self.reply.headers)
 
@@ -230,6 +238,15 @@ def _retryable(seen: _Seen) -> bool:
 
 def _matches(*words: str) -> Callable[[_Seen], bool]:
     return lambda seen: any(word in seen.text for word in words)
+
+
+def _tells(*words: str) -> Callable[[_Seen], bool]:
+    """For what holds more than this request: no text that a caller sent, and Didit quotes, may say it."""
+    return lambda seen: any(word in seen.told for word in words)
+
+
+def _coded(*codes: str) -> Callable[[_Seen], bool]:
+    return lambda seen: seen.code in codes
 
 
 def _at(*statuses: int) -> Callable[[_Seen], bool]:
@@ -362,16 +379,17 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
     ("page of a firewall", _is_page, lambda seen: Transient(ErrorCode.FIREWALL_REFUSED, seen.status, seen.wait_s)),
     (
         "no credits",
-        _all(_at(400, 402, 403), _matches("enough credits", "top up at", "insufficient_credits", "insufficient balance")),
+        _all(_at(400, 402, 403), _tells("enough credits", "top up at", "insufficient balance")),
         _unpaid(ErrorCode.NO_CREDITS),
     ),
+    ("no credits by their code", _all(_at(400, 402, 403), _coded("insufficient_credits")), _unpaid(ErrorCode.NO_CREDITS)),
     ("402", _at(402), _unpaid(ErrorCode.PAYMENT_REQUIRED)),
-    ("contract", _matches("contract_billing_suspended"), _account(ErrorCode.CONTRACT_SUSPENDED)),
-    ("application", _matches("application_deleted", "application_suspended"), _account(ErrorCode.APPLICATION_CLOSED)),
+    ("contract", _coded("contract_billing_suspended"), _account(ErrorCode.CONTRACT_SUSPENDED)),
+    ("application", _coded("application_deleted", "application_suspended"), _account(ErrorCode.APPLICATION_CLOSED)),
     ("key", _at(401), _account(ErrorCode.KEY_REFUSED)),
-    ("403 of the key", _all(_at(403), _matches("credentials were not provided", "invalid api key")), _account(ErrorCode.KEY_REFUSED)),
-    ("403 before the first top-up", _all(_at(403), _matches("first top-up")), _forbidden(ErrorCode.TOP_UP_FIRST)),
-    ("403 of the contract", _all(_at(403), _matches("contract rate card", "not enabled for")), _forbidden(ErrorCode.NOT_IN_CONTRACT)),
+    ("403 of the key", _all(_at(403), _tells("credentials were not provided", "invalid api key")), _account(ErrorCode.KEY_REFUSED)),
+    ("403 before the first top-up", _all(_at(403), _tells("first top-up")), _forbidden(ErrorCode.TOP_UP_FIRST)),
+    ("403 of the contract", _all(_at(403), _tells("contract rate card", "not enabled for")), _forbidden(ErrorCode.NOT_IN_CONTRACT)),
     ("403", _at(403), _forbidden(None)),
     ("blocked", _all(_at(400), _matches("has been blocked", "is in the blocklist")), _blocked),
     ("timeouts of the server", _at(408, 425), _unclear(ErrorCode.SERVER_TIMEOUT)),

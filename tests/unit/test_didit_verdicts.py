@@ -348,3 +348,20 @@ FORBIDDEN_TEXTS: list[tuple[str, object, Verdict]] = [
 @pytest.mark.parametrize(("name", "body", "verdict"), FORBIDDEN_TEXTS)
 def test_a_403_is_judged_by_what_it_is_about(name: str, body: Any, verdict: Verdict) -> None:
     assert classify(OPERATIONS[name], reply(403, body)) == verdict
+
+
+SPEAKS_OF_THE_ACCOUNT = (
+    *("application_deleted", "contract_billing_suspended", "insufficient_credits", "You don't have enough credits", "Invalid API Key."),
+    *(TOP_UP, RATE_CARD),
+)
+
+
+@pytest.mark.parametrize("quoted", SPEAKS_OF_THE_ACCOUNT)
+@pytest.mark.parametrize("status", [400, 403, 404, 422])
+def test_a_field_error_that_quotes_the_caller_holds_no_other_request(status: int, quoted: str) -> None:
+    """A complaint about a field may show the value that one caller sent there (Django REST framework: ``"X" is not a valid choice.``)."""
+    told = [f'"{quoted}" is not a valid choice.']
+    body = {"vendor_data": told, "code": [quoted], "expected_details": {"country": told, "detail": quoted}}
+    refused = Refused(http_code(status), status, body, "input.vendor_data")
+    forbidden = Forbidden(ErrorCode.NOT_PERMITTED, status, body, key_works=False)
+    assert classify(CREATE, reply(status, body)) == (forbidden if status == 403 else refused)
