@@ -52,7 +52,7 @@ class ByteBudget:
         except BaseException as exc:
             if turn.done() and not turn.cancelled():
                 self.release(size_bytes)  # granted in the moment in which we gave up
-            elif entry in self._waiting:  # else a release in the same turn of the loop has passed over it
+            elif entry in self._waiting:  # else a release in the same turn of the loop has skipped it
                 self._waiting.remove(entry)
                 self._grant()
             if isinstance(exc, TimeoutError):
