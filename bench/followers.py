@@ -108,6 +108,9 @@ class IdealLog:
     async def begin(self) -> int:
         return 0
 
+    async def end(self) -> int:
+        return len(self.topic.written)
+
     async def offset_at(self, stamp_ms: int) -> int | None:
         return None
 
@@ -256,6 +259,9 @@ class StoredLog(IdealLog):
 
     async def append(self, value: bytes) -> Appended:
         return Appended(self._end + self.topic.put(value), clock_ms())
+
+    async def end(self) -> int:
+        return self._end + len(self.topic.written)
 
     async def offset_at(self, stamp_ms: int) -> int | None:
         return 0

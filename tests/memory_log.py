@@ -82,6 +82,9 @@ class MemoryLog:
     async def begin(self) -> int:
         return self.topic.begin
 
+    async def end(self) -> int:
+        return self.topic.end
+
     async def offset_at(self, stamp_ms: int) -> int | None:
         return next((e.offset for e in self.topic.entries if e.stamp_ms >= stamp_ms), None)
 

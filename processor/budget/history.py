@@ -16,6 +16,8 @@ from processor.budget.state import BudgetState
 EVERYTHING = LogPosition("", 0)  # nobody knows from where on a lane's calls stand in the log
 _DONE_EVERY_S = 5.0  # what is done is told so often at most, for each lane
 _NEVER_MS = 2**62
+_BEHIND_S = 0.05  # between two looks whether the log is read so far
+_END_TRIES, _END_PAUSE_S = 5, 1.0
 
 
 class LaneHistory:
@@ -70,8 +72,7 @@ class LaneHistory:
 
     async def replay_lane(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
         """See ``stream.handler.CallHistory.replay_lane``."""
-        await self._joined.wait()
-        self._reader.hurry()
+        await self._catch_up(since)
         name, read_to = self.position()
         known = since is None or since == EVERYTHING or since.log == name
         offset = read_to if since is None else since.offset if known else 0
@@ -83,6 +84,31 @@ class LaneHistory:
             self._on_other_log()
         reaches = known and whole_from <= offset <= read_to
         return LaneCalls(0 if reaches else await self._stamp_ms(whole_from), first_calls, finished, doubtful)
+
+    async def _catch_up(self, since: LogPosition | None) -> None:
+        """Read the log as far as it goes now, and so beyond what a lane's former owner, who is fenced, had read and asked for.
+
+        Whoever has just joined it has read it to the beginning of that; the former owner went on, for seconds where there is much to read.
+        """
+        while True:
+            await self._joined.wait()
+            end = await self._end(since)
+            while self._joined.is_set() and self._reader.next < end:
+                self._reader.hurry()
+                await asyncio.sleep(_BEHIND_S)
+            if self._joined.is_set():
+                return
+
+    async def _end(self, since: LogPosition | None) -> int:
+        """The end of the log: one before a position in it is asked for again."""
+        least = since.offset if since is not None and since.log == self._state().log_name else 0
+        end = await self._log.end()
+        for _ in range(_END_TRIES):
+            if end >= least:
+                break
+            await asyncio.sleep(_END_PAUSE_S)
+            end = await self._log.end()
+        return end
 
     async def _stamp_ms(self, offset: int) -> int:
         """When the record at an offset was appended, epoch ms."""

@@ -73,6 +73,10 @@ class BudgetLog(Protocol):
         """The first offset that is still there."""
         ...
 
+    async def end(self) -> int:
+        """The offset behind the last record; of a leader that is new it may lie too low for a moment."""
+        ...
+
     async def offset_at(self, stamp_ms: int) -> int | None:
         """The first record appended at or after a time of the broker's clock; None if there is none."""
         ...

@@ -95,6 +95,10 @@ class KafkaBudgetLog:
         """See ``BudgetLog.begin``."""
         return int(await self._bounded(self._reader().beginning_offsets([self._partition])))
 
+    async def end(self) -> int:
+        """See ``BudgetLog.end``."""
+        return int(await self._bounded(self._reader().end_offsets([self._partition])))
+
     async def offset_at(self, stamp_ms: int) -> int | None:
         """See ``BudgetLog.offset_at``."""
         found = await self._bounded(self._reader().offsets_for_times({self._partition: stamp_ms}))

@@ -737,6 +737,23 @@ async def test_a_position_that_the_log_has_not_reached_is_not_believed() -> None
 
 
 @virtual
+async def test_a_lane_is_restored_from_all_that_its_former_owner_knew_although_its_new_one_is_slow_to_join() -> None:
+    """Else 34 requests of a rollback were in doubt: it had read the log to its own first record, and the commit named a later one."""
+    topic = MemoryTopic()
+    for _ in range(300):
+        topic.put(b"filler")
+    async with scene(topic) as former, scene(topic) as newcomer:
+        newcomer.log.lag_s = 0.5
+        while not newcomer.budget.is_joined:
+            former.budget.release(await former.permit(ask(scopes=("wide",))), ANSWERED)
+        position = former.budget.history.position()
+        await former.permit(ask(identity=MARK))
+        assert newcomer.budget.history.position() < position, "it has joined, and is behind"
+        found = await newcomer.budget.history.replay_lane("t[0]", position, lambda _: True)
+        assert (found.since_ms, found.doubtful) == (0, frozenset({5})), "and what was called after it is known"
+
+
+@virtual
 async def test_a_silent_log_is_joined_anew() -> None:
     async with scene() as s:
         await asyncio.sleep(0.1)

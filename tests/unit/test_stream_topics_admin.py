@@ -33,5 +33,5 @@ class TwoBrokers:
 async def test_a_topic_whose_settings_no_broker_tells_is_not_taken_for_one_with_the_defaults() -> None:
     settings = load_settings()
     specs = topic_specs(settings, partitions=1, replication=3)
-    found = await _find(settings, TwoBrokers([specs[0].name]), specs)  # type: ignore[arg-type] - what of it is used here
+    found = await _find(settings, TwoBrokers([specs[0].name]), specs)  # type: ignore[arg-type]
     assert {name: topic.configs for name, topic in found.items()} == {specs[0].name: {"retention.ms": "1"}}
