@@ -90,20 +90,21 @@ async def explain_missing(journal: CallHistory, lane: str, missing: MissingOffse
     async with asyncio.timeout(_RECALL_S):
         calls = await journal.replay_lane(lane, EVERYTHING, lambda offset: begin <= offset < end)
     forgotten = range(begin, min(await _first_remembered(calls, end, offset_at), end))
-    finished = len(calls.finished)
-    doubtful = len(calls.doubtful) + sum(1 for offset in forgotten if offset not in calls.finished | calls.doubtful)
+    done = calls.finished | missing.done
+    finished, doubtful = len(done), len((calls.doubtful | frozenset(forgotten)) - done)
     text = (
         f"{missing} By the budget log, of {count(end - begin, 'offset')}: finished, and would be skipped as duplicates: {finished}; "
         f"perhaps called, and would be in doubt: {doubtful}; not called, and would be done: {end - begin - finished - doubtful}."
     )
-    return MissingOffsetsError(text, begin, end)
+    return MissingOffsetsError(text, begin, end, missing.done)
 
 
 def _restored(lane: str, start: Start) -> tuple[Restored, bool]:
     """What the commit says, and whether that is all; else anything that stands in the journal may have been called."""
     if start.warning:
         log.critical("offsets_decided", partition=lane, detail=start.warning)
-        return Restored(None, ()), False
+        if not start.metadata:
+            return Restored(None, ()), False
     try:
         return decode_metadata(start.offset, start.metadata), not start.foreign
     except GapMapError as exc:  # somebody else has committed to our group

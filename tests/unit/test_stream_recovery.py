@@ -85,6 +85,14 @@ async def test_recovery_from_a_commit_that_is_not_ours_reads_every_call_back(sta
     assert restored.offsets.floor == 9
 
 
+async def test_recovery_from_a_decided_offset_believes_the_commit_that_it_follows() -> None:
+    calls = KnownCalls(6)
+    with capture_logs() as logs:
+        restored = await restore_lane(calls, LANE, Start(5, encode_metadata(5, [6], SAVED), "going on, as configured"), 9, stamped())
+    assert (calls.asked, [entry["event"] for entry in logs]) == ([(LANE, SAVED)], ["offsets_decided"])
+    assert [offset for offset in range(5, 9) if restored.offsets.is_unfinished(offset)] == [5, 7, 8]
+
+
 async def test_recovery_says_when_the_call_history_is_truncated() -> None:
     with capture_logs() as logs:
         restored = await restore_lane(KnownCalls(since_ms=NOW), LANE, Start(5, encode_metadata(5, [], SAVED)), 9, stamped(*[NOW] * 9))
@@ -114,6 +122,9 @@ async def test_nothing_is_forgotten_that_no_lane_has_reached() -> None:
 
 async def test_the_refusal_says_how_many_of_each() -> None:
     missing = MissingOffsetsError("t[0]: gone.", 10, 30)
+    of_commit = MissingOffsetsError("t[0]: gone.", 10, 30, [12, 15, 16])
+    told = str(await explain_missing(KnownCalls(finished=[10, 11, 12], doubtful=[15]), LANE, of_commit, stamped()))
+    assert [int(n) for n in re.findall(r" (\d+)\b", told)] == [20, 5, 0, 15], "the last commit says more than the log"
     told = str(await explain_missing(KnownCalls(finished=[10, 11, 12], doubtful=[15]), LANE, missing, stamped()))
     assert told.startswith("t[0]: gone. By the budget log, of 20 offsets:")
     assert [int(n) for n in re.findall(r" (\d+)\b", told)] == [20, 3, 1, 16]
