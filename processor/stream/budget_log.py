@@ -191,6 +191,9 @@ class KafkaBudgetLog:
                     fresh = await self._started_producer()
             except (KafkaError, OSError):
                 return  # the next failure tries again
+            if self._producer is not broken:
+                await stop_client(fresh, 3.0)  # opened again or closed meanwhile
+                return
             self._producer, self._failed = fresh, 0
             await stop_client(broken, 3.0)
 

@@ -26,7 +26,7 @@ from processor.budget.rules import budget_rules
 from processor.budget.shared import SharedBudget
 from processor.clock import boot_clock, clock_ms
 from processor.devkit.kafka_cluster import LocalKafka
-from processor.settings import load_settings
+from processor.settings import Settings, load_settings
 from processor.stream.broker_clock import BrokerClock, ClockReading
 from processor.stream.budget_log import KafkaBudgetLog
 
@@ -203,6 +203,44 @@ async def test_a_producer_with_a_fatal_error_is_replaced(kafka: LocalKafka) -> N
         await log.append(b"three")
         log.seek(0)
         assert [e.value for e in await read(log, 2)] == [b"one", b"three"]
+
+
+class SlowSecondProducer(KafkaBudgetLog):
+    """Remembers its producers; the second one is there when ``go_on`` says so."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.started: list[Any] = []
+        self.go_on = asyncio.Event()
+
+    async def _started_producer(self) -> Any:
+        self.started.append(await super()._started_producer())
+        nth = len(self.started)
+        if nth == 2:
+            await self.go_on.wait()
+        return self.started[nth - 1]
+
+
+async def test_a_log_opened_again_while_its_producer_is_replaced_keeps_one(kafka: LocalKafka) -> None:
+    async with place(kafka.bootstrap, "kafka") as p:
+        settings = load_settings(kafka={"bootstrap": kafka.bootstrap}, budget={"topic": p.name})
+        log: Any = SlowSecondProducer(settings)
+        try:
+            await log.open()
+            await log.append(b"one")
+            await log._producer.stop()  # noqa: SLF001 - as after an error that aiokafka never recovers from
+            replacing = asyncio.create_task(log.append(b"lost"))
+            async with asyncio.timeout(60):
+                while len(log.started) < 2:
+                    await asyncio.sleep(0.01)
+                await log.open()
+                log.go_on.set()
+                with pytest.raises(LogUnavailableError):
+                    await replacing
+                await log.append(b"two")
+            assert [producer._closed for producer in log.started] == [True, True, False]  # noqa: SLF001 - aiokafka shows it nowhere else
+        finally:
+            await log.close()
 
 
 async def test_no_broker_is_an_error_within_bounds() -> None:
