@@ -309,16 +309,33 @@ def _state(consumer: AIOKafkaConsumer, partition: TopicPartition) -> Any:
 
 
 async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer, deadline_s: float) -> None:
-    """Stop a client within ``deadline_s``, whatever it does: stop() may hang or raise a CancelledError of its own."""
+    """Stop a client within ``deadline_s``, whatever it does: stop() may hang, fail, or raise a CancelledError of its own."""
     task = asyncio.ensure_future(client.stop())
     done, _ = await asyncio.wait({task}, timeout=deadline_s)
     await end_task(task, 1.0)
-    if done and not task.cancelled():
+    if done and not task.cancelled() and task.exception() is None:
         return
+    # it did not come to what it ends last: a consumer would fetch, and send heartbeats, for as long as the process lives
     inner: Any = client._client if isinstance(client, AIOKafkaConsumer) else client.client  # noqa: SLF001 - stop() did not reach its own close()
+    left = _tasks_of(client)
+    for still_running in left:
+        still_running.cancel()
     closing = asyncio.ensure_future(inner.close())  # a cancelled stop() leaves it cancelled futures of connections to wait for
-    await asyncio.wait({closing}, timeout=1.0)
-    await end_task(closing, 1.0)
+    await asyncio.wait({closing, *left}, timeout=1.0)
+    for ended in (closing, *left):
+        await end_task(ended, 0.0 if ended.done() else 1.0)
+
+
+def _tasks_of(client: AIOKafkaConsumer | AIOKafkaProducer) -> set[asyncio.Task[None]]:
+    """The tasks that a client has begun, but for those of its connections."""
+    if isinstance(client, AIOKafkaProducer):
+        found = [client._sender.sender_task]  # noqa: SLF001 - no public way
+    else:
+        names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task", "_reset_committed_task")
+        found = [getattr(client._coordinator, name, None) for name in names]  # noqa: SLF001 - no public way
+        if (fetcher := client._fetcher) is not None:  # noqa: SLF001 - no public way
+            found += [fetcher._fetch_task, *fetcher._pending_tasks]  # noqa: SLF001 - no public way
+    return {task for task in found if task is not None}
 
 
 async def end_task(task: asyncio.Future[Any], within_s: float) -> None:
