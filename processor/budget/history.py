@@ -112,10 +112,9 @@ class LaneHistory:
 
     async def _stamp_ms(self, offset: int) -> int:
         """When the record at an offset was appended, epoch ms."""
-        async for entries in self._log.section(offset, offset + 1):
-            for entry in entries:
-                return entry.stamp_ms
-        return _NEVER_MS
+        # read to its end, which ends its client too
+        stamps_ms = [entry.stamp_ms async for entries in self._log.section(offset, offset + 1) for entry in entries]
+        return stamps_ms[0] if stamps_ms else _NEVER_MS
 
     def done(self, lane: str, floor: int, gap_map: bytes) -> None:
         """See ``stream.handler.CallHistory.done``."""

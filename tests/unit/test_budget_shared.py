@@ -1138,6 +1138,7 @@ async def test_a_lane_that_is_restored_recalls_after_the_log_is_joined() -> None
         found = await s.budget.history.replay_lane("t[0]", LogPosition("another1", 0), lambda _: True)
         assert list(found.first_calls) == [5]
         assert found.since_ms == topic.entries[0].stamp_ms > 0, "what was before is gone"
+        assert s.log.open_sections == 0, "no client of the log is left behind"
         assert isinstance(await s.budget.acquire(ask(identity=MARK, settled_ms=0)), InDoubt)
         s.budget.history.forget("t[0]")
         assert await s.budget.history.replay_lane("t[0]", None, lambda _: True) == LaneCalls()
