@@ -322,8 +322,7 @@ async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer, deadline_s: f
         still_running.cancel()
     closing = asyncio.ensure_future(inner.close())  # a cancelled stop() leaves it cancelled futures of connections to wait for
     await asyncio.wait({closing, *left}, timeout=1.0)
-    for ended in (closing, *left):
-        await end_task(ended, 0.0 if ended.done() else 1.0)
+    await asyncio.gather(end_task(closing, 1.0), *(end_task(task, 1.0) for task in left))
 
 
 def _tasks_of(client: AIOKafkaConsumer | AIOKafkaProducer) -> set[asyncio.Task[None]]:
