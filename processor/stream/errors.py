@@ -24,7 +24,7 @@ from processor.settings import KafkaSettings, Settings
 from processor.stream.connect_faults import ConnectFaultCode, HttpAnswerError, connect_fault_of
 from processor.stream.start_offset import MissingOffsetsError
 
-_LINE_MAX = 500  # of the log
+_LINE_MAX = 700  # of the log
 _FOREIGN_MAX = 300  # of a text of aiokafka
 _ANY = KafkaSettings.model_construct()  # what a fault is does not depend on the settings, its text does
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # of a topic, a group or a transactional id of ours; a sentence of aiokafka is none

@@ -94,7 +94,8 @@ async def explain_missing(journal: CallHistory, lane: str, missing: MissingOffse
     finished, doubtful = len(done), len((calls.doubtful | frozenset(forgotten)) - done)
     text = (
         f"{missing} By the budget log, of {count(end - begin, 'offset')}: finished, and would be skipped as duplicates: {finished}; "
-        f"perhaps called, and would be in doubt: {doubtful}; not called, and would be done: {end - begin - finished - doubtful}."
+        f"perhaps called, and would be in doubt: {doubtful}; not called, and would be done: {end - begin - finished - doubtful}. If the "
+        "topic was created again since, all that is there now is new, and would be done."
     )
     return MissingOffsetsError(text, begin, end, missing.done)
 

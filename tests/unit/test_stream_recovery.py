@@ -128,6 +128,7 @@ async def test_the_refusal_says_how_many_of_each() -> None:
     told = str(await explain_missing(KnownCalls(finished=[10, 11, 12], doubtful=[15]), LANE, missing, stamped()))
     assert told.startswith("t[0]: gone. By the budget log, of 20 offsets:")
     assert [int(n) for n in re.findall(r" (\d+)\b", told)] == [20, 3, 1, 16]
+    assert told.endswith("If the topic was created again since, all that is there now is new, and would be done.")
     calls = KnownCalls(finished=[10, 11, 12], doubtful=[15], since_ms=NOW)
     told = str(await explain_missing(calls, LANE, missing, stamped(*[0] * 20, *[NOW + HOUR_MS] * 10)))
     assert [int(n) for n in re.findall(r" (\d+)\b", told)] == [20, 3, 7, 10], "what came before the log began may have been called"
