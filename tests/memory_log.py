@@ -56,7 +56,7 @@ class MemoryLog:
     def __init__(self, topic: MemoryTopic) -> None:
         self.topic, self.position = topic, 0
         self.lag_s = 0.0
-        self.opened = 0
+        self.opened = self.sections = 0
         self.open_sections = 0  # read by a client each, which stays until they are left
         self.cut = False  # nothing that is appended from now on gets out; what is on its way does
 
@@ -110,6 +110,7 @@ class MemoryLog:
         return found
 
     async def section(self, start: int, stop: int) -> AsyncIterator[list[Entry]]:
+        self.sections += 1
         self.open_sections += 1
         try:
             for entry in [e for e in self.topic.entries if start <= e.offset < stop]:
