@@ -65,7 +65,8 @@ class Lines:
     def admit(self, queue: EndpointQueue, ask: Ask) -> Parked | None:
         """The answer for a request that has to come back later, or None if it may stand in its line."""
         state, now = self._state(), self._clock()
-        if (parked := self._away_now(queue, ask, state, now)) is not None or not _others_wanted(queue, state, now):
+        _note_tenant(ask, state, now)
+        if (parked := self._away(queue.endpoint, ask.scopes, state, now)) is not None or not _others_wanted(queue, state, now):
             return parked
         return queue.admit(ask, self._sharing(queue))
 
@@ -73,14 +74,15 @@ class Lines:
         """See ``permits.Budget.turn_away``."""
         queue = self.of(place)
         state, now = self._state(), self._clock()
-        if (parked := self._away_now(queue, place, state, now)) is not None or not _others_wanted(queue, state, now):
+        _note_tenant(place, state, now)
+        if (parked := self._away(queue.endpoint, place.scopes, state, now)) is not None or not _others_wanted(queue, state, now):
             return parked
         return queue.turn_away(place, self._sharing(queue), aside=aside)
 
     def wake(self, withdraw: Callable[[str, Parked], None]) -> None:
         """Look at every line again, and send away those who would wait for long; ``withdraw`` ends the asks of an endpoint."""
         for queue in self:
-            if (parked := self._away(queue.endpoint, queue.scopes)) is not None:
+            if (parked := self._away(queue.endpoint, queue.scopes, self._state(), self._clock())) is not None:
                 queue.end_waits(parked)
                 withdraw(queue.endpoint, parked)
             if queue.waiters:
@@ -104,14 +106,9 @@ class Lines:
         for queue in self:
             queue.share_with(max(1, self._state().replicas.wanting(queue.endpoint, self._clock())))
 
-    def _away(self, endpoint: str, scopes: tuple[str, ...]) -> Parked | None:
+    def _away(self, endpoint: str, scopes: tuple[str, ...], state: BudgetState, now: float) -> Parked | None:
         """That requests come back later: their operation is paused or held, or a scope paused for long."""
-        return self._state().parked(endpoint, scopes, self._replica_limits.park_s, self._clock())
-
-    def _away_now(self, queue: EndpointQueue, newcomer: Ask | Place, state: BudgetState, now: float) -> Parked | None:
-        if newcomer.tenant:
-            state.tenants.named_at = now
-        return state.parked(queue.endpoint, newcomer.scopes, self._replica_limits.park_s, now)
+        return state.parked(endpoint, scopes, self._replica_limits.park_s, now)
 
     def _sharing(self, queue: EndpointQueue) -> int:
         """Lines with somebody waiting that share the rate, this one included."""
@@ -119,14 +116,14 @@ class Lines:
         return sum(1 for q in self if q is queue or (q.waiters and not scopes.isdisjoint(q.scopes)))
 
     def _room(self, queue: EndpointQueue) -> Room:
-        state = self._state()
+        state, now = self._state(), self._clock()
         if state.pauses.names(queue.endpoint):
             return Room.NOT_YET
-        if self._away(queue.endpoint, queue.scopes) is not None:
+        if self._away(queue.endpoint, queue.scopes, state, now) is not None:
             return Room.NOBODY
         if state.shut(queue.endpoint):
             return Room.ONE
-        return Room.PLACES if _others_wanted(queue, state, self._clock()) else Room.EVERYBODY
+        return Room.PLACES if _others_wanted(queue, state, now) else Room.EVERYBODY
 
     def _add(self, ask: Ask | Place) -> EndpointQueue:
         rates = {scope: self._limits[scope][0] / self._limits[scope][1] for scope in ask.scopes}
@@ -146,6 +143,11 @@ class Lines:
         self._queues[ask.endpoint] = queue
         self._on_new(queue)
         return queue
+
+
+def _note_tenant(newcomer: Ask | Place, state: BudgetState, now: float) -> None:
+    if newcomer.tenant:
+        state.tenants.named_at = now
 
 
 def _others_wanted(queue: EndpointQueue, state: BudgetState, now: float) -> bool:
