@@ -51,6 +51,7 @@ log = structlog.get_logger(__name__)
 
 _PollFailure = Throttled | Deferred | Transient | Ambiguous | Forbidden | Unpaid | Refused | Unfit | OurFault
 _PROOF_MS = 10_000  # a key that works so long after a refusal may be another one
+_DOUBT_PAUSED_S = 300.0
 _HARMLESS = frozenset({Idempotency.SAFE, Idempotency.KEYED})  # calling once more does no harm, whatever became of an earlier call
 
 
@@ -353,6 +354,8 @@ class Engine:
         match answer:
             case DeadlinePassed():
                 return Outputs(self._outputs.expired(job, self._clock_ms()))
+            case Parked(ErrorCode.OPERATION_PAUSED as code, wait_s) if job.hop.doubt_ms is not None:
+                return self._defer(job, code, min(wait_s, _DOUBT_PAUSED_S))  # no resume calls it in, as it has no place, see ``place_of``
             case Parked(code, wait_s):
                 return self._defer(job, code, wait_s)
             case Duplicate():

@@ -42,6 +42,7 @@ from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, FilePart, HttpCall
 from processor.didit.catalog import OPERATIONS
 from processor.engine.engine import Engine
+from processor.engine.places import place_of
 from processor.files.rules import FileError
 from processor.repair.dead_letter import dead_letter_of, redriven_hop
 from processor.settings import load_settings
@@ -429,6 +430,14 @@ def test_a_call_whose_operation_is_paused_before_it_leaves_gives_its_permit_back
     hop = read_hop(Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW))
     assert (hop.attempt, hop.doubt_ms, hop.last_error) == (0, None, "operation_paused")
     assert hop.may_start_early, "its line calls it in"
+
+
+def test_what_is_paused_and_in_doubt_is_tried_again_soon_as_no_resume_calls_it_in() -> None:
+    for wanted, made in ((300, _in_doubt()), (3600, record())):
+        outputs = run(FakeApi(), made, OpenBudget(Parked(ErrorCode.OPERATION_PAUSED, 3600.0)))
+        waiting = Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW)
+        assert wanted <= ((read_hop(waiting).due_ms or 0) - NOW) / 1000 <= 2 * wanted
+        assert (place_of(waiting, NOW) is None) == (wanted == 300)
 
 
 def test_a_redriven_check_in_doubt_is_called_again_because_the_operator_has_decided() -> None:
