@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 
 from processor.budget import log_lines
+from processor.budget.log import Entry
 from processor.cli import render_budget
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import settings_or_fail, write_json
 from processor.monitoring.factories import read_budget, read_log
+from processor.monitoring.formatting import verbatim
 
 app = typer.Typer()
 
@@ -31,8 +33,7 @@ def budget(
     if log:
         with kafka_or_fail():
             entries = asyncio.run(read_log(settings, since_s))
-        for line in map(orjson.dumps, log_lines.as_objects(entries)) if as_json else map(str.encode, log_lines.as_text(entries)):
-            sys.stdout.buffer.write(line + b"\n")
+        print_log(entries, as_json=as_json)
         return
     with kafka_or_fail():
         view = asyncio.run(read_budget(settings))
@@ -40,3 +41,13 @@ def budget(
         write_json(render_budget.as_json(view))
     else:
         Console().print(render_budget.as_table(view))
+
+
+def print_log(entries: list[Entry], *, as_json: bool) -> None:
+    """Whoever may write to the log may have written anything: nothing of it moves the terminal."""
+    if as_json:
+        for found in log_lines.as_objects(entries):
+            write_json(orjson.dumps(found))
+        return
+    for line in log_lines.as_text(entries):
+        sys.stdout.buffer.write(verbatim(line).encode() + b"\n")

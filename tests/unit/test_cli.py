@@ -14,8 +14,11 @@ from rich.text import Text
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from processor.budget.log import Entry
+from processor.budget.log_records import Alive, encode
 from processor.cli import check
 from processor.cli.app import LazyCommand, app
+from processor.cli.budget import print_log
 from processor.cli.options import ActReport
 from processor.didit.account_checks import CheckState, SetupCheck
 
@@ -180,3 +183,14 @@ def test_a_secret_in_the_configuration_file_is_warned_of(tmp_path: Path, monkeyp
     assert [(each["variable"], each["source"]) for each in json.loads(told.stdout)] == [("VP_DIDIT__API_KEY", "file")]
     assert "holds didit.api_key in clear" in told.stderr
     assert "key-in-clear" not in told.output
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_record_of_the_budget_log_moves_no_terminal(capsysbinary: pytest.CaptureFixture[bytes], as_json: bool) -> None:
+    """Somebody else may have written to the topic."""
+    alive = Alive("0123456789", "node\x1b[2J\u202e\u2028forged", {"a": 1})
+    print_log([Entry(7, 0, encode(alive))], as_json=as_json)
+    shown = capsysbinary.readouterr().out.decode()
+    assert shown.endswith("\n")
+    assert shown[:-1].isprintable()
+    assert "node\\u001b[2J\\u202e\\u2028forged" in shown
