@@ -17,7 +17,7 @@ class BrokenPromise(Explained):
     OFFSET_BEYOND_WORK = (
         "offset_beyond_work",
         "the group's commit covers a record without an outcome",
-        "look for another program that commits to the group, and for an offset that was set by hand",
+        "look for another program that commits to the group, for an offset that was set by hand, and for a delay topic that was deleted",
     )
     UNFINISHED_AFTER_FINAL = (
         "unfinished_after_final",
