@@ -50,15 +50,14 @@ class Placement:
 
     def __init__(self, settings: Settings) -> None:
         self._own, self._others = settings.application, settings.applications.keys()
-        names = topic_names(settings)
-        self._requests, self._inputs = names.requests, names.inputs  # each record asks, and they make their texts at each look
+        self._names = topic_names(settings)
         self._workflows: Collection[str] | None = frozenset(settings.didit.workflows) if settings.didit.workflows_only else None
 
     def believed(self, record: Record, decoded: Accepted | Rejected) -> Accepted | Rejected:
         """What was decoded of a record, rejected if it is in the topic of callers and says what only processors know."""
-        if record.source.topic != self._requests:
+        if record.source.topic != self._names.requests:
             return decoded
-        return believed(record, decoded, self._inputs, takes_handed_on=self._own != DEFAULT_APPLICATION)
+        return believed(record, decoded, self._names.inputs, takes_handed_on=self._own != DEFAULT_APPLICATION)
 
     def of(self, record: Record, request: Request, hop: Hop) -> Elsewhere | NotAdmitted | None:
         """None: it is ours, and admitted."""

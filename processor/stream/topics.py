@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from processor.contract.amounts import count
 from processor.contract.records import Output, OutputKind
@@ -21,9 +22,9 @@ _LOG_ENTRY_BYTES_MAX = 131_072  # of the budget log: records that are sent toget
 _MARGIN_BYTES = 65_536  # our headers, beside the original record
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TopicNames:
-    """All names, from the prefix."""
+    """All names, from the prefix. Each record asks for some: they are made once."""
 
     prefix: str
     delays_s: tuple[int, ...]
@@ -31,32 +32,32 @@ class TopicNames:
     own_results: str | None = None  # where results go, if not to the topic of that name
     applications: tuple[str, ...] = ()  # whose requests come by the common topic, and are handed on
 
-    @property
+    @cached_property
     def requests(self) -> str:
         """What callers publish to."""
         return f"{self.prefix}.requests"
 
-    @property
+    @cached_property
     def results(self) -> str:
         """What callers read from."""
         return self.own_results or f"{self.prefix}.results"
 
-    @property
+    @cached_property
     def dead_letters(self) -> str:
         """What cannot succeed, with the reason in the headers."""
         return f"{self.prefix}.dead-letters"
 
-    @property
+    @cached_property
     def events(self) -> str:
         """What Didit's webhooks say, keyed by session."""
         return f"{self.prefix}.events"
 
-    @property
+    @cached_property
     def repairs(self) -> str:
         """What people have done about dead letters and waiting requests; one partition."""
         return f"{self.prefix}.repairs"
 
-    @property
+    @cached_property
     def controls(self) -> str:
         """What operators have paused; one partition, kept for ever."""
         return f"{self.prefix}.controls"
@@ -69,12 +70,12 @@ class TopicNames:
         """The delay topic of a tier."""
         return f"{self.prefix}.retry.{short_duration(delay_s)}"
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Every topic that lanes read."""
         return (self.requests, *(self.retry(delay_s) for delay_s in self.delays_s))
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[str, ...]:
         """Every topic that lanes write to and do not read, but for the repairs."""
         return (self.results, self.dead_letters)

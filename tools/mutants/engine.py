@@ -260,7 +260,7 @@ FAULTS = (
         "G1",
         "engine/placement.py",
         "a caller's vp- headers are believed: its record is taken for another one's",
-        "if record.source.topic != self._requests:",
+        "if record.source.topic != self._names.requests:",
         "if record:",
         ("tests/unit/test_engine_placement.py",),
     ),
