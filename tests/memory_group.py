@@ -33,6 +33,7 @@ class MemoryGroup:
         self.ends: dict[TopicPartition, int] = {}
         self.leaderless: set[TopicPartition] = set()
         self.loses_leader: set[TopicPartition] = set()  # at the next question for where to begin
+        self.unready: set[TopicPartition] = set()  # their leaders do not know yet where they end
         self.unfenced: dict[TopicPartition, list[TopicPartition]] = {}  # what their former owners have open cannot be ended
         self.silent: set[TopicPartition] = set()  # of those: the brokers do not even say so
         self.lost: dict[TopicPartition, list[TopicPartition]] = {}  # what a lane publishes to has no leader: its commits with outputs fail
@@ -116,6 +117,8 @@ class MemoryConsumer:
             self._group.loses_leader.discard(partition)
             self._group.leaderless.add(partition)
             raise errors.KafkaTimeoutError("no leader")
+        if partition in self._group.unready:
+            raise errors.LeaderNotAvailableError(partition)
         if (saved := self._group.saved.get(partition)) is not None:
             return Start(*saved), saved[0], saved[0]
         return self._group.starts.get(partition, (Start(0, ""), None, 0))

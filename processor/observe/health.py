@@ -40,7 +40,7 @@ class Vitals:
     member: bool = False  # the group has told which partitions are ours
     lanes_open: int = 0
     lanes_restoring: int = 0
-    lanes_leaderless: int = 0  # cannot be taken over: no broker leads them
+    lanes_leaderless: int = 0  # cannot be taken over: no broker leads them, or a new leader waits for replicas
     lanes_unfenced: int = 0  # the brokers cannot end their last transaction, a former owner's or our own
     lanes_refused: int = 0  # a topic refuses what they publish
     poll_s: float | None = None  # since the consumer's last poll came back; None without a consumer
@@ -136,7 +136,9 @@ def _not_working(v: Vitals) -> list[str]:
 
 def _waits(v: Vitals) -> tuple[str, ...]:
     """Partitions that wait while the others work."""
-    leaderless = f"partitions without a leader: {v.lanes_leaderless}; they wait for their brokers"
+    leaderless = (
+        f"partitions without a leader: {v.lanes_leaderless}, or with a new one that waits for replicas in sync; they wait for their brokers"
+    )
     unfenced = (
         f"partitions whose last transaction cannot be ended: {v.lanes_unfenced}; they wait until every partition that it wrote "
         "to has a leader and enough replicas in sync: `processor status` and the log event publishing_waits name those without"

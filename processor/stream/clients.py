@@ -29,12 +29,15 @@ from processor.stream.aiokafka_fence import FencingSender
 from processor.stream.aiokafka_records import UnreadValue
 from processor.stream.aiokafka_rights import check_rights_by
 from processor.stream.login import connect_options
+from processor.stream.partitions import ReplicaCount
 from processor.stream.start_offset import Committed
 
 _REQUEST_TIMEOUT_MS = 10_000
 METADATA_AGE_MS = 30_000  # partitions that are added are seen after this time at the latest
 _LOG_TIMEOUT_MS = 5_000  # a leader that hangs keeps its connections open: only this finds the new one
 REPAIR_TRANSACTION_S = 15.0  # deadline of one transaction of a repair
+FIRST, END = OffsetResetStrategy.EARLIEST, OffsetResetStrategy.LATEST
+_ASK_AGAIN_S = 0.1
 _BROKER_MARGIN_S = 15.0  # the broker aborts a transaction later than our own deadline ends it
 
 
@@ -191,6 +194,40 @@ def set_fetch_wait(consumer: AIOKafkaConsumer, wait_ms: int) -> None:
 def is_leaderless(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:
     """Whether the last metadata says that no broker leads a partition; not if it does not know the partition."""
     return bool(consumer._client.cluster.leader_for_partition(partition) == -1)  # noqa: SLF001 - no public way
+
+
+async def offsets_of(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], which: int) -> dict[TopicPartition, int]:
+    """The first offsets of partitions, or their ends for who reads as this consumer does. Asks until their leaders answer.
+
+    Unlike ``end_offsets()`` it does not give up after the time of one request, in which a leader that hangs is not replaced yet.
+
+    Args:
+        consumer: it need not read them.
+        partitions: whose.
+        which: ``FIRST`` or ``END``.
+
+    Raises:
+        LeaderNotAvailableError: of one of them (its argument): nobody leads it; or its leader is new and does not know yet where it ends
+            (KIP-207). To versions of the question that do not know OFFSET_NOT_AVAILABLE, as aiokafka's, brokers say this. It lasts
+            for as long as too few replicas are in sync.
+        KafkaError: of aiokafka, if it is refused.
+    """
+    wanted = dict.fromkeys(partitions, which)
+    while True:
+        try:
+            found = await consumer._fetcher._proc_offset_requests(wanted)  # noqa: SLF001 - what end_offsets() calls
+            return {tp: int(offset) for tp, (offset, _) in found.items()}
+        except errors.KafkaError as exc:
+            if isinstance(exc, errors.LeaderNotAvailableError) or not exc.retriable:
+                raise
+            await asyncio.sleep(_ASK_AGAIN_S)
+            await refresh_metadata(consumer)
+
+
+def lacking_replicas(consumer: AIOKafkaConsumer, partition: TopicPartition) -> ReplicaCount | None:
+    """How many replicas of a partition are in sync, as the last metadata says; None if all are."""
+    told = consumer._client.cluster._partitions.get(partition.topic, {}).get(partition.partition)  # noqa: SLF001 - no public way
+    return ReplicaCount(len(told.isr), len(told.replicas)) if told is not None and len(told.isr) < len(told.replicas) else None
 
 
 def on_fence_held_up(producer: AIOKafkaProducer, note: Callable[[Sequence[TopicPartition]], None]) -> None:

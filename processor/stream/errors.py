@@ -38,7 +38,6 @@ _UNAVAILABLE = (
     errors.MetadataEmptyBrokerList,
     errors.RequestTimedOutError,
     errors.BrokerNotAvailableError,
-    errors.LeaderNotAvailableError,
     errors.ReplicaNotAvailableError,
     errors.NotLeaderForPartitionError,
     errors.NotEnoughReplicasError,
@@ -92,6 +91,10 @@ class KafkaFailedError(Exception):
 
 class KafkaUnavailableError(KafkaFailedError):
     """No broker answers, or none that could do it now. Trying again may help."""
+
+
+class LeaderNotReadyError(KafkaUnavailableError):
+    """No broker leads a partition, or its leader is new and does not know yet how far what it holds is committed (KIP-207)."""
 
 
 class AuthenticationError(KafkaFailedError):
@@ -237,16 +240,8 @@ def _other_failure(error: BaseException, where: str) -> KafkaFailedError:
         return UnsupportedBrokerError(
             f"{where} speaks no version of a request that is needed ({name}). docs/upgrading.md names the brokers."
         )
-    if isinstance(error, NO_COORDINATOR):
-        return KafkaUnavailableError(
-            f"{where} answers, but no broker coordinates the group or the transaction now ({name}). That is so while brokers start; if it "
-            "lasts, partitions of __consumer_offsets or __transaction_state have no leader: bring their brokers back."
-        )
-    if isinstance(error, _UNAVAILABLE):
-        return KafkaUnavailableError(
-            f"{where} does not answer ({_cause_name(error)}). Check that the brokers are up and can be reached from here, and that "
-            "VP_KAFKA__BOOTSTRAP and VP_KAFKA__SECURITY_PROTOCOL are right."
-        )
+    if isinstance(error, (*NO_COORDINATOR, errors.LeaderNotAvailableError, *_UNAVAILABLE)):
+        return _unavailable(error, where)
     if isinstance(error, _RECORDS_REFUSED):
         return RecordsRefusedError(
             f"{where} refuses records ({name}): the settings of a topic do not allow them. `processor topics check` says of which one, and "
@@ -254,6 +249,24 @@ def _other_failure(error: BaseException, where: str) -> KafkaFailedError:
             name,
         )
     return _request_failure(error, where, name)
+
+
+def _unavailable(error: BaseException, where: str) -> KafkaUnavailableError:
+    name = type(error).__name__
+    if isinstance(error, NO_COORDINATOR):
+        return KafkaUnavailableError(
+            f"{where} answers, but no broker coordinates the group or the transaction now ({name}). That is so while brokers start; if it "
+            "lasts, partitions of __consumer_offsets or __transaction_state have no leader: bring their brokers back."
+        )
+    if isinstance(error, errors.LeaderNotAvailableError):
+        return LeaderNotReadyError(
+            f"{where} answers, but a partition has no leader, or a new one that waits for as many replicas in sync as min.insync.replicas "
+            f"({name}). `processor status` names it: bring the brokers back that hold its replicas."
+        )
+    return KafkaUnavailableError(
+        f"{where} does not answer ({_cause_name(error)}). Check that the brokers are up and can be reached from here, and that "
+        "VP_KAFKA__BOOTSTRAP and VP_KAFKA__SECURITY_PROTOCOL are right."
+    )
 
 
 def _request_failure(error: BaseException, where: str, name: str) -> KafkaRequestError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
 from processor.contract.records import Source
 
-__all__ = ["PartitionEnds", "PartitionsFound", "TopicPartition", "lane_name", "partition_named", "partition_of"]
+__all__ = ["PartitionEnds", "PartitionsFound", "ReplicaCount", "TopicPartition", "lane_name", "partition_named", "partition_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,21 @@ class PartitionEnds:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaCount:
+    """Of one partition."""
+
+    in_sync: int
+    all: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionsFound:
-    """The partitions of some topics, as the brokers' metadata has them."""
+    """The partitions of some topics, as the brokers have them now."""
 
     led: tuple[TopicPartition, ...]
-    leaderless: tuple[TopicPartition, ...]
+    leaderless: tuple[TopicPartition, ...]  # also those whose leader is new and cannot tell yet where they end
     missing: tuple[str, ...]  # topics that do not exist
+    lacking: Mapping[TopicPartition, ReplicaCount] = field(default_factory=dict)  # with a leader, and with replicas that are not in sync
 
 
 def lane_name(partition: TopicPartition) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import LeaderNotAvailableError
 
 from processor.budget.history import EVERYTHING
 from processor.budget.permits import LaneCalls
 from processor.contract.amounts import count
-from processor.stream.clients import committed_offsets
+from processor.stream.clients import END, FIRST, committed_offsets, offsets_of
 from processor.stream.handler import CallHistory
 from processor.stream.offsets import GAP_MAP_BITS, GapMapError, OffsetTracker, Restored, decode_metadata
 from processor.stream.partitions import lane_name
@@ -25,6 +27,8 @@ OffsetAt = Callable[[int], Awaitable[int | None]]
 
 _END_TRIES = 5
 _END_PAUSE_S = 1.0
+_NEW_LEADER_TRIES = 5
+_NEW_LEADER_PAUSE_S = 0.25
 _RECALL_S = 600.0  # reading back a week of calls takes minutes
 _STAMPS_MS = 3_600_000  # callers stamp their records by clocks of their own
 _REACH = 2 * GAP_MAP_BITS  # a lane works on no record that is farther from its floor, whatever lies between
@@ -123,7 +127,7 @@ async def find_start(
         KafkaError: of aiokafka, to be translated by the caller.
     """
     saved = (await committed_offsets(consumer, [partition])).get(partition)
-    begin = (await consumer.beginning_offsets([partition]))[partition]
+    begin = (await offsets_of(consumer, [partition], FIRST))[partition]
     end = await _find_end(consumer, partition, 0 if saved is None else saved.offset)
     siblings = False
     if saved is None and begin < end:
@@ -147,8 +151,17 @@ async def _find_end(consumer: AIOKafkaConsumer, partition: TopicPartition, at_le
     """The end of a partition. A leader that is new may not know yet how far it goes: an end that lies too low is asked for again."""
     end = 0
     for _ in range(_END_TRIES):
-        end = (await consumer.end_offsets([partition]))[partition]
+        end = await _known_end(consumer, partition)
         if end >= at_least:
             break
         await asyncio.sleep(_END_PAUSE_S)
     return end
+
+
+async def _known_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
+    """The end as its leader tells it. A new one says that it does not know until a follower has fetched: that is soon, if there is one."""
+    for _ in range(_NEW_LEADER_TRIES - 1):
+        with suppress(LeaderNotAvailableError):
+            return (await offsets_of(consumer, [partition], END))[partition]
+        await asyncio.sleep(_NEW_LEADER_PAUSE_S)
+    return (await offsets_of(consumer, [partition], END))[partition]

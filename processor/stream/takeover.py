@@ -16,6 +16,7 @@ from processor.stream.counters import count_unpublished
 from processor.stream.errors import (
     KafkaFailedError,
     KafkaUnavailableError,
+    LeaderNotReadyError,
     NotAuthorizedError,
     ProducerExpiredError,
     ProducerFencedError,
@@ -35,6 +36,7 @@ _LEADER_S = 1.0  # between two looks for a leader
 _LOOK_S = 5.0  # brokers that do not say within what a failed commit lacks are the fault themselves
 _HELD_UP_S = 5.0  # brokers that have all leaders end a transaction within milliseconds
 _NAMED_MAX = 5
+_NO_LEADER = "no broker leads it, or a new leader waits until enough replicas are in sync; other partitions go on"
 _HEARTBEATS = 2  # after so many a member knows whether it is one
 _REFUSED_S, _REFUSED_S_MAX = 1.0, 60.0  # until a topic that has refused is tried again; each try leaves an aborted transaction behind
 
@@ -42,7 +44,7 @@ _REFUSED_S, _REFUSED_S_MAX = 1.0, 60.0  # until a topic that has refused is trie
 class TakeoverWait(StrEnum):
     """What a partition of ours waits for while the others go on."""
 
-    LEADERLESS = "leaderless"  # a broker that leads the partition
+    LEADERLESS = "leaderless"  # a broker that leads the partition, and knows where it ends
     UNFENCED = "unfenced"  # the end of the last transaction, its former owner's or our own: it takes a leader of every partition in it
     REFUSED = "refused"  # other settings of a topic that it publishes to, or the right to write there
 
@@ -124,7 +126,7 @@ class Takeover:
             return found
         began = self._ports.monotonic()
         if owned.waits is None:
-            log.warning("takeover_waits", partition=lane_name(owned.partition), hint="no broker leads it; other partitions go on")
+            log.warning("takeover_waits", partition=lane_name(owned.partition), hint=_NO_LEADER)
         with owned.waiting(TakeoverWait.LEADERLESS):
             while found is None and not owned.closing.is_set():
                 with suppress(TimeoutError):
@@ -141,6 +143,8 @@ class Takeover:
                 return await self._consumer.find_start(partition) if await self._consumer.is_led(partition) else None
         except MissingOffsetsError as exc:
             return exc
+        except LeaderNotReadyError:
+            return None
         except KafkaUnavailableError:  # its leader may have gone meanwhile
             async with kafka_deadline(self._settings, self._lanes.restore_s):
                 if await self._consumer.is_led(partition):

@@ -6,16 +6,17 @@ import asyncio
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailableError, NodeNotReadyError, NotLeaderForPartitionError
 from aiokafka.structs import PartitionMetadata
 from virtual_time import run_virtual
 
 from processor.settings import load_settings
-from processor.stream import clients
+from processor.stream import clients, recovery
 from processor.stream.aiokafka_names import with_names
 from processor.stream.partitions import TopicPartition
 
@@ -47,7 +48,7 @@ sys.exit(f"changed: {changed}" if changed else 0)
 """
 BUILD = """
 from processor.settings import load_settings
-from processor.stream import clients
+from processor.stream import clients, recovery
 
 async def build():
     s = load_settings()
@@ -166,3 +167,58 @@ async def test_a_client_that_finds_nobody_says_why() -> None:
         assert isinstance(raised.value.__cause__, ConnectionRefusedError)
     finally:
         await clients.stop_client(reader, 3.0)
+
+
+class Leader:
+    """What the leader of a partition answers to each question of where it ends, in turn; from the last one on the same."""
+
+    def __init__(self, *answers: int | KafkaError) -> None:
+        self._answers, self.asked = list(answers), 0
+
+    async def _proc_offset_requests(self, asked: dict[TopicPartition, int]) -> dict[TopicPartition, tuple[int, None]]:
+        await asyncio.sleep(0)
+        self.asked += 1
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, KafkaError):
+            raise answer
+        return dict.fromkeys(asked, (answer, None))
+
+
+def asking(leader: Leader) -> Any:
+    """A consumer, as far as it is needed; its metadata is refreshed at once."""
+
+    async def refreshed() -> bool:
+        await asyncio.sleep(0)
+        return True
+
+    return SimpleNamespace(_fetcher=leader, _client=SimpleNamespace(force_metadata_update=refreshed))
+
+
+def test_a_leader_that_is_not_there_is_asked_again_and_one_that_does_not_know_the_end_is_told() -> None:
+    place = TopicPartition("t", 3)
+
+    async def main() -> None:
+        elsewhere = Leader(NodeNotReadyError(), NotLeaderForPartitionError(place), 7)
+        assert await clients.offsets_of(asking(elsewhere), [place], clients.END) == {place: 7}
+        assert elsewhere.asked == 3
+        new = Leader(LeaderNotAvailableError(place), 7)
+        with pytest.raises(LeaderNotAvailableError):
+            await clients.offsets_of(asking(new), [place], clients.END)
+        assert new.asked == 1
+
+    run_virtual(main())
+
+
+def test_the_end_that_a_new_leader_does_not_know_yet_is_asked_for_again_for_a_second() -> None:
+    place = TopicPartition("t", 3)
+
+    async def main() -> None:
+        now = asyncio.get_running_loop().time
+        soon = Leader(LeaderNotAvailableError(place), LeaderNotAvailableError(place), 7)
+        assert await recovery._find_end(asking(soon), place, 7) == 7  # noqa: SLF001 - what a takeover asks, without the rest
+        began, never = now(), Leader(LeaderNotAvailableError(place))
+        with pytest.raises(LeaderNotAvailableError):
+            await recovery._find_end(asking(never), place, 7)  # noqa: SLF001 - as above
+        assert now() - began == pytest.approx(1.0, abs=0.01), "a takeover is to say that it waits, and to let others go on"
+
+    run_virtual(main())

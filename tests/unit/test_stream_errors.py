@@ -17,6 +17,7 @@ from processor.stream.errors import (
     KafkaFailedError,
     KafkaRequestError,
     KafkaUnavailableError,
+    LeaderNotReadyError,
     NotAuthorizedError,
     ProducerExpiredError,
     ProducerFencedError,
@@ -86,6 +87,13 @@ def test_silence_is_told_as_silence(error: Exception, name: str) -> None:
     assert type(found) is KafkaUnavailableError
     assert f"does not answer ({name})" in str(found)
     assert "VP_KAFKA__BOOTSTRAP" in str(found)
+    assert not is_fatal(found)
+
+
+def test_a_leader_that_is_missing_or_new_is_no_silence() -> None:
+    found = failure_of(errors.LeaderNotAvailableError(TopicPartition("v.a", 3)), SETTINGS)
+    assert isinstance(found, LeaderNotReadyError)
+    assert "Kafka at kafka.example:9092 answers, but a partition has no leader" in str(found)
     assert not is_fatal(found)
 
 

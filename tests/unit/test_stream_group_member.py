@@ -208,12 +208,14 @@ def test_group_member_lets_only_delay_topics_hold_records_back() -> None:
     run_virtual(main())
 
 
-@pytest.mark.parametrize("seen", ["before", "during"])
+@pytest.mark.parametrize("seen", ["before", "during", "new"])
 def test_group_member_takes_over_the_others_while_one_has_no_leader_and_this_one_when_it_is_back(seen: str) -> None:
     async def main() -> None:
         async with joined() as scene:
             if seen == "before":
                 scene.group.leaderless.add(A)
+            elif seen == "new":  # there is one, which does not know yet where the partition ends
+                scene.group.unready.add(A)
             else:  # it goes while it is asked for the partition's ends
                 scene.group.loses_leader.add(A)
             scene.send(0)
@@ -225,6 +227,7 @@ def test_group_member_takes_over_the_others_while_one_has_no_leader_and_this_one
                 assert list(scene.handler.at_work) == [10]
                 assert not [step for step in scene.group.steps("commit", "resume") if NAME in step]
                 scene.group.leaderless.clear()
+                scene.group.unready.clear()
                 await asyncio.sleep(2)
             assert (list(scene.handler.at_work), scene.member.waiting_count(TakeoverWait.LEADERLESS)) == ([10, 0], 0)
             steps = [step for step in scene.group.did if NAME in step]
