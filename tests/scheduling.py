@@ -12,7 +12,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-BROKERS = ("own_kafka", "guarded", "logins", "secured", "short_kafka")  # fixtures of which each is one broker for one worker
+BROKERS = ("own_kafka", "guarded", "logins", "secured", "short_kafka", "two_brokers")  # fixtures of which each is one broker for one worker
 _TEST = re.compile(r"^(?:async )?def (test_\w+)\(([^)]*)\)", re.MULTILINE)
 
 

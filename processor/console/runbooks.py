@@ -18,6 +18,7 @@ RUNBOOKS: Mapping[FindingKind, str] = MappingProxyType(
         _K.PARTITIONS_UNOWNED: "ReplicaDown",
         _K.TOPIC_MISSING: "PartitionBlocked",
         _K.NO_LEADER: "PartitionBlocked",
+        _K.UNDER_MIN_ISR: "PartitionBlocked",
         _K.OFFSET_BEYOND_END: "PartitionBlocked",
         _K.UNREADABLE_BATCH: "PartitionBlocked",
         _K.OPEN_TRANSACTION: "PartitionBlocked",
@@ -37,6 +38,7 @@ RUNBOOKS: Mapping[FindingKind, str] = MappingProxyType(
         _K.BACKLOG_HELD: "BreakerOpen",
         _K.BACKLOG_LONG: "DrainTooLong",
         _K.RATE_LIMITED: "ForeignTraffic",
+        _K.REPLICAS_LACKING: "PartitionBlocked",
         _K.DEAD_LETTERS_OPEN: "DeadLetters",
     }
 )

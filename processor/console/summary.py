@@ -27,6 +27,7 @@ STATES: Mapping[FindingKind, str] = MappingProxyType(
         FindingKind.BUDGET_LOG_LOST: "Held",
         FindingKind.TOPIC_MISSING: "Topic missing",
         FindingKind.NO_LEADER: "Blocked",
+        FindingKind.UNDER_MIN_ISR: "Blocked",
         FindingKind.OFFSET_BEYOND_END: "Blocked",
         FindingKind.UNREADABLE_BATCH: "Blocked",
         FindingKind.OPEN_TRANSACTION: "Blocked",
@@ -45,6 +46,7 @@ STATES: Mapping[FindingKind, str] = MappingProxyType(
         FindingKind.BACKLOG_HELD: "Held",
         FindingKind.BACKLOG_LONG: "Takes its time",
         FindingKind.RATE_LIMITED: "Throttles",
+        FindingKind.REPLICAS_LACKING: "Brokers missing",
         FindingKind.DEAD_LETTERS_OPEN: "To repair",
         FindingKind.BACKLOG_DRAINS: "Drains",
         FindingKind.BACKLOG_EMPTY: "Empty",
@@ -138,7 +140,8 @@ def _backlog(o: Overview, finding: Finding | None) -> tuple[str, str]:
         told = f"calls wait for the end of the pause of {paused_name(finding.subject)}; done at an unknown time"
         return number(finding.figures["calls"]), told
     if "blocked_s" in finding.figures:
-        return duration(finding.figures["blocked_s"]), f"nothing can be read of {finding.subject}"
+        done = "written to" if finding.kind is FindingKind.UNDER_MIN_ISR else "read of"
+        return duration(finding.figures["blocked_s"]), f"nothing can be {done} {finding.subject}"
     if finding.kind is FindingKind.PARTITION_IDLE:
         return duration(finding.figures["idle_s"]), f"since a record of {finding.subject} was done"
     if finding.kind is FindingKind.RETRIES_OVERDUE:
@@ -147,6 +150,8 @@ def _backlog(o: Overview, finding: Finding | None) -> tuple[str, str]:
 
 
 def _owed(o: Overview, finding: Finding) -> tuple[str, str]:
+    if finding.kind is FindingKind.REPLICAS_LACKING:
+        return number(finding.figures["partitions"]), f"partitions lack replicas in sync: {finding.subject}"
     calls = int(finding.figures["calls"])
     if finding.kind is FindingKind.BACKLOG_STUCK:
         return number(calls), f"calls owed in {finding.subject}, and none may pass now"

@@ -34,16 +34,20 @@ class Block:
         return self.cause, self.offset
 
 
-def block_of(ends: PartitionEnds | None, committed: int | None) -> Block | None:
+def block_of(ends: PartitionEnds | None, committed: int | None, *, short: bool = False) -> Block | None:
     """What blocks a partition, if anything.
 
     Args:
         ends: as its leader tells them; None if it has none.
         committed: the offset that the group has committed; None if there is none.
+        short: fewer of its replicas are in sync than ``min.insync.replicas``. Nothing can be written there then, not the end of a
+            transaction either, and a new leader hands out nothing.
 
     What the brokers say, from https://kafka.apache.org/documentation/#consumerconfigs_isolation.level: a reader of committed records gets
     those below the last stable offset, which is that of the first open transaction; without one it is the high watermark.
     """
+    if short:
+        return Block(BlockCause.UNDER_MIN_ISR, committed or 0)
     if ends is None:
         return Block(BlockCause.NO_LEADER, committed or 0)
     if committed is not None and committed > ends.high:

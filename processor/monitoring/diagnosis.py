@@ -72,6 +72,7 @@ class FindingKind(StrEnum):
     PARTITIONS_UNOWNED = "partitions_unowned", Area.REPLICAS, Tone.BAD
     TOPIC_MISSING = "topic_missing", Area.BACKLOG, Tone.BAD
     NO_LEADER = "no_leader", Area.BACKLOG, Tone.BAD
+    UNDER_MIN_ISR = "under_min_isr", Area.BACKLOG, Tone.BAD
     OFFSET_BEYOND_END = "offset_beyond_end", Area.BACKLOG, Tone.BAD
     UNREADABLE_BATCH = "unreadable_batch", Area.BACKLOG, Tone.BAD
     OPEN_TRANSACTION = "open_transaction", Area.BACKLOG, Tone.BAD
@@ -91,6 +92,7 @@ class FindingKind(StrEnum):
     BACKLOG_HELD = "backlog_held", Area.BACKLOG, Tone.WATCH
     BACKLOG_LONG = "backlog_long", Area.BACKLOG, Tone.WATCH
     RATE_LIMITED = "rate_limited", Area.DIDIT, Tone.WATCH
+    REPLICAS_LACKING = "replicas_lacking", Area.BACKLOG, Tone.WATCH
     DEAD_LETTERS_OPEN = "dead_letters_open", Area.DEAD_LETTERS, Tone.WATCH
     BACKLOG_DRAINS = "backlog_drains", Area.BACKLOG, Tone.GOOD
     BACKLOG_EMPTY = "backlog_empty", Area.BACKLOG, Tone.GOOD
@@ -105,6 +107,7 @@ _K = FindingKind
 _BLOCKED = {
     BlockCause.TOPIC_MISSING: _K.TOPIC_MISSING,
     BlockCause.NO_LEADER: _K.NO_LEADER,
+    BlockCause.UNDER_MIN_ISR: _K.UNDER_MIN_ISR,
     BlockCause.OFFSET_BEYOND_END: _K.OFFSET_BEYOND_END,
     BlockCause.UNREADABLE_BATCH: _K.UNREADABLE_BATCH,
     BlockCause.OPEN_TRANSACTION: _K.OPEN_TRANSACTION,
@@ -248,6 +251,8 @@ def _of_blocked(o: Overview) -> Iterator[Finding]:
         if blocked:
             figures = {"partitions": len(blocked), "hidden": sum(b.hidden for b in blocked), "blocked_s": max(b.blocked_s for b in blocked)}
             yield Finding(kind, _names([b.name for b in blocked]), figures)
+    if o.unjudged:
+        yield Finding(_K.REPLICAS_LACKING, _names(list(o.unjudged)), {"partitions": len(o.unjudged)})
 
 
 def _of_standstill(o: Overview) -> Iterator[Finding]:

@@ -44,6 +44,10 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
             "{subject} has no leader",
             "Nothing is read of it or written to it, for {blocked_s} now; what needs it waits. Bring back a broker with a replica of it.",
         ),
+        FindingKind.UNDER_MIN_ISR: (
+            "{subject} has fewer replicas in sync than min.insync.replicas",
+            "Nothing can be written to it, for {blocked_s} now; what needs it waits. Bring back the brokers with its other replicas.",
+        ),
         FindingKind.OFFSET_BEYOND_END: (
             "The group's offset on {subject} lies beyond its end",
             "The topic was deleted and created again, or cut. Restart the processors with a decision: VP_KAFKA__ON_MISSING_OFFSETS.",
@@ -112,6 +116,10 @@ _TEXTS: Mapping[FindingKind, tuple[str, str]] = MappingProxyType(
         FindingKind.RATE_LIMITED: (
             "Didit answered with 429 in {subject}",
             "In ten minutes: {answers}. The limit is as configured; if it goes on, find what else uses the API key.",
+        ),
+        FindingKind.REPLICAS_LACKING: (
+            "{subject} lacks replicas in sync",
+            "Whether too many is not known: min.insync.replicas may not be read. Grant DescribeConfigs on the topics to see it.",
         ),
         FindingKind.DEAD_LETTERS_OPEN: (
             "Dead letters that want a decision: {open}",

@@ -16,7 +16,7 @@ from processor.monitoring.model import BlockCause, PartitionView, Survey
 from processor.settings import Settings
 from processor.stream.admin import GroupAdmin
 from processor.stream.offsets import Finished, finished_of
-from processor.stream.partitions import PartitionEnds, PartitionsFound, TopicPartition
+from processor.stream.partitions import PartitionEnds, PartitionsFound, TopicPartition, lane_name
 from processor.stream.reader import PartitionReader
 from processor.stream.start_offset import Committed
 from processor.stream.topics import topic_names
@@ -37,7 +37,9 @@ class _Look:
     found: PartitionsFound
     ends: Mapping[TopicPartition, PartitionEnds]  # of those that are led
     commits: Mapping[TopicPartition, Committed]
-    unwritable: tuple[TopicPartition, ...]  # of the topics that are only written to: those without a leader
+    unwritable: frozenset[TopicPartition]  # of the topics that are not worked on: those without a leader
+    short: frozenset[TopicPartition]  # of all topics: those with fewer replicas in sync than min.insync.replicas
+    unjudged: frozenset[TopicPartition]  # those of which we may not know it
 
     def done(self, tp: TopicPartition) -> Finished:
         """What is finished of a partition."""
@@ -47,8 +49,11 @@ class _Look:
 
     def blocks(self) -> dict[TopicPartition, Block]:
         """What looks blocked."""
-        partitions = [*self.found.led, *self.found.leaderless, *self.unwritable]
-        found = {tp: block_of(self.ends.get(tp), self.commits[tp].offset if tp in self.commits else None) for tp in partitions}
+        partitions = {*self.found.led, *self.found.leaderless, *self.unwritable, *self.short}
+        found = {
+            tp: block_of(self.ends.get(tp), self.commits[tp].offset if tp in self.commits else None, short=tp in self.short)
+            for tp in partitions
+        }
         return {tp: block for tp, block in found.items() if block is not None}
 
     def places(self) -> dict[TopicPartition, tuple[BlockCause, int]]:
@@ -115,7 +120,7 @@ class GroupInspector:
 
     async def _survey(self) -> Survey:
         reader, admin = await self._connected()
-        look, seen_s = await self._steady_look(reader)
+        look, seen_s = await self._steady_look(reader, admin)
         group = await admin.describe()
         partitions = sorted((*look.found.led, *look.found.leaderless), key=lambda tp: (self._names.inputs.index(tp.topic), tp.partition))
         done = {tp: look.done(tp) for tp in partitions}
@@ -131,30 +136,36 @@ class GroupInspector:
         )
         missing_s = self._missing.note(dict.fromkeys(look.found.missing), time.monotonic())
         blocked = (*blocked_partitions(look.blocks(), missing_s, seen_s), *unreadable(blocks, self._broken, time.monotonic()))
-        return Survey(self._now_ms(), views, group.state, group.members, asked_for, blocked)
+        unjudged = tuple(lane_name(tp) for tp in sorted(look.unjudged))
+        return Survey(self._now_ms(), views, group.state, group.members, asked_for, blocked, unjudged)
 
-    async def _steady_look(self, reader: PartitionReader) -> tuple[_Look, dict[TopicPartition, float]]:
+    async def _steady_look(self, reader: PartitionReader, admin: GroupAdmin) -> tuple[_Look, dict[TopicPartition, float]]:
         """A look, and for how long what looks blocked has looked so. A patient one repeats it while the same partitions may prove to be."""
         began = time.monotonic()
-        look = await self._look(reader)
+        look = await self._look(reader, admin)
         seen_s = self._blocked.note(look.places(), began)
         doubtful = {tp for tp, for_s in seen_s.items() if for_s < BLOCKED_S}
         while self._patient and doubtful and time.monotonic() - began < 2 * BLOCKED_S:
             await asyncio.sleep(_AGAIN_S)
-            look, now = await self._look(reader), time.monotonic()
+            look, now = await self._look(reader, admin), time.monotonic()
             seen_s = self._blocked.note(look.places(), now)
             doubtful = {tp for tp in doubtful if now - began <= seen_s.get(tp, -1.0) < BLOCKED_S}
         return look, seen_s
 
-    async def _look(self, reader: PartitionReader) -> _Look:
-        asked = await reader.find(*self._names.inputs, *self._names.outputs)
-        led, leaderless, outputs = asked.led, asked.leaderless, frozenset(self._names.outputs)
+    async def _look(self, reader: PartitionReader, admin: GroupAdmin) -> _Look:
+        asked = await reader.find(*self._names.inputs, *self._names.outputs, *self._names.records_kept)
+        inputs, needed = frozenset(self._names.inputs), frozenset((*self._names.inputs, *self._names.outputs))
+        led, leaderless, missing = asked.led, asked.leaderless, tuple(topic for topic in asked.missing if topic in needed)
         found = PartitionsFound(
-            tuple(tp for tp in led if tp.topic not in outputs), tuple(tp for tp in leaderless if tp.topic not in outputs), asked.missing
+            tuple(tp for tp in led if tp.topic in inputs), tuple(tp for tp in leaderless if tp.topic in inputs), missing, asked.lacking
         )
-        unwritable = tuple(tp for tp in leaderless if tp.topic in outputs)
-        ends = await reader.ends(found.led)
-        return _Look(found, ends, await reader.committed([*found.led, *found.leaderless]), unwritable)
+        unwritable = frozenset(tp for tp in leaderless if tp.topic not in inputs)
+        least = await admin.min_in_sync({tp.topic for tp in asked.lacking})
+        # a leader that does not know where its partition ends has too few, whatever we may see
+        short = {tp for tp, r in asked.lacking.items() if tp in leaderless or r.in_sync < min(least.get(tp.topic, 0), r.all)}
+        unjudged = {tp for tp in asked.lacking if tp not in short and tp.topic not in least}
+        ends, commits = await reader.ends(found.led), await reader.committed([*found.led, *found.leaderless])
+        return _Look(found, ends, commits, unwritable, frozenset(short), frozenset(unjudged))
 
     async def _connected(self) -> tuple[PartitionReader, GroupAdmin]:
         if self._reader is None or self._admin is None:

@@ -12,10 +12,11 @@ from processor.repair.model import DeadLetterCounts
 
 
 class BlockCause(StrEnum):
-    """Why nothing more can be read of an input partition, or written to one of results or dead letters; the worst first."""
+    """Why nothing more can be read of an input partition, or nothing written to a partition of ours; the worst first."""
 
     TOPIC_MISSING = "topic_missing"  # the topic does not exist: never made, or deleted
     NO_LEADER = "no_leader"  # no broker leads it
+    UNDER_MIN_ISR = "under_min_isr"  # fewer of its replicas are in sync than min.insync.replicas: it takes no records
     OFFSET_BEYOND_END = "offset_beyond_end"  # the group's offset lies beyond its end: the topic was deleted and created again
     UNREADABLE_BATCH = "unreadable_batch"  # a batch of which not even the end is certain; a person has to have it skipped
     OPEN_TRANSACTION = "open_transaction"  # a producer has begun a transaction there and neither commits nor aborts it
@@ -23,7 +24,7 @@ class BlockCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlockedPartition:
-    """A partition that stands still: of an input topic, whoever owns it, or without a leader one that lanes write to."""
+    """A partition that stands still: of an input topic, whoever owns it, or one that takes no records."""
 
     topic: str
     partition: int | None  # None: every one of the topic
@@ -61,6 +62,7 @@ class Survey:
     members: tuple[str, ...]  # instance ids
     asked_for: Mapping[str, float]  # unfinished records of the requests topic by operation; a sample, scaled
     blocked: tuple[BlockedPartition, ...] = ()
+    unjudged: tuple[str, ...] = ()  # partitions that lack replicas in sync; whether too many cannot be known, for want of a right
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +123,4 @@ class Overview:
     blocked: tuple[BlockedPartition, ...] = ()  # what nothing more can be read of
     pauses: tuple[PauseAct, ...] = ()  # in force: what operators have paused
     paused_calls: Mapping[str, int] = field(default_factory=dict)  # owed calls that wait for a pause to end, by operation or ``all``
+    unjudged: tuple[str, ...] = ()  # see ``Survey``

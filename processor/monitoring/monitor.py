@@ -103,6 +103,7 @@ class GroupMonitor:
             survey.blocked,
             found.pauses.in_force,
             found.owed.paused_calls,
+            survey.unjudged,
         )
 
     async def pauses(self) -> Pauses:

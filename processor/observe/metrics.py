@@ -221,8 +221,8 @@ DRAIN = _gauge(
 )
 BLOCKED = _gauge(
     "partition_blocked_seconds",
-    "for how long nothing more can be read of an input partition, or written to one of results or dead letters, as the "
-    "surveys have seen it, by its cause; none while all is well",
+    "for how long nothing more can be read of an input partition, or written to one of ours, as the surveys have seen it, by its cause; "
+    "none while all is well",
     "topic",
     "partition",
     "cause",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, NoError, for_code
 
@@ -19,6 +20,7 @@ from processor.stream.errors import NO_COORDINATOR, kafka_deadline
 from processor.stream.partitions import TopicPartition
 
 _CLOSE_S = 3.0
+_MIN_IN_SYNC = "min.insync.replicas"
 _COORDINATOR_S, _AGAIN_S = 5.0, 0.2  # a new cluster makes the topic of the groups when it is first asked for one
 _STATIC_MEMBER = re.compile(r"(.+)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # instance id and a UUID, as the broker makes it
 
@@ -67,6 +69,21 @@ class GroupAdmin:
                     if asyncio.get_running_loop().time() > until:
                         raise
                 await asyncio.sleep(_AGAIN_S)
+
+    async def min_in_sync(self, topics: Collection[str]) -> dict[str, int]:
+        """``min.insync.replicas`` by topic; those of which we may not see the settings are absent.
+
+        Raises:
+            KafkaFailedError: if the brokers do not say.
+        """
+        found: dict[str, int] = {}
+        resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in sorted(topics)]
+        async with kafka_deadline(self._settings, self._answer_s):
+            for response in await self._admin.describe_configs(resources) if resources else ():
+                for _error, _message, _type, topic, entries in response.resources:
+                    told = {entry[0]: entry[1] for entry in entries}
+                    found |= {topic: int(told[_MIN_IN_SYNC])} if _MIN_IN_SYNC in told else {}
+        return found
 
     async def _described(self) -> GroupDescription:
         group = self._settings.kafka.group

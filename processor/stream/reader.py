@@ -6,14 +6,19 @@ from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Literal, Self
 
+from aiokafka.errors import LeaderNotAvailableError
+
 from processor.contract.records import Record, Unread
 from processor.settings import Settings
 from processor.stream.clients import (
+    END,
     build_onlooker,
     build_reader,
     committed_offsets,
     high_watermarks,
     is_leaderless,
+    lacking_replicas,
+    offsets_of,
     partitions_of,
     read_position,
     record_of,
@@ -21,7 +26,7 @@ from processor.stream.clients import (
     stop_client,
 )
 from processor.stream.errors import UnreadableBatchError, kafka_deadline, missing_topic
-from processor.stream.partitions import PartitionEnds, PartitionsFound, TopicPartition
+from processor.stream.partitions import PartitionEnds, PartitionsFound, ReplicaCount, TopicPartition
 from processor.stream.start_offset import Committed
 
 START_S = 30.0
@@ -93,6 +98,7 @@ class PartitionReader:
             KafkaFailedError: if they do not answer, or do not let us see.
         """
         leaderless: dict[TopicPartition, bool] = {}
+        lacking: dict[TopicPartition, ReplicaCount] = {}
         missing: list[str] = []
         async with kafka_deadline(self._settings, ANSWER_S):
             await refresh_metadata(self._consumer)
@@ -100,8 +106,23 @@ class PartitionReader:
                 partitions = await partitions_of(self._consumer, topic)
                 missing += [] if partitions else [topic]
                 leaderless |= {tp: is_leaderless(self._consumer, tp) for tp in partitions}  # at once: a next answer may leave others out
+                lacking |= {tp: r for tp in partitions if not leaderless[tp] and (r := lacking_replicas(self._consumer, tp)) is not None}
+            for tp in await self._unready([tp for tp in lacking if not leaderless[tp]]):
+                leaderless[tp] = True
         led = tuple(tp for tp, alone in leaderless.items() if not alone)
-        return PartitionsFound(led, tuple(tp for tp, alone in leaderless.items() if alone), tuple(missing))
+        return PartitionsFound(led, tuple(tp for tp, alone in leaderless.items() if alone), tuple(missing), lacking)
+
+    async def _unready(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Those whose leader does not know yet where they end: none does that has all replicas in sync, or will in a moment."""
+        found: list[TopicPartition] = []
+        while left := [tp for tp in partitions if tp not in found]:
+            try:
+                await offsets_of(self._consumer, left, END)
+            except LeaderNotAvailableError as exc:
+                found.append(exc.args[0])
+            else:
+                break
+        return found
 
     async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, PartitionEnds]:
         """How far partitions go, with what is not committed yet. Each needs a leader: it is waited for."""

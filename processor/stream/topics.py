@@ -80,6 +80,11 @@ class TopicNames:
         """Every topic that lanes write to and do not read, but for the repairs."""
         return (self.results, self.dead_letters)
 
+    @property
+    def records_kept(self) -> tuple[str, ...]:
+        """What the work needs beside them: the budget log, and what people have done."""
+        return (self.budget, self.repairs, self.controls)
+
     def of(self, output: Output) -> str:
         """Where an output goes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ def _causes(found: dict[str, Any]) -> list[tuple[str, int | None, str, int]]:
     return [(b["topic"], b["partition"], b["cause"], b["offset"]) for b in found["blocked"]]
 
 
-async def _send(rig: Rig, name: str, partition: int, **rest: Any) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap)
+async def _send(rig: Rig, name: str, partition: int, *, acks: int | str = 1, **rest: Any) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap, acks=acks)
     await producer.start()
     try:
         body = orjson.loads(create_request(1)[1]) | {"request_id": name, **rest}
@@ -246,6 +246,10 @@ async def _make_topics(rig: Rig) -> None:
         dead_letters = NewTopic(f"{rig.prefix}.dead-letters", 4, 2, topic_configs={**wide, "min.insync.replicas": "2"})
         await admin.create_topics([requests, results, dead_letters])
     await apply_topics(rig.settings, partitions=4, replication=2)
+    await _until_replicated(rig)
+
+
+async def _until_replicated(rig: Rig) -> None:
     async with rig.admin() as admin, asyncio.timeout(120):
         while not all(_is_replicated(p) for topic in await admin.describe_topics() for p in topic["partitions"]):
             await asyncio.sleep(0.1)  # one that only broker 2 holds yet would have no leader either when that is killed
@@ -289,58 +293,98 @@ async def _until_result(rig: Rig, partition: TopicPartition, request_id: str) ->
         await reader.stop()
 
 
-async def test_takeovers_and_lanes_wait_for_the_leaders_that_they_need_and_the_other_partitions_work(tmp_path: Path) -> None:
-    with LocalKafka(brokers=2, overrides={"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}) as kafka:
-        if kafka.external:
+@pytest.fixture(scope="module")
+def two_brokers() -> Iterator[LocalKafka]:
+    """The first of them is never stopped. A follower waits long for news, and so does not hear soon that what it has is committed."""
+    overrides = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500", "replica.fetch.wait.max.ms": "3000"}
+    with LocalKafka(brokers=2, overrides=overrides) as cluster:
+        if cluster.external:
             pytest.skip("KAFKA_BOOTSTRAP is set: its brokers are not ours to kill; unset it to let local ones be started")
-        async with running(kafka, tmp_path, apply=False, OBSERVE__SURVEY_S="0.5", LANES__RESTORE_S="4", LANES__TRANSACTION_S="6") as rig:
-            await _make_topics(rig)
-            topic, second = f"{rig.prefix}.requests", kafka.brokers[1]
-            well, results = (TopicPartition(f"{rig.prefix}.results", n) for n in (0, 1))
-            await _send(rig, "waits", 1)
-            await _send(rig, "unfenced", 2)
-            await _leave_open(rig, 2, results)
-            await asyncio.to_thread(second.kill)
-            await _until_leaderless(rig, TopicPartition(topic, 1), results)
-            await _send(rig, "well", 0)
-            (one,) = await rig.start("one")
-            await _until_result(rig, well, "well")
-            blocked = {"topic": results.topic, "partition": "1", "cause": "no_leader"}
-            await rig.until(
-                lambda: total(scrape(one), "vp_partition_blocked_seconds", **blocked) > rig.settings.lanes.restore_s, "a long wait"
-            )
-            status = await _told(rig, "status")
-            assert _causes(status) == [(topic, 1, "no_leader", 0), (*results, "no_leader", 0)]
-            assert status["diagnosis"]["verdict"].startswith(f"{topic}[1], {lane_name(results)} has no leader"), status
-            waits = {event["partition"]: event["hint"] for event in one.events("takeover_waits")}
-            assert set(waits) == {f"{topic}[1]", f"{topic}[2]"}
-            assert f"former owner cannot be ended: no broker leads {lane_name(results)};" in waits[f"{topic}[2]"]
-            assert [total(scrape(one), "vp_lanes", state=state) for state in ("leaderless", "unfenced")] == [1, 1]
-            page = await asyncio.to_thread(OperatorPage(one).get, "/")
-            health = ready(one)
-            assert (lane_name(results) in page, health["ok"], health["partitions"]["unfenced"]) == (True, True, 1), "the others work"
-            second.start()
-            await rig.wait_finals(3)
-            assert {event["partition"] for event in one.events("takeover_goes_on")} == set(waits)
-            assert [total(scrape(one), "vp_lanes", state=state) for state in ("leaderless", "unfenced")] == [0, 0]
-            assert len(await rig.records("results")) == 3, "nothing of the former owner's, and nothing hidden behind it"
+        yield cluster
 
-            # the results of a lane that works lose their leader, the dead letters of another one replicas
-            await asyncio.to_thread(second.kill)
-            await _until_leaderless(rig, results)
-            await _send(rig, "kept", 3)
-            await rig.until(lambda: bool(list(one.events("publishing_waits"))), "a lane that waits")
-            await _send(rig, "beside", 2)
-            await _until_result(rig, well, "beside")
-            assert [total(scrape(one), "vp_lanes", state=state) for state in ("restoring", "unfenced")] == [0, 1]
-            rig.simulator.post("/_sim/script", {"route": "email.send", "answers": [{"status": 400, "body": "{}"}]})
-            await _send(rig, "refused", 2, operation="email.send", input={"email": "a@b.example"})
-            await rig.until(lambda: len(list(one.events("publishing_waits"))) == 2, "another lane that waits")
-            named = zip((lane_name(results), f"{rig.prefix}.dead-letters["), one.events("publishing_waits"), strict=True)
-            assert [name in event["hint"] for name, event in named] == [True, True]
-            second.start()
-            await asyncio.gather(_until_result(rig, results, "kept"), _until_result(rig, well, "refused"))
-            await rig.until(lambda: total(scrape(one), "vp_lanes", state="unfenced") == 0, "lanes that work again")
-            assert len(rig.simulator.ledger()["calls"]) == 6, "nothing was called again"
-            assert len(list(one.events("partitions_assigned"))) == 1, "the same life"
-            assert not [*one.events("life_ended"), *one.events("life_failed")]
+
+async def test_a_takeover_waits_for_a_new_leader_that_does_not_know_its_end_and_the_others_work(
+    two_brokers: LocalKafka, tmp_path: Path
+) -> None:
+    async with running(two_brokers, tmp_path, apply=False, OBSERVE__SURVEY_S="0.5", LANES__RESTORE_S="4") as rig:
+        topic, second = f"{rig.prefix}.requests", two_brokers.brokers[1]
+        new, well = TopicPartition(topic, 1), TopicPartition(f"{rig.prefix}.results", 0)
+        wants_both = {"min.insync.replicas": "2"}
+        async with rig.admin() as admin:
+            await admin.create_topics([NewTopic(topic, -1, -1, replica_assignments={0: [1, 2], 1: [2, 1]}, topic_configs=wants_both)])
+        await apply_topics(rig.settings, partitions=2, replication=2)
+        await _until_replicated(rig)
+        await _send(rig, "well", 0, acks="all")
+        await _send(rig, "new", 1, acks="all")  # its follower has it, and does not know yet that it is committed
+        await asyncio.to_thread(second.kill)
+        (one,) = await rig.start("one")
+        await _until_result(rig, well, "well")
+        await rig.until(lambda: [e["partition"] for e in one.events("takeover_waits")] == [lane_name(new)], "a takeover that waits")
+        blocked = {"topic": topic, "partition": "1", "cause": "under_min_isr"}
+        restore_s = rig.settings.lanes.restore_s
+        await rig.until(lambda: total(scrape(one), "vp_partition_blocked_seconds", **blocked) > restore_s, "a long wait")
+        status, health = await _told(rig, "status"), ready(one)
+        assert _causes(status) == [(topic, 0, "under_min_isr", 1), (topic, 1, "under_min_isr", 0)]
+        assert "has fewer replicas in sync than min.insync.replicas" in status["diagnosis"]["verdict"], status
+        assert (health["ok"], health["partitions"]["leaderless"]) == (True, 1), "the others work"
+        assert "a new one that waits for replicas in sync" in " ".join(health["notes"])
+        second.start()
+        await rig.wait_finals(2)
+        await rig.until(lambda: total(scrape(one), "vp_partition_blocked_seconds") == 0, "all replicas in sync")
+        assert len(list(one.events("partitions_assigned"))) == 1, "the same life"
+        assert not [*one.events("life_ended"), *one.events("life_failed")]
+
+
+async def test_takeovers_and_lanes_wait_for_the_leaders_that_they_need_and_the_other_partitions_work(
+    two_brokers: LocalKafka, tmp_path: Path
+) -> None:
+    async with running(two_brokers, tmp_path, apply=False, OBSERVE__SURVEY_S="0.5", LANES__RESTORE_S="4", LANES__TRANSACTION_S="6") as rig:
+        await _make_topics(rig)
+        topic, second = f"{rig.prefix}.requests", two_brokers.brokers[1]
+        well, results = (TopicPartition(f"{rig.prefix}.results", n) for n in (0, 1))
+        await _send(rig, "waits", 1)
+        await _send(rig, "unfenced", 2)
+        await _leave_open(rig, 2, results)
+        await asyncio.to_thread(second.kill)
+        await _until_leaderless(rig, TopicPartition(topic, 1), results)
+        await _send(rig, "well", 0)
+        (one,) = await rig.start("one")
+        await _until_result(rig, well, "well")
+        blocked = {"topic": results.topic, "partition": "1", "cause": "no_leader"}
+        await rig.until(lambda: total(scrape(one), "vp_partition_blocked_seconds", **blocked) > rig.settings.lanes.restore_s, "a long wait")
+        status = await _told(rig, "status")
+        short = [(f"{rig.prefix}.dead-letters", n, "under_min_isr", 0) for n in range(4)]
+        assert _causes(status) == [(topic, 1, "no_leader", 0), (*results, "no_leader", 0), *short]
+        assert status["diagnosis"]["verdict"].startswith(f"{topic}[1], {lane_name(results)} has no leader"), status
+        waits = {event["partition"]: event["hint"] for event in one.events("takeover_waits")}
+        assert set(waits) == {f"{topic}[1]", f"{topic}[2]"}
+        assert f"former owner cannot be ended: no broker leads {lane_name(results)};" in waits[f"{topic}[2]"]
+        assert [total(scrape(one), "vp_lanes", state=state) for state in ("leaderless", "unfenced")] == [1, 1]
+        page = await asyncio.to_thread(OperatorPage(one).get, "/")
+        health = ready(one)
+        assert (lane_name(results) in page, health["ok"], health["partitions"]["unfenced"]) == (True, True, 1), "the others work"
+        second.start()
+        await rig.wait_finals(3)
+        assert {event["partition"] for event in one.events("takeover_goes_on")} == set(waits)
+        assert [total(scrape(one), "vp_lanes", state=state) for state in ("leaderless", "unfenced")] == [0, 0]
+        assert len(await rig.records("results")) == 3, "nothing of the former owner's, and nothing hidden behind it"
+
+        # the results of a lane that works lose their leader, the dead letters of another one replicas
+        await asyncio.to_thread(second.kill)
+        await _until_leaderless(rig, results)
+        await _send(rig, "kept", 3)
+        await rig.until(lambda: bool(list(one.events("publishing_waits"))), "a lane that waits")
+        await _send(rig, "beside", 2)
+        await _until_result(rig, well, "beside")
+        assert [total(scrape(one), "vp_lanes", state=state) for state in ("restoring", "unfenced")] == [0, 1]
+        rig.simulator.post("/_sim/script", {"route": "email.send", "answers": [{"status": 400, "body": "{}"}]})
+        await _send(rig, "refused", 2, operation="email.send", input={"email": "a@b.example"})
+        await rig.until(lambda: len(list(one.events("publishing_waits"))) == 2, "another lane that waits")
+        named = zip((lane_name(results), f"{rig.prefix}.dead-letters["), one.events("publishing_waits"), strict=True)
+        assert [name in event["hint"] for name, event in named] == [True, True]
+        second.start()
+        await asyncio.gather(_until_result(rig, results, "kept"), _until_result(rig, well, "refused"))
+        await rig.until(lambda: total(scrape(one), "vp_lanes", state="unfenced") == 0, "lanes that work again")
+        assert len(rig.simulator.ledger()["calls"]) == 6, "nothing was called again"
+        assert len(list(one.events("partitions_assigned"))) == 1, "the same life"
+        assert not [*one.events("life_ended"), *one.events("life_failed")]

@@ -48,6 +48,12 @@ def budget(create: ScopeView = CREATE, **changes: Any) -> BudgetView:
         ({"drains": SHORT}, "calls_idle", "5 calls wait in session-create, and none was made in the last 1 min."),
         ({"blocked": (TRANSACTION,)}, "open_transaction", "An open transaction blocks v.requests[0]. Held back for 9 s now: 4 offsets."),
         ({"blocked": (replace(TRANSACTION, cause=BlockCause.NO_LEADER),)}, "no_leader", "v.requests[0] has no leader."),
+        (
+            {"blocked": (replace(TRANSACTION, cause=BlockCause.UNDER_MIN_ISR),)},
+            "under_min_isr",
+            "v.requests[0] has fewer replicas in sync than min.insync.replicas. Nothing can be written to it, for 9 s now;",
+        ),
+        ({"unjudged": ("v.a[0]", "v.a[1]")}, "replicas_lacking", "v.a[0], v.a[1] lacks replicas in sync. Whether too many"),
         ({"blocked": (replace(TRANSACTION, cause=BlockCause.OFFSET_BEYOND_END),)}, "offset_beyond_end", "VP_KAFKA__ON_MISSING_OFFSETS"),
         ({"blocked": (BlockedPartition("v.requests", None, BlockCause.TOPIC_MISSING, 0, 0, 0.0),)}, "topic_missing", "v.requests does not"),
         ({"blocked": tuple(replace(TRANSACTION, partition=p) for p in range(5))}, "open_transaction", "v.requests[2] and 2 more."),
