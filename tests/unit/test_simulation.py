@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka.protocol.metadata import MetadataRequest_v5
+from aiokafka.protocol.offset import OffsetRequest_v2
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from simulation.disturbances import draw_disturbances
 from simulation.judge import Seen, judge
@@ -457,6 +458,30 @@ def test_what_a_client_is_told_of_brokers_is_hashed_alike_in_each_run(loop: Simu
     told = run(loop, Broker(0, cluster, Coordination(cluster)).answer(MetadataRequest_v5(topics=[], allow_auto_topic_creation=False)))
     assert len(told.brokers) == 3
     assert not any(part is None for node in told.brokers for part in node)
+
+
+def test_a_new_leader_does_not_know_at_first_where_its_partition_ends(loop: SimulatedLoop) -> None:
+    """As a real one: test_integration_blocked.py."""
+    network = Network(loop, random.Random(1))
+    names = ["kafka-0", "kafka-1", "kafka-2"]
+    for name in names:
+        network.add(name)
+    cluster = Cluster(loop, random.Random(2), names, lambda name: network.hosts[name])
+    topic = cluster.create("t", 1, 3, {})
+    topic.logs[0].append(batch(0), 1)
+
+    def told(which: int) -> tuple[int, int]:
+        leader = Broker(cluster.leader(topic, 0), cluster, Coordination(cluster))
+        (row,) = run(loop, leader.answer(OffsetRequest_v2(-1, 1, [("t", [(0, which)])]))).topics[0][1]
+        return row[1], row[3]
+
+    assert told(-1) == (Code.NONE, 1)
+    former = cluster.leader(topic, 0)
+    network.hosts[names[former]].kill()
+    cluster._notice(former)  # noqa: SLF001 - what it does after some seconds
+    assert [told(which) for which in (-1, -2, 5_000)] == [(Code.LEADER_NOT_AVAILABLE, -1), (Code.NONE, 0), (Code.LEADER_NOT_AVAILABLE, -1)]
+    run(loop, asyncio.sleep(4.1))
+    assert told(-1) == (Code.NONE, 1)
 
 
 def test_a_callback_that_fails_is_told_and_the_loop_goes_on(loop: SimulatedLoop) -> None:

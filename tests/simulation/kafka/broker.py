@@ -168,6 +168,9 @@ class Broker:
             for number, stamp_ms, *_ in partitions:
                 log, code = self._led(topic, number)
                 found = (-1, -1) if log is None or code else _looked_up(log, stamp_ms, committed=committed)
+                beyond = stamp_ms == _LATEST or (stamp_ms != _EARLIEST and found == (-1, -1))
+                if not code and beyond and not self._cluster.knows_end(topic, number):
+                    found, code = (-1, -1), Code.LEADER_NOT_AVAILABLE  # OFFSET_NOT_AVAILABLE from version 5 on, which no client here speaks
                 rows.append((number, int(code), found[1], found[0]))
             topics.append((topic, rows))
         return request.RESPONSE_TYPE(*([0] if request.API_VERSION >= 2 else []), topics)

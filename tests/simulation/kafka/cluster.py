@@ -16,6 +16,7 @@ from simulation.loop import START_S, Host, SimulatedLoop, State
 from simulation.machine import EPOCH_S
 
 _RETENTION_CHECK_S = 300.0  # log.retention.check.interval.ms
+_FOLLOWED_S, _LATE_S = 0.6, 4.0  # until a new leader's followers have told it what they have; of every fifth one
 _NOTICE_S = (0.5, 6.0)  # until the controller has noticed that a broker is gone, or is back
 
 
@@ -48,6 +49,7 @@ class Cluster:
         self.slow_reads_s: dict[str, float] = {}  # by a client's address: answers with records are held back
         self.on_election: list[Callable[[], None]] = []
         self.unclean_batches = 0  # so many of the last batches the next leader of a partition does not have: an unclean election
+        self._followed_at: dict[tuple[str, int], float] = {}
         self._host_of = host_of
         self._seen = set(range(len(brokers)))  # whom the controller takes to be there
         self._next_producer_id = 1000
@@ -132,6 +134,14 @@ class Cluster:
             self.topics[name].epochs[number] += 1
             if self.unclean_batches and former not in self._seen:
                 self.topics[name].logs[number].drop_last(self.unclean_batches)
+
+            # not drawn: seeds mean what they did before
+            late = crc32(f"{name} {number} {self.topics[name].epochs[number]}".encode()) % 5 == 0
+            self._followed_at[name, number] = self.loop.time() + (_LATE_S if late else _FOLLOWED_S)
+
+    def knows_end(self, topic: str, partition: int) -> bool:
+        """Whether its leader has heard how far what it holds is committed: a new one has not at first (KIP-207)."""
+        return self.loop.time() >= self._followed_at.get((topic, partition), 0.0)
 
     def _retain(self) -> None:
         """What is older than a topic's retention.ms goes, by the brokers' clocks."""
