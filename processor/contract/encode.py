@@ -107,7 +107,7 @@ def dead_letter_output(
         reason += [("vp-value-size-bytes", str(len(value))), ("vp-value-sha256", hashlib.sha256(value).hexdigest())]
         value = value[:value_bytes_max]
     key = record.key
-    if key is None and value is None:  # no producer of aiokafka takes a record without both
+    if key is None and value is None:  # no producer of aiokafka takes a record without either
         key = str(record.source).encode()
     if key is not None and len(key) > _KEY_BYTES_MAX:
         reason += [("vp-key-size-bytes", str(len(key))), ("vp-key-sha256", hashlib.sha256(key).hexdigest())]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ class Login(AbstractTokenProvider):  # type: ignore[misc]
 
     def password(self) -> str | None:
         """The password; the last one while its file is being replaced."""
-        self._password = self._kafka.password() or self._password
+        with suppress(OSError):
+            self._password = self._kafka.password() or self._password
         return self._password
 
     async def token(self) -> str:

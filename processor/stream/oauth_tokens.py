@@ -169,9 +169,20 @@ def fetch_token(kafka: KafkaSettings) -> Token:
     return _token_of(status, body, where)
 
 
+def _client_secret(kafka: KafkaSettings) -> str:
+    """It was there at the start; an endpoint that is shown none refuses us, as if it were wrong."""
+    try:
+        found = kafka.client_secret()
+    except OSError:
+        found = None
+    if not found:
+        raise TokenError("the client secret cannot be read now. Check VP_KAFKA__OAUTH_CLIENT_SECRET_FILE", lasting=False)
+    return found
+
+
 def _question(kafka: KafkaSettings) -> tuple[bytes, dict[str, str]]:
     form = {"grant_type": "client_credentials"} | ({"scope": kafka.oauth_scope} if kafka.oauth_scope else {})
-    login = f"{quote_plus(kafka.oauth_client_id or '')}:{quote_plus(kafka.client_secret() or '')}"
+    login = f"{quote_plus(kafka.oauth_client_id or '')}:{quote_plus(_client_secret(kafka))}"
     headers = {
         "Authorization": f"Basic {base64.b64encode(login.encode()).decode()}",
         "Content-Type": "application/x-www-form-urlencoded",

@@ -65,6 +65,8 @@ def test_clients_of_the_same_settings_share_a_login(tmp_path: Path) -> None:
     assert login.password() == "new"
     (tmp_path / "password").unlink()
     assert login.password() == "new"
+    (tmp_path / "password").symlink_to("/proc/self/mem")  # a file of which no byte can be read
+    assert login.password() == "new"
 
 
 def test_a_renewed_certificate_makes_a_new_context_and_half_a_pair_does_not(tmp_path: Path) -> None:

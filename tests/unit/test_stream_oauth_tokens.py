@@ -63,6 +63,20 @@ def test_why_there_is_no_token_is_told_without_the_secret(issuer: Issuer, change
     assert "secret" not in str(raised.value).replace("VP_KAFKA__OAUTH_CLIENT_SECRET", "").lower()
 
 
+@pytest.mark.parametrize("instead", ["missing", "/proc/self/mem"], ids=["missing", "unreadable"])
+def test_a_secret_that_is_being_replaced_is_asked_for_again(issuer: Issuer, tmp_path: Path, instead: str) -> None:
+    """An endpoint that is shown no secret says ``invalid_client``, as of a wrong one."""
+    file = tmp_path / "secret"
+    file.write_text(CLIENT_SECRET)
+    kafka = kafka_of(issuer, oauth_client_secret=None, oauth_client_secret_file=file)
+    assert fetch_token(kafka).text
+    file.unlink()
+    file.symlink_to(instead)
+    with pytest.raises(TokenError, match="VP_KAFKA__OAUTH_CLIENT_SECRET_FILE") as raised:
+        fetch_token(kafka)
+    assert not raised.value.lasting
+
+
 def test_no_proxy_of_the_environment_gets_the_secret(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
