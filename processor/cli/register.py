@@ -10,6 +10,7 @@ import typer
 
 from processor.cli.options import fail
 from processor.didit import registration
+from processor.monitoring.formatting import verbatim
 
 AUTH_URL = "https://apx.didit.me/auth/v2"
 _FAILED = 1
@@ -26,6 +27,8 @@ def register(
     """Make an account and an application at Didit, and get its API key. It is shown once, or written to a file with mode 600."""
     if key_file is not None and key_file.exists():
         fail(f"{key_file} is there already; nothing was done")
+    if key_file is not None and not key_file.parent.is_dir():
+        fail(f"{key_file.parent} is no folder; nothing was done")
     password = typer.prompt("Password (8 characters, upper, lower, digit, special)", hide_input=True, confirmation_prompt=True)
     try:
         asyncio.run(registration.register(url, email, password))
@@ -33,7 +36,7 @@ def register(
         made = asyncio.run(registration.verify(url, email, code.strip()))
     except registration.RegistrationError as exc:
         fail(str(exc), _FAILED)
-    typer.echo(f"application {made.application} of {made.organization}", err=True)
+    typer.echo(verbatim(f"application {made.application} of {made.organization}"), err=True)
     if key_file is None:
         typer.echo(made.api_key)
         typer.echo("the key is shown this once; keep it where only the processor can read it", err=True)

@@ -71,9 +71,12 @@ def check_url(url: str) -> str:
     """The base URL, if a password may be sent there.
 
     Raises:
-        RegistrationError: if it is not https, but for loopback.
+        RegistrationError: if it is none, or not https, but for loopback.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise RegistrationError("the URL cannot be read") from None
     loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
     if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
         raise RegistrationError("the URL must be https (http only on loopback)")

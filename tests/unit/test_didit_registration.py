@@ -75,6 +75,11 @@ def test_a_password_is_sent_over_https_only(url: str) -> None:
         check_url(url)
 
 
+def test_a_url_that_is_none_is_told_without_it() -> None:
+    with pytest.raises(RegistrationError, match=r"^the URL cannot be read$"):
+        check_url("https://[::1/auth")
+
+
 def test_a_key_is_written_for_its_owner_alone_and_over_nothing(tmp_path: Path) -> None:
     path = tmp_path / "didit.key"
     write_key(path, "secret")
@@ -84,4 +89,7 @@ def test_a_key_is_written_for_its_owner_alone_and_over_nothing(tmp_path: Path) -
         write_key(path, "other")
     told = CliRunner().invoke(app, ["register", "ops@acme-identity.io", "--key-file", str(path)])
     assert told.exit_code == 2
+    assert "nothing was done" in told.output
+    told = CliRunner().invoke(app, ["register", "ops@acme-identity.io", "--key-file", str(tmp_path / "missing" / "didit.key")])
+    assert told.exit_code == 2, "before a key is made that could not be kept"
     assert "nothing was done" in told.output
