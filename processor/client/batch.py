@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import stat
 from array import array
@@ -124,7 +123,7 @@ class Batch:
             raise BatchError(f"{self._target} is there and was not left by an unfinished batch; name another file, or remove it")
         if not self._state_path.exists():
             return None
-        state: dict[str, Any] = json.loads(self._state_path.read_text())
+        state = _read_state(self._state_path)
         if state["input_sha256"] != self._digest:
             raise BatchError(f"{self._target} was begun with another input; name another file, or remove it and {self._state_path}")
         with open_private(self._target, "ab") as file, self._target.open("rb") as lines:
@@ -162,8 +161,7 @@ class Batch:
             if publishing.done():
                 publishing.result()  # an error ends the batch; it goes on when it is run again
             for record in await read_topics(reader, wait_s=0.5):
-                result = orjson.loads(record.value or b"null")
-                if isinstance(result, dict) and result.get("kind") == ResultKind.FINAL and self._note(result):
+                if (result := final_result(record.value)) is not None and self._note(result):
                     out.write((record.value or b"") + b"\n")
             out.flush()
             self._on_progress(self.progress)
@@ -181,6 +179,25 @@ class Batch:
         with open_private(fresh, "wb") as file:
             file.write(orjson.dumps(state))
         fresh.replace(self._state_path)
+
+
+def final_result(value: bytes | None) -> Mapping[str, Any] | None:
+    """A final result; None for what is none, e.g. bytes that something else wrote to the topic."""
+    try:
+        found = orjson.loads(value or b"null")
+    except orjson.JSONDecodeError:
+        return None
+    is_final = isinstance(found, dict) and found.get("kind") == ResultKind.FINAL and isinstance(found.get("status"), str)
+    return found if is_final else None
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        state = orjson.loads(path.read_bytes())
+        return {"input_sha256": str(state["input_sha256"]), "published": int(state["published"]), "positions": dict(state["positions"])}
+    except (KeyError, TypeError, ValueError):
+        again = "remove it and the results beside it, and run the batch again: what is done is not asked again"
+        raise BatchError(f"{path} cannot be read (was the disk full, or the power lost?); {again}") from None
 
 
 def _refuse_workbook(target: Path, rows: int) -> None:

@@ -72,20 +72,30 @@ class VerificationResult:
     @classmethod
     def _of(cls, document: Mapping[str, Any]) -> Self:
         error, source = document["error"], document["source"]
+        result_id, request_id, operation = document["result_id"], document["request_id"], document["operation"]
+        if not isinstance(result_id, str) or not all(isinstance(name, str | None) for name in (request_id, operation)):
+            raise TypeError
         return cls(
-            result_id=document["result_id"],
-            request_id=document["request_id"],
-            operation=document["operation"],
+            result_id=result_id,
+            request_id=request_id,
+            operation=operation,
             kind=ResultKind(document["kind"]),
             status=Status(document["status"]),
             output=document["output"],
             error=_error(error) if error else None,
             attempts=document["attempts"],
-            received_at=datetime.fromisoformat(document["received_at"]),
-            finished_at=datetime.fromisoformat(document["finished_at"]),
+            received_at=_moment(document["received_at"]),
+            finished_at=_moment(document["finished_at"]),
             source=Source(source["topic"], source["partition"], source["offset"]),
             replay=document.get("replay", 0),
         )
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError
+    return found
 
 
 def request_id_of(value: bytes | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -158,7 +159,16 @@ def test_a_result_of_a_newer_processor_may_say_more() -> None:
     assert VerificationResult.parse(value_of()[:-1] + b',"news":1}') == result()
 
 
-@pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"null", b"{}", value_of().replace(b'"succeeded"', b'"perhaps"')])
+NO_RESULTS = [
+    *(None, b"", b"{", b"[]", b"null", b"{}", value_of().replace(b'"succeeded"', b'"perhaps"')),
+    value_of().replace(b'"r-1"', b'["r-1"]'),
+    value_of().replace(b'"aml"', b"{}"),
+    re.sub(rb'"result_id":"[^"]*"', b'"result_id":["x"]', value_of()),
+    re.sub(rb'("finished_at":"[^"]*)Z"', rb'\1"', value_of()),
+]
+
+
+@pytest.mark.parametrize("value", NO_RESULTS)
 def test_what_is_no_result_is_refused(value: bytes | None) -> None:
     with pytest.raises(ValueError, match="no result of version 1"):
         VerificationResult.parse(value)
@@ -221,7 +231,7 @@ async def test_a_conflict_is_for_the_record_that_it_names(published_first: bool)
 async def test_a_result_of_a_newer_version_ends_the_wait_for_it(value: bytes) -> None:
     router = ResultRouter()
     with router.waiting(aml()) as waiter, router.waiting(aml("r-2")) as other:
-        for nobodys in (None, b"{", b"[]", b"{}", b'{"request_id":7}', b'{"request_id":"r-3"}'):
+        for nobodys in (b'{"request_id":7}', b'{"request_id":"r-3"}', *NO_RESULTS[:6], *NO_RESULTS[7:9]):
             await router.take(nobodys)
         await router.take(value)
         await router.take(value_of(request_id="r-2"))

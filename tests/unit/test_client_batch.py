@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.client.batch import Batch, BatchError, open_private
+from processor.client.batch import Batch, BatchError, final_result, open_private
 from processor.client.batch_rows import BatchRows, Item, LeftRows
 from processor.client.batch_source import read_batch
 from processor.client.estimate import estimate, time_left_s
@@ -128,7 +128,18 @@ async def test_a_target_of_another_batch_is_left_alone(tmp_path: Path) -> None:
     written(tmp_path, "out.jsonl.state", '{"input_sha256":"other","published":0,"positions":{}}')
     with pytest.raises(BatchError, match="another input"):
         await Batch(load_settings(), source, target, items).run(lambda _: None)
+    for broken in ("", "[]", "{}", '{"input_sha256":"x","published":0,"positions":[1]}'):
+        written(tmp_path, "out.jsonl.state", broken)
+        with pytest.raises(BatchError, match="cannot be read"):
+            await Batch(load_settings(), source, target, items).run(lambda _: None)
     assert target.read_text() == "{}\n"
+
+
+@pytest.mark.parametrize(
+    "value", [None, b"", b"{", b"\xff", b"[]", b'{"kind":"final"}', b'{"kind":"final","status":[]}', b'{"kind":"progress","status":"x"}']
+)
+def test_what_is_no_final_result_ends_no_batch(value: bytes | None) -> None:
+    assert final_result(value) is None
 
 
 def test_results_are_for_their_owner_alone(tmp_path: Path) -> None:
