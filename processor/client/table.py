@@ -159,7 +159,7 @@ def result_row(result: Mapping[str, Any]) -> dict[str, str]:
         "error": f"{error.get('code', '')}: {error.get('message', '')}" if error else "",
     }
     # a spreadsheet must not take what Didit says for a formula (OWASP, "CSV Injection")
-    return {name: f"'{text}" if text.startswith(("=", "@", "+", "-", "\t")) else text for name, text in found.items()}
+    return {name: f"'{text}" if text.startswith(("=", "@", "+", "-", "\t", "\r", "\n")) else text for name, text in found.items()}
 
 
 def _risks(value: Any, depth: int) -> Iterator[str]:

@@ -387,3 +387,24 @@ def test_a_client_says_which_setting_is_wrong(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("VP_KAFKA__SECURITY_PROTOCOL", "none")
     with pytest.raises(InvalidSettingsError, match="VP_KAFKA__SECURITY_PROTOCOL"):
         VerificationClient()
+
+
+async def test_a_close_that_is_cancelled_leaves_no_connection() -> None:
+    client, closed, go_on = VerificationClient("127.0.0.1:1"), asyncio.Event(), asyncio.Event()
+
+    async def reading() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await go_on.wait()
+
+    client._stack.callback(closed.set)  # noqa: SLF001 - stands for the clients that are open
+    client._reading = asyncio.create_task(reading())  # noqa: SLF001
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(client.__aexit__(None, None, None))
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert closed.is_set()
+    go_on.set()

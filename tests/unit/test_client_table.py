@@ -90,7 +90,8 @@ def test_a_result_becomes_a_row() -> None:
     assert (created["link"], created["decision"]) == ("https://verify.example/s", "Not Started")
     failed = result_row({"status": "failed", "error": {"code": "http_400", "message": "no"}})
     assert (failed["status"], failed["error"]) == ("failed", "http_400: no")
-    assert result_row({"status": "succeeded", "output": {"status": "=1+1"}})["decision"] == "'=1+1"
+    for begin in ("=", "@", "+", "-", "\t", "\r", "\n"):
+        assert result_row({"status": "succeeded", "output": {"status": f"{begin}1+1"}})["decision"] == f"'{begin}1+1"
     assert result_row({"status": "rejected", "output": None})["status"] == "rejected"
     assert tuple(failed) == RESULT_COLUMNS
 
