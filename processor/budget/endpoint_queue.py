@@ -38,7 +38,6 @@ class EndpointQueue:
         scopes: in which its calls count.
         pacers: of these, the slowest first.
         rate_per_s: of the slowest.
-        asks_max: asks that may be outstanding.
         places: requests that wait here before more are sent away, while that is done at all.
         room: whom the queue takes now.
         weight_of: of a tenant, in this process.
@@ -51,7 +50,6 @@ class EndpointQueue:
         pacers: Sequence[ScopePacer],
         rate_per_s: float,
         *,
-        asks_max: int,
         places: int,
         room: Callable[[EndpointQueue], Room],
         weight_of: Weigh = alike,
@@ -63,7 +61,7 @@ class EndpointQueue:
         self.outstanding = 0
         self.probing = 0  # of those, probes
         self._rate_per_s = rate_per_s
-        self._asks_max, self._places = asks_max, places
+        self._places = places
         self._replicas = 1
         self.share_with(1)
         self._weight_of = weight_of
@@ -75,7 +73,7 @@ class EndpointQueue:
         At least for two calls each where that much is ahead at all, so that one's log latency is hidden by the other.
         """
         self._replicas, ahead = replicas, self._rate_per_s * _OUTSTANDING_S
-        self._outstanding_max = max(1, min(self._asks_max, max(math.ceil(ahead / replicas), min(2, math.ceil(ahead)))))
+        self._outstanding_max = max(math.ceil(ahead / replicas), min(2, math.ceil(ahead)))
 
     @property
     def gap_s(self) -> float:

@@ -135,7 +135,6 @@ class Lines:
             ask.scopes,
             pacers,
             min(rates.values()),
-            asks_max=limits.calls_max,
             places=limits.queue_max,
             room=self._room,
             weight_of=lambda tenant: self._state().tenants.weight_here(ask.endpoint, tenant),

@@ -86,7 +86,7 @@ class LogWriter:
                     began, group = self._clock(), self._next_group()
                     await self._send(group)
                     left_s = began + self._gathering.after(len(group), began) - self._clock()
-                    if left_s > 0:
+                    if left_s > 0 and len(self._queue) < _GROUP_RECORDS:  # else there is nothing to wait for
                         await asyncio.sleep(left_s)
                 else:
                     self._spawn(self._send([self._queue.popleft()]))

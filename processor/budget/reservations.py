@@ -34,6 +34,7 @@ _SLOW_CALL_S = 1.0  # while calls take no longer, a slot is free soon enough
 _NEWEST_PART = 0.1  # of a moving average
 _AHEAD_PART = 0.1  # of all call slots, so many asks at least wait for one that becomes free
 _AHEAD_TRIPS = 2.0  # and as many as become free in so many round trips of the log
+_AHEAD_MAX = 300  # of these, or all slots if they are more: asks that wait make the log's round trip longer
 
 
 @dataclass(eq=False, slots=True)
@@ -85,7 +86,8 @@ class Reservations:
         With less than becomes free while an ask is read back, slots would stay empty for a round trip of the log.
         """
         freed = _AHEAD_TRIPS * self._trip_s / self._call_s if self._call_s else 0.0
-        return self.slots + max(1, int(self._slots_max * min(1.0, max(_AHEAD_PART, freed))))
+        ahead = min(max(_AHEAD_MAX, self._slots_max), self._slots_max * max(_AHEAD_PART, freed))
+        return self.slots + max(1, int(ahead))
 
     def is_ours(self, ask_id: str) -> bool:
         """Whether reading an ask is news for this replica, apart from its weight."""
@@ -135,7 +137,7 @@ class Reservations:
         """Start what may start, withdraw what never will; the time (own clock) to do so again if no record comes before."""
         now, next_at = self._clock(), float("inf")
         any_obsolete = self.state.any_obsolete()
-        for reservation in list(self._waiting.values()):  # up to a hundred, at each end of a call
+        for reservation in list(self._waiting.values()):  # up to some hundreds, at each end of a call
             state = reservation.state
             is_obsolete = any_obsolete and state is not AskState.REQUESTED and self.state.is_obsolete(reservation.asked)
             if now >= reservation.deadline or is_obsolete:

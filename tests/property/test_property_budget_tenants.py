@@ -138,8 +138,7 @@ def test_a_request_is_turned_away_as_it_would_be_parked_and_else_nothing_has_cha
 
     async def run() -> None:
         made = [
-            EndpointQueue("op", ("a",), (), 5.0, asks_max=10, places=places, room=lambda _: Room.PLACES, weight_of=weights.__getitem__)
-            for _ in range(2)
+            EndpointQueue("op", ("a",), (), 5.0, places=places, room=lambda _: Room.PLACES, weight_of=weights.__getitem__) for _ in range(2)
         ]
         tasks = []
         for what, (call_class, since_ms, tenant) in steps:

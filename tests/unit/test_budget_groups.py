@@ -106,6 +106,22 @@ def test_of_much_some_is_gathered_and_of_little_each_is_appended_at_once() -> No
     assert run_virtual(play(0.002))[1] < 0.012
 
 
+def test_nothing_is_gathered_while_a_whole_entry_waits() -> None:
+    """There is nothing to wait for: what stands behind it would come later for no gain."""
+
+    async def play() -> tuple[list[int], float]:
+        sent = Sent(grouped=True, ack_s=0.002)
+        for number in range(1000):
+            sent.writer.post(Begun(str(number)))
+        await asyncio.sleep(0.2)
+        stamps = [entry.stamp_ms for entry in sent.topic.entries]
+        return list(map(len, sent.names())), (stamps[-1] - stamps[0]) / 1000
+
+    sizes, lasted_s = run_virtual(play())
+    assert sizes == [200] * 5
+    assert lasted_s < 0.015
+
+
 def test_what_is_said_while_an_append_is_under_way_goes_into_one_entry_in_order() -> None:
     async def play(*, grouped: bool) -> list[list[str]]:
         sent = Sent(grouped=grouped)

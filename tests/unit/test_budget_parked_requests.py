@@ -144,7 +144,7 @@ def test_a_newcomer_goes_behind_those_who_wait_as_long_as_the_line_has_enough() 
 
 def test_who_came_back_to_another_replica_is_expected_no_more() -> None:
     """Or the due times that people see would grow for ever."""
-    line = EndpointQueue("op", ("a",), [], 1.0, asks_max=4, places=2, room=lambda _: Room.PLACES)
+    line = EndpointQueue("op", ("a",), [], 1.0, places=2, room=lambda _: Room.PLACES)
 
     def full() -> None:
         for number in range(2):
