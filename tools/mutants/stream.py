@@ -241,6 +241,15 @@ FAULTS = (
         (MEMBER,),
     ),
     Fault(
+        "P15",
+        "G6",
+        "stream/takeover.py",
+        "a new leader that does not know where its partition ends ends the life of all lanes",
+        "        except LeaderNotReadyError:\n            return None\n",
+        "",
+        (MEMBER,),
+    ),
+    Fault(
         "P14",
         "G6",
         "stream/takeover.py",
