@@ -48,6 +48,7 @@ class Vitals:
     budget_joined: bool = False
     budget_silence_s: float = 0.0
     kafka_fault: str = ""  # why the last connection to Kafka did not come about, with its code
+    throttled_s: float = 0.0  # for so long at most the brokers hold our requests back, as a quota says
     clock_fault: str = ""  # what is wrong with this machine's clock
     paused: Mapping[str, float] = field(default_factory=dict)  # scopes, seconds left
     restarting: tuple[str, ...] = ()  # tasks that failed and are about to be started again
@@ -106,12 +107,13 @@ def ready(v: Vitals) -> HealthReport:
     pauses = (f"{scope} is paused for {duration(left_s)}" for scope, left_s in sorted(v.paused.items()))
     notes = (*pauses, *_waits(v), *(f"the task {name!r} failed and is started again" for name in v.restarting))
     fault = f"connections to Kafka fail: {v.kafka_fault}" if v.kafka_fault else ""
+    throttled = f"Kafka holds our requests back by a quota, for up to {duration(v.throttled_s)}" if v.throttled_s else ""
     if v.phase is not Phase.WORKING:
         detail = v.detail if not fault else ""
         reason = f"{v.phase} for {duration(v.phase_s)}{f': {detail}' if detail else ''}"
-        return HealthReport(ok=False, reasons=tuple(filter(None, (reason, fault))), notes=notes)
+        return HealthReport(ok=False, reasons=tuple(filter(None, (reason, fault, throttled))), notes=notes)
     reasons = _not_working(v) if v.worker else []
-    told = (fault,) if fault else ()  # connections that are there may work on
+    told = tuple(filter(None, (fault, throttled)))  # connections that are there may work on
     return HealthReport(ok=False, reasons=(*reasons, *told), notes=notes) if reasons else HealthReport(ok=True, notes=(*notes, *told))
 
 

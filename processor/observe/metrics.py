@@ -279,6 +279,11 @@ CONNECTIONS_CLOSED = _process_counter(
     "reason",
     unit="connections",
 )
+KAFKA_THROTTLED = _process_counter(
+    "kafka_throttled_seconds",
+    "time for which the brokers have held our requests back by a quota, as they said, of all connections together",
+    unit="seconds",
+)
 METRIC_EXPORTS = _process_counter(
     "metric_exports",
     "exports of the metrics over OTLP: `taken`, or `failed` where the collector did not take them in time",

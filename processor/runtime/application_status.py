@@ -17,6 +17,7 @@ from processor.stream.broker_clock import BrokerClock
 from processor.stream.group_member import GroupMember
 from processor.stream.login import Login
 from processor.stream.takeover import TakeoverWait
+from processor.stream.throttling import THROTTLING
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class ApplicationStatus:
             budget_joined=budget is not None and budget.is_joined,
             budget_silence_s=0.0 if budget is None else budget.silence_s,
             kafka_fault="" if self.login is None or (fault := self.login.fault) is None else f"{fault.code}: {fault.text}",
+            throttled_s=THROTTLING.recent_s,
             clock_fault="" if self.clock is None else self.clock.fault,
             restarting=tuple(sorted(self.restarting)),
             paused={} if budget is None else {s.scope: s.paused_for_s for s in view_of(budget).scopes if s.paused_for_s > 0},

@@ -16,6 +16,7 @@ from processor.observe.logs import flush_repeated
 from processor.runtime.application_status import ApplicationStatus
 from processor.runtime.memory_limit import memory_limit_bytes
 from processor.settings import Settings
+from processor.stream.throttling import THROTTLING
 
 _TICK_S = 0.5
 
@@ -39,6 +40,7 @@ class ProcessStatus:
         self.applications: Mapping[str, ApplicationStatus] = {name: ApplicationStatus(name, poll_stall_s, worker) for name in names}
         self.restarting: set[str] = set()
         self._tick = time.monotonic()
+        self._throttled_s = 0.0
 
     @classmethod
     def of(cls, settings: Settings, *, worker: bool = True, names: Sequence[str] = (DEFAULT_APPLICATION,)) -> ProcessStatus:
@@ -69,6 +71,8 @@ class ProcessStatus:
         """Set every gauge to what is true now."""
         for application in self.applications.values():
             application.refresh()
+        metrics.KAFKA_THROTTLED.inc(THROTTLING.total_s - self._throttled_s)
+        self._throttled_s = THROTTLING.total_s
 
 
 def set_constants(our_version: str) -> None:

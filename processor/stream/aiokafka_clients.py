@@ -34,6 +34,7 @@ from processor.stream.aiokafka_records import BoundedMemoryRecords
 from processor.stream.aiokafka_results import BoundedFetchResult, OpenBatches
 from processor.stream.errors import is_connect_fault
 from processor.stream.fetch_pace import FetchPace
+from processor.stream.throttling import THROTTLING
 from processor.stream.unpacking_thread import UnpackingThread
 
 _FAILED: ContextVar[list[Exception]] = ContextVar("failed_connections")
@@ -71,8 +72,10 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         self._answers = FetchAnswers()
 
     async def send(self, node_id: int, request: Any, **options: Any) -> Any:
-        """As aiokafka's; a partition that cannot be read on is told in the answer to a fetch."""
+        """As aiokafka's; a partition that cannot be read on is told in the answer to a fetch. Looks whether we are throttled."""
         response = await super().send(node_id, request, **options)
+        if held_s := THROTTLING.note(response):
+            log.warning("kafka_throttled", extra={"detail": f"a quota of the brokers holds our requests back for {held_s:.1f} s"})
         return self._answers.corrected(request, response) if isinstance(response, Response) and response.API_KEY == _FETCH else response
 
     _known_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=AskingRequest)  # noqa: SLF001 - what is replaced

@@ -20,9 +20,11 @@ from pathlib import Path
 from aiokafka import TopicPartition, errors
 
 from processor.contract.records import Unread
+from processor.contract.times import duration
 from processor.settings import KafkaSettings, Settings
 from processor.stream.connect_faults import ConnectFaultCode, HttpAnswerError, connect_fault_of
 from processor.stream.start_offset import MissingOffsetsError
+from processor.stream.throttling import THROTTLING
 
 _LINE_MAX = 700  # of the log
 _FOREIGN_MAX = 300  # of a text of aiokafka
@@ -262,6 +264,12 @@ def _unavailable(error: BaseException, where: str) -> KafkaUnavailableError:
         return LeaderNotReadyError(
             f"{where} answers, but a partition has no leader, or a new one that waits for as many replicas in sync as min.insync.replicas "
             f"({name}). `processor status` names it: bring the brokers back that hold its replicas."
+        )
+    if THROTTLING.recent_s and isinstance(error, TimeoutError | errors.RequestTimedOutError | errors.KafkaTimeoutError):
+        held = duration(THROTTLING.recent_s)
+        return KafkaUnavailableError(
+            f"{where} does not answer in time ({name}): a quota of its own holds our requests back, for up to {held}. Raise it for our "
+            "user; docs/managed-kafka.md says what a processor needs."
         )
     return KafkaUnavailableError(
         f"{where} does not answer ({_cause_name(error)}). Check that the brokers are up and can be reached from here, and that "

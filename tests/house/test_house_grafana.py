@@ -15,6 +15,7 @@ BOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 # what a dashboard cannot show in a useful way, or shows under another name
 UNSHOWN = {
     "vp_forwarded_total": "each is shown as a request of the application that it goes to",
+    "vp_kafka_throttled_seconds_total": "none without a quota; the log event kafka_throttled and `/readyz` say so",
     "vp_metric_exports_total": "where Prometheus scrapes, nothing need be exported; the log event metrics_not_taken says what to do",
     "vp_connections_closed_total": "rare; an attack on a port, or an ingress with a longer keep-alive than ours",
     "vp_budget_window_seconds": "a constant",

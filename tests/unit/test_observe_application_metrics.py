@@ -17,6 +17,7 @@ OF_THE_PROCESS = {
     "vp_loop_lag_seconds",
     "vp_memory_limit_bytes",
     "vp_build_info",
+    "vp_kafka_throttled_seconds_total",
     "vp_metric_exports_total",
     "vp_connections_closed_total",
 }

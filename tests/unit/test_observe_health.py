@@ -79,6 +79,15 @@ def test_why_connections_to_kafka_fail_is_a_reason_where_work_stands_still_and_e
         assert "credentials_refused" in health.reasons[1]
 
 
+def test_a_quota_of_the_brokers_is_a_reason_where_work_stands_still_and_else_a_note() -> None:
+    throttled = replace(WELL, throttled_s=12.0)
+    told = "Kafka holds our requests back by a quota, for up to 12 s"
+    assert (ready(throttled).ok, ready(throttled).notes) == (True, (told,))
+    for still in ({"budget_silence_s": 26.0}, {"phase": Phase.WAITING_FOR_KAFKA, "detail": "no answer"}):
+        health = ready(replace(throttled, **still))
+        assert (health.ok, health.reasons[1:]) == (False, (told,))
+
+
 def test_the_start_does_not_depend_on_brokers() -> None:
     waiting = started(replace(WELL, phase=Phase.WAITING_FOR_KAFKA, detail="no answer"))
     assert waiting.ok
@@ -102,7 +111,7 @@ def test_names_and_units_agree() -> None:
     assert len(names) == len(set(names))
     for metric in metrics.TABLE:
         assert metric.name.endswith("_total") == (metric.kind == "counter"), metric.name
-        assert (metric.unit == "seconds") == metric.name.endswith("_seconds"), metric.name
+        assert (metric.unit == "seconds") == metric.name.removesuffix("_total").endswith("_seconds"), metric.name
         assert metric.meaning
     counted = {OutputKind.RESULT, OutputKind.RETRY, OutputKind.DEAD_LETTER, OutputKind.FORWARD}
     assert set(OutputKind) == {*counted, OutputKind.REPAIR}, "tally counts each, but for what goes with a result of its own"
