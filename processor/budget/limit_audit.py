@@ -3,6 +3,9 @@
 Of all answers of one window take the call that was asked for last. The others were asked for before it, and each of them was live
 when it started: else its hold, which lasts a window from when its end was *received*, would have been over, and its answer would
 lie outside of this window. So there are never more than the limit, whichever replica looks, and however late it reads.
+
+An end that is told after the promise of its ask, as after an outage of the log, is left out: its hold is over with the promise and a
+window, and when its call was answered the log does not say.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ class LimitAudit:
         self._allowed |= {scope: max(limit, self._allowed[scope]) for scope, limit in limits.items() if scope in self._allowed}
 
     def answered(self, scope: str, weight: int, stamp_ms: int) -> None:
-        """The end of a call that counts in this scope was appended at ``stamp_ms``."""
+        """The end of a call that counts in this scope was appended at ``stamp_ms``, within its promise."""
         answers = self._answers[scope]
         if stamp_ms > self._read_ms:  # noqa: PLR1730 - for each end of anybody, in each scope: a call costs more
             self._read_ms = stamp_ms

@@ -168,7 +168,10 @@ class Window:
         return gap_s, ahead_s * gap_s / (gap_s - self.gap_s) if gap_s > self.gap_s else 0.0
 
     def end(self, ask_id: str, *, used: bool, at: float) -> int:
-        """An end was read; the weight with which its call counts in this scope. Only the first one of an ask counts."""
+        """An end was read; the weight of its call in the window that begins with it. Only the first one of an ask counts.
+
+        One that is told after its promise has none, and holds nothing for longer: its call was answered before, nobody knows when.
+        """
         if at >= self._expires_at or self._lowered is not None:
             self.expire(at)
         hold = self.live.get(ask_id)
@@ -181,11 +184,12 @@ class Window:
             return 0
         hold.open = False
         self.open_weight -= hold.weight
+        told_late = at + self._keep_s > hold.until
         until = hold.until = min(hold.until, at + self._keep_s)
         self._ended_over.push(until, ask_id)
         if until < self._expires_at:  # noqa: PLR1730 - for each record of anybody: a call costs more
             self._expires_at = until
-        return hold.weight
+        return 0 if told_late else hold.weight
 
     def pause(self, wait_s: float, at: float, *, counts: bool, limit: int | None = None) -> None:
         """A pause was read. It never shortens an earlier one.

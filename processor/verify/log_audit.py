@@ -54,7 +54,7 @@ class LogAudit:
         self._audit = LimitAudit(rules.limits)
         self._windows_ms = {scope: 1000 * window_s for scope, (_, window_s) in rules.limits.items()}
         self._account = CircuitBreaker(rules.account)
-        self._open: dict[str, tuple[int, Asked]] = {}  # and where the asks stand in the log
+        self._open: dict[str, tuple[int, Asked, int]] = {}  # where the asks stand in the log, and their stamps
         self._place = 0  # of the record that is looked at
         self._order: deque[tuple[float, str]] = deque()  # when an ask is forgotten, epoch ms
         self._paused: dict[str, tuple[float, float]] = {}  # from, until; epoch ms
@@ -79,7 +79,7 @@ class LogAudit:
         if asked.id in self._open:
             return  # appended twice by a producer's retry
         self.figures.asks += 1
-        self._open[asked.id] = (self._place, asked)
+        self._open[asked.id] = self._place, asked, record.timestamp_ms
         if asked.probe:
             self._account.asked_as_probe(asked.id, asked.promise_s, record.timestamp_ms / 1000)
         kept_s = asked.promise_s + self.rules.slack_s
@@ -109,7 +109,9 @@ class LogAudit:
         if found is None or not ended.used:
             return
         self.figures.answered += 1
-        asked = found[1]
+        _, asked, asked_ms = found
+        if record.timestamp_ms > asked_ms + 1000 * asked.promise_s:
+            return  # told late, see ``LimitAudit``
         for scope in asked.scopes:
             if scope not in self._windows_ms:
                 continue

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import count
 
-from test_budget_state import RULES
+from test_budget_state import RULES, Scene
 
 from processor.budget.limit_audit import LimitAudit
-from processor.budget.log_records import Alive
+from processor.budget.log_records import Alive, Ended
 from processor.budget.state import BudgetState
 
 LIMITS = {"s": (3, 10.0)}
@@ -40,6 +40,23 @@ def test_a_limit_that_some_replica_has_named_is_allowed() -> None:
     overrun.allow({"s": 2})
     overrun.answered("s", 1, 1)
     assert overrun.counts == {"s": 1}
+
+
+def test_ends_that_are_told_after_their_promise_are_no_alarm_as_their_holds_are_over_with_it() -> None:
+    """The log took nothing for a while: what was answered before is told behind it, and the next calls start as early as they may."""
+    scene = Scene()
+    asked = [scene.ask(f"before-{n}", 0.0) for n in range(4)]
+    mine = scene.ask("mine", 80.0, mine=True)
+    told_s = asked[0].promise_s + 10
+    for ask in asked:
+        scene.apply(Ended(ask.id, used=True, acted=True), told_s)
+    start_s = scene.state.start_at(mine, told_s)
+    assert start_s < told_s + 60, "a window after the promises, not after what was told"
+    scene.apply(Ended(mine.id, used=True, acted=True), start_s)
+    assert not scene.state.overrun.counts
+    for n in range(4):
+        scene.apply(Ended(scene.ask(f"after-{n}", start_s).id, used=True, acted=True), start_s)
+    assert scene.state.overrun.counts == {"a": 1}, "what is told in time counts"
 
 
 OFFSETS = count()

@@ -87,6 +87,21 @@ def test_where_each_waiting_request_stands_is_told_oldest_first() -> None:
     assert stands[:3] == [first.source.offset, doubt.source.offset, follows.source.offset]
 
 
+def test_ends_that_are_told_after_their_promise_are_no_full_window() -> None:
+    """As after an outage of the log: their calls were answered before, and others start when the promises and a window are over."""
+    world = World()
+    asks = [world.ask(world.request(f"early-{n}")) for n in range(3)]
+    world.wait(100)
+    world.log(Ended(asks[0], used=True, acted=True))
+    world.log(Ended(asks[1], used=True, acted=True))
+    world.wait(25)
+    for n in range(3):
+        world.call(world.request(f"late-{n}"))
+    assert "window_over" not in {kind for kind, _ in judge_world(world).named}
+    last = world.call(world.request("one-more"))
+    assert ("window_over", place(last)) in judge_world(world).named
+
+
 def test_that_every_call_is_held_is_told_by_the_log() -> None:
     world = World()
     ask = world.ask(world.request("a"))
