@@ -98,9 +98,10 @@ class VerificationClient:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._producer = None
         try:
-            for task in (self._reading, self._looking):
-                if task is not None:
-                    await end_task(task, _CLOSE_S)
+            if self._reading is not None:
+                await end_task(self._reading, _CLOSE_S)
+            if self._looking is not None:
+                await end_task(self._looking, _CLOSE_S)
         finally:  # also for whoever is cancelled meanwhile
             self._router.close("the client is closed")
             await self._stack.aclose()
