@@ -63,9 +63,9 @@ def run(requests: int) -> dict[str, float]:
             spill.add(intake.take(record))
         read_s = time.process_time() - began
         done = {(0, 0): Finished(requests)}
-        judge = RequestJudge(
-            JudgingRules(now_ms, 0, 0, 0, 3_600_000, 40_000, 500, now_ms, intake.topics, {(0, 0): (0, requests)}, done, done), findings
-        )
+        letters, ranges = intake.number_of(NAMES.dead_letters), {(0, 0): (0, requests)}
+        rules = JudgingRules(now_ms, 0, 0, 0, 3_600_000, 40_000, 500, now_ms, intake.topics, letters, ranges, done, done)
+        judge = RequestJudge(rules, findings)
         for facts in spill.read():
             judge.take(facts)
         size_bytes, parts = spill.size_bytes, spill.parts

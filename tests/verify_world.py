@@ -211,6 +211,7 @@ def judge_world(world: World, folder: Path | None = None, *, older_s: float = 30
             skew_ms=500,
             complete_ms=world.now_ms + 3_600_000,
             topics=intake.topics,
+            dead_letter_topic=intake.number_of(NAMES.dead_letters),
             ranges={
                 (intake.number_of(topic), partition): (0, 2 * len(world.topics.get((topic, partition), ())))
                 for topic in intake.topics

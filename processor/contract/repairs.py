@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -83,7 +84,7 @@ def read_repair(value: bytes | None) -> Repair | None:
         found = orjson.loads(value or b"")
     except orjson.JSONDecodeError:
         return None
-    if schemas.faults(_SCHEMA, found):
+    if schemas.faults(_SCHEMA, found) or not _has_numbers_of_kafka(found):
         return None
     target = found["target"]
     return Repair(
@@ -99,3 +100,11 @@ def read_repair(value: bytes | None) -> Repair | None:
         due_ms=found.get("due_ms"),
         note=found.get("note"),
     )
+
+
+def _has_numbers_of_kafka(found: Mapping[str, Any]) -> bool:
+    """JSON Schema takes 1e30 for an integer; nothing that Kafka holds has such a place or time."""
+    target = found["target"]
+    small = (target["partition"], found.get("replay", 0))
+    large = (target["offset"], target.get("failed_ms") or 0, found["at_ms"], found.get("due_ms") or 0)
+    return all(type(number) is int for number in (*small, *large)) and max(small) < 2**31 and max(large) < 2**63

@@ -185,6 +185,7 @@ class _Run:
             late_ms=int(1000 * self._late_s),
             skew_ms=int(1000 * _SKEW_S),
             topics=intake.topics,
+            dead_letter_topic=intake.number_of(self._names.dead_letters),
             complete_ms=now_ms + 1 if self._still else self._looked_ms - int(1000 * self._late_s),
             ranges={(intake.number_of(tp.topic), tp.partition): of for tp, of in self.ranges.items()},
             done_before={(intake.number_of(tp.topic), tp.partition): finished for tp, finished in self._done.items()},

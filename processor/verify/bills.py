@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+_EPOCH_S_MAX = 253_402_300_799  # of the year 9999; NaN is no moment either
 _ID_COLUMNS = ("vp_request_id", "request_id", "metadata.vp_request_id")
 
 
@@ -41,10 +42,13 @@ def read_bills(text: bytes) -> Bills:
         BillsFormatError: if it is neither.
     """
     if text.lstrip()[:1] != b"{":
-        return bills_of_export(text.decode(errors="replace").splitlines())
+        try:
+            return bills_of_export(text.decode("utf-8-sig", errors="replace").splitlines())  # a spreadsheet writes its mark
+        except csv.Error as exc:
+            raise BillsFormatError(f"it is no CSV: {exc}") from None
     try:
         return bills_of_ledger(orjson.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as exc:
         raise BillsFormatError(f"it begins like a ledger and is none ({type(exc).__name__}); take it from GET /_sim/ledger") from None
 
 
@@ -106,11 +110,15 @@ def _expired(row: Mapping[str, str | None]) -> float | None:
 def _epoch_s(text: str | None) -> float:
     """Seconds since the epoch, or an ISO 8601 time; 0 for anything else."""
     try:
-        return float(text or "")
+        seconds = float(text or "")
     except ValueError:
-        pass
+        return _iso_epoch_s(text or "")
+    return seconds if 0 <= seconds <= _EPOCH_S_MAX else 0.0
+
+
+def _iso_epoch_s(text: str) -> float:
     try:
-        found = datetime.fromisoformat(text or "")
+        found = datetime.fromisoformat(text)
     except ValueError:
         return 0.0
     return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()

@@ -300,16 +300,20 @@ def _result_document(record: Record) -> dict[str, Any] | None:
         well_formed = (
             set(source) == {"topic", "partition", "offset"}
             and isinstance(source["topic"], str)
-            and 0 <= source["partition"] < 2**31
-            and 0 <= source["offset"] < 2**63
-            and isinstance(found.get("replay", 0), int)
-            and 0 <= found.get("replay", 0) < 2**31
+            and _is_number(source["partition"], 2**31)
+            and _is_number(source["offset"], 2**63)
+            and _is_number(found.get("replay", 0), 2**31)
             and isinstance(found["request_id"], str | None)
             and isinstance(found["error"], dict | None)
+            and isinstance((found["error"] or {}).get("code"), str | None)
         )
         return found if well_formed and isinstance(found["kind"], str) and isinstance(found["result_id"], str) else None
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _is_number(value: object, below: int) -> bool:
+    return type(value) is int and 0 <= value < below
 
 
 def _version(found: dict[str, Any], key: str, replay: int) -> int:

@@ -44,7 +44,7 @@ class JudgingRules:
         skew_ms: by so much clocks of two brokers may differ.
         complete_ms: what was written before has all records of its transaction among those that were read.
         ranges: the first offset that was read of each partition, and the one behind the last.
-        topics: names, by their number.
+        topics: names, by their number; ``dead_letter_topic`` is the number of one.
     """
 
     now_ms: int
@@ -56,6 +56,7 @@ class JudgingRules:
     skew_ms: int
     complete_ms: int
     topics: Sequence[str]
+    dead_letter_topic: int
     ranges: Mapping[Partition, tuple[int, int]]
     done_before: Mapping[Partition, Finished]
     done_after: Mapping[Partition, Finished]
@@ -359,7 +360,7 @@ class _Story:
 
     def _first_dead_letter(self, partition: int) -> int:
         """The first offset that was read, of a partition of the dead-letter topic."""
-        return self.rules.ranges.get((len(self.rules.topics) - 3, partition), (0, 0))[0]
+        return self.rules.ranges.get((self.rules.dead_letter_topic, partition), (0, 0))[0]
 
     def _bills(self) -> Iterator[AuditFinding]:
         """Paid for once; once more for each round that an operator gave to a request in doubt, and as often as its caller likes."""

@@ -23,3 +23,7 @@ def test_a_repair_record_fits_its_schema_and_is_read_back() -> None:
     assert (found.kind, len(found.by), len(found.note or "")) == (RepairKind.RELEASED, 200, 500)
     for foreign in (b"", b"{}", b"[1]", None, b'{"kind": "redriven"}'):
         assert read_repair(foreign) is None
+    for path, number in [("replay", 2**31), ("due_ms", 2**63), ("at_ms", 1e3), ("partition", 2**31), ("offset", 1e3), ("failed_ms", 2**63)]:
+        document = orjson.loads(value)
+        (document if path in document else document["target"])[path] = number
+        assert read_repair(orjson.dumps(document)) is None, f"{path}: JSON Schema takes it, and Kafka holds no such number"

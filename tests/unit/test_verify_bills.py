@@ -45,7 +45,18 @@ def test_a_ledger_names_checks_and_calls_by_their_reference() -> None:
     assert found.scopes["s"]["max_in_window"] == 2
 
 
-@pytest.mark.parametrize("text", [b"", b"a,b\n1,2\n", b"created_at\n1\n", b"{}", b"{", b'{"sessions": 1}', b"\xff\xfe"])
+def test_an_export_of_a_spreadsheet_with_its_mark_is_read() -> None:
+    table = b"\xef\xbb\xbfcreated_at,request_id\n1798761600,r-1\nnan,r-2\ninf,r-3\n1e300,r-4\n-1,r-5\n"
+    assert sorted(read_bills(table).sessions) == [("r-1", 1_798_761_600_000), *((f"r-{n}", 0) for n in (2, 3, 4, 5))]
+
+
+LONG_FIELD = b"created_at,request_id\n1," + b"x" * 200_000
+HUGE_TIME = b'{"sessions": [{"request_id": "a", "created_at": 1e306}], "checks": [], "calls": [], "scopes": {}}'
+
+
+@pytest.mark.parametrize(
+    "text", [LONG_FIELD, HUGE_TIME, b"", b"a,b\n1,2\n", b"created_at\n1\n", b"{}", b"{", b'{"sessions": 1}', b"\xff\xfe"]
+)
 def test_anything_else_is_refused(text: bytes) -> None:
     with pytest.raises(BillsFormatError):
         read_bills(text)

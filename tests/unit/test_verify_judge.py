@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from verify_plants import PLANTS
 from verify_world import NAMES, REQUESTS, World, clean_world, judge_world, place
@@ -51,6 +52,38 @@ def test_a_copy_for_somebody_who_asked_again_is_no_second_final() -> None:
     assert judged.findings == []
     figures = judged.judge.figures
     assert (figures.finals, figures.copies, figures.duplicates) == (1, 1, 1)
+
+
+def test_a_redrive_of_a_dead_letter_that_retention_has_deleted_is_no_fault() -> None:
+    world = World()
+    failing = world.request("failing")
+    _, letter = world.fail(failing)
+    second = world.redrive(letter, failing)
+    assert second is not None
+    world.wait(10)
+    world.succeed(second)
+    world.topics[NAMES.dead_letters, 0].clear()
+    dead_letters = (*NAMES.inputs, NAMES.results, NAMES.dead_letters).index(NAMES.dead_letters)
+    kept = letter.source.offset + 1
+    judged = judge_world(world, ranges={(dead_letters, 0): (kept, kept)}, dead_letters_from_ms=letter.timestamp_ms + 1)
+    assert judged.findings == []
+
+
+STRANGE = [
+    {"source": {"topic": REQUESTS, "partition": 1.5, "offset": 0}},
+    {"source": {"topic": REQUESTS, "partition": 0, "offset": 1e3}},
+    {"source": {"topic": REQUESTS, "partition": True, "offset": 0}},
+    {"replay": 2.0},
+    {"error": {"code": ["x"]}},
+]
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+def test_what_somebody_else_wrote_to_the_results_ends_no_audit(strange: dict[str, Any]) -> None:
+    world = World()
+    final = world.succeed(world.request("plain"))
+    world.append(NAMES.results, 0, orjson.dumps(orjson.loads(final.value or b"") | strange), final.key)
+    assert judge_world(world).findings == []
 
 
 def test_a_request_that_is_young_is_not_missed_yet() -> None:
