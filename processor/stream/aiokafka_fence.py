@@ -140,11 +140,12 @@ class FencingSender(Sender):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.short_of_replicas: set[TopicPartition] = set()
+        self._told_gone: set[TopicPartition] = set()
 
     async def _do_init_pid(self, node_id: Any) -> bool:
         if self._txn_manager.transactional_id is not None:
             try:
-                pause_s = self.note_held_up(leaderless) if (leaderless := await self._leaderless(node_id)) else 0.0
+                pause_s = self.note_held_up(leaderless) if (leaderless := _leaderless(*await self._open_now(node_id))) else 0.0
             except KafkaError:  # not known: ask again, whoever the coordinator is then
                 pause_s = self._retry_backoff
                 self._coordinator_dead(CoordinationType.TRANSACTION)
@@ -156,12 +157,16 @@ class FencingSender(Sender):  # type: ignore[misc]
     async def unwritable(self) -> Sequence[TopicPartition]:
         """Of the partitions that a transaction writes to that cannot be ended, those that take no records, as the brokers say now.
 
-        No broker leads them, or they have too few replicas in sync. Asks until brokers say something: to be called with a deadline.
+        No broker leads them, they have too few replicas in sync, or their topic was deleted. If it was created again with fewer partitions,
+        what is there no more is named once: another producer will choose another one. Asks until brokers say something: to be called with
+        a deadline.
         """
         while True:
             node_id = await self._find_coordinator(CoordinationType.TRANSACTION, self._txn_manager.transactional_id)
             try:
-                return sorted({*await self._leaderless(node_id), *self._short_of_replicas()})
+                now, partitions = await self._open_now(node_id)
+                gone = [tp for tp in partitions if self._is_gone(now, tp)]
+                return sorted({*_leaderless(now, partitions), *gone, *self._short_of_replicas()})
             except KafkaError:
                 self._coordinator_dead(CoordinationType.TRANSACTION)
                 await asyncio.sleep(self._retry_backoff)
@@ -170,14 +175,19 @@ class FencingSender(Sender):  # type: ignore[misc]
         ended = self.sender_task is None or self.sender_task.done()
         return set() if ended else self.short_of_replicas  # what is sent no more is refused no more
 
-    async def _leaderless(self, node_id: Any) -> Sequence[TopicPartition]:
-        partitions = await self._open_partitions(node_id)
-        if not partitions:
-            return ()
-        now = ClusterMetadata(metadata_max_age_ms=300_000)
-        if not await self.client._metadata_update(now, sorted({tp.topic for tp in partitions})):  # noqa: SLF001 - no public way
+    def _is_gone(self, now: ClusterMetadata, tp: TopicPartition) -> bool:
+        if now.leader_for_partition(tp) is not None:
+            return False
+        told = tp in self._told_gone
+        self._told_gone.add(tp)
+        return not told or now.partitions_for_topic(tp.topic) is None
+
+    async def _open_now(self, node_id: Any) -> tuple[ClusterMetadata, Sequence[TopicPartition]]:
+        """What is part of the open transaction, and what the brokers say of it."""
+        partitions, now = await self._open_partitions(node_id), ClusterMetadata(metadata_max_age_ms=300_000)
+        if partitions and not await self.client._metadata_update(now, sorted({tp.topic for tp in partitions})):  # noqa: SLF001 - no public way
             raise KafkaConnectionError("no broker gives its metadata")
-        return [tp for tp in sorted(partitions) if now.leader_for_partition(tp) == -1]
+        return now, sorted(partitions)
 
     async def _open_partitions(self, node_id: Any) -> set[TopicPartition]:
         """What is part of the open transaction, for its coordinator and for this producer."""
@@ -195,3 +205,7 @@ class FencingSender(Sender):  # type: ignore[misc]
             self.on_held_up(leaderless)
         self._held_up_count += 1
         return float(min(_PAUSE_S_MAX, self._retry_backoff * 2.0 ** min(10, self._held_up_count // _TRIES)))
+
+
+def _leaderless(now: ClusterMetadata, partitions: Sequence[TopicPartition]) -> Sequence[TopicPartition]:
+    return [tp for tp in partitions if now.leader_for_partition(tp) == -1]

@@ -389,9 +389,11 @@ async def drop_producer(producer: AIOKafkaProducer, deadline_s: float) -> None:
         sender.cancel()
         await asyncio.wait({sender}, timeout=deadline_s)
     accumulator = producer._message_accumulator  # noqa: SLF001 - no public way
-    accumulator.fail_all(errors.ProducerClosed())  # a cancelled sender fails nothing by itself
     left = [batch for batches in accumulator._batches.values() for batch in batches] + list(accumulator._pending_batches)  # noqa: SLF001 - no public way
-    waiters = [sender, getattr(producer._txn_manager, "_transaction_waiter", None), *(batch._drain_waiter for batch in left)]  # noqa: SLF001 - no public way
+    accumulator._pending_batches.update(left)  # noqa: SLF001 - of one that was to be sent again aiokafka takes for granted that it is there
+    accumulator.fail_all(errors.ProducerClosed())  # a cancelled sender fails nothing by itself
+    told = [waiter for batch in left for waiter in (batch.future, batch._drain_waiter)]  # noqa: SLF001 - no public way
+    waiters = [sender, getattr(producer._txn_manager, "_transaction_waiter", None), *told]  # noqa: SLF001 - no public way
     for waiter in waiters:
         if waiter is not None and waiter.done() and not waiter.cancelled():
             waiter.exception()  # looked at, so that it is not reported as lost

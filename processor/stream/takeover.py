@@ -21,6 +21,7 @@ from processor.stream.errors import (
     ProducerExpiredError,
     ProducerFencedError,
     RecordsRefusedError,
+    TopicMissingError,
     kafka_deadline,
 )
 from processor.stream.lane import Lane
@@ -161,7 +162,7 @@ class Takeover:
         return find
 
     async def unwritable(self, owned: Owned, within_s: float) -> Sequence[TopicPartition]:
-        """Of the partitions that the last transaction wrote to, those that take no records: no leader, or too few replicas in sync.
+        """Of the partitions that the last transaction wrote to, those that take no records: see ``OutcomeWriter.unwritable``.
 
         Raises:
             KafkaFailedError: if it cannot be known.
@@ -251,7 +252,7 @@ class LanePublisher:
                 try:
                     await self._owned.writer.commit(held, floor, metadata)
                     committed = True
-                except (RecordsRefusedError, NotAuthorizedError, ProducerExpiredError) as exc:
+                except (RecordsRefusedError, NotAuthorizedError, ProducerExpiredError, TopicMissingError) as exc:
                     if any(output.kind is OutputKind.FORWARD for output in held):
                         raise  # it may be another application's topic: the next life leaves what is for it in a delay topic
                     if not wait_s:
@@ -309,7 +310,7 @@ def _tell_held_up(partition: TopicPartition, leaderless: Sequence[TopicPartition
 
 
 def _tell_unpublished(partition: TopicPartition, unwritable: Sequence[TopicPartition]) -> None:
-    lack = f"no leader, or fewer replicas in sync than min.insync.replicas: {_names(unwritable)}"
+    lack = f"no leader, deleted, or fewer replicas in sync than min.insync.replicas: {_names(unwritable)}"
     hint = f"{lack}. What is finished is kept, nothing is started; other partitions go on"
     log.warning("publishing_waits", partition=lane_name(partition), hint=hint)
 

@@ -87,7 +87,7 @@ class LaneWriter:
     async def unwritable(self) -> Sequence[TopicPartition]:
         """After a commit that raised: of the partitions that it wrote to, those that take no records now. Asks until a broker tells.
 
-        No broker leads them, or fewer of their replicas are in sync than ``min.insync.replicas``.
+        No broker leads them, fewer of their replicas are in sync than ``min.insync.replicas``, or they were deleted, see ``FencingSender``.
 
         Raises:
             KafkaFailedError: if it cannot be known.

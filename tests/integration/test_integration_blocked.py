@@ -154,6 +154,29 @@ async def test_what_a_topic_refuses_is_kept_and_called_for_once(kafka: LocalKafk
         assert not list(one.events("life_ended"))
 
 
+async def test_what_a_deleted_topic_was_to_get_is_kept_and_called_for_once(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Also where it is created again with fewer partitions: a processor ended its life, and 11 calls were in doubt."""
+    async with running(kafka, tmp_path, partitions=2, LANES__TRANSACTION_S="5") as rig:
+        (one,) = await rig.start("one")
+        results = f"{rig.prefix}.results"
+        await _send(rig, "before", 1)
+        await rig.wait_finals(1)
+        await rig.read_rest()
+        async with rig.admin() as admin:
+            await admin.delete_topics([results])
+            for n in range(20):
+                await _send(rig, f"e-{n}", 1, operation="email.send", input={"email": f"a{n}@example.com"})
+            await asyncio.to_thread(one.wait_event, "publishing_waits")
+            await admin.create_topics([NewTopic(results, 1, 1)])
+        await asyncio.to_thread(one.wait_event, "publishing_goes_on")
+        async with asyncio.timeout(60):
+            while len(told := await rig.records("results")) < 20:
+                await asyncio.sleep(0.5)
+        assert {orjson.loads(record.value or b"")["status"] for record in told} == {"succeeded"}
+        assert sum(call["route"] == "email.send" for call in rig.simulator.ledger()["calls"]) == 20, "no call was made again"
+        assert not list(one.events("life_ended"))
+
+
 async def test_a_batch_that_cannot_be_read_stops_itself_and_one_without_an_end_its_partition(kafka: LocalKafka, tmp_path: Path) -> None:
     if kafka.external:
         pytest.skip("KAFKA_BOOTSTRAP is set: the log of a broker cannot be broken; unset it to let a local one be started")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -42,6 +43,7 @@ class Brokers:
     def __init__(self) -> None:
         self.open: list[TopicPartition] = []
         self.leaderless: set[TopicPartition] = set()
+        self.partitions: dict[str, list[int]] = {}  # of topics that are not as the open transaction knows them
         self.fails: dict[type, list[Exception]] = {}
         self.fence_errors: list[int] = []
         self.asked: list[type] = []
@@ -61,7 +63,12 @@ class Brokers:
     async def _metadata_update(self, cluster: ClusterMetadata, topics: Sequence[str]) -> bool:
         await asyncio.sleep(0)
         assert topics == sorted(tp.topic for tp in self.open)
-        told: list[Any] = [(0, tp.topic, False, [(0, tp.partition, -1 if tp in self.leaderless else 7, [7], [7], [])]) for tp in self.open]
+        known = {tp.topic: self.partitions.get(tp.topic, [tp.partition]) for tp in self.open}
+        told: list[Any] = [
+            (0, topic, False, [(0, n, -1 if TopicPartition(topic, n) in self.leaderless else 7, [7], [7], []) for n in numbers])
+            for topic, numbers in known.items()
+            if numbers
+        ]
         cluster.update_metadata(MetadataResponse_v5(0, [(7, "localhost", 9092, None)], "c", 7, told))
         return True
 
@@ -161,6 +168,21 @@ def test_a_fence_that_the_brokers_hold_back_is_told_and_tried_less_and_less_ofte
     run_virtual(main())
 
 
+def test_a_topic_that_was_deleted_is_named_until_it_is_there_and_partitions_that_it_lacks_then_no_more() -> None:
+    async def main() -> None:
+        scene = Scene()
+        scene.brokers.open, gone = [RESULTS], [RESULTS]
+        for numbers, named in (([1], []), ([], gone), ([], gone), ([0], []), ([0, 1], [])):
+            scene.brokers.partitions[RESULTS.topic] = numbers
+            assert await clients.unwritable_of(scene.producer) == named
+        scene = Scene()
+        scene.brokers.open, scene.brokers.partitions = [RESULTS], {RESULTS.topic: [0]}
+        assert [await clients.unwritable_of(scene.producer) for _ in range(2)] == [gone, []], "another producer chooses another partition"
+        await scene.fence()
+
+    run_virtual(main())
+
+
 @pytest.mark.parametrize("error", [NotEnoughReplicasError, NotEnoughReplicasAfterAppendError])
 def test_a_partition_with_too_few_replicas_in_sync_is_named_until_it_takes_what_is_sent(error: type[Exception]) -> None:
     async def main() -> None:
@@ -189,6 +211,26 @@ def test_a_partition_with_too_few_replicas_in_sync_is_named_until_it_takes_what_
             await scene.sender._send_produce_req(7, {RESULTS: batch})  # noqa: SLF001 - what the sender does
             assert await clients.unwritable_of(scene.producer) == [RESULTS] * short
         assert batch.future.done()
+
+    run_virtual(main())
+
+
+def test_a_producer_that_is_dropped_with_records_that_were_to_be_sent_again_reports_nothing() -> None:
+    async def main() -> None:
+        reported: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        producer = clients.build_lane_producer(load_settings(), TopicPartition("v.requests", 0))
+        producer._closed = True  # noqa: SLF001 - it is never started
+        builder, accumulator = producer.create_batch(), producer._message_accumulator  # noqa: SLF001 - what holds the records
+        builder.append(timestamp=1, key=None, value=b"v")
+        producer._txn_manager.set_pid_and_epoch(1, 1)  # noqa: SLF001 - as the sender does
+        accumulator._batches[RESULTS].append(MessageBatch(RESULTS, builder, 60.0, 0.0))  # noqa: SLF001 - as a send does
+        accumulator.reenqueue(accumulator._pop_batch(RESULTS))  # noqa: SLF001 - as the sender does with what is refused for now
+        await clients.drop_producer(producer, 0.1)
+        del accumulator
+        await asyncio.sleep(0.1)
+        gc.collect()
+        assert reported == []
 
     run_virtual(main())
 

@@ -27,6 +27,7 @@ from processor.stream.errors import (
     RecordsRefusedError,
     RightsMissingError,
     StallError,
+    TopicMissingError,
 )
 from processor.stream.group_member import GroupMember
 from processor.stream.handler import WorkAbandonedError
@@ -791,6 +792,7 @@ def test_group_member_publishes_when_a_leader_is_back_and_works_on_the_other_par
 REFUSALS = [
     RecordsRefusedError("as it is set", "MessageSizeTooLargeError"),
     NotAuthorizedError("no", "topic v"),
+    TopicMissingError("v.results does not exist"),
     ProducerExpiredError("idle for long", "InvalidProducerIdMapping"),
 ]
 

@@ -254,7 +254,7 @@ FAULTS = (
         "G6",
         "stream/takeover.py",
         "a topic that refuses records ends the life of all lanes, whose calls are made again",
-        "except (RecordsRefusedError, NotAuthorizedError, ProducerExpiredError) as exc:\n",
+        "except (RecordsRefusedError, NotAuthorizedError, ProducerExpiredError, TopicMissingError) as exc:\n",
         "except ProducerFencedError as exc:\n",
         (MEMBER,),
     ),
