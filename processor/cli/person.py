@@ -15,12 +15,14 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
+from rich.text import Text
 
 from processor.cli.dead_letter_options import explain_errors
 from processor.cli.kafka import quiet_clients
 from processor.cli.options import ActJson, ActReport, fail, login, settings_or_fail, write_json
 from processor.contract.amounts import count
 from processor.contract.times import utc
+from processor.monitoring.formatting import verbatim
 from processor.repair.person_erase import ErasePlan, EraseSummary, erase_person, plan_erasure
 from processor.repair.person_search import OnLook, PersonFindings, find_person
 from processor.settings import Settings
@@ -56,7 +58,7 @@ def find(
         write_json(orjson.dumps(_document(found)))
         return
     if found.records:
-        Console(width=None if sys.stdout.isatty() else _BY_MAX).print(_table(found))
+        Console(width=None if sys.stdout.isatty() else _BY_MAX).print(records_table(found))
     if len(found.records) > _LISTED:
         typer.echo(f"not shown: {len(found.records) - _LISTED} more; --json has them all")
     typer.echo(_summary(found))
@@ -127,12 +129,14 @@ def _bars() -> Iterator[OnLook]:
         yield show
 
 
-def _table(found: PersonFindings) -> Table:
+def records_table(found: PersonFindings) -> Table:
+    """One row a record, the first ones; what a caller wrote is shown as it is."""
     table = Table("where", "written", "gone at the latest", "request", "operation", "found by", box=None, pad_edge=False)
     for r in found.records[:_LISTED]:
         gone = found.gone_ms(r)
         place = f"{r.topic}[{r.partition}]@{r.offset}"
-        table.add_row(place, utc(r.at_ms), "never" if gone is None else utc(gone), r.request_id or "", r.operation or "", r.why)
+        cells = (place, utc(r.at_ms), "never" if gone is None else utc(gone), r.request_id or "", r.operation or "", r.why)
+        table.add_row(*(Text(verbatim(cell)) for cell in cells))
     return table
 
 
@@ -162,7 +166,7 @@ def _tell(report: ActReport, settings: Settings, done: EraseSummary) -> None:
         ("refused: repair the cause, then redrive the dead letter", done.failed),
     ):
         if ids:
-            report.say(f"{len(ids)} {what}: {', '.join(ids[:5])}; `processor results find` tells about each")
+            report.say(f"{len(ids)} {what}: {verbatim(', '.join(ids[:5]))}; `processor results find` tells about each")
     if settings.files.media_folder is not None and done.findings.sessions:
         folders = count(len(done.findings.sessions), "folder")
         report.say(f"images are yours to delete: {folders}, named by session, in VP_FILES__MEDIA_FOLDER")

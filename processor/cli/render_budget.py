@@ -12,6 +12,7 @@ from rich.text import Text
 
 from processor.budget.view import BudgetView, ScopeView
 from processor.contract.times import duration
+from processor.monitoring.formatting import verbatim
 
 
 def as_json(view: BudgetView) -> bytes:
@@ -28,7 +29,7 @@ def as_table(view: BudgetView) -> RenderableType:
         table: RenderableType = Text("No call has been asked for yet; a scope is shown from its first call on.")
     else:
         table = _scopes(view.scopes)
-    replicas = Text(f"replicas that are heard: {', '.join(view.replicas) or 'none for 45 s'}")
+    replicas = Text(verbatim(f"replicas that are heard: {', '.join(view.replicas) or 'none for 45 s'}"))
     notes = [
         Text(f"{c.name}: breaker open, {'a probe is on its way' if c.probing else f'next probe in {duration(c.probe_in_s)}'}", "bold red")
         for c in view.breakers
@@ -65,5 +66,5 @@ def _row(s: ScopeView, *, window: bool) -> tuple[str | Text, ...]:
         str(s.waiting),
         duration(s.paused_for_s) if s.paused_for_s else "-",
         foreign,
-        ", ".join(f"{name} {count}" for name, count in sorted(s.holders.items())) or "-",
+        Text(verbatim(", ".join(f"{name} {count}" for name, count in sorted(s.holders.items())) or "-")),
     )

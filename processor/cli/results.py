@@ -38,10 +38,11 @@ class ResultFilter:
             return True
         try:
             result = orjson.loads(value or b"null")
-            operation, status = result["operation"], result["status"]
+            operation_fits = not self.operations or result["operation"] in self.operations
+            status_fits = not self.statuses or result["status"] in self.statuses
         except (ValueError, TypeError, KeyError):
             return False
-        return (not self.operations or operation in self.operations) and (not self.statuses or status in self.statuses)
+        return operation_fits and status_fits
 
 
 def shown_result(record: Record) -> bytes:

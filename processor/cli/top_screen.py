@@ -18,6 +18,7 @@ from processor.contract.records import Status
 from processor.contract.times import duration, relative, time_of_day
 from processor.monitoring.diagnosis import diagnose
 from processor.monitoring.diagnosis_text import headline, statement, verdict
+from processor.monitoring.formatting import verbatim
 from processor.monitoring.model import Overview
 from processor.repair.delayed import FOLLOWING
 from processor.repair.model import DeadLetter, DelayedRecord
@@ -217,7 +218,7 @@ def _operations(seen: Seen, o: Overview) -> RenderableType:
         times = (duration(speed.median_s), duration(speed.p95_s)) if speed else ("-", "-")
         numbers = (str(counts[name, kind]) for kind in ("succeeded", "failed", "refused"))
         state = Text("paused", "bold yellow") if name in paused else Text("held", "bold red") if name in held else ""
-        rows.append((Text(name), *numbers, *times, state))
+        rows.append((_foreign(name), *numbers, *times, state))
     table = _table(("operation", "succeeded", "failed", "refused", "half within", "95 % within", ""), rows)
     note = Text("Final results of the last 30 minutes; failed: also expired and in doubt; refused: the caller's mistakes.", "dim")
     return Group(table if rows else Text("No final result in the last 30 minutes."), note)
@@ -230,7 +231,7 @@ def _waiting(records: Sequence[DelayedRecord], now_ms: int) -> RenderableType:
     if not records:
         return Text("Nothing waits in the delay topics.")
     rows = [
-        (relative(r.due_ms, now_ms), Text(r.request_id or "?"), Text(r.operation or "?"), r.reason or FOLLOWING, str(r.attempt))
+        (relative(r.due_ms, now_ms), _foreign(r.request_id), _foreign(r.operation), _foreign(r.reason or FOLLOWING), str(r.attempt))
         for r in records[:ROWS_MAX]
     ]
     table = _table(("due", "request", "operation", "reason", "attempts"), rows)
@@ -244,13 +245,18 @@ def _dead_letters(dead_letters: Sequence[DeadLetter], now_ms: int) -> Renderable
         (
             relative(letter.failed_ms, now_ms),
             letter.position,
-            Text(letter.request_id or "?"),
-            Text(letter.operation or "?"),
-            Text(f"{letter.reason_type} {letter.reason_code}"),
+            _foreign(letter.request_id),
+            _foreign(letter.operation),
+            _foreign(f"{letter.reason_type} {letter.reason_code}"),
         )
         for letter in dead_letters[:ROWS_MAX]
     ]
     return Group(_table(("when", "at", "request", "operation", "reason"), rows), *_more(len(dead_letters), "processor deadletters list"))
+
+
+def _foreign(text: str | None) -> Text:
+    """What a caller wrote, but for what a terminal would act on."""
+    return Text(verbatim(text or "?"))
 
 
 def _more(count: int, command: str) -> list[Text]:

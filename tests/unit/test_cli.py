@@ -20,6 +20,8 @@ from processor.cli import check
 from processor.cli.app import LazyCommand, app
 from processor.cli.budget import print_log
 from processor.cli.options import ActReport
+from processor.cli.results import ResultFilter
+from processor.contract.records import Status
 from processor.didit.account_checks import CheckState, SetupCheck
 
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
@@ -194,3 +196,10 @@ def test_a_record_of_the_budget_log_moves_no_terminal(capsysbinary: pytest.Captu
     assert shown.endswith("\n")
     assert shown[:-1].isprintable()
     assert "node\\u001b[2J\\u202e\\u2028forged" in shown
+
+
+@pytest.mark.parametrize("value", [None, b"{", b"[]", b'{"operation":["aml"],"status":"failed"}', b'{"operation":"aml","status":{}}'])
+def test_what_is_no_result_is_left_out_where_something_is_asked_for(value: bytes | None) -> None:
+    wanted = ResultFilter(frozenset({"aml"}), frozenset({Status.FAILED}))
+    assert not wanted.takes(value)
+    assert wanted.takes(b'{"operation":"aml","status":"failed"}')

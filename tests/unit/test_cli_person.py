@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from processor.cli.person import app
+from processor.cli.person import app, records_table
+from processor.repair.person import PersonRecord
+from processor.repair.person_search import PersonFindings
 
 NAMED = "Zoë Tracer"
 
@@ -39,3 +43,15 @@ def test_a_name_is_read_whole_from_a_file_and_from_stdin(tmp_path: Path) -> None
         told = CliRunner(env=nowhere).invoke(app, ["find", *words], input=typed)
         assert told.exit_code == 1, told.output
         assert NAMED not in told.output
+
+
+def test_what_callers_wrote_is_shown_as_it_is() -> None:
+    """A request id may look like markup of the library that draws, or move a terminal."""
+    ids = ("[/x]", "[bold]y[/bold]", "z\x9b2J")
+    records = [PersonRecord("v.requests", 0, n, 0, "key", each, "op\x1b[2J") for n, each in enumerate(ids)]
+    none: frozenset[str] = frozenset()
+    console = Console(file=io.StringIO(), width=200)
+    console.print(records_table(PersonFindings(records, none, none, none, {}, frozenset(), {})))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(each in shown for each in ("[/x]", "[bold]y[/bold]", "z\\u009b2J", "op\\u001b[2J"))
+    assert all(char.isprintable() or char == "\n" for char in shown)

@@ -78,6 +78,17 @@ def test_each_view_shows_what_it_is_for() -> None:
     assert "Not of now: no broker answers" in "\n".join(drawn(AWAY, TopState(), 80, 24)[0])
 
 
+def test_what_callers_wrote_moves_no_terminal() -> None:
+    odd = "id\x9b2J\u202e"
+    waiting = [replace(MEMORY.records[0], request_id=odd, operation="op\x1b[2J")]
+    letters = [replace(MEMORY.letters[0], request_id=odd, operation="op\x1b]0;x\x07")]
+    seen = replace(BUSY, waiting=waiting, dead_letters=letters)
+    for view in (TopView.WAITING, TopView.DEAD_LETTERS):
+        shown = "\n".join(drawn(seen, TopState(view), 160, 40)[0])
+        assert "\\u009b2J\\u202e" in shown
+        assert all(char.isprintable() or char == "\n" for char in shown)
+
+
 @pytest.mark.parametrize("size", [(80, 24), (110, 40)])
 def test_what_operators_have_paused_is_seen_at_once_on_a_small_screen(size: tuple[int, int]) -> None:
     seen = Seen(paused(), MEMORY.records, MEMORY.letters, MEMORY.results)
