@@ -25,7 +25,7 @@ from processor.client.topics import read_topics, request_producer, topic_reader
 from processor.contract.codes import ErrorCode
 from processor.contract.records import OnDoubt, Priority, Source
 from processor.settings import ConfigurationError, KafkaSettings, Settings, load_settings
-from processor.stream.clients import end_task
+from processor.stream.aiokafka_stop import end_task
 from processor.stream.errors import KafkaFailedError, KafkaRequestError, kafka_deadline
 from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names

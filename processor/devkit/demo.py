@@ -23,7 +23,7 @@ from processor.devkit.processes import API_KEY, ProcessorProcess, SimulatorProce
 from processor.devkit.topic_watch import TopicWatch
 from processor.devkit.workload import Planned, Workload, decision_of, plan_load
 from processor.settings import Settings, load_settings
-from processor.stream.clients import end_task
+from processor.stream.aiokafka_stop import end_task
 from processor.stream.topics_admin import apply_topics
 from processor.verify import report as audit_report
 from processor.verify.audit import AuditOptions, audit

@@ -15,7 +15,8 @@ from aiokafka.errors import KafkaError, NoError, for_code
 
 from processor.settings import Settings
 from processor.stream.aiokafka_clients import AdminClient
-from processor.stream.clients import build_admin, end_task
+from processor.stream.aiokafka_stop import end_task
+from processor.stream.clients import build_admin
 from processor.stream.errors import NO_COORDINATOR, kafka_deadline
 from processor.stream.partitions import TopicPartition
 

@@ -14,8 +14,9 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from processor.budget.log import Appended, Entry, LogBrokenError, LogUnavailableError
 from processor.settings import Settings
 from processor.stream.aiokafka_records import UnreadValue
+from processor.stream.aiokafka_stop import stop_client
 from processor.stream.broker_clock import BrokerClock, ClockReading
-from processor.stream.clients import build_log_consumer, build_log_producer, partitions_of, set_fetch_wait, stop_client
+from processor.stream.clients import build_log_consumer, build_log_producer, partitions_of, set_fetch_wait
 from processor.stream.errors import KafkaFailedError, kafka_errors, missing_topic
 from processor.stream.topics import topic_names
 

@@ -20,7 +20,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from processor.bounds.loop_turns import LoopTurns
 from processor.observe import metrics
 from processor.settings import Settings
-from processor.stream.clients import end_task
+from processor.stream.aiokafka_stop import end_task
 from processor.stream.errors import (
     ProducerFencedError,
     StallError,

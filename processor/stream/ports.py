@@ -12,7 +12,7 @@ from aiokafka.errors import NoOffsetForPartitionError
 
 from processor.contract.records import Output, Record
 from processor.settings import Settings
-from processor.stream import clients, recovery
+from processor.stream import aiokafka_stop, clients, recovery
 from processor.stream.start_offset import Start
 from processor.stream.topics import TopicNames
 from processor.stream.transactions import LaneWriter
@@ -135,7 +135,7 @@ class KafkaGroupConsumer:
 
     async def stop(self, deadline_s: float) -> None:
         """See ``GroupConsumer``."""
-        await clients.stop_client(self._consumer, deadline_s)
+        await aiokafka_stop.stop_client(self._consumer, deadline_s)
 
     def leave_on_stop(self) -> None:
         """See ``GroupConsumer``."""

@@ -10,6 +10,7 @@ from aiokafka.errors import LeaderNotAvailableError
 
 from processor.contract.records import Record, Unread
 from processor.settings import Settings
+from processor.stream.aiokafka_stop import stop_client
 from processor.stream.clients import (
     END,
     build_onlooker,
@@ -23,7 +24,6 @@ from processor.stream.clients import (
     read_position,
     record_of,
     refresh_metadata,
-    stop_client,
 )
 from processor.stream.errors import UnreadableBatchError, kafka_deadline, missing_topic
 from processor.stream.partitions import PartitionEnds, PartitionsFound, ReplicaCount, TopicPartition

@@ -15,7 +15,8 @@ from aiokafka.errors import CommitFailedError, TopicAlreadyExistsError, for_code
 from processor.settings import Settings
 from processor.stream.admin import admin_client
 from processor.stream.aiokafka_clients import AdminClient
-from processor.stream.clients import build_group_consumer, check_admin_rights, committed_offsets, stop_client
+from processor.stream.aiokafka_stop import stop_client
+from processor.stream.clients import build_group_consumer, check_admin_rights, committed_offsets
 from processor.stream.errors import KafkaFailedError, KafkaRequestError, NotAuthorizedError, failure_of, kafka_deadline
 from processor.stream.lifetimes import CHECK_INTERVAL_S, TopicLifetime, lifetime_warnings, lifetimes
 from processor.stream.topics import (

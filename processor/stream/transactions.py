@@ -11,11 +11,11 @@ from aiokafka.errors import IllegalOperation
 from processor.contract.records import Output
 from processor.settings import Settings
 from processor.stream.aiokafka_batches import Outgoing, send_in_batches
+from processor.stream.aiokafka_stop import drop_producer
 from processor.stream.clients import (
     REPAIR_TRANSACTION_S,
     build_lane_producer,
     build_repair_producer,
-    drop_producer,
     end_of_sender,
     failure_of_transaction,
     on_fence_held_up,

@@ -10,14 +10,8 @@ from aiokafka import AIOKafkaProducer
 
 from processor.contract.records import Source
 from processor.settings import Settings
-from processor.stream.clients import (
-    build_event_producer,
-    build_request_producer,
-    drop_producer,
-    partitions_of,
-    refresh_metadata,
-    stop_client,
-)
+from processor.stream.aiokafka_stop import drop_producer, stop_client
+from processor.stream.clients import build_event_producer, build_request_producer, partitions_of, refresh_metadata
 from processor.stream.errors import kafka_deadline, kafka_errors, missing_topic
 
 _START_S, _CLOSE_S = 15.0, 3.0  # of one act

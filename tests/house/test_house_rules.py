@@ -457,7 +457,7 @@ def test_a_task_that_nobody_watches_is_found(source: str) -> None:
         "async def f():\n    async with asyncio.TaskGroup() as group:\n        group.create_task(g())",
         "async def f():\n    task = create_task(g())\n    await task",
         "async def f():\n    task = create_task(g())\n    await asyncio.wait({task})\n    return task.result()",
-        "async def f():\n    task = create_task(g())\n    await clients.end_task(task, 1.0)",
+        "async def f():\n    task = create_task(g())\n    await aiokafka_stop.end_task(task, 1.0)",
         (
             "class C:\n"
             "    def f(self):\n"

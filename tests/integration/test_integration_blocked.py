@@ -19,7 +19,8 @@ from rig import Rig, create_request, running
 from test_integration_observe import ready, scrape, total, until_ready
 
 from processor.devkit.kafka_cluster import LocalKafka
-from processor.stream.clients import build_group_consumer, drop_producer
+from processor.stream.aiokafka_stop import drop_producer
+from processor.stream.clients import build_group_consumer
 from processor.stream.partitions import lane_name
 from processor.stream.reader import PartitionReader
 from processor.stream.topics_admin import apply_topics

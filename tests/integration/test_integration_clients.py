@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.settings import Settings, load_settings
-from processor.stream import clients
+from processor.stream import aiokafka_stop, clients
 from processor.stream.errors import ProducerFencedError
 from processor.stream.topics import topic_names, topic_specs
 from processor.stream.topics_admin import apply_topics, check_rights, check_topics
@@ -71,14 +71,14 @@ async def test_membership_offsets_and_positions(kafka: LocalKafka) -> None:
             assert consumer._fetcher._fetch_max_wait_ms == 500  # noqa: SLF001 - ... and while nothing comes
             assert await clients.partitions_of(consumer, name) == [partition, TopicPartition(name, 1)]
         finally:
-            await clients.stop_client(consumer, 5.0)
+            await aiokafka_stop.stop_client(consumer, 5.0)
 
 
 async def test_a_static_member_that_leaves_is_gone_at_once(kafka: LocalKafka) -> None:
     async with topic_of(kafka) as (settings, name):
         leaver = await member(settings, name, "a")
         clients.leave_on_stop(leaver)
-        await clients.stop_client(leaver, 5.0)
+        await aiokafka_stop.stop_client(leaver, 5.0)
         began = time.monotonic()
         heir = await member(settings, name, "b")
         try:
@@ -87,7 +87,7 @@ async def test_a_static_member_that_leaves_is_gone_at_once(kafka: LocalKafka) ->
                     await heir.getmany(timeout_ms=50)
             assert time.monotonic() - began < settings.lanes.session_timeout_s / 2, "nobody waited for its session to end"
         finally:
-            await clients.stop_client(heir, 5.0)
+            await aiokafka_stop.stop_client(heir, 5.0)
 
 
 async def test_clients_stop_within_their_deadline_whatever_hangs(kafka: LocalKafka) -> None:
@@ -103,7 +103,7 @@ async def test_clients_stop_within_their_deadline_whatever_hangs(kafka: LocalKaf
 
             client.stop = hang
             began = time.monotonic()
-            await clients.stop_client(client, 0.2)
+            await aiokafka_stop.stop_client(client, 0.2)
             assert time.monotonic() - began < 30, "its own stop() hangs for a minute"
         left = [task for task in asyncio.all_tasks() - before if not task.done()]
         assert left == [], "all that it had begun is ended although its own stop() never came so far"
@@ -130,7 +130,7 @@ async def test_nothing_makes_a_topic_but_apply_also_where_the_broker_would(own_k
         with pytest.raises(KafkaError):
             await producer.send_and_wait(f"{prefix}.events", b"x")
     finally:
-        await asyncio.gather(*(clients.stop_client(client, 5.0) for client in (reader, producer)))
+        await asyncio.gather(*(aiokafka_stop.stop_client(client, 5.0) for client in (reader, producer)))
     assert await topics_of(own_kafka) == before
     applied = await apply_topics(settings, partitions=2, replication=1, ask_broker=True)
     assert not applied.report.faults, "the broker's defaults would not do"

@@ -16,7 +16,7 @@ from aiokafka.structs import PartitionMetadata
 from virtual_time import run_virtual
 
 from processor.settings import load_settings
-from processor.stream import clients, recovery
+from processor.stream import aiokafka_stop, clients, recovery
 from processor.stream.aiokafka_names import with_names
 from processor.stream.partitions import TopicPartition
 
@@ -166,7 +166,7 @@ async def test_a_client_that_finds_nobody_says_why() -> None:
             await reader.start()
         assert isinstance(raised.value.__cause__, ConnectionRefusedError)
     finally:
-        await clients.stop_client(reader, 3.0)
+        await aiokafka_stop.stop_client(reader, 3.0)
 
 
 class Leader:

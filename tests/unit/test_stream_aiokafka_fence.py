@@ -28,7 +28,7 @@ from aiokafka.protocol.transaction import InitProducerIdRequest, InitProducerIdR
 from virtual_time import run_virtual
 
 from processor.settings import load_settings
-from processor.stream import clients
+from processor.stream import aiokafka_stop, clients
 from processor.stream.aiokafka_fence import DescribeTransactionsRequest, DescribeTransactionsResponse, FencingSender
 from processor.stream.errors import InvalidRecordError
 
@@ -226,7 +226,7 @@ def test_a_producer_that_is_dropped_with_records_that_were_to_be_sent_again_repo
         producer._txn_manager.set_pid_and_epoch(1, 1)  # noqa: SLF001 - as the sender does
         accumulator._batches[RESULTS].append(MessageBatch(RESULTS, builder, 60.0, 0.0))  # noqa: SLF001 - as a send does
         accumulator.reenqueue(accumulator._pop_batch(RESULTS))  # noqa: SLF001 - as the sender does with what is refused for now
-        await clients.drop_producer(producer, 0.1)
+        await aiokafka_stop.drop_producer(producer, 0.1)
         del accumulator
         await asyncio.sleep(0.1)
         gc.collect()
