@@ -31,7 +31,10 @@ def as_table(view: BudgetView) -> RenderableType:
         table = _scopes(view.scopes)
     replicas = Text(verbatim(f"replicas that are heard: {', '.join(view.replicas) or 'none for 45 s'}"))
     notes = [
-        Text(f"{c.name}: breaker open, {'a probe is on its way' if c.probing else f'next probe in {duration(c.probe_in_s)}'}", "bold red")
+        Text(
+            f"{verbatim(c.name)}: breaker open, {'a probe is on its way' if c.probing else f'next probe in {duration(c.probe_in_s)}'}",
+            "bold red",
+        )
         for c in view.breakers
     ]
     if view.blocked_for_s:
@@ -59,7 +62,7 @@ def _row(s: ScopeView, *, window: bool) -> tuple[str | Text, ...]:
     throttled = f" ({s.throttled_lately} x 429)" if s.foreign or s.throttled_lately else ""
     foreign = Text(f"{'yes' if s.foreign else 'no'}{throttled}", "bold red" if s.foreign else "")
     return (
-        s.scope,
+        Text(verbatim(s.scope)),
         Text(limit, "" if s.limit == s.configured else "bold red"),
         f"{s.used} {s.used / s.configured:.0%}",
         str(s.live),

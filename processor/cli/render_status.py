@@ -42,7 +42,7 @@ def screen(o: Overview) -> RenderableType:
     """One screen: the verdict and what else is not well, then budget, replicas, backlog, what waits, what is dead."""
     diagnosis = diagnose(o)
     text = Text(f"{headline(diagnosis)}. {verdict(diagnosis)}", STYLES[diagnosis.tone])
-    head = Panel(text, title=o.group, subtitle=f"group {o.group_state}")
+    head = Panel(text, title=told(o.group), subtitle=told(f"group {o.group_state}"))
     others = [Text(statement(f), STYLES[f.tone]) for f in diagnosis.others]
     backlog = lag_table(o.partitions, o.blocked, by_topic=True, compact=True)
     budget = (scope_table(o, diagnosis), *tenant_lines(o.budget.tenants))
@@ -50,9 +50,14 @@ def screen(o: Overview) -> RenderableType:
     return Group(head, *others, *pause_lines(o), Text(), *parts)
 
 
+def told(text: str, style: str = "") -> Text:
+    """A text with names that others chose (replicas, tenants, operations), but for what a terminal would act on."""
+    return Text(verbatim(text), style)
+
+
 def told_of(act: PauseAct) -> str:
     """What is paused, since when, who and why, in one line."""
-    return f"{act.name} since {utc(act.at_ms)} by {verbatim(act.by)}: {verbatim(act.reason)}"
+    return verbatim(f"{act.name} since {utc(act.at_ms)} by {act.by}: {act.reason}")
 
 
 def pause_lines(o: Overview, *, cut: bool = False) -> list[Text]:
@@ -71,7 +76,7 @@ def tenant_lines(tenants: tuple[TenantView, ...]) -> list[Text]:
     if not tenants:
         return []
     names = {"": "without a tenant", "~": "others"}
-    return [Text("tenants that wait: " + ", ".join(f"{names.get(t.tenant, t.tenant)} {t.waiting} ({t.share:.0%})" for t in tenants))]
+    return [told("tenants that wait: " + ", ".join(f"{names.get(t.tenant, t.tenant)} {t.waiting} ({t.share:.0%})" for t in tenants))]
 
 
 def replica_table(o: Overview) -> RenderableType:
@@ -85,9 +90,9 @@ def replica_table(o: Overview) -> RenderableType:
         width = max(len(header), *(len(row[number]) for row in rows))
         table.add_column(header, no_wrap=True, justify="right" if header in {"parts", "memory"} else "left", min_width=width)
     for r, row in zip(o.replicas, rows, strict=True):
-        table.add_row(Text(r.instance), *row)
+        table.add_row(told(r.instance), *row)
     failed = [r for r in o.replicas if r.last_error]
-    return Group(table, *(Text(f"{r.instance}: last error {r.last_error}, {relative(r.last_error_ms, o.at_ms)}") for r in failed))
+    return Group(table, *(told(f"{r.instance}: last error {r.last_error}, {relative(r.last_error_ms, o.at_ms)}") for r in failed))
 
 
 def _heard(r: ReplicaView) -> Text:
@@ -102,7 +107,7 @@ def _told(r: ReplicaView) -> tuple[Text, ...]:
     clock = Text(f"{r.clock_off_s:.1f} s off" if r.clock_off_s else "right", "bold red" if r.clock_off_s else "")
     if not r.version:
         return (Text("-"), Text("-"), Text("-"), clock)
-    return (Text(r.version), Text(duration(r.uptime_s)), Text(size(r.memory_bytes)), clock)
+    return (told(r.version), Text(duration(r.uptime_s)), Text(size(r.memory_bytes)), clock)
 
 
 def facts(o: Overview) -> list[RenderableType]:
@@ -131,12 +136,12 @@ def lag_table(
         return table
     by_partition = {(b.topic, b.partition): b for b in blocked}
     for p in partitions:
-        owner = Text(p.owner or "nobody", "" if p.owner else "bold red")
+        owner = told(p.owner or "nobody", "" if p.owner else "bold red")
         cells = (str(p.partition), *(() if compact else (str(p.floor), str(p.end))), str(p.unfinished))
-        table.add_row(Text(p.topic), *cells, owner, _blocked(by_partition.get((p.topic, p.partition))))
+        table.add_row(told(p.topic), *cells, owner, _blocked(by_partition.get((p.topic, p.partition))))
     for b in blocked:
         if b.partition is None:
-            table.add_row(Text(b.topic), *["-"] * (len(table.columns) - 2), _blocked(b))
+            table.add_row(told(b.topic), *["-"] * (len(table.columns) - 2), _blocked(b))
     return table
 
 
@@ -147,18 +152,18 @@ def _add_topics(table: Table, partitions: tuple[PartitionView, ...], blocked: tu
         owners = Text(f"{ownerless} of {count(len(views), 'partition')} without" if ownerless else "all", "bold red" if ownerless else "")
         stuck = sum(1 for b in blocked if b.topic == topic)
         table.add_row(
-            Text(topic),
+            told(topic),
             str(sum(p.unfinished for p in views)),
             owners,
             Text(f"{stuck} of {len(views)}" if stuck else "-", "bold red" if stuck else ""),
         )
     for b in blocked:
         if b.partition is None:
-            table.add_row(Text(b.topic), "-", "-", _blocked(b))
+            table.add_row(told(b.topic), "-", "-", _blocked(b))
 
 
 def _blocked(b: BlockedPartition | None) -> Text:
-    return Text("-") if b is None else Text(f"{b.cause} at {b.offset}, {duration(b.blocked_s)}", "bold red")
+    return Text("-") if b is None else told(f"{b.cause} at {b.offset}, {duration(b.blocked_s)}", "bold red")
 
 
 def scope_table(o: Overview, diagnosis: Diagnosis) -> RenderableType:
@@ -176,13 +181,13 @@ def scope_table(o: Overview, diagnosis: Diagnosis) -> RenderableType:
         finding = diagnosis.of_scope(s.scope)
         bar = Text("█" * filled + "░" * (_BAR - filled), "cyan" if finding is None else STYLES[finding.tone])
         done_in = done_within(drain).removesuffix(" until resumed") if drain.calls else "-"
-        table.add_row(s.scope, f"{s.used} of {s.limit}", bar, str(s.waiting), str(drain.calls), done_in)
+        table.add_row(told(s.scope), f"{s.used} of {s.limit}", bar, str(s.waiting), str(drain.calls), done_in)
     return table
 
 
 def _replicas(o: Overview) -> RenderableType:
     parts = [
-        Text(f"{r.instance} ({r.partitions})" + ("" if r.heard else " not heard"), "" if r.heard else "bold red")
+        told(f"{r.instance} ({r.partitions})" + ("" if r.heard else " not heard"), "" if r.heard else "bold red")
         for r in o.replicas
         if r.in_group
     ] or [Text("none", "bold red")]
@@ -196,7 +201,7 @@ def _waiting(o: Overview) -> RenderableType:
     reasons = ", ".join(f"{name} {count}" for name, count in sorted(w.by_reason.items(), key=lambda item: -item[1]))
     when = "" if w.next_due_ms is None else f", the next in {duration(max(0.0, (w.next_due_ms - o.at_ms) / 1000))}"
     more = "" if w.complete else " at least"
-    return Text(f"waiting: {w.count}{more} in the delay topics, {w.due_now} due{when} ({reasons}); see `processor retry list`")
+    return told(f"waiting: {w.count}{more} in the delay topics, {w.due_now} due{when} ({reasons}); see `processor retry list`")
 
 
 def _dead(o: Overview) -> RenderableType:
@@ -204,4 +209,4 @@ def _dead(o: Overview) -> RenderableType:
     if not d.open:
         return Text(f"dead letters: none open ({d.redriven} redriven, {d.discarded} discarded)")
     reasons = ", ".join(f"{name} {count}" for name, count in sorted(d.by_reason.items(), key=lambda item: -item[1]))
-    return Text(f"dead letters: {d.open} open ({reasons}); see `processor deadletters list`", "yellow")
+    return told(f"dead letters: {d.open} open ({reasons}); see `processor deadletters list`", "yellow")

@@ -121,7 +121,7 @@ def _head(seen: Seen, view: TopView, width: int) -> RenderableType:
     if o is None:
         return Text(seen.trouble or "looking ...", "bold red" if seen.trouble else "", overflow="ellipsis")
     diagnosis = diagnose(o)
-    title = Text(f"{o.group} · {_NAMES[view]} · as of {time_of_day(o.at_ms)} UTC", "bold", no_wrap=True, overflow="ellipsis")
+    title = Text(f"{verbatim(o.group)} · {_NAMES[view]} · as of {time_of_day(o.at_ms)} UTC", "bold", no_wrap=True, overflow="ellipsis")
     if seen.trouble:
         told = Text(f"Not of now: {seen.trouble}", "bold red")
     else:
@@ -202,7 +202,7 @@ def _outcomes(seen: Seen, now_ms: int) -> Text:
     counts = Counter(r.status for r in _recent(seen, now_ms))
     told = ", ".join(f"{status.replace('_', ' ')} {count}" for status, count in counts.most_common())
     bad = any(counts[status] for status in FAILED)
-    return Text(f"results of the last 30 min: {told or 'none'}", "yellow" if bad else "")
+    return render_status.told(f"results of the last 30 min: {told or 'none'}", "yellow" if bad else "")
 
 
 def _operations(seen: Seen, o: Overview) -> RenderableType:
@@ -256,7 +256,7 @@ def _dead_letters(dead_letters: Sequence[DeadLetter], now_ms: int) -> Renderable
 
 def _foreign(text: str | None) -> Text:
     """What a caller wrote, but for what a terminal would act on."""
-    return Text(verbatim(text or "?"))
+    return render_status.told(text or "?")
 
 
 def _more(count: int, command: str) -> list[Text]:

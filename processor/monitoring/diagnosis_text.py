@@ -9,6 +9,7 @@ from processor.contract.amounts import count, number
 from processor.contract.pauses import paused_name
 from processor.contract.times import duration
 from processor.monitoring.diagnosis import Diagnosis, Finding, FindingKind, Tone
+from processor.monitoring.formatting import verbatim
 
 HEADLINES = MappingProxyType({Tone.GOOD: "All is well", Tone.WATCH: "Worth a look", Tone.BAD: "Needs somebody"})
 
@@ -157,7 +158,7 @@ def advice_of(finding: Finding) -> str:
 
 
 def _subject(finding: Finding) -> str:
-    return paused_name(finding.subject) if finding.kind is FindingKind.PAUSED else finding.subject
+    return verbatim(paused_name(finding.subject) if finding.kind is FindingKind.PAUSED else finding.subject)  # others may have named it
 
 
 class _Amount(float):

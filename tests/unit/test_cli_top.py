@@ -7,18 +7,23 @@ import io
 import os
 import pty
 import termios
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
 from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operating import full, paused, quiet
+from operating import NOW_MS, busy, full, paused, quiet
 from rich.cells import cell_len
 from rich.console import Console
 
+from processor.cli import render_budget, render_status
 from processor.cli.top import Keys, keys_of, look
 from processor.cli.top_screen import ROWS_MAX, Seen, TopScreen, TopState, TopView, pressed, room_of
+from processor.contract.amounts import THIN_SPACE
+from processor.monitoring.model import Overview
 from processor.stream.errors import KafkaUnavailableError
 
 MEMORY = full(40)
@@ -87,6 +92,35 @@ def test_what_callers_wrote_moves_no_terminal() -> None:
         shown = "\n".join(drawn(seen, TopState(view), 160, 40)[0])
         assert "\\u009b2J\\u202e" in shown
         assert all(char.isprintable() or char == "\n" for char in shown)
+
+
+def hostile(found: Any) -> Any:
+    """The same, where each text looks like markup of the library that draws and would move a terminal."""
+    if isinstance(found, str) and not isinstance(found, Enum):
+        return f"{found}[/x]\x9b2J\x1b[2J\u202e" if found else found
+    if isinstance(found, tuple):
+        return tuple(map(hostile, found))
+    if isinstance(found, Mapping):
+        return {hostile(key): hostile(value) for key, value in found.items()}
+    if is_dataclass(found):
+        return replace(cast("Any", found), **{each.name: hostile(getattr(found, each.name)) for each in fields(found)})
+    return found
+
+
+@pytest.mark.parametrize("seen", [busy(), paused(), quiet()], ids=["busy", "paused", "quiet"])
+def test_no_name_that_a_record_of_the_budget_log_chose_moves_a_terminal(seen: Overview) -> None:
+    odd = hostile(seen)
+    told = replace(odd.replicas[0], version="1[/x]\x1b[2J", last_error="e\x1b[2J", last_error_ms=NOW_MS)
+    odd = replace(odd, replicas=(told, *odd.replicas[1:]))
+    console = Console(file=io.StringIO(), width=240, color_system=None)
+    console.print(render_status.screen(odd), render_status.lag_table(odd.partitions, odd.blocked), render_budget.as_table(odd.budget))
+    lines = cast("io.StringIO", console.file).getvalue().split("\n")
+    for view in TopView:
+        lines += drawn(replace(BUSY, overview=odd), TopState(view), 240, 60)[0]
+    shown = "".join(lines).replace(THIN_SPACE, " ")
+    assert shown.isprintable(), sorted({char for char in shown if not char.isprintable()})
+    assert "vp-0[/x]\\u009b2J\\u001b[2J\\u202e" in shown
+    assert f"{told.version[0]}[/x]\\u001b[2J" in shown
 
 
 @pytest.mark.parametrize("size", [(80, 24), (110, 40)])
