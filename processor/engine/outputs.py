@@ -44,6 +44,7 @@ from processor.didit.verdicts import (
 from processor.retry.policy import Again, delay_topic_s, next_attempt
 from processor.settings import LaneSettings, RetrySettings
 from processor.stream.cancels import encode_cancel
+from processor.stream.handler import OUTPUT_TOO_LARGE
 
 _KEY_AND_HEADERS_BYTES = 98_304
 
@@ -228,7 +229,7 @@ class OutputBuilder:
 
     def broken(self, record: Record, reason: str, now_ms: int) -> list[Output]:
         """A record on which the processor itself failed: still one final result and a dead letter."""
-        error = _TOO_LARGE if reason == "OutputTooLarge" else _error(ErrorType.INTERNAL, ErrorCode.INTERNAL_ERROR)
+        error = _TOO_LARGE if reason == OUTPUT_TOO_LARGE else _error(ErrorType.INTERNAL, ErrorCode.INTERNAL_ERROR)
         decoded = decode(record, self._lanes.copy_headers)
         if isinstance(decoded, Accepted):
             return self._ended(Job(record, decoded.request, decoded.hop), Status.FAILED, error, now_ms)

@@ -10,6 +10,8 @@ from processor.budget.permits import LaneCalls, LogPosition, ParkedWait
 from processor.contract.records import Hint, Output, Record
 from processor.contract.values import value
 
+OUTPUT_TOO_LARGE = "OutputTooLarge"  # a reason of ``Handler.broken``; any other is the name of an exception
+
 
 class WorkAbandonedError(Exception):
     """The handler cannot work at all any more: the record is left to the next life, and this life ends."""
@@ -146,5 +148,8 @@ class Handler(Protocol):
         ...
 
     def broken(self, record: Record, reason: str) -> Outputs:
-        """What completes a record on which ``handle`` failed in an unforeseen way. Must not raise."""
+        """What completes a record on which ``handle`` failed in an unforeseen way. Must not raise.
+
+        ``reason``: the name of an exception's class, or ``OUTPUT_TOO_LARGE``: what it made does not fit a record.
+        """
         ...

@@ -25,7 +25,7 @@ from processor.stream.cancels import Cancel
 from processor.stream.counters import note_unread
 from processor.stream.errors import origin
 from processor.stream.finished_outcomes import FinishedOutcomes
-from processor.stream.handler import CallHistory, Handler, Outputs, Work, WorkAbandonedError
+from processor.stream.handler import OUTPUT_TOO_LARGE, CallHistory, Handler, Outputs, Work, WorkAbandonedError
 from processor.stream.held_records import HeldRecords
 from processor.stream.offsets import OffsetTracker, gap_map_of
 from processor.stream.partitions import lane_name
@@ -283,7 +283,7 @@ class Lane:
             outcome = self._handler.broken(work.record, type(exc).__name__)
         outputs = outcome.records if isinstance(outcome, Outputs) else ()
         if outputs and max([o.size_bytes for o in outputs]) > self._settings.output_bytes_max:
-            outputs = self._handler.broken(work.record, "OutputTooLarge").records  # a refusal by the broker would poison the producer
+            outputs = self._handler.broken(work.record, OUTPUT_TOO_LARGE).records  # a refusal by the broker would poison the producer
         self._finished.add(work.record, outputs)
         self.wake.set()
 

@@ -19,7 +19,7 @@ from processor.contract.headers import hop_headers
 from processor.contract.records import Hint, Hop, Output, OutputKind, Record, Source, Unread
 from processor.settings import LaneSettings
 from processor.stream.cancels import Cancel, CancelFormatError, Cancels, encode_cancel, peek_request_id, read_cancel
-from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
+from processor.stream.handler import OUTPUT_TOO_LARGE, NothingToPublish, Outcome, Outputs, Work, WorkAbandonedError
 from processor.stream.lane import Lane
 from processor.stream.offsets import GAP_MAP_BITS, OffsetTracker
 from processor.stream.publish_pace import PublishPace
@@ -377,7 +377,7 @@ async def test_a_stop_ends_what_waits_and_spares_what_calls() -> None:
     ("outcome", "reason"),
     [
         ([], "ValueError"),
-        ([Output(OutputKind.RESULT, b"k", b"v" * 200_000)], "OutputTooLarge"),
+        ([Output(OutputKind.RESULT, b"k", b"v" * 200_000)], OUTPUT_TOO_LARGE),
         (RuntimeError("x"), "RuntimeError"),
     ],
 )
