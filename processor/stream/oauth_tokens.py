@@ -152,8 +152,8 @@ def fetch_token(kafka: KafkaSettings) -> Token:
     """
     url = urlsplit(kafka.oauth_token_url or "")
     where = f"the token endpoint {url.hostname} (VP_KAFKA__OAUTH_TOKEN_URL)"
+    context = _trust(kafka.oauth_ca_file)
     try:
-        context = ssl.create_default_context(cafile=str(kafka.oauth_ca_file) if kafka.oauth_ca_file else None)
         connection = http.client.HTTPSConnection(url.hostname or "", url.port or _ENDPOINT_PORT, timeout=_ANSWER_S, context=context)
         try:
             connection.request("POST", f"{url.path or '/'}{f'?{url.query}' if url.query else ''}", *_question(kafka))
@@ -167,6 +167,15 @@ def fetch_token(kafka: KafkaSettings) -> Token:
     except (OSError, http.client.HTTPException) as exc:
         raise TokenError(f"{where} does not answer ({type(exc).__name__}). Check that it is up and reachable", lasting=False) from None
     return _token_of(status, body, where)
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    """Its file was right at the start, and may be being replaced."""
+    try:
+        return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except OSError as exc:  # also of OpenSSL, where it holds no certificate
+        text = f"the certificate authorities of the token endpoint cannot be read now ({type(exc).__name__}). Check VP_KAFKA__OAUTH_CA_FILE"
+        raise TokenError(text, lasting=False) from None
 
 
 def _client_secret(kafka: KafkaSettings) -> str:

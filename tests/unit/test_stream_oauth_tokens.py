@@ -77,6 +77,20 @@ def test_a_secret_that_is_being_replaced_is_asked_for_again(issuer: Issuer, tmp_
     assert not raised.value.lasting
 
 
+@pytest.mark.parametrize("left", [None, "no certificate"], ids=["missing", "empty"])
+def test_certificate_authorities_that_are_being_replaced_are_read_again(issuer: Issuer, tmp_path: Path, left: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    whole = (issuer.folder / "ca.pem").read_text()
+    file.write_text(whole)
+    kafka = kafka_of(issuer, oauth_ca_file=file)
+    file.unlink() if left is None else file.write_text(left)
+    with pytest.raises(TokenError, match=r"cannot be read now .* Check VP_KAFKA__OAUTH_CA_FILE") as raised:
+        fetch_token(kafka)
+    assert not raised.value.lasting
+    file.write_text(whole)
+    assert fetch_token(kafka).text
+
+
 def test_no_proxy_of_the_environment_gets_the_secret(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
