@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -45,25 +46,56 @@ def verify(
 
     Are the promises of docs/guarantees.md kept? Changes nothing; docs/verify.md says what is judged, and how.
 
-    Exit status: 0 clean; 1 there are findings; 2 it could not be judged: options, configuration, Kafka, or the disk.
+    Exit status: 0 clean; 1 there are findings; 2 it could not be judged: options, configuration, Kafka, or the disk; or it is clean, and
+    the page could not be written.
     """
     settings = settings_or_fail()
     options = _options(since, older_than, billing, folder)
+    if html is not None:
+        check_writable(html)
     try:
         report = _run(settings, options)
-        if html is not None:
-            with open_private(html, "wb") as file:
-                file.write(html_report(report).encode())
     except KafkaFailedError as exc:
         fail(str(exc), _NOT_JUDGED)
     except OSError as exc:
         fail(f"{exc.filename or folder or 'the folder for temporary files'}: {exc.strerror}; nothing was judged", _NOT_JUDGED)
+    tell(report, html, as_json=as_json)
+
+
+def tell(report: AuditReport, html: Path | None, *, as_json: bool) -> None:
+    """Show a report, and end with status 1 or 2 where that is what it comes to. What cannot be filed as a page is shown all the same."""
+    fault = None if html is None else _write_page(html, report)
     if as_json:
         write_json(json_report(report))
     else:
         typer.echo(text_report(report), nl=False)
+    if fault is not None:
+        fail(f"--html {html}: {fault}; the audit is done, but the page is not written", _NOT_JUDGED if report.clean else _FINDINGS)
     if not report.clean:
         raise typer.Exit(_FINDINGS)
+
+
+def check_writable(html: Path) -> None:
+    """Before the audit, which may take long. Nothing is changed; what is no plain file (a pipe) is left alone."""
+    is_new = not os.path.lexists(html)
+    if not (is_new or html.is_file() or html.is_dir()):
+        return
+    try:
+        open_private(html, "ab").close()
+        if is_new:
+            html.unlink()
+    except OSError as exc:
+        fail(f"--html {html}: {exc.strerror}; nothing was judged", _NOT_JUDGED)
+
+
+def _write_page(html: Path, report: AuditReport) -> str | None:
+    """Why it could not be written; None if it was."""
+    try:
+        with open_private(html, "wb") as file:
+            file.write(html_report(report).encode())
+    except OSError as exc:
+        return exc.strerror or type(exc).__name__
+    return None
 
 
 def _options(since: str | None, older_than: str, billing: Path | None, folder: Path | None) -> AuditOptions:
