@@ -29,6 +29,7 @@ _ENDS: Mapping[str, ErrorCode | None] = MappingProxyType(
         "Abandoned": ErrorCode.SESSION_ABANDONED,
     }
 )
+_ENVIRONMENTS = frozenset({"live", "sandbox"})
 _BELIEVED = frozenset({"v2", "raw"})  # signatures over the whole body
 
 
@@ -85,6 +86,11 @@ def environment_of(decision: Any) -> str | None:
     """The application's environment (``live``, ``sandbox``) as a decision tells it; None if it does not."""
     told = decision.get("environment") if isinstance(decision, dict) else None
     return told if isinstance(told, str) and told else None
+
+
+def named_environment(told: str) -> str:
+    """An environment for a log: as Didit documents it, else ``unknown``, so that no other text of an answer gets there."""
+    return told if told in _ENVIRONMENTS else "unknown"
 
 
 def environments_of(hint: Hint) -> frozenset[str]:

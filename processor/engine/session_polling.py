@@ -12,7 +12,16 @@ from processor.contract.codes import ErrorCode
 from processor.contract.records import Hint
 from processor.contract.times import is_past
 from processor.didit.calls import detail_call
-from processor.didit.follow import Settled, environment_of, environments_of, expires_in_s, judge_decision, judge_hint, next_poll_s
+from processor.didit.follow import (
+    Settled,
+    environment_of,
+    environments_of,
+    expires_in_s,
+    judge_decision,
+    judge_hint,
+    named_environment,
+    next_poll_s,
+)
 from processor.didit.verdicts import Failure, Refused, Success, is_not_found
 from processor.engine.calls import DeadlinePassed, DiditCaller, Judged
 from processor.engine.outputs import Job, OutputBuilder
@@ -101,7 +110,7 @@ class SessionPolling:
         if not told <= {self._environment}:
             if self._environment is not None:
                 metrics.FOREIGN_EVENTS.inc()
-                log.warning("event_of_other_environment", environment=self._environment, hint=_FOREIGN_HINT)
+                log.warning("event_of_other_environment", environment=named_environment(self._environment), hint=_FOREIGN_HINT)
             return None
         return judge_hint(hint, session_id, since_ms)
 

@@ -1233,6 +1233,23 @@ def test_an_event_of_another_environment_than_the_keys_is_only_a_reason_to_look(
     assert foreign_events() == before + 2
 
 
+@pytest.mark.parametrize(("told", "logged"), [("live", "live"), ("Zoë Tracer, born 1990", "unknown")])
+def test_the_log_names_no_environment_that_didit_does_not_document(told: str, logged: str) -> None:
+    engine = Engine(
+        load_settings(),
+        FakeApi(decision_reply("In Progress", environment=told)),
+        Shelf(),
+        OpenBudget(),
+        clock_ms=lambda: NOW,
+        draw=lambda: 0.5,
+    )
+    rec = following()
+    with capture_logs() as logs:
+        records(asyncio.run(engine.handle(rec, Work(rec, hint=signed("sandbox")))))
+    (event,) = [entry for entry in logs if entry["event"] == "event_of_other_environment"]
+    assert event["environment"] == logged
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
