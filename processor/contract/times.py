@@ -17,11 +17,20 @@ _MANY_MINUTES = 10  # from here on seconds say nothing
 _UNITS_S = {"d": _DAY, "h": _HOUR, "m": _MINUTE, "s": 1}
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _TIME_MS_MAX = 253_402_300_799_000  # the year 9999
+_AHEAD_MS_MAX = 1000  # of a broker's stamp over our clock, which follows the brokers' a moment behind
 
 
 def is_past(moment_ms: int | None, now_ms: int) -> bool:
     """Whether a deadline, epoch ms, has come; None has none."""
     return moment_ms is not None and moment_ms <= now_ms
+
+
+def written_since_ms(stamp_ms: int, there_ms: int) -> int:
+    """A moment before a record was written that was there at ``there_ms``; epoch ms.
+
+    Of a topic with ``CreateTime`` the stamp is by the clock of whoever wrote it. One of the future says nothing: then it is a day before.
+    """
+    return max(0, stamp_ms if stamp_ms <= there_ms + _AHEAD_MS_MAX else there_ms - 1000 * _DAY)
 
 
 def duration(seconds: float) -> str:

@@ -224,7 +224,7 @@ class Engine:
             case InDoubt(since_ms) if not reads:
                 return job.doubting(since_ms)
             case None if work.history_truncated and not reads and job.hop.doubt_ms is None:
-                return job.doubting(job.record.timestamp_ms)
+                return job.doubting_since_written(self._clock_ms())
             case _:
                 return job
 
@@ -241,7 +241,7 @@ class Engine:
         """Make the request's own call, until there is something to publish."""
         over_ms = 0  # a call of unknown fate may go on until then
         if work.history_truncated and job.hop.doubt_ms is None and operation.idempotency not in _HARMLESS:
-            job = job.doubting(job.record.timestamp_ms)  # a former owner may have called, and nobody knows
+            job = job.doubting_since_written(self._clock_ms())  # a former owner may have called, and nobody knows
             over_ms = self._clock_ms() + self._promise_ms
         while True:
             key_doubts = self._key_doubts

@@ -22,6 +22,7 @@ from processor.contract.records import (
     Status,
     call_reference,
 )
+from processor.contract.times import written_since_ms
 from processor.contract.trace_context import result_trace
 from processor.contract.values import value
 from processor.didit.catalog import Idempotency, Operation
@@ -61,6 +62,10 @@ class Job:
         """The same, with a call of unknown fate made at or after a moment (epoch ms); an earlier doubt stays."""
         doubt_ms = since_ms if self.hop.doubt_ms is None else min(since_ms, self.hop.doubt_ms)
         return replace(self, hop=replace(self.hop, doubt_ms=doubt_ms))
+
+    def doubting_since_written(self, now_ms: int) -> Job:
+        """The same, with a call of unknown fate made at any time since its record was written; ``now_ms``: it is there by then."""
+        return self.doubting(written_since_ms(self.record.timestamp_ms, now_ms))
 
     @property
     def settled(self) -> Job:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.dead_letters import UNKNOWN, Reason, read_hop_left, read_identity, read_reason
 from processor.contract.records import Hop, Record
+from processor.contract.times import written_since_ms
 from processor.didit.catalog import Idempotency, Operation, next_call
 from processor.repair.model import DeadLetter
 
@@ -71,7 +72,7 @@ def redriven_hop(dead_letter: DeadLetter, due_ms: int) -> Hop:
     if operation is not None and operation.idempotency is Idempotency.SINGLE:
         doubt_ms = None
     elif operation is not None and operation.idempotency is Idempotency.RECONCILABLE and doubt_ms is None and _may_have_acted(dead_letter):
-        doubt_ms = hop.first_ms
+        doubt_ms = written_since_ms(hop.first_ms, dead_letter.failed_ms)
     return replace(hop, hop=hop.hop + 1, attempt=0, replay=hop.replay + 1, due_ms=due_ms, last_error=ErrorCode.REDRIVEN, doubt_ms=doubt_ms)
 
 

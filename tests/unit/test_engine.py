@@ -992,6 +992,18 @@ def test_what_the_journal_has_lost_is_looked_up_too() -> None:
     assert len(api.calls) == 1
 
 
+@pytest.mark.parametrize("stamp_ms", [NOW + 3_600_000, 2**62, -1])
+def test_what_the_journal_has_lost_is_looked_up_whatever_clock_has_stamped_the_record(stamp_ms: int) -> None:
+    _, detail = adoption()
+    made = {**FOUND, "created_at": datetime.fromtimestamp(NOW / 1000 - 3600, UTC).isoformat()}  # by a former owner
+    api = FakeApi(json_reply(200, {"results": [made]}), detail)
+    assert final(run(api, replace(record(), timestamp_ms=stamp_ms), history_truncated=True))["output"]["session_id"] == SESSION
+    later = FakeApi(json_reply(200, {"results": []}), json_reply(503, {"detail": "x"}))
+    (retry,) = run(later, replace(record(), timestamp_ms=stamp_ms), history_truncated=True)
+    hop = read_hop(Record(Source("v.retry.10s", 0, 8), None, retry.value, retry.headers, NOW))
+    assert hop.doubt_ms == (0 if stamp_ms < 0 else NOW - 86_400_000), "the next owner can read it"
+
+
 @pytest.mark.parametrize(("attempt", "status"), [(0, "failed"), (1, "succeeded")])
 def test_a_session_that_an_earlier_attempt_has_deleted_is_deleted(attempt: int, status: str) -> None:
     headers = hop_headers(Hop(Source("v.requests", 3, 41), NOW - 1000, hop=attempt, attempt=attempt))

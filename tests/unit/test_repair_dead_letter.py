@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 from dead_letters import CREATE, DOUBT, NOW, create, dead_letter, letter, mail
 
@@ -63,9 +66,12 @@ def test_a_redriven_hop_keeps_its_history_and_counts_attempts_from_zero() -> Non
 def test_a_redriven_hop_keeps_a_doubt_only_where_a_lookup_can_settle_it() -> None:
     assert redriven_hop(mail(doubt_ms=5), NOW).doubt_ms is None
     assert redriven_hop(create(doubt_ms=5), NOW).doubt_ms == 5
-    unnoted = create(error=DOUBT)
+    unnoted = create(error=DOUBT, failed_ms=int(time.time() * 1000))
     assert redriven_hop(unnoted, NOW).doubt_ms == unnoted.hop.first_ms, "a dead letter of an older version does not say when"
     assert redriven_hop(create(), NOW).doubt_ms is None
+    ahead = create(error=DOUBT)
+    ahead = replace(ahead, hop=replace(ahead.hop, first_ms=ahead.failed_ms + 3_600_000))
+    assert redriven_hop(ahead, NOW).doubt_ms == ahead.failed_ms - 86_400_000, "its caller's clock was wrong: that says nothing"
 
 
 def test_a_redriven_creation_is_not_looked_up_while_its_call_may_still_run() -> None:
