@@ -76,7 +76,7 @@ def tell(report: AuditReport, html: Path | None, *, as_json: bool) -> None:
 
 
 def check_writable(html: Path) -> None:
-    """Before the audit, which may take long. Nothing is changed; what is no plain file (a pipe) is left alone."""
+    """Before the audit, which may take long. Nothing is written; what is no plain file (a pipe) is left alone."""
     is_new = not os.path.lexists(html)
     if not (is_new or html.is_file() or html.is_dir()):
         return
