@@ -38,13 +38,21 @@ class AlertTracker:
             return []
         self._look_at = now + _LOOK_EVERY_S
         found = [*self._of_limits(state), *self._of_breakers(state), *self._of_memory(state, now)]
+        return [*found, *self._of_others(state, now)]
+
+    def _of_others(self, state: BudgetState, now: float) -> list[AlertEvent]:
+        """Each once, for as long as it is there: a name may come back, and there is no end of new ones."""
+        found, differing = [], set()
         for alive in state.replicas.alive(now).values():
             for scope, window_s in alive.windows_s.items():
                 ours = state.rules.limits.get(scope)
-                if ours is not None and ours[1] != window_s and (alive.instance, scope) not in self._windows:
-                    self._windows.add((alive.instance, scope))
+                if ours is None or ours[1] == window_s:
+                    continue
+                if (alive.instance, scope) not in self._windows | differing:
                     fields = {"scope": scope, "ours_s": ours[1], "theirs_s": window_s, "instance": alive.instance}
                     found.append(AlertEvent("critical", "window_differs", fields | {"hint": "give all replicas the same window_s"}))
+                differing.add((alive.instance, scope))
+        self._windows = differing
         return found
 
     def _of_limits(self, state: BudgetState) -> list[AlertEvent]:

@@ -444,6 +444,15 @@ def test_what_changes_between_two_looks_of_the_alerts_is_told_by_the_next() -> N
     assert alerts.changes(scene.state, 10.0 + 0.3) == []
 
 
+def test_a_window_that_differs_is_told_once_and_forgotten_with_its_replica() -> None:
+    scene, alerts = Scene(), AlertTracker()
+    told = []
+    for at, pod in ((0.0, "x"), (20.0, "x"), (21.0, "y"), (22.0, "x"), (100.0, "y"), (101.0, "x")):
+        scene.apply(Alive(pod, f"pod-{pod}", {}, {"a": 3600.0}), at)
+        told += [(at, event.fields["instance"]) for event in alerts.changes(scene.state, at)]
+    assert told == [(0.0, "pod-x"), (21.0, "pod-y"), (101.0, "pod-x")], "once, until a look has found it gone"
+
+
 def test_a_failed_probe_doubles_the_wait_up_to_four_times() -> None:
     scene = Scene(dataclasses.replace(RULES, limits={"a": (100, 60.0)}))
     fail(scene, 3, 0.0)
