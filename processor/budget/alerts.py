@@ -42,7 +42,8 @@ class AlertTracker:
 
     def _of_others(self, state: BudgetState, now: float) -> list[AlertEvent]:
         """Each once, for as long as it is there: a name may come back, and there is no end of new ones."""
-        found, differing = [], set()
+        found: list[AlertEvent] = []
+        differing: set[tuple[str, str]] = set()
         for alive in state.replicas.alive(now).values():
             for scope, window_s in alive.windows_s.items():
                 ours = state.rules.limits.get(scope)
