@@ -35,7 +35,7 @@ _AGAIN_S = 1.0
 _GATHER_S, _MANY = 0.1, 500  # records: of more there is no need to wait for some
 _EXPECTED_MAX = 100  # entries; more are not on their way at once, unless appends fail
 _AS_SENT = frozenset({Asked, Begun, Ended})  # what is read of these is what was written; they are nearly all there is
-_TURN_S, _SLICE_BYTES = 0.01, 6000  # of records: the time is looked at between slices
+TURN_S, _SLICE_BYTES = 0.01, 6000  # of records: the time is looked at between slices
 
 
 class LogListener(Protocol):
@@ -102,7 +102,7 @@ class LogReader:
         self._silent = 0  # reads in a row that brought nothing
         self._expected: dict[bytes, Sequence[LogRecord]] = {}
         self._hurried = asyncio.Event()
-        self._turns = LoopTurns(clock, _TURN_S)
+        self._turns = LoopTurns(clock, TURN_S)
 
     def hurry(self) -> None:
         """Somebody is going to wait for a record."""
@@ -137,7 +137,7 @@ class LogReader:
         while True:
             entries = await self._read()
             now = self._clock()
-            async for some in self._in_turns(entries):
+            async for some in in_turns(entries, self._turns):
                 for entry in some:
                     self._apply_entry(entry, now)
             self._listener.caught_up()
@@ -150,20 +150,6 @@ class LogReader:
         with suppress(TimeoutError):
             async with asyncio.timeout(_GATHER_S):
                 await self._hurried.wait()
-
-    async def _in_turns(self, entries: list[Entry]) -> AsyncIterator[list[Entry]]:
-        """Some entries after the other; the rest of the process goes on in between (heartbeats, answers, probes)."""
-        some, size_bytes = [], 0
-        for entry in entries:
-            some.append(entry)
-            size_bytes += len(entry.value or b"")
-            if size_bytes >= _SLICE_BYTES:
-                await self._turns.turn()
-                yield some
-                some, size_bytes = [], 0
-        if some:
-            await self._turns.turn()
-            yield some
 
     async def _read(self) -> list[Entry]:
         entries = await self._log.read()
@@ -207,7 +193,7 @@ class LogReader:
         while self.next <= hello.offset:
             entries = await self._read()
             now = self._clock()
-            async for some in self._in_turns(entries):
+            async for some in in_turns(entries, self._turns):
                 for entry in some:
                     at = now
                     if entry.offset == hello.offset and entry.value != said:
@@ -254,3 +240,18 @@ class LogReader:
                 log.error("budget_record_malformed", offset=entry.offset, hint="something else writes to the budget topic; restrict it")
             else:
                 listener.apply_record(record, place, at, stamp_ms)
+
+
+async def in_turns(entries: list[Entry], turns: LoopTurns) -> AsyncIterator[list[Entry]]:
+    """Some entries after the other; the rest of the process goes on in between (heartbeats, answers, probes)."""
+    some, size_bytes = [], 0
+    for entry in entries:
+        some.append(entry)
+        size_bytes += len(entry.value or b"")
+        if size_bytes >= _SLICE_BYTES:
+            await turns.turn()
+            yield some
+            some, size_bytes = [], 0
+    if some:
+        await turns.turn()
+        yield some

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
+from processor.bounds.loop_turns import LoopTurns
 from processor.budget.call_index import JournaledCall
 from processor.budget.call_journal import CallJournal, ReplayedCalls
 from processor.budget.log import BudgetLog
+from processor.budget.log_reader import TURN_S, in_turns
 from processor.budget.log_records import Asked, Begun, Ended, LaneDone, LogRecord, decode_placed
 
 
@@ -36,15 +39,16 @@ async def replay_lane(
         journal.replay_done(lane)
         return whole_from, replayed
     journal.replaying.add(lane)
-    following = start
+    following, turns = start, LoopTurns(asyncio.get_running_loop().time, TURN_S)
     try:
         async for entries in budget_log.section(start, read_to):
-            for entry in entries:
-                if entry.offset > following:
-                    whole_from = max(whole_from, entry.offset)
-                following = entry.offset + 1
-                for place, record in decode_placed(entry.offset, entry.value):
-                    _take(record, place, entry.stamp_ms, journal, replayed)
+            async for some in in_turns(entries, turns):
+                for entry in some:
+                    if entry.offset > following:
+                        whole_from = max(whole_from, entry.offset)
+                    following = entry.offset + 1
+                    for place, record in decode_placed(entry.offset, entry.value):
+                        _take(record, place, entry.stamp_ms, journal, replayed)
     finally:
         journal.replay_done(lane)
     return whole_from, replayed

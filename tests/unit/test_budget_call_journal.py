@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from virtual_time import run_virtual
 from processor.budget.call_index import JournaledCall
 from processor.budget.call_journal import CLAIMS_MAX, CLEAR, CallJournal, PriorCalls
 from processor.budget.finished_records import FinishedRecords
+from processor.budget.log import Entry
 from processor.budget.log_records import Asked, Ended, LaneDone, decode_entry, encode
 from processor.budget.permits import CallIdentity, Duplicate, EarlierRecord
 from processor.budget.replay import replay_lane
@@ -286,6 +288,27 @@ def test_a_position_beyond_the_end_belongs_to_another_log() -> None:
     reaches, first_calls, _, _ = run_virtual(_recall(500))
     assert reaches is False
     assert first_calls == {0: 0, 3: 6, 6: 12}
+
+
+def test_a_long_past_of_a_lane_does_not_hold_the_loop() -> None:
+    class OneFetch(MemoryLog):
+        async def section(self, start: int, stop: int) -> AsyncIterator[list[Entry]]:
+            yield [entry for entry in self.topic.entries if start <= entry.offset < stop]
+
+    async def turns_of_the_loop() -> int:
+        topic, journal = MemoryTopic(), CallJournal(3600.0, 1000)
+        for n in range(10_000):
+            topic.put(encode(Asked(f"x{n}", ("a",), 90.0, "op", identity=CallIdentity(f"r{n}", "c", f"f{n}", "t[0]", n))))
+        journal.floor = 10**6
+        task = asyncio.create_task(replay_lane(OneFetch(topic), journal, "t[0]", 0, topic.end, lambda _: False))
+        turns = 0
+        while not task.done():
+            await asyncio.sleep(0)
+            turns += 1
+        await task
+        return turns
+
+    assert asyncio.run(turns_of_the_loop()) >= 5, "of 10 ms each"
 
 
 def test_an_end_that_comes_while_older_records_are_read_is_not_missed() -> None:
