@@ -40,6 +40,9 @@ def new_partitions_are_seen_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 async def grow(rig: Rig, topic: str) -> None:
     async with rig.admin() as admin:
         await admin.create_partitions({topic: NewPartitions(AFTER)})
+        async with asyncio.timeout(30):  # a producer that begins before the brokers tell of them writes to none of them
+            while len((await admin.describe_topics([topic]))[0]["partitions"]) < AFTER:
+                await asyncio.sleep(0.05)
 
 
 async def answer(settings: Settings, request_id: str, partition: int) -> None:
