@@ -152,6 +152,16 @@ class World:
         following = replace(hop, hop=hop.hop + 1, attempt=0, replay=hop.replay + 1, due_ms=due_ms, last_error=ErrorCode.REDRIVEN)
         return self.publish(retry_output(record, following, 5), partition=record.source.partition)
 
+    def succeed_in_a_second_round(self, request_id: str) -> Record:
+        """A request that fails, is redriven, and succeeds; its dead letter."""
+        failing = self.request(request_id)
+        _, letter = self.fail(failing)
+        second = self.redrive(letter, failing)
+        assert second is not None
+        self.wait(10)
+        self.succeed(second)
+        return letter
+
     def release(self, record: Record, *, end: bool = False) -> Record:
         at = record.source
         release = Release(at.topic, at.partition, (at.offset,), "00000000-0000-4000-8000-000000000002", end=end)
@@ -245,12 +255,7 @@ def clean_world() -> World:
     world.succeed(again)
     bad = world.append(REQUESTS, 0, b'{"request_id": "bad"}', b"key")
     world.fail(bad, Status.REJECTED)
-    failing = world.request("failing")
-    _, letter = world.fail(failing)
-    second = world.redrive(letter, failing)
-    assert second is not None
-    world.wait(10)
-    world.succeed(second)
+    world.succeed_in_a_second_round("failing")
     world.succeed(world.request("copied"))
     world.finish(world.request("copied"))
     other = world.request("copied", vendor="another")

@@ -56,12 +56,7 @@ def test_a_copy_for_somebody_who_asked_again_is_no_second_final() -> None:
 
 def test_a_redrive_of_a_dead_letter_that_retention_has_deleted_is_no_fault() -> None:
     world = World()
-    failing = world.request("failing")
-    _, letter = world.fail(failing)
-    second = world.redrive(letter, failing)
-    assert second is not None
-    world.wait(10)
-    world.succeed(second)
+    letter = world.succeed_in_a_second_round("failing")
     world.topics[NAMES.dead_letters, 0].clear()
     dead_letters = (*NAMES.inputs, NAMES.results, NAMES.dead_letters).index(NAMES.dead_letters)
     kept = letter.source.offset + 1
