@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, NoError, for_code
 
 from processor.settings import Settings
 from processor.stream.aiokafka_clients import AdminClient
 from processor.stream.aiokafka_stop import end_task
-from processor.stream.clients import build_admin
+from processor.stream.clients import build_admin, settings_of
 from processor.stream.errors import NO_COORDINATOR, kafka_deadline
 from processor.stream.partitions import TopicPartition
 
@@ -77,14 +77,11 @@ class GroupAdmin:
         Raises:
             KafkaFailedError: if the brokers do not say.
         """
-        found: dict[str, int] = {}
-        resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in sorted(topics)]
+        if not topics:
+            return {}
         async with kafka_deadline(self._settings, self._answer_s):
-            for response in await self._admin.describe_configs(resources) if resources else ():
-                for _error, _message, _type, topic, entries in response.resources:
-                    told = {entry[0]: entry[1] for entry in entries}
-                    found |= {topic: int(told[_MIN_IN_SYNC])} if _MIN_IN_SYNC in told else {}
-        return found
+            told = await settings_of(self._admin, ConfigResourceType.TOPIC, sorted(topics))
+        return {topic: int(least) for topic, _error, values in told if (least := values.get(_MIN_IN_SYNC)) is not None}
 
     async def _described(self) -> GroupDescription:
         group = self._settings.kafka.group

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from aiokafka import (
     AIOKafkaConsumer,
@@ -21,6 +21,7 @@ from aiokafka import (
     TopicPartition,
     errors,
 )
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED, OffsetResetStrategy
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
@@ -160,6 +161,28 @@ def build_admin(settings: Settings, answer_s: float) -> AdminClient:
     """An admin client. ``answer_s``: a broker must answer within."""
     admin: AdminClient = AdminClient(**connect_options(settings.kafka), request_timeout_ms=_ms(answer_s))
     return admin
+
+
+class ToldSettings(NamedTuple):
+    """What the brokers say of the settings of a topic, or of a broker."""
+
+    name: str
+    error_code: int  # of Kafka; 0: ``values`` are all that there are
+    values: dict[str, str]
+
+
+async def settings_of(admin: AdminClient, kind: ConfigResourceType, names: Iterable[str]) -> list[ToldSettings]:
+    """The settings of some topics or brokers, in no certain order.
+
+    Raises:
+        KafkaError: of aiokafka, if no broker answers.
+    """
+    responses = await admin.describe_configs([ConfigResource(kind, name) for name in names])
+    return [
+        ToldSettings(name, error_code, {entry[0]: entry[1] for entry in entries})
+        for response in responses
+        for error_code, _message, _type, name, entries in response.resources
+    ]
 
 
 async def partitions_of(user: AIOKafkaConsumer | AIOKafkaProducer, topic: str) -> list[TopicPartition]:

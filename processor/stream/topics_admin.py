@@ -9,14 +9,14 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.errors import CommitFailedError, TopicAlreadyExistsError, for_code
 
 from processor.settings import Settings
 from processor.stream.admin import admin_client
 from processor.stream.aiokafka_clients import AdminClient
 from processor.stream.aiokafka_stop import stop_client
-from processor.stream.clients import build_group_consumer, check_admin_rights, committed_offsets
+from processor.stream.clients import build_group_consumer, check_admin_rights, committed_offsets, settings_of
 from processor.stream.errors import KafkaFailedError, KafkaRequestError, NotAuthorizedError, failure_of, kafka_deadline
 from processor.stream.lifetimes import CHECK_INTERVAL_S, TopicLifetime, lifetime_warnings, lifetimes
 from processor.stream.topics import (
@@ -154,13 +154,10 @@ async def _find(settings: Settings, admin: AdminClient, specs: tuple[TopicSpec, 
     counts = {name: (len(partitions), min((len(p["replicas"]) for p in partitions), default=0)) for name, partitions in topics.items()}
     if not counts:
         return {}
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in counts]
-    configs: dict[str, dict[str, str]] = {}
-    for response in await admin.describe_configs(resources):
-        for error_code, _message, _type, name, entries in response.resources:
-            _check_right(settings, error_code, name)
-            if error_code == 0:
-                configs[name] = {entry[0]: entry[1] for entry in entries}
+    told = await settings_of(admin, ConfigResourceType.TOPIC, counts)
+    for topic in told:
+        _check_right(settings, topic.error_code, topic.name)
+    configs = {topic.name: topic.values for topic in told if topic.error_code == 0}
     # a broker that has not heard of a new topic yet tells no settings: they are not Kafka's defaults for that
     return {name: TopicFound(count, configs[name], replication) for name, (count, replication) in counts.items() if name in configs}
 
@@ -168,14 +165,13 @@ async def _find(settings: Settings, admin: AdminClient, specs: tuple[TopicSpec, 
 async def _check_interval_s(admin: AdminClient) -> float | None:
     """The longest of all brokers; None if one does not say, e.g. because we may not ask."""
     brokers = [broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]]
-    told: list[float] = []
-    for response in await admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, str(node)) for node in brokers]):
-        for code, _message, _type, _name, entries in response.resources:
-            values = [entry[1] for entry in entries if entry[0] == "log.retention.check.interval.ms" and entry[1]]
-            if code or not values:
-                return None
-            told.append(int(values[0]) / 1000)
-    return max(told, default=None)
+    intervals_s: list[float] = []
+    for broker in await settings_of(admin, ConfigResourceType.BROKER, map(str, brokers)):
+        interval_ms = broker.values.get("log.retention.check.interval.ms")
+        if broker.error_code or not interval_ms:
+            return None
+        intervals_s.append(int(interval_ms) / 1000)
+    return max(intervals_s, default=None)
 
 
 def _check_right(settings: Settings, code: int, topic: str) -> None:
