@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from processor.clock import clock_ms
 from processor.contract.amounts import count
 from processor.contract.pauses import REASON_CHARS_MAX, PauseAct, PauseKind, Pauses
 from processor.monitoring.factories import monitor_for_command
+from processor.monitoring.formatting import verbatim
 from processor.repair.pause import PauseIndex, call_of, pausable, publish_pause
 from processor.settings import Settings
 
@@ -112,8 +114,14 @@ def _tell(report: ActReport, settings: Settings, act: PauseAct, offset: int, wai
     report.end(_document(act, offset, pauses, late))
     for other in pauses.in_force:
         report.say(f"paused now: {told_of(other)}")
+    say_who_obeys(report, act, obeying, late)
+
+
+def say_who_obeys(report: ActReport, act: PauseAct, obeying: int, late: Sequence[str]) -> None:
+    """How many replicas obey an act; ends with status 1 and the names of those that do not, if any: members of the group chose them."""
     if late:
-        fail(f"{act.name} is {act.kind}; not obeyed yet by {', '.join(late)}: not heard, or of a version without pauses", _NOT_YET)
+        names = verbatim(", ".join(late))
+        fail(f"{act.name} is {act.kind}; not obeyed yet by {names}: not heard, or of a version without pauses", _NOT_YET)
     obeyed = count(obeying, "replica obeys", "replicas obey") if obeying else "no replica runs, those that start will obey"
     report.say(f"{act.name} is {act.kind}; {obeyed}")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from rich.text import Text
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -20,7 +21,9 @@ from processor.cli import check
 from processor.cli.app import LazyCommand, app
 from processor.cli.budget import print_log
 from processor.cli.options import ActReport
+from processor.cli.pause import say_who_obeys
 from processor.cli.results import ResultFilter
+from processor.contract.pauses import PauseAct, PauseKind
 from processor.contract.records import Status
 from processor.didit.account_checks import CheckState, SetupCheck
 
@@ -196,6 +199,16 @@ def test_a_record_of_the_budget_log_moves_no_terminal(capsysbinary: pytest.Captu
     assert shown.endswith("\n")
     assert shown[:-1].isprintable()
     assert "node\\u001b[2J\\u202e\\u2028forged" in shown
+
+
+def test_a_replica_that_does_not_obey_moves_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Any member of the group may have any name."""
+    act = PauseAct(PauseKind.PAUSED, "aml", "me@here", "why", 0, "0123456789")
+    with pytest.raises(typer.Exit) as ended:
+        say_who_obeys(ActReport(as_json=False), act, 1, ["replica-1", "node\x1b[2J\u202e\u2028forged"])
+    shown = capsys.readouterr().err
+    assert (ended.value.exit_code, shown[:-1].isprintable()) == (1, True)
+    assert "not obeyed yet by replica-1, node\\u001b[2J\\u202e\\u2028forged:" in shown
 
 
 @pytest.mark.parametrize("value", [None, b"{", b"[]", b'{"operation":["aml"],"status":"failed"}', b'{"operation":"aml","status":{}}'])
