@@ -17,7 +17,7 @@ from processor.stream.errors import KafkaUnavailableError
 from processor.stream.handler import NothingToPublish, Outcome, Outputs, Work
 from processor.stream.partitions import lane_name
 from processor.stream.ports import MemberPorts
-from processor.stream.start_offset import Start
+from processor.stream.start_offset import FoundStart, Start
 
 
 class MemoryGroup:
@@ -27,7 +27,7 @@ class MemoryGroup:
         self.did: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}  # a step of this name waits for it
         self.fails: dict[str, Exception] = {}
-        self.starts: dict[TopicPartition, tuple[Start, int | None, int]] = {}
+        self.starts: dict[TopicPartition, FoundStart] = {}
         self.records: dict[TopicPartition, list[Record]] = {}
         self.positions: dict[TopicPartition, int] = {}
         self.ends: dict[TopicPartition, int] = {}
@@ -110,7 +110,7 @@ class MemoryConsumer:
         await asyncio.sleep(0)
         return partition not in self._group.leaderless
 
-    async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
+    async def find_start(self, partition: TopicPartition) -> FoundStart:
         assert partition in self._group.fenced, "the offset is read before the former owner is fenced"
         await self._group.step("find_start", lane_name(partition))
         if partition in self._group.loses_leader:
@@ -120,8 +120,8 @@ class MemoryConsumer:
         if partition in self._group.unready:
             raise errors.LeaderNotAvailableError(partition)
         if (saved := self._group.saved.get(partition)) is not None:
-            return Start(*saved), saved[0], saved[0]
-        return self._group.starts.get(partition, (Start(0, ""), None, 0))
+            return FoundStart(Start(*saved), saved[0], saved[0])
+        return self._group.starts.get(partition, FoundStart(Start(0, ""), None, 0))
 
     async def offset_at(self, partition: TopicPartition, stamp_ms: int) -> int | None:
         return next((r.source.offset for r in self._group.records.get(partition, ()) if r.timestamp_ms >= stamp_ms), None)

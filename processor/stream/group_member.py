@@ -179,8 +179,8 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         if isinstance(found, MissingOffsetsError):
             raise await explain_missing(self._journal, lane_name(owned.partition), found, self._takeover.finder(owned.partition))
-        start, saved_floor, end = found
-        restored = await restore_lane(self._journal, lane_name(owned.partition), start, end, self._takeover.finder(owned.partition))
+        start = found.start
+        restored = await restore_lane(self._journal, lane_name(owned.partition), start, found.end, self._takeover.finder(owned.partition))
         if owned.closing.is_set():
             return
         lane = Lane(
@@ -200,7 +200,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             finished_before=restored.finished,
         )
         saved = start.offset, start.metadata
-        if saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss
+        if found.saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss
             saved = lane.view(())
             await owned.writer.commit((), *saved)
         if owned.closing.is_set():

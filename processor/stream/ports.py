@@ -13,7 +13,7 @@ from aiokafka.errors import NoOffsetForPartitionError
 from processor.contract.records import Output, Record
 from processor.settings import Settings
 from processor.stream import aiokafka_stop, clients, recovery
-from processor.stream.start_offset import Start
+from processor.stream.start_offset import FoundStart
 from processor.stream.topics import TopicNames
 from processor.stream.transactions import LaneWriter
 
@@ -57,8 +57,8 @@ class GroupConsumer(Protocol):
         """Whether a broker leads it, as the brokers say now."""
         ...
 
-    async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
-        """Where to begin; the offset that is committed, None unless it is there; and the partition's end. As ``recovery.find_start``."""
+    async def find_start(self, partition: TopicPartition) -> FoundStart:
+        """Where to begin, as ``recovery.find_start``."""
         ...
 
     async def offset_at(self, partition: TopicPartition, stamp_ms: int) -> int | None:
@@ -158,7 +158,7 @@ class KafkaGroupConsumer:
         await clients.refresh_metadata(self._consumer)
         return not clients.is_leaderless(self._consumer, partition)
 
-    async def find_start(self, partition: TopicPartition) -> tuple[Start, int | None, int]:
+    async def find_start(self, partition: TopicPartition) -> FoundStart:
         """See ``GroupConsumer``."""
         return await recovery.find_start(self._consumer, partition, self._policy)
 

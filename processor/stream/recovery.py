@@ -19,7 +19,7 @@ from processor.stream.clients import END, FIRST, committed_offsets, offsets_of
 from processor.stream.handler import CallHistory
 from processor.stream.offsets import GAP_MAP_BITS, GapMapError, OffsetTracker, Restored, decode_metadata
 from processor.stream.partitions import lane_name
-from processor.stream.start_offset import MissingOffsetsError, Start, starting_point
+from processor.stream.start_offset import FoundStart, MissingOffsetsError, Start, starting_point
 
 log = structlog.get_logger(__name__)
 
@@ -117,10 +117,8 @@ def _restored(lane: str, start: Start) -> tuple[Restored, bool]:
         return Restored(None, ()), False
 
 
-async def find_start(
-    consumer: AIOKafkaConsumer, partition: TopicPartition, policy: Literal["stop", "earliest", "latest"]
-) -> tuple[Start, int | None, int]:
-    """Where to begin a partition; the offset that is committed, None unless it is there; and the partition's end.
+async def find_start(consumer: AIOKafkaConsumer, partition: TopicPartition, policy: Literal["stop", "earliest", "latest"]) -> FoundStart:
+    """Where to begin a partition.
 
     Raises:
         MissingOffsetsError: if a person has to decide.
@@ -134,7 +132,7 @@ async def find_start(
         numbers = consumer.partitions_for_topic(partition.topic) or set()
         siblings = bool(await committed_offsets(consumer, [TopicPartition(partition.topic, n) for n in numbers]))
     start = starting_point(lane_name(partition), saved, begin, end, siblings_committed=siblings, policy=policy)
-    return start, None if saved is None or saved.offset != start.offset else saved.offset, end
+    return FoundStart(start, None if saved is None or saved.offset != start.offset else saved.offset, end)
 
 
 async def offset_at(consumer: AIOKafkaConsumer, partition: TopicPartition, stamp_ms: int) -> int | None:

@@ -45,6 +45,15 @@ class Start:
     foreign: bool = False  # somebody has set the offset by hand: nothing is known of what was done or called
 
 
+@dataclass(frozen=True, slots=True)
+class FoundStart:
+    """Where to begin a partition, as the brokers told it after its former owner was fenced."""
+
+    start: Start
+    saved_floor: int | None  # the offset that is committed; None unless it is ``start.offset``
+    end: int  # of the partition
+
+
 def starting_point(
     partition: str, saved: Committed | None, begin: int, end: int, *, siblings_committed: bool, policy: MissingPolicy
 ) -> Start:

@@ -28,7 +28,7 @@ from processor.stream.lane import Lane
 from processor.stream.partitions import lane_name
 from processor.stream.ports import GroupConsumer, MemberPorts, OutcomeWriter
 from processor.stream.recovery import OffsetAt
-from processor.stream.start_offset import MissingOffsetsError, Start
+from processor.stream.start_offset import FoundStart, MissingOffsetsError
 from processor.stream.topics import topic_names
 
 log = structlog.get_logger(__name__)
@@ -116,7 +116,7 @@ class Takeover:
         if owned.lane is None:  # a lane that publishes again says so itself
             log.info("takeover_goes_on", partition=lane_name(owned.partition), after_s=round(self._ports.monotonic() - began, 1))
 
-    async def find_start(self, owned: Owned) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
+    async def find_start(self, owned: Owned) -> FoundStart | MissingOffsetsError | None:
         """Where to begin. Waits while no broker leads the partition, and the others work; None if it was given back meanwhile.
 
         Raises:
@@ -138,7 +138,7 @@ class Takeover:
             self._tell_goes_on(owned, began)
         return found
 
-    async def _find_start_if_led(self, partition: TopicPartition) -> tuple[Start, int | None, int] | MissingOffsetsError | None:
+    async def _find_start_if_led(self, partition: TopicPartition) -> FoundStart | MissingOffsetsError | None:
         try:
             async with kafka_deadline(self._settings, self._lanes.restore_s):
                 return await self._consumer.find_start(partition) if await self._consumer.is_led(partition) else None
@@ -170,9 +170,7 @@ class Takeover:
         async with kafka_deadline(self._settings, within_s):
             return await owned.writer.unwritable()
 
-    async def begin_again(
-        self, owned: Owned, unwritable: Sequence[TopicPartition], is_member: Callable[[], bool]
-    ) -> tuple[Start, int | None, int]:
+    async def begin_again(self, owned: Owned, unwritable: Sequence[TopicPartition], is_member: Callable[[], bool]) -> FoundStart:
         """A writer in place of one whose transaction failed for want of brokers, once they are there; and what was committed by then.
 
         Nobody is fenced before: a transaction with a partition that nobody leads cannot be ended whole, see ``aiokafka_fence``.
@@ -196,7 +194,7 @@ class Takeover:
 
     async def begin_after_refusal(
         self, owned: Owned, refusal: KafkaFailedError, wait_s: float, is_member: Callable[[], bool]
-    ) -> tuple[Start, int | None, int]:
+    ) -> FoundStart:
         """The same after a transaction that was refused, and some time: it is ended first, as it holds up readers.
 
         Raises: as ``begin_again``.
@@ -207,9 +205,7 @@ class Takeover:
         await asyncio.sleep(wait_s)
         return found
 
-    async def _replace_writer(
-        self, owned: Owned, unwritable: Sequence[TopicPartition], is_member: Callable[[], bool]
-    ) -> tuple[Start, int | None, int]:
+    async def _replace_writer(self, owned: Owned, unwritable: Sequence[TopicPartition], is_member: Callable[[], bool]) -> FoundStart:
         while unwritable or not is_member():
             await asyncio.sleep(_LEADER_S)
             unwritable = await self.unwritable(owned, self._lanes.restore_s)
@@ -289,11 +285,13 @@ class LanePublisher:
         self._lane.go_on()
         return committed
 
-    def _check(self, begin: tuple[Start, int | None, int], asked: tuple[int, str]) -> bool:
+    def _check(self, begun: FoundStart, asked: tuple[int, str]) -> bool:
         """Whether what was asked for is what is committed; else it must be what was before."""
-        start, found = begin[0], (begin[0].offset, begin[0].metadata)
+        found = begun.start.offset, begun.start.metadata
         if found not in (self._saved, asked):
-            raise ProducerFencedError(f"{lane_name(self._owned.partition)}: somebody else has committed offset {start.offset} meanwhile.")
+            raise ProducerFencedError(
+                f"{lane_name(self._owned.partition)}: somebody else has committed offset {begun.start.offset} meanwhile."
+            )
         if found != asked:
             count_unpublished()
         return found == asked

@@ -33,7 +33,7 @@ from processor.stream.group_member import GroupMember
 from processor.stream.handler import WorkAbandonedError
 from processor.stream.partitions import lane_name
 from processor.stream.releases import Release
-from processor.stream.start_offset import MissingOffsetsError, Start
+from processor.stream.start_offset import FoundStart, MissingOffsetsError, Start
 from processor.stream.takeover import TakeoverWait
 from processor.stream.wakeups import Wakeups
 
@@ -140,7 +140,7 @@ def test_group_member_resumes_nothing_while_a_step_of_the_takeover_waits(step: s
 def test_group_member_goes_on_at_the_committed_offset_and_its_gap_map() -> None:
     async def main() -> None:
         async with joined() as scene:
-            scene.group.starts[A] = (Start(5, "2:01234567@3:Ag=="), 5, 8)  # 6 is done
+            scene.group.starts[A] = FoundStart(Start(5, "2:01234567@3:Ag=="), 5, 8)  # 6 is done
             scene.send(5, 6, 7)
             await scene.own(A)
             assert scene.group.steps("commit") == [], "the commit that is there says all that a first one would"
@@ -155,7 +155,7 @@ def test_group_member_says_which_records_a_truncated_call_history_is_missing_for
     async def main() -> None:
         async with joined() as scene:
             scene.group.calls = LaneCalls() if reaches else LaneCalls(since_ms=2**60)
-            scene.group.starts[A] = (Start(0, ""), None, 1)
+            scene.group.starts[A] = FoundStart(Start(0, ""), None, 1)
             scene.send(0, 1)
             await scene.own(A)
             truncated = {offset: work.history_truncated for offset, work in scene.handler.works.items()}
@@ -168,7 +168,7 @@ def test_group_member_says_which_records_the_journal_knows_as_finished() -> None
     async def main() -> None:
         async with joined() as scene:
             scene.group.calls = LaneCalls(finished=frozenset({1}))
-            scene.group.starts[A] = (Start(0, "by hand"), 0, 2)
+            scene.group.starts[A] = FoundStart(Start(0, "by hand"), 0, 2)
             scene.send(0, 1)
             await scene.own(A)
             assert {offset: work.finished_before for offset, work in scene.handler.works.items()} == {0: False, 1: True}
