@@ -39,11 +39,14 @@ class WakeupFeed:
     Args:
         settings: how to reach Kafka.
         hints: who waits for events and releases.
+        clock_ms: by which the lanes ask how old these are, epoch ms.
         on_pauses: told of the operators' pauses when the whole topic is read, and when they change; never of what is known in part.
     """
 
-    def __init__(self, settings: Settings, hints: Wakeups, on_pauses: Callable[[Pauses], None] = lambda _pauses: None) -> None:
-        self._settings, self._hints, self._on_pauses = settings, hints, on_pauses
+    def __init__(
+        self, settings: Settings, hints: Wakeups, clock_ms: Callable[[], int], on_pauses: Callable[[Pauses], None] = lambda _pauses: None
+    ) -> None:
+        self._settings, self._hints, self._clock_ms, self._on_pauses = settings, hints, clock_ms, on_pauses
         self._pauses, self._heard = Pauses(), UNREAD  # as read; as told
         self._controls_ends: dict[TopicPartition, int] = {}  # of the controls topic, when the reader was started
         self._names = topic_names(settings)
@@ -78,7 +81,7 @@ class WakeupFeed:
             self._hints.note_event(hint)
 
     def _apply_release(self, record: Record) -> None:
-        now_ms = int(time.time() * 1000)
+        now_ms = self._clock_ms()
         try:
             if (cancel := read_cancel(record.value)) is not None:
                 self._hints.cancels.note_cancel(cancel, now_ms, record.timestamp_ms)
@@ -119,7 +122,7 @@ class WakeupFeed:
         await reader.start()
         controls = await reader.partitions(self._names.controls)
         partitions = await reader.partitions(self._names.events, self._names.repairs)
-        since_ms = int(time.time() * 1000) - KEPT_MS  # what came while we were away
+        since_ms = self._clock_ms() - KEPT_MS  # what came while we were away
         begins = await reader.offsets_at(partitions, since_ms)
         bounds = await reader.bounds([*partitions, *controls])
         self._pauses, self._controls_ends = Pauses(), {tp: bounds[tp][1] for tp in controls}

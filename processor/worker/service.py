@@ -206,7 +206,7 @@ def _worker_parts(
         survey=sampler.survey,
         history=sampler.sample,
         dead_letters=sampler.count_dead_letters,
-        feed=WakeupFeed(settings, wakeups, budget.obey).run,
+        feed=WakeupFeed(settings, wakeups, clock.now_ms, budget.obey).run,
         receiver=None if secrets is None else lambda tasks: start_receiver(tasks, settings, secrets),
         client=DiditClient(d),
         balance=balance if d.balance_s else None,

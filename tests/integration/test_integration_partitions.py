@@ -17,6 +17,7 @@ from rig import Rig, running
 from processor.client import VerificationClient
 from processor.client.batch import Batch
 from processor.client.batch_source import read_batch
+from processor.clock import clock_ms
 from processor.contract.encode import result_output
 from processor.contract.records import Hint, Result, Source, Status
 from processor.devkit.kafka_cluster import LocalKafka
@@ -114,7 +115,7 @@ async def test_events_in_partitions_that_are_added_wake_who_waits(kafka: LocalKa
             return False
 
         names = topic_names(rig.settings)
-        async with background(WakeupFeed(rig.settings, Wakeups(hear), lambda _pauses: ready.set()).run()):
+        async with background(WakeupFeed(rig.settings, Wakeups(hear), clock_ms, lambda _pauses: ready.set()).run()):
             await asyncio.wait_for(ready.wait(), 60)
             await grow(rig, names.events)
             async with RecordWriter.of_one_act(rig.settings) as writer:

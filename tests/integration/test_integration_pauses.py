@@ -14,6 +14,7 @@ import pytest
 from commands import Told, run_command
 from rig import Rig, running
 
+from processor.clock import clock_ms
 from processor.contract.pauses import PauseAct, PauseKind, Pauses, encode_pause
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.stream.topics import topic_names
@@ -113,7 +114,7 @@ async def test_pauses_are_told_when_their_topic_is_read_to_its_end_and_never_in_
         async with RecordWriter.of_one_act(rig.settings) as writer:
             await writer.send_all(topic_names(rig.settings).controls, [(None, encode_pause(act)) for act in [*acts, *last]], 30.0)
         told: list[Pauses] = []
-        feed = asyncio.create_task(WakeupFeed(rig.settings, Wakeups(lambda _: False), told.append).run())
+        feed = asyncio.create_task(WakeupFeed(rig.settings, Wakeups(lambda _: False), clock_ms, told.append).run())
         try:
             await rig.until(lambda: bool(told), "the feed has read the topic")
         finally:

@@ -8,7 +8,12 @@ import pytest
 
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hint, Hop, Record, Source
+from processor.settings import load_settings
 from processor.stream import wakeups as module
+from processor.stream.cancels import encode_cancel
+from processor.stream.releases import Release, encode_release
+from processor.stream.topics import topic_names
+from processor.stream.wakeup_feed import WakeupFeed
 from processor.stream.wakeups import KEPT_MS, Wakeups
 
 NOW = 1_764_000_000_000
@@ -93,3 +98,22 @@ def test_wakeups_are_forgotten_after_a_time_and_beyond_a_number(monkeypatch: pyt
     for n in range(5):
         wakeups.note_event(approved(str(n), NOW + KEPT_MS + 2))
     assert len(wakeups) == 3
+
+
+def test_what_people_ask_for_is_as_old_as_the_lanes_clock_says() -> None:
+    """They ask by the brokers' time: this machine's clock may be wrong by hours, and the same act was too old, or never."""
+    settings, wakeups, hour_ms = load_settings(), Wakeups(lambda _: True), 3_600_000
+    names, run_id = topic_names(settings), "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+    feed = WakeupFeed(settings, wakeups, lambda: NOW)
+    release = Release(names.requests, 0, (7,), run_id)
+    for offset, value in enumerate(
+        (encode_cancel(["r-1"], run_id=run_id, at_ms=NOW, by="me"), encode_release(release, at_ms=NOW + hour_ms, by="me"))
+    ):
+        feed.apply_record(Record(Source(names.repairs, 0, offset), None, value, (), NOW - hour_ms))
+    waiting = Record(Source(names.requests, 0, 7), b"k", b"v", (), NOW)
+
+    def known(now_ms: int) -> tuple[bool, bool]:
+        return wakeups.cancels.holds("r-1", waiting, now_ms), wakeups.releases.names(waiting.source, now_ms)
+
+    assert known(NOW) == (True, True)
+    assert known(NOW + KEPT_MS + 1) == (False, False)
