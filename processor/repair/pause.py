@@ -11,7 +11,7 @@ from processor.settings import Settings
 from processor.stream.errors import kafka_deadline
 from processor.stream.partitions import TopicPartition
 from processor.stream.topic_reader import TopicReader
-from processor.stream.topics import topic_names
+from processor.stream.topics import PAUSES_PARTITION, topic_names
 from processor.stream.writer import RecordWriter
 
 _WRITE_S = 30.0
@@ -36,7 +36,7 @@ async def publish_pause(settings: Settings, act: PauseAct) -> int:
     """
     value = encode_pause(act)
     async with RecordWriter.of_one_act(settings) as writer, kafka_deadline(settings, _WRITE_S):
-        return (await writer.send_and_wait(topic_names(settings).controls, value)).offset
+        return (await writer.send_and_wait(topic_names(settings).controls, value, partition=PAUSES_PARTITION)).offset
 
 
 class PauseIndex:
@@ -45,7 +45,7 @@ class PauseIndex:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._topic = settings, topic_names(settings).controls
         self._reader: TopicReader | None = None
-        self._partition = TopicPartition(self._topic, 0)
+        self._partition = TopicPartition(self._topic, PAUSES_PARTITION)
         self._next = 0
         self.pauses = Pauses()
 

@@ -19,6 +19,7 @@ _DEAD_LETTER_RETENTION_S_MIN = 3 * _DAY_S  # somebody must be able to look after
 _CODECS = frozenset({"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"})  # what our readers read
 _CLOCK_MS_MIN = 3_600_000  # Kafka's default of message.timestamp.after.max.ms
 _LOG_ENTRY_BYTES_MAX = 131_072  # of the budget log: records that are sent together, and the last one of them
+PAUSES_PARTITION = 0  # of the controls topic: no other is written or read, so that pauses are one order also after one was added
 _MARGIN_BYTES = 65_536  # our headers, beside the original record
 
 
@@ -337,7 +338,8 @@ def _controls_faults(spec: TopicSpec, found: TopicFound) -> list[str]:
     limits = ((name, found.configs.get(name, "-1")) for name in ("retention.ms", "retention.bytes"))
     faults = [f"{spec.name}: {name} is {value}; a pause could be forgotten: set it to -1" for name, value in limits if value != "-1"]
     if found.partitions != 1:
-        faults.append(f"{spec.name}: has {found.partitions} partitions; pauses are one order: delete the topic and apply again")
+        text = "pauses are one order, in the first: delete the topic, apply and pause again"
+        faults.append(f"{spec.name}: has {found.partitions} partitions; {text}")
     return faults
 
 

@@ -20,7 +20,7 @@ from processor.stream.errors import KafkaFailedError, describe
 from processor.stream.partitions import TopicPartition
 from processor.stream.reader import PartitionReader
 from processor.stream.releases import ReleaseFormatError, read_release
-from processor.stream.topics import topic_names
+from processor.stream.topics import PAUSES_PARTITION, topic_names
 from processor.stream.wakeups import KEPT_MS, Wakeups
 
 log = structlog.get_logger(__name__)
@@ -48,8 +48,9 @@ class WakeupFeed:
     ) -> None:
         self._settings, self._hints, self._clock_ms, self._on_pauses = settings, hints, clock_ms, on_pauses
         self._pauses, self._heard = Pauses(), UNREAD  # as read; as told
-        self._controls_ends: dict[TopicPartition, int] = {}  # of the controls topic, when the reader was started
+        self._controls_end = 0  # of the controls topic, when the reader was started
         self._names = topic_names(settings)
+        self._controls = TopicPartition(self._names.controls, PAUSES_PARTITION)
         self._warn_at: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -74,7 +75,8 @@ class WakeupFeed:
     def apply_record(self, record: Record) -> None:
         """A record of these topics was read; one that is nothing of ours is skipped."""
         if record.source.topic == self._names.controls:
-            self._pauses = self._pauses.after(self._read_pause(record), record.source.offset)
+            if record.source.partition == PAUSES_PARTITION:
+                self._pauses = self._pauses.after(self._read_pause(record), record.source.offset)
         elif record.source.topic == self._names.repairs:
             self._apply_release(record)
         elif (hint := read_hint(record)) is not None:
@@ -111,7 +113,7 @@ class WakeupFeed:
 
     def _tell_pauses(self, reader: PartitionReader) -> None:
         """Say what is paused, if the topic is read and that is news."""
-        if self._heard == self._pauses or any((reader.position(tp) or 0) < end for tp, end in self._controls_ends.items()):
+        if self._heard == self._pauses or (reader.position(self._controls) or 0) < self._controls_end:
             return
         self._heard = self._pauses
         self._on_pauses(self._pauses)
@@ -120,14 +122,15 @@ class WakeupFeed:
 
     async def _start(self, reader: PartitionReader) -> None:
         await reader.start()
-        controls = await reader.partitions(self._names.controls)
+        await reader.partitions(self._names.controls)  # it must be there
         partitions = await reader.partitions(self._names.events, self._names.repairs)
         since_ms = self._clock_ms() - KEPT_MS  # what came while we were away
         begins = await reader.offsets_at(partitions, since_ms)
-        bounds = await reader.bounds([*partitions, *controls])
-        self._pauses, self._controls_ends = Pauses(), {tp: bounds[tp][1] for tp in controls}
+        bounds = await reader.bounds([*partitions, self._controls])
+        begin, self._controls_end = bounds[self._controls]
+        self._pauses = Pauses()
         positions = {tp: bounds[tp][1] if (at := begins[tp]) is None else at for tp in partitions}
-        reader.assign(positions | {tp: bounds[tp][0] for tp in controls})
+        reader.assign(positions | {self._controls: begin})
 
 
 def read_hint(record: Record) -> Hint | None:

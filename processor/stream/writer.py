@@ -78,7 +78,13 @@ class RecordWriter:
                 await refresh_metadata(self._producer)
 
     async def send_and_wait(
-        self, topic: str, value: bytes | None, key: bytes | None = None, *, headers: Sequence[tuple[str, bytes | None]] = ()
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        *,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        partition: int | None = None,
     ) -> Source:
         """Write one record; where it stands, once every in-sync replica has it. Without a deadline: a broker may be away for long.
 
@@ -86,7 +92,7 @@ class RecordWriter:
             KafkaFailedError: if it was not acknowledged; it may be there all the same.
         """
         with kafka_errors(self._settings):
-            done = await self._producer.send_and_wait(topic, value, key, headers=list(headers))
+            done = await self._producer.send_and_wait(topic, value, key, partition, headers=list(headers))
         return Source(done.topic, done.partition, done.offset)
 
     async def send_all(

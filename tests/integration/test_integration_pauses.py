@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import orjson
 import pytest
+from aiokafka.admin import NewPartitions
 from commands import Told, run_command
 from rig import Rig, running
 
@@ -121,3 +122,16 @@ async def test_pauses_are_told_when_their_topic_is_read_to_its_end_and_never_in_
             feed.cancel()
         assert [[act.name for act in pauses.in_force] for pauses in told] == [["ip.risk"]]
         assert told[0].read_to == len(acts) + len(last)
+
+
+async def test_a_pause_is_ended_by_those_who_made_it_though_somebody_added_partitions(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Records without a key go to any partition: pauses are one order only in the first."""
+    async with running(kafka, tmp_path, partitions=1) as rig:
+        (replica,) = await rig.start("p0")
+        async with rig.admin() as admin:
+            await admin.create_partitions({f"{rig.prefix}.controls": NewPartitions(8)})
+        for _ in range(2):
+            assert (await pausing(rig, "pause", "--operation", "aml", "--reason", REASON, "--yes", "--wait", "60")).status == 0
+            assert (await pausing(rig, "resume", "--operation", "aml", "--yes", "--wait", "60")).status == 0
+        assert [event["paused"] for event in replica.events("pauses_read")] == [[], ["aml"], [], ["aml"], []]
+        assert [record.source.partition for record in await rig.records("controls")] == [0] * 4
