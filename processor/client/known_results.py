@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -87,7 +86,7 @@ async def _candidates(reader: TopicReader, settings: Settings, wanted: Mapping[s
         begins = await reader.offsets_at(partitions, round((time.time() - within_s) * 1000))
         ranges = {tp: (end if (at := begins[tp]) is None else max(begin, at), end) for tp, (begin, end) in ranges.items()}
     found: dict[str, Candidate] = {}
-    async with aclosing(reader.read(ranges)) as batches:
+    async with reader.read(ranges) as batches:
         async for batch in batches:
             for record in batch:
                 note_final(found, wanted, record)

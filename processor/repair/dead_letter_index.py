@@ -44,10 +44,10 @@ class RepairsLog:
         self._next = {
             tp: at for tp, at in self._next.items() if at <= bounds.get(tp, (0, at))[1]
         }  # one made again is read from its beginning
-        async for batch in reader.read(
-            {tp: (max(begin, self._next.get(tp, 0)), end) for tp, (begin, end) in bounds.items()}, to_the_last=to_the_last
-        ):
-            found += [repair for record in batch if (repair := self._take(record)) is not None]
+        ranges = {tp: (max(begin, self._next.get(tp, 0)), end) for tp, (begin, end) in bounds.items()}
+        async with reader.read(ranges, to_the_last=to_the_last) as batches:
+            async for batch in batches:
+                found += [repair for record in batch if (repair := self._take(record)) is not None]
         for tp, (_, end) in bounds.items():
             self._next[tp] = max(end, self._next.get(tp, 0))
         return found
@@ -161,16 +161,20 @@ class DeadLetterIndex:
             self.repairs.floors = {tp.partition: offset for tp, offset in self._next.items()}
         self._drop_gone(bounds)
         ranges = {tp: (max(begin, self._next.get(tp, begin)), end) for tp, (begin, end) in bounds.items()}
-        async for record in in_turns(self._reader.read(ranges)):
-            self._next[partition_of(record.source)] = record.source.offset + 1
-            dead_letter = dead_letter_of(record)
-            self._dead_letters[dead_letter.partition, dead_letter.offset] = dead_letter
-            self._note((dead_letter.partition, dead_letter.offset))
-            while len(self._dead_letters) > self._kept_max:
-                self.repairs.forget(self._dead_letters.popitem(last=False)[0])
-                self.complete = False
+        async with self._reader.read(ranges) as batches:
+            async for record in in_turns(batches):
+                self._take(record)
         for tp, (_, end) in bounds.items():
             self._next[tp] = max(end, self._next.get(tp, 0))
+
+    def _take(self, record: Record) -> None:
+        self._next[partition_of(record.source)] = record.source.offset + 1
+        dead_letter = dead_letter_of(record)
+        self._dead_letters[dead_letter.partition, dead_letter.offset] = dead_letter
+        self._note((dead_letter.partition, dead_letter.offset))
+        while len(self._dead_letters) > self._kept_max:
+            self.repairs.forget(self._dead_letters.popitem(last=False)[0])
+            self.complete = False
 
     def _drop_gone(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
         """What the topic keeps no more is not open; of a topic that was made again everything is read."""

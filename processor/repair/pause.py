@@ -68,9 +68,10 @@ class PauseIndex:
         begin, end = (await self._reader.bounds([self._partition]))[self._partition]
         if end < self._next:  # the topic was deleted and created again
             self._next, self.pauses = 0, Pauses()
-        async for batch in self._reader.read({self._partition: (max(begin, self._next), end)}):
-            for record in batch:
-                self.pauses = self.pauses.after(_act(record.value), record.source.offset)
+        async with self._reader.read({self._partition: (max(begin, self._next), end)}) as batches:
+            async for batch in batches:
+                for record in batch:
+                    self.pauses = self.pauses.after(_act(record.value), record.source.offset)
         self._next = end
         return self.pauses
 

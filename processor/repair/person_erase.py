@@ -11,7 +11,6 @@ import asyncio
 import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 
 import orjson
@@ -201,7 +200,7 @@ async def _read_finals(
 ) -> dict[TopicPartition, int]:
     """Note the final results of some requests; where to read on."""
     ends = {tp: end for tp, (_, end) in (await reader.bounds(list(begins))).items()}
-    async with aclosing(reader.read({tp: (begin, ends[tp]) for tp, begin in begins.items()})) as batches:
+    async with reader.read({tp: (begin, ends[tp]) for tp, begin in begins.items()}) as batches:
         async for batch in batches:
             for record in batch:
                 key = (record.key or b"").decode(errors="replace")

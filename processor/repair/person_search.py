@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from processor.repair.committed import read_finished
@@ -113,8 +112,8 @@ class _Search:
         total = sum(end - begin for stage in bounds for begin, end in stage.values())
         seen = 0
         for stage in bounds:
-            async with aclosing(in_turns(reader.read(stage))) as records:
-                async for record in records:
+            async with reader.read(stage) as batches:
+                async for record in in_turns(batches):
                     seen += 1
                     if record.source.offset < stage[partition_of(record.source)][1]:
                         self._take(self.matcher.take(record))

@@ -71,8 +71,9 @@ class RecentResultIndex:
         room = newest({tp: end - starts[tp] for tp, (_, end) in bounds.items()}, self._kept_max)
         if any(starts[tp] + room < end for tp, (_, end) in bounds.items()):
             self.complete = False
-        async for record in in_turns(reader.read({tp: (max(starts[tp], end - room), end) for tp, (_, end) in bounds.items()})):
-            self._take(record)
+        async with reader.read({tp: (max(starts[tp], end - room), end) for tp, (_, end) in bounds.items()}) as batches:
+            async for record in in_turns(batches):
+                self._take(record)
         self._next |= {tp: max(end, self._next.get(tp, 0)) for tp, (_, end) in bounds.items()}
 
     def _take(self, record: Record) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing
 
 from processor.contract.records import Record, Source
 from processor.contract.redaction import masked_request
@@ -58,7 +57,7 @@ class _Search:
         for topic, partitions in (inputs | {name: await reader.partitions(name) for name in (names.results, names.dead_letters)}).items():
             ranges |= self._newest(topic, await reader.bounds(partitions))
         until = asyncio.get_running_loop().time() + _READ_S
-        async with aclosing(reader.read(ranges)) as batches:
+        async with reader.read(ranges) as batches:
             async for batch in batches:
                 for record in batch:
                     self._take(record)

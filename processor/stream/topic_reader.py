@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -79,8 +80,11 @@ class TopicReader:
         """
         return await self._reader.offsets_at(partitions, at_ms)
 
-    async def read(self, ranges: Mapping[TopicPartition, tuple[int, int]], *, to_the_last: bool = False) -> AsyncGenerator[list[Record]]:
-        """The records of some ranges of offsets (the end is not included), in batches.
+    @asynccontextmanager
+    async def read(
+        self, ranges: Mapping[TopicPartition, tuple[int, int]], *, to_the_last: bool = False
+    ) -> AsyncIterator[AsyncIterator[list[Record]]]:
+        """The records of some ranges of offsets (the end is not included), in batches; whoever leaves early ends the fetching, too.
 
         Args:
             ranges: from, to.
@@ -91,14 +95,22 @@ class TopicReader:
             KafkaFailedError: from the brokers.
         """
         positions = {tp: begin for tp, (begin, end) in ranges.items() if begin < end or to_the_last}
-        if not positions:
-            return
-        self._reader.assign(positions)
+        if positions:
+            self._reader.assign(positions)
+        try:
+            async with aclosing(self._batches(positions, {tp: ranges[tp][1] for tp in positions}, to_the_last=to_the_last)) as batches:
+                yield batches
+        finally:
+            self._reader.pause(*positions)  # else it goes on to fetch, twenty times a second
+
+    async def _batches(
+        self, positions: dict[TopicPartition, int], ends: Mapping[TopicPartition, int], *, to_the_last: bool
+    ) -> AsyncGenerator[list[Record]]:
         clock = asyncio.get_running_loop().time
         heard_at = clock()
-        while left := [tp for tp in positions if not self._is_through(tp, positions[tp], ranges[tp][1], to_the_last=to_the_last)]:
+        while left := [tp for tp in positions if not self._is_through(tp, positions[tp], ends[tp], to_the_last=to_the_last)]:
             batches = await self._poll(left)
-            found = [r for tp, batch in batches.items() for r in batch if to_the_last or r.source.offset < ranges[tp][1]]
+            found = [r for tp, batch in batches.items() for r in batch if to_the_last or r.source.offset < ends[tp]]
             moved = False
             for tp in left:
                 position = self._reader.position(tp) or 0  # not known for as long as it is looked for
@@ -112,7 +124,6 @@ class TopicReader:
                 )
             if found:
                 yield found
-        self._reader.pause(*positions)  # else it goes on to fetch, twenty times a second
 
     async def fetch(self, wanted: Iterable[tuple[TopicPartition, int]]) -> dict[tuple[TopicPartition, int], Record]:
         """Single records by their positions; those that the topic keeps no more are absent.
@@ -128,11 +139,12 @@ class TopicReader:
         runs = {tp: _runs([o for o in offsets if bounds[tp][0] <= o < bounds[tp][1]]) for tp, offsets in by_partition.items()}
         while any(runs.values()):  # the first run of every partition, then the second
             now = {tp: left.pop(0) for tp, left in runs.items() if left}
-            async for batch in self.read({tp: (run[0], run[-1] + 1) for tp, run in now.items()}):
-                for record in batch:
-                    tp = partition_of(record.source)
-                    if record.source.offset in now[tp]:
-                        found[tp, record.source.offset] = record
+            async with self.read({tp: (run[0], run[-1] + 1) for tp, run in now.items()}) as batches:
+                async for batch in batches:
+                    for record in batch:
+                        tp = partition_of(record.source)
+                        if record.source.offset in now[tp]:
+                            found[tp, record.source.offset] = record
         return found
 
     def _is_through(self, tp: TopicPartition, position: int, end: int, *, to_the_last: bool) -> bool:

@@ -8,7 +8,6 @@ the first look calls done is among the records; and what was seen with a result 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -140,7 +139,7 @@ class _Run:
         total = sum(end - begin for begin, end in self.ranges.values())
         positions = {tp: begin for tp, (begin, _) in self.ranges.items()}
         spill.add(self._intake.bill_facts())
-        async with aclosing(reader.read(self.ranges)) as batches:
+        async with reader.read(self.ranges) as batches:
             async for batch in batches:
                 for record in batch:
                     tp = partition_of(record.source)

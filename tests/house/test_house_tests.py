@@ -47,7 +47,6 @@ HELD_BY = {
     "stream/aiokafka_rights.py": "test_integration_kafka_errors",
     "stream/held_records.py": "test_stream_lane",
     "stream/publisher.py": "test_stream_group_member",
-    "stream/topic_reader.py": "test_integration_repair",
     "stream/topics_admin.py": "test_integration_operations",
     "stream/transactions.py": "test_integration_offsets",
     "stream/wakeup_feed.py": "test_integration_webhooks",

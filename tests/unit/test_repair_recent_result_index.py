@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -48,7 +49,11 @@ class Topic:
     async def bounds(self, _partitions: Any) -> dict[TopicPartition, tuple[int, int]]:
         return {RESULTS: (0, len(self.records))}
 
-    async def read(self, ranges: Mapping[TopicPartition, tuple[int, int]]) -> AsyncIterator[list[Record]]:
+    @asynccontextmanager
+    async def read(self, ranges: Mapping[TopicPartition, tuple[int, int]]) -> AsyncIterator[AsyncIterator[list[Record]]]:
+        yield self._batches(ranges)
+
+    async def _batches(self, ranges: Mapping[TopicPartition, tuple[int, int]]) -> AsyncIterator[list[Record]]:
         self.asked.append(ranges[RESULTS])
         if self.failure is not None:
             raise self.failure
