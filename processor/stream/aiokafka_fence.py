@@ -9,7 +9,7 @@ the former owner had never committed visible. So the coordinator is first asked 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -157,15 +157,17 @@ class FencingSender(Sender):  # type: ignore[misc]
     async def unwritable(self) -> Sequence[TopicPartition]:
         """Of the partitions that a transaction writes to that cannot be ended, those that take no records, as the brokers say now.
 
-        No broker leads them, they have too few replicas in sync, or their topic was deleted. If it was created again with fewer partitions,
-        what is there no more is named once: another producer will choose another one. Asks until brokers say something: to be called with
-        a deadline.
+        No broker leads them, they have too few replicas in sync, or their topic was deleted, also before the transaction could begin there.
+        If it was created again with fewer partitions, what is there no more is named once: another producer will choose another one. Asks
+        until brokers say something: to be called with a deadline.
         """
         while True:
             node_id = await self._find_coordinator(CoordinationType.TRANSACTION, self._txn_manager.transactional_id)
             try:
-                now, partitions = await self._open_now(node_id)
-                gone = [tp for tp in partitions if self._is_gone(now, tp)]
+                wanted = self.client._topics  # noqa: SLF001 - no public way
+                now, partitions = await self._open_now(node_id, wanted)
+                gone = {tp for tp in partitions if self._is_gone(now, tp)}
+                gone |= {TopicPartition(topic, 0) for topic in wanted if now.partitions_for_topic(topic) is None}
                 return sorted({*_leaderless(now, partitions), *gone, *self._short_of_replicas()})
             except KafkaError:
                 self._coordinator_dead(CoordinationType.TRANSACTION)
@@ -182,10 +184,11 @@ class FencingSender(Sender):  # type: ignore[misc]
         self._told_gone.add(tp)
         return not told or now.partitions_for_topic(tp.topic) is None
 
-    async def _open_now(self, node_id: Any) -> tuple[ClusterMetadata, Sequence[TopicPartition]]:
-        """What is part of the open transaction, and what the brokers say of it."""
+    async def _open_now(self, node_id: Any, wanted: Iterable[str] = ()) -> tuple[ClusterMetadata, Sequence[TopicPartition]]:
+        """What is part of the open transaction, and what the brokers say of it, and of further topics."""
         partitions, now = await self._open_partitions(node_id), ClusterMetadata(metadata_max_age_ms=300_000)
-        if partitions and not await self.client._metadata_update(now, sorted({tp.topic for tp in partitions})):  # noqa: SLF001 - no public way
+        topics = sorted({tp.topic for tp in partitions} | {*wanted})
+        if topics and not await self.client._metadata_update(now, topics):  # noqa: SLF001 - no public way
             raise KafkaConnectionError("no broker gives its metadata")
         return now, sorted(partitions)
 

@@ -44,6 +44,7 @@ class Brokers:
         self.open: list[TopicPartition] = []
         self.leaderless: set[TopicPartition] = set()
         self.partitions: dict[str, list[int]] = {}  # of topics that are not as the open transaction knows them
+        self._topics: set[str] = set()  # that the producer was to write to
         self.fails: dict[type, list[Exception]] = {}
         self.fence_errors: list[int] = []
         self.asked: list[type] = []
@@ -62,8 +63,9 @@ class Brokers:
 
     async def _metadata_update(self, cluster: ClusterMetadata, topics: Sequence[str]) -> bool:
         await asyncio.sleep(0)
-        assert topics == sorted(tp.topic for tp in self.open)
-        known = {tp.topic: self.partitions.get(tp.topic, [tp.partition]) for tp in self.open}
+        assert topics == sorted({*(tp.topic for tp in self.open), *self._topics})
+        known = {topic: self.partitions.get(topic, [0]) for topic in self._topics}
+        known |= {tp.topic: self.partitions.get(tp.topic, [tp.partition]) for tp in self.open}
         told: list[Any] = [
             (0, topic, False, [(0, n, -1 if TopicPartition(topic, n) in self.leaderless else 7, [7], [7], []) for n in numbers])
             for topic, numbers in known.items()
@@ -179,6 +181,19 @@ def test_a_topic_that_was_deleted_is_named_until_it_is_there_and_partitions_that
         scene.brokers.open, scene.brokers.partitions = [RESULTS], {RESULTS.topic: [0]}
         assert [await clients.unwritable_of(scene.producer) for _ in range(2)] == [gone, []], "another producer chooses another partition"
         await scene.fence()
+
+    run_virtual(main())
+
+
+def test_a_topic_that_was_deleted_before_the_transaction_came_to_it_is_named_until_it_is_there() -> None:
+    """Metadata that is read in time leaves the transaction empty: its deadline ended the life of all lanes."""
+
+    async def main() -> None:
+        scene = Scene()
+        scene.brokers._topics = {RESULTS.topic, "v.retry.10s"}  # noqa: SLF001 - as aiokafka notes them
+        for numbers, named in (([0, 1], []), ([], [TopicPartition(RESULTS.topic, 0)]), ([0], [])):
+            scene.brokers.partitions[RESULTS.topic] = numbers
+            assert await clients.unwritable_of(scene.producer) == named
 
     run_virtual(main())
 
