@@ -130,6 +130,15 @@ WINDOWS = (
         "self.weight < self.configured * BURST_PART:",
         (STATE,),
     ),
+    Fault(
+        "W14",
+        "G3",
+        "budget/windows.py",
+        "an answer that is told after its promise counts as one of that moment",
+        "return 0 if told_late else hold.weight",
+        "return hold.weight",
+        (NAMESAKES,),
+    ),
 )
 VIEW = (
     Fault(

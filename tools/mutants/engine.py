@@ -282,4 +282,22 @@ FAULTS = (
         "Status.FAILED, error, now_ms, dead_letter=False)",
         (ENGINE,),
     ),
+    Fault(
+        "E10",
+        "G4",
+        "contract/times.py",
+        "a call is looked up from a moment on that a caller's clock has set, in the future",
+        "max(0, stamp_ms if stamp_ms <= there_ms + _AHEAD_MS_MAX else there_ms - 1000 * _DAY)",
+        "max(0, stamp_ms)",
+        (ENGINE,),
+    ),
+    Fault(
+        "E11",
+        "G1",
+        "engine/engine.py",
+        "what is in doubt waits for an hour after the end of a pause",
+        "self._defer(job, code, min(wait_s, _DOUBT_PAUSED_S))",
+        "self._defer(job, code, wait_s)",
+        (ENGINE,),
+    ),
 )

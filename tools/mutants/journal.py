@@ -235,4 +235,13 @@ FAULTS = (
         "            if True:\n                del",
         (JOURNAL,),
     ),
+    Fault(
+        "J25",
+        "G4",
+        "budget/history.py",
+        "a lane is restored although the log is not read to its end: what its former owner did last is forgotten",
+        "        await self._catch_up(since)\n",
+        "        await self._joined.wait()\n        self._reader.hurry()\n",
+        (SHARED,),
+    ),
 )

@@ -285,4 +285,22 @@ FAULTS = (
         "doubt_ms=doubt_ms",
         (RETRY,),
     ),
+    Fault(
+        "K10",
+        "G6",
+        "stream/aiokafka_fence.py",
+        "partitions with too few replicas in sync are taken for brokers that are silent",
+        "            self._sender.short_of_replicas.add(batch.tp)\n",
+        "            pass\n",
+        ("tests/unit/test_stream_aiokafka_fence.py",),
+    ),
+    Fault(
+        "K11",
+        "G6",
+        "stream/aiokafka_fence.py",
+        "a partition that was deleted is taken for brokers that are silent",
+        "return sorted({*_leaderless(now, partitions), *gone, *self._short_of_replicas()})",
+        "return sorted({*_leaderless(now, partitions), *self._short_of_replicas()})",
+        ("tests/unit/test_stream_aiokafka_fence.py",),
+    ),
 )
