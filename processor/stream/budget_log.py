@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from processor.budget.log import Appended, Entry, LogBrokenError, LogUnavailableError
+from processor.clock import boot_clock
 from processor.settings import Settings
 from processor.stream.aiokafka_records import UnreadValue
 from processor.stream.aiokafka_stop import stop_client
@@ -27,7 +28,7 @@ _READ_RECORDS_MAX = 1000
 _IDLE_FETCH_MS = 2000  # while nothing comes; well below what a leader that hangs is given (``build_log_consumer``)
 _LOG_APPEND_TIME = 1
 _REBUILD_AFTER = 3  # failures in a row
-_MEASURE_EVERY_S = 40.0  # while the clock is wrong: each joining is a new name in the log, that counts as a replica for 45 s
+_MEASURE_EVERY_S = 40.0  # while a clock is wrong: each joining is a new name in the log, that counts as a replica for 45 s
 _SECTION_READS_MAX = 20  # of a second each, without a record
 
 
@@ -46,6 +47,8 @@ class KafkaBudgetLog:
     def __init__(self, settings: Settings, clock: BrokerClock | None = None, *, read_only: bool = False) -> None:
         self._settings, self._clock, self._read_only = settings, clock, read_only
         self._clock_fault, self._measure_at = "", float("-inf")  # the latter: own steady clock, s
+        self._steady_s = boot_clock if clock is None else lambda: clock.read().steady_s
+        self._is_stamped = True  # by the brokers, as the last append has told
         self._partition = TopicPartition(topic_names(settings).budget, 0)
         self._producer: AIOKafkaProducer | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -58,10 +61,10 @@ class KafkaBudgetLog:
         return 0.0 if self._clock is None else round(abs(self._clock.skew_s), 1)
 
     async def open(self) -> None:
-        """See ``BudgetLog.open``. With a wrong clock the log is joined now and then only, to compare it again."""
+        """See ``BudgetLog.open``. With a wrong clock, ours or that of the stamps, the log is joined now and then only, to look again."""
         await self.close()
-        if self._clock is not None and self._clock.fault and self._clock.read().steady_s < self._measure_at:
-            raise LogUnavailableError(self._clock.fault)
+        if self._fault and self._steady_s() < self._measure_at:
+            raise LogUnavailableError(self._fault)
         with _log_errors(self._settings):
             async with asyncio.timeout(_START_S):
                 self._producer = None if self._read_only else await self._started_producer()
@@ -88,6 +91,10 @@ class KafkaBudgetLog:
                 await self._cure(producer, exc)
                 raise LogUnavailableError("the producer was closed meanwhile") from exc
         self._failed = 0
+        self._is_stamped = done.timestamp_type == _LOG_APPEND_TIME
+        if not self._is_stamped:
+            self._measure_at = self._steady_s() + _MEASURE_EVERY_S
+            raise LogUnavailableError(self._fault)
         if self._clock is not None and sent is not None:
             self._compare(self._clock, sent, done.timestamp)
         return Appended(done.offset, done.timestamp)
@@ -110,9 +117,9 @@ class KafkaBudgetLog:
         self._reader().seek(self._partition, offset)
 
     async def read(self) -> list[Entry]:
-        """See ``BudgetLog.read``. With a wrong clock it is not read, so that no call starts."""
-        if self._clock is not None and self._clock.fault:
-            raise LogUnavailableError(self._clock.fault)
+        """See ``BudgetLog.read``. With a wrong clock, ours or that of the stamps, it is not read, so that no call starts."""
+        if self._fault:
+            raise LogUnavailableError(self._fault)
         consumer = self._reader()
         records = await self._records(consumer)
         if not records:  # all is read back, and nothing will be sought: a fetch that is under way would hold a seek up
@@ -165,9 +172,20 @@ class KafkaBudgetLog:
                 f"a batch of {self._partition.topic}, offsets {unread.first} to {unread.last}, {unread.detail}; something else writes to "
                 "the topic, or a disk is broken"
             )
-        if records and records[0].timestamp_type != _LOG_APPEND_TIME:
-            raise LogUnavailableError(f"{self._partition.topic} has no LogAppendTime; `processor topics check` says what it must be like")
         return records
+
+    @property
+    def _fault(self) -> str:
+        """Why nothing may be reserved, as the last append has told; empty if nothing is wrong.
+
+        What stands in the log without the brokers' stamps is no fault: it was written while the topic was wrong, and nothing was reserved.
+        """
+        if not self._is_stamped:
+            return (
+                f"message.timestamp.type of {self._partition.topic} is not LogAppendTime. No call starts until it is set back; that is "
+                f"noticed within {_MEASURE_EVERY_S:.0f} s"
+            )
+        return "" if self._clock is None else self._clock.fault
 
     def _compare(self, clock: BrokerClock, sent: ClockReading, stamp_ms: int) -> None:
         received = clock.read()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 from memory_log import MemoryLog, MemoryTopic
@@ -187,10 +188,38 @@ async def test_a_topic_that_keeps_the_senders_time_is_refused(kafka: LocalKafka)
         p.name += "-wrong"
         await p.create(**{"message.timestamp.type": "CreateTime"})
         log = await p.client()
-        await log.append(b"x")
-        log.seek(0)
-        with pytest.raises(LogUnavailableError, match="LogAppendTime"):
-            await read(log, 1)
+        for what in (log.append(b"x"), log.read(), log.open()):
+            with pytest.raises(LogUnavailableError, match="LogAppendTime"):
+                await what
+
+
+async def test_calls_go_on_when_somebody_has_set_back_whose_clock_stamps_the_log(kafka: LocalKafka) -> None:
+    """What was written meanwhile is read as all else: it stands at the very beginning, where each joining begins to read."""
+    passed_s = 0.0
+    clock = BrokerClock(60.0, lambda: ClockReading(clock_ms(), boot_clock() + passed_s))
+    async with place(kafka.bootstrap, "kafka") as p, p.admin() as admin:
+        topic = ConfigResource(ConfigResourceType.TOPIC, p.name, configs={"message.timestamp.type": "CreateTime"})
+        await admin.alter_configs([topic])
+        settings = load_settings(kafka={"bootstrap": kafka.bootstrap}, budget={"topic": p.name})
+        budget = SharedBudget(KafkaBudgetLog(settings, clock), budget_rules(settings), ReplicaLimits("a", 10, 10, 60.0), draw=lambda: 0.5)
+        with capture_logs() as logs:
+            running = asyncio.create_task(budget.run())
+            try:
+                async with asyncio.timeout(120):
+                    while not [entry for entry in logs if entry["event"] == "budget_log_unavailable"][2:]:
+                        await asyncio.sleep(0.05)
+                    other = await p.client()
+                    assert await other.end() == 1, "a joining is a name in the log, and counts as a replica for a while"
+                    topic.configs["message.timestamp.type"] = "LogAppendTime"
+                    await admin.alter_configs([topic])
+                    passed_s = 41.0
+                    while not budget.is_joined:
+                        await asyncio.sleep(0.05)
+            finally:
+                running.cancel()
+                await budget.close()
+        other.seek(0)
+        assert len(await read(other, 2)) >= 2
 
 
 async def test_a_producer_with_a_fatal_error_is_replaced(kafka: LocalKafka) -> None:
