@@ -81,7 +81,6 @@ async def read_index(settings: Settings) -> DeadLetterIndex:
     """All dead letters as they stand now."""
     index = DeadLetterIndex(settings)
     try:
-        await index.start()
         await index.refresh()
     finally:
         await index.close()

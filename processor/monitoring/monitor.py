@@ -153,7 +153,6 @@ class GroupMonitor:
         Raises:
             KafkaFailedError: if it cannot be read.
         """
-        await self.dead_letters.start()
         await self.dead_letters.refresh()
 
     async def count_dead_letters(self) -> DeadLetterCounts:
@@ -162,7 +161,6 @@ class GroupMonitor:
         Raises:
             KafkaFailedError: if they cannot be read.
         """
-        await self._counted.start()
         await self._counted.refresh()
         return self._counted.counts
 

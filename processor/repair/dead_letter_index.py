@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from processor.contract.records import Record
@@ -14,7 +13,7 @@ from processor.repair.model import DeadLetter, DeadLetterCounts, DeadLetterStatu
 from processor.settings import Settings
 from processor.stream.errors import kafka_deadline
 from processor.stream.partitions import TopicPartition, partition_of
-from processor.stream.topic_reader import TopicReader, in_turns
+from processor.stream.topic_reader import KeptTopicReader, TopicReader, in_turns
 from processor.stream.topics import topic_names
 
 KEPT_MAX = 100_000
@@ -33,24 +32,31 @@ class RepairsLog:
         self._by_position: dict[_Position, Repair] = {}
         self._next: dict[TopicPartition, int] = {}
 
-    async def refresh(self, reader: TopicReader, *, to_the_last: bool = False) -> list[Repair]:
-        """Read what is new. ``to_the_last``: everything that is there, or it raises.
+    async def refresh(
+        self, reader: TopicReader, *, to_the_last: bool = False, on_repair: Callable[[Repair], None] = lambda _repair: None
+    ) -> None:
+        """Read what is new.
+
+        Args:
+            reader: of topics.
+            to_the_last: everything that is there, or it raises.
+            on_repair: told of each that stands from now on, also if it raises later.
 
         Raises:
             KafkaFailedError: it is read again from there by the next call.
         """
         bounds = await reader.bounds(await reader.partitions(self._topic))
-        found: list[Repair] = []
         self._next = {
             tp: at for tp, at in self._next.items() if at <= bounds.get(tp, (0, at))[1]
         }  # one made again is read from its beginning
         ranges = {tp: (max(begin, self._next.get(tp, 0)), end) for tp, (begin, end) in bounds.items()}
         async with reader.read(ranges, to_the_last=to_the_last) as batches:
             async for batch in batches:
-                found += [repair for record in batch if (repair := self._take(record)) is not None]
+                for record in batch:
+                    if (repair := self._take(record)) is not None:
+                        on_repair(repair)
         for tp, (_, end) in bounds.items():
             self._next[tp] = max(end, self._next.get(tp, 0))
-        return found
 
     def done_to(self, dead_letter: DeadLetter) -> Repair | None:
         """What was done to a dead letter; one of another time at the same position (a topic created again) is not meant."""
@@ -78,30 +84,17 @@ class RepairsLog:
 
 
 class DeadLetterIndex:
-    """Dead letters without their bytes, the newest ``kept_max``. Use as ``start``, ``refresh`` as often as you like, ``close``."""
+    """Dead letters without their bytes, the newest ``kept_max``. Use as ``refresh`` as often as you like, then ``close``."""
 
     def __init__(self, settings: Settings, *, kept_max: int = KEPT_MAX) -> None:
         names = topic_names(settings)
         self.complete = True  # false: there are older ones that are not remembered
         self.repairs = RepairsLog(names.repairs, names.dead_letters)
-        self._settings, self._topic, self._kept_max = settings, names.dead_letters, kept_max
-        self._reader = TopicReader(settings)
-        self._refreshing = asyncio.Lock()
-        self._started = False
+        self._topic, self._kept_max = names.dead_letters, kept_max
+        self._reader = KeptTopicReader(settings)
         self._next: dict[TopicPartition, int] = {}
         self._begins: dict[TopicPartition, int] = {}
         self._dead_letters: OrderedDict[_Position, DeadLetter] = OrderedDict()  # in the order of reading
-
-    async def start(self) -> None:
-        """Connect, once; whoever comes meanwhile waits.
-
-        Raises:
-            KafkaFailedError: if the brokers cannot be reached.
-        """
-        async with self._refreshing:
-            if not self._started:
-                await self._reader.start()
-                self._started = True
 
     async def close(self) -> None:
         """End the client, within seconds."""
@@ -113,10 +106,9 @@ class DeadLetterIndex:
         Raises:
             KafkaFailedError: the next call goes on.
         """
-        async with self._refreshing, kafka_deadline(self._settings, _REFRESH_S):
-            await self._read_dead_letters()
-            for repair in await self.repairs.refresh(self._reader):
-                self._note((repair.target.partition, repair.target.offset))
+        async with self._reader.use(_REFRESH_S) as reader:
+            await self._read_dead_letters(reader)
+            await self.repairs.refresh(reader, on_repair=lambda repair: self._note((repair.target.partition, repair.target.offset)))
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
@@ -143,17 +135,8 @@ class DeadLetterIndex:
             min((dead_letter.failed_ms for dead_letter in open_ones), default=None),
         )
 
-    async def fetch(self, *dead_letters: DeadLetter) -> dict[_Position, Record]:
-        """Their records with the bytes, by position; those that the topic keeps no more are absent.
-
-        Raises:
-            KafkaFailedError: if they cannot be read.
-        """
-        async with self._refreshing, kafka_deadline(self._settings, _REFRESH_S):
-            return await fetch_dead_letters(self._reader, self._topic, dead_letters)
-
-    async def _read_dead_letters(self) -> None:
-        bounds = await self._reader.bounds(await self._reader.partitions(self._topic))
+    async def _read_dead_letters(self, reader: TopicReader) -> None:
+        bounds = await reader.bounds(await reader.partitions(self._topic))
         if not self._next:
             room = newest({tp: end - begin for tp, (begin, end) in bounds.items()}, self._kept_max)
             self.complete = all(end - begin <= room for begin, end in bounds.values())
@@ -161,7 +144,7 @@ class DeadLetterIndex:
             self.repairs.floors = {tp.partition: offset for tp, offset in self._next.items()}
         self._drop_gone(bounds)
         ranges = {tp: (max(begin, self._next.get(tp, begin)), end) for tp, (begin, end) in bounds.items()}
-        async with self._reader.read(ranges) as batches:
+        async with reader.read(ranges) as batches:
             async for record in in_turns(batches):
                 self._take(record)
         for tp, (_, end) in bounds.items():

@@ -10,11 +10,11 @@ from processor.didit.catalog import COMPOSITES, OPERATIONS, first_call
 from processor.settings import Settings
 from processor.stream.errors import kafka_deadline
 from processor.stream.partitions import TopicPartition
-from processor.stream.topic_reader import TopicReader
+from processor.stream.topic_reader import KeptTopicReader
 from processor.stream.topics import PAUSES_PARTITION, topic_names
 from processor.stream.writer import RecordWriter
 
-_WRITE_S = 30.0
+_WRITE_S, _READ_S = 30.0, 60.0
 
 
 def pausable() -> tuple[str, ...]:
@@ -43,8 +43,7 @@ class PauseIndex:
     """What the controls topic says; what was read once is not read again. Use as an async context manager, or ``close`` it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._topic = settings, topic_names(settings).controls
-        self._reader: TopicReader | None = None
+        self._topic, self._reader = topic_names(settings).controls, KeptTopicReader(settings)
         self._partition = TopicPartition(self._topic, PAUSES_PARTITION)
         self._next = 0
         self.pauses = Pauses()
@@ -59,27 +58,23 @@ class PauseIndex:
         """Read what is new.
 
         Raises:
-            KafkaFailedError: if it cannot be read.
+            KafkaFailedError: if it cannot be read; the next call goes on.
         """
-        if self._reader is None:
-            self._reader = TopicReader(self._settings)
-            await self._reader.start()
-            await self._reader.partitions(self._topic)
-        begin, end = (await self._reader.bounds([self._partition]))[self._partition]
-        if end < self._next:  # the topic was deleted and created again
-            self._next, self.pauses = 0, Pauses()
-        async with self._reader.read({self._partition: (max(begin, self._next), end)}) as batches:
-            async for batch in batches:
-                for record in batch:
-                    self.pauses = self.pauses.after(_act(record.value), record.source.offset)
-        self._next = end
+        async with self._reader.use(_READ_S) as reader:
+            await reader.partitions(self._topic)
+            begin, end = (await reader.bounds([self._partition]))[self._partition]
+            if end < self._next:  # the topic was deleted and created again
+                self._next, self.pauses = 0, Pauses()
+            async with reader.read({self._partition: (max(begin, self._next), end)}) as batches:
+                async for batch in batches:
+                    for record in batch:
+                        self.pauses = self.pauses.after(_act(record.value), record.source.offset)
+            self._next = end
         return self.pauses
 
     async def close(self) -> None:
         """Let go of the brokers."""
-        if self._reader is not None:
-            await self._reader.close()
-            self._reader = None
+        await self._reader.close()
 
 
 def _act(value: bytes | None) -> PauseAct | None:

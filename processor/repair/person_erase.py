@@ -112,7 +112,6 @@ async def plan_erasure(settings: Settings, vendor_data: str, on_look: OnLook) ->
     index = DeadLetterIndex(settings)
     try:
         if places:
-            await index.start()
             await index.refresh()
         letters = [x for x in index.dead_letters if (x.partition, x.offset) in places and _is_to_be_discarded(x, found)]
     finally:

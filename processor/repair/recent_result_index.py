@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -10,9 +9,8 @@ from processor.contract.records import Record
 from processor.repair.dead_letter_index import newest
 from processor.repair.recent_result import RecentResult, read_result
 from processor.settings import Settings
-from processor.stream.errors import kafka_deadline
 from processor.stream.partitions import TopicPartition, partition_of
-from processor.stream.topic_reader import TopicReader, in_turns
+from processor.stream.topic_reader import KeptTopicReader, TopicReader, in_turns
 from processor.stream.topics import topic_names
 
 KEPT_MAX = 5_000
@@ -24,9 +22,8 @@ class RecentResultIndex:
 
     def __init__(self, settings: Settings, *, kept_max: int = KEPT_MAX) -> None:
         self.complete = True  # false: the topic holds older ones
-        self._settings, self._topic, self._kept_max = settings, topic_names(settings).results, kept_max
-        self._reader: TopicReader | None = None
-        self._refreshing = asyncio.Lock()
+        self._topic, self._kept_max = topic_names(settings).results, kept_max
+        self._reader = KeptTopicReader(settings)
         self._next: dict[TopicPartition, int] = {}
         self._kept: OrderedDict[tuple[int, int], RecentResult] = OrderedDict()
 
@@ -41,27 +38,12 @@ class RecentResultIndex:
         Raises:
             KafkaFailedError: the next call goes on.
         """
-        async with self._refreshing, kafka_deadline(self._settings, _REFRESH_S):
-            try:
-                await self._read(await self._connected())
-            except BaseException:
-                await self._let_go()  # a client whose question failed or was cut off is not used again
-                raise
+        async with self._reader.use(_REFRESH_S) as reader:
+            await self._read(reader)
 
     async def close(self) -> None:
         """End the client, within seconds."""
-        await self._let_go()
-
-    async def _connected(self) -> TopicReader:
-        if self._reader is None:
-            self._reader = TopicReader(self._settings)
-            await self._reader.start()
-        return self._reader
-
-    async def _let_go(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            await reader.close()
+        await self._reader.close()
 
     async def _read(self, reader: TopicReader) -> None:
         bounds = await reader.bounds(await reader.partitions(self._topic))

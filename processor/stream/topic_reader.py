@@ -10,7 +10,7 @@ from typing import Self
 
 from processor.contract.records import Record
 from processor.settings import Settings
-from processor.stream.errors import KafkaUnavailableError
+from processor.stream.errors import KafkaUnavailableError, kafka_deadline
 from processor.stream.partitions import PartitionEnds, TopicPartition, partition_of
 from processor.stream.reader import PartitionReader
 
@@ -157,6 +157,41 @@ class TopicReader:
         found = await self._reader.poll(*partitions, wait_ms=_READ_MS, records_max=_BATCH)
         await asyncio.sleep(0)  # a full buffer never makes getmany() wait
         return found
+
+
+class KeptTopicReader:
+    """A reader that is kept from one use to the next, and connects when it is needed. One whose use has failed is not used again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._alone = asyncio.Lock()
+        self._reader: TopicReader | None = None
+
+    @asynccontextmanager
+    async def use(self, within_s: float) -> AsyncIterator[TopicReader]:
+        """The reader, for one task at a time: others wait. The time counts from its turn on.
+
+        Raises:
+            KafkaFailedError: if the brokers cannot be reached, or the time is over.
+        """
+        async with self._alone, kafka_deadline(self._settings, within_s):
+            try:
+                yield await self._connected()
+            except BaseException:
+                await self.close()  # a client whose question failed or was cut off may still wait for its answer
+                raise
+
+    async def close(self) -> None:
+        """End the client, within seconds; the next use connects again."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.close()
+
+    async def _connected(self) -> TopicReader:
+        if self._reader is None:
+            self._reader = TopicReader(self._settings)
+            await self._reader.start()
+        return self._reader
 
 
 async def in_turns(batches: AsyncIterable[list[Record]]) -> AsyncGenerator[Record]:

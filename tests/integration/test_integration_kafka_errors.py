@@ -103,7 +103,6 @@ async def inspect(settings: Settings) -> None:
 async def dead_letters(settings: Settings) -> None:
     index = DeadLetterIndex(settings)
     try:
-        await index.start()
         await index.refresh()
     finally:
         await index.close()

@@ -201,7 +201,6 @@ async def test_who_begins_a_repair_knows_all_that_is_done_and_stops_everybody_el
     async with running(kafka, tmp_path) as rig:
         await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(3)])
         index = DeadLetterIndex(rig.settings, kept_max=2)
-        await index.start()
         try:
             await index.refresh()
             assert (len(index.dead_letters), index.complete, index.counts.open) == (2, False, 2)
@@ -297,7 +296,9 @@ async def test_readers_that_come_at_once_share_one_client_and_leave_nothing_behi
             await asyncio.gather(*(monitor.refresh_dead_letters() for _ in range(4)))
             assert monitor.dead_letters.counts.open == 300
             assert fetchers() == before + 1
-            reader = monitor.dead_letters._reader._reader._consumer  # noqa: SLF001 - what a consumer has paused is told nowhere else
+            kept = monitor.dead_letters._reader._reader  # noqa: SLF001 - what a consumer has paused is told nowhere else
+            assert kept is not None
+            reader = kept._reader._consumer  # noqa: SLF001 - the same
             assert reader.paused() == reader.assignment() != frozenset(), "between two looks nothing is fetched"
         assert fetchers() == before
 
@@ -312,7 +313,6 @@ async def test_what_the_topic_keeps_no_more_is_not_open_and_a_topic_made_anew_is
         await write_dead_letters(rig, [dead_letter(rig.prefix, n) for n in range(10)])
         index, admin = DeadLetterIndex(rig.settings), AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
         await admin.start()
-        await index.start()
         try:
             await index.refresh()
             assert (await discard(rig.settings, index.dead_letters[5:7], by="tester")).count == 2
@@ -348,7 +348,6 @@ async def test_one_that_is_too_large_stops_no_others_and_the_last_start_is_the_l
         unread = replace(dead_letter(rig.prefix, 202), value=b"{")
         await write_dead_letters(rig, [*calls, large, unread])
         index = DeadLetterIndex(rig.settings)
-        await index.start()
         try:
             await index.refresh()
             done = await redrive(small, index.dead_letters, by="tester")

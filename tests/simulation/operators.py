@@ -31,7 +31,6 @@ Act = Callable[[Settings, random.Random], Awaitable[str]]
 async def _redrive(settings: Settings, in_doubt: bool) -> str:
     index = DeadLetterIndex(settings)
     try:
-        await index.start()
         await index.refresh()
         selection, busy = Selection(in_doubt=in_doubt), index.repairs.busy_ms
         plan = make_plan(index.dead_letters, selection, limits_of(settings), now_ms=clock_ms(), busy=busy)

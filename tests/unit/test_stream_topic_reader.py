@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from memory_topics import MemoryTopics
 
 from processor.contract.records import Record, Source
 from processor.settings import load_settings
 from processor.stream import topic_reader
+from processor.stream.errors import KafkaUnavailableError
 from processor.stream.partitions import TopicPartition
-from processor.stream.topic_reader import TopicReader, in_turns
+from processor.stream.topic_reader import KeptTopicReader, TopicReader, in_turns
 
 A, B = TopicPartition("v.results", 0), TopicPartition("v.results", 1)
 HELD = 3  # records of each partition
@@ -90,3 +92,26 @@ async def test_who_leaves_early_leaves_nothing_behind_that_fetches(made: list[Pa
     assert made[0].fetched == set()
     async with reader.read({B: (0, HELD)}) as batches:
         assert [record.source.offset async for record in in_turns(batches)] == [0, 1, 2]
+
+
+async def test_a_client_is_kept_until_a_use_of_it_fails_or_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    topics = MemoryTopics().instead_of_kafka(monkeypatch)
+    kept = KeptTopicReader(load_settings())
+    for _ in range(2):
+        async with kept.use(60.0):
+            assert topics.clients == ["started"]
+    with pytest.raises(LookupError):
+        async with kept.use(60.0):
+            raise LookupError
+    with pytest.raises(KafkaUnavailableError):
+        async with kept.use(0.001):
+            await asyncio.sleep(60)
+    assert topics.clients == ["started", "closed"] * 2
+    topics.fails_to_start = KafkaUnavailableError("no broker")
+    with pytest.raises(KafkaUnavailableError):
+        async with kept.use(60.0):
+            pytest.fail("it is not connected")
+    topics.fails_to_start = None
+    async with kept.use(60.0):
+        assert topics.clients == [*["started", "closed"] * 2, "closed", "started"], "the one that never came to be is let go of"
+    await kept.close()
