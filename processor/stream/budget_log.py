@@ -48,7 +48,8 @@ class KafkaBudgetLog:
         self._settings, self._clock, self._read_only = settings, clock, read_only
         self._clock_fault, self._measure_at = "", float("-inf")  # the latter: own steady clock, s
         self._steady_s = boot_clock if clock is None else lambda: clock.read().steady_s
-        self._is_stamped = True  # by the brokers, as the last append has told
+        self._is_stamped = True  # by the brokers, as the last append or read has told
+        self._stamped_to: int | None = None  # offset of the last append since ``open`` that was
         self._partition = TopicPartition(topic_names(settings).budget, 0)
         self._producer: AIOKafkaProducer | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -63,6 +64,7 @@ class KafkaBudgetLog:
     async def open(self) -> None:
         """See ``BudgetLog.open``. With a wrong clock, ours or that of the stamps, the log is joined now and then only, to look again."""
         await self.close()
+        self._stamped_to = None
         if self._fault and self._steady_s() < self._measure_at:
             raise LogUnavailableError(self._fault)
         with _log_errors(self._settings):
@@ -91,10 +93,10 @@ class KafkaBudgetLog:
                 await self._cure(producer, exc)
                 raise LogUnavailableError("the producer was closed meanwhile") from exc
         self._failed = 0
-        self._is_stamped = done.timestamp_type == _LOG_APPEND_TIME
-        if not self._is_stamped:
-            self._measure_at = self._steady_s() + _MEASURE_EVERY_S
-            raise LogUnavailableError(self._fault)
+        self._is_stamped = True
+        if done.timestamp_type != _LOG_APPEND_TIME:
+            raise self._unstamped()
+        self._stamped_to = done.offset
         if self._clock is not None and sent is not None:
             self._compare(self._clock, sent, done.timestamp)
         return Appended(done.offset, done.timestamp)
@@ -122,6 +124,8 @@ class KafkaBudgetLog:
             raise LogUnavailableError(self._fault)
         consumer = self._reader()
         records = await self._records(consumer)
+        if records and self._became_unstamped(records[-1]):
+            raise self._unstamped()
         if not records:  # all is read back, and nothing will be sought: a fetch that is under way would hold a seek up
             set_fetch_wait(consumer, _IDLE_FETCH_MS)
         return [_entry(r) for r in records]
@@ -174,9 +178,18 @@ class KafkaBudgetLog:
             )
         return records
 
+    def _became_unstamped(self, last: ConsumerRecord) -> bool:
+        """Whether a record tells that the topic is wrong since our last append: it may be an ask, read before the answer to its append."""
+        return last.timestamp_type != _LOG_APPEND_TIME and self._stamped_to is not None and last.offset > self._stamped_to
+
+    def _unstamped(self) -> LogUnavailableError:
+        """The topic is wrong from now on, until an append tells otherwise."""
+        self._is_stamped, self._measure_at = False, self._steady_s() + _MEASURE_EVERY_S
+        return LogUnavailableError(self._fault)
+
     @property
     def _fault(self) -> str:
-        """Why nothing may be reserved, as the last append has told; empty if nothing is wrong.
+        """Why nothing may be reserved, as the last append or read has told; empty if nothing is wrong.
 
         What stands in the log without the brokers' stamps is no fault: it was written while the topic was wrong, and nothing was reserved.
         """

@@ -193,6 +193,24 @@ async def test_a_topic_that_keeps_the_senders_time_is_refused(kafka: LocalKafka)
                 await what
 
 
+async def test_what_is_read_tells_that_the_topic_keeps_the_senders_time_before_an_append_does(kafka: LocalKafka) -> None:
+    """An ask may be read before the answer to its append: its call must not start."""
+    async with place(kafka.bootstrap, "kafka") as p, p.admin() as admin:
+        log, other = await p.client(), await p.client()
+        await log.append(b"x")
+        topic = ConfigResource(ConfigResourceType.TOPIC, p.name, configs={"message.timestamp.type": "CreateTime"})
+        await admin.alter_configs([topic])
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await other.append(b"y")
+                except LogUnavailableError:
+                    break
+        log.seek(0)
+        with pytest.raises(LogUnavailableError, match="LogAppendTime"):
+            await read(log, 10**6)
+
+
 async def test_calls_go_on_when_somebody_has_set_back_whose_clock_stamps_the_log(kafka: LocalKafka) -> None:
     """What was written meanwhile is read as all else: it stands at the very beginning, where each joining begins to read."""
     passed_s = 0.0
