@@ -48,6 +48,7 @@ from processor.webhooks.service import start_receiver
 from processor.worker.applications import ApplicationLives, ApplicationTopics
 from processor.worker.operations import KafkaOperations
 from processor.worker.supervisor import Supervisor, log_missing_rights, pause
+from processor.worker.topic_checks import TopicChecks
 
 _AFTER_DRAIN_S = 3.0  # of the hard limit, for what is closed after the lanes
 _CLOSE_S = 5.0
@@ -78,7 +79,7 @@ class WorkerParts:
     """What works on requests, in the order of its start. Without the budget, the receiver and the lanes the process is of no use.
 
     The others only watch or speed up: a request that the wake-up feed does not wake starts when it is due, and the survey, the
-    history, the count of dead letters and the balance are figures for people. They are started again.
+    history, the count of dead letters, the balance and the topic checks are for people. They are started again.
     """
 
     budget: Callable[[], Coroutine[Any, Any, None]]
@@ -89,6 +90,7 @@ class WorkerParts:
     history: Callable[[], Coroutine[Any, Any, None]]
     dead_letters: Callable[[], Coroutine[Any, Any, None]]
     feed: Callable[[], Coroutine[Any, Any, None]]
+    topic_checks: Callable[[], Coroutine[Any, Any, None]]
     receiver: Callable[[ProcessTasks], Awaitable[None]] | None
     client: AbstractAsyncContextManager[DiditClient]
     balance: Callable[[DiditClient], Coroutine[Any, Any, None]] | None
@@ -110,6 +112,7 @@ async def start_worker(tasks: ProcessTasks, parts: WorkerParts, *, drain_s: floa
     tasks.start_restarting("budget history", parts.history)
     tasks.start_restarting("dead-letter count", parts.dead_letters)
     tasks.start_restarting("wake-up feed", parts.feed)
+    tasks.start_restarting("topic checks", parts.topic_checks)
     if parts.application_topics is not None:
         tasks.start_restarting("application topics", parts.application_topics)
     if parts.receiver is not None:
@@ -207,6 +210,7 @@ def _worker_parts(
         history=sampler.sample,
         dead_letters=sampler.count_dead_letters,
         feed=WakeupFeed(settings, wakeups, clock.now_ms, budget.obey).run,
+        topic_checks=TopicChecks(settings).run,
         receiver=None if secrets is None else lambda tasks: start_receiver(tasks, settings, secrets),
         client=DiditClient(d),
         balance=balance if d.balance_s else None,

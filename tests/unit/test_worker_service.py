@@ -20,7 +20,7 @@ from processor.runtime.shutdown import limit_stop
 from processor.worker.service import WorkerParts, start_worker
 
 ESSENTIAL = ("budget", "webhook topic", "lanes")
-RESTARTED = ("survey", "budget history", "dead-letter count", "wake-up feed", "balance")
+RESTARTED = ("survey", "budget history", "dead-letter count", "wake-up feed", "topic checks", "balance")
 
 
 @dataclass
@@ -80,6 +80,7 @@ class Worker:
             history=self.task("budget history"),
             dead_letters=self.task("dead-letter count"),
             feed=self.task("wake-up feed"),
+            topic_checks=self.task("topic checks"),
             receiver=self.receiver,
             client=cast("Any", self.client()),
             balance=lambda _: self.task("balance")(),
@@ -107,6 +108,7 @@ def test_the_stop_is_the_start_backwards() -> None:
         "budget history",
         "dead-letter count",
         "wake-up feed",
+        "topic checks",
         "webhook topic",
         "balance",
         "lanes",
@@ -116,6 +118,7 @@ def test_the_stop_is_the_start_backwards() -> None:
         "balance",
         "client",
         "webhook topic",
+        "topic checks",
         "wake-up feed",
         "dead-letter count",
         "budget history",
