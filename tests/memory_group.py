@@ -124,6 +124,11 @@ class MemoryConsumer:
         return self._group.starts.get(partition, FoundStart(Start(0, ""), None, 0))
 
     async def offset_at(self, partition: TopicPartition, stamp_ms: int) -> int | None:
+        await self._group.step("offset_at", lane_name(partition))
+        if partition in self._group.loses_leader:
+            self._group.loses_leader.discard(partition)
+            self._group.leaderless.add(partition)
+            raise errors.KafkaTimeoutError("no leader")
         return next((r.source.offset for r in self._group.records.get(partition, ()) if r.timestamp_ms >= stamp_ms), None)
 
     async def poll(self, partitions: Sequence[TopicPartition], wait_ms: int, count_max: int) -> Mapping[TopicPartition, Sequence[Record]]:

@@ -222,14 +222,14 @@ def is_leaderless(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool
 
 
 async def offsets_of(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], which: int) -> dict[TopicPartition, int]:
-    """The first offsets of partitions, or their ends for who reads as this consumer does. Asks until their leaders answer.
+    """First offsets of partitions, their ends for who reads as this consumer does, or the first of a time. Asks until leaders answer.
 
     Unlike ``end_offsets()`` it does not give up after the time of one request, in which a leader that hangs is not replaced yet.
 
     Args:
         consumer: it need not read them.
         partitions: whose.
-        which: ``FIRST`` or ``END``.
+        which: ``FIRST``, ``END``, or a time of records, epoch ms (not negative): the first one since, -1 if there is none.
 
     Raises:
         LeaderNotAvailableError: of one of them (its argument): nobody leads it; or its leader is new and does not know yet where it ends

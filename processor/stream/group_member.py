@@ -178,9 +178,9 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         if found is None or owned.closing.is_set():
             return
         if isinstance(found, MissingOffsetsError):
-            raise await explain_missing(self._journal, lane_name(owned.partition), found, self._takeover.finder(owned.partition))
+            raise await explain_missing(self._journal, lane_name(owned.partition), found, self._takeover.finder(owned))
         start = found.start
-        restored = await restore_lane(self._journal, lane_name(owned.partition), start, found.end, self._takeover.finder(owned.partition))
+        restored = await restore_lane(self._journal, lane_name(owned.partition), start, found.end, self._takeover.finder(owned))
         if owned.closing.is_set():
             return
         lane = Lane(

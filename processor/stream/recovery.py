@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 OffsetAt = Callable[[int], Awaitable[int | None]]
 
+_NONE_SO_LATE = -1  # in the answer for a time
 _END_TRIES = 5
 _END_PAUSE_S = 1.0
 _NEW_LEADER_TRIES = 5
@@ -136,13 +137,13 @@ async def find_start(consumer: AIOKafkaConsumer, partition: TopicPartition, poli
 
 
 async def offset_at(consumer: AIOKafkaConsumer, partition: TopicPartition, stamp_ms: int) -> int | None:
-    """The first record of a partition that was stamped at or after a time, epoch ms.
+    """The first record of a partition that was stamped at or after a time, epoch ms. Asks as ``clients.offsets_of``.
 
     Raises:
         KafkaError: of aiokafka, to be translated by the caller.
     """
-    found = (await consumer.offsets_for_times({partition: stamp_ms}))[partition]
-    return None if found is None else int(found.offset)
+    found = (await offsets_of(consumer, [partition], stamp_ms))[partition]
+    return None if found == _NONE_SO_LATE else found
 
 
 async def _find_end(consumer: AIOKafkaConsumer, partition: TopicPartition, at_least: int) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
+from typing import TypeVar
 
 import structlog
 from aiokafka import TopicPartition
@@ -32,6 +33,8 @@ from processor.stream.start_offset import FoundStart, MissingOffsetsError
 from processor.stream.topics import topic_names
 
 log = structlog.get_logger(__name__)
+
+_Told = TypeVar("_Told")
 
 _LEADER_S = 1.0  # between two looks for a leader
 _LOOK_S = 5.0  # brokers that do not say within what a failed commit lacks are the fault themselves
@@ -122,28 +125,33 @@ class Takeover:
         Raises:
             KafkaFailedError: if it cannot be known.
         """
-        found = await self._find_start_if_led(owned.partition)
-        if found is not None or owned.closing.is_set():
-            return found
+        try:
+            return await self._when_led(owned, self._consumer.find_start)
+        except MissingOffsetsError as exc:
+            return exc
+
+    async def _when_led(self, owned: Owned, ask: Callable[[TopicPartition], Awaitable[_Told]]) -> _Told | None:
+        """What the leader of a partition tells. Waits while there is none; None if the partition was given back meanwhile."""
+        told = await self._ask_if_led(owned.partition, ask)
+        if told is not None or owned.closing.is_set():
+            return told
         began = self._ports.monotonic()
         if owned.waits is None:
             log.warning("takeover_waits", partition=lane_name(owned.partition), hint=_NO_LEADER)
         with owned.waiting(TakeoverWait.LEADERLESS):
-            while found is None and not owned.closing.is_set():
+            while told is None and not owned.closing.is_set():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LEADER_S):
                         await owned.closing.wait()
-                found = await self._find_start_if_led(owned.partition)
-        if found is not None:
+                told = await self._ask_if_led(owned.partition, ask)
+        if told is not None:
             self._tell_goes_on(owned, began)
-        return found
+        return told
 
-    async def _find_start_if_led(self, partition: TopicPartition) -> FoundStart | MissingOffsetsError | None:
+    async def _ask_if_led(self, partition: TopicPartition, ask: Callable[[TopicPartition], Awaitable[_Told]]) -> _Told | None:
         try:
             async with kafka_deadline(self._settings, self._lanes.restore_s):
-                return await self._consumer.find_start(partition) if await self._consumer.is_led(partition) else None
-        except MissingOffsetsError as exc:
-            return exc
+                return await ask(partition) if await self._consumer.is_led(partition) else None
         except LeaderNotReadyError:
             return None
         except KafkaUnavailableError:  # its leader may have gone meanwhile
@@ -152,12 +160,20 @@ class Takeover:
                     raise
             return None
 
-    def finder(self, partition: TopicPartition) -> OffsetAt:
-        """Finds the first record of a partition that was stamped at or after a time."""
+    def finder(self, owned: Owned) -> OffsetAt:
+        """Finds the first record of a partition that was stamped at or after a time. Waits as ``find_start``.
+
+        It raises asyncio.CancelledError if the partition was given back meanwhile.
+        """
 
         async def find(stamp_ms: int) -> int | None:
-            async with kafka_deadline(self._settings, self._lanes.restore_s):
-                return await self._consumer.offset_at(partition, stamp_ms)
+            async def ask(partition: TopicPartition) -> tuple[int | None]:
+                return (await self._consumer.offset_at(partition, stamp_ms),)  # that there is none is an answer, too
+
+            told = await self._when_led(owned, ask)
+            if told is None:
+                raise asyncio.CancelledError
+            return told[0]
 
         return find
 

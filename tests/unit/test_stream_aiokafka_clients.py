@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailableError, NodeNotReadyError, NotLeaderForPartitionError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    LeaderNotAvailableError,
+    NodeNotReadyError,
+    NotLeaderForPartitionError,
+    RequestTimedOutError,
+)
 from aiokafka.structs import PartitionMetadata
 from virtual_time import run_virtual
 
@@ -205,6 +212,18 @@ def test_a_leader_that_is_not_there_is_asked_again_and_one_that_does_not_know_th
         with pytest.raises(LeaderNotAvailableError):
             await clients.offsets_of(asking(new), [place], clients.END)
         assert new.asked == 1
+
+    run_virtual(main())
+
+
+def test_the_first_record_of_a_time_is_asked_for_until_a_leader_answers() -> None:
+    """offsets_for_times() gave up after the time of one request, in which a leader that hangs is not replaced yet."""
+    place = TopicPartition("t", 3)
+
+    async def main() -> None:
+        hangs = Leader(*[RequestTimedOutError()] * 3, NotLeaderForPartitionError(place), 7)
+        assert await recovery.offset_at(asking(hangs), place, 1) == 7
+        assert await recovery.offset_at(asking(Leader(-1)), place, 1) is None
 
     run_virtual(main())
 

@@ -239,6 +239,36 @@ def test_group_member_takes_over_the_others_while_one_has_no_leader_and_this_one
     run_virtual(main())
 
 
+@pytest.mark.parametrize("back", [True, False])
+def test_group_member_waits_for_a_leader_that_goes_while_it_asks_what_is_forgotten(back: bool) -> None:
+    """The life ended, and all its lanes with it; so did the next ones, for as long as nobody led the partition."""
+
+    async def main() -> None:
+        async with joined() as scene:
+            scene.group.calls = LaneCalls(since_ms=1)
+            gate = scene.group.hold("offset_at")
+            scene.send(10, partition=B)
+            with capture_logs() as logs:
+                await scene.group.assign(A, B)
+                await asyncio.sleep(1)
+                scene.group.loses_leader.add(A)
+                gate.set()
+                await asyncio.sleep(3_600)
+                assert (scene.member.waiting_count(TakeoverWait.LEADERLESS), scene.member.snapshot()[A]) == (1, None)
+                assert list(scene.handler.at_work) == [10], "the others go on"
+                if back:
+                    scene.group.leaderless.clear()
+                    await asyncio.sleep(2)
+                    assert f"resume {NAME} at 0" in scene.group.did
+                else:
+                    scene.handler.finish(10)
+                    assert await scene.elapsed(scene.group.revoke()) < 0.1
+            told = [(entry["event"], entry["partition"]) for entry in logs if entry["event"].startswith("takeover_")]
+            assert told == [("takeover_waits", NAME), ("takeover_goes_on", NAME)][: 1 + back]
+
+    run_virtual(main())
+
+
 def test_group_member_gives_a_partition_without_a_leader_back_at_once() -> None:
     async def main() -> None:
         async with joined() as scene:
