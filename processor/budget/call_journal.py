@@ -18,6 +18,7 @@ from processor.budget.log import offset_of, place_of
 from processor.budget.log_records import Asked, Ended, UsualAsk
 from processor.budget.permits import CallIdentity, Conflict, Duplicate, EarlierRecord, InDoubt
 
+EARLY_MAX = 20_000  # of each lane; half an hour of ten calls a second, and what matters comes within minutes
 CLAIMS_MAX = 20_000  # rejected requests; a flood of them must not fill the memory
 
 
@@ -55,39 +56,55 @@ def _earlier(owner: CallIdentity, calls: Iterable[JournaledCall]) -> EarlierReco
 
 
 class ReplayedCalls:
-    """What a restored lane needs to know of its former owners' calls, however long ago. Kept while the lane lives."""
+    """What a restored lane needs to know of its former owners' calls, however long ago. Kept while the lane lives.
+
+    While the log is read back, beginnings and ends of all lanes come of asks that are not read yet, and nothing tells whose they are: the
+    first ``EARLY_MAX`` are kept. Of what came after them, an ask that is found later may have begun: it is in doubt, as after a crash,
+    unless the log tells behind it how it ended. So it may be looked up without need, or end as ``in_doubt``, and is never called twice.
+    """
 
     def __init__(self, lane: str, since_offset: int, unfinished: Callable[[int], bool]) -> None:
         self.lane, self.since_offset, self._unfinished = lane, since_offset, unfinished
         self.index = CallIndex()
         self._early: dict[str, Ended] = {}  # ends read before their ask, by the reader that runs ahead
         self._early_begun: dict[str, int] = {}  # and beginnings, with their offsets
+        self._early_cut = False  # there were more
 
     def add(self, ask_id: str, call: JournaledCall) -> None:
         """Note an ask of this lane for a record that is not finished; others are skipped."""
         if call.identity.lane != self.lane or call.offset < place_of(self.since_offset, 0) or not self._unfinished(call.identity.offset):
             return
-        self.index.add(ask_id, call)
+        if not self.index.add(ask_id, call):
+            return
         if (begun := self._early_begun.pop(ask_id, None)) is not None:
             self.index.begin(ask_id, begun)
+        elif self._early_cut and call.state is CallState.ASKED:
+            self.index.change(ask_id, CallState.OPEN)
         if (ended := self._early.pop(ask_id, None)) is not None:
             self.index.end(ended)
 
     def ended(self, ended: Ended, *, replaying: bool) -> None:
         """Note an end. While older records are still being read it may come before its ask."""
-        if not self.index.end(ended) and replaying:
+        if not self.index.end(ended) and replaying and self._may_come(ended.id):
             self._early[ended.id] = ended
 
     def begun(self, ask_id: str, offset: int, *, replaying: bool) -> None:
         """Note a beginning; it, too, may come before its ask."""
-        if replaying:
+        if not self.index.begin(ask_id, offset) and replaying and self._may_come(ask_id):
             self._early_begun[ask_id] = offset
-        self.index.begin(ask_id, offset)
+
+    def _may_come(self, ask_id: str) -> bool:
+        """Whether the ask is not read yet, and there is room for what is known of it."""
+        if self.index.get(ask_id) is not None:
+            return False
+        self._early_cut = self._early_cut or len(self._early) + len(self._early_begun) >= EARLY_MAX
+        return not self._early_cut
 
     def replay_done(self) -> None:
         """All that is older has been read."""
         self._early.clear()
         self._early_begun.clear()
+        self._early_cut = False
 
     def sort_out(self, is_finished: Callable[[CallIdentity, JournaledCall], bool]) -> tuple[frozenset[int], frozenset[int]]:
         """Offsets of unfinished records: those whose outcome is published all the same, and others that were called, or perhaps."""

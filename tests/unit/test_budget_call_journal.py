@@ -10,6 +10,7 @@ import pytest
 from memory_log import MemoryLog, MemoryTopic
 from virtual_time import run_virtual
 
+from processor.budget import call_journal
 from processor.budget.call_index import JournaledCall
 from processor.budget.call_journal import CLAIMS_MAX, CLEAR, CallJournal, PriorCalls
 from processor.budget.finished_records import FinishedRecords
@@ -457,3 +458,29 @@ def test_a_beginning_is_recalled_in_whatever_order_it_is_read(begun: bool, early
     if early:
         replayed.add("x", call)
     assert journal.prior_calls(MARK, 20).doubt_ms == (7 if begun else None)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_of_what_comes_early_so_many_are_kept_and_what_is_found_later_is_in_doubt(monkeypatch: pytest.MonkeyPatch, announced: bool) -> None:
+    """All calls of everybody came there while a week was read back: hundreds of megabytes for each lane."""
+    monkeypatch.setattr(call_journal, "EARLY_MAX", 4)
+    journal = CallJournal(1.0, 1000)
+    journal.floor = 10
+    replayed = journal.replay("t[0]", 0, lambda _: True)
+    journal.replaying.add("t[0]")
+    for number in range(1000):
+        journal.begun(f"x{number}", 12)
+        journal.ended(Ended(f"x{number}", used=True))
+    assert len(replayed._early) + len(replayed._early_begun) == 4  # noqa: SLF001 - what is bounded
+    identities = {number: replace(MARK, request=f"r{number}", offset=number) for number in (1, 2, 3)}
+    for number, identity in identities.items():
+        asked = Asked(f"x{number}", ("a",), 90.0, "op", identity=identity, announced=announced)
+        replayed.add(asked.id, JournaledCall.asked(asked, identity, 3, 0.0, 7))
+    replayed.ended(Ended("x3", used=False), replaying=False)  # as the log tells behind the ask
+    doubts = {number: journal.prior_calls(identity, 20).doubt_ms for number, identity in identities.items()}
+    assert doubts == {1: None, 2: 7, 3: None}
+    journal.replay_done("t[0]")
+    asked = Asked("x4", ("a",), 90.0, "op", identity=MARK, announced=True)
+    replayed.add("x4", JournaledCall.asked(asked, MARK, 3, 0.0, 7))
+    assert replayed.index.get("x4") is not None
+    assert journal.prior_calls(MARK, 20).doubt_ms is None, "from then on each beginning is heard"

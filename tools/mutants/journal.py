@@ -42,8 +42,8 @@ FAULTS = (
         "G4",
         "budget/call_journal.py",
         "ends that are read before their asks, while older records are replayed, are lost",
-        "if not self.index.end(ended) and replaying:",
-        "if not self.index.end(ended) and not replaying:",
+        "if not self.index.end(ended) and replaying and",
+        "if not self.index.end(ended) and not replaying and",
         (JOURNAL,),
     ),
     Fault(
@@ -51,8 +51,8 @@ FAULTS = (
         "G4",
         "budget/call_journal.py",
         "beginnings that are read before their asks, while older records are replayed, are lost",
-        "        if replaying:\n            self._early_begun[ask_id] = offset\n",
-        "",
+        "            self._early_begun[ask_id] = offset\n",
+        "            pass\n",
         (JOURNAL,),
     ),
     Fault(
