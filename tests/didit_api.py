@@ -48,7 +48,8 @@ class Api:
         return answer
 
     async def call(self, method: str, path: str, body: Any = None, key: str | None = KEY, **options: Any) -> Answer:
-        headers = {**({"x-api-key": key} if key else {}), **options.pop("headers", {})}
+        typed = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {**typed, **({"x-api-key": key} if key else {}), **options.pop("headers", {})}
         data = orjson.dumps(body) if body is not None else None
         async with self.session.request(method, self.url + path, data=data, headers=headers, allow_redirects=False, **options) as response:
             return self._seen(method, path, await _read(response))

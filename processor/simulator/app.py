@@ -17,6 +17,7 @@ from processor.simulator.json_numbers import dumps, loads
 from processor.simulator.ledger import RecordedCall, content_digest, key_digest
 from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse
 from processor.simulator.multipart import MultipartError, boundary_of, read_form
+from processor.simulator.request_members import MEMBERS, member_faults
 from processor.simulator.routes import Route, find_route, needs_slash, scopes_of, uuid_of
 from processor.simulator.simulator import Simulator
 from processor.simulator.timestamps import iso
@@ -179,6 +180,8 @@ class _ApiRoutes:
         organization = request.application.organization if request.application is not None else None
         before = organization.credits if organization is not None else 0
         rejected = _parse_body(http_request, route, request)
+        if rejected is None and (faults := member_faults(MEMBERS.get(route.name, {}), request.body)) is not None:
+            rejected = ApiResponse(400, faults)
         call.content = content_digest(http_request.path, http_request.query, request.body)
         response = rejected or self._sim.state.handlers[route.name](request)
         call.credits = max(0, before - organization.credits) if organization is not None else 0
@@ -214,7 +217,10 @@ class _ApiRoutes:
 
 
 def _parse_body(http_request: web.Request, route: Route, request: ApiRequest) -> ApiResponse | None:
-    """Replace the bytes of ``request.body`` by a form or parsed JSON; the rejection of a body in another format."""
+    """Replace the bytes of ``request.body`` by a form or parsed JSON; the rejection of a body in another format.
+
+    In the order and the words of Django REST framework; a call without a body needs no type.
+    """
     content_type = http_request.headers.get("Content-Type", "")
     boundary = boundary_of(content_type)
     if boundary is not None and route.form != "no":
@@ -223,13 +229,21 @@ def _parse_body(http_request: web.Request, route: Route, request: ApiRequest) ->
         except MultipartError as exc:
             return ApiResponse(400, {"detail": f"Multipart form parse error - {exc}"})
         return None
-    if route.form == "only":
-        return ApiResponse(415, {"detail": f'Unsupported media type "{content_type.split(";")[0]}" in request.'})
     if route.form == "url":
         request.body = dict(parse_qsl(request.body.decode(errors="replace")))
         return None
+    is_json = content_type.split(";", 1)[0].strip().lower() == "application/json"
+    if route.form == "only" or (request.body and not is_json):
+        return ApiResponse(415, {"detail": f'Unsupported media type "{content_type}" in request.'})
+    return _parse_json(route, request)
+
+
+def _parse_json(route: Route, request: ApiRequest) -> ApiResponse | None:
     try:
-        request.body = loads(request.body) if request.body else None
-    except orjson.JSONDecodeError:
-        request.body = None
-    return None
+        request.body = loads(request.body) if request.body else {}
+    except orjson.JSONDecodeError as exc:
+        return ApiResponse(400, {"detail": f"JSON parse error - {exc}"})
+    if isinstance(request.body, dict) or (route.name == "event.create_batch" and isinstance(request.body, list)):
+        return None
+    kind = "No data provided" if request.body is None else f"Invalid data. Expected a dictionary, but got {type(request.body).__name__}."
+    return ApiResponse(400, {"non_field_errors": [kind]})

@@ -79,7 +79,7 @@ class _ControlRoutes:
 
     async def ledger(self, request: web.Request) -> web.Response:
         since = request.query.get("since", "0")
-        return _json(200, self._sim.ledger.document(int(since) if since.isdigit() else 0))
+        return _json(200, self._sim.ledger.document(int(since) if since.isascii() and since.isdigit() else 0))
 
     async def judgement(self, _request: web.Request) -> web.Response:
         return _json(200, judgement(self._sim.ledger.document()))

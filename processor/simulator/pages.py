@@ -27,7 +27,7 @@ def page_response(
 
 
 def _number(text: str | None, default: int, most: int) -> int:
-    return min(int(text), most) if text is not None and text.isdigit() else default
+    return min(int(text[:10]), most) if text is not None and text.isascii() and text.isdigit() else default
 
 
 def _url(request: ApiRequest, limit: int, offset: int) -> str:

@@ -25,7 +25,7 @@ SUSPENDED = {"detail": "Billing of your contract is suspended. Please contact su
 APPLICATION_DELETED = {"detail": "This application has been deleted.", "code": "application_deleted"}
 STATUSES = ("Approved", "Declined", "Resubmitted")
 # of the hosted flow: two letters each, and four longer ones
-_LANGUAGES = frozenset(
+LANGUAGES = frozenset(
     {
         *re.findall("..", "enarbgbnbscacsdadeelesetfafifrhehihrhuhyiditjakakkkokyltlvmkmnmsnlnoplptroruskslsosqsrsvthtrukuzvizh"),
         "cnr",
@@ -44,7 +44,7 @@ _RESUBMITTED = (
     "EMAIL_VERIFICATION, FACE_SEARCH, DATABASE_VALIDATION, QUESTIONNAIRE, KYB_REGISTRY, KYB_DOCUMENTS, KYB_KEY_PEOPLE, ID_VERIFICATION, "
     "POA, PHONE, EMAIL, KYB"
 )
-_ERASURES = ("operational_session_delete", "privacy_erasure")
+ERASURES = ("operational_session_delete", "privacy_erasure")
 
 
 def create_error(body: Any, caller: Application, blocked: set[str], workflows: Workflows) -> Any:  # noqa: PLR0911 - one return for each documented error
@@ -73,7 +73,7 @@ def create_error(body: Any, caller: Application, blocked: set[str], workflows: W
 
 
 def _choices_error(body: dict[str, Any]) -> Any:
-    for name, choices in (("callback_method", {"initiator", "completer", "both"}), ("language", _LANGUAGES)):
+    for name, choices in (("callback_method", {"initiator", "completer", "both"}), ("language", LANGUAGES)):
         if body.get(name) is not None and body[name] not in choices:
             return {name: [f'"{body[name]}" is not a valid choice.']}
     return None
@@ -104,8 +104,8 @@ def update_error(body: Any) -> Any:
 def delete_error(body: Any) -> Any:
     """The 400 body for an invalid delete of a session; None if it is valid. A body is not needed."""
     fields = body if isinstance(body, dict) else {}
-    instruction, retain = fields.get("deletion_instruction", _ERASURES[0]), fields.get("retain_face_embeddings") is True
-    if instruction not in _ERASURES:
+    instruction, retain = fields.get("deletion_instruction", ERASURES[0]), fields.get("retain_face_embeddings") is True
+    if instruction not in ERASURES:
         return {"deletion_instruction": [f'"{instruction}" is not a valid choice.']}
     if (error := _erasure_error(fields)) is not None:
         return error

@@ -147,7 +147,7 @@ async def test_11_9_scripted_answers_come_in_order_and_are_used_up() -> None:
 async def test_11_the_ledger_holds_every_call_and_no_key() -> None:
     async with api() as a:
         async with a.session.post(
-            a.url + "/v3/session/", data=orjson.dumps({"workflow_id": WORKFLOW}), headers={"x-api-key": "sim-key", "X-Request-Id": "ref.0"}
+            a.url + "/v3/session/", json={"workflow_id": WORKFLOW}, headers={"x-api-key": "sim-key", "X-Request-Id": "ref.0"}
         ) as response:
             assert response.status == 201
         ledger = (await a.call("GET", "/_sim/ledger"))[1]
@@ -300,8 +300,15 @@ async def test_11_9_a_throttle_of_a_route_without_a_scope_names_no_limit() -> No
 
 async def test_a_body_that_is_no_json_is_a_400_and_a_body_of_the_wrong_kind_a_415() -> None:
     async with api() as a:
-        async with a.session.post(a.url + "/v3/aml/", data=b"{", headers={"x-api-key": KEY}) as response:
-            assert (response.status, await response.json()) == (400, {"detail": "JSON parse error"})
+        for raw, kind, status, told in (
+            (b"{", "application/json", 400, "JSON parse error - "),
+            (b"[1]", "Application/JSON; charset=utf-8", 400, "Expected a dictionary, but got list."),
+            (b"null", "application/json", 400, "No data provided"),
+            (b'{"full_name":"Ann Beta"}', "text/plain", 415, 'Unsupported media type "text/plain" in request.'),
+        ):
+            async with a.session.post(a.url + "/v3/aml/", data=raw, headers={"x-api-key": KEY, "Content-Type": kind}) as response:
+                assert response.status == status
+                assert told in str(await response.json())
         assert (await a.call("POST", "/v3/face-match/", {"user_image": "x"}))[0] == 415
         headers = {"x-api-key": KEY, "Content-Type": "multipart/form-data; boundary=b"}
         for raw in (b"", b"--b\r\n\r\nno name\r\n--b--", b"--b\r\nContent-Disposition: form-data; name=x"):

@@ -27,7 +27,7 @@ _SENDS_MAX = 2
 _TRIES_MAX = 3
 _HOUR_S = 3600.0
 _PHONE_SENDS_MAX = 4  # per hour and number
-_CHANNELS = ("whatsapp", "sms", "telegram", "voice", "rcs", "viber", "zalo")
+CHANNELS = ("whatsapp", "sms", "telegram", "voice", "rcs", "viber", "zalo")
 _SENDS_LIMITED = (
     "Maximum verification attempts reached for this phone number. Only 4 authentication attempts are allowed per hour. "
     "Try again later or use a different number."
@@ -207,7 +207,7 @@ def _options_error(body: dict[str, Any]) -> Any:
     size = options.get("code_size", 6)
     if not isinstance(size, int) or not 4 <= size <= 8:  # noqa: PLR2004 - as documented
         return {"options": {"code_size": ["Ensure this value is between 4 and 8."]}}
-    channel = choice_error(options, "preferred_channel", _CHANNELS)
+    channel = choice_error(options, "preferred_channel", CHANNELS)
     return {"options": channel} if channel is not None else None
 
 

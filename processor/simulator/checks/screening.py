@@ -15,9 +15,9 @@ from processor.simulator import watchlist
 from processor.simulator.checks.model import CheckDefinition, CheckInputs, choice_error, first_error, number_error
 from processor.simulator.feature_items import located
 from processor.simulator.features import warning
+from processor.simulator.member_rules import EMAIL
 from processor.simulator.validation import REQUIRED
 
-EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 PHONE = re.compile(r"\+[1-9]\d{6,14}")
 _ALPHA2 = re.compile(r"[A-Z]{2}")
 _WEIGHTS = {"aml_name_weight": ("name", 60), "aml_dob_weight": ("dob", 25), "aml_country_weight": ("country", 15)}

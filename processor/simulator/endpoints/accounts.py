@@ -7,7 +7,7 @@ from typing import Any
 
 from processor.simulator.accounts import Accounts, is_undeliverable, password_error
 from processor.simulator.applications import Application, Organization
-from processor.simulator.checks.screening import EMAIL
+from processor.simulator.member_rules import EMAIL
 from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.tokens import sign, verified_claims
 from processor.simulator.validation import REQUIRED

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from processor.simulator.decisions import decision
+from processor.simulator.member_rules import text
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
@@ -35,7 +36,8 @@ _Check = Callable[[str, Any], list[str] | None]  # what is wrong with a member t
 
 
 def _text(most: int) -> _Check:
-    return lambda _, value: [f"Ensure this field has no more than {most} characters."] if len(str(value)) > most else None
+    rule = text(most)
+    return lambda _, value: rule(value, False)  # noqa: FBT003 - of no form
 
 
 def _choice(*words: str) -> _Check:
@@ -197,17 +199,25 @@ def _form_error(form: _Form, body: dict[str, Any]) -> dict[str, Any] | None:
     for name, check in form.members.items():
         if body.get(name) is not None and (wrong := check(name, body[name])) is not None:
             return {name: wrong}
-    if not isinstance(body.get("extra_fields") or {}, dict):
+    if body.get("extra_fields") is not None and not isinstance(body["extra_fields"], dict):
         return {"extra_fields": ["This field must be a JSON object."]}
     names = (body.get("extra_fields") or {}).get("additional_names")
     if form is _POA and not isinstance(names or [], list):
         return {"extra_fields": {"additional_names": "Must be a list or null."}}
-    address = body.get(form.address) or {}
-    for key in address:
+    wrong_address = _address_error(body[form.address]) if body.get(form.address) is not None else None
+    return {form.address: wrong_address} if wrong_address is not None else None
+
+
+def _address_error(address: Any) -> Any:
+    if not isinstance(address, dict):
+        return ["This field must be a JSON object."]
+    for key, value in address.items():
         if key not in _ADDRESS:
-            return {form.address: {key: f"Unsupported key. Allowed keys: {', '.join(_ADDRESS)}"}}
-    if address.get("country") is not None and not _ALPHA2.fullmatch(str(address["country"])):
-        return {form.address: {"country": "Invalid ISO 3166-1 alpha-2 country code."}}
+            return {key: f"Unsupported key. Allowed keys: {', '.join(_ADDRESS)}"}
+        if value is not None and not isinstance(value, str):
+            return {key: "Not a valid string."}
+    if address.get("country") is not None and not _ALPHA2.fullmatch(address["country"]):
+        return {"country": "Invalid ISO 3166-1 alpha-2 country code."}
     return None
 
 

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from processor.simulator.checks.screening import EMAIL
 from processor.simulator.decisions import decision
+from processor.simulator.member_rules import EMAIL
 from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.pages import page_response
 from processor.simulator.random_ids import random_uuid

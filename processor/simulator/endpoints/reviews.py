@@ -12,6 +12,7 @@ from processor.simulator.config import Switches
 from processor.simulator.features import FEATURES, decision_arrays
 from processor.simulator.messages import ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.pages import page_response
+from processor.simulator.request_members import OF_STATE, member_faults
 from processor.simulator.session import Session
 from processor.simulator.sessions import Sessions
 from processor.simulator.statuses import SETTLED, TRANSITIONS, UPDATABLE
@@ -44,7 +45,7 @@ class ReviewEndpoints:
         if session.status not in UPDATABLE:
             allowed = "Approved, Declined, In Review, Kyc Expired, Abandoned, Resubmitted"
             return ApiResponse(400, {"detail": f"Only sessions with status {allowed} can be updated. Current status: {session.status}"})
-        error = update_error(request.body)
+        error = member_faults(OF_STATE["session.update_status"], request.body) or update_error(request.body)
         if error is not None:
             return ApiResponse(400, error)
         status = request.body["new_status"]
