@@ -71,6 +71,10 @@ class LocalBudget:
     def forget(self, lane: str) -> None:
         pass
 
+    async def flush(self, within_s: float) -> None:
+        """Nothing is to be written."""
+        del within_s
+
 
 async def main() -> None:
     settings = load_settings()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition, errors
 
@@ -224,6 +225,11 @@ class MemoryHistory:
 
     def forget(self, lane: str) -> None:
         self._group.did.append(f"forget {lane}")
+
+    async def flush(self, within_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._group.step("flush")
 
 
 class HeldHandler:

@@ -134,6 +134,11 @@ class LaneHistory:
         self._told_at.pop(lane, None)
         self._state().journal.replayed_calls.pop(lane, None)
 
+    async def flush(self, within_s: float) -> None:
+        """See ``stream.handler.CallHistory.flush``. While the log is not followed nothing gets there soon."""
+        if self._joined.is_set():
+            await self._writer.flush(within_s)
+
     def _tell(self, lane: str) -> None:
         self._told_at[lane] = self._clock()
         self._writer.post(self._untold.pop(lane))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ _PAUSE_S, _FEW_PER_S, _MANY_PER_S = 0.02, 100.0, 1100.0  # from one append to th
 _GROUP_RECORDS, _GROUP_BYTES = 200, 100_000  # a reader takes an entry in one turn of its loop
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Message:
     record: LogRecord
     value: bytes
@@ -52,6 +53,8 @@ class LogWriter:
         self._log, self._clock = budget_log, clock
         self._on_lost, self._on_failed = on_lost, on_failed
         self._queue: deque[_Message] = deque()
+        self._open: set[_Message] = set()  # posted, and neither appended nor given up
+        self._settled = asyncio.Event()  # some are so no more; for ``flush``
         self._is_sending = False
         self._gathering = GatheringPause(_PAUSE_S, _FEW_PER_S, _MANY_PER_S)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,9 +65,20 @@ class LogWriter:
 
     def post(self, record: LogRecord, *, for_s: float = 0.0) -> None:
         """Append a record, and try again for ``for_s`` seconds; a record that comes later is of no use."""
-        self._queue.append(_Message(record, encode(record), self._clock() + for_s))
+        message = _Message(record, encode(record), self._clock() + for_s)
+        self._queue.append(message)
+        self._open.add(message)
         self.on_post()
         self._send_queue()
+
+    async def flush(self, within_s: float) -> None:
+        """Wait until what was posted so far is in the log, or given up; so long at most."""
+        left = set(self._open)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while left := left & self._open:
+                    self._settled.clear()
+                    await self._settled.wait()
 
     async def close(self) -> None:
         """Wait a moment for what is on its way."""
@@ -110,8 +124,16 @@ class LogWriter:
                 if now >= message.until:
                     log.warning("budget_record_lost", kind=type(message.record).__name__, detail=str(exc))
                     self._on_lost(message.record)
-            if again := [message for message in group if now < message.until]:
+            again = [message for message in group if now < message.until]
+            self._settle(message for message in group if now >= message.until)
+            if again:
                 self._spawn(self._send_again(again))
+        else:
+            self._settle(group)
+
+    def _settle(self, messages: Iterable[_Message]) -> None:
+        self._open.difference_update(messages)
+        self._settled.set()
 
     async def _send_again(self, messages: list[_Message]) -> None:
         await asyncio.sleep(_AGAIN_S)

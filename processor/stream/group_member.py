@@ -48,6 +48,7 @@ _BUSY_AFTER_S, _BUSY_POLL_MS = 1.0, 10  # after a poll that gave all it may: a l
 _IDLE_AFTER_S, _LONG_POLL_MS = 5.0, 500  # while all are read, or nothing comes; a record that comes is had at once all the same
 _POLL_RECORDS_MAX = 500
 _SKIP_MARKERS_S = 5.0
+_TOLD_S = 1.0  # milliseconds, if the log takes records at all
 
 
 class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -292,6 +293,8 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         for owned in everything:
             self._journal.forget(lane_name(owned.partition))
         self._owned = {}
+        if drain and everything:  # else the next owner takes calls that were withdrawn for calls that were perhaps made
+            await self._journal.flush(_TOLD_S)
 
     async def _cancel_tasks(self) -> None:
         for task in list(self._tasks):

@@ -74,6 +74,10 @@ class CallHistory(Protocol):
         """The lane is no longer ours."""
         ...
 
+    async def flush(self, within_s: float) -> None:
+        """Wait until what this process has told of its calls is noted, so that the next owner of a lane sees it; so long at most."""
+        ...
+
 
 class Work:
     """One record at work. Waiting work ends at once when the lane stops; a call in flight is given time to end."""

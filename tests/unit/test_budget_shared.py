@@ -1145,6 +1145,36 @@ async def test_a_lane_that_is_restored_recalls_after_the_log_is_joined() -> None
 
 
 @virtual
+async def test_what_was_withdrawn_is_in_the_log_when_a_lane_is_given_back_and_a_dead_log_is_not_waited_for() -> None:
+    topic, clock = MemoryTopic(), asyncio.get_running_loop().time
+    async with scene(topic) as s:
+        await s.permit(ask(identity=MARK, scopes=("b",)))  # of another lane: it goes on
+        topic.delay_s = lambda: 0.2
+        waiting = await s.waiting(ask(identity=dataclasses.replace(MARK, request="r2", first="f2")))
+        waiting.cancel()
+        await asyncio.sleep(0)
+        await s.budget.history.flush(1.0)
+        assert len({ended.id for ended in s.records(Ended)}) == 1
+        topic.refuses, began = 1000, clock()
+        s.budget.history.done("t[0]", 1, b"")
+        waiting = await s.waiting(ask(identity=dataclasses.replace(MARK, request="r3", first="f3")))
+        waiting.cancel()
+        await asyncio.sleep(0)
+        await s.budget.history.flush(1.0)
+        assert 0.9 < clock() - began < 1.2, "it is tried again for minutes"
+        topic.refuses = 0
+        await s.budget.history.flush(10.0)
+        assert len({ended.id for ended in s.records(Ended)}) == 2
+        topic.recreate()  # while it is joined again
+        await asyncio.sleep(0.5)
+        assert not s.budget.is_joined
+        began = clock()
+        s.budget.history.forget("t[0]")
+        await s.budget.history.flush(1.0)
+        assert clock() == began
+
+
+@virtual
 async def test_what_a_lane_has_finished_is_found_when_the_offsets_of_the_group_are_lost() -> None:
     topic = MemoryTopic()
     marks = [dataclasses.replace(MARK, request=f"r{n}", first=f"f{n}", offset=n) for n in range(6)]

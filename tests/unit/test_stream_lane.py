@@ -96,6 +96,9 @@ class NoJournal:
     def forget(self, lane: str) -> None:
         raise AssertionError(lane)
 
+    async def flush(self, within_s: float) -> None:
+        raise AssertionError(within_s)
+
 
 class Scene:
     def __init__(self, *, undue: bool = True, done: Sequence[int] = (), **settings: Any) -> None:

@@ -41,6 +41,9 @@ class KnownCalls:
     def forget(self, lane: str) -> None:
         raise AssertionError(lane)
 
+    async def flush(self, within_s: float) -> None:
+        raise AssertionError(within_s)
+
 
 def stamped(*stamps_ms: int) -> OffsetAt:
     """A partition whose records, from offset 0 on, have these timestamps."""
