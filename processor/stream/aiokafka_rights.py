@@ -7,6 +7,7 @@ the rest is such that they refuse it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,7 @@ from processor.stream.errors import RightsMissingError
 from processor.stream.rights import MissingRight, missing_on_topics, needed_on_topics
 
 _NOT_TOLD = -(2**31)  # Kafka's value for operations that the broker did not look up
+_AGAIN_S = 0.1
 _NO_TIME_MS = 0  # a time-out that no transaction may have: the coordinator refuses it and fences nobody
 
 
@@ -85,7 +87,7 @@ class TopicRightsRequest(Request[TopicRightsStruct]):  # type: ignore[misc]
 
 
 async def check_rights_by(client: AIOKafkaClient, settings: Settings) -> None:
-    """See that a processor may do what it will have to do.
+    """See that a processor may do what it will have to do. Asks another broker where one is gone: to be called with a deadline.
 
     Raises:
         RightsMissingError: if not; it names all that is missing.
@@ -100,10 +102,21 @@ async def check_rights_by(client: AIOKafkaClient, settings: Settings) -> None:
         raise RightsMissingError([str(right) for right in missing], settings)
 
 
+async def _ask(client: AIOKafkaClient, request: Request[Any]) -> Any:
+    """What some broker answers. One that was killed stands in the metadata until another one leads what it led."""
+    while True:
+        try:
+            return await client.send(client.get_random_node(), request)
+        except errors.KafkaError as exc:
+            if not exc.retriable:
+                raise
+            await asyncio.sleep(_AGAIN_S)
+
+
 async def _missing_on_topics(client: AIOKafkaClient, settings: Settings) -> list[MissingRight]:
     needed = needed_on_topics(settings)
     try:
-        answer: Any = await client.send(client.get_random_node(), TopicRightsRequest(needed))
+        answer = await _ask(client, TopicRightsRequest(needed))
     except NotImplementedError:  # aiokafka's word for a version that the broker does not speak
         return []
     refused = errors.TopicAuthorizationFailedError.errno
@@ -117,7 +130,7 @@ async def _missing_on_topics(client: AIOKafkaClient, settings: Settings) -> list
 
 async def _missing_on_group(client: AIOKafkaClient, settings: Settings) -> list[MissingRight]:
     group = settings.kafka.group
-    answer: Any = await client.send(client.get_random_node(), HeartbeatRequest(group, -1, ""))  # of nobody
+    answer = await _ask(client, HeartbeatRequest(group, -1, ""))  # of nobody
     refused = answer.error_code == errors.GroupAuthorizationFailedError.errno
     return [MissingRight("Read", f"group {group}")] if refused else []
 
@@ -125,10 +138,10 @@ async def _missing_on_group(client: AIOKafkaClient, settings: Settings) -> list[
 async def _missing_for_producers(client: AIOKafkaClient, settings: Settings) -> list[MissingRight]:
     prefix = f"{settings.kafka.group}-"
     found = []
-    answer: Any = await client.send(client.get_random_node(), InitProducerIdRequest(f"{prefix}rights", _NO_TIME_MS))
+    answer = await _ask(client, InitProducerIdRequest(f"{prefix}rights", _NO_TIME_MS))
     if answer.error_code == errors.TransactionalIdAuthorizationFailed.errno:
         found.append(MissingRight("Write", f"transactional ids that begin with {prefix}"))
-    answer = await client.send(client.get_random_node(), InitProducerIdRequest(None, _NO_TIME_MS))
+    answer = await _ask(client, InitProducerIdRequest(None, _NO_TIME_MS))
     if answer.error_code == errors.ClusterAuthorizationFailedError.errno:
         found.append(MissingRight("IdempotentWrite", "the cluster (from Kafka 2.8 on, Write on any topic will do)"))
     return found

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, UnsupportedVersionError
+from virtual_time import run_virtual
+
 from processor.settings import load_settings
 from processor.stream.acl_table import AclOperation
+from processor.stream.aiokafka_rights import check_rights_by
 from processor.stream.errors import RightsMissingError, is_fatal
 from processor.stream.rights import MissingRight, missing_on_topics, needed_on_topics
 
@@ -58,3 +66,26 @@ def test_the_refusal_names_all_of_them_and_the_user() -> None:
     )
     assert is_fatal(error)
     assert "secret-word" not in str(error)
+
+
+class Brokers:
+    """Three, of which some are gone."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self._failures, self._next = list(failures), 0
+
+    def get_random_node(self) -> int:
+        self._next = (self._next + 1) % 3
+        return self._next
+
+    async def send(self, _node: int, _request: Any) -> Any:
+        if self._failures:
+            raise self._failures.pop(0)
+        return SimpleNamespace(topics=[], error_code=0)
+
+
+def test_another_broker_is_asked_where_one_is_gone() -> None:
+    """Else a rebalance while a broker is away ends the life of all lanes."""
+    run_virtual(check_rights_by(Brokers(NodeNotReadyError(), KafkaConnectionError(), NodeNotReadyError()), SETTINGS))
+    with pytest.raises(UnsupportedVersionError):
+        run_virtual(check_rights_by(Brokers(NodeNotReadyError(), UnsupportedVersionError()), SETTINGS))
