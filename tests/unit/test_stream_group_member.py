@@ -716,7 +716,8 @@ def test_group_member_leaves_the_group_at_a_stop_only_when_told(leave: bool) -> 
             scene.handler.finish(0)
             assert await scene.ends() is None
             assert scene.group.committed[-1] == (A, [b"done 0"], 1), "a stop drains as a revoke does"
-            assert scene.group.steps("forget", "flush", "leave", "stop") == [f"forget {NAME}", "flush", *(["leave"] if leave else []), "stop"]
+            left = ["leave"] if leave else []
+            assert scene.group.steps("forget", "flush", "leave", "stop") == [f"forget {NAME}", "flush", *left, "stop"]
 
     run_virtual(main())
 
