@@ -18,7 +18,7 @@ from processor.simulator.ledger import RecordedCall, content_digest, key_digest
 from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse
 from processor.simulator.multipart import MultipartError, boundary_of, read_form
 from processor.simulator.request_members import MEMBERS, member_faults
-from processor.simulator.routes import Route, find_route, needs_slash, scopes_of, uuid_of
+from processor.simulator.routes import Route, find_route, methods_of, needs_slash, scopes_of, uuid_of
 from processor.simulator.simulator import Simulator
 from processor.simulator.timestamps import iso
 from processor.simulator.validation import APPLICATION_DELETED, NO_PERMISSION, is_uuid
@@ -61,11 +61,13 @@ class _ApiRoutes:
             await asyncio.sleep(self._sim.state.media.delay_s)
             return self._sim.state.media.respond(path, http_request.query.get("X-Amz-Date", ""), self._sim.session_now())
         if needs_slash(path):
-            query = f"?{http_request.query_string}" if http_request.query_string else ""
-            return web.Response(status=301, headers={"Location": f"{path}/{query}"})
-        found = find_route(http_request.method, path)
+            url = http_request.rel_url  # as it was sent: an escaped "&" stays one
+            query = f"?{url.raw_query_string}" if url.raw_query_string else ""
+            return web.Response(status=301, headers={"Location": f"{url.raw_path}/{query}"})
+        method = "GET" if http_request.method == "HEAD" else http_request.method  # RFC 9110, 9.3.2
+        found = find_route(method, path)
         if found is None:
-            return responses.not_found()
+            return responses.not_allowed(http_request.method, allowed) if (allowed := methods_of(path)) else responses.not_found()
         route, match = found
         if (must_be_uuid := uuid_of(route, match)) is not None and not is_uuid(must_be_uuid):
             return responses.not_found()

@@ -16,6 +16,7 @@ from processor.simulator.simulator import Simulator
 from processor.simulator.state import DiditState
 from processor.simulator.statuses import IllegalTransitionError
 
+_ADVANCE_S_MAX = 1e9  # 31 years: times stay in what calendars and timers hold
 _WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -117,7 +118,10 @@ class _ControlRoutes:
         return {"seed": self._sim.config.seed}
 
     def clock(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        self._sim.advance_clock(float(body["advance_s"]))
+        by_s = float(body["advance_s"])
+        if not 0 <= by_s <= _ADVANCE_S_MAX:
+            raise SimulatorOptionError(f"clock: advance_s must be 0 to {_ADVANCE_S_MAX:g}")
+        self._sim.advance_clock(by_s)
         return {"ahead_s": self._sim.clock_offset_s}
 
     def credits(self, _request: web.Request, body: Any) -> dict[str, Any]:

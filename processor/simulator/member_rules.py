@@ -9,13 +9,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
-from processor.simulator.validation import is_uuid
+from processor.simulator.validation import date_error, is_uuid
 
 Rule = Callable[[Any, bool], Any]
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
@@ -62,11 +62,7 @@ def whole(least: int | None = None, most: int | None = None) -> Rule:
 
 def day(value: Any, _: bool) -> Any:
     """A date."""
-    try:
-        date.fromisoformat(value)
-    except (TypeError, ValueError):
-        return ["Date has wrong format. Use one of these formats instead: YYYY-MM-DD."]
-    return None
+    return date_error(value)
 
 
 def moment(value: Any, _: bool) -> Any:

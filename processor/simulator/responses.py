@@ -23,6 +23,12 @@ def not_found() -> web.Response:
     return web.Response(status=404, body=_HTML_404, content_type="text/html")
 
 
+def not_allowed(method: str, allowed: list[str]) -> web.Response:
+    """A 405 of Django REST framework, with the methods that the path has (RFC 9110, 15.5.6)."""
+    body = dumps({"detail": f'Method "{method}" not allowed.'})
+    return web.Response(status=405, body=body, content_type="application/json", headers={"Allow": ", ".join(allowed)})
+
+
 def server_error(call: RecordedCall) -> web.Response:
     """A 500 in HTML."""
     call.status = 500

@@ -169,6 +169,11 @@ def find_route(method: str, path: str) -> tuple[Route, re.Match[str]] | None:
     return None
 
 
+def methods_of(path: str) -> list[str]:
+    """The methods of a path, in their order in the table; empty if there is no such path."""
+    return list(dict.fromkeys(route.method for route in ROUTES if route.pattern.fullmatch(path) is not None))
+
+
 def uuid_of(route: Route, match: re.Match[str]) -> str | None:
     """The path segment that must be a UUID, if the route has one."""
     groups = match.groupdict()

@@ -16,6 +16,7 @@ from processor.simulator.statuses import ALL_STATUSES
 from processor.simulator.workflows import Workflows
 
 _IMAGE_BYTES_MAX = 2 * 1024 * 1024
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)  # Python takes other forms of ISO 8601 too
 _ALPHA3 = re.compile(r"[A-Z]{3}")
 NO_CREDITS = "You don't have enough credits to perform this request. Please top up at https://business.didit.me"
 _DOCUMENT_TYPES = frozenset({"P", "ID", "DL", "RP", "HIC", "TC", "SSC"})
@@ -138,11 +139,8 @@ def list_error(query: Mapping[str, str]) -> Any:
     if query.get("session_kind", "user").lower() not in {"user", "business", "all"}:
         return {"session_kind": 'Must be "user", "business", or "all".'}
     for name in ("date_from", "date_to"):
-        if name in query:
-            try:
-                date.fromisoformat(query[name])
-            except ValueError:
-                return {name: ["Enter a valid date."]}
+        if name in query and date_error(query[name]) is not None:
+            return {name: ["Enter a valid date."]}
     for name in ("didit_internal_id", "euuid"):
         if name in query and not is_uuid(query[name]):
             return {name: ["Enter a valid UUID."]}
@@ -162,10 +160,11 @@ def choice_error(value: Any, choices: Collection[str]) -> list[str] | None:
 def date_error(value: Any) -> list[str] | None:
     """What is wrong with a date as text; None if nothing."""
     try:
-        date.fromisoformat(value)
+        if _DATE.fullmatch(value) is not None and date.fromisoformat(value):
+            return None
     except (TypeError, ValueError):
-        return ["Date has wrong format. Use one of these formats instead: YYYY-MM-DD."]
-    return None
+        pass
+    return ["Date has wrong format. Use one of these formats instead: YYYY-MM-DD."]
 
 
 def is_uuid(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+import yarl
 from didit_api import KEY, SANDBOX_KEY, UNKNOWN, WIDE, WORKFLOW, api
 
 from processor.simulator.config import DOCUMENTED_LIMITS, Config, FaultPlan, RateLimit, Switches
@@ -334,3 +335,45 @@ async def test_the_background_ends_with_the_server_and_its_failure_is_not_swallo
 
     with pytest.raises(ExceptionGroup):
         await break_it()
+
+
+async def test_a_redirect_to_the_slash_keeps_path_and_query_as_they_were_sent() -> None:
+    async with api() as a:
+        for path, query in (("/v3/users/a%20b%C3%BC", "?x=a%26b%3D1&y=%20"), ("/v3/sessions", "")):
+            url = yarl.URL(a.url + path + query, encoded=True)
+            async with a.session.get(url, headers={"x-api-key": KEY}, allow_redirects=False) as response:
+                assert (response.status, response.headers["Location"]) == (301, f"{path}/{query}")
+
+
+async def test_a_method_that_a_path_does_not_have_is_a_405_that_says_which_it_has() -> None:
+    """RFC 9110, 15.5.6: a 405 has ``Allow``; 9.3.2: HEAD is answered as GET, without the body."""
+    async with api() as a:
+        session_id = (await a.create())["session_id"]
+        status, document, headers = await a.call("PUT", "/v3/users/u/")
+        assert (status, document, headers["Allow"]) == (405, {"detail": 'Method "PUT" not allowed.'}, "GET, PATCH")
+        assert (await a.call("GET", "/v3/nothing/"))[0] == 404
+        async with a.session.head(f"{a.url}/v3/session/{session_id}/decision/", headers={"x-api-key": KEY}) as response:
+            assert (response.status, response.content_type, await response.read()) == (200, "application/json", b"")
+            assert int(response.headers["Content-Length"]) > 100
+        assert [call["route"] for call in (await a.ledger())["calls"]] == ["session.create", "session.decision"]
+
+
+@pytest.mark.parametrize("limit", ["%C2%B2", "9" * 5000, "-1", "x"])
+async def test_a_page_size_that_is_no_number_is_that_of_a_page_without_one(limit: str) -> None:
+    async with api() as a:
+        await a.create()
+        assert (await a.call("GET", f"/v3/sessions/?limit={limit}"))[1]["count"] == 1
+
+
+@pytest.mark.parametrize("day", ["20260101", "2026-W01-1", "2026-13-01", "01/02/2026", ""])
+async def test_a_day_in_another_form_is_refused(day: str) -> None:
+    """Python reads the first two, and a list compared them as text."""
+    async with api() as a:
+        assert (await a.call("GET", f"/v3/sessions/?date_from={day}"))[:2] == (400, {"date_from": ["Enter a valid date."]})
+
+
+@pytest.mark.parametrize("by_s", [-1, 1e300, "nan"])
+async def test_a_clock_is_not_set_where_no_calendar_goes(by_s: Any) -> None:
+    async with api() as a:
+        assert (await a.control("clock", {"advance_s": by_s}))[0] == 400
+        assert (await a.call("GET", "/v3/billing/balance/"))[0] == 200
