@@ -22,9 +22,10 @@ from aiokafka.errors import (
     KafkaError,
     NotEnoughReplicasAfterAppendError,
     NotEnoughReplicasError,
+    UnknownError,
 )
 from aiokafka.producer.message_accumulator import MessageBatch
-from aiokafka.producer.sender import InitPIDHandler, Sender, SendProduceReqHandler
+from aiokafka.producer.sender import EndTxnHandler, InitPIDHandler, Sender, SendProduceReqHandler
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
 
@@ -33,6 +34,7 @@ from processor.stream.errors import InvalidRecordError
 
 _TRIES = 10  # before the pause doubles: an honest transaction ends within a few
 _PAUSE_S_MAX = 1.0
+_ENDS_AGAIN_MAX = 3
 
 
 class DescribeTransactionsResponse(Response):  # type: ignore[misc]
@@ -95,6 +97,22 @@ class _Fence(InitPIDHandler):  # type: ignore[misc]
         return self._sender.note_held_up(()) if resp.error_code == ConcurrentTransactions.errno else pause_s
 
 
+class _End(EndTxnHandler):  # type: ignore[misc]
+    """Ends a transaction.
+
+    A commit that comes to its coordinator at the moment at which another producer fences it is answered with an internal error: the
+    coordinator gives the former epoch up only with the abort that follows, and throws at a commit before it (seen with 4.3.1: "already a
+    pending state PREPARE_EPOCH_FENCE"). Nothing is done by it, and who asks again is told that it was fenced.
+    """
+
+    def handle_response(self, resp: Any) -> float | None:
+        """As aiokafka's."""
+        if resp.error_code == UnknownError.errno and self._sender.may_end_again():
+            return float(self._default_backoff)
+        pause_s: float | None = super().handle_response(resp)
+        return pause_s
+
+
 class _Produce(SendProduceReqHandler):  # type: ignore[misc]
     """Notes which partitions have too few replicas in sync. aiokafka sends their records again for ever, and tells nobody.
 
@@ -134,7 +152,9 @@ class FencingSender(Sender):  # type: ignore[misc]
 
     on_held_up: Callable[[Sequence[TopicPartition]], None] | None = None
     _held_up_count = 0
+    _ends_again = 0
     _fence = with_names(Sender._do_init_pid, InitPIDHandler=_Fence)  # noqa: SLF001 - what is replaced
+    _do_txn_commit = with_names(Sender._do_txn_commit, EndTxnHandler=_End)  # noqa: SLF001 - what is replaced
     _send_produce_req = with_names(Sender._send_produce_req, SendProduceReqHandler=_Produce)  # noqa: SLF001 - what is replaced
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -201,6 +221,11 @@ class FencingSender(Sender):  # type: ignore[misc]
             return ours
         theirs = {TopicPartition(t, number) for state in told.transaction_states for t, numbers, _ in state[7] or () for number in numbers}
         return ours | theirs
+
+    def may_end_again(self) -> bool:
+        """A transaction could not be ended for an internal error: whether to ask again."""
+        self._ends_again += 1
+        return self._ends_again <= _ENDS_AGAIN_MAX
 
     def note_held_up(self, leaderless: Sequence[TopicPartition]) -> float:
         """The former transaction cannot be ended now; seconds until it is to be tried again."""

@@ -14,17 +14,21 @@ from aiokafka.errors import (
     ConcurrentTransactions,
     CoordinatorLoadInProgressError,
     IncompatibleBrokerVersion,
+    InvalidProducerEpoch,
     InvalidProducerIdMapping,
     KafkaError,
     NotEnoughReplicasAfterAppendError,
     NotEnoughReplicasError,
     OffsetMetadataTooLargeError,
+    ProducerFenced,
     RequestTimedOutError,
+    UnknownError,
 )
 from aiokafka.producer.message_accumulator import MessageBatch
+from aiokafka.producer.transaction_manager import TransactionResult, TransactionState
 from aiokafka.protocol.metadata import MetadataResponse_v5
 from aiokafka.protocol.produce import ProduceRequest, ProduceResponse_v8
-from aiokafka.protocol.transaction import InitProducerIdRequest, InitProducerIdResponse_v0
+from aiokafka.protocol.transaction import EndTxnRequest, EndTxnResponse_v0, InitProducerIdRequest, InitProducerIdResponse_v0
 from virtual_time import run_virtual
 
 from processor.settings import load_settings
@@ -47,6 +51,7 @@ class Brokers:
         self._topics: set[str] = set()  # that the producer was to write to
         self.fails: dict[type, list[Exception]] = {}
         self.fence_errors: list[int] = []
+        self.end_errors: list[int] = []
         self.asked: list[type] = []
         self.searches = 0
 
@@ -59,6 +64,8 @@ class Brokers:
         if isinstance(request, DescribeTransactionsRequest):
             topics: list[Any] = [(tp.topic, [tp.partition], {}) for tp in self.open]
             return DescribeTransactionsResponse(0, [(0, "id", "Ongoing", 1, 1, 1, 1, topics, {})], {})
+        if isinstance(request, EndTxnRequest):
+            return EndTxnResponse_v0(0, self.end_errors.pop(0))
         return InitProducerIdResponse_v0(0, self.fence_errors.pop(0) if self.fence_errors else 0, 3, 1)
 
     async def _metadata_update(self, cluster: ClusterMetadata, topics: Sequence[str]) -> bool:
@@ -166,6 +173,35 @@ def test_a_fence_that_the_brokers_hold_back_is_told_and_tried_less_and_less_ofte
         times = [at for at, _ in scene.told]
         assert times[19] - times[0] < 1.0, "an honest transaction is not waited for much longer than it lasts"
         assert times[-1] - times[-2] == pytest.approx(1.0, abs=0.1)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ([UnknownError.errno, InvalidProducerEpoch.errno], ProducerFenced),
+        ([UnknownError.errno, 0], None),
+        ([UnknownError.errno] * 9, UnknownError),
+    ],
+)
+def test_a_commit_that_meets_a_fence_in_the_coordinator_is_told_of_it(errors: list[int], told: type[Exception] | None) -> None:
+    async def main() -> None:
+        scene = Scene()
+        manager = scene.producer._txn_manager  # noqa: SLF001 - what the sender goes by
+        await scene.fence()
+        manager.begin_transaction()
+        manager.maybe_add_partition_to_txn(RESULTS)
+        manager.partition_added(RESULTS)
+        manager.committing_transaction()
+        scene.brokers.end_errors, ended = list(errors), None
+        while ended is None and manager.state is TransactionState.COMMITTING_TRANSACTION:
+            try:
+                await scene.sender._do_txn_commit(TransactionResult.COMMIT)  # noqa: SLF001 - what the sender does, again and again
+            except KafkaError as exc:
+                ended = type(exc)
+        assert ended is told
+        assert len(errors) - len(scene.brokers.end_errors) <= 4, "not for ever"
 
     run_virtual(main())
 
