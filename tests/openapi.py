@@ -282,3 +282,45 @@ def _member_faults(schema: Any, value: Any, path: str) -> list[str]:
     return found + [
         fault for name, one in value.items() if name in members for fault in _member_faults(members[name], one, f"{path}.{name}")
     ]
+
+
+def wrong_values(schema: Any, *, form: bool) -> Iterator[Any]:
+    """Values that the schema of a member forbids, and that no reading of it allows."""
+    kind, most, least = schema.get("type"), schema.get("maxLength"), schema.get("minLength", 0)
+    low, high = schema.get("minimum"), schema.get("maximum")
+    formed = {"date": "2026-13-40", "date-time": "yesterday", **dict.fromkeys(("uuid", "email", "uri", "ip"), "nope")}
+    yield from ["zz-no-choice"] if "enum" in schema else []
+    if kind == "string":
+        yield from ["a" * (most + 1)] if most else []
+        yield from ["a" * (least - 1)] if least else []
+        yield from ["!!!!"] if "pattern" in schema else []
+        yield from [formed[schema["format"]]] if schema.get("format") in formed else []
+    elif kind in {"integer", "number"}:
+        yield from ["abc", *([] if low is None else [low - 1]), *([] if high is None else [high + 1])]
+        yield from [(low or 0) + 0.5] if kind == "integer" else []
+    elif kind == "boolean":
+        yield "maybe"
+    if not form and kind is not None:
+        others: dict[str, tuple[Any, ...]] = {"object": ("text", [1], 7), "array": ({"a": 1}, 7)}
+        yield from others.get(kind, ({"a": 1}, [[]]))
+        yield from wrong_items(resolved(schema.get("items", {})))
+
+
+def wrong_items(schema: Any) -> Iterator[list[Any]]:
+    """Lists of one item that its schema forbids."""
+    others: dict[str, tuple[Any, ...]] = {"string": ({"a": 1},), "object": ("x",)}
+    yield from ([value] for value in others.get(schema.get("type", ""), ()))
+    yield from [["zz-no-choice"]] if "enum" in schema else []
+
+
+def wrong_bodies(schema: Any, valid: dict[str, Any], *, form: bool, depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Bodies with one member that is forbidden or missing, and its name."""
+    for name in schema.get("required", ()):
+        if name in valid:
+            yield name, {key: value for key, value in valid.items() if key != name}
+    for name, rule in ((name, resolved(rule)) for name, rule in schema.get("properties", {}).items()):
+        if rule.get("format") == "binary":
+            continue
+        yield from ((name, {**valid, name: value}) for value in wrong_values(rule, form=form))
+        if rule.get("properties") and depth == 0 and not form:
+            yield from ((name, {**valid, name: body}) for _, body in wrong_bodies(rule, valid.get(name, {}), form=form, depth=1))

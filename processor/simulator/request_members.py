@@ -65,13 +65,20 @@ _COMPANY = {"kyb_response_id": text(255), **_KEPT}
 _NAMED = {"full_name": text(512), "display_name": text(255), **_texts("approved_emails approved_phones issuing_states", listed(_ANY_TEXT))}
 _DESTINATION = {"label": text(255), "url": url, "enabled": flag}
 _MONITORED = {"is_enabled": flag, "estimate_only": flag, "vendor_data_list": listed(_ANY_TEXT), "didit_internal_id_list": listed(uuid)}
-_DEVICE_NUMBERS = members(ip_address=ip_address, latitude=number(-90, 90), longitude=number(-180, 180))
+_NETWORK = members(**_texts("ip_address ip_country_code"), **_texts("latitude longitude", number()))
 _PARTY = members(
     **_texts("entity_type vendor_data full_name first_name last_name"),
     date_of_birth=day,
     address=mapping,
     institution_details=members(**_texts("name code"), address=mapping),
-    device_context=members(**_texts("fingerprint persistent_device_id user_agent session_id"), network_context=_DEVICE_NUMBERS),
+    device_context=members(
+        **_texts(
+            "fingerprint persistent_device_id user_agent browser_family browser_version platform os_family "
+            "os_version accept_language session_id"
+        ),
+        session_age_ms=number(),
+        network_context=_NETWORK,
+    ),
     payment_method=members(**_texts("method_type account_id issuing_country")),
 )
 _DETAILS = members(
