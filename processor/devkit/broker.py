@@ -72,7 +72,12 @@ class Broker:
             BrokerError: if Kafka refuses.
         """
         command = [*self._java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(self._properties), *options]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_FORMAT_S)
+        try:
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_FORMAT_S)
+        except subprocess.TimeoutExpired:
+            raise BrokerError(
+                f"Kafka did not format its storage within {_FORMAT_S:.0f} s; does this machine have a core to spare?"
+            ) from None
         if done.returncode:
             raise BrokerError(f"Kafka could not format its storage:\n{(done.stdout + done.stderr)[-2000:]}")
 

@@ -103,7 +103,9 @@ def _fetch_by_maven(jars: list[Jar], target: Path) -> None:
     except subprocess.TimeoutExpired:
         raise JarsError(f"Maven did not fetch Kafka's jars within {_FETCH_S} s; is its repository reachable?") from None
     if done.returncode:
-        raise JarsError(f"Maven could not fetch Kafka's jars; try it by hand with `mvn -f`:\n{done.stdout[-1000:]}")
+        raise JarsError(
+            f"Maven could not fetch Kafka's jars; is its repository reachable, and named in ~/.m2/settings.xml?\n{done.stdout[-1000:]}"
+        )
 
 
 def _fetch_by_python(jars: list[Jar], folder: Path, target: Path) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import pytest
+
 from processor.devkit.child_process import ChildProcess
-from processor.devkit.processes import ProcessorProcess
+from processor.devkit.processes import ProcessorProcess, SimulatorProcess
 
 
 def test_events_are_found_while_the_log_grows(tmp_path: Path) -> None:
@@ -44,3 +48,28 @@ def test_nothing_moves_once_a_process_is_frozen(tmp_path: Path) -> None:
         assert spent() > 0
     finally:
         child.kill()
+
+
+class _Control(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"calls": []}')
+
+    do_POST = do_GET  # noqa: N815 - as above
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_simulator_is_asked_past_a_proxy_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo ended at its first look into the ledger where ``http_proxy`` was set."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with HTTPServer(("127.0.0.1", 0), _Control) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        simulator = SimulatorProcess(tmp_path)
+        simulator.url = f"http://127.0.0.1:{server.server_port}"
+        assert simulator.ledger() == simulator.post("/_sim/faults", {}) == {"calls": []}
+        server.shutdown()
