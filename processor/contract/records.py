@@ -18,6 +18,7 @@ ID_NAMESPACE = uuid.UUID("6f1d3c0a-7a3e-5c84-9d53-8f0a4f5f2b11")
 _NAMESPACE = ID_NAMESPACE.bytes
 
 
+STAMP_MS_MIN = 1_577_836_800_000  # 2020: no request is older
 TENANT_FORM = r"[A-Za-z0-9._-]{1,64}"
 
 
@@ -130,6 +131,16 @@ class Hop:
     def called_since_ms(self) -> int:
         """A call whose fate is unknown was made at this moment or later, epoch ms; without a doubt, when the record came."""
         return self.first_ms if self.doubt_ms is None else self.doubt_ms
+
+    def came_ms(self, now_ms: int) -> int:
+        """When the request came, epoch ms, as far as its stamp tells: of a topic with ``CreateTime`` it is by the clock of its producer.
+
+        One that is ahead of ``now_ms``, or older than any request (none, or in seconds), says nothing: then its first failure, or now.
+        For the order of requests and for how long to wait; where a call may have been made before, see ``called_since_ms``.
+        """
+        if STAMP_MS_MIN <= self.first_ms <= now_ms:
+            return self.first_ms
+        return now_ms if self.first_failure_ms is None else min(self.first_failure_ms, now_ms)
 
     @property
     def may_start_early(self) -> bool:

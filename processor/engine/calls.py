@@ -199,7 +199,7 @@ class DiditCaller:
             operation.name,
             operation.scopes,
             call_class,
-            job.hop.first_ms,
+            job.hop.came_ms(self._clock_ms()),
             identity,
             operation.timeout_s + len(call.files) * self._files.longest_s,
             returning=job.hop.last_error in SENT_AWAY,

@@ -100,7 +100,8 @@ class DoubtSettler:
         """A 404 of a session that may be too new to be shown is looked at again, for as long as that may take from the request on."""
         if not is_not_found(verdict) or operation.name not in _READS_SESSION:
             return verdict
-        waited_ms = self._clock_ms() - job.hop.first_ms
+        now_ms = self._clock_ms()
+        waited_ms = now_ms - job.hop.came_ms(now_ms)
         left_ms = self._read_lag_ms - waited_ms
         return verdict if left_ms <= 0 else Deferred(ErrorCode.SESSION_MISSING, min(left_ms, max(_MISSING_MS, waited_ms)) / 1000)
 

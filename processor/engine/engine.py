@@ -268,13 +268,13 @@ class Engine:
 
     def _turned_away(self, job: Job, operation: Operation, work: Work) -> Parked | None:
         """Of a flood nearly all meet a full line: these end here, before a call is built for them and named in the log."""
-        deadline_ms = job.request.deadline_ms
+        deadline_ms, now_ms = job.request.deadline_ms, self._clock_ms()
         if job.hop.doubt_ms is not None or job.hop.last_error in SENT_AWAY:
             return None
-        if deadline_ms is not None and is_past(deadline_ms, self._clock_ms()):
+        if deadline_ms is not None and is_past(deadline_ms, now_ms):
             return None
         call_class = class_of(job.hop, job.request.priority)
-        place = Place(operation.name, operation.scopes, call_class, job.hop.first_ms, deadline_ms, job.request.tenant)
+        place = Place(operation.name, operation.scopes, call_class, job.hop.came_ms(now_ms), deadline_ms, job.request.tenant)
         return self._budget.turn_away(place, aside=work.aside)
 
     async def _poll(self, job: Job, session_id: str, work: Work) -> Outcome:

@@ -198,6 +198,7 @@ class OutputBuilder:
     def begun(self, job: Job, output: dict[str, Any], wait_s: float, now_ms: int) -> list[Output]:
         """A session was created: its link for the caller at once, and a record that waits for the person."""
         hop = replace(job.hop, attempt=job.hop.attempt + 1, session_id=str(output["session_id"]), doubt_ms=None, first_failure_ms=None)
+        hop = replace(hop, first_ms=job.hop.came_ms(now_ms))  # from here on the session's time counts, which ends some day
         progress = self._final(replace(job, hop=hop), Status.WAITING, None, now_ms, output=output, kind=ResultKind.PROGRESS)
         if progress.size_bytes > self._lanes.output_bytes_max:
             return self._ended(job, Status.FAILED, _TOO_LARGE, now_ms, called=1)

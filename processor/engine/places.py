@@ -57,7 +57,7 @@ def place_of(record: Record, now_ms: int) -> Place | None:
     if polled:
         call_class, since_ms = poll_order(hop, now_ms, woken=False)
     else:
-        call_class, since_ms = class_of(hop, _priority(value.get("priority"))), hop.first_ms
+        call_class, since_ms = class_of(hop, _priority(value.get("priority"))), hop.came_ms(now_ms)
     deadline = value.get("deadline") if hop.settled is None else None  # kept when the first final result was published
     deadline_ms = parse_deadline(deadline) if isinstance(deadline, str) else None
     return Place(operation.name, operation.scopes, call_class, since_ms, deadline_ms, _tenant(value.get("tenant")))

@@ -79,7 +79,7 @@ class WakeupFeed:
                 self._pauses = self._pauses.after(self._read_pause(record), record.source.offset)
         elif record.source.topic == self._names.repairs:
             self._apply_release(record)
-        elif (hint := read_hint(record)) is not None:
+        elif (hint := read_hint(record, self._clock_ms())) is not None:
             self._hints.note_event(hint)
 
     def _apply_release(self, record: Record) -> None:
@@ -133,11 +133,16 @@ class WakeupFeed:
         reader.assign(positions | {self._controls: begin})
 
 
-def read_hint(record: Record) -> Hint | None:
-    """What a record of the events topic says; None for anything that is no event of ours."""
+def read_hint(record: Record, now_ms: int) -> Hint | None:
+    """What a record of the events topic says; None for anything that is no event of ours.
+
+    Of a topic with ``CreateTime`` it is stamped by the clock of its receiver. An event of the future would wake its session at each of its
+    steps, and one of before what is kept would wake nobody: both are taken for events of now.
+    """
     try:
         event = orjson.loads(record.value or b"")
     except orjson.JSONDecodeError:
         return None
     session_id = event.get("session_id") if isinstance(event, dict) else None
-    return Hint(session_id, record.timestamp_ms, event) if isinstance(session_id, str) else None
+    at_ms = record.timestamp_ms if now_ms - KEPT_MS <= record.timestamp_ms <= now_ms else now_ms
+    return Hint(session_id, at_ms, event) if isinstance(session_id, str) else None

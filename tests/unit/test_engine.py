@@ -539,6 +539,17 @@ def test_a_rate_limit_pauses_its_scope_and_is_capped() -> None:
     assert (hop.due_ms or 0) >= NOW + 86_400_000
 
 
+@pytest.mark.parametrize("stamp_ms", [-1, 0, NOW // 1000, NOW + 9 * 3_600_000])
+def test_a_stamp_that_says_nothing_gives_no_place_before_or_behind_all_others(stamp_ms: int) -> None:
+    """Of topics with CreateTime it is by the producer's clock: a request without one went first for ever, one of tomorrow last."""
+    rec, budget = replace(record(), timestamp_ms=stamp_ms), OpenBudget()
+    run(FakeApi(json_reply(201, CREATED)), rec, budget)
+    assert [ask.since_ms for ask in budget.asks] == [NOW]
+    budget.full = Parked(ErrorCode.QUEUE_FULL, 40.0)
+    run(FakeApi(), rec, budget)
+    assert [place.since_ms for place in budget.turned_away] == [NOW]
+
+
 def test_a_paused_scope_sends_the_request_to_wait_without_a_call() -> None:
     budget = OpenBudget(Parked(ErrorCode.SCOPE_PAUSED, 60.0))
     api = FakeApi()
@@ -1327,9 +1338,10 @@ def test_a_session_that_was_seen_and_is_not_shown_for_an_hour_is_gone() -> None:
     assert final(outputs)["status"] == "succeeded", "it was not missing for an hour on end"
 
 
+@pytest.mark.parametrize("stamp_ms", [NOW, -1, NOW + 9 * 3_600_000], ids=["right", "none", "of tomorrow"])
 @pytest.mark.parametrize("operation", ["session.decision", "session.pdf"])
-def test_a_read_of_a_session_that_may_be_too_new_is_made_again_for_a_minute(operation: str) -> None:
-    rec, due = replace(record(operation=operation), timestamp_ms=NOW), []
+def test_a_read_of_a_session_that_may_be_too_new_is_made_again_for_a_minute(operation: str, stamp_ms: int) -> None:
+    rec, due = replace(record(operation=operation), timestamp_ms=stamp_ms), []
     now = NOW + 1000
     while True:
         outputs = run_at(now, FakeApi(MISSING), rec)
@@ -1340,7 +1352,11 @@ def test_a_read_of_a_session_that_may_be_too_new_is_made_again_for_a_minute(oper
         assert (hop.last_error, hop.attempt) == ("session_missing", 0)
         due.append(round(((hop.due_ms or 0) - NOW) / 1000))
         now = hop.due_ms or 0
-    assert due == [6, 14, 28, 57, 60], "growing distances, and once more at the end"
+    if stamp_ms == NOW:
+        assert due == [6, 14, 28, 57, 60], "growing distances, and once more at the end"
+    else:  # from its first look on
+        assert due[0] < 10
+        assert 60 <= due[-1] <= 63
     assert (final(outputs)["error"]["type"], final(outputs)["error"]["code"]) == ("request_refused", "http_404")
 
 
