@@ -942,14 +942,15 @@ def test_a_transaction_of_which_there_is_no_trace_is_made_again() -> None:
     assert [call.operation.name for call in api.calls] == ["transaction.list", "transaction.create"]
 
 
-def test_a_transaction_that_is_there_already_is_refused_unless_an_earlier_call_may_have_made_it() -> None:
-    told = final(run(FakeApi(THERE_ALREADY), record(operation="transaction.create", input=TRANSFER)))
+@pytest.mark.parametrize("answer", [THERE_ALREADY, json_reply(409, {"detail": "Conflict."})], ids=["there", "a call at the same time"])
+def test_a_transaction_that_is_there_already_is_refused_unless_an_earlier_call_may_have_made_it(answer: Any) -> None:
+    told = final(run(FakeApi(answer), record(operation="transaction.create", input=TRANSFER)))
     assert (told["status"], told["error"]["code"]) == ("failed", "already_exists")
     assert told["error"]["message"] == ErrorCode.ALREADY_EXISTS.message, "to correct the request would help nobody"
-    api = FakeApi(NO_TRANSACTIONS, THERE_ALREADY)
+    api = FakeApi(NO_TRANSACTIONS, answer)
     outputs = run(api, record(operation="transaction.create", input=TRANSFER), OpenBudget(InDoubt(NOW - 500, NOW - 500)))
     assert kinds(outputs) == [OutputKind.RETRY], "it is looked up again"
-    api = FakeApi(NO_TRANSACTIONS, THERE_ALREADY)
+    api = FakeApi(NO_TRANSACTIONS, answer)
     doubt = OpenBudget(InDoubt(NOW - 500, NOW - 500))
     told = final(run(api, record(operation="transaction.create", input=TRANSFER), doubt, retry={"attempts_max": 1}))
     assert told["status"] == "in_doubt"
