@@ -300,4 +300,13 @@ FAULTS = (
         "self._defer(job, code, wait_s)",
         (ENGINE,),
     ),
+    Fault(
+        "W15",
+        "G3",
+        "verify/log_audit.py",
+        "an answer that is told after its promise counts as one of that moment",
+        "if record.timestamp_ms > asked_ms + 1000 * asked.promise_s:",
+        "if record.timestamp_ms < 0:",
+        ("tests/unit/test_verify_judge.py",),
+    ),
 )
