@@ -38,9 +38,18 @@ async def on_the_model() -> list[Any]:
 async def test_the_model_of_kafka_shows_a_client_what_the_real_one_shows(kafka: LocalKafka) -> None:
     real, model = await asyncio.gather(Script(kafka.bootstrap, f"{uuid.uuid4().hex[:8]}-").run(), on_the_model())
     assert model == json.loads(json.dumps(real))
-    assert {"create", "sent", "ends", "epochs", "commit of the former", "committed", "sequence", "generation"} <= {
-        what for what, *_ in real
-    }
+    assert {
+        "create",
+        "sent",
+        "ends",
+        "epochs",
+        "commit of the former",
+        "committed",
+        "sequence",
+        "generation",
+        "compacted",
+        "3 partitions",
+    } <= {what for what, *_ in real}
 
 
 async def test_random_programs_observe_the_same_of_the_model_and_of_the_real_one(kafka: LocalKafka) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -42,7 +42,7 @@ class Script:
             answer = await admin.create_topics([new])
             self.seen.append(["create", [row[1] for row in answer.topic_errors]])
         await admin.close()
-        for part in (self._transactions, self._fencing, self._offsets, self._sequences, self._group_of_static_members):
+        for part in (self._transactions, self._fencing, self._offsets, self._sequences, self._group_of_static_members, self._topics):
             async with asyncio.timeout(_WAIT_S):
                 await part()
         return self.seen
@@ -146,6 +146,27 @@ class Script:
             self._note("sequence", epoch, sequence, *answer.topics[0][1][0][1:3])
         await producer.stop()
 
+    async def _topics(self) -> None:
+        """A compacted topic takes no record without a key; topics get more partitions, never fewer; one that is deleted is not known."""
+        name, admin = f"{self._topic}-compacted", AIOKafkaAdminClient(**self._at)
+        await admin.start()
+        await admin.create_topics([NewTopic(name, 1, 1, topic_configs={"cleanup.policy": "compact"})])
+        client, partition = admin._client, TopicPartition(name, 0)  # noqa: SLF001 - requests of our own
+        await client.set_topics([name])
+        while client.cluster.leader_for_partition(partition) in (None, -1):
+            await client.force_metadata_update()
+        for key in (b"key", None):
+            batch = _batch(-1, -1, -1, key)
+            request = ProduceRequest(required_acks=-1, timeout=5000, topics=[(name, [(0, batch)])], transactional_id=None)
+            answer = await client.send(client.cluster.leader_for_partition(partition), request)
+            self._note("compacted", key is not None, *answer.topics[0][1][0][1:3])
+        for count in (3, 3, 2):
+            await self._errors(f"{count} partitions", admin.create_partitions({name: NewPartitions(count)}))
+        await admin.delete_topics([name])
+        for topic in (name, f"{self._topic}-never"):
+            await self._errors("partitions of none", admin.create_partitions({topic: NewPartitions(5)}))
+        await admin.close()
+
     async def _group_of_static_members(self) -> None:
         members = [self._member("one"), self._member("two")]
         for member in members:
@@ -171,10 +192,10 @@ class Script:
         self._note("generation", [c.generation for c in coordinators], [len(member.assignment()) for member in members])
 
 
-def _batch(producer_id: int, epoch: int, sequence: int) -> bytes:
+def _batch(producer_id: int, epoch: int, sequence: int, key: bytes | None = None) -> bytes:
     kind: dict[str, int] = {"magic": 2, "compression_type": 0, "is_transactional": 0}
     builder = DefaultRecordBatchBuilder(**kind, producer_id=producer_id, producer_epoch=epoch, base_sequence=sequence, batch_size=1000)
-    builder.append(0, 1_000, None, b"sequence %d" % sequence, [])
+    builder.append(0, 1_000, key, b"sequence %d" % sequence, [])
     return bytes(builder.build())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from simulation.kafka.cluster import Cluster, Topic
 from simulation.kafka.codes import Code
 from simulation.kafka.coordination import Coordination
-from simulation.kafka.partition_log import Appended, PartitionLog
+from simulation.kafka.partition_log import Appended, PartitionLog, lacks_keys
 from simulation.kafka.wire import VERSIONS, BrokerConnection
 
 PORT = 9092
@@ -34,8 +34,8 @@ class Broker:
 
     async def serve(self) -> None:
         """Listen for as long as the process lives."""
-        slow_reads_s = self._cluster.slow_reads_s
-        server = await self._loop.create_server(lambda: BrokerConnection(self.answer, self._loop.fail, slow_reads_s), None, PORT)
+        slow = self._cluster.slow_reads_s, self._cluster.throttled_s
+        server = await self._loop.create_server(lambda: BrokerConnection(self.answer, self._loop.fail, *slow), None, PORT)
         await server.serve_forever()
 
     async def answer(self, request: Any) -> Any:
@@ -104,6 +104,8 @@ class Broker:
             return Appended(code)
         if not self._cluster.enough_replicas(self._cluster.topics[topic]):
             return Appended(Code.NOT_ENOUGH_REPLICAS)
+        if "compact" in self._cluster.topics[topic].configs.get("cleanup.policy", "") and lacks_keys(raw):
+            return Appended(Code.INVALID_RECORD)
         if transactional_id is not None and log.must_ask(raw):
             producer_id, epoch = struct.unpack_from(">qh", raw, _PRODUCER_AT)
             code = self._coordination.transactions.may_write((transactional_id, producer_id, epoch), (topic, number))
@@ -206,9 +208,12 @@ class Broker:
         rows = []
         for name, (count, _assignment) in request.topic_partitions:
             topic = self._cluster.topics.get(name)
-            if topic is not None:
+            code = Code.NONE if topic is not None else Code.UNKNOWN_TOPIC_OR_PARTITION
+            if topic is not None and count <= len(topic.logs):
+                code = Code.INVALID_PARTITIONS
+            elif topic is not None:
                 self._cluster.extend(topic, count)
-            rows.append((name, int(Code.NONE if topic is not None else Code.UNKNOWN_TOPIC_OR_PARTITION), None))
+            rows.append((name, int(code), None))
         return request.RESPONSE_TYPE(0, rows)
 
     async def _configs(self, request: Any) -> Any:

@@ -45,8 +45,10 @@ class Cluster:
     def __init__(self, loop: SimulatedLoop, draw: random.Random, brokers: list[str], host_of: Callable[[str], Host]) -> None:
         self.loop, self.draw, self.names = loop, draw, brokers
         self.topics: dict[str, Topic] = {}
+        self.every: dict[str, list[PartitionLog]] = {}  # by topic: the logs of all that ever had its name
         self.refused: set[str] = set()  # topics that nothing can be appended to now
         self.slow_reads_s: dict[str, float] = {}  # by a client's address: answers with records are held back
+        self.throttled_s: dict[str, float] = {}  # by a client's address: a quota holds back what follows on each answer
         self.on_election: list[Callable[[], None]] = []
         self.unclean_batches = 0  # so many of the last batches the next leader of a partition does not have: an unclean election
         self._followed_at: dict[tuple[str, int], float] = {}
@@ -71,8 +73,15 @@ class Cluster:
         append_time = topic.configs.get("message.timestamp.type") == "LogAppendTime"
         for number in range(len(topic.logs), partitions):
             topic.logs.append(PartitionLog(append_time=append_time))
+            self.every.setdefault(topic.name, []).append(topic.logs[-1])
             topic.leads.append((crc32(topic.name.encode()) + number) % len(self.names))
             topic.epochs.append(0)
+
+    def keep_stamps(self, topic: str) -> None:
+        """From now on records keep their producers' stamps."""
+        self.topics[topic].configs["message.timestamp.type"] = "CreateTime"
+        for log in self.topics[topic].logs:
+            log.append_time = False
 
     def log(self, topic: str, partition: int) -> PartitionLog | None:
         """A partition's log, if there is one."""

@@ -77,7 +77,7 @@ class PartitionLog:
     def __init__(self, *, append_time: bool) -> None:
         self.start = self.end = 0
         self.on_change: list[Callable[[], None]] = []  # called once each, at the next change
-        self._append_time = append_time
+        self.append_time = append_time
         self._batches: list[Batch] = []
         self._lasts: list[int] = []
         self._open: dict[int, int] = {}  # producer id -> first offset of its open transaction
@@ -96,14 +96,14 @@ class PartitionLog:
         producer = self._producers.get(head.producer_id)
         if head.producer_id >= 0 and (found := _known(producer, head, self._asked.get(head.producer_id))) is not None:
             return found
-        stamp_ms = now_ms if self._append_time else head.max_stamp
+        stamp_ms = now_ms if self.append_time else head.max_stamp
         data = bytearray(raw)
-        if self._append_time:
+        if self.append_time:
             struct.pack_into(">h", data, _ATTRIBUTES_AT, head.attributes | _APPEND_TIME)
             struct.pack_into(">q", data, _MAX_STAMP_AT, stamp_ms)
             struct.pack_into(">I", data, _CRC_AT, calc_crc32c(memoryview(data)[_ATTRIBUTES_AT:]))
         base = self._store(data, head.last_delta + 1, stamp_ms)
-        done = Appended(Code.NONE, base, stamp_ms if self._append_time else -1)
+        done = Appended(Code.NONE, base, stamp_ms if self.append_time else -1)
         if head.producer_id >= 0:
             self._note(producer, head, done._replace(stamp_ms=stamp_ms))  # told when it comes again, whoever's stamp it is
         return done
@@ -233,6 +233,11 @@ def _known(producer: _Producer | None, head: Head, asked: tuple[int, int] | None
             return again
         expected = producer.next_sequence if producer.next_sequence is not None else 0
     return None if head.sequence == expected <= lowest else Appended(Code.OUT_OF_ORDER_SEQUENCE_NUMBER)
+
+
+def lacks_keys(raw: bytes) -> bool:
+    """Whether some record of a batch has no key: a topic that is compacted takes none such."""
+    return any(record.key is None for record in MemoryRecords(raw).next_batch())
 
 
 def _commits(marker: Any) -> bool:

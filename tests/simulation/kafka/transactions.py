@@ -85,6 +85,11 @@ class TransactionCoordinator:
             return None, Code.INVALID_PRODUCER_ID_MAPPING
         return found, Code.NONE if found.epoch == epoch else Code.INVALID_PRODUCER_EPOCH
 
+    def forget_idle(self) -> None:
+        """What ``transactional.id.expiration.ms`` does: ids without an open transaction are known no more."""
+        busy = (Phase.ONGOING, *_ENDING)
+        self.transactions = {name: found for name, found in self.transactions.items() if found.phase in busy}
+
     def _begin(self, found: Transaction) -> None:
         if found.phase is not Phase.ONGOING:
             found.phase, found.began_ms = Phase.ONGOING, int(1000 * self._cluster.loop.time())
@@ -162,13 +167,13 @@ class TransactionCoordinator:
         self._cluster.later(delay_s, lambda: self._mark(found, tp, commit=commit))
 
     def _mark(self, found: Transaction, tp: tuple[str, int], *, commit: bool) -> None:
-        topic = self._cluster.topics.get(tp[0])
-        leader = self._cluster.leader(topic, tp[1]) if topic is not None else -1
-        if topic is not None and not self._cluster.works(leader):
+        topic, log = self._cluster.topics.get(tp[0]), self._cluster.log(*tp)
+        leader = self._cluster.leader(topic, tp[1]) if topic is not None and log is not None else -1
+        if topic is not None and log is not None and not (self._cluster.works(leader) and self._cluster.enough_replicas(topic)):
             self._mark_later(found, tp, commit=commit, delay_s=_AGAIN_S)
             return
-        if topic is not None:
-            topic.logs[tp[1]].mark(found.producer_id, found.epoch, commit=commit, now_ms=self._cluster.stamp_ms(leader))
+        if log is not None:  # else it was deleted
+            log.mark(found.producer_id, found.epoch, commit=commit, now_ms=self._cluster.stamp_ms(leader))
         del found.partitions[tp]
         self._finish(found, commit=commit)
 

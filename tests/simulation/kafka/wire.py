@@ -56,11 +56,14 @@ Answer = Callable[[Any], Awaitable[Any]]  # a request to its response; None: no 
 class BrokerConnection(asyncio.Protocol):
     """One connection of a client: requests are answered one after the other, as brokers do.
 
-    ``slow_reads_s``: by a client's address, for so long an answer with records is held back, as by a disk that is slow.
+    By a client's address: for ``slow_reads_s`` an answer with records is held back, as by a disk that is slow; for ``throttled_s`` nothing
+    more is read behind each answer, which says so: a quota (KIP-219).
     """
 
-    def __init__(self, answer: Answer, on_fault: Callable[[BaseException], None], slow_reads_s: Mapping[str, float]) -> None:
-        self._answer, self._on_fault, self._slow_reads_s = answer, on_fault, slow_reads_s
+    def __init__(
+        self, answer: Answer, on_fault: Callable[[BaseException], None], slow_reads_s: Mapping[str, float], throttled_s: Mapping[str, float]
+    ) -> None:
+        self._answer, self._on_fault, self._slow_reads_s, self._throttled_s = answer, on_fault, slow_reads_s, throttled_s
         self._buffer = bytearray()
         self._waiting: deque[bytes] = deque()
         self._transport: Any = None
@@ -87,9 +90,15 @@ class BrokerConnection(asyncio.Protocol):
                 frame = await self._answered(request)
                 if frame is not None:
                     self._transport.write(frame)
+                if self._throttled_s and (held_s := self._throttled_s.get(self._peer, 0.0)):
+                    await asyncio.sleep(held_s)
         except Exception as exc:  # noqa: BLE001 - a request that the model does not know, or answers wrongly, must not look like a slow broker
             exc.add_note(f"request: API key and version {struct.unpack_from('>hh', request)}")
             self._on_fault(exc)
+
+    @property
+    def _peer(self) -> str:
+        return str(self._transport.get_extra_info("peername")[0])
 
     async def _answered(self, frame: bytes) -> bytes | None:
         raw = io.BytesIO(frame)
@@ -99,10 +108,12 @@ class BrokerConnection(asyncio.Protocol):
         if structure.FLEXIBLE_VERSION:
             TaggedFields.decode(raw)
         response = await self._answer(structure.decode(raw))
-        if key == _FETCH and (held_s := self._slow_reads_s.get(self._transport.get_extra_info("peername")[0])):
+        if key == _FETCH and self._slow_reads_s and (held_s := self._slow_reads_s.get(self._peer)):
             await asyncio.sleep(held_s)
         if response is None:
             return None
+        if self._throttled_s and (held_s := self._throttled_s.get(self._peer)) and hasattr(response, "throttle_time_ms"):
+            response.throttle_time_ms = int(1000 * held_s)
         tags = b"\0" if structure.FLEXIBLE_VERSION else b""
         body: bytes = struct.pack(">i", correlation) + tags + response.encode()
         return struct.pack(">i", len(body)) + body
