@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from simulation import account, operators
+from simulation import account, operators, topic_faults
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -107,6 +107,8 @@ _DRAWN = (
     ("log outage", 2),
     ("kill all", 2),
     ("log lost", 1),
+    ("throttled", 1),
+    ("partitions added", 1),
 )
 
 
@@ -118,7 +120,7 @@ def draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], b
         peer = "brokers"
     if peer == "didit":
         lasts_s = min(lasts_s, API_CUT_S)
-    amount = draw.uniform(0.1, 1.5) if kind == "slow link" else draw.uniform(-4.0, 4.0) if kind.startswith("clock") else 0.0
+    amount = draw.uniform(0.1, 1.5) if kind in ("slow link", "throttled") else draw.uniform(-4.0, 4.0) if kind.startswith("clock") else 0.0
     target = {
         "broker kill": draw.choice(brokers),
         "broker freeze": draw.choice(brokers),
@@ -130,6 +132,7 @@ def draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], b
         "key revoked": "at Didit",
         "log lost": "and made again",
         "kill all": "replicas",
+        "partitions added": draw.choice(("requests", "delays", "inputs", "results")),
         "offsets reset": draw.choice(("with a text", "without a text")),  # by an operator, replicas stopped
     }.get(kind, replica)
     if kind in ("kill", "kill all"):
@@ -140,7 +143,7 @@ def draw_one(draw: random.Random, kind: str, at_s: float, replicas: list[str], b
         lasts_s = max(2.0, lasts_s)
     if kind == "log lost":
         lasts_s = min(3.0, lasts_s)  # clients ask where the topic is as fast as they get answers, which takes its time here
-    if kind in ("stop", "reset", "clock step"):
+    if kind in ("stop", "reset", "clock step", "partitions added"):
         lasts_s = 0.0
     return Disturbance(at_s, kind, target, lasts_s, peer if kind in _LINKS else "", amount)
 
@@ -279,12 +282,6 @@ def _make_again(world: World, _: Disturbance) -> None:
     world.cluster.create(world.log_topic, 1, world.lost_log.replication, world.lost_log.configs)
 
 
-def _shorten(world: World, _: Disturbance) -> None:
-    """Retention deletes what is old of the budget log, though later than a lane's commit is made again."""
-    log = world.cluster.topics[world.log_topic].logs[0]
-    log.delete_older(world.cluster.stamp_ms(0) - int(1000 * world.plan.log_kept_s))
-
-
 def _reset_offsets(world: World, one: Disturbance) -> None:
     world.stop_all(one.lasts_s)
     text = "" if one.target == "without a text" else "by hand"
@@ -326,8 +323,8 @@ _BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
     "clock step": _step,
     "log outage": _refuse,
     "log lost": _lose,
-    "log retention": _shorten,
     "offsets reset": _reset_offsets,
+    **topic_faults.BEGINS,
     **dict.fromkeys(operators.ACTS, _act),
 }
 _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
@@ -346,6 +343,7 @@ _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
     "slow reads": _quick_reads,
     "log outage": _take,
     "log lost": _make_again,
+    **topic_faults.ENDS,
     **dict.fromkeys(operators.ACTS, _kill_act),
 }
 

@@ -43,6 +43,10 @@ class Seen:
         rounds: that operators have begun: request and number.
         insisted: one of them has asked for calls again that may have taken place.
         sent_away: by request, how often it was written once more because its line had no room.
+        certain: nothing in it is a reason for a doubt.
+        steady: nor for the end of a life.
+        results_deleted: some of what had been published is gone from the results topic.
+        left_over: what processes still run of clients that are ended.
         untold: webhooks that were acknowledged and of which the events topic tells nothing.
     """
 
@@ -61,6 +65,10 @@ class Seen:
     insisted: bool = False
     untold: Sequence[str] = ()
     sent_away: Mapping[str, int] = field(default_factory=dict)
+    certain: bool = False
+    steady: bool = False
+    results_deleted: bool = False
+    left_over: Sequence[str] = ()
 
 
 # what no trouble of brokers, network or API raises; by the product's own log lines, which name types and no texts
@@ -69,6 +77,15 @@ _OWN_FAULT = re.compile(r'"error":"(?:Value|Type|Key|Index|Attribute|Assertion|R
 _BY_TIMES = frozenset(
     {BrokenPromise.RETRY_STARTED_EARLY, BrokenPromise.STARTED_IN_PAUSE, BrokenPromise.WINDOW_OVER, BrokenPromise.RETRY_PUBLISHED_LATE}
 )
+_BY_RESULTS = frozenset(
+    {
+        BrokenPromise.MISSING_RESULT,
+        BrokenPromise.OFFSET_BEYOND_WORK,
+        BrokenPromise.DEAD_LETTER_WITHOUT_RESULT,
+        BrokenPromise.COPY_OF_NOTHING,
+    }
+)
+_LIFE_ENDED, _GONE = '"event":"life_ended"', "NodeNotReadyError"  # of a broker that was killed
 # 22 turns of others in a line (`budget.fair_queue`), of which there are four: two operations, two replicas
 _TURNS_MAX = 100
 _SENT_AWAY_MAX = 20  # once, says guarantees.md, G6, and again if more urgent ones come or a process begins anew; those are few here
@@ -103,13 +120,22 @@ def judge(seen: Seen) -> list[Violation]:
     wrong += [Violation("personal data in a log", f"{host}: {line[:80]}") for host, line in planted]
     own = [(host, line) for host, line in seen.logs if _OWN_FAULT.search(line)]
     wrong += [Violation("a fault of the program", f"{host}: {line[:200]}") for host, line in own]
+    wrong += [Violation("a client is ended in part", text) for text in seen.left_over]
     wrong += [Violation("a replica gave up", f"{host}: exit status {status}") for host, status in seen.gave_up]
-    return wrong + _audited(seen)
+    return wrong + _for_no_reason(seen) + _audited(seen)
+
+
+def _for_no_reason(seen: Seen) -> list[Violation]:
+    """What must not be where all calls are answered, and no process is ended before its time."""
+    lost = [final for final in seen.finals if final.status != "succeeded"] if seen.certain else []
+    ended = [(host, line) for host, line in seen.logs if _LIFE_ENDED in line and _GONE not in line] if seen.steady else []
+    wrong = [Violation(f"{final.status} for no reason", final.request_id) for final in lost]
+    return wrong + [Violation("a life ended for no reason", f"{host}: {line[:300]}") for host, line in ended]
 
 
 def _audited(seen: Seen) -> list[Violation]:
     """What `processor verify` finds. That a retry was published late is no fault where brokers are away all the time."""
-    left_out = _BY_TIMES if seen.steps else {BrokenPromise.RETRY_PUBLISHED_LATE}
+    left_out = (_BY_TIMES if seen.steps else {BrokenPromise.RETRY_PUBLISHED_LATE}) | (_BY_RESULTS if seen.results_deleted else set())
     found = [finding for finding in seen.audited if finding.kind not in left_out]
     return [Violation(f"verify: {finding.kind.value}", f"{finding.place}: {finding.text}") for finding in found]
 

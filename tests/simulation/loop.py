@@ -13,7 +13,7 @@ import heapq
 import socket
 from asyncio import format_helpers
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol, TypeVar
 
@@ -89,6 +89,11 @@ class Host:
         if len(self._tasks) > self._sweep_at:
             self._tasks = [task for task in self._tasks if not task.done()]
             self._sweep_at = 200 + 2 * len(self._tasks)
+
+    @property
+    def tasks(self) -> Sequence[asyncio.Task[Any]]:
+        """Of its process; some are done."""
+        return self._tasks
 
     def hold(self, handle: asyncio.Handle) -> None:
         """A callback of a frozen host: it runs when the host thaws."""

@@ -19,6 +19,8 @@ from processor.devkit.verifier import FinalSeen, RetrySeen
 from processor.stream.releases import read_release
 from simulation.kafka.partition_log import PartitionLog
 
+_CALLED_IN = (ErrorCode.QUEUE_FULL, ErrorCode.OPERATION_PAUSED)  # by their line, before their due time
+
 
 class CommittedRecord(NamedTuple):
     """One record."""
@@ -60,14 +62,19 @@ class Finals:
     """The final results of results topics, by what their requests' ids begin with here."""
 
     def __init__(self, topics: Mapping[str, list[PartitionLog]]) -> None:
-        self._readers = [(begins, CommittedReader(log)) for begins, logs in topics.items() for log in logs]
+        self._topics = topics  # partitions may be added to them
+        self._readers: dict[int, tuple[str, CommittedReader]] = {}  # by a log's id
         self.seen: list[FinalSeen] = []
         self.ids: set[str] = set()
         self.rounds: set[tuple[str, int]] = set()
 
     def look(self) -> None:
         """Read on."""
-        for begins, reader in self._readers:
+        for begins, logs in self._topics.items():
+            for log in logs:
+                if id(log) not in self._readers:
+                    self._readers[id(log)] = begins, CommittedReader(log)
+        for begins, reader in self._readers.values():
             for record in reader.read():
                 result = orjson.loads(record.value or b"{}")
                 if result.get("kind") == "final" and copy_for(record.headers) is None:
@@ -119,6 +126,6 @@ class Retries:
                         hop = decoded.hop
                         self.sent_away[decoded.request.request_id] += hop.last_error == ErrorCode.QUEUE_FULL
                         released = (topic, number, r.offset) in self._released
-                        may_be_early = released or hop.session_id is not None or hop.last_error == ErrorCode.QUEUE_FULL
+                        may_be_early = released or hop.session_id is not None or hop.last_error in _CALLED_IN
                         found.append(RetrySeen(decoded.request.request_id, hop.hop, due_ms - slack_ms, may_be_early))
         return found

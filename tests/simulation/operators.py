@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from processor.clock import clock_ms
+from processor.contract.pauses import PauseAct, PauseKind
 from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.delayed_index import DelayedIndex
 from processor.repair.model import Selection
+from processor.repair.pause import publish_pause
 from processor.repair.plan import make_plan
 from processor.repair.redrive import RepairFencedError, limits_of, redrive
 from processor.repair.release import publish_releases, releases_of
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 HOSTS = ("repairs-0", "repairs-1")
 _TRIES, _AGAIN_S = 5, 5.0
 _BY = "operator"
+_PAUSED = (None, "aml")  # what is paused: all, or one operation, whose doubts are looked up
 
 Act = Callable[[Settings, random.Random], Awaitable[str]]
 
@@ -38,6 +41,13 @@ async def _redrive(settings: Settings, in_doubt: bool) -> str:
     finally:
         await index.close()
     return f"{done.count} redriven, left out {dict(plan.left_out) | dict(done.left_out)}"
+
+
+async def _pause(settings: Settings, draw: random.Random, kind: PauseKind) -> str:
+    operations = _PAUSED if kind is PauseKind.RESUMED else (draw.choice(_PAUSED),)
+    for operation in operations:
+        await publish_pause(settings, PauseAct(kind, operation, _BY, "a trial", clock_ms(), str(uuid4())))
+    return f"{kind}: {operations}"
 
 
 async def _release(settings: Settings, draw: random.Random, *, end: bool) -> str:
@@ -56,6 +66,8 @@ ACTS: dict[str, Act] = {
     "redrive doubts": lambda settings, _: _redrive(settings, in_doubt=True),
     "release": lambda settings, draw: _release(settings, draw, end=False),
     "end": lambda settings, draw: _release(settings, draw, end=True),
+    "pause": lambda settings, draw: _pause(settings, draw, PauseKind.PAUSED),
+    "resume": lambda settings, draw: _pause(settings, draw, PauseKind.RESUMED),
 }
 
 

@@ -20,6 +20,7 @@ class Plan:
     window_s: float = 10.0
     memory_s: float = 3600.0
     drain_s: float = 10.0
+    transaction_s: float = 25.0
     latency_s: float = 0.1  # of the API, in the median
     late_reply: float = 0.01  # rate of answers that come after ``hang_s``
     lost: float = 0.05  # rate of calls without an answer, or with a 503
@@ -29,6 +30,7 @@ class Plan:
     wait_s: float = 15.0  # a call starts so long after its ask at most
     skew_s: float = 10.0  # the largest step of a broker's clock
     operations: tuple[str, ...] = _OPERATIONS
+    caller_ahead_s: float = 0.0  # so far the caller's clock is ahead, which stamps the requests then (CreateTime)
     deadlines: float = 0.0  # rate of requests that expire, some of them soon
     theme: str = "mixed"
     installations: int = 1  # each with topics and a group of its own, on one key and one budget log
@@ -42,4 +44,6 @@ class Plan:
     receivers: int = 0  # of webhooks; with them people use their links
     attempts_max: int = 6
     delays_s: tuple[int, ...] = (1, 5, 20)  # of the delay topics
+    certain: bool = False  # nothing in it is a reason for a doubt: all requests succeed
+    steady: bool = False  # nothing in it is a reason for the end of a life
     mixed: bool = False  # each process has settings of its own, where they may differ

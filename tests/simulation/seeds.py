@@ -21,7 +21,8 @@ from simulation.disturbances import Disturbance, draw_disturbances, draw_one
 from simulation.judge import Violation, judge
 from simulation.loop import DeadlockError, SpinError
 from simulation.plan import Plan
-from simulation.themes import THEMES, Stage, theme_of
+from simulation.stage import Stage
+from simulation.themes import THEMES, theme_of
 from simulation.timeline import Timeline
 from simulation.world import build, live
 
@@ -86,7 +87,8 @@ def disturbances_of(seed: int, also: str | None = None) -> list[Disturbance]:
     draw, episode = random.Random(seed ^ 0xD157), next(theme.episode for theme in THEMES if theme.name == plan.theme)
     if episode is not None:
         receivers = tuple(f"webhooks-{n}" for n in range(plan.receivers))
-        found = episode(draw, Stage(replicas, plan.wait_s, plan.timeout_s + plan.margin_s - 0.5, plan.idle_s, receivers))
+        api_cut_s = plan.timeout_s + plan.margin_s - 0.5
+        found = episode(draw, Stage(replicas, plan.wait_s, api_cut_s, plan.idle_s, receivers, plan.transaction_s, tuple(brokers)))
     else:
         found = draw_disturbances(draw, replicas=replicas, brokers=brokers, span_s=_span_s(plan))
     if also is not None:

@@ -9,12 +9,14 @@ To add one: a row in ``THEMES``.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from simulation.broker_episodes import joining, new_leaders, topics
 from simulation.disturbances import FIRST_S, LONG_S, Disturbance
 from simulation.operators import HOSTS
+from simulation.stage import Episode, Stage
 
 _SINGLE = ("ip.risk", "email.send")  # each call of them acts
 _BILLED = (*_SINGLE, "database_validation")
@@ -38,23 +40,17 @@ _ALIVE_EVERY_S = 10.0  # signs of life of a replica, the first one so long after
 # answers come soon, or calls are held for so much longer than they count that no window is ever full by the API's clock
 _TIGHT: dict[str, tuple[Any, ...]] = {"operations": (_SINGLE,), "window_s": (5.0,), "limit": (4, 6), "latency_s": (0.1,)}
 
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Who is there, for an episode to be drawn. Times in seconds.
-
-    ``wait_s``: a call starts so long after its ask at most. ``api_cut_s``: what is held back for longer reaches the API later than the
-    product has to assume. ``idle_s``: after the first requests nobody asks for anything for so long.
-    """
-
-    replicas: list[str]
-    wait_s: float
-    api_cut_s: float
-    idle_s: float = 0.0
-    receivers: tuple[str, ...] = ()
-
-
-Episode = Callable[[random.Random, Stage], list[Disturbance]]
+# all calls are answered soon, and a stop waits for them
+_CERTAIN: dict[str, tuple[Any, ...]] = {
+    **_BURST,
+    "certain": (True,),
+    "steady": (True,),
+    "operations": (_SINGLE,),
+    "latency_s": (0.1,),
+    "lost": (0.0,),
+    "late_reply": (0.0,),
+    "drain_s": (10.0,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +120,8 @@ def _rolling(draw: random.Random, stage: Stage) -> list[Disturbance]:
 def _log_outage(draw: random.Random, stage: Stage) -> list[Disturbance]:
     """The budget log takes nothing, outcomes are committed meanwhile, and somebody is started again in it."""
     at_s, lasts_s = _busy(draw), draw.uniform(36.0, 50.0)  # after 30 s of silence the log is joined again
+    if draw.random() < 0.25:  # before that what was held back is told, later than the promises of its calls
+        return [Disturbance(at_s, "log outage", "of the budget log", draw.uniform(20.0, 29.0))]
     found = [Disturbance(at_s, "log outage", "of the budget log", lasts_s)]
     within_s = at_s + (draw.uniform(32.0, lasts_s) if draw.random() < 0.7 else draw.uniform(0.5, 30.0))
     if draw.random() < 0.6:
@@ -208,6 +206,9 @@ def _operators(draw: random.Random, stage: Stage) -> list[Disturbance]:
     """Operators redrive, release and end while processors are killed; two at once, and some are killed in the middle of it."""
     found = _restarts(draw, stage) if draw.random() < 0.6 else []
     at_s = FIRST_S + draw.uniform(3.0, 10.0)
+    if draw.random() < 0.4:
+        found.append(Disturbance(draw.uniform(0.0, at_s), "pause", HOSTS[0]))
+        found.append(Disturbance(found[-1].at_s + draw.uniform(5.0, 30.0), "resume", HOSTS[0]))
     for _ in range(draw.choice((2, 4, 6))):
         kind = draw.choice(("redrive", "redrive", "redrive doubts", "release", "release", "end"))
         killed_after_s = draw.choice((0.0, 0.0, draw.uniform(0.01, 0.4)))
@@ -283,8 +284,8 @@ THEMES = (
         _held_back,
         # a lane that is first asked for something late has a commit from its beginning, before most of the log
         _BURST
-        | {"partitions": (12,), "requests": (20,), "every_s": (0.6, 1.0), "limit": (40,), "operations": (_SINGLE,)}
-        | {"latency_s": (4.0,), "timeout_s": (10.0,), "lost": (0.0,)},
+        | {"partitions": (12,), "requests": (20,), "every_s": (0.6, 1.0), "limit": (40,), "operations": (_SINGLE, ("database_validation",))}
+        | {"latency_s": (4.0,), "timeout_s": (10.0,), "lost": (0.0,), "caller_ahead_s": (0.0, 600.0)},
         {"requests": (14,), "partitions": (6,), "every_s": (1.0,)},
     ),
     Theme(
@@ -345,6 +346,28 @@ THEMES = (
         | {"replicas": (1,), "requests": (200,), "every_s": (0.05,), "limit": (40,), "latency_s": (0.1,), "lost": (0.02,)}
         | {"queue_max": (40,), "bulk": (0.1,), "operations": (_SINGLE,)},
         None,
+    ),
+    Theme(
+        "topics",
+        0,
+        topics,
+        _CERTAIN | {"partitions": (2, 3), "requests": (24,), "every_s": (0.5,), "queue_max": (3, 100), "transaction_s": (8.0,)},
+        {"requests": (16,), "partitions": (2,), "limit": (4, 8)},
+    ),
+    Theme(
+        "joining",
+        0,
+        joining,
+        _CERTAIN | {"partitions": (3, 6), "requests": (40,), "every_s": (0.5,), "limit": (4, 6)},
+        {"requests": (24,), "partitions": (3,), "limit": (3,)},
+    ),
+    Theme(
+        "new leaders",
+        0,
+        new_leaders,
+        # what was announced, and could not be taken back while the log had no leader, is in doubt after a stop
+        _CERTAIN | {"certain": (False,), "brokers": (3,), "partitions": (3, 6), "requests": (40,), "every_s": (0.7,)},
+        {"requests": (24,), "partitions": (3,)},
     ),
 )
 _LATER_EVERY = 5  # so that other seeds mean what they did before

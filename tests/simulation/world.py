@@ -34,6 +34,7 @@ from simulation.kafka import quick_codec
 from simulation.kafka.broker import Broker
 from simulation.kafka.cluster import Cluster, Topic
 from simulation.kafka.coordination import Coordination
+from simulation.leaks import left_over
 from simulation.loop import HOST, START_S, Host, SimulatedLoop, State
 from simulation.mixed import Groups, draw_settings, merged
 from simulation.network import Network
@@ -72,6 +73,9 @@ class World:
     stopped_until_s: float = 0.0  # nobody starts a replica that was stopped before then
     broker_step_s: float = 0.0  # the largest of a broker's clock, either way
     lost_log: Topic | None = None  # the last budget log that was deleted
+    deleted: dict[str, Topic] = field(default_factory=dict)  # other topics that are away now
+    left_over: list[str] = field(default_factory=list)  # what processes run that nobody needs any more
+    results_deleted: bool = False  # results that had been published are gone
     acting: list[tuple[Host, asyncio.Task[None]]] = field(default_factory=list)  # what operators have begun
     insisted: bool = False  # an operator has redriven what was in doubt
     _settings: dict[tuple[str, str, int | None], Settings] = field(default_factory=dict)
@@ -129,7 +133,7 @@ class World:
                 "topic": "budget",
                 "queue_max": self.plan.queue_max,
             },
-            "lanes": {"drain_s": self.plan.drain_s},
+            "lanes": {"drain_s": self.plan.drain_s, "transaction_s": self.plan.transaction_s},
             "retry": {**_RETRY, "attempts_max": self.plan.attempts_max, "delays_s": self.plan.delays_s},
             "follow": {"polls_s": (4, 15)},
             "webhooks": receivers.SETTINGS,
@@ -154,6 +158,10 @@ class World:
         installation = self.installations[self.replicas.index(host.name) % self.plan.installations]
         settings = self.settings(self.replicas[0] if self.plan.one_name else host.name, installation, host.lives)
         return await service._run_until_signal(settings, None)  # noqa: SLF001 - run() is this on uvloop
+
+    def _now_ms(self, name: str) -> int:
+        """By a host's clock; aiokafka would take the machine's own, below Python."""
+        return int(1000 * (machine.EPOCH_S + self.loop.time() - START_S + self.network.hosts[name].wall_offset_s))
 
     def freeze(self, name: str) -> None:
         """Stop a process without ending it."""
@@ -250,7 +258,7 @@ class World:
         value = self._request(number, request_id)
         while True:
             try:
-                await producer.send_and_wait(topic, value, key=b"user-%d" % number)
+                await producer.send_and_wait(topic, value, key=b"user-%d" % number, timestamp_ms=self._now_ms("caller"))
             except KafkaError as exc:
                 self.timeline.add(f"publishing {request_id} again: {type(exc).__name__}", "caller")
             else:
@@ -304,6 +312,7 @@ class World:
         return Seen(
             self.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, never, audited, stepped, self.published,
             frozenset(repairs.rounds), self.insisted, sorted(map(str, untold)), delayed.sent_away,
+            certain=self.plan.certain, steady=self.plan.steady, results_deleted=self.results_deleted, left_over=self.left_over,
         )  # fmt: skip
 
     def is_open(self, finals: Finals, repairs: Repairs) -> bool:
@@ -352,7 +361,10 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
         settings = world.settings("operator", begins)
         applied = apply_topics(settings, partitions=world.plan.partitions, replication=replication)
         await world.network.hosts["operator"].spawn(applied, "topics apply")
-        results[begins] = world.cluster.topics[topic_names(settings).results].logs
+        results[begins] = world.cluster.every[topic_names(settings).results]
+        if world.plan.caller_ahead_s:
+            world.cluster.keep_stamps(topic_names(settings).requests)
+    world.network.hosts["caller"].wall_offset_s = world.plan.caller_ahead_s
     for name in (*world.receivers, *world.replicas):
         world.start_process(name)
     world.calling = world.network.hosts["caller"].spawn(world.call(), "caller")
@@ -366,4 +378,5 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
     while world.is_open(finals, repairs) and world.loop.time() < until:
         await asyncio.sleep(_LOOK_S)
     await asyncio.sleep(_AFTER_S)  # a second final result would come now
+    world.left_over = left_over(world.network.hosts[name] for name in world.replicas)
     return world.seen(finals, repairs, await world.audited())

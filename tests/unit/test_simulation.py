@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import struct
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ from simulation.kafka.cluster import Cluster
 from simulation.kafka.codes import Code
 from simulation.kafka.coordination import Coordination
 from simulation.kafka.partition_log import PartitionLog
+from simulation.kafka.wire import BrokerConnection
+from simulation.leaks import left_over
 from simulation.loop import DeadlockError, Host, SimulatedLoop, SpinError
 from simulation.network import Network
 from simulation.starving import Published, starved
@@ -421,6 +424,12 @@ def test_who_comes_late_has_waited_from_then_on() -> None:
             "retried early",
         ),
         (
+            {"finals": [FinalSeen("r-1", "in_doubt")], "certain": True},
+            "in_doubt for no reason",
+        ),
+        ({"logs": [("replica-0", '{"error":"x","event":"life_ended","level":"error"}')], "steady": True}, "a life ended for no reason"),
+        ({"left_over": ["replica-0: 2 of GroupCoordinator._heartbeat_routine"]}, "a client is ended in part"),
+        (
             {"finals": [FinalSeen("r-1", "in_doubt")], "never_asked": frozenset({"r-1"})},
             "in doubt though nobody has asked to call",
         ),
@@ -482,6 +491,92 @@ def test_a_new_leader_does_not_know_at_first_where_its_partition_ends(loop: Simu
     assert [told(which) for which in (-1, -2, 5_000)] == [(Code.LEADER_NOT_AVAILABLE, -1), (Code.NONE, 0), (Code.LEADER_NOT_AVAILABLE, -1)]
     run(loop, asyncio.sleep(4.1))
     assert told(-1) == (Code.NONE, 1)
+
+
+def test_the_end_of_a_transaction_waits_for_replicas_and_not_for_a_topic_that_was_deleted(loop: SimulatedLoop) -> None:
+    """As with a real one (KIP-890, and what test_integration_blocked.py shows of its brokers)."""
+    network = Network(loop, random.Random(1))
+    network.add("kafka-0")
+    cluster = Cluster(loop, random.Random(2), ["kafka-0"], lambda name: network.hosts[name])
+    transactions = Coordination(cluster).transactions
+    _, producer_id, epoch = transactions.init("id", 60_000)
+    key = ("id", producer_id, epoch)
+
+    def ends() -> bool:
+        run(loop, asyncio.sleep(1.0))
+        return transactions.init("id", 60_000)[0] is not Code.CONCURRENT_TRANSACTIONS
+
+    for name in ("short", "gone"):
+        log = cluster.create(name, 2, 1, {}).logs[1]
+        transactions.add_partitions(key, [(name, 1)])
+        assert log.append(batch(0, producer_id=producer_id, epoch=epoch, transactional=True), 1).code is Code.NONE
+        cluster.refused.add(name)
+        assert transactions.end(key, commit=True) is Code.NONE
+        assert not ends()
+        assert log.stable_end == 0
+        if name == "gone":
+            del cluster.topics[name]
+            cluster.create(name, 1, 1, {})  # without the partition that was written to
+        cluster.refused.discard(name)
+        assert ends()
+        assert (log.stable_end == log.end) == (name == "short")
+        key = ("id", producer_id, epoch := epoch + 1)
+    assert [len(cluster.every[name]) for name in ("short", "gone")] == [2, 3]
+
+
+class Answers(asyncio.Transport):
+    """What a broker has written to a client, and when."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        super().__init__({"peername": ("10.0.0.9", 1)})
+        self.written: list[tuple[float, int]] = []
+        self._loop = loop
+
+    def write(self, data: Any) -> None:
+        self.written.append((self._loop.time(), struct.unpack_from(">i", data, 8)[0]))
+
+
+def test_a_quota_is_told_in_each_answer_and_nothing_more_is_read_for_so_long(loop: SimulatedLoop) -> None:
+    """KIP-219; test_integration_quotas.py has real brokers."""
+    network, transport = Network(loop, random.Random(1)), Answers(loop)
+    network.add("kafka-0")
+    cluster = Cluster(loop, random.Random(2), ["kafka-0"], lambda name: network.hosts[name])
+    broker = Broker(0, cluster, Coordination(cluster))
+    for held_s in (0.0, 1.5):
+        cluster.throttled_s.update({"10.0.0.9": held_s} if held_s else {})
+        connection = BrokerConnection(broker.answer, loop.fail, cluster.slow_reads_s, cluster.throttled_s)
+
+        async def ask(connection: BrokerConnection = connection) -> None:
+            connection.connection_made(transport)
+            frame = struct.pack(">hhih", 3, 5, 1, -1) + MetadataRequest_v5([], False).encode()  # noqa: FBT003 - aiokafka's structs take positions only
+            connection.data_received(2 * (struct.pack(">i", len(frame)) + frame))
+            await asyncio.sleep(5.0)
+
+        run(loop, ask())
+    at_s, told_ms = zip(*transport.written, strict=True)
+    assert told_ms == (0, 0, 1500, 1500)
+    assert at_s[1] - at_s[0] < 0.1
+    assert at_s[3] - at_s[2] == pytest.approx(1.5, abs=0.1)
+
+
+class GroupCoordinator:
+    async def _heartbeat_routine(self) -> None:
+        await asyncio.sleep(1.0)
+
+
+def test_two_members_of_the_group_in_one_process_are_one_too_many(loop: SimulatedLoop) -> None:
+    async def main() -> None:
+        host = Host(loop, "replica-0")
+        for name, wrong in (("of a member", []), ("of a life that is over", ["replica-0: 2 of GroupCoordinator._heartbeat_routine"])):
+            host.spawn(GroupCoordinator()._heartbeat_routine(), name)  # noqa: SLF001 - as aiokafka's
+            assert left_over([host]) == wrong
+        host.freeze()
+        assert left_over([host]) == [], "it may end them when it thaws"
+        host.thaw()
+        await asyncio.sleep(2.0)
+        assert left_over([host]) == []
+
+    run(loop, main())
 
 
 def test_a_callback_that_fails_is_told_and_the_loop_goes_on(loop: SimulatedLoop) -> None:
