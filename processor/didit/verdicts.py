@@ -364,8 +364,7 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
     ("no PDF yet", _all(_of("session.pdf"), _at(403), _matches("only generate a pdf")), _refused_as(ErrorCode.SESSION_NOT_SETTLED)),
     ("shared before", _all(_of("session.import_shared"), _at(403), _matches("already been shared")), _refused_as(ErrorCode.ALREADY_SHARED)),
     ("there already", _all(_makes, _at(400), _matches("already exists")), _refused_as(ErrorCode.ALREADY_EXISTS)),
-    # Didit, "Transaction Monitoring: Troubleshooting": two same calls at a time, as where an earlier one has timed out and goes on there
-    ("there in a moment", _all(_of("transaction.create"), _at(409)), _refused_as(ErrorCode.ALREADY_EXISTS)),
+    ("made by another call", _all(_of("transaction.create"), _at(409)), _refused_as(ErrorCode.ALREADY_EXISTS)),  # KYT, "Troubleshooting"
     ("no service answered", _all(_of("database_validation"), _at(502), _retryable), _not_done),
     (
         "services failed",
