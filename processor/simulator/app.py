@@ -140,6 +140,7 @@ class _ApiRoutes:
             response = phone_fault or self._run_endpoint(http_request, route, call, request)
         finally:
             state.check_endpoints.end(request)
+            state.transactions.end(request)
         if fault == "lost_reply":
             return responses.reset_connection(http_request, call)
         if fault == "late_reply":
@@ -175,7 +176,8 @@ class _ApiRoutes:
             return ApiResponse(403, NO_PERMISSION)
         if request.session is not None and request.session.application is not request.application:
             return ApiResponse(403, NO_PERMISSION)
-        return self._sim.state.check_endpoints.begin(request)
+        state = self._sim.state
+        return state.transactions.begin(request) if route.name == "transaction.create" else state.check_endpoints.begin(request)
 
     def _run_endpoint(self, http_request: web.Request, route: Route, call: RecordedCall, request: ApiRequest) -> ApiResponse:
         request.now = call.at + self._sim.clock_offset_s

@@ -58,7 +58,7 @@ class DiditState:
         self.webhook_endpoints = WebhookEndpoints(self.destinations)
         self.oauth = OAuthEndpoints(self.directory, f"{secret}-oauth")
         rule = TravelRule(rng)
-        transactions = TransactionEndpoints(self.sessions, ledger, config.switches, rule, rng)
+        self.transactions = transactions = TransactionEndpoints(self.sessions, ledger, config.switches, rule, rng)
         groups = (
             self.oauth,
             SessionEndpoints(self.sessions, self.workflows, ledger, config),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import openapi
@@ -9,6 +10,7 @@ import pytest
 from didit_api import SANDBOX_KEY, api
 
 from processor.didit.catalog import OPERATIONS
+from processor.simulator.config import FaultPlan, Latency
 
 
 def transaction(number: int = 1, **extra: Any) -> dict[str, Any]:
@@ -122,3 +124,19 @@ async def test_transactions_and_events_share_a_scope_of_their_own() -> None:
         for path, body in (("transactions", transaction()), ("events", event()), ("events/batch", {"events": [event(2)]})):
             await a.call("POST", f"/v3/{path}/", body)
         assert {tuple(call.scopes) for call in a.sim.ledger.calls} == {("ingest-write",)}
+
+
+async def test_two_same_creations_at_a_time_are_one_and_a_409() -> None:
+    """Of each pair one is made, whichever comes first; later it is a 400, and another id is free."""
+    async with api(faults=FaultPlan(latency=Latency(0.2))) as a:
+        calls = (a.call("POST", "/v3/transactions/", transaction(number)) for number in (1, 1, 2))
+        statuses = sorted([answer[0] for answer in await asyncio.gather(*calls)])
+        assert statuses == [201, 201, 409]
+        assert (await a.call("POST", "/v3/transactions/", transaction(1)))[0] == 400
+        assert [check["operation"] for check in (await a.ledger())["checks"]] == ["transaction.create"] * 2
+
+
+async def test_a_creation_that_failed_leaves_its_id_free() -> None:
+    async with api() as a:
+        await a.control("script", {"route": "transaction.create", "answers": [{"fault": "error_503"}]})
+        assert [(await a.call("POST", "/v3/transactions/", transaction()))[0] for _ in range(2)] == [503, 201]

@@ -12,8 +12,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlencode
 
+import orjson
+
 from processor.simulator.billing import bill
 from processor.simulator.config import Switches
+from processor.simulator.json_numbers import loads
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.random_ids import random_uuid
@@ -57,6 +60,7 @@ class TransactionEndpoints:
         self._sessions, self._ledger, self._switches, self._rule, self._rng = sessions, ledger, switches, rule, rng
         self._transactions: dict[tuple[str, str], dict[str, Any]] = {}  # by application and the caller's id
         self._events: dict[tuple[str, str], dict[str, Any]] = {}  # the same
+        self._under_way: dict[tuple[str, str], ApiRequest] = {}  # the same
 
     def handlers(self) -> dict[str, EndpointHandler]:
         """Handlers by route name."""
@@ -67,6 +71,27 @@ class TransactionEndpoints:
             "event.create": self._create_event,
             "event.create_batch": self._create_events,
         }
+
+    def begin(self, request: ApiRequest) -> ApiResponse | None:
+        """The rejection of a creation while another one with its ``transaction_id`` is under way; None if it may run.
+
+        Didit, "Transaction Monitoring: Troubleshooting"; the page has no text of it.
+        """
+        try:
+            body = loads(request.body)
+        except orjson.JSONDecodeError:
+            return None  # refused as such later
+        given = body.get("transaction_id") if isinstance(body, dict) else None
+        if not isinstance(given, str):
+            return None
+        key = (request.caller.uuid, given)
+        if self._under_way.setdefault(key, request) is not request and key not in self._transactions:
+            return ApiResponse(409, {"detail": "A transaction with this transaction_id is being created."})
+        return None
+
+    def end(self, request: ApiRequest) -> None:
+        """End a creation that has begun, whether it succeeded or not."""
+        self._under_way = {key: other for key, other in self._under_way.items() if other is not request}
 
     def create(self, request: ApiRequest) -> ApiResponse:
         """A duplicate is a 400, or by a switch the existing one."""
