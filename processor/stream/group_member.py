@@ -281,7 +281,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         for lane in lanes:
             lane.close()
         owners = {o.task for o in everything if o.task is not None}
-        ending = {o.task for o in everything if o.task is not None and o.waits is None}  # what waits for a leader may wait for hours
+        ending = {o.task for o in everything if o.task is not None and o.may_end_soon}
         if drain and ending:
             await asyncio.wait(ending, timeout=self._lanes.flush_s)
         left = owners | {task for lane in lanes for task in lane.abandon()}

@@ -63,6 +63,15 @@ class Owned:
         self.closing = asyncio.Event()
         self.waits: TakeoverWait | None = None  # what it waits for; its task may be cancelled then
 
+    @property
+    def may_end_soon(self) -> bool:
+        """Whether its task may end by itself once the partition is given back. What waits for brokers may wait for hours.
+
+        A lane that waits to publish is given the time of the last transactions all the same: what it keeps is finished, and the next owner
+        would take it for calls of which nothing is known.
+        """
+        return self.waits is None or (self.lane is not None and self.waits is TakeoverWait.UNFENCED)
+
     @contextmanager
     def waiting(self, reason: TakeoverWait) -> Iterator[None]:
         """Show what is waited for inside; behind it, what whoever called waits for."""

@@ -43,6 +43,8 @@ _OUTPUTS = (
     ("partitions added", "delays"),
     ("partitions added", "results"),
 )
+_AT_ONCE = ("ids forgotten", "partitions added")
+_READ = ("requests", "delays")
 
 
 def topics(draw: random.Random, stage: Stage) -> list[Disturbance]:
@@ -50,8 +52,11 @@ def topics(draw: random.Random, stage: Stage) -> list[Disturbance]:
     found, at_s = [], FIRST_S + draw.uniform(0.5, 5.0)
     for _ in range(draw.choice((1, 2, 2))):
         kind, target = draw.choice(_OUTPUTS)
-        lasts_s = 0.0 if kind in ("ids forgotten", "partitions added") else draw.choice((0.5, 2.0, 3.0)) * stage.transaction_s
+        lasts_s = 0.0 if kind in _AT_ONCE else draw.choice((0.5, 2.0, 3.0)) * stage.transaction_s
         other = draw.choice(("fewer partitions", "as many partitions")) if kind == "topic deleted" else ""
         found.append(Disturbance(at_s, kind, target, lasts_s, other))
         at_s += lasts_s + draw.uniform(0.5, 8.0)
+    if any(one.kind == "partitions added" and one.target in _READ for one in found):
+        # the group divides all partitions again, some time later: what cannot be published then is a doubt of the next owner
+        return [one for one in found if one.kind in _AT_ONCE]
     return found
