@@ -34,7 +34,7 @@ from processor.stream.partitions import lane_name
 from processor.stream.ports import KAFKA_PORTS, MemberPorts
 from processor.stream.publish_pace import PublishPace
 from processor.stream.publisher import publish
-from processor.stream.recovery import explain_missing, restore_lane
+from processor.stream.recovery import RestoredLane, explain_missing, restore_lane
 from processor.stream.start_offset import MissingOffsetsError
 from processor.stream.takeover import LanePublisher, Owned, Takeover, TakeoverWait
 from processor.stream.topics import topic_names
@@ -184,22 +184,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         restored = await restore_lane(self._journal, lane_name(owned.partition), start, found.end, self._takeover.finder(owned))
         if owned.closing.is_set():
             return
-        lane = Lane(
-            owned.partition,
-            restored.offsets,
-            self._handler,
-            self._lanes,
-            clock_ms=self._clock_ms,
-            on_room=self._room.set,
-            on_failed=self._fail,
-            on_skip=lambda offset: self._consumer.resume_at(owned.partition, offset),
-            holds_undue=owned.partition.topic != self._names.requests,
-            journal=self._journal,
-            hints=self._hints,
-            turns=self._turns,
-            unremembered_below=restored.unremembered_below,
-            finished_before=restored.finished,
-        )
+        lane = self._lane(owned.partition, restored)
         saved = start.offset, start.metadata
         if found.saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss
             saved = lane.view(())
@@ -216,6 +201,24 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         pace = PublishPace(self._lanes.publish_pause_s)
         publisher = LanePublisher(self._takeover, owned, lane, saved, lambda: self._consumer.membership() == self._membership)
         await publish(lane, publisher.commit, self._lanes.publish_max, pace, start.offset, self._note_published)
+
+    def _lane(self, partition: TopicPartition, restored: RestoredLane) -> Lane:
+        return Lane(
+            partition,
+            restored.offsets,
+            self._handler,
+            self._lanes,
+            clock_ms=self._clock_ms,
+            on_room=self._room.set,
+            on_failed=self._fail,
+            on_skip=lambda offset: self._consumer.resume_at(partition, offset),
+            holds_undue=partition.topic != self._names.requests,
+            journal=self._journal,
+            hints=self._hints,
+            turns=self._turns,
+            unremembered_below=restored.unremembered_below,
+            finished_before=restored.finished,
+        )
 
     def _note_published(self, count: int) -> None:
         self.published += count

@@ -180,18 +180,7 @@ def _worker_parts(
     wakeups = Wakeups(lambda hint: is_settled(hint.event.get("status")))
 
     def lanes(client: DiditClient, term: asyncio.Event) -> Coroutine[Any, Any, int]:
-        media = MediaStore(settings.files, d.base_url) if settings.files.media_folder is not None else None
-        engine = Engine(
-            settings,
-            client,
-            FileReader(settings.files),
-            budget,
-            clock_ms=clock.now_ms,
-            draw=random.random,
-            media=media,
-            known_results=known_results if settings.lanes.answer_again else None,
-            takes=topics.takes,
-        )
+        engine = _engine(settings, client, budget, clock, known_results, topics)
 
         def make() -> GroupMember:
             return GroupMember(settings, engine, budget.history, wakeups, clock.now_ms)
@@ -216,6 +205,27 @@ def _worker_parts(
         balance=balance if d.balance_s else None,
         application_topics=topics.run if settings.applications else None,
         lanes=lanes,
+    )
+
+
+def _engine(
+    settings: Settings,
+    client: DiditClient,
+    budget: SharedBudget,
+    clock: BrokerClock,
+    known_results: KnownResultReader,
+    topics: ApplicationTopics,
+) -> Engine:
+    return Engine(
+        settings,
+        client,
+        FileReader(settings.files),
+        budget,
+        clock_ms=clock.now_ms,
+        draw=random.random,
+        media=MediaStore(settings.files, settings.didit.base_url) if settings.files.media_folder is not None else None,
+        known_results=known_results if settings.lanes.answer_again else None,
+        takes=topics.takes,
     )
 
 
