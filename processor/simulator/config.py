@@ -5,7 +5,7 @@ Where Didit's documents contradict each other there is a switch; its default is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -158,10 +158,12 @@ def limits_from_json(text: str | None) -> dict[str, RateLimit]:
     for name, entry in parse_object(text, "limits").items():
         if name not in limits:
             raise SimulatorOptionError(f"limits: unknown scope {name!r}; known are {', '.join(sorted(limits))}")
-        try:
-            limits[name] = RateLimit(int(entry["limit"]), float(entry.get("window_s", 60.0)))
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise SimulatorOptionError(f"limits: {name} must be an object with limit and window_s") from None
+        if not isinstance(entry, dict) or not {"limit"} <= set(entry) <= {"limit", "window_s"}:
+            raise SimulatorOptionError(f"limits: {name} must be an object with limit and window_s")
+        limit, window_s = entry["limit"], entry.get("window_s", 60.0)
+        if not isinstance(limit, int | float) or isinstance(limit, bool) or limit < 1 or limit % 1:
+            raise SimulatorOptionError(f"limits: {name}: limit must be a whole number from 1")
+        limits[name] = RateLimit(int(limit), _amount(window_s, f"limits: {name}: window_s", least=0.001))
     return limits
 
 
@@ -172,20 +174,34 @@ def faults_from_json(text: str | None) -> FaultPlan:
         SimulatorOptionError: if it is not of this form.
     """
     document = parse_object(text, "faults")
-    rates = dict(document.get("rates", {}))
-    if unknown := sorted(set(rates) - set(FAULT_NAMES)):
-        raise SimulatorOptionError(f"faults: unknown {', '.join(unknown)}; known are {', '.join(FAULT_NAMES)}")
-    latency = document.get("latency_s", {})
-    try:
-        return FaultPlan(
-            rates={name: float(rate) for name, rate in rates.items()},
-            latency=Latency(float(latency.get("median", 0)), float(latency.get("sigma", 0)), float(latency.get("max", 60))),
-            routes=frozenset(document.get("routes", ())),
-            hang_s=float(document.get("hang_s", 60)),
-            retry_after_s=int(document.get("retry_after_s", 2)),
-        )
-    except (TypeError, ValueError, AttributeError):
-        raise SimulatorOptionError("faults: rates and latency_s must be objects of numbers, routes a list of route names") from None
+    _known(document, ("rates", "latency_s", "routes", "hang_s", "retry_after_s"), "faults")
+    rates, latency, routes = document.get("rates", {}), document.get("latency_s", {}), document.get("routes", [])
+    if not isinstance(rates, dict) or not isinstance(latency, dict) or not isinstance(routes, list):
+        raise SimulatorOptionError("faults: rates and latency_s must be objects of numbers, routes a list of route names")
+    _known(rates, FAULT_NAMES, "faults: rates")
+    _known(latency, ("median", "sigma", "max"), "faults: latency_s")
+    found = {name: _amount(rate, f"faults: rates: {name}", most=1.0) for name, rate in rates.items()}
+    if sum(found.values()) > 1 + 1e-9:
+        raise SimulatorOptionError("faults: rates must not add up to more than 1, as a call has one fault at most")
+    times = {name: _amount(value, f"faults: latency_s: {name}") for name, value in latency.items()}
+    return FaultPlan(
+        rates=found,
+        latency=Latency(times.get("median", 0.0), times.get("sigma", 0.0), times.get("max", 60.0)),
+        routes=frozenset(map(str, routes)),
+        hang_s=_amount(document.get("hang_s", 60), "faults: hang_s"),
+        retry_after_s=int(_amount(document.get("retry_after_s", 2), "faults: retry_after_s")),
+    )
+
+
+def _known(document: Mapping[str, Any], names: Collection[str], where: str) -> None:
+    if unknown := sorted(set(document) - set(names)):
+        raise SimulatorOptionError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(names)}")
+
+
+def _amount(value: Any, where: str, *, least: float = 0.0, most: float = 1e9) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        raise SimulatorOptionError(f"{where} must be a number from {least:g} to {most:g}")
+    return float(value)
 
 
 def parse_object(text: str | None, option: str) -> dict[str, Any]:

@@ -6,11 +6,14 @@ import math
 import random
 from collections import deque
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from processor.simulator.config import FAULT_NAMES, FaultPlan, SimulatorOptionError
+from processor.simulator.routes import ROUTES
 
 _SCRIPTED_MAX = 100_000
+_ROUTE_NAMES = frozenset(route.name for route in ROUTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,21 @@ class FaultInjector:
         self.plan = plan
         self._rng = rng
         self._scripts: dict[str, deque[ScriptedResponse]] = {}
+
+    @property
+    def plan(self) -> FaultPlan:
+        """The rates of faults, and where they apply.
+
+        Raises:
+            SimulatorOptionError: if one is set that names a route that does not exist.
+        """
+        return self._plan
+
+    @plan.setter
+    def plan(self, plan: FaultPlan) -> None:
+        for route in sorted(plan.routes):
+            _check_route(route, "faults: routes")
+        self._plan = plan
 
     def next_scripted(self, route: str) -> ScriptedResponse | None:
         """Take the next scripted response of a route, or of ``*``."""
@@ -61,11 +79,20 @@ class FaultInjector:
         """Queue responses for a route. Returns how many are queued now.
 
         Raises:
-            SimulatorOptionError: if an entry is neither a fault nor a literal response.
+            SimulatorOptionError: if there is no such route, or an entry is neither a fault nor a literal response.
         """
+        _check_route(route, "script", "*")
         queue = self._scripts.setdefault(route, deque(maxlen=_SCRIPTED_MAX))
         queue.extend(_scripted(entry) for entry in entries)
         return len(queue)
+
+
+def _check_route(route: str, where: str, *more: str) -> None:
+    """A misspelled name would be a test without its fault."""
+    if route not in _ROUTE_NAMES and route not in more:
+        alike = ", ".join(get_close_matches(str(route), _ROUTE_NAMES, n=3))
+        hint = f"did you mean {alike}?" if alike else "processor/simulator/routes.py has them"
+        raise SimulatorOptionError(f"{where}: no route {route!r}; {hint}")
 
 
 def _scripted(entry: Any) -> ScriptedResponse:

@@ -20,6 +20,7 @@ from processor.simulator.config import (
     DOCUMENTED_LIMITS,
     Behaviour,
     Config,
+    FaultPlan,
     RateLimit,
     SimulatorOptionError,
     Switches,
@@ -27,6 +28,7 @@ from processor.simulator.config import (
     faults_from_json,
     limits_from_json,
 )
+from processor.simulator.faults import FaultInjector
 from processor.simulator.ledger import Ledger, RecordedCall
 from processor.simulator.limits import RateLimiter, max_in_window
 from processor.simulator.multipart import MultipartError, boundary_of, read_form
@@ -88,10 +90,18 @@ def test_a_wait_of_retry_after_is_enough() -> None:
 
 
 def test_options_that_make_no_sense_are_named() -> None:
-    for text in ("[]", "{", '{"x":{"limit":1}}', '{"session-create":{}}', '{"session-create":7}'):
+    limits = ('{"limit":0}', '{"limit":-1}', '{"limit":2.9}', '{"limit":true}', '{"limit":2,"window_s":0}', '{"limit":2,"window":9}')
+    for text in (
+        *("[]", "{", '{"x":{"limit":1}}', '{"session-create":{}}', '{"session-create":7}'),
+        *(f'{{"session-create":{limit}}}' for limit in limits),
+    ):
         with pytest.raises(SimulatorOptionError):
             limits_from_json(text)
-    for text in ('{"rates":{"x":1}}', '{"latency_s":7}', '{"rates":{"reset":"often"}}'):
+    for text in (
+        *('{"rates":{"x":1}}', '{"latency_s":7}', '{"rates":{"reset":"often"}}', '{"rates":{"reset":-1}}', '{"rates":{"reset":7}}'),
+        *('{"rates":{"reset":0.7,"hang":0.7}}', '{"rate":{}}', '{"latency_s":{"mean":1}}', '{"latency_s":{"median":-1}}', '{"hang_s":-1}'),
+        *('{"routes":"aml"}', '{"retry_after_s":-4}', '{"retry_after_s":"2"}'),
+    ):
         with pytest.raises(SimulatorOptionError):
             faults_from_json(text)
     assert limits_from_json(None)["generic-write"] == RateLimit(300)
@@ -107,6 +117,16 @@ def test_the_ledger_file_is_readable_while_it_grows(tmp_path: Path) -> None:
     lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
     assert [line["kind"] for line in lines] == ["call", "session"]
     ledger.close()
+
+
+def test_a_fault_for_a_route_that_does_not_exist_is_refused() -> None:
+    """Else a test that misspells the name passes without its fault."""
+    injector = FaultInjector(FaultPlan(), random.Random(1))
+    with pytest.raises(SimulatorOptionError, match=r"no route 'session.crate'; did you mean session.create"):
+        injector.plan = faults_from_json('{"routes":["session.crate"]}')
+    with pytest.raises(SimulatorOptionError, match="script: no route"):
+        injector.add_script("amll", [{"status": 200}])
+    assert injector.add_script("*", [{"status": 200}]) == injector.add_script("aml", [{"status": 200}]) == 1
 
 
 @given(st.sampled_from(sorted(DOCUMENTED_LIMITS)), gaps)
