@@ -17,6 +17,7 @@ from rig import Rig, create_request, running
 
 from processor.client.topics import topic_reader
 from processor.contract.encode import retry_output
+from processor.contract.headers import read_hop
 from processor.contract.records import Hop, Record, Source
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.stream.topics import topic_names
@@ -180,7 +181,10 @@ async def test_two_thousand_waiting_retries_start_when_they_are_due(kafka: Local
         assert rig.finals[0]["request_id"] == f"r-{count:06d}", "those who wait hold nothing that others need"
         judged = await rig.judge([f"r-{n:06d}" for n in range(count + 1)])
         assert judged.ok, judged
-        assert judged.retries == count
+        written = await rig.records("retry.10s")
+        dues_ms = {record.value: read_hop(record).due_ms or 0 for record in written[:count]}
+        for again in written[count:]:  # on a slow machine a call may fail, or its line be full, when it is due
+            assert again.timestamp_ms >= dues_ms[again.value] - 1000, "who waits for the time is not written once more"
         assert a.child.alive
 
 

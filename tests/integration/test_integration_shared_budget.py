@@ -140,6 +140,7 @@ async def test_a_call_in_flight_at_a_kill_is_looked_up_not_repeated(kafka: Local
         await rig.publish([create_request(n) for n in range(18)])
         await wait_calls(rig, 18)
         a.child.kill()
+        in_flight = 18 - len(rig.simulator.ledger()["sessions"])  # on a slow machine the first may have been answered before the last began
         await rig.until(lambda: len(rig.simulator.ledger()["sessions"]) >= 18, "18 sessions")
         if memory_s == "1":
             await asyncio.sleep(2.0)  # everything is older than the memory
@@ -150,8 +151,9 @@ async def test_a_call_in_flight_at_a_kill_is_looked_up_not_repeated(kafka: Local
         assert judged.ok, judged
         assert judged.by_status == {"succeeded": 18}
         assert len(creates(rig)) == 18, "no create was repeated"
-        assert len(list(a.events("doubt"))) == 18
-        assert len(list(a.events("adopted"))) == 18
+        doubts, adopted = ({event["reference"].partition(".")[0] for event in a.events(name)} for name in ("doubt", "adopted"))
+        assert adopted == doubts  # a lookup may have been made again, at another hop
+        assert in_flight <= len(adopted) <= 18
 
 
 def check(number: int, operation: str, **extra: Any) -> tuple[bytes, bytes]:
