@@ -207,10 +207,7 @@ REFUSED_BY_DIDIT = {  # need a second application, a proof of address, a deliver
     *("session.import_shared", "session.share", "session.update_poa_data", "webhook.resend", "transaction.get"),
     *("aml_monitoring.job", "sandbox.simulate"),
 }
-ROUTES = {
-    "session.import_shared": "session.import",
-    "session.media": "session.decision",
-}  # of the simulator, where its name differs
+ROUTES = {"session.media": "session.decision"}  # of the simulator, where its name differs
 TRACED = {name for name, row in OPERATIONS.items() if row.trace is not None}
 MAKES = {"user.create", "list.create", "list.add_entry", "webhook.create"}  # a second time it is there already
 GOES = {"session.delete", "list.delete_entry", "webhook.delete"}  # a second time it is gone

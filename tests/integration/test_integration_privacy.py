@@ -161,7 +161,8 @@ async def test_personal_data_and_secrets_stay_where_they_belong(kafka: LocalKafk
         assert set(inputs(folder)) == set(operations())
         echo = {"status": 400, "body": json.dumps({"detail": f"{NAME} {MAIL} is wrong", PASSPORT: [BORN, PHONE]})}
         page = {"status": 500, "headers": [["Content-Type", "text/html"]], "body": f"<h1>{SURNAME} {CODE}</h1>"}
-        for operation in [*inputs(folder), "session.create"]:
+        composed = {"verification", "cancel", "session.media"}  # of calls of others, or of none
+        for operation in [*inputs(folder).keys() - composed, "session.create"]:
             rig.simulator.post("/_sim/script", {"route": operation, "answers": [echo, page, {"fault": "lost_reply"}]})
         await rig.start("a", "b")
         requests = publication(folder)
