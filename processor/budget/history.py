@@ -14,7 +14,7 @@ from processor.budget.replay import replay_lane
 from processor.budget.state import BudgetState
 
 EVERYTHING = LogPosition("", 0)  # nobody knows from where on a lane's calls stand in the log
-_DONE_EVERY_S = 5.0  # what is done is told so often at most, for each lane
+DONE_EVERY_S = 5.0  # what is done is told so often at most, for each lane
 _NEVER_MS = 2**62
 _BEHIND_S = 0.05  # between two looks whether the log is read so far
 _END_TRIES, _END_PAUSE_S = 5, 1.0
@@ -119,7 +119,7 @@ class LaneHistory:
     def done(self, lane: str, floor: int, gap_map: bytes) -> None:
         """See ``stream.handler.CallHistory.done``."""
         self._untold[lane] = LaneDone(lane, floor, gap_map)
-        if self._clock() - self._told_at.get(lane, float("-inf")) >= _DONE_EVERY_S:
+        if self._clock() - self._told_at.get(lane, float("-inf")) >= DONE_EVERY_S:
             self._tell(lane)
 
     def tell_done(self) -> None:

@@ -17,7 +17,7 @@ from processor.budget.claims import Claims
 from processor.budget.earliest_timer import EarliestTimer
 from processor.budget.endpoint_queue import AS_PROBE, FREELY, EndpointQueue, Turn
 from processor.budget.heartbeat import Heartbeat
-from processor.budget.history import LaneHistory
+from processor.budget.history import DONE_EVERY_S, LaneHistory
 from processor.budget.lines import Lines
 from processor.budget.log import BudgetLog
 from processor.budget.log_name import NAMING_S
@@ -208,6 +208,7 @@ class SharedBudget:
         """
         reader = self._tasks.spawn(self._reader.run(), "budget log reader")
         self._tasks.spawn(self._send_heartbeats(), "budget heartbeat")
+        self._tasks.spawn(self._tell_done(), "finished records")
         try:
             await self._failed
         finally:
@@ -358,6 +359,13 @@ class SharedBudget:
         if self._reservations and not self._closed:
             self._timer.set(delay_s)
 
+    async def _tell_done(self) -> None:
+        """Say what lanes have finished since they said so last, and nothing has followed."""
+        while not self._closed:
+            await asyncio.sleep(DONE_EVERY_S)
+            if self._joined.is_set():
+                self.history.tell_done()
+
     async def _send_heartbeats(self) -> None:
         """Say that we are here, and say pauses again for those who join later."""
         while not self._closed:
@@ -365,7 +373,6 @@ class SharedBudget:
             if not self._joined.is_set():
                 continue
             self._writer.post(self._alive(lost=False))
-            self.history.tell_done()
             self._lines.share_out()
             for paused in self._heartbeat.told_again(self.state, self._clock()):
                 self._writer.post(paused)

@@ -701,6 +701,19 @@ async def test_a_log_that_breaks_keeps_what_was_recalled(restored: bool) -> None
         assert isinstance(await s.budget.acquire(ask(identity=MARK, settled_ms=0)), InDoubt)
 
 
+@pytest.mark.parametrize("at_s", [0.5, 3.0, 6.5, 9.5])
+@virtual
+async def test_what_is_finished_is_told_within_five_seconds_though_nothing_follows(at_s: float) -> None:
+    """``docs/guarantees.md``, G2: a second commit soon after one that was told, then none, then a kill."""
+    async with scene() as s:
+        await asyncio.sleep(at_s)
+        s.budget.history.done("t[0]", 5, b"")
+        await asyncio.sleep(0.1)
+        s.budget.history.done("t[0]", 6, b"")
+        await asyncio.sleep(5.0)
+        assert LaneDone("t[0]", 6, b"") in s.records(LaneDone)
+
+
 @virtual
 async def test_what_is_older_than_what_is_read_back_is_replayed_for_its_lane_and_kept_over_a_joining() -> None:
     topic, rules = MemoryTopic(), dataclasses.replace(RULES, memory_s=60.0)
