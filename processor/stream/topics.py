@@ -244,11 +244,21 @@ def config_warnings(specs: Iterable[TopicSpec], found: Mapping[str, TopicFound])
         for spec in specs
         if spec.name in found
         for text in (
+            *_partition_warnings(spec, found[spec.name]),
             *_size_warnings(spec, found[spec.name]),
             *_codec_warnings(found[spec.name]),
             *_clock_warnings(spec, found[spec.name]),
             *_replica_warnings(spec, found[spec.name]),
         )
+    ]
+
+
+def _partition_warnings(spec: TopicSpec, found: TopicFound) -> list[str]:
+    if found.partitions == 1 or not (spec.is_log or spec.keeps_all):
+        return []
+    what = "calls" if spec.is_log else "pauses"
+    return [
+        f"has {found.partitions} partitions; {what} are one order, in the first. The others are neither written nor read: leave them empty"
     ]
 
 
@@ -336,17 +346,11 @@ def topic_faults(spec: TopicSpec, found: TopicFound | None) -> list[str]:
 
 def _controls_faults(spec: TopicSpec, found: TopicFound) -> list[str]:
     limits = ((name, found.configs.get(name, "-1")) for name in ("retention.ms", "retention.bytes"))
-    faults = [f"{spec.name}: {name} is {value}; a pause could be forgotten: set it to -1" for name, value in limits if value != "-1"]
-    if found.partitions != 1:
-        text = "pauses are one order, in the first: delete the topic, apply and pause again"
-        faults.append(f"{spec.name}: has {found.partitions} partitions; {text}")
-    return faults
+    return [f"{spec.name}: {name} is {value}; a pause could be forgotten: set it to -1" for name, value in limits if value != "-1"]
 
 
 def _log_faults(spec: TopicSpec, found: TopicFound) -> list[str]:
     faults = []
-    if found.partitions != 1:
-        faults.append(f"{spec.name}: has {found.partitions} partitions; the budget is one order of asks: delete the topic and apply again")
     stamp = found.configs.get("message.timestamp.type", "CreateTime")
     if stamp != "LogAppendTime":
         faults.append(f"{spec.name}: message.timestamp.type is {stamp}; set it to LogAppendTime, or newcomers misjudge the past")

@@ -129,9 +129,11 @@ async def test_a_pause_is_ended_by_those_who_made_it_though_somebody_added_parti
     async with running(kafka, tmp_path, partitions=1) as rig:
         (replica,) = await rig.start("p0")
         async with rig.admin() as admin:
-            await admin.create_partitions({f"{rig.prefix}.controls": NewPartitions(8)})
+            await admin.create_partitions({f"{rig.prefix}.controls": NewPartitions(8), topic_names(rig.settings).budget: NewPartitions(3)})
         for _ in range(2):
             assert (await pausing(rig, "pause", "--operation", "aml", "--reason", REASON, "--yes", "--wait", "60")).status == 0
             assert (await pausing(rig, "resume", "--operation", "aml", "--yes", "--wait", "60")).status == 0
         assert [event["paused"] for event in replica.events("pauses_read")] == [[], ["aml"], [], ["aml"], []]
         assert [record.source.partition for record in await rig.records("controls")] == [0] * 4
+        (second,) = await rig.start("p1")
+        assert list(second.events("budget_joined")), "a start takes them: Kafka takes no partition away"
