@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -45,6 +45,10 @@ class MemoryTopics:
 
     async def bounds(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         return {tp: (0, len(self.records.get(tp.topic, ()))) for tp in partitions}
+
+    async def fetch(self, places: Iterable[tuple[TopicPartition, int]]) -> dict[tuple[TopicPartition, int], Record]:
+        found = {(tp, offset): self.records.get(tp.topic, [])[offset : offset + 1] for tp, offset in places}
+        return {place: held[0] for place, held in found.items() if held}
 
     @asynccontextmanager
     async def read(

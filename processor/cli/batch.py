@@ -26,6 +26,9 @@ from processor.stream.errors import TopicMissingError
 _EXIT_NOT_ALL = 1
 _TEMPORARY = "the folder for temporary files (TMPDIR)"  # the rows lie there meanwhile
 _EXIT_INTERRUPTED = 130
+_NOT_COMPARED = (
+    "Results were told by their request ids alone: one of another request under the same id is not seen without Read on the requests topic."
+)
 
 app = typer.Typer()
 
@@ -87,6 +90,8 @@ def _tell(ended: BatchProgress, target: Path, *, as_json: bool) -> None:
         return
     counts = ", ".join(f"{number} {status}" for status, number in sorted(ended.done.items()))
     typer.echo(f"{ended.finished} of {count(ended.total, 'request')}: {counts or 'none'}; results are in {target}", err=True)
+    if not ended.compares:
+        typer.echo(_NOT_COMPARED, err=True)
     if ended.known:
         again = "To ask again, give these lines a request_id of their own."
         typer.echo(f"done before: {ended.known}. Nothing was asked again, the results are those of then. {again}", err=True)

@@ -8,7 +8,7 @@ import os
 import stat
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +19,16 @@ import orjson
 from processor.client.batch_rows import BatchRows, LeftRows
 from processor.client.batch_source import TABLES, WORKBOOK
 from processor.client.csv_file import write_csv
-from processor.client.known_results import read_known_results
+from processor.client.known_results import Final, answering, read_known_results
 from processor.client.table import RESULT_COLUMNS, result_row, table_row
 from processor.client.topics import publish_requests, read_topics, topic_reader
 from processor.client.workbook import ROWS_MAX, WorkbookError, openpyxl_or_fail, write_workbook
 from processor.contract.records import ResultKind, Status
 from processor.contract.strict_json import loads
 from processor.settings import Settings
+from processor.stream.errors import NotAuthorizedError
 from processor.stream.reader import PartitionReader
+from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
 _CHUNK = 500
@@ -44,6 +46,7 @@ class BatchProgress:
     published: int = 0
     known: int = 0  # of those that are done: they were so before this batch began
     done: Counter[str] = field(default_factory=Counter)  # by status
+    compares: bool = True  # results are held to the records that they answer; false without the right to read these
 
     @property
     def finished(self) -> int:
@@ -71,7 +74,8 @@ class Batch:
         self._target = target if self._table is None else target.with_name(target.name + ".jsonl")
         self._rows = rows
         self._on_progress: Callable[[BatchProgress], None] = lambda _: None
-        self._topic = topic_names(settings).results
+        self._topic, self._requests = topic_names(settings).results, topic_names(settings).requests
+        self._left = LeftRows(rows)
         self._state_path = target.with_name(target.name + ".state")
         with source.open("rb") as file:
             self._digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -90,7 +94,7 @@ class Batch:
             KafkaFailedError: run it again when Kafka is back.
         """
         self._on_progress, state = on_progress, self._resume()
-        async with topic_reader(self._settings, [self._topic], from_end=True) as reader:
+        async with topic_reader(self._settings, [self._topic], from_end=True) as reader, TopicReader(self._settings) as requests:
             if state is None:
                 positions = {tp.partition: reader.position(tp) for tp in reader.assigned}
                 state = {"input_sha256": self._digest, "published": 0, "positions": {str(p): at for p, at in positions.items()}}
@@ -104,7 +108,7 @@ class Batch:
                     await self._take_known(out)
                 publishing = asyncio.get_running_loop().create_task(self._publish(state))
                 try:
-                    await self._collect(reader, publishing, out)
+                    await self._collect(reader, requests, publishing, out)
                 finally:
                     publishing.cancel()
                     await asyncio.wait({publishing})
@@ -138,7 +142,7 @@ class Batch:
 
     async def _take_known(self, out: BinaryIO) -> None:
         """What was asked before, in an earlier batch or otherwise, is not asked again: its result stands in the topic."""
-        async with aclosing(read_known_results(self._settings, LeftRows(self._rows))) as results:
+        async with aclosing(read_known_results(self._settings, self._left)) as results:
             async for result, value in results:
                 if self._note({"request_id": result.request_id, "status": result.status}):
                     out.write(value + b"\n")
@@ -156,15 +160,27 @@ class Batch:
             self.progress.published = state["published"]
             self._on_progress(self.progress)
 
-    async def _collect(self, reader: PartitionReader, publishing: asyncio.Task[None], out: BinaryIO) -> None:
+    async def _collect(self, reader: PartitionReader, requests: TopicReader, publishing: asyncio.Task[None], out: BinaryIO) -> None:
         while self._rows.left:
             if publishing.done():
                 publishing.result()  # an error ends the batch; it goes on when it is run again
-            for record in await read_topics(reader, wait_s=0.5):
-                if (result := final_result(record.value)) is not None and self._note(result):
+            records = await read_topics(reader, wait_s=0.5)
+            finals = [(record, result) for record in records if (result := final_result(record.value)) is not None]
+            for record, result in await self._of_ours(requests, finals):
+                if self._note(result):
                     out.write((record.value or b"") + b"\n")
             out.flush()
             self._on_progress(self.progress)
+
+    async def _of_ours(self, requests: TopicReader, finals: Sequence[Final]) -> Sequence[Final]:
+        """Without another's results under an id of ours. Who may not read the requests topic has to take those, too."""
+        if not self.progress.compares:
+            return finals
+        try:
+            return await answering(requests, self._requests, finals, self._left.get)
+        except NotAuthorizedError:
+            self.progress.compares = False
+            return finals
 
     def _note(self, result: Mapping[str, Any]) -> bool:
         """A final result was read; whether it is the first of a row."""

@@ -7,22 +7,25 @@ as a conflict. A record that its topic keeps no more cannot be compared, so its 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from processor.client.results import VerificationResult
 from processor.contract.decode import Accepted, decode
 from processor.contract.digests import content_digest
 from processor.contract.records import Record, Source, Status
+from processor.contract.result_copies import copy_for
 from processor.settings import Settings
-from processor.stream.partitions import TopicPartition, partition_of
+from processor.stream.partitions import TopicPartition, partition_named, partition_of
 from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
 _FETCH = 500  # results that are held at a time
 
 Place = tuple[TopicPartition, int]
+Final = tuple[Record, Mapping[str, Any]]  # a final result as it stands in the topic, and what its value says
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,34 @@ async def read_known_results(
                 yield VerificationResult.parse(record.value), record.value or b""
 
 
+async def answering(reader: TopicReader, topic: str, finals: Sequence[Final], content_of: Callable[[str], str | None]) -> list[Final]:
+    """Of final results that have come those that answer a request of somebody's, who knows its id and its content.
+
+    Another record under the same id may have had another content: then its result is another's, and the own record ends as a conflict, or
+    the other way round. What cannot be compared any more, because the topic no longer keeps the record, is taken.
+
+    Args:
+        reader: of the requests topic.
+        topic: its name.
+        finals: records of the results topic, and what their values say.
+        content_of: gives the digest of the content by a request id; None for one that is not waited for.
+
+    Raises:
+        KafkaFailedError: if the requests topic cannot be read.
+    """
+    wanted = [(record, result, content) for record, result in finals if (content := content_of(str(result.get("request_id")))) is not None]
+    if not wanted:
+        return []
+    known = set(await reader.partitions(topic))
+    places = [place if (place := _answered(record, result)) is not None and place[0] in known else None for record, result, _ in wanted]
+    contents = await _contents(reader, [place for place in places if place is not None])
+    return [
+        (record, result)
+        for (record, result, content), place in zip(wanted, places, strict=True)
+        if place is None or contents.get(place, content) == content
+    ]
+
+
 def note_final(found: dict[str, Candidate], wanted: Mapping[str, str], record: Record) -> None:
     """Keep the newest final result of each request that is wanted, by what a record of the results topic says."""
     request_id = (record.key or b"").decode(errors="replace")
@@ -95,14 +126,31 @@ async def _candidates(reader: TopicReader, settings: Settings, wanted: Mapping[s
 
 async def _of_same_content(reader: TopicReader, wanted: Mapping[str, str], found: Mapping[str, Candidate]) -> list[str]:
     requests = {candidate.source: request_id for request_id, candidate in found.items()}
-    same = []
-    places = list(requests)
+    contents = await _contents(reader, list(requests))
+    return [requests[place] for place, content in contents.items() if content == wanted[requests[place]]]
+
+
+async def _contents(reader: TopicReader, places: Sequence[Place]) -> dict[Place, str]:
+    """Digests of the contents of requests by where they stand; empty for what is none. Those that the topic keeps no more are absent."""
+    found: dict[Place, str] = {}
     for begin in range(0, len(places), _FETCH):
         for place, record in (await reader.fetch(places[begin : begin + _FETCH])).items():
             decoded = decode(record)
-            if isinstance(decoded, Accepted) and content_digest(decoded.request) == wanted[requests[place]]:
-                same.append(requests[place])
-    return same
+            found[place] = content_digest(decoded.request) if isinstance(decoded, Accepted) else ""
+    return found
+
+
+def _answered(record: Record, result: Mapping[str, Any]) -> Place | None:
+    """Where the record stands that a result answers, of a copy the one that asked again; None if it does not say."""
+    if (asked := copy_for(record.headers)) is not None:
+        lane, _, number = asked.rpartition("@")
+        partition = partition_named(lane)
+        return (partition, int(number)) if partition is not None and number.isdecimal() and number.isascii() else None
+    match result.get("source"):
+        case {"topic": str(topic), "partition": int(partition_number), "offset": int(offset)}:
+            return TopicPartition(topic, partition_number), offset
+        case _:
+            return None
 
 
 def _place(source: Source) -> Place:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from commands import run_command
 from rig import create_request, running
 
+from processor.client.batch import Batch
+from processor.client.batch_source import read_batch
 from processor.devkit.kafka_cluster import LocalKafka
 
 pytestmark = pytest.mark.broker
@@ -127,6 +130,29 @@ def test_bad_simulator_options_are_named() -> None:
     done = processor("simulate", "--faults", '{"rates":{"gremlins":1}}')
     assert done.returncode == 2
     assert "gremlins" in done.stderr
+
+
+async def test_a_batch_takes_no_answer_of_another_request_under_its_id(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Both are answered while it waits: one of them is a conflict, whichever was first."""
+    source, target = tmp_path / "people.jsonl", tmp_path / "done.jsonl"
+    row = {"request_id": "b-1", "operation": "aml", "input": {"full_name": "Ann"}}
+    source.write_text(json.dumps(row) + "\n")
+    async with running(kafka, tmp_path) as rig:
+        batch = asyncio.create_task(Batch(rig.settings, source, target, read_batch(source, None)).run(lambda _: None))
+        try:
+            await rig.publish([(b"k", json.dumps(row | {"input": {"full_name": "Bob"}}).encode())])
+            async with asyncio.timeout(60):
+                while len(await rig.records("requests")) < 2:
+                    await asyncio.sleep(0.05)
+            await rig.start("a")
+            ended = await asyncio.wait_for(batch, 60)
+        finally:
+            batch.cancel()
+            await asyncio.wait({batch})
+        [mine] = map(orjson.loads, target.read_bytes().splitlines())
+        [request] = [r for r in await rig.records("requests") if b"Ann" in (r.value or b"")]
+        assert mine["source"] == {"topic": request.source.topic, "partition": request.source.partition, "offset": request.source.offset}
+        assert (ended.done, ended.compares) == ({mine["status"]: 1}, True)
 
 
 async def test_a_batch_goes_on_where_it_was_killed(kafka: LocalKafka, tmp_path: Path) -> None:

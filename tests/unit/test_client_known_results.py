@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
-from processor.client.known_results import Candidate, note_final
+import orjson
+from memory_topics import MemoryTopics
+
+from processor.client.batch import final_result
+from processor.client.known_results import Candidate, answering, note_final
+from processor.contract.decode import Accepted, decode
+from processor.contract.digests import content_digest
 from processor.contract.encode import result_output
 from processor.contract.records import Record, Result, ResultKind, Source, Status
+from processor.contract.result_copies import COPY_HEADER
 from processor.stream.partitions import TopicPartition
+from processor.stream.topic_reader import TopicReader
 
 ASKED = Source("v.requests", 3, 42)
 
@@ -53,3 +61,34 @@ def test_what_ends_nothing_answers_nobody() -> None:
     wrong_key = record(8, request_id="r-3")
     broken = Record(Source("v.results", 1, 9), b"r-1", b"{}")
     assert noted(waiting, conflict, somebody_else, wrong_key, broken, Record(Source("v.results", 1, 10), None, None)) == {}
+
+
+async def test_a_result_under_our_id_is_ours_if_the_record_that_it_answers_has_our_content() -> None:
+    """A batch took whichever came first: another caller's answer for its own, or another's conflict."""
+    topics = MemoryTopics()
+    ours, theirs, broken = ({"request_id": "r-1", "operation": "aml", "input": {"full_name": name}} for name in ("Ann", "Bob", ""))
+    for value in (theirs, ours, broken, ours):
+        topics.write("v.requests", orjson.dumps(value))
+    decoded = decode(topics.records["v.requests"][1])
+    assert isinstance(decoded, Accepted)
+    contents = {"r-1": content_digest(decoded.request)}
+
+    async def taken(source: Source, asked_again: Source | None = None, status: Status = Status.SUCCEEDED, **changes: Any) -> bool:
+        made = record(5, source=source, status=status, **changes)
+        headers = () if asked_again is None else ((COPY_HEADER, str(asked_again).encode()),)
+        final = Record(made.source, made.key, made.value, headers)
+        read = final_result(final.value)
+        assert read is not None
+        return bool(await answering(cast("TopicReader", topics), "v.requests", [(final, read)], contents.get))
+
+    at = [Source("v.requests", 0, offset) for offset in range(10)]
+    assert await taken(at[1])
+    assert not await taken(at[0]), "of another request"
+    assert not await taken(at[2], status=Status.REJECTED), "of none"
+    assert not await taken(at[0], status=Status.CONFLICT), "who came behind us"
+    assert await taken(at[3], status=Status.CONFLICT), "somebody came before us"
+    assert await taken(at[1], at[3]), "a copy for us"
+    assert not await taken(at[1], at[0]), "a copy is for whoever it names"
+    assert await taken(at[9]), "the topic keeps it no more, and nothing else may come"
+    assert await taken(Source("v.common.requests", 0, 0)), "handed on: not ours to compare"
+    assert not await taken(at[1], request_id="r-2"), "nobody waits for it"
