@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from processor.budget.log import BudgetLog
+import structlog
+
+from processor.budget.log import BudgetLog, LogUnavailableError
 from processor.budget.log_reader import LogReader
 from processor.budget.log_records import LaneDone
 from processor.budget.log_writer import LogWriter
@@ -18,6 +20,9 @@ DONE_EVERY_S = 5.0  # what is done is told so often at most, for each lane
 _NEVER_MS = 2**62
 _BEHIND_S = 0.05  # between two looks whether the log is read so far
 _END_TRIES, _END_PAUSE_S = 5, 1.0
+_AGAIN_S = 1.0
+
+log = structlog.get_logger(__name__)
 
 
 class LaneHistory:
@@ -72,6 +77,21 @@ class LaneHistory:
 
     async def replay_lane(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
         """See ``stream.handler.CallHistory.replay_lane``."""
+        began, waits = self._clock(), False
+        while True:
+            try:
+                found = await self._replay_once(lane, since, unfinished)
+            except LogUnavailableError as exc:  # its leader has gone, say: to end this life would cut the calls of other lanes off
+                if not waits:
+                    log.warning("takeover_waits", partition=lane, hint=f"the budget log cannot be read ({exc}); other partitions go on")
+                waits = True
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                if waits:
+                    log.info("takeover_goes_on", partition=lane, after_s=round(self._clock() - began, 1))
+                return found
+
+    async def _replay_once(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
         await self._catch_up(since)
         name, read_to = self.position()
         known = since is None or since == EVERYTHING or since.log == name

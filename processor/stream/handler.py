@@ -50,7 +50,7 @@ class CallHistory(Protocol):
         ...
 
     async def replay_lane(self, lane: str, since: LogPosition | None, unfinished: Callable[[int], bool]) -> LaneCalls:
-        """Make the calls of a lane known, before any of its records is worked on. Waits until the journal is there.
+        """Make the calls of a lane known, before any of its records is worked on. Waits until the journal can be read; to be bounded.
 
         Args:
             lane: ``topic[partition]``.
@@ -60,9 +60,6 @@ class CallHistory(Protocol):
 
         Returns:
             From when on all calls are known, and what is known of them.
-
-        Raises:
-            LogUnavailableError: if it cannot be read.
         """
         ...
 

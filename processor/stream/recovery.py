@@ -56,8 +56,7 @@ async def restore_lane(journal: CallHistory, lane: str, start: Start, end: int, 
         offset_at: finds the first record of the partition that was stamped at or after a time (epoch ms); None if there is none.
 
     Raises:
-        TimeoutError: if the journal does not answer.
-        LogUnavailableError: if it cannot be read.
+        TimeoutError: if the journal does not answer for minutes.
     """
     restored, whole = _restored(lane, start)
     offsets = OffsetTracker(start.offset, restored.done)
@@ -89,7 +88,7 @@ async def explain_missing(journal: CallHistory, lane: str, missing: MissingOffse
     """The same error, which also says what the journal knows of the records that it is about.
 
     Raises:
-        TimeoutError, LogUnavailableError: as ``restore_lane``.
+        TimeoutError: as ``restore_lane``.
     """
     begin, end = missing.begin, missing.end
     async with asyncio.timeout(_RECALL_S):

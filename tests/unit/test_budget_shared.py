@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 from memory_log import MemoryLog, MemoryTopic
+from structlog.testing import capture_logs
 from virtual_time import run_virtual
 
 from processor.budget.endpoint_queue import EndpointQueue, Turn
@@ -764,6 +765,34 @@ async def test_a_lane_is_restored_from_all_that_its_former_owner_knew_although_i
         assert newcomer.budget.history.position() < position, "it has joined, and is behind"
         found = await newcomer.budget.history.replay_lane("t[0]", position, lambda _: True)
         assert (found.since_ms, found.doubtful) == (0, frozenset({5})), "and what was called after it is known"
+
+
+@pytest.mark.parametrize("fails", ["end", "begin", "section"])
+@virtual
+async def test_a_lane_waits_for_a_log_that_cannot_be_read_while_it_is_restored(fails: str) -> None:
+    """Simulated seed 10024454: a broker was killed, and the life of all lanes ended, as one was restored and asked for the log's end."""
+    topic, broken = MemoryTopic(), True
+    async with scene(topic) as former, scene(topic) as s:
+        await former.permit(ask(identity=MARK))
+        since, real = LogPosition(s.budget.history.position().log, 0), getattr(s.log, fails)
+        s.budget.state.journal.floor = topic.end  # what is older is read back for the lane
+
+        def failing(*given: Any) -> Any:
+            if broken:
+                raise LogUnavailableError("no leader")
+            return real(*given)
+
+        setattr(s.log, fails, failing)
+        with capture_logs() as logs:
+            restoring = asyncio.create_task(s.budget.history.replay_lane("t[0]", since, lambda _: True))
+            await asyncio.sleep(60)
+            assert not restoring.done()
+            broken = False
+            await asyncio.sleep(1.1)
+            assert restoring.done()
+            assert restoring.result().doubtful == frozenset({5})
+        told = [entry["event"] for entry in logs if entry["event"].startswith("takeover_")]
+        assert told == ["takeover_waits", "takeover_goes_on"]
 
 
 @virtual
