@@ -142,7 +142,11 @@ class Batch:
 
     async def _take_known(self, out: BinaryIO) -> None:
         """What was asked before, in an earlier batch or otherwise, is not asked again: its result stands in the topic."""
-        async with aclosing(read_known_results(self._settings, self._left)) as results:
+
+        def note_uncompared() -> None:
+            self.progress.compares = False
+
+        async with aclosing(read_known_results(self._settings, self._left, on_uncompared=note_uncompared)) as results:
             async for result, value in results:
                 if self._note({"request_id": result.request_id, "status": result.status}):
                     out.write(value + b"\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import aclosing
 
 from processor.client.known_results import read_known_results
 from processor.client.requests import OutgoingRequest
 from processor.client.result_router import Waiter
 from processor.settings import Settings
-from processor.stream.errors import KafkaFailedError
+from processor.stream.errors import KafkaFailedError, NotAuthorizedError
 
 ASKED_AGAIN_S = 3.0  # a request that is not known gets a result, or waits for its turn; looking costs a pass over an hour of results
 _PAUSE_S = 10.0  # between two passes
@@ -32,6 +33,10 @@ class EarlierResults:
         """It waits no more."""
         self._wanted.pop(waiter, None)
 
+    def _forget_all(self, waiters: Iterable[Waiter]) -> None:
+        for waiter in waiters:
+            self.forget(waiter)
+
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
@@ -40,11 +45,12 @@ class EarlierResults:
             looked = dict(self._wanted)
             try:
                 await self._look(looked)
+            except NotAuthorizedError:  # to read the requests topic, where they are compared: processors give the results of then again
+                self._forget_all(looked)
             except KafkaFailedError:
                 self._asked.set()  # again, after the pause
             else:
-                for waiter in looked:
-                    self.forget(waiter)
+                self._forget_all(looked)
             await asyncio.sleep(_PAUSE_S)
 
     async def _look(self, looked: dict[Waiter, OutgoingRequest]) -> None:

@@ -247,11 +247,23 @@ async def test_certificates_alone_are_a_login_and_a_missing_right_is_told_as_one
         await company.publish(session(1), aml("a"))
         assert sorted(str(result["status"]) for result in await company.results(2)) == ["failed", "succeeded"]
         assert "1" in (await company.act(AclRole.ONLOOKER, "deadletters", "list")).text
+        await ask_again_in_a_batch(company, aml("a"))
         with pytest.raises(HTTPError) as refusal:
             await asyncio.to_thread(OperatorPage(replica).get, "/dead-letters")
         assert "does not allow this user to use topic m.dead-letters" in plain(refusal.value.read().decode())
     asked = [one for one in secured.audit() if one.user.startswith(f"CN={company.prefix}-")]
-    assert {(one.user, one.name) for one in refused(asked)} == {("CN=m-processors", "m.dead-letters")}
+    assert {(one.user, one.name) for one in refused(asked)} == {("CN=m-processors", "m.dead-letters"), ("CN=m-callers", "m.requests")}
+
+
+async def ask_again_in_a_batch(company: Company, body: dict[str, object]) -> None:
+    """It has a result, which is told by its id alone, as callers have no right to read what was asked."""
+    source, target = company.folder / "again.jsonl", company.folder / "again.done.jsonl"
+    source.write_bytes(orjson.dumps(body))
+    told = await company.act(AclRole.CALLERS, "batch", str(source), str(target))
+    assert "Results were told by their request ids alone" in told.err
+    assert "done before: 1" in told.err
+    (line,) = target.read_bytes().splitlines()
+    assert orjson.loads(line)["status"] == "succeeded"
 
 
 def refused(asked: list[Asked]) -> list[Asked]:
