@@ -361,4 +361,4 @@ def test_the_judge_sees_an_end_that_is_said_before_the_answer(monkeypatch: pytes
 @pytest.mark.slow
 def test_the_judge_sees_a_promise_that_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rules, "promise_s", 0.5)
-    assert seen()
+    assert seen(25)  # one world in five shows it
