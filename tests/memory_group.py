@@ -30,6 +30,7 @@ class MemoryGroup:
         self.fails: dict[str, Exception] = {}
         self.starts: dict[TopicPartition, FoundStart] = {}
         self.records: dict[TopicPartition, list[Record]] = {}
+        self.ownerless: set[TopicPartition] = set()
         self.positions: dict[TopicPartition, int] = {}
         self.ends: dict[TopicPartition, int] = {}
         self.leaderless: set[TopicPartition] = set()
@@ -106,6 +107,12 @@ class MemoryConsumer:
 
     async def check_rights(self) -> None:
         await self._group.step("rights")
+
+    async def ownerless(self) -> frozenset[TopicPartition]:
+        return frozenset(self._group.ownerless)
+
+    def rejoin(self) -> None:
+        self._group.did.append("rejoin")
 
     async def is_led(self, partition: TopicPartition) -> bool:
         await asyncio.sleep(0)

@@ -48,6 +48,8 @@ _BUSY_AFTER_S, _BUSY_POLL_MS = 1.0, 10  # after a poll that gave all it may: a l
 _IDLE_AFTER_S, _LONG_POLL_MS = 5.0, 500  # while all are read, or nothing comes; a record that comes is had at once all the same
 _POLL_RECORDS_MAX = 500
 _SKIP_MARKERS_S = 5.0
+_OWNERS_S = 45.0  # between two looks; what is added is seen after ``clients.METADATA_AGE_MS`` by a leader that knows that it is
+_NAMED_MAX = 5
 _TOLD_S = 1.0  # milliseconds, if the log takes records at all
 
 
@@ -91,6 +93,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._start_consumer()
             self.last_poll = self._ports.monotonic()
             self._spawn(self._poll(), "poll")
+            self._spawn(self._watch_owners(), "owners")
             await self._watch()
             if self._error is None:
                 await self._close(drain=True)
@@ -138,6 +141,18 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
                 silence_s = self._ports.monotonic() - self.last_poll  # a poll has no deadline of its own during a rebalance
                 if silence_s > self._lanes.stall_s:
                     raise StallError(f"no poll came back for {silence_s:.0f} s") from None
+
+    async def _watch_owners(self) -> None:
+        """Have the group divide its partitions again where some have no owner for long: whoever leads it has not noticed."""
+        before: frozenset[TopicPartition] = frozenset()
+        while True:
+            await asyncio.sleep(_OWNERS_S)
+            found = await self._consumer.ownerless() if self.assigned else frozenset()
+            if missed := sorted(map(lane_name, found & before)):
+                log.warning("partitions_ownerless", count=len(missed), partitions=missed[:_NAMED_MAX])
+                self._consumer.rejoin()
+                found = frozenset()
+            before = found
 
     # ---- assignment: both callbacks run inside aiokafka's coordination task
 

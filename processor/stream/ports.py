@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError
 
 from processor.contract.records import Output, Record
 from processor.settings import Settings
 from processor.stream import aiokafka_stop, clients, recovery
+from processor.stream.ownerless import ownerless_partitions, rejoin
 from processor.stream.start_offset import FoundStart
 from processor.stream.topics import TopicNames
 from processor.stream.transactions import LaneWriter
+
+_ASK_S = 5.0
 
 
 class GroupConsumer(Protocol):
@@ -51,6 +55,14 @@ class GroupConsumer(Protocol):
         Raises:
             RightsMissingError: if not; it names all that is missing.
         """
+        ...
+
+    async def ownerless(self) -> frozenset[TopicPartition]:
+        """Partitions of our topics that no member of the group has, see ``stream.ownerless``; none if that is not known."""
+        ...
+
+    def rejoin(self) -> None:
+        """Join the group again, soon."""
         ...
 
     async def is_led(self, partition: TopicPartition) -> bool:
@@ -152,6 +164,18 @@ class KafkaGroupConsumer:
     async def check_rights(self) -> None:
         """See ``GroupConsumer``."""
         await clients.check_member_rights(self._consumer, self._settings)
+
+    async def ownerless(self) -> frozenset[TopicPartition]:
+        """See ``GroupConsumer``."""
+        try:
+            async with asyncio.timeout(_ASK_S):
+                return await ownerless_partitions(self._consumer, self._settings.kafka.group)
+        except (KafkaError, TimeoutError):
+            return frozenset()
+
+    def rejoin(self) -> None:
+        """See ``GroupConsumer``."""
+        rejoin(self._consumer)
 
     async def is_led(self, partition: TopicPartition) -> bool:
         """See ``GroupConsumer``."""

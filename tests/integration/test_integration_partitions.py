@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import orjson
 import pytest
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import NewPartitions
 from rig import Rig, running
 
@@ -23,6 +24,7 @@ from processor.contract.records import Hint, Result, Source, Status
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.settings import Settings
 from processor.stream import clients
+from processor.stream.ports import KafkaGroupConsumer
 from processor.stream.topics import topic_names
 from processor.stream.wakeup_feed import WakeupFeed
 from processor.stream.wakeups import Wakeups
@@ -124,3 +126,41 @@ async def test_events_in_partitions_that_are_added_wake_who_waits(kafka: LocalKa
                     await writer.send_all(names.events, [(b"k", value)], 30.0, partitions=[partition])
             await rig.until(lambda: len(heard) >= AFTER, "events of all partitions")
         assert sorted(heard) == [f"s-{partition}" for partition in range(AFTER)]
+
+
+class Given(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.partitions: list[TopicPartition] = []
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self.partitions = sorted(assigned)
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        pass
+
+
+async def test_a_leader_that_comes_back_finds_what_was_added_while_it_was_away_when_it_looks(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Under its static name it is given what it had, and is not told that it leads: nobody read what was added."""
+    async with running(kafka, tmp_path, partitions=BEFORE, KAFKA__INSTANCE_ID="p0") as rig:
+        topic, given = f"{rig.prefix}.requests", Given()
+        every = [TopicPartition(topic, number) for number in range(AFTER)]
+
+        async def look(member: KafkaGroupConsumer) -> frozenset[TopicPartition]:
+            await clients.refresh_metadata(member._consumer)  # noqa: SLF001 - as it does by itself
+            return await member.ownerless()
+
+        for back in (False, True):
+            member = KafkaGroupConsumer(rig.settings)
+            member.subscribe([topic], given)
+            await member.start()
+            try:
+                assert given.partitions == every[:BEFORE]
+                assert await look(member) == (set(every[BEFORE:]) if back else set())
+                if back:
+                    member.rejoin()
+                    await rig.until(lambda: given.partitions == every, "all are divided")
+                    assert await look(member) == set()
+            finally:
+                await member.stop(5.0)
+            if not back:
+                await grow(rig, topic)

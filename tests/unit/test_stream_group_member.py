@@ -209,6 +209,29 @@ def test_group_member_lets_only_delay_topics_hold_records_back() -> None:
     run_virtual(main())
 
 
+def test_group_member_joins_again_where_partitions_have_no_owner_for_long() -> None:
+    """Simulated seed 10006452: partitions were added while the group's leader was away, and what was written to them waited for ever."""
+
+    async def main() -> None:
+        async with joined() as scene:
+            await scene.own(A)
+            scene.group.ownerless.add(B)
+            await asyncio.sleep(46)
+            assert scene.group.steps("rejoin") == [], "a leader that knows that it leads has not seen them yet"
+            with capture_logs() as logs:
+                await asyncio.sleep(45)
+            assert scene.group.steps("rejoin") == ["rejoin"]
+            (told,) = [entry for entry in logs if entry["event"] == "partitions_ownerless"]
+            assert (told["count"], told["partitions"]) == (1, [lane_name(B)])
+            await asyncio.sleep(60)
+            assert scene.group.steps("rejoin") == ["rejoin"], "it takes a while"
+            scene.group.ownerless.clear()
+            await asyncio.sleep(600)
+            assert scene.group.steps("rejoin") == ["rejoin"]
+
+    run_virtual(main())
+
+
 @pytest.mark.parametrize("seen", ["before", "during", "new"])
 def test_group_member_takes_over_the_others_while_one_has_no_leader_and_this_one_when_it_is_back(seen: str) -> None:
     async def main() -> None:

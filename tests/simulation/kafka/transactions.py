@@ -31,6 +31,7 @@ class Phase(enum.Enum):
     COMPLETE_ABORT = "CompleteAbort"
 
 
+_YOUNG_S = 10.0  # a takeover does not wait for as long as an id may be idle: hours at least
 _ENDING = (Phase.PREPARE_COMMIT, Phase.PREPARE_ABORT)
 
 
@@ -43,6 +44,7 @@ class Transaction:
     timeout_ms: int = 60_000
     phase: Phase = Phase.EMPTY
     began_ms: int = -1
+    inited_ms: int = -1
     partitions: dict[tuple[str, int], None] = field(default_factory=dict)
     groups: dict[str, None] = field(default_factory=dict)
     offsets: dict[tuple[str, str, int], Offset] = field(default_factory=dict)  # group, topic, partition
@@ -76,6 +78,7 @@ class TransactionCoordinator:
             self._end(found, commit=False)
             return Code.CONCURRENT_TRANSACTIONS, -1, -1
         found.epoch, found.timeout_ms, found.phase = found.epoch + 1, timeout_ms, Phase.EMPTY
+        found.inited_ms = int(1000 * self._cluster.loop.time())
         return Code.NONE, found.producer_id, found.epoch
 
     def check(self, transactional_id: str, producer_id: int, epoch: int) -> tuple[Transaction | None, Code]:
@@ -86,9 +89,13 @@ class TransactionCoordinator:
         return found, Code.NONE if found.epoch == epoch else Code.INVALID_PRODUCER_EPOCH
 
     def forget_idle(self) -> None:
-        """What ``transactional.id.expiration.ms`` does: ids without an open transaction are known no more."""
-        busy = (Phase.ONGOING, *_ENDING)
-        self.transactions = {name: found for name, found in self.transactions.items() if found.phase in busy}
+        """What ``transactional.id.expiration.ms`` does: ids without an open transaction are known no more, but for those that are new."""
+        busy, young_ms = (Phase.ONGOING, *_ENDING), int(1000 * (self._cluster.loop.time() - _YOUNG_S))
+        self.transactions = {
+            name: found
+            for name, found in self.transactions.items()
+            if found.phase in busy or (found.phase is Phase.EMPTY and found.inited_ms > young_ms)
+        }
 
     def _begin(self, found: Transaction) -> None:
         if found.phase is not Phase.ONGOING:
