@@ -15,6 +15,7 @@ from rig import WIDE_LIMITS, WORKFLOW_ID, Rig, create_request, running
 
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.stream.offsets import decode_metadata
+from processor.stream.topics_admin import check_topics
 
 pytestmark = pytest.mark.broker
 
@@ -33,6 +34,9 @@ async def let_append(rig: Rig, *, possible: bool) -> None:
     configs = {"message.timestamp.type": "LogAppendTime"} | ({} if possible else {"max.message.bytes": "1"})
     async with rig.admin() as admin:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, f"{rig.prefix}.budget", configs=configs)])
+    async with asyncio.timeout(30):  # a broker does not know at once, and a start asks it
+        while bool((await check_topics(rig.settings)).faults) == possible:
+            await asyncio.sleep(0.05)
 
 
 async def metadata(rig: Rig) -> list[tuple[int, str]]:
