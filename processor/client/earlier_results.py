@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from processor.client.known_results import read_known_results
 from processor.client.requests import OutgoingRequest
@@ -33,10 +32,6 @@ class EarlierResults:
         """It waits no more."""
         self._wanted.pop(waiter, None)
 
-    def _forget_all(self, waiters: Iterable[Waiter]) -> None:
-        for waiter in waiters:
-            self.forget(waiter)
-
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
@@ -44,13 +39,13 @@ class EarlierResults:
             self._asked.clear()
             looked = dict(self._wanted)
             try:
-                await self._look(looked)
-            except NotAuthorizedError:  # to read the requests topic, where they are compared: processors give the results of then again
-                self._forget_all(looked)
+                with suppress(NotAuthorizedError):  # to read the requests topic, to compare: processors give the results of then again
+                    await self._look(looked)
             except KafkaFailedError:
                 self._asked.set()  # again, after the pause
             else:
-                self._forget_all(looked)
+                for waiter in looked:
+                    self.forget(waiter)
             await asyncio.sleep(_PAUSE_S)
 
     async def _look(self, looked: dict[Waiter, OutgoingRequest]) -> None:

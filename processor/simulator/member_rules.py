@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -138,11 +138,16 @@ def members(**rules: Rule) -> Rule:
     def rule(value: Any, form: bool) -> Any:
         if not isinstance(value, dict):
             return {"non_field_errors": [f"Invalid data. Expected a dictionary, but got {type(value).__name__}."]}
-        given = ((name, value[name], check) for name, check in rules.items() if value.get(name) is not None)
-        wrong = {name: fault for name, one, check in given if (fault := check(one, form)) is not None}
-        return wrong or None
+        return faults_of(rules, value, form)
 
     return rule
+
+
+def faults_of(rules: Mapping[str, Rule], given: Mapping[str, Any], form: bool) -> dict[str, Any] | None:
+    """What is wrong with each member that has a rule; None if nothing. One that is null is not looked at."""
+    judged = ((name, given[name], rule) for name, rule in rules.items() if given.get(name) is not None)
+    wrong = {name: fault for name, value, rule in judged if (fault := rule(value, form)) is not None}
+    return wrong or None
 
 
 def _bounded(read: Callable[[Any, bool], float | None], fault: str, least: float | None, most: float | None) -> Rule:

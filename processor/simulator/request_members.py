@@ -14,6 +14,7 @@ from processor.simulator.member_rules import (
     choice,
     day,
     email,
+    faults_of,
     flag,
     ip_address,
     listed,
@@ -296,8 +297,4 @@ def member_faults(rules: Mapping[str, Rule], body: Any) -> dict[str, Any] | None
     """What is wrong with each member of a body, an object or a form; None if nothing. A member that is null is not looked at."""
     form = isinstance(body, MultipartForm)
     given = body.fields if isinstance(body, MultipartForm) else body
-    if not isinstance(given, dict):
-        return None
-    judged = ((name, given[name], rule) for name, rule in rules.items() if given.get(name) is not None)
-    wrong = {name: fault for name, value, rule in judged if (fault := rule(value, form)) is not None}
-    return wrong or None
+    return faults_of(rules, given, form) if isinstance(given, dict) else None

@@ -89,7 +89,7 @@ class GroupAdmin:
         error, _group, state, _type, _protocol, members, *_ = described.groups[0]
         if (kind := for_code(error)) is not NoError:
             raise kind(group)
-        return _description(state, members)
+        return description_of(state, members)
 
 
 @asynccontextmanager
@@ -130,7 +130,8 @@ async def close_admin(admin: AdminClient) -> None:
     await end_task(closing, 1.0)
 
 
-def _description(state: str, members: list[Any]) -> GroupDescription:
+def description_of(state: str, members: list[Any]) -> GroupDescription:
+    """A group as DescribeGroups tells it."""
     owners: dict[TopicPartition, str] = {}
     names = []
     for member_id, _client, _host, _metadata, assignment, *_ in members:

@@ -8,9 +8,9 @@ partitions from the beginning, it sees no change. Nobody reads them until the gr
 from __future__ import annotations
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
+from processor.stream.admin import description_of
 from processor.stream.partitions import TopicPartition
 
 
@@ -27,15 +27,8 @@ async def ownerless_partitions(consumer: AIOKafkaConsumer, group: str) -> frozen
     error, _group, state, _type, _protocol, members, *_ = answer.groups[0]
     if error or state != "Stable":
         return frozenset()
-    owned = {
-        TopicPartition(topic, number)
-        for _id, _client, _host, _metadata, assignment, *_ in members
-        if assignment
-        for topic, numbers in ConsumerProtocolMemberAssignment.decode(assignment).assignment
-        for number in numbers
-    }
     known = {TopicPartition(topic, n) for topic in consumer.subscription() for n in consumer.partitions_for_topic(topic) or ()}
-    return frozenset(known - owned)
+    return frozenset(known - description_of(state, members).owners.keys())
 
 
 def rejoin(consumer: AIOKafkaConsumer) -> None:

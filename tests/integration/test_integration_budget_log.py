@@ -211,6 +211,19 @@ async def test_what_is_read_tells_that_the_topic_keeps_the_senders_time_before_a
             await read(log, 10**6)
 
 
+@asynccontextmanager
+async def following(kafka: LocalKafka, topic: str, clock: BrokerClock) -> AsyncIterator[SharedBudget]:
+    """A budget that follows a topic by this clock."""
+    settings = load_settings(kafka={"bootstrap": kafka.bootstrap}, budget={"topic": topic})
+    budget = SharedBudget(KafkaBudgetLog(settings, clock), budget_rules(settings), ReplicaLimits("a", 10, 10, 60.0), draw=lambda: 0.5)
+    running = asyncio.create_task(budget.run())
+    try:
+        yield budget
+    finally:
+        running.cancel()
+        await budget.close()
+
+
 async def test_calls_go_on_when_somebody_has_set_back_whose_clock_stamps_the_log(kafka: LocalKafka) -> None:
     """What was written meanwhile is read as all else: it stands at the very beginning, where each joining begins to read."""
     passed_s = 0.0
@@ -218,24 +231,17 @@ async def test_calls_go_on_when_somebody_has_set_back_whose_clock_stamps_the_log
     async with place(kafka.bootstrap, "kafka") as p, p.admin() as admin:
         topic = ConfigResource(ConfigResourceType.TOPIC, p.name, configs={"message.timestamp.type": "CreateTime"})
         await admin.alter_configs([topic])
-        settings = load_settings(kafka={"bootstrap": kafka.bootstrap}, budget={"topic": p.name})
-        budget = SharedBudget(KafkaBudgetLog(settings, clock), budget_rules(settings), ReplicaLimits("a", 10, 10, 60.0), draw=lambda: 0.5)
         with capture_logs() as logs:
-            running = asyncio.create_task(budget.run())
-            try:
-                async with asyncio.timeout(120):
-                    while not [entry for entry in logs if entry["event"] == "budget_log_unavailable"][2:]:
-                        await asyncio.sleep(0.05)
-                    other = await p.client()
-                    assert await other.end() == 1, "a joining is a name in the log, and counts as a replica for a while"
-                    topic.configs["message.timestamp.type"] = "LogAppendTime"
-                    await admin.alter_configs([topic])
-                    passed_s = 41.0
-                    while not budget.is_joined:
-                        await asyncio.sleep(0.05)
-            finally:
-                running.cancel()
-                await budget.close()
+            async with following(kafka, p.name, clock) as budget, asyncio.timeout(120):
+                while not [entry for entry in logs if entry["event"] == "budget_log_unavailable"][2:]:
+                    await asyncio.sleep(0.05)
+                other = await p.client()
+                assert await other.end() == 1, "a joining is a name in the log, and counts as a replica for a while"
+                topic.configs["message.timestamp.type"] = "LogAppendTime"
+                await admin.alter_configs([topic])
+                passed_s = 41.0
+                while not budget.is_joined:
+                    await asyncio.sleep(0.05)
         other.seek(0)
         assert len(await read(other, 2)) >= 2
 
@@ -306,25 +312,18 @@ async def test_with_a_wrong_clock_no_call_starts_until_it_is_set_right(kafka: Lo
     wrong_ms, passed_s = -90_000, 0.0
     clock = BrokerClock(60.0, lambda: ClockReading(clock_ms() + wrong_ms, boot_clock() + passed_s))
     async with place(kafka.bootstrap, "kafka") as p:
-        settings = load_settings(kafka={"bootstrap": kafka.bootstrap}, budget={"topic": p.name})
-        budget = SharedBudget(KafkaBudgetLog(settings, clock), budget_rules(settings), ReplicaLimits("a", 10, 10, 60.0), draw=lambda: 0.5)
         with capture_logs() as logs:
-            running = asyncio.create_task(budget.run())
-            try:
-                async with asyncio.timeout(120):
-                    while not any(entry["event"] == "budget_log_unavailable" for entry in logs):
-                        await asyncio.sleep(0.05)
-                    assert not budget.is_joined
-                    assert clock.skew_s == pytest.approx(-90, abs=5)
-                    (told,) = (entry["detail"] for entry in logs if entry["event"] == "clock_wrong")
-                    assert told.startswith("this machine's clock differs from the brokers' by ")
-                    assert abs(clock.now_ms() - clock_ms()) < 5000, "due times are the brokers' all the same"
-                    wrong_ms, passed_s = 0, 41.0
-                    while not budget.is_joined:
-                        await asyncio.sleep(0.05)
-            finally:
-                running.cancel()
-                await budget.close()
+            async with following(kafka, p.name, clock) as budget, asyncio.timeout(120):
+                while not any(entry["event"] == "budget_log_unavailable" for entry in logs):
+                    await asyncio.sleep(0.05)
+                assert not budget.is_joined
+                assert clock.skew_s == pytest.approx(-90, abs=5)
+                (told,) = (entry["detail"] for entry in logs if entry["event"] == "clock_wrong")
+                assert told.startswith("this machine's clock differs from the brokers' by ")
+                assert abs(clock.now_ms() - clock_ms()) < 5000, "due times are the brokers' all the same"
+                wrong_ms, passed_s = 0, 41.0
+                while not budget.is_joined:
+                    await asyncio.sleep(0.05)
     assert [entry["event"] for entry in logs if entry["event"].startswith("clock_")] == ["clock_wrong", "clock_right"]
 
 
