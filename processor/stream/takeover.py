@@ -70,7 +70,13 @@ class Owned:
         A lane that waits to publish is given the time of the last transactions all the same: what it keeps is finished, and the next owner
         would take it for calls of which nothing is known.
         """
-        return self.waits is None or (self.lane is not None and self.waits is TakeoverWait.UNFENCED)
+        return self.waits is None or self.lane is not None
+
+    async def wait_until_closing(self, within_s: float) -> None:
+        """Until the partition is given back, or for so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self.closing.wait()
 
     @contextmanager
     def waiting(self, reason: TakeoverWait) -> Iterator[None]:
@@ -149,9 +155,7 @@ class Takeover:
             log.warning("takeover_waits", partition=lane_name(owned.partition), hint=_NO_LEADER)
         with owned.waiting(TakeoverWait.LEADERLESS):
             while told is None and not owned.closing.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LEADER_S):
-                        await owned.closing.wait()
+                await owned.wait_until_closing(_LEADER_S)
                 told = await self._ask_if_led(owned.partition, ask)
         if told is not None:
             self._tell_goes_on(owned, began)
@@ -222,12 +226,14 @@ class Takeover:
     ) -> FoundStart:
         """The same after a transaction that was refused, and some time: it is ended first, as it holds up readers.
 
+        A partition that is given back waits no longer: it is tried at once, while that is still its owner's to do.
+
         Raises: as ``begin_again``.
         """
         if isinstance(refusal, ProducerExpiredError):  # who was frozen for so long hears first that the partition is another's
-            await asyncio.sleep(_HEARTBEATS * self._lanes.heartbeat_s)
+            await owned.wait_until_closing(_HEARTBEATS * self._lanes.heartbeat_s)
         found = await self._replace_writer(owned, (), is_member)
-        await asyncio.sleep(wait_s)
+        await owned.wait_until_closing(wait_s)
         return found
 
     async def _replace_writer(self, owned: Owned, unwritable: Sequence[TopicPartition], is_member: Callable[[], bool]) -> FoundStart:
@@ -266,8 +272,9 @@ class LanePublisher:
 
         Raises:
             KafkaFailedError: if it failed for another reason, or somebody else has committed meanwhile.
+            asyncio.CancelledError: if the partition is given back and it is refused once more.
         """
-        held, asked, committed, wait_s = list(outputs), (floor, metadata), False, 0.0
+        held, asked, committed, wait_s, last = list(outputs), (floor, metadata), False, 0.0, False
         with ExitStack() as refused:
             while not committed:
                 try:
@@ -276,12 +283,14 @@ class LanePublisher:
                 except (RecordsRefusedError, NotAuthorizedError, ProducerExpiredError, TopicMissingError) as exc:
                     if any(output.kind is OutputKind.FORWARD for output in held):
                         raise  # it may be another application's topic: the next life leaves what is for it in a delay topic
+                    if last:
+                        raise asyncio.CancelledError from exc
                     if not wait_s:
                         refused.enter_context(self._refused(exc))
                     wait_s = min(max(_REFUSED_S, 2 * wait_s), _REFUSED_S_MAX)
                     self._lane.pause()
                     begun = await self._takeover.begin_after_refusal(self._owned, exc, wait_s, self._is_member)
-                    committed = self._check(begun, asked)
+                    committed, last = self._check(begun, asked), self._owned.closing.is_set()
                 except KafkaUnavailableError:
                     if not (unwritable := await self._unwritable()):
                         raise

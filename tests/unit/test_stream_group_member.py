@@ -899,6 +899,32 @@ def test_group_member_keeps_what_a_topic_refuses_and_works_on_the_other_partitio
     run_virtual(main())
 
 
+@pytest.mark.parametrize("taken", [True, False])
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_group_member_tries_at_once_what_a_topic_refused_when_it_gives_the_partition_back(refusal: Exception, taken: bool) -> None:
+    """Seed 11775044: an id that brokers had forgotten was waited for when the group divided its partitions again: calls were in doubt."""
+
+    async def main() -> None:
+        async with joined(flush_s=3) as scene:
+            await _own_busy(scene)
+            scene.group.refused[A] = refusal
+            for offset in (0, 1):  # no call is in flight
+                scene.handler.finish(offset)
+            await asyncio.sleep(5)
+            tries = len([step for step in scene.group.steps("commit") if NAME in step])
+            if taken:
+                scene.group.refused.clear()
+            with capture_logs() as logs:
+                took_s = await scene.elapsed(scene.group.revoke())
+            assert took_s < 0.1, "one refusal more is enough to know"
+            published = [values for tp, values, _ in scene.group.committed if tp == A and values]
+            again = len([step for step in scene.group.steps("commit") if NAME in step]) - tries
+            assert (published, again) == ([[b"done 0", b"done 1"]] if taken else [], 1)
+            assert not [line for line in logs if line["event"] == "life_failed"]
+
+    run_virtual(main())
+
+
 def test_group_member_shows_what_it_waits_for_now_and_then_again_what_it_waited_for_before() -> None:
     async def main() -> None:
         async with joined() as scene:
