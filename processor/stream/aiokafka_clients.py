@@ -22,7 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 from aiokafka.protocol.api import Response
 
 from processor.stream.aiokafka_answers import FetchAnswers
@@ -77,6 +77,16 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         if held_s := THROTTLING.note(response):
             log.warning("kafka_throttled", extra={"detail": f"a quota of the brokers holds our requests back for {held_s:.1f} s"})
         return self._answers.corrected(request, response) if isinstance(response, Response) and response.API_KEY == _FETCH else response
+
+    async def coordinator_lookup(self, coordinator_type: int, coordinator_key: str) -> Any:
+        """As aiokafka's. A broker that goes while it is asked counts as one that is away: another one is asked.
+
+        aiokafka's sender knows the latter only, and ended at the other; its producer could send nothing any more.
+        """
+        try:
+            return await super().coordinator_lookup(coordinator_type, coordinator_key)
+        except KafkaConnectionError as exc:
+            raise NodeNotReadyError(str(exc)) from exc
 
     _known_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=AskingRequest)  # noqa: SLF001 - what is replaced
     _brokers_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=lambda _: AskingRequest([]))  # noqa: SLF001 - what is replaced

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -141,6 +141,31 @@ async def test_a_client_without_topics_does_not_ask_for_those_of_the_whole_clust
         assert connection.asked == [[], ["t.results"], None], "none, one, and all for those who name no set"
     finally:
         await producer.stop()
+
+
+@pytest.mark.parametrize("kind", CoordinationType)
+def test_a_broker_that_goes_while_it_is_asked_for_a_coordinator_does_not_end_the_producer(kind: CoordinationType) -> None:
+    """Seed 10008489: the sender ended with "Unexpected error during batch delivery", and the life of all lanes with it."""
+
+    async def main() -> None:
+        producer = clients.build_lane_producer(load_settings(kafka={"bootstrap": "127.0.0.1:1"}), TopicPartition("t", 0))
+        client, found = producer.client, SimpleNamespace(error_code=0, coordinator_id=3)
+        answers: list[Any] = [KafkaConnectionError("closed"), NodeNotReadyError("away"), found]
+
+        async def send(*_: object) -> object:
+            if isinstance(answer := answers.pop(0), Exception):
+                raise answer
+            return answer
+
+        async def done(*_: object, **__: object) -> bool:
+            return True
+
+        client.send, client.ready, client.force_metadata_update, client.get_random_node = send, done, done, lambda: 1
+        assert await producer._sender._find_coordinator(kind, "g") == 3  # noqa: SLF001 - what its own tasks call
+        assert answers == []
+        await producer.stop()
+
+    run_virtual(main())
 
 
 def test_where_a_topic_is_that_is_gone_is_asked_ten_times_a_second() -> None:
