@@ -6,10 +6,8 @@ from typing import Any
 
 from simulation.kafka.cluster import Cluster
 from simulation.kafka.codes import Code
-from simulation.kafka.groups import GroupCoordinator, JoinRequest, described
+from simulation.kafka.groups import GROUP, GroupCoordinator, JoinRequest, coordinator_key, described
 from simulation.kafka.transactions import TransactionCoordinator
-
-_GROUP = 0  # a coordinator type
 
 
 class Coordination:
@@ -34,9 +32,9 @@ class Coordination:
         return Code.NONE if self._cluster.coordinator(key) == broker else Code.NOT_COORDINATOR
 
     async def _find(self, _broker: int, request: Any) -> Any:
-        kind = request.coordinator_type if request.API_VERSION else _GROUP
+        kind = request.coordinator_type if request.API_VERSION else GROUP
         key = request.coordinator_key if request.API_VERSION else request.consumer_group
-        found = self._cluster.coordinator(_key(kind, key))
+        found = self._cluster.coordinator(coordinator_key(kind, key))
         code = Code.NONE if found >= 0 else Code.COORDINATOR_NOT_AVAILABLE
         name = self._cluster.names[found] if found >= 0 else ""
         text: list[Any] = [None] if request.API_VERSION else []
@@ -44,7 +42,7 @@ class Coordination:
 
     async def _join(self, broker: int, request: Any) -> Any:
         version = request.API_VERSION
-        throttle, code = [0] if version >= 2 else [], self._mine(broker, _key(_GROUP, request.group))
+        throttle, code = [0] if version >= 2 else [], self._mine(broker, coordinator_key(GROUP, request.group))
         if code:
             return request.RESPONSE_TYPE(*throttle, int(code), -1, "", "", request.member_id, [])
         rebalance_ms = request.rebalance_timeout if version >= 1 else request.session_timeout
@@ -58,7 +56,7 @@ class Coordination:
         return request.RESPONSE_TYPE(*throttle, int(done.code), done.generation, done.protocol, done.leader, done.member, members)
 
     async def _sync(self, broker: int, request: Any) -> Any:
-        code, assignment = self._mine(broker, _key(_GROUP, request.group)), b""
+        code, assignment = self._mine(broker, coordinator_key(GROUP, request.group)), b""
         if not code:
             instance = request.group_instance_id if request.API_VERSION >= 3 else None
             who = (request.member_id, request.generation_id, instance)
@@ -66,19 +64,19 @@ class Coordination:
         return request.RESPONSE_TYPE(*([0] if request.API_VERSION else []), int(code), assignment)
 
     async def _heartbeat(self, broker: int, request: Any) -> Any:
-        code = self._mine(broker, _key(_GROUP, request.group)) or self.groups.heartbeat(
+        code = self._mine(broker, coordinator_key(GROUP, request.group)) or self.groups.heartbeat(
             request.group, request.member_id, request.generation_id
         )
         return request.RESPONSE_TYPE(*([0] if request.API_VERSION else []), int(code))
 
     async def _leave(self, broker: int, request: Any) -> Any:
-        code = self._mine(broker, _key(_GROUP, request.group)) or self.groups.leave(request.group, request.member_id)
+        code = self._mine(broker, coordinator_key(GROUP, request.group)) or self.groups.leave(request.group, request.member_id)
         return request.RESPONSE_TYPE(*([0] if request.API_VERSION else []), int(code))
 
     async def _describe(self, broker: int, request: Any) -> Any:
         rows: list[Any] = []
         for name in request.groups:
-            code = self._mine(broker, _key(_GROUP, name))
+            code = self._mine(broker, coordinator_key(GROUP, name))
             found = described(self.groups.groups[name]) if not code and name in self.groups.groups else ("Dead", "", "", [])
             operations = [-(2**31)] if request.RESPONSE_TYPE.API_VERSION >= 3 else []  # aiokafka reads version 3 as version 2
             rows.append((int(code), name, *found, *operations))
@@ -86,7 +84,7 @@ class Coordination:
 
     async def _commit(self, broker: int, request: Any) -> Any:
         group = request.consumer_group
-        code = self._mine(broker, _key(_GROUP, group))
+        code = self._mine(broker, coordinator_key(GROUP, group))
         if not code:
             offsets = self._offsets(request)
             code = self.groups.commit(group, (request.consumer_id, request.consumer_group_generation_id), offsets)
@@ -94,7 +92,7 @@ class Coordination:
         return request.RESPONSE_TYPE(*([0] if request.API_VERSION >= 3 else []), rows)
 
     async def _committed(self, broker: int, request: Any) -> Any:
-        code = self._mine(broker, _key(_GROUP, request.consumer_group))
+        code = self._mine(broker, coordinator_key(GROUP, request.consumer_group))
         found = self.groups.known(request.consumer_group).offsets
         asked = request.topics
         if asked is None:
@@ -107,13 +105,13 @@ class Coordination:
         name, timeout_ms = request.transactional_id, request.transaction_timeout_ms
         if name is None:
             return request.RESPONSE_TYPE(0, 0, self._cluster.new_producer_id(), 0)
-        code = self._mine(broker, _key(1, name))
+        code = self._mine(broker, coordinator_key(1, name))
         done = (code, -1, -1) if code else self.transactions.init(name, timeout_ms)
         return request.RESPONSE_TYPE(0, int(done[0]), done[1], done[2])
 
     async def _add_partitions(self, broker: int, request: Any) -> Any:
         partitions = [(name, n) for name, numbers in request.topics for n in numbers]
-        code = self._mine(broker, _key(1, request.transactional_id))
+        code = self._mine(broker, coordinator_key(1, request.transactional_id))
         unknown = {tp for tp in partitions if self._cluster.log(*tp) is None}
         if not code:
             code = Code.OPERATION_NOT_ATTEMPTED if unknown else self.transactions.add_partitions(_producer(request), partitions)
@@ -121,11 +119,13 @@ class Coordination:
         return request.RESPONSE_TYPE(0, rows)
 
     async def _add_group(self, broker: int, request: Any) -> Any:
-        code = self._mine(broker, _key(1, request.transactional_id)) or self.transactions.add_group(_producer(request), request.group_id)
+        code = self._mine(broker, coordinator_key(1, request.transactional_id)) or self.transactions.add_group(
+            _producer(request), request.group_id
+        )
         return request.RESPONSE_TYPE(0, int(code))
 
     async def _add_offsets(self, broker: int, request: Any) -> Any:
-        code = self._mine(broker, _key(_GROUP, request.group_id)) or self.transactions.add_offsets(
+        code = self._mine(broker, coordinator_key(GROUP, request.group_id)) or self.transactions.add_offsets(
             _producer(request), request.group_id, self._offsets(request)
         )
         if not code:
@@ -141,7 +141,7 @@ class Coordination:
         return [(name, [(n, int(_unless_unknown(code, known(name, n) is None))) for n, _, _ in rows]) for name, rows in request.topics]
 
     async def _end(self, broker: int, request: Any) -> Any:
-        code = self._mine(broker, _key(1, request.transactional_id)) or self.transactions.end(
+        code = self._mine(broker, coordinator_key(1, request.transactional_id)) or self.transactions.end(
             _producer(request), commit=bool(request.transaction_result)
         )
         return request.RESPONSE_TYPE(0, int(code))
@@ -149,7 +149,7 @@ class Coordination:
     async def _open(self, broker: int, request: Any) -> Any:
         rows: list[Any] = []
         for name in request.transactional_ids:
-            code, found = self._mine(broker, _key(1, name)), self.transactions.transactions.get(name)
+            code, found = self._mine(broker, coordinator_key(1, name)), self.transactions.transactions.get(name)
             if code or found is None:
                 rows.append((int(code or Code.TRANSACTIONAL_ID_NOT_FOUND), name, "", 0, -1, -1, -1, [], {}))
                 continue
@@ -163,10 +163,6 @@ class Coordination:
 
 def _unless_unknown(code: Code, unknown: bool) -> Code:
     return Code.UNKNOWN_TOPIC_OR_PARTITION if unknown else code
-
-
-def _key(kind: int, name: str) -> str:
-    return f"{kind}:{name}"
 
 
 def _producer(request: Any) -> tuple[str, int, int]:

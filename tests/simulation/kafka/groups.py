@@ -16,6 +16,7 @@ from simulation.kafka.codes import Code
 
 _FIRST_WAIT_S = 3.0  # group.initial.rebalance.delay.ms
 _LOOK_S = 0.5
+GROUP = 0  # a coordinator type
 
 Offset = tuple[int, str]  # and its metadata
 
@@ -284,12 +285,15 @@ class GroupCoordinator:
     def _look(self) -> None:
         self._cluster.later(_LOOK_S, self._look)
         now = self._loop.time()
-        for group in self.groups.values():
+        for group in [group for name, group in self.groups.items() if self._is_coordinated(name)]:
             for member_id in [member_id for member_id, until_s in group.pending.items() if now > until_s]:
                 del group.pending[member_id]
                 self._complete_if_all(group)
             for member in [m for m in group.members.values() if not m.waits and now - m.seen_s > m.session_s]:
                 self._remove(group, member)
+
+    def _is_coordinated(self, name: str) -> bool:
+        return self._cluster.works(self._cluster.coordinator(coordinator_key(GROUP, name)))
 
     def _remove(self, group: Group, member: Member) -> None:
         del group.members[member.id]
@@ -317,6 +321,11 @@ class GroupCoordinator:
                 if not future.done():
                     future.set_result(Code.NOT_COORDINATOR)
             group.syncing, group.pending = {}, {}
+
+
+def coordinator_key(kind: int, name: str) -> str:
+    """What decides which broker coordinates a group, or a transactional id."""
+    return f"{kind}:{name}"
 
 
 def _place_told(group: Group, member: Member) -> Joined:
