@@ -39,6 +39,7 @@ class MemoryGroup:
         self.unfenced: dict[TopicPartition, list[TopicPartition]] = {}  # what their former owners have open cannot be ended
         self.silent: set[TopicPartition] = set()  # of those: the brokers do not even say so
         self.lost: dict[TopicPartition, list[TopicPartition]] = {}  # what a lane publishes to has no leader: its commits with outputs fail
+        self.away: str = ""  # no broker answers: commits ("commit"), or nothing at all ("all")
         self.lands: set[TopicPartition] = set()  # of those: the commit was made all the same
         self.refused: dict[TopicPartition, Exception] = {}  # with this a topic refuses what a lane publishes
         self.saved: dict[TopicPartition, tuple[int, str]] = {}  # the group's offsets
@@ -64,6 +65,10 @@ class MemoryGroup:
             await gate.wait()
         if (error := self.fails.get(name)) is not None:
             raise error
+
+    def check_brokers(self, *away: str) -> None:
+        if self.away in away:
+            raise KafkaUnavailableError("no broker answers")
 
     def steps(self, *names: str) -> list[str]:
         return [step for step in self.did if step.split()[0] in names]
@@ -179,6 +184,7 @@ class MemoryWriter:
 
     async def start(self, on_held_up: Callable[[Sequence[TopicPartition]], None]) -> None:
         await self._group.step("fence", lane_name(self._partition))
+        self._group.check_brokers("all")
         while (leaderless := self._group.unfenced.get(self._partition)) is not None:
             if self._partition not in self._group.silent:
                 on_held_up(leaderless)
@@ -191,6 +197,10 @@ class MemoryWriter:
         assert metadata.startswith("2:")
         await self._group.step("commit", f"{lane_name(self._partition)} {floor}")
         values = [output.value for output in outputs]
+        if values and self._group.away:
+            self._group.fenced.discard(self._partition)
+            self._open = False
+            self._group.check_brokers("commit", "all")
         if values and (refusal := self._group.refused.get(self._partition)):
             self._open = False
             raise refusal
@@ -205,6 +215,7 @@ class MemoryWriter:
 
     async def unwritable(self) -> Sequence[TopicPartition]:
         await asyncio.sleep(0)
+        self._group.check_brokers("all")
         return self._group.lost.get(self._partition, [])
 
     async def stop(self, deadline_s: float) -> None:

@@ -142,8 +142,8 @@ def _waits(v: Vitals) -> tuple[str, ...]:
         f"partitions without a leader: {v.lanes_leaderless}, or with a new one that waits for replicas in sync; they wait for their brokers"
     )
     unfenced = (
-        f"partitions whose last transaction cannot be ended: {v.lanes_unfenced}; they wait until every partition that it wrote "
-        "to has a leader and enough replicas in sync: `processor status` and the log event publishing_waits name those without"
+        f"partitions whose last transaction cannot be ended: {v.lanes_unfenced}; they wait until brokers answer, and every partition that "
+        "it wrote to has a leader and enough replicas in sync: `processor status` and the log event publishing_waits name those without"
     )
     refused = (
         f"partitions whose outcomes a topic refuses: {v.lanes_refused}; the log event publishing_waits says why: `processor topics check` "

@@ -95,10 +95,9 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             self._spawn(self._poll(), "poll")
             self._spawn(self._watch_owners(), "owners")
             await self._watch()
-            if self._error is None:
-                await self._close(drain=True)
-                if self._settings.kafka.leave_on_stop:
-                    self._consumer.leave_on_stop()
+            await self._close(drain=self._error is None or self._is_member())
+            if self._error is None and self._settings.kafka.leave_on_stop:
+                self._consumer.leave_on_stop()
         finally:
             self.stop.set()  # after a stall too: partitions that are assigned from now on are another life's
             await self._close(drain=False)
@@ -176,8 +175,10 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         """Give every partition back, with all that can be finished in time."""
         del revoked  # the eager protocol revokes everything
         self.assigned = False
-        expelled = self._consumer.membership() != self._membership
-        await self._close(drain=not expelled)
+        await self._close(drain=self._is_member())
+
+    def _is_member(self) -> bool:
+        return self._consumer.membership() == self._membership
 
     async def _check_rights(self) -> None:
         """Once for each assignment: a right that was taken away must stop the work before money is spent on what cannot be published."""
@@ -214,7 +215,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.RECOVERY_TIME.observe(self._ports.monotonic() - began)
         self._room.set()
         pace = PublishPace(self._lanes.publish_pause_s)
-        publisher = LanePublisher(self._takeover, owned, lane, saved, lambda: self._consumer.membership() == self._membership)
+        publisher = LanePublisher(self._takeover, owned, lane, saved, self._is_member)
         await publish(lane, publisher.commit, self._lanes.publish_max, pace, start.offset, self._note_published)
 
     def _lane(self, partition: TopicPartition, restored: RestoredLane) -> Lane:
@@ -293,7 +294,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         lanes = [o.lane for o in everything if o.lane is not None]
         for owned in everything:
             owned.closing.set()
-        calling = {task for lane in lanes for task in lane.stop_dispatch()}
+        calling = {task for owned in everything if owned.lane is not None for task in owned.lane.stop_dispatch() if owned.publishes}
         if drain and calling:
             await asyncio.wait(calling, timeout=self._lanes.drain_s)
         for lane in lanes:

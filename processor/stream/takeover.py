@@ -40,6 +40,7 @@ _LEADER_S = 1.0  # between two looks for a leader
 _LOOK_S = 5.0  # brokers that do not say within what a failed commit lacks are the fault themselves
 _HELD_UP_S = 5.0  # brokers that have all leaders end a transaction within milliseconds
 _NAMED_MAX = 5
+_UNEXPLAINED_MAX = 2  # so often in a row a transaction fails of which the brokers say that nothing is amiss
 _NO_LEADER = "no broker leads it, or a new leader waits until enough replicas are in sync; other partitions go on"
 _HEARTBEATS = 2  # after so many a member knows whether it is one
 _REFUSED_S, _REFUSED_S_MAX = 1.0, 60.0  # until a topic that has refused is tried again; each try leaves an aborted transaction behind
@@ -62,6 +63,11 @@ class Owned:
         self.task: asyncio.Task[None] | None = None
         self.closing = asyncio.Event()
         self.waits: TakeoverWait | None = None  # what it waits for; its task may be cancelled then
+
+    @property
+    def publishes(self) -> bool:
+        """Whether what is finished will be published: one whose task has failed has nobody who does it."""
+        return self.task is not None and not self.task.done()
 
     @property
     def may_end_soon(self) -> bool:
@@ -199,18 +205,18 @@ class Takeover:
         async with kafka_deadline(self._settings, within_s):
             return await owned.writer.unwritable()
 
-    async def begin_again(self, owned: Owned, unwritable: Sequence[TopicPartition], is_member: Callable[[], bool]) -> FoundStart:
+    async def begin_again(self, owned: Owned, unwritable: Sequence[TopicPartition] | None, is_member: Callable[[], bool]) -> FoundStart:
         """A writer in place of one whose transaction failed for want of brokers, once they are there; and what was committed by then.
 
         Nobody is fenced before: a transaction with a partition that nobody leads cannot be ended whole, see ``aiokafka_fence``.
 
         Args:
             owned: whose transaction it was.
-            unwritable: what takes no records.
+            unwritable: what takes no records; None if no broker answers.
             is_member: whether the partition is still ours. Who has lost it must fence nobody; its work is about to be cancelled.
 
         Raises:
-            KafkaFailedError: if the brokers fall silent, or it cannot be done.
+            KafkaFailedError: if it cannot be done. That no broker answers is waited for.
             MissingOffsetsError: if the offset is gone.
             asyncio.CancelledError: if the partition was given back meanwhile.
         """
@@ -236,25 +242,43 @@ class Takeover:
         await owned.wait_until_closing(wait_s)
         return found
 
-    async def _replace_writer(self, owned: Owned, unwritable: Sequence[TopicPartition], is_member: Callable[[], bool]) -> FoundStart:
-        while unwritable or not is_member():
+    async def _replace_writer(self, owned: Owned, unwritable: Sequence[TopicPartition] | None, is_member: Callable[[], bool]) -> FoundStart:
+        while unwritable is None or unwritable or not is_member():
             await asyncio.sleep(_LEADER_S)
-            unwritable = await self.unwritable(owned, self._lanes.restore_s)
-        await owned.writer.stop(self._lanes.close_s)
-        owned.writer = self._writer(owned.partition)
-        await self.fence(owned)
-        found = await self.find_start(owned)
-        if found is None:
-            raise asyncio.CancelledError
+            unwritable = await self._unwritable_if_told(owned)
+        found = await self._start_writer(owned)
+        while found is None:
+            await asyncio.sleep(_LEADER_S)
+            found = await self._start_writer(owned)
         if isinstance(found, MissingOffsetsError):
             raise found
+        return found
+
+    async def _unwritable_if_told(self, owned: Owned) -> Sequence[TopicPartition] | None:
+        try:
+            return await self.unwritable(owned, self._lanes.restore_s)
+        except KafkaUnavailableError:
+            return None
+
+    async def _start_writer(self, owned: Owned) -> FoundStart | MissingOffsetsError | None:
+        """A new writer, and where it begins; None if the brokers have fallen silent again."""
+        await owned.writer.stop(self._lanes.close_s)
+        owned.writer = self._writer(owned.partition)
+        try:
+            await self.fence(owned)
+            found = await self.find_start(owned)
+        except KafkaUnavailableError:
+            return None
+        if found is None:
+            raise asyncio.CancelledError
         return found
 
 
 class LanePublisher:
     """The transactions of one lane. One that fails for want of brokers, or because a topic refuses records, is made again.
 
-    Promises: as ``OutcomeWriter.commit``. Meanwhile the lane starts nothing, keeps what is finished, and the other lanes go on.
+    Promises: as ``OutcomeWriter.commit``. Meanwhile the lane starts nothing, keeps what is finished, and the other lanes go on. Brokers
+    that are all away are waited for, however long: what is finished would be lost with this life.
 
     Args:
         takeover: gives it another writer.
@@ -274,7 +298,7 @@ class LanePublisher:
             KafkaFailedError: if it failed for another reason, or somebody else has committed meanwhile.
             asyncio.CancelledError: if the partition is given back and it is refused once more.
         """
-        held, asked, committed, wait_s, last = list(outputs), (floor, metadata), False, 0.0, False
+        held, asked, committed, wait_s, last, unexplained = list(outputs), (floor, metadata), False, 0.0, False, 0
         with ExitStack() as refused:
             while not committed:
                 try:
@@ -292,7 +316,9 @@ class LanePublisher:
                     begun = await self._takeover.begin_after_refusal(self._owned, exc, wait_s, self._is_member)
                     committed, last = self._check(begun, asked), self._owned.closing.is_set()
                 except KafkaUnavailableError:
-                    if not (unwritable := await self._unwritable()):
+                    unwritable = await self._unwritable()
+                    unexplained = unexplained + 1 if unwritable == () else 0
+                    if unexplained > _UNEXPLAINED_MAX:
                         raise
                     committed = await self._begin_again(unwritable, asked)
         self._saved = asked
@@ -306,13 +332,13 @@ class LanePublisher:
         log.info("publishing_goes_on", partition=lane_name(self._owned.partition))
         self._lane.go_on()
 
-    async def _unwritable(self) -> Sequence[TopicPartition]:
+    async def _unwritable(self) -> Sequence[TopicPartition] | None:
         try:
-            return await self._takeover.unwritable(self._owned, _LOOK_S)
+            return tuple(await self._takeover.unwritable(self._owned, _LOOK_S))
         except KafkaFailedError:
-            return ()  # the brokers are gone altogether
+            return None  # the brokers are gone altogether
 
-    async def _begin_again(self, unwritable: Sequence[TopicPartition], asked: tuple[int, str]) -> bool:
+    async def _begin_again(self, unwritable: Sequence[TopicPartition] | None, asked: tuple[int, str]) -> bool:
         """Whether the transaction that failed was committed all the same."""
         self._lane.pause()
         committed = self._check(await self._takeover.begin_again(self._owned, unwritable, self._is_member), asked)
@@ -341,8 +367,13 @@ def _tell_held_up(partition: TopicPartition, leaderless: Sequence[TopicPartition
     log.warning("takeover_waits", partition=lane_name(partition), hint=hint)
 
 
-def _tell_unpublished(partition: TopicPartition, unwritable: Sequence[TopicPartition]) -> None:
-    lack = f"no leader, deleted, or fewer replicas in sync than min.insync.replicas: {_names(unwritable)}"
+def _tell_unpublished(partition: TopicPartition, unwritable: Sequence[TopicPartition] | None) -> None:
+    if unwritable is None:
+        lack = "no broker answers"
+    elif unwritable:
+        lack = f"no leader, deleted, or fewer replicas in sync than min.insync.replicas: {_names(unwritable)}"
+    else:
+        lack = "the brokers have not ended the transaction in time, though all its partitions have leaders"
     hint = f"{lack}. What is finished is kept, nothing is started; other partitions go on"
     log.warning("publishing_waits", partition=lane_name(partition), hint=hint)
 

@@ -30,7 +30,6 @@ from processor.stream.errors import (
     TopicMissingError,
 )
 from processor.stream.group_member import GroupMember
-from processor.stream.handler import WorkAbandonedError
 from processor.stream.partitions import lane_name
 from processor.stream.releases import Release
 from processor.stream.start_offset import FoundStart, MissingOffsetsError, Start
@@ -745,20 +744,32 @@ def test_group_member_leaves_the_group_at_a_stop_only_when_told(leave: bool) -> 
     run_virtual(main())
 
 
-def test_group_member_ends_all_lanes_without_draining_when_one_fails() -> None:
+@pytest.mark.parametrize("member", [True, False])
+def test_group_member_that_fails_lets_the_calls_of_other_lanes_end_while_the_partitions_are_its_own(member: bool) -> None:
+    """One partition's trouble ended the calls of all others in the middle, and what they were paid for was in doubt."""
+
     async def main() -> None:
         scene = Scene(leave_on_stop=True)
         await asyncio.sleep(0.1)
-        scene.handler.calling = {0, 1}
-        scene.send(0)
-        scene.send(1, partition=B)
+        scene.handler.calling = {1, 10, 11}
+        scene.send(0, 1)
+        scene.send(10, 11, partition=B)
         await scene.own(A, B)
-        scene.handler.at_work[0].set_exception(WorkAbandonedError("no journal"))
-        assert await scene.elapsed(scene.ends()) < 2
-        assert isinstance(await scene.ends(), WorkAbandonedError)
-        assert scene.handler.cancelled == [1]
+        if not member:
+            scene.group.member = (-1, "")
+        scene.group.refused[A] = ProducerFencedError("another one")
+        scene.handler.finish(0)
+        ending = asyncio.ensure_future(scene.elapsed(scene.ends()))
+        if member:
+            await asyncio.sleep(1)
+            scene.handler.finish(10)
+            await asyncio.sleep(1)
+            scene.handler.finish(11)
+        assert await ending < (2.1 if member else 0.1)
+        assert sorted(scene.handler.cancelled) == ([1] if member else [1, 10, 11]), "a lane whose writer has failed can publish nothing"
+        assert isinstance(await scene.ends(), ProducerFencedError)
         assert scene.group.steps("leave") == []
-        assert [values for _, values, _ in scene.group.committed if values] == []
+        assert [values for _, values, _ in scene.group.committed if values] == ([[b"done 10"], [b"done 11"]] if member else [])
         _assert_left_nothing(scene)
 
     run_virtual(main())
@@ -865,6 +876,63 @@ def test_group_member_publishes_when_a_leader_is_back_and_works_on_the_other_par
     run_virtual(main())
 
 
+def test_group_member_keeps_what_is_finished_while_no_broker_answers_and_publishes_it_when_they_are_back() -> None:
+    """The life ended after 25 s, and what was finished was lost with it: an outage of a minute left paid calls in doubt."""
+
+    async def main() -> None:
+        async with joined() as scene:
+            await _own_busy(scene)
+            scene.group.away = "all"
+            with capture_logs() as logs:
+                scene.handler.finish(0)
+                await asyncio.sleep(10)
+                scene.handler.finish(1)
+                await asyncio.sleep(3_600)
+                assert (scene.member.waiting_count(TakeoverWait.UNFENCED), scene.member.open_count) == (1, 1)
+                assert (scene.handler.at_work, len(scene.group.steps("fence"))) == ({}, 2), "nothing starts"
+                scene.group.away = ""
+                await asyncio.sleep(3)
+            assert sorted(scene.handler.at_work) == [2]
+            assert [values for tp, values, _ in scene.group.committed if tp == A and values] == [[b"done 0"], [b"done 1"]]
+            assert _told(logs) == [("publishing_waits", NAME), ("publishing_goes_on", NAME)], "once"
+            assert "no broker answers" in next(entry["hint"] for entry in logs if entry["event"] == "publishing_waits")
+
+    run_virtual(main())
+
+
+def test_group_member_waits_on_when_brokers_that_were_back_fall_silent_again() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            await _lose(scene)
+            gate = scene.group.hold("fence")
+            scene.group.lost.clear()
+            await asyncio.sleep(2)
+            scene.group.away = "all"
+            gate.set()
+            await asyncio.sleep(60)
+            assert 30 < len(scene.group.steps("fence")) < 70, "it is tried again, once a second"
+            scene.group.away = ""
+            await asyncio.sleep(2)
+            assert [values for tp, values, _ in scene.group.committed if tp == A and values] == [[b"done 0"]]
+
+    run_virtual(main())
+
+
+def test_group_member_ends_when_transactions_fail_again_and_again_and_brokers_say_that_nothing_is_amiss() -> None:
+    async def main() -> None:
+        scene = Scene()
+        await asyncio.sleep(0.1)
+        scene.send(0)
+        await scene.own(A)
+        scene.group.away = "commit"
+        scene.handler.finish(0)
+        assert isinstance(await scene.ends(), KafkaUnavailableError), "a life of new clients may cure it"
+        assert len(scene.group.steps("commit")) == 1 + 3
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
 REFUSALS = [
     RecordsRefusedError("as it is set", "MessageSizeTooLargeError"),
     NotAuthorizedError("no", "topic v"),
@@ -906,7 +974,9 @@ def test_group_member_tries_at_once_what_a_topic_refused_when_it_gives_the_parti
 
     async def main() -> None:
         async with joined(flush_s=3) as scene:
-            await _own_busy(scene)
+            scene.handler.calling = {1}
+            scene.send(0, 1)
+            await scene.own(A)  # no other lane's end is waited for
             scene.group.refused[A] = refusal
             for offset in (0, 1):  # no call is in flight
                 scene.handler.finish(offset)
