@@ -47,7 +47,12 @@ class MemoryTopics:
         return {tp: (0, len(self.records.get(tp.topic, ()))) for tp in partitions}
 
     async def fetch(self, places: Iterable[tuple[TopicPartition, int]]) -> dict[tuple[TopicPartition, int], Record]:
-        found = {(tp, offset): self.records.get(tp.topic, [])[offset : offset + 1] for tp, offset in places}
+        found: dict[tuple[TopicPartition, int], list[Record]] = {}
+        for tp, offset in places:
+            before, failure = self.failures.get(tp.topic, (-1, None))
+            if failure is not None and before == 0:
+                raise failure
+            found[tp, offset] = self.records.get(tp.topic, [])[offset : offset + 1]
         return {place: held[0] for place, held in found.items() if held}
 
     @asynccontextmanager

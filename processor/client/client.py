@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from processor.client.compared_results import ComparedResults
 from processor.client.earlier_results import ASKED_AGAIN_S, EarlierResults
 from processor.client.errors import (
     BrokersUnavailableError,
@@ -62,7 +63,8 @@ class VerificationClient:
     and every task that waits for it gets that one. A task that waits under a ``request_id`` of its own and hears nothing for 3 s gets the
     result that the topic holds from the last hour (``VP_BUDGET__MEMORY_S``), if the request that it answers had the same content.
     The same id with another content ends as ``Status.CONFLICT``, or raises ``InvalidRequestError`` while this client waits for the first.
-    If another process uses the id at the same time, its result may arrive instead: ``result.source`` says which record it answers.
+    A result of another process under the id is taken if its request had the same content; what had another one is nobody's answer. Without
+    Read on the requests topic nobody can tell: it is taken, whatever that one asked for, and the first time a warning is logged.
 
     Args:
         bootstrap: comma-separated host:port of the brokers; default ``VP_KAFKA__BOOTSTRAP``.
@@ -77,11 +79,13 @@ class VerificationClient:
     def __init__(self, bootstrap: str | None = None, topic_prefix: str | None = None, *, kafka: KafkaSettings | None = None) -> None:
         self._settings = _settings(bootstrap, topic_prefix, kafka)
         self._names = topic_names(self._settings)
-        self._router, self._earlier = ResultRouter(), EarlierResults(self._settings)
+        self._earlier, self._compared = EarlierResults(self._settings), ComparedResults(self._settings)
+        self._router = ResultRouter(self._compared.ask)
         self._stack = AsyncExitStack()
         self._producer: RecordWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._comparing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         if self._reading is not None:
@@ -92,7 +96,8 @@ class VerificationClient:
                 self._producer = await stack.enter_async_context(request_producer(self._settings))
             self._stack = stack.pop_all()
         self._reading = asyncio.get_running_loop().create_task(self._read(reader), name="verification results")
-        self._looking = asyncio.get_running_loop().create_task(self._look(), name="earlier verification results")
+        self._looking = asyncio.get_running_loop().create_task(self._look(self._earlier.run), name="earlier verification results")
+        self._comparing = asyncio.get_running_loop().create_task(self._look(self._compared.run), name="compared verification results")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -102,6 +107,8 @@ class VerificationClient:
                 await end_task(self._reading, _CLOSE_S)
             if self._looking is not None:
                 await end_task(self._looking, _CLOSE_S)
+            if self._comparing is not None:
+                await end_task(self._comparing, _CLOSE_S)
         finally:  # also for whoever is cancelled meanwhile
             self._router.close("the client is closed")
             await self._stack.aclose()
@@ -291,6 +298,7 @@ class VerificationClient:
             if timer is not None:
                 timer.cancel()
             self._earlier.forget(waiter)
+            self._compared.forget(waiter)
 
     def _look_for(self, waiter: Waiter, request: OutgoingRequest) -> None:
         if not waiter.heard:
@@ -314,11 +322,11 @@ class VerificationClient:
             text = f"request {request.request_id} was not acknowledged; submit it again under this id: {exc}"
             raise BrokersUnavailableError(text, request.request_id) from exc
 
-    async def _look(self) -> None:
+    async def _look(self, run: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._earlier.run()
+            await run()
         except Exception as exc:  # noqa: BLE001 - as below
-            self._router.close(f"earlier results can be read no more ({type(exc).__name__}); make another client", exc)
+            self._router.close(f"results of others can be read no more ({type(exc).__name__}); make another client", exc)
 
     async def _read(self, reader: PartitionReader) -> None:
         try:

@@ -57,4 +57,4 @@ class EarlierResults:
             async for result, _ in results:
                 for waiter, request in looked.items():
                     if request.request_id == result.request_id:
-                        waiter.take(result)
+                        waiter.give(result)

@@ -77,10 +77,7 @@ async def read_known_results(
 
 
 async def answering(reader: TopicReader, topic: str, finals: Sequence[Final], content_of: Callable[[str], str | None]) -> list[Final]:
-    """Of final results that have come those that answer a request of somebody's, who knows its id and its content.
-
-    Another record under the same id may have had another content: then its result is another's, and the own record ends as a conflict, or
-    the other way round. What cannot be compared any more, because the topic no longer keeps the record, is taken.
+    """Of final results that have come those that answer a request of somebody's, who knows its id and its content: see ``of_same_content``.
 
     Args:
         reader: of the requests topic.
@@ -92,16 +89,29 @@ async def answering(reader: TopicReader, topic: str, finals: Sequence[Final], co
         KafkaFailedError: if the requests topic cannot be read.
     """
     wanted = [(record, result, content) for record, result in finals if (content := content_of(str(result.get("request_id")))) is not None]
-    if not wanted:
+    same = await of_same_content(reader, topic, [(_answered(record, result), content) for record, result, content in wanted])
+    return [(record, result) for (record, result, _), is_same in zip(wanted, same, strict=True) if is_same]
+
+
+async def of_same_content(reader: TopicReader, topic: str, answered: Sequence[tuple[Place | None, str]]) -> list[bool]:
+    """Whether records had the content that is expected, in the same order.
+
+    Another record under the same id may have had another content: then its result is another's, and the own record ends as a conflict, or
+    the other way round. What cannot be compared any more, because the topic no longer keeps the record, is taken for the same.
+
+    Args:
+        reader: of the requests topic.
+        topic: its name.
+        answered: where a record stands, None if nobody says, and the digest that its content should have.
+
+    Raises:
+        KafkaFailedError: if the requests topic cannot be read.
+    """
+    if not answered:
         return []
     known = set(await reader.partitions(topic))
-    places = [place if (place := _answered(record, result)) is not None and place[0] in known else None for record, result, _ in wanted]
-    contents = await _contents(reader, [place for place in places if place is not None])
-    return [
-        (record, result)
-        for (record, result, content), place in zip(wanted, places, strict=True)
-        if place is None or contents.get(place, content) == content
-    ]
+    contents = await _contents(reader, [place for place, _ in answered if place is not None and place[0] in known])
+    return [place is None or contents.get(place, content) == content for place, content in answered]
 
 
 def note_final(found: dict[str, Candidate], wanted: Mapping[str, str], record: Record) -> None:
@@ -115,7 +125,7 @@ def note_final(found: dict[str, Candidate], wanted: Mapping[str, str], record: R
         return  # of a newer version: who waits for it is told when it comes
     if result.request_id != request_id or not result.is_final or result.status is Status.CONFLICT:
         return
-    candidate, known = Candidate(_place(record.source), _place(result.source), result.replay, result.finished_at), found.get(request_id)
+    candidate, known = Candidate(place_of(record.source), place_of(result.source), result.replay, result.finished_at), found.get(request_id)
     if known is None or known.is_older_than(candidate):
         found[request_id] = candidate
 
@@ -163,5 +173,6 @@ def _answered(record: Record, result: Mapping[str, Any]) -> Place | None:
             return None
 
 
-def _place(source: Source) -> Place:
+def place_of(source: Source) -> Place:
+    """Where a record stands, for a ``TopicReader``."""
     return partition_of(source), source.offset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 
 from processor.client.errors import ClientClosedError, ClientError, InvalidRequestError, TooManyWaitingError, UnreadableResultError
@@ -22,40 +22,41 @@ _SEEN_MAX = 100_000
 class Waiter:
     """The results of one request, for the task that waits for them.
 
-    A conflict answers one record and no other one with its request id: it is ours only if it names the position of our record.
+    What answers our record is ours. A conflict or a copy answers one record and no other one with its request id. Any other result of
+    another record is ours if that one had our content, which is for ``compare`` to find out: it gives the result back by ``give``, or not.
     """
 
-    def __init__(self, request: OutgoingRequest) -> None:
+    def __init__(self, request: OutgoingRequest, compare: Compare) -> None:
         self.content = request.content
+        self._compare = compare
         self._results: asyncio.Queue[VerificationResult | ClientError] = asyncio.Queue()  # a progress and a final result, as a rule
         self._source: Source | None = None
         self.heard = False  # a result has come
-        self._conflicts: list[VerificationResult] = []  # read before the position of our own record was known
-        self._copies: list[tuple[VerificationResult, str]] = []  # the same
+        self._early: list[tuple[VerificationResult, str | None]] = []  # read before the position of our own record was known
 
     def published(self, source: Source) -> None:
         """Our record is at ``source``."""
         self._source = source
-        for conflict in self._conflicts:
-            self.take(conflict)
-        for copy, answers in self._copies:
-            self.take(copy, answers)
-        self._conflicts.clear()
-        self._copies.clear()
+        for result, copied_for in self._early:
+            self.take(result, copied_for)
+        self._early.clear()
 
-    def take(self, result: VerificationResult, copy_for: str | None = None) -> None:
-        """A result of our request id; a copy answers nobody but the record that it names."""
-        if copy_for is not None:
-            if self._source is None:
-                self._copies.append((result, copy_for))
-            elif copy_for == str(self._source) and not self.heard:
-                self.heard = True
-                self._results.put_nowait(result)
-        elif result.status is not Status.CONFLICT or result.source == self._source:
-            self.heard = True
-            self._results.put_nowait(result)
-        elif self._source is None:
-            self._conflicts.append(result)
+    def take(self, result: VerificationResult, copied_for: str | None = None) -> None:
+        """A result of our request id; of a copy, with the position of the record that it answers."""
+        if self._source is None:
+            self._early.append((result, copied_for))
+        elif copied_for is not None:
+            if copied_for == str(self._source) and not self.heard:
+                self.give(result)
+        elif result.source == self._source:
+            self.give(result)
+        elif result.status is not Status.CONFLICT:
+            self._compare(self, result)
+
+    def give(self, result: VerificationResult) -> None:
+        """A result that is ours."""
+        self.heard = True
+        self._results.put_nowait(result)
 
     def fail(self, error: ClientError) -> None:
         """Nothing more comes that could be read."""
@@ -74,10 +75,14 @@ class Waiter:
         return found
 
 
-class ResultRouter:
-    """Who waits for which results."""
+Compare = Callable[[Waiter, VerificationResult], None]
 
-    def __init__(self) -> None:
+
+class ResultRouter:
+    """Who waits for which results. ``compare``: see ``Waiter``."""
+
+    def __init__(self, compare: Compare) -> None:
+        self._compare = compare
         self._waiting: dict[str, list[Waiter]] = {}
         self._count = 0
         self._streams: set[asyncio.Queue[VerificationResult | None]] = set()
@@ -101,7 +106,7 @@ class ResultRouter:
             )
         if self._count >= WAITING_MAX:
             raise TooManyWaitingError(f"{WAITING_MAX} requests wait for their results already; wait for some of them first")
-        waiter = Waiter(request)
+        waiter = Waiter(request, self._compare)
         others = self._waiting.setdefault(request.request_id, others)
         others.append(waiter)
         self._count += 1

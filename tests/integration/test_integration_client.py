@@ -107,6 +107,33 @@ async def test_what_takes_too_long_says_so_and_goes_on(kafka: LocalKafka, tmp_pa
         assert len(rig.simulator.ledger()["checks"]) == 1
 
 
+async def test_nobody_gets_the_answer_of_another_request_under_the_same_id(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Two services use one id: for different requests, where one is answered while the other still waits; and for the same one."""
+    async with (
+        running(kafka, tmp_path) as rig,
+        VerificationClient(kafka=rig.settings.kafka) as one,
+        VerificationClient(kafka=rig.settings.kafka) as other,
+    ):
+        assert (await run_command(rig.environment, "pause", "--operation", "email.send", "--reason", "a test", "--yes")).status == 0
+        asked = [
+            one.request("aml", ANN, timeout_s=120, request_id="r-1"),
+            other.request("email.send", {"email": "a@example.com"}, timeout_s=120, request_id="r-1"),
+            *(client.request("aml", ANN, timeout_s=120, request_id="r-2") for client in (one, other)),
+        ]
+        waits = [asyncio.ensure_future(each) for each in asked]
+        async with asyncio.timeout(60):
+            while len(await rig.records("requests")) < 4:
+                await asyncio.sleep(0.05)
+        await rig.start("a")
+        mine, same, too = await asyncio.gather(waits[0], *waits[2:])
+        assert mine.succeeded
+        assert same.succeeded
+        assert same == too, "the one result of both"
+        assert (await run_command(rig.environment, "resume", "--operation", "email.send", "--yes")).status == 0
+        theirs = await waits[1]
+        assert (theirs.status, theirs.error and theirs.error.code) == (Status.CONFLICT, "request_id_reused")
+
+
 async def test_who_only_publishes_and_asks_again_gets_a_marked_copy(kafka: LocalKafka, tmp_path: Path) -> None:
     """Whichever partition and replica has it, also one that came later; the audit takes no copy for a second final result.
 

@@ -35,7 +35,7 @@ from processor.client import (
 )
 from processor.client import result_router as routing
 from processor.client.requests import OutgoingRequest, build_request
-from processor.client.result_router import ResultRouter
+from processor.client.result_router import ResultRouter, Waiter
 from processor.contract.codes import ErrorCode, ErrorType, http_code
 from processor.contract.encode import result_output
 from processor.contract.records import Result
@@ -178,8 +178,10 @@ def test_what_is_no_result_is_refused(value: bytes | None) -> None:
 
 
 async def test_everyone_who_waits_for_a_request_gets_its_results() -> None:
-    router = ResultRouter()
+    router = ResultRouter(Waiter.give)
     with router.waiting(aml()) as one, router.waiting(aml()) as same, router.waiting(aml("r-2")) as other:
+        for waiter in (one, same, other):
+            waiter.published(HERE)
         progress, final = result(status=Status.WAITING, kind=ResultKind.PROGRESS), result()
         for found in (progress, final, result(request_id="r-3"), result(request_id=None)):
             await router.hand_out(found)
@@ -190,7 +192,7 @@ async def test_everyone_who_waits_for_a_request_gets_its_results() -> None:
 
 @pytest.mark.parametrize("published_first", [True, False])
 async def test_a_copy_is_for_the_record_that_it_names_and_for_no_stream(published_first: bool) -> None:
-    router = ResultRouter()
+    router = ResultRouter(Waiter.give)
     stream = router.stream()
     first = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
@@ -212,7 +214,7 @@ async def test_a_copy_is_for_the_record_that_it_names_and_for_no_stream(publishe
 
 @pytest.mark.parametrize("published_first", [True, False])
 async def test_a_conflict_is_for_the_record_that_it_names(published_first: bool) -> None:
-    router = ResultRouter()
+    router = ResultRouter(Waiter.give)
     with router.waiting(aml()) as waiter:
         if published_first:
             waiter.published(HERE)
@@ -227,12 +229,36 @@ async def test_a_conflict_is_for_the_record_that_it_names(published_first: bool)
         assert await asyncio.wait_for(waiter.next(), 30) == ours
 
 
+@pytest.mark.parametrize("published_first", [True, False])
+async def test_what_another_record_was_answered_is_compared_first(published_first: bool) -> None:
+    """The link of another person's verification was taken for the own one, and their answer."""
+    asked: list[tuple[Waiter, VerificationResult]] = []
+    router = ResultRouter(lambda waiter, found: asked.append((waiter, found)))
+    progress, theirs, ours = (
+        result(status=Status.WAITING, kind=ResultKind.PROGRESS, source=ELSEWHERE),
+        result(source=ELSEWHERE),
+        result(error=ErrorInfo(ErrorType.CONFLICT, ErrorCode.REQUEST_ID_REUSED, ""), status=Status.CONFLICT),
+    )
+    with router.waiting(aml()) as waiter:
+        if published_first:
+            waiter.published(HERE)
+        for found in (progress, theirs, ours):
+            await router.hand_out(found)
+        if not published_first:
+            waiter.published(HERE)
+        assert asked == [(waiter, progress), (waiter, theirs)]
+        assert await asyncio.wait_for(waiter.next(), 30) == ours
+        waiter.give(theirs)
+        assert await asyncio.wait_for(waiter.next(), 30) == theirs
+
+
 @pytest.mark.parametrize("value", [value_of().replace(b'"succeeded"', b'"postponed"'), value_of().replace(b'"final"', b'"partial"')])
 async def test_a_result_of_a_newer_version_ends_the_wait_for_it(value: bytes) -> None:
-    router = ResultRouter()
+    router = ResultRouter(Waiter.give)
     with router.waiting(aml()) as waiter, router.waiting(aml("r-2")) as other:
         for nobodys in (b'{"request_id":7}', b'{"request_id":"r-3"}', *NO_RESULTS[:6], *NO_RESULTS[7:9]):
             await router.take(nobodys)
+        other.published(HERE)
         await router.take(value)
         await router.take(value_of(request_id="r-2"))
         with pytest.raises(UnreadableResultError, match="newer version") as caught:
@@ -242,7 +268,7 @@ async def test_a_result_of_a_newer_version_ends_the_wait_for_it(value: bytes) ->
 
 
 async def test_two_contents_under_one_id_cannot_be_waited_for_at_once() -> None:
-    router = ResultRouter()
+    router = ResultRouter(Waiter.give)
     with router.waiting(aml()):
         with pytest.raises(InvalidRequestError, match="its own id") as caught, router.waiting(aml(name="Bob Example")):
             pass
@@ -253,7 +279,7 @@ async def test_two_contents_under_one_id_cannot_be_waited_for_at_once() -> None:
 
 async def test_no_more_wait_than_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routing, "WAITING_MAX", 2)
-    router = ResultRouter()
+    router = ResultRouter(Waiter.give)
     with router.waiting(aml()), router.waiting(aml()), pytest.raises(TooManyWaitingError), router.waiting(aml("r-2")):
         pass
     with router.waiting(aml("r-2")):
@@ -261,7 +287,7 @@ async def test_no_more_wait_than_are_allowed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_stream_has_every_result_once_until_the_end() -> None:
-    router = ResultRouter()
+    router = ResultRouter(Waiter.give)
     stream = router.stream()
     first = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
@@ -278,7 +304,7 @@ async def test_a_stream_has_every_result_once_until_the_end() -> None:
 
 async def test_a_stream_that_is_left_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routing, "KEPT_MAX", 2)
-    router = ResultRouter()
+    router = ResultRouter(Waiter.give)
     stream = router.stream()
     first = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
@@ -293,7 +319,7 @@ async def test_a_stream_that_is_left_holds_up_nobody(monkeypatch: pytest.MonkeyP
 
 async def test_a_full_stream_is_read_to_its_end_after_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routing, "KEPT_MAX", 2)
-    router = ResultRouter()
+    router = ResultRouter(Waiter.give)
     stream = router.stream()
     first = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
@@ -311,7 +337,7 @@ async def hand_out_all(router: ResultRouter, count: int) -> None:
 
 
 async def test_the_end_is_told_to_all_who_wait_and_to_those_who_come_later() -> None:
-    router, cause = ResultRouter(), RuntimeError("gone")
+    router, cause = ResultRouter(Waiter.give), RuntimeError("gone")
     with router.waiting(aml()) as one, router.waiting(aml("r-2")) as two:
         waits = [asyncio.ensure_future(waiter.next()) for waiter in (one, two)]
         await asyncio.sleep(0)
