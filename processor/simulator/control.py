@@ -154,8 +154,9 @@ class _ControlRoutes:
         return {"workflow_version": self._state.workflows.publish(request.match_info["id"], self._sim.session_now()).number}
 
     def block(self, _request: web.Request, body: Any) -> dict[str, Any]:
-        self._sim.sessions.blocked_users.add(str(body["vendor_data"]))
-        return {"blocked": len(self._sim.sessions.blocked_users)}
+        blocked = self._sim.sessions.blocked_users(self._state.directory.live)
+        blocked.add(str(body["vendor_data"]))
+        return {"blocked": len(blocked)}
 
     def media(self, _request: web.Request, body: Any) -> dict[str, Any]:
         host = self._state.media

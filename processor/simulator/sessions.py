@@ -41,7 +41,7 @@ class Sessions:
         self._by_vendor: dict[tuple[str, str], list[Session]] = {}
         self._timers: list[tuple[float, int, int, Session]] = []  # due, session number, generation
         self._next_number = _FIRST_NUMBER
-        self.blocked_users: set[str] = set()
+        self._blocked: dict[str, set[str]] = {}
         self.listener: Callable[[Session, str, float], None] = _ignore  # session, webhook type, time of the change
 
     def __len__(self) -> int:
@@ -51,6 +51,10 @@ class Sessions:
         """The session at ``now``; None if there is none."""
         self.advance(now)
         return self._by_id.get(session_id)
+
+    def blocked_users(self, application: Application) -> set[str]:
+        """The blocklist of an application: ``vendor_data`` of users who get no new session there. Changes of it are kept."""
+        return self._blocked.setdefault(application.uuid, set())
 
     def create(self, application: Application, body: dict[str, Any], now: float) -> tuple[Session, bool]:
         """Make a session, or return an unfinished one of the same ``vendor_data`` on the current version of the workflow.

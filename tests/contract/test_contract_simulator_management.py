@@ -10,13 +10,19 @@ from typing import Any
 import openapi
 import orjson
 import pytest
-from didit_api import SANDBOX_KEY, WORKFLOW, Api, api, receiver
+from didit_api import KEY, SANDBOX_KEY, WORKFLOW, Api, api, receiver
 from multidict import CIMultiDict
 
 from processor.contract.codes import ErrorCode
 from processor.didit.answers import Reply
 from processor.didit.catalog import OPERATIONS
 from processor.didit.verdicts import Refused, Success, Verdict, classify
+
+PAYMENT = {
+    "transaction_category": "finance",
+    "transaction_details": {"direction": "outbound", "amount": 15, "currency": "EUR"},
+    "subject": {"vendor_data": "u", "full_name": "Maria Garcia"},
+}
 
 
 async def judged(a: Api, operation: str, body: Any = None, *, query: str = "", **path: str) -> tuple[int, Any, Verdict]:
@@ -109,6 +115,35 @@ async def test_a_value_is_put_on_a_list_found_there_and_taken_off() -> None:
         assert (await judged(a, "list.delete_entry", **path))[0] == 204
         assert (await judged(a, "list.delete_entry", **path))[0] == 404
         await a.create("u")
+
+
+@pytest.mark.parametrize("way", ["status", "made so", "list", "control"])
+async def test_who_is_blocked_in_one_application_is_not_in_another(way: str) -> None:
+    async with api() as a:
+        if way == "status":
+            await a.create("u")
+            assert (await a.call("PATCH", "/v3/users/u/update-status/", {"status": "BLOCKED"}))[0] == 200
+        elif way == "made so":
+            assert (await a.call("POST", "/v3/users/create/", {"vendor_data": "u", "status": "BLOCKED"}))[0] == 201
+        elif way == "list":
+            users = await blocklist_of_users(a, KEY)
+            assert (await a.call("POST", f"/v3/lists/{users}/entries/", {"value": "u"}))[0] == 201
+        else:
+            assert (await a.control("users/block", {"vendor_data": "u"}))[:2] == (200, {"blocked": 1})
+        session, payment = {"workflow_id": WORKFLOW, "vendor_data": "u"}, {"transaction_id": "t", **PAYMENT}
+        for path, body in (("/v3/session/", session), ("/v3/transactions/", payment)):
+            assert (await a.call("POST", path, body))[0] == 400
+            assert (await a.call("POST", path, body, SANDBOX_KEY))[0] == 201
+        assert (await a.call("GET", "/v3/users/u/", key=SANDBOX_KEY))[1]["status"] == "ACTIVE"
+        for key, count in ((KEY, 1), (SANDBOX_KEY, 0)):
+            entries = f"/v3/lists/{await blocklist_of_users(a, key)}/entries/"
+            assert (await a.call("GET", entries, key=key))[1]["count"] == count
+
+
+async def blocklist_of_users(a: Api, key: str) -> str:
+    rows = (await a.call("GET", "/v3/lists/?list_type=blocklist&limit=50", key=key))[1]["results"]
+    found: str = next(row["uuid"] for row in rows if row["entry_type"] == "user")
+    return found
 
 
 async def test_a_user_who_is_blocked_stands_on_the_blocklist_and_a_session_gives_its_document() -> None:

@@ -67,7 +67,7 @@ async def test_what_the_openapi_shows_as_refused_is_refused(given: dict[str, Any
 
 async def test_blocked_people_take_part_in_no_transaction() -> None:
     async with api() as a:
-        a.sim.state.sessions.blocked_users.add("user-12345")
+        a.sim.state.sessions.blocked_users(a.sim.state.directory.live).add("user-12345")
         subject = {"vendor_data": "user-12345", "full_name": "Ann"}
         status, body, _ = await a.call("POST", "/v3/transactions/", transaction(subject=subject))
         assert (400, "Blocklisted participant", body) in list(openapi.answers(OPERATIONS["transaction.create"]))

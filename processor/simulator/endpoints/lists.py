@@ -129,7 +129,7 @@ class ListEndpoints:
         }
         found.entries[entry["uuid"]] = entry
         if found.is_system and found.entry_type == "user":
-            self._sessions.blocked_users.add(value)
+            self._sessions.blocked_users(request.caller).add(value)
         return ApiResponse(201, entry, acted=True)
 
     def _delete_entry(self, request: ApiRequest) -> ApiResponse:
@@ -138,7 +138,7 @@ class ListEndpoints:
         if found is None or entry is None:
             return NOT_FOUND
         if found.is_system and found.entry_type == "user":
-            self._sessions.blocked_users.discard(entry["value"])
+            self._sessions.blocked_users(request.caller).discard(entry["value"])
         return ApiResponse(204, None, acted=True)
 
     def _value(self, request: ApiRequest, kind: str) -> tuple[str, dict[str, Any] | None]:
@@ -177,7 +177,7 @@ class ListEndpoints:
             made = _List(random_uuid(self._rng), name, "blocklist", kind, request.now, is_system=True)
             lists[made.uuid] = made
         users = next(one for one in lists.values() if one.is_system and one.entry_type == "user")
-        blocked = self._sessions.blocked_users
+        blocked = self._sessions.blocked_users(request.caller)
         users.entries = {key: entry for key, entry in users.entries.items() if entry["value"] in blocked}
         for vendor_data in sorted(blocked - {entry["value"] for entry in users.entries.values()}):
             entry = self._entry(vendor_data, "system", request.now)

@@ -119,13 +119,14 @@ class MonitoringEndpoints:
         keys = [(request.caller.uuid, kind, name) for name in known]
         on = sum(1 for key in keys if key in self._monitored)
         fresh = sum(1 for key in keys if key not in self._screened)
+        blocked = self._sessions.blocked_users(request.caller)
         return {
             "users_total": len(known),
             "already_enabled": on,
             "with_existing_aml": len(known) - on - fresh,
             "needing_screening": fresh,
             "skipped_no_identity_data": 0,
-            "skipped_blocked": sum(1 for name in known if kind == "user" and name in self._sessions.blocked_users),
+            "skipped_blocked": sum(1 for name in known if kind == "user" and name in blocked),
             "estimated_screening_cost_usd": 0.2 * fresh,
             "estimated_annual_monitoring_cost_usd": 0.07 * (len(known) - on),
             "balance_sufficient": request.caller.sandbox or request.caller.organization.credits >= fresh,
@@ -139,7 +140,7 @@ class MonitoringEndpoints:
             return "disabled"
         if request.caller.sandbox:
             return "skipped_sandbox"
-        if kind == "user" and name in self._sessions.blocked_users:
+        if kind == "user" and name in self._sessions.blocked_users(request.caller):
             return "skipped_blocked"
         if key in self._monitored:
             return "already_enabled"

@@ -52,7 +52,7 @@ class SessionEndpoints:
             return rejection
         if caller.organization.suspended:
             return ApiResponse(403, SUSPENDED)
-        error = create_error(request.body, caller, self._sessions.blocked_users, self._workflows)
+        error = create_error(request.body, caller, self._sessions.blocked_users(caller), self._workflows)
         if error is not None:
             return ApiResponse(400, error)
         if request.body["workflow_id"] in caller.forbidden_workflows:

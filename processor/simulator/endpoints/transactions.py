@@ -95,7 +95,7 @@ class TransactionEndpoints:
 
     def create(self, request: ApiRequest) -> ApiResponse:
         """A duplicate is a 400, or by a switch the existing one."""
-        error = _transaction_error(request.body, self._sessions.blocked_users)
+        error = _transaction_error(request.body, self._sessions.blocked_users(request.caller))
         if error is not None:
             return ApiResponse(400, error)
         key = (request.caller.uuid, request.json_body["transaction_id"])

@@ -76,7 +76,7 @@ class UserEndpoints:
             return ApiResponse(500, {"detail": "The simulator holds as many users as it may."})
         user = self._add(caller, vendor_data, request.now)
         user.stored = {name: body[name] for name in _STORED if name in body}
-        self._set_status(user, body.get("status", "ACTIVE"), request.now, noted=False)
+        self._set_status(caller, user, body.get("status", "ACTIVE"), request.now)
         return ApiResponse(201, self._detail(caller, user), acted=True)
 
     def _get(self, request: ApiRequest) -> ApiResponse:
@@ -102,7 +102,9 @@ class UserEndpoints:
         if status not in _STATUSES:
             return ApiResponse(400, _BAD_STATUS if status is not None else {"status": REQUIRED})
         changed = status != user.status
-        self._set_status(user, status, request.now, noted=changed)
+        if changed:
+            user.comments.insert(0, self._change(user.status, status, request.now))
+        self._set_status(request.caller, user, status, request.now)
         return ApiResponse(200, self._detail(request.caller, user), acted=changed)
 
     def _delete(self, request: ApiRequest) -> ApiResponse:
@@ -140,15 +142,14 @@ class UserEndpoints:
 
     def _add(self, caller: Application, vendor_data: str, now: float) -> _User:
         user = _User(random_uuid(self._rng), vendor_data, now, now)
-        user.status = "BLOCKED" if vendor_data in self._sessions.blocked_users else "ACTIVE"
+        user.status = "BLOCKED" if vendor_data in self._sessions.blocked_users(caller) else "ACTIVE"
         self._users[caller.uuid, vendor_data] = user
         return user
 
-    def _set_status(self, user: _User, status: str, now: float, *, noted: bool) -> None:
-        if noted:
-            user.comments.insert(0, self._change(user.status, status, now))
+    def _set_status(self, caller: Application, user: _User, status: str, now: float) -> None:
         user.status, user.changed_at = status, now
-        (self._sessions.blocked_users.add if status == "BLOCKED" else self._sessions.blocked_users.discard)(user.vendor_data)
+        blocked = self._sessions.blocked_users(caller)
+        (blocked.add if status == "BLOCKED" else blocked.discard)(user.vendor_data)
 
     def _change(self, before: str, after: str, now: float) -> dict[str, Any]:
         return {
