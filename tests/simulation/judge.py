@@ -14,6 +14,9 @@ from processor.devkit import verifier
 from processor.devkit.verifier import FinalSeen, RetrySeen
 from processor.simulator import ledger_checks
 from processor.verify.findings import AuditFinding, BrokenPromise
+from simulation.answers import leaving_out, untrue
+from simulation.asked import Asked
+from simulation.observed import OF_SOURCE, Answer
 from simulation.starving import Published, starved
 
 
@@ -48,6 +51,10 @@ class Seen:
         results_deleted: some of what had been published is gone from the results topic.
         left_over: what processes still run of clients that are ended.
         untold: webhooks that were acknowledged and of which the events topic tells nothing.
+        answers: all final results, and copies of them.
+        asked: what callers have asked for.
+        failed_callbacks: host and line: the event loop tells of an error that nobody has caught.
+        monitored: what monitoring says at the end, and should not.
     """
 
     requested: Sequence[str]
@@ -69,6 +76,10 @@ class Seen:
     steady: bool = False
     results_deleted: bool = False
     left_over: Sequence[str] = ()
+    answers: Sequence[Answer] = ()
+    asked: Asked = field(default_factory=Asked)
+    monitored: Sequence[str] = ()
+    failed_callbacks: Sequence[tuple[str, str]] = ()
 
 
 # what no trouble of brokers, network or API raises; by the product's own log lines, which name types and no texts
@@ -88,6 +99,7 @@ _BY_RESULTS = frozenset(
 _LIFE_ENDED, _GONE = '"event":"life_ended"', "NodeNotReadyError"  # of a broker that was killed
 # 22 turns of others in a line (`budget.fair_queue`), of which there are four: two operations, two replicas
 _TURNS_MAX = 100
+_WEBHOOKS_ENOUGH, _TAKEN = 10, 200  # of so many deliveries one at least is taken, though receivers are away
 _SENT_AWAY_MAX = 20  # once, says guarantees.md, G6, and again if more urgent ones come or a process begins anew; those are few here
 
 Judge = Callable[[Seen], list[Violation]]
@@ -95,10 +107,10 @@ Judge = Callable[[Seen], list[Violation]]
 
 def judge(seen: Seen) -> list[Violation]:
     """Everything that is wrong."""
-    found = verifier.judge(seen.requested, seen.finals, seen.retries, seen.ledger)
+    found = verifier.judge(seen.requested, seen.finals, seen.retries, leaving_out(seen.ledger, seen.asked.repeated))
     wrong = [Violation("no final result", request_id) for request_id in found.missing]
-    without = seen.rounds - {(final.request_id, final.replay) for final in seen.finals}
-    wrong += [Violation("no final result of a round", f"{request_id}, round {number}") for request_id, number in sorted(without)]
+    lacking = seen.rounds - {(final.request_id.partition(OF_SOURCE)[0], final.replay) for final in seen.finals}
+    wrong += [Violation("no final result of a round", f"{request_id}, round {number}") for request_id, number in sorted(lacking)]
     wrong += [Violation("two final results", f"{i}: {_statuses(seen, i)}") for i in found.duplicated]
     wrong += [
         Violation("over the limit", f"{scope}: {figures['max_in_window']} in {figures['window_s']:g} s, limit {figures['limit']}")
@@ -109,10 +121,13 @@ def judge(seen: Seen) -> list[Violation]:
     wrong += [Violation("in doubt though nobody has asked to call", final.request_id) for final in for_nothing]
     if not seen.insisted:  # else `processor verify` counts the bills, which knows what was in doubt in which round
         wrong += [Violation("billed twice", f"{found.billed_twice} requests")] if found.billed_twice else []
-        wrong += [Violation("done twice", text) for text in ledger_checks.done_twice(seen.ledger)]
+        wrong += [Violation("done twice", text) for text in ledger_checks.done_twice(leaving_out(seen.ledger, seen.asked.repeated))]
     if found.early_retries:
         wrong.append(Violation("retried early", f"{found.early_retries} retries"))
     wrong += [Violation("an acknowledged webhook is lost", text) for text in seen.untold]
+    webhooks = [attempt["answer"] for attempt in seen.ledger.get("webhooks", ())]
+    if len(webhooks) >= _WEBHOOKS_ENOUGH and _TAKEN not in webhooks:
+        wrong.append(Violation("no webhook is taken", f"{len(webhooks)} deliveries"))
     wrong += [Violation("starved", text) for text in starved(seen.published, seen.ledger["calls"], _TURNS_MAX)]
     often = [(request_id, count) for request_id, count in seen.sent_away.items() if count > _SENT_AWAY_MAX]
     wrong += [Violation("sent away again and again", f"{request_id}: {count} times") for request_id, count in often]
@@ -120,8 +135,11 @@ def judge(seen: Seen) -> list[Violation]:
     wrong += [Violation("personal data in a log", f"{host}: {line[:80]}") for host, line in planted]
     own = [(host, line) for host, line in seen.logs if _OWN_FAULT.search(line)]
     wrong += [Violation("a fault of the program", f"{host}: {line[:200]}") for host, line in own]
+    wrong += [Violation("a callback failed", f"{host}: {line[:300]}") for host, line in seen.failed_callbacks]
     wrong += [Violation("a client is ended in part", text) for text in seen.left_over]
     wrong += [Violation("a replica gave up", f"{host}: exit status {status}") for host, status in seen.gave_up]
+    wrong += [Violation("monitored", text) for text in seen.monitored]
+    wrong += [Violation(*pair) for pair in untrue(seen.answers, seen.asked, seen.ledger)]
     return wrong + _for_no_reason(seen) + _audited(seen)
 
 

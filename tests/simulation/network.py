@@ -127,8 +127,19 @@ class Endpoint(asyncio.Transport):
             if item is _EOF:
                 if not self._protocol.eof_received():
                     self.close()
+            elif isinstance(self._protocol, asyncio.BufferedProtocol):
+                self._fill(self._protocol, item)
             else:
                 self._protocol.data_received(item)
+
+    def _fill(self, protocol: asyncio.BufferedProtocol, data: Any) -> None:
+        """As much at a time as the protocol has room for."""
+        while data and not self.closed:
+            room = memoryview(protocol.get_buffer(len(data)))
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            protocol.buffer_updated(count)
+            data = data[count:]
 
     def pause_reading(self) -> None:
         self._paused = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from aiokafka.record.memory_records import MemoryRecords
@@ -12,7 +12,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from processor.budget.log_records import Asked, decode_entry
 from processor.contract.codes import ErrorCode
 from processor.contract.decode import Accepted, decode
-from processor.contract.records import Record, Source
+from processor.contract.records import Record, Source, Status
 from processor.contract.repairs import RepairKind, read_repair
 from processor.contract.result_copies import copy_for
 from processor.devkit.verifier import FinalSeen, RetrySeen
@@ -20,6 +20,7 @@ from processor.stream.releases import read_release
 from simulation.kafka.partition_log import PartitionLog
 
 _CALLED_IN = (ErrorCode.QUEUE_FULL, ErrorCode.OPERATION_PAUSED)  # by their line, before their due time
+OF_SOURCE = " of "  # in what a conflict is told apart by: its id stands for another content
 
 
 class CommittedRecord(NamedTuple):
@@ -58,6 +59,29 @@ class CommittedReader:
             self._position = max(self._position, batch.next_offset)
 
 
+class Answer(NamedTuple):
+    """A final result, or a copy of one, as its topic holds it. ``source``: the record that it answers, ``topic[partition]@offset``."""
+
+    request_id: str
+    operation: str | None
+    status: str
+    code: str | None
+    replay: int
+    attempts: int
+    source: str
+    stamp_ms: int
+    result_id: str
+    copy_for: str | None
+
+
+def _answer(record: CommittedRecord, result: dict[str, Any], begins: str) -> Answer:
+    source = "{topic}[{partition}]@{offset}".format(**result["source"])
+    return Answer(
+        f"{begins}{result['request_id'] or source}", result["operation"], result["status"], (result["error"] or {}).get("code"),
+        result.get("replay") or 0, result["attempts"], source, record.stamp_ms, result["result_id"], copy_for(record.headers),
+    )  # fmt: skip
+
+
 class Finals:
     """The final results of results topics, by what their requests' ids begin with here."""
 
@@ -67,6 +91,7 @@ class Finals:
         self.seen: list[FinalSeen] = []
         self.ids: set[str] = set()
         self.rounds: set[tuple[str, int]] = set()
+        self.answers: list[Answer] = []
 
     def look(self) -> None:
         """Read on."""
@@ -77,12 +102,18 @@ class Finals:
         for begins, reader in self._readers.values():
             for record in reader.read():
                 result = orjson.loads(record.value or b"{}")
-                if result.get("kind") == "final" and copy_for(record.headers) is None:
-                    request_id = f"{begins}{result['request_id']}"
-                    final = FinalSeen(request_id, result["status"], result.get("replay") or 0)
-                    self.seen.append(final)
-                    self.ids.add(request_id)
-                    self.rounds.add((request_id, final.replay))
+                if result.get("kind") == "final":
+                    self._take(_answer(record, result, begins))
+
+    def _take(self, answer: Answer) -> None:
+        self.answers.append(answer)
+        if answer.copy_for is not None:
+            return
+        # each record with another content than its id stands for has a result of its own
+        request_id = answer.request_id if answer.status != Status.CONFLICT else f"{answer.request_id}{OF_SOURCE}{answer.source}"
+        self.seen.append(FinalSeen(request_id, answer.status, answer.replay))
+        self.ids.add(request_id)
+        self.rounds.add((answer.request_id, answer.replay))
 
 
 def asked_for(log: PartitionLog) -> frozenset[str]:

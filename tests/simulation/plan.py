@@ -47,3 +47,4 @@ class Plan:
     certain: bool = False  # nothing in it is a reason for a doubt: all requests succeed
     steady: bool = False  # nothing in it is a reason for the end of a life
     mixed: bool = False  # each process has settings of its own, where they may differ
+    vary: bool = False  # callers ask again, take back, have doubts repeated, break the contract

@@ -42,6 +42,8 @@ _SMALL: Mapping[str, tuple[Any, ...]] = {"requests": (12,), "replicas": (2,), "p
 _LIMIT_CPU_S = 240  # a world that computes longer has hung
 _LIMIT_S = 1800.0  # of real time, on a machine that has other things to do
 _FRESH_FROM = 1_000_000
+_VARIED, _VARIES = ("mixed", "rolling", "log outage", "operators", "receivers", "upgrade", "new leaders", "idle"), 0.25
+_LONG_MEMORY_S = 600.0
 _CALLS_MAX = 8  # of one request, in the mean of a world in which everything is in doubt and looked up
 
 
@@ -77,6 +79,8 @@ def plan_of(seed: int) -> Plan:
     theme = theme_of(draw, seed, small=small)
     choices = {**_PLAIN, **theme.plan, **({**_SMALL, **(theme.small or {})} if small else {})}
     plan = Plan(theme=theme.name, **{name: draw.choice(values) for name, values in choices.items()})
+    if theme.name in _VARIED and plan.memory_s >= _LONG_MEMORY_S:  # else who asks again may be called again
+        plan = replace(plan, vary=random.Random(seed ^ 0xCA11).random() < _VARIES)
     return replace(plan, bound_s=plan.bound_s + _CALLS_MAX * plan.requests * plan.window_s / plan.limit)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from simulation.broker_episodes import joining, new_leaders, topics
 from simulation.disturbances import FIRST_S, LONG_S, Disturbance
-from simulation.operators import HOSTS
+from simulation.people import busy, callers, operators, receivers, restarts
 from simulation.stage import Episode, Stage
 
 _SINGLE = ("ip.risk", "email.send")  # each call of them acts
@@ -71,14 +71,9 @@ class Theme:
     small: Mapping[str, tuple[Any, ...]] | None = field(default_factory=dict)
 
 
-def _busy(draw: random.Random) -> float:
-    """A time at which calls are under way."""
-    return FIRST_S + draw.uniform(0.5, 5.0)
-
-
 def _long_outage(draw: random.Random, _: Stage) -> list[Disturbance]:
     """Everybody is away for longer than calls are remembered, and the next blow falls before what was under way is settled."""
-    found = [Disturbance(_busy(draw), "kill all", "replicas", LONG_S)]
+    found = [Disturbance(busy(draw), "kill all", "replicas", LONG_S)]
     blow = draw.choice(("kill all", "log outage", "killed in an outage", "killed in an outage", "log lost"))
     if blow == "kill all":
         return [*found, Disturbance(draw.uniform(0.2, 4.0), blow, "replicas", draw.uniform(0.2, 3.0), after="partitions_assigned")]
@@ -95,7 +90,7 @@ def _twice_taken_over(draw: random.Random, _: Stage) -> list[Disturbance]:
     """A second takeover once the first call is older than the memory, while its doubt still waits for what Didit shows."""
     second = draw.choice(("kill all", "kill all", "log outage"))
     target = "replicas" if second == "kill all" else "of the budget log"
-    at_s = _busy(draw)
+    at_s = busy(draw)
     return [
         Disturbance(at_s, "kill all", "replicas", draw.uniform(0.2, 3.0)),
         Disturbance(at_s + draw.uniform(30.0, 50.0), second, target, draw.uniform(1.0, 8.0)),
@@ -105,7 +100,7 @@ def _twice_taken_over(draw: random.Random, _: Stage) -> list[Disturbance]:
 def _by_hand(draw: random.Random, _: Stage) -> list[Disturbance]:
     """All are stopped, and an operator commits offsets of the requests topic."""
     text = draw.choice(("with a text", "with a text", "without a text"))
-    return [Disturbance(_busy(draw), "offsets reset", text, draw.choice((8.0, LONG_S)))]
+    return [Disturbance(busy(draw), "offsets reset", text, draw.choice((8.0, LONG_S)))]
 
 
 def _rolling(draw: random.Random, stage: Stage) -> list[Disturbance]:
@@ -119,7 +114,7 @@ def _rolling(draw: random.Random, stage: Stage) -> list[Disturbance]:
 
 def _log_outage(draw: random.Random, stage: Stage) -> list[Disturbance]:
     """The budget log takes nothing, outcomes are committed meanwhile, and somebody is started again in it."""
-    at_s, lasts_s = _busy(draw), draw.uniform(36.0, 50.0)  # after 30 s of silence the log is joined again
+    at_s, lasts_s = busy(draw), draw.uniform(36.0, 50.0)  # after 30 s of silence the log is joined again
     if draw.random() < 0.25:  # before that what was held back is told, later than the promises of its calls
         return [Disturbance(at_s, "log outage", "of the budget log", draw.uniform(20.0, 29.0))]
     found = [Disturbance(at_s, "log outage", "of the budget log", lasts_s)]
@@ -132,7 +127,7 @@ def _log_outage(draw: random.Random, stage: Stage) -> list[Disturbance]:
 
 def _late_count(draw: random.Random, stage: Stage) -> list[Disturbance]:
     """A replica reads its own asks late, and meanwhile its calls are counted as late as may be, while others use all of the budget."""
-    name, at_s, found = draw.choice(stage.replicas), _busy(draw), []
+    name, at_s, found = draw.choice(stage.replicas), busy(draw), []
     what = draw.choice(("slow reads", "slow reads", "freeze", "nothing"))
     if what == "slow reads":  # what it asks is in the log at once, and comes back once or twice as late
         found.append(Disturbance(at_s, what, name, draw.uniform(25.0, 50.0), amount=draw.uniform(0.4, 0.6) * stage.wait_s))
@@ -151,7 +146,7 @@ def _late_start(draw: random.Random, stage: Stage) -> list[Disturbance]:
     What it starts all the same reaches Didit as late as may be, when nobody counts those asks any more. Until then it stands still again,
     so that the others have all of the budget. (What it has not read back when it freezes is given up first of all when it thaws.)
     """
-    name, at_s = draw.choice(stage.replicas), _busy(draw)
+    name, at_s = draw.choice(stage.replicas), busy(draw)
     freeze_s, lasts_s = at_s + draw.uniform(6.0, 10.0), draw.uniform(0.3, 0.7) * stage.wait_s
     thaw_s = freeze_s + lasts_s
     return [
@@ -168,11 +163,6 @@ def _other_log(draw: random.Random, _: Stage) -> list[Disturbance]:
         Disturbance(draw.uniform(1.2, 4.0), "kill all", "replicas", draw.uniform(0.3, 1.5), after="partitions_assigned"),
         Disturbance(0.05, "log lost", "and made again", 0.2, after="--- "),
     ]
-
-
-def _restarts(draw: random.Random, stage: Stage) -> list[Disturbance]:
-    """One or two are killed."""
-    return [Disturbance(_busy(draw) + 3.0 * n, "kill", draw.choice(stage.replicas), draw.uniform(0.2, 3.0)) for n in range(2)]
 
 
 def _held_back(draw: random.Random, _: Stage) -> list[Disturbance]:
@@ -200,34 +190,6 @@ def _idle(draw: random.Random, stage: Stage) -> list[Disturbance]:
         Disturbance(at_s - draw.uniform(0.1, 10.0), "log retention", "of the budget log"),
         Disturbance(at_s, "kill all", "replicas", draw.uniform(4.0, 8.0)),
     ]
-
-
-def _operators(draw: random.Random, stage: Stage) -> list[Disturbance]:
-    """Operators redrive, release and end while processors are killed; two at once, and some are killed in the middle of it."""
-    found = _restarts(draw, stage) if draw.random() < 0.6 else []
-    at_s = FIRST_S + draw.uniform(3.0, 10.0)
-    if draw.random() < 0.4:
-        found.append(Disturbance(draw.uniform(0.0, at_s), "pause", HOSTS[0]))
-        found.append(Disturbance(found[-1].at_s + draw.uniform(5.0, 30.0), "resume", HOSTS[0]))
-    for _ in range(draw.choice((2, 4, 6))):
-        kind = draw.choice(("redrive", "redrive", "redrive doubts", "release", "release", "end"))
-        killed_after_s = draw.choice((0.0, 0.0, draw.uniform(0.01, 0.4)))
-        found.append(Disturbance(at_s, kind, draw.choice(HOSTS), killed_after_s))
-        at_s += draw.choice((0.05, 1.0, 12.0)) * draw.uniform(0.5, 2.0)
-    return found
-
-
-def _receivers(draw: random.Random, stage: Stage) -> list[Disturbance]:
-    """Receivers of webhooks are killed, frozen, stopped and cut off, and processors now and then."""
-    found, at_s = [], FIRST_S
-    for _ in range(draw.choice((3, 5))):
-        at_s += draw.uniform(1.0, 6.0)
-        name = draw.choice((*stage.receivers, *stage.receivers, draw.choice(stage.replicas)))
-        kind = draw.choice(("kill", "kill", "freeze", "stop", "cut", "reset", "slow link"))
-        peer, amount = ("brokers", draw.uniform(0.1, 1.5)) if kind == "slow link" else ("brokers" if kind in ("cut", "reset") else "", 0.0)
-        lasts_s = 0.0 if kind in ("stop", "reset") else draw.uniform(0.5, 9.0)
-        found.append(Disturbance(at_s, kind, name, lasts_s, peer, amount))
-    return found
 
 
 def _upgrade(draw: random.Random, stage: Stage) -> list[Disturbance]:
@@ -299,24 +261,24 @@ THEMES = (
     Theme(
         "overload",
         1,
-        _restarts,
+        restarts,
         _BURST
         | {"replicas": (1, 2), "requests": (200,), "every_s": (0.35,), "limit": (20,), "latency_s": (0.1,), "lost": (0.02,)}
         | {"queue_max": (6,), "bulk": (0.1,), "operations": (_SINGLE,)},
         None,
     ),
-    Theme("two installations", 1, _restarts, {**_BURST, "installations": (2,)}, {"requests": (8,), "limit": (6,)}),
-    Theme("one name", 1, _restarts, {**_BURST, "one_name": (True,), "bound_s": (120.0,)}),
+    Theme("two installations", 1, restarts, {**_BURST, "installations": (2,)}, {"requests": (8,), "limit": (6,)}),
+    Theme("one name", 1, restarts, {**_BURST, "one_name": (True,), "bound_s": (120.0,)}),
     Theme(
         "operators",
         0,
-        _operators,
+        operators,
         _BURST | {"lost": (0.3, 0.6), "attempts_max": (1, 3), "limit": (12,), "partitions": (1, 3), "operations": ((*_BILLED, "aml"),)},
     ),
     Theme(
         "receivers",
         0,
-        _receivers,
+        receivers,
         _BURST | {"receivers": (1, 2), "operations": (("verification",), ("verification", "verification", "aml")), "latency_s": (0.1, 1.0)},
         {"requests": (8,)},
     ),
@@ -340,7 +302,7 @@ THEMES = (
     Theme(
         "full lines",
         0,
-        _restarts,
+        restarts,
         # of so many places each class has one at least by its share
         _BURST
         | {"replicas": (1,), "requests": (200,), "every_s": (0.05,), "limit": (40,), "latency_s": (0.1,), "lost": (0.02,)}
@@ -368,6 +330,20 @@ THEMES = (
         # what was announced, and could not be taken back while the log had no leader, is in doubt after a stop
         _CERTAIN | {"certain": (False,), "brokers": (3,), "partitions": (3, 6), "requests": (40,), "every_s": (0.7,)},
         {"requests": (24,), "partitions": (3,)},
+    ),
+    Theme(
+        "callers",
+        0,
+        callers,
+        _BURST
+        | {
+            "vary": (True,),
+            "partitions": (2, 3),
+            "lost": (0.05, 0.3),
+            "deadlines": (0.0, 0.2),
+            "operations": ((*_BILLED, "aml", "session.create"),),
+        },
+        {"requests": (10,), "partitions": (2,)},
     ),
 )
 _LATER_EVERY = 5  # so that other seeds mean what they did before

@@ -8,12 +8,7 @@ import signal
 from collections.abc import Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
-
-import orjson
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from processor.contract.digests import request_digest
 from processor.settings import Settings, load_settings
@@ -27,8 +22,10 @@ from processor.verify.audit import AuditOptions, audit
 from processor.verify.bills import bills_of_ledger
 from processor.verify.findings import AuditFinding
 from processor.worker import service
-from simulation import machine, operators, receivers
-from simulation.disturbances import Course, Disturbance
+from simulation import machine, monitored, operators, receivers
+from simulation.asked import Asked
+from simulation.callers import Callers
+from simulation.disturbances import FORGET, Course, Disturbance
 from simulation.judge import Seen
 from simulation.kafka import quick_codec
 from simulation.kafka.broker import Broker
@@ -40,16 +37,15 @@ from simulation.mixed import Groups, draw_settings, merged
 from simulation.network import Network
 from simulation.observed import Finals, Repairs, Retries, asked_for
 from simulation.plan import Plan
-from simulation.starving import Published
 from simulation.timeline import Timeline
 
 _API_PORT = 8080
 _KEY = "sim-key"
-_WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
 _RESTART_S = (0.3, 3.0)
 _SCOPES = ("session-create", "generic-write", "generic-get", "session-decision")
 _LOOK_S, _AFTER_S, _AUDIT_S, _OLD_S = 0.5, 15.0, 300.0, 300.0
 _RETRY = {"partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0}
+_UNCAUGHT = "asyncio: Exception in callback"  # by the event loop
 _SLACK_MS = 100  # the brokers' time is known to within the time of an append
 
 
@@ -66,8 +62,7 @@ class World:
     coordination: Coordination
     draw: random.Random
     simulator: Simulator | None = None
-    acknowledged: list[str] = field(default_factory=list)
-    published: dict[str, Published] = field(default_factory=dict)  # if they differ in priority
+    asked: Asked = field(default_factory=Asked)
     gave_up: list[tuple[str, int]] = field(default_factory=list)
     calling: asyncio.Task[None] | None = None
     stopped_until_s: float = 0.0  # nobody starts a replica that was stopped before then
@@ -75,6 +70,7 @@ class World:
     lost_log: Topic | None = None  # the last budget log that was deleted
     deleted: dict[str, Topic] = field(default_factory=dict)  # other topics that are away now
     left_over: list[str] = field(default_factory=list)  # what processes run that nobody needs any more
+    monitored: list[str] = field(default_factory=list)  # what monitoring says at the end, and should not
     results_deleted: bool = False  # results that had been published are gone
     acting: list[tuple[Host, asyncio.Task[None]]] = field(default_factory=list)  # what operators have begun
     insisted: bool = False  # an operator has redriven what was in doubt
@@ -159,7 +155,7 @@ class World:
         settings = self.settings(self.replicas[0] if self.plan.one_name else host.name, installation, host.lives)
         return await service._run_until_signal(settings, None)  # noqa: SLF001 - run() is this on uvloop
 
-    def _now_ms(self, name: str) -> int:
+    def now_ms(self, name: str) -> int:
         """By a host's clock; aiokafka would take the machine's own, below Python."""
         return int(1000 * (machine.EPOCH_S + self.loop.time() - START_S + self.network.hosts[name].wall_offset_s))
 
@@ -239,52 +235,6 @@ class World:
         async with running(config, host="0.0.0.0", port=_API_PORT) as (self.simulator, _):  # noqa: S104 - of a simulated host
             await self.loop.create_future()
 
-    async def call(self) -> None:
-        """The caller: publishes every request until the brokers have acknowledged it."""
-        topics = [(begins, topic_names(self.settings("caller", begins)).requests) for begins in self.installations]
-        producer = AIOKafkaProducer(bootstrap_servers=self.settings("caller").kafka.bootstrap, acks="all", enable_idempotence=True)
-        await producer.start()
-        for number in range(self.plan.requests):
-            if number == self.plan.requests // 2:
-                await asyncio.sleep(self.plan.idle_s)
-            request_id = f"r-{number:04d}"
-            for begins, topic in topics:
-                await self._publish(producer, topic, number, request_id)
-                self.acknowledged.append(f"{begins}{request_id}")
-            await asyncio.sleep(self.draw.expovariate(1.0 / self.plan.every_s))
-        await producer.stop()
-
-    async def _publish(self, producer: AIOKafkaProducer, topic: str, number: int, request_id: str) -> None:
-        value = self._request(number, request_id)
-        while True:
-            try:
-                await producer.send_and_wait(topic, value, key=b"user-%d" % number, timestamp_ms=self._now_ms("caller"))
-            except KafkaError as exc:
-                self.timeline.add(f"publishing {request_id} again: {type(exc).__name__}", "caller")
-            else:
-                break
-        if self.plan.bulk:
-            at_s = machine.EPOCH_S + self.loop.time() - START_S
-            self.published[request_id] = Published(at_s, orjson.loads(value).get("priority", "normal"))
-
-    def _request(self, number: int, request_id: str) -> bytes:
-        operation = self.draw.choice(self.plan.operations)
-        what: dict[str, Any] = {
-            "verification": {"workflow_id": _WORKFLOW, "vendor_data": f"Planted-Person-{number}"},
-            "session.create": {"workflow_id": _WORKFLOW, "vendor_data": f"Planted-Person-{number}"},
-            "aml": {"full_name": f"Planted-Person-{number}"},
-            "ip.risk": {"ip_address": f"203.0.113.{number % 250 + 1}"},
-            "email.send": {"email": f"planted-person-{number}@example.com"},
-            "database_validation": {"issuing_state": "BRA", "identification_number": f"Planted-Person-{number}"},
-        }[operation]
-        document = {"request_id": request_id, "operation": operation, "input": what}
-        if self.plan.bulk and self.draw.random() < self.plan.bulk:
-            document["priority"] = "bulk"
-        if self.draw.random() < self.plan.deadlines:
-            expires_s = machine.EPOCH_S + self.loop.time() - START_S + self.draw.uniform(2.0, 60.0)
-            document["deadline"] = datetime.fromtimestamp(expires_s, UTC).isoformat()
-        return orjson.dumps(document)
-
     async def audited(self) -> list[AuditFinding]:
         """What `processor verify` finds, run on a host of its own; nothing where installations name requests alike."""
         if self.plan.installations > 1 or self.simulator is None:
@@ -308,25 +258,27 @@ class World:
         if self.plan.installations > 1:  # they name requests alike, so nobody can say whose call it was
             retries, ledger = [], {**ledger, "calls": [], "checks": [], "sessions": []}
         never, stepped = self._never_asked(), self.broker_step_s > 0
-        untold = receivers.acknowledged_by(ledger) - receivers.events_of(self.cluster.topics[names.events].logs)
+        asked, untold = self.asked, receivers.acknowledged_by(ledger) - receivers.events_of(self.cluster.topics[names.events].logs)
         return Seen(
-            self.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, never, audited, stepped, self.published,
+            asked.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, never, audited, stepped, asked.published,
             frozenset(repairs.rounds), self.insisted, sorted(map(str, untold)), delayed.sent_away,
             certain=self.plan.certain, steady=self.plan.steady, results_deleted=self.results_deleted, left_over=self.left_over,
+            answers=finals.answers, asked=asked, monitored=self.monitored,
+            failed_callbacks=[(moment.host, moment.text) for moment in self.timeline.moments if moment.text.startswith(_UNCAUGHT)],
         )  # fmt: skip
 
     def is_open(self, finals: Finals, repairs: Repairs) -> bool:
         """Whether some request, or some round that an operator has begun, has no final result yet."""
         finals.look()
         repairs.look()
-        return not finals.ids.issuperset(self.acknowledged) or not finals.rounds >= repairs.rounds
+        return not finals.ids.issuperset(self.asked.acknowledged) or not finals.rounds >= repairs.rounds
 
     def _never_asked(self) -> frozenset[str]:
         if self.lost_log is not None or self.plan.installations > 1:
             return frozenset()
         asked = asked_for(self.cluster.topics[self.log_topic].logs[0])
         prefix = self.settings("operator").kafka.topic_prefix
-        return frozenset(request_id for request_id in self.acknowledged if request_digest(prefix, request_id) not in asked)
+        return frozenset(request_id for request_id in self.asked.acknowledged if request_digest(prefix, request_id) not in asked)
 
 
 def build(seed: int, plan: Plan) -> World:
@@ -367,7 +319,9 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
     world.network.hosts["caller"].wall_offset_s = world.plan.caller_ahead_s
     for name in (*world.receivers, *world.replicas):
         world.start_process(name)
-    world.calling = world.network.hosts["caller"].spawn(world.call(), "caller")
+    callers = Callers(world, vary=world.plan.vary and not any(one.kind in FORGET for one in disturbances))
+    world.asked = callers.asked
+    world.calling = world.network.hosts["caller"].spawn(callers.call(), "caller")
     finals = Finals(results)
     repairs = Repairs(world.cluster.topics[topic_names(world.settings("operator")).repairs].logs)
     course = Course(world, disturbances)
@@ -379,4 +333,5 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
         await asyncio.sleep(_LOOK_S)
     await asyncio.sleep(_AFTER_S)  # a second final result would come now
     world.left_over = left_over(world.network.hosts[name] for name in world.replicas)
+    world.monitored = await monitored.look(world)
     return world.seen(finals, repairs, await world.audited())

@@ -146,6 +146,33 @@ def test_a_cut_holds_bytes_back_and_a_kill_resets_the_connection(loop: Simulated
     run(loop, main())
 
 
+class Buffered(asyncio.BufferedProtocol):
+    def __init__(self) -> None:
+        self.room, self.heard = bytearray(4), b""
+
+    def get_buffer(self, _sizehint: int) -> bytearray:
+        return self.room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.heard += self.room[:nbytes]
+
+
+def test_a_protocol_with_a_buffer_of_its_own_gets_as_much_at_a_time_as_it_has_room_for(loop: SimulatedLoop) -> None:
+    """The product's guarded connections are such: without it the receivers of webhooks in a world took nothing, and nobody noticed."""
+    listener = Buffered()
+
+    async def main() -> None:
+        network = Network(loop, random.Random(1))
+        server, client = network.add("server"), network.add("client")
+        await server.spawn(loop.create_server(lambda: listener, None, 80), "listen")
+        _, writing = await client.spawn(asyncio.open_connection("server", 80), "connect")
+        writing.write(b"hello, world")
+        await asyncio.sleep(1.0)
+
+    run(loop, main())
+    assert listener.heard == b"hello, world"
+
+
 def test_a_call_that_its_sender_has_given_up_arrives_all_the_same_when_the_link_is_whole_again(loop: SimulatedLoop) -> None:
     heard: list[str] = []
     healed_s: list[float] = []
@@ -442,6 +469,9 @@ def test_who_comes_late_has_waited_from_then_on() -> None:
         ),
         ({"ledger": {**_seen().ledger, "calls": [_email(1.0), _email(9.0)]}}, "done twice"),
         ({"ledger": {**_seen().ledger, "checks": [{"reference": f"x.{n}", "credits": 1} for n in (0, 1)]}}, "billed twice"),
+        ({"monitored": ["replica-0: /readyz: 503"]}, "monitored"),
+        ({"failed_callbacks": [("replica-0", "asyncio: Exception in callback")]}, "a callback failed"),
+        ({"ledger": {**_seen().ledger, "webhooks": 10 * [{"answer": "connection_error"}]}}, "no webhook is taken"),
         ({"audited": [_found(BrokenPromise.REDRIVEN_TWICE)]}, "verify: redriven_twice"),
         ({"audited": [_found(BrokenPromise.WINDOW_OVER)]}, "verify: window_over"),
     ],

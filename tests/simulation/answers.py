@@ -1,0 +1,82 @@
+"""Whether what results say of a request is what was done for it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from processor.contract.codes import ErrorCode
+from processor.contract.records import Status, call_reference
+
+if TYPE_CHECKING:
+    from simulation.asked import Asked
+    from simulation.observed import Answer
+
+_MAY_BE_DONE = frozenset({Status.SUCCEEDED, Status.IN_DOUBT})
+_NO_CALL = frozenset({"cancel"})  # succeeds without one
+_ATTEMPTS_MAX = 6  # a doubt that was repeated as often ends as one
+
+
+def _reference(request_id: str) -> str:
+    return call_reference(request_id, 0).rpartition(".")[0]
+
+
+def leaving_out(ledger: Mapping[str, Any], request_ids: Collection[str]) -> Mapping[str, Any]:
+    """A ledger in which what was asked for under these ids does not act and costs nothing; it stays in the windows."""
+    if not request_ids:
+        return ledger
+    left_out = {_reference(request_id) for request_id in request_ids}
+
+    def of_others(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        return [entry for entry in entries if (entry["reference"] or "").rpartition(".")[0] not in left_out]
+
+    sessions = [session for session in ledger["sessions"] if session["request_id"] not in request_ids]
+    return {**ledger, "calls": of_others(ledger["calls"]), "checks": of_others(ledger["checks"]), "sessions": sessions}
+
+
+def untrue(answers: Sequence[Answer], asked: Asked, ledger: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Rules and details: what was paid for and told as not done, or told as done and never asked for, and what was answered wrongly.
+
+    Args:
+        answers: all final results, and copies.
+        asked: what callers have asked for.
+        ledger: of the simulated API.
+    """
+    told: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        if answer.copy_for is None:
+            told[answer.request_id].append(answer)
+    yield from _done_and_told(told, ledger)
+    for request_id, found in told.items():
+        for answer in found:
+            if answer.code == ErrorCode.CANCELLED and request_id not in asked.cancels.values():
+                yield "taken back though nobody has asked", request_id
+            ended = request_id in asked.expiring or request_id in asked.cancels.values() or answer.attempts >= _ATTEMPTS_MAX
+            if answer.status == Status.IN_DOUBT and request_id in asked.repeated and not ended:
+                yield "in doubt though it was to be repeated", f"{request_id}: {answer.code}"
+    for request_id in asked.conflicts:
+        if not any(answer.status == Status.CONFLICT for answer in told[request_id]):
+            yield "another content under one id has no result", request_id
+    yield from _copies(answers, told)
+
+
+def _done_and_told(told: Mapping[str, Sequence[Answer]], ledger: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    paid = Counter((check["reference"] or "").rpartition(".")[0] for check in ledger["checks"] if check["credits"])
+    called = {(call["reference"] or "").rpartition(".")[0] for call in ledger["calls"]}
+    for request_id, found in told.items():
+        statuses = {answer.status for answer in found}
+        if paid[_reference(request_id)] and not statuses & _MAY_BE_DONE:
+            texts = ", ".join(f"{answer.status} ({answer.code})" for answer in found)
+            yield "paid for and told as not done", f"{request_id}: {texts}"
+        done = [answer for answer in found if answer.status == Status.SUCCEEDED and answer.operation not in _NO_CALL]
+        if done and called and _reference(request_id) not in called:
+            yield "told as done though nobody was asked", request_id
+
+
+def _copies(answers: Sequence[Answer], told: Mapping[str, Sequence[Answer]]) -> Iterator[tuple[str, str]]:
+    counts = Counter(answer.copy_for for answer in answers if answer.copy_for is not None)
+    yield from (("two copies for one record", f"{place}: {count}") for place, count in counts.items() if place is not None and count > 1)
+    for answer in answers:
+        if answer.copy_for is not None and answer.result_id not in {one.result_id for one in told.get(answer.request_id, ())}:
+            yield "a copy of nothing", f"{answer.request_id} for {answer.copy_for}"

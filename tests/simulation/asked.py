@@ -1,0 +1,30 @@
+"""What callers of a world have asked for, for the judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from simulation.starving import Published
+
+
+@dataclass(slots=True)
+class Asked:
+    """What callers have asked for, by the brokers' acknowledgements.
+
+    Attributes:
+        acknowledged: ids of requests.
+        published: when each request was, and its priority, if they differ.
+        cancels: ids of cancels, and what they take back.
+        conflicts: ids that another content was published under.
+        again: ids that were published again, with the same content.
+        repeated: ids of requests whose doubts are to be repeated.
+        expiring: ids of requests with a deadline.
+    """
+
+    acknowledged: list[str] = field(default_factory=list)
+    published: dict[str, Published] = field(default_factory=dict)
+    cancels: dict[str, str] = field(default_factory=dict)
+    conflicts: set[str] = field(default_factory=set)
+    again: set[str] = field(default_factory=set)
+    repeated: set[str] = field(default_factory=set)
+    expiring: set[str] = field(default_factory=set)
