@@ -125,6 +125,10 @@ async def test_7_a_sandbox_is_free_and_has_500_creates_a_day() -> None:
     async with api(credits=0, clock=FrozenClock()) as a:
         for n in range(499):  # 499 of them without HTTP, which would take seconds
             a.sim.state.handlers["session.create"](create_request(a, f"u{n}"))
+        for refused in ({}, {"workflow_id": "x"}, {"workflow_id": WORKFLOW, "sandbox_scenario": "x"}):
+            assert (await a.call("POST", "/v3/session/", refused, SANDBOX_KEY))[0] == 400, "no session, so it does not count"
+        await a.create("u0", key=SANDBOX_KEY)
+        assert len(a.sim.ledger.reused) == 1, "none, either"
         await a.create("u499", key=SANDBOX_KEY)
         assert len(a.sim.ledger.sessions) == 500
         status, document, headers = await a.call("POST", "/v3/session/", {"workflow_id": WORKFLOW}, SANDBOX_KEY)

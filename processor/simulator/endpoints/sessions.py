@@ -81,7 +81,9 @@ class SessionEndpoints:
         return ApiResponse(201, document, session.session_id, acted=True)
 
     def _enter(self, request: ApiRequest, session: Session, *, new: bool) -> None:
-        """In the ledger."""
+        """In the ledger; a new one of a sandbox counts in its quota, which is one of sessions (OpenAPI), not of calls."""
+        if new and request.caller.sandbox:
+            self._sandbox_creates[request.caller.uuid].append(request.now)
         metadata = session.metadata if isinstance(session.metadata, dict) else {}
         entry = {
             "session_id": session.session_id,
@@ -95,12 +97,11 @@ class SessionEndpoints:
         (self._ledger.add_session if new else self._ledger.add_reused_session)(entry)
 
     def _over_quota(self, application: str, now: float) -> ApiResponse | None:
-        """The 429 of a sandbox that has used up its creates of the past 24 hours; None, and the create counts, if it has not."""
+        """The 429 of a sandbox that has made as many sessions in the past 24 hours as it may; None if it has not."""
         creates = self._sandbox_creates.setdefault(application, deque())
         while creates and creates[0] <= now - _DAY_S:
             creates.popleft()
         if len(creates) < _SANDBOX_CREATES_MAX:
-            creates.append(now)
             return None
         wait_s = max(1, round(creates[0] + _DAY_S - now))
         text = "Sandbox session quota exceeded (500 sessions per 24h). Wait for the window to reset."
