@@ -32,12 +32,35 @@ def new_leaders(draw: random.Random, stage: Stage) -> list[Disturbance]:
     return sorted(found, key=lambda one: one.at_s)
 
 
+def silent(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """Brokers are silent for a replica that is stopped, or one of them for a replica whose life ends as others have its partitions now."""
+    found, at_s = [], FIRST_S + draw.uniform(0.5, 4.0)
+    for _ in range(2):
+        name, lasts_s = draw.choice(stage.replicas), draw.uniform(12.0, 30.0)
+        if draw.random() < 0.4:
+            found.append(Disturbance(at_s, draw.choice(("cut", "cut answers")), name, lasts_s, "brokers"))
+            found.append(Disturbance(at_s + draw.uniform(0.0, 15.0), "stop", name))
+        else:
+            frozen_s = draw.uniform(12.0, 20.0)  # longer than a member may be silent
+            found.append(Disturbance(at_s, "freeze", name, frozen_s))
+            at_s += frozen_s - draw.uniform(0.0, 1.0)
+            broker = draw.choice(stage.brokers)
+            if draw.random() < 0.5:
+                found.append(Disturbance(at_s, "broker freeze", broker, lasts_s))
+            else:
+                found.append(Disturbance(at_s, "cut", name, lasts_s, broker))
+        at_s += lasts_s + draw.uniform(8.0, 15.0)
+    return sorted(found, key=lambda one: one.at_s)
+
+
 _OUTPUTS = (
     ("too few replicas", "results"),
     ("too few replicas", "results"),
     ("too few replicas", "delays"),
     ("compacted", "delays"),  # records there have no key
     ("topic deleted", "results"),
+    ("topic deleted", "results"),
+    ("ids forgotten", "of producers"),
     ("ids forgotten", "of producers"),
     ("partitions added", "requests"),
     ("partitions added", "delays"),
@@ -55,8 +78,11 @@ def topics(draw: random.Random, stage: Stage) -> list[Disturbance]:
         lasts_s = 0.0 if kind in _AT_ONCE else draw.choice((0.5, 2.0, 3.0)) * stage.transaction_s
         other = draw.choice(("fewer partitions", "as many partitions")) if kind == "topic deleted" else ""
         found.append(Disturbance(at_s, kind, target, lasts_s, other))
-        at_s += lasts_s + draw.uniform(0.5, 8.0)
+        at_s += lasts_s
+        if kind != "partitions added" and draw.random() < 0.6:  # what was refused waits still to be tried again
+            found.append(Disturbance(at_s + draw.uniform(0.05, 4.0), "stop", draw.choice(stage.replicas)))
+        at_s += draw.uniform(0.5, 8.0)
     if any(one.kind == "partitions added" and one.target in _READ for one in found):
         # the group divides all partitions again, some time later: what cannot be published then is a doubt of the next owner
-        return [one for one in found if one.kind in _AT_ONCE]
+        return [one for one in found if one.kind in (*_AT_ONCE, "stop")]
     return found

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 from simulation.loop import Host, State
 
+_FETCHES, _SENDS, _KEEPS = "Fetcher._fetch_requests_routine", "Sender._sender_routine", "AIOKafkaClient._md_synchronizer"
 # of aiokafka's clients; a processor has one member of the group, and few others
-_MOST = {"GroupCoordinator._heartbeat_routine": 1, "GroupCoordinator._coordination_routine": 3}
+_MOST = {"GroupCoordinator._heartbeat_routine": 1, "GroupCoordinator._coordination_routine": 3, _FETCHES: 8}
+_PLAIN = 3  # clients that neither read nor write
 
 
 def routines_of(host: Host) -> Counter[str]:
@@ -16,11 +18,19 @@ def routines_of(host: Host) -> Counter[str]:
     return Counter(str(getattr(task.get_coro(), "__qualname__", "")) for task in host.tasks if not task.done())
 
 
-def left_over(hosts: Iterable[Host]) -> list[str]:
-    """For each process that is up, what it has too much of."""
-    found = []
-    for host in hosts:
-        if host.state is State.UP:
-            counts = routines_of(host)
-            found += [f"{host.name}: {counts[name]} of {name}" for name, most in _MOST.items() if counts[name] > most]
-    return found
+def left_over(hosts: Iterable[Host], partitions: int) -> list[str]:
+    """For each process that is up, what it has too much of.
+
+    Args:
+        hosts: of processors.
+        partitions: of all input topics; each has one owner, who has one producer for it, and another one for the budget log.
+    """
+    found, up = [], [host for host in hosts if host.state is State.UP]
+    senders = 0
+    for host in up:
+        counts = routines_of(host)
+        found += [f"{host.name}: {counts[name]} of {name}" for name, most in _MOST.items() if counts[name] > most]
+        if counts[_KEEPS] > counts[_FETCHES] + counts[_SENDS] + _PLAIN:
+            found.append(f"{host.name}: {counts[_KEEPS]} clients, {counts[_FETCHES]} of them read and {counts[_SENDS]} write")
+        senders += counts[_SENDS]
+    return found + ([f"{senders} producers for {partitions} partitions"] if senders > partitions + len(up) else [])

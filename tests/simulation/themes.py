@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulation.broker_episodes import joining, new_leaders, topics
+from simulation.broker_episodes import joining, new_leaders, silent, topics
 from simulation.disturbances import FIRST_S, LONG_S, Disturbance
 from simulation.people import busy, callers, operators, receivers, restarts
 from simulation.stage import Episode, Stage
@@ -330,6 +330,13 @@ THEMES = (
         # what was announced, and could not be taken back while the log had no leader, is in doubt after a stop
         _CERTAIN | {"certain": (False,), "brokers": (3,), "partitions": (3, 6), "requests": (40,), "every_s": (0.7,)},
         {"requests": (24,), "partitions": (3,)},
+    ),
+    Theme(
+        "silent",
+        0,
+        silent,
+        _BURST | {"brokers": (3,), "partitions": (2, 3), "requests": (30,), "every_s": (1.0,)},
+        {"requests": (12,), "partitions": (2,), "every_s": (4.0,)},
     ),
     Theme(
         "callers",

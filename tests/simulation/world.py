@@ -332,6 +332,9 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
     while world.is_open(finals, repairs) and world.loop.time() < until:
         await asyncio.sleep(_LOOK_S)
     await asyncio.sleep(_AFTER_S)  # a second final result would come now
-    world.left_over = left_over(world.network.hosts[name] for name in world.replicas)
+    inputs = [
+        world.cluster.topics[name] for begins in world.installations for name in topic_names(world.settings("operator", begins)).inputs
+    ]
+    world.left_over = left_over((world.network.hosts[name] for name in world.replicas), sum(len(topic.logs) for topic in inputs))
     world.monitored = await monitored.look(world)
     return world.seen(finals, repairs, await world.audited())

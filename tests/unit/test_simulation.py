@@ -599,12 +599,36 @@ def test_two_members_of_the_group_in_one_process_are_one_too_many(loop: Simulate
         host = Host(loop, "replica-0")
         for name, wrong in (("of a member", []), ("of a life that is over", ["replica-0: 2 of GroupCoordinator._heartbeat_routine"])):
             host.spawn(GroupCoordinator()._heartbeat_routine(), name)  # noqa: SLF001 - as aiokafka's
-            assert left_over([host]) == wrong
+            assert left_over([host], 0) == wrong
         host.freeze()
-        assert left_over([host]) == [], "it may end them when it thaws"
+        assert left_over([host], 0) == [], "it may end them when it thaws"
         host.thaw()
         await asyncio.sleep(2.0)
-        assert left_over([host]) == []
+        assert left_over([host], 0) == []
+
+    run(loop, main())
+
+
+class Sender:
+    async def _sender_routine(self) -> None:
+        await asyncio.sleep(1.0)
+
+
+class AIOKafkaClient:
+    async def _md_synchronizer(self) -> None:
+        await asyncio.sleep(1.0)
+
+
+def test_producers_of_no_partition_and_clients_that_nobody_uses_are_left_over(loop: SimulatedLoop) -> None:
+    async def main() -> None:
+        host = Host(loop, "replica-0")
+        for number in range(3):
+            host.spawn(Sender()._sender_routine(), f"{number}")  # noqa: SLF001 - as aiokafka's
+        assert left_over([host], 2) == []
+        assert left_over([host], 1) == ["3 producers for 1 partitions"]
+        for number in range(7):
+            host.spawn(AIOKafkaClient()._md_synchronizer(), f"{number}")  # noqa: SLF001 - as aiokafka's
+        assert left_over([host], 2) == ["replica-0: 7 clients, 0 of them read and 3 write"]
 
     run(loop, main())
 
