@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from processor.simulator.ledger import Ledger
-from processor.simulator.messages import ApiRequest
+from processor.simulator.messages import ApiRequest, ApiResponse
+from processor.simulator.validation import NO_CREDITS
+
+
+def unpayable(request: ApiRequest) -> ApiResponse | None:
+    """The refusal of a call that would be billed, and that the caller's organization cannot pay; None if it can.
+
+    The pages "API errors" and "API keys" say so of every call; those of transactions and wallet screening say only that they are billed.
+    """
+    return None if request.caller.can_pay else ApiResponse(403, {"error": NO_CREDITS})
 
 
 def bill(ledger: Ledger, request: ApiRequest, operation: str, request_id: str, *, credit_count: int = 1) -> None:

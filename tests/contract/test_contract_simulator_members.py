@@ -184,6 +184,21 @@ async def test_a_member_that_the_document_forbids_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TESTED)
+async def test_what_is_billed_is_refused_without_credits(name: str) -> None:
+    async with api(limits=LIMITS) as a:
+        organization = a.sim.state.directory.organization
+        await a.call("POST", "/v3/users/create/", {"vendor_data": "known"})
+        path, valid = await target(a, name, 0)
+        before = organization.credits
+        assert await send(a, name, path, valid) < 300
+        billed = organization.credits < before
+        path, valid = await target(a, name, 1)
+        await a.control("credits", {"credits": 0})
+        assert (await send(a, name, path, valid) in {400, 403}) == billed
+        assert organization.credits == 0
+
+
+@pytest.mark.parametrize("name", TESTED)
 async def test_no_value_of_any_member_breaks_the_simulator(name: str) -> None:
     async with api(limits=LIMITS) as a:
         await a.call("POST", "/v3/users/create/", {"vendor_data": "known"})

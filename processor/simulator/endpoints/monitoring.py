@@ -9,7 +9,7 @@ import random
 import re
 from typing import Any
 
-from processor.simulator.billing import bill
+from processor.simulator.billing import bill, unpayable
 from processor.simulator.ledger import Ledger
 from processor.simulator.messages import NOT_FOUND, ApiRequest, ApiResponse, EndpointHandler
 from processor.simulator.random_ids import random_uuid
@@ -57,6 +57,8 @@ class MonitoringEndpoints:
         address = body["wallet_address"]
         if address.endswith("502"):
             return ApiResponse(502, {"detail": "The AML provider could not complete the screening. Retry later."})
+        if (rejection := unpayable(request)) is not None:
+            return rejection
         bad = address.lower().endswith("bad") and not caller.sandbox
         bill(self._ledger, request, "wallet_screening", random_uuid(self._rng))
         document = {

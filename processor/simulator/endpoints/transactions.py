@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from processor.simulator.billing import bill
+from processor.simulator.billing import bill, unpayable
 from processor.simulator.config import Switches
 from processor.simulator.json_numbers import loads
 from processor.simulator.ledger import Ledger
@@ -104,6 +104,8 @@ class TransactionEndpoints:
             if self._switches.transaction_duplicate == 400:  # noqa: PLR2004 - a switch
                 return ApiResponse(400, {"transaction_id": ["A transaction with this transaction_id already exists."]})
             return ApiResponse(201, _shown(existing))
+        if (rejection := unpayable(request)) is not None:
+            return rejection
         document = self._store(request)
         bill(self._ledger, request, "transaction.create", document["uuid"])
         return ApiResponse(201, _shown(document), acted=True)
