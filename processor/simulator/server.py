@@ -82,7 +82,13 @@ def _set_at_end_of_stdin(stop: asyncio.Event) -> None:
 @asynccontextmanager
 async def _listening(simulator: Simulator, host: str, port: int) -> AsyncIterator[tuple[Simulator, str, asyncio.Task[None]]]:
     background = asyncio.create_task(simulator.run(), name="simulator")
-    runner = web.AppRunner(build_app(simulator), access_log=None, shutdown_timeout=_SHUTDOWN_S, keepalive_timeout=75.0)
+    runner = web.AppRunner(
+        build_app(simulator),
+        access_log=None,
+        shutdown_timeout=_SHUTDOWN_S,
+        keepalive_timeout=75.0,
+        auto_decompress=False,  # Django looks at no Content-Encoding of a request: it parses the bytes that came
+    )
     await runner.setup()
     try:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import zlib
 from typing import Any
 
 import aiohttp
@@ -25,6 +27,8 @@ from processor.settings import DiditSettings
 django_settings.configure(USE_I18N=False, INSTALLED_APPS=["rest_framework"], REST_FRAMEWORK={}, DATABASES={}, SECRET_KEY="x")
 django.setup()
 from rest_framework import serializers  # noqa: E402 - it reads the settings when it is imported
+from rest_framework.exceptions import ParseError  # noqa: E402 - as above
+from rest_framework.parsers import JSONParser  # noqa: E402 - as above
 
 IMAGES = ["tiff", "jpg", "jpeg", "png", "webp"]
 DOCUMENTS = ["tiff", "jpg", "jpeg", "png", "pdf", "webp"]
@@ -84,6 +88,31 @@ async def test_every_file_of_every_check_is_taken_as_we_send_it(operation: Any) 
             await client.send(call, [FileContent(name, CONTENTS[kind], kind) for name in operation.files])
     assert told == [{}] * len(kinds)
     assert set(kinds) >= {"image/jpeg", "image/png", "image/webp"}
+
+
+JSON = b'{"full_name":"Ann Beta"}'
+
+
+@pytest.mark.parametrize("raw", [JSON, gzip.compress(JSON), zlib.compress(JSON)], ids=["plain", "gzip", "deflate"])
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "deflate", "br", "zstd", "unknown"])
+async def test_the_simulator_parses_the_bytes_that_came_as_django_does(raw: bytes, encoding: str) -> None:
+    try:
+        JSONParser().parse(io.BytesIO(raw), "application/json", {})
+        status, told = 200, ""
+    except ParseError as exc:
+        status, told = exc.status_code, str(exc.detail)
+    headers = {"x-api-key": KEY, "Content-Type": "application/json", "Content-Encoding": encoding}
+    async with api() as a:
+        for path in ("/v3/aml/", "/v3/face-match/", "/_sim/credits"):
+            async with a.session.post(a.url + path, data=raw, headers=headers) as response:
+                document = await response.json()
+            if path == "/v3/aml/":
+                assert response.status == status
+                assert document.get("detail", "").startswith(told[: len("JSON parse error - ")])
+            assert response.status < 500
+        form = {**headers, "Content-Type": "multipart/form-data; boundary=b"}
+        async with a.session.post(a.url + "/v3/face-match/", data=raw, headers=form) as response:
+            assert response.status == 400
 
 
 def test_the_rules_are_those_of_every_check_with_files() -> None:
