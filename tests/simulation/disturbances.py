@@ -21,7 +21,7 @@ API_CUT_S = 18.0  # what is held back for longer reaches the API later than the 
 _LINKS = ("cut", "cut one way", "cut answers", "slow link", "reset", "late requests")
 LONG_S = 80.0  # longer than a short memory of calls: what they know then comes from the log's older part, by the positions in the commits
 _SECOND_BLOW = 0.8  # so often something follows while what was under way at a long outage is still unsettled
-_ALONE = FORGET = ("log lost", "offsets reset")  # what was done before may not be known any more
+_ALONE = FORGET = ("log lost", "offsets reset", "offsets gone")  # what was done before may not be known any more
 _BEFORE_S, _AFTER_S = 12.0, 60.0
 _AWAITED_S = 100.0  # what waits for a line begins then without it
 _UNCLEAN_BATCHES = 3

@@ -98,8 +98,10 @@ def _twice_taken_over(draw: random.Random, _: Stage) -> list[Disturbance]:
 
 
 def _by_hand(draw: random.Random, _: Stage) -> list[Disturbance]:
-    """All are stopped, and an operator commits offsets of the requests topic."""
-    text = draw.choice(("with a text", "with a text", "without a text"))
+    """All are stopped, and an operator commits offsets of the requests topic; or they are lost, and all of it is read again."""
+    text = draw.choice(("with a text", "with a text", "without a text", "gone", "gone"))
+    if text == "gone":  # while all that was done is remembered
+        return [Disturbance(busy(draw), "offsets gone", "of requests", draw.uniform(3.0, 20.0))]
     return [Disturbance(busy(draw), "offsets reset", text, draw.choice((8.0, LONG_S)))]
 
 

@@ -75,11 +75,26 @@ def _shorten(world: World, _: Disturbance) -> None:
     log.delete_older(world.cluster.stamp_ms(0) - int(1000 * world.plan.log_kept_s))
 
 
+def _lose_offsets(world: World, one: Disturbance) -> None:
+    """All are stopped until the offsets of the requests topic are gone; then an operator lets all begin at the first record."""
+    world.stop_all(one.lasts_s)
+
+    def lose() -> None:
+        settings = world.settings("operator")
+        group, requests = world.coordination.groups.group(settings.kafka.group), topic_names(settings).requests
+        if not group.members:
+            group.offsets = {tp: stored for tp, stored in group.offsets.items() if tp[0] != requests}
+            world.decide_missing("earliest")
+
+    world.cluster.later(one.lasts_s - 1.0, lose)
+
+
 BEGINS: dict[str, _Do] = {
     "too few replicas": _refuse,
     "compacted": lambda world, one: _set_policy(world, one, "compact"),
     "topic deleted": _delete,
     "partitions added": _extend,
+    "offsets gone": _lose_offsets,
     "ids forgotten": lambda world, _: world.coordination.transactions.forget_idle(),
     "throttled": _throttle,
     "log retention": _shorten,

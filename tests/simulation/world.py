@@ -73,6 +73,7 @@ class World:
     monitored: list[str] = field(default_factory=list)  # what monitoring says at the end, and should not
     results_deleted: bool = False  # results that had been published are gone
     acting: list[tuple[Host, asyncio.Task[None]]] = field(default_factory=list)  # what operators have begun
+    missing_offsets: str = "stop"
     insisted: bool = False  # an operator has redriven what was in doubt
     _settings: dict[tuple[str, str, int | None], Settings] = field(default_factory=dict)
 
@@ -112,6 +113,7 @@ class World:
                 "instance_id": instance,
                 "group": f"{installation}group",
                 "topic_prefix": f"{installation}verification",
+                "on_missing_offsets": self.missing_offsets,
             },
             "didit": {
                 "base_url": f"http://127.0.0.1:{_API_PORT}",
@@ -184,6 +186,11 @@ class World:
         group, requests = self.coordination.groups.group(settings.kafka.group), topic_names(settings).requests
         if not group.members:
             group.offsets.update({tp: (offset, text) for tp, (offset, _) in group.offsets.items() if tp[0] == requests})
+
+    def decide_missing(self, policy: str) -> None:
+        """What VP_KAFKA__ON_MISSING_OFFSETS says in processes that are started from now on."""
+        self.missing_offsets = policy
+        self._settings.clear()
 
     @property
     def log_topic(self) -> str:
