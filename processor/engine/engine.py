@@ -39,7 +39,7 @@ from processor.engine.known_answers import FindsKnownResults, KnownAnswers
 from processor.engine.log_events import VendorDataHint, log_account_fault, log_conflict, log_ended, log_retry, reference
 from processor.engine.outputs import Job, OutputBuilder
 from processor.engine.placement import Elsewhere, NotAdmitted, Placement
-from processor.engine.places import class_of, place_of
+from processor.engine.places import class_of, is_looked_up, place_of
 from processor.engine.scope_pauses import ScopePauses
 from processor.engine.session_media import SessionMedia, StoresMedia
 from processor.engine.session_polling import SessionOver, SessionPolling
@@ -51,7 +51,7 @@ log = structlog.get_logger(__name__)
 
 _PollFailure = Throttled | Deferred | Transient | Ambiguous | Forbidden | Unpaid | Refused | Unfit | OurFault
 _PROOF_MS = 10_000  # a key that works so long after a refusal may be another one
-_DOUBT_PAUSED_S = 300.0
+_DOUBT_AWAY_S = 300.0  # no line calls in what is looked up first, however soon it has room
 _HARMLESS = frozenset({Idempotency.SAFE, Idempotency.KEYED})  # calling once more does no harm, whatever became of an earlier call
 
 
@@ -354,8 +354,8 @@ class Engine:
         match answer:
             case DeadlinePassed():
                 return Outputs(self._outputs.expired(job, self._clock_ms()))
-            case Parked(ErrorCode.OPERATION_PAUSED as code, wait_s) if job.hop.doubt_ms is not None:
-                return self._defer(job, code, min(wait_s, _DOUBT_PAUSED_S))  # no resume calls it in, as it has no place, see ``place_of``
+            case Parked(code, wait_s) if code in SENT_AWAY and is_looked_up(job.request.operation, job.hop):
+                return self._defer(job, code, min(wait_s, _DOUBT_AWAY_S))
             case Parked(code, wait_s):
                 return self._defer(job, code, wait_s)
             case Duplicate():

@@ -10,7 +10,7 @@ from processor.budget.permits import CallClass, Place
 from processor.contract.decode import parse_deadline
 from processor.contract.headers import HeaderError, read_hop
 from processor.contract.records import TENANT_FORM, Hop, Priority, Record
-from processor.didit.catalog import is_polled, next_call
+from processor.didit.catalog import Idempotency, first_call, is_polled, next_call
 
 _TENANT = re.compile(TENANT_FORM)
 _CLASSES = {Priority.URGENT: CallClass.URGENT, Priority.NORMAL: CallClass.NORMAL, Priority.BULK: CallClass.BULK}
@@ -41,18 +41,18 @@ def poll_order(hop: Hop, now_ms: int, *, woken: bool) -> tuple[CallClass, int]:
 def place_of(record: Record, now_ms: int) -> Place | None:
     """Where a record of a delay topic stands in the line of its next call; None if that cannot be told without judging it.
 
-    A request in doubt is looked up first, in another line, and a record that is malformed is refused.
+    What is looked up first (``is_looked_up``) asks in other lines, and a record that is malformed is refused.
     """
     try:
         hop, value = read_hop(record), orjson.loads(record.value or b"")
     except (HeaderError, orjson.JSONDecodeError):
         return None
     name = value.get("operation") if isinstance(value, dict) else None
-    if not isinstance(name, str) or hop.doubt_ms is not None:
+    if not isinstance(name, str):
         return None
     polled = hop.session_id is not None and is_polled(name)
     operation = next_call(name, polled=polled)
-    if operation is None:
+    if operation is None or is_looked_up(name, hop):
         return None
     if polled:
         call_class, since_ms = poll_order(hop, now_ms, woken=False)
@@ -61,6 +61,15 @@ def place_of(record: Record, now_ms: int) -> Place | None:
     deadline = value.get("deadline") if hop.settled is None else None  # kept when the first final result was published
     deadline_ms = parse_deadline(deadline) if isinstance(deadline, str) else None
     return Place(operation.name, operation.scopes, call_class, since_ms, deadline_ms, _tenant(value.get("tenant")))
+
+
+def is_looked_up(name: str, hop: Hop) -> bool:
+    """Whether a request of this operation is in doubt in a way that it is looked up before its next call, by calls of other operations.
+
+    Which of them has sent it away nobody notes, so no line calls it in: one that has room would do so at once, again and again.
+    """
+    polled = hop.session_id is not None and is_polled(name)
+    return hop.doubt_ms is not None and not polled and first_call(name).idempotency is Idempotency.RECONCILABLE
 
 
 def _tenant(value: object) -> str:

@@ -292,7 +292,11 @@ def test_the_budget_learns_what_is_known_of_a_call(answer: Answer, fate: Fate) -
 
 
 def _in_doubt(replay: int = 0) -> Record:
-    outputs = run(FakeApi(NoReply(sent=True, code=ErrorCode.RESET)), record())
+    return doubted(record(), replay)
+
+
+def doubted(made: Record, replay: int = 0) -> Record:
+    outputs = run(FakeApi(NoReply(sent=True, code=ErrorCode.RESET)), made)
     doubtful = Record(Source("v.retry.10s", 0, 7), outputs[0].key, outputs[0].value, outputs[0].headers, NOW)
     return replace(doubtful, headers=hop_headers(replace(read_hop(doubtful), replay=replay)))
 
@@ -432,9 +436,11 @@ def test_a_call_whose_operation_is_paused_before_it_leaves_gives_its_permit_back
     assert hop.may_start_early, "its line calls it in"
 
 
-def test_what_is_paused_and_in_doubt_is_tried_again_soon_as_no_resume_calls_it_in() -> None:
-    for wanted, made in ((300, _in_doubt()), (3600, record())):
-        outputs = run(FakeApi(), made, OpenBudget(Parked(ErrorCode.OPERATION_PAUSED, 3600.0)))
+@pytest.mark.parametrize("code", [ErrorCode.OPERATION_PAUSED, ErrorCode.QUEUE_FULL])
+def test_what_is_sent_away_and_looked_up_first_is_tried_again_soon_as_no_line_calls_it_in(code: ErrorCode) -> None:
+    by_key = doubted(record(operation="aml", input={"full_name": "Ann"}))
+    for wanted, made in ((300, _in_doubt()), (3600, by_key), (3600, record())):
+        outputs = run(FakeApi(), made, OpenBudget(Parked(code, 3600.0)))
         waiting = Record(Source("v.retry.10s", 0, 8), None, outputs[0].value, outputs[0].headers, NOW)
         assert wanted <= ((read_hop(waiting).due_ms or 0) - NOW) / 1000 <= 2 * wanted
         assert (place_of(waiting, NOW) is None) == (wanted == 300)

@@ -46,6 +46,12 @@ def record(hop: Hop, **members: Any) -> Record:
             Place(LOOK.name, LOOK.scopes, CallClass.LATE_POLL, NOW - 9000),
         ),
         (replace(HOP, doubt_ms=NOW), {}, None),  # it is looked up first
+        (replace(HOP, doubt_ms=NOW), {"operation": "poa"}, None),  # the same
+        (replace(SESSION, doubt_ms=NOW), {}, Place(LOOK.name, LOOK.scopes, CallClass.FIRST_POLL, NOW - 9000)),
+        *(
+            (replace(HOP, doubt_ms=NOW), {"operation": name}, Place(name, OPERATIONS[name].scopes, CallClass.NORMAL, NOW - 60_000))
+            for name in ("aml", "email.send", "session.list")  # called again, if at all
+        ),
         (HOP, {"operation": "unknown"}, None),
         (HOP, {"operation": ["aml"]}, None),
     ],
