@@ -18,6 +18,7 @@ from processor.files.fetch import FileReader
 from processor.observe.logs import configure_logs
 from processor.settings import Settings, load_settings
 from processor.stream.group_member import GroupMember
+from processor.stream.kept_outcomes import KeptOutcomes
 from processor.stream.wakeups import Wakeups
 
 
@@ -82,7 +83,7 @@ async def main() -> None:
     budget = LocalBudget(settings, float(os.environ["LOCAL_PART"]))
     async with DiditClient(settings.didit) as client:
         engine = Engine(settings, client, FileReader(settings.files), budget, clock_ms=clock_ms, draw=random.random)
-        await GroupMember(settings, engine, budget, Wakeups(lambda _: False), clock_ms).run()
+        await GroupMember(settings, engine, budget, Wakeups(lambda _: False), clock_ms, KeptOutcomes()).run()
 
 
 uvloop.run(main())

@@ -16,6 +16,7 @@ class FinishedOutcomes:
 
     def __init__(self) -> None:
         self._items: list[Finished] = []
+        self._taken: list[Finished] = []  # in the transaction that is made now
 
     def __len__(self) -> int:
         return len(self._items)
@@ -35,5 +36,13 @@ class FinishedOutcomes:
                 size_bytes += sum(o.size_bytes for o in item[1])
             else:
                 left.append(item)
-        self._items = left
+        self._items, self._taken = left, taken
         return taken
+
+    def published(self) -> None:
+        """What was taken is in a committed transaction."""
+        self._taken = []
+
+    def unpublished(self) -> list[Finished]:
+        """All that is in no transaction that is known to be committed."""
+        return [*self._taken, *self._items]

@@ -29,6 +29,7 @@ from processor.stream.errors import (
     kafka_errors,
 )
 from processor.stream.handler import CallHistory, Handler
+from processor.stream.kept_outcomes import KeptOutcomes
 from processor.stream.lane import Lane
 from processor.stream.partitions import lane_name
 from processor.stream.ports import KAFKA_PORTS, MemberPorts
@@ -63,6 +64,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         journal: CallHistory,
         hints: Wakeups,
         clock_ms: Callable[[], int],
+        kept: KeptOutcomes,
         ports: MemberPorts = KAFKA_PORTS,
     ) -> None:
         self.stop = asyncio.Event()
@@ -70,7 +72,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self.assigned = False  # the group has told what is ours; what is told is taken over lane by lane
         self.last_poll = ports.monotonic()
         self._settings, self._lanes, self._handler, self._clock_ms = settings, settings.lanes, handler, clock_ms
-        self._journal, self._hints, self._ports = journal, hints, ports
+        self._journal, self._hints, self._kept, self._ports = journal, hints, kept, ports
         self._names = topic_names(settings)
         self._owned: dict[TopicPartition, Owned] = {}
         self._membership: tuple[int, str] = (-1, "")
@@ -95,13 +97,13 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             self._spawn(self._poll(), "poll")
             self._spawn(self._watch_owners(), "owners")
             await self._watch()
-            await self._close(drain=self._error is None or self._is_member())
+            await self._close(drain=True, flush=self._error is None or self._is_member())
             if self._error is None and self._settings.kafka.leave_on_stop:
                 self._consumer.leave_on_stop()
         finally:
             self.stop.set()  # after a stall too: partitions that are assigned from now on are another life's
-            await self._close(drain=False)
-            await self._cancel_tasks()
+            await self._close(drain=False, flush=False)
+            await self._cancel(set(self._tasks))
             await self._consumer.stop(self._lanes.close_s)
         if self._error is not None:
             raise self._error
@@ -166,16 +168,17 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.REBALANCES.inc()
         self._membership = self._consumer.membership()
         log.info("partitions_assigned", count=len(partitions), generation=self._membership[0])
+        self._kept.assigned(partitions)
         self._owned = {tp: self._takeover.own(tp) for tp in partitions}
         rights = self._spawn(self._check_rights(), "rights")
         for owned in self._owned.values():
             owned.task = self._spawn(self._own(owned, rights), f"lane {lane_name(owned.partition)}")
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Give every partition back, with all that can be finished in time."""
+        """Give every partition back, with all that can be finished in time. Who was expelled keeps what its calls come to."""
         del revoked  # the eager protocol revokes everything
         self.assigned = False
-        await self._close(drain=self._is_member())
+        await self._close(drain=True, flush=self._is_member())
 
     def _is_member(self) -> bool:
         return self._consumer.membership() == self._membership
@@ -209,6 +212,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             lane.stop_dispatch()  # nobody else knows it
             return
         lane.published((), *lane.view(()))  # whoever loses the group's offsets finds in the log what is done
+        lane.kept = self._kept.hand_over(owned.partition)
         self._consumer.resume_at(owned.partition, start.offset)
         owned.lane = lane
         metrics.RECOVERIES.inc()
@@ -289,37 +293,43 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
 
     # ---- end
 
-    async def _close(self, *, drain: bool) -> None:
+    async def _close(self, *, drain: bool, flush: bool) -> None:
+        """End all lanes.
+
+        Args:
+            drain: let calls in flight end.
+            flush: publish what is finished.
+        """
         everything = list(self._owned.values())
         lanes = [o.lane for o in everything if o.lane is not None]
         for owned in everything:
             owned.closing.set()
-        calling = {task for owned in everything if owned.lane is not None for task in owned.lane.stop_dispatch() if owned.publishes}
+        calling = {task for lane in lanes for task in lane.stop_dispatch()}
+        owners = {o.task for o in everything if o.task is not None}
+        if not flush:  # before the calls end: a writer that was fenced would end this life
+            await self._cancel(owners)
         if drain and calling:
             await asyncio.wait(calling, timeout=self._lanes.drain_s)
         for lane in lanes:
             lane.close()
-        owners = {o.task for o in everything if o.task is not None}
         ending = {o.task for o in everything if o.task is not None and o.may_end_soon}
-        if drain and ending:
+        if flush and ending:
             await asyncio.wait(ending, timeout=self._lanes.flush_s)
-        left = owners | {task for lane in lanes for task in lane.abandon()}
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=self._lanes.close_s)
+        await self._cancel(owners | {task for lane in lanes for task in lane.abandon()})
         await asyncio.gather(*(o.writer.stop(self._lanes.close_s) for o in everything))
         for owned in everything:
             self._journal.forget(lane_name(owned.partition))
+            if owned.lane is not None:
+                self._kept.keep(owned.partition, owned.lane.unpublished())
         self._owned = {}
-        if drain and everything:  # else the next owner takes calls that were withdrawn for calls that were perhaps made
+        if flush and everything:  # else the next owner takes calls that were withdrawn for calls that were perhaps made
             await self._journal.flush(_TOLD_S)
 
-    async def _cancel_tasks(self) -> None:
-        for task in list(self._tasks):
+    async def _cancel(self, tasks: set[asyncio.Task[None]]) -> None:
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=self._lanes.close_s)
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._lanes.close_s)
 
     def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coro, name=name)

@@ -24,9 +24,10 @@ from processor.settings import LaneSettings
 from processor.stream.cancels import Cancel
 from processor.stream.counters import note_unread
 from processor.stream.errors import origin
-from processor.stream.finished_outcomes import FinishedOutcomes
+from processor.stream.finished_outcomes import Finished, FinishedOutcomes
 from processor.stream.handler import OUTPUT_TOO_LARGE, CallHistory, Handler, Outputs, Work, WorkAbandonedError
 from processor.stream.held_records import HeldRecords
+from processor.stream.kept_outcomes import outcome_of
 from processor.stream.offsets import OffsetTracker, gap_map_of
 from processor.stream.partitions import lane_name
 from processor.stream.releases import Release
@@ -91,6 +92,7 @@ class Lane:
         self.closing = False  # publish what is finished, then stop
         self.paused = False  # nothing starts: what it comes to could not be published now
         self.block: Unread | None = None  # nothing behind it can be read until a person has it skipped
+        self.kept: dict[int, Finished] = {}  # what an earlier lane of this process could not publish, see ``KeptOutcomes``
         self._on_skip, self._finished_before = on_skip, finished_before
         self._handler, self._settings, self._clock_ms, self._on_room = handler, settings, clock_ms, on_room
         self._on_failed, self._journal, self._unremembered_below = on_failed, journal, unremembered_below
@@ -145,6 +147,10 @@ class Lane:
             if record.unread is not None:
                 note_unread(record.source, record.unread)
             self._held_bytes += record.size_bytes
+            if self.kept and (outputs := outcome_of(record, self.kept)) is not None:
+                self.offsets.started(record.source.offset, self._journal.position())
+                self._finished.add(record, outputs)
+                continue
             if not (self._holds_undue and self._held.hold(record, now_ms)):
                 self._ready.append(record)
         self._set_timer()
@@ -311,6 +317,7 @@ class Lane:
     def published(self, records: Sequence[Record], floor: int, metadata: str) -> None:
         """Note that these outcomes are in a committed transaction, with this offset and text."""
         self._journal.done(self._name, floor, gap_map_of(metadata))
+        self._finished.published()
         self.offsets.finish(r.source.offset for r in records)
         self._held_bytes -= sum(r.size_bytes for r in records)
         self._on_room()
@@ -335,6 +342,10 @@ class Lane:
         """Let the publisher end after the outcomes at hand."""
         self.closing = True
         self.wake.set()
+
+    def unpublished(self) -> list[Finished]:
+        """Outcomes that no committed transaction is known to hold; to be asked for when nothing runs any more."""
+        return [*self.kept.values(), *self._finished.unpublished()]
 
     def abandon(self) -> set[asyncio.Task[None]]:
         """Cancel what is left at work; its records are taken up again by the next owner."""

@@ -65,11 +65,6 @@ class Owned:
         self.waits: TakeoverWait | None = None  # what it waits for; its task may be cancelled then
 
     @property
-    def publishes(self) -> bool:
-        """Whether what is finished will be published: one whose task has failed has nobody who does it."""
-        return self.task is not None and not self.task.done()
-
-    @property
     def may_end_soon(self) -> bool:
         """Whether its task may end by itself once the partition is given back. What waits for brokers may wait for hours.
 

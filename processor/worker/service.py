@@ -38,6 +38,7 @@ from processor.stream.broker_clock import BrokerClock
 from processor.stream.budget_log import KafkaBudgetLog
 from processor.stream.errors import AuthenticationError, KafkaFailedError, RightsMissingError
 from processor.stream.group_member import GroupMember
+from processor.stream.kept_outcomes import KeptOutcomes
 from processor.stream.known_results import KnownResultReader
 from processor.stream.login import login_of
 from processor.stream.topics_admin import check_rights, check_topics
@@ -180,10 +181,10 @@ def _worker_parts(
     wakeups = Wakeups(lambda hint: is_settled(hint.event.get("status")))
 
     def lanes(client: DiditClient, term: asyncio.Event) -> Coroutine[Any, Any, int]:
-        engine = _engine(settings, client, budget, clock, known_results, topics)
+        engine, kept = _engine(settings, client, budget, clock, known_results, topics), KeptOutcomes()
 
         def make() -> GroupMember:
-            return GroupMember(settings, engine, budget.history, wakeups, clock.now_ms)
+            return GroupMember(settings, engine, budget.history, wakeups, clock.now_ms, kept)
 
         return Supervisor(make, budget, status, k.instance_id).run(term)
 

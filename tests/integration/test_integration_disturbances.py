@@ -6,6 +6,7 @@ import asyncio
 import random
 from pathlib import Path
 
+import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
@@ -181,3 +182,30 @@ async def test_a_broker_that_is_killed_and_comes_back(own_kafka: LocalKafka, tmp
         await rig.wait_finals(400)
         judged = await rig.judge(ids(400))
         assert judged.ok, judged
+
+
+async def test_an_outage_of_all_brokers_leaves_nothing_in_doubt(own_kafka: LocalKafka, tmp_path: Path) -> None:
+    """Nobody can look up whether an e-mail was sent: what was under way when the brokers went, and ended while they were away, is kept."""
+    slow = ["--faults", '{"latency_s": {"median": 1.5, "sigma": 0.1, "max": 2}}']
+    long = "20"  # a broker that starts counts the silence of members for some seconds in which it cannot be reached
+    async with running(
+        own_kafka, tmp_path, partitions=4, simulator_options=slow, LANES__SESSION_TIMEOUT_S=long, LANES__TRANSACTION_S="5"
+    ) as rig:
+        replicas = await rig.start("a", "b")
+        emails: dict[str, dict[str, object]] = {
+            f"e-{n}": {"operation": "email.send", "input": {"email": f"a{n}@example.com"}} for n in range(60)
+        }
+        requests = [(name.encode(), orjson.dumps({"request_id": name, **body})) for name, body in emails.items()]
+        await rig.publish(requests[:40])
+        await rig.until(lambda: len(rig.simulator.ledger()["calls"]) >= 20, "calls that are under way")
+        await asyncio.to_thread(own_kafka.brokers[0].kill)
+        await asyncio.to_thread(replicas[0].wait_event, "publishing_waits")
+        own_kafka.brokers[0].start()
+        await asyncio.to_thread(own_kafka.wait_ready)
+        await rig.publish(requests[40:])
+        await rig.wait_finals(60)
+        judged = await rig.judge([*emails])
+        assert judged.ok, judged
+        assert judged.by_status == {"succeeded": 60}
+        assert sum(call["route"] == "email.send" for call in rig.simulator.ledger()["calls"]) == 60, "no call was made again"
+        assert not [event for replica in replicas for event in replica.events("life_ended")]

@@ -32,6 +32,16 @@ def new_leaders(draw: random.Random, stage: Stage) -> list[Disturbance]:
     return sorted(found, key=lambda one: one.at_s)
 
 
+def brokers_away(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """All brokers are killed in the same moment, and come again one after the other; no processor is ended."""
+    found, at_s = [], FIRST_S + draw.uniform(0.5, 5.0)
+    for _ in range(draw.choice((1, 2))):
+        lasts_s = draw.choice((3.0, 12.0, 35.0))  # longer than a session, and than a transaction with the look for what it lacks
+        found += [Disturbance(at_s, "broker kill", broker, lasts_s + draw.uniform(0.0, 4.0)) for broker in stage.brokers]
+        at_s += lasts_s + draw.uniform(12.0, 20.0)
+    return found
+
+
 def silent(draw: random.Random, stage: Stage) -> list[Disturbance]:
     """Brokers are silent for a replica that is stopped, or one of them for a replica whose life ends as others have its partitions now."""
     found, at_s = [], FIRST_S + draw.uniform(0.5, 4.0)

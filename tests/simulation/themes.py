@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulation.broker_episodes import joining, new_leaders, silent, topics
+from simulation.broker_episodes import brokers_away, joining, new_leaders, silent, topics
 from simulation.disturbances import FIRST_S, LONG_S, Disturbance
 from simulation.people import busy, callers, operators, receivers, restarts
 from simulation.stage import Episode, Stage
@@ -332,6 +332,14 @@ THEMES = (
         # what was announced, and could not be taken back while the log had no leader, is in doubt after a stop
         _CERTAIN | {"certain": (False,), "brokers": (3,), "partitions": (3, 6), "requests": (40,), "every_s": (0.7,)},
         {"requests": (24,), "partitions": (3,)},
+    ),
+    Theme(
+        "brokers away",
+        0,
+        brokers_away,
+        # a lane that is taken over in that moment may end a life, which has nothing to lose then
+        _CERTAIN | {"steady": (False,), "brokers": (1, 1, 3), "partitions": (2, 3), "requests": (40,), "every_s": (1.0,)},
+        {"requests": (16,), "partitions": (2,), "every_s": (2.0,)},
     ),
     Theme(
         "silent",
