@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from processor.budget.log import BudgetLog, LogUnavailableError
+from processor.budget.log import BudgetLog, LogBrokenError, LogUnavailableError
 from processor.budget.log_reader import LogReader
 from processor.budget.log_records import LaneDone
 from processor.budget.log_writer import LogWriter
@@ -81,7 +81,8 @@ class LaneHistory:
         while True:
             try:
                 found = await self._replay_once(lane, since, unfinished)
-            except LogUnavailableError as exc:  # its leader has gone, say: to end this life would cut the calls of other lanes off
+            except (LogUnavailableError, LogBrokenError) as exc:
+                # its leader has gone, say, or retention has deleted what was being read: to end this life would cut off other lanes' calls
                 if not waits:
                     log.warning("takeover_waits", partition=lane, hint=f"the budget log cannot be read ({exc}); other partitions go on")
                 waits = True

@@ -17,7 +17,7 @@ from virtual_time import run_virtual
 
 from processor.budget.endpoint_queue import EndpointQueue, Turn
 from processor.budget.history import EVERYTHING
-from processor.budget.log import LogUnavailableError
+from processor.budget.log import LogBrokenError, LogUnavailableError
 from processor.budget.log_records import Alive, Asked, Begun, Ended, Failed, LaneDone, LogRecord, Paused, decode_entry, encode
 from processor.budget.parked_requests import Room
 from processor.budget.permits import (
@@ -767,9 +767,13 @@ async def test_a_lane_is_restored_from_all_that_its_former_owner_knew_although_i
         assert (found.since_ms, found.doubtful) == (0, frozenset({5})), "and what was called after it is known"
 
 
-@pytest.mark.parametrize("fails", ["end", "begin", "section"])
+@pytest.mark.parametrize(
+    ("fails", "error"),
+    [*((name, LogUnavailableError("no leader")) for name in ("end", "begin", "section")), ("section", LogBrokenError("purged"))],
+    ids=str,
+)
 @virtual
-async def test_a_lane_waits_for_a_log_that_cannot_be_read_while_it_is_restored(fails: str) -> None:
+async def test_a_lane_waits_for_a_log_that_cannot_be_read_while_it_is_restored(fails: str, error: Exception) -> None:
     """Simulated seed 10024454: a broker was killed, and the life of all lanes ended, as one was restored and asked for the log's end."""
     topic, broken = MemoryTopic(), True
     async with scene(topic) as former, scene(topic) as s:
@@ -779,7 +783,7 @@ async def test_a_lane_waits_for_a_log_that_cannot_be_read_while_it_is_restored(f
 
         def failing(*given: Any) -> Any:
             if broken:
-                raise LogUnavailableError("no leader")
+                raise error
             return real(*given)
 
         setattr(s.log, fails, failing)
