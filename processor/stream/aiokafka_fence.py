@@ -20,6 +20,7 @@ from aiokafka.errors import (
     IncompatibleBrokerVersion,
     KafkaConnectionError,
     KafkaError,
+    NoError,
     NotEnoughReplicasAfterAppendError,
     NotEnoughReplicasError,
     UnknownError,
@@ -107,7 +108,7 @@ class _End(EndTxnHandler):  # type: ignore[misc]
 
     def handle_response(self, resp: Any) -> float | None:
         """As aiokafka's."""
-        if resp.error_code == UnknownError.errno and self._sender.may_end_again():
+        if self._sender.may_end_again(resp.error_code):
             return float(self._default_backoff)
         pause_s: float | None = super().handle_response(resp)
         return pause_s
@@ -222,8 +223,12 @@ class FencingSender(Sender):  # type: ignore[misc]
         theirs = {TopicPartition(t, number) for state in told.transaction_states for t, numbers, _ in state[7] or () for number in numbers}
         return ours | theirs
 
-    def may_end_again(self) -> bool:
-        """A transaction could not be ended for an internal error: whether to ask again."""
+    def may_end_again(self, error_code: int) -> bool:
+        """Whether to ask once more for the end of a transaction, as it was answered with an internal error; a few times for each."""
+        if error_code == NoError.errno:  # the next one begins, perhaps weeks later
+            self._ends_again = 0
+        if error_code != UnknownError.errno:
+            return False
         self._ends_again += 1
         return self._ends_again <= _ENDS_AGAIN_MAX
 

@@ -206,6 +206,23 @@ def test_a_commit_that_meets_a_fence_in_the_coordinator_is_told_of_it(errors: li
     run_virtual(main())
 
 
+def test_internal_errors_are_counted_for_each_commit_and_not_for_the_weeks_of_a_producer() -> None:
+    async def main() -> None:
+        scene = Scene()
+        manager = scene.producer._txn_manager  # noqa: SLF001 - what the sender goes by
+        await scene.fence()
+        for _ in range(9):
+            manager.begin_transaction()
+            manager.maybe_add_partition_to_txn(RESULTS)
+            manager.partition_added(RESULTS)
+            manager.committing_transaction()
+            scene.brokers.end_errors = [UnknownError.errno, 0]
+            while manager.state is TransactionState.COMMITTING_TRANSACTION:
+                await scene.sender._do_txn_commit(TransactionResult.COMMIT)  # noqa: SLF001 - what the sender does, again and again
+
+    run_virtual(main())
+
+
 def test_a_topic_that_was_deleted_is_named_until_it_is_there_and_partitions_that_it_lacks_then_no_more() -> None:
     async def main() -> None:
         scene = Scene()
