@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from processor.contract.codes import ErrorCode
@@ -11,10 +12,12 @@ from processor.contract.records import Status, call_reference
 
 if TYPE_CHECKING:
     from simulation.asked import Asked
+    from simulation.clients import Heard
     from simulation.observed import Answer
 
 _MAY_BE_DONE = frozenset({Status.SUCCEEDED, Status.IN_DOUBT})
 _NO_CALL = frozenset({"cancel"})  # succeeds without one
+_HEARD_S = 45.0  # after a result, at the latest: brokers may be away for half a minute
 _ATTEMPTS_MAX = 6  # a doubt that was repeated as often ends as one
 
 
@@ -80,3 +83,18 @@ def _copies(answers: Sequence[Answer], told: Mapping[str, Sequence[Answer]]) -> 
     for answer in answers:
         if answer.copy_for is not None and answer.result_id not in {one.result_id for one in told.get(answer.request_id, ())}:
             yield "a copy of nothing", f"{answer.request_id} for {answer.copy_for}"
+
+
+def misheard(answers: Sequence[Answer], heard: Sequence[Heard]) -> Iterator[tuple[str, str]]:
+    """Rules and details: what a caller was told by its client and no topic holds, or was not told though it was there for long."""
+    told = {(answer.request_id, answer.result_id) for answer in answers}
+    first_ms: dict[str, int] = {}
+    for answer in answers:
+        first_ms.setdefault(answer.request_id, answer.stamp_ms)
+    late: dict[str, float] = {}
+    for request_id, result_id, at_s in heard:
+        if result_id is not None and (request_id, result_id) not in told:
+            yield "a caller was told what no topic holds", request_id
+        if result_id is None:
+            late[request_id] = at_s - first_ms.get(request_id, inf) / 1000
+    yield from (("a caller was not told", f"{request_id}: for {late_s:.1f} s") for request_id, late_s in late.items() if late_s > _HEARD_S)

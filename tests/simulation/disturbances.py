@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from simulation import account, operators, topic_faults
+from simulation import account, clients, operators, topic_faults
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -324,6 +324,7 @@ _BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
     "log outage": _refuse,
     "log lost": _lose,
     "offsets reset": _reset_offsets,
+    "caller killed": lambda world, _: clients.restart(world),
     **topic_faults.BEGINS,
     **dict.fromkeys(operators.ACTS, _act),
 }

@@ -14,8 +14,9 @@ from processor.devkit import verifier
 from processor.devkit.verifier import FinalSeen, RetrySeen
 from processor.simulator import ledger_checks
 from processor.verify.findings import AuditFinding, BrokenPromise
-from simulation.answers import leaving_out, untrue
+from simulation.answers import leaving_out, misheard, untrue
 from simulation.asked import Asked
+from simulation.clients import Heard
 from simulation.observed import OF_SOURCE, Answer
 from simulation.starving import Published, starved
 
@@ -53,6 +54,7 @@ class Seen:
         untold: webhooks that were acknowledged and of which the events topic tells nothing.
         answers: all final results, and copies of them.
         asked: what callers have asked for.
+        heard: what the product's own client has told its caller.
         failed_callbacks: host and line: the event loop tells of an error that nobody has caught.
         monitored: what monitoring says at the end, and should not.
     """
@@ -79,6 +81,7 @@ class Seen:
     answers: Sequence[Answer] = ()
     asked: Asked = field(default_factory=Asked)
     monitored: Sequence[str] = ()
+    heard: Sequence[Heard] = ()
     failed_callbacks: Sequence[tuple[str, str]] = ()
 
 
@@ -139,7 +142,7 @@ def judge(seen: Seen) -> list[Violation]:
     wrong += [Violation("a client is ended in part", text) for text in seen.left_over]
     wrong += [Violation("a replica gave up", f"{host}: exit status {status}") for host, status in seen.gave_up]
     wrong += [Violation("monitored", text) for text in seen.monitored]
-    wrong += [Violation(*pair) for pair in untrue(seen.answers, seen.asked, seen.ledger)]
+    wrong += [Violation(*pair) for pair in (*untrue(seen.answers, seen.asked, seen.ledger), *misheard(seen.answers, seen.heard))]
     return wrong + _for_no_reason(seen) + _audited(seen)
 
 

@@ -56,3 +56,22 @@ def callers(draw: random.Random, stage: Stage) -> list[Disturbance]:
         lasts_s = {"stop": 0.0, "freeze": draw.uniform(3.0, 20.0)}.get(kind, draw.uniform(0.2, 3.0))
         found.append(Disturbance(at_s, kind, draw.choice(stage.replicas) if kind != "kill all" else "replicas", lasts_s))
     return found
+
+
+def waiting(draw: random.Random, stage: Stage) -> list[Disturbance]:
+    """A caller waits for its results while its process ends, its brokers are silent or gone, and processors end."""
+    found, at_s = [], FIRST_S
+    for _ in range(draw.choice((2, 3, 4))):
+        at_s += draw.uniform(1.0, 6.0)
+        kind = draw.choice(("caller killed", "cut", "cut answers", "reset", "freeze", "kill", "broker kill", "broker freeze"))
+        lasts_s = draw.uniform(1.0, 12.0)
+        if kind.startswith("broker"):
+            if len(stage.brokers) > 1:
+                found.append(Disturbance(at_s, kind, draw.choice(stage.brokers), lasts_s))
+                at_s += lasts_s + 8.0  # two at once would be an outage of everything
+        elif kind == "kill":
+            found.append(Disturbance(at_s, kind, draw.choice(stage.replicas), lasts_s))
+        else:
+            other = "brokers" if kind in ("cut", "cut answers", "reset") else ""
+            found.append(Disturbance(at_s, kind, "caller", lasts_s if kind not in ("caller killed", "reset") else 0.0, other))
+    return found

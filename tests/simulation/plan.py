@@ -48,3 +48,5 @@ class Plan:
     steady: bool = False  # nothing in it is a reason for the end of a life
     mixed: bool = False  # each process has settings of its own, where they may differ
     vary: bool = False  # callers ask again, take back, have doubts repeated, break the contract
+    client: bool = False  # the caller waits for its results, through the product's own client
+    answer_again: bool = True  # processors publish a known result once more for who asks again

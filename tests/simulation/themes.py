@@ -15,7 +15,7 @@ from typing import Any
 
 from simulation.broker_episodes import brokers_away, joining, new_leaders, silent, topics
 from simulation.disturbances import FIRST_S, LONG_S, Disturbance
-from simulation.people import busy, callers, operators, receivers, restarts
+from simulation.people import busy, callers, operators, receivers, restarts, waiting
 from simulation.stage import Episode, Stage
 
 _SINGLE = ("ip.risk", "email.send")  # each call of them acts
@@ -349,12 +349,30 @@ THEMES = (
         {"requests": (12,), "partitions": (2,), "every_s": (4.0,)},
     ),
     Theme(
+        "waiting",
+        0,
+        waiting,
+        _BURST
+        | {
+            "client": (True,),
+            "memory_s": (3600.0,),
+            "answer_again": (True, False),
+            "brokers": (1, 3),
+            "partitions": (2,),
+            "requests": (30,),
+            "every_s": (0.5, 1.5),
+            "lost": (0.0, 0.1),
+        },
+        {"requests": (12,)},
+    ),
+    Theme(
         "callers",
         0,
         callers,
         _BURST
         | {
             "vary": (True,),
+            "memory_s": (3600.0,),
             "partitions": (2, 3),
             "lost": (0.05, 0.3),
             "deadlines": (0.0, 0.2),

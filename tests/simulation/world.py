@@ -25,6 +25,7 @@ from processor.worker import service
 from simulation import machine, monitored, operators, receivers
 from simulation.asked import Asked
 from simulation.callers import Callers
+from simulation.clients import Clients
 from simulation.disturbances import FORGET, Course, Disturbance
 from simulation.judge import Seen
 from simulation.kafka import quick_codec
@@ -62,9 +63,9 @@ class World:
     coordination: Coordination
     draw: random.Random
     simulator: Simulator | None = None
-    asked: Asked = field(default_factory=Asked)
     gave_up: list[tuple[str, int]] = field(default_factory=list)
     calling: asyncio.Task[None] | None = None
+    callers: Callers | Clients | None = None
     stopped_until_s: float = 0.0  # nobody starts a replica that was stopped before then
     broker_step_s: float = 0.0  # the largest of a broker's clock, either way
     lost_log: Topic | None = None  # the last budget log that was deleted
@@ -131,7 +132,7 @@ class World:
                 "topic": "budget",
                 "queue_max": self.plan.queue_max,
             },
-            "lanes": {"drain_s": self.plan.drain_s, "transaction_s": self.plan.transaction_s},
+            "lanes": {"drain_s": self.plan.drain_s, "transaction_s": self.plan.transaction_s, "answer_again": self.plan.answer_again},
             "retry": {**_RETRY, "attempts_max": self.plan.attempts_max, "delays_s": self.plan.delays_s},
             "follow": {"polls_s": (4, 15)},
             "webhooks": receivers.SETTINGS,
@@ -186,6 +187,17 @@ class World:
         group, requests = self.coordination.groups.group(settings.kafka.group), topic_names(settings).requests
         if not group.members:
             group.offsets.update({tp: (offset, text) for tp, (offset, _) in group.offsets.items() if tp[0] == requests})
+
+    @property
+    def asked(self) -> Asked:
+        """What callers have asked for."""
+        assert self.callers is not None
+        return self.callers.asked
+
+    def start_calling(self) -> None:
+        """A process of the callers."""
+        assert self.callers is not None
+        self.calling = self.network.hosts["caller"].spawn(self.callers.call(), "caller")
 
     def decide_missing(self, policy: str) -> None:
         """What VP_KAFKA__ON_MISSING_OFFSETS says in processes that are started from now on."""
@@ -271,6 +283,7 @@ class World:
             frozenset(repairs.rounds), self.insisted, sorted(map(str, untold)), delayed.sent_away,
             certain=self.plan.certain, steady=self.plan.steady, results_deleted=self.results_deleted, left_over=self.left_over,
             answers=finals.answers, asked=asked, monitored=self.monitored,
+            heard=self.callers.heard if isinstance(self.callers, Clients) else (),
             failed_callbacks=[(moment.host, moment.text) for moment in self.timeline.moments if moment.text.startswith(_UNCAUGHT)],
         )  # fmt: skip
 
@@ -286,6 +299,10 @@ class World:
         asked = asked_for(self.cluster.topics[self.log_topic].logs[0])
         prefix = self.settings("operator").kafka.topic_prefix
         return frozenset(request_id for request_id in self.asked.acknowledged if request_digest(prefix, request_id) not in asked)
+
+
+def _vary(plan: Plan, disturbances: Sequence[Disturbance]) -> bool:
+    return plan.vary and not any(one.kind in FORGET for one in disturbances)
 
 
 def build(seed: int, plan: Plan) -> World:
@@ -326,15 +343,15 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
     world.network.hosts["caller"].wall_offset_s = world.plan.caller_ahead_s
     for name in (*world.receivers, *world.replicas):
         world.start_process(name)
-    callers = Callers(world, vary=world.plan.vary and not any(one.kind in FORGET for one in disturbances))
-    world.asked = callers.asked
-    world.calling = world.network.hosts["caller"].spawn(callers.call(), "caller")
+    world.callers = Clients(world) if world.plan.client else Callers(world, vary=_vary(world.plan, disturbances))
+    world.start_calling()
     finals = Finals(results)
     repairs = Repairs(world.cluster.topics[topic_names(world.settings("operator")).repairs].logs)
     course = Course(world, disturbances)
     course.start()
-    while not world.calling.done() or not course.over or operators.are_acting(world):
+    while world.calling is None or not world.calling.done() or not course.over or operators.are_acting(world):
         await asyncio.sleep(_LOOK_S)
+    world.calling.result()
     until = world.loop.time() + world.plan.bound_s
     while world.is_open(finals, repairs) and world.loop.time() < until:
         await asyncio.sleep(_LOOK_S)

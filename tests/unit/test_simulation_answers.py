@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from simulation.answers import leaving_out, untrue
+from simulation.answers import leaving_out, misheard, untrue
 from simulation.asked import Asked
+from simulation.clients import Heard
 from simulation.observed import Answer
 
 from processor.contract.records import call_reference
@@ -79,3 +80,13 @@ def test_what_may_be_done_twice_is_left_out_of_a_ledger() -> None:
     assert leaving_out(ledger, ()) is ledger
     assert leaving_out(ledger, {"r-1"}) == {"calls": [], "checks": [], "sessions": [{"request_id": None}], "scopes": {"key": {}}}
     assert leaving_out(ledger, {"r-2"}) == ledger
+
+
+def test_a_caller_is_told_what_a_topic_holds_and_soon() -> None:
+    answers = [_answer("succeeded", stamp_ms=100_000)]
+    told = Heard("r-1", "result of r-1", 500.0)
+    assert not list(misheard(answers, [told, Heard("r-1", None, 130.0), Heard("r-2", None, 500.0)]))
+    assert [rule for rule, _ in misheard(answers, [told._replace(result_id="another")])] == ["a caller was told what no topic holds"]
+    assert list(misheard(answers, [Heard("r-1", None, 150.0), Heard("r-1", None, 200.0)])) == [
+        ("a caller was not told", "r-1: for 100.0 s")
+    ]
