@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from processor.bounds.open_files import allow_open_files
 from processor.cli.options import fail, settings_or_fail
 from processor.observe.logs import configure_logs
 from processor.settings import DEFAULT_APPLICATION, ConfigurationError
@@ -22,6 +23,7 @@ def run() -> None:
     if missing := [_key_of(each.application) for each in settings.installations if each.didit.key() is None]:
         fail("\n".join(["the configuration is not usable:", *missing]))
     configure_logs(settings.log)
+    allow_open_files()
     try:
         raise typer.Exit(service.run(settings))
     except ConfigurationError as exc:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from aiokafka import TopicPartition, errors
 
+from processor.bounds.open_files import used_up_open_files
 from processor.contract.records import Unread
 from processor.contract.times import duration
 from processor.settings import KafkaSettings, Settings
@@ -264,6 +265,11 @@ def _unavailable(error: BaseException, where: str) -> KafkaUnavailableError:
         return LeaderNotReadyError(
             f"{where} answers, but a partition has no leader, or a new one that waits for as many replicas in sync as min.insync.replicas "
             f"({name}). `processor status` names it: bring the brokers back that hold its replicas."
+        )
+    if (limit := used_up_open_files()) is not None:
+        return KafkaUnavailableError(
+            f"{where} cannot be asked ({_cause_name(error)}): this process has as many files and connections open as it may, {limit}. "
+            "Raise its hard limit (ulimit -Hn, LimitNOFILE of systemd), or start more replicas; docs/deploy.md says what a partition takes."
         )
     if THROTTLING.recent_s and isinstance(error, TimeoutError | errors.RequestTimedOutError | errors.KafkaTimeoutError):
         held = duration(THROTTLING.recent_s)

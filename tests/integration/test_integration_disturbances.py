@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from pathlib import Path
 
 import orjson
@@ -12,7 +13,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from rig import Rig, create_request, running
 
+from processor.devkit.child_process import ChildProcess
 from processor.devkit.kafka_cluster import LocalKafka
+from processor.devkit.processes import ProcessorProcess
 
 pytestmark = pytest.mark.broker
 
@@ -209,3 +212,29 @@ async def test_an_outage_of_all_brokers_leaves_nothing_in_doubt(own_kafka: Local
         assert judged.by_status == {"succeeded": 60}
         assert sum(call["route"] == "email.send" for call in rig.simulator.ledger()["calls"]) == 60, "no call was made again"
         assert not [event for replica in replicas for event in replica.events("life_ended")]
+
+
+async def test_a_replica_takes_as_many_connections_as_it_may_and_says_when_they_are_too_few(kafka: LocalKafka, tmp_path: Path) -> None:
+    """A partition takes two connections and more: a soft limit on open files is raised, and who has used up the hard one says so."""
+    async with running(kafka, tmp_path, partitions=20, LANES__RESTORE_S="3") as rig:
+
+        def limited(limit: str) -> ProcessorProcess:
+            replica = rig.processor("a")
+            program = f'ulimit {limit} && exec "{sys.executable}" -m processor run'
+            replica.child = ChildProcess(
+                "a", ["/bin/sh", "-c", program], {"VP_KAFKA__INSTANCE_ID": "a", **rig.environment}, replica.log_path
+            )
+            replica.child.start()
+            return replica
+
+        few = limited("-n 64")
+        await asyncio.to_thread(few.wait_event, "life_ended")
+        told = next(few.events("life_ended"))["error"]
+        assert "this process has as many files and connections open as it may, 64." in told
+        await asyncio.to_thread(few.child.kill)
+        await rig.publish([create_request(n) for n in range(60)])
+        limited("-Sn 64")
+        await rig.wait_finals(60)
+        judged = await rig.judge(ids(60))
+        assert judged.ok, judged
+        assert judged.by_status == {"succeeded": 60}
