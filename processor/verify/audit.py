@@ -7,7 +7,7 @@ the first look calls done is among the records; and what was seen with a result 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from processor.budget.call_journal import CLAIMS_MAX
 from processor.budget.circuit_breaker import account_rules
 from processor.budget.rules import budget_rules
 from processor.clock import clock_ms
-from processor.contract.records import Record
+from processor.contract.records import Record, Source
 from processor.repair.committed import read_finished
 from processor.settings import DEFAULT_APPLICATION, Settings
 from processor.stream.offsets import Finished
@@ -30,6 +30,7 @@ from processor.verify.judge import CLAIMED, JudgingRules, RequestJudge
 from processor.verify.log_audit import LogAudit, LogRules
 from processor.verify.report import AuditReport, WaitingRequest
 from processor.verify.spill import FactSpill
+from processor.verify.waiting import Waiting, WaitingPlace
 
 OLDER_S = 600.0
 _SKEW_S = 0.5  # the brokers' clocks agree to within this much
@@ -209,26 +210,9 @@ class _Run:
 
     async def report(self, reader: TopicReader, judge: RequestJudge, spilled_bytes: int) -> AuditReport:
         """What was found, with the request ids of what is shown."""
-        waiting = judge.waiting.oldest
-        topics = self._intake.topics
-        places = [(TopicPartition(f.topic, f.partition), f.offset) for f in self.findings.kept]
-        places += [(TopicPartition(topics[w.request.topic], w.request.partition), w.request.offset) for _, w in waiting]
-        ids = await self._ids(reader, places)
-        self.findings.kept = [
-            replace(finding, request_id=ids.get((TopicPartition(finding.topic, finding.partition), finding.offset)))
-            for finding in self.findings.kept
-        ]
-        rows = tuple(
-            WaitingRequest(
-                f"{topics[w.request.topic]}[{w.request.partition}]@{w.request.offset}",
-                f"{topics[w.alive.topic]}[{w.alive.partition}]@{w.alive.offset}",
-                place,
-                w.request.stamp_ms,
-                w.alive.due_ms or None,
-                ids.get((TopicPartition(topics[w.request.topic], w.request.partition), w.request.offset)),
-            )
-            for place, w in waiting
-        )
+        found = [Source(finding.topic, finding.partition, finding.offset) for finding in self.findings.kept]
+        ids = await self._ids(reader, [*found, *(self._source(waiting.request) for _, waiting in judge.waiting.oldest)])
+        self.findings.kept = [replace(finding, request_id=ids.get(at)) for finding, at in zip(self.findings.kept, found, strict=True)]
         return AuditReport(
             installation=self._names.prefix,
             group=self.settings.kafka.group,
@@ -240,7 +224,7 @@ class _Run:
             figures=judge.figures,
             log=self._log.figures,
             waiting=judge.waiting,
-            oldest=rows,
+            oldest=tuple(self._waiting_row(place, waiting, ids) for place, waiting in judge.waiting.oldest),
             progress=self._intake.progress,
             foreign=self._intake.foreign,
             handed_on=self._intake.handed_on,
@@ -253,11 +237,19 @@ class _Run:
             notes=tuple(self.notes),
         )
 
-    async def _ids(self, reader: TopicReader, places: list[tuple[TopicPartition, int]]) -> dict[tuple[TopicPartition, int], str]:
+    def _source(self, fact: Fact) -> Source:
+        return Source(self._intake.topics[fact.topic], fact.partition, fact.offset)
+
+    def _waiting_row(self, place: WaitingPlace, waiting: Waiting, ids: Mapping[Source, str]) -> WaitingRequest:
+        asked, stands = self._source(waiting.request), self._source(waiting.alive)
+        return WaitingRequest(str(asked), str(stands), place, waiting.request.stamp_ms, waiting.alive.due_ms or None, ids.get(asked))
+
+    async def _ids(self, reader: TopicReader, sources: Iterable[Source]) -> dict[Source, str]:
         """Request ids of records, where they have one that can be read."""
-        wanted = [place for place in places if place[0].topic not in (self._names.budget, self._names.repairs, self._names.controls)]
+        without = (self._names.budget, self._names.repairs, self._names.controls)
+        wanted = [(partition_of(source), source.offset) for source in sources if source.topic not in without]
         if not wanted:
             return {}
         found = await reader.fetch(wanted)
-        ids = {place: request_id_of(record, self._names) for place, record in found.items()}
-        return {place: request_id for place, request_id in ids.items() if request_id is not None}
+        ids = {record.source: request_id_of(record, self._names) for record in found.values()}
+        return {source: request_id for source, request_id in ids.items() if request_id is not None}
