@@ -193,10 +193,11 @@ async def partitions_of(user: AIOKafkaConsumer | AIOKafkaProducer, topic: str) -
     """
     client = _client_of(user)
     numbers = client.cluster.partitions_for_topic(topic)
-    if numbers is None:  # not in its metadata yet
-        if not await client.add_topic(topic):
-            raise errors.KafkaConnectionError("no broker gives its metadata")
-        numbers = client.cluster.partitions_for_topic(topic)
+    for ask in (lambda: client.add_topic(topic), client.force_metadata_update):
+        if numbers is None:  # not in its metadata yet; the first answer may be that to a question of before, which did not name it
+            if not await ask():
+                raise errors.KafkaConnectionError("no broker gives its metadata")
+            numbers = client.cluster.partitions_for_topic(topic)
     if numbers is None and topic in client.cluster.unauthorized_topics:
         raise errors.TopicAuthorizationFailedError(topic)
     return [TopicPartition(topic, number) for number in sorted(numbers or ())]

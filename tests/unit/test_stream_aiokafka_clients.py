@@ -191,6 +191,33 @@ def test_where_a_topic_is_that_is_gone_is_asked_ten_times_a_second() -> None:
     assert run_virtual(ask(led=True)) < 0.01
 
 
+def test_a_topic_is_asked_for_once_more_if_a_question_under_way_did_not_name_it() -> None:
+    """Its answer ends the wait, and aiokafka does not notice: `person erase` was told that a topic did not exist, in most worlds."""
+
+    async def main() -> None:
+        reader = clients.build_reader(load_settings(kafka={"bootstrap": "127.0.0.1:1"}))
+        client, asked = reader._client, list[set[str]]()  # noqa: SLF001 - nobody is there to be asked
+
+        async def answer(cluster: Any, topics: set[str]) -> bool:
+            asked.append(set(topics))
+            await asyncio.sleep(0.1)
+            there = asked[-1] & {"t.requests", "t.results"}
+            cluster._partitions = {topic: {0: PartitionMetadata(topic, 0, 1, [1], [1], None)} for topic in there}  # noqa: SLF001 - as an answer leaves it
+            return True
+
+        client._metadata_update = answer  # noqa: SLF001 - as above
+        synchronizing = asyncio.ensure_future(client._md_synchronizer())  # noqa: SLF001 - as start() does
+        client.set_topics(["t.results"])
+        await asyncio.sleep(0.05)
+        assert asked == [{"t.results"}], "it is under way"
+        assert await clients.partitions_of(reader, "t.requests") == [TopicPartition("t.requests", 0)]
+        assert await clients.partitions_of(reader, "t.none") == []
+        await aiokafka_stop.end_task(synchronizing, 1.0)
+        await aiokafka_stop.stop_client(reader, 1.0)
+
+    run_virtual(main())
+
+
 async def test_a_client_that_finds_nobody_says_why() -> None:
     reader = clients.build_reader(load_settings(kafka={"bootstrap": "127.0.0.1:1"}))
     try:
