@@ -11,6 +11,7 @@ from processor.contract.codes import ErrorCode
 from processor.contract.records import Status, call_reference
 
 if TYPE_CHECKING:
+    from processor.repair.person_erase import EraseSummary
     from simulation.asked import Asked
     from simulation.clients import Heard
     from simulation.observed import Answer
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 _MAY_BE_DONE = frozenset({Status.SUCCEEDED, Status.IN_DOUBT})
 _NO_CALL = frozenset({"cancel"})  # succeeds without one
 _HEARD_S = 45.0  # after a result, at the latest: brokers may be away for half a minute
-_ATTEMPTS_MAX = 6  # a doubt that was repeated as often ends as one
 
 
 def _reference(request_id: str) -> str:
@@ -51,11 +51,13 @@ def untrue(answers: Sequence[Answer], asked: Asked, ledger: Mapping[str, Any]) -
         if answer.copy_for is None:
             told[answer.request_id].append(answer)
     yield from _done_and_told(told, ledger)
+    taken_back = {*asked.cancels.values(), *asked.erased}
     for request_id, found in told.items():
         for answer in found:
-            if answer.code == ErrorCode.CANCELLED and request_id not in asked.cancels.values():
+            if answer.code == ErrorCode.CANCELLED and request_id not in taken_back:
                 yield "taken back though nobody has asked", request_id
-            ended = request_id in asked.expiring or request_id in asked.cancels.values() or answer.attempts >= _ATTEMPTS_MAX
+            ended = request_id in asked.expiring or request_id in taken_back or answer.code == ErrorCode.ENDED_BY_HAND
+            ended |= answer.attempts >= asked.attempts_max
             if answer.status == Status.IN_DOUBT and request_id in asked.repeated and not ended:
                 yield "in doubt though it was to be repeated", f"{request_id}: {answer.code}"
     for request_id in asked.conflicts:
@@ -98,3 +100,21 @@ def misheard(answers: Sequence[Answer], heard: Sequence[Heard]) -> Iterator[tupl
         if result_id is None:
             late[request_id] = at_s - first_ms.get(request_id, inf) / 1000
     yield from (("a caller was not told", f"{request_id}: for {late_s:.1f} s") for request_id, late_s in late.items() if late_s > _HEARD_S)
+
+
+def not_erased(
+    answers: Sequence[Answer], request_id: str, there: Collection[str | None], erasures: Sequence[EraseSummary]
+) -> Iterator[tuple[str, str]]:
+    """Rules and details: what is left of a person who was erased.
+
+    Args:
+        answers: all final results.
+        request_id: of the person's request.
+        there: ids of the sessions that Didit has.
+        erasures: what the runs have told, the last one last.
+    """
+    for done in erasures[-1:]:
+        if done.left or done.failed:
+            yield "a person is not erased", f"left {done.left}, failed {done.failed}"
+        elif left := {answer.session_id for answer in answers if answer.request_id == request_id} & set(there):
+            yield "a session of an erased person is there", f"{request_id}: {left}"

@@ -18,6 +18,8 @@ class Asked:
         conflicts: ids that another content was published under.
         again: ids that were published again, with the same content.
         repeated: ids of requests whose doubts are to be repeated.
+        erased: ids of requests that an operator takes back, as their person is erased.
+        attempts_max: a doubt that was repeated as often ends as one.
         expiring: ids of requests with a deadline.
     """
 
@@ -27,4 +29,6 @@ class Asked:
     conflicts: set[str] = field(default_factory=set)
     again: set[str] = field(default_factory=set)
     repeated: set[str] = field(default_factory=set)
+    erased: set[str] = field(default_factory=set)
+    attempts_max: int = 6
     expiring: set[str] = field(default_factory=set)

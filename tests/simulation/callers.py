@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
 _PRIORITIES = ("urgent", "normal", "bulk")
+_MIXED_ATTEMPTS = 2  # at least, where settings differ
 _LATER_S = (0.0, 1.0, 20.0)  # in the mean, until something more is published for a request
 
 
@@ -33,7 +34,7 @@ class Callers:
     """Publish the requests of a world. ``vary``: and what else callers do."""
 
     def __init__(self, world: World, *, vary: bool) -> None:
-        self.asked = Asked()
+        self.asked = Asked(attempts_max=_MIXED_ATTEMPTS if world.plan.mixed else world.plan.attempts_max)
         self._world, self._plan, self._vary = world, world.plan, vary
         self._draw = random.Random(world.seed ^ 0xCA11)  # of what varies; seeds mean the same without it
         self._topics = [(begins, topic_names(world.settings("caller", begins)).requests) for begins in world.installations]

@@ -326,7 +326,7 @@ _BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
     "offsets reset": _reset_offsets,
     "caller killed": lambda world, _: clients.restart(world),
     **topic_faults.BEGINS,
-    **dict.fromkeys(operators.ACTS, _act),
+    **dict.fromkeys((*operators.ACTS, operators.ERASE), _act),
 }
 _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
     "freeze": _thaw,
@@ -345,7 +345,7 @@ _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
     "log outage": _take,
     "log lost": _make_again,
     **topic_faults.ENDS,
-    **dict.fromkeys(operators.ACTS, _kill_act),
+    **dict.fromkeys((*operators.ACTS, operators.ERASE), _kill_act),
 }
 
 

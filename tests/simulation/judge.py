@@ -55,6 +55,7 @@ class Seen:
         answers: all final results, and copies of them.
         asked: what callers have asked for.
         heard: what the product's own client has told its caller.
+        not_erased: rules and details, of a person who was.
         failed_callbacks: host and line: the event loop tells of an error that nobody has caught.
         monitored: what monitoring says at the end, and should not.
     """
@@ -82,6 +83,7 @@ class Seen:
     asked: Asked = field(default_factory=Asked)
     monitored: Sequence[str] = ()
     heard: Sequence[Heard] = ()
+    not_erased: Sequence[tuple[str, str]] = ()
     failed_callbacks: Sequence[tuple[str, str]] = ()
 
 
@@ -142,7 +144,9 @@ def judge(seen: Seen) -> list[Violation]:
     wrong += [Violation("a client is ended in part", text) for text in seen.left_over]
     wrong += [Violation("a replica gave up", f"{host}: exit status {status}") for host, status in seen.gave_up]
     wrong += [Violation("monitored", text) for text in seen.monitored]
-    wrong += [Violation(*pair) for pair in (*untrue(seen.answers, seen.asked, seen.ledger), *misheard(seen.answers, seen.heard))]
+    wrong += [
+        Violation(*pair) for pair in (*untrue(seen.answers, seen.asked, seen.ledger), *misheard(seen.answers, seen.heard), *seen.not_erased)
+    ]
     return wrong + _for_no_reason(seen) + _audited(seen)
 
 

@@ -72,13 +72,15 @@ class Answer(NamedTuple):
     stamp_ms: int
     result_id: str
     copy_for: str | None
+    session_id: str | None = None
 
 
 def _answer(record: CommittedRecord, result: dict[str, Any], begins: str) -> Answer:
     source = "{topic}[{partition}]@{offset}".format(**result["source"])
+    code, session_id = (result["error"] or {}).get("code"), (result["output"] or {}).get("session_id")
     return Answer(
-        f"{begins}{result['request_id'] or source}", result["operation"], result["status"], (result["error"] or {}).get("code"),
-        result.get("replay") or 0, result["attempts"], source, record.stamp_ms, result["result_id"], copy_for(record.headers),
+        f"{begins}{result['request_id'] or source}", result["operation"], result["status"], code, result.get("replay") or 0,
+        result["attempts"], source, record.stamp_ms, result["result_id"], copy_for(record.headers), session_id,
     )  # fmt: skip
 
 

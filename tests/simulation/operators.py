@@ -12,10 +12,11 @@ from processor.clock import clock_ms
 from processor.contract.pauses import PauseAct, PauseKind
 from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.delayed_index import DelayedIndex
-from processor.repair.model import Selection
+from processor.repair.model import DeadLetterStatus, Selection
 from processor.repair.pause import publish_pause
+from processor.repair.person_erase import erase_person, plan_erasure
 from processor.repair.plan import make_plan
-from processor.repair.redrive import RepairFencedError, limits_of, redrive
+from processor.repair.redrive import RepairFencedError, discard, limits_of, redrive
 from processor.repair.release import publish_releases, releases_of
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 HOSTS = ("repairs-0", "repairs-1")
+ERASE = "erase"
 _TRIES, _AGAIN_S = 5, 5.0
 _BY = "operator"
 _PAUSED = (None, "aml")  # what is paused: all, or one operation, whose doubts are looked up
+
+_ERASED_S = 100.0
 
 Act = Callable[[Settings, random.Random], Awaitable[str]]
 
@@ -61,9 +65,36 @@ async def _release(settings: Settings, draw: random.Random, *, end: bool) -> str
     return f"{len(chosen)} {'ended' if end else 'released'}"
 
 
+async def _discard(settings: Settings, draw: random.Random) -> str:
+    index = DeadLetterIndex(settings)
+    try:
+        await index.refresh()
+        chosen = [letter for letter in index.dead_letters if letter.status is DeadLetterStatus.OPEN and draw.random() < 0.5]
+        done = await discard(settings, chosen, by=_BY)
+    finally:
+        await index.close()
+    return f"{done.count} discarded, left out {dict(done.left_out)}"
+
+
+async def _erase(world: World, settings: Settings) -> str:
+    """Of one person, the same one each time: who was interrupted goes on."""
+    person = f"Planted-Person-{world.seed % world.plan.requests}"
+    plan, _ = await plan_erasure(settings, person, lambda _what, _done, _of: None)
+    world.asked.erased.update(plan.ends)
+    done = await erase_person(settings, person, plan, by=_BY, within_s=_ERASED_S)
+    world.erasures.append(done)
+    return f"{done.ended} ended, {done.deleted} deleted, {len(done.left)} left, {len(done.failed)} failed"
+
+
+def request_of_person(world: World) -> str:
+    """The request of the person who is erased."""
+    return f"r-{world.seed % world.plan.requests:04d}"
+
+
 ACTS: dict[str, Act] = {
     "redrive": lambda settings, _: _redrive(settings, in_doubt=False),
     "redrive doubts": lambda settings, _: _redrive(settings, in_doubt=True),
+    "discard": _discard,
     "release": lambda settings, draw: _release(settings, draw, end=False),
     "end": lambda settings, draw: _release(settings, draw, end=True),
     "pause": lambda settings, draw: _pause(settings, draw, PauseKind.PAUSED),
@@ -81,7 +112,8 @@ def act(world: World, kind: str, name: str) -> None:
 async def _act(world: World, kind: str, name: str) -> None:
     for _ in range(_TRIES):
         try:
-            told = await ACTS[kind](world.settings("operator"), world.draw)
+            settings = world.settings("operator")
+            told = await (_erase(world, settings) if kind == ERASE else ACTS[kind](settings, world.draw))
         except (KafkaFailedError, RepairFencedError) as exc:
             world.timeline.add(f"{kind}: {type(exc).__name__}", name)
             await asyncio.sleep(_AGAIN_S)

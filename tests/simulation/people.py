@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from simulation.disturbances import FIRST_S, Disturbance
-from simulation.operators import HOSTS
+from simulation.operators import ERASE, HOSTS
 from simulation.stage import Stage
 
 
@@ -27,7 +27,7 @@ def operators(draw: random.Random, stage: Stage) -> list[Disturbance]:
         found.append(Disturbance(draw.uniform(0.0, at_s), "pause", HOSTS[0]))
         found.append(Disturbance(found[-1].at_s + draw.uniform(5.0, 30.0), "resume", HOSTS[0]))
     for _ in range(draw.choice((2, 4, 6))):
-        kind = draw.choice(("redrive", "redrive", "redrive doubts", "release", "release", "end"))
+        kind = draw.choice(("redrive", "redrive", "redrive doubts", "release", "release", "end", "discard"))
         killed_after_s = draw.choice((0.0, 0.0, draw.uniform(0.01, 0.4)))
         found.append(Disturbance(at_s, kind, draw.choice(HOSTS), killed_after_s))
         at_s += draw.choice((0.05, 1.0, 12.0)) * draw.uniform(0.5, 2.0)
@@ -55,6 +55,11 @@ def callers(draw: random.Random, stage: Stage) -> list[Disturbance]:
         kind = draw.choice(("kill", "kill", "stop", "freeze", "kill all"))
         lasts_s = {"stop": 0.0, "freeze": draw.uniform(3.0, 20.0)}.get(kind, draw.uniform(0.2, 3.0))
         found.append(Disturbance(at_s, kind, draw.choice(stage.replicas) if kind != "kill all" else "replicas", lasts_s))
+    if draw.random() < 0.4:
+        killed_after_s = draw.choice((0.0, draw.uniform(0.05, 3.0)))
+        found.append(Disturbance(FIRST_S + draw.uniform(3.0, 12.0), ERASE, HOSTS[0], killed_after_s))
+        if killed_after_s:
+            found.append(Disturbance(found[-1].at_s + 10.0, ERASE, HOSTS[1]))
     return found
 
 

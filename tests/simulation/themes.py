@@ -376,7 +376,7 @@ THEMES = (
             "partitions": (2, 3),
             "lost": (0.05, 0.3),
             "deadlines": (0.0, 0.2),
-            "operations": ((*_BILLED, "aml", "session.create"),),
+            "operations": ((*_BILLED, "aml", *3 * ("session.create",)),),
         },
         {"requests": (10,), "partitions": (2,)},
     ),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from processor.contract.digests import request_digest
+from processor.repair.person_erase import EraseSummary
 from processor.settings import Settings, load_settings
 from processor.simulator.config import Config, FaultPlan, Latency, RateLimit
 from processor.simulator.server import running
@@ -23,6 +24,7 @@ from processor.verify.bills import bills_of_ledger
 from processor.verify.findings import AuditFinding
 from processor.worker import service
 from simulation import machine, monitored, operators, receivers
+from simulation.answers import not_erased
 from simulation.asked import Asked
 from simulation.callers import Callers
 from simulation.clients import Clients
@@ -75,6 +77,7 @@ class World:
     results_deleted: bool = False  # results that had been published are gone
     acting: list[tuple[Host, asyncio.Task[None]]] = field(default_factory=list)  # what operators have begun
     missing_offsets: str = "stop"
+    erasures: list[EraseSummary] = field(default_factory=list)  # what operators have been told
     insisted: bool = False  # an operator has redriven what was in doubt
     _settings: dict[tuple[str, str, int | None], Settings] = field(default_factory=dict)
 
@@ -277,12 +280,15 @@ class World:
         if self.plan.installations > 1:  # they name requests alike, so nobody can say whose call it was
             retries, ledger = [], {**ledger, "calls": [], "checks": [], "sessions": []}
         never, stepped = self._never_asked(), self.broker_step_s > 0
+        sessions, now_s = self.simulator.state.sessions, self.now_ms("didit") / 1000
+        there = [answer.session_id for answer in finals.answers if sessions.get(answer.session_id or "", now_s) is not None]
+        left = not_erased(finals.answers, operators.request_of_person(self), there, self.erasures)
         asked, untold = self.asked, receivers.acknowledged_by(ledger) - receivers.events_of(self.cluster.topics[names.events].logs)
         return Seen(
             asked.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, never, audited, stepped, asked.published,
             frozenset(repairs.rounds), self.insisted, sorted(map(str, untold)), delayed.sent_away,
             certain=self.plan.certain, steady=self.plan.steady, results_deleted=self.results_deleted, left_over=self.left_over,
-            answers=finals.answers, asked=asked, monitored=self.monitored,
+            answers=finals.answers, asked=asked, monitored=self.monitored, not_erased=list(left),
             heard=self.callers.heard if isinstance(self.callers, Clients) else (),
             failed_callbacks=[(moment.host, moment.text) for moment in self.timeline.moments if moment.text.startswith(_UNCAUGHT)],
         )  # fmt: skip

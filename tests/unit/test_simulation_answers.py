@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from simulation.answers import leaving_out, misheard, untrue
+from simulation.answers import leaving_out, misheard, not_erased, untrue
 from simulation.asked import Asked
 from simulation.clients import Heard
 from simulation.observed import Answer
 
 from processor.contract.records import call_reference
+from processor.repair.person_erase import EraseSummary
+from processor.repair.person_search import PersonFindings
 
 
 def _answer(status: str, code: str | None = None, *, request_id: str = "r-1", copy_for: str | None = None, **changes: Any) -> Answer:
@@ -90,3 +93,13 @@ def test_a_caller_is_told_what_a_topic_holds_and_soon() -> None:
     assert list(misheard(answers, [Heard("r-1", None, 150.0), Heard("r-1", None, 200.0)])) == [
         ("a caller was not told", "r-1: for 100.0 s")
     ]
+
+
+def test_of_a_person_who_was_erased_no_session_is_left() -> None:
+    answers = [_answer("succeeded", session_id="s-1"), _answer("succeeded", request_id="r-2", session_id="s-2")]
+    findings = PersonFindings((), *3 * (frozenset(),), {}, frozenset(), {})
+    done = EraseSummary("run", 1, 0, 2, 0, (), (), findings)
+    assert not list(not_erased(answers, "r-1", ["s-1", "s-2"], []))
+    assert not list(not_erased(answers, "r-1", ["s-2"], [replace(done, left=("erase-1",)), done]))
+    assert [rule for rule, _ in not_erased(answers, "r-1", ["s-1"], [done])] == ["a session of an erased person is there"]
+    assert [rule for rule, _ in not_erased(answers, "r-1", [], [replace(done, failed=("erase-1",))])] == ["a person is not erased"]
