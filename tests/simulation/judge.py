@@ -55,6 +55,7 @@ class Seen:
         answers: all final results, and copies of them.
         asked: what callers have asked for.
         heard: what the product's own client has told its caller.
+        failed_acts: what operators could not do though the brokers were there.
         not_erased: rules and details, of a person who was.
         failed_callbacks: host and line: the event loop tells of an error that nobody has caught.
         monitored: what monitoring says at the end, and should not.
@@ -83,6 +84,7 @@ class Seen:
     asked: Asked = field(default_factory=Asked)
     monitored: Sequence[str] = ()
     heard: Sequence[Heard] = ()
+    failed_acts: Sequence[str] = ()
     not_erased: Sequence[tuple[str, str]] = ()
     failed_callbacks: Sequence[tuple[str, str]] = ()
 
@@ -143,6 +145,7 @@ def judge(seen: Seen) -> list[Violation]:
     wrong += [Violation("a callback failed", f"{host}: {line[:300]}") for host, line in seen.failed_callbacks]
     wrong += [Violation("a client is ended in part", text) for text in seen.left_over]
     wrong += [Violation("a replica gave up", f"{host}: exit status {status}") for host, status in seen.gave_up]
+    wrong += [Violation("an operator cannot act", text) for text in seen.failed_acts]
     wrong += [Violation("monitored", text) for text in seen.monitored]
     wrong += [
         Violation(*pair) for pair in (*untrue(seen.answers, seen.asked, seen.ledger), *misheard(seen.answers, seen.heard), *seen.not_erased)

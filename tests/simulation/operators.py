@@ -19,7 +19,7 @@ from processor.repair.plan import make_plan
 from processor.repair.redrive import RepairFencedError, discard, limits_of, redrive
 from processor.repair.release import publish_releases, releases_of
 from processor.settings import Settings
-from processor.stream.errors import KafkaFailedError
+from processor.stream.errors import KafkaFailedError, TopicMissingError
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -110,12 +110,14 @@ def act(world: World, kind: str, name: str) -> None:
 
 
 async def _act(world: World, kind: str, name: str) -> None:
-    for _ in range(_TRIES):
+    for left in reversed(range(_TRIES)):
         try:
             settings = world.settings("operator")
             told = await (_erase(world, settings) if kind == ERASE else ACTS[kind](settings, world.draw))
         except (KafkaFailedError, RepairFencedError) as exc:
             world.timeline.add(f"{kind}: {type(exc).__name__}", name)
+            if isinstance(exc, TopicMissingError) or (not left and isinstance(exc, KafkaFailedError)):
+                world.failed_acts.append(f"{kind}: {type(exc).__name__}: {exc}")  # all topics are there, and brokers are away for less long
             await asyncio.sleep(_AGAIN_S)
         else:
             world.timeline.add(f"{kind}: {told}", name)

@@ -26,6 +26,13 @@ def operators(draw: random.Random, stage: Stage) -> list[Disturbance]:
     if draw.random() < 0.4:
         found.append(Disturbance(draw.uniform(0.0, at_s), "pause", HOSTS[0]))
         found.append(Disturbance(found[-1].at_s + draw.uniform(5.0, 30.0), "resume", HOSTS[0]))
+    if len(stage.brokers) > 1:
+        kind = draw.choice(("broker kill", "broker freeze"))
+        found.append(Disturbance(at_s + draw.uniform(-2.0, 8.0), kind, draw.choice(stage.brokers), draw.uniform(3.0, 12.0)))
+    elif draw.random() < 0.4:
+        kind = draw.choice(("cut", "cut answers", "reset"))
+        lasts_s = draw.uniform(1.0, 12.0) if kind != "reset" else 0.0
+        found.append(Disturbance(at_s + draw.uniform(-2.0, 8.0), kind, draw.choice(HOSTS), lasts_s, "brokers"))
     for _ in range(draw.choice((2, 4, 6))):
         kind = draw.choice(("redrive", "redrive", "redrive doubts", "release", "release", "end", "discard"))
         killed_after_s = draw.choice((0.0, 0.0, draw.uniform(0.01, 0.4)))

@@ -275,7 +275,15 @@ THEMES = (
         "operators",
         0,
         operators,
-        _BURST | {"lost": (0.3, 0.6), "attempts_max": (1, 3), "limit": (12,), "partitions": (1, 3), "operations": ((*_BILLED, "aml"),)},
+        _BURST
+        | {
+            "brokers": (1, 3),
+            "lost": (0.3, 0.6),
+            "attempts_max": (1, 3),
+            "limit": (12,),
+            "partitions": (1, 3),
+            "operations": ((*_BILLED, "aml"),),
+        },
     ),
     Theme(
         "receivers",

@@ -78,6 +78,7 @@ class World:
     acting: list[tuple[Host, asyncio.Task[None]]] = field(default_factory=list)  # what operators have begun
     missing_offsets: str = "stop"
     erasures: list[EraseSummary] = field(default_factory=list)  # what operators have been told
+    failed_acts: list[str] = field(default_factory=list)  # what operators could not do
     insisted: bool = False  # an operator has redriven what was in doubt
     _settings: dict[tuple[str, str, int | None], Settings] = field(default_factory=dict)
 
@@ -288,7 +289,7 @@ class World:
             asked.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, never, audited, stepped, asked.published,
             frozenset(repairs.rounds), self.insisted, sorted(map(str, untold)), delayed.sent_away,
             certain=self.plan.certain, steady=self.plan.steady, results_deleted=self.results_deleted, left_over=self.left_over,
-            answers=finals.answers, asked=asked, monitored=self.monitored, not_erased=list(left),
+            answers=finals.answers, asked=asked, monitored=self.monitored, not_erased=list(left), failed_acts=self.failed_acts,
             heard=self.callers.heard if isinstance(self.callers, Clients) else (),
             failed_callbacks=[(moment.host, moment.text) for moment in self.timeline.moments if moment.text.startswith(_UNCAUGHT)],
         )  # fmt: skip

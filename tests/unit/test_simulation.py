@@ -469,6 +469,7 @@ def test_who_comes_late_has_waited_from_then_on() -> None:
         ),
         ({"ledger": {**_seen().ledger, "calls": [_email(1.0), _email(9.0)]}}, "done twice"),
         ({"ledger": {**_seen().ledger, "checks": [{"reference": f"x.{n}", "credits": 1} for n in (0, 1)]}}, "billed twice"),
+        ({"failed_acts": ["erase: TopicMissingError"]}, "an operator cannot act"),
         ({"monitored": ["replica-0: /readyz: 503"]}, "monitored"),
         ({"failed_callbacks": [("replica-0", "asyncio: Exception in callback")]}, "a callback failed"),
         ({"ledger": {**_seen().ledger, "webhooks": 10 * [{"answer": "connection_error"}]}}, "no webhook is taken"),
@@ -629,6 +630,7 @@ def test_producers_of_no_partition_and_clients_that_nobody_uses_are_left_over(lo
         for number in range(7):
             host.spawn(AIOKafkaClient()._md_synchronizer(), f"{number}")  # noqa: SLF001 - as aiokafka's
         assert left_over([host], 2) == ["replica-0: 7 clients, 0 of them read and 3 write"]
+        await asyncio.sleep(2.0)  # they end
 
     run(loop, main())
 

@@ -13,6 +13,7 @@ import pytest
 from simulation import seeds
 from simulation.disturbances import Course, Disturbance
 from simulation.loop import START_S, SimulatedLoop
+from simulation.operators import HOSTS
 from simulation.seeds import fewest, plan_of
 from simulation.stage import Stage
 from simulation.themes import THEMES
@@ -64,7 +65,7 @@ def test_an_episode_names_replicas_that_are_there() -> None:
     for theme in THEMES:
         drawn = theme.episode(random.Random(1), stage) if theme.episode is not None else []
         kinds = {one.target for one in drawn if one.kind in ("kill", "stop", "freeze", "cut", "cut answers", "late calls")}
-        assert kinds <= {*stage.replicas, "caller"}, theme.name
+        assert kinds <= {*stage.replicas, *HOSTS, "caller"}, theme.name
 
 
 class Topics:
