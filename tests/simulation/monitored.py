@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
-from processor.monitoring.diagnosis import FindingKind, Tone, diagnose
+from processor.monitoring.diagnosis import Area, FindingKind, Tone, diagnose
 from processor.monitoring.factories import monitor_for_command
 from simulation.loop import State
 
@@ -78,7 +78,7 @@ async def _of_group(world: World) -> list[str]:
     async with monitor_for_command(world.settings("operator")) as monitor:
         seen = await monitor.overview()
     known = {FindingKind.BUDGET_LOG_LOST} if world.lost_log is not None else set()  # for a promise and a window after it
-    bad = [one for one in diagnose(seen).findings if one.tone is Tone.BAD and one.kind not in known]
+    bad = [one for one in diagnose(seen).findings if one.tone is Tone.BAD and one.area is not Area.DIDIT and one.kind not in known]
     found = [f"{one.kind} {one.subject} {dict(one.figures)}" for one in bad]
     found += [f"{p.topic}[{p.partition}]: {p.unfinished} unfinished" for p in seen.partitions if p.unfinished]
     return found + ([f"{seen.waiting.count} wait"] if seen.waiting.count else [])

@@ -137,8 +137,8 @@ class Repairs:
         for record in (record for reader in self._readers for record in reader.read()):
             if (release := read_release(record.value)) is not None:
                 self.released.update((release.topic, release.partition, offset) for offset in release.offsets)
-            elif (repair := read_repair(record.value)) is not None and repair.kind is RepairKind.REDRIVEN:
-                self.rounds.add((str(repair.request_id), repair.replay))
+            elif (repair := read_repair(record.value)) is not None and repair.kind is RepairKind.REDRIVEN and repair.request_id:
+                self.rounds.add((repair.request_id, repair.replay))  # who knows no id asks for nothing
 
 
 class Retries:

@@ -33,6 +33,8 @@ def operators(draw: random.Random, stage: Stage) -> list[Disturbance]:
         kind = draw.choice(("cut", "cut answers", "reset"))
         lasts_s = draw.uniform(1.0, 12.0) if kind != "reset" else 0.0
         found.append(Disturbance(at_s + draw.uniform(-2.0, 8.0), kind, draw.choice(HOSTS), lasts_s, "brokers"))
+    if draw.random() < 0.3:
+        found.append(Disturbance(draw.uniform(1.0, at_s), "batch spoiled", "requests"))
     for _ in range(draw.choice((2, 4, 6))):
         kind = draw.choice(("redrive", "redrive", "redrive doubts", "release", "release", "end", "discard"))
         killed_after_s = draw.choice((0.0, 0.0, draw.uniform(0.01, 0.4)))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
 from processor.stream.topics import topic_names
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 _MORE = 2  # partitions that are added
+_IN_RECORD = 70  # of a batch's bytes one in its first record
 _BETWEEN_S = 0.002
 _Do = Callable[[Any, Any], None]
 
@@ -89,11 +92,22 @@ def _lose_offsets(world: World, one: Disturbance) -> None:
     world.cluster.later(one.lasts_s - 1.0, lose)
 
 
+def _spoil(world: World, one: Disturbance) -> None:
+    """A batch that nobody was told of has a broken byte in its record: its end is certain, and nothing else of it."""
+    for name in _names(world, one):
+        builder = DefaultRecordBatchBuilder(
+            magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=1000
+        )
+        builder.append(0, world.now_ms("kafka-0"), b"key", b"nobody was told that this is there", [])
+        world.cluster.topics[name].logs[0].append_spoiled(bytes(builder.build()), _IN_RECORD)
+
+
 BEGINS: dict[str, _Do] = {
     "too few replicas": _refuse,
     "compacted": lambda world, one: _set_policy(world, one, "compact"),
     "topic deleted": _delete,
     "partitions added": _extend,
+    "batch spoiled": _spoil,
     "offsets gone": _lose_offsets,
     "ids forgotten": lambda world, _: world.coordination.transactions.forget_idle(),
     "throttled": _throttle,

@@ -108,6 +108,13 @@ class PartitionLog:
             self._note(producer, head, done._replace(stamp_ms=stamp_ms))  # told when it comes again, whoever's stamp it is
         return done
 
+    def append_spoiled(self, raw: bytes, at: int) -> None:
+        """Append a batch of which a byte has changed on the broker's disk, and its checksum has not. ``at``: place in the batch."""
+        data = bytearray(raw)
+        data[at] ^= 1
+        head = Head(*_HEAD.unpack_from(raw))
+        self._store(data, head.last_delta + 1, head.max_stamp)
+
     def must_ask(self, raw: bytes) -> bool:
         """Whether the transaction of a batch has to be looked up at its coordinator: it has written nothing here yet (KIP-890)."""
         head = Head(*_HEAD.unpack_from(raw))
