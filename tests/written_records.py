@@ -200,7 +200,9 @@ LOG: tuple[LogRecord, ...] = (
         reads_groups=True,
         facts=ReplicaFacts("0.1.0", 77, 90_000_000, 4, "life_failed", NOW),
     ),
-    Alive("0a1b2c", "processor-0", {"aml": 60}, tenants={"aml": TenantsWaiting({"": 1, "brand-7": 2}, 3, 4)}),
+    Alive(
+        "0a1b2c", "processor-0", {"aml": 60}, tenants={"aml": TenantsWaiting({"": 1, "brand-7": 2}, 3, 4)}, group="verification-processor"
+    ),
     Asked("0a1b2c-1", ("session-create", "generic-write"), 180.0, "session.create", identity=IDENTITY),
     Asked("0a1b2c-2", ("generic-get",), 95.5, "session.decision", weight=2, probe=True),
     Asked("0a1b2c-3", ("aml",), 180.0, "aml", identity=replace(IDENTITY, replay=1), announced=True),

@@ -35,7 +35,7 @@ class Heartbeat:
         facts: Callable[[], ReplicaFacts | None],
         tenants: Callable[[], Mapping[str, TenantsWaiting]],
     ) -> None:
-        self._rules, self._instance, self._log, self._waiting, self._draw = rules, replica_limits.instance, budget_log, waiting, draw
+        self._rules, self._name, self._log, self._waiting, self._draw = rules, replica_limits, budget_log, waiting, draw
         self._facts, self._tenants = facts, tenants
 
     def alive(self, client: str, log_name: str, *, lost: bool) -> Alive:
@@ -43,7 +43,7 @@ class Heartbeat:
         r, off_s = self._rules, self._log.clock_off_s
         return Alive(
             client,
-            self._instance,
+            self._name.instance,
             r.counts,
             r.windows_s,
             self._waiting(),
@@ -53,6 +53,7 @@ class Heartbeat:
             reads_groups=True,
             facts=self._facts(),
             tenants=self._tenants(),
+            group=self._name.group,
         )
 
     def told_again(self, state: BudgetState, now: float) -> Iterator[Paused]:

@@ -105,6 +105,7 @@ class Alive:
     reads_groups: bool = False  # entries of several records: nobody writes them while an earlier version, which cannot read them, is there
     facts: ReplicaFacts | None = None  # for people; absent in records of older versions
     tenants: Mapping[str, TenantsWaiting] = field(default_factory=dict)  # by endpoint, where requests of named ones wait
+    group: str = ""  # the consumer group in which the instance name is unique; absent in records of older versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +336,7 @@ def _write_alive(r: Alive) -> dict[str, Any]:
         | ({"g": True} if r.reads_groups else {})
         | ({"f": write_facts(r.facts)} if r.facts else {})
         | ({"v": write_tenants(r.tenants)} if r.tenants else {})
+        | ({"o": r.group} if r.group else {})
     )
 
 
@@ -354,6 +356,7 @@ def _read_alive(raw: dict[str, Any]) -> Alive:
         log_name=_text(raw["i"]) if "i" in raw else "",
         facts=read_facts(raw.get("f")),
         tenants=read_tenants(raw.get("v")),
+        group=_text(raw["o"]) if "o" in raw else "",
     )
 
 

@@ -13,3 +13,4 @@ class ReplicaLimits:
     calls_max: int  # calls in flight in this process
     queue_max: int  # requests that wait in one line before others are sent away
     park_s: float  # s; a pause that lasts longer is not waited out in a line
+    group: str = ""  # VP_KAFKA__GROUP: installations that share a key and its log may name their replicas alike

@@ -16,7 +16,8 @@ class Replicas:
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[float, Alive]] = {}  # by client id, with the time it was last heard
-        self._heard: dict[str, tuple[float, Alive]] = {}  # by instance, the last one heard first; also those that are gone since a while
+        # by group and instance, the last one heard last; also those that are gone since a while
+        self._heard: dict[tuple[str, str], tuple[float, Alive]] = {}
         self._signs: dict[str, tuple[int, int]] = {}  # by client id, the offsets of its first and its newest sign of life
         self._former: tuple[str, ...] = ()  # names that this replica had before
 
@@ -28,8 +29,8 @@ class Replicas:
         """A sign of life was read; whether it is somebody new."""
         new = alive.client not in self._last
         self._last[alive.client] = (at, alive)
-        self._heard.pop(alive.instance, None)
-        self._heard[alive.instance] = (at, alive)
+        self._heard.pop(_name(alive), None)
+        self._heard[_name(alive)] = (at, alive)
         while at - next(iter(self._heard.values()))[0] > _GONE_S or len(self._heard) > _HEARD_MAX:
             self._heard.pop(next(iter(self._heard)))
         self._signs[alive.client] = (self._signs.get(alive.client, (offset, offset))[0], offset)
@@ -42,22 +43,22 @@ class Replicas:
         """By client id, what each said last."""
         return {client: alive for client, (at, alive) in self._last.items() if now - at <= _ALIVE_S}
 
-    def heard_lately(self, now: float) -> dict[str, tuple[float, Alive]]:
-        """By instance, when a replica was last heard and what it said; also those that are gone, for ten minutes."""
-        return {instance: (at, alive) for instance, (at, alive) in self._heard.items() if now - at <= _GONE_S}
+    def heard_lately(self, now: float) -> list[tuple[float, Alive]]:
+        """When each replica was last heard and what it said, the last one last; also those that are gone, for ten minutes."""
+        return [(at, alive) for at, alive in self._heard.values() if now - at <= _GONE_S]
 
     def has_senior(self, client: str, now: float) -> bool:
-        """Whether another process works under a client's instance name: it came earlier, and is heard since this one came.
+        """Whether another process of the group works under a client's instance name: it came earlier, and is heard since this one came.
 
         Their order in the log decides, which all read alike; to a newcomer everything of the last ``skew_s`` happened at one time.
         """
         here = self._last.get(client)
         if here is None:
             return False
-        came, instance = self._signs[client][0], here[1].instance
+        came, name = self._signs[client][0], _name(here[1])
         return any(
             other not in (client, *self._former)
-            and alive.instance == instance
+            and _name(alive) == name
             and self._signs[other][0] < came < self._signs[other][1]
             and now - at <= _SENIOR_S
             for other, (at, alive) in self._last.items()
@@ -66,3 +67,8 @@ class Replicas:
     def wanting(self, endpoint: str, now: float) -> int:
         """How many have requests that wait for an endpoint, as they said last."""
         return sum(1 for alive in self.alive(now).values() if alive.waiting.get(endpoint))
+
+
+def _name(alive: Alive) -> tuple[str, str]:
+    """Of one replica: two installations that share a key may use the same instance names."""
+    return alive.group, alive.instance

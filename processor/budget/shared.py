@@ -124,6 +124,11 @@ class SharedBudget:
         return self.state.replicas.has_senior(self._client, self._clock())
 
     @property
+    def group(self) -> str:
+        """In which our instance name is unique."""
+        return self._replica_limits.group
+
+    @property
     def silence_s(self) -> float:
         """Since the log last gave something; we write to it every ten seconds ourselves."""
         return self._clock() - self._reader.heard_at
@@ -253,7 +258,7 @@ class SharedBudget:
                 self._reservations.begin_read(record, may_call=news)
             case Claimed():
                 self._claims.read(record, place, self.state.journal)
-            case Alive() if record.instance == self._replica_limits.instance:
+            case Alive() if (record.group, record.instance) == (self._replica_limits.group, self._replica_limits.instance):
                 self.namesake_heard.set()
                 if news and self._joined.is_set():
                     self._writer.post(self._alive(lost=False))  # a newcomer under our name shall know at once that it is taken

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from processor.budget.circuit_breaker import ACCOUNT
+from processor.budget.log_records import Alive
 from processor.budget.replica_facts import ReplicaFacts
 from processor.budget.replicas import CHECK_INSTANCE
 from processor.budget.state import BudgetState
@@ -95,16 +97,18 @@ class BudgetView:
         return any(breaker.name == "account" for breaker in self.breakers)
 
 
-def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], now: float) -> BudgetView:
+def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], now: float, group: str = "") -> BudgetView:
     """What the state says now.
 
     Args:
         state: after the last record.
         scopes_of: the scopes of each endpoint, to share out who waits.
         now: the clock with which the records were applied.
+        group: whose replicas are named as they are; those of other groups, which share the key, are ``group/instance``.
     """
+    name = partial(_name, group)
     asking = state.replicas.alive(now)
-    instances = {client: alive.instance for client, alive in asking.items()}
+    instances = {client: name(alive) for client, alive in asking.items()}
     present = {client: alive for client, alive in asking.items() if alive.instance != CHECK_INSTANCE}
     waiting: Counter[str] = Counter()
     for alive in present.values():
@@ -117,16 +121,20 @@ def budget_view(state: BudgetState, scopes_of: Mapping[str, tuple[str, ...]], no
             for name, c in sorted(state.breakers.items())
             if c.open
         ),
-        tuple(sorted(alive.instance for alive in present.values())),
+        tuple(sorted(map(name, present.values()))),
         max(0.0, state.blocked_until - now),
-        {alive.instance: alive.clock_off_s for alive in present.values() if alive.clock_off_s},
+        {name(alive): alive.clock_off_s for alive in present.values() if alive.clock_off_s},
         {
-            instance: HeardView(max(0.0, now - at), alive.facts)
-            for instance, (at, alive) in sorted(state.replicas.heard_lately(now).items())
-            if instance != CHECK_INSTANCE
+            name(alive): HeardView(max(0.0, now - at), alive.facts)
+            for at, alive in state.replicas.heard_lately(now)
+            if alive.instance != CHECK_INSTANCE
         },
         _tenants([told for alive in present.values() for told in alive.tenants.values()], state.tenants.weight_of),
     )
+
+
+def _name(group: str, alive: Alive) -> str:
+    return alive.instance if alive.group in ("", group) else f"{alive.group}/{alive.instance}"
 
 
 def _tenants(told: Sequence[TenantsWaiting], weight_of: Weigh) -> tuple[TenantView, ...]:

@@ -48,7 +48,7 @@ async def budget_reader(settings: Settings) -> AsyncIterator[Callable[[], Awaita
             state, now = await observer.read()
         except (LogUnavailableError, LogBrokenError) as exc:
             raise BudgetUnreadableError(exc) from exc
-        return budget_view(state, SCOPES_OF, now)
+        return budget_view(state, SCOPES_OF, now, settings.kafka.group)
 
     try:
         yield read_view
@@ -147,4 +147,4 @@ async def is_account_held(settings: Settings) -> bool:
 
 def view_of(budget: SharedBudget) -> BudgetView:
     """The budget as people see it, now."""
-    return budget_view(budget.state, SCOPES_OF, boot_clock())
+    return budget_view(budget.state, SCOPES_OF, boot_clock(), budget.group)

@@ -69,7 +69,7 @@ async def _topics(settings: Settings) -> SetupCheck:
 
 @asynccontextmanager
 async def _joined_budget(settings: Settings) -> AsyncIterator[SharedBudget]:
-    limits = ReplicaLimits(CHECK_INSTANCE, 1, settings.budget.queue_max, settings.budget.pause_park_s)
+    limits = ReplicaLimits(CHECK_INSTANCE, 1, settings.budget.queue_max, settings.budget.pause_park_s, settings.kafka.group)
     budget = SharedBudget(KafkaBudgetLog(settings), budget_rules(settings), limits, draw=random.random)
     running = asyncio.create_task(budget.run(), name="budget")
     try:

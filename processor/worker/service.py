@@ -166,7 +166,7 @@ def _worker_parts(
     settings: Settings, status: ApplicationStatus, secrets: SecretSource | None, operations: KafkaOperations, topics: ApplicationTopics
 ) -> WorkerParts:
     k, d, b = settings.kafka, settings.didit, settings.budget
-    replica_limits = ReplicaLimits(k.instance_id, d.calls_max, b.queue_max, b.pause_park_s)
+    replica_limits = ReplicaLimits(k.instance_id, d.calls_max, b.queue_max, b.pause_park_s, k.group)
     clock = status.clock = BrokerClock(b.clock_skew_max_s)
     facts = OwnFacts(lambda: budget.state.pauses.read_to)
     budget = status.budget = SharedBudget(

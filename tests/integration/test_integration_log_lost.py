@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from commands import run_command
 from rig import WIDE_LIMITS, WORKFLOW_ID, Rig, create_request, running
 
 from processor.devkit.kafka_cluster import LocalKafka
@@ -67,19 +68,24 @@ async def test_a_kill_while_the_budget_log_is_away_puts_nothing_in_doubt(kafka: 
 
 
 async def test_two_installations_on_one_key_each_answer_their_own_requests(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Their replicas have the same names: those of pods follow from manifests that are the same."""
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
     topic = f"shared-{tmp_path.name[-12:]}-{id(folders)}"
     async with running(kafka, folders[0], BUDGET__TOPIC=topic) as one, running(kafka, folders[1], BUDGET__TOPIC=topic) as two:
-        await one.start("a")
-        await two.start("b")
+        await one.start("pod-0")
+        (second,) = await two.start("pod-0")
         await one.publish([create_request(n) for n in range(3)])
         await one.wait_finals(3)
         other = {"workflow_id": WORKFLOW_ID, "vendor_data": "somebody-else"}
         await two.publish([create_request(0), create_request(1, input=other), create_request(7)])
         await two.wait_finals(3)
         assert {f["request_id"]: f["status"] for f in two.finals} == dict.fromkeys(("r-000000", "r-000001", "r-000007"), "succeeded")
+        assert not list(second.events("instance_id_taken"))
+        for rig, stranger in ((one, two), (two, one)):
+            told = await run_command(rig.environment, "status", "--json")
+            assert [r["instance"] for r in orjson.loads(told.out)["replicas"]] == ["pod-0", f"{stranger.settings.kafka.group}/pod-0"]
 
 
 async def test_a_budget_topic_made_again_under_living_replicas_makes_no_paid_call_twice(kafka: LocalKafka, tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ def survey(*members: str) -> Survey:
     return Survey(0, partitions, "Stable", members, {})
 
 
-def heard(at: float, *replicas: tuple[float, Alive]) -> BudgetView:
+def heard(at: float, *replicas: tuple[float, Alive], group: str = "") -> BudgetView:
     state = BudgetState(RULES, 0.0)
     for offset, (said_at, alive) in enumerate(replicas):
         state.apply(alive, offset, said_at, 0)
-    return budget_view(state, {}, at)
+    return budget_view(state, {}, at, group)
 
 
 def alive(name: str, facts: ReplicaFacts | None = FACTS) -> Alive:
@@ -38,6 +38,18 @@ def test_a_replica_tells_what_it_said_last() -> None:
     assert (one.heard, one.in_group, one.silent_s, one.partitions) == (True, True, 10.0, 1)
     assert (one.version, one.uptime_s, one.memory_bytes, one.pauses_to) == ("0.2.0", 70, 90_000_000, 3)
     assert (one.last_error, one.last_error_ms) == ("life_ended", 5)
+
+
+def test_a_namesake_of_another_installation_of_the_key_is_told_apart() -> None:
+    ours, theirs = (
+        replace(alive("pod-0", replace(FACTS, pauses_to=to)), client=group, group=group) for group, to in (("we", 3), ("they", 9))
+    )
+    seen = heard(6.0, (0.0, ours), (5.0, theirs), group="we")
+    assert seen.replicas == ("pod-0", "they/pod-0")
+    assert [(v.instance, v.pauses_to, v.silent_s) for v in replica_views(survey("pod-0"), seen)] == [
+        ("pod-0", 3, 6.0),
+        ("they/pod-0", 9, 1.0),
+    ]
 
 
 def test_one_that_is_gone_is_told_of_for_ten_minutes_and_then_vanishes() -> None:
