@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from processor.contract.codes import ErrorCode
 from processor.contract.records import Unread
@@ -17,10 +18,12 @@ from processor.stream.errors import missing_topic
 from processor.stream.offsets import Finished, finished_of
 from processor.stream.partitions import TopicPartition
 from processor.stream.reader import PartitionReader
+from processor.stream.topic_reader import KeptReader
 from processor.stream.topics import topic_names
 
 COUNT_MAX = 100_000  # entries; some 45 MB
 _READ_S = 20.0  # one refresh reads for so long; the next one goes on
+_REFRESH_S = 60.0  # with all questions to brokers that are slow
 _TURN_MS = 200
 _RECORDS_PER_TURN = 100  # decoded in one turn of the loop: about 2 ms
 
@@ -40,8 +43,7 @@ class DelayedIndex:
         self._settings = settings
         self._next: dict[TopicPartition, int] = {}
         self._done: dict[RecordPosition, Finished] = {}
-        self._reader: PartitionReader | None = None
-        self._alone = asyncio.Lock()
+        self._reader = KeptReader(settings, partial(PartitionReader, of_group=True))
 
     async def refresh(self) -> None:
         """Read what is new, and drop what has become done.
@@ -49,24 +51,14 @@ class DelayedIndex:
         Raises:
             KafkaFailedError: if the brokers do not answer, or a topic is missing. What was read before is kept.
         """
-        async with self._alone:
-            try:
-                await self._refresh()
-            except BaseException:
-                await self.close()  # a reader whose question failed or was cut off is not used again
-                raise
+        async with self._reader.use(_REFRESH_S) as reader:
+            await self._refresh(reader)
 
     async def close(self) -> None:
         """Let go of the brokers; ``refresh`` connects again."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            await reader.close()
+        await self._reader.close()
 
-    async def _refresh(self) -> None:
-        reader = self._reader
-        if reader is None:
-            reader = self._reader = PartitionReader(self._settings, of_group=True)
-            await reader.start()
+    async def _refresh(self, reader: PartitionReader) -> None:
         found = await reader.find(*self._topics)
         if found.missing:
             raise missing_topic(found.missing[0], self._settings)

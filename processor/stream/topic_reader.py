@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
 from processor.contract.records import Record
 from processor.settings import Settings
@@ -159,16 +159,25 @@ class TopicReader:
         return found
 
 
-class KeptTopicReader:
+class _Reader(Protocol):
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+_R = TypeVar("_R", bound=_Reader)
+
+
+class KeptReader(Generic[_R]):
     """A reader that is kept from one use to the next, and connects when it is needed. One whose use has failed is not used again."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, build: Callable[[Settings], _R]) -> None:
+        self._settings, self._build = settings, build
         self._alone = asyncio.Lock()
-        self._reader: TopicReader | None = None
+        self._reader: _R | None = None
 
     @asynccontextmanager
-    async def use(self, within_s: float) -> AsyncIterator[TopicReader]:
+    async def use(self, within_s: float) -> AsyncIterator[_R]:
         """The reader, for one task at a time: others wait. The time counts from its turn on.
 
         Raises:
@@ -187,11 +196,18 @@ class KeptTopicReader:
         if reader is not None:
             await reader.close()
 
-    async def _connected(self) -> TopicReader:
+    async def _connected(self) -> _R:
         if self._reader is None:
-            self._reader = TopicReader(self._settings)
+            self._reader = self._build(self._settings)
             await self._reader.start()
         return self._reader
+
+
+class KeptTopicReader(KeptReader[TopicReader]):
+    """The usual one."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, TopicReader)
 
 
 async def in_turns(batches: AsyncIterable[list[Record]]) -> AsyncGenerator[Record]:
