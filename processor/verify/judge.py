@@ -129,14 +129,17 @@ class RequestJudge:
 
     def _stand(self, story: _Story, request: Fact) -> None:
         """Where a request stands; one without a result that waits nowhere is a finding."""
-        if story.finals_of(request.first):
+        finals = story.finals_of(request.first)
+        if finals and not story.retries:
             return
-        if request.stamp_ms < self.rules.judged_from_ms:
+        alive = story.alive_of(request.first)
+        if finals:
+            if alive is not None and alive.replay > max(final.replay for final in finals):
+                self._wait(request, alive, story.began_ms(alive))
+        elif request.stamp_ms < self.rules.judged_from_ms:
             self.figures.too_old += 1
-        elif (alive := story.alive_of(request.first)) is not None:
-            old = request.stamp_ms < self.rules.now_ms - self.rules.older_ms
-            self.figures.too_young += not old
-            self.waiting.add(place_of(alive, self.rules.now_ms), Waiting(request, alive), old=old)
+        elif alive is not None:
+            self.figures.too_young += not self._wait(request, alive, request.stamp_ms)
         elif story.is_copy(request):
             self.figures.duplicates += 1
         elif request.stamp_ms < self.rules.now_ms - self.rules.older_ms:
@@ -145,6 +148,12 @@ class RequestJudge:
             self.findings.add(story.finding(BrokenPromise.MISSING_RESULT, request, text))
         else:
             self.figures.too_young += 1
+
+    def _wait(self, request: Fact, alive: Fact, began_ms: int) -> bool:
+        """Count a round of a request that waits for its result; whether it has done so for long."""
+        old = began_ms < self.rules.now_ms - self.rules.older_ms
+        self.waiting.add(place_of(alive, self.rules.now_ms), Waiting(request, alive), old=old)
+        return old
 
 
 class _Story:
@@ -197,6 +206,10 @@ class _Story:
         """The newest record of a request that is not done."""
         alive = [fact for fact in self.records_of(first) if not _is_done(fact, self.rules.done_before)]
         return max(alive, key=lambda fact: (fact.replay, fact.hop), default=None)
+
+    def began_ms(self, alive: Fact) -> int:
+        """When the round of a record began."""
+        return min(fact.stamp_ms for fact in self.records_of(alive.first) if fact.replay == alive.replay)
 
     def is_copy(self, record: Fact) -> bool:
         """Whether another record stands for the same request and content, and has a result or waits for it."""

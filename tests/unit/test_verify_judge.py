@@ -115,6 +115,22 @@ def test_where_each_waiting_request_stands_is_told_oldest_first() -> None:
     assert stands[:3] == [first.source.offset, doubt.source.offset, follows.source.offset]
 
 
+def test_a_redriven_request_that_waits_is_told_though_it_has_a_result() -> None:
+    world = World()
+    _, letter = world.fail(failing := world.request("again"))
+    world.wait(86_400)
+    second = world.redrive(letter, failing)
+    assert second is not None
+    for older_s, old in ((7200.0, 0), (1800.0, 1)):  # an hour ago: so old is its round, the request a day more
+        judged = judge_world(world, older_s=older_s)
+        waiting = judged.judge.waiting
+        assert (judged.findings, waiting.by_place, waiting.old) == ([], {WaitingPlace.DUE: 1}, old)
+        stands = [(each.request.offset, each.alive.offset) for _, each in waiting.oldest]
+        assert stands == [(failing.source.offset, second.source.offset)]
+    world.succeed(second)
+    assert not judge_world(world).judge.waiting.by_place
+
+
 def test_ends_that_are_told_after_their_promise_are_no_full_window() -> None:
     """As after an outage of the log: their calls were answered before, and others start when the promises and a window are over."""
     world = World()
