@@ -22,6 +22,7 @@ from processor.didit.egress_proxy import EgressProxy, arguments
 
 ReadBody = Callable[[aiohttp.StreamReader, int | None], Awaitable[tuple[bytes, bool]]]  # content, its length if told; body, whether cut
 _KEEP_S = 30.0
+_INTERIMS_MAX = 20  # before one answer: who sends them without end keeps the event loop from everybody else
 _LAST_INTERIM, _SWITCHING = 199, 101  # RFC 9110, 15.2: an interim answer is followed by the final one, but for a change of protocol
 
 
@@ -116,7 +117,10 @@ async def _exchange(connection: Connection, request: bytes, on_leave: Callable[[
     on_leave()
     transport.write(request)
     message, content = await protocol.read()
+    interims = 0
     while _is_interim(message):
+        if (interims := interims + 1) > _INTERIMS_MAX:
+            raise aiohttp.ClientPayloadError("interim answers, and no final one")
         message, content = await protocol.read()
     body, truncated = await read(content, _content_length(message.headers))
     return Reply(message.code, message.headers, body, truncated)

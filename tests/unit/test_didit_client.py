@@ -217,6 +217,16 @@ async def test_a_delete_without_a_body_says_that_it_has_none() -> None:
     assert b"\r\nContent-Length: 0\r\n" in raw.requests[0]
 
 
+async def test_interim_answers_without_end_are_no_answer() -> None:
+    """They kept the event loop busy until the call's deadline, and heartbeats out."""
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    for count, expected in ((20, Reply), (21, NoReply)):
+        async with server(answer(count * interim + http("201 Created", b"{}"))) as raw:
+            (told,) = await send(raw.url)
+        assert type(told) is expected
+    assert told == NoReply(sent=True, code=ErrorCode.RESET)
+
+
 async def test_interim_answers_are_passed_by() -> None:
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     async with server(answer(interim + http("201 Created", b"{}"))) as raw:
