@@ -80,7 +80,7 @@ async def test_dead_letters_that_cannot_be_read_are_told_once_until_they_can_be(
 
 async def test_while_the_budget_log_is_not_read_nothing_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factories, "_JOIN_S", 0.2)
-    budget = cast("Any", SimpleNamespace(is_joined=False, state=BudgetState(RULES, 0.0)))
+    budget = cast("Any", SimpleNamespace(group="g", is_joined=False, state=BudgetState(RULES, 0.0)))
     monitor = factories.monitor_in_process(load_settings(), budget)
     read_budget = monitor._budget  # noqa: SLF001 - an overview asks Kafka first
     with pytest.raises(factories.BudgetUnreadableError, match="has not read it yet"):

@@ -83,7 +83,7 @@ def test_an_overrun_after_the_log_was_read_anew_is_counted() -> None:
     def overrun(at_ms: int) -> float:
         for _ in range(1 + RULES.limits["a"][0]):
             state.overrun.answered("a", 1, at_ms)
-        budget = SimpleNamespace(state=state, waiting={}, is_joined=True, silence_s=0.0, malformed_count=0)
+        budget = SimpleNamespace(group="g", state=state, waiting={}, is_joined=True, silence_s=0.0, malformed_count=0)
         pulse.budget = cast("Any", budget)
         pulse.refresh()
         return (metric_value("vp_budget_over_limit_total", scope="a") or 0.0) - before
@@ -99,7 +99,7 @@ def test_an_overrun_after_the_log_was_read_anew_is_counted() -> None:
 def test_records_of_the_budget_topic_that_are_none_of_ours_are_counted_once() -> None:
     pulse, before = ApplicationStatus("default", 120.0), metric_value("vp_budget_malformed_records_total") or 0.0
     for count in (0, 2, 2, 5):
-        budget = SimpleNamespace(state=BudgetState(RULES, 0.0), waiting={}, is_joined=True, silence_s=0.0, malformed_count=count)
+        budget = SimpleNamespace(group="g", state=BudgetState(RULES, 0.0), waiting={}, is_joined=True, silence_s=0.0, malformed_count=count)
         pulse.budget = cast("Any", budget)
         pulse.refresh()
         assert (metric_value("vp_budget_malformed_records_total") or 0.0) - before == count
@@ -109,7 +109,9 @@ def test_an_application_that_is_started_again_has_joined_nothing_and_counts_from
     pulse = ApplicationStatus("again", 120.0)
 
     def refreshed(malformed: int) -> float:
-        budget = SimpleNamespace(state=BudgetState(RULES, 0.0), waiting={}, is_joined=True, silence_s=0.0, malformed_count=malformed)
+        budget = SimpleNamespace(
+            group="g", state=BudgetState(RULES, 0.0), waiting={}, is_joined=True, silence_s=0.0, malformed_count=malformed
+        )
         pulse.budget = cast("Any", budget)
         pulse.refresh()
         return metric_value("vp_budget_malformed_records_total", application="again") or 0.0
