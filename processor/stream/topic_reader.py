@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
-from processor.contract.records import Record
+from processor.contract.records import Record, Source, Unread
 from processor.settings import Settings
-from processor.stream.errors import KafkaUnavailableError, kafka_deadline
+from processor.stream.errors import KafkaUnavailableError, NotAuthorizedError, UnreadableBatchError, kafka_deadline
 from processor.stream.partitions import PartitionEnds, TopicPartition, partition_of
 from processor.stream.reader import PartitionReader
 
@@ -26,7 +27,7 @@ class TopicReader:
     """A reader that is told where to read. Use as an async context manager, or ``start`` and ``close``."""
 
     def __init__(self, settings: Settings) -> None:
-        self._bootstrap = settings.kafka.bootstrap
+        self._settings, self._bootstrap = settings, settings.kafka.bootstrap
         self._reader = PartitionReader(settings, wait_ms=_WAIT_MS)
 
     async def __aenter__(self) -> Self:
@@ -85,6 +86,8 @@ class TopicReader:
         self, ranges: Mapping[TopicPartition, tuple[int, int]], *, to_the_last: bool = False
     ) -> AsyncIterator[AsyncIterator[list[Record]]]:
         """The records of some ranges of offsets (the end is not included), in batches; whoever leaves early ends the fetching, too.
+
+        A batch that the group has skipped (``processor partitions skip``) is one record that is unread, as a lane gets it.
 
         Args:
             ranges: from, to.
@@ -154,9 +157,25 @@ class TopicReader:
         return not to_the_last or (high is not None and position >= high)
 
     async def _poll(self, partitions: list[TopicPartition]) -> dict[TopicPartition, list[Record]]:
-        found = await self._reader.poll(*partitions, wait_ms=_READ_MS, records_max=_BATCH)
+        blocks: dict[TopicPartition, Unread] = {}
+        found = await self._reader.poll(*partitions, wait_ms=_READ_MS, records_max=_BATCH, blocks=blocks)
+        for tp, unread in blocks.items():
+            found[tp] = [await self._pass(tp, unread)]
         await asyncio.sleep(0)  # a full buffer never makes getmany() wait
         return found
+
+    async def _pass(self, tp: TopicPartition, unread: Unread) -> Record:
+        """Go on behind a batch of which not even the end is certain, as the group did."""
+        done = 0
+        if unread.last >= unread.first:
+            with suppress(NotAuthorizedError):  # who may not ask cannot know it
+                async with PartitionReader(self._settings, of_group=True) as of_group:
+                    committed = (await of_group.committed([tp])).get(tp)
+                    done = committed.offset if committed is not None else 0
+        if done <= unread.last:
+            raise UnreadableBatchError(tp.topic, tp.partition, unread)
+        self._reader.seek(tp, unread.last + 1)
+        return Record(Source(tp.topic, tp.partition, unread.last), None, None, unread=replace(unread, blocks=False))
 
 
 class _Reader(Protocol):

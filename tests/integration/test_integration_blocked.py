@@ -217,6 +217,9 @@ async def test_a_batch_that_cannot_be_read_stops_itself_and_one_without_an_end_i
         assert sorted(int(h["vp-from-offset"]) for h in letters) == [1, 3]
         again = await run_command(rig.environment, "partitions", "skip", topic, "0", "--yes")
         assert (again.status, "nothing is to be skipped" in again.text) == (0, True), again.err
+        for command in (("verify", "--older-than", "1s"), ("person", "find", "--vendor-data", "nobody")):
+            read = await run_command(rig.environment, *command)
+            assert (read.status, "cannot be read on" in f"{read.err}{read.text}") == (0, False), (command, read.err, read.text)
 
 
 def _too_long(batch: bytearray) -> None:
