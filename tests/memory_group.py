@@ -39,7 +39,7 @@ class MemoryGroup:
         self.unfenced: dict[TopicPartition, list[TopicPartition]] = {}  # what their former owners have open cannot be ended
         self.silent: set[TopicPartition] = set()  # of those: the brokers do not even say so
         self.lost: dict[TopicPartition, list[TopicPartition]] = {}  # what a lane publishes to has no leader: its commits with outputs fail
-        self.away: str = ""  # no broker answers: commits ("commit"), or nothing at all ("all")
+        self.away: str = ""  # no broker answers: commits ("commit"), looks for what they lack ("looks"), or nothing at all ("all")
         self.lands: set[TopicPartition] = set()  # of those: the commit was made all the same
         self.refused: dict[TopicPartition, Exception] = {}  # with this a topic refuses what a lane publishes
         self.saved: dict[TopicPartition, tuple[int, str]] = {}  # the group's offsets
@@ -197,7 +197,7 @@ class MemoryWriter:
         assert metadata.startswith("2:")
         await self._group.step("commit", f"{lane_name(self._partition)} {floor}")
         values = [output.value for output in outputs]
-        if values and self._group.away:
+        if values and self._group.away in ("commit", "all"):
             self._group.fenced.discard(self._partition)
             self._open = False
             self._group.check_brokers("commit", "all")
@@ -215,7 +215,7 @@ class MemoryWriter:
 
     async def unwritable(self) -> Sequence[TopicPartition]:
         await asyncio.sleep(0)
-        self._group.check_brokers("all")
+        self._group.check_brokers("looks", "all")
         return self._group.lost.get(self._partition, [])
 
     async def stop(self, deadline_s: float) -> None:

@@ -79,10 +79,13 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         return self._answers.corrected(request, response) if isinstance(response, Response) and response.API_KEY == _FETCH else response
 
     async def coordinator_lookup(self, coordinator_type: int, coordinator_key: str) -> Any:
-        """As aiokafka's. A broker that goes while it is asked counts as one that is away: another one is asked.
+        """As aiokafka's. A broker that goes while it is asked counts as one that is away: another one is asked. So does one that starts.
 
-        aiokafka's sender knows the latter only, and ended at the other; its producer could send nothing any more.
+        aiokafka's sender knows the latter only, and ended at the other; its producer could send nothing any more. A broker that has just
+        started knows no broker, not even itself.
         """
+        if self.get_random_node() is None:
+            raise NodeNotReadyError("no broker is known yet")
         try:
             return await super().coordinator_lookup(coordinator_type, coordinator_key)
         except KafkaConnectionError as exc:

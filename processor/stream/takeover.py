@@ -300,6 +300,9 @@ class LanePublisher:
                     await self._owned.writer.commit(held, floor, metadata)
                     committed = True
                 except (RecordsRefusedError, NotAuthorizedError, ProducerExpiredError, TopicMissingError) as exc:
+                    if isinstance(exc, TopicMissingError) and await self._unwritable() is None:  # aiokafka cannot tell it from silence
+                        committed = await self._begin_again(None, asked)
+                        continue
                     if any(output.kind is OutputKind.FORWARD for output in held):
                         raise  # it may be another application's topic: the next life leaves what is for it in a delay topic
                     if last:

@@ -160,7 +160,9 @@ def test_a_broker_that_goes_while_it_is_asked_for_a_coordinator_does_not_end_the
         async def done(*_: object, **__: object) -> bool:
             return True
 
-        client.send, client.ready, client.force_metadata_update, client.get_random_node = send, done, done, lambda: 1
+        known = [None, 1, 1, 1]  # a broker that has just started names none
+        client.send, client.ready, client.force_metadata_update = send, done, done
+        client.get_random_node = lambda: known[0] if len(known) == 1 else known.pop(0)
         assert await producer._sender._find_coordinator(kind, "g") == 3  # noqa: SLF001 - what its own tasks call
         assert answers == []
         await producer.stop()

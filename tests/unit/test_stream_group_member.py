@@ -985,6 +985,24 @@ def test_group_member_keeps_what_is_finished_while_no_broker_answers_and_publish
     run_virtual(main())
 
 
+def test_group_member_takes_a_topic_that_seems_missing_while_no_broker_answers_for_silence() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            await _own_busy(scene)
+            scene.group.refused[A], scene.group.away = TopicMissingError("v.results does not exist"), "looks"
+            with capture_logs() as logs:
+                scene.handler.finish(0)
+                await asyncio.sleep(1)
+                assert scene.member.waiting_count(TakeoverWait.UNFENCED) == 1
+                scene.group.refused.clear()
+                scene.group.away = ""
+                await asyncio.sleep(3)
+            assert "no broker answers" in next(entry["hint"] for entry in logs if entry["event"] == "publishing_waits")
+            assert (A, [b"done 0"], 1) in scene.group.committed
+
+    run_virtual(main())
+
+
 def test_group_member_waits_on_when_brokers_that_were_back_fall_silent_again() -> None:
     async def main() -> None:
         async with joined() as scene:
