@@ -186,7 +186,9 @@ class FakeReader:
     def position(self, tp: TopicPartition) -> int:
         return self.at[tp]
 
-    async def poll(self, *partitions: TopicPartition, wait_ms: int, records_max: int) -> dict[TopicPartition, list[Record]]:
+    async def poll(
+        self, *partitions: TopicPartition, wait_ms: int, records_max: int, **_blocks: object
+    ) -> dict[TopicPartition, list[Record]]:
         assert wait_ms
         await asyncio.sleep(1)
         found: dict[TopicPartition, list[Record]] = {}

@@ -37,7 +37,9 @@ class Partitions:
     def position(self, tp: TopicPartition) -> int:
         return self.positions[tp]
 
-    async def poll(self, *partitions: TopicPartition, wait_ms: int, records_max: int) -> dict[TopicPartition, list[Record]]:
+    async def poll(
+        self, *partitions: TopicPartition, wait_ms: int, records_max: int, **_blocks: object
+    ) -> dict[TopicPartition, list[Record]]:
         del wait_ms, records_max
         await asyncio.sleep(0)
         found = {}
