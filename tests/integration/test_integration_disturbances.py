@@ -162,6 +162,9 @@ async def test_new_partitions_are_read_from_their_first_record(kafka: LocalKafka
         await admin.close()
         producer = AIOKafkaProducer(bootstrap_servers=rig.bootstrap)
         await producer.start()
+        async with asyncio.timeout(30):
+            while len(await producer.partitions_for(f"{rig.prefix}.requests")) < 6:  # the broker knows of it a moment later
+                await producer.client.force_metadata_update()
         for n in range(50, 110):
             key, value = create_request(n)
             await producer.send_and_wait(f"{rig.prefix}.requests", value, key, partition=2 + n % 4)
