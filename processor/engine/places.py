@@ -50,7 +50,7 @@ def place_of(record: Record, now_ms: int) -> Place | None:
     name = value.get("operation") if isinstance(value, dict) else None
     if not isinstance(name, str):
         return None
-    polled = hop.session_id is not None and is_polled(name)
+    polled = _polls(name, hop)
     operation = next_call(name, polled=polled)
     if operation is None or is_looked_up(name, hop):
         return None
@@ -68,8 +68,12 @@ def is_looked_up(name: str, hop: Hop) -> bool:
 
     Which of them has sent it away nobody notes, so no line calls it in: one that has room would do so at once, again and again.
     """
-    polled = hop.session_id is not None and is_polled(name)
-    return hop.doubt_ms is not None and not polled and first_call(name).idempotency is Idempotency.RECONCILABLE
+    return hop.doubt_ms is not None and not _polls(name, hop) and first_call(name).idempotency is Idempotency.RECONCILABLE
+
+
+def _polls(name: str, hop: Hop) -> bool:
+    """Whether the next call asks how a session stands."""
+    return hop.session_id is not None and is_polled(name)
 
 
 def _tenant(value: object) -> str:

@@ -16,7 +16,6 @@ class Asked:
         published: when each request was, and its priority, if they differ.
         cancels: ids of cancels, and what they take back.
         conflicts: ids that another content was published under.
-        again: ids that were published again, with the same content.
         repeated: ids of requests whose doubts are to be repeated.
         erased: ids of requests that an operator takes back, as their person is erased.
         attempts_max: a doubt that was repeated as often ends as one.
@@ -27,7 +26,6 @@ class Asked:
     published: dict[str, Published] = field(default_factory=dict)
     cancels: dict[str, str] = field(default_factory=dict)
     conflicts: set[str] = field(default_factory=set)
-    again: set[str] = field(default_factory=set)
     repeated: set[str] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
     attempts_max: int = 6

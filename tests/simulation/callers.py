@@ -96,7 +96,6 @@ class Callers:
         """Key, content and id of what else is published for a request."""
         draw, key, found = self._draw, b"user-%d" % number, list[tuple[bytes, Any, str]]()
         if draw.random() < 0.4:
-            self.asked.again.add(request_id)
             # also under another key, so in another partition
             found += [(draw.choice((key, b"again-%d" % draw.randrange(99))), document, "") for _ in range(draw.choice((1, 1, 3)))]
         if draw.random() < 0.1:

@@ -78,7 +78,7 @@ async def _discard(settings: Settings, draw: random.Random) -> str:
 
 async def _erase(world: World, settings: Settings) -> str:
     """Of one person, the same one each time: who was interrupted goes on."""
-    person = f"Planted-Person-{world.seed % world.plan.requests}"
+    person = f"Planted-Person-{_person_of(world)}"
     plan, _ = await plan_erasure(settings, person, lambda _what, _done, _of: None)
     world.asked.erased.update(plan.ends)
     done = await erase_person(settings, person, plan, by=_BY, within_s=_ERASED_S)
@@ -88,7 +88,11 @@ async def _erase(world: World, settings: Settings) -> str:
 
 def request_of_person(world: World) -> str:
     """The request of the person who is erased."""
-    return f"r-{world.seed % world.plan.requests:04d}"
+    return f"r-{_person_of(world):04d}"
+
+
+def _person_of(world: World) -> int:
+    return world.seed % world.plan.requests
 
 
 ACTS: dict[str, Act] = {
