@@ -128,7 +128,7 @@ def _set_lanes(member: GroupMember | None) -> None:
     for tp, lane in lanes.items():
         if lane is None:
             continue
-        metrics.LAG.labels(tp.topic, str(tp.partition)).set(lane["unfinished"] + max(0, lane["end"] - lane["next"]))
+        metrics.LAG.labels(tp.topic, str(tp.partition)).set(lane["unfinished"] + lane["unread"])
         overdue_s[tp.topic] = max(overdue_s.get(tp.topic, 0.0), lane["overdue_ms"] / 1000)
         delayed[tp.topic] = delayed.get(tp.topic, 0) + lane["delayed"]
         held_bytes += lane["held_bytes"]

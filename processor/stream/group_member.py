@@ -109,9 +109,14 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             raise self._error
 
     def snapshot(self) -> dict[TopicPartition, dict[str, int] | None]:
-        """Lanes by partition, with their ends; None for one that is being restored."""
-        ends = {tp: self._consumer.known_end(tp) for tp in self._owned}
-        return {tp: o.lane.snapshot() | {"end": ends[tp]} if o.lane else None for tp, o in self._owned.items()}
+        """Lanes by partition, with ``unread`` offsets up to their ends; None for one that is being restored."""
+        return {tp: o.lane.snapshot() | {"unread": self._unread_count(o)} if o.lane else None for tp, o in self._owned.items()}
+
+    def _unread_count(self, owned: Owned) -> int:
+        # the position is beyond transaction markers, which no lane is handed
+        lane, position = owned.lane, self._consumer.read_position(owned.partition)
+        read_to = max(position or 0, lane.offsets.next if lane is not None else 0)
+        return max(0, self._consumer.known_end(owned.partition) - read_to)
 
     @property
     def open_count(self) -> int:

@@ -57,7 +57,7 @@ def untrue(answers: Sequence[Answer], asked: Asked, ledger: Mapping[str, Any]) -
             if answer.code == ErrorCode.CANCELLED and request_id not in taken_back:
                 yield "taken back though nobody has asked", request_id
             ended = request_id in asked.expiring or request_id in taken_back or answer.code == ErrorCode.ENDED_BY_HAND
-            ended |= answer.attempts >= asked.attempts_max
+            ended |= answer.attempts >= asked.attempts_max or request_id in asked.conflicts  # the other content may count
             if answer.status == Status.IN_DOUBT and request_id in asked.repeated and not ended:
                 yield "in doubt though it was to be repeated", f"{request_id}: {answer.code}"
     for request_id in asked.conflicts:

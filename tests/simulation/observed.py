@@ -149,8 +149,12 @@ class Retries:
         self.sent_away = Counter[str]()  # records that were written for want of room, by request; known when all are read
 
     def read(self, slack_ms: int) -> list[RetrySeen]:
-        """All of them. ``slack_ms``: so much before its due time a retry may start, because the brokers' clocks were set."""
-        found = []
+        """All of them, without the copies of one that were due later: whose call the first one was, the simulated API cannot tell.
+
+        Args:
+            slack_ms: so much before its due time a retry may start, because the brokers' clocks were set.
+        """
+        found: dict[tuple[str, int], RetrySeen] = {}
         for topic, logs in self._topics.items():
             for number, log in enumerate(logs):
                 for r in CommittedReader(log).read():
@@ -160,5 +164,8 @@ class Retries:
                         self.sent_away[decoded.request.request_id] += hop.last_error == ErrorCode.QUEUE_FULL
                         released = (topic, number, r.offset) in self._released
                         may_be_early = released or hop.session_id is not None or hop.last_error in _CALLED_IN
-                        found.append(RetrySeen(decoded.request.request_id, hop.hop, due_ms - slack_ms, may_be_early))
-        return found
+                        retry = RetrySeen(decoded.request.request_id, hop.hop, due_ms - slack_ms, may_be_early)
+                        known = found.setdefault((retry.request_id, retry.hop), retry)
+                        if (not retry.may_be_early, retry.due_ms) < (not known.may_be_early, known.due_ms):
+                            found[retry.request_id, retry.hop] = retry
+        return list(found.values())

@@ -56,6 +56,7 @@ def _make_again(world: World, one: Disturbance) -> None:
     for name in _names(world, one):
         was = world.deleted.pop(name)
         world.cluster.create(name, 1 if fewer else len(was.logs), was.replication, was.configs)
+        world.whole_since_s = world.loop.time()
 
 
 def _extend(world: World, one: Disturbance) -> None:

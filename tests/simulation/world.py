@@ -12,6 +12,7 @@ from typing import Any
 
 from processor.contract.digests import request_digest
 from processor.repair.person_erase import EraseSummary
+from processor.runtime.process_tasks import EXIT_UNUSABLE
 from processor.settings import Settings, load_settings
 from processor.simulator.config import Config, FaultPlan, Latency, RateLimit
 from processor.simulator.server import running
@@ -45,6 +46,7 @@ from simulation.timeline import Timeline
 _API_PORT = 8080
 _KEY = "sim-key"
 _RESTART_S = (0.3, 3.0)
+_START_S = 10.0  # a start may take so long until it says that topics are missing
 _SCOPES = ("session-create", "generic-write", "generic-get", "session-decision")
 _LOOK_S, _AFTER_S, _AUDIT_S, _OLD_S = 0.5, 15.0, 300.0, 300.0
 _RETRY = {"partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0}
@@ -72,6 +74,7 @@ class World:
     broker_step_s: float = 0.0  # the largest of a broker's clock, either way
     lost_log: Topic | None = None  # the last budget log that was deleted
     deleted: dict[str, Topic] = field(default_factory=dict)  # other topics that are away now
+    whole_since_s: float = 0.0  # since then all of them are there again
     left_over: list[str] = field(default_factory=list)  # what processes run that nobody needs any more
     monitored: list[str] = field(default_factory=list)  # what monitoring says at the end, and should not
     results_deleted: bool = False  # results that had been published are gone
@@ -217,10 +220,15 @@ class World:
         if host.state is State.DEAD:
             return
         self.timeline.add(f"process ended with status {status}", host.name)
-        if status:
+        if status and not (status == EXIT_UNUSABLE and self._lacked_topics):
             self.gave_up.append((host.name, status))
         self.kill(host.name)
         self.restart_later(host.name, max(self.draw.uniform(*_RESTART_S), self.stopped_until_s - self.loop.time()))
+
+    @property
+    def _lacked_topics(self) -> bool:
+        # to who has just looked
+        return bool(self.deleted) or (self.whole_since_s > 0 and self.loop.time() < self.whole_since_s + _START_S)
 
     def kill(self, name: str) -> None:
         """End a process, as SIGKILL does."""

@@ -19,7 +19,7 @@ from processor.runtime.application_status import ApplicationStatus
 from processor.runtime.process_status import ProcessStatus
 from processor.stream.takeover import TakeoverWait
 
-LANE = {"unfinished": 3, "end": 9, "next": 5, "overdue_ms": 4000, "delayed": 2, "held_bytes": 70, "ready": 1, "work": 2, "finished": 0}
+LANE = {"unfinished": 3, "unread": 4, "overdue_ms": 4000, "delayed": 2, "held_bytes": 70, "ready": 1, "work": 2, "finished": 0}
 
 
 def member(lanes: Mapping[TopicPartition, dict[str, int] | None], polled_s_ago: float = 0.0, **waits: int) -> Any:

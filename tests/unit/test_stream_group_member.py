@@ -135,7 +135,7 @@ def test_group_member_resumes_nothing_while_a_step_of_the_takeover_waits(step: s
             gate.set()
             await asyncio.sleep(0.5)
             assert list(scene.handler.at_work) == [0]
-            assert (scene.member.snapshot()[A] or {}).items() >= {"floor": 0, "work": 1, "end": 9}.items()
+            assert (scene.member.snapshot()[A] or {}).items() >= {"floor": 0, "work": 1, "unread": 8}.items()
 
     run_virtual(main())
 
@@ -574,7 +574,10 @@ def test_group_member_skips_transaction_markers_only_on_idle_lanes() -> None:
             scene.group.positions[A] = 10
             await asyncio.sleep(12)
             assert scene.member.snapshot()[A] is not None
-            assert (scene.member.snapshot()[A] or {})["next"] == 1, "a lane with work may have records on their way"
+            scene.group.ends[A] = 12
+            lane = scene.member.snapshot()[A] or {}
+            assert lane["next"] == 1, "a lane with work may have records on their way"
+            assert lane["unread"] == 2, "markers that were read are nobody's lag"
             scene.handler.finish(0)
             await asyncio.sleep(12)
             assert [floor for _, _, floor in scene.group.committed] == [0, 1, 10]
