@@ -1,9 +1,12 @@
-"""Repairs answers to fetches after which a partition would never move again. Pure.
+"""Repairs answers to fetches after which a partition would never move again, and paces those that give nothing but errors. Pure.
 
 Where the length of a batch is broken in a broker's log, nothing behind it can be found. Depending on what stands there, the broker says
 that the log is corrupt, or gives nothing although there is more; aiokafka asks again, at once and for ever, and tells nobody. Here such an
 answer is turned into one with a batch that cannot be read, so that the partition waits before it as before any other
 (``aiokafka_results``).
+
+Where metadata names a leader that is none (an election is under way, or a broker has just come back), each fetch is answered at once with
+an error, and aiokafka fetches again at once: thousands of times a second.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ _NO_ERROR, _CORRUPT = 0, 2  # https://kafka.apache.org/protocol.html#protocol_er
 _READ_COMMITTED_SINCE = 4  # version of the answer: it tells the last stable offset, behind the high watermark
 _EMPTY_S = 5.0  # an answer is empty for a moment when the end moves meanwhile
 _EMPTY_COUNT = 3
+_REFUSED_S, _REFUSED_REST_S = 1.0, 0.1  # the latter is ``retry.backoff.ms`` of Kafka's own client
 _FULL_BYTES = 1_048_576  # a fraction of what an answer may hold
 UNREADABLE = bytes(8) + (49).to_bytes(4, "big") + bytes(4) + b"\x02" + b"\xff" * 44
 """A batch of the present format whose checksum is wrong and whose header makes no sense."""
@@ -42,6 +46,17 @@ class FetchAnswers:
         self._clock = clock
         self._empty: dict[_Place, _Empty] = {}
         self._ends: dict[_Place, tuple[int, int]] = {}  # high watermark and last stable offset, as told last
+        self._refused_s: dict[int, float] = {}  # when a broker gave nothing but errors, if it did so last
+
+    def rest_s(self, node_id: int, response: Any) -> float:
+        """For so long nothing more is to be fetched from a broker that gives nothing but errors, and did so a moment ago; else 0."""
+        told = [partition for _, partitions in response.topics for partition in partitions]
+        if any(one[-1] for one in told) or all(one[1] == _NO_ERROR for one in told):
+            self._refused_s.pop(node_id, None)
+            return 0.0
+        before_s = self._refused_s.get(node_id, float("-inf"))
+        now_s = self._refused_s[node_id] = self._clock()
+        return _REFUSED_REST_S if now_s - before_s < _REFUSED_S else 0.0
 
     def corrected(self, request: Any, response: Any) -> Any:
         """The answer, changed where a partition cannot be read on. Both are of aiokafka's protocol."""

@@ -42,6 +42,7 @@ _QUIET = logging.getLogger(f"{__name__}.bootstrap")  # the error that is raised 
 _QUIET.setLevel(logging.CRITICAL)
 _BOOTSTRAP_EVERY_S = 1.0
 _ASK_AGAIN_S = 0.1  # where a topic is, or who leads it: Kafka's own client waits as long (retry.backoff.ms)
+_UNREACHED_MAX_S = 0.5  # between two rounds to brokers none of which answers; Kafka's own client doubles up to 1 s (KIP-144)
 _FETCH_LOOK_S = 10.0
 _FETCH = 1  # https://kafka.apache.org/protocol.html#protocol_api_keys
 log = logging.getLogger(__name__)  # not structlog: callers' services import this with the client
@@ -72,11 +73,15 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         self._answers = FetchAnswers()
 
     async def send(self, node_id: int, request: Any, **options: Any) -> Any:
-        """As aiokafka's; a partition that cannot be read on is told in the answer to a fetch. Looks whether we are throttled."""
+        """As aiokafka's, but see ``FetchAnswers`` for what brokers answer to fetches. Looks whether we are throttled."""
         response = await super().send(node_id, request, **options)
         if held_s := THROTTLING.note(response):
             log.warning("kafka_throttled", extra={"detail": f"a quota of the brokers holds our requests back for {held_s:.1f} s"})
-        return self._answers.corrected(request, response) if isinstance(response, Response) and response.API_KEY == _FETCH else response
+        if not isinstance(response, Response) or response.API_KEY != _FETCH:
+            return response
+        if rest_s := self._answers.rest_s(node_id, response):
+            await asyncio.sleep(rest_s)
+        return self._answers.corrected(request, response)
 
     async def coordinator_lookup(self, coordinator_type: int, coordinator_key: str) -> Any:
         """As aiokafka's. A broker that goes while it is asked counts as one that is away: another one is asked. So does one that starts.
@@ -95,6 +100,7 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
     _brokers_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=lambda _: AskingRequest([]))  # noqa: SLF001 - what is replaced
     _bootstrap_after = float("-inf")  # monotonic s
     _ask_after = float("-inf")  # by the loop's clock, s
+    _unreached_s = 0.0  # to wait since no broker answers
 
     async def _metadata_update(self, cluster_metadata: ClusterMetadata, topics: Collection[str] | None) -> bool:
         # aiokafka's sender says that it waits between two such questions, and asks hundreds of times a second
@@ -102,8 +108,9 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         if (wait_s := self._ask_after - now()) > 0:
             await asyncio.sleep(wait_s)
         updated = await self._metadata_updated(cluster_metadata, topics)
-        if any(_is_without_leader(cluster_metadata, topic) for topic in topics or ()):
-            self._ask_after = now() + _ASK_AGAIN_S
+        self._unreached_s = 0.0 if updated else min(max(2 * self._unreached_s, _ASK_AGAIN_S), _UNREACHED_MAX_S)
+        lacks_leader = any(_is_without_leader(cluster_metadata, topic) for topic in topics or ())
+        self._ask_after = now() + max(self._unreached_s, _ASK_AGAIN_S if lacks_leader else 0.0)
         return updated
 
     async def _metadata_updated(self, cluster_metadata: ClusterMetadata, topics: Collection[str] | None) -> bool:

@@ -76,6 +76,7 @@ _OUTPUTS = (
     ("partitions added", "delays"),
     ("partitions added", "results"),
 )
+_STOP_S = 8.0  # VP_LANES__FLUSH_S and what it takes to hear that a topic is there
 _AT_ONCE = ("ids forgotten", "partitions added")
 _READ = ("requests", "delays")
 
@@ -90,7 +91,9 @@ def topics(draw: random.Random, stage: Stage) -> list[Disturbance]:
         found.append(Disturbance(at_s, kind, target, lasts_s, other))
         at_s += lasts_s
         if kind != "partitions added" and draw.random() < 0.6:  # what was refused waits still to be tried again
-            found.append(Disturbance(at_s + draw.uniform(0.05, 4.0), "stop", draw.choice(stage.replicas)))
+            stop = Disturbance(at_s + draw.uniform(0.05, 4.0), "stop", draw.choice(stage.replicas))
+            found.append(stop)
+            at_s = max(at_s, stop.at_s + _STOP_S - 0.5)  # who is stopped can publish: what waits when it ends is in doubt
         at_s += draw.uniform(0.5, 8.0)
     if any(one.kind == "partitions added" and one.target in _READ for one in found):
         # the group divides all partitions again, some time later: what cannot be published then is a doubt of the next owner

@@ -57,6 +57,7 @@ class Seen:
         heard: what the product's own client has told its caller.
         failed_acts: what operators could not do though the brokers were there.
         not_erased: rules and details, of a person who was.
+        busiest: hosts, and how much each sent in its busiest second: messages, and connections that it tried.
         failed_callbacks: host and line: the event loop tells of an error that nobody has caught.
         monitored: what monitoring says at the end, and should not.
     """
@@ -87,6 +88,7 @@ class Seen:
     failed_acts: Sequence[str] = ()
     not_erased: Sequence[tuple[str, str]] = ()
     failed_callbacks: Sequence[tuple[str, str]] = ()
+    busiest: Mapping[str, int] = field(default_factory=dict)
 
 
 # what no trouble of brokers, network or API raises; by the product's own log lines, which name types and no texts
@@ -107,6 +109,7 @@ _LIFE_ENDED, _GONE = '"event":"life_ended"', "NodeNotReadyError"  # of a broker 
 # 22 turns of others in a line (`budget.fair_queue`), of which there are four: two operations, two replicas
 _TURNS_MAX = 100
 _WEBHOOKS_ENOUGH, _TAKEN = 10, 200  # of so many deliveries one at least is taken, though receivers are away
+_SENT_MAX = 300  # in a second by one process; 170 with all that there is to do, 250 while all brokers are away
 _SENT_AWAY_MAX = 20  # once, says guarantees.md, G6, and again if more urgent ones come or a process begins anew; those are few here
 
 Judge = Callable[[Seen], list[Violation]]
@@ -145,6 +148,7 @@ def judge(seen: Seen) -> list[Violation]:
     wrong += [Violation("a callback failed", f"{host}: {line[:300]}") for host, line in seen.failed_callbacks]
     wrong += [Violation("a client is ended in part", text) for text in seen.left_over]
     wrong += [Violation("a replica gave up", f"{host}: exit status {status}") for host, status in seen.gave_up]
+    wrong += [Violation("asks too often", f"{host}: {n} times in a second") for host, n in seen.busiest.items() if n > _SENT_MAX]
     wrong += [Violation("an operator cannot act", text) for text in seen.failed_acts]
     wrong += [Violation("monitored", text) for text in seen.monitored]
     wrong += [

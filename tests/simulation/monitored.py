@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PORT = 8070  # VP_OBSERVE__PORT
 _LOOK_S = 60.0
-_SETTLED_S, _LOOK_AGAIN_S = 45.0, 3.0  # partitions may just be taken over, for the last thing that was done
+_SETTLED_S, _LOOK_AGAIN_S = 120.0, 3.0  # partitions that were added may have no owner for a minute (`ownerless.py`), and be taken over then
 _SAMPLE = re.compile(rb"^(vp_\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LENGTH = re.compile(rb"(?i)content-length: (\d+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')

@@ -299,8 +299,16 @@ class World:
             certain=self.plan.certain, steady=self.plan.steady, results_deleted=self.results_deleted, left_over=self.left_over,
             answers=finals.answers, asked=asked, monitored=self.monitored, not_erased=list(left), failed_acts=self.failed_acts,
             heard=self.callers.heard if isinstance(self.callers, Clients) else (),
+            busiest=self._busiest(),
             failed_callbacks=[(moment.host, moment.text) for moment in self.timeline.moments if moment.text.startswith(_UNCAUGHT)],
         )  # fmt: skip
+
+    def _busiest(self) -> dict[str, int]:
+        of: dict[str, int] = {}
+        for (host, _), count in self.network.sent.items():
+            if not host.startswith(("kafka", "didit")):  # they answer all others
+                of[host] = max(count, of.get(host, 0))
+        return of
 
     def is_open(self, finals: Finals, repairs: Repairs) -> bool:
         """Whether some request, or some round that an operator has begun, has no final result yet."""

@@ -78,3 +78,30 @@ def test_what_moves_in_between_begins_again(between: dict[str, Any]) -> None:
         assert scene.told(3, b"")[-1] == b""
     scene.told(**between)
     assert 5 <= (scene.until_unreadable() or 0) < 5.5
+
+
+def refused(*partitions: tuple[int, bytes | None]) -> Any:
+    """An answer with these errors and records."""
+    return SimpleNamespace(
+        API_VERSION=11, topics=[("t", [(n, error, 9, 9, 0, None, -1, data) for n, (error, data) in enumerate(partitions)])]
+    )
+
+
+def test_a_broker_that_gives_nothing_but_errors_is_asked_ten_times_a_second_and_not_thousands_of_times() -> None:
+    now_s = 100.0
+    answers = FetchAnswers(lambda: now_s)
+    assert answers.rest_s(1, refused((NOT_LEADER, None))) == 0, "the next leader may be known in a moment"
+    assert answers.rest_s(1, refused((NOT_LEADER, None), (0, b""))) == 0.1, "an error is answered at once, whatever else is asked for"
+    assert answers.rest_s(2, refused((NOT_LEADER, None))) == 0, "that is another broker"
+    now_s += 0.9
+    assert answers.rest_s(1, refused((NOT_LEADER, None))) == 0.1
+    now_s += 1.1
+    assert answers.rest_s(1, refused((NOT_LEADER, None))) == 0, "nobody has asked for long"
+
+
+@pytest.mark.parametrize("between", [refused((NOT_LEADER, None), (0, b"records")), refused((0, b""))])
+def test_a_broker_that_gives_something_is_asked_again_at_once(between: Any) -> None:
+    answers = FetchAnswers(lambda: 100.0)
+    assert answers.rest_s(1, refused((NOT_LEADER, None))) == 0
+    assert answers.rest_s(1, between) == 0
+    assert answers.rest_s(1, refused((NOT_LEADER, None))) == 0

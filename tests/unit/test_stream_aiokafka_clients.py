@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -191,6 +192,27 @@ def test_where_a_topic_is_that_is_gone_is_asked_ten_times_a_second() -> None:
 
     assert run_virtual(ask(led=False)) == pytest.approx(1.0, abs=0.01)
     assert run_virtual(ask(led=True)) < 0.01
+
+
+def test_brokers_none_of_which_answers_are_asked_less_and_less_often_and_at_once_again_when_one_has() -> None:
+    """Each round tries to connect to all of them; a replica has a client for each of its partitions."""
+
+    async def main() -> list[float]:
+        producer = clients.build_lane_producer(load_settings(kafka={"bootstrap": "127.0.0.1:1"}), TopicPartition("t", 0))
+        client, loop = producer.client, asyncio.get_running_loop()
+        answers, asked_s = [False, False, False, False, False, True, False, True, True], []
+
+        async def answered(*_: object) -> bool:
+            asked_s.append(loop.time())
+            return answers[len(asked_s) - 1]
+
+        client._metadata_updated = answered  # noqa: SLF001 - nobody is there to be asked
+        for _ in answers:
+            await client._metadata_update(client.cluster, ())  # noqa: SLF001 - what its own task calls
+        await producer.stop()
+        return [round(after_s - before_s, 3) for before_s, after_s in itertools.pairwise(asked_s)]
+
+    assert run_virtual(main()) == [0.1, 0.2, 0.4, 0.5, 0.5, 0.0, 0.1, 0.0]
 
 
 def test_a_topic_is_asked_for_once_more_if_a_question_under_way_did_not_name_it() -> None:
