@@ -32,6 +32,7 @@ from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
 _CHUNK = 500
+_FRESH = ".new"  # what is being written
 
 
 class BatchError(Exception):
@@ -121,7 +122,8 @@ class Batch:
     def _resume(self) -> dict[str, Any] | None:
         if not self._state_path.parent.is_dir():
             raise BatchError(f"the folder {self._state_path.parent} does not exist")
-        if self._table is not None and self._table.exists() and self._table.stat().st_size:
+        # with a state it is this batch's, which ended before it had tidied up: it is written again
+        if self._table is not None and self._table.exists() and self._table.stat().st_size and not self._state_path.exists():
             raise BatchError(f"{self._table} is there already; name another file, or remove it")
         if self._target.exists() and self._target.stat().st_size and not self._state_path.exists():
             raise BatchError(f"{self._target} is there and was not left by an unfinished batch; name another file, or remove it")
@@ -195,7 +197,7 @@ class Batch:
         return True
 
     def _save(self, state: Mapping[str, Any]) -> None:
-        fresh = self._state_path.with_name(self._state_path.name + ".new")
+        fresh = self._state_path.with_name(self._state_path.name + _FRESH)
         with open_private(fresh, "wb") as file:
             file.write(orjson.dumps(state))
         fresh.replace(self._state_path)
@@ -231,7 +233,7 @@ def _refuse_workbook(target: Path, rows: int) -> None:
 
 
 def write_answers(rows: BatchRows, results: Path, table: Path) -> None:
-    """A table of the requests with what became of each.
+    """A table of the requests with what became of each; it is there when it is whole.
 
     Args:
         rows: the requests.
@@ -255,9 +257,15 @@ def write_answers(rows: BatchRows, results: Path, table: Path) -> None:
 
         asked = dict.fromkeys(name for item in rows for name in table_row(loads(item.value)) if name not in RESULT_COLUMNS)
         answered = (table_row(loads(item.value)) | result_row(result_at(places[row])) for row, item in enumerate(rows))
-        with open_private(table, "wb") as file:
-            write = write_workbook if table.suffix.lower() == WORKBOOK else write_csv
-            write(file, answered, [*asked, *RESULT_COLUMNS])
+        fresh = table.with_name(table.name + _FRESH)
+        try:
+            with open_private(fresh, "wb") as file:
+                write = write_workbook if table.suffix.lower() == WORKBOOK else write_csv
+                write(file, answered, [*asked, *RESULT_COLUMNS])
+            fresh.replace(table)
+        except BaseException:
+            fresh.unlink(missing_ok=True)  # it takes the room that a disk may lack
+            raise
 
 
 def open_private(path: Path, mode: Literal["wb", "ab"]) -> BinaryIO:

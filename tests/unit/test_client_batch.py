@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from processor.client.batch import Batch, BatchError, final_result, open_private
+from processor.client.batch import Batch, BatchError, final_result, open_private, write_answers
 from processor.client.batch_rows import BatchRows, Item, LeftRows
 from processor.client.batch_source import read_batch
 from processor.client.estimate import estimate, time_left_s
 from processor.client.topics import RequestsFileError
+from processor.contract.encode import result_output
+from processor.contract.records import Result, Source, Status
 from processor.settings import load_settings
+from processor.stream.errors import KafkaFailedError
 
 WORKFLOW = "9f9b1234-0000-4000-8000-1234567890ab"
 
@@ -186,3 +190,30 @@ def test_a_long_file_needs_no_more_memory_than_a_short_one(tmp_path: Path) -> No
     """Its rows and results are 13 MB; bench/spreadsheet.py has the figures of 300 000 rows."""
     done = subprocess.run([sys.executable, "-c", GROWTH, str(tmp_path)], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 4_000, "kB"
+
+
+@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+def test_a_table_that_could_not_be_written_to_its_end_is_not_there(tmp_path: Path, ending: str) -> None:
+    source, results, table = written(tmp_path, "a.csv", "input.full_name\nAnn\nBob\n"), tmp_path / "r.jsonl", tmp_path / f"done.{ending}"
+    rows = read_batch(source, "aml")
+    outputs = [result_output(Result(i.request_id, "aml", Status.SUCCEEDED, Source("t", 0, n), 1, 0, 0)) for n, i in enumerate(rows)]
+    results.write_bytes(b"".join((output.value or b"") + b"\n" for output in outputs[:1]) + b'{"request_id":"gone"')
+    with pytest.raises(ValueError, match="unexpected end"):
+        write_answers(rows, results, table)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "r.jsonl"]
+    results.write_bytes(b"".join((output.value or b"") + b"\n" for output in outputs))
+    write_answers(rows, results, table)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", table.name, "r.jsonl"]
+
+
+async def test_a_batch_that_ended_before_it_had_tidied_up_goes_on(tmp_path: Path) -> None:
+    """With its table written, and its results and its state still there, or only the latter."""
+    source = written(tmp_path, "a.csv", "input.full_name\nAnn\n")
+    target = written(tmp_path, "done.csv", "request_id\n")
+    state = json.dumps({"input_sha256": hashlib.sha256(source.read_bytes()).hexdigest(), "published": 1, "positions": {}})
+    with pytest.raises(BatchError, match="is there already"):
+        await Batch(load_settings(), source, target, read_batch(source, "aml")).run(lambda _: None)
+    written(tmp_path, "done.csv.state", state)
+    settings = load_settings(kafka={"bootstrap": "127.0.0.1:1"})
+    with pytest.raises(KafkaFailedError):
+        await Batch(settings, source, target, read_batch(source, "aml")).run(lambda _: None)
