@@ -186,6 +186,8 @@ class _ApiRoutes:
         rejected = _parse_body(http_request, route, request)
         if rejected is None and (faults := member_faults(MEMBERS.get(route.name, {}), request.body)) is not None:
             rejected = ApiResponse(400, faults)
+        if request.session is not None and self._sim.sessions.get(request.session.session_id, request.now) is None:
+            rejected = NOT_FOUND  # another call has deleted it meanwhile
         call.content = content_digest(http_request.path, http_request.query, request.body)
         response = rejected or self._sim.state.handlers[route.name](request)
         call.credits = max(0, before - organization.credits) if organization is not None else 0

@@ -19,7 +19,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
@@ -32,6 +32,7 @@ from processor.stream.aiokafka_metadata import AskingRequest
 from processor.stream.aiokafka_names import with_names
 from processor.stream.aiokafka_records import BoundedMemoryRecords
 from processor.stream.aiokafka_results import BoundedFetchResult, OpenBatches
+from processor.stream.connect_pace import ConnectPace
 from processor.stream.errors import is_connect_fault
 from processor.stream.fetch_pace import FetchPace
 from processor.stream.throttling import THROTTLING
@@ -42,7 +43,7 @@ _QUIET = logging.getLogger(f"{__name__}.bootstrap")  # the error that is raised 
 _QUIET.setLevel(logging.CRITICAL)
 _BOOTSTRAP_EVERY_S = 1.0
 _ASK_AGAIN_S = 0.1  # where a topic is, or who leads it: Kafka's own client waits as long (retry.backoff.ms)
-_UNREACHED_MAX_S = 0.5  # between two rounds to brokers none of which answers; Kafka's own client doubles up to 1 s (KIP-144)
+_ALL = "all brokers"
 _FETCH_LOOK_S = 10.0
 _FETCH = 1  # https://kafka.apache.org/protocol.html#protocol_api_keys
 log = logging.getLogger(__name__)  # not structlog: callers' services import this with the client
@@ -70,7 +71,7 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._answers = FetchAnswers()
+        self._answers, self._pace = FetchAnswers(), ConnectPace()
 
     async def send(self, node_id: int, request: Any, **options: Any) -> Any:
         """As aiokafka's, but see ``FetchAnswers`` for what brokers answer to fetches. Looks whether we are throttled."""
@@ -100,7 +101,6 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
     _brokers_update = with_names(AIOKafkaClient._metadata_update, MetadataRequest=lambda _: AskingRequest([]))  # noqa: SLF001 - what is replaced
     _bootstrap_after = float("-inf")  # monotonic s
     _ask_after = float("-inf")  # by the loop's clock, s
-    _unreached_s = 0.0  # to wait since no broker answers
 
     async def _metadata_update(self, cluster_metadata: ClusterMetadata, topics: Collection[str] | None) -> bool:
         # aiokafka's sender says that it waits between two such questions, and asks hundreds of times a second
@@ -108,9 +108,9 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         if (wait_s := self._ask_after - now()) > 0:
             await asyncio.sleep(wait_s)
         updated = await self._metadata_updated(cluster_metadata, topics)
-        self._unreached_s = 0.0 if updated else min(max(2 * self._unreached_s, _ASK_AGAIN_S), _UNREACHED_MAX_S)
-        lacks_leader = any(_is_without_leader(cluster_metadata, topic) for topic in topics or ())
-        self._ask_after = now() + max(self._unreached_s, _ASK_AGAIN_S if lacks_leader else 0.0)
+        self._pace.tried(_ALL, now(), reached=updated)
+        again = self._pace.is_disturbed(now()) or any(_is_without_leader(cluster_metadata, topic) for topic in topics or ())
+        self._ask_after = now() + max(self._pace.rest_s(_ALL, now()), _ASK_AGAIN_S if again else 0.0)
         return updated
 
     async def _metadata_updated(self, cluster_metadata: ClusterMetadata, topics: Collection[str] | None) -> bool:
@@ -140,7 +140,18 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
             log.warning("brokers_moved")  # every client of the process says it, and is thinned to the first one
         return True
 
-    _get_conn = with_names(AIOKafkaClient._get_conn, create_conn=open_connection)  # noqa: SLF001 - what is replaced
+    _opened_conn = with_names(AIOKafkaClient._get_conn, create_conn=open_connection)  # noqa: SLF001 - what is replaced
+
+    async def _get_conn(self, node_id: int, **options: Any) -> Any:
+        """As aiokafka's, but a broker that could not be reached is left alone for a moment."""
+        now, whom = asyncio.get_running_loop().time, (node_id, options.get("group", ConnectionGroup.DEFAULT))
+        if self._pace.rest_s(whom, now()):
+            self.force_metadata_update()  # as aiokafka does: who leads what may have changed
+            return None
+        connection = await self._opened_conn(node_id, **options)
+        self._pace.tried(whom, now(), reached=connection is not None)
+        return connection
+
     _bootstrap = with_names(AIOKafkaClient.bootstrap, MetadataRequest=AskingRequest, create_conn=_create_conn, log=_QUIET)
 
     async def bootstrap(self) -> None:

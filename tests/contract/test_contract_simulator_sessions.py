@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import zlib
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from didit_api import KEY, SANDBOX_KEY, UNKNOWN, WORKFLOW, Api, api, until
 
 from processor.simulator.applications import LIVE_APPLICATION, SANDBOX_APPLICATION
-from processor.simulator.config import Behaviour, Config, Switches
+from processor.simulator.config import Behaviour, Config, FaultPlan, Latency, Switches
 from processor.simulator.session import Session
 
 TEN = {
@@ -81,6 +82,17 @@ async def test_6_3_neither_without_vendor_data_nor_on_a_new_workflow_version_is_
         second = await a.create()
         assert second["session_id"] != first["session_id"]
         assert second["workflow_version"] == first["workflow_version"] + 1
+
+
+async def test_2_4_of_calls_at_the_same_time_those_that_come_after_a_delete_find_nothing() -> None:
+    async with api(faults=FaultPlan(latency=Latency(0.02, 0.0, 1.0))) as a:
+        path = f"/v3/session/{(await a.create())['session_id']}"
+        calls = ("DELETE", "/delete/"), ("DELETE", "/delete/"), ("PATCH", "/update-status/"), ("GET", "/decision/")
+        found = await asyncio.gather(*(a.call(method, path + end, {"new_status": "Declined"}) for method, end in calls))
+        statuses = [status for status, _, _ in found]
+        assert statuses.count(200) >= 1
+        assert set(statuses) <= {200, 404}, statuses
+        assert sorted(statuses[:2]) == [200, 404], "it is deleted once"
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def misheard(answers: Sequence[Answer], heard: Sequence[Heard]) -> Iterator[tupl
 
 
 def not_erased(
-    answers: Sequence[Answer], request_id: str, there: Collection[str | None], erasures: Sequence[EraseSummary]
+    answers: Sequence[Answer], request_id: str, there: Collection[str | None], erasures: Sequence[EraseSummary], attempts_max: int
 ) -> Iterator[tuple[str, str]]:
     """Rules and details: what is left of a person who was erased.
 
@@ -112,9 +112,11 @@ def not_erased(
         request_id: of the person's request.
         there: ids of the sessions that Didit has.
         erasures: what the runs have told, the last one last.
+        attempts_max: so many of one deletion may fail.
     """
+    exhausted = {answer.request_id for answer in answers if answer.attempts >= attempts_max}
     for done in erasures[-1:]:
-        if done.left or done.failed:
+        if done.left or not exhausted.issuperset(done.failed):
             yield "a person is not erased", f"left {done.left}, failed {done.failed}"
-        elif left := {answer.session_id for answer in answers if answer.request_id == request_id} & set(there):
+        elif not done.failed and (left := {answer.session_id for answer in answers if answer.request_id == request_id} & set(there)):
             yield "a session of an erased person is there", f"{request_id}: {left}"

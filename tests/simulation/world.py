@@ -50,7 +50,7 @@ _START_S = 10.0  # a start may take so long until it says that topics are missin
 _SCOPES = ("session-create", "generic-write", "generic-get", "session-decision")
 _LOOK_S, _AFTER_S, _AUDIT_S, _OLD_S = 0.5, 15.0, 300.0, 300.0
 _RETRY = {"partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0}
-_UNCAUGHT = "asyncio: Exception in callback"  # by the event loop
+_UNCAUGHT = "asyncio: Exception in callback", "aiohttp.server: Error handling request"  # by the event loop, and by a server
 _SLACK_MS = 100  # the brokers' time is known to within the time of an append
 
 
@@ -291,7 +291,7 @@ class World:
         never, stepped = self._never_asked(), self.broker_step_s > 0
         sessions, now_s = self.simulator.state.sessions, self.now_ms("didit") / 1000
         there = [answer.session_id for answer in finals.answers if sessions.get(answer.session_id or "", now_s) is not None]
-        left = not_erased(finals.answers, operators.request_of_person(self), there, self.erasures)
+        left = not_erased(finals.answers, operators.request_of_person(self), there, self.erasures, self.asked.attempts_max)
         asked, untold = self.asked, receivers.acknowledged_by(ledger) - receivers.events_of(self.cluster.topics[names.events].logs)
         return Seen(
             asked.acknowledged, finals.seen, retries, ledger, logs, secrets, self.gave_up, never, audited, stepped, asked.published,

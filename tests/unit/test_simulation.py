@@ -463,7 +463,7 @@ def test_who_comes_late_has_waited_from_then_on() -> None:
         ({"logs": [("replica-0", "my secret")]}, "personal data in a log"),
         ({"logs": [("replica-0", '{"error":"ValueError","event":"life_ended"}')]}, "a fault of the program"),
         ({"gave_up": [("replica-0", 1)]}, "a replica gave up"),
-        ({"busiest": {"replica-0": 301, "webhooks-0": 300}}, "asks too often"),
+        ({"busiest": {"replica-0": 401, "webhooks-0": 400}}, "asks too often"),
         (
             {"ledger": {**_seen().ledger, "scopes": {"key": {"s": {"limit": 4, "window_s": 10.0, "max_in_window": 5, "calls": 5}}}}},
             "over the limit",

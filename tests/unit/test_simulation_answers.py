@@ -99,7 +99,9 @@ def test_of_a_person_who_was_erased_no_session_is_left() -> None:
     answers = [_answer("succeeded", session_id="s-1"), _answer("succeeded", request_id="r-2", session_id="s-2")]
     findings = PersonFindings((), *3 * (frozenset(),), {}, frozenset(), {})
     done = EraseSummary("run", 1, 0, 2, 0, (), (), findings)
-    assert not list(not_erased(answers, "r-1", ["s-1", "s-2"], []))
-    assert not list(not_erased(answers, "r-1", ["s-2"], [replace(done, left=("erase-1",)), done]))
-    assert [rule for rule, _ in not_erased(answers, "r-1", ["s-1"], [done])] == ["a session of an erased person is there"]
-    assert [rule for rule, _ in not_erased(answers, "r-1", [], [replace(done, failed=("erase-1",))])] == ["a person is not erased"]
+    assert not list(not_erased(answers, "r-1", ["s-1", "s-2"], [], 6))
+    assert not list(not_erased(answers, "r-1", ["s-2"], [replace(done, left=("erase-1",)), done], 6))
+    assert [rule for rule, _ in not_erased(answers, "r-1", ["s-1"], [done], 6)] == ["a session of an erased person is there"]
+    assert [rule for rule, _ in not_erased(answers, "r-1", [], [replace(done, failed=("erase-1",))], 6)] == ["a person is not erased"]
+    tired = [*answers, answers[0]._replace(request_id="erase-1", attempts=6)]
+    assert not list(not_erased(tired, "r-1", ["s-1"], [replace(done, failed=("erase-1",))], 6)), "Didit was away for all of its attempts"

@@ -28,6 +28,8 @@ from processor.stream import aiokafka_stop, clients, recovery
 from processor.stream.aiokafka_names import with_names
 from processor.stream.partitions import TopicPartition
 
+AWAY, HERE = 1, 2
+
 # every module of aiokafka, before and after: each attribute, also of its classes, must be the very same object
 CHECK = """
 import asyncio, importlib, inspect, pkgutil, sys
@@ -213,6 +215,38 @@ def test_brokers_none_of_which_answers_are_asked_less_and_less_often_and_at_once
         return [round(after_s - before_s, 3) for before_s, after_s in itertools.pairwise(asked_s)]
 
     assert run_virtual(main()) == [0.1, 0.2, 0.4, 0.5, 0.5, 0.0, 0.1, 0.0]
+
+
+def test_a_broker_that_cannot_be_reached_is_tried_less_and_less_often_and_others_as_ever() -> None:
+    async def main() -> tuple[list[float], int, list[float]]:
+        producer = clients.build_lane_producer(load_settings(kafka={"bootstrap": "127.0.0.1:1"}), TopicPartition("t", 0))
+        client, loop, tried, asked_s = producer.client, asyncio.get_running_loop(), list[tuple[int, float]](), list[float]()
+        began_s = loop.time()
+
+        async def connect(node_id: int, **_: object) -> object | None:
+            tried.append((node_id, loop.time() - began_s))
+            return None if node_id == AWAY else object()
+
+        async def answered(*_: object) -> bool:
+            asked_s.append(loop.time() - began_s)
+            return True
+
+        client._opened_conn, client._metadata_updated = connect, answered  # noqa: SLF001 - nobody is there
+        for _ in range(200):
+            assert not await client.ready(AWAY)
+            assert await client.ready(HERE)
+            await asyncio.sleep(0.01)
+        for _ in range(3):
+            await client._metadata_update(client.cluster, ())  # noqa: SLF001 - what its own task calls
+        await producer.stop()
+        return [at_s for node_id, at_s in tried if node_id == AWAY], sum(node_id == HERE for node_id, _ in tried), asked_s
+
+    away_s, here_count, asked_s = run_virtual(main())
+    assert away_s == pytest.approx([0.0, 0.1, 0.3, 0.7, 1.2, 1.7], abs=0.05)
+    assert here_count == 200
+    assert asked_s == pytest.approx([2.0, 2.1, 2.2], abs=0.01), (
+        "who leads what may change at any moment, and not hundreds of times a second"
+    )
 
 
 def test_a_topic_is_asked_for_once_more_if_a_question_under_way_did_not_name_it() -> None:
