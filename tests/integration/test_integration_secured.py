@@ -33,7 +33,11 @@ pytestmark = pytest.mark.broker
 PREFIXES = {SCRAM: "v", MTLS: "m"}
 ROLES = [role for role in AclRole if role is not AclRole.PAGE]  # the page is the processors'
 SOME = [AclRole.PROCESSORS, AclRole.CALLERS, AclRole.JOB, AclRole.ONLOOKER]
-LONG = {"RETRY__DELAYS_S": "[300]", "RETRY__BACKOFF_BASE_S": "300", "RETRY__BACKOFF_MAX_S": "300"}  # what waits does so until it is released
+LONG = {
+    "RETRY__DELAYS_S": "[300]",
+    "RETRY__BACKOFF_BASE_S": "300",
+    "RETRY__BACKOFF_MAX_S": "300",
+}  # what waits is released
 REFUSAL = {"status": 400, "body": '{"workflow_id":"Invalid workflow_id."}'}
 KINDS = {AclResource.TOPIC: "Topic", AclResource.GROUP: "Group", AclResource.TRANSACTIONAL_ID: "TransactionalId"}
 KINDS |= {AclResource.CLUSTER: "Cluster"}

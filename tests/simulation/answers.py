@@ -102,6 +102,14 @@ def misheard(answers: Sequence[Answer], heard: Sequence[Heard]) -> Iterator[tupl
     yield from (("a caller was not told", f"{request_id}: for {late_s:.1f} s") for request_id, late_s in late.items() if late_s > _HEARD_S)
 
 
+def misread(answers: Sequence[Answer], requested: Sequence[str], rows: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Rules and details: where the results of `processor batch` are not one row for each request, with what its topic holds."""
+    told = {(answer.request_id, answer.status) for answer in answers}
+    counts = Counter(request_id for request_id, _ in rows)
+    yield from (("a batch has not each request once", f"{one}: {counts[one]}") for one in {*requested, *counts} if counts[one] != 1)
+    yield from (("a batch tells what no topic holds", f"{one}: {status}") for one, status in rows if (one, status) not in told)
+
+
 def not_erased(
     answers: Sequence[Answer], request_id: str, there: Collection[str | None], erasures: Sequence[EraseSummary], attempts_max: int
 ) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from processor.devkit import verifier
 from processor.devkit.verifier import FinalSeen, RetrySeen
 from processor.simulator import ledger_checks
 from processor.verify.findings import AuditFinding, BrokenPromise
-from simulation.answers import leaving_out, misheard, untrue
+from simulation.answers import leaving_out, misheard, misread, untrue
 from simulation.asked import Asked
 from simulation.clients import Heard
 from simulation.observed import OF_SOURCE, Answer
@@ -55,6 +55,7 @@ class Seen:
         answers: all final results, and copies of them.
         asked: what callers have asked for.
         heard: what the product's own client has told its caller.
+        rows: the table of `processor batch`: request ids and statuses; None if nobody has run a file.
         failed_acts: what operators could not do though the brokers were there.
         not_erased: rules and details, of a person who was.
         busiest: hosts, and how much each sent in its busiest second: messages, and connections that it tried.
@@ -85,6 +86,7 @@ class Seen:
     asked: Asked = field(default_factory=Asked)
     monitored: Sequence[str] = ()
     heard: Sequence[Heard] = ()
+    rows: Sequence[tuple[str, str]] | None = None
     failed_acts: Sequence[str] = ()
     not_erased: Sequence[tuple[str, str]] = ()
     failed_callbacks: Sequence[tuple[str, str]] = ()
@@ -154,6 +156,8 @@ def judge(seen: Seen) -> list[Violation]:
     wrong += [
         Violation(*pair) for pair in (*untrue(seen.answers, seen.asked, seen.ledger), *misheard(seen.answers, seen.heard), *seen.not_erased)
     ]
+    if seen.rows is not None:
+        wrong += [Violation(*pair) for pair in misread(seen.answers, seen.requested, seen.rows)]
     return wrong + _for_no_reason(seen) + _audited(seen)
 
 

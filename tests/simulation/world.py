@@ -27,6 +27,7 @@ from processor.worker import service
 from simulation import machine, monitored, operators, receivers
 from simulation.answers import not_erased
 from simulation.asked import Asked
+from simulation.batches import Batches
 from simulation.callers import Callers
 from simulation.clients import Clients
 from simulation.disturbances import FORGET, Course, Disturbance
@@ -49,6 +50,7 @@ _RESTART_S = (0.3, 3.0)
 _START_S = 10.0  # a start may take so long until it says that topics are missing
 _SCOPES = ("session-create", "generic-write", "generic-get", "session-decision")
 _LOOK_S, _AFTER_S, _AUDIT_S, _OLD_S = 0.5, 15.0, 300.0, 300.0
+_BATCHES = 0.4  # of the callers that wait for their results run a file
 _RETRY = {"partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0}
 _UNCAUGHT = "asyncio: Exception in callback", "aiohttp.server: Error handling request"  # by the event loop, and by a server
 _SLACK_MS = 100  # the brokers' time is known to within the time of an append
@@ -69,7 +71,7 @@ class World:
     simulator: Simulator | None = None
     gave_up: list[tuple[str, int]] = field(default_factory=list)
     calling: asyncio.Task[None] | None = None
-    callers: Callers | Clients | None = None
+    callers: Callers | Clients | Batches | None = None
     stopped_until_s: float = 0.0  # nobody starts a replica that was stopped before then
     broker_step_s: float = 0.0  # the largest of a broker's clock, either way
     lost_log: Topic | None = None  # the last budget log that was deleted
@@ -298,7 +300,8 @@ class World:
             frozenset(repairs.rounds), self.insisted, sorted(map(str, untold)), delayed.sent_away,
             certain=self.plan.certain, steady=self.plan.steady, results_deleted=self.results_deleted, left_over=self.left_over,
             answers=finals.answers, asked=asked, monitored=self.monitored, not_erased=list(left), failed_acts=self.failed_acts,
-            heard=self.callers.heard if isinstance(self.callers, Clients) else (),
+            heard=() if isinstance(self.callers, Callers | None) else self.callers.heard,
+            rows=self.callers.rows if isinstance(self.callers, Batches) else None,
             busiest=self._busiest(),
             failed_callbacks=[(moment.host, moment.text) for moment in self.timeline.moments if moment.text.startswith(_UNCAUGHT)],
         )  # fmt: skip
@@ -324,8 +327,10 @@ class World:
         return frozenset(request_id for request_id in self.asked.acknowledged if request_digest(prefix, request_id) not in asked)
 
 
-def _vary(plan: Plan, disturbances: Sequence[Disturbance]) -> bool:
-    return plan.vary and not any(one.kind in FORGET for one in disturbances)
+def _callers(world: World, disturbances: Sequence[Disturbance]) -> Callers | Clients | Batches:
+    if world.plan.client:
+        return Batches(world) if random.Random(world.seed ^ 0xBA7C).random() < _BATCHES else Clients(world)
+    return Callers(world, vary=world.plan.vary and not any(one.kind in FORGET for one in disturbances))
 
 
 def build(seed: int, plan: Plan) -> World:
@@ -366,7 +371,7 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
     world.network.hosts["caller"].wall_offset_s = world.plan.caller_ahead_s
     for name in (*world.receivers, *world.replicas):
         world.start_process(name)
-    world.callers = Clients(world) if world.plan.client else Callers(world, vary=_vary(world.plan, disturbances))
+    world.callers = _callers(world, disturbances)
     world.start_calling()
     finals = Finals(results)
     repairs = Repairs(world.cluster.topics[topic_names(world.settings("operator")).repairs].logs)

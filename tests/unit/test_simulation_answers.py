@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from simulation.answers import leaving_out, misheard, not_erased, untrue
+from simulation.answers import leaving_out, misheard, misread, not_erased, untrue
 from simulation.asked import Asked
 from simulation.clients import Heard
 from simulation.observed import Answer
@@ -105,3 +105,13 @@ def test_of_a_person_who_was_erased_no_session_is_left() -> None:
     assert [rule for rule, _ in not_erased(answers, "r-1", [], [replace(done, failed=("erase-1",))], 6)] == ["a person is not erased"]
     tired = [*answers, answers[0]._replace(request_id="erase-1", attempts=6)]
     assert not list(not_erased(tired, "r-1", ["s-1"], [replace(done, failed=("erase-1",))], 6)), "Didit was away for all of its attempts"
+
+
+def test_a_batch_has_a_row_for_each_request_with_what_its_topic_holds() -> None:
+    answers, asked = [_answer("succeeded"), _answer("failed", request_id="r-2")], ["r-1", "r-2"]
+    good = [("r-1", "succeeded"), ("r-2", "failed")]
+    assert not list(misread(answers, asked, good))
+    for rows in (good[:1], [*good, good[0]]):
+        assert [rule for rule, _ in misread(answers, asked, rows)] == ["a batch has not each request once"]
+    wrong = list(misread(answers, asked, [good[0], ("r-2", "succeeded")]))
+    assert wrong == [("a batch tells what no topic holds", "r-2: succeeded")]
