@@ -40,7 +40,7 @@ def check_lookup(operation: Operation, trace: CheckTrace, request: Request, hop:
     That there is no trace is believed only if the list shows any check of this kind at all: a key that may not see them sees none.
 
     Yields:
-        Calls that read; the answer to each is sent in, None if the session has been deleted.
+        Calls that read; the answer to each is sent in, None if the session is not shown.
 
     Returns:
         What the check answered, as far as its decision tells; None if it was not made; or ``Inconclusive``.
@@ -52,15 +52,16 @@ def check_lookup(operation: Operation, trace: CheckTrace, request: Request, hop:
     cut = isinstance(listed, dict) and listed.get("next") is not None and len(rows) == len(session_rows(listed))
     if cut or len(ours) > _INSPECT_MAX:
         return Inconclusive(took_place=False)
-    found = False
+    found = hidden = False
     for session_id in reversed(ours):  # the list is newest first
         detail = yield check_detail_call(session_id, request, hop)
+        hidden = hidden or detail is None
         if is_of(detail, request):
             found = True
             if (output := _as_answered(detail, operation, trace)) is not None:
                 return output
-    if found:
-        return Inconclusive(took_place=True)
+    if found or hidden:  # what was deleted since, or is listed before it is shown, may have been ours
+        return Inconclusive(took_place=found)
     if not session_rows(listed) and not session_rows((yield check_proof_call(trace, request, hop))):
         return Inconclusive(took_place=False)
     return None

@@ -108,7 +108,6 @@ def test_without_vendor_data_it_is_looked_for_among_those_of_nobody() -> None:
         ({"results": [row(1, "2025-11-25T11:58:00Z")]},),  # from before
         ({"results": [row(1, vendor="other")]},),
         ({"results": [row(1)]}, detail(1, "r-2")),
-        ({"results": [row(1)]}, None),  # deleted since
         ({"results": [row(1, status="Not Finished")]},),  # no service answered, nothing is billed
         ({"results": []}, {"results": [row(9, "2025-01-01T00:00:00Z")]}),
     ],
@@ -126,12 +125,18 @@ def test_a_check_that_the_list_would_show_and_does_not_was_not_made(answers: tup
         (({"results": [row(1)]}, detail(1, face_matches=None)), True),
         (({"results": [row(1)]}, detail(1, face_matches=[{"status": "Not Finished"}])), True),
         (({"results": [row(1)]}, detail(1, face_matches="x")), True),
+        (({"results": [row(2), row(1)]}, None, detail(2, "r-2")), False),  # it is not shown (yet), or was deleted since: perhaps ours
         ((None, None), False),
         (({"results": ["x", 7, {}]}, []), False),
     ],
 )
 def test_a_lookup_that_cannot_tell_says_so(answers: tuple[Any, ...], took_place: bool) -> None:
     assert look_up(MATCH, *answers)[1] == Inconclusive(took_place)
+
+
+def test_a_check_is_adopted_although_another_one_of_the_person_is_not_shown() -> None:
+    shown = detail(2, face_matches=[{"status": "Approved"}])
+    assert look_up(MATCH, {"results": [row(2), row(1)]}, None, shown)[1]["request_id"] == "s-2"
 
 
 def test_older_pages_are_of_no_interest() -> None:
