@@ -78,8 +78,9 @@ def review_list(listed: Any, request: Request, hop: Hop) -> Adopt | Inspect | Cr
     ]
     if not candidates:
         return CreateAgain()
+    candidates.reverse()  # the list is newest first; ours was the first
     if wanted == request.request_id:  # nobody else uses it
-        return Adopt(_as_created(candidates[-1], request))  # the list is newest first; ours was the first
+        return Adopt(_as_created(candidates[0], request))
     return Inspect(tuple(row["session_id"] for row in candidates[:_INSPECT_MAX]))
 
 
