@@ -31,7 +31,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
 
 from processor.stream.aiokafka_names import with_names
-from processor.stream.errors import InvalidRecordError
+from processor.stream.errors import NO_COORDINATOR, InvalidRecordError
 
 _TRIES = 10  # before the pause doubles: an honest transaction ends within a few
 _PAUSE_S_MAX = 1.0
@@ -220,6 +220,9 @@ class FencingSender(Sender):  # type: ignore[misc]
             told = await self.client.send(node_id, DescribeTransactionsRequest(self._txn_manager.transactional_id))
         except IncompatibleBrokerVersion:  # brokers before 3.0
             return ours
+        for state in told.transaction_states:  # a coordinator that has just begun names no partition, and may fence a moment later
+            if (unknown := next((kind for kind in NO_COORDINATOR if kind.errno == state[0]), None)) is not None:
+                raise unknown
         theirs = {TopicPartition(t, number) for state in told.transaction_states for t, numbers, _ in state[7] or () for number in numbers}
         return ours | theirs
 

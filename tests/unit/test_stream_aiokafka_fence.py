@@ -13,10 +13,12 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import (
     ConcurrentTransactions,
     CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
     IncompatibleBrokerVersion,
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
     KafkaError,
+    NotCoordinatorError,
     NotEnoughReplicasAfterAppendError,
     NotEnoughReplicasError,
     OffsetMetadataTooLargeError,
@@ -51,6 +53,7 @@ class Brokers:
         self._topics: set[str] = set()  # that the producer was to write to
         self.fails: dict[type, list[Exception]] = {}
         self.fence_errors: list[int] = []
+        self.unknown: list[int] = []  # with these errors a coordinator answers what is open, and names nothing
         self.end_errors: list[int] = []
         self.asked: list[type] = []
         self.searches = 0
@@ -62,6 +65,8 @@ class Brokers:
         if errors := self.fails.get(type(request)):
             raise errors.pop(0) if len(errors) > 1 else errors[0]
         if isinstance(request, DescribeTransactionsRequest):
+            if self.unknown:
+                return DescribeTransactionsResponse(0, [(self.unknown.pop(0), "id", "", 0, 0, 0, 0, [], {})], {})
             topics: list[Any] = [(tp.topic, [tp.partition], {}) for tp in self.open]
             return DescribeTransactionsResponse(0, [(0, "id", "Ongoing", 1, 1, 1, 1, topics, {})], {})
         if isinstance(request, EndTxnRequest):
@@ -159,6 +164,24 @@ def test_what_is_not_known_is_asked_again_and_nobody_is_fenced_meanwhile() -> No
         assert scene.brokers.searches > 1, "the coordinator may be another one by then"
         assert scene.told == [], "silence is no answer: the deadline of the takeover goes on"
         scene.brokers.fails.clear()
+        await fence
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("error", [CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError])
+def test_a_coordinator_that_does_not_know_what_is_open_is_asked_again_and_nobody_is_fenced_meanwhile(error: type[Exception]) -> None:
+    """One that has just taken the place of a broker that died knows it a moment later, and by then it would fence."""
+
+    async def main() -> None:
+        scene = Scene()
+        scene.brokers.open, scene.brokers.leaderless = [RESULTS], {RESULTS}
+        scene.brokers.unknown = [error.errno, error.errno]  # type: ignore[attr-defined]
+        fence = asyncio.ensure_future(scene.fence())
+        await asyncio.sleep(60)
+        assert InitProducerIdRequest not in scene.brokers.asked, "since Kafka 4.1 that would lose the marker"
+        assert scene.brokers.searches > 1, "the coordinator may be another one by then"
+        scene.brokers.leaderless.clear()
         await fence
 
     run_virtual(main())
