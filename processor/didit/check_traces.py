@@ -14,7 +14,7 @@ from typing import Any
 from processor.contract.records import Hop, Request
 from processor.didit.calls import HttpCall, check_detail_call, check_list_call, check_proof_call
 from processor.didit.catalog import CheckTrace, Idempotency, Operation
-from processor.didit.reconcile import is_of, made_since, session_rows
+from processor.didit.reconcile import is_of, made_since, names_person, session_rows
 
 ADOPTED_KEY = "vp_adopted"  # our member of the result of a check that was looked up
 _INSPECT_MAX = 10
@@ -48,7 +48,7 @@ def check_lookup(operation: Operation, trace: CheckTrace, request: Request, hop:
     listed = yield check_list_call(trace, request, hop)
     rows = [row for row in session_rows(listed) if made_since(row, hop)]
     wanted = request.input.get("vendor_data")
-    ours = [row["session_id"] for row in rows if row.get("vendor_data") == wanted and row.get("status") != _NOT_DONE]
+    ours = [row["session_id"] for row in rows if names_person(row, wanted) and row.get("status") != _NOT_DONE]
     cut = isinstance(listed, dict) and listed.get("next") is not None and len(rows) == len(session_rows(listed))
     if cut or len(ours) > _INSPECT_MAX:
         return Inconclusive(took_place=False)

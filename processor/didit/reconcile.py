@@ -68,18 +68,25 @@ def made_since(row: dict[str, Any], hop: Hop) -> bool:
     return _epoch_ms(row.get("created_at")) >= hop.called_since_ms - CLOCKS_MS
 
 
+def names_person(row: dict[str, Any], wanted: str | None) -> bool:
+    """Whether a row of a list is of this person, or of nobody if none is wanted.
+
+    White space around an id says nothing: Didit does not document whether it keeps it, and its framework trims what it is sent.
+    """
+    named = row.get("vendor_data")
+    return (named.strip() if isinstance(named, str) else "") == (wanted or "").strip()
+
+
 def review_list(listed: Any, request: Request, hop: Hop) -> Adopt | Inspect | CreateAgain:
     """Judge the answer of ``list_call``: only sessions made since the doubt began, of this person, that are of use can be ours."""
     wanted = vendor_data(request)
     candidates = [
-        row
-        for row in session_rows(listed)
-        if row.get("vendor_data") == wanted and made_since(row, hop) and is_adopted(row.get("status"), hop)
+        row for row in session_rows(listed) if names_person(row, wanted) and made_since(row, hop) and is_adopted(row.get("status"), hop)
     ]
     if not candidates:
         return CreateAgain()
     candidates.reverse()  # the list is newest first; ours was the first
-    if wanted == request.request_id:  # nobody else uses it
+    if wanted == request.request_id == candidates[0].get("vendor_data"):  # nobody else uses it
         return Adopt(_as_created(candidates[0], request))
     return Inspect(tuple(row["session_id"] for row in candidates[:_INSPECT_MAX]))
 

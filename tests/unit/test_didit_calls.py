@@ -98,6 +98,15 @@ def test_only_sessions_made_since_the_doubt_can_be_ours() -> None:
     assert review_list({"results": [row("not a time")]}, create(vendor_data="u"), HOP) == Inspect((SESSION,))
 
 
+@pytest.mark.parametrize(("sent", "kept"), [(" u\n", "u"), (" u\n", " u\n"), ("u", "u"), (" ", "")])
+def test_a_person_is_known_by_an_id_that_didit_has_trimmed(sent: str, kept: str) -> None:
+    """Didit's framework trims texts unless it is told not to; Didit documents neither."""
+    assert review_list({"results": [row("2025-11-25T12:00:01Z", kept)]}, create(vendor_data=sent), HOP) == Inspect((SESSION,))
+    named = Request(sent, "session.create", {"workflow_id": WORKFLOW})
+    found = review_list({"results": [row("2025-11-25T12:00:01Z", kept)]}, named, HOP)
+    assert isinstance(found, Inspect if sent != kept else Adopt), "two ids that differ by white space alone are two"
+
+
 def test_a_session_under_our_own_id_is_adopted_at_once() -> None:
     first = row("2025-11-25T12:00:00Z", "r-1")
     found = review_list({"results": [row("2025-11-25T12:00:09Z", "r-1", "other"), first]}, create(), HOP)

@@ -102,6 +102,13 @@ def test_without_vendor_data_it_is_looked_for_among_those_of_nobody() -> None:
     assert output["poa"] == {"status": "Approved"}
 
 
+@pytest.mark.parametrize(("sent", "kept"), [(" u ", "u"), (None, ""), (None, " ")])
+def test_a_person_is_known_by_an_id_that_didit_has_trimmed(sent: str | None, kept: str) -> None:
+    request = Request("r-1", "poa", {"document": "file:///a"} | ({} if sent is None else {"vendor_data": sent}))
+    _, output = look_up(request, {"results": [row(1, vendor=kept)]}, detail(1, poa_verifications=[{"status": "Approved"}]))
+    assert output["request_id"] == "s-1", "else it would be made, and paid, again"
+
+
 @pytest.mark.parametrize(
     "answers",
     [
