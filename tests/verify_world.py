@@ -72,14 +72,23 @@ class World:
     def publish(self, output: Output, partition: int = 0) -> Record:
         return self.append(NAMES.of(output), partition, output.value, output.key, output.headers)
 
-    def result(self, record: Record, status: Status = Status.SUCCEEDED, code: ErrorCode | None = None, version: int = 0) -> Record:
+    def result(
+        self,
+        record: Record,
+        status: Status = Status.SUCCEEDED,
+        code: ErrorCode | None = None,
+        version: int = 0,
+        *,
+        kind: ErrorType = ErrorType.REQUEST_REFUSED,
+        operation: str = "session.create",
+    ) -> Record:
         """The final result of a record; it is not done by that."""
         decoded = decode(record)
-        error = ErrorInfo(ErrorType.REQUEST_REFUSED, code, "no") if code is not None else None
+        error = ErrorInfo(kind, code, "no") if code is not None else None
         request_id = getattr(decoded, "request_id", None) or decoded.request.request_id  # type: ignore[union-attr]
         hop = decoded.hop
         result = Result(
-            request_id, "session.create", status, hop.first, 1, hop.first_ms, self.now_ms, None, error, version=version, replay=hop.replay
+            request_id, operation, status, hop.first, 1, hop.first_ms, self.now_ms, None, error, version=version, replay=hop.replay
         )
         return self.publish(result_output(result), partition=record.source.partition)
 

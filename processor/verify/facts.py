@@ -45,6 +45,7 @@ class Trait(IntFlag):
     UNPLACED = 1024  # of a dead letter: it does not say where the caller's record stood
     BY_LEDGER = 2048  # of an ask: when the call came to Didit, by the ledger
     COPY = 4096  # of a result: it repeats one, for somebody who asked again
+    PAID_AGAIN = 8192  # of a result: its call may have been billed, and a round that an operator insists on calls again
 
 
 class Fact(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from processor.contract.callers_headers import believed
-from processor.contract.codes import ErrorCode
+from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.dead_letters import read_hop_left, read_identity, read_reason
 from processor.contract.decode import Accepted, Rejected, decode
 from processor.contract.digests import content_digest, rejected_digest, request_digest, source_digest
@@ -18,7 +18,7 @@ from processor.contract.pauses import PauseFormatError, Pauses, read_pause
 from processor.contract.records import Hop, OnDoubt, Record, ResultKind, Source, Status, call_reference, result_id
 from processor.contract.repairs import RepairKind, read_repair
 from processor.contract.result_copies import copy_for
-from processor.didit.catalog import is_polled
+from processor.didit.catalog import is_polled, next_call
 from processor.stream.cancels import CancelFormatError, read_cancel
 from processor.stream.releases import ReleaseFormatError, read_release
 from processor.stream.topics import TopicNames
@@ -30,6 +30,7 @@ _ACTS_MAX = 1_000_000  # records that people have released or ended
 _CUT_MAX = 100_000
 _ACTS = frozenset({ErrorCode.ENDED_BY_HAND, ErrorCode.CANCELLED})
 _WITHOUT_DEAD_LETTER = frozenset({ErrorCode.VENDOR_DATA_BLOCKED, ErrorCode.CANCELLED})
+_ANSWERED = frozenset({ErrorType.OUTPUT_TOO_LARGE, ErrorType.INTERNAL})  # or it may have been
 _OWING = frozenset({Status.REJECTED, Status.CONFLICT, Status.IN_DOUBT})
 NOWHERE = 255  # no topic of ours
 
@@ -150,6 +151,8 @@ class Intake:
             traits |= Trait.BY_HAND
         if error.get("code") not in _WITHOUT_DEAD_LETTER and (status in _OWING or status is Status.FAILED):
             traits |= Trait.OWES_DEAD_LETTER
+        if status is Status.IN_DOUBT or (str(error.get("type")) in _ANSWERED and _bills_each_call(found.get("operation"))):
+            traits |= Trait.PAID_AGAIN
         yield Fact(
             FactKind.RESULT,
             self._request(request_id, first),
@@ -314,6 +317,11 @@ def _result_document(record: Record) -> dict[str, Any] | None:
 
 def _is_number(value: object, below: int) -> bool:
     return type(value) is int and 0 <= value < below
+
+
+def _bills_each_call(name: object) -> bool:
+    operation = next_call(name, polled=False) if isinstance(name, str) else None
+    return operation is not None and operation.bills_each_call
 
 
 def _version(found: dict[str, Any], key: str, replay: int) -> int:

@@ -22,7 +22,6 @@ from processor.verify.waiting import Waiting, WaitingRequests, place_of
 
 _CONFLICT = STATUSES.index(Status.CONFLICT)
 CLAIMED = frozenset(map(STATUSES.index, (Status.REJECTED, Status.EXPIRED)))  # ended without a call, as a rule
-_IN_DOUBT = STATUSES.index(Status.IN_DOUBT)
 _SAYS_FAILED = frozenset(map(STATUSES.index, (Status.REJECTED, Status.FAILED, Status.CONFLICT, Status.IN_DOUBT)))
 _LEDGER_MS = 1  # stamps of the ledger are floats, due times whole milliseconds
 
@@ -376,9 +375,9 @@ class _Story:
         return self.rules.ranges.get((self.rules.dead_letter_topic, partition), (0, 0))[0]
 
     def _bills(self) -> Iterator[AuditFinding]:
-        """Paid for once; once more for each round that an operator gave to a request in doubt, and as often as its caller likes."""
-        doubts = sum(1 for fact in self.finals if fact.status == _IN_DOUBT and any(r.replay > fact.replay for r in self.retries))
-        if self.bills <= 1 + doubts or any(fact.has(Trait.REPEAT) for fact in self.requests):
+        """Paid for once; again in a round that an operator insisted on, under a forgotten id, and as often as its caller likes."""
+        insisted = sum(1 for fact in self.finals if fact.has(Trait.PAID_AGAIN) and any(r.replay > fact.replay for r in self.retries))
+        if self.bills <= 1 + insisted + self.asked_again or any(fact.has(Trait.REPEAT) for fact in self.requests):
             return
         for at in (self.records or self.finals)[:1]:  # else nothing of it is left, or it is another installation's
             yield self.finding(BrokenPromise.BILLED_TWICE, at, f"paid for {self.bills} times")

@@ -12,7 +12,7 @@ from verify_world import NAMES, REQUESTS, World, clean_world, judge_world, place
 
 from processor.budget.log_records import Ended
 from processor.budget.permits import HealthSignal
-from processor.contract.codes import ErrorCode
+from processor.contract.codes import ErrorCode, ErrorType
 from processor.contract.records import Record, Status, call_reference
 from processor.contract.result_copies import COPY_HEADER
 from processor.verify.findings import SHOWN_MAX, BrokenPromise
@@ -77,6 +77,15 @@ STRANGE = [
 def test_what_somebody_else_wrote_to_the_results_ends_no_audit(strange: dict[str, Any]) -> None:
     world = World()
     final = world.succeed(world.request("plain"))
+    world.append(NAMES.results, 0, orjson.dumps(orjson.loads(final.value or b"") | strange), final.key)
+    assert judge_world(world).findings == []
+
+
+def test_a_type_of_an_error_that_is_no_text_ends_no_audit() -> None:
+    world = World()
+    final = world.succeed(world.request("plain"))
+    world.topics[NAMES.results, 0].clear()
+    strange = {"status": "failed", "error": {"code": ErrorCode.VENDOR_DATA_BLOCKED, "type": []}}
     world.append(NAMES.results, 0, orjson.dumps(orjson.loads(final.value or b"") | strange), final.key)
     assert judge_world(world).findings == []
 
@@ -244,6 +253,40 @@ def test_a_second_bill_is_what_an_operator_or_the_caller_asked_for() -> None:
     world.bills.sessions += 2 * [("insisted", 1), ("likes-to-pay", 1)]
     assert judge_world(world).findings == []
     world.bills.sessions.append(("insisted", 2))
+    assert {kind for kind, _ in judge_world(world).named} == {"billed_twice"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind", "found"),
+    [
+        ("wallet_screening", ErrorType.OUTPUT_TOO_LARGE, set()),
+        ("wallet_screening", ErrorType.INTERNAL, set()),
+        ("wallet_screening", ErrorType.EXHAUSTED, {"billed_twice"}),
+        ("session.create", ErrorType.OUTPUT_TOO_LARGE, {"billed_twice"}),  # the session is looked up before another one is made
+    ],
+)
+def test_a_round_that_an_operator_insisted_on_may_be_billed_once_more(operation: str, kind: ErrorType, found: set[str]) -> None:
+    world = World()
+    record = world.request("too-large")
+    world.finish(record)
+    world.result(record, Status.FAILED, ErrorCode.OUTPUT_TOO_LARGE, kind=kind, operation=operation)
+    redriven = world.redrive(world.dead_letter(record), record)
+    assert redriven is not None
+    world.succeed(redriven)
+    world.bills.sessions += 2 * [("too-large", 1)]
+    assert {kind for kind, _ in judge_world(world).named} == found
+    world.bills.sessions.append(("too-large", 2))
+    assert {kind for kind, _ in judge_world(world).named} == {"billed_twice"}
+
+
+def test_one_that_was_forgotten_and_asked_for_again_is_billed_again() -> None:
+    world = World()
+    world.succeed(world.request("again"))
+    world.wait(3601)
+    world.succeed(world.request("again"))
+    world.bills.sessions += 2 * [("again", 1)]
+    assert judge_world(world).findings == []
+    world.bills.sessions.append(("again", 2))
     assert {kind for kind, _ in judge_world(world).named} == {"billed_twice"}
 
 
