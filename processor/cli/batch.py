@@ -66,7 +66,7 @@ def batch(
         fail(f"say where the results go, e.g. `processor batch {source} {source.stem}.done.csv`; nothing was published")
     with kafka_or_fail(then="Then run the same command again to go on."):
         try:
-            ended = _run_shown(settings, Batch(settings, source, target, rows))
+            ended = _run_shown(settings, Batch(settings, target, rows))
         except (BatchError, TopicMissingError) as exc:
             fail(str(exc))
         except OSError as exc:

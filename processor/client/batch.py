@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import stat
@@ -67,7 +68,7 @@ class Batch:
     ``.csv`` or ``.xlsx`` becomes a table at the end, with a row for each request; until then the results are in ``<target>.jsonl``.
     """
 
-    def __init__(self, settings: Settings, source: Path, target: Path, rows: BatchRows) -> None:
+    def __init__(self, settings: Settings, target: Path, rows: BatchRows) -> None:
         if target.suffix.lower() == WORKBOOK:
             _refuse_workbook(target, len(rows))
         self._settings = settings
@@ -78,8 +79,7 @@ class Batch:
         self._topic, self._requests = topic_names(settings).results, topic_names(settings).requests
         self._left = LeftRows(rows)
         self._state_path = target.with_name(target.name + ".state")
-        with source.open("rb") as file:
-            self._digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._digest = _digest_of(rows)
         self.progress = BatchProgress(len(rows))
 
     @property
@@ -91,10 +91,21 @@ class Batch:
         """Publish what is not published, and write results until all are there; ``on_progress`` is called at every step.
 
         Raises:
-            BatchError: if the target belongs to another file.
+            BatchError: if the target belongs to another file, or another process writes it.
             KafkaFailedError: run it again when Kafka is back.
         """
         self._on_progress, state = on_progress, self._resume()
+        with open_private(self._target, "ab") as out:
+            self._lock(out)
+            await self._run(state, out)
+            if self._table is not None:
+                write_answers(self._rows, self._target, self._table)
+            self._state_path.unlink(missing_ok=True)  # before the results: without them it would stand for a batch that is under way
+            if self._table is not None:
+                self._target.unlink()
+        return self.progress
+
+    async def _run(self, state: dict[str, Any] | None, out: BinaryIO) -> None:
         async with topic_reader(self._settings, [self._topic], from_end=True) as reader, TopicReader(self._settings) as requests:
             if state is None:
                 positions = {tp.partition: reader.position(tp) for tp in reader.assigned}
@@ -104,20 +115,14 @@ class Batch:
                 reader.seek(tp, state["positions"].get(str(tp.partition), 0))  # one that was added has only what came since
             self.progress.published = state["published"]
             self._on_progress(self.progress)
-            with open_private(self._target, "ab") as out:
-                if not state["published"]:
-                    await self._take_known(out)
-                publishing = asyncio.get_running_loop().create_task(self._publish(state))
-                try:
-                    await self._collect(reader, requests, publishing, out)
-                finally:
-                    publishing.cancel()
-                    await asyncio.wait({publishing})
-        if self._table is not None:
-            write_answers(self._rows, self._target, self._table)
-            self._target.unlink()
-        self._state_path.unlink(missing_ok=True)
-        return self.progress
+            if not state["published"]:
+                await self._take_known(out)
+            publishing = asyncio.get_running_loop().create_task(self._publish(state))
+            try:
+                await self._collect(reader, requests, publishing, out)
+            finally:
+                publishing.cancel()
+                await asyncio.wait({publishing})
 
     def _resume(self) -> dict[str, Any] | None:
         if not self._state_path.parent.is_dir():
@@ -132,7 +137,10 @@ class Batch:
         state = _read_state(self._state_path)
         if state["input_sha256"] != self._digest:
             raise BatchError(f"{self._target} was begun with another input; name another file, or remove it and {self._state_path}")
+        if not self._target.exists():
+            return state | {"published": 0}  # what had come is gone with it, and stands in the topic
         with open_private(self._target, "ab") as file, self._target.open("rb") as lines:
+            self._lock(file)
             kept = 0
             for line in lines:
                 if not line.endswith(b"\n"):
@@ -141,6 +149,15 @@ class Batch:
                 self._note(orjson.loads(line))
             file.truncate(kept)
         return state
+
+    def _lock(self, file: BinaryIO) -> None:
+        """Until the file is closed nobody else writes it: two at once would cut each other's lines."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BatchError(f"{self._target} is being written by another `processor batch`; let that one go on, or end it") from None
+        except OSError:  # a file system without locks
+            return
 
     async def _take_known(self, out: BinaryIO) -> None:
         """What was asked before, in an earlier batch or otherwise, is not asked again: its result stands in the topic."""
@@ -211,6 +228,14 @@ def final_result(value: bytes | None) -> Mapping[str, Any] | None:
         return None
     is_final = isinstance(found, dict) and found.get("kind") == ResultKind.FINAL and isinstance(found.get("status"), str)
     return found if is_final else None
+
+
+def _digest_of(rows: BatchRows) -> str:
+    """Of the requests, whatever file, sheet and options they come from."""
+    found = hashlib.sha256()
+    for item in rows:
+        found.update(item.value + b"\n")
+    return found.hexdigest()
 
 
 def _read_state(path: Path) -> dict[str, Any]:

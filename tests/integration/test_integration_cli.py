@@ -138,7 +138,7 @@ async def test_a_batch_takes_no_answer_of_another_request_under_its_id(kafka: Lo
     row = {"request_id": "b-1", "operation": "aml", "input": {"full_name": "Ann"}}
     source.write_text(json.dumps(row) + "\n")
     async with running(kafka, tmp_path) as rig:
-        batch = asyncio.create_task(Batch(rig.settings, source, target, read_batch(source, None)).run(lambda _: None))
+        batch = asyncio.create_task(Batch(rig.settings, target, read_batch(source, None)).run(lambda _: None))
         try:
             await rig.publish([(b"k", json.dumps(row | {"input": {"full_name": "Bob"}}).encode())])
             async with asyncio.timeout(60):

@@ -71,7 +71,7 @@ def batch_of(rig: Rig, folder: Path) -> Batch:
     source = folder / "people.jsonl"
     rows = [{"request_id": f"b-{n}", "operation": "aml", "input": {"full_name": "Ann"}} for n in range(2)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return Batch(rig.settings, source, folder / "done.jsonl", read_batch(source, None))
+    return Batch(rig.settings, folder / "done.jsonl", read_batch(source, None))
 
 
 async def written(rig: Rig, topic: str, count: int) -> None:

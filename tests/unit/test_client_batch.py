@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import subprocess
@@ -128,14 +129,14 @@ async def test_a_target_of_another_batch_is_left_alone(tmp_path: Path) -> None:
     source = written(tmp_path, "a.jsonl", '{"full_name":"Ann"}\n')
     items, target = read_batch(source, "aml"), written(tmp_path, "out.jsonl", "{}\n")
     with pytest.raises(BatchError, match="name another file"):
-        await Batch(load_settings(), source, target, items).run(lambda _: None)
+        await Batch(load_settings(), target, items).run(lambda _: None)
     written(tmp_path, "out.jsonl.state", '{"input_sha256":"other","published":0,"positions":{}}')
     with pytest.raises(BatchError, match="another input"):
-        await Batch(load_settings(), source, target, items).run(lambda _: None)
+        await Batch(load_settings(), target, items).run(lambda _: None)
     for broken in ("", "[]", "{}", '{"input_sha256":"x","published":0,"positions":[1]}'):
         written(tmp_path, "out.jsonl.state", broken)
         with pytest.raises(BatchError, match="cannot be read"):
-            await Batch(load_settings(), source, target, items).run(lambda _: None)
+            await Batch(load_settings(), target, items).run(lambda _: None)
     assert target.read_text() == "{}\n"
 
 
@@ -206,14 +207,61 @@ def test_a_table_that_could_not_be_written_to_its_end_is_not_there(tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", table.name, "r.jsonl"]
 
 
+def state_of(rows: BatchRows) -> str:
+    digest = hashlib.sha256(b"".join(item.value + b"\n" for item in rows)).hexdigest()
+    return json.dumps({"input_sha256": digest, "published": len(rows), "positions": {}})
+
+
 async def test_a_batch_that_ended_before_it_had_tidied_up_goes_on(tmp_path: Path) -> None:
     """With its table written, and its results and its state still there, or only the latter."""
     source = written(tmp_path, "a.csv", "input.full_name\nAnn\n")
     target = written(tmp_path, "done.csv", "request_id\n")
-    state = json.dumps({"input_sha256": hashlib.sha256(source.read_bytes()).hexdigest(), "published": 1, "positions": {}})
+    state = state_of(read_batch(source, "aml"))
     with pytest.raises(BatchError, match="is there already"):
-        await Batch(load_settings(), source, target, read_batch(source, "aml")).run(lambda _: None)
+        await Batch(load_settings(), target, read_batch(source, "aml")).run(lambda _: None)
     written(tmp_path, "done.csv.state", state)
     settings = load_settings(kafka={"bootstrap": "127.0.0.1:1"})
     with pytest.raises(KafkaFailedError):
-        await Batch(settings, source, target, read_batch(source, "aml")).run(lambda _: None)
+        await Batch(settings, target, read_batch(source, "aml")).run(lambda _: None)
+
+
+async def test_a_batch_is_known_by_its_requests(tmp_path: Path) -> None:
+    """And not by its file: with another --operation or --sheet, others counted as published, and were waited for without end."""
+    source, target = written(tmp_path, "a.csv", "input.full_name\nAnn\n"), tmp_path / "done.csv"
+    begun = read_batch(source, "aml")
+    written(tmp_path, "done.csv.state", state_of(begun))
+    written(tmp_path, "done.csv.jsonl", "")
+    settings = load_settings(kafka={"bootstrap": "127.0.0.1:1"})
+    with pytest.raises(KafkaFailedError):
+        await Batch(settings, target, begun).run(lambda _: None)
+    with pytest.raises(BatchError, match="another input"):
+        await Batch(settings, target, read_batch(written(tmp_path, "a.csv", "input.full_name\nBob\n"), "aml")).run(lambda _: None)
+    source.write_text("input.full_name\n  Ann\n")  # saved again
+    with pytest.raises(KafkaFailedError):
+        await Batch(settings, target, read_batch(source, "aml")).run(lambda _: None)
+
+
+async def test_two_batches_do_not_write_one_file(tmp_path: Path) -> None:
+    """They cut each other's lines, and the first to end took the results of both away."""
+    source, target = written(tmp_path, "a.jsonl", '{"full_name":"Ann"}\n'), tmp_path / "out.jsonl"
+    rows, settings = read_batch(source, "aml"), load_settings(kafka={"bootstrap": "127.0.0.1:1"})
+    with open_private(target, "ab") as begun:
+        fcntl.flock(begun, fcntl.LOCK_EX)
+        for part in (b"", b'{"request_id":'):
+            begun.write(part)
+            begun.flush()
+            with pytest.raises(BatchError, match="another `processor batch`"):
+                await Batch(settings, target, rows).run(lambda _: None)
+            written(tmp_path, "out.jsonl.state", state_of(rows))
+    assert target.read_bytes() == b'{"request_id":'
+    with pytest.raises(KafkaFailedError):
+        await Batch(settings, target, rows).run(lambda _: None)
+
+
+def test_results_that_are_gone_are_looked_for_again(tmp_path: Path) -> None:
+    """A state beside no results said that all is published, and what had been answered before was waited for without end."""
+    rows, target = read_batch(written(tmp_path, "a.jsonl", '{"full_name":"Ann"}\n'), "aml"), tmp_path / "out.jsonl"
+    written(tmp_path, "out.jsonl.state", state_of(rows))
+    assert (Batch(load_settings(), target, rows)._resume() or {})["published"] == 0  # noqa: SLF001 - what it goes on from
+    written(tmp_path, "out.jsonl", "")
+    assert (Batch(load_settings(), target, rows)._resume() or {})["published"] == 1  # noqa: SLF001 - as above

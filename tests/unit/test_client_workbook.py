@@ -222,7 +222,7 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(builtins, "__import__", without)
     assert "pip install 'verification-processor[xlsx]'; or save the sheet as CSV UTF-8" in said(path)
     with pytest.raises(BatchError, match=r"needs the extra \[xlsx\]"):
-        Batch(load_settings(didit={"api_key": "k"}), path, tmp_path / "done.xlsx", rows)
+        Batch(load_settings(didit={"api_key": "k"}), tmp_path / "done.xlsx", rows)
 
 
 def test_more_rows_than_a_sheet_holds_are_refused_before_anything_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +230,7 @@ def test_more_rows_than_a_sheet_holds_are_refused_before_anything_is_asked(tmp_p
     rows = read_batch(path, "aml")
     monkeypatch.setattr(rows, "_places", array("Q", bytes(8 * workbook.ROWS_MAX)))
     with pytest.raises(BatchError, match=r"write the results to a \.csv"):
-        Batch(load_settings(didit={"api_key": "k"}), path, tmp_path / "done.xlsx", rows)
+        Batch(load_settings(didit={"api_key": "k"}), tmp_path / "done.xlsx", rows)
 
 
 def test_columns_have_excels_letters() -> None:
