@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from aiokafka import TopicPartition
 
-from processor.contract.records import Output, Record
+from processor.contract.records import Output, OutputKind, Record
 from processor.stream.finished_outcomes import Finished
 
 
@@ -26,8 +26,8 @@ class KeptOutcomes:
         self._kept: dict[TopicPartition, dict[int, Finished]] = {}
 
     def keep(self, partition: TopicPartition, finished: Iterable[Finished]) -> None:
-        """What a lane leaves behind."""
-        if found := {item[0].source.offset: item for item in finished}:
+        """What a lane leaves behind; not what is handed on to another application: it has cost no call, and may be refused for ever."""
+        if found := {item[0].source.offset: item for item in finished if not _is_handed_on(item)}:
             self._kept[partition] = found
 
     def assigned(self, partitions: Collection[TopicPartition]) -> None:
@@ -37,6 +37,10 @@ class KeptOutcomes:
     def hand_over(self, partition: TopicPartition) -> dict[int, Finished]:
         """To the lane that begins."""
         return self._kept.pop(partition, {})
+
+
+def _is_handed_on(item: Finished) -> bool:
+    return any(output.kind is OutputKind.FORWARD for output in item[1])
 
 
 def outcome_of(record: Record, kept: dict[int, Finished]) -> Sequence[Output] | None:

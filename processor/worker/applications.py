@@ -84,12 +84,18 @@ class ApplicationTopics:
     """Which applications can be handed requests: those whose topic was seen to be as it must be."""
 
     def __init__(self, settings: Settings) -> None:
-        self._unseen = {name: settings.for_application(name) for name in settings.applications}
-        self._told: set[str] = set()
+        self._all = {name: settings.for_application(name) for name in settings.applications}
+        self._unseen, self._told, self._begun = dict(self._all), set[str](), False
 
     def takes(self, application: str) -> bool:
         """Whether requests can be handed on to it."""
         return application not in self._unseen
+
+    def begin_life(self) -> None:
+        """The lanes begin. Those of before may have ended because one of the topics refuses what is handed on: all are looked at again."""
+        if self._begun:
+            self._unseen = dict(self._all)
+        self._begun = True
 
     async def look(self) -> None:
         """Check the topics that were not found usable yet."""
@@ -99,14 +105,14 @@ class ApplicationTopics:
             except KafkaFailedError as exc:
                 faults = [str(exc)]
             if not faults:
-                del self._unseen[name]
+                self._unseen.pop(name, None)
+                self._told.discard(name)
             elif name not in self._told:
                 self._told.add(name)
                 log.error("application_topic_unusable", of=name, detail=faults[0], hint="requests that name it wait; others go on")
 
     async def run(self) -> None:
-        """Check repeatedly until all topics were found usable."""
-        while self._unseen:
+        """Check repeatedly what was not found usable."""
+        while True:
             await self.look()
             await asyncio.sleep(_LOOK_S)
-        await asyncio.Event().wait()

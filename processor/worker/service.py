@@ -184,6 +184,7 @@ def _worker_parts(
         engine, kept = _engine(settings, client, budget, clock, known_results, topics), KeptOutcomes()
 
         def make() -> GroupMember:
+            topics.begin_life()
             return GroupMember(settings, engine, budget.history, wakeups, clock.now_ms, kept)
 
         return Supervisor(make, budget, status, k.instance_id).run(term)

@@ -621,6 +621,11 @@ def test_group_member_does_not_wait_for_the_topic_of_another_application() -> No
         scene.group.refused[A] = RecordsRefusedError("as it is set", "MessageSizeTooLargeError")
         scene.handler.finish(0, OutputKind.FORWARD)
         assert isinstance(await scene.ends(), RecordsRefusedError), "the next life leaves what is for it in a delay topic"
+        async with joined(kept=scene.kept) as following:
+            following.sent, following.group.refused = scene.sent, scene.group.refused
+            _again(following, 0)
+            await following.own(A)
+            assert list(following.handler.at_work) == [0], "and asks once more whose it is: it would only be refused again"
 
     run_virtual(main())
 

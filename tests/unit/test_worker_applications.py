@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+import pytest
 from structlog.testing import capture_logs
 from virtual_time import run_virtual, wait_minutes
 
@@ -13,7 +14,9 @@ from processor.observe.health import Phase
 from processor.runtime.application_status import ApplicationStatus
 from processor.runtime.process_tasks import EXIT_FAILED, EXIT_STOPPED, EXIT_UNUSABLE, ProcessTasks
 from processor.settings import Settings, load_settings
-from processor.worker.applications import ApplicationLives
+from processor.stream.topics_admin import TopicsReport
+from processor.worker import applications
+from processor.worker.applications import ApplicationLives, ApplicationTopics
 
 COMMON = load_settings(applications={"shop": {}, "bank": {}})
 
@@ -86,3 +89,35 @@ def test_what_waits_to_be_started_again_says_so() -> None:
     status.enter(Phase.STOPPING)
     status.begin_again("it gave up")
     assert (status.vitals(0.0, 30.0).phase, status.vitals(0.0, 30.0).detail) == (Phase.STARTING, "it gave up")
+
+
+def test_a_life_that_ends_has_the_topics_of_others_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was changed since refused what was handed on in each life, until the process gave up."""
+    faults: dict[str, list[str]] = {"shop": [], "bank": []}
+
+    async def check(settings: Settings, *, only: str) -> TopicsReport:
+        await asyncio.sleep(0.1)
+        assert only.endswith(".requests")
+        return TopicsReport(faults[settings.application], [], [])
+
+    async def main() -> None:
+        topics = ApplicationTopics(COMMON)
+        await topics.look()
+        topics.begin_life()
+        assert topics.takes("shop"), "it was looked at just now"
+        looking = asyncio.ensure_future(topics.run())
+        await asyncio.sleep(600)
+        faults["shop"] = ["max.message.bytes is 1000"]
+        topics.begin_life()
+        await asyncio.sleep(10)
+        assert (topics.takes("shop"), topics.takes("bank")) == (False, True)
+        faults["shop"] = []
+        await asyncio.sleep(10)
+        assert topics.takes("shop")
+        looking.cancel()
+        await asyncio.wait({looking})
+
+    monkeypatch.setattr(applications, "check_topics", check)
+    with capture_logs() as logs:
+        run_virtual(main())
+    assert [(entry["event"], entry["of"]) for entry in logs] == [("application_topic_unusable", "shop")]
