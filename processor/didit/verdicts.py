@@ -206,8 +206,8 @@ def _is_success(seen: _Seen) -> bool:
 
 
 def _is_file(seen: _Seen) -> bool:
-    told = seen.reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return seen.status in seen.operation.success_statuses and _JSON != seen.operation.content_type == told and not seen.reply.truncated
+    of_type = _JSON != seen.operation.content_type == seen.reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return of_type and seen.status in seen.operation.success_statuses and b"%PDF" in seen.reply.body[:1024] and not seen.reply.truncated
 
 
 def _file(seen: _Seen) -> Verdict:
@@ -344,7 +344,7 @@ def _unclear(code: ErrorCode) -> Callable[[_Seen], Verdict]:
 
 _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], ...] = (
     ("success", _is_success, lambda seen: Success(seen.body)),
-    ("file", _is_file, _file),
+    ("file", _is_file, _file),  # a PDF by its first bytes, too (ISO 32000): what is packed or empty is none
     ("no content", _is_empty_success, lambda _: Success(None)),
     ("2xx that is no success", lambda seen: 200 <= seen.status < 300, _unclear(ErrorCode.UNREADABLE_ANSWER)),  # noqa: PLR2004 - RFC 9110
     ("redirect", lambda seen: 300 <= seen.status < 400, lambda seen: OurFault(ErrorCode.REDIRECTED, seen.status)),  # noqa: PLR2004 - RFC 9110

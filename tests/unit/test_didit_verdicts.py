@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from typing import Any
 
@@ -158,6 +159,12 @@ def test_a_cut_file_is_no_success() -> None:
     pdf, headers = OPERATIONS["session.pdf"], {"content-type": "application/pdf"}
     assert isinstance(classify(pdf, Reply(200, headers, b"%PDF")), Success)
     assert classify(pdf, Reply(200, headers, b"%PDF", truncated=True)) == Transient(ErrorCode.UNREADABLE_ANSWER, 200, None)
+
+
+@pytest.mark.parametrize("body", [b"", gzip.compress(b"%PDF-1.7"), b"<html>"], ids=["empty", "packed", "a page"])
+def test_what_is_no_file_of_its_type_is_no_success(body: bytes) -> None:
+    pdf, headers = OPERATIONS["session.pdf"], {"content-type": "application/pdf", "content-encoding": "gzip"}
+    assert classify(pdf, Reply(200, headers, body)) == Transient(ErrorCode.UNREADABLE_ANSWER, 200, None)
 
 
 def test_large_error_bodies_are_not_kept() -> None:
