@@ -208,16 +208,15 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         restored = await restore_lane(self._journal, lane_name(owned.partition), start, found.end, self._takeover.finder(owned))
         if owned.closing.is_set():
             return
-        lane = self._lane(owned.partition, restored)
         saved = start.offset, start.metadata
         if found.saved_floor is None or not restored.positioned:  # from now on "no offset" and "no position" can only mean a loss
-            saved = lane.view(())
+            saved = restored.offsets.view(log_position=self._journal.position())
             await owned.writer.commit((), *saved)
         if owned.closing.is_set():
-            lane.stop_dispatch()  # nobody else knows it
             return
+        lane = self._lane(owned.partition, restored)  # not before: nobody would end it if that commit fails
         lane.published((), *lane.view(()))  # whoever loses the group's offsets finds in the log what is done
-        lane.kept = self._kept.hand_over(owned.partition)
+        lane.kept = self._kept.hand_over(owned.partition, lane.offsets.is_unfinished)
         self._consumer.resume_at(owned.partition, start.offset)
         owned.lane = lane
         metrics.RECOVERIES.inc()

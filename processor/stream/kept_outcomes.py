@@ -6,7 +6,7 @@ be taken for calls of which nothing is known then.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from aiokafka import TopicPartition
 
@@ -34,9 +34,9 @@ class KeptOutcomes:
         """All others belong to other processes now, which find out by themselves what was done."""
         self._kept = {tp: found for tp, found in self._kept.items() if tp in partitions}
 
-    def hand_over(self, partition: TopicPartition) -> dict[int, Finished]:
-        """To the lane that begins."""
-        return self._kept.pop(partition, {})
+    def hand_over(self, partition: TopicPartition, is_unfinished: Callable[[int], bool]) -> dict[int, Finished]:
+        """To the lane that begins: of the offsets that are not done, as the last commit says."""
+        return {offset: item for offset, item in self._kept.pop(partition, {}).items() if is_unfinished(offset)}
 
 
 def _is_handed_on(item: Finished) -> bool:
