@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Self
 
 import aiohttp
@@ -22,7 +23,7 @@ from processor.contract.codes import ErrorCode
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import FileContent, HttpCall
 from processor.didit.egress_proxy import EgressProxy, arguments, egress_proxy
-from processor.didit.kept_connections import KeptConnections
+from processor.didit.kept_connections import KeptConnections, read_final
 from processor.settings import DiditSettings, header_fault
 
 log = structlog.get_logger(__name__)
@@ -58,6 +59,22 @@ class _NotingRequest(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
+class _BoundedResponse(aiohttp.ClientResponse):
+    """Passes by as few interim answers as ``KeptConnections`` does: aiohttp passes by any number, and lets nobody else run meanwhile."""
+
+    async def start(self, connection: Connection) -> Self:
+        """See ``aiohttp.ClientResponse.start``."""
+        protocol = connection.protocol
+        if protocol is None:
+            raise aiohttp.ClientConnectionResetError("the connection was closed before the answer")
+        protocol.read = partial(read_final, protocol.read)  # type: ignore[method-assign]  # for this answer alone
+        try:
+            await super().start(connection)
+        finally:
+            del protocol.read
+        return self
+
+
 class DiditClient:
     """One connection pool. Use as an async context manager.
 
@@ -88,6 +105,7 @@ class DiditClient:
             trust_env=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
             request_class=_NotingRequest,
+            response_class=_BoundedResponse,
         )
         # aiohttp repeats a call on a kept-alive connection that was closed; that would be a second call on one permit
         self._session._retry_connection = False  # noqa: SLF001 - no public way; pinned by a test

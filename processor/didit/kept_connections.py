@@ -21,6 +21,7 @@ from processor.didit.answers import Reply
 from processor.didit.egress_proxy import EgressProxy, arguments
 
 ReadBody = Callable[[aiohttp.StreamReader, int | None], Awaitable[tuple[bytes, bool]]]  # content, its length if told; body, whether cut
+ReadMessage = Callable[[], Awaitable[tuple[RawResponseMessage, aiohttp.StreamReader]]]
 _KEEP_S = 30.0
 _INTERIMS_MAX = 20  # before one answer: who sends them without end keeps the event loop from everybody else
 _LAST_INTERIM, _SWITCHING = 199, 101  # RFC 9110, 15.2: an interim answer is followed by the final one, but for a change of protocol
@@ -116,14 +117,22 @@ async def _exchange(connection: Connection, request: bytes, on_leave: Callable[[
     protocol.set_response_params(read_until_eof=True, auto_decompress=False)
     on_leave()
     transport.write(request)
-    message, content = await protocol.read()
-    interims = 0
-    while _is_interim(message):
-        if (interims := interims + 1) > _INTERIMS_MAX:
-            raise aiohttp.ClientPayloadError("interim answers, and no final one")
-        message, content = await protocol.read()
+    message, content = await read_final(protocol.read)
     body, truncated = await read(content, _content_length(message.headers))
     return Reply(message.code, message.headers, body, truncated)
+
+
+async def read_final(read: ReadMessage) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+    """The first message that is no interim one.
+
+    Raises:
+        aiohttp.ClientPayloadError: there are too many of those.
+    """
+    for _ in range(_INTERIMS_MAX + 1):
+        message, content = await read()
+        if not _is_interim(message):
+            return message, content
+    raise aiohttp.ClientPayloadError("interim answers, and no final one")
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

@@ -217,12 +217,14 @@ async def test_a_delete_without_a_body_says_that_it_has_none() -> None:
     assert b"\r\nContent-Length: 0\r\n" in raw.requests[0]
 
 
-async def test_interim_answers_without_end_are_no_answer() -> None:
+@pytest.mark.parametrize("files", [[], [FileContent("user_image", b"\x89PNG", "image/png")]], ids=["plain", "form"])
+async def test_interim_answers_without_end_are_no_answer(files: list[FileContent]) -> None:
     """They kept the event loop busy until the call's deadline, and heartbeats out."""
     interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     for count, expected in ((20, Reply), (21, NoReply)):
-        async with server(answer(count * interim + http("201 Created", b"{}"))) as raw:
-            (told,) = await send(raw.url)
+        peer = server(answer(count * interim + http("201 Created", b"{}")))
+        async with peer as raw, DiditClient(DiditSettings(base_url=raw.url, api_key="k")) as client:
+            told = await client.send(POST, files)
         assert type(told) is expected
     assert told == NoReply(sent=True, code=ErrorCode.RESET)
 
