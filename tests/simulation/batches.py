@@ -39,6 +39,7 @@ class Batches:
         self._source.write_bytes(b"\n".join(map(orjson.dumps, lines)))
         batch._CHUNK = _CHUNK  # noqa: SLF001 - a constant of the product
         setattr(batch, publish_requests.__name__, _publish_slowly)
+        batch.Batch._lock = lambda *_: None  # type: ignore[method-assign]  # noqa: SLF001 - files of a process that was killed stay open here
 
     async def call(self) -> None:
         """One life of the process: the command, again and again until it has all results."""
@@ -46,7 +47,7 @@ class Batches:
         while not self.rows:
             found = read_batch(self._source, None)
             try:
-                await batch.Batch(self._world.settings(HOST_NAME), self._source, self._target, found).run(lambda _: None)
+                await batch.Batch(self._world.settings(HOST_NAME), self._target, found).run(lambda _: None)
             except KafkaFailedError:
                 await asyncio.sleep(_AGAIN_S)
             else:
