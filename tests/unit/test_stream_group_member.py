@@ -866,7 +866,7 @@ def test_group_member_that_fails_lets_calls_end_and_publishes_while_partitions_a
         assert scene.group.steps("leave") == []
         assert [values for _, values, _ in scene.group.committed if values] == ([[b"done 10"], [b"done 11"]] if member else [])
         assert sorted(scene.kept.hand_over(A, lambda _offset: True)) == [0, 1]
-        assert sorted(scene.kept.hand_over(B)) == ([] if member else [10, 11])
+        assert sorted(scene.kept.hand_over(B, lambda _offset: True)) == ([] if member else [10, 11])
         _assert_left_nothing(scene)
 
     run_virtual(main())
