@@ -17,6 +17,7 @@ from processor.budget.rules import budget_rules
 from processor.clock import clock_ms
 from processor.contract.records import Record, Source
 from processor.repair.committed import read_finished
+from processor.repair.redrive import horizon_s
 from processor.settings import DEFAULT_APPLICATION, Settings
 from processor.stream.offsets import Finished
 from processor.stream.partitions import TopicPartition, partition_of
@@ -35,6 +36,7 @@ from processor.verify.waiting import Waiting, WaitingPlace
 OLDER_S = 600.0
 _SKEW_S = 0.5  # the brokers' clocks agree to within this much
 _BROKERS_OWN_S = 15.0  # by which the brokers' deadline of a transaction is later than ours
+_DAY_MS = 86_400_000
 _RETENTION_MS_MIN = 3_600_000  # of results, as `processor topics check` demands it
 
 OnProgress = Callable[[str, int, int], None]  # what, done, of
@@ -115,6 +117,8 @@ class _Run:
         if self.options.since_ms is not None:
             before_ms = self.options.since_ms - int(1000 * (self.settings.budget.memory_s + self._late_s))
             found = await reader.offsets_at(everything, max(0, before_ms))
+            waited_ms = int(1000 * horizon_s(self.settings))  # a round may have been begun long before its result
+            found |= await reader.offsets_at(by_topic[names.repairs], max(0, before_ms - waited_ms))
             starts = {tp: ends[tp].high if (at := found[tp]) is None else at for tp in everything}
         starts |= {tp: ends[tp].begin for tp in by_topic[names.controls]}  # what is paused may have been paused long ago
         self.ranges = {tp: (starts[tp], ends[tp].high) for tp in everything}
@@ -176,6 +180,7 @@ class _Run:
     def _rules(self, done_after: Mapping[TopicPartition, Finished]) -> JudgingRules:
         intake, budget = self._intake, self.settings.budget
         now_ms = clock_ms()
+        begins = {(intake.number_of(tp.topic), tp.partition): begin for tp, (begin, _) in self.ranges.items()}
         return JudgingRules(
             now_ms=now_ms,
             older_ms=int(1000 * self.options.older_s),
@@ -197,7 +202,14 @@ class _Run:
             forgets_claims=self._claimed > CLAIMS_MAX,
             forgets_calls=self._log.figures.asks > budget.memory_calls,
             acts_cut=intake.acts_cut,
+            retries_from_ms=self._retries_from_ms(now_ms),
+            ended_unread=any(offset < begins.get((topic, partition), 0) for topic, partition, offset in intake.ended),
         )
+
+    def _retries_from_ms(self, now_ms: int) -> int:
+        """The same of records of delay topics; one that holds nothing any more has kept its records for as long as it must."""
+        kept_ms = int(1000 * horizon_s(self.settings)) + _DAY_MS
+        return max((self._first_ms.get(tp, now_ms - kept_ms) for tp in self._whole if tp.topic in self._names.inputs[1:]), default=0)
 
     def _kept_from_ms(self, topic: str, now_ms: int) -> int:
         """From then on no record of a topic was deleted by retention, epoch ms."""

@@ -36,7 +36,7 @@ class JudgingRules:
         now_ms: when the commits were read last.
         older_ms: a request that is older has a result, or waits visibly.
         judged_from_ms: requests and acts that are older are counted and not judged: what belongs to them may be deleted by now.
-        dead_letters_from_ms: the same of dead letters.
+        dead_letters_from_ms: the same of dead letters; ``retries_from_ms`` of records of delay topics.
         memory_ms: for so long a processor remembers a request.
         forgets_claims: more requests ended without a call than a processor remembers; ``forgets_calls`` the same of calls.
         late_ms: a retry is published at the latest so long after its due time.
@@ -66,6 +66,8 @@ class JudgingRules:
     forgets_claims: bool = False
     forgets_calls: bool = False
     acts_cut: bool = False
+    retries_from_ms: int = 0
+    ended_unread: bool = False  # of what was ended by hand some records were not read
 
 
 @dataclass(slots=True)
@@ -250,15 +252,22 @@ class _Story:
                 yield self.finding(BrokenPromise.COPY_OF_NOTHING, copy, f"{STATUSES[copy.status]} of {utc(copy.stamp_ms)}")
 
     def _forgotten(self, before: Fact, final: Fact) -> bool:
-        """Whether a processor may have forgotten the earlier request when it judged the later one."""
-        rules = self.rules
+        """Whether a processor may have forgotten the earlier request when it judged the later one; its polls are not remembered."""
+        rules, apart_ms = self.rules, abs(self._called_ms(final) - self._called_ms(before))
         claimed = before.status in CLAIMED and rules.forgets_claims
-        return final.stamp_ms - before.stamp_ms > rules.memory_ms or rules.forgets_calls or claimed
+        return apart_ms > rules.memory_ms or rules.forgets_calls or claimed
+
+    def _called_ms(self, final: Fact) -> int:
+        """Soon after the last call of its own: when its session was there, or else when it ended."""
+        of = final.first, final.replay
+        follows = (fact.stamp_ms for fact in self.retries if fact.has(Trait.FOLLOWS) and (fact.first, fact.replay) == of)
+        return next(follows, final.stamp_ms)
 
     def _origins(self) -> Iterator[AuditFinding]:
         """A final result comes from a record of this request, and from a round that somebody has begun."""
         firsts = {fact.first for fact in self.records + self.handed_on}
         rounds = {(fact.first, fact.replay) for fact in self.retries + self.handed_on}
+        rounds |= {(final.first, fact.replay) for final in self.finals for fact in self.redrives}  # whose records may be deleted by now
         for final in self.finals:
             if not self._is_complete(final):
                 continue
@@ -288,8 +297,9 @@ class _Story:
             yield self.finding(BrokenPromise.UNFINISHED_AFTER_FINAL, record, text)
 
     def _has_next(self, record: Fact) -> bool:
-        next_hop = (record.first, record.replay, record.hop + 1)
-        return any((fact.first, fact.replay, fact.hop) == next_hop for fact in self.retries)
+        """The next hop, or a later one: what stood between them may be deleted by now."""
+        of = record.first, record.replay
+        return any((fact.first, fact.replay) == of and fact.hop > record.hop for fact in self.retries)
 
     def _retries(self) -> Iterator[AuditFinding]:
         seen: dict[tuple[bytes, int, int], Fact] = {}
@@ -343,14 +353,14 @@ class _Story:
         return kept and final.has(Trait.OWES_DEAD_LETTER) and self._is_complete(final)
 
     def _was_ended(self, final: Fact) -> bool:
-        if final.stamp_ms < self.rules.judged_from_ms:
+        if final.stamp_ms < self.rules.judged_from_ms or self.rules.ended_unread:
             return True  # what it came from may be deleted
         ended = {fact.first for fact in self.records + self.handed_on if fact.position in self.rules.ended}
         return final.request in self.rules.cancelled or final.first in ended
 
     def _repairs(self) -> Iterator[AuditFinding]:
         begun = {fact.replay for fact in self.retries + self.handed_on if fact.replay}
-        noted = {fact.replay for fact in self.redrives}
+        noted, ended = ({fact.replay for fact in facts} for facts in (self.redrives, self.finals))
         letters = {(fact.partition, fact.offset) for fact in self.dead_letters}
         done: dict[tuple[int, bytes], Fact] = {}
         for retry in self.retries:
@@ -365,7 +375,7 @@ class _Story:
                 yield self.finding(BrokenPromise.REDRIVEN_TWICE, redrive, f"{shown}; before it {self.where(before)}")
             if redrive.stamp_ms < max(self.rules.judged_from_ms, self.rules.dead_letters_from_ms) or not self._is_complete(redrive):
                 continue
-            if redrive.replay not in begun:
+            if redrive.replay not in (begun if redrive.stamp_ms >= self.rules.retries_from_ms else begun | ended):
                 yield self.finding(BrokenPromise.AUDIT_WITHOUT_REDRIVE, redrive, shown)
             if target not in letters and target[1] >= self._first_dead_letter(target[0]):
                 yield self.finding(BrokenPromise.AUDIT_WITHOUT_DEAD_LETTER, redrive, shown)

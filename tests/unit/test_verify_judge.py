@@ -199,6 +199,19 @@ def test_a_copy_that_comes_after_the_memory_is_a_new_request() -> None:
     assert judged.judge.figures.asked_again == 1
 
 
+@pytest.mark.parametrize(("apart_s", "found"), [(3601, set()), (3000, {"double_final"})])
+def test_a_verification_is_remembered_from_its_creation_on_whatever_its_person_takes(apart_s: int, found: set[str]) -> None:
+    world = World()
+    session = {"session_id": "9f9b1234-0000-4000-8000-1234567890ac"}
+    first = world.retry(world.request("slow-person"), 86_400, **session)
+    world.wait(apart_s)
+    second = world.retry(world.request("slow-person"), 86_400, **session)
+    world.wait(7200)
+    for each in (second, first):  # whose session the person has finished first
+        world.succeed(each)
+    assert {kind for kind, _ in judge_world(world).named} == found
+
+
 def test_a_rejected_copy_may_be_answered_if_more_were_rejected_than_are_remembered() -> None:
     world = World()
     for _ in range(2):
