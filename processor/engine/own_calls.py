@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from processor.budget.permits import Ask, Budget, CallClass, Ending, Fate, Parked, Permit
+from processor.budget.permits import NOT_SENT, Ask, Budget, CallClass, Ending, Fate, Parked, Permit
+from processor.clock import boot_clock
 from processor.didit.answers import Answer
 from processor.didit.calls import HttpCall
 from processor.didit.verdicts import Throttled, Verdict, classify
@@ -50,6 +51,9 @@ async def make_own_call(
         return permit
     if not isinstance(permit, Permit):
         raise TypeError(f"a call without an identity cannot be a {type(permit).__name__}")
+    if boot_clock() > permit.start_by:  # the process stood still meanwhile
+        budget.release(permit, NOT_SENT)
+        return None
     ending = Ending(Fate.UNKNOWN)
     try:
         count_call(permit.ask)

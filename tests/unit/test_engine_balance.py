@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any, cast
 
 import orjson
@@ -13,7 +14,8 @@ from multidict import CIMultiDict
 from structlog.testing import capture_logs
 from virtual_time import run_virtual
 
-from processor.budget.permits import Acquired, Ask, CallClass, Ending, Fate, HealthSignal, Parked, Permit
+from processor.budget.permits import NOT_SENT, Acquired, Ask, CallClass, Ending, Fate, HealthSignal, Parked, Permit
+from processor.clock import boot_clock
 from processor.contract.codes import ErrorCode
 from processor.didit.answers import Answer, NoReply, Reply
 from processor.didit.calls import HttpCall
@@ -34,8 +36,8 @@ REFUSED = reply(403, {"detail": "You do not have permission to perform this acti
 class Didit:
     """Answers in their order, the last one for ever; and a budget that gives every permit, or parks."""
 
-    def __init__(self, *answers: Answer, parked: bool = False) -> None:
-        self.answers, self.parked = list(answers), parked
+    def __init__(self, *answers: Answer, parked: bool = False, start_by: float = inf) -> None:
+        self.answers, self.parked, self.start_by = list(answers), parked, start_by
         self.calls: list[HttpCall] = []
         self.asks: list[Ask] = []
         self.endings: list[Ending] = []
@@ -47,7 +49,7 @@ class Didit:
 
     async def acquire(self, ask: Ask) -> Acquired:
         self.asks.append(ask)
-        return Parked(ErrorCode.SCOPE_PAUSED, 60.0) if self.parked else Permit("p", ask)
+        return Parked(ErrorCode.SCOPE_PAUSED, 60.0) if self.parked else Permit("p", ask, start_by=self.start_by)
 
     def release(self, _permit: Permit, ending: Ending) -> None:
         self.endings.append(ending)
@@ -107,6 +109,13 @@ def test_without_a_permit_no_call_is_made() -> None:
     didit = Didit(GOOD, parked=True)
     run_virtual(read(didit, 700.0))
     assert (len(didit.asks), didit.calls) == (2, [])
+
+
+def test_a_permit_that_has_run_out_in_a_freeze_is_given_back_unused() -> None:
+    """The call would be counted when nobody allows for it any more."""
+    didit = Didit(GOOD, start_by=boot_clock() - 0.1)
+    run_virtual(read(didit, 400.0))
+    assert (didit.calls, didit.endings) == ([], [NOT_SENT])
 
 
 def test_a_key_that_may_not_is_asked_again_once_a_day_and_harms_no_operation() -> None:
