@@ -345,7 +345,8 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             metrics.FENCES.inc(isinstance(error, ProducerFencedError))
-            log.error("life_failed", task=task.get_name(), error=describe(error))
+            if self._error is None or describe(self._error) != describe(error):  # each lane may fail of the same
+                log.error("life_failed", task=task.get_name(), error=describe(error))
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:

@@ -284,7 +284,9 @@ class Lane:
         except WorkAbandonedError as exc:
             self._on_failed(exc)
             return
-        except Exception as exc:  # noqa: BLE001 - no record may stop a lane
+        except (Exception, asyncio.CancelledError) as exc:  # no record may stop a lane
+            if isinstance(exc, asyncio.CancelledError) and (work.stopping or not self.open):
+                raise  # else it is no cancellation of ours: a library that gave up what it waited for
             log.error("handler_failed", source=str(work.record.source), error=type(exc).__name__, at=origin(exc))
             outcome = self._handler.broken(work.record, type(exc).__name__)
         outputs = outcome.records if isinstance(outcome, Outputs) else ()

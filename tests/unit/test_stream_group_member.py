@@ -387,6 +387,20 @@ def test_group_member_ends_with_the_error_of_a_failing_takeover(step: str, error
     run_virtual(main())
 
 
+def test_group_member_says_once_why_its_life_ends_of_however_many_takeovers_that_fail() -> None:
+    async def main() -> None:
+        scene = Scene()
+        await asyncio.sleep(0.1)
+        scene.group.fails["fence"] = KafkaUnavailableError("no broker answers")
+        with capture_logs() as logs:
+            await scene.group.assign(*(TopicPartition("verification.requests", number) for number in range(100)))
+            assert isinstance(await scene.ends(), KafkaUnavailableError)
+        assert [entry["task"] for entry in logs if entry["event"] == "life_failed"] == [f"lane {NAME}"]
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
 def test_group_member_fences_nobody_while_a_right_is_missing() -> None:
     async def main() -> None:
         scene = Scene(leave_on_stop=True)

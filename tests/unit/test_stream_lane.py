@@ -382,6 +382,7 @@ async def test_a_stop_ends_what_waits_and_spares_what_calls() -> None:
         ([], "ValueError"),
         ([Output(OutputKind.RESULT, b"k", b"v" * 200_000)], OUTPUT_TOO_LARGE),
         (RuntimeError("x"), "RuntimeError"),
+        (asyncio.CancelledError(), "CancelledError"),  # by a library: what it waited for was given up
     ],
 )
 async def test_a_handler_that_fails_still_completes_its_record(outcome: Any, reason: str) -> None:
@@ -390,6 +391,8 @@ async def test_a_handler_that_fails_still_completes_its_record(outcome: Any, rea
     await scene.turn()
     if isinstance(outcome, Exception):
         scene.handler.at_work[0].set_exception(outcome)
+    elif isinstance(outcome, asyncio.CancelledError):
+        scene.handler.at_work[0].cancel()
     else:
         scene.handler.at_work[0].set_result(outcome)
     await scene.turn()
