@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from processor.client.known_results import of_same_content, place_of
+from processor.client.known_results import Place, of_same_content, place_of
 from processor.client.result_router import Waiter
-from processor.client.results import VerificationResult
+from processor.client.results import Answer
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError, NotAuthorizedError
 from processor.stream.topic_reader import KeptTopicReader
@@ -28,11 +28,11 @@ class ComparedResults:
     def __init__(self, settings: Settings) -> None:
         self._topic = topic_names(settings).requests
         self._reader = KeptTopicReader(settings)
-        self._pending: dict[Waiter, list[VerificationResult]] = {}
+        self._pending: dict[Waiter, list[Answer]] = {}
         self._asked = asyncio.Event()
         self._may_read = True
 
-    def ask(self, waiter: Waiter, result: VerificationResult) -> None:
+    def ask(self, waiter: Waiter, result: Answer) -> None:
         """Give it to the waiter if it is its own."""
         if not self._may_read:
             waiter.give(result)
@@ -63,7 +63,7 @@ class ComparedResults:
     async def _compare(self) -> None:
         asked = [(waiter, result) for waiter, results in self._pending.items() for result in results]
         async with self._reader.use(_WITHIN_S) as reader:
-            same = await of_same_content(reader, self._topic, [(place_of(result.source), waiter.content) for waiter, result in asked])
+            same = await of_same_content(reader, self._topic, [(_place(result), waiter.content) for waiter, result in asked])
         for (waiter, result), is_same in zip(asked, same, strict=True):
             left = self._pending.get(waiter, [])  # whoever waits no more was forgotten meanwhile
             if result in left:
@@ -84,3 +84,7 @@ class ComparedResults:
             for result in results:
                 waiter.give(result)
         self._pending.clear()
+
+
+def _place(result: Answer) -> Place | None:
+    return None if result.source is None else place_of(result.source)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from processor.client.errors import ClientClosedError, ClientError, InvalidRequestError, TooManyWaitingError, UnreadableResultError
 from processor.client.requests import OutgoingRequest
-from processor.client.results import VerificationResult, request_id_of
+from processor.client.results import Answer, UnreadableResult, VerificationResult
 from processor.contract.codes import ErrorCode
 from processor.contract.records import Headers, Source, Status
 from processor.contract.result_copies import copy_for
@@ -32,7 +32,7 @@ class Waiter:
         self._results: asyncio.Queue[VerificationResult | ClientError] = asyncio.Queue()  # a progress and a final result, as a rule
         self._source: Source | None = None
         self.heard = False  # a result has come
-        self._early: list[tuple[VerificationResult, str | None]] = []  # read before the position of our own record was known
+        self._early: list[tuple[Answer, str | None]] = []  # read before the position of our own record was known
 
     def published(self, source: Source) -> None:
         """Our record is at ``source``."""
@@ -41,22 +41,22 @@ class Waiter:
             self.take(result, copied_for)
         self._early.clear()
 
-    def take(self, result: VerificationResult, copied_for: str | None = None) -> None:
+    def take(self, result: Answer, copied_for: str | None = None) -> None:
         """A result of our request id; of a copy, with the position of the record that it answers."""
         if self._source is None:
             self._early.append((result, copied_for))
         elif copied_for is not None:
             if copied_for == str(self._source) and not self.heard:
                 self.give(result)
-        elif result.source == self._source:
+        elif result.source in (self._source, None):
             self.give(result)
-        elif result.status is not Status.CONFLICT:
+        elif result.status != Status.CONFLICT:
             self._compare(self, result)
 
-    def give(self, result: VerificationResult) -> None:
-        """A result that is ours."""
+    def give(self, result: Answer) -> None:
+        """A result that is ours. One that cannot be read ends the wait."""
         self.heard = True
-        self._results.put_nowait(result)
+        self._results.put_nowait(result if isinstance(result, VerificationResult) else UnreadableResultError(result.request_id))
 
     def fail(self, error: ClientError) -> None:
         """Nothing more comes that could be read."""
@@ -75,7 +75,7 @@ class Waiter:
         return found
 
 
-Compare = Callable[[Waiter, VerificationResult], None]
+Compare = Callable[[Waiter, Answer], None]
 
 
 class ResultRouter:
@@ -136,13 +136,13 @@ class ResultRouter:
                 queue.get_nowait()
 
     async def take(self, value: bytes | None, headers: Headers = ()) -> None:
-        """A record of the results topic. One that cannot be read ends the waits for it: no other one will come."""
+        """A record of the results topic. One that cannot be read ends the waits of those whose result it is: no other one will come."""
         try:
             result = VerificationResult.parse(value)
         except ValueError:
-            request_id = request_id_of(value) or ""
-            for waiter in self._waiting.get(request_id, ()):
-                waiter.fail(UnreadableResultError(request_id))
+            if (unreadable := UnreadableResult.parse(value)) is not None:
+                for waiter in self._waiting.get(unreadable.request_id, ()):
+                    waiter.take(unreadable, copy_for(headers))
             return
         await self.hand_out(result, copy_for(headers))
 

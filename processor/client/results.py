@@ -98,13 +98,37 @@ def _moment(text: str) -> datetime:
     return found
 
 
-def request_id_of(value: bytes | None) -> str | None:
-    """The request id in a value that ``VerificationResult.parse`` refuses; None if it has none, and is nobody's result."""
-    try:
-        found = loads(value or b"", depth_max=_DEPTH_MAX, tokens_max=_TOKENS_MAX)["request_id"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    return found if isinstance(found, str) else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableResult:
+    """What can be read of a result that ``VerificationResult.parse`` refuses.
+
+    Attributes:
+        request_id: of the request.
+        status: may be one that this version does not know; None if there is none.
+        source: where the request's record is; None if it does not say.
+    """
+
+    request_id: str
+    status: str | None
+    source: Source | None
+
+    @classmethod
+    def parse(cls, value: bytes | None) -> Self | None:
+        """None if it has no request id, and is nobody's result."""
+        try:
+            found = loads(value or b"", depth_max=_DEPTH_MAX, tokens_max=_TOKENS_MAX)
+        except ValueError:
+            return None
+        if not isinstance(found, dict) or not isinstance(request_id := found.get("request_id"), str):
+            return None
+        status, source = found.get("status"), None
+        match found.get("source"):
+            case {"topic": str(topic), "partition": int(partition), "offset": int(offset)}:
+                source = Source(topic, partition, offset)
+        return cls(request_id=request_id, status=status if isinstance(status, str) else None, source=source)
+
+
+Answer = VerificationResult | UnreadableResult
 
 
 def _error(found: Mapping[str, Any]) -> ErrorInfo:

@@ -232,7 +232,7 @@ async def test_a_conflict_is_for_the_record_that_it_names(published_first: bool)
 @pytest.mark.parametrize("published_first", [True, False])
 async def test_what_another_record_was_answered_is_compared_first(published_first: bool) -> None:
     """The link of another person's verification was taken for the own one, and their answer."""
-    asked: list[tuple[Waiter, VerificationResult]] = []
+    asked: list[tuple[Waiter, Any]] = []
     router = ResultRouter(lambda waiter, found: asked.append((waiter, found)))
     progress, theirs, ours = (
         result(status=Status.WAITING, kind=ResultKind.PROGRESS, source=ELSEWHERE),
@@ -259,12 +259,49 @@ async def test_a_result_of_a_newer_version_ends_the_wait_for_it(value: bytes) ->
         for nobodys in (b'{"request_id":7}', b'{"request_id":"r-3"}', *NO_RESULTS[:6], *NO_RESULTS[7:9]):
             await router.take(nobodys)
         other.published(HERE)
+        waiter.published(HERE)
         await router.take(value)
         await router.take(value_of(request_id="r-2"))
         with pytest.raises(UnreadableResultError, match="newer version") as caught:
             await asyncio.wait_for(waiter.next(), 30)
         assert caught.value.request_id == "r-1"
         assert (await asyncio.wait_for(other.next(), 30)).request_id == "r-2", "the others go on"
+
+
+def unreadable(**changes: Any) -> bytes:
+    return value_of(**changes).replace(b'"finished_at":"', b'"finished_at":"x')
+
+
+@pytest.mark.parametrize("published_first", [True, False])
+async def test_a_result_of_a_newer_version_ends_no_wait_whose_result_it_is_not(published_first: bool) -> None:
+    """Another's result under the same id ended the own wait, although the own one came and could be read."""
+    asked: list[tuple[Waiter, Any]] = []
+    router = ResultRouter(lambda waiter, found: asked.append((waiter, found)))
+    conflict = {"error": ErrorInfo(ErrorType.CONFLICT, ErrorCode.REQUEST_ID_REUSED, ""), "status": Status.CONFLICT}
+    with router.waiting(aml()) as waiter:
+        if published_first:
+            waiter.published(HERE)
+        await router.take(unreadable(source=ELSEWHERE))
+        await router.take(unreadable(source=ELSEWHERE, **conflict))
+        await router.take(unreadable(), ((COPY_HEADER, str(ELSEWHERE).encode()),))
+        await router.take(value_of())
+        if not published_first:
+            waiter.published(HERE)
+        assert [(who, found.source) for who, found in asked] == [(waiter, ELSEWHERE)], "to be compared"
+        assert (await asyncio.wait_for(waiter.next(), 30)).source == HERE
+        waiter.give(asked[0][1])
+        with pytest.raises(UnreadableResultError):
+            await asyncio.wait_for(waiter.next(), 30)
+
+
+@pytest.mark.parametrize("source", [b"7", b"null", b'{"topic":"t"}', b'{"topic":"t","partition":"0","offset":1}'])
+async def test_a_result_that_does_not_say_whose_it_is_ends_the_wait(source: bytes) -> None:
+    router = ResultRouter(Waiter.give)
+    with router.waiting(aml()) as waiter:
+        waiter.published(HERE)
+        await router.take(b'{"request_id":"r-1","source":' + source + b"}")
+        with pytest.raises(UnreadableResultError):
+            await asyncio.wait_for(waiter.next(), 30)
 
 
 async def test_two_contents_under_one_id_cannot_be_waited_for_at_once() -> None:
