@@ -101,10 +101,13 @@ def _person(given: str | None, path: Path | None) -> str:
     if (given is None) is (path is None):
         fail("name the person by --vendor-data, or by --vendor-data-file; one of them")
     try:
-        text = path.read_text() if path is not None else sys.stdin.read() if given == "-" else given or ""
+        raw = path.read_bytes() if path is not None else sys.stdin.buffer.read() if given == "-" else None
+        text = (given or "") if raw is None else raw.decode("utf-8-sig")  # an editor may begin a file with a mark
     except (OSError, UnicodeDecodeError) as exc:
-        fail(f"--vendor-data-file: it cannot be read ({type(exc).__name__})")
+        fail(f"--vendor-data{'' if path is None else '-file'}: it cannot be read ({type(exc).__name__}); it is one line of UTF-8")
     person = text.removesuffix("\n").removesuffix("\r")
+    if raw is not None and "\n" in person:
+        fail("that is more than one line, or an empty one follows: name one person at a time")  # it would be taken for one who has nothing
     if not person or len(person) > _CHARS_MAX or any("\ud800" <= char <= "\udfff" for char in person):
         fail(f"that cannot be a vendor_data: it has 1 to {_CHARS_MAX} characters")
     return person

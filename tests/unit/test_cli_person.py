@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,12 +23,15 @@ NAMED = "Zoë Tracer"
 def test_a_person_is_named_once_and_can_be_one(command: str, tmp_path: Path) -> None:
     (named := tmp_path / "named").write_text(NAMED)
     (broken := tmp_path / "broken").write_bytes(b"\xff" + NAMED.encode())
+    (several := tmp_path / "several").write_text(f"{NAMED}\r\n\r\n")
     wrong: list[tuple[list[str], str | None, str]] = [
         ([], None, "one of them"),
         (["--vendor-data", NAMED, "--vendor-data-file", str(named)], None, "one of them"),
         (["--vendor-data-file", str(tmp_path / "absent")], None, "cannot be read (FileNotFoundError)"),
         (["--vendor-data-file", str(broken)], None, "cannot be read (UnicodeDecodeError)"),
         (["--vendor-data", "-"], "\n", "cannot be a vendor_data"),
+        (["--vendor-data", "-"], f"{NAMED}\n{NAMED} 2\n", "one person at a time"),
+        (["--vendor-data-file", str(several)], None, "one person at a time"),
         (["--vendor-data", "-"], NAMED * 60, "cannot be a vendor_data"),
         (["--vendor-data", ""], None, "cannot be a vendor_data"),
     ]
@@ -43,6 +49,22 @@ def test_a_name_is_read_whole_from_a_file_and_from_stdin(tmp_path: Path) -> None
         told = CliRunner(env=nowhere).invoke(app, ["find", *words], input=typed)
         assert told.exit_code == 1, told.output
         assert NAMED not in told.output
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_name_is_the_same_whatever_editor_and_locale(mark: bytes, tmp_path: Path) -> None:
+    """A mark before it, or its letters as another code, made somebody else of the person: nothing was found, and nothing erased."""
+    (named := tmp_path / "named").write_bytes(mark + NAMED.encode() + b"\r\n")
+    program = "import sys; from pathlib import Path; from processor.cli.person import _person; "
+    for call, typed in ((f"_person(None, Path({str(named)!r}))", b""), ('_person("-", None)', named.read_bytes())):
+        told = subprocess.run(
+            [sys.executable, "-c", f"{program}print(ascii({call}))"],
+            env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "latin-1"},
+            input=typed,
+            capture_output=True,
+            check=True,
+        )
+        assert told.stdout.decode().strip() == ascii(NAMED)
 
 
 def test_what_callers_wrote_is_shown_as_it_is() -> None:
