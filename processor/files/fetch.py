@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import os
 import socket
@@ -26,6 +27,7 @@ _REDIRECTS_MAX = 3
 _CHUNK_BYTES = 65_536
 _FILES_BYTES_MAX = 128 * 1024 * 1024  # of all files that are being read or sent
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EINVAL})
 NOT_THERE = frozenset({401, 403, 404, 410})
 
 
@@ -160,15 +162,17 @@ def _read_disk(path: str, roots: Sequence[str], size_max: int) -> bytes | None:
         if not any(true.is_relative_to(Path(root).resolve()) for root in roots):
             raise FileError(ErrorCode.FILE_NOT_ALLOWED, "a link leads out of VP_FILES__ROOTS")
         descriptor = os.open(true, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not make us wait
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise FileError(ErrorCode.FILE_MISSING, "it is no regular file")
+        with os.fdopen(descriptor, "rb") as file:
+            content = file.read(size_max + 1)
     except FileNotFoundError:
         raise FileError(ErrorCode.FILE_MISSING, "there is no such file") from None
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError, RuntimeError) as exc:
+        if isinstance(exc, OSError) and exc.errno not in _LASTING:  # no free file descriptor, a disk or a server of files that fails
+            raise FileError(ErrorCode.FILE_UNAVAILABLE, "the file could not be read", lasting=False) from None
         raise FileError(ErrorCode.FILE_MISSING, "the file cannot be read") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileError(ErrorCode.FILE_MISSING, "it is no regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        content = file.read(size_max + 1)
     return content if len(content) <= size_max else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import resource
 import socket
 import ssl
 import subprocess
@@ -253,6 +254,22 @@ async def test_no_link_pipe_or_folder_leads_out_or_makes_us_wait(tmp_path: Path)
     for name in ("loop", "folder.png", "pipe.png", "none.png"):
         assert await asyncio.wait_for(code_of(f"file://{root}/{name}", roots=roots), 60) == ("file_missing", True, "user_image")
     assert (await code_of(f"file://{root}/big.png", roots=roots))[0] == "file_too_large"
+
+
+async def test_a_disk_that_fails_now_is_read_again_later(tmp_path: Path) -> None:
+    """It ended a paid request for good, as a file that is not there; a failure in the middle of it was no answer at all."""
+    unavailable = ("file_unavailable", False, "user_image")
+    (tmp_path / "a.png").write_bytes(PNG)
+    assert await code_of("file:///proc/self/mem", roots=("/proc/self",)) == unavailable, "its first page gives EIO"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        found = await code_of(f"file://{tmp_path}/a.png", roots=(str(tmp_path),))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found == unavailable
+    long = await code_of(f"file://{tmp_path}/{'a' * 300}.png", roots=(str(tmp_path),))
+    assert long == ("file_missing", True, "user_image")
 
 
 async def test_a_store_is_read_through_fsspec() -> None:
