@@ -18,7 +18,8 @@ class SecretSource:
     """Gives the secrets, the newest first.
 
     A file that cannot be read, holds none, or one that is no secret leaves those in force that were: it may be half-way through its
-    replacement, or was cut, joined or saved in another encoding.
+    replacement, or was cut, joined or saved in another encoding. One that is there and cannot be opened is tried at each delivery: that
+    may be a right, or that the process has too many files open.
 
     Raises:
         ConfigurationError: when made, if there is no secret at all.
@@ -28,6 +29,7 @@ class SecretSource:
         self._file = settings.secrets_file
         self._secrets = tuple(secret.get_secret_value().strip().encode() for secret in settings.secrets)
         self._seen: tuple[int, ...] | None = None
+        self._unopened = False
         self.current()
         if not self._secrets:
             where = (
@@ -43,15 +45,17 @@ class SecretSource:
         if self._file is None:
             return self._secrets
         mark = _identity(self._file)
-        if mark == self._seen:
+        told = mark == self._seen
+        if told and not self._unopened:
             return self._secrets
         self._seen = mark
         read = _read(self._file)
+        self._unopened = read is None and mark is not None
         if read:
             if self._secrets:
                 log.info("webhook_secrets_changed", count=len(read))
             self._secrets = read
-        elif self._secrets:
+        elif self._secrets and not told:
             log.error("webhook_secrets_unreadable", file=str(self._file), in_force=len(self._secrets))
         return self._secrets
 
@@ -65,10 +69,11 @@ def _identity(file: Path) -> tuple[int, ...] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
 
 
-def _read(file: Path) -> tuple[bytes, ...]:
+def _read(file: Path) -> tuple[bytes, ...] | None:
+    """None: it cannot be opened."""
     try:
         lines = file.read_bytes().splitlines()
     except OSError:
-        return ()
+        return None
     found = tuple(secret for line in lines if (secret := line.strip()))[:_SECRETS_MAX]
     return () if any(header_fault(secret.decode(errors="replace")) for secret in found) else found

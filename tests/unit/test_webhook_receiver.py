@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import resource
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -353,6 +354,24 @@ def test_secrets_of_a_file_are_read_again_when_it_changes(tmp_path: Path) -> Non
         "webhook_secrets_changed",
     ]
     assert "-secret" not in str(logs)
+
+
+def test_a_file_of_secrets_that_could_not_be_opened_is_read_when_it_can_be(tmp_path: Path) -> None:
+    """A process that had no file descriptor left at that moment refused all that was signed with the new secret, for good."""
+    file, fresh = tmp_path / "secrets", tmp_path / "fresh"
+    file.write_text("old-secret\n")
+    fresh.write_text("new-secret\nold-secret\n")
+    source = SecretSource(WebhookSettings(secrets_file=file))
+    fresh.replace(file)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with capture_logs() as logs:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            assert source.current() == source.current() == (b"old-secret",)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert source.current() == (b"new-secret", b"old-secret")
+    assert [entry["event"] for entry in logs] == ["webhook_secrets_unreadable", "webhook_secrets_changed"], "said once"
 
 
 @pytest.mark.parametrize("around", ["\n", "\r\n", "  ", "\t\n\n"])
