@@ -355,6 +355,7 @@ CODE_FORM = re.compile(r"[a-z0-9_]{1,64}")
 SENT_AWAY = frozenset({ErrorCode.QUEUE_FULL, ErrorCode.OPERATION_PAUSED})
 """A request that waits for one of these starts before its due time, when its line has room for it."""
 
+_STEERING = SENT_AWAY | {ErrorCode.REDRIVEN, ErrorCode.DOUBT_SETTLING, ErrorCode.SESSION_MISSING}  # what a waiting record does next
 _OF_DIDIT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _OF_STATUS = re.compile(r"http_([2-5])[0-9]{2}")
 _BY_NAME = {str(code): code for code in ErrorCode}
@@ -366,7 +367,8 @@ FAMILIES = (
         "a code of Didit's own",
         (
             "the member `code` of Didit's answer, as it came, if it is a lower-case letter and up to 63 of `a-z`, `0-9` and `_`; "
-            "anything else counts as none. `error.type` tells it from one of ours that is spelled alike"
+            "anything else counts as none, and so do five of ours, as `queue_full`, that steer a record that waits. "
+            "`error.type` tells it from one of ours that is spelled alike"
         ),
         "see Didit's page of the endpoint",
     ),
@@ -386,7 +388,7 @@ def http_code(status: int) -> ForeignCode:
 
 def didit_code(named: object) -> ForeignCode | None:
     """A code that Didit's answer names, bounded in length and letters so that no text of theirs passes; None if it is none."""
-    return ForeignCode(named) if isinstance(named, str) and _OF_DIDIT.fullmatch(named) else None
+    return ForeignCode(named) if isinstance(named, str) and _OF_DIDIT.fullmatch(named) and named not in _STEERING else None
 
 
 def counted_as(code: str) -> str | None:

@@ -446,6 +446,15 @@ def test_what_is_sent_away_and_looked_up_first_is_tried_again_soon_as_no_line_ca
         assert (place_of(waiting, NOW) is None) == (wanted == 300)
 
 
+@pytest.mark.parametrize("code", ["queue_full", "operation_paused", "redriven", "doubt_settling", "session_missing"])
+def test_a_code_of_didits_that_is_spelled_as_one_of_ours_does_not_start_a_retry_early(code: str) -> None:
+    busy = json_reply(503, {"code": code, "detail": "x"}, retry_after="120")
+    (retry,) = run(FakeApi(busy), record(operation="email.send", input={"email": "a@example.org"}))
+    waiting = Record(Source("v.retry.1m", 0, 8), None, retry.value, retry.headers, NOW)
+    assert (read_hop(waiting).due_ms or 0) >= NOW + 120_000
+    assert (read_hop(waiting).last_error, read_hop(waiting).may_start_early) == ("http_503", False)
+
+
 def test_a_redriven_check_in_doubt_is_called_again_because_the_operator_has_decided() -> None:
     first = run(FakeApi(NoReply(sent=True, code=ErrorCode.RESET)), record(operation="email.send", input={"email": "a@example.org"}))
     assert final(first)["status"] == "in_doubt"
