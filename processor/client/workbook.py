@@ -24,6 +24,7 @@ _CELL_MAX_CHARS = 32_767
 _DIGITS_MAX = 1e15  # a number has 15 digits in Excel
 _ZEROS = re.compile(r"0{2,}")
 _FORMULA = re.compile(rb"<(?:\w+:)?f[ >/]")
+_MERGED = re.compile(rb'<(?:\w+:)?mergeCell\b[^>]*?\bref="([A-Z]+([0-9]+):[A-Z]+([0-9]+))"')
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # in XML 1.0
 _CHUNK_BYTES = 1 << 20
 _NEEDS_EXTRA = "a workbook needs the extra [xlsx]: pip install 'verification-processor[xlsx]'; or save the sheet as CSV UTF-8"
@@ -64,12 +65,13 @@ def workbook_rows(path: Path, sheet: str | None) -> Iterator[Iterator[NumberedRo
         raise WorkbookError(f"cannot be read ({type(exc).__name__}); open it in a spreadsheet and save it again as .xlsx") from None
     try:
         found = _sheet(values, sheet)
-        if not _has_formulas(path, found):
-            yield _numbered(found, repeat(()))
+        has_formulas, merged = _scanned(path, found)
+        if not has_formulas:
+            yield _numbered(found, repeat(()), merged)
             return
         formulas = openpyxl.load_workbook(path, read_only=True, data_only=False, keep_links=False)
         try:
-            yield _numbered(found, chain(_sheet(formulas, found.title).iter_rows(), repeat(())))
+            yield _numbered(found, chain(_sheet(formulas, found.title).iter_rows(), repeat(())), merged)
         finally:
             formulas.close()
     finally:
@@ -100,18 +102,24 @@ def _sheet(book: Any, name: str | None) -> Any:
     return found
 
 
-def _has_formulas(path: Path, sheet: Any) -> bool:
-    """Whether any cell has one: they are read a second time, for those without a value. A tag cut by two chunks shows in the overlap."""
+def _scanned(path: Path, sheet: Any) -> tuple[bool, dict[int, str]]:
+    """Whether any cell has a formula: they are read a second time, for those without a value. And merged cells by their first row.
+
+    A tag cut by two chunks shows in the overlap.
+    """
+    has_formulas, merged = False, dict[int, str]()
     with zipfile.ZipFile(path) as parts, parts.open(sheet._worksheet_path) as xml:  # noqa: SLF001 - openpyxl keeps the part's name there
         tail = b""
         while chunk := xml.read(_CHUNK_BYTES):
-            if _FORMULA.search(tail + chunk):
-                return True
+            text = tail + chunk
+            has_formulas = has_formulas or _FORMULA.search(text) is not None
+            if b"mergeCell" in text:
+                merged |= {int(first): cells.decode() for cells, first, last in _MERGED.findall(text) if int(last) > 1}
             tail = chunk[-64:]
-    return False
+    return has_formulas, merged
 
 
-def _numbered(sheet: Any, formulas: Iterator[Any]) -> Iterator[NumberedRow]:
+def _numbered(sheet: Any, formulas: Iterator[Any], merged: Mapping[int, str]) -> Iterator[NumberedRow]:
     number = width = 0
     try:
         for number, (row, written) in enumerate(zip(sheet.iter_rows(), formulas, strict=False), 1):
@@ -119,6 +127,9 @@ def _numbered(sheet: Any, formulas: Iterator[Any]) -> Iterator[NumberedRow]:
                 yield number, TableError("is more than a sheet has")
                 return
             cells = [_cell(cell, has) for cell, has in zip(row, chain(written, repeat(None)), strict=False)]
+            if number in merged and any(cells):  # the others are empty, and would be absent members of their rows
+                yield number, TableError(f"has merged cells ({merged[number]}), of which one holds the value; unmerge them, and fill each")
+                continue
             width = width or len(cells)
             yield number, cells + [""] * (width - len(cells))  # a row ends with its last cell that has anything
     except Exception as exc:  # noqa: BLE001 - openpyxl has no error of its own for XML that is none

@@ -106,6 +106,20 @@ def test_one_id_twice_is_said_with_both_rows(tmp_path: Path) -> None:
     assert said(saved(tmp_path, ["input.full_name", "input.fullname"], ["Ann", "x"])).startswith("B1: has the column 'input.fullname'")
 
 
+@pytest.mark.parametrize("formula", [None, "=1"])
+def test_merged_cells_are_refused(tmp_path: Path, formula: str | None) -> None:
+    """One of them holds the value: the persons of the other rows were screened without it."""
+    rows = [["a", "Ann", None, "ES", "u-1"], ["b", "Bob", None, "ES", "u-2"], ["c", "Cy", None, "FR", formula]]
+
+    def merged(book: Any) -> None:
+        book.active.merge_cells("D2:D3")
+
+    found = said(saved(tmp_path, HEADER, *rows, edit=merged))
+    assert found.startswith("row 2: has merged cells (D2:D3), of which one holds the value; unmerge them"), found
+    titled = saved(tmp_path, ["People of May"], HEADER, *rows[:2], edit=lambda book: book.active.merge_cells("A1:E1"))
+    assert said(titled) == "row 1: is no header; the names of the columns stand in line 2: delete the lines above it"
+
+
 def test_a_formula_gives_the_value_that_was_calculated(tmp_path: Path) -> None:
     path = saved(tmp_path, HEADER, ["a", "=B1", None, "ES"])
     with_sheet_xml(path, '<c r="B2"><f>B1</f><v /></c>', '<c r="B2" t="str"><f>B1</f><v>Ann</v></c>')
