@@ -84,6 +84,31 @@ def test_a_single_application_ends_the_process_as_before() -> None:
     assert logs == []
 
 
+def test_a_stop_does_not_wait_for_a_start_that_waits_for_brokers() -> None:
+    """Brokers that take connections and say nothing kept a process up to the limit of its stop: it ended with status 3."""
+    ended: list[str] = []
+
+    async def start(_tasks: ProcessTasks, settings: Settings, _status: ApplicationStatus) -> None:
+        try:
+            async with asyncio.timeout(60):  # as each question for the topics
+                await asyncio.Event().wait()
+        finally:
+            ended.append(settings.application)
+
+    async def main() -> float:
+        lives, term, loop = Lives({"default": (0, 0)}), asyncio.Event(), asyncio.get_running_loop()
+        async with ProcessTasks(term, lives.statuses["default"]) as tasks:
+            ApplicationLives(tasks, lives.plan, start).begin(COMMON, lives.statuses["default"])
+            await asyncio.sleep(5)
+            began = loop.time()
+        assert tasks.exit_status == EXIT_STOPPED
+        return loop.time() - began
+
+    with capture_logs() as logs:
+        assert run_virtual(main()) < 1
+    assert (ended, logs) == (["default"], [])
+
+
 def test_what_waits_to_be_started_again_says_so() -> None:
     status = ApplicationStatus("default", 120.0)
     status.enter(Phase.STOPPING)
