@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_LEFT_BEHIND_MAX = 1000
+
 
 class DelayQueue(Generic[T]):
     """A heap of ``(due, item)``; items of equal due time leave in the order in which they came."""
@@ -36,6 +38,9 @@ class DelayQueue(Generic[T]):
 
     def remove(self, ticket: int) -> T | None:
         """An item before its time; None if it has left."""
+        if len(self._heap) > 2 * len(self._items) + _LEFT_BEHIND_MAX:  # entries of items that left early: their time may be a year away
+            self._heap = [entry for entry in self._heap if entry[1] in self._items]
+            heapq.heapify(self._heap)
         return self._items.pop(ticket, None)
 
     def pop_due(self, now_ms: int, count_max: int) -> list[T]:

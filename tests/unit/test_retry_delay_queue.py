@@ -22,6 +22,16 @@ def test_an_item_that_was_removed_does_not_leave_again() -> None:
     assert (queue.next_due_ms, queue.pop_due(30, 10)) == (10, ["2", "1"])
 
 
+def test_items_that_leave_long_before_their_time_leave_nothing_behind() -> None:
+    queue: DelayQueue[str] = DelayQueue()
+    queue.push(10**9, 0, "a")
+    for ticket in range(1, 20_000):
+        queue.push(10**9 + 1, ticket, "b")
+        assert queue.remove(ticket) == "b"
+    assert len(queue._heap) < 2_000  # noqa: SLF001 - what holds memory
+    assert (len(queue), queue.next_due_ms, queue.pop_due(2 * 10**9, 10)) == (1, 10**9, ["a"])
+
+
 def test_clear_forgets_everything() -> None:
     queue: DelayQueue[str] = DelayQueue()
     queue.push(5, 1, "a")
