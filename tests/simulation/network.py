@@ -81,7 +81,7 @@ class Endpoint(asyncio.Transport):
             self._send(_EOF)
 
     def _send(self, item: object) -> None:
-        self._network.sent[self.host.name, int(self._network.loop.time())] += 1
+        self._network.sent[self.host.name, self.host.lives, int(self._network.loop.time())] += 1
         if self._unsent or self._delayed or self._network.is_cut(self.host, self.peer.host):
             self._unsent.append(item)
             return
@@ -240,7 +240,7 @@ class Network:
         self.loop, self._draw = loop, draw
         loop.network = self
         self.hosts: dict[str, Host] = {}
-        self.sent = Counter[tuple[str, int]]()  # messages, and connections that were tried, by host and second
+        self.sent = Counter[tuple[str, int, int]]()  # messages, and connections that were tried, by host, its life and second
         self.sidecars: dict[int, list[str]] = {}  # a port on everybody's loopback -> the hosts that answer there, in turns
         self._turn = 0
         self.slow_s: dict[frozenset[str], float] = {}  # more latency of a link
@@ -344,7 +344,7 @@ class Network:
         while {(source.name, name), (name, source.name)} & self._cut:  # a SYN is sent again and again
             await asyncio.sleep(_LOOK_S)
         target = self.hosts[name]
-        self.sent[source.name, int(self.loop.time())] += 1
+        self.sent[source.name, source.lives, int(self.loop.time())] += 1
         await asyncio.sleep(2 * self.latency(source, target))
         server = self._servers.get((name, port))
         if server is None or server.host.state is State.DEAD:

@@ -308,7 +308,7 @@ class World:
 
     def _busiest(self) -> dict[str, int]:
         of: dict[str, int] = {}
-        for (host, _), count in self.network.sent.items():
+        for (host, _, _), count in self.network.sent.items():
             if not host.startswith(("kafka", "didit")):  # they answer all others
                 of[host] = max(count, of.get(host, 0))
         return of
