@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -87,3 +89,5 @@ def options_of_all(
     _version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version, and end")] = False,
 ) -> None:
     """Pushes identity verifications from Kafka through Didit's API."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # ISO 8859-1 has no narrow blank, and a command that acts must not fail over it

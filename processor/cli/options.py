@@ -19,6 +19,7 @@ from processor.settings import ConfigurationError, Settings, load_settings, secr
 
 _UNUSABLE = 2
 _REFUSED = 1
+_INTERRUPTED = 130
 _WIDTH = 200  # of what nobody sees on a terminal
 
 
@@ -44,11 +45,13 @@ def settings_or_fail() -> Settings:
 def ask_or_fail(question: str, refused: str, *, as_json: bool = False) -> None:
     """Ask on the terminal, and end where the answer is not yes: with status 1; with 2 where nobody answers, as ``--yes`` is missing.
 
-    With ``as_json`` the question goes to stderr, since stdout has the object alone.
+    Ctrl-C ends it with status 130. With ``as_json`` the question goes to stderr, since stdout has the object alone.
     """
     try:
         agreed = typer.confirm(question, err=as_json)
-    except typer.Abort:
+    except typer.Abort as exc:
+        if isinstance(exc.__context__, KeyboardInterrupt):
+            fail(f"interrupted; {refused}", _INTERRUPTED)
         fail(f"{refused}: nobody answered; --yes does it without asking")
     if not agreed:
         fail(refused, _REFUSED)

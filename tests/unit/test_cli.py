@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,14 @@ def test_the_listing_imports_no_command() -> None:
     *_, ours, heavy = done.stdout.splitlines()
     assert ours.split() == ["processor", "processor.cli", "processor.cli.app"]
     assert heavy == ""
+
+
+@pytest.mark.parametrize("code", ["iso-8859-1", "ascii"])
+def test_a_terminal_of_another_code_ends_no_command(code: str) -> None:
+    """Counts have a narrow blank, ids any character."""
+    shown = CliRunner(charset=code).invoke(app, ["operations", "database_validation"])
+    assert (shown.exit_code, shown.exception) == (0, None)
+    assert "\\u2026" in shown.stdout
 
 
 def test_a_command_that_is_mistyped_is_suggested() -> None:
@@ -147,6 +156,29 @@ def test_with_json_an_act_says_its_sentences_on_stderr_and_one_object_on_stdout(
         sys.stdout.flush()
     out, err = capfdbinary.readouterr()
     assert (out, err) == (b'{"done":1}\na sentence\n[drawn]\n', b"a sentence\n[drawn]\n")
+
+
+ASKS = """
+import sys, typer
+from processor.cli.options import ask_or_fail
+try:
+    ask_or_fail("Go?", "nothing was done")
+except typer.Exit as ended:
+    sys.exit(ended.exit_code)
+"""
+
+
+@pytest.mark.parametrize(("interrupted", "status", "said"), [(True, 130, b"interrupted; nothing was done"), (False, 2, b"nobody answered")])
+def test_a_question_that_is_not_answered(interrupted: bool, status: int, said: bytes) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", ASKS], stdin=pipe, stdout=pipe, stderr=pipe) as asking:
+        assert asking.stdout is not None
+        assert asking.stdout.read(3) == b"Go?"
+        if interrupted:
+            asking.send_signal(signal.SIGINT)
+            asking.wait(30)
+        _, told = asking.communicate(timeout=30)
+    assert (asking.returncode, said in told) == (status, True), told
 
 
 @pytest.mark.parametrize("command", ["publish", "batch"])
