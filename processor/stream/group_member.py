@@ -101,7 +101,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             if self._error is None and self._settings.kafka.leave_on_stop:
                 self._consumer.leave_on_stop()
         finally:
-            self.stop.set()  # after a stall too: partitions that are assigned from now on are another life's
+            self.stop.set()  # after a start that failed, too: partitions that are assigned from now on are another life's
             await self._close(drain=False, flush=False)
             await self._cancel(set(self._tasks))
             await self._consumer.stop(self._lanes.close_s)
@@ -146,7 +146,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
             except TimeoutError:
                 silence_s = self._ports.monotonic() - self.last_poll  # a poll has no deadline of its own during a rebalance
                 if silence_s > self._lanes.stall_s:
-                    raise StallError(f"no poll came back for {silence_s:.0f} s") from None
+                    self._fail(StallError(f"no poll came back for {silence_s:.0f} s"))
 
     async def _watch_owners(self) -> None:
         """Have the group divide its partitions again where some have no owner for long: whoever leads it has not noticed."""

@@ -503,6 +503,26 @@ def test_group_member_whose_poll_does_not_come_back_ends_as_stalled() -> None:
     run_virtual(main())
 
 
+def test_group_member_that_stalls_lets_its_calls_end_and_keeps_what_they_come_to() -> None:
+    """A process that was frozen for minutes seems stalled when it goes on, and the answers of its calls lie in their sockets."""
+
+    async def main() -> None:
+        scene = Scene(stall_s=30)
+        await asyncio.sleep(0.1)
+        scene.handler.calling = {0}
+        scene.send(0)
+        await scene.own(A)
+        scene.group.hold("poll")
+        scene.group.member = (-1, "")
+        await asyncio.sleep(32)
+        scene.handler.finish(0)
+        assert isinstance(await scene.ends(), StallError)
+        assert (scene.handler.cancelled, sorted(scene.kept.hand_over(A, lambda _offset: True))) == ([], [0])
+        _assert_left_nothing(scene)
+
+    run_virtual(main())
+
+
 def test_group_member_ends_with_the_error_of_a_poll_and_names_the_task() -> None:
     async def main() -> None:
         scene = Scene()
