@@ -61,6 +61,8 @@ class Receiver:
         self._in_hand = 0
         self._application = current_application()
         self._quiet_until: dict[str, float] = {}
+        for outcome in WriteOutcome:
+            metrics.WEBHOOKS.labels(str(outcome))  # so that the first failure is an increase
         self._refused: Counter[RefusedReason] = Counter()  # since the start, by reason
 
     async def handle(self, request: web.Request) -> web.Response:

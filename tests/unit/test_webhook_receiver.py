@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from metric_values import metric_value
 from pydantic import SecretStr
 from receiving import Post, Topic, receiving
 from signing import NOW, SECRET, canonical, delivery, digest, signed
 from structlog.testing import capture_logs
 
+from processor.observe.application import working_for
 from processor.settings import ConfigurationError, WebhookSettings
 from processor.webhooks import event_writer
 from processor.webhooks import judge as judge_module
@@ -66,6 +68,14 @@ async def test_nothing_is_acknowledged_that_is_not_written() -> None:
         assert (await post(*signed(delivery())))[0] == 200
         assert len(post.topic.written) == 1
         assert post.counted("webhooks") == {"failed": 2, "published": 1}
+
+
+async def test_a_failure_is_an_increase_also_if_it_is_the_first_one() -> None:
+    """Whoever asks Prometheus for the increase of a series learns nothing of its first sample."""
+    with working_for("just-started"):
+        async with receiving():
+            shown = {outcome: metric_value("vp_webhooks_total", application="just-started", outcome=outcome) for outcome in WriteOutcome}
+    assert shown == dict.fromkeys(WriteOutcome, 0.0)
 
 
 async def test_a_late_write_is_answered_in_time_and_found_by_the_next_delivery() -> None:
