@@ -171,7 +171,8 @@ class Engine:
             prior = await self._caller.claim_rejected(record, bad, bad.request_id)
             if isinstance(prior, Duplicate | Conflict):
                 return await self._not_first(record, bad, bad.request_id, prior, work)
-            if isinstance(prior, InDoubt) and bad.hop.doubt_ms is None:  # a later version has called, and a redrive must know
+            # a later version has called, or this one under other settings, and a redrive must know
+            if isinstance(prior, InDoubt) and bad.hop.doubt_ms is None and not _only_reads(bad.operation):
                 bad = replace(bad, hop=replace(bad.hop, doubt_ms=prior.since_ms))
         log.warning("rejected", source=str(record.source), code=bad.error.code)
         return Outputs(self._outputs.rejected(record, bad, self._clock_ms()))
@@ -216,7 +217,7 @@ class Engine:
         """A request that ends without another call, with what earlier ones may have done; or whose id it is instead."""
         if job.hop.session_id is not None:  # its call has an answer
             return job
-        reads = job.request.operation in WITHOUT_CALL or first_call(job.request.operation).idempotency is Idempotency.SAFE
+        reads = _only_reads(job.request.operation)
         work.before_wait()
         match await self._caller.claim(job):
             case Duplicate() | Conflict() as prior:
@@ -392,3 +393,8 @@ class Engine:
         if operation.keeps_media and self._media is not None:
             called = await self._media.kept(job, operation, called, work)
         return job, called
+
+
+def _only_reads(name: str | None) -> bool:
+    """Whether an operation leaves no doubt, whatever became of its calls."""
+    return name is not None and (name in WITHOUT_CALL or first_call(name).idempotency is Idempotency.SAFE)

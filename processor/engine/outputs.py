@@ -100,7 +100,9 @@ class OutputBuilder:
         self._lanes, self._policy = lanes, policy
 
     def rejected(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
-        """A record that breaks the contract: final result and dead letter, no call."""
+        """A record that breaks the contract: final result and dead letter, no call; unless an earlier one may have acted."""
+        if bad.hop.doubt_ms is not None and bad.hop.session_id is None:
+            return self._refused(record, bad, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, ErrorCode.CALL_UNANSWERED), now_ms)
         return self._refused(record, bad, Status.REJECTED, bad.error, now_ms)
 
     def rejected_conflict(self, record: Record, bad: Rejected, now_ms: int) -> list[Output]:
@@ -141,9 +143,13 @@ class OutputBuilder:
         told = Output(OutputKind.REPAIR, None, encode_cancel([target], run_id=run_id, at_ms=now_ms, by="caller"))
         return [told, self._final(job, Status.SUCCEEDED, None, now_ms, output={"request_id": target})]
 
-    def unknowable(self, job: Job, now_ms: int) -> list[Output]:
-        """A billed call may have been made, and cannot be looked up."""
-        return self._ended(job, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, ErrorCode.CALL_UNANSWERED), now_ms)
+    def unknowable(self, job: Job, now_ms: int, later: Refused | OurFault | Unfit | None = None) -> list[Output]:
+        """A billed call may have been made, and cannot be looked up. ``later``: why another one came to nothing, if so."""
+        status, output = None if later is None or isinstance(later, Unfit) else later.http_status, None
+        if isinstance(later, Refused):
+            output = later.output
+        error = _error(ErrorType.IN_DOUBT, ErrorCode.CALL_UNANSWERED, status)
+        return self._ended(job, Status.IN_DOUBT, error, now_ms, called=int(status is not None), output=output)
 
     def conflict(self, job: Job, now_ms: int) -> list[Output]:
         """Another record has asked for the same request id with another content: said under this record's own position."""
@@ -153,7 +159,7 @@ class OutputBuilder:
         """Put off without counting an attempt; also says how, for the log."""
         return self._again(job, code, now_ms, draw, counted=False, floor_s=floor_s, doubt_ms=None, http_status=None)
 
-    def judged(  # noqa: PLR0911 - one return for each verdict
+    def judged(
         self, job: Job, operation: Operation, verdict: Verdict, *, called_ms: int, now_ms: int, draw: float, down: bool = False
     ) -> tuple[list[Output], Again | None]:
         """The outputs of a verdict, and the retry among them, if any.
@@ -171,7 +177,10 @@ class OutputBuilder:
         Raises:
             ValueError: for one of those.
         """
-        match _of_this_request(job, operation, verdict):
+        verdict = _of_this_request(job, operation, verdict)
+        if isinstance(verdict, Refused | Unfit | OurFault):
+            return self._not_taken(job, operation, verdict, now_ms), None
+        match verdict:
             case Success(output):
                 return self._succeeded(job, output, now_ms), None
             case Deferred(code, wait_s):
@@ -183,15 +192,22 @@ class OutputBuilder:
                     doubtful = job.doubting(called_ms)
                     return self._ended(doubtful, Status.IN_DOUBT, _error(ErrorType.IN_DOUBT, code, status), now_ms, called=1), None
                 return self._again(job, code, now_ms, draw, counted=not down, floor_s=wait_s, doubt_ms=called_ms, http_status=status)
-            case Refused(code, status, output, field, dead_letter):
-                error = _error(ErrorType.REQUEST_REFUSED, code, status, field)
-                return self._ended(job, Status.FAILED, error, now_ms, called=1, output=output, dead_letter=dead_letter), None
-            case Unfit(code, field, hint):
-                return self._ended(job, Status.REJECTED, ErrorInfo(ErrorType.INVALID_REQUEST, code, hint, None, field), now_ms), None
-            case OurFault(code, status):
-                return self._ended(job, Status.FAILED, _error(ErrorType.OUR_FAULT, code, status), now_ms, called=1), None
             case AccountFault() | Unpaid() | Forbidden() | Throttled():
                 raise ValueError(f"{type(verdict).__name__} is not the request's")
+            case _:
+                assert_never(verdict)
+
+    def _not_taken(self, job: Job, operation: Operation, verdict: Refused | Unfit | OurFault, now_ms: int) -> list[Output]:
+        if job.hop.doubt_ms is not None and idempotency_of(operation, job.request) is Idempotency.SINGLE:
+            return self.unknowable(job, now_ms, verdict)  # it was wanted again, and this says nothing of the earlier call
+        match verdict:
+            case Refused(code, status, output, field, dead_letter):
+                error = _error(ErrorType.REQUEST_REFUSED, code, status, field)
+                return self._ended(job, Status.FAILED, error, now_ms, called=1, output=output, dead_letter=dead_letter)
+            case Unfit(code, field, hint):
+                return self._ended(job, Status.REJECTED, ErrorInfo(ErrorType.INVALID_REQUEST, code, hint, None, field), now_ms)
+            case OurFault(code, status):
+                return self._ended(job, Status.FAILED, _error(ErrorType.OUR_FAULT, code, status), now_ms, called=1)
             case _:
                 assert_never(verdict)
 

@@ -1462,6 +1462,19 @@ def test_a_file_that_cannot_be_sent_is_rejected_and_costs_no_call() -> None:
     assert (api.calls, budget.fates) == ([], [Fate.NOT_SENT])
 
 
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_call_that_may_have_been_made_and_cannot_be_made_again_is_a_doubt(refused: bool) -> None:
+    """Its caller wants it repeated; "rejected" says that nothing was called, "failed" that another one may be asked for."""
+    rec = record(operation="face_search", input={"user_image": "https://h/a"}, on_doubt="repeat")
+    fine, gone = Shelf(user_image=b"A"), Shelf(user_image=FileError(ErrorCode.FILE_MISSING, "there is no such file"))
+    (retry,) = run(FakeApi(NoReply(sent=True, code=ErrorCode.RESET)), rec, shelf=fine)
+    again = Record(Source("v.retry.10s", 0, 8), None, retry.value, retry.headers, NOW)
+    body = {"detail": "x"}
+    told = final(run(FakeApi(json_reply(400, body)), again, shelf=fine) if refused else run(FakeApi(), again, shelf=gone))
+    assert (told["status"], told["error"]["code"], told["attempts"]) == ("in_doubt", "call_unanswered", 1 + refused)
+    assert (told["output"], told["error"]["http_status"]) == ((body, 400) if refused else (None, None))
+
+
 def test_a_file_that_cannot_be_had_now_is_tried_again() -> None:
     outputs = run(FakeApi(), check_record(), shelf=Shelf(user_image=FileError(ErrorCode.FILE_UNAVAILABLE, "later", lasting=False)))
     (retry,) = outputs_of(OutputKind.RETRY, outputs)
@@ -1504,8 +1517,21 @@ def run_first_digest() -> str:
 def test_a_call_that_a_later_version_has_made_is_a_doubt_of_the_dead_letter() -> None:
     budget = OpenBudget()
     budget.prior = InDoubt(NOW - 500, NOW)
-    (dead,) = [o for o in run(FakeApi(), waiting_for_a_later_version(), budget) if o.kind is OutputKind.DEAD_LETTER]
+    outputs = run(FakeApi(), waiting_for_a_later_version(), budget)
+    (dead,) = [o for o in outputs if o.kind is OutputKind.DEAD_LETTER]
     assert dict(dead.headers)["vp-doubt-ms"] == str(NOW - 500).encode()
+    assert (final(outputs)["status"], final(outputs)["error"]["code"]) == ("in_doubt", "call_unanswered")
+
+
+def test_a_request_is_not_told_as_never_called_that_was_called_before_its_workflow_was_forbidden() -> None:
+    """Its processor was killed, and started again with other settings: "rejected" says that nothing was called."""
+    for operation, ends in (("session.create", ("in_doubt", "call_unanswered")), ("session.decision", ("rejected", "unknown_field"))):
+        budget = OpenBudget()
+        budget.prior = InDoubt(NOW - 500, NOW)
+        only = {"workflows": ["99999999-0000-4000-8000-1234567890ab"], "workflows_only": True}
+        extra: dict[str, Any] = {} if operation == "session.create" else {"more": 1}  # a read leaves no doubt
+        told = final(run(FakeApi(), record(operation=operation, **extra), budget, didit=only))
+        assert (told["status"], told["error"]["code"]) == ends
 
 
 @pytest.mark.parametrize("forged", [(("vp-session-id", SESSION.encode()), *LATER), (("vp-attempt", b"5"), ("vp-attempt", b"5"))])
