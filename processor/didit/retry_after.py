@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 
-_SECONDS = r"(?P<seconds>[0-9]{1,18}(?:\.[0-9]{1,9})?)"
+_SECONDS = r"(?P<seconds>[0-9]+(?:\.[0-9]{1,9})?)"
 _TIME = r"(?P<{0}hour>[0-9]{{2}}):(?P<{0}minute>[0-9]{{2}}):(?P<{0}second>[0-9]{{2}})"
 _ZONE = r"(?P<{0}zone>GMT|UTC|[+-][0-9]{{4}})"
 _IMF = r"[A-Z][a-z]{2}, (?P<i_day>[0-9]{2}) (?P<i_month>[A-Z][a-z]{2}) (?P<i_year>[0-9]{4}) " + f"{_TIME} {_ZONE}".format("i_")

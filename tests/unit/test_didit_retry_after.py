@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,8 @@ DATE = "Sun, 06 Nov 1994 08:49:07 GMT"  # the RFC's own example, half a minute b
         ("120", 120.0),
         (" 7 ", 7.0),
         ("1.5", 1.5),
+        ("9" * 19, 1e19),  # any number of digits is a time (RFC 9110, 10.2.3); the longest wait is cut elsewhere
+        ("9" * 400, inf),
         ("Sun, 06 Nov 1994 08:49:37 GMT", 30.0),  # the three forms, as the RFC prints them
         ("Sunday, 06-Nov-94 08:49:37 GMT", 30.0),
         ("Sun Nov  6 08:49:37 1994", 30.0),
