@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -48,6 +49,8 @@ from processor.stream.cancels import encode_cancel
 from processor.stream.handler import OUTPUT_TOO_LARGE
 
 _KEY_AND_HEADERS_BYTES = 98_304
+# what Didit has answered to a call that is put off, where that is no 429; None: nothing, or not to the request's own call
+_DEFERRED_AT: Mapping[Code, int | None] = {ErrorCode.DOUBT_SETTLING: None, ErrorCode.KEY_IN_USE: 409, ErrorCode.SESSION_MISSING: 404}
 
 
 @value(frozen=True, slots=True)
@@ -184,7 +187,8 @@ class OutputBuilder:
             case Success(output):
                 return self._succeeded(job, output, now_ms), None
             case Deferred(code, wait_s):
-                return self._again(job, code, now_ms, draw, counted=False, floor_s=wait_s, doubt_ms=None, http_status=429)
+                answered = _DEFERRED_AT.get(code, 429)
+                return self._again(job, code, now_ms, draw, counted=False, floor_s=wait_s, doubt_ms=None, http_status=answered)
             case Transient(code, status, wait_s, sent):
                 return self._again(job, code, now_ms, draw, counted=sent and not down, floor_s=wait_s, doubt_ms=None, http_status=status)
             case Ambiguous(code, status, wait_s):

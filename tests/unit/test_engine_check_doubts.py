@@ -126,6 +126,13 @@ def test_a_redriven_check_is_looked_up_first_and_made_again_where_nobody_can_kno
     assert (result["output"], result["replay"]) == (ANSWER, 1)
 
 
+def test_a_doubt_that_cannot_settle_before_the_deadline_names_no_status_that_didit_has_not_answered() -> None:
+    rec = lost(deadline="2025-11-24T16:01:00Z")
+    (told,) = [o for o in run_at(NOW + 58_000, FakeApi(NO_TRACE), rec) if o.kind is OutputKind.RESULT]
+    error = final([told])["error"]
+    assert (error["type"], error["code"], error["http_status"]) == ("in_doubt", "doubt_settling", None)
+
+
 def test_a_lookup_that_is_refused_keeps_the_doubt() -> None:
     hop = hop_of(run_at(NOW + 5000, FakeApi(json_reply(400, {"detail": "x"})), lost()))
     assert (hop.last_error, hop.doubt_ms) == ("lookup_refused", NOW)
