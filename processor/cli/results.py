@@ -66,7 +66,7 @@ def results(
     since: Annotated[str | None, typer.Option(help=f"published at or after: RFC 3339, or how long ago as {DURATION_FORM}")] = None,
     operation: Annotated[list[str] | None, typer.Option(help="may be repeated")] = None,
     status: Annotated[list[Status] | None, typer.Option(help="may be repeated")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="at most this many, the oldest")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="at most this many; of each partition the oldest")] = None,
 ) -> None:
     """Print results, one JSON object a line (read_committed); or find everything about one request.
 

@@ -27,7 +27,7 @@ from processor.contract.codes import ErrorCode
 from processor.contract.records import OnDoubt, Priority, Source
 from processor.settings import ConfigurationError, KafkaSettings, Settings, load_settings
 from processor.stream.aiokafka_stop import end_task
-from processor.stream.errors import KafkaFailedError, KafkaRequestError, kafka_deadline
+from processor.stream.errors import KafkaFailedError, KafkaRequestError, UnreadableBatchError, kafka_deadline
 from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
 from processor.stream.writer import RecordWriter
@@ -333,6 +333,8 @@ class VerificationClient:
             while True:
                 try:
                     records = await read_topics(reader, wait_s=_READ_S)
+                except UnreadableBatchError:
+                    raise  # nothing behind it comes, and what was read beside it is lost; another client begins behind it
                 except KafkaFailedError:
                     await asyncio.sleep(_AGAIN_S)  # the reader goes on where it was
                     continue

@@ -38,11 +38,12 @@ from processor.client.requests import OutgoingRequest, build_request
 from processor.client.result_router import ResultRouter, Waiter
 from processor.contract.codes import ErrorCode, ErrorType, http_code
 from processor.contract.encode import result_output
-from processor.contract.records import Result
+from processor.contract.records import Result, Unread
 from processor.contract.result_copies import COPY_HEADER
 from processor.didit.answers import Reply
 from processor.didit.catalog import OPERATIONS
 from processor.didit.verdicts import Success, classify
+from processor.stream.errors import UnreadableBatchError
 from processor.stream.reader import PartitionReader
 
 HERE, ELSEWHERE = Source("verification.requests", 3, 42), Source("verification.requests", 3, 7)
@@ -414,24 +415,29 @@ async def test_a_client_is_open_only_inside_of_its_context() -> None:
 class Broken(PartitionReader):
     """A reader with a fault that no restart of the brokers cures."""
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, fault: Exception) -> None:
+        self._fault = fault
 
     def assign_added(self) -> None:
         pass
 
     async def poll(self, *_options: Any, **_more: Any) -> Any:
-        raise RuntimeError("broken")
+        raise self._fault
 
 
-async def test_reading_that_fails_is_told_to_those_who_wait() -> None:
+UNREAD = Unread(ErrorCode.BATCH_UNREADABLE, 7, 6, 100, "has a wrong checksum", blocks=True)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("broken"), UnreadableBatchError("verification.results", 0, UNREAD)])
+async def test_reading_that_fails_is_told_to_those_who_wait(fault: Exception) -> None:
+    """Behind a batch that is broken on the brokers' disks nothing came, and nobody was told."""
     client = VerificationClient("127.0.0.1:1")
     router, read = client._router, client._read  # noqa: SLF001 - a fault of a reader that no Kafka brings about
     with router.waiting(aml()) as waiter:
-        await read(Broken())
+        await asyncio.wait_for(read(Broken(fault)), 30)
         with pytest.raises(ClientClosedError, match="make another client") as caught:
             await asyncio.wait_for(waiter.next(), 30)
-    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert caught.value.__cause__ is fault
 
 
 async def test_a_kafka_that_cannot_be_reached_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
