@@ -84,6 +84,7 @@ def _tell(ended: BatchProgress, target: Path, *, as_json: bool) -> None:
             "finished": ended.finished,
             "known": ended.known,
             "by_status": ended.done,
+            "compared": ended.compares,
             "target": str(target),
         }
         write_json(orjson.dumps(document))

@@ -7,12 +7,14 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from processor.client.batch import Batch, BatchError, final_result, open_private, write_answers
+from processor.cli.batch import _tell
+from processor.client.batch import Batch, BatchError, BatchProgress, final_result, open_private, write_answers
 from processor.client.batch_rows import BatchRows, Item, LeftRows
 from processor.client.batch_source import read_batch
 from processor.client.estimate import estimate, time_left_s
@@ -265,3 +267,11 @@ def test_results_that_are_gone_are_looked_for_again(tmp_path: Path) -> None:
     assert (Batch(load_settings(), target, rows)._resume() or {})["published"] == 0  # noqa: SLF001 - what it goes on from
     written(tmp_path, "out.jsonl", "")
     assert (Batch(load_settings(), target, rows)._resume() or {})["published"] == 1  # noqa: SLF001 - as above
+
+
+@pytest.mark.parametrize("compares", [True, False])
+def test_a_program_is_told_too_that_results_were_not_compared(compares: bool, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Another's answer under an id of ours may be among them: the sentence that says so is left out with --json."""
+    _tell(BatchProgress(2, done=Counter(succeeded=2), compares=compares), Path("done.jsonl"), as_json=True)
+    sys.stdout.flush()
+    assert json.loads(capfdbinary.readouterr().out)["compared"] is compares
