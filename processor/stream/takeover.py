@@ -340,7 +340,8 @@ class LanePublisher:
         """Whether the transaction that failed was committed all the same."""
         self._lane.pause()
         committed = self._check(await self._takeover.begin_again(self._owned, unwritable, self._is_member), asked)
-        self._lane.go_on()
+        if self._owned.waits is None:  # else a topic may refuse it still
+            self._lane.go_on()
         return committed
 
     def _check(self, begun: FoundStart, asked: tuple[int, str]) -> bool:

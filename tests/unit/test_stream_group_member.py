@@ -1170,6 +1170,34 @@ def test_group_member_shows_what_it_waits_for_now_and_then_again_what_it_waited_
     run_virtual(main())
 
 
+def test_group_member_starts_nothing_while_a_topic_refuses_although_a_leader_that_was_away_meanwhile_is_back() -> None:
+    async def main() -> None:
+        async with joined() as scene:
+            await scene.own(A)
+            scene.send(0)
+            await asyncio.sleep(1)
+            scene.group.refused[A] = RecordsRefusedError("as it is set", "MessageSizeTooLargeError")
+            scene.handler.finish(0)
+            await asyncio.sleep(10)
+            refusal = scene.group.refused.pop(A)
+            scene.group.lost[A] = [RESULTS]
+            await asyncio.sleep(120)
+            lane = next(iter(scene.member._owned.values())).lane  # noqa: SLF001 - whether it is paused, at each moment
+            assert lane is not None
+            resumed = list[str]()
+            lane.go_on = lambda: resumed.append("too early")  # type: ignore[method-assign]
+            scene.group.refused[A] = refusal
+            scene.group.lost.clear()
+            await asyncio.sleep(120)
+            assert resumed == []
+            del lane.go_on
+            scene.group.refused.clear()
+            await asyncio.sleep(120)
+            assert not lane.paused
+
+    run_virtual(main())
+
+
 def test_group_member_starts_nothing_that_falls_due_while_it_cannot_be_published() -> None:
     async def main() -> None:
         async with joined() as scene:
