@@ -61,7 +61,7 @@ def find(
         Console(width=None if sys.stdout.isatty() else _BY_MAX).print(records_table(found))
     if len(found.records) > _LISTED:
         typer.echo(f"not shown: {len(found.records) - _LISTED} more; --json has them all")
-    typer.echo(_summary(found))
+    typer.echo(person_summary(found))
 
 
 @app.command()
@@ -82,7 +82,7 @@ def erase(
     """
     settings, person, report = settings_or_fail(), _person(vendor_data, vendor_data_file), ActReport(as_json=as_json)
     plan, found = _run(lambda on_look: plan_erasure(settings, person, on_look))
-    report.say(_summary(found))
+    report.say(person_summary(found))
     report.say(_planned(plan))
     if not yes:
         report.say("nothing was done; the same command with --yes does it")
@@ -143,15 +143,17 @@ def records_table(found: PersonFindings) -> Table:
     return table
 
 
-def _summary(found: PersonFindings) -> str:
+def person_summary(found: PersonFindings) -> str:
+    """What was found, until when it is there, and where nobody has looked."""
+    unread = f"; not looked through: {', '.join(found.unread)}, which VP_RETRY__DELAYS_S does not name" if found.unread else ""
     if not found.records:
-        return "nothing about this person is in the topics"
+        return f"nothing about this person is in the topics{unread}"
     counted = ", ".join(f"{topic} {number}" for topic, number in sorted(found.counts.items()))
     until = found.last_gone_ms
     gone = "some of it stays for ever: `processor topics check` says why" if until is None else f"all of it is gone by {utc(until)}"
     records, waiting = count(len(found.records), "record"), count(len(found.waiting & found.requests), "request waits", "requests wait")
     more = "" if found.complete else "; there is more than could be looked through: erase, and look again"
-    return f"{records} ({counted}); {waiting}; {gone}{more}"
+    return f"{records} ({counted}); {waiting}; {gone}{more}{unread}"
 
 
 def _planned(plan: ErasePlan) -> str:
@@ -173,7 +175,7 @@ def _tell(report: ActReport, settings: Settings, done: EraseSummary) -> None:
     if settings.files.media_folder is not None and done.findings.sessions:
         folders = count(len(done.findings.sessions), "folder")
         report.say(f"images are yours to delete: {folders}, named by session, in VP_FILES__MEDIA_FOLDER")
-    report.say(f"what remains: {_summary(done.findings)}")
+    report.say(f"what remains: {person_summary(done.findings)}")
 
 
 def _counts(plan: ErasePlan) -> dict[str, int]:
@@ -200,4 +202,5 @@ def _document(found: PersonFindings) -> dict[str, object]:
         "sessions": sorted(found.sessions),
         "last_gone_ms": found.last_gone_ms,
         "complete": found.complete,
+        "unread": list(found.unread),
     }

@@ -66,6 +66,11 @@ def ends_of(found: PersonFindings) -> tuple[str, ...]:
     return tuple(sorted((found.waiting & found.requests) - deleting))
 
 
+def left_waiting(unanswered: Sequence[str], after: ErasePlan) -> tuple[str, ...]:
+    """Of requests that were to end those that still wait: where only later final results were looked for, none follows the end."""
+    return tuple(request_id for request_id in unanswered if request_id in after.ends)
+
+
 def deletions_of(found: PersonFindings, vendor_data: str, installation: str) -> tuple[tuple[str, bytes], ...]:
     """The requests that delete at Didit what they have not deleted yet: each session, then the person."""
     sessions = [(_erase_id(installation, s), "session.delete", _session_input(s)) for s in sorted(found.sessions)]
@@ -129,10 +134,11 @@ async def erase_person(
         RepairFencedError, KafkaFailedError: what was done stays; run it again to go on.
     """
     run = _Run(settings, str(uuid.uuid4()), by, time.monotonic() + within_s, on_look)
-    left = await run.end(plan.ends)
+    unanswered_ends = await run.end(plan.ends)
     if plan.discards:
         await discard(settings, plan.discards, by=by)
     after, _ = await plan_erasure(settings, vendor_data, on_look)  # a call that was under way may have made a session
+    left = left_waiting(unanswered_ends, after)
     published, unanswered, failed = await run.delete(after.deletions)
     last, found = await plan_erasure(settings, vendor_data, on_look)
     await run.bury(last.tombstones)

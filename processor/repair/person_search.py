@@ -37,6 +37,7 @@ class PersonFindings:
         kept_s: by topic, for how long a record is there at most; None for ever.
         compacted: topics whose records replace each other by key.
         complete: False if there is more than could be held, or looks did not come to an end.
+        unread: delay topics that the settings do not name, and that were not looked through.
     """
 
     records: Sequence[PersonRecord]
@@ -49,6 +50,7 @@ class PersonFindings:
     compacted: frozenset[str] = frozenset()
     complete: bool = True
     counts: Mapping[str, int] = field(default_factory=dict)  # records by topic
+    unread: tuple[str, ...] = ()
 
     def gone_ms(self, record: PersonRecord) -> int | None:
         """When a record is gone at the latest, epoch ms; None if that is never."""
@@ -90,6 +92,7 @@ async def find_person(settings: Settings, vendor_data: str, on_look: OnLook = la
         frozenset(report.compacted),
         complete,
         Counter(record.topic for record in search.records),
+        tuple(told.partition(":")[0] for told in report.unread),
     )
 
 

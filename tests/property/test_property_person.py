@@ -15,7 +15,7 @@ from processor.contract.decode import Accepted, decode
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hop, Record, Source
 from processor.repair.person import PersonMatcher, PersonRecord
-from processor.repair.person_erase import deletions_of, ends_of, tombstones_of
+from processor.repair.person_erase import ErasePlan, deletions_of, ends_of, left_waiting, tombstones_of
 from processor.repair.person_search import PersonFindings
 from processor.stream.topics import TopicNames
 
@@ -139,3 +139,9 @@ def test_an_erasure_is_done_when_its_requests_are_answered_and_asks_for_nothing_
         buried = [Record(Source(NAMES.results, p + moved, 10**6 + n), key.encode(), None) for n, (p, key) in enumerate(places)]
         last, last_found = found_of(person, [*records, *answers, *buried])
         assert tombstones_of(findings(last, last_found, frozenset(), compacted=frozenset({NAMES.results})), NAMES.results) == left
+
+
+def test_one_that_waits_no_more_is_not_left_though_no_result_followed_its_end() -> None:
+    """As a verification has none of which only later final results were looked for."""
+    after = ErasePlan(("waits",), (), (), ())
+    assert left_waiting(("settled", "waits"), after) == ("waits",)

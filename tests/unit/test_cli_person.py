@@ -6,13 +6,14 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from processor.cli.person import app, records_table
+from processor.cli.person import app, person_summary, records_table
 from processor.repair.person import PersonRecord
 from processor.repair.person_search import PersonFindings
 
@@ -77,3 +78,12 @@ def test_what_callers_wrote_is_shown_as_it_is() -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(each in shown for each in ("[/x]", "[bold]y[/bold]", "z\\u009b2J", "op\\u001b[2J"))
     assert all(char.isprintable() or char == "\n" for char in shown)
+
+
+def test_a_delay_topic_that_nobody_names_is_said_not_to_be_looked_through() -> None:
+    none: frozenset[str] = frozenset()
+    record = PersonRecord("v.requests", 0, 0, 0, "key", "r")
+    for records in ([], [record]):
+        found = PersonFindings(records, none, none, none, {}, frozenset(), {"v.requests": 1.0}, unread=("v.retry.1h",))
+        assert person_summary(found).endswith("; not looked through: v.retry.1h, which VP_RETRY__DELAYS_S does not name")
+        assert "not looked through" not in person_summary(replace(found, unread=()))
