@@ -80,6 +80,7 @@ async def _of_group(world: World) -> list[str]:
     async with monitor_for_command(world.settings("operator")) as monitor:
         seen = await monitor.overview()
     known = {FindingKind.BUDGET_LOG_LOST} if world.lost_log is not None else set()  # for a promise and a window after it
+    known |= {FindingKind.CLOCK_WRONG} if world.broker_step_s else set()  # one host's may have been set the other way
     bad = [one for one in diagnose(seen).findings if one.tone is Tone.BAD and one.area is not Area.DIDIT and one.kind not in known]
     found = [f"{one.kind} {one.subject} {dict(one.figures)}" for one in bad]
     found += [f"{p.topic}[{p.partition}]: {p.unfinished} unfinished" for p in seen.partitions if p.unfinished]
