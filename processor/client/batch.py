@@ -9,8 +9,8 @@ import os
 import stat
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -33,7 +33,6 @@ from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
 _CHUNK = 500
-_FRESH = ".new"  # what is being written
 
 
 class BatchError(Exception):
@@ -214,10 +213,8 @@ class Batch:
         return True
 
     def _save(self, state: Mapping[str, Any]) -> None:
-        fresh = self._state_path.with_name(self._state_path.name + _FRESH)
-        with open_private(fresh, "wb") as file:
+        with _written_whole(self._state_path) as file:
             file.write(orjson.dumps(state))
-        fresh.replace(self._state_path)
 
 
 def final_result(value: bytes | None) -> Mapping[str, Any] | None:
@@ -282,15 +279,22 @@ def write_answers(rows: BatchRows, results: Path, table: Path) -> None:
 
         asked = dict.fromkeys(name for item in rows for name in table_row(loads(item.value)) if name not in RESULT_COLUMNS)
         answered = (table_row(loads(item.value)) | result_row(result_at(places[row])) for row, item in enumerate(rows))
-        fresh = table.with_name(table.name + _FRESH)
-        try:
-            with open_private(fresh, "wb") as file:
-                write = write_workbook if table.suffix.lower() == WORKBOOK else write_csv
-                write(file, answered, [*asked, *RESULT_COLUMNS])
-            fresh.replace(table)
-        except BaseException:
-            fresh.unlink(missing_ok=True)  # it takes the room that a disk may lack
-            raise
+        with _written_whole(table) as file:
+            write = write_workbook if table.suffix.lower() == WORKBOOK else write_csv
+            write(file, answered, [*asked, *RESULT_COLUMNS])
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its place when all of it is written; until then it stands beside that."""
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with open_private(fresh, "wb") as file:
+            yield file
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)  # it takes the room that a disk may lack
+        raise
 
 
 def open_private(path: Path, mode: Literal["wb", "ab"]) -> BinaryIO:

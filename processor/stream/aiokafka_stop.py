@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
@@ -43,6 +44,19 @@ async def end_task(task: asyncio.Future[Any], within_s: float) -> None:
     await asyncio.wait({task}, timeout=within_s)
     if task.done() and not task.cancelled():
         task.exception()  # read, so that it is not reported as lost
+
+
+async def run_until(stop: asyncio.Event, work: Awaitable[object], cancel_s: float) -> None:
+    """Wait for what looks at no stop signal itself, but no longer than until ``stop``; then it is cancelled, for ``cancel_s`` at most."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        await end_task(working, cancel_s)
+        await end_task(stopping, cancel_s)
 
 
 async def drop_producer(producer: AIOKafkaProducer, deadline_s: float) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-FIRST_REST_S = 0.1
-MAX_REST_S = 0.5
+_FIRST_S, _MAX_S = 0.1, 0.5
 _DISTURBED_S = 1.0
 
 
@@ -29,7 +28,7 @@ class ConnectPace:
             self._rests.pop(whom, None)
             return
         before_s = self._rests.get(whom, (0.0, 0.0))[0]
-        rest_s = min(max(2 * before_s, FIRST_REST_S), MAX_REST_S)
+        rest_s = min(max(2 * before_s, _FIRST_S), _MAX_S)
         self._rests[whom] = rest_s, now_s + rest_s
 
     def is_disturbed(self, now_s: float) -> bool:

@@ -20,7 +20,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from processor.bounds.loop_turns import LoopTurns
 from processor.observe import metrics
 from processor.settings import Settings
-from processor.stream.aiokafka_stop import end_task
+from processor.stream.aiokafka_stop import run_until
 from processor.stream.errors import (
     ProducerFencedError,
     StallError,
@@ -92,7 +92,7 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.subscribe(self._names.inputs, self)
         try:
             async with kafka_deadline(self._settings, self._lanes.start_s):
-                await self._start_consumer()
+                await run_until(self.stop, self._consumer.start(), self._lanes.close_s)  # it waits for the group without a bound
             self.last_poll = self._ports.monotonic()
             self._spawn(self._poll(), "poll")
             self._spawn(self._watch_owners(), "owners")
@@ -110,13 +110,11 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def snapshot(self) -> dict[TopicPartition, dict[str, int] | None]:
         """Lanes by partition, with ``unread`` offsets up to their ends; None for one that is being restored."""
-        return {tp: o.lane.snapshot() | {"unread": self._unread_count(o)} if o.lane else None for tp, o in self._owned.items()}
+        return {tp: o.lane.snapshot() | {"unread": self._unread_count(tp, o.lane)} if o.lane else None for tp, o in self._owned.items()}
 
-    def _unread_count(self, owned: Owned) -> int:
-        # the position is beyond transaction markers, which no lane is handed
-        lane, position = owned.lane, self._consumer.read_position(owned.partition)
-        read_to = max(position or 0, lane.offsets.next if lane is not None else 0)
-        return max(0, self._consumer.known_end(owned.partition) - read_to)
+    def _unread_count(self, partition: TopicPartition, lane: Lane) -> int:
+        read_to = max(lane.offsets.next, self._consumer.read_position(partition) or 0)  # beyond markers, which no lane is handed
+        return max(0, self._consumer.known_end(partition) - read_to)
 
     @property
     def open_count(self) -> int:
@@ -126,17 +124,6 @@ class GroupMember(ConsumerRebalanceListener):  # type: ignore[misc]
     def waiting_count(self, wait: TakeoverWait) -> int:
         """Partitions that wait for their takeover."""
         return sum(owned.waits is wait for owned in self._owned.values())
-
-    async def _start_consumer(self) -> None:
-        start = asyncio.ensure_future(self._consumer.start())  # it waits for the group without a bound, and for no stop signal
-        stop = asyncio.ensure_future(self.stop.wait())
-        try:
-            await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if start.done():
-                start.result()
-        finally:
-            await end_task(start, self._lanes.close_s)
-            await end_task(stop, self._lanes.close_s)
 
     async def _watch(self) -> None:
         while not self.stop.is_set():

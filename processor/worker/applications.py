@@ -13,7 +13,7 @@ from processor.runtime.application_status import ApplicationStatus
 from processor.runtime.monitoring_server import CannotListenError
 from processor.runtime.process_tasks import EXIT_UNUSABLE, ProcessTasks, restart_wait_s
 from processor.settings import Settings
-from processor.stream.aiokafka_stop import end_task
+from processor.stream.aiokafka_stop import run_until
 from processor.stream.errors import KafkaFailedError
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import check_topics
@@ -66,7 +66,7 @@ class ApplicationLives:
         async with ProcessTasks(own, status) as tasks:
             tasks.start("stop", _pass_on(self._process.term, own))
             try:
-                await _until(own, self._start(tasks, settings, status))
+                await run_until(own, self._start(tasks, settings, status), _CANCEL_S)  # silent brokers are asked for a minute
             except CannotListenError:
                 tasks.end(EXIT_UNUSABLE)
             await own.wait()
@@ -75,19 +75,6 @@ class ApplicationLives:
                 self._process.end(tasks.exit_status)
         if self._process.term.is_set() and tasks.exit_status:
             self._process.end(tasks.exit_status)
-
-
-async def _until(term: asyncio.Event, start: Awaitable[None]) -> None:
-    """Start, but wait no longer than until ``term``: brokers that say nothing are asked for a minute."""
-    starting = asyncio.ensure_future(start)
-    stop = asyncio.ensure_future(term.wait())
-    try:
-        await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            starting.result()
-    finally:
-        await end_task(starting, _CANCEL_S)
-        await end_task(stop, _CANCEL_S)
 
 
 async def _pass_on(term: asyncio.Event, own: asyncio.Event) -> None:

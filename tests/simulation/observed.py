@@ -165,7 +165,6 @@ class Retries:
                         released = (topic, number, r.offset) in self._released
                         may_be_early = released or hop.session_id is not None or hop.last_error in _CALLED_IN
                         retry = RetrySeen(decoded.request.request_id, hop.hop, due_ms - slack_ms, may_be_early)
-                        known = found.setdefault((retry.request_id, retry.hop), retry)
-                        if (not retry.may_be_early, retry.due_ms) < (not known.may_be_early, known.due_ms):
-                            found[retry.request_id, retry.hop] = retry
+                        which = retry.request_id, retry.hop
+                        found[which] = min(found.get(which, retry), retry, key=lambda one: (not one.may_be_early, one.due_ms))
         return list(found.values())

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from processor.contract.digests import request_digest
@@ -76,7 +77,7 @@ class World:
     broker_step_s: float = 0.0  # the largest of a broker's clock, either way
     lost_log: Topic | None = None  # the last budget log that was deleted
     deleted: dict[str, Topic] = field(default_factory=dict)  # other topics that are away now
-    whole_since_s: float = 0.0  # since then all of them are there again
+    whole_since_s: float = -inf  # since then all of them are there again
     left_over: list[str] = field(default_factory=list)  # what processes run that nobody needs any more
     monitored: list[str] = field(default_factory=list)  # what monitoring says at the end, and should not
     results_deleted: bool = False  # results that had been published are gone
@@ -230,7 +231,7 @@ class World:
     @property
     def _lacked_topics(self) -> bool:
         # to who has just looked
-        return bool(self.deleted) or (self.whole_since_s > 0 and self.loop.time() < self.whole_since_s + _START_S)
+        return bool(self.deleted) or self.loop.time() < self.whole_since_s + _START_S
 
     def kill(self, name: str) -> None:
         """End a process, as SIGKILL does."""

@@ -76,6 +76,14 @@ def two_days_ago() -> World:
     return World(now_ms=clock_ms() - 2 * _DAY_S * 1000)
 
 
+def waiting_for_hours() -> tuple[World, Record]:
+    """A request that is to wait for seven hours more."""
+    world = two_days_ago()
+    waiting = world.retry(world.request("ended"), 12 * 3600)
+    world.wait(5 * 3600)
+    return world, waiting
+
+
 async def test_a_round_that_was_begun_hours_before_its_result_is_no_fault_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     world = two_days_ago()
     _, letter = world.fail(failing := world.request("paced"))
@@ -88,9 +96,7 @@ async def test_a_round_that_was_begun_hours_before_its_result_is_no_fault_of_a_p
 
 
 async def test_what_had_waited_for_long_and_was_ended_by_hand_is_no_fault_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = two_days_ago()
-    waiting = world.retry(world.request("ended"), 12 * 3600)
-    world.wait(5 * 3600)
+    world, waiting = waiting_for_hours()
     since_ms = world.now_ms
     world.release(waiting, end=True)
     world.fail(waiting, Status.FAILED, ErrorCode.ENDED_BY_HAND)
@@ -99,9 +105,7 @@ async def test_what_had_waited_for_long_and_was_ended_by_hand_is_no_fault_of_a_p
 
 
 async def test_an_end_by_hand_that_nobody_has_asked_for_is_found_in_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = two_days_ago()
-    waiting = world.retry(world.request("ended"), 12 * 3600)
-    world.wait(5 * 3600)
+    world, waiting = waiting_for_hours()
     since_ms = world.now_ms
     world.fail(waiting, Status.FAILED, ErrorCode.ENDED_BY_HAND)
     assert await kinds_since(world, monkeypatch, since_ms) == {"ended_without_audit"}
