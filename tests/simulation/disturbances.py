@@ -1,14 +1,13 @@
 """What goes wrong in a world: a list drawn from the seed before it begins, so that it can be read, cut down and replayed.
 
-To add one: a name with its draw in ``_DRAWN``, and what it does in ``_BEGINS`` (and ``_ENDS``, if it is over at some time).
+To add one: a name with its draw in ``_DRAWN``, and what it does in ``BEGINS`` (and ``ENDS``, if it is over at some time).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from simulation import account, clients, operators, topic_faults
@@ -23,7 +22,6 @@ LONG_S = 80.0  # longer than a short memory of calls: what they know then comes 
 _SECOND_BLOW = 0.8  # so often something follows while what was under way at a long outage is still unsettled
 _ALONE = FORGET = ("log lost", "offsets reset", "offsets gone")  # what was done before may not be known any more
 _BEFORE_S, _AFTER_S = 12.0, 60.0
-_AWAITED_S = 100.0  # what waits for a line begins then without it
 _UNCLEAN_BATCHES = 3
 _RESET_S = 0.5  # of requests that come late, the sender believes after so long that they are lost
 _BROKERS_APART_S = 8.0  # two brokers away at once would be an outage of everything
@@ -301,7 +299,7 @@ def _take(world: World, _: Disturbance) -> None:
     world.cluster.refused.discard(world.log_topic)
 
 
-_BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
+BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
     "kill": _kill,
     "kill all": _kill,
     "stop": _stop,
@@ -328,7 +326,7 @@ _BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
     **topic_faults.BEGINS,
     **dict.fromkeys((*operators.ACTS, operators.ERASE), _act),
 }
-_ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
+ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
     "freeze": _thaw,
     "broker kill": _broker_start,
     "broker freeze": _broker_thaw,
@@ -347,52 +345,3 @@ _ENDS: dict[str, Callable[[Any, Disturbance], None]] = {
     **topic_faults.ENDS,
     **dict.fromkeys((*operators.ACTS, operators.ERASE), _kill_act),
 }
-
-
-class Course:
-    """Lets the disturbances of a world begin and end, each at its time or once something was logged."""
-
-    def __init__(self, world: World, disturbances: Sequence[Disturbance]) -> None:
-        self._world, self._all = world, disturbances
-        self._awaited: dict[int, str] = {}  # numbers of those that wait for a line -> its text
-        self._open = len(disturbances)
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing is going wrong any more, and nothing will."""
-        return not self._open
-
-    def start(self) -> None:
-        """Begin; to be called once, when the processors have been started."""
-        self._world.timeline.on_line = self._look
-        for number, one in enumerate(self._all):
-            if not one.after:
-                self._world.cluster.later(one.at_s, partial(self._begin, number))
-        self._await(0)
-
-    def _await(self, number: int) -> None:
-        if number < len(self._all) and (text := self._all[number].after):
-            self._awaited[number] = text
-            self._world.cluster.later(self._all[number].at_s + _AWAITED_S, partial(self._give_up, number))
-
-    def _look(self, line: str) -> None:
-        for number in [number for number, text in self._awaited.items() if text in line]:
-            del self._awaited[number]
-            self._world.cluster.later(self._all[number].at_s, partial(self._begin, number))
-
-    def _give_up(self, number: int) -> None:
-        if self._awaited.pop(number, None) is not None:
-            self._begin(number)
-
-    def _begin(self, number: int) -> None:
-        one = self._all[number]
-        self._await(number + 1)
-        self._world.timeline.add(f"--- {one}")
-        _BEGINS[one.kind](self._world, one)
-        self._world.cluster.later(one.lasts_s, partial(self._end, one))
-
-    def _end(self, one: Disturbance) -> None:
-        self._open -= 1
-        if (undo := _ENDS.get(one.kind)) is not None:
-            self._world.timeline.add(f"over: {one}")
-            undo(self._world, one)

@@ -9,66 +9,14 @@ To add one: a row in ``THEMES``.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from simulation.broker_episodes import brokers_away, joining, new_leaders, silent, topics
 from simulation.disturbances import FIRST_S, LONG_S, Disturbance
 from simulation.people import busy, callers, operators, receivers, restarts, waiting
-from simulation.stage import Episode, Stage
-
-_SINGLE = ("ip.risk", "email.send")  # each call of them acts
-_BILLED = (*_SINGLE, "database_validation")
-_BURST: dict[str, tuple[Any, ...]] = {
-    "brokers": (1,),
-    "replicas": (2,),
-    "partitions": (1,),
-    "requests": (12, 20),
-    "every_s": (0.1, 0.3),
-    "limit": (8, 12),
-    "latency_s": (1.0, 2.0),
-    "timeout_s": (4.0,),
-    "margin_s": (4.0,),
-    "wait_s": (6.0,),
-    "skew_s": (4.0,),
-    "operations": (_BILLED,),
-}
+from simulation.stage import Stage
+from simulation.theme import BILLED, BURST, CERTAIN, SINGLE, TIGHT, Theme
 
 _ALIVE_EVERY_S = 10.0  # signs of life of a replica, the first one so long after its start
-
-# answers come soon, or calls are held for so much longer than they count that no window is ever full by the API's clock
-_TIGHT: dict[str, tuple[Any, ...]] = {"operations": (_SINGLE,), "window_s": (5.0,), "limit": (4, 6), "latency_s": (0.1,)}
-
-# all calls are answered soon, and a stop waits for them
-_CERTAIN: dict[str, tuple[Any, ...]] = {
-    **_BURST,
-    "certain": (True,),
-    "steady": (True,),
-    "operations": (_SINGLE,),
-    "latency_s": (0.1,),
-    "lost": (0.0,),
-    "late_reply": (0.0,),
-    "drain_s": (10.0,),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Theme:
-    """One of them.
-
-    Attributes:
-        weight: 0 for those that every fifth seed has.
-        episode: None for disturbances at random.
-        plan: for fields of the plan, what their values are drawn from.
-        small: and in a small world; None if what the theme is about needs many requests.
-    """
-
-    name: str
-    weight: int
-    episode: Episode | None = None
-    plan: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    small: Mapping[str, tuple[Any, ...]] | None = field(default_factory=dict)
 
 
 def _long_outage(draw: random.Random, _: Stage) -> list[Disturbance]:
@@ -208,17 +156,17 @@ THEMES = (
         "long outage",
         4,
         _long_outage,
-        {**_BURST, "memory_s": (60.0,), "requests": (30,), "limit": (8, 40), "deadlines": (0.4,)},
+        {**BURST, "memory_s": (60.0,), "requests": (30,), "limit": (8, 40), "deadlines": (0.4,)},
         {"requests": (14,), "limit": (6, 20)},
     ),
-    Theme("twice taken over", 2, _twice_taken_over, {**_BURST, "memory_s": (25.0,), "read_lag_s": (60.0,), "lost": (0.2,)}),
-    Theme("by hand", 2, _by_hand, {**_BURST, "memory_s": (60.0,), "drain_s": (1.0,)}),
-    Theme("rolling", 2, _rolling, {**_BURST, "drain_s": (0.5, 1.0), "partitions": (1, 3)}),
+    Theme("twice taken over", 2, _twice_taken_over, {**BURST, "memory_s": (25.0,), "read_lag_s": (60.0,), "lost": (0.2,)}),
+    Theme("by hand", 2, _by_hand, {**BURST, "memory_s": (60.0,), "drain_s": (1.0,)}),
+    Theme("rolling", 2, _rolling, {**BURST, "drain_s": (0.5, 1.0), "partitions": (1, 3)}),
     Theme(
         "log outage",
         3,
         _log_outage,
-        _BURST
+        BURST
         | {"requests": (20, 30), "memory_s": (60.0, 3600.0), "deadlines": (0.5,), "drain_s": (1.0, 10.0)}
         | {"partitions": (1, 6), "idle_s": (0.0, 35.0)},
         {"requests": (14,), "partitions": (1, 3), "limit": (6,)},
@@ -228,10 +176,10 @@ THEMES = (
         3,
         _late_count,
         # a call lasts as long as its operation allows: of a shorter one the longest call bounds the promise
-        _BURST
-        | _TIGHT
+        BURST
+        | TIGHT
         | {"partitions": (4,), "requests": (70,), "every_s": (0.05,)}
-        | {"margin_s": (20.0,), "timeout_s": (30.0,), "wait_s": (7.0,), "operations": (_SINGLE, ("aml", "email.send"))},
+        | {"margin_s": (20.0,), "timeout_s": (30.0,), "wait_s": (7.0,), "operations": (SINGLE, ("aml", "email.send"))},
         # as usual: half of the requests and of the limit cost as much, because of the time it takes, and show S4 half as often
         {"requests": (70,), "partitions": (4,)},
     ),
@@ -239,7 +187,7 @@ THEMES = (
         "other log",
         2,
         _other_log,
-        _BURST | {"operations": (_SINGLE,), "requests": (60,), "every_s": (0.25,), "latency_s": (0.1,), "lost": (0.0,)},
+        BURST | {"operations": (SINGLE,), "requests": (60,), "every_s": (0.25,), "latency_s": (0.1,), "lost": (0.0,)},
         {"requests": (24,), "limit": (4,), "partitions": (1,), "every_s": (0.6,)},
     ),
     Theme(
@@ -247,8 +195,8 @@ THEMES = (
         2,
         _held_back,
         # a lane that is first asked for something late has a commit from its beginning, before most of the log
-        _BURST
-        | {"partitions": (12,), "requests": (20,), "every_s": (0.6, 1.0), "limit": (40,), "operations": (_SINGLE, ("database_validation",))}
+        BURST
+        | {"partitions": (12,), "requests": (20,), "every_s": (0.6, 1.0), "limit": (40,), "operations": (SINGLE, ("database_validation",))}
         | {"latency_s": (4.0,), "timeout_s": (10.0,), "lost": (0.0,), "caller_ahead_s": (0.0, 600.0)},
         {"requests": (14,), "partitions": (6,), "every_s": (1.0,)},
     ),
@@ -256,7 +204,7 @@ THEMES = (
         "idle",
         1,
         _idle,
-        _BURST
+        BURST
         | {"idle_s": (120.0,), "renew_s": (5.0,), "log_kept_s": (50.0,), "memory_s": (25.0,)}
         | {"lost": (0.0,), "late_reply": (0.0,), "latency_s": (0.1,)},
     ),
@@ -264,47 +212,47 @@ THEMES = (
         "overload",
         1,
         restarts,
-        _BURST
+        BURST
         | {"replicas": (1, 2), "requests": (200,), "every_s": (0.35,), "limit": (20,), "latency_s": (0.1,), "lost": (0.02,)}
-        | {"queue_max": (6,), "bulk": (0.1,), "operations": (_SINGLE,)},
+        | {"queue_max": (6,), "bulk": (0.1,), "operations": (SINGLE,)},
         None,
     ),
-    Theme("two installations", 1, restarts, {**_BURST, "installations": (2,)}, {"requests": (8,), "limit": (6,)}),
-    Theme("one name", 1, restarts, {**_BURST, "one_name": (True,), "bound_s": (120.0,)}),
+    Theme("two installations", 1, restarts, {**BURST, "installations": (2,)}, {"requests": (8,), "limit": (6,)}),
+    Theme("one name", 1, restarts, {**BURST, "one_name": (True,), "bound_s": (120.0,)}),
     Theme(
         "operators",
         0,
         operators,
-        _BURST
+        BURST
         | {
             "brokers": (1, 3),
             "lost": (0.3, 0.6),
             "attempts_max": (1, 3),
             "limit": (12,),
             "partitions": (1, 3),
-            "operations": ((*_BILLED, "aml"),),
+            "operations": ((*BILLED, "aml"),),
         },
     ),
     Theme(
         "receivers",
         0,
         receivers,
-        _BURST | {"receivers": (1, 2), "operations": (("verification",), ("verification", "verification", "aml")), "latency_s": (0.1, 1.0)},
+        BURST | {"receivers": (1, 2), "operations": (("verification",), ("verification", "verification", "aml")), "latency_s": (0.1, 1.0)},
         {"requests": (8,)},
     ),
     Theme(
         "upgrade",
         0,
         _upgrade,
-        {**_BURST, "mixed": (True,), "replicas": (2, 3), "partitions": (3,), "requests": (20, 40)},
+        {**BURST, "mixed": (True,), "replicas": (2, 3), "partitions": (3,), "requests": (20, 40)},
         {"partitions": (2,)},
     ),
     Theme(
         "late start",
         0,
         _late_start,
-        _BURST
-        | _TIGHT
+        BURST
+        | TIGHT
         | {"partitions": (4,), "requests": (70,), "every_s": (0.05,)}
         | {"margin_s": (4.0,), "timeout_s": (6.0,), "wait_s": (6.0,)},
         {"requests": (18,), "limit": (2,), "partitions": (2,)},
@@ -314,23 +262,23 @@ THEMES = (
         0,
         restarts,
         # of so many places each class has one at least by its share
-        _BURST
+        BURST
         | {"replicas": (1,), "requests": (200,), "every_s": (0.05,), "limit": (40,), "latency_s": (0.1,), "lost": (0.02,)}
-        | {"queue_max": (40,), "bulk": (0.1,), "operations": (_SINGLE,)},
+        | {"queue_max": (40,), "bulk": (0.1,), "operations": (SINGLE,)},
         None,
     ),
     Theme(
         "topics",
         0,
         topics,
-        _CERTAIN | {"partitions": (2, 3), "requests": (24,), "every_s": (0.5,), "queue_max": (3, 100), "transaction_s": (8.0,)},
+        CERTAIN | {"partitions": (2, 3), "requests": (24,), "every_s": (0.5,), "queue_max": (3, 100), "transaction_s": (8.0,)},
         {"requests": (16,), "partitions": (2,), "limit": (4, 8)},
     ),
     Theme(
         "joining",
         0,
         joining,
-        _CERTAIN | {"partitions": (3, 6), "requests": (40,), "every_s": (0.5,), "limit": (4, 6)},
+        CERTAIN | {"partitions": (3, 6), "requests": (40,), "every_s": (0.5,), "limit": (4, 6)},
         {"requests": (24,), "partitions": (3,), "limit": (3,)},
     ),
     Theme(
@@ -338,7 +286,7 @@ THEMES = (
         0,
         new_leaders,
         # what was announced, and could not be taken back while the log had no leader, is in doubt after a stop
-        _CERTAIN | {"certain": (False,), "brokers": (3,), "partitions": (3, 6), "requests": (40,), "every_s": (0.7,)},
+        CERTAIN | {"certain": (False,), "brokers": (3,), "partitions": (3, 6), "requests": (40,), "every_s": (0.7,)},
         {"requests": (24,), "partitions": (3,)},
     ),
     Theme(
@@ -346,21 +294,21 @@ THEMES = (
         0,
         brokers_away,
         # a lane that is taken over in that moment may end a life, which has nothing to lose then
-        _CERTAIN | {"steady": (False,), "brokers": (1, 1, 3), "partitions": (2, 3), "requests": (40,), "every_s": (1.0,)},
+        CERTAIN | {"steady": (False,), "brokers": (1, 1, 3), "partitions": (2, 3), "requests": (40,), "every_s": (1.0,)},
         {"requests": (16,), "partitions": (2,), "every_s": (2.0,)},
     ),
     Theme(
         "silent",
         0,
         silent,
-        _BURST | {"brokers": (3,), "partitions": (2, 3), "requests": (30,), "every_s": (1.0,)},
+        BURST | {"brokers": (3,), "partitions": (2, 3), "requests": (30,), "every_s": (1.0,)},
         {"requests": (12,), "partitions": (2,), "every_s": (4.0,)},
     ),
     Theme(
         "waiting",
         0,
         waiting,
-        _BURST
+        BURST
         | {
             "client": (True,),
             "memory_s": (3600.0,),
@@ -377,14 +325,14 @@ THEMES = (
         "callers",
         0,
         callers,
-        _BURST
+        BURST
         | {
             "vary": (True,),
             "memory_s": (3600.0,),
             "partitions": (2, 3),
             "lost": (0.05, 0.3),
             "deadlines": (0.0, 0.2),
-            "operations": ((*_BILLED, "aml", *3 * ("session.create",)),),
+            "operations": ((*BILLED, "aml", *3 * ("session.create",)),),
         },
         {"requests": (10,), "partitions": (2,)},
     ),

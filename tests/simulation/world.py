@@ -31,7 +31,8 @@ from simulation.asked import Asked
 from simulation.batches import Batches
 from simulation.callers import Callers
 from simulation.clients import Clients
-from simulation.disturbances import FORGET, Course, Disturbance
+from simulation.course import Course
+from simulation.disturbances import FORGET, Disturbance
 from simulation.judge import Seen
 from simulation.kafka import quick_codec
 from simulation.kafka.broker import Broker

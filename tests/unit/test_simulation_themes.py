@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from simulation import seeds
-from simulation.disturbances import Course, Disturbance
+from simulation.course import Course
+from simulation.disturbances import Disturbance
 from simulation.loop import START_S, SimulatedLoop
 from simulation.operators import HOSTS
 from simulation.seeds import fewest, plan_of
