@@ -28,13 +28,18 @@ def top_up(world: World) -> None:
     _directory(world).organization.credits = _CREDITS
 
 
-def revoke_key(world: World) -> None:
-    """Somebody has replaced the key at Didit."""
-    _directory(world).replace_live_keys([_ANOTHER_KEY])
+def keys(world: World) -> list[str]:
+    """Of all applications."""
+    return [key for each in world.settings("operator").installations if (key := each.didit.key()) is not None]
+
+
+def revoke_key(world: World, application: str) -> None:
+    """Somebody has replaced the key at Didit; only that of an application, if one is named."""
+    every = {each.application: each.didit.key() for each in world.settings("operator").installations}
+    left = [key for name, key in every.items() if key is not None and application in every and name != application]
+    _directory(world).replace_live_keys([_ANOTHER_KEY, *left])
 
 
 def restore_key(world: World) -> None:
-    """The key is taken again."""
-    key = world.settings("operator").didit.key()
-    assert key is not None
-    _directory(world).replace_live_keys([key])
+    """All keys are taken again."""
+    _directory(world).replace_live_keys(keys(world))

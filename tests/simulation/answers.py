@@ -63,6 +63,7 @@ def untrue(answers: Sequence[Answer], asked: Asked, ledger: Mapping[str, Any]) -
     for request_id in asked.conflicts:
         if not any(answer.status == Status.CONFLICT for answer in told[request_id]):
             yield "another content under one id has no result", request_id
+    yield from _misplaced(answers, asked.places)
     yield from _copies(answers, told)
 
 
@@ -77,6 +78,12 @@ def _done_and_told(told: Mapping[str, Sequence[Answer]], ledger: Mapping[str, An
         done = [answer for answer in found if answer.status == Status.SUCCEEDED and answer.operation not in _NO_CALL]
         if done and called and _reference(request_id) not in called:
             yield "told as done though nobody was asked", request_id
+
+
+def _misplaced(answers: Sequence[Answer], places: Mapping[str, Collection[str]]) -> Iterator[tuple[str, str]]:
+    for answer in answers:
+        if answer.source.partition("[")[0] not in places.get(answer.request_id, (answer.source.partition("[")[0],)):
+            yield "a result names a record that nobody wrote", f"{answer.request_id}: {answer.source}"
 
 
 def _copies(answers: Sequence[Answer], told: Mapping[str, Sequence[Answer]]) -> Iterator[tuple[str, str]]:

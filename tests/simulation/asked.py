@@ -20,6 +20,7 @@ class Asked:
         erased: ids of requests that an operator takes back, as their person is erased.
         attempts_max: a doubt that was repeated as often ends as one.
         expiring: ids of requests with a deadline.
+        places: by id of a request, the topics that its records were written to.
     """
 
     acknowledged: list[str] = field(default_factory=list)
@@ -30,3 +31,4 @@ class Asked:
     erased: set[str] = field(default_factory=set)
     attempts_max: int = 6
     expiring: set[str] = field(default_factory=set)
+    places: dict[str, set[str]] = field(default_factory=dict)

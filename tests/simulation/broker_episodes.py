@@ -91,7 +91,9 @@ def topics(draw: random.Random, stage: Stage) -> list[Disturbance]:
         found.append(Disturbance(at_s, kind, target, lasts_s, other))
         at_s += lasts_s
         if kind != "partitions added" and draw.random() < 0.6:  # what was refused waits still to be tried again
-            stop = Disturbance(at_s + draw.uniform(0.05, 4.0), "stop", draw.choice(stage.replicas))
+            # a producer that began before waits for a partition that is there no more, for as long as a transaction may last
+            heard_s = stage.transaction_s if other == "fewer partitions" else 0.0
+            stop = Disturbance(at_s + heard_s + draw.uniform(0.05, 4.0), "stop", draw.choice(stage.replicas))
             found.append(stop)
             at_s = max(at_s, stop.at_s + _STOP_S - 0.5)  # who is stopped can publish: what waits when it ends is in doubt
         at_s += draw.uniform(0.5, 8.0)

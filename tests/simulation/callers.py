@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from processor.stream.topics import topic_names
 from simulation import machine
+from simulation.applications import Addresses
 from simulation.asked import Asked
 from simulation.loop import START_S
 from simulation.starving import Published
@@ -38,6 +39,7 @@ class Callers:
         self._world, self._plan, self._vary = world, world.plan, vary
         self._draw = random.Random(world.seed ^ 0xCA11)  # of what varies; seeds mean the same without it
         self._topics = [(begins, topic_names(world.settings("caller", begins)).requests) for begins in world.installations]
+        self._addresses = Addresses(world.applications, world.seed) if world.plan.beside else None
 
     async def call(self) -> None:
         """Publish everything; to be run on the callers' host."""
@@ -120,11 +122,15 @@ class Callers:
         if request_id:
             self.asked.acknowledged.append(request_id)
 
-    async def _publish(self, producer: AIOKafkaProducer, topic: str, key: bytes, document: Any, request_id: str) -> None:
+    async def _publish(self, producer: AIOKafkaProducer, topic: str, key: bytes | None, document: Any, request_id: str) -> None:
+        headers: list[tuple[str, bytes]] = []
+        if self._addresses is not None:
+            topic, key, document, headers = self._addresses.addressed(key, document)
+        self.asked.places.setdefault(document["request_id"], set()).add(topic)
         value = orjson.dumps(document)
         while True:
             try:
-                await producer.send_and_wait(topic, value, key=key, timestamp_ms=self._world.now_ms("caller"))
+                await producer.send_and_wait(topic, value, key=key, timestamp_ms=self._world.now_ms("caller"), headers=headers)
             except KafkaError as exc:
                 self._world.timeline.add(f"publishing {document['request_id']} again: {type(exc).__name__}", "caller")
             else:

@@ -313,7 +313,7 @@ BEGINS: dict[str, Callable[[Any, Disturbance], None]] = {
     "late calls": _late_calls,
     "clock drift": _drift,
     "credits gone": lambda world, _: account.spend_all(world),
-    "key revoked": lambda world, _: account.revoke_key(world),
+    "key revoked": lambda world, one: account.revoke_key(world, one.target),
     "unclean election": _unclean,
     "slow link": _slow,
     "slow reads": _slow_reads,

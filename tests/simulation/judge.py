@@ -6,7 +6,8 @@ The one thing that the simulation asks of it is ``judge``: another judge of the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -58,8 +59,10 @@ class Seen:
         rows: the table of `processor batch`: request ids and statuses; None if nobody has run a file.
         failed_acts: what operators could not do though the brokers were there.
         not_erased: rules and details, of a person who was.
-        busiest: hosts, and how much each sent in its busiest second: messages, and connections that it tried.
+        busiest: hosts, and how much each sent in its busiest second for an application: messages, and connections that it tried.
         failed_callbacks: host and line: the event loop tells of an error that nobody has caught.
+        applications: that the processors work for.
+        topics_usable: none of their topics has settings with which no processor works.
         monitored: what monitoring says at the end, and should not.
     """
 
@@ -91,6 +94,8 @@ class Seen:
     not_erased: Sequence[tuple[str, str]] = ()
     failed_callbacks: Sequence[tuple[str, str]] = ()
     busiest: Mapping[str, int] = field(default_factory=dict)
+    applications: int = 1
+    topics_usable: bool = True
 
 
 # what no trouble of brokers, network or API raises; by the product's own log lines, which name types and no texts
@@ -107,6 +112,8 @@ _BY_RESULTS = frozenset(
         BrokenPromise.COPY_OF_NOTHING,
     }
 )
+_GAVE_UP = '"event":"application_gave_up"'
+_STARTED, _LIVES_MAX = '"event":"started"', 2  # of a frozen process one ends as well
 _LIFE_ENDED, _GONE = '"event":"life_ended"', "NodeNotReadyError"  # of a broker that was killed
 # 22 turns of others in a line (`budget.fair_queue`), of which there are four: two operations, two replicas
 _TURNS_MAX = 100
@@ -150,6 +157,10 @@ def judge(seen: Seen) -> list[Violation]:
     wrong += [Violation("a callback failed", f"{host}: {line[:300]}") for host, line in seen.failed_callbacks]
     wrong += [Violation("a client is ended in part", text) for text in seen.left_over]
     wrong += [Violation("a replica gave up", f"{host}: exit status {status}") for host, status in seen.gave_up]
+    wrong += [
+        Violation("an application gave up", f"{host}: {line[:300]}") for host, line in seen.logs if _GAVE_UP in line and seen.topics_usable
+    ]
+    wrong += [Violation("lives end again and again", text) for text in _restless(seen.logs)] if seen.applications > 1 else []
     wrong += [Violation("asks too often", f"{host}: {n} times in a second") for host, n in seen.busiest.items() if n > _SENT_MAX]
     wrong += [Violation("an operator cannot act", text) for text in seen.failed_acts]
     wrong += [Violation("monitored", text) for text in seen.monitored]
@@ -159,6 +170,18 @@ def judge(seen: Seen) -> list[Violation]:
     if seen.rows is not None:
         wrong += [Violation(*pair) for pair in misread(seen.answers, seen.requested, seen.rows)]
     return wrong + _for_no_reason(seen) + _audited(seen)
+
+
+def _restless(logs: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Processes whose lives end again and again: what one application has too little of is no reason for that."""
+    ended = Counter[str]()
+    for host, line in logs:
+        if _STARTED in line:
+            ended[host] = 0
+        elif _LIFE_ENDED in line:
+            ended[host] += 1
+            if ended[host] == _LIVES_MAX + 1:
+                yield f"{host}: {line[:300]}"
 
 
 def _for_no_reason(seen: Seen) -> list[Violation]:

@@ -18,19 +18,20 @@ def routines_of(host: Host) -> Counter[str]:
     return Counter(str(getattr(task.get_coro(), "__qualname__", "")) for task in host.tasks if not task.done())
 
 
-def left_over(hosts: Iterable[Host], partitions: int) -> list[str]:
+def left_over(hosts: Iterable[Host], partitions: int, applications: int = 1) -> list[str]:
     """For each process that is up, what it has too much of.
 
     Args:
         hosts: of processors.
         partitions: of all input topics; each has one owner, who has one producer for it, and another one for the budget log.
+        applications: that each process works for.
     """
     found, up = [], [host for host in hosts if host.state is State.UP]
     senders = 0
     for host in up:
         counts = routines_of(host)
-        found += [f"{host.name}: {counts[name]} of {name}" for name, most in _MOST.items() if counts[name] > most]
-        if counts[_KEEPS] > counts[_FETCHES] + counts[_SENDS] + _PLAIN:
+        found += [f"{host.name}: {counts[name]} of {name}" for name, most in _MOST.items() if counts[name] > most * applications]
+        if counts[_KEEPS] > counts[_FETCHES] + counts[_SENDS] + _PLAIN * applications:
             found.append(f"{host.name}: {counts[_KEEPS]} clients, {counts[_FETCHES]} of them read and {counts[_SENDS]} write")
         senders += counts[_SENDS]
-    return found + ([f"{senders} producers for {partitions} partitions"] if senders > partitions + len(up) else [])
+    return found + ([f"{senders} producers for {partitions} partitions"] if senders > partitions + applications * len(up) else [])

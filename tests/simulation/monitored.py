@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from processor.monitoring.diagnosis import Area, FindingKind, Tone, diagnose
 from processor.monitoring.factories import monitor_for_command
+from processor.settings import Settings
 from simulation.loop import State
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def samples_of(text: bytes) -> Samples:
     """Counters and gauges of ours, as a scrape tells them."""
     found: Samples = {}
     for name, labels, value in _SAMPLE.findall(text):
-        key = tuple((name, of) for name, of in _LABEL.findall(labels.decode()) if name != "application")
+        key = tuple(_LABEL.findall(labels.decode()))
         found.setdefault(name.decode(), {})[key] = float(value)
     return found
 
@@ -77,7 +78,11 @@ async def _of_replica(*, stepped: bool) -> list[str]:
 
 
 async def _of_group(world: World) -> list[str]:
-    async with monitor_for_command(world.settings("operator")) as monitor:
+    return [text for settings in world.applications for text in await _of_application(world, settings)]
+
+
+async def _of_application(world: World, settings: Settings) -> list[str]:
+    async with monitor_for_command(settings) as monitor:
         seen = await monitor.overview()
     known = {FindingKind.BUDGET_LOG_LOST} if world.lost_log is not None else set()  # for a promise and a window after it
     known |= {FindingKind.CLOCK_WRONG} if world.broker_step_s else set()  # one host's may have been set the other way

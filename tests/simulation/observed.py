@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -87,7 +87,7 @@ def _answer(record: CommittedRecord, result: dict[str, Any], begins: str) -> Ans
 class Finals:
     """The final results of results topics, by what their requests' ids begin with here."""
 
-    def __init__(self, topics: Mapping[str, list[PartitionLog]]) -> None:
+    def __init__(self, topics: Sequence[tuple[str, list[PartitionLog]]]) -> None:
         self._topics = topics  # partitions may be added to them
         self._readers: dict[int, tuple[str, CommittedReader]] = {}  # by a log's id
         self.seen: list[FinalSeen] = []
@@ -97,7 +97,7 @@ class Finals:
 
     def look(self) -> None:
         """Read on."""
-        for begins, logs in self._topics.items():
+        for begins, logs in self._topics:
             for log in logs:
                 if id(log) not in self._readers:
                     self._readers[id(log)] = begins, CommittedReader(log)

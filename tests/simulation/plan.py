@@ -34,6 +34,7 @@ class Plan:
     deadlines: float = 0.0  # rate of requests that expire, some of them soon
     theme: str = "mixed"
     installations: int = 1  # each with topics and a group of its own, on one key and one budget log
+    beside: tuple[str, ...] = ()  # applications beside the default one, for which the same processors work
     one_name: bool = False  # all replicas have the same instance id, by mistake
     bulk: float = 0.0  # rate of requests that may wait
     queue_max: int = 100  # requests of an operation that wait in a process

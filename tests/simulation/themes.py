@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 
+from simulation.applications import SECOND, applications
 from simulation.broker_episodes import brokers_away, joining, new_leaders, silent, topics
 from simulation.disturbances import FIRST_S, LONG_S, Disturbance
 from simulation.people import busy, callers, operators, receivers, restarts, waiting
@@ -150,7 +151,7 @@ def _upgrade(draw: random.Random, stage: Stage) -> list[Disturbance]:
     return found
 
 
-THEMES = (
+_THEMES = (
     Theme("mixed", 6),
     Theme(
         "long outage",
@@ -338,10 +339,26 @@ THEMES = (
     ),
 )
 _LATER_EVERY = 5  # so that other seeds mean what they did before
+APPLICATIONS = Theme(
+    "applications",
+    0,
+    applications,
+    BURST
+    | {"beside": ((SECOND,),), "vary": (True,), "memory_s": (3600.0,), "partitions": (1, 3), "limit": (6, 12), "lost": (0.05, 0.3)}
+    | {"every_s": (0.3, 1.5), "transaction_s": (8.0,)}
+    | {"operations": ((*BILLED, "aml", "session.create"),)},
+    {"requests": (12,), "partitions": (2,)},
+)
+_OF_TWENTY = {15: APPLICATIONS}  # themes that came last, each with one seed of twenty; the others mean what they did before
+
+
+THEMES = (*_THEMES, *_OF_TWENTY.values())
 
 
 def theme_of(draw: random.Random, seed: int, *, small: bool = False) -> Theme:
     """One of them, by weight; of those that can be small."""
-    themes = [theme for theme in THEMES if not small or theme.small is not None]
+    if (newest := _OF_TWENTY.get(seed % 20)) is not None:
+        return newest
+    themes = [theme for theme in _THEMES if not small or theme.small is not None]
     theme = draw.choices(themes, [theme.weight for theme in themes])[0]
     return theme if seed % _LATER_EVERY != _LATER_EVERY - 1 else draw.choice([theme for theme in themes if not theme.weight])

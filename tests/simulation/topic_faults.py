@@ -24,8 +24,16 @@ _Do = Callable[[Any, Any], None]
 
 
 def _names(world: World, one: Disturbance) -> Sequence[str]:
-    names = topic_names(world.settings("operator"))
-    return {"results": (names.results,), "requests": (names.requests,), "delays": names.inputs[1:], "inputs": names.inputs}[one.target]
+    what, _, application = one.target.partition(" of ")
+    settings = world.settings("operator")
+    names = topic_names(settings.for_application(application) if application in settings.applications else settings)
+    return {
+        "log": (names.budget,),
+        "results": (names.results,),
+        "requests": (names.requests,),
+        "delays": names.inputs[1:],
+        "inputs": names.inputs,
+    }[what]
 
 
 def _refuse(world: World, one: Disturbance) -> None:
@@ -37,6 +45,7 @@ def _take(world: World, one: Disturbance) -> None:
 
 
 def _set_policy(world: World, one: Disturbance, policy: str) -> None:
+    world.topics_usable = False
     for name in _names(world, one):
         world.cluster.topics[name].configs["cleanup.policy"] = policy
 

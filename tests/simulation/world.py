@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
 
 from processor.contract.digests import request_digest
 from processor.repair.person_erase import EraseSummary
@@ -25,12 +24,13 @@ from processor.verify.audit import AuditOptions, audit
 from processor.verify.bills import bills_of_ledger
 from processor.verify.findings import AuditFinding
 from processor.worker import service
-from simulation import machine, monitored, operators, receivers
+from simulation import account, machine, monitored, operators, receivers
 from simulation.answers import not_erased
 from simulation.asked import Asked
 from simulation.batches import Batches
 from simulation.callers import Callers
 from simulation.clients import Clients
+from simulation.configured import API_PORT, SCOPES, groups_of, limits_of
 from simulation.course import Course
 from simulation.disturbances import FORGET, Disturbance
 from simulation.judge import Seen
@@ -46,14 +46,10 @@ from simulation.observed import Finals, Repairs, Retries, asked_for
 from simulation.plan import Plan
 from simulation.timeline import Timeline
 
-_API_PORT = 8080
-_KEY = "sim-key"
 _RESTART_S = (0.3, 3.0)
 _START_S = 10.0  # a start may take so long until it says that topics are missing
-_SCOPES = ("session-create", "generic-write", "generic-get", "session-decision")
 _LOOK_S, _AFTER_S, _AUDIT_S, _OLD_S = 0.5, 15.0, 300.0, 300.0
 _BATCHES = 0.4  # of the callers that wait for their results run a file
-_RETRY = {"partitions": 1, "backoff_base_s": 2.0, "backoff_max_s": 10.0}
 _UNCAUGHT = "asyncio: Exception in callback", "aiohttp.server: Error handling request"  # by the event loop, and by a server
 _SLACK_MS = 100  # the brokers' time is known to within the time of an append
 
@@ -81,6 +77,7 @@ class World:
     whole_since_s: float = -inf  # since then all of them are there again
     left_over: list[str] = field(default_factory=list)  # what processes run that nobody needs any more
     monitored: list[str] = field(default_factory=list)  # what monitoring says at the end, and should not
+    topics_usable: bool = True  # none has had settings with which no processor works
     results_deleted: bool = False  # results that had been published are gone
     acting: list[tuple[Host, asyncio.Task[None]]] = field(default_factory=list)  # what operators have begun
     missing_offsets: str = "stop"
@@ -112,42 +109,21 @@ class World:
         return self._settings[key]
 
     def _loaded(self, instance: str, installation: str, life: int | None) -> Settings:
-        limits = {scope: {"limit": self.plan.limit, "window_s": self.plan.window_s} for scope in _SCOPES}
+        own = {
+            "instance_id": instance,
+            "group": f"{installation}group",
+            "topic_prefix": f"{installation}verification",
+            "on_missing_offsets": self.missing_offsets,
+        }
         changes: Groups = {}
         if life is not None:
-            changes = draw_settings(random.Random(f"{self.seed} {instance} {life}"), limits=limits, wait_s=self.plan.wait_s)
-        return load_settings(**merged(self._usual(instance, installation, limits), changes))
+            changes = draw_settings(random.Random(f"{self.seed} {instance} {life}"), limits=limits_of(self.plan), wait_s=self.plan.wait_s)
+        return load_settings(**merged(groups_of(self.plan, self.cluster.names, own), changes))
 
-    def _usual(self, instance: str, installation: str, limits: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
-        return {
-            "kafka": {
-                "bootstrap": ",".join(f"{name}:9092" for name in self.cluster.names),
-                "instance_id": instance,
-                "group": f"{installation}group",
-                "topic_prefix": f"{installation}verification",
-                "on_missing_offsets": self.missing_offsets,
-            },
-            "didit": {
-                "base_url": f"http://127.0.0.1:{_API_PORT}",
-                "api_key": _KEY,
-                "balance_s": 0.0,
-                "timeout_s": self.plan.timeout_s,
-                "read_lag_s": self.plan.read_lag_s,
-            },
-            "budget": {
-                "limits": limits,
-                "call_margin_s": self.plan.margin_s,
-                "ask_wait_s": self.plan.wait_s,
-                "skew_s": self.plan.skew_s,
-                "memory_s": self.plan.memory_s,
-                "topic": "budget",
-                "queue_max": self.plan.queue_max,
-            },
-            "lanes": {"drain_s": self.plan.drain_s, "transaction_s": self.plan.transaction_s, "answer_again": self.plan.answer_again},
-            "retry": {**_RETRY, "attempts_max": self.plan.attempts_max, "delays_s": self.plan.delays_s},
-            "follow": {"polls_s": (4, 15)},
-            "webhooks": receivers.SETTINGS,
-        }
+    @property
+    def applications(self) -> list[Settings]:
+        """Every application of every installation, as an operator has it."""
+        return [each for begins in self.installations for each in self.settings("operator", begins).installations]
 
     def start_broker(self, number: int) -> None:
         """A broker's process on its host."""
@@ -262,22 +238,26 @@ class World:
         behaviour, webhooks = receivers.users_of(self)
         config = Config(
             seed=self.seed,
-            limits={scope: RateLimit(self.plan.limit, self.plan.window_s) for scope in _SCOPES},
+            api_keys=tuple(account.keys(self)),
+            limits={scope: RateLimit(self.plan.limit, self.plan.window_s) for scope in SCOPES},
             faults=FaultPlan(rates=rates, latency=Latency(self.plan.latency_s, 0.8, 6.0), hang_s=1.6 * self.plan.timeout_s),
             behaviour=behaviour,
             webhooks=webhooks,
         )
-        async with running(config, host="0.0.0.0", port=_API_PORT) as (self.simulator, _):  # noqa: S104 - of a simulated host
+        async with running(config, host="0.0.0.0", port=API_PORT) as (self.simulator, _):  # noqa: S104 - of a simulated host
             await self.loop.create_future()
 
     async def audited(self) -> list[AuditFinding]:
         """What `processor verify` finds, run on a host of its own; nothing where installations name requests alike."""
+        found: list[AuditFinding] = []
         if self.plan.installations > 1 or self.simulator is None:
-            return []
-        options = AuditOptions(older_s=min(_OLD_S, self.plan.bound_s), bills=bills_of_ledger(self.simulator.ledger.document()))
-        async with asyncio.timeout(_AUDIT_S):
-            report = await self.network.hosts["operator"].spawn(audit(self.settings("operator"), options), "verify")
-        return report.findings.kept
+            return found
+        for settings in self.applications:
+            options = AuditOptions(older_s=min(_OLD_S, self.plan.bound_s), bills=bills_of_ledger(self.simulator.ledger.document()))
+            async with asyncio.timeout(_AUDIT_S):
+                report = await self.network.hosts["operator"].spawn(audit(settings, options), "verify")
+            found += report.findings.kept
+        return found
 
     def seen(self, finals: Finals, repairs: Repairs, audited: Sequence[AuditFinding]) -> Seen:
         """What the judge gets."""
@@ -285,9 +265,10 @@ class World:
         finals.look()
         repairs.look()
         logs = [(moment.host, moment.text) for moment in self.timeline.moments if moment.host not in ("world", "caller", "didit")]
-        secrets = (_KEY, receivers.SECRET, "Planted-Person", "planted-person", "203.0.113.", "https://verify.didit.me")
+        secrets = (*account.keys(self), receivers.SECRET, "Planted-Person", "planted-person", "203.0.113.", "https://verify.didit.me")
         names = topic_names(self.settings("operator"))
-        delayed = Retries({topic: self.cluster.topics[topic].logs for topic in names.inputs[1:]}, repairs.released)
+        delays = [topic for each in self.settings("operator").installations for topic in topic_names(each).inputs[1:]]
+        delayed = Retries({topic: self.cluster.topics[topic].logs for topic in delays}, repairs.released)
         retries = delayed.read(int(_SLACK_MS + 2000 * self.broker_step_s))
         ledger = self.simulator.ledger.document()
         if self.plan.installations > 1:  # they name requests alike, so nobody can say whose call it was
@@ -304,7 +285,7 @@ class World:
             answers=finals.answers, asked=asked, monitored=self.monitored, not_erased=list(left), failed_acts=self.failed_acts,
             heard=() if isinstance(self.callers, Callers | None) else self.callers.heard,
             rows=self.callers.rows if isinstance(self.callers, Batches) else None,
-            busiest=self._busiest(),
+            busiest=self._busiest(), applications=1 + len(self.plan.beside), topics_usable=self.topics_usable,
             failed_callbacks=[(moment.host, moment.text) for moment in self.timeline.moments if moment.text.startswith(_UNCAUGHT)],
         )  # fmt: skip
 
@@ -312,7 +293,7 @@ class World:
         of: dict[str, int] = {}
         for (host, _, _), count in self.network.sent.items():
             if not host.startswith(("kafka", "didit")):  # they answer all others
-                of[host] = max(count, of.get(host, 0))
+                of[host] = max(count // (1 + len(self.plan.beside)), of.get(host, 0))
         return of
 
     def is_open(self, finals: Finals, repairs: Repairs) -> bool:
@@ -324,9 +305,11 @@ class World:
     def _never_asked(self) -> frozenset[str]:
         if self.lost_log is not None or self.plan.installations > 1:
             return frozenset()
-        asked = asked_for(self.cluster.topics[self.log_topic].logs[0])
-        prefix = self.settings("operator").kafka.topic_prefix
-        return frozenset(request_id for request_id in self.asked.acknowledged if request_digest(prefix, request_id) not in asked)
+        logs = {each.budget_topic for each in self.applications}
+        asked = frozenset[str]().union(*(asked_for(self.cluster.topics[name].logs[0]) for name in logs))
+        prefixes = [each.kafka.topic_prefix for each in self.applications]
+        digests = {request_id: {request_digest(prefix, request_id) for prefix in prefixes} for request_id in self.asked.acknowledged}
+        return frozenset(request_id for request_id, named in digests.items() if not named & asked)
 
 
 def _callers(world: World, disturbances: Sequence[Disturbance]) -> Callers | Clients | Batches:
@@ -348,7 +331,7 @@ def build(seed: int, plan: Plan) -> World:
     receiving = [f"webhooks-{n}" for n in range(plan.receivers)]
     for name in (*brokers, "didit", "caller", "operator", *operators.HOSTS, *receiving, *(f"replica-{n}" for n in range(plan.replicas))):
         network.add(name)
-    network.sidecars = {_API_PORT: ["didit"], receivers.PORT: receiving}
+    network.sidecars = {API_PORT: ["didit"], receivers.PORT: receiving}
     timeline = Timeline(loop)
     timeline.install()
     cluster = Cluster(loop, random.Random(seed + 2), brokers, lambda name: network.hosts[name])
@@ -362,12 +345,9 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
         world.start_broker(number)
     world.network.hosts["didit"].spawn(world.serve_api(), "api")
     replication = min(3, world.plan.brokers)
-    results = {}
-    for begins in world.installations:
-        settings = world.settings("operator", begins)
+    for settings in world.applications:
         applied = apply_topics(settings, partitions=world.plan.partitions, replication=replication)
         await world.network.hosts["operator"].spawn(applied, "topics apply")
-        results[begins] = world.cluster.every[topic_names(settings).results]
         if world.plan.caller_ahead_s:
             world.cluster.keep_stamps(topic_names(settings).requests)
     world.network.hosts["caller"].wall_offset_s = world.plan.caller_ahead_s
@@ -375,8 +355,13 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
         world.start_process(name)
     world.callers = _callers(world, disturbances)
     world.start_calling()
+    results = [
+        (begins, world.cluster.every[topic_names(each).results])
+        for begins in world.installations
+        for each in world.settings("operator", begins).installations
+    ]
     finals = Finals(results)
-    repairs = Repairs(world.cluster.topics[topic_names(world.settings("operator")).repairs].logs)
+    repairs = Repairs([log for each in world.applications for log in world.cluster.topics[topic_names(each).repairs].logs])
     course = Course(world, disturbances)
     course.start()
     while world.calling is None or not world.calling.done() or not course.over or operators.are_acting(world):
@@ -386,9 +371,9 @@ async def live(world: World, disturbances: Sequence[Disturbance]) -> Seen:
     while world.is_open(finals, repairs) and world.loop.time() < until:
         await asyncio.sleep(_LOOK_S)
     await asyncio.sleep(_AFTER_S)  # a second final result would come now
-    inputs = [
-        world.cluster.topics[name] for begins in world.installations for name in topic_names(world.settings("operator", begins)).inputs
-    ]
-    world.left_over = left_over((world.network.hosts[name] for name in world.replicas), sum(len(topic.logs) for topic in inputs))
+    inputs = [world.cluster.topics[name] for each in world.applications for name in topic_names(each).inputs]
+    world.left_over = left_over(
+        (world.network.hosts[name] for name in world.replicas), sum(len(topic.logs) for topic in inputs), 1 + len(world.plan.beside)
+    )
     world.monitored = await monitored.look(world)
     return world.seen(finals, repairs, await world.audited())

@@ -376,8 +376,18 @@ def test_a_seed_draws_the_same_disturbances_each_time() -> None:
     assert {" ".join(text.split()[2:3]) for seed in range(40) for text in drawn(seed)} >= {"kill", "stop", "freeze", "cut", "reset", "log"}
 
 
+def test_lives_may_end_where_a_process_ends_between_and_applications_where_their_topics_are_unusable() -> None:
+    lives = [("replica-0", _LIFE), ("replica-0", _LIFE), ("replica-0", '{"event":"started"}'), ("replica-0", _LIFE)]
+    assert judge(_seen(logs=lives, applications=2)) == []
+    assert judge(_seen(logs=3 * lives[:1])) == [], "of one application the other rules tell"
+    assert judge(_seen(logs=[("replica-0", '{"of":"shop","event":"application_gave_up"}')], topics_usable=False)) == []
+
+
 def _found(kind: BrokenPromise) -> AuditFinding:
     return AuditFinding(kind, "results", 0, 7, "seen at offset 8")
+
+
+_LIFE = '{"error":"RecordsRefusedError","event":"life_ended"}'
 
 
 def _seen(**changes: Any) -> Seen:
@@ -464,6 +474,8 @@ def test_who_comes_late_has_waited_from_then_on() -> None:
         ({"logs": [("replica-0", '{"error":"ValueError","event":"life_ended"}')]}, "a fault of the program"),
         ({"gave_up": [("replica-0", 1)]}, "a replica gave up"),
         ({"busiest": {"replica-0": 401, "webhooks-0": 400}}, "asks too often"),
+        ({"logs": [("replica-0", '{"of":"shop","event":"application_gave_up"}')]}, "an application gave up"),
+        ({"logs": [("replica-0", _LIFE), *3 * [("replica-1", _LIFE)]], "applications": 2}, "lives end again and again"),
         (
             {"ledger": {**_seen().ledger, "scopes": {"key": {"s": {"limit": 4, "window_s": 10.0, "max_in_window": 5, "calls": 5}}}}},
             "over the limit",

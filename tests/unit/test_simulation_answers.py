@@ -115,3 +115,10 @@ def test_a_batch_has_a_row_for_each_request_with_what_its_topic_holds() -> None:
         assert [rule for rule, _ in misread(answers, asked, rows)] == ["a batch has not each request once"]
     wrong = list(misread(answers, asked, [good[0], ("r-2", "succeeded")]))
     assert wrong == [("a batch tells what no topic holds", "r-2: succeeded")]
+
+
+def test_a_result_names_a_record_that_its_caller_wrote() -> None:
+    places = {"r-1": {"requests"}}
+    assert not _rules([_answer("succeeded")], _ledger(paid=True), places=places)
+    other = _answer("succeeded", source="shop.requests[0]@3")
+    assert _rules([other], _ledger(paid=True), places=places) == ["a result names a record that nobody wrote"]

@@ -19,7 +19,7 @@ process_cpu_seconds_total 4.5
 
 def test_samples_are_read_by_their_labels() -> None:
     found = samples_of(_TEXT)
-    assert found["vp_results_total"][("operation", "aml"), ("status", "succeeded")] == 7
+    assert found["vp_results_total"][("application", "default"), ("operation", "aml"), ("status", "succeeded")] == 7
     assert found["vp_memory_limit_bytes"][()] == 1e9
     assert "process_cpu_seconds_total" not in found
 
@@ -28,6 +28,6 @@ def test_what_is_left_at_the_end_is_told() -> None:
     assert left_of(samples_of(_TEXT)) == []
     worse = _TEXT.replace(b'"refused"} 0.0', b'"refused"} 1.0').replace(b'"generic-write"} 0.0', b'"generic-write"} 2.0')
     assert left_of(samples_of(worse)) == [
-        "vp_lanes{'state': 'refused'} is 1",
-        "vp_budget_over_limit_total{'scope': 'generic-write'} is 2",
+        "vp_lanes{'application': 'default', 'state': 'refused'} is 1",
+        "vp_budget_over_limit_total{'application': 'default', 'scope': 'generic-write'} is 2",
     ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from simulation import seeds
+from simulation.applications import SECOND, Addresses
 from simulation.course import Course
 from simulation.disturbances import Disturbance
 from simulation.loop import START_S, SimulatedLoop
@@ -19,6 +20,9 @@ from simulation.seeds import fewest, plan_of
 from simulation.stage import Stage
 from simulation.themes import THEMES
 from simulation.timeline import Timeline
+
+from processor.contract.headers import APPLICATION_HEADER
+from processor.settings import load_settings
 
 DRAWN, SMALL = range(300), range(seeds.SMALL_FROM, seeds.SMALL_FROM + 150)
 
@@ -132,3 +136,21 @@ def test_shrinking_ends_with_disturbances_none_of_which_can_be_left_out() -> Non
     for pairs in islice(combinations(combinations(range(6), 2), 2), 40):
         left = fewest(6, lambda numbers, pairs=pairs: any(set(pair) <= set(numbers) for pair in pairs))  # type: ignore[misc]
         assert tuple(left) in pairs
+
+
+def test_the_ways_of_a_request_lead_to_one_application() -> None:
+    every = load_settings(applications={SECOND: {"api_key": "another", "limits": {}}}, didit={"api_key": "one"})
+    addresses = Addresses(list(every.installations), seed=5)
+    for number in range(40):
+        request_id, ways = f"r-{number:04d}", set()
+        for kind in ("r", "c", "w"):
+            assert addresses.application_of(f"{kind}-{number:04d}") == addresses.application_of(request_id)
+        for _ in range(20):
+            one = addresses.addressed(b"key", {"request_id": request_id})
+            named = {one.document.get("application"), dict(one.headers).get(APPLICATION_HEADER, b"").decode() or None} - {None}
+            own = one.topic.startswith(f"verification.{SECOND}.")
+            assert named <= {addresses.application_of(request_id)}
+            assert own <= (addresses.application_of(request_id) == SECOND)
+            assert one.key is not None or not own, "what is refused there is tried by its caller for ever"
+            ways.add((one.topic, one.key, bool(named)))
+        assert len(ways) > 2
