@@ -13,6 +13,7 @@ _DEPTH_MAX = 64
 _KEPT_BYTES_MAX = 16_384
 _ENVELOPES = frozenset({"detail", "error", "code", "message"})
 _ABOUT_THE_CALL = ("detail", "error", "message")  # every other member of an error body is a field's name, or Didit's ``code``
+_TOLD_BY_DIDIT = ("detail", "error", "code")
 _TEXT_CHARS_MAX = 2000
 
 UNREADABLE = object()
@@ -58,6 +59,22 @@ def error_field(body: Any, inputs: Container[str]) -> str | None:
     needed = body.get("fields_required_by")  # by ``database_validation``: field -> services
     names = [name for name, value in body.items() if name not in _ENVELOPES or isinstance(value, list)]
     return next((f"input.{name}" for name in (*names, *(needed if isinstance(needed, dict) else ())) if name in inputs), None)
+
+
+def is_of_didit(body: Any) -> bool:
+    """Whether an error is in a form of Didit's (page "API errors"): no gateway's page, its own JSON, or nothing."""
+    return isinstance(body, dict) and any(name in body for name in _TOLD_BY_DIDIT)
+
+
+def service_errors(body: Any) -> list[Any]:
+    """What the services that were asked say; empty if the answer says nothing of them (OpenAPI 3.0.0, "Database Validation", 502)."""
+    errors = body.get("validation_errors") if isinstance(body, dict) else None
+    return errors if isinstance(errors, list) else []
+
+
+def is_worth_retrying(body: Any) -> bool:
+    """Whether a service that was asked says so."""
+    return any(isinstance(error, dict) and error.get("retryable") is True for error in service_errors(body))
 
 
 def kept(body: Any, reply: Reply) -> Any:

@@ -230,12 +230,6 @@ def _makes(seen: _Seen) -> bool:
     return seen.operation.name in {"transaction.create", "user.create", "list.create", "list.add_entry", "webhook.create"}
 
 
-def _retryable(seen: _Seen) -> bool:
-    """A service that was asked says that another try is worth it (Didit's OpenAPI 3.0.0, "Database Validation", 502)."""
-    errors = seen.body.get("validation_errors") if isinstance(seen.body, dict) else None
-    return isinstance(errors, list) and any(isinstance(error, dict) and error.get("retryable") is True for error in errors)
-
-
 def _matches(*words: str) -> Callable[[_Seen], bool]:
     return lambda seen: any(word in seen.text for word in words)
 
@@ -365,13 +359,14 @@ _TABLE: tuple[tuple[str, Callable[[_Seen], bool], Callable[[_Seen], Verdict]], .
     ("shared before", _all(_of("session.import_shared"), _at(403), _matches("already been shared")), _refused_as(ErrorCode.ALREADY_SHARED)),
     ("there already", _all(_makes, _at(400), _matches("already exists")), _refused_as(ErrorCode.ALREADY_EXISTS)),
     ("made by another call", _all(_of("transaction.create"), _at(409)), _refused_as(ErrorCode.ALREADY_EXISTS)),  # KYT, "Troubleshooting"
-    ("no service answered", _all(_of("database_validation"), _at(502), _retryable), _not_done),
+    ("no service answered", _all(_of("database_validation"), _at(502), lambda seen: bodies.is_worth_retrying(seen.body)), _not_done),
     (
         "services failed",
-        _all(_of("database_validation"), _at(502), lambda seen: isinstance(seen.body, dict)),
+        _all(_of("database_validation"), _at(502), lambda seen: bool(bodies.service_errors(seen.body))),
         _refused_as(ErrorCode.SERVICES_FAILED),
     ),
-    ("nothing done", lambda seen: seen.status in seen.operation.unbilled, _not_done),
+    # in Didit's words alone: a gateway may give up on a call that is carried out, and billed
+    ("nothing done", lambda seen: seen.status in seen.operation.unbilled and bodies.is_of_didit(seen.body), _not_done),
     (
         "500 that is safe to retry",  # by the reference pages of the two
         _all(_of("phone.send", "phone.check"), _at(500), _matches("error creating phone", "error checking phone")),

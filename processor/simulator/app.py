@@ -141,8 +141,8 @@ class _ApiRoutes:
         finally:
             state.check_endpoints.end(request)
             state.transactions.end(request)
-        if fault == "lost_reply":
-            return responses.reset_connection(http_request, call)
+        if fault in {"lost_reply", "gateway_502"}:
+            return responses.gave_up(call) if fault == "gateway_502" else responses.reset_connection(http_request, call)
         if fault == "late_reply":
             await asyncio.sleep(self._sim.faults.plan.hang_s)
         if self._switches.headers_on_success:

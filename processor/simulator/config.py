@@ -27,6 +27,7 @@ DOCUMENTED_LIMITS = {
 FAULT_NAMES = (
     "reset",  # the connection is reset, and nothing is done
     "lost_reply",  # done, then the connection is reset
+    "gateway_502",  # done, and a gateway in front of Didit gives up on it: its page instead of the response
     "late_reply",  # done, and the response comes after ``hang_s``
     "error_500_html",
     "error_403_html",  # a firewall in front of Didit refuses the call

@@ -13,6 +13,7 @@ from processor.simulator.messages import ApiResponse
 
 _HTML_404 = b"<!doctype html><html lang='en'><head><title>Not Found</title></head><body><h1>Not Found</h1></body></html>"
 _HTML_500 = b"<html>\n<head><title>500 Internal Server Error</title></head>\n<body><h1>Internal Server Error</h1></body>\n</html>\n"
+_HTML_502 = b"<html>\n<head><title>502 Bad Gateway</title></head>\n<body><center><h1>502 Bad Gateway</h1></center></body>\n</html>\n"
 _HTML_403 = b"<html>\n<head><title>403 Forbidden</title></head>\n<body><center><h1>403 Forbidden</h1></center></body>\n</html>\n"
 _SLOW_BODY_PARTS = 5
 _SLOW_BODY_PAUSE_S = 0.05
@@ -33,6 +34,12 @@ def server_error(call: RecordedCall) -> web.Response:
     """A 500 in HTML."""
     call.status = 500
     return web.Response(status=500, body=_HTML_500, content_type="text/html")
+
+
+def gave_up(call: RecordedCall) -> web.Response:
+    """A 502 in HTML by a gateway, which does not know what became of the call."""
+    call.status = 502
+    return web.Response(status=502, body=_HTML_502, content_type="text/html")
 
 
 def blocked(call: RecordedCall) -> web.Response:

@@ -119,6 +119,10 @@ async def test_11_9_every_fault_really_happens(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(aiohttp.ClientError):
             await a.call("POST", "/v3/session/", body)
         assert len(a.sim.sessions) == 1, "it was done"
+        await order("gateway_502")
+        status, page, headers = await a.call("POST", "/v3/session/", {**body, "vendor_data": "gateway"})
+        assert (status, headers["Content-Type"].split(";")[0], page[:1]) == (502, "text/html", b"<")
+        assert len(a.sim.sessions) == 2, "it was done"
         await order("truncated")
         with pytest.raises(aiohttp.ClientError):
             await a.call("POST", "/v3/session/", body)

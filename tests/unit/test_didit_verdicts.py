@@ -131,6 +131,9 @@ ROWS: list[tuple[str, Reply, Verdict]] = [
 ]
 
 
+BY_A_GATEWAY: tuple[Any, ...] = (b"<html>", b"", {"message": "Bad gateway"}, b"[]")  # it may give up on a call that is carried out
+
+
 @pytest.mark.parametrize(("answer", "verdict"), [(a, v) for _, a, v in ROWS], ids=[name for name, _, _ in ROWS])
 def test_each_row(answer: Reply, verdict: Verdict) -> None:
     assert classify(CREATE, answer) == verdict
@@ -261,7 +264,6 @@ def test_every_status_of_an_email_is_a_success(status: str) -> None:
             reply(403, {"detail": "This session has already been shared with your application."}),
             Refused(ErrorCode.ALREADY_SHARED, 403, {"detail": "This session has already been shared with your application."}, None),
         ),
-        ("database_validation", reply(502, {"errors": ["x"]}), Refused(ErrorCode.SERVICES_FAILED, 502, {"errors": ["x"]}, None)),
         (
             "database_validation",
             reply(502, {"error": "x", "validation_errors": [{"code": "a", "retryable": False}, {"code": "b", "retryable": True}]}),
@@ -285,8 +287,22 @@ def test_every_status_of_an_email_is_a_success(status: str) -> None:
         ),
         *(
             ("database_validation", reply(502, body), Refused(ErrorCode.SERVICES_FAILED, 502, body, None))
-            for body in ({"validation_errors": [{"code": "provider_invalid_input"}]}, {"validation_errors": "x"}, {"retryable": True})
+            for body in ({"validation_errors": [{"code": "provider_invalid_input"}]}, {"validation_errors": ["x"]})
         ),
+        *(
+            ("database_validation", reply(502, page), Ambiguous(http_code(502), 502, None))  # of a gateway: nobody knows what came of it
+            for page in (*BY_A_GATEWAY, {"errors": ["x"]}, {"validation_errors": "x"}, {"validation_errors": []})
+        ),
+        *(
+            (operation, reply(502, answered), verdict)  # unbilled in Didit's words alone
+            for operation in ("phone.send", "email.check", "ip.risk", "kyb.search", "wallet_screening")
+            for answered, verdict in (
+                *((page, Ambiguous(http_code(502), 502, None)) for page in BY_A_GATEWAY),
+                *((told, Transient(http_code(502), 502, None)) for told in ({"detail": "x"}, {"error": ["x"]})),
+            )
+        ),
+        ("phone.send", reply(503, b"upstream connect error"), Ambiguous(http_code(503), 503, None)),
+        ("phone.send", reply(503, {"detail": "x"}), Transient(http_code(503), 503, None)),
         ("phone.send", reply(500, {"detail": "Error creating phone verification"}), Transient(http_code(500), 500, None)),
         ("phone.check", reply(500, {"detail": "Error checking phone verification"}), Transient(http_code(500), 500, None)),
         ("phone.send", reply(500, {"detail": "Server error"}), Ambiguous(http_code(500), 500, None)),
