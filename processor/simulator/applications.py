@@ -44,6 +44,11 @@ class Application:
         return "sandbox" if self.sandbox else "live"
 
     @property
+    def is_suspended(self) -> bool:
+        """Whether what is billed is paused: never that of a sandbox (Didit, "API errors")."""
+        return self.organization.suspended and not self.sandbox
+
+    @property
     def can_pay(self) -> bool:
         """Whether it has credits, or needs none: sandboxes are free."""
         return self.sandbox or self.organization.credits > 0

@@ -250,10 +250,24 @@ async def test_11_2_an_answer_can_come_long_after_the_act() -> None:
 async def test_2_1_a_suspended_contract_is_a_403_with_a_code() -> None:
     async with api() as a:
         await a.control("credits", {"suspended": True})
-        for path, body in (("/v3/session/", {"workflow_id": WORKFLOW}), ("/v3/aml/", {"full_name": "Ann"})):
+        billed: dict[str, dict[str, Any]] = {
+            "/v3/session/": {"workflow_id": WORKFLOW},
+            "/v3/aml/": {"full_name": "Ann"},
+            "/v3/wallet-screening/": {"wallet_address": "0x" + "a" * 40, "blockchain": "ETH"},
+            "/v3/kyb/search/": {"country_code": "GB", "name": "Acme"},
+            "/v3/transactions/": {
+                "transaction_id": "t",
+                "transaction_category": "finance",
+                "transaction_details": {"direction": "inbound", "amount": "5", "currency": "EUR"},
+                "subject": {"vendor_data": "u", "full_name": "Ann"},
+            },
+        }
+        for path, body in billed.items():
             status, document, _ = await a.call("POST", path, body)
-            assert (status, document["code"]) == (403, "contract_billing_suspended")
-        assert (a.sim.ledger.sessions, a.sim.ledger.checks) == ([], [])
+            assert (path, status, document.get("code")) == (path, 403, "contract_billing_suspended")
+            assert (await a.call("POST", path, body, SANDBOX_KEY))[0] < 300, "what is never billed is never paused (page: API errors)"
+        made = (*a.sim.ledger.sessions, *a.sim.ledger.checks)
+        assert {one["environment"] for one in made} == {"sandbox"}
 
 
 async def test_1_every_documented_403_can_be_had() -> None:

@@ -40,7 +40,7 @@ class CheckEndpoints:
     def _handler(self, name: str) -> EndpointHandler:
         def handle(request: ApiRequest) -> ApiResponse:
             caller = request.caller
-            if caller.organization.suspended:
+            if caller.is_suspended:
                 return ApiResponse(403, SUSPENDED)
             if name in caller.organization.not_in_contract:
                 title = name.replace("_", " ").title().replace(" Ai", " AI")

@@ -132,7 +132,7 @@ class RegistryEndpoints:
 
 
 def _unpayable(request: ApiRequest) -> ApiResponse | None:
-    if request.caller.organization.suspended:
+    if request.caller.is_suspended:
         return ApiResponse(403, SUSPENDED)
     return None if request.caller.can_pay else ApiResponse(403, {"error": NO_CREDITS, "code": "insufficient_credits"})
 

@@ -50,7 +50,7 @@ class SessionEndpoints:
         caller = request.caller
         if caller.sandbox and (rejection := self._over_quota(caller.uuid, request.now)) is not None:
             return rejection
-        if caller.organization.suspended:
+        if caller.is_suspended:
             return ApiResponse(403, SUSPENDED)
         error = create_error(request.body, caller, self._sessions.blocked_users(caller), self._workflows)
         if error is not None:
@@ -68,7 +68,7 @@ class SessionEndpoints:
         caller, body = request.caller, request.json_body
         if caller.sandbox and (rejection := self._over_quota(caller.uuid, request.now)) is not None:
             return rejection
-        if caller.organization.suspended:
+        if caller.is_suspended:
             return ApiResponse(403, SUSPENDED)
         chosen = str(body.get("features", V1_DEFAULT))
         if chosen not in V1_FEATURES:
