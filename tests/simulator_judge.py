@@ -25,6 +25,7 @@ OTHERWISE: tuple[tuple[str, str], ...] = (
     (r".* \.(email|phone)\.(email|phone)_social: missing", "with `enable_social` alone, which is not simulated"),
     (r"POST /v3/database-validation/ 200 .*\.(errors|services_used|match_score): missing", "with failed or explicit services alone"),
     (r"POST /v3/transactions/ 409 .*", "the page 'Transaction Monitoring: Troubleshooting': two same calls at a time"),
+    (r"POST /v3/wallet-screening/ 422 .*", "the page 'API errors': an address that belongs to several networks"),
     (r"POST /v3/aml/ 409 .*", "the page 'API errors' has the Idempotency-Key, the document has not"),
     (r"POST /v3/session/\{sessionId\}/sandbox/arm/ 403 .*", "the page 'Sandbox testing': a live session, or another session's token"),
     (r"POST /v3/[a-z-]+/ 415 .*", "Django REST framework's own answer to JSON where a form is wanted"),

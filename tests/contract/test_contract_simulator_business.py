@@ -96,7 +96,12 @@ async def test_a_wallet_is_screened_and_billed() -> None:
             status, told, _ = await a.call("POST", "/v3/wallet-screening/", {"wallet_address": address, "blockchain": "ETH"})
             assert (openapi.faults_of_answer("wallet_screening", status, told), told["severity"]) == ([], severity)
         assert bills(a) == ["wallet_screening"] * 2
-        wrong: list[dict[str, Any]] = [{}, {"wallet_address": "x", "blockchain": "ETH"}, {"wallet_address": WALLET, "blockchain": "X"}]
+        wrong: list[dict[str, Any]] = [
+            {},
+            {"wallet_address": WALLET, "blockchain": "CELO"},
+            {"wallet_address": "x", "blockchain": "ETH"},
+            {"wallet_address": WALLET, "blockchain": "X"},
+        ]
         for given in wrong:
             assert (await a.call("POST", "/v3/wallet-screening/", given))[0] == 400
         down = {"wallet_address": WALLET[:-3] + "502", "blockchain": "ETH"}
@@ -104,6 +109,16 @@ async def test_a_wallet_is_screened_and_billed() -> None:
         a.sim.state.directory.organization.not_in_contract = frozenset({"wallet_screening"})
         assert (await a.call("POST", "/v3/wallet-screening/", {"wallet_address": WALLET, "blockchain": "ETH"}))[0] == 409
         assert len(bills(a)) == 2
+
+
+async def test_a_wallet_without_its_network_is_told_by_its_address_or_not_screened() -> None:
+    async with api() as a:
+        status, told, _ = await a.call("POST", "/v3/wallet-screening/", {"wallet_address": "bc1q" + "a" * 38})
+        assert (status, told["blockchain"]) == (200, "BTC")
+        status, told, _ = await a.call("POST", "/v3/wallet-screening/", {"wallet_address": WALLET})
+        assert (status, "ETH" in told["candidate_chains"], bills(a)) == (422, True, ["wallet_screening"])
+        status, told, _ = await a.call("POST", "/v3/wallet-screening/", {"wallet_address": WALLET, "blockchain": "BASE"})
+        assert (status, told["blockchain"]) == (200, "BASE")
 
 
 async def test_monitoring_goes_on_and_off_and_is_billed_once() -> None:

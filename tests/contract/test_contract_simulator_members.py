@@ -35,6 +35,7 @@ PAYMENT = {
 }
 ODD: tuple[Any, ...] = ([], {}, "", -1, 10**18, True, [[]], {"a": {}}, ["a"], "\x00", "²", 0.5)
 # a valid body of each route with a path of its own; <n> is another number of six digits each time
+REFUSED = {400, 422}  # the second of a wallet without its network (page "API errors")
 FIXED: dict[str, tuple[str, dict[str, Any]]] = {
     "session.create": ("/v3/session/", {"workflow_id": WORKFLOW}),
     "session.delete_many": ("/v3/sessions/delete/", {"session_numbers": ["1"]}),
@@ -178,7 +179,7 @@ async def test_a_member_that_the_document_forbids_is_refused(name: str) -> None:
         assert await send(a, name, path, valid) < 300, "the body that is changed is valid"
         path, valid = await target(a, name, 1)
         for member, body in openapi.wrong_bodies(schema, valid, form=form):  # a refusal changes nothing
-            if (status := await send(a, name, path, body)) != 400:
+            if (status := await send(a, name, path, body)) not in REFUSED:
                 taken.append(f"{status} {member}: {body.get(member)!r:.60}")
     assert taken == []
 

@@ -25,6 +25,7 @@ REPORT = {"request_id": "r", "kyb_registry": {"fetch_status": "pending"}}
         ("kyb.search", 502, {"code": "kyb_registry_provider_unavailable"}, Transient),  # "the search is not billed"
         ("kyb.select", 502, {"detail": "x"}, Ambiguous),  # nothing is said of this one
         ("wallet_screening", 409, {"detail": "No AML provider is configured"}, Refused),
+        ("wallet_screening", 422, {"detail": "x", "candidate_chains": ["ETH", "BASE"]}, Refused),  # neither screened nor billed
         ("wallet_screening", 502, {"detail": "x"}, Transient),  # billed per successful screening
         ("aml_monitoring.users", 202, {"job_id": "j", "status": "PENDING"}, Success),
         ("aml_monitoring.users", 403, {"detail": "Insufficient balance", "estimate": {}}, Unpaid),

@@ -1,6 +1,7 @@
 """Wallets, and AML monitoring of users and businesses. Pure but for the state given.
 
-Source: Didit's OpenAPI 3.0.0 ("Screen a wallet address", "AML Ongoing Monitoring"), which shows no texts of their errors.
+Source: Didit's OpenAPI 3.0.0 ("Screen a wallet address", "AML Ongoing Monitoring"), which shows no texts of their errors; its newer page
+"On-demand wallet screening" for the networks.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from processor.simulator.sessions import Sessions
 from processor.simulator.timestamps import iso
 from processor.simulator.validation import REQUIRED, is_uuid
 
-_CHAINS = frozenset({"BTC", "LIGHTNING", "ETH", "LTC", "XRP", "BCH", "DOGE", "TRX", "SOL", "MATIC", "BNB", "USDT", "USDC"})
-_EVM = frozenset({"ETH", "MATIC", "BNB"})
+_EVM = ("ETH", "BNB", "MATIC", "BASE", "ARB", "OP", "AVAX")
+_CHAINS = frozenset(
+    {*_EVM, "BTC", "LIGHTNING", "LTC", "XRP", "BCH", "DOGE", "TRX", "SOL", "USDT", "USDC", "ADA", "XLM", "HBAR", "CELO", "MODE", "PLUME"}
+)
+_OF_A_CONNECTED_PROVIDER = frozenset({"LIGHTNING", "CELO", "MODE", "PLUME"})  # there is none
+_CHAIN_BY_START = {"bc1": "BTC", "1": "BTC", "3": "BTC", "T": "TRX"}  # of an address
 _EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _ADDRESS = re.compile(r"[0-9A-Za-z]{20,128}")
 _DIRECTIONS = frozenset({None, "inbound", "outbound", "deposit", "withdrawal"})
@@ -55,6 +60,9 @@ class MonitoringEndpoints:
         if "wallet_screening" in caller.organization.not_in_contract:
             return ApiResponse(409, {"detail": "No AML provider is configured. Configure transaction monitoring first."})
         address = body["wallet_address"]
+        chain = body.get("blockchain") or next((chain for start, chain in _CHAIN_BY_START.items() if address.startswith(start)), None)
+        if chain is None:
+            return ApiResponse(422, {"detail": "The address belongs to several blockchains.", "candidate_chains": [*_EVM]})
         if address.endswith("502"):
             return ApiResponse(502, {"detail": "The AML provider could not complete the screening. Retry later."})
         if (rejection := unpayable(request)) is not None:
@@ -69,7 +77,7 @@ class MonitoringEndpoints:
             "status": "SCREENED",
             "summary": "Simulated screening",
             "wallet_address": address,
-            "blockchain": body["blockchain"],
+            "blockchain": chain,
             "sanctions_hit": bad,
             "dominant_risk_category": "sanctions" if bad else None,
             **{name: [] for name in ("risk_factors", "source_of_funds", "destination_of_funds", "counterparty_connections")},
@@ -164,10 +172,12 @@ class MonitoringEndpoints:
 
 def _wallet_error(body: dict[str, Any]) -> Any:
     address, chain = body.get("wallet_address"), body.get("blockchain")
-    if missing := {name: REQUIRED for name in ("wallet_address", "blockchain") if not body.get(name)}:
-        return missing
-    if chain not in _CHAINS or body.get("direction") not in _DIRECTIONS:
-        name = "blockchain" if chain not in _CHAINS else "direction"
+    if not address:
+        return {"wallet_address": REQUIRED}
+    if chain in _OF_A_CONNECTED_PROVIDER:
+        return {"blockchain": ["This blockchain needs a connected provider."]}
+    if chain not in {None, *_CHAINS} or body.get("direction") not in _DIRECTIONS:
+        name = "blockchain" if chain not in {None, *_CHAINS} else "direction"
         return {name: [f'"{body[name]}" is not a valid choice.']}
     form = _EVM_ADDRESS if chain in _EVM else _ADDRESS
     return None if isinstance(address, str) and form.fullmatch(address) else {"wallet_address": ["Enter a valid wallet address."]}
