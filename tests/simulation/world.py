@@ -235,6 +235,7 @@ class World:
         """The simulated API, on its own host."""
         lost = self.plan.lost
         rates = {"lost_reply": 0.4 * lost, "error_503": 0.4 * lost, "reset": 0.2 * lost, "late_reply": self.plan.late_reply}
+        rates |= {"gateway_502": 0.4 * lost} if self.plan.beside else {}  # not elsewhere: other seeds would mean something else
         behaviour, webhooks = receivers.users_of(self)
         config = Config(
             seed=self.seed,
