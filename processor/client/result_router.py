@@ -136,7 +136,11 @@ class ResultRouter:
                 queue.get_nowait()
 
     async def take(self, value: bytes | None, headers: Headers = ()) -> None:
-        """A record of the results topic. One that cannot be read ends the waits of those whose result it is: no other one will come."""
+        """A record of the results topic.
+
+        A final result that cannot be read ends the waits of those whose result it is: no other one will come. What else cannot be read is
+        skipped.
+        """
         try:
             result = VerificationResult.parse(value)
         except ValueError:

@@ -114,12 +114,14 @@ class UnreadableResult:
 
     @classmethod
     def parse(cls, value: bytes | None) -> Self | None:
-        """None if it has no request id, and is nobody's result."""
+        """None if it has no request id, and is nobody's result; or if it is a progress: the final result is still to come."""
         try:
             found = loads(value or b"", depth_max=_DEPTH_MAX, tokens_max=_TOKENS_MAX)
         except ValueError:
             return None
         if not isinstance(found, dict) or not isinstance(request_id := found.get("request_id"), str):
+            return None
+        if found.get("kind") == ResultKind.PROGRESS:
             return None
         status, source = found.get("status"), None
         match found.get("source"):

@@ -38,12 +38,11 @@ from processor.client.requests import OutgoingRequest, build_request
 from processor.client.result_router import ResultRouter, Waiter
 from processor.contract.codes import ErrorCode, ErrorType, http_code
 from processor.contract.encode import result_output
-from processor.contract.records import Result, Unread
+from processor.contract.records import Result
 from processor.contract.result_copies import COPY_HEADER
 from processor.didit.answers import Reply
 from processor.didit.catalog import OPERATIONS
 from processor.didit.verdicts import Success, classify
-from processor.stream.errors import UnreadableBatchError
 from processor.stream.reader import PartitionReader
 
 HERE, ELSEWHERE = Source("verification.requests", 3, 42), Source("verification.requests", 3, 7)
@@ -269,6 +268,26 @@ async def test_a_result_of_a_newer_version_ends_the_wait_for_it(value: bytes) ->
         assert (await asyncio.wait_for(other.next(), 30)).request_id == "r-2", "the others go on"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [(b'"waiting"', b'"postponed"'), (b'"finished_at":"', b'"finished_at":"x'), (b'"attempts"', b'"tries"'), (b'"output"', b'"out"')],
+)
+@pytest.mark.parametrize("published_first", [True, False])
+async def test_a_progress_that_cannot_be_read_ends_no_wait(change: tuple[bytes, bytes], published_first: bool) -> None:
+    """It ended the wait, although the final result came and could be read."""
+    progress = value_of(kind=ResultKind.PROGRESS, status=Status.WAITING)
+    router = ResultRouter(lambda _waiter, found: pytest.fail(f"{found} is to be compared"))
+    with router.waiting(aml()) as waiter:
+        if published_first:
+            waiter.published(HERE)
+        assert progress.replace(*change) != progress
+        await router.take(progress.replace(*change))
+        await router.take(value_of())
+        if not published_first:
+            waiter.published(HERE)
+        assert (await asyncio.wait_for(waiter.next(), 30)).is_final
+
+
 def unreadable(**changes: Any) -> bytes:
     return value_of(**changes).replace(b'"finished_at":"', b'"finished_at":"x')
 
@@ -425,13 +444,8 @@ class Broken(PartitionReader):
         raise self._fault
 
 
-UNREAD = Unread(ErrorCode.BATCH_UNREADABLE, 7, 6, 100, "has a wrong checksum", blocks=True)
-
-
-@pytest.mark.parametrize("fault", [RuntimeError("broken"), UnreadableBatchError("verification.results", 0, UNREAD)])
-async def test_reading_that_fails_is_told_to_those_who_wait(fault: Exception) -> None:
-    """Behind a batch that is broken on the brokers' disks nothing came, and nobody was told."""
-    client = VerificationClient("127.0.0.1:1")
+async def test_reading_that_fails_is_told_to_those_who_wait() -> None:
+    client, fault = VerificationClient("127.0.0.1:1"), RuntimeError("broken")
     router, read = client._router, client._read  # noqa: SLF001 - a fault of a reader that no Kafka brings about
     with router.waiting(aml()) as waiter:
         await asyncio.wait_for(read(Broken(fault)), 30)
