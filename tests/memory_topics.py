@@ -29,7 +29,7 @@ class MemoryTopics:
         held.append(Record(Source(topic, 0, len(held)), b"k", value, **{"timestamp_ms": len(held)} | fields))
 
     def instead_of_kafka(self, monkeypatch: pytest.MonkeyPatch) -> MemoryTopics:
-        monkeypatch.setattr(topic_reader, "TopicReader", lambda _settings: self)
+        monkeypatch.setattr(topic_reader, "TopicReader", lambda _settings, **_options: self)
         return self
 
     async def start(self) -> None:

@@ -85,6 +85,7 @@ def _tell(ended: BatchProgress, target: Path, *, as_json: bool) -> None:
             "known": ended.known,
             "by_status": ended.done,
             "compared": ended.compares,
+            "unread_batches": ended.unread,
             "target": str(target),
         }
         write_json(orjson.dumps(document))
@@ -109,4 +110,7 @@ def _run_shown(settings: Settings, run: Batch) -> BatchProgress:
             left = duration(time_left_s(run.left, limits))
             bar.update(task, completed=progress.finished, left=f"{progress.published} published; the budget makes it last {left} at least")
 
-        return asyncio.run(run.run(show))
+        def tell(text: str) -> None:
+            bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        return asyncio.run(run.run(show, tell))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import orjson
@@ -13,7 +14,8 @@ import typer
 from processor.cli.dead_letters import find
 from processor.cli.kafka import audible_clients, kafka_or_fail
 from processor.cli.options import fail, settings_or_fail, write_json
-from processor.client.topics import read_topics, topic_reader
+from processor.client.topics import topic_reader
+from processor.client.unread_batches import UnreadBatches
 from processor.clock import clock_ms
 from processor.contract.records import Record, Status
 from processor.contract.result_copies import copy_for
@@ -53,6 +55,8 @@ def shown_result(record: Record) -> bytes:
     return value[:-1] + b',"copy_for":' + orjson.dumps(answers) + b"}"
 
 
+_INCOMPLETE = 1
+
 app = typer.Typer(invoke_without_command=True)
 app.command()(find)
 
@@ -72,7 +76,8 @@ def results(
 
     A copy of a known result, published for a duplicate request, has the member `copy_for`.
 
-    Exit status: 0, also if there are none; 1 if Kafka cannot be asked; 2 if the configuration or an option is wrong.
+    Exit status: 0, also if there are none; 1 if Kafka cannot be asked, or holds results that nobody can read, which are skipped; 2 if the
+    configuration or an option is wrong.
     """
     if context.invoked_subcommand is not None:
         return
@@ -85,13 +90,15 @@ def results(
     wanted = ResultFilter(frozenset(operation or ()), frozenset(status or ()), since_ms, limit)
     try:
         with kafka_or_fail():
-            asyncio.run(_print_results(settings, wanted, follow=follow, from_end=from_end))
+            complete = asyncio.run(_print_results(settings, wanted, follow=follow, from_end=from_end))
     except KeyboardInterrupt:
         raise typer.Exit from None
+    raise typer.Exit(0 if complete else _INCOMPLETE)
 
 
-async def _print_results(settings: Settings, wanted: ResultFilter, *, follow: bool, from_end: bool) -> None:
-    left = wanted.limit
+async def _print_results(settings: Settings, wanted: ResultFilter, *, follow: bool, from_end: bool) -> bool:
+    """Whether all could be read."""
+    left, unread = wanted.limit, UnreadBatches(partial(typer.echo, err=True))
     async with topic_reader(settings, [topic_names(settings).results], from_end=from_end) as reader:
         bounds = await reader.bounds(reader.assigned)
         if wanted.since_ms is not None and not from_end:
@@ -99,12 +106,11 @@ async def _print_results(settings: Settings, wanted: ResultFilter, *, follow: bo
                 reader.seek(tp, bounds[tp][1] if offset is None else offset)
         audible_clients()
         while True:
-            found = [record for record in await read_topics(reader, wait_s=0.5) if wanted.takes(record.value)]
+            found = [record for record in await unread.read(reader, wait_s=0.5) if wanted.takes(record.value)]
             for record in found[:left]:
                 write_json(shown_result(record))
             left = None if left is None else left - len(found[:left])
             sys.stdout.buffer.flush()
-            if left == 0:
-                return
-            if not follow and all((reader.position(tp) or 0) >= end for tp, (_, end) in bounds.items()):
-                return
+            through = all((reader.position(tp) or 0) >= end for tp, (_, end) in bounds.items() if tp not in unread.waiting)
+            if left == 0 or (through and not follow):
+                return not unread.count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import hashlib
+import logging
 import os
 import stat
 from array import array
@@ -22,7 +23,8 @@ from processor.client.batch_source import TABLES, WORKBOOK
 from processor.client.csv_file import write_csv
 from processor.client.known_results import Final, answering, read_known_results
 from processor.client.table import RESULT_COLUMNS, result_row, table_row
-from processor.client.topics import publish_requests, read_topics, topic_reader
+from processor.client.topics import publish_requests, topic_reader
+from processor.client.unread_batches import UnreadBatches
 from processor.client.workbook import ROWS_MAX, WorkbookError, openpyxl_or_fail, write_workbook
 from processor.contract.records import ResultKind, Status
 from processor.contract.strict_json import loads
@@ -33,6 +35,8 @@ from processor.stream.topic_reader import TopicReader
 from processor.stream.topics import topic_names
 
 _CHUNK = 500
+
+_log = logging.getLogger(__name__)
 
 
 class BatchError(Exception):
@@ -47,6 +51,7 @@ class BatchProgress:
     published: int = 0
     known: int = 0  # of those that are done: they were so before this batch began
     done: Counter[str] = field(default_factory=Counter)  # by status
+    unread: int = 0  # batches of the topics that cannot be read, and may have held results
     compares: bool = True  # results are held to the records that they answer; false without the right to read these
 
     @property
@@ -80,20 +85,26 @@ class Batch:
         self._state_path = target.with_name(target.name + ".state")
         self._digest = _digest_of(rows)
         self.progress = BatchProgress(len(rows))
+        self._unread = UnreadBatches(self._tell_unread)
+        self._tell: Callable[[str], None] = _log.warning
 
     @property
     def left(self) -> Mapping[str, int]:
         """Requests without a final result, by operation."""
         return self._rows.left
 
-    async def run(self, on_progress: Callable[[BatchProgress], None]) -> BatchProgress:
-        """Publish what is not published, and write results until all are there; ``on_progress`` is called at every step.
+    async def run(self, on_progress: Callable[[BatchProgress], None], tell: Callable[[str], None] = _log.warning) -> BatchProgress:
+        """Publish what is not published, and write results until all are there.
+
+        Args:
+            on_progress: called at every step.
+            tell: gets a sentence about each batch of the topics that cannot be read.
 
         Raises:
             BatchError: if the target belongs to another file, or another process writes it.
             KafkaFailedError: run it again when Kafka is back.
         """
-        self._on_progress, state = on_progress, self._resume()
+        self._on_progress, self._tell, state = on_progress, tell, self._resume()
         with open_private(self._target, "ab") as out:
             self._lock(out)
             await self._run(state, out)
@@ -105,7 +116,10 @@ class Batch:
         return self.progress
 
     async def _run(self, state: dict[str, Any] | None, out: BinaryIO) -> None:
-        async with topic_reader(self._settings, [self._topic], from_end=True) as reader, TopicReader(self._settings) as requests:
+        async with (
+            topic_reader(self._settings, [self._topic], from_end=True) as reader,
+            TopicReader(self._settings, self._unread.note) as requests,
+        ):
             if state is None:
                 positions = {tp.partition: reader.position(tp) for tp in reader.assigned}
                 state = {"input_sha256": self._digest, "published": 0, "positions": {str(p): at for p, at in positions.items()}}
@@ -164,7 +178,9 @@ class Batch:
         def note_uncompared() -> None:
             self.progress.compares = False
 
-        async with aclosing(read_known_results(self._settings, self._left, on_uncompared=note_uncompared)) as results:
+        async with aclosing(
+            read_known_results(self._settings, self._left, on_unread=self._unread.note, on_uncompared=note_uncompared)
+        ) as results:
             async for result, value in results:
                 if self._note({"request_id": result.request_id, "status": result.status}):
                     out.write(value + b"\n")
@@ -186,7 +202,7 @@ class Batch:
         while self._rows.left:
             if publishing.done():
                 publishing.result()  # an error ends the batch; it goes on when it is run again
-            records = await read_topics(reader, wait_s=0.5)
+            records = await self._unread.read(reader, wait_s=0.5)
             finals = [(record, result) for record in records if (result := final_result(record.value)) is not None]
             for record, result in await self._of_ours(requests, finals):
                 if self._note(result):
@@ -203,6 +219,10 @@ class Batch:
         except NotAuthorizedError:
             self.progress.compares = False
             return finals
+
+    def _tell_unread(self, text: str) -> None:
+        self.progress.unread += 1
+        self._tell(text)
 
     def _note(self, result: Mapping[str, Any]) -> bool:
         """A final result was read; whether it is the first of a row."""

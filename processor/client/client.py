@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, contextmanager
@@ -22,16 +23,18 @@ from processor.client.errors import (
 from processor.client.requests import OutgoingRequest, build_request
 from processor.client.result_router import ResultRouter, Waiter
 from processor.client.results import VerificationResult
-from processor.client.topics import read_topics, request_producer, topic_reader
+from processor.client.topics import request_producer, topic_reader
+from processor.client.unread_batches import UnreadBatches
 from processor.contract.codes import ErrorCode
 from processor.contract.records import OnDoubt, Priority, Source
 from processor.settings import ConfigurationError, KafkaSettings, Settings, load_settings
 from processor.stream.aiokafka_stop import end_task
-from processor.stream.errors import KafkaFailedError, KafkaRequestError, UnreadableBatchError, kafka_deadline
+from processor.stream.errors import KafkaFailedError, KafkaRequestError, kafka_deadline
 from processor.stream.reader import PartitionReader
 from processor.stream.topics import topic_names
 from processor.stream.writer import RecordWriter
 
+_log = logging.getLogger(__name__)
 _ACK_S = 30.0
 _READ_S = 1.0
 _AGAIN_S = 1.0
@@ -52,8 +55,8 @@ class VerificationClient:
 
     **What it promises.** A request is checked before it is published, by the same schemas as a processor's. Once ``submit`` has returned,
     the brokers have the request, and it ends in exactly one final result (docs/guarantees.md), whether or not anybody waits for it. Only
-    committed results are read. From opening to closing no result is missed; partitions that are added to the results topic meanwhile are
-    read within 30 s.
+    committed results are read. From opening to closing no result is missed, but those in a batch that the brokers' disks have broken: it is
+    skipped, with a warning in the log that names its offsets. Partitions that are added to the results topic are read within 30 s.
 
     **Time.** ``timeout_s`` is in seconds, from the call to the final result. When it is over, ``ResultTimeoutError`` is raised and nothing
     is taken back: the request goes on. Cancelling the task has the same effect. To have a request end, give it a ``deadline``, or
@@ -79,7 +82,9 @@ class VerificationClient:
     def __init__(self, bootstrap: str | None = None, topic_prefix: str | None = None, *, kafka: KafkaSettings | None = None) -> None:
         self._settings = _settings(bootstrap, topic_prefix, kafka)
         self._names = topic_names(self._settings)
-        self._earlier, self._compared = EarlierResults(self._settings), ComparedResults(self._settings)
+        self._unread = UnreadBatches(_log.warning)
+        self._earlier = EarlierResults(self._settings, self._unread.note)
+        self._compared = ComparedResults(self._settings, self._unread.note)
         self._router = ResultRouter(self._compared.ask)
         self._stack = AsyncExitStack()
         self._producer: RecordWriter | None = None
@@ -332,9 +337,7 @@ class VerificationClient:
         try:
             while True:
                 try:
-                    records = await read_topics(reader, wait_s=_READ_S)
-                except UnreadableBatchError:
-                    raise  # nothing behind it comes, and what was read beside it is lost; another client begins behind it
+                    records = await self._unread.read(reader, wait_s=_READ_S)
                 except KafkaFailedError:
                     await asyncio.sleep(_AGAIN_S)  # the reader goes on where it was
                     continue

@@ -10,7 +10,7 @@ from processor.client.result_router import Waiter
 from processor.client.results import Answer
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError, NotAuthorizedError
-from processor.stream.topic_reader import KeptTopicReader
+from processor.stream.topic_reader import KeptTopicReader, OnUnread
 from processor.stream.topics import topic_names
 
 _WITHIN_S = 30.0
@@ -25,9 +25,9 @@ class ComparedResults:
     Who may not read that topic gets all of them: a request that is under way has one result, for all who ask for the same.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_unread: OnUnread) -> None:
         self._topic = topic_names(settings).requests
-        self._reader = KeptTopicReader(settings)
+        self._reader = KeptTopicReader(settings, on_unread)
         self._pending: dict[Waiter, list[Answer]] = {}
         self._asked = asyncio.Event()
         self._may_read = True

@@ -10,6 +10,7 @@ from processor.client.requests import OutgoingRequest
 from processor.client.result_router import Waiter
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError, NotAuthorizedError
+from processor.stream.topic_reader import OnUnread
 
 ASKED_AGAIN_S = 3.0  # a request that is not known gets a result, or waits for its turn; looking costs a pass over an hour of results
 _PAUSE_S = 10.0  # between two passes
@@ -18,8 +19,8 @@ _PAUSE_S = 10.0  # between two passes
 class EarlierResults:
     """Who waits under an id that was chosen, and has heard nothing. ``run`` looks once for each of them."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, on_unread: OnUnread) -> None:
+        self._settings, self._on_unread = settings, on_unread
         self._wanted: dict[Waiter, OutgoingRequest] = {}
         self._asked = asyncio.Event()
 
@@ -52,7 +53,7 @@ class EarlierResults:
         wanted = {request.request_id: request.content for request in looked.values()}
         if not wanted:
             return
-        known = read_known_results(self._settings, wanted, within_s=self._settings.budget.memory_s)
+        known = read_known_results(self._settings, wanted, on_unread=self._on_unread, within_s=self._settings.budget.memory_s)
         async with aclosing(known) as results:
             async for result, _ in results:
                 for waiter, request in looked.items():

@@ -20,7 +20,7 @@ from processor.contract.result_copies import copy_for
 from processor.settings import Settings
 from processor.stream.errors import NotAuthorizedError
 from processor.stream.partitions import TopicPartition, partition_named, partition_of
-from processor.stream.topic_reader import TopicReader
+from processor.stream.topic_reader import OnUnread, TopicReader
 from processor.stream.topics import topic_names
 
 _FETCH = 500  # results that are held at a time
@@ -46,13 +46,19 @@ class Candidate:
 
 
 async def read_known_results(
-    settings: Settings, wanted: Mapping[str, str], *, within_s: float | None = None, on_uncompared: Callable[[], None] | None = None
+    settings: Settings,
+    wanted: Mapping[str, str],
+    *,
+    on_unread: OnUnread,
+    within_s: float | None = None,
+    on_uncompared: Callable[[], None] | None = None,
 ) -> AsyncGenerator[tuple[VerificationResult, bytes]]:
     """The newest final result of each request that is done, parsed and as it stands in the topic, in no order.
 
     Args:
         settings: how to reach Kafka.
         wanted: request id -> digest of the content.
+        on_unread: told of batches that cannot be read; what they held is not known.
         within_s: how old a result may be; default whatever the topic keeps.
         on_uncompared: called if the requests topic may not be read; then results are told by their ids alone.
 
@@ -60,7 +66,7 @@ async def read_known_results(
         NotAuthorizedError: before the first one, if the requests topic may not be read, and without ``on_uncompared``.
         KafkaFailedError: if the topics cannot be read.
     """
-    async with TopicReader(settings) as reader:
+    async with TopicReader(settings, on_unread) as reader:
         found = await _candidates(reader, settings, wanted, within_s)
         try:
             same = await _of_same_content(reader, wanted, found)
@@ -69,11 +75,12 @@ async def read_known_results(
                 raise
             on_uncompared()
             same = list(found)
-    async with TopicReader(settings) as reader:  # another one: what was refused may come again
+    async with TopicReader(settings, on_unread) as reader:  # another one: what was refused may come again
         places = [found[request_id].place for request_id in same]
         for begin in range(0, len(places), _FETCH):
             for record in (await reader.fetch(places[begin : begin + _FETCH])).values():
-                yield VerificationResult.parse(record.value), record.value or b""
+                if record.unread is None:
+                    yield VerificationResult.parse(record.value), record.value or b""
 
 
 async def answering(reader: TopicReader, topic: str, finals: Sequence[Final], content_of: Callable[[str], str | None]) -> list[Final]:
@@ -97,7 +104,7 @@ async def of_same_content(reader: TopicReader, topic: str, answered: Sequence[tu
     """Whether records had the content that is expected, in the same order.
 
     Another record under the same id may have had another content: then its result is another's, and the own record ends as a conflict, or
-    the other way round. What cannot be compared any more, because the topic no longer keeps the record, is taken for the same.
+    the other way round. What cannot be compared, because the topic keeps the record no more or nobody can read it, is taken for the same.
 
     Args:
         reader: of the requests topic.
@@ -151,10 +158,12 @@ async def _of_same_content(reader: TopicReader, wanted: Mapping[str, str], found
 
 
 async def _contents(reader: TopicReader, places: Sequence[Place]) -> dict[Place, str]:
-    """Digests of the contents of requests by where they stand; empty for what is none. Those that the topic keeps no more are absent."""
+    """Digests of the contents of requests by where they stand; empty for what is none. Of those that are gone or unreadable none."""
     found: dict[Place, str] = {}
     for begin in range(0, len(places), _FETCH):
         for place, record in (await reader.fetch(places[begin : begin + _FETCH])).items():
+            if record.unread is not None:
+                continue  # nobody knows what it was
             decoded = decode(record)
             found[place] = content_digest(decoded.request) if isinstance(decoded, Accepted) else ""
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from processor.contract.records import Record, Source
+from processor.contract.records import Record, Source, Unread
 from processor.contract.redaction import masked_request
 from processor.repair import history_steps
 from processor.repair.committed import read_finished
@@ -20,6 +20,7 @@ from processor.stream.topics import topic_names
 
 _READ_S = 60.0
 _OFFSETS_MAX = 200_000  # of each topic, the newest
+_NOTES_MAX = 20
 
 
 async def request_history(settings: Settings, request_id: str) -> RequestHistory:
@@ -29,7 +30,7 @@ async def request_history(settings: Settings, request_id: str) -> RequestHistory
         KafkaFailedError: if they cannot be read.
     """
     search = _Search(settings, request_id)
-    async with TopicReader(settings) as reader:
+    async with TopicReader(settings, search.note_unread) as reader:
         await search.read(reader)
         await search.read_repairs(reader)
         await search.read_first(reader)
@@ -64,6 +65,12 @@ class _Search:
                 if asyncio.get_running_loop().time() > until:
                     self._notes.append(f"not everything could be read within {_READ_S:.0f} s")
                     break
+
+    def note_unread(self, tp: TopicPartition, unread: Unread) -> None:
+        """What cannot be read may have been of this request."""
+        text = f"{tp.topic}[{tp.partition}]: the batch at offset {unread.first} {unread.detail}; what it held is not shown"
+        if text not in self._notes and len(self._notes) < _NOTES_MAX:
+            self._notes.append(text)
 
     async def read_repairs(self, reader: TopicReader) -> None:
         """What was done about its dead letters."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -20,14 +21,21 @@ _WAIT_MS = 50
 _BATCH = 500
 _STALLED_S = 20.0  # no record and no progress for so long
 _JUMP = 2_000  # a wanted record that is further away is sought, not read up to
+OnUnread = Callable[[TopicPartition, Unread], None]
 _TURN_BYTES, _RECORD_BYTES = 100_000, 1000  # looked through in one turn of the loop: a hundred small ones, or a large one; about 10 ms
 
 
 class TopicReader:
-    """A reader that is told where to read. Use as an async context manager, or ``start`` and ``close``."""
+    """A reader that is told where to read. Use as an async context manager, or ``start`` and ``close``.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings, self._bootstrap = settings, settings.kafka.bootstrap
+    Args:
+        settings: how to reach Kafka.
+        on_unread: told of every batch that cannot be read. Then one without a certain end is passed, and what it may hide is absent.
+            Default: it raises ``UnreadableBatchError``, unless the group has gone on behind it.
+    """
+
+    def __init__(self, settings: Settings, on_unread: OnUnread | None = None) -> None:
+        self._settings, self._bootstrap, self._on_unread = settings, settings.kafka.bootstrap, on_unread
         self._reader = PartitionReader(settings, wait_ms=_WAIT_MS)
 
     async def __aenter__(self) -> Self:
@@ -112,7 +120,7 @@ class TopicReader:
         clock = asyncio.get_running_loop().time
         heard_at = clock()
         while left := [tp for tp in positions if not self._is_through(tp, positions[tp], ends[tp], to_the_last=to_the_last)]:
-            batches = await self._poll(left)
+            batches = await self._poll({tp: ends[tp] for tp in left})
             found = [r for tp, batch in batches.items() for r in batch if to_the_last or r.source.offset < ends[tp]]
             moved = False
             for tp in left:
@@ -156,16 +164,24 @@ class TopicReader:
         high = self._reader.high_water(tp) if to_the_last else None
         return not to_the_last or (high is not None and position >= high)
 
-    async def _poll(self, partitions: list[TopicPartition]) -> dict[TopicPartition, list[Record]]:
+    async def _poll(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, list[Record]]:
         blocks: dict[TopicPartition, Unread] = {}
-        found = await self._reader.poll(*partitions, wait_ms=_READ_MS, records_max=_BATCH, blocks=blocks)
+        found = await self._reader.poll(*ends, wait_ms=_READ_MS, records_max=_BATCH, blocks=blocks)
+        if self._on_unread is not None:
+            for record in (record for batch in found.values() for record in batch):
+                if record.unread is not None:
+                    self._on_unread(partition_of(record.source), record.unread)
         for tp, unread in blocks.items():
-            found[tp] = [await self._pass(tp, unread)]
+            found[tp] = [await self._pass(tp, unread, ends[tp])]
         await asyncio.sleep(0)  # a full buffer never makes getmany() wait
         return found
 
-    async def _pass(self, tp: TopicPartition, unread: Unread) -> Record:
-        """Go on behind a batch of which not even the end is certain, as the group did."""
+    async def _pass(self, tp: TopicPartition, unread: Unread, end: int) -> Record:
+        """Go on behind a batch of which not even the end is certain, as the group did, or whoever reads does."""
+        if self._on_unread is not None:
+            self._on_unread(tp, unread)
+            last = unread.last if unread.last >= unread.first else max(unread.first, end - 1)
+            return self._go_on(tp, replace(unread, last=last))
         done = 0
         if unread.last >= unread.first:
             with suppress(NotAuthorizedError):  # who may not ask cannot know it
@@ -174,6 +190,9 @@ class TopicReader:
                     done = committed.offset if committed is not None else 0
         if done <= unread.last:
             raise UnreadableBatchError(tp.topic, tp.partition, unread)
+        return self._go_on(tp, unread)
+
+    def _go_on(self, tp: TopicPartition, unread: Unread) -> Record:
         self._reader.seek(tp, unread.last + 1)
         return Record(Source(tp.topic, tp.partition, unread.last), None, None, unread=replace(unread, blocks=False))
 
@@ -223,10 +242,10 @@ class KeptReader(Generic[_R]):
 
 
 class KeptTopicReader(KeptReader[TopicReader]):
-    """The usual one."""
+    """The usual one; ``on_unread`` is that of a ``TopicReader``."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, TopicReader)
+    def __init__(self, settings: Settings, on_unread: OnUnread | None = None) -> None:
+        super().__init__(settings, partial(TopicReader, on_unread=on_unread))
 
 
 async def in_turns(batches: AsyncIterable[list[Record]]) -> AsyncGenerator[Record]:

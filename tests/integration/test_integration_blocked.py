@@ -106,7 +106,7 @@ async def test_topics_that_were_deleted_or_created_again_are_named(kafka: LocalK
         assert kinds[:3] == ["no_replica", "topic_missing", "offset_beyond_end"]
 
 
-def _spoil(kafka: LocalKafka, topic: str, partition: int, offset: int, spoil: Callable[[bytearray], None]) -> None:
+def spoil(kafka: LocalKafka, topic: str, partition: int, offset: int, change: Callable[[bytearray], None]) -> None:
     """Change a batch where it stands in the log of a broker that runs: what a bad disk does."""
     segment = kafka.folders[0] / "data" / f"{topic}-{partition}" / "00000000000000000000.log"
     data, at = bytearray(segment.read_bytes()), 0
@@ -114,17 +114,17 @@ def _spoil(kafka: LocalKafka, topic: str, partition: int, offset: int, spoil: Ca
         at += 12 + int.from_bytes(data[at + 8 : at + 12], "big")
     end = at + 12 + int.from_bytes(data[at + 8 : at + 12], "big")
     batch = data[at:end]
-    spoil(batch)
+    change(batch)
     with segment.open("r+b") as file:
         file.seek(at)
         file.write(batch)
 
 
-def _checksum(batch: bytearray) -> None:
+def break_checksum(batch: bytearray) -> None:
     batch[70] ^= 1
 
 
-def _header(batch: bytearray) -> None:
+def break_header(batch: bytearray) -> None:
     batch[60] ^= 0x55  # the number of records
 
 
@@ -185,8 +185,8 @@ async def test_a_batch_that_cannot_be_read_stops_itself_and_one_without_an_end_i
         topic = f"{rig.prefix}.requests"
         for name in ("before", "unread", "between", "senseless", "behind"):  # offsets 0 to 4, a batch each
             await _send(rig, name, 0)
-        _spoil(kafka, topic, 0, 1, _checksum)
-        _spoil(kafka, topic, 0, 3, _header)
+        spoil(kafka, topic, 0, 1, break_checksum)
+        spoil(kafka, topic, 0, 3, break_header)
         (one,) = await rig.start("one")
         await _send(rig, "beside", 1)
         await rig.wait_finals(4)
@@ -222,7 +222,7 @@ async def test_a_batch_that_cannot_be_read_stops_itself_and_one_without_an_end_i
             assert (read.status, "cannot be read on" in f"{read.err}{read.text}") == (0, False), (command, read.err, read.text)
 
 
-def _too_long(batch: bytearray) -> None:
+def make_too_long(batch: bytearray) -> None:
     batch[8:12] = (2_000_000_000).to_bytes(4, "big")  # the broker gives nothing of it, nor of what stands behind
 
 
@@ -238,8 +238,8 @@ async def test_a_batch_whose_length_is_broken_is_named_and_the_other_partitions_
         for partition in (0, 1):
             for name in ("before", "broken", "behind"):  # offsets 0 to 2, a batch each
                 await _send(rig, f"{name}-{partition}", partition)
-        _spoil(kafka, topic, 0, 1, _too_long)
-        _spoil(kafka, topic, 1, 1, _negative)
+        spoil(kafka, topic, 0, 1, make_too_long)
+        spoil(kafka, topic, 1, 1, _negative)
         (one,) = await rig.start("one")
         await _send(rig, "beside", 2)
         await rig.wait_finals(3)

@@ -36,7 +36,7 @@ class Scene:
     """Bob's record, Ann's, and Ann's once more, who waits at 2; what is handed out, and what she has had."""
 
     def __init__(self, topics: MemoryTopics) -> None:
-        self.topics, self.compared = topics, ComparedResults(load_settings(kafka={"bootstrap": "unused:1"}))
+        self.topics, self.compared = topics, ComparedResults(load_settings(kafka={"bootstrap": "unused:1"}), lambda *_: None)
         self.router, self.had = ResultRouter(self.compared.ask), list[VerificationResult]()
         for name in ("Bob", "Ann", "Ann"):
             topics.write(REQUESTS, aml(name).value)
