@@ -83,7 +83,7 @@ def _tell(ended: BatchProgress, target: Path, *, as_json: bool) -> None:
             "requests": ended.total,
             "finished": ended.finished,
             "known": ended.known,
-            "by_status": ended.done,
+            "by_status": {str(status): number for status, number in ended.done.items()},
             "compared": ended.compares,
             "unread_batches": ended.unread,
             "target": str(target),

@@ -269,6 +269,14 @@ def test_results_that_are_gone_are_looked_for_again(tmp_path: Path) -> None:
     assert (Batch(load_settings(), target, rows)._resume() or {})["published"] == 1  # noqa: SLF001 - as above
 
 
+def test_a_program_is_told_how_requests_ended_that_were_done_before(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Their statuses are members of ``Status``, which JSON took for no keys: a batch that was done ended with a traceback."""
+    done = Counter(dict.fromkeys(Status, 2))
+    _tell(BatchProgress(2, done=Counter[str](done)), Path("done.jsonl"), as_json=True)
+    sys.stdout.flush()
+    assert json.loads(capfdbinary.readouterr().out)["by_status"] == {status.value: 2 for status in Status}
+
+
 @pytest.mark.parametrize("compares", [True, False])
 def test_a_program_is_told_too_that_results_were_not_compared(compares: bool, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """Another's answer under an id of ours may be among them: the sentence that says so is left out with --json."""
