@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from processor import __version__
+from processor.cli.standard_streams import told_stdout
 
 _COMMANDS = [  # name, module of this room, and what it does: the first sentence of its own help
     ("run", "run", "Process requests until SIGTERM or SIGINT."),
@@ -70,6 +71,11 @@ class _Commands(TyperGroup):
         super().__init__(**attributes)
         for name, module, listed in _COMMANDS:
             self.add_command(LazyCommand(name, module, listed))
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command, and end the process."""
+        with told_stdout():
+            return super().main(*args, **extra)
 
 
 app = typer.Typer(

@@ -55,7 +55,7 @@ def test_the_listing_says_what_the_command_says_of_itself(name: str) -> None:
 def test_the_listing_imports_no_command() -> None:
     done = subprocess.run([sys.executable, "-c", LISTED], capture_output=True, text=True, check=True)
     *_, ours, heavy = done.stdout.splitlines()
-    assert ours.split() == ["processor", "processor.cli", "processor.cli.app"]
+    assert ours.split() == ["processor", "processor.cli", "processor.cli.app", "processor.cli.standard_streams"]
     assert heavy == ""
 
 
