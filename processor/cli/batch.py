@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from processor.client.estimate import time_left_s
 from processor.client.topics import RequestsFileError
 from processor.contract.amounts import count
 from processor.contract.times import duration
+from processor.runtime.event_loop import run_loop
 from processor.settings import Settings
 from processor.stream.errors import TopicMissingError
 
@@ -113,4 +113,4 @@ def _run_shown(settings: Settings, run: Batch) -> BatchProgress:
         def tell(text: str) -> None:
             bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-        return asyncio.run(run.run(show, tell))
+        return run_loop(run.run(show, tell))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import settings_or_fail, write_json
 from processor.monitoring.factories import read_budget, read_log
 from processor.monitoring.formatting import verbatim
+from processor.runtime.event_loop import run_loop
 
 app = typer.Typer()
 
@@ -32,11 +32,11 @@ def budget(
     settings = settings_or_fail()
     if log:
         with kafka_or_fail():
-            entries = asyncio.run(read_log(settings, since_s))
+            entries = run_loop(read_log(settings, since_s))
         print_log(entries, as_json=as_json)
         return
     with kafka_or_fail():
-        view = asyncio.run(read_budget(settings))
+        view = run_loop(read_budget(settings))
     if as_json:
         write_json(render_budget.as_json(view))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from processor.cli.options import fail, write_json
 from processor.cli.render_check import as_table
 from processor.didit.account_checks import CheckState, SetupCheck
 from processor.observe.logs import configure_logs
+from processor.runtime.event_loop import run_loop
 from processor.settings import ConfigurationError, Settings, load_settings
 from processor.worker.check import check_setup
 
@@ -52,7 +52,7 @@ def _rows(named: list[str], wait_s: float) -> list[SetupCheck]:
     _quiet(settings)
     workflows = tuple(dict.fromkeys((*settings.didit.workflows, *named)))
     good = SetupCheck("settings", CheckState.OK, "they are usable")
-    return [good, *asyncio.run(check_setup(settings, workflows, wait_s=wait_s))]
+    return [good, *run_loop(check_setup(settings, workflows, wait_s=wait_s))]
 
 
 def _quiet(settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from dataclasses import asdict, replace
 from typing import Annotated
@@ -44,6 +43,7 @@ from processor.repair.dead_letter_index import read_dead_letter
 from processor.repair.model import DeadLetterStatus
 from processor.repair.plan import make_plan, select
 from processor.repair.request_history import request_history
+from processor.runtime.event_loop import run_loop
 
 _LISTED = 100
 
@@ -68,7 +68,7 @@ def list_dead_letters(
     settings = settings_or_fail()
     selection = read_selection(reason, operation, request_id, key, at, since, until, limit)
     with explain_errors():
-        index = asyncio.run(read_index(settings))
+        index = run_loop(read_index(settings))
     statuses = {DeadLetterStatus.REDRIVEN, DeadLetterStatus.DISCARDED} if handled else {DeadLetterStatus.OPEN}
     found = select(index.dead_letters, replace(selection, count_max=None), statuses=statuses)
     if as_json:
@@ -95,7 +95,7 @@ def show(
     settings = settings_or_fail()
     ((partition, offset),) = read_selection(at=[position]).positions
     with explain_errors():
-        found = asyncio.run(read_dead_letter(settings, partition, offset))
+        found = run_loop(read_dead_letter(settings, partition, offset))
     if found is None:
         fail(f"there is no dead letter at {position} (any more); `processor deadletters list` shows those that are there", FAILED)
     dead_letter, record = found
@@ -136,7 +136,7 @@ def redrive(
     settings, named = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
     check_narrow(named, everything=everything)
     with explain_errors():
-        index = asyncio.run(read_index(settings))
+        index = run_loop(read_index(settings))
     selection = replace(named, in_doubt=in_doubt, replays_max=replays_max)
     plan = make_plan(
         index.dead_letters,
@@ -155,7 +155,7 @@ def redrive(
     if not yes:
         ask_or_fail(f"Redrive {len(plan.chosen)}?", "nothing was redriven", as_json=as_json)
     with explain_errors(), bar("redriving", len(plan.chosen)) as advance:
-        done = asyncio.run(actions.redrive(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
+        done = run_loop(actions.redrive(settings, plan.chosen, by=by or login(), share=share, note=note, on_progress=advance))
     print_summary(report, done, "redriven")
     report.end(act_document(len(plan.chosen), done, plan.left_out))
     if done.last_due_ms is not None:
@@ -185,7 +185,7 @@ def discard(
     settings, selection = settings_or_fail(), read_selection(reason, operation, request_id, key, at, since, until, limit)
     check_narrow(selection, everything=everything)
     with explain_errors():
-        index = asyncio.run(read_index(settings))
+        index = run_loop(read_index(settings))
     chosen = select(index.dead_letters, selection, statuses={DeadLetterStatus.OPEN})
     report = ActReport(as_json=as_json)
     report.say(f"{len(chosen)} to discard")
@@ -195,7 +195,7 @@ def discard(
     if not yes:
         ask_or_fail(f"Discard {len(chosen)}?", "nothing was discarded", as_json=as_json)
     with explain_errors(), bar("discarding", len(chosen)) as advance:
-        done = asyncio.run(actions.discard(settings, chosen, by=by or login(), note=note, on_progress=advance))
+        done = run_loop(actions.discard(settings, chosen, by=by or login(), note=note, on_progress=advance))
     print_summary(report, done, "discarded")
     report.end(act_document(len(chosen), done))
 
@@ -210,7 +210,7 @@ def find(
         fail("that cannot be a request_id: it has 1 to 128 characters, none of them a control character or half of a character")
     settings = settings_or_fail()
     with explain_errors():
-        found = asyncio.run(request_history(settings, request_id))
+        found = run_loop(request_history(settings, request_id))
     if as_json:
         write_json(orjson.dumps(asdict(found)))
     else:

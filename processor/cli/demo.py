@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from processor.cli.options import fail
 from processor.devkit.demo import run_demo
 from processor.devkit.display import Screen, proof_table
 from processor.devkit.kafka_cluster import LocalKafkaError
+from processor.runtime.event_loop import run_loop
 
 app = typer.Typer()
 
@@ -30,7 +30,7 @@ def demo(
     quiet_clients()  # a broker that is being started refuses connections
     try:
         with Screen() as screen:
-            report = asyncio.run(run_demo(requests, seed, screen, stay=stay))
+            report = run_loop(run_demo(requests, seed, screen, stay=stay))
     except LocalKafkaError as exc:
         fail(str(exc), 1)
     if json_only:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
@@ -13,6 +12,7 @@ from processor.clock import clock_ms
 from processor.contract.amounts import count
 from processor.contract.records import Unread
 from processor.repair.skip import find_block, skip_block
+from processor.runtime.event_loop import run_loop
 from processor.settings import Settings
 from processor.stream.partitions import TopicPartition
 from processor.stream.topics import topic_names
@@ -48,7 +48,7 @@ def skip(
         fail(f"{topic!r} is no input topic; these are: {', '.join(inputs)}")
     tp = TopicPartition(topic, partition)
     with kafka_or_fail():
-        block = asyncio.run(find_block(settings, tp))
+        block = run_loop(find_block(settings, tp))
     if block is None:
         report.say(f"{topic}[{partition}] can be read on from where the group stands; nothing is to be skipped")
         report.end({"topic": topic, "partition": partition, "skipped": 0})
@@ -80,4 +80,4 @@ def _last(block: Unread, to: int | None) -> int:
 
 def _skip(settings: Settings, tp: TopicPartition, first: int, last: int, wait_s: float) -> bool:
     with kafka_or_fail("Whether it was skipped cannot be seen.", "Then run it again: what is skipped by then is not skipped twice."):
-        return asyncio.run(skip_block(settings, tp, first, last, by=login()[:_BY_MAX], at_ms=clock_ms(), within_s=wait_s))
+        return run_loop(skip_block(settings, tp, first, last, by=login()[:_BY_MAX], at_ms=clock_ms(), within_s=wait_s))

@@ -20,6 +20,7 @@ from processor.contract.pauses import REASON_CHARS_MAX, PauseAct, PauseKind, Pau
 from processor.monitoring.factories import monitor_for_command
 from processor.monitoring.formatting import verbatim
 from processor.repair.pause import PauseIndex, call_of, pausable, publish_pause
+from processor.runtime.event_loop import run_loop
 from processor.settings import Settings
 
 app = typer.Typer(help="Pause operations, and let them go on.")
@@ -94,7 +95,7 @@ def _act(kind: PauseKind, operation: str | None, everything: bool, reason: str, 
         question = f"Pause {act.name}?" if kind is PauseKind.PAUSED else f"Let {act.name} go on?"
         ask_or_fail(question, "nothing was changed", as_json=as_json)
     with kafka_or_fail("Whether it was written is not known.", "Then run it again: written twice it does no harm."):
-        offset = asyncio.run(publish_pause(settings, act))
+        offset = run_loop(publish_pause(settings, act))
     _tell(report, settings, act, offset, wait_s)
 
 
@@ -104,13 +105,13 @@ def _before(settings: Settings) -> Pauses:
             return await index.refresh()
 
     with kafka_or_fail():
-        return asyncio.run(look())
+        return run_loop(look())
 
 
 def _tell(report: ActReport, settings: Settings, act: PauseAct, offset: int, wait_s: float) -> None:
     """Whether all replicas obey; ends with status 1 if some do not."""
     with kafka_or_fail("It is written, but whether the replicas obey cannot be seen."):
-        pauses, obeying, late = asyncio.run(_obeyed(settings, offset, wait_s))
+        pauses, obeying, late = run_loop(_obeyed(settings, offset, wait_s))
     report.end(_document(act, offset, pauses, late))
     for other in pauses.in_force:
         report.say(f"paused now: {told_of(other)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from processor.contract.times import utc
 from processor.monitoring.formatting import verbatim
 from processor.repair.person_erase import ErasePlan, EraseSummary, erase_person, plan_erasure
 from processor.repair.person_search import OnLook, PersonFindings, find_person
+from processor.runtime.event_loop import run_loop
 from processor.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Find the records of one person, and erase what can be erased.")
@@ -116,7 +116,7 @@ def _person(given: str | None, path: Path | None) -> str:
 def _run(act: Callable[[OnLook], Coroutine[Any, Any, T]]) -> T:
     quiet_clients()
     with explain_errors(), _bars() as show:
-        return asyncio.run(act(show))
+        return run_loop(act(show))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import fail, settings_or_fail, write_json
 from processor.client.topics import RequestsFileError, publish_requests, read_requests
 from processor.contract.amounts import count
+from processor.runtime.event_loop import run_loop
 from processor.stream.errors import TopicMissingError
 from processor.stream.topics import topic_names
 
@@ -46,7 +46,7 @@ def publish(
         task = progress.add_task("publishing", total=len(requests))
         with kafka_or_fail("Not everything was acknowledged.", "Then publish the file again: readers drop copies by result_id."):
             try:
-                asyncio.run(publish_requests(settings, requests, on_acked=lambda acked: progress.advance(task, acked)))
+                run_loop(publish_requests(settings, requests, on_acked=lambda acked: progress.advance(task, acked)))
             except TopicMissingError as exc:
                 fail(f"nothing was published. {exc}")
     topic = topic_names(settings).requests

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from processor.cli.options import fail
 from processor.didit import registration
 from processor.monitoring.formatting import verbatim
+from processor.runtime.event_loop import run_loop
 
 AUTH_URL = "https://apx.didit.me/auth/v2"
 _FAILED = 1
@@ -31,9 +31,9 @@ def register(
         fail(f"{key_file.parent} is no folder; nothing was done")
     password = typer.prompt("Password (8 characters, upper, lower, digit, special)", hide_input=True, confirmation_prompt=True)
     try:
-        asyncio.run(registration.register(url, email, password))
+        run_loop(registration.register(url, email, password))
         code = typer.prompt("Code from the e-mail")
-        made = asyncio.run(registration.verify(url, email, code.strip()))
+        made = run_loop(registration.verify(url, email, code.strip()))
     except registration.RegistrationError as exc:
         fail(str(exc), _FAILED)
     typer.echo(verbatim(f"application {made.application} of {made.organization}"), err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from processor.contract.records import Record, Status
 from processor.contract.result_copies import copy_for
 from processor.contract.times import DURATION_FORM
 from processor.repair.parsing import read_moment
+from processor.runtime.event_loop import run_loop
 from processor.settings import Settings
 from processor.stream.topics import topic_names
 
@@ -90,7 +90,7 @@ def results(
     wanted = ResultFilter(frozenset(operation or ()), frozenset(status or ()), since_ms, limit)
     try:
         with kafka_or_fail():
-            complete = asyncio.run(_print_results(settings, wanted, follow=follow, from_end=from_end))
+            complete = run_loop(_print_results(settings, wanted, follow=follow, from_end=from_end))
     except KeyboardInterrupt:
         raise typer.Exit from None
     raise typer.Exit(0 if complete else _INCOMPLETE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import uuid
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from processor.repair.delayed import DelayedProgress, DelayedSelection, select
 from processor.repair.delayed_index import DelayedIndex, HeldIndex
 from processor.repair.model import DelayedRecord
 from processor.repair.release import follow, publish_releases, releases_of
+from processor.runtime.event_loop import run_loop
 from processor.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="List requests that wait for a later attempt, start them now, or end them.")
@@ -180,7 +180,7 @@ def _find_waiting(settings: Settings, wanted: DelayedSelection, *, held: bool) -
 
     try:
         with kafka_or_fail():
-            indices = asyncio.run(look())
+            indices = run_loop(look())
     except KeyboardInterrupt:
         _interrupted("nothing was done")
     return indices, select((record for index in indices for record in index.records), wanted, clock_ms())
@@ -208,7 +208,7 @@ def _release(
 
     try:
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            return asyncio.run(release(bar))
+            return run_loop(release(bar))
     except KeyboardInterrupt:
         _interrupted("what was released goes on by itself; `processor retry list` shows what waits")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from processor.cli.top import follow
 from processor.contract.amounts import count
 from processor.monitoring.factories import monitor_for_command
 from processor.monitoring.monitor import GroupMonitor
+from processor.runtime.event_loop import run_loop
 
 app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object instead of a screen")]
@@ -72,7 +72,10 @@ def top(every_s: Annotated[float, typer.Option("--every", min=1.0, help="seconds
 
     With several applications one line each; --application shows one of them in full.
     """
-    _with_monitor(lambda monitor: follow(monitor, every_s), lambda applications: follow_each(applications, every_s))
+    try:
+        _with_monitor(lambda monitor: follow(monitor, every_s), lambda applications: follow_each(applications, every_s))
+    except KeyboardInterrupt:
+        raise typer.Exit from None
 
 
 def _with_monitor(
@@ -89,8 +92,5 @@ def _with_monitor(
                 await show(monitor)
 
     settings = settings_or_fail()
-    try:
-        with kafka_or_fail():
-            asyncio.run(render())
-    except KeyboardInterrupt:
-        raise typer.Exit from None
+    with kafka_or_fail():
+        run_loop(render())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from rich.progress import Progress
 
 from processor.cli.kafka import kafka_or_fail
 from processor.cli.options import ActJson, ActReport, fail, settings_or_fail
+from processor.runtime.event_loop import run_loop
 from processor.stream.lifetimes import lifetime_line
 from processor.stream.topics_admin import TopicsReport, apply_topics, check_topics
 
@@ -39,7 +39,7 @@ def topics_apply(
             with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
                 bar.add_task("creating and checking topics", total=None)
                 for each in settings.installations:
-                    applied = asyncio.run(apply_topics(each, partitions=partitions, replication=replication, ask_broker=True))
+                    applied = run_loop(apply_topics(each, partitions=partitions, replication=replication, ask_broker=True))
                     created += applied.created
                     done.append(applied.report)
         finally:  # also of the applications before one that the brokers refuse
@@ -60,7 +60,7 @@ def topics_check(*, as_json: ActJson = False) -> None:
     """
     settings, report = settings_or_fail(), ActReport(as_json=as_json)
     with kafka_or_fail():
-        done = [asyncio.run(check_topics(each, ask_broker=True)) for each in settings.installations]
+        done = [run_loop(check_topics(each, ask_broker=True)) for each in settings.installations]
     times = [time for checked in done for time in checked.lifetimes]
     for time in times:
         report.say(lifetime_line(time))

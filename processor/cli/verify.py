@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from processor.client.batch import open_private
 from processor.clock import clock_ms
 from processor.contract.times import DURATION_FORM, parse_duration
 from processor.repair.parsing import read_moment
+from processor.runtime.event_loop import run_loop
 from processor.settings import Settings
 from processor.stream.errors import KafkaFailedError
 from processor.verify.audit import AuditOptions, audit
@@ -127,6 +127,6 @@ def _run(settings: Settings, options: AuditOptions) -> AuditReport:
             bar.update(tasks[what], completed=done)
 
         try:
-            return asyncio.run(audit(settings, options, show))
+            return run_loop(audit(settings, options, show))
         except KeyboardInterrupt:
             fail("interrupted; nothing was judged", 130)

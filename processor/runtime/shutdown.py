@@ -6,11 +6,12 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 EXIT_HUNG = 3  # the stop did not end in time
+LEAVE_S = 5.0  # for the interpreter, and the last traces, when all is done
 
 log = structlog.get_logger(__name__)
 
@@ -22,11 +23,21 @@ def stop_on_signals(term: asyncio.Event) -> None:
         loop.add_signal_handler(number, term.set)
 
 
-def exit_after(limit_s: float) -> None:
-    """End the process with EXIT_HUNG, unless it has ended by then; from a thread, so that it works even if the loop is blocked."""
-    timer = threading.Timer(limit_s, os._exit, (EXIT_HUNG,))
+def exit_after(limit_s: float, status: int = EXIT_HUNG) -> None:
+    """End the process with a status, unless it has ended by then; from a thread, so that it works even if the loop is blocked."""
+    timer = threading.Timer(limit_s, os._exit, (status,))
     timer.daemon = True
     timer.start()
+
+
+async def then_leave(main: Awaitable[int]) -> int:
+    """The exit status of a process, which ends with it within ``LEAVE_S`` once all is done.
+
+    What is left then is the interpreter, which waits for every thread: a lookup of a name takes half a minute if no name server answers.
+    """
+    status = await main
+    exit_after(LEAVE_S, status)
+    return status
 
 
 async def limit_stop(term: asyncio.Event, limit_s: float, *, exit_after: Callable[[float], None] = exit_after) -> None:

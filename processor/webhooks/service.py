@@ -8,11 +8,12 @@ import structlog
 
 from processor.observe.application import working_for
 from processor.observe.health import Phase
+from processor.runtime.event_loop import run_loop
 from processor.runtime.http_server import CLOSE_S, listening
 from processor.runtime.monitoring_server import CannotListenError, start_monitoring
 from processor.runtime.process_status import ProcessStatus
 from processor.runtime.process_tasks import EXIT_UNUSABLE, ProcessTasks
-from processor.runtime.shutdown import limit_stop, stop_on_signals
+from processor.runtime.shutdown import limit_stop, stop_on_signals, then_leave
 from processor.settings import Settings
 from processor.stream.errors import AuthenticationError, KafkaFailedError
 from processor.stream.login import login_of
@@ -36,7 +37,7 @@ def run(settings: Settings) -> int:
         ConfigurationError: if there is no secret.
     """
     with working_for(settings.application):
-        return asyncio.run(_run_until_signal(settings, SecretSource(settings.webhooks)))
+        return run_loop(then_leave(_run_until_signal(settings, SecretSource(settings.webhooks))))
 
 
 async def start_receiver(tasks: ProcessTasks, settings: Settings, source: SecretSource, status: ProcessStatus | None = None) -> None:

@@ -32,7 +32,7 @@ from processor.runtime.monitoring_server import CannotListenError, start_monitor
 from processor.runtime.own_facts import OwnFacts
 from processor.runtime.process_status import ProcessStatus
 from processor.runtime.process_tasks import EXIT_UNUSABLE, ProcessTasks
-from processor.runtime.shutdown import limit_stop, stop_on_signals
+from processor.runtime.shutdown import limit_stop, stop_on_signals, then_leave
 from processor.settings import Settings
 from processor.stream.broker_clock import BrokerClock
 from processor.stream.budget_log import KafkaBudgetLog
@@ -70,7 +70,7 @@ def run(settings: Settings) -> int:
     secrets = SecretSource(settings.webhooks) if settings.webhooks.in_run else None
     stop_traces = start_traces(settings)
     try:
-        return uvloop.run(_run_until_signal(settings, secrets))
+        return uvloop.run(then_leave(_run_until_signal(settings, secrets)))
     finally:
         stop_traces()
 
