@@ -25,6 +25,8 @@ _DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:.]+Z?")
 _SHOWN_DATE = re.compile(r"[0-9]{1,4}\.?[./ -](?:[0-9]{1,2}|[^\W\d_]{3,9}\.?)[./ -][0-9]{2,4}|[^\W\d_]{3,9}\.? [0-9]{1,2}, ?[0-9]{4}")
 _SERIAL_DATE = re.compile(r"[1-9][0-9]{4}(?:[.,][0-9]+)?")
 _DECIMAL_COMMA = re.compile(r"-?[0-9]+,[0-9]+")
+_DATE_WORDS = ("date", "deadline", "_at")
+DATE_IN_TEXT = "is a date or a time, which a spreadsheet makes of what looks like one; format the column as text and enter it again"
 _BOOLEANS = {"true": True, "false": False}
 _CURLY = "\u201c\u201d\u201e"
 
@@ -59,6 +61,11 @@ def cell_fault(column: str, text: str, spec: Mapping[str, Any]) -> str | None:
     plain = None if column.endswith(JSON_COLUMN) else next((said for fits, said in _PLAIN_FAULTS if fits(text)), None)
     found = plain or _everywhere(text) or _of_type(column, text, spec)
     return f"{column} {found}" if found else None
+
+
+def takes_date(column: str, spec: Mapping[str, Any]) -> bool:
+    """Whether a date is what a column is for, by its field or its name."""
+    return str(spec.get("format", "")).startswith("date") or any(word in column for word in _DATE_WORDS)
 
 
 def _everywhere(text: str) -> str | None:

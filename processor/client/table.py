@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
-from processor.client.cells import INPUT_COLUMN, JSON_COLUMN, cell_fault, cell_value, cleaned
+from processor.client.cells import DATE_IN_TEXT, INPUT_COLUMN, JSON_COLUMN, cell_fault, cell_value, cleaned, takes_date
 from processor.contract.amounts import count
 from processor.contract.schemas import input_schema, operations, request_members
 from processor.contract.strict_json import dumps
@@ -31,6 +31,12 @@ class TableError(Exception):
     def __init__(self, text: str, column: int | None = None) -> None:
         super().__init__(text)
         self.column = column
+
+
+class DateCell(str):
+    """The text of a cell that the spreadsheet holds as a date or a time, which it makes of what looks like one (``3-4``, ``8:30``)."""
+
+    __slots__ = ()
 
 
 Cell = str | TableError
@@ -87,7 +93,7 @@ class Table:
 
     def _cells(self, row: list[Cell]) -> list[Cell]:
         """Cleaned, without empty ones behind the last column; a spreadsheet writes rows of nothing behind the last one."""
-        cells = [cell if isinstance(cell, TableError) else cleaned(cell) for cell in row]
+        cells = [cell if isinstance(cell, TableError | DateCell) else cleaned(cell) for cell in row]
         while len(cells) > len(self._columns) and not cells[-1]:
             cells.pop()
         if self._named <= len(cells):
@@ -113,7 +119,8 @@ class Table:
                 return TableError("has a cell in a column without a name", at)
             name = column.removesuffix(JSON_COLUMN)
             spec = specs.get(name.removeprefix(INPUT_COLUMN), {}) if name.startswith(INPUT_COLUMN) else {}
-            if said := cell_fault(column, text, spec):
+            misfit = f"{column} {DATE_IN_TEXT}" if isinstance(text, DateCell) and not takes_date(column, spec) else None
+            if said := misfit or cell_fault(column, text, spec):
                 return TableError(said, at)
             owner = request["input"] if name.startswith(INPUT_COLUMN) else request
             owner[name.removeprefix(INPUT_COLUMN)] = cell_value(column, text, spec)

@@ -11,11 +11,12 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from processor.client.table import Cell, NumberedRow, TableError
+from processor.client.table import Cell, DateCell, NumberedRow, TableError
 
 UNPACKED_MAX_BYTES = 1_000_000_000
 TEXTS_MAX_BYTES = 200_000_000
@@ -25,8 +26,11 @@ _DIGITS_MAX = 1e15  # a number has 15 digits in Excel
 _ZEROS = re.compile(r"0{2,}")
 _FORMULA = re.compile(rb"<(?:\w+:)?f[ >/]")
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\b[^>]*?\bref="([A-Z]+([0-9]+):[A-Z]+([0-9]+))"')
+_ROW = re.compile(rb"<(?:\w+:)?row\b([^>]*)>")
+_NUMBER = re.compile(rb'\br="([0-9]+)"')
+_HIDDEN = re.compile(rb'\bhidden="(?:1|true)"')
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # in XML 1.0
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES, _TAG_BYTES_MAX = 1 << 20, 512
 _NEEDS_EXTRA = "a workbook needs the extra [xlsx]: pip install 'verification-processor[xlsx]'; or save the sheet as CSV UTF-8"
 
 
@@ -65,13 +69,13 @@ def workbook_rows(path: Path, sheet: str | None) -> Iterator[Iterator[NumberedRo
         raise WorkbookError(f"cannot be read ({type(exc).__name__}); open it in a spreadsheet and save it again as .xlsx") from None
     try:
         found = _sheet(values, sheet)
-        has_formulas, merged = _scanned(path, found)
-        if not has_formulas:
-            yield _numbered(found, repeat(()), merged)
+        scan = _scanned(path, found)
+        if not scan.has_formulas:
+            yield _numbered(found, repeat(()), scan)
             return
         formulas = openpyxl.load_workbook(path, read_only=True, data_only=False, keep_links=False)
         try:
-            yield _numbered(found, chain(_sheet(formulas, found.title).iter_rows(), repeat(())), merged)
+            yield _numbered(found, chain(_sheet(formulas, found.title).iter_rows(), repeat(())), scan)
         finally:
             formulas.close()
     finally:
@@ -102,24 +106,33 @@ def _sheet(book: Any, name: str | None) -> Any:
     return found
 
 
-def _scanned(path: Path, sheet: Any) -> tuple[bool, dict[int, str]]:
-    """Whether any cell has a formula: they are read a second time, for those without a value. And merged cells by their first row.
+@dataclass(slots=True)
+class _Scan:
+    """What openpyxl does not tell of a sheet that it only reads."""
 
-    A tag cut by two chunks shows in the overlap.
-    """
-    has_formulas, merged = False, dict[int, str]()
+    has_formulas: bool = False  # they are read a second time, for those without a value
+    merged: dict[int, str] = field(default_factory=dict)  # cells, by their first row
+    hidden: set[int] = field(default_factory=set)  # rows
+
+
+def _scanned(path: Path, sheet: Any) -> _Scan:
+    """Look through the XML of a sheet. A tag cut by two chunks shows in the overlap."""
+    found = _Scan()
     with zipfile.ZipFile(path) as parts, parts.open(sheet._worksheet_path) as xml:  # noqa: SLF001 - openpyxl keeps the part's name there
         tail = b""
         while chunk := xml.read(_CHUNK_BYTES):
             text = tail + chunk
-            has_formulas = has_formulas or _FORMULA.search(text) is not None
+            found.has_formulas = found.has_formulas or _FORMULA.search(text) is not None
             if b"mergeCell" in text:
-                merged |= {int(first): cells.decode() for cells, first, last in _MERGED.findall(text) if int(last) > 1}
-            tail = chunk[-64:]
-    return has_formulas, merged
+                found.merged |= {int(first): cells.decode() for cells, first, last in _MERGED.findall(text) if int(last) > 1}
+            if b"hidden=" in text:
+                rows = (attributes for attributes in _ROW.findall(text) if _HIDDEN.search(attributes))
+                found.hidden |= {int(number[1]) for row in rows if (number := _NUMBER.search(row))}
+            tail = text[-_TAG_BYTES_MAX:]
+    return found
 
 
-def _numbered(sheet: Any, formulas: Iterator[Any], merged: Mapping[int, str]) -> Iterator[NumberedRow]:
+def _numbered(sheet: Any, formulas: Iterator[Any], scan: _Scan) -> Iterator[NumberedRow]:
     number = width = 0
     try:
         for number, (row, written) in enumerate(zip(sheet.iter_rows(), formulas, strict=False), 1):
@@ -127,13 +140,22 @@ def _numbered(sheet: Any, formulas: Iterator[Any], merged: Mapping[int, str]) ->
                 yield number, TableError("is more than a sheet has")
                 return
             cells = [_cell(cell, has) for cell, has in zip(row, chain(written, repeat(None)), strict=False)]
-            if number in merged and any(cells):  # the others are empty, and would be absent members of their rows
-                yield number, TableError(f"has merged cells ({merged[number]}), of which one holds the value; unmerge them, and fill each")
+            if any(cells) and (fault := _row_fault(number, scan)):
+                yield number, fault
                 continue
             width = width or len(cells)
             yield number, cells + [""] * (width - len(cells))  # a row ends with its last cell that has anything
     except Exception as exc:  # noqa: BLE001 - openpyxl has no error of its own for XML that is none
         yield number + 1, TableError(f"cannot be read ({type(exc).__name__}); open the file in a spreadsheet and save it again as .xlsx")
+
+
+def _row_fault(number: int, scan: _Scan) -> TableError | None:
+    """Of a row that has anything."""
+    if number in scan.merged:  # the others are empty, and would be absent members of their rows
+        return TableError(f"has merged cells ({scan.merged[number]}), of which one holds the value; unmerge them, and fill each")
+    if number in scan.hidden:  # nobody who looks at the sheet sees that this person is checked
+        return TableError("is hidden, by a filter or by hand; show all rows, or copy those that are meant into a sheet of their own")
+    return None
 
 
 def _cell(cell: Any, written: Any) -> Cell:
@@ -146,7 +168,9 @@ def _cell(cell: Any, written: Any) -> Cell:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dt.datetime):
-        return value.date().isoformat() if value.time() == dt.time() else value.isoformat(" ")
+        return DateCell(value.date().isoformat() if value.time() == dt.time() else value.isoformat(" "))
+    if isinstance(value, dt.date | dt.time | dt.timedelta):
+        return DateCell(value)
     return _number(value, cell.number_format) if isinstance(value, int | float) else str(value)
 
 

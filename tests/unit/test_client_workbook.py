@@ -101,6 +101,46 @@ def test_what_is_wrong_is_said_with_its_cell(tmp_path: Path, row: list[Any], wor
     assert said(saved(tmp_path, HEADER, row)).startswith(words)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [*map(dt.datetime.fromisoformat, ("1990-05-15", "1990-05-15 08:30")), dt.date(1990, 5, 15), dt.time(8, 30), dt.timedelta(hours=30)],
+)
+@pytest.mark.parametrize("at", [0, 1, 3, 4])
+def test_a_date_that_a_spreadsheet_has_made_of_a_text_is_refused(tmp_path: Path, value: Any, at: int) -> None:
+    """A document number 3-4, or a name, went out as the date that Excel takes it for, and the check was billed."""
+    row: list[Any] = ["a", "Ann Example", dt.date(1990, 5, 15), "ES", "user-1"]
+    row[at] = value
+    assert f"{'ABCDE'[at]}2: {HEADER[at]} is a date or a time" in said(saved(tmp_path, HEADER, row))
+
+
+def test_rows_that_nobody_sees_are_refused(tmp_path: Path) -> None:
+    """A sheet that was filtered was sent whole: people were checked whom its sender had filtered out."""
+
+    def hide(book: Any) -> None:
+        for number in (3, 5, 6):
+            book.active.row_dimensions[number].hidden = True
+        book.active.row_dimensions[4].height = 30
+        book.active.column_dimensions["C"].hidden = True
+
+    people = [[str(number), f"Ann Example {number}"] for number in range(4)]
+    path = saved(tmp_path, HEADER[:2], *people, edit=hide)
+    told = said(path)
+    assert [line.split(":")[0] for line in told.splitlines()] == ["row 3", "row 5"], "an empty row is none"
+    assert told.count("is hidden, by a filter or by hand") == 2
+    with_sheet_xml(path, 'hidden="1"', 'hidden="0"')
+    assert len(inputs(path)) == 4
+
+
+def test_a_hidden_row_is_seen_wherever_a_chunk_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hide(book: Any) -> None:
+        book.active.row_dimensions[3].hidden = True
+
+    path = saved(tmp_path, HEADER[:2], ["a", "Ann Example"], ["b", "Ben Example"], edit=hide)
+    for size in (7, 64, 100, 301):
+        monkeypatch.setattr(workbook, "_CHUNK_BYTES", size)
+        assert "row 3: is hidden" in said(path)
+
+
 def test_one_id_twice_is_said_with_both_rows(tmp_path: Path) -> None:
     assert said(saved(tmp_path, HEADER, ["a", "Ann"], ["a", "Bob"])).startswith("A3: has the request_id of row 2")
     assert said(saved(tmp_path, ["input.full_name", "input.fullname"], ["Ann", "x"])).startswith("B1: has the column 'input.fullname'")
