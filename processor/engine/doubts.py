@@ -43,10 +43,8 @@ class DoubtSettler:
         self._rules = budget_rules(settings)
         self._read_lag_ms = int(1000 * settings.didit.read_lag_s)
 
-    async def settle(
-        self, job: Job, operation: Operation, work: Work, over_ms: int
-    ) -> Judged | DeadlinePassed | Parked | Unknowable | None:
-        """What settles the doubt, or None if the call was not made and is to be made again.
+    async def settle(self, job: Job, operation: Operation, work: Work, over_ms: int) -> Judged | DeadlinePassed | Parked | Unknowable | Job:
+        """What settles the doubt, or the job whose call is to be made again: it was not made, or nobody can know and that is wanted.
 
         Args:
             job: whose call it is; it knows since when it is in doubt.
@@ -62,9 +60,16 @@ class DoubtSettler:
             return Judged(doubt_ms, found)
         if (wait_ms := self._wait_ms(job, operation, over_ms, looked_ms)) > 0:  # it may still come about, or be listed
             return Judged(doubt_ms, Deferred(ErrorCode.DOUBT_SETTLING, wait_ms / 1000))
-        if isinstance(found, Inconclusive) and (found.took_place or not job.decided):
-            return Unknowable()
-        return None
+        if isinstance(found, Inconclusive):  # the doubt stays: the call that is made again may be in doubt beside it
+            return Unknowable() if found.took_place or not job.decided else job
+        return job if operation.trace is None else job.settled  # if the next call is in doubt too, it alone is
+
+    def shown_ms(self, operation: Operation, looked_ms: int) -> int:
+        """What a look at ``looked_ms`` does not show of calls that were over by this moment was not made; both in epoch ms.
+
+        A create that is made again hands out the session of the one before, so nobody waits until that is listed.
+        """
+        return looked_ms if operation.trace is None else looked_ms - self._read_lag_ms
 
     def _wait_ms(self, job: Job, operation: Operation, over_ms: int, looked_ms: int) -> int:
         """Until the next look at a call that has left no trace at ``looked_ms``; 0 or less if it cannot come any more."""

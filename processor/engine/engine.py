@@ -241,7 +241,7 @@ class Engine:
     async def _serve(self, job: Job, operation: Operation, work: Work) -> Outcome:
         """Make the request's own call, until there is something to publish."""
         over_ms = 0  # a call of unknown fate may go on until then
-        if work.history_truncated and job.hop.doubt_ms is None and operation.idempotency not in _HARMLESS:
+        if work.history_truncated and operation.idempotency not in _HARMLESS:
             job = job.doubting_since_written(self._clock_ms())  # a former owner may have called, and nobody knows
             over_ms = self._clock_ms() + self._promise_ms
         while True:
@@ -379,12 +379,11 @@ class Engine:
         settled_ms = inf if operation.idempotency in _HARMLESS else 0.0
         doubt_ms, idempotency = job.hop.doubt_ms, idempotency_of(operation, job.request)
         if doubt_ms is not None and idempotency is Idempotency.RECONCILABLE:
-            settled_ms = self._clock_ms()
+            settled_ms = self._doubts.shown_ms(operation, self._clock_ms())
             found = await self._doubts.settle(job, operation, work, over_ms)
-            if found is not None:
+            if not isinstance(found, Job):
                 return job, found
-            if operation.trace is not None:
-                job = job.settled  # if the next call is in doubt too, it alone is
+            job = found
         elif doubt_ms is not None and idempotency is Idempotency.SINGLE:
             if job.request.on_doubt is OnDoubt.FAIL:
                 return job, Judged(doubt_ms, Ambiguous(ErrorCode.CALL_UNANSWERED, None, None))

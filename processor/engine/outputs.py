@@ -202,7 +202,8 @@ class OutputBuilder:
                 assert_never(verdict)
 
     def _not_taken(self, job: Job, operation: Operation, verdict: Refused | Unfit | OurFault, now_ms: int) -> list[Output]:
-        if job.hop.doubt_ms is not None and idempotency_of(operation, job.request) is Idempotency.SINGLE:
+        kept = operation.trace is not None or idempotency_of(operation, job.request) is Idempotency.SINGLE  # else a lookup has settled it
+        if job.hop.doubt_ms is not None and kept:
             return self.unknowable(job, now_ms, verdict)  # it was wanted again, and this says nothing of the earlier call
         match verdict:
             case Refused(code, status, output, field, dead_letter):

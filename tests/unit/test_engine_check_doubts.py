@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from test_engine import NOW, SESSION, FakeApi, OpenBudget, Shelf, final, json_reply, record, records, redriven
 
-from processor.budget.permits import InDoubt
+from processor.budget.permits import Acquired, Ask, InDoubt, Parked
 from processor.contract.codes import ErrorCode
 from processor.contract.headers import read_hop
 from processor.contract.records import Hop, Output, OutputKind, Record, Source
-from processor.didit.answers import NoReply
+from processor.contract.times import iso
+from processor.didit.answers import NoReply, Reply
 from processor.engine.engine import Engine
 from processor.settings import load_settings
 from processor.stream.handler import Work
@@ -78,7 +79,7 @@ def test_without_a_trace_it_is_looked_for_again_and_made_again_only_when_it_cann
     assert now_ms == settles_ms
     api, budget = FakeApi(NO_TRACE, json_reply(200, ANSWER)), OpenBudget()
     assert final(run_at(now_ms, api, rec, budget))["output"] == ANSWER
-    assert [ask.settled_ms for ask in budget.asks if ask.identity is not None] == [now_ms]
+    assert [ask.settled_ms for ask in budget.asks if ask.identity is not None] == [now_ms - LAG_MS], "the list shows it by then"
 
 
 def test_the_call_that_is_made_again_has_a_doubt_of_its_own() -> None:
@@ -142,3 +143,90 @@ def test_the_deadline_ends_a_doubt_that_has_not_settled() -> None:
     rec = replace(lost(deadline="2026-01-01T00:00:00Z"))
     result = final(run_at(NOW + 10**10, FakeApi(), rec))
     assert (result["status"], result["error"]["code"]) == ("in_doubt", "deadline_passed")
+
+
+class Journal(OpenBudget):
+    """Says ``InDoubt`` of one earlier call as the budget does: unless it was over when the asker had settled the earlier ones."""
+
+    def __init__(self, since_ms: int, over_ms: int) -> None:
+        super().__init__()
+        self.earlier = InDoubt(since_ms, over_ms)
+
+    async def acquire(self, ask: Ask) -> Acquired:
+        if ask.identity is not None and self.earlier.over_ms > ask.settled_ms:
+            self.asks.append(ask)
+            return self.earlier
+        return await super().acquire(ask)
+
+
+LATER_MS = NOW + PROMISE_MS + LAG_MS  # a check that was lost at NOW cannot come about any more, and is shown if it is
+
+
+def wanted_again(how: str, **extra: Any) -> Record:
+    """A check of unknown fate that is made again where nobody can know: by its caller's wish, or by an operator's."""
+    if how == "repeat":
+        return lost(on_doubt="repeat", **extra)
+    return redriven(run_at(LATER_MS, FakeApi(*NOTHING_SHOWN), lost(**extra)))
+
+
+HOW = pytest.mark.parametrize("how", ["repeat", "redriven"])
+
+
+@HOW
+def test_a_lookup_that_tells_nothing_settles_nothing_whatever_the_next_call_comes_to(how: str) -> None:
+    rec, later_ms = wanted_again(how), LATER_MS + 1000
+    for answer in (LOST, json_reply(503, {})):
+        assert hop_of(run_at(later_ms, FakeApi(*NOTHING_SHOWN, answer), rec)).doubt_ms == NOW
+    parked = run_at(later_ms, FakeApi(*NOTHING_SHOWN), rec, OpenBudget(None, None, Parked(ErrorCode.QUEUE_FULL, 5.0)))
+    assert hop_of(parked).doubt_ms == NOW
+    result = final(run_at(later_ms, FakeApi(*NOTHING_SHOWN, json_reply(400, {"detail": "no"})), rec))
+    assert (result["status"], result["error"]["http_status"]) == ("in_doubt", 400)
+
+
+@HOW
+def test_the_session_of_the_earlier_call_is_adopted_after_a_later_one_was_lost_too(how: str) -> None:
+    rec = waiting(run_at(LATER_MS, FakeApi(*NOTHING_SHOWN, LOST), wanted_again(how)))
+    api = FakeApi(json_reply(200, {"results": [{**ROW, "created_at": iso(NOW + 1000)}]}), json_reply(200, KEPT))
+    assert final(run_at(LATER_MS + 5000, api, rec))["output"]["vp_adopted"] is True
+
+
+@HOW
+@pytest.mark.parametrize("answer", [LOST, json_reply(503, {})])
+def test_an_operator_insists_on_one_call_and_a_caller_on_as_many_as_it_takes(how: str, answer: NoReply | Reply) -> None:
+    rec = waiting(run_at(LATER_MS, FakeApi(*NOTHING_SHOWN, answer), wanted_again(how)))
+    again_ms = 2 * LATER_MS - NOW
+    api = FakeApi(*NOTHING_SHOWN, json_reply(200, ANSWER))
+    assert final(run_at(again_ms, api, rec))["status"] == ("succeeded" if how == "repeat" else "in_doubt")
+
+
+@HOW
+def test_a_check_that_is_wanted_again_and_comes_too_late_is_in_doubt(how: str) -> None:
+    rec = wanted_again(how, deadline="2026-01-01T00:00:00Z")
+    parked = waiting(run_at(LATER_MS, FakeApi(*NOTHING_SHOWN), rec, OpenBudget(None, None, Parked(ErrorCode.QUEUE_FULL, 5.0))))
+    result = final(run_at(NOW + 10**10, FakeApi(), parked))
+    assert (result["status"], result["error"]["code"]) == ("in_doubt", "deadline_passed")
+
+
+@pytest.mark.parametrize("shown", [(NO_TRACE,), NOTHING_SHOWN])
+@pytest.mark.parametrize("under_way_ms", [0, PROMISE_MS])
+def test_a_second_call_whose_outcome_died_with_its_owner_is_waited_for_until_the_list_would_show_it(
+    shown: tuple[Reply, ...], under_way_ms: int
+) -> None:
+    """Its record still tells of the first call alone: that the second one was made stands in the journal."""
+    over_ms = LATER_MS + under_way_ms
+    for now_ms in (LATER_MS + 5000, over_ms + LAG_MS - 1000):
+        api = FakeApi(*shown, *shown)
+        hop = hop_of(run_at(now_ms, api, lost(on_doubt="repeat"), Journal(LATER_MS, over_ms)))
+        assert hop.last_error == "doubt_settling"
+        assert hop.doubt_ms == (LATER_MS if shown == (NO_TRACE,) else NOW), "of the first call something is known, or nothing"
+        assert {call.operation.name for call in api.calls} == {"session.list"}
+    api = FakeApi(*shown, json_reply(200, ANSWER))
+    assert final(run_at(over_ms + LAG_MS, api, lost(on_doubt="repeat"), Journal(LATER_MS, over_ms)))["output"] == ANSWER
+
+
+def test_a_check_in_doubt_may_have_been_made_again_by_an_owner_whose_calls_are_forgotten() -> None:
+    rec = lost()
+    work = Work(rec, history_truncated=True)
+    engine = Engine(load_settings(), FakeApi(NO_TRACE), SHELF, OpenBudget(), clock_ms=lambda: LATER_MS, draw=lambda: 0.0)
+    hop = hop_of(records(asyncio.run(engine.handle(rec, work))))
+    assert (hop.last_error, hop.doubt_ms, hop.due_ms) == ("doubt_settling", NOW, LATER_MS + PROMISE_MS + LAG_MS)
