@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum, IntFlag
 from itertools import starmap
 from typing import NamedTuple
@@ -46,6 +46,7 @@ class Trait(IntFlag):
     BY_LEDGER = 2048  # of an ask: when the call came to Didit, by the ledger
     COPY = 4096  # of a result: it repeats one, for somebody who asked again
     PAID_AGAIN = 8192  # of a result: its call may have been billed, and a round that an operator insists on calls again
+    BEGAN_SESSION = 16384  # a call of this redriven round has made its session, or found it
 
 
 class Fact(NamedTuple):
@@ -83,6 +84,17 @@ class Fact(NamedTuple):
     def has(self, trait: Trait) -> bool:
         """Whether a trait is among its own."""
         return bool(self.traits & trait)
+
+
+def started_over(retries: Iterable[Fact]) -> int:
+    """Redriven rounds of one request that had a session to follow, which was over, and so began another one."""
+    began, without = set(), set()
+    for fact in retries:
+        if fact.has(Trait.BEGAN_SESSION):
+            began.add((fact.first, fact.replay))
+        if fact.has(Trait.REDRIVEN) and not fact.has(Trait.FOLLOWS):
+            without.add((fact.first, fact.replay))
+    return len(began - without)
 
 
 def pack(fact: Fact) -> bytes:

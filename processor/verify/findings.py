@@ -73,7 +73,11 @@ class BrokenPromise(Explained):
         "look whether that replica read the budget log then",
     )
     WINDOW_OVER = "window_over", "more answered calls in one window than its limit", "read docs/runbooks/VerificationOverBudget.md"
-    BILLED_TWICE = "billed_twice", "a request was paid for more than once", "compare the calls in Didit's console; ask for the money back"
+    BILLED_TWICE = (
+        "billed_twice",
+        "a request was paid for more than once",
+        "compare the calls in Didit's console; ask for the money back, unless it was redriven and its first session is abandoned there",
+    )
     REDRIVE_WITHOUT_AUDIT = (
         "redrive_without_audit",
         "a redriven record without a record in the repairs topic",

@@ -282,7 +282,7 @@ def _rejected_content(record: Record, bad: Rejected) -> str:
 def _traits_of(hop: Hop) -> Trait:
     traits = Trait(0)
     if hop.session_id is not None:
-        traits |= Trait.FOLLOWS
+        traits |= Trait.FOLLOWS | (Trait.BEGAN_SESSION if hop.replay and hop.attempt else Trait(0))  # polls count no attempt
     if hop.may_start_early:
         traits |= Trait.MAY_START_EARLY
     if hop.doubt_ms is not None:

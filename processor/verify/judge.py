@@ -16,7 +16,7 @@ from processor.contract.amounts import count
 from processor.contract.records import Status
 from processor.contract.times import utc
 from processor.stream.offsets import Finished
-from processor.verify.facts import STATUSES, Fact, FactKind, Trait
+from processor.verify.facts import STATUSES, Fact, FactKind, Trait, started_over
 from processor.verify.findings import AuditFinding, BrokenPromise, Findings
 from processor.verify.waiting import Waiting, WaitingRequests, place_of
 
@@ -385,9 +385,10 @@ class _Story:
         return self.rules.ranges.get((self.rules.dead_letter_topic, partition), (0, 0))[0]
 
     def _bills(self) -> Iterator[AuditFinding]:
-        """Paid for once; again in a round that an operator insisted on, under a forgotten id, and as often as its caller likes."""
+        """Paid for once; again in a round that an operator insisted on or that started over, under a forgotten id, as its caller likes."""
         insisted = sum(1 for fact in self.finals if fact.has(Trait.PAID_AGAIN) and any(r.replay > fact.replay for r in self.retries))
-        if self.bills <= 1 + insisted + self.asked_again or any(fact.has(Trait.REPEAT) for fact in self.requests):
+        allowed = 1 + insisted + started_over(self.retries) + self.asked_again
+        if self.bills <= allowed or any(fact.has(Trait.REPEAT) for fact in self.requests):
             return
         for at in (self.records or self.finals)[:1]:  # else nothing of it is left, or it is another installation's
             yield self.finding(BrokenPromise.BILLED_TWICE, at, f"paid for {self.bills} times")

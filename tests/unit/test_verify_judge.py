@@ -292,6 +292,31 @@ def test_a_round_that_an_operator_insisted_on_may_be_billed_once_more(operation:
     assert {kind for kind, _ in judge_world(world).named} == {"billed_twice"}
 
 
+SESSIONS = ("11111111-2222-4333-8444-555555555555", "11111111-2222-4333-8444-666666666666")
+
+
+@pytest.mark.parametrize(
+    ("followed", "attempt", "bills"),
+    [
+        (SESSIONS[0], 1, 2),  # its session was over when the round began: it made another one
+        (SESSIONS[0], 0, 1),  # it went on with its session
+        (None, 1, 1),  # it had none to follow: the create was looked up before it was made again
+    ],
+)
+def test_a_redriven_verification_whose_session_was_over_is_paid_for_once_more(followed: str | None, attempt: int, bills: int) -> None:
+    world = World()
+    first = world.request("left")
+    waiting = world.retry(first, attempt=1, session_id=followed)
+    redriven = world.redrive(world.fail(waiting)[1], waiting)
+    assert redriven is not None
+    again = world.retry(redriven, attempt=attempt, session_id=SESSIONS[1 if attempt else 0])
+    world.succeed(world.retry(again, polls=1, last_error=None))
+    world.bills.sessions += bills * [("left", 1)]
+    assert judge_world(world).findings == []
+    world.bills.sessions.append(("left", 2))
+    assert {kind for kind, _ in judge_world(world).named} == {"billed_twice"}
+
+
 def test_one_that_was_forgotten_and_asked_for_again_is_billed_again() -> None:
     world = World()
     world.succeed(world.request("again"))
