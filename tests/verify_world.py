@@ -209,9 +209,11 @@ class Judged:
         return {(finding.kind.value, finding.place) for finding in self.findings}
 
 
-def judge_world(world: World, folder: Path | None = None, *, older_s: float = 30.0, parts: int = 3, **changes: object) -> Judged:
+def judge_world(
+    world: World, folder: Path | None = None, *, older_s: float = 30.0, parts: int = 3, since_ms: int = 0, **changes: object
+) -> Judged:
     """All records through intake, disk and judge, an hour later."""
-    findings = Findings()
+    findings = Findings(since_ms)
     intake = Intake(NAMES, world.bills)
     log = LogAudit(LogRules(LIMITS, 30.0, 0.5, 0.1, 86_400.0, account_rules(5, 60.0)), intake, findings)
     finished = {(intake.number_of(topic), partition): done for (topic, partition), done in world.finished().items()}
@@ -223,8 +225,8 @@ def judge_world(world: World, folder: Path | None = None, *, older_s: float = 30
         rules = JudgingRules(
             now_ms=world.now_ms + 3_600_000,
             older_ms=int(1000 * older_s),
-            judged_from_ms=0,
-            dead_letters_from_ms=0,
+            judged_from_ms=since_ms,
+            dead_letters_from_ms=since_ms,
             memory_ms=3_600_000,
             late_ms=40_000,
             skew_ms=500,

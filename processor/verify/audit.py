@@ -82,7 +82,7 @@ class _Run:
         self.settings, self.options, self.on_progress = settings, options, on_progress
         self.inputs: list[TopicPartition] = []
         self.ranges: dict[TopicPartition, _Range] = {}
-        self.findings, self.notes = Findings(), list[str]()
+        self.findings, self.notes = Findings(options.since_ms or 0), list[str]()
         self._names = topic_names(settings)
         named = settings.application != DEFAULT_APPLICATION
         self._intake = Intake(self._names, options.bills or Bills(), takes_handed_on=named)

@@ -111,6 +111,7 @@ class AuditFinding:
     offset: int
     text: str  # what was seen: times, counts, other positions; no input
     request_id: str | None = None  # looked up where a finding is shown
+    at_ms: int | None = None  # when it happened, epoch ms; None for how things stand
 
     @property
     def place(self) -> str:
@@ -120,13 +121,16 @@ class AuditFinding:
 
 @dataclass(slots=True)
 class Findings:
-    """All are counted, the first ``SHOWN_MAX`` of each kind are kept."""
+    """All are counted, the first ``SHOWN_MAX`` of each kind are kept. What happened before ``since_ms`` (epoch ms) was not asked for."""
 
+    since_ms: int = 0
     counts: Counter[BrokenPromise] = field(default_factory=Counter)
     kept: list[AuditFinding] = field(default_factory=list)
 
     def add(self, finding: AuditFinding) -> None:
         """Take one in."""
+        if finding.at_ms is not None and finding.at_ms < self.since_ms:
+            return
         self.counts[finding.kind] += 1
         if self.counts[finding.kind] <= SHOWN_MAX:
             self.kept.append(finding)

@@ -123,7 +123,7 @@ class RequestJudge:
         figures.retries += len(story.retries)
         figures.dead_letters += len(story.dead_letters)
         figures.redrives += len(story.redrives)
-        figures.bills += story.bills
+        figures.bills += len(story.bills)
         figures.asked_again += story.asked_again
         figures.copies += len(story.copies)
         figures.late_ms += story.late_ms()
@@ -169,7 +169,7 @@ class _Story:
         self.finals = [fact for fact in of[FactKind.RESULT] if not fact.has(Trait.COPY)]
         self.copies = [fact for fact in of[FactKind.RESULT] if fact.has(Trait.COPY)]
         self.dead_letters, self.redrives = of[FactKind.DEAD_LETTER], of[FactKind.REDRIVE]
-        self.asks, self.bills = of[FactKind.ASK], len(of[FactKind.BILL])
+        self.asks, self.bills = of[FactKind.ASK], of[FactKind.BILL]
         self.records, self.handed_on = self.requests + self.retries, of[FactKind.HANDED_ON]
         self.asked_again = 0
 
@@ -187,9 +187,9 @@ class _Story:
             yield from self._repairs()
         yield from self._bills()
 
-    def finding(self, kind: BrokenPromise, fact: Fact, text: str) -> AuditFinding:
-        """At the place of a fact."""
-        return AuditFinding(kind, self.rules.topics[fact.topic], fact.partition, fact.offset, text)
+    def finding(self, kind: BrokenPromise, fact: Fact, text: str, at_ms: int = 0) -> AuditFinding:
+        """At the place of a fact, and at its time unless ``at_ms`` says when."""
+        return AuditFinding(kind, self.rules.topics[fact.topic], fact.partition, fact.offset, text, at_ms=at_ms or fact.stamp_ms)
 
     def where(self, fact: Fact) -> str:
         """``topic[partition]@offset``."""
@@ -294,7 +294,7 @@ class _Story:
         settled = record.has(Trait.SETTLED) or _is_done(record, rules.done_after)
         if finals and not settled and finals[0].stamp_ms < rules.now_ms - rules.older_ms:
             text = f"{self.where(finals[0])} of {utc(finals[0].stamp_ms)} is its result"
-            yield self.finding(BrokenPromise.UNFINISHED_AFTER_FINAL, record, text)
+            yield self.finding(BrokenPromise.UNFINISHED_AFTER_FINAL, record, text, finals[0].stamp_ms)
 
     def _has_next(self, record: Fact) -> bool:
         """The next hop, or a later one: what stood between them may be deleted by now."""
@@ -319,7 +319,7 @@ class _Story:
             if (early := self._early(retry, asks.get(retry.position, ()))) is not None:
                 by = "by the ledger" if early.has(Trait.BY_LEDGER) else f"by offset {early.due_ms} of the budget log"
                 text = f"due {utc(retry.due_ms)}, {retry.due_ms - early.stamp_ms} ms before it {by}"
-                yield self.finding(BrokenPromise.RETRY_STARTED_EARLY, retry, text)
+                yield self.finding(BrokenPromise.RETRY_STARTED_EARLY, retry, text, early.stamp_ms)
 
     def _early(self, retry: Fact, asks: Sequence[Fact]) -> Fact | None:
         """Its first ask if that came before its due time without a reason."""
@@ -388,10 +388,10 @@ class _Story:
         """Paid for once; again in a round that an operator insisted on or that started over, under a forgotten id, as its caller likes."""
         insisted = sum(1 for fact in self.finals if fact.has(Trait.PAID_AGAIN) and any(r.replay > fact.replay for r in self.retries))
         allowed = 1 + insisted + started_over(self.retries) + self.asked_again
-        if self.bills <= allowed or any(fact.has(Trait.REPEAT) for fact in self.requests):
+        if len(self.bills) <= allowed or any(fact.has(Trait.REPEAT) for fact in self.requests):
             return
         for at in (self.records or self.finals)[:1]:  # else nothing of it is left, or it is another installation's
-            yield self.finding(BrokenPromise.BILLED_TWICE, at, f"paid for {self.bills} times")
+            yield self.finding(BrokenPromise.BILLED_TWICE, at, f"paid for {len(self.bills)} times", self.bills[-1].stamp_ms)
 
 
 def _is_done(fact: Fact, by: Mapping[Partition, Finished]) -> bool:

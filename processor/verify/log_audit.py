@@ -157,7 +157,8 @@ class LogAudit:
         return Fact(FactKind.ASK, request, first, topic, int(lane[2]), identity.offset, record.timestamp_ms, record.source.offset)
 
     def _add(self, kind: BrokenPromise, record: Record, text: str) -> None:
-        self.findings.add(AuditFinding(kind, record.source.topic, record.source.partition, record.source.offset, text))
+        at = record.source
+        self.findings.add(AuditFinding(kind, at.topic, at.partition, at.offset, text, at_ms=record.timestamp_ms))
 
     def _expire(self, now_ms: int) -> None:
         while self._order and self._order[0][0] <= now_ms:

@@ -38,6 +38,18 @@ def test_each_planted_fault_is_named_at_its_record_and_nothing_else(plant: Plant
     assert judge_world(world).named == {(kind.value, place(record)) for kind, record in expected}
 
 
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+def test_what_happened_before_the_moment_that_was_asked_for_is_read_and_not_named(plant: Plant) -> None:
+    world = clean_world()
+    since_ms = world.now_ms + 1
+    expected = plant(world)
+    if world.bills.sessions:
+        world.bills.sessions[-1] = (world.bills.sessions[-1][0], world.now_ms)
+    unread = {BrokenPromise.COPY_OF_NOTHING}  # its final result may be older than what was read
+    assert judge_world(world, since_ms=since_ms).named == {(kind.value, place(record)) for kind, record in expected if kind not in unread}
+    assert judge_world(world, since_ms=world.now_ms + 1).findings == []
+
+
 def test_every_kind_that_one_request_can_show_is_planted() -> None:
     planted = {kind for plant in PLANTS for kind, _ in plant(clean_world())}
     assert planted == set(BrokenPromise) - {BrokenPromise.DELETED_UNFINISHED}  # of a partition, not of a record: test_integration_verify.py
