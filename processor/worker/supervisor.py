@@ -18,6 +18,7 @@ from processor.stream.group_member import GroupMember
 log = structlog.get_logger(__name__)
 
 _BARREN_LIVES_MAX = 5
+_LONG_LIFE_S = 600.0  # whoever lived for so long was no start that fails, though nothing came to be published
 _BACKOFF_S = 1.0
 _BACKOFF_S_MAX = 10.0
 _LOOK_S = 0.2  # how often a process that stands by checks whether the other one has ended
@@ -33,7 +34,7 @@ class Supervisor:
         self._budget = budget
         self._status = status
         self._instance = instance
-        self._barren = 0  # consecutive lives that published nothing
+        self._barren = 0  # consecutive short lives that published nothing
         self._refused_since: float | None = None  # loop time s: since then Kafka refuses our logins
 
     async def run(self, term: asyncio.Event) -> int:
@@ -44,25 +45,27 @@ class Supervisor:
                 continue
             member = self._status.member = self._make()
             self._status.enter(Phase.WORKING)
+            began = asyncio.get_running_loop().time()
             try:
                 await self._live(term, member)
                 metrics.LIVES.labels("stopped").inc()
             except Exception as exc:  # noqa: BLE001 - whatever ended a life, the next one decides
                 metrics.LIVES.labels("failed").inc()
-                if self._is_last(exc, member):
+                if self._is_last(exc, member, asyncio.get_running_loop().time() - began):
                     return EXIT_FAILED
                 await pause(term, min(_BACKOFF_S * (1 + self._barren), _BACKOFF_S_MAX))
             finally:
                 self._status.member = None
         return EXIT_STOPPED
 
-    def _is_last(self, exc: Exception, member: GroupMember) -> bool:
+    def _is_last(self, exc: Exception, member: GroupMember, lived_s: float) -> bool:
         if isinstance(exc, RightsMissingError):
             log_missing_rights(exc)
         if is_fatal(exc) or self._is_refused_for_long(exc):
             log.critical("gave_up", error=describe(exc))
             return True
-        self._barren = 0 if member.published or isinstance(exc, _UNREACHABLE) else self._barren + 1
+        fruitful = member.published or lived_s >= _LONG_LIFE_S or isinstance(exc, _UNREACHABLE)
+        self._barren = 0 if fruitful else self._barren + 1
         log.error("life_ended", error=describe(exc), barren_lives=self._barren)
         if self._barren >= _BARREN_LIVES_MAX and not self._budget.has_senior:
             log.critical("gave_up", error=describe(exc), barren_lives=self._barren)

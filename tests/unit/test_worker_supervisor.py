@@ -122,3 +122,32 @@ def test_a_login_may_be_accepted_again_within_ten_minutes(accepted_after_s: floa
         await process.budget.close()
 
     run_virtual(main())
+
+
+class FailingLife(Life):
+    """Fails after ``lasts_s`` without a publication."""
+
+    lasts_s = 0.0
+
+    async def run(self) -> None:
+        await asyncio.sleep(self.lasts_s)
+        raise RuntimeError("no cure is known")
+
+
+@pytest.mark.parametrize(("lasts_s", "lives"), [(1.0, 5), (590.0, 5), (610.0, None)])
+def test_lives_that_fail_one_after_the_other_end_the_process_and_long_ones_do_not(lasts_s: float, lives: int | None) -> None:
+    async def main() -> None:
+        process, term = Process(MemoryTopic()), asyncio.Event()
+        process.life, FailingLife.lasts_s = FailingLife, lasts_s
+        process.supervise(term)
+        await asyncio.wait({process.tasks[1]}, timeout=8 * (lasts_s + 20.0))
+        assert process.tasks[1].done() == (lives is not None)
+        assert len(process.lives) == lives if lives is not None else len(process.lives) > 5
+        term.set()
+        process.lives[-1].stop.set()
+        for task in process.tasks:
+            task.cancel()
+        await asyncio.wait(process.tasks)
+        await process.budget.close()
+
+    run_virtual(main())
