@@ -10,7 +10,7 @@ import structlog
 from processor.budget.permits import Parked
 from processor.budget.rules import budget_rules
 from processor.contract.codes import ErrorCode
-from processor.contract.records import call_reference
+from processor.contract.records import OnDoubt, call_reference
 from processor.didit.calls import HttpCall
 from processor.didit.catalog import Operation
 from processor.didit.check_traces import Inconclusive
@@ -61,14 +61,18 @@ class DoubtSettler:
         if (wait_ms := self._wait_ms(job, operation, over_ms, looked_ms)) > 0:  # it may still come about, or be listed
             return Judged(doubt_ms, Deferred(ErrorCode.DOUBT_SETTLING, wait_ms / 1000))
         if isinstance(found, Inconclusive):  # the doubt stays: the call that is made again may be in doubt beside it
-            return Unknowable() if found.took_place or not job.decided else job
+            wanted = job.decided and (not over_ms or job.request.on_doubt is OnDoubt.REPEAT)  # an operator insists on one call of a round
+            return job if wanted and not found.took_place else Unknowable()
         return job if operation.trace is None else job.settled  # if the next call is in doubt too, it alone is
 
-    def shown_ms(self, operation: Operation, looked_ms: int) -> int:
+    def shown_ms(self, job: Job, operation: Operation, looked_ms: int) -> int:
         """What a look at ``looked_ms`` does not show of calls that were over by this moment was not made; both in epoch ms.
 
-        A create that is made again hands out the session of the one before, so nobody waits until that is listed.
+        A create that is made again hands out the session of the one before, so nobody waits until that is listed. Where the look told
+        nothing and an operator has insisted, no call of this round may have been made.
         """
+        if operation.trace is not None and job.hop.doubt_ms is not None and job.request.on_doubt is OnDoubt.FAIL:
+            return 0
         return looked_ms if operation.trace is None else looked_ms - self._read_lag_ms
 
     def _wait_ms(self, job: Job, operation: Operation, over_ms: int, looked_ms: int) -> int:

@@ -379,15 +379,16 @@ class Engine:
         settled_ms = inf if operation.idempotency in _HARMLESS else 0.0
         doubt_ms, idempotency = job.hop.doubt_ms, idempotency_of(operation, job.request)
         if doubt_ms is not None and idempotency is Idempotency.RECONCILABLE:
-            settled_ms = self._doubts.shown_ms(operation, self._clock_ms())
+            looked_ms = self._clock_ms()
             found = await self._doubts.settle(job, operation, work, over_ms)
             if not isinstance(found, Job):
                 return job, found
-            job = found
+            job, settled_ms = found, self._doubts.shown_ms(found, operation, looked_ms)
         elif doubt_ms is not None and idempotency is Idempotency.SINGLE:
-            if job.request.on_doubt is OnDoubt.FAIL:
+            repeats = job.request.on_doubt is OnDoubt.REPEAT
+            if not repeats and (over_ms or not job.decided):  # an operator has insisted on one call, which ``over_ms`` tells of
                 return job, Judged(doubt_ms, Ambiguous(ErrorCode.CALL_UNANSWERED, None, None))
-            settled_ms = inf
+            settled_ms = inf if repeats else 0.0
         called = await self._caller.call(build_call(operation, job.request, job.hop), job, work, settled_ms=settled_ms)
         if operation.keeps_media and self._media is not None:
             called = await self._media.kept(job, operation, called, work)

@@ -230,3 +230,16 @@ def test_a_check_in_doubt_may_have_been_made_again_by_an_owner_whose_calls_are_f
     engine = Engine(load_settings(), FakeApi(NO_TRACE), SHELF, OpenBudget(), clock_ms=lambda: LATER_MS, draw=lambda: 0.0)
     hop = hop_of(records(asyncio.run(engine.handle(rec, work))))
     assert (hop.last_error, hop.doubt_ms, hop.due_ms) == ("doubt_settling", NOW, LATER_MS + PROMISE_MS + LAG_MS)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_operator_insists_on_one_call_of_a_round_also_where_its_owner_was_killed(kept: bool) -> None:
+    """The record of the round tells of no call; the journal does."""
+    ended = (
+        run_at(LATER_MS, FakeApi(*NOTHING_SHOWN), lost()) if kept else run_at(NOW, FakeApi(LOST), check(given={"save_api_request": False}))
+    )
+    rec, looks = redriven(ended), NOTHING_SHOWN if kept else ()
+    assert final(run_at(LATER_MS + 1000, FakeApi(*looks, json_reply(200, ANSWER)), rec))["output"] == ANSWER
+    killed = Journal(LATER_MS + 1000, LATER_MS + 1000)
+    result = final(run_at(2 * LATER_MS - NOW, FakeApi(*looks, *looks), rec, killed))
+    assert (result["status"], result["replay"]) == ("in_doubt", 1)

@@ -80,8 +80,8 @@ FAULTS = (
         "G4",
         "engine/doubts.py",
         "a check of which nobody can know is made again unasked",
-        "return Unknowable() if found.took_place or not job.decided else job",
-        "return Unknowable() if found.took_place else job",
+        "return job if wanted and not found.took_place else Unknowable()",
+        "return job if not found.took_place else Unknowable()",
         (CHECKS,),
     ),
     Fault(
@@ -89,8 +89,8 @@ FAULTS = (
         "G4",
         "engine/doubts.py",
         "a lookup that tells nothing settles the doubt of a check that is made again",
-        "or not job.decided else job",
-        "or not job.decided else job.settled",
+        "return job if wanted and",
+        "return job.settled if wanted and",
         (CHECKS,),
     ),
     Fault(
