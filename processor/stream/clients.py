@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
+from sys import intern
 from typing import Any, Literal, NamedTuple
 
 from aiokafka import (
@@ -304,7 +305,8 @@ def record_of(r: ConsumerRecord) -> Record:
     """A record as the rest of the program knows it."""
     if isinstance(r.value, UnreadValue):
         return Record(Source(r.topic, r.partition, r.offset), None, None, (), r.timestamp, r.value.unread)
-    return Record(Source(r.topic, r.partition, r.offset), r.key, r.value, tuple(r.headers), r.timestamp)
+    headers = tuple([(intern(name), value) for name, value in r.headers])  # thousands that wait have the same names
+    return Record(Source(r.topic, r.partition, r.offset), r.key, r.value, headers, r.timestamp)
 
 
 def membership(consumer: AIOKafkaConsumer) -> tuple[int, str]:

@@ -22,7 +22,7 @@ _BATCH = 500
 _STALLED_S = 20.0  # no record and no progress for so long
 _JUMP = 2_000  # a wanted record that is further away is sought, not read up to
 OnUnread = Callable[[TopicPartition, Unread], None]
-_TURN_BYTES, _RECORD_BYTES = 100_000, 1000  # looked through in one turn of the loop: a hundred small ones, or a large one; about 10 ms
+_TURN_BYTES = 250_000  # looked through in one turn of the loop: a hundred small records, or a large one; about 10 ms
 
 
 class TopicReader:
@@ -253,7 +253,7 @@ async def in_turns(batches: AsyncIterable[list[Record]]) -> AsyncGenerator[Recor
     turn_bytes = 0
     async for batch in batches:
         for record in batch:
-            turn_bytes += record.size_bytes + _RECORD_BYTES
+            turn_bytes += record.size_bytes
             if turn_bytes > _TURN_BYTES:
                 turn_bytes = 0
                 await asyncio.sleep(0)
