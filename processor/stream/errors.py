@@ -29,6 +29,7 @@ from processor.stream.throttling import THROTTLING
 
 _LINE_MAX = 700  # of the log
 _FOREIGN_MAX = 300  # of a text of aiokafka
+_CHAIN_MAX = 5  # a deadline and the cancellation that it made, and those around them
 _ANY = KafkaSettings.model_construct()  # what a fault is does not depend on the settings, its text does
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # of a topic, a group or a transactional id of ours; a sentence of aiokafka is none
 
@@ -255,6 +256,7 @@ def _other_failure(error: BaseException, where: str) -> KafkaFailedError:
 
 
 def _unavailable(error: BaseException, where: str) -> KafkaUnavailableError:
+    error = _awaited_coordinator(error) or error
     name = type(error).__name__
     if isinstance(error, NO_COORDINATOR):
         return KafkaUnavailableError(
@@ -281,6 +283,14 @@ def _unavailable(error: BaseException, where: str) -> KafkaUnavailableError:
         f"{where} does not answer ({_cause_name(error)}). Check that the brokers are up and can be reached from here, and that "
         "VP_KAFKA__BOOTSTRAP and VP_KAFKA__SECURITY_PROTOCOL are right."
     )
+
+
+def _awaited_coordinator(error: BaseException) -> BaseException | None:
+    """Behind a deadline of ours: that aiokafka was told of no coordinator, and went on asking until then."""
+    chain: list[BaseException] = [error]
+    while isinstance(chain[-1], TimeoutError | asyncio.CancelledError) and chain[-1].__context__ is not None and len(chain) < _CHAIN_MAX:
+        chain.append(chain[-1].__context__)
+    return chain[-1] if isinstance(chain[-1], NO_COORDINATOR) else None
 
 
 def _request_failure(error: BaseException, where: str, name: str) -> KafkaRequestError:

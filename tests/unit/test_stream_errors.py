@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition, errors
+from virtual_time import run_virtual
 
 from processor.settings import load_settings
 from processor.stream.connect_faults import HttpAnswerError
@@ -29,6 +31,7 @@ from processor.stream.errors import (
     failure_of,
     is_connect_fault,
     is_fatal,
+    kafka_deadline,
     kafka_errors,
     missing_topic,
 )
@@ -231,3 +234,33 @@ def test_what_the_settings_of_the_brokers_do_not_allow_is_told_by_their_names(
     assert type(found) is kind
     assert setting in str(found)
     assert "does not answer" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "awaited", [errors.GroupCoordinatorNotAvailableError, errors.GroupLoadInProgressError, errors.NotCoordinatorForGroupError]
+)
+def test_a_deadline_that_ended_a_search_for_a_coordinator_says_so(awaited: type[Exception]) -> None:
+    """Seen with __consumer_offsets on a disk that had failed, and with brokers that were making thousands of partitions."""
+
+    async def ask_on() -> None:
+        while True:  # as aiokafka does
+            try:
+                raise awaited
+            except errors.KafkaError:
+                await asyncio.sleep(0.1)
+
+    async def within_a_minute() -> None:
+        async with kafka_deadline(SETTINGS, 60.0):
+            await ask_on()
+
+    with pytest.raises(KafkaUnavailableError, match="answers, but no broker coordinates"):
+        run_virtual(within_a_minute())
+
+
+def test_a_deadline_behind_which_is_nothing_speaks_of_silence() -> None:
+    async def within_a_minute() -> None:
+        async with kafka_deadline(SETTINGS, 60.0):
+            await asyncio.Event().wait()
+
+    with pytest.raises(KafkaUnavailableError, match=r"does not answer \(no answer in time\)"):
+        run_virtual(within_a_minute())
