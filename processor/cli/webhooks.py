@@ -7,6 +7,7 @@ import typer
 from processor.bounds.open_files import allow_open_files
 from processor.cli.options import fail, settings_or_fail
 from processor.observe.logs import configure_logs
+from processor.runtime.shutdown import end_process
 from processor.settings import ConfigurationError
 from processor.webhooks import service
 
@@ -20,6 +21,6 @@ def webhooks() -> None:
     configure_logs(settings.log)
     allow_open_files()
     try:
-        raise typer.Exit(service.run(settings))
+        end_process(service.run(settings))
     except ConfigurationError as exc:
         fail(str(exc))
