@@ -18,6 +18,8 @@ from processor.observe.metrics import APPLICATION, TABLE
 
 SELECTED = 'namespace=~"$namespace"'
 OF_APPLICATION = 'application="$application"'
+# an alert about a process names no application, and that nobody can be scraped no namespace either: those concern everybody
+OF_ALERTS = 'namespace=~"$namespace|",application=~"$application|",alertname=~"Verification.*",alertstate="firing"'
 WIDTH, FIGURES_A_ROW = 24, 6
 DOCUMENTATION = "https://git.example.com/verification-processor/src/docs"  # CONTRIBUTING.md, "Taking it over"
 HELP = """
@@ -101,7 +103,8 @@ FIGURES = (
     Figure("Held", "1: the account is at fault, or a breaker is open", "short",
            "max(vp_account_held) + max(vp_breaker_open)", 1, 1),
     Figure("Replicas", "heard in the budget log", "short", "max(vp_replicas)", 1000, 1000),
-    Figure("Alerts", "that fire now", "short", 'count(ALERTS{alertname=~"Verification.*",alertstate="firing"}) or vector(0)', 1, 1000),
+    Figure("Alerts", "that fire now for the chosen namespaces and application, or for no one in particular", "short",
+           f"count(ALERTS{{{OF_ALERTS}}}) or vector(0)", 1, 1000),
 )  # fmt: skip
 ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
     ("Objectives", (
@@ -129,8 +132,8 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
               (("sum by (kind, scope) (increase(vp_throttled_total[5m]))", "429 {{kind}} {{scope}}"),
                ("sum by (operation) (increase(vp_retry_after_unusable_total[5m]))", "unreadable Retry-After {{operation}}"),
                ("max by (scope) (vp_budget_foreign_traffic)", "foreign {{scope}}"),
-               ("sum by (scope) (increase(vp_budget_over_limit_total[5m]))", "over {{scope}}"),
-               ("sum(increase(vp_budget_malformed_records_total[5m]))", "malformed records of the budget topic"))),
+               ("max by (scope) (increase(vp_budget_over_limit_total[5m]))", "over {{scope}}"),
+               ("max(increase(vp_budget_malformed_records_total[5m]))", "malformed records of the budget topic"))),
     )),
     ("Didit", (
         Graph("Calls a minute", "permits used, by scope and class", "short",
