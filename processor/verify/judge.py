@@ -391,7 +391,7 @@ class _Story:
         if len(self.bills) <= allowed or any(fact.has(Trait.REPEAT) for fact in self.requests):
             return
         for at in (self.records or self.finals)[:1]:  # else nothing of it is left, or it is another installation's
-            yield self.finding(BrokenPromise.BILLED_TWICE, at, f"paid for {len(self.bills)} times", self.bills[-1].stamp_ms)
+            yield self.finding(BrokenPromise.BILLED_TWICE, at, f"paid for {count(len(self.bills), 'time')}", self.bills[-1].stamp_ms)
 
 
 def _is_done(fact: Fact, by: Mapping[Partition, Finished]) -> bool:
