@@ -53,6 +53,7 @@ class LogWriter:
         self._log, self._clock = budget_log, clock
         self._on_lost, self._on_failed = on_lost, on_failed
         self._queue: deque[_Message] = deque()
+        self._unsent: deque[list[_Message]] = deque()  # whose append has failed; they go again soon
         self._open: set[_Message] = set()  # posted, and neither appended nor given up
         self._settled = asyncio.Event()  # some are so no more; for ``flush``
         self._is_sending = False
@@ -69,6 +70,12 @@ class LogWriter:
         self._queue.append(message)
         self._open.add(message)
         self.on_post()
+        self._send_queue()
+
+    def send_again_now(self) -> None:
+        """Send what could not be appended before anything that is posted from now on: the log is there again."""
+        while self._unsent:
+            self._queue.extendleft(reversed(self._unsent.pop()))
         self._send_queue()
 
     async def flush(self, within_s: float) -> None:
@@ -136,9 +143,12 @@ class LogWriter:
         self._settled.set()
 
     async def _send_again(self, messages: list[_Message]) -> None:
+        self._unsent.append(messages)
         await asyncio.sleep(_AGAIN_S)
-        self._queue.extendleft(reversed(messages))
-        self._send_queue()
+        if any(messages is unsent for unsent in self._unsent):
+            self._unsent.remove(messages)
+            self._queue.extendleft(reversed(messages))
+            self._send_queue()
 
     def _spawn(self, sending: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(sending)

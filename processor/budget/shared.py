@@ -280,6 +280,7 @@ class SharedBudget:
         self.state.read_back_from(start)
         self._reservations.open_at, self._reading = open_at, True
         self.history.joined()
+        self._writer.send_again_now()  # that calls were not made, before they are asked for again
         if not self.state.log_name:  # a new log; of several names that are given it at once the first one counts
             self._writer.post(self._alive(lost=False, log_name=uuid.uuid4().hex[:8]), for_s=NAMING_S)
         self.caught_up()

@@ -55,6 +55,7 @@ class KafkaBudgetLog:
         self._consumer: AIOKafkaConsumer | None = None
         self._failed = 0  # appends in a row
         self._rebuilding = asyncio.Lock()
+        self._appends: dict[asyncio.Timeout, AIOKafkaProducer] = {}  # under way, and whose they are
 
     @property
     def clock_off_s(self) -> float:
@@ -84,8 +85,12 @@ class KafkaBudgetLog:
         sent = None if self._clock is None else self._clock.read()
         with _log_errors(self._settings):
             try:
-                async with asyncio.timeout(_APPEND_S):
-                    done = await producer.send_and_wait(self._partition.topic, value, partition=0)
+                async with asyncio.timeout(_APPEND_S) as deadline:
+                    self._appends[deadline] = producer
+                    try:
+                        done = await producer.send_and_wait(self._partition.topic, value, partition=0)
+                    finally:
+                        del self._appends[deadline]
             except (KafkaError, TimeoutError) as exc:
                 await self._cure(producer, exc)
                 raise
@@ -154,9 +159,19 @@ class KafkaBudgetLog:
 
     async def close(self) -> None:
         """See ``BudgetLog.close``."""
-        clients = [c for c in (self._producer, self._consumer) if c is not None]
+        producer, consumer = self._producer, self._consumer
         self._producer = self._consumer = None
-        await asyncio.gather(*(stop_client(c, 3.0) for c in clients))
+        await asyncio.gather(self._stop_producer(producer), *([] if consumer is None else [stop_client(consumer, 3.0)]))
+
+    async def _stop_producer(self, producer: AIOKafkaProducer | None) -> None:
+        """End a producer, and what still waits for it: aiokafka leaves its records without an answer."""
+        if producer is None:
+            return
+        await stop_client(producer, 3.0)
+        now = asyncio.get_running_loop().time()
+        for deadline, sender in self._appends.items():
+            if sender is producer and not deadline.expired():
+                deadline.reschedule(now)
 
     async def _check_topic(self, consumer: AIOKafkaConsumer) -> None:
         """A reader alone is told nothing: it would wait for a topic that it may not see, or that is not there, as for brokers."""
@@ -212,6 +227,8 @@ class KafkaBudgetLog:
 
     async def _cure(self, broken: AIOKafkaProducer, error: Exception) -> None:
         """An idempotent producer may refuse everything after one fatal error: replace it."""
+        if self._producer is not broken:
+            return  # replaced or closed meanwhile
         self._failed += 1
         if isinstance(error, KafkaError) and error.retriable and self._failed < _REBUILD_AFTER:
             return
@@ -227,7 +244,7 @@ class KafkaBudgetLog:
                 await stop_client(fresh, 3.0)  # opened again or closed meanwhile
                 return
             self._producer, self._failed = fresh, 0
-            await stop_client(broken, 3.0)
+            await self._stop_producer(broken)
 
     async def _started_producer(self) -> AIOKafkaProducer:
         producer = build_log_producer(self._settings)

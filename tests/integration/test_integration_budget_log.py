@@ -258,6 +258,21 @@ async def test_a_producer_with_a_fatal_error_is_replaced(kafka: LocalKafka) -> N
         assert [e.value for e in await read(log, 2)] == [b"one", b"three"]
 
 
+async def test_what_is_being_appended_ends_when_the_log_is_opened_again(kafka: LocalKafka) -> None:
+    """Seed 10045429: it waited for half a minute for a producer that was gone, and with it all that was said behind it."""
+    async with place(kafka.bootstrap, "kafka") as p:
+        log = await p.client()
+        await log.append(b"one")
+        async with p.admin() as admin:
+            await admin.delete_topics([p.name])
+        waiting = asyncio.create_task(log.append(b"for a topic that is gone"))
+        done, _ = await asyncio.wait({waiting}, timeout=2.0)
+        assert not done, "aiokafka sends it again and again"
+        await log.open()
+        with pytest.raises(LogUnavailableError):
+            await asyncio.wait_for(waiting, 5.0)
+
+
 class SlowSecondProducer(KafkaBudgetLog):
     """Remembers its producers; the second one is there when ``go_on`` says so."""
 

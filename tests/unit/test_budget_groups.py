@@ -157,6 +157,25 @@ def test_an_append_that_fails_loses_what_is_late_and_repeats_the_rest_before_wha
     assert names.index(["a", "c"] if grouped else ["a"]) >= 0, "they stay together, in order"
 
 
+@pytest.mark.parametrize("grouped", [True, False])
+def test_what_could_not_be_appended_stands_before_what_is_said_once_the_log_is_there_again(grouped: bool) -> None:
+    """That a call was not made counts only if it stands before the next ask for it."""
+
+    async def play() -> list[str]:
+        sent = Sent(grouped=grouped, ack_s=0.2)
+        sent.topic.refuses = 3 if not grouped else 1
+        for name in "abc":
+            sent.writer.post(Ended(name, used=False), for_s=9.0)
+        await asyncio.sleep(0.25)  # all have failed, and wait
+        sent.writer.send_again_now()
+        sent.writer.post(Begun("next"))
+        await asyncio.sleep(5)
+        await sent.writer.close()
+        return list(itertools.chain.from_iterable(sent.names()))
+
+    assert run_virtual(play()) == ["a", "b", "c", "next"]
+
+
 def test_groups_are_bounded() -> None:
     async def play(record: LogRecord, count: int) -> list[int]:
         sent = Sent(grouped=True)
