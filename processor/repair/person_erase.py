@@ -11,13 +11,13 @@ import asyncio
 import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
 from processor.clock import clock_ms
 from processor.contract.erasures import Erasure, encode_erasure, person_mark
-from processor.contract.records import ID_NAMESPACE
+from processor.contract.records import ID_NAMESPACE, Status
 from processor.repair.dead_letter_index import DeadLetterIndex
 from processor.repair.model import DeadLetter, DeadLetterStatus
 from processor.repair.person import ERASE_PREFIX, final_status
@@ -44,6 +44,7 @@ class ErasePlan:
     discards: tuple[DeadLetter, ...]  # open ones
     deletions: tuple[tuple[str, bytes], ...]  # request id, and the request
     tombstones: tuple[tuple[int, str], ...]  # partitions and keys of results that only another record of their key removes
+    seen_to: Mapping[TopicPartition, int] = field(default_factory=dict)  # of the results: what comes from there on may not be in the plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,10 @@ async def plan_erasure(settings: Settings, vendor_data: str, on_look: OnLook) ->
     Raises:
         KafkaFailedError: if something cannot be read.
     """
-    found, names = await find_person(settings, vendor_data, on_look), topic_names(settings)
+    names = topic_names(settings)
+    async with TopicReader(settings) as reader:
+        seen_to = {tp: end for tp, (_, end) in (await reader.bounds(await reader.partitions(names.results))).items()}
+    found = await find_person(settings, vendor_data, on_look)
     places = {(r.partition, r.offset) for r in found.records if r.topic == names.dead_letters}
     index = DeadLetterIndex(settings)
     try:
@@ -122,7 +126,7 @@ async def plan_erasure(settings: Settings, vendor_data: str, on_look: OnLook) ->
     finally:
         await index.close()
     deletions = deletions_of(found, vendor_data, names.prefix)
-    return ErasePlan(ends_of(found), tuple(letters), deletions, tombstones_of(found, names.results)), found
+    return ErasePlan(ends_of(found), tuple(letters), deletions, tombstones_of(found, names.results), seen_to), found
 
 
 async def erase_person(
@@ -134,12 +138,12 @@ async def erase_person(
         RepairFencedError, KafkaFailedError: what was done stays; run it again to go on.
     """
     run = _Run(settings, str(uuid.uuid4()), by, time.monotonic() + within_s, on_look)
-    unanswered_ends = await run.end(plan.ends)
+    unanswered_ends = await run.end(plan)
     if plan.discards:
         await discard(settings, plan.discards, by=by)
     after, _ = await plan_erasure(settings, vendor_data, on_look)  # a call that was under way may have made a session
     left = left_waiting(unanswered_ends, after)
-    published, unanswered, failed = await run.delete(after.deletions)
+    published, unanswered, failed = await run.delete(after)
     last, found = await plan_erasure(settings, vendor_data, on_look)
     await run.bury(last.tombstones)
     done = (len(plan.ends) - len(left), len(plan.discards), published, len(last.tombstones))
@@ -153,17 +157,20 @@ class _Run:
         self.run_id = run_id
         self._settings, self._names, self._by, self._until, self._on_look = settings, topic_names(settings), by, until, on_look
 
-    async def end(self, request_ids: Sequence[str]) -> tuple[str, ...]:
+    async def end(self, plan: ErasePlan) -> tuple[str, ...]:
         """Take requests back; those that have no final result when the time is over."""
+        request_ids = plan.ends
         chunks = [request_ids[at : at + IDS_MAX] for at in range(0, len(request_ids), IDS_MAX)]
         values = [(None, encode_cancel(chunk, run_id=self.run_id, at_ms=clock_ms(), by=self._by)) for chunk in chunks]
-        answered = await self._answers(self._names.repairs, values, request_ids, "ended")
-        return tuple(request_id for request_id in request_ids if request_id not in answered)
+        answered = await self._answers(self._names.repairs, values, request_ids, "ended", plan.seen_to)
+        # a record that stands for another content than its id does is over, and the plan that is made next tells whether the id still waits
+        return tuple(request_id for request_id in request_ids if answered.get(request_id, Status.CONFLICT) == Status.CONFLICT)
 
-    async def delete(self, deletions: Sequence[tuple[str, bytes]]) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+    async def delete(self, plan: ErasePlan) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
         """Publish deletions; how many, which have no final result when the time is over, and which failed."""
-        values = [(request_id.encode(), value) for request_id, value in deletions]
-        answered = await self._answers(self._names.requests, values, [request_id for request_id, _ in deletions], "deleted at Didit")
+        deletions = plan.deletions
+        values, ids = [(request_id.encode(), value) for request_id, value in deletions], [request_id for request_id, _ in deletions]
+        answered = await self._answers(self._names.requests, values, ids, "deleted at Didit", plan.seen_to)
         left = tuple(request_id for request_id, _ in deletions if request_id not in answered)
         return len(deletions), left, tuple(request_id for request_id, status in answered.items() if status not in _DONE)
 
@@ -182,15 +189,24 @@ class _Run:
                 await writer.send_all(topic, values, _WRITE_S, partitions=partitions)
 
     async def _answers(
-        self, topic: str, values: Sequence[tuple[bytes | None, bytes | None]], request_ids: Collection[str], what: str
+        self,
+        topic: str,
+        values: Sequence[tuple[bytes | None, bytes | None]],
+        request_ids: Collection[str],
+        what: str,
+        seen_to: Mapping[TopicPartition, int],
     ) -> Mapping[str, str]:
-        """Write records, and look for the final results that they lead to until all are there or the time is over."""
+        """Write records, and look for the final results that they lead to until all are there or the time is over.
+
+        Also for those that came since the plan was made: no other one would follow.
+        """
         answered: dict[str, str] = {}
         if not values:
             return answered
         async with TopicReader(self._settings) as reader:
             partitions = await reader.partitions(self._names.results)
-            begins = {tp: end for tp, (_, end) in (await reader.bounds(partitions)).items()}
+            bounds = await reader.bounds(partitions)
+            begins = {tp: max(start, min(seen_to.get(tp, start), end)) for tp, (start, end) in bounds.items()}
             await self._write(topic, values)
             while True:
                 begins = await _read_finals(reader, begins, frozenset(request_ids), answered)
@@ -208,15 +224,19 @@ async def _read_finals(
     async with reader.read({tp: (begin, ends[tp]) for tp, begin in begins.items()}) as batches:
         async for batch in batches:
             for record in batch:
-                key = (record.key or b"").decode(errors="replace")
-                if key in request_ids and (status := _final_status(record.value)) is not None:
-                    answered[key] = status
+                if (answer := answer_in(record.value, request_ids)) is not None:
+                    answered.update([answer])
     return ends
 
 
-def _final_status(value: bytes | None) -> str | None:
+def answer_in(value: bytes | None, request_ids: Collection[str]) -> tuple[str, str] | None:
+    """Which of some requests a result ends, and how. By the result itself: that of a conflict has the position of its record as its key."""
     try:
         found = orjson.loads(value or b"")
     except orjson.JSONDecodeError:
         return None
-    return final_status(found) if isinstance(found, dict) else None
+    request_id = found.get("request_id") if isinstance(found, dict) else None
+    if not isinstance(request_id, str) or request_id not in request_ids:
+        return None
+    status = final_status(found)
+    return None if status is None else (request_id, status)

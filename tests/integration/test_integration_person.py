@@ -22,6 +22,7 @@ from processor.client import VerificationClient
 from processor.client.topics import publish_requests, request_producer
 from processor.devkit.kafka_cluster import LocalKafka
 from processor.devkit.processes import processor_environment, settings_of
+from processor.repair.person_erase import erase_person, plan_erasure
 from processor.stream.lifetimes import kept_s
 from processor.stream.topics import topic_names
 from processor.stream.topics_admin import apply_topics
@@ -162,6 +163,23 @@ async def test_a_person_with_records_in_every_topic_is_found_erased_and_gone_in_
 
         await asyncio.to_thread(a.child.stop, 20.0)
         await all_is_gone_in_time(short_kafka, rig, command, sessions)
+
+
+async def test_an_erasure_does_not_wait_for_a_result_that_came_after_its_plan(short_kafka: LocalKafka, tmp_path: Path) -> None:
+    """As a person reads the plan, and says yes: nothing follows a final result."""
+    async with running(short_kafka, tmp_path, partitions=2, more=LONG) as rig:
+        await rig.start("a")
+        rig.simulator.post("/_sim/script", {"route": "session.create", "answers": [WAIT_LONG]})
+        await rig.publish([asked("planned", "session.create", PERSON, workflow_id=WORKFLOW_ID)])
+        await rig.until(lambda: any(r.request_id == "planned" for r in rig.watch.seen.retries), "a waiting request")
+        plan, _ = await plan_erasure(rig.settings, PERSON, lambda _what, _done, _of: None)
+        assert plan.ends == ("planned",)
+        taken_back = {"request_id": "of-its-caller", "operation": "cancel", "input": {"request_id": "planned"}}
+        await rig.publish([(b"k", orjson.dumps(taken_back))])
+        await rig.until(lambda: {"planned", "of-its-caller"} <= rig.watch.seen.final_ids, "a final result")
+        async with asyncio.timeout(60):
+            done = await erase_person(rig.settings, PERSON, plan, by="tester", within_s=3600.0)
+        assert (done.ended, done.left, done.failed) == (1, (), ())
 
 
 async def holds(rig: Rig, topic: str, needles: list[bytes]) -> bool:

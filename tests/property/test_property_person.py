@@ -15,7 +15,7 @@ from processor.contract.decode import Accepted, decode
 from processor.contract.headers import hop_headers
 from processor.contract.records import Hop, Record, Source
 from processor.repair.person import PersonMatcher, PersonRecord
-from processor.repair.person_erase import ErasePlan, deletions_of, ends_of, left_waiting, tombstones_of
+from processor.repair.person_erase import ErasePlan, answer_in, deletions_of, ends_of, left_waiting, tombstones_of
 from processor.repair.person_search import PersonFindings
 from processor.stream.topics import TopicNames
 
@@ -145,3 +145,13 @@ def test_one_that_waits_no_more_is_not_left_though_no_result_followed_its_end() 
     """As a verification has none of which only later final results were looked for."""
     after = ErasePlan(("waits",), (), (), ())
     assert left_waiting(("settled", "waits"), after) == ("waits",)
+
+
+def test_the_end_of_a_request_is_told_by_its_result_and_not_by_its_key() -> None:
+    """Simulated seed 10080579: what stood for another content ended as a conflict, and the erasure waited for the end of its time."""
+    ended = {"request_id": "r-1", "operation": "aml", "kind": "final", "status": "conflict", "output": None, "error": {"code": "x"}}
+    assert answer_in(orjson.dumps(ended), {"r-1", "r-2"}) == ("r-1", "conflict")
+    assert answer_in(orjson.dumps(ended), {"r-2"}) is None
+    assert answer_in(orjson.dumps({**ended, "kind": "progress"}), {"r-1"}) is None
+    for odd in (None, b"", b"[]", b"{", b'{"request_id":["r-1"]}', b"7"):
+        assert answer_in(odd, {"r-1"}) is None
