@@ -18,7 +18,9 @@ import pytest
 from processor.runtime.event_loop import run_loop
 
 SILENT_NAME_SERVER = """
-import socket, sys, time
+import signal, socket, sys, time
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
 
 def never(*_where, **_more):
     sys.stderr.write("looking up\\n")
