@@ -93,10 +93,9 @@ class SharedBudget:
         self._writer = LogWriter(budget_log, clock, lambda record: self._reservations.lost(record), self._fail)  # noqa: PLW0108 - they are made below
         self._reader = LogReader(budget_log, rules, self, clock)
         self._reservations = Reservations(rules, self._writer, replica_limits.calls_max, clock)
-        self._claims = Claims(self._writer)
+        self._claims, self._alerts = Claims(self._writer), AlertTracker()
         self._writer.on_post, self._writer.on_send = self._reader.hurry, self._reader.expect
         self._writer.may_group = lambda: self._joined.is_set() and self.state.may_group(clock())
-        self._alerts = AlertTracker()
         self._lines = Lines(rules, replica_limits, lambda: self.state, clock, lambda q: self._tasks.spawn(self._dispatch(q), q.endpoint))
         self._heartbeat = Heartbeat(rules, replica_limits, budget_log, lambda: self.waiting, draw, facts, lambda: self._lines.tenants)
         self._reading = self._closed = False  # the past is read; nobody is served any more
