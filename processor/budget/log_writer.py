@@ -145,7 +145,7 @@ class LogWriter:
     async def _send_again(self, messages: list[_Message]) -> None:
         self._unsent.append(messages)
         await asyncio.sleep(_AGAIN_S)
-        if any(messages is unsent for unsent in self._unsent):
+        if messages in self._unsent:
             self._unsent.remove(messages)
             self._queue.extendleft(reversed(messages))
             self._send_queue()

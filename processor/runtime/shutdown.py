@@ -15,7 +15,7 @@ from typing import NoReturn
 import structlog
 
 EXIT_HUNG = 3  # the stop did not end in time
-LEAVE_S = 5.0  # for the interpreter, and the last traces, when all is done
+LEAVE_S = 5.0  # for the threads of the loop, and the last traces, when all is done
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,8 @@ def exit_after(limit_s: float, status: int = EXIT_HUNG) -> None:
 async def then_leave(main: Awaitable[int]) -> int:
     """The exit status of a process, which ends with it within ``LEAVE_S`` once all is done.
 
-    What is left then is the interpreter, which waits for every thread: a lookup of a name takes half a minute if no name server answers.
+    What is left then is the loop, which waits for the threads of its executor: a lookup of a name takes half a minute if no name server
+    answers.
     """
     status = await main
     exit_after(LEAVE_S, status)

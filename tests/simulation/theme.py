@@ -46,7 +46,7 @@ class Theme:
     """One of them.
 
     Attributes:
-        weight: 0 for those that every fifth seed has.
+        weight: 0 for those that seeds have by their number (`themes.theme_of`).
         episode: None for disturbances at random.
         plan: for fields of the plan, what their values are drawn from.
         small: and in a small world; None if what the theme is about needs many requests.

@@ -3,7 +3,7 @@
 A theme replaces some choices of the plan (`seeds.plan_of`) and brings an episode: disturbances whose times belong together. Most plans of
 themes are hasty: promises of calls are short, so that the virtual time in which a hold is waited for costs little.
 
-To add one: a row in ``THEMES``.
+To add one: a row in ``_THEMES``; or in ``_OF_TWENTY``, so that no other seed means something else.
 """
 
 from __future__ import annotations
